@@ -1,0 +1,206 @@
+"""Everything that can be set, as one frozen value: `serving.yaml`, overridden by `SHOKADO_*` variables.
+
+In: the file beside this module (or the one `SHOKADO_CONFIG` names) and the environment. Out: `Settings`, or a
+`SettingsError` whose message names each wrong key, what is wrong with it, and the nearest key that exists.
+A nested key is spelled with two underscores: `SHOKADO_VERSIONS__V1__PLACEMENT=service`.
+"""
+
+import difflib
+import os
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
+from yaml import YAMLError
+
+from configuration.cpus import available_cpus
+
+DEFAULT_FILE = Path(__file__).with_name("serving.yaml")
+PREFIX = "SHOKADO_"
+FILE_VARIABLE = PREFIX + "CONFIG"
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
+"""Versions, aliases, environments and models: what a BentoML tag and a metric label both accept."""
+
+
+class SettingsError(Exception):
+    """The configuration cannot be used; the message has one line for each wrong key."""
+
+
+class EngineChoice(StrEnum):
+    AUTO = "auto"
+    XGBOOST = "xgboost"
+    ONNXRUNTIME = "onnxruntime"
+
+
+class Placement(StrEnum):
+    EMBEDDED = "embedded"
+    SERVICE = "service"
+
+
+class Strategy(StrEnum):
+    RANDOM = "random"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class VersionSettings(_Frozen):
+    """How one version is served."""
+
+    tag: str | None = Field(default=None, pattern=r"^[a-z0-9._-]+:[a-z0-9._-]+$")
+    """BentoML model tag of the artefact; unset: `<model>:<version>`."""
+    engine: EngineChoice = EngineChoice.AUTO
+    placement: Placement = Placement.EMBEDDED
+    workers: int = Field(default=1, ge=1, le=64)
+    """Processes of the version's own service; only with `placement: service`."""
+    aliases: tuple[Name, ...] = ()
+
+
+class EnvironmentSettings(_Frozen):
+    """What answers in one environment until somebody changes the split."""
+
+    active: Name
+    weights: dict[Name, float]
+    strategy: Strategy = Strategy.RANDOM
+    enabled: bool = True
+
+    @model_validator(mode="after")
+    def _weights_can_be_drawn_from(self) -> Self:
+        for version, weight in self.weights.items():
+            if not 0 <= weight < float("inf"):
+                raise ValueError(f"weight of {version} is {weight}; weights are finite and not negative")
+        if not sum(self.weights.values()) > 0:
+            raise ValueError("at least one weight must be above 0")
+        return self
+
+
+class BatchingSettings(_Frozen):
+    """The adaptive batcher of each version."""
+
+    latency_target_ms: float = Field(default=10, gt=0, le=10_000)
+    max_batch_rows: int = Field(default=4096, ge=1, le=1_000_000)
+    max_queue_ms: float = Field(default=1000, gt=0, le=60_000)
+    inline_ms: float = Field(default=2, ge=0, le=1000)
+
+
+class LimitSettings(_Frozen):
+    """What one request may ask for."""
+
+    max_rows: int = Field(default=10_000, ge=1, le=1_000_000)
+    max_body_bytes: int = Field(default=16 * 2**20, ge=1024, le=2**30)
+    max_header_bytes: int = Field(default=64 * 2**10, ge=1024, le=2**20)
+
+
+class Settings(BaseSettings):
+    """The whole configuration; see `serving.yaml` for what each key does."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", env_prefix=PREFIX, env_nested_delimiter="__", nested_model_default_partial_update=True
+    )
+
+    model: Name
+    workers: int | Literal["auto"] = "auto"
+    express_lane: bool = True
+    versions: dict[Name, VersionSettings] = Field(min_length=1)
+    default_environment: Name = "production"
+    environments: dict[Name, EnvironmentSettings] = Field(min_length=1)
+    batching: BatchingSettings = BatchingSettings()
+    limits: LimitSettings = LimitSettings()
+
+    @property
+    def worker_count(self) -> int:
+        return available_cpus() if self.workers == "auto" else self.workers
+
+    def tag_of(self, version: str) -> str:
+        """BentoML model tag of a configured version."""
+        return self.versions[version].tag or f"{self.model}:{version}"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _yaml_null_means_defaults(cls, values: dict[str, Any]) -> dict[str, Any]:
+        versions = values.get("versions")
+        if isinstance(versions, dict):
+            values = values | {"versions": {name: value or {} for name, value in versions.items()}}
+        return values
+
+    @model_validator(mode="after")
+    def _names_fit_together(self) -> Self:
+        if isinstance(self.workers, int) and not 1 <= self.workers <= 256:
+            raise ValueError(f"workers is {self.workers}; allowed are 1 to 256, or auto")
+        seen = set(self.versions)
+        for version, spec in self.versions.items():
+            for alias in spec.aliases:
+                if alias in seen:
+                    raise ValueError(f"alias {alias} of version {version} is taken")
+                seen.add(alias)
+        for name, environment in self.environments.items():
+            for version in (environment.active, *environment.weights):
+                if version not in self.versions:
+                    raise ValueError(f"environment {name} names version {version}, which is not configured")
+        if self.default_environment not in self.environments:
+            raise ValueError(f"default_environment is {self.default_environment}, which is not configured")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return env_settings, YamlConfigSettingsSource(settings_cls, yaml_file=_settings_file())
+
+
+def load_settings() -> Settings:
+    """Read the configuration. Raises `SettingsError`."""
+    path = _settings_file()
+    if not path.is_file():
+        raise SettingsError(f"{path}: no such file (named by {FILE_VARIABLE})")
+    _refuse_unknown_variables()
+    try:
+        return Settings()  # type: ignore[call-arg]  # the values come from the file and the environment
+    except YAMLError as error:
+        raise SettingsError(f"{path}: not readable as YAML: {error}") from error
+    except ValidationError as error:
+        raise SettingsError("\n".join(f"{path}: {_explain(problem)}" for problem in error.errors())) from error
+
+
+def _settings_file() -> Path:
+    return Path(os.environ.get(FILE_VARIABLE) or DEFAULT_FILE)
+
+
+def _refuse_unknown_variables() -> None:
+    known = [PREFIX + field.upper() for field in Settings.model_fields] + [FILE_VARIABLE]
+    for variable in os.environ:
+        if variable.startswith(PREFIX) and variable.split("__")[0] not in known:
+            raise SettingsError(f"{variable}: unknown variable{_nearest(variable.split('__')[0], known)}")
+
+
+def _explain(problem: Any) -> str:
+    location = [str(part) for part in problem["loc"]]
+    where = ".".join(location) or "settings"
+    if problem["type"] == "extra_forbidden":
+        return f"{where}: unknown key{_nearest(location[-1], _keys_beside(location))}"
+    return f"{where}: {re.sub('^Value error, ', '', problem['msg'])}"
+
+
+def _keys_beside(location: list[str]) -> list[str]:
+    models: dict[str, type[BaseModel]] = {
+        "versions": VersionSettings,
+        "environments": EnvironmentSettings,
+        "batching": BatchingSettings,
+        "limits": LimitSettings,
+    }
+    return list((models.get(location[0], Settings) if len(location) > 1 else Settings).model_fields)
+
+
+def _nearest(word: str, known: list[str]) -> str:
+    matches = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"; did you mean {matches[0]}?" if matches else f"; known are {', '.join(known)}"

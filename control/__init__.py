@@ -1,0 +1,1 @@
+"""The FastAPI app for everything that is not a prediction: health, versions, metrics, documentation."""

@@ -1,0 +1,1 @@
+"""The HTTP dialects: each a decode and an encode over the same dispatch, behind two doors (lane and plain)."""

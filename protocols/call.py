@@ -1,0 +1,115 @@
+"""A call: one prediction request from its body to its answer, the same behind both doors.
+
+    body --decode--> request --dispatch--> prediction --encode--> answer
+      `--(anything wrong)--> problem --------------------------------^
+"""
+
+import logging
+import time
+from dataclasses import dataclass
+
+from dispatch.dispatcher import Dispatcher
+from dispatch.request import Prediction
+from monitoring.metrics import Metrics
+from protocols.dialect import AnswerFacts, Dialect
+from protocols.door import Exchange, new_id, reply_problem
+from protocols.head import RequestHead
+from protocols.problem import problem_of
+from protocols.signature import Signature
+from runners.job import Job
+
+logger = logging.getLogger("shokado.protocols")
+
+
+@dataclass(frozen=True, slots=True)
+class Entrance:
+    """What every call of this worker needs."""
+
+    dispatcher: Dispatcher
+    signature: Signature
+    metrics: Metrics
+
+
+class PredictionHandler:
+    """Answers a prediction route in one dialect."""
+
+    def __init__(self, entrance: Entrance, dialect: Dialect) -> None:
+        self.route = dialect.route
+        self._entrance = entrance
+        self._dialect = dialect
+
+    def begin(self, head: RequestHead, body: bytes, exchange: Exchange) -> "Call":
+        call = Call(self._entrance, self._dialect, head, exchange)
+        call.start(body)
+        return call
+
+
+class Call:
+    """One prediction request in flight."""
+
+    __slots__ = ("_dialect", "_entrance", "_exchange", "_head", "_id", "_prediction", "_received_at")
+
+    def __init__(self, entrance: Entrance, dialect: Dialect, head: RequestHead, exchange: Exchange) -> None:
+        self._entrance = entrance
+        self._dialect = dialect
+        self._head = head
+        self._exchange = exchange
+        self._id = new_id()
+        self._prediction: Prediction | None = None
+        self._received_at = time.monotonic()
+
+    def start(self, body: bytes) -> None:
+        """Decode and dispatch."""
+        head, entrance = self._head, self._entrance
+        try:
+            if head.problem is not None:
+                raise head.problem
+            request = self._dialect.decode(body, head, entrance.signature)
+            if head.version is not None:
+                request.version = head.version
+            request.environment = head.environment
+            if head.deadline_s is not None:
+                request.deadline = self._received_at + head.deadline_s
+            prediction = self._prediction = entrance.dispatcher.dispatch(request, self._finish)
+        except Exception as error:
+            self._fail(error)
+        else:
+            entrance.metrics.started(prediction.version)
+
+    def cancel(self) -> None:
+        if self._prediction is not None and not self._prediction.cancelled:
+            self._prediction.cancelled = True
+            self._entrance.metrics.cancelled(self._prediction.version)
+
+    def _finish(self, job: Job) -> None:
+        prediction = self._prediction
+        assert prediction is job
+        if job.error is not None:
+            self._fail(job.error)
+            return
+        seconds = time.monotonic() - self._received_at
+        request_id = self._head.request_id or self._id
+        facts = AnswerFacts(request_id, self._id, round(seconds * 1000, 3))
+        try:
+            content_type, body = self._dialect.encode(prediction, self._head, facts)
+        except Exception as error:
+            self._fail(error)
+            return
+        self._entrance.metrics.answered(prediction.version, seconds)
+        self._exchange.reply(
+            200,
+            b"content-type: %b\r\nx-model-version: %b\r\nx-generation: %d\r\nx-request-id: %b\r\n"
+            % (content_type, prediction.version.encode(), prediction.generation, request_id.encode()),
+            body,
+        )
+
+    def _fail(self, error: BaseException) -> None:
+        problem = problem_of(error)
+        request_id = self._head.request_id or self._id
+        version = self._prediction.version if self._prediction is not None else None
+        if problem.code == "internal":
+            logger.error("request %s failed", request_id, exc_info=error)
+        elif problem.code == "model_failure":
+            logger.warning("request %s: version %s: %s", request_id, version, error)
+        self._entrance.metrics.failed(version, problem.code)
+        reply_problem(self._exchange, problem, request_id)

@@ -1,0 +1,48 @@
+"""What stands between a door and what answers behind it: the lane and BentoML's APIs are doors, calls answer."""
+
+import secrets
+from itertools import count
+from typing import Protocol
+
+from protocols.head import RequestHead
+from protocols.problem import Problem
+
+_PREFIX = secrets.token_hex(6)
+_numbers = count()
+
+
+class Exchange(Protocol):
+    """A request that waits for its answer at a door."""
+
+    def reply(self, status: int, header_lines: bytes, body: bytes) -> None:
+        """Answer, exactly once. `header_lines` end with CRLF each; `content-length` is the door's."""
+        ...
+
+
+class Cancellable(Protocol):
+    """Work that was begun for an exchange."""
+
+    def cancel(self) -> None:
+        """The client is gone: what was not computed yet need not be, and nothing is replied."""
+        ...
+
+
+class Handler(Protocol):
+    """Answers one route, behind any door."""
+
+    route: bytes
+
+    def begin(self, head: RequestHead, body: bytes, exchange: Exchange) -> Cancellable | None:
+        """Begin to answer; the exchange may get its reply before this returns. Never raises."""
+        ...
+
+
+def new_id() -> str:
+    """An id that no other process makes: 12 random hexadecimal digits and a running number."""
+    return f"{_PREFIX}{next(_numbers):010x}"
+
+
+def reply_problem(exchange: Exchange, problem: Problem, request_id: str) -> None:
+    """Answer an exchange with a problem."""
+    lines = b"content-type: application/json\r\nx-request-id: %b\r\n%b" % (request_id.encode(), problem.header_lines)
+    exchange.reply(problem.status, lines, problem.body(request_id))

@@ -1,0 +1,377 @@
+"""The express lane: a uvicorn protocol that answers the prediction routes before any ASGI machinery.
+
+It is uvicorn's own `HttpToolsProtocol`, whose parser does all the HTTP. Two things are added. A request for one of
+`routes` goes to its handler here instead of becoming an ASGI task; any other, and one that asks for `100-continue`, an upgrade or
+HTTP/1.0, goes on to uvicorn. And a head whose exact bytes were parsed before on this worker is not parsed again: equal
+bytes mean an equal request, and clients that keep a connection send the same head over and over.
+
+Answers leave in the order of the requests, whatever the order they become ready in and whichever door they take.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+from protocols.door import Cancellable, Handler, new_id, reply_problem
+from protocols.head import RequestHead, read_head
+from protocols.problem import Problem, body_too_large, malformed
+
+MAX_REMEMBERED_HEADS = 1024
+MAX_REMEMBERED_HEAD_BYTES = 2048
+MAX_PIPELINED = 128
+"""Unanswered requests of one connection beyond which it is not read from."""
+LINGER_S = 2.0
+"""How long a connection that gets a last answer is kept, so that the client can read it before it is reset."""
+DRAIN_S = 1.0
+"""How long an idle connection is kept when the server stops: a request may be on its way to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExpressHead:
+    """The head of a request that the lane answers: the route's handler, the headers, and the body's length in bytes.
+
+    `body_bytes` is -1 for a chunked body.
+    """
+
+    handler: Handler
+    head: RequestHead
+    body_bytes: int
+    keep_alive: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LaneLimits:
+    """Bounds of one connection."""
+
+    max_body_bytes: int
+    max_header_bytes: int
+    idle_s: float = 75.0
+    """How long a connection may rest between requests."""
+    drain_s: float = DRAIN_S
+
+
+class LaneExchange:
+    """A request whose answer goes straight to its connection."""
+
+    __slots__ = ("answer", "connection", "keep_alive", "work")
+
+    def __init__(self, connection: "ExpressLane", keep_alive: bool) -> None:
+        self.connection = connection
+        self.keep_alive = keep_alive
+        self.answer: bytes | None = None
+        self.work: Cancellable | None = None
+
+    def reply(self, status: int, header_lines: bytes, body: bytes) -> None:
+        self.connection.answer(self, status, header_lines, body)
+
+
+class ExpressLane(HttpToolsProtocol):
+    """One connection. `open_lane` gives the class its routes; until then everything goes to uvicorn."""
+
+    routes: ClassVar[dict[bytes, Handler]] = {}
+    limits: ClassVar[LaneLimits] = LaneLimits(16 * 2**20, 64 * 2**10)
+    heads: ClassVar[dict[bytes, ExpressHead]] = {}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.timeout_keep_alive = self.limits.idle_s  # type: ignore[assignment]  # seconds; uvicorn only counts them
+        self._exchanges: deque[LaneExchange] = deque()
+        """In the order of the requests; the first one's answer is the next to be written."""
+        self._held: Callable[[], None] | None = None
+        """Starts a request of uvicorn's that came after unanswered exchanges."""
+        self._in_message = False
+        self._in_head = False
+        self._head_bytes = 0
+        self._express: ExpressHead | None = None
+        self._body: list[bytes] = []
+        self._body_bytes = 0
+        self._learning: bytes | None = None
+        self._draining = False
+        self._last = False
+        """No further request of this connection is answered; what arrives is read and dropped."""
+        self._last_active = 0.0
+        self._idle_timer: asyncio.TimerHandle | None = None
+
+    # What arrives -------------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._last_active = self.loop.time()
+        self._idle_timer = self.loop.call_later(self.limits.idle_s, self._close_if_idle)
+
+    def data_received(self, data: bytes) -> None:
+        if self._last:
+            return
+        if not self._in_message:
+            data = self._take_remembered(data)
+            if not data or self._last:
+                return
+            self._learning = _learnable_head(data)
+        self._feed(data)
+
+    def _take_remembered(self, data: bytes) -> bytes:
+        """Begin whole requests with remembered heads; returns what is left of `data`."""
+        heads = self.heads
+        start = 0
+        while (end := data.find(b"\r\n\r\n", start) + 4) > 3:
+            express = heads.get(data[start:end])
+            if express is None or self._unfinished_asgi or self._last:
+                break
+            stop = end + express.body_bytes
+            if stop > len(data):
+                break
+            self._unset_keepalive_if_required()
+            self._begin(express, data[end:stop])
+            start = stop
+        return data[start:] if start else data
+
+    def _feed(self, data: bytes) -> None:
+        """Give data to the parser, which calls the `on_` methods below."""
+        was_in_head = self._in_head
+        super().data_received(data)
+        self._learning = None
+        if self._in_head and not self._last:
+            self._head_bytes = self._head_bytes + len(data) if was_in_head else 0
+            if self._head_bytes > self.limits.max_header_bytes:
+                self._refuse(_headers_too_large(self.limits.max_header_bytes))
+
+    # What the parser reports --------------------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        self._in_message = self._in_head = True
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        if self._last:
+            return
+        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > self.limits.max_header_bytes:
+            self._refuse(_headers_too_large(self.limits.max_header_bytes))
+            return
+        express = self._express_head()
+        if express is None:
+            super().on_headers_complete()
+            if self._draining and self.cycle is not None:
+                self.cycle.keep_alive = False
+            return
+        if self._learning is not None and express.body_bytes >= 0:
+            if len(self.heads) >= MAX_REMEMBERED_HEADS:
+                self.heads.clear()
+            self.heads[self._learning] = express
+        self._express = express
+        self._body = []
+        self._body_bytes = 0
+        if express.body_bytes > self.limits.max_body_bytes:
+            self._refuse(body_too_large(self.limits.max_body_bytes))
+
+    def on_body(self, body: bytes) -> None:
+        if self._last:
+            return
+        if self._express is None:
+            super().on_body(body)
+            return
+        self._body.append(body)
+        self._body_bytes += len(body)
+        if self._body_bytes > self.limits.max_body_bytes:
+            self._refuse(body_too_large(self.limits.max_body_bytes))
+
+    def on_message_complete(self) -> None:
+        self._in_message = False
+        self._learning = None
+        express, self._express = self._express, None
+        if self._last:
+            return
+        if express is None:
+            super().on_message_complete()
+            return
+        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        self._body = []
+        self._begin(express, body)
+
+    def _express_head(self) -> ExpressHead | None:
+        """The head just parsed, if the lane answers it."""
+        handler = self.routes.get(self.url)
+        parser = self.parser
+        if (
+            handler is None
+            or self._unfinished_asgi
+            or parser.get_method() != b"POST"
+            or parser.get_http_version() != "1.1"
+            or self.expect_100_continue
+            or parser.should_upgrade()
+        ):
+            return None
+        lengths = [int(value) for name, value in self.headers if name == b"content-length"]
+        chunked = any(name == b"transfer-encoding" for name, _ in self.headers)
+        body_bytes = -1 if chunked else lengths[0] if lengths else 0
+        return ExpressHead(handler, read_head(self.headers), body_bytes, parser.should_keep_alive())
+
+    # Exchanges and their answers -----------------------------------------------------------------------------------
+
+    @property
+    def _unfinished_asgi(self) -> bool:
+        """Whether uvicorn has a request of this connection; those after it must then go the same way, in order."""
+        return self._held is not None or (self.cycle is not None and not self.cycle.response_complete)
+
+    def _begin(self, express: ExpressHead, body: bytes) -> None:
+        exchange = LaneExchange(self, express.keep_alive and not self._draining)
+        exchanges = self._exchanges
+        exchanges.append(exchange)
+        self._last = not exchange.keep_alive
+        if len(exchanges) > MAX_PIPELINED:
+            self.flow.pause_reading()
+        exchange.work = express.handler.begin(express.head, body, exchange)
+
+    def answer(self, exchange: LaneExchange, status: int, header_lines: bytes, body: bytes) -> None:
+        """Write an exchange's answer as soon as all before it are written."""
+        closing = b"" if exchange.keep_alive else b"connection: close\r\n"
+        exchange.answer = b"%b%b%b%bcontent-length: %d\r\n\r\n%b" % (
+            STATUS_LINE[status], _lines_of(self.server_state.default_headers), header_lines, closing, len(body), body,
+        )  # fmt: skip
+        exchanges = self._exchanges
+        if exchanges[0] is exchange:
+            while exchanges and (ready := exchanges[0].answer) is not None:
+                self._write(exchanges.popleft(), ready)
+            if not exchanges:
+                self._all_answered()
+
+    def _write(self, exchange: LaneExchange, ready: bytes) -> None:
+        self.transport.write(ready)
+        self.server_state.total_requests += 1
+        if not exchange.keep_alive:
+            self._close_after_last_answer()
+
+    def _all_answered(self) -> None:
+        self._last_active = self.loop.time()
+        if self.transport.is_closing():
+            return
+        if not self.flow.write_paused and not self._unfinished_asgi:
+            self.flow.resume_reading()
+        if self._held is not None:
+            start, self._held = self._held, None
+            start()
+        elif self._draining and not self._last:
+            self.loop.call_later(self.limits.drain_s, self._close_if_unused)
+
+    def _refuse(self, problem: Problem) -> None:
+        """Answer with a problem after all earlier answers, and read no further request from this connection."""
+        self._last = True
+        if self._unfinished_asgi:
+            self.transport.close()
+            return
+        exchange = LaneExchange(self, keep_alive=False)
+        self._exchanges.append(exchange)
+        if self._express is not None:
+            head = RequestHead(request_id=self._express.head.request_id, problem=problem)
+            exchange.work = self._express.handler.begin(head, b"", exchange)
+        else:
+            reply_problem(exchange, problem, new_id())
+
+    # The connection's life ----------------------------------------------------------------------------------------
+
+    def send_400_response(self, msg: str) -> None:
+        if not self._last:
+            self._refuse(malformed(msg))
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        if self._exchanges:
+            self._held = lambda: super(ExpressLane, self)._start_asgi_task(cycle, app)
+        else:
+            super()._start_asgi_task(cycle, app)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.flow.pause_reading()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if not self._exchanges:
+            self.flow.resume_reading()
+
+    def shutdown(self) -> None:
+        """The server stops: answer what is under way, then close."""
+        self._draining = True
+        if self._exchanges:
+            self._exchanges[-1].keep_alive = False
+            self._last = True
+        elif self._unfinished_asgi:
+            super().shutdown()
+        else:
+            self.loop.call_later(self.limits.drain_s, self._close_if_unused)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+        for exchange in self._exchanges:
+            if exchange.answer is None and exchange.work is not None:
+                exchange.work.cancel()
+        self._exchanges.clear()
+        self._held = None
+        super().connection_lost(exc)
+
+    def _close_after_last_answer(self) -> None:
+        self._last = True
+        if self._in_message:
+            # The client still sends. Closing now could reset the connection before it has read the answer.
+            self.loop.call_later(LINGER_S, self.transport.close)
+        else:
+            self.transport.close()
+
+    def _close_if_unused(self) -> None:
+        if self._in_message:
+            # A request is arriving; the supervisor's own patience bounds how long.
+            self.loop.call_later(self.limits.drain_s, self._close_if_unused)
+        elif not self._exchanges and not self._unfinished_asgi:
+            self.transport.close()
+
+    def _close_if_idle(self) -> None:
+        """One timer a connection, wound up again when it fires, instead of one a request."""
+        idle_s = self.loop.time() - self._last_active
+        if self._exchanges or self._unfinished_asgi:
+            idle_s = 0.0
+        if idle_s >= self.limits.idle_s:
+            self.transport.close()
+        else:
+            self._idle_timer = self.loop.call_later(self.limits.idle_s - idle_s, self._close_if_idle)
+
+
+def open_lane(handlers: list[Handler], limits: LaneLimits) -> None:
+    """From now on, the connections of this process give these handlers' routes to them."""
+    ExpressLane.routes = {handler.route: handler for handler in handlers}
+    ExpressLane.limits = limits
+    ExpressLane.heads = {}
+
+
+def register() -> None:
+    """Make the lane the protocol of every uvicorn server that this process starts; call before it is configured."""
+    import uvicorn.config
+
+    uvicorn.config.HTTP_PROTOCOLS["auto"] = f"{__name__}:{ExpressLane.__name__}"
+
+
+_lines_cache: tuple[object, bytes] = (None, b"")
+
+
+def _lines_of(headers: list[tuple[bytes, bytes]]) -> bytes:
+    """uvicorn's default headers as lines; it makes a new list each second, for the date."""
+    global _lines_cache
+    if _lines_cache[0] is not headers:
+        _lines_cache = (headers, b"".join(b"%b: %b\r\n" % header for header in headers))
+    return _lines_cache[1]
+
+
+def _headers_too_large(limit: int) -> Problem:
+    return Problem(431, "headers_too_large", f"the headers are longer than {limit} bytes", {"limit": limit})
+
+
+def _learnable_head(data: bytes) -> bytes | None:
+    """The bytes of a head that `data` begins with, if they can be taken for the same head wherever they recur."""
+    end = data.find(b"\r\n\r\n") + 4
+    if not 3 < end <= MAX_REMEMBERED_HEAD_BYTES or not data.startswith(b"POST "):
+        return None
+    head = data[:end]
+    return head if head.count(b"\n") == head.count(b"\r\n") else None

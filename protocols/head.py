@@ -1,0 +1,72 @@
+"""The head of a prediction request: what its headers say, read once and, for the lane, remembered by its bytes."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from protocols.problem import Problem
+
+JSON = b"application/json"
+BINARY = b"application/octet-stream"
+
+_SANE_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}").fullmatch
+_NAME = re.compile(rb"[A-Za-z0-9._-]{1,128}").fullmatch
+_MAX_DEADLINE_MS = 3_600_000
+
+
+@dataclass(frozen=True, slots=True)
+class RequestHead:
+    """Headers that prediction routes heed. `problem` is set when one of them cannot be used."""
+
+    content_type: bytes = JSON
+    """Without parameters, in lower case; JSON where the client sent none."""
+    binary_answer: bool = False
+    """Whether the client asked for `application/octet-stream`."""
+    request_id: str | None = None
+    """The client's `X-Request-ID`, kept if sane: at most 128 of letters, digits and `._:/+=@-`."""
+    version: str | None = None
+    environment: str | None = None
+    deadline_s: float | None = None
+    """Seconds from arrival, of `X-Request-Deadline-Ms`."""
+    problem: Problem | None = None
+
+
+def read_head(headers: Iterable[tuple[bytes, bytes]]) -> RequestHead:
+    """Read a request's headers; names are in lower case."""
+    found = {name: value.strip() for name, value in headers if name in _HEEDED}
+    request_id = found.get(b"x-request-id", b"")
+    problem: Problem | None = None
+    names: dict[bytes, str | None] = {}
+    for header in (b"x-model-version", b"x-environment"):
+        value = found.get(header)
+        names[header] = value.decode("latin-1") if value else None
+        if value and not _NAME(value):
+            problem = Problem(400, "bad_header", f"{header.decode()} is not a name")
+    deadline_s = _deadline(found.get(b"x-request-deadline-ms"))
+    if deadline_s is not None and not 0 < deadline_s <= _MAX_DEADLINE_MS / 1000:
+        limits = f"a number of milliseconds above 0 and up to {_MAX_DEADLINE_MS}"
+        problem = Problem(400, "bad_header", f"x-request-deadline-ms must be {limits}")
+    return RequestHead(
+        content_type=found.get(b"content-type", JSON).split(b";")[0].strip().lower(),
+        binary_answer=found.get(b"accept", b"").split(b";")[0].strip().lower() == BINARY,
+        request_id=request_id.decode("ascii") if _SANE_ID(request_id) else None,
+        version=names[b"x-model-version"],
+        environment=names[b"x-environment"],
+        deadline_s=deadline_s,
+        problem=problem,
+    )
+
+
+_HEEDED = frozenset(
+    (b"content-type", b"accept", b"x-request-id", b"x-model-version", b"x-environment", b"x-request-deadline-ms")
+)
+
+
+def _deadline(value: bytes | None) -> float | None:
+    """Seconds; -1 for what is no number."""
+    if not value:
+        return None
+    try:
+        return float(value) / 1000
+    except ValueError:
+        return -1.0

@@ -1,0 +1,18 @@
+"""Labels: from scores to the classes that people know."""
+
+import numpy as np
+
+from runners.card import Card, Task
+from runners.engine import Scores
+
+THRESHOLD = 0.5
+
+
+def classes_of(card: Card, scores: Scores) -> list[int | str]:
+    """The label of each row: the second class from a probability of 0.5 on, else the most probable; none for regression."""
+    if card.task is Task.REGRESSION:
+        return []
+    if card.task is Task.BINARY:
+        negative, positive = card.classes
+        return [positive if score >= THRESHOLD else negative for score in scores.tolist()]
+    return [card.classes[index] for index in np.argmax(scores, axis=1).tolist()]

@@ -1,0 +1,84 @@
+"""The native dialect, `POST /v1/models/predict`.
+
+In: `{"instances": [[..]] or [{name: value}], "version"?, "unit"?}`, or packed float32 rows (little-endian, row after
+row) as `application/octet-stream`. Out: `{"predictions", "classes"?, "version", "reason", "generation", ..}`, or, for
+`Accept: application/octet-stream`, the packed float32 scores alone.
+"""
+
+import msgspec
+
+from dispatch.request import Prediction, PredictionRequest
+from protocols.dialect import JSON_TYPE, AnswerFacts
+from protocols.head import BINARY, JSON, RequestHead
+from protocols.labels import classes_of
+from protocols.problem import Problem
+from protocols.signature import Signature
+
+
+class Body(msgspec.Struct, forbid_unknown_fields=True):
+    """The JSON body. `unit`, `user_id` and `request_id` say what sticky assignment sticks to, in this order."""
+
+    instances: list[list[float] | dict[str, float]]
+    version: str | None = None
+    unit: str | int | None = None
+    user_id: str | int | None = None
+    request_id: str | int | None = None
+
+
+class Answer(msgspec.Struct):
+    """The JSON answer. `predictions` are probabilities (binary), lists of them (multiclass) or values (regression)."""
+
+    predictions: list[float] | list[list[float]]
+    classes: list[int | str] | msgspec.UnsetType
+    version: str
+    reason: str
+    generation: int
+    request_id: str
+    prediction_id: str
+    latency_ms: float
+
+
+_decode = msgspec.json.Decoder(Body).decode
+_encode = msgspec.json.Encoder().encode
+
+
+class Native:
+    """Decode and encode of the native route."""
+
+    route = b"/v1/models/predict"
+
+    def decode(self, body: bytes, head: RequestHead, signature: Signature) -> PredictionRequest:
+        if head.content_type == BINARY:
+            return PredictionRequest(body, signature.check_binary(body))
+        if head.content_type != JSON:
+            raise unsupported_type(head, JSON, BINARY)
+        try:
+            content = _decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise signature.explain_body(body, "instances", str(error)) from None
+        return PredictionRequest(signature.pack(content.instances), len(content.instances), content.version)
+
+    def encode(self, prediction: Prediction, head: RequestHead, facts: AnswerFacts) -> tuple[bytes, bytes]:
+        scores = prediction.scores
+        assert scores is not None
+        if head.binary_answer:
+            return BINARY, scores.tobytes()
+        return JSON_TYPE, _encode(
+            Answer(
+                scores.tolist(),
+                classes_of(prediction.card, scores) or msgspec.UNSET,
+                prediction.version,
+                prediction.reason,
+                prediction.generation,
+                facts.request_id,
+                facts.prediction_id,
+                facts.latency_ms,
+            )
+        )
+
+
+def unsupported_type(head: RequestHead, *supported: bytes) -> Problem:
+    """415, with what would be understood."""
+    wanted = " or ".join(content_type.decode() for content_type in supported)
+    got = head.content_type.decode("latin-1")[:100]
+    return Problem(415, "unsupported_media_type", f"content type {got!r} is not understood here; send {wanted}")

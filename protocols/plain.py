@@ -1,0 +1,130 @@
+"""The plain door: prediction routes as ordinary BentoML APIs, for everything that does not take the express lane.
+
+The input models give BentoML and its clients the schema, but hand the request over as it came: decoding it is the
+dialect's work here as on the lane, so that both doors answer alike.
+"""
+
+import asyncio
+from typing import Any, Self
+
+from bentoml import IODescriptor
+from pydantic import Field
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from protocols.door import Handler
+from protocols.head import RequestHead, read_head
+from protocols.problem import body_too_large
+
+Row = list[float] | dict[str, float]
+
+
+class _Untouched(IODescriptor):
+    """Puts the request itself into `_field`, unread."""
+
+    @classmethod
+    async def from_http_request(cls, request: Request, serde: Any) -> Self:
+        return cls.model_construct(**{name: request for name in cls.model_fields})
+
+
+class NativeInput(_Untouched):
+    """What `POST /v1/models/predict` takes."""
+
+    instances: list[Row] = Field(description="Rows: lists of all features in their order, or objects by name.")
+    version: str | None = Field(default=None, description="A version or alias to pin; left out: the split decides.")
+    unit: str | None = Field(default=None, description="What sticky assignment sticks to.")
+
+
+class SingleInput(_Untouched):
+    """What `POST /predict` takes."""
+
+    features: Row = Field(description="One row: a list of all features in their order, or an object by name.")
+    model_version: str | None = Field(default=None, description="A version or alias to pin.")
+    use_ab_testing: bool = Field(default=True, description="False: the active version answers.")
+
+
+class NativeOutput(IODescriptor):
+    """What `POST /v1/models/predict` answers."""
+
+    predictions: list[float] | list[list[float]] = Field(
+        description="Per row: the positive class's probability (binary), all classes' (multiclass), or the value."
+    )
+    classes: list[int | str] | None = Field(default=None, description="The label of each row, for classifiers.")
+    version: str
+    reason: str = Field(description="SPLIT, STICKY, PINNED, ACTIVE or FALLBACK.")
+    generation: int = Field(description="Of the routing state that the version was assigned under.")
+    request_id: str
+    prediction_id: str
+    latency_ms: float
+
+
+class SingleOutput(IODescriptor):
+    """What `POST /predict` answers."""
+
+    prediction: float | list[float]
+    prediction_class: int | str | None = None
+    confidence: float | None = Field(default=None, description="Probability of the chosen class.")
+    model_version: str
+    request_id: str
+    prediction_id: str
+    timestamp: str
+    latency_ms: float
+
+
+class RowsOutput(IODescriptor):
+    """What `POST /rows` answers: packed float32 scores, which no schema describes."""
+
+
+class RowsInput(_Untouched):
+    """What `POST /rows` of a version's own service takes: packed float32 values."""
+
+    rows: bytes = b""
+
+
+class PlainExchange:
+    """A request whose answer somebody awaits."""
+
+    def __init__(self) -> None:
+        self.answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+
+    def reply(self, status: int, header_lines: bytes, body: bytes) -> None:
+        response = Response(body, status)
+        lines = [line.split(b": ", 1) for line in header_lines.splitlines()]
+        response.raw_headers = [(name, value) for name, value in lines]
+        response.raw_headers.append((b"content-length", b"%d" % len(body)))
+        self.answer.set_result(response)
+
+
+async def answer(handler: Handler, request: Request, max_body_bytes: int) -> Response:
+    """Answer one request; when the client leaves first, its work is cancelled."""
+    head = read_head(request.scope["headers"])
+    body = await _read_body(request, max_body_bytes)
+    if body is None:
+        head, body = RequestHead(request_id=head.request_id, problem=body_too_large(max_body_bytes)), b""
+    exchange = PlainExchange()
+    work = handler.begin(head, body, exchange)
+    gone = asyncio.ensure_future(_until_disconnected(request))
+    await asyncio.wait((exchange.answer, gone), return_when=asyncio.FIRST_COMPLETED)
+    gone.cancel()
+    if not exchange.answer.done():
+        if work is not None:
+            work.cancel()
+        raise ClientDisconnect
+    return exchange.answer.result()
+
+
+async def _read_body(request: Request, max_body_bytes: int) -> bytes | None:
+    """The body, or nothing when it is longer than allowed: then it is not kept, nor read when its length says so."""
+    if int(request.headers.get("content-length", "0")) > max_body_bytes:
+        return None
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > max_body_bytes:
+            return None
+    return bytes(body)
+
+
+async def _until_disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

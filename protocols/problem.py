@@ -1,0 +1,77 @@
+"""Problems: every way in which a request gets no prediction, with its status, code and words for the client."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from dispatch.request import UnknownVersion
+from runners.errors import DeadlineExceeded, ModelFailure, NotReady, Overloaded
+
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(eq=False)
+class Problem(Exception):
+    """An answer that is an error: HTTP status, a code for programs, a message for people, and particulars."""
+
+    status: int
+    code: str
+    message: str
+    detail: dict[str, Any] = field(default_factory=dict)
+    retry_after_s: float | None = None
+    version: str | None = None
+
+    def body(self, request_id: str) -> bytes:
+        """The JSON that every dialect without an error shape of its own answers with."""
+        error: dict[str, Any] = {"code": self.code, "message": self.message}
+        if self.detail:
+            error["detail"] = self.detail
+        return _encode({"error": error, "request_id": request_id})
+
+    @property
+    def header_lines(self) -> bytes:
+        if self.retry_after_s is None:
+            return b""
+        return b"retry-after: %d\r\n" % max(1, math.ceil(self.retry_after_s))
+
+
+def problem_of(error: BaseException) -> Problem:
+    """The problem that an exception of the inner rooms means to a client; anything unforeseen is an internal error."""
+    match error:
+        case Problem():
+            return error
+        case UnknownVersion():
+            return Problem(404, f"unknown_{error.what}", str(error))
+        case Overloaded():
+            message = f"the server is overloaded: {error}; try again later"
+            return Problem(503, "overloaded", message, retry_after_s=error.expected_wait_s)
+        case NotReady():
+            return Problem(503, "not_ready", str(error), retry_after_s=1)
+        case DeadlineExceeded():
+            return Problem(504, "deadline_exceeded", str(error))
+        case ModelFailure():
+            message = f"the model could not score row {error.row}"
+            return Problem(500, "model_failure", message, {"row": error.row})
+        case _:
+            return Problem(500, "internal", "an unexpected error happened; the server's log has it")
+
+
+def malformed(message: str) -> Problem:
+    """400: the body is not what its content type says."""
+    return Problem(400, "malformed_body", message)
+
+
+def invalid(code: str, message: str, row: int | None = None, feature: str | None = None, **detail: Any) -> Problem:
+    """422: readable, but not a request that the model can score; names the row and the feature where there is one."""
+    where = {"row": row, "feature": feature, **detail}
+    return Problem(422, code, message, {key: value for key, value in where.items() if value is not None})
+
+
+def too_many_rows(rows: int, limit: int) -> Problem:
+    return Problem(413, "too_many_rows", f"{rows} rows in one request; at most {limit} are allowed", {"limit": limit})
+
+
+def body_too_large(limit: int) -> Problem:
+    return Problem(413, "body_too_large", f"the body is longer than {limit} bytes", {"limit": limit})

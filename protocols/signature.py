@@ -1,0 +1,160 @@
+"""The signature: the features every version of the model takes, and how rows of JSON become packed floats.
+
+A row is a list of numbers in the features' order, or an object of all features by name. Packing one checks the count
+and the range; only when something is wrong is the body read again, to say which row and which feature.
+"""
+
+import json
+import math
+import struct
+from collections.abc import Sequence
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+
+from protocols.problem import Problem, invalid, malformed, too_many_rows
+
+Row = list[float] | dict[str, float]
+
+FLOAT32_MAX = float(np.finfo(np.float32).max)
+_NESTING = "nested too deeply"
+
+
+class Signature:
+    """Packs and explains rows of `feature_names`, up to `max_rows` a request."""
+
+    def __init__(self, feature_names: Sequence[str], max_rows: int) -> None:
+        self.feature_names = tuple(feature_names)
+        self.max_rows = max_rows
+        self._pack = struct.Struct(f"<{len(self.feature_names)}f").pack
+        # With one name, itemgetter gives the bare value instead of a tuple.
+        getter = itemgetter(*self.feature_names)
+        self._values = getter if len(self.feature_names) > 1 else lambda row: (getter(row),)
+        self._row_bytes = 4 * len(self.feature_names)
+
+    def pack(self, rows: Sequence[Row]) -> bytes:
+        """Pack rows of numbers. Raises `Problem` that names the first bad row and feature."""
+        if not 0 < len(rows) <= self.max_rows:
+            raise invalid("no_rows", "there are no rows") if not rows else too_many_rows(len(rows), self.max_rows)
+        pack, values, width = self._pack, self._values, len(self.feature_names)
+        try:
+            if len(rows) == 1 and type(rows[0]) is list:
+                return pack(*rows[0])
+            return b"".join(
+                [pack(*row) if type(row) is list else pack(*values(self._whole(row, width))) for row in rows]
+            )
+        except (struct.error, OverflowError, KeyError, TypeError, _WrongCount):
+            raise self.explain(rows) from None
+
+    def check_binary(self, body: bytes) -> int:
+        """Number of rows in packed float32 values. Raises `Problem` unless they are whole, few enough and finite."""
+        count, rest = divmod(len(body), self._row_bytes)
+        if rest:
+            message = f"{len(body)} bytes are not a whole number of rows of {self._row_bytes} bytes"
+            raise invalid("wrong_feature_count", message, expected=len(self.feature_names))
+        if not 0 < count <= self.max_rows:
+            raise invalid("no_rows", "there are no rows") if not count else too_many_rows(count, self.max_rows)
+        values = np.frombuffer(body, dtype="<f4")
+        finite = np.isfinite(values)
+        if not finite.all():
+            row, column = divmod(int(finite.argmin()), len(self.feature_names))
+            raise self._not_finite(row, self.feature_names[column], float(values[row * len(self.feature_names) + column]))
+        return count
+
+    def explain_body(self, body: bytes, key: str, reason: str, *, single: bool = False) -> Problem:
+        """Why a JSON body was refused: `reason` is the strict decoder's, `key` names where the rows (row) should be."""
+        if not body:
+            return malformed("the body is empty")
+        try:
+            # Lenient on purpose: the standard library reads NaN and Infinity, so that they can be named.
+            content = json.loads(body)
+        except RecursionError:
+            return malformed(_NESTING)
+        except (ValueError, UnicodeDecodeError) as error:
+            return malformed(f"the body is not JSON: {error}")
+        if not isinstance(content, dict):
+            return invalid("wrong_type", f"the body is {_kind(content)}; an object with {key!r} belongs here")
+        if key not in content:
+            return invalid("missing_field", f"the field {key!r} is missing", field=key)
+        rows = [content[key]] if single else content[key]
+        if isinstance(rows, list):
+            found = self._first_fault(rows)
+            if found:
+                return found
+        return invalid("wrong_type", reason)
+
+    def explain(self, rows: Sequence[Any]) -> Problem:
+        """The problem of the first bad row."""
+        return self._first_fault(rows) or invalid("wrong_type", "the rows could not be read")
+
+    def _whole(self, row: dict[str, float], width: int) -> dict[str, float]:
+        if len(row) != width:
+            raise _WrongCount
+        return row
+
+    def _first_fault(self, rows: Sequence[Any]) -> Problem | None:
+        if not rows:
+            return invalid("no_rows", "there are no rows")
+        if len(rows) > self.max_rows:
+            return too_many_rows(len(rows), self.max_rows)
+        return next((fault for index, row in enumerate(rows) if (fault := self._fault(index, row))), None)
+
+    def _fault(self, index: int, row: Any) -> Problem | None:
+        if isinstance(row, dict):
+            return self._fault_of_names(index, row) or self._fault_of_values(index, row.items())
+        if isinstance(row, list):
+            if len(row) != len(self.feature_names):
+                expected = len(self.feature_names)
+                message = f"row {index} has {len(row)} values; the model takes {expected}"
+                return invalid("wrong_feature_count", message, row=index, expected=expected, got=len(row))
+            return self._fault_of_values(index, zip(self.feature_names, row, strict=True))
+        return invalid("wrong_type", f"row {index} is {_kind(row)}; a list or an object belongs here", row=index)
+
+    def _fault_of_names(self, index: int, row: dict[str, Any]) -> Problem | None:
+        for name in row:
+            if name not in self.feature_names:
+                message = f"row {index} has the unknown feature {name[:100]!r}; known are {', '.join(self.feature_names)}"
+                return invalid("unknown_feature", message, row=index, feature=name[:100])
+        for name in self.feature_names:
+            if name not in row:
+                return invalid("missing_feature", f"row {index} lacks the feature {name!r}", row=index, feature=name)
+        return None
+
+    def _fault_of_values(self, index: int, values: Any) -> Problem | None:
+        for name, value in values:
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                message = f"row {index}, feature {name!r}: {_kind(value)} where a number belongs"
+                return invalid("not_a_number", message, row=index, feature=name)
+            try:
+                number = float(value)
+            except OverflowError:
+                number = math.inf
+            if not abs(number) <= FLOAT32_MAX:
+                return self._not_finite(index, name, number)
+        return None
+
+    def _not_finite(self, row: int, feature: str, value: float) -> Problem:
+        what = "NaN" if math.isnan(value) else "infinite" if math.isinf(value) else "beyond the range of float32"
+        return invalid("not_finite", f"row {row}, feature {feature!r}: the value is {what}", row=row, feature=feature)
+
+
+class _WrongCount(Exception):
+    """An object with more or fewer names than there are features."""
+
+
+def _kind(value: Any) -> str:
+    """What a JSON value is, in a client's words."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true" if value else "false"
+        case str():
+            return f"the text {value[:40]!r}"
+        case list():
+            return "a list"
+        case dict():
+            return "an object"
+        case _:
+            return f"the number {value}"

@@ -1,0 +1,133 @@
+"""The card of an artefact: what a version is, where it came from, and how that was verified.
+
+An artefact is a folder in the BentoML model store that holds `card.json` beside `model.onnx`, `model.ubj` or both,
+and nothing that could execute. `lifecycle` writes cards; `runners` reads them and trusts nothing else.
+"""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+CARD_FILE = "card.json"
+
+
+class CardError(Exception):
+    """The artefact's card is missing, unreadable or contradicts itself; the message says which and where."""
+
+
+class Task(StrEnum):
+    """What the model predicts, which fixes the shape of its scores (see `Card.scores_per_row`)."""
+
+    BINARY = "binary"
+    MULTICLASS = "multiclass"
+    REGRESSION = "regression"
+
+
+class FileKind(StrEnum):
+    """The two formats a server loads; neither can carry code."""
+
+    ONNX = "onnx"
+    UBJ = "ubj"
+
+    @property
+    def file_name(self) -> str:
+        return f"model.{self.value}"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Feature(_Frozen):
+    """One input column. Rows carry every feature as a float32; `type` and `description` are for people."""
+
+    name: str = Field(min_length=1)
+    type: Literal["float", "integer", "boolean", "category"] = "float"
+    description: str = ""
+
+
+class Source(_Frozen):
+    """Where the version came from, as exactly as the registry can say it."""
+
+    uri: str
+    """MLflow registry address, such as `models:/customers/1`."""
+    run_id: str
+    flavor: str
+    """The MLflow flavor that was imported: `xgboost` or `sklearn`."""
+    framework: str
+    """Package and version that trained it, such as `xgboost 3.2.0`."""
+
+
+class ModelFile(_Frozen):
+    """A model file of the artefact with its digest, so that a damaged file is refused before it is parsed."""
+
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    size_bytes: int = Field(gt=0)
+
+
+class Verification(_Frozen):
+    """The receipt of the import: how far a file's scores lie from the framework's own, over the test rows."""
+
+    rows: int = Field(gt=0)
+    max_abs_difference: float = Field(ge=0)
+    tolerance: float = Field(gt=0)
+
+
+class Card(_Frozen):
+    """Everything a runner needs to know about a version before it opens the model file."""
+
+    format: Literal[1] = 1
+    model: str
+    version: str
+    task: Task
+    features: tuple[Feature, ...] = Field(min_length=1)
+    classes: tuple[int | str, ...] = ()
+    """Class labels in the order of the score columns; two for binary, none for regression."""
+    source: Source
+    files: dict[FileKind, ModelFile] = Field(min_length=1)
+    verification: dict[FileKind, Verification] = {}
+    metrics: dict[str, float] = {}
+    quantization: str | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        names = self.feature_names
+        if len(set(names)) != len(names):
+            raise ValueError("feature names repeat")
+        enough = {Task.BINARY: len(self.classes) == 2, Task.MULTICLASS: len(self.classes) >= 3}
+        if not enough.get(self.task, not self.classes):
+            raise ValueError(f"a {self.task} model cannot have {len(self.classes)} classes")
+        return self
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        return tuple(feature.name for feature in self.features)
+
+    @property
+    def scores_per_row(self) -> int:
+        """1 for binary (probability of the second class) and regression (value), else one per class."""
+        return len(self.classes) if self.task is Task.MULTICLASS else 1
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(file.size_bytes for file in self.files.values())
+
+
+def read_card(folder: Path) -> Card:
+    """Read `card.json` of an artefact. Raises `CardError` with the file's path and what is wrong with it."""
+    path = folder / CARD_FILE
+    try:
+        return Card.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise CardError(f"{path}: {error.strerror or error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "card"
+        raise CardError(f"{path}: {where}: {first['msg']}") from error
+
+
+def write_card(card: Card, folder: Path) -> None:
+    """Write `card.json` into the artefact's folder."""
+    (folder / CARD_FILE).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,134 @@
+"""Engines: what turns a batch of rows into scores, on one thread, with nothing but the artefact's model file.
+
+In: float32 rows of shape (n, features). Out: float32 scores of shape (n,) for binary (probability of the second
+class) and regression (value), (n, classes) for multiclass; see `Card.scores_per_row`.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from configuration.settings import EngineChoice
+from runners.card import Card, CardError, FileKind, Task
+
+Rows = NDArray[np.float32]
+Scores = NDArray[np.float32]
+
+
+class Engine(Protocol):
+    """Scores batches; may raise anything. Not required to be safe for two threads at once."""
+
+    @property
+    def name(self) -> str: ...
+
+    def predict(self, rows: Rows) -> Scores: ...
+
+
+class OnnxEngine:
+    """ONNX Runtime: some microseconds a call, so the better one for small batches."""
+
+    name = EngineChoice.ONNXRUNTIME.value
+
+    def __init__(self, path: Path, card: Card) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        # One thread a session and one worker a CPU; left alone it would count the host's cores.
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self._run = self._session.run
+        self._outputs = ["value" if card.task is Task.REGRESSION else "probabilities"]
+        self._column = {Task.BINARY: 1, Task.REGRESSION: 0, Task.MULTICLASS: None}[card.task]
+
+    def predict(self, rows: Rows) -> Scores:
+        scores: Scores = self._run(self._outputs, {"input": rows})[0]
+        return scores if self._column is None else scores[:, self._column]
+
+
+class XgboostEngine:
+    """XGBoost itself: a fixed cost of some 200 us a call, and the faster one a row once batches are large."""
+
+    name = EngineChoice.XGBOOST.value
+
+    def __init__(self, path: Path) -> None:
+        import xgboost
+
+        self._booster = xgboost.Booster(params={"nthread": 1}, model_file=str(path))
+        # The rows come without names; the card has the names, and the decoder has checked them.
+        self._booster.feature_names = None
+        self._booster.feature_types = None
+
+    def predict(self, rows: Rows) -> Scores:
+        scores: Scores = self._booster.inplace_predict(rows)
+        return scores
+
+
+class FasterEngine:
+    """Two engines over the same trees; each batch goes to the one that was measured to be faster at its size."""
+
+    def __init__(self, small: Engine, large: Engine, crossover_rows: int) -> None:
+        self.small, self.large, self.crossover_rows = small, large, crossover_rows
+        self.name = f"{small.name} below {crossover_rows} rows, {large.name} from there"
+
+    def predict(self, rows: Rows) -> Scores:
+        return (self.small if len(rows) < self.crossover_rows else self.large).predict(rows)
+
+
+def open_engine(folder: Path, card: Card, choice: EngineChoice) -> Engine:
+    """Open the engine that `choice` asks for. Raises `CardError` when the artefact lacks its file or it is damaged."""
+    openers: dict[FileKind, Callable[[Path], Engine]] = {
+        FileKind.ONNX: lambda path: OnnxEngine(path, card),
+        FileKind.UBJ: XgboostEngine,
+    }
+    wanted = {EngineChoice.ONNXRUNTIME: [FileKind.ONNX], EngineChoice.XGBOOST: [FileKind.UBJ]}.get(
+        choice, [kind for kind in FileKind if kind in card.files]
+    )
+    engines = [openers[kind](_checked_file(folder, card, kind)) for kind in wanted]
+    if len(engines) == 1:
+        return engines[0]
+    small, large = engines
+    return FasterEngine(small, large, find_crossover(small, large, len(card.features)))
+
+
+def find_crossover(
+    small: Engine,
+    large: Engine,
+    features: int,
+    sizes: tuple[int, ...] = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096),
+    repeats: int = 5,
+    clock: Callable[[], float] = time.perf_counter,
+) -> int:
+    """The first of `sizes` at which `large` is faster (best of `repeats`, in turns); beyond the last if it never is."""
+    for size in sizes:
+        rows = np.zeros((size, features), dtype=np.float32)
+        rows += np.linspace(-1, 1, size, dtype=np.float32)[:, None]
+        best = [float("inf"), float("inf")]
+        for _ in range(repeats):
+            for index, engine in enumerate((small, large)):
+                started = clock()
+                engine.predict(rows)
+                best[index] = min(best[index], clock() - started)
+        if best[1] < best[0]:
+            return size
+    return sizes[-1] + 1
+
+
+def _checked_file(folder: Path, card: Card, kind: FileKind) -> Path:
+    expected = card.files.get(kind)
+    path = folder / kind.file_name
+    if expected is None:
+        raise CardError(f"{folder}: the artefact has no {kind.file_name}; choose another engine or import it again")
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise CardError(f"{path}: {error.strerror or error}") from error
+    if digest != expected.sha256:
+        raise CardError(f"{path}: sha256 is {digest}, its card says {expected.sha256}; import the version again")
+    return path

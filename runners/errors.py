@@ -1,0 +1,49 @@
+"""Everything a runner can answer instead of scores. Runners know no HTTP: `protocols.problem` gives the statuses.
+
+    submit --(queue too long for the deadline or the bound)--> Overloaded
+           --(not ready, or closing)-----------------------> NotReady
+    queue  --(deadline passed before its turn)-------------> DeadlineExceeded
+    engine --(raises, or returns what is not a score)------> ModelFailure, for the rows that cause it
+"""
+
+
+class RunnerError(Exception):
+    """A request got no scores; `kind` is its label in the metrics."""
+
+    kind = "runner"
+
+
+class Overloaded(RunnerError):
+    """The wait would be longer than the request's deadline or the queue's bound."""
+
+    kind = "overloaded"
+
+    def __init__(self, expected_wait_s: float) -> None:
+        super().__init__(f"the queue would take {expected_wait_s:.3f} s")
+        self.expected_wait_s = expected_wait_s
+
+
+class DeadlineExceeded(RunnerError):
+    """The deadline passed while the request waited; nothing was computed for it."""
+
+    kind = "deadline"
+
+    def __init__(self) -> None:
+        super().__init__("the deadline passed before the request's turn came")
+
+
+class NotReady(RunnerError):
+    """The runner has not started, failed to, or is closing."""
+
+    kind = "not_ready"
+
+
+class ModelFailure(RunnerError):
+    """The model could not score a row; `row` counts within the request."""
+
+    kind = "model"
+
+    def __init__(self, row: int, reason: str) -> None:
+        super().__init__(f"row {row}: {reason}")
+        self.row = row
+        self.reason = reason

@@ -1,0 +1,98 @@
+"""Places: where a runner's batches are computed. Embedded in this process here; `hop` has the one in another process."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from runners.engine import Engine, Rows, Scores
+
+MAX_FAILING_CALLS = 64
+"""How often a failing batch is cut in half before the rest of it fails as it is: a broken model must not cost much."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchScores:
+    """What came back for a batch: scores of every row, and why the rows in `failures` have none worth reading."""
+
+    scores: Scores
+    failures: dict[int, str] = field(default_factory=dict)
+
+
+class Place(Protocol):
+    """Computes batches, up to `concurrency` at once, and calls `done` on the event loop with what came back.
+
+    `done` may be called before `run` returns. An exception is handed to it, never raised.
+    """
+
+    concurrency: int
+
+    def run(self, rows: Rows, expected_s: float, done: Callable[[BatchScores | Exception], None]) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+class EmbeddedPlace:
+    """The engine in this process: short batches on the event loop, long ones in one thread beside it."""
+
+    concurrency = 1
+
+    def __init__(self, engine: Engine, scores_per_row: int, inline_s: float) -> None:
+        self._engine = engine
+        self._scores_per_row = scores_per_row
+        self._inline_s = inline_s
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="shokado-engine")
+
+    def run(self, rows: Rows, expected_s: float, done: Callable[[BatchScores | Exception], None]) -> None:
+        if expected_s <= self._inline_s:
+            done(score(self._engine, rows, self._scores_per_row))
+            return
+        loop = asyncio.get_running_loop()
+        future = self._thread.submit(score, self._engine, rows, self._scores_per_row)
+        future.add_done_callback(lambda future: loop.call_soon_threadsafe(done, future.result()))
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self._thread.shutdown)
+
+
+def score(engine: Engine, rows: Rows, scores_per_row: int) -> BatchScores:
+    """Predict, and when the batch fails cut it in halves, so that only the rows that cause it fail. Never raises."""
+    shape = (len(rows),) if scores_per_row == 1 else (len(rows), scores_per_row)
+    try:
+        return BatchScores(_predict(engine, rows, shape))
+    except Exception as error:
+        return _score_in_halves(engine, rows, shape, error)
+
+
+def _score_in_halves(engine: Engine, rows: Rows, shape: tuple[int, ...], error: Exception) -> BatchScores:
+    """Score a batch that failed with `error` as a whole."""
+    scores = np.zeros(shape, dtype=np.float32)
+    failures: dict[int, str] = {}
+    failing = [(0, len(rows), error)]
+    calls = 0
+    while failing:
+        start, stop, error = failing.pop()
+        if stop - start == 1 or calls > MAX_FAILING_CALLS:
+            failures.update(dict.fromkeys(range(start, stop), f"{type(error).__name__}: {error}"))
+            continue
+        middle = (start + stop) // 2
+        for low, high in ((start, middle), (middle, stop)):
+            try:
+                scores[low:high] = _predict(engine, rows[low:high], (high - low, *shape[1:]))
+            except Exception as cause:
+                calls += 1
+                failing.append((low, high, cause))
+    return BatchScores(scores, failures)
+
+
+def _predict(engine: Engine, rows: Rows, shape: tuple[int, ...]) -> Scores:
+    """Predict, and refuse what is not `shape` finite scores."""
+    scores = engine.predict(rows)
+    if scores.shape != shape:
+        raise ValueError(f"the model returned scores of shape {scores.shape} where {shape} belong")
+    if not np.isfinite(scores).all():
+        raise ValueError("the model returned a score that is not a finite number")
+    return scores

@@ -1,0 +1,155 @@
+"""A runner: one version from its artefact to its scores, with a state that says what may be asked of it.
+
+    NEW --start--> STARTING --> READY --drain--> DRAINING --> CLOSED
+                       \\--> FAILED (with the reason)
+"""
+
+import asyncio
+import time
+from enum import StrEnum
+from pathlib import Path
+
+import numpy as np
+
+from configuration.settings import BatchingSettings, Placement, VersionSettings
+from runners.batcher import Batcher, BatchObserver
+from runners.card import Card
+from runners.engine import open_engine
+from runners.errors import NotReady
+from runners.hop import HopPlace
+from runners.job import Job
+from runners.pace import BatchLimit, Pace
+from runners.place import BatchScores, EmbeddedPlace, Place
+
+_WARM_UP_REPEATS = 3
+_WARM_UP_PATIENCE_S = 1.0
+_DRAIN_POLL_S = 0.01
+
+
+class RunnerState(StrEnum):
+    NEW = "new"
+    STARTING = "starting"
+    READY = "ready"
+    DRAINING = "draining"
+    CLOSED = "closed"
+    FAILED = "failed"
+
+
+class Runner:
+    """Serves one version in this process, wherever its engine runs. All methods belong to the event loop."""
+
+    def __init__(
+        self,
+        version: str,
+        card: Card,
+        folder: Path,
+        settings: VersionSettings,
+        batching: BatchingSettings,
+        service_url: str | None = None,
+    ) -> None:
+        """`service_url` is where the version's own service listens; unset: the engine is opened in this process."""
+        self.version = version
+        self.card = card
+        self.settings = settings
+        self.state = RunnerState.NEW
+        self.engine = settings.engine.value
+        self.failure: str | None = None
+        self.placement = Placement.SERVICE if service_url else Placement.EMBEDDED
+        self._folder = folder
+        self._batching = batching
+        self._service_url = service_url
+        self._place: Place
+        self._batcher: Batcher
+
+    @property
+    def ready(self) -> bool:
+        return self.state is RunnerState.READY
+
+    @property
+    def waiting_rows(self) -> int:
+        return self._batcher.waiting_rows if self.ready else 0
+
+    async def start(self, observer: BatchObserver) -> None:
+        """Open the engine, warm it up and learn its pace. Raises what went wrong, after remembering it."""
+        self.state = RunnerState.STARTING
+        try:
+            self._place = self._open_place()
+            pace = await self._warm_up(self._place)
+        except Exception as error:
+            self.state, self.failure = RunnerState.FAILED, f"{type(error).__name__}: {error}"
+            raise
+        target_s = self._batching.latency_target_ms / 1000
+        ceiling = self._batching.max_batch_rows
+        fitting = [rows for rows in _warm_up_sizes(ceiling) if pace.estimate(rows) <= target_s]
+        self._batcher = Batcher(
+            self.version,
+            self._place,
+            len(self.card.features),
+            BatchLimit(target_s, ceiling, start=max(fitting, default=1)),
+            pace,
+            self._batching.max_queue_ms / 1000,
+            time.monotonic,
+            asyncio.get_running_loop().call_soon,
+            observer,
+        )
+        self.state = RunnerState.READY
+
+    def submit(self, job: Job) -> None:
+        """Hand in a job. Raises `NotReady` or `Overloaded`."""
+        if self.state is not RunnerState.READY:
+            raise NotReady(f"version {self.version} is {self.state}")
+        self._batcher.submit(job)
+
+    async def drain(self) -> None:
+        """Refuse new jobs, answer those that are here, and let go of the place."""
+        if self.state is not RunnerState.READY:
+            return
+        self.state = RunnerState.DRAINING
+        self._batcher.close()
+        while self._batcher.busy:
+            await asyncio.sleep(_DRAIN_POLL_S)
+        await self._place.close()
+        self.state = RunnerState.CLOSED
+
+    def _open_place(self) -> Place:
+        if self._service_url:
+            return HopPlace(self._service_url, self.card.scores_per_row, self.settings.workers)
+        engine = open_engine(self._folder, self.card, self.settings.engine)
+        self.engine = engine.name
+        return EmbeddedPlace(engine, self.card.scores_per_row, self._batching.inline_ms / 1000)
+
+    async def _warm_up(self, place: Place) -> Pace:
+        """Score rows of zeros in batches of growing size, until one takes long; raises what a batch raised."""
+        pace = Pace()
+        for rows in _warm_up_sizes(self._batching.max_batch_rows):
+            batch = np.zeros((rows, len(self.card.features)), dtype=np.float32)
+            fastest = float("inf")
+            for _ in range(_WARM_UP_REPEATS):
+                started = time.monotonic()
+                outcome = await _run(place, batch)
+                fastest = min(fastest, time.monotonic() - started)
+                if outcome.failures:
+                    raise RuntimeError(f"a batch of {rows} rows of zeros failed: {next(iter(outcome.failures.values()))}")
+            pace.observe(rows, fastest)
+            if fastest > _WARM_UP_PATIENCE_S:
+                break
+        return pace
+
+
+def _warm_up_sizes(ceiling: int) -> list[int]:
+    """1, 2, 4, .. and the ceiling itself."""
+    return [*(2**power for power in range(ceiling.bit_length()) if 2**power < ceiling), ceiling]
+
+
+async def _run(place: Place, batch: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> BatchScores:
+    """One batch through a place, awaited. Raises what the place reports."""
+    future: asyncio.Future[BatchScores] = asyncio.get_running_loop().create_future()
+
+    def done(outcome: BatchScores | Exception) -> None:
+        if isinstance(outcome, Exception):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)
+
+    place.run(batch, 0.0, done)
+    return await future
