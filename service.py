@@ -27,7 +27,7 @@ from protocols.rows import RowsHandler
 from protocols.signature import Signature
 from protocols.single import Single
 from runners.artefact import ArtefactError, find_artefacts
-from runners.engine import open_engine
+from runners.engine import import_xgboost_alone, open_engine
 from runners.runner import Runner
 
 try:
@@ -62,6 +62,7 @@ def version_service(version: str) -> Any:
         @bentoml.on_startup
         def start(self) -> None:
             card = artefact.card
+            import_xgboost_alone()
             engine = open_engine(artefact.folder, card, SETTINGS.versions[version].engine)
             self._rows = RowsHandler(engine, len(card.features), card.scores_per_row)
             # The gateway closes its connections when it has drained; until then they must outlive a SIGTERM.
@@ -82,10 +83,11 @@ VERSION_SERVICES = {
     if spec.placement is Placement.SERVICE
 }
 CONTROL = Control(SETTINGS)
+CONTROL_APP = create_app(CONTROL)
 
 
 @bentoml.service(name="shokado", workers=SETTINGS.worker_count, **QUIET)
-@bentoml.asgi_app(create_app(CONTROL))
+@bentoml.asgi_app(CONTROL_APP)
 class Shokado:
     """Several versions of one model side by side, with live traffic split between them."""
 
@@ -95,6 +97,7 @@ class Shokado:
     @bentoml.on_startup
     async def start(self) -> None:
         """Make this worker's runners, and open its doors."""
+        import_xgboost_alone()
         CONTROL.metrics_folder = prepare_folder()
         self._metrics = Metrics(SETTINGS.versions)
         self._runners = {version: self._new_runner(version) for version in SETTINGS.versions}
@@ -144,4 +147,4 @@ class Shokado:
             self._metrics.flush()
 
 
-Shokado.add_asgi_middleware(OwnRoutesFirst, control_app=Shokado.mount_apps[0][0])
+Shokado.add_asgi_middleware(OwnRoutesFirst, control_app=CONTROL_APP)  # type: ignore[attr-defined]  # made a Service

@@ -92,7 +92,10 @@ def _add_versions(app: FastAPI, control: Control) -> None:
         )
 
     @app.get(
-        "/v1/models/{version}", tags=["versions"], summary="One version, by name or alias", responses={404: {"model": Error}}
+        "/v1/models/{version}",
+        tags=["versions"],
+        summary="One version, by name or alias",
+        responses={404: {"model": Error}},
     )
     async def version(version: str) -> Version:
         dispatcher = control.started

@@ -20,7 +20,9 @@ class Assignment(NamedTuple):
     reason: Reason
 
 
-def assign(environment: Environment, random_number: float, *, pinned: str | None = None, split: bool = True) -> Assignment:
+def assign(
+    environment: Environment, random_number: float, *, pinned: str | None = None, split: bool = True
+) -> Assignment:
     """Assign a version.
 
     `random_number` is uniform in [0, 1). `pinned` wins over all else; `split=False` asks for the active version.

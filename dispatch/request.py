@@ -30,7 +30,12 @@ class Prediction(Job):
     __slots__ = ("card", "generation", "reason", "version")
 
     def __init__(
-        self, request: PredictionRequest, done: Callable[[Job], None], card: Card, assignment: Assignment, generation: int
+        self,
+        request: PredictionRequest,
+        done: Callable[[Job], None],
+        card: Card,
+        assignment: Assignment,
+        generation: int,
     ) -> None:
         super().__init__(request.rows, request.row_count, done, request.deadline)
         self.card = card

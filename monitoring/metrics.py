@@ -58,14 +58,21 @@ class Metrics:
 
         registry = CollectorRegistry()
         self.recorders = {version: Recorder() for version in (*versions, NO_VERSION)}
-        self._requests = Counter("shokado_requests", "Requests answered with a prediction.", ["version"], registry=registry)
+        self._requests = Counter(
+            "shokado_requests", "Requests answered with a prediction.", ["version"], registry=registry
+        )
         self._rows = Counter("shokado_rows", "Rows scored.", ["version"], registry=registry)
-        self._errors = Counter("shokado_errors", "Requests answered with an error.", ["version", "kind"], registry=registry)
+        self._errors = Counter(
+            "shokado_errors", "Requests answered with an error.", ["version", "kind"], registry=registry
+        )
         self._cancelled = Counter(
             "shokado_cancelled", "Requests whose client left before the answer.", ["version"], registry=registry
         )
         self._releases = Counter(
-            "shokado_batches", "Batches, by why they were sent off when they were.", ["version", "release"], registry=registry
+            "shokado_batches",
+            "Batches, by why they were sent off when they were.",
+            ["version", "release"],
+            registry=registry,
         )
         self._in_flight = Gauge(
             "shokado_in_flight", "Requests being answered.", ["version"], registry=registry, multiprocess_mode="livesum"
@@ -167,9 +174,9 @@ def exposition(folder: Path) -> tuple[str, bytes]:
     for path in folder.glob("gauge_live*_*.db"):
         pid = int(path.stem.rpartition("_")[2])
         if not psutil.pid_exists(pid):
-            mark_process_dead(pid, str(folder))
+            mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]
     registry = CollectorRegistry()
-    MultiProcessCollector(registry, str(folder))
+    MultiProcessCollector(registry, str(folder))  # type: ignore[no-untyped-call]
     return CONTENT_TYPE_LATEST, generate_latest(registry)
 
 

@@ -1,7 +1,7 @@
 """A call: one prediction request from its body to its answer, the same behind both doors.
 
-    body --decode--> request --dispatch--> prediction --encode--> answer
-      `--(anything wrong)--> problem --------------------------------^
+body --decode--> request --dispatch--> prediction --encode--> answer
+  `--(anything wrong)--> problem --------------------------------^
 """
 
 import logging

@@ -29,6 +29,6 @@ class Dialect(Protocol):
         """Raises `Problem`."""
         ...
 
-    def encode(self, prediction: Prediction, head: RequestHead, facts: AnswerFacts) -> tuple[bytes, bytes]:
+    def encode(self, prediction: Prediction, head: RequestHead, facts: AnswerFacts, /) -> tuple[bytes, bytes]:
         """Content type and body of the answer."""
         ...

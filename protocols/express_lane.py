@@ -1,9 +1,9 @@
 """The express lane: a uvicorn protocol that answers the prediction routes before any ASGI machinery.
 
 It is uvicorn's own `HttpToolsProtocol`, whose parser does all the HTTP. Two things are added. A request for one of
-`routes` goes to its handler here instead of becoming an ASGI task; any other, and one that asks for `100-continue`, an upgrade or
-HTTP/1.0, goes on to uvicorn. And a head whose exact bytes were parsed before on this worker is not parsed again: equal
-bytes mean an equal request, and clients that keep a connection send the same head over and over.
+`routes` goes to its handler here instead of becoming an ASGI task; any other, and one that asks for `100-continue`, an
+upgrade or HTTP/1.0, goes on to uvicorn. And a head whose exact bytes were parsed before on this worker is not parsed
+again: equal bytes mean an equal request, and clients that keep a connection send the same head over and over.
 
 Answers leave in the order of the requests, whatever the order they become ready in and whichever door they take.
 """
@@ -230,8 +230,13 @@ class ExpressLane(HttpToolsProtocol):
         """Write an exchange's answer as soon as all before it are written."""
         closing = b"" if exchange.keep_alive else b"connection: close\r\n"
         exchange.answer = b"%b%b%b%bcontent-length: %d\r\n\r\n%b" % (
-            STATUS_LINE[status], _lines_of(self.server_state.default_headers), header_lines, closing, len(body), body,
-        )  # fmt: skip
+            STATUS_LINE[status],
+            _default_lines.of(self.server_state.default_headers),
+            header_lines,
+            closing,
+            len(body),
+            body,
+        )
         exchanges = self._exchanges
         if exchanges[0] is exchange:
             while exchanges and (ready := exchanges[0].answer) is not None:
@@ -353,15 +358,20 @@ def register() -> None:
     uvicorn.config.HTTP_PROTOCOLS["auto"] = f"{__name__}:{ExpressLane.__name__}"
 
 
-_lines_cache: tuple[object, bytes] = (None, b"")
+class _DefaultLines:
+    """uvicorn's default headers as lines; it makes a new list of them each second, for the date."""
+
+    def __init__(self) -> None:
+        self._headers: object = None
+        self._lines = b""
+
+    def of(self, headers: list[tuple[bytes, bytes]]) -> bytes:
+        if self._headers is not headers:
+            self._headers, self._lines = headers, b"".join(b"%b: %b\r\n" % header for header in headers)
+        return self._lines
 
 
-def _lines_of(headers: list[tuple[bytes, bytes]]) -> bytes:
-    """uvicorn's default headers as lines; it makes a new list each second, for the date."""
-    global _lines_cache
-    if _lines_cache[0] is not headers:
-        _lines_cache = (headers, b"".join(b"%b: %b\r\n" % header for header in headers))
-    return _lines_cache[1]
+_default_lines = _DefaultLines()
 
 
 def _headers_too_large(limit: int) -> Problem:

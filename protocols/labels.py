@@ -9,7 +9,7 @@ THRESHOLD = 0.5
 
 
 def classes_of(card: Card, scores: Scores) -> list[int | str]:
-    """The label of each row: the second class from a probability of 0.5 on, else the most probable; none for regression."""
+    """Each row's label: the second class from a probability of 0.5 on, or the likeliest class; none for regression."""
     if card.task is Task.REGRESSION:
         return []
     if card.task is Task.BINARY:

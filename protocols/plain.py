@@ -23,8 +23,9 @@ class _Untouched(IODescriptor):
     """Puts the request itself into `_field`, unread."""
 
     @classmethod
-    async def from_http_request(cls, request: Request, serde: Any) -> Self:
-        return cls.model_construct(**{name: request for name in cls.model_fields})
+    async def from_http_request(cls, request: Request, serde: Any) -> Self:  # noqa: ARG003
+        untouched: Self = cls.model_construct(**dict.fromkeys(cls.model_fields, request))
+        return untouched
 
 
 class NativeInput(_Untouched):
@@ -104,6 +105,7 @@ async def answer(handler: Handler, request: Request, max_body_bytes: int) -> Res
     exchange = PlainExchange()
     work = handler.begin(head, body, exchange)
     gone = asyncio.ensure_future(_until_disconnected(request))
+        return untouched
     await asyncio.wait((exchange.answer, gone), return_when=asyncio.FIRST_COMPLETED)
     gone.cancel()
     if not exchange.answer.done():

@@ -42,7 +42,7 @@ class Signature:
             if len(rows) == 1 and type(rows[0]) is list:
                 return pack(*rows[0])
             return b"".join(
-                [pack(*row) if type(row) is list else pack(*values(self._whole(row, width))) for row in rows]
+                [pack(*row) if isinstance(row, list) else pack(*values(_whole(row, width))) for row in rows]
             )
         except (struct.error, OverflowError, KeyError, TypeError, _WrongCount):
             raise self.explain(rows) from None
@@ -59,7 +59,9 @@ class Signature:
         finite = np.isfinite(values)
         if not finite.all():
             row, column = divmod(int(finite.argmin()), len(self.feature_names))
-            raise self._not_finite(row, self.feature_names[column], float(values[row * len(self.feature_names) + column]))
+            raise self._not_finite(
+                row, self.feature_names[column], float(values[row * len(self.feature_names) + column])
+            )
         return count
 
     def explain_body(self, body: bytes, key: str, reason: str, *, single: bool = False) -> Problem:
@@ -88,11 +90,6 @@ class Signature:
         """The problem of the first bad row."""
         return self._first_fault(rows) or invalid("wrong_type", "the rows could not be read")
 
-    def _whole(self, row: dict[str, float], width: int) -> dict[str, float]:
-        if len(row) != width:
-            raise _WrongCount
-        return row
-
     def _first_fault(self, rows: Sequence[Any]) -> Problem | None:
         if not rows:
             return invalid("no_rows", "there are no rows")
@@ -114,7 +111,9 @@ class Signature:
     def _fault_of_names(self, index: int, row: dict[str, Any]) -> Problem | None:
         for name in row:
             if name not in self.feature_names:
-                message = f"row {index} has the unknown feature {name[:100]!r}; known are {', '.join(self.feature_names)}"
+                message = (
+                    f"row {index} has the unknown feature {name[:100]!r}; known are {', '.join(self.feature_names)}"
+                )
                 return invalid("unknown_feature", message, row=index, feature=name[:100])
         for name in self.feature_names:
             if name not in row:
@@ -141,6 +140,13 @@ class Signature:
 
 class _WrongCount(Exception):
     """An object with more or fewer names than there are features."""
+
+
+def _whole(row: dict[str, float], width: int) -> dict[str, float]:
+    """The row, if it has as many names as there are features."""
+    if len(row) != width:
+        raise _WrongCount
+    return row
 
 
 def _kind(value: Any) -> str:

@@ -61,7 +61,7 @@ class Single:
         rows = signature.pack([content.features])
         return PredictionRequest(rows, 1, content.model_version, split=content.use_ab_testing)
 
-    def encode(self, prediction: Prediction, head: RequestHead, facts: AnswerFacts) -> tuple[bytes, bytes]:
+    def encode(self, prediction: Prediction, _head: RequestHead, facts: AnswerFacts) -> tuple[bytes, bytes]:
         scores = prediction.scores
         assert scores is not None
         score = scores.tolist()[0]

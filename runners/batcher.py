@@ -54,10 +54,10 @@ class Batcher:
         features: int,
         limit: BatchLimit,
         pace: Pace,
+        observer: BatchObserver,
         max_queue_s: float,
         clock: Callable[[], float],
         call_soon: Callable[[Callable[[], None]], object],
-        observer: BatchObserver,
     ) -> None:
         self._version = version
         self._place = place

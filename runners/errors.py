@@ -1,9 +1,9 @@
 """Everything a runner can answer instead of scores. Runners know no HTTP: `protocols.problem` gives the statuses.
 
-    submit --(queue too long for the deadline or the bound)--> Overloaded
-           --(not ready, or closing)-----------------------> NotReady
-    queue  --(deadline passed before its turn)-------------> DeadlineExceeded
-    engine --(raises, or returns what is not a score)------> ModelFailure, for the rows that cause it
+submit --(queue too long for the deadline or the bound)--> Overloaded
+       --(not ready, or closing)-----------------------> NotReady
+queue  --(deadline passed before its turn)-------------> DeadlineExceeded
+engine --(raises, or returns what is not a score)------> ModelFailure, for the rows that cause it
 """
 
 

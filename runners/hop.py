@@ -48,7 +48,7 @@ class HopPlace:
         self._session = aiohttp.ClientSession(connector=connector, timeout=_TIMEOUT, auto_decompress=False)
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def run(self, rows: Rows, expected_s: float, done: Callable[[BatchScores | Exception], None]) -> None:
+    def run(self, rows: Rows, _expected_s: float, done: Callable[[BatchScores | Exception], None]) -> None:
         task = asyncio.get_running_loop().create_task(self._run(rows, done))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -74,7 +74,8 @@ class HopPlace:
         async with self._session.post(self._target, data=rows.tobytes()) as response:
             body = await response.read()
             if response.status != 200:
-                raise HopError(f"the version's service answered {response.status}: {body[:200].decode(errors='replace')}")
+                said = body[:200].decode(errors="replace")
+                raise HopError(f"the version's service answered {response.status}: {said}")
             failures = response.headers.get(FAILURES_HEADER)
         scores = np.frombuffer(body, dtype=np.float32)
         if len(scores) != len(rows) * self._scores_per_row:

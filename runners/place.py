@@ -1,4 +1,4 @@
-"""Places: where a runner's batches are computed. Embedded in this process here; `hop` has the one in another process."""
+"""Places: where a runner's batches are computed. Here: in this process; `hop` has the one in another process."""
 
 import asyncio
 from collections.abc import Callable
@@ -30,7 +30,7 @@ class Place(Protocol):
 
     concurrency: int
 
-    def run(self, rows: Rows, expected_s: float, done: Callable[[BatchScores | Exception], None]) -> None: ...
+    def run(self, rows: Rows, expected_s: float, done: Callable[[BatchScores | Exception], None], /) -> None: ...
 
     async def close(self) -> None: ...
 

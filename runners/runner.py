@@ -1,7 +1,7 @@
 """A runner: one version from its artefact to its scores, with a state that says what may be asked of it.
 
-    NEW --start--> STARTING --> READY --drain--> DRAINING --> CLOSED
-                       \\--> FAILED (with the reason)
+NEW --start--> STARTING --> READY --drain--> DRAINING --> CLOSED
+                   \\--> FAILED (with the reason)
 """
 
 import asyncio
@@ -87,10 +87,10 @@ class Runner:
             len(self.card.features),
             BatchLimit(target_s, ceiling, start=max(fitting, default=1)),
             pace,
-            self._batching.max_queue_ms / 1000,
-            time.monotonic,
-            asyncio.get_running_loop().call_soon,
             observer,
+            max_queue_s=self._batching.max_queue_ms / 1000,
+            clock=time.monotonic,
+            call_soon=asyncio.get_running_loop().call_soon,
         )
         self.state = RunnerState.READY
 
@@ -129,7 +129,8 @@ class Runner:
                 outcome = await _run(place, batch)
                 fastest = min(fastest, time.monotonic() - started)
                 if outcome.failures:
-                    raise RuntimeError(f"a batch of {rows} rows of zeros failed: {next(iter(outcome.failures.values()))}")
+                    reason = next(iter(outcome.failures.values()))
+                    raise RuntimeError(f"a batch of {rows} rows failed: {reason}")
             pace.observe(rows, fastest)
             if fastest > _WARM_UP_PATIENCE_S:
                 break

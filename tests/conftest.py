@@ -1,0 +1,60 @@
+"""What all tests share: a BentoML home of their own with real models in it, and real servers over it.
+
+The home lies under `var/test/` and is kept between runs, because training takes a while and always gives the same.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.server import Server, serving
+
+ROOT = Path(__file__).parent.parent
+HOME = ROOT / "var" / "test" / "bentoml"
+
+# Before anything imports bentoml, which reads them once.
+os.environ["BENTOML_HOME"] = str(HOME)
+os.environ["BENTOML_DO_NOT_TRACK"] = "True"
+os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{ROOT / 'var' / 'test' / 'mlflow.db'}"
+for variable in [name for name in os.environ if name.startswith("SHOKADO_")]:
+    del os.environ[variable]
+
+
+def prepare(dataset: str) -> None:
+    """Train and import a data set's versions, unless an earlier run did."""
+    HOME.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "lifecycle", "models", "prepare", "--dataset", dataset]
+    subprocess.run(command, cwd=ROOT, check=True, timeout=300)
+
+
+@pytest.fixture(scope="session")
+def models() -> Path:
+    """The BentoML home, with `customers:v1` and `customers:v2` in its store."""
+    prepare("customers")
+    return HOME
+
+
+@pytest.fixture(scope="session")
+def server(models: Path) -> Iterator[Server]:
+    """A server as `make serve` starts it, with two workers; for tests that leave it as it was."""
+    with serving(SHOKADO_WORKERS="2") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def plain_server(models: Path) -> Iterator[Server]:
+    """The same without the express lane."""
+    with serving(SHOKADO_WORKERS="1", SHOKADO_EXPRESS_LANE="false") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def service_server(models: Path) -> Iterator[Server]:
+    """One gateway worker, and each version in a service of its own."""
+    placement = {f"SHOKADO_VERSIONS__{version}__PLACEMENT": "service" for version in ("V1", "V2")}
+    with serving(SHOKADO_WORKERS="1", **placement) as running:
+        yield running

@@ -1,0 +1,108 @@
+"""Real servers for tests: `bentoml serve` as a process of its own, on a free port, ready before it is handed out."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+ROOT = Path(__file__).parent.parent
+START_TIMEOUT_S = 120
+ROW = [39.0, 52_000.0, 690.0, 12.0, 800.0, 85.5, 1.0, 0.0, 2.0, 4.0]
+"""A customer: a row that every version of the default model scores."""
+
+
+@dataclass
+class Server:
+    """A running server."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    log: Path
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def connect(self) -> socket.socket:
+        """A raw connection, for tests that speak HTTP by hand."""
+        return socket.create_connection(("127.0.0.1", self.port), timeout=20)
+
+    def metric(self, name: str, **labels: str) -> float:
+        """Sum of the samples called `name` that carry these labels."""
+        text = httpx.get(f"{self.url}/metrics", timeout=20).text
+        return sum(
+            sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        )
+
+    def workers(self) -> list[int]:
+        """Process ids of all workers, those of the versions' own services included."""
+        children = subprocess.run(["pgrep", "-P", str(self.process.pid)], capture_output=True, text=True, check=False)
+        return [int(pid) for pid in children.stdout.split()]
+
+    def stop(self) -> int:
+        """SIGTERM, and the exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(timeout=60)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+
+
+def wait_until(condition: Callable[[], object], timeout_s: float = 30) -> None:
+    """Return as soon as the condition holds; fail when it does not in time."""
+    end = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end, f"not within {timeout_s} s: {condition}"
+        time.sleep(0.02)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def serving(target: str = "service:Shokado", cwd: Path = ROOT, **environment: str) -> Iterator[Server]:
+    """Serve `target`, as the environment configures it, until the context is left."""
+    port = free_port()
+    log = ROOT / "var" / "test" / f"server-{port}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    command = [str(Path(sys.executable).with_name("bentoml")), "serve", target, "--port", str(port)]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, cwd=cwd, env=os.environ | environment, stdout=output, stderr=output, start_new_session=True
+        )
+    server = Server(process, port, log)
+    try:
+        _wait_until_ready(server)
+        yield server
+    finally:
+        server.stop()
+
+
+def _wait_until_ready(server: Server) -> None:
+    def ready() -> bool:
+        assert server.process.poll() is None, f"the server ended:\n{server.log.read_text()}"
+        with contextlib.suppress(httpx.TransportError):
+            return httpx.get(f"{server.url}/readyz", timeout=5).status_code == 200
+        return False
+
+    try:
+        wait_until(ready, START_TIMEOUT_S)
+    except AssertionError as error:
+        raise AssertionError(f"{error}\n{server.log.read_text()}") from None
