@@ -105,7 +105,6 @@ async def answer(handler: Handler, request: Request, max_body_bytes: int) -> Res
     exchange = PlainExchange()
     work = handler.begin(head, body, exchange)
     gone = asyncio.ensure_future(_until_disconnected(request))
-        return untouched
     await asyncio.wait((exchange.answer, gone), return_when=asyncio.FIRST_COMPLETED)
     gone.cancel()
     if not exchange.answer.done():

@@ -75,6 +75,13 @@ class Verification(_Frozen):
     tolerance: float = Field(gt=0)
 
 
+class Examples(_Frozen):
+    """Real rows with the framework's own scores: a runner warms up on them, and refuses an engine that disagrees."""
+
+    rows: tuple[tuple[float, ...], ...] = Field(min_length=1)
+    scores: tuple[float | tuple[float, ...], ...]
+
+
 class Card(_Frozen):
     """Everything a runner needs to know about a version before it opens the model file."""
 
@@ -88,6 +95,7 @@ class Card(_Frozen):
     source: Source
     files: dict[FileKind, ModelFile] = Field(min_length=1)
     verification: dict[FileKind, Verification] = {}
+    examples: Examples | None = None
     metrics: dict[str, float] = {}
     quantization: str | None = None
 
@@ -99,6 +107,16 @@ class Card(_Frozen):
         enough = {Task.BINARY: len(self.classes) == 2, Task.MULTICLASS: len(self.classes) >= 3}
         if not enough.get(self.task, not self.classes):
             raise ValueError(f"a {self.task} model cannot have {len(self.classes)} classes")
+        return self
+
+    @model_validator(mode="after")
+    def _examples_fit(self) -> Self:
+        if self.examples is None:
+            return self
+        if any(len(row) != len(self.features) for row in self.examples.rows):
+            raise ValueError(f"an example row does not have {len(self.features)} values")
+        if len(self.examples.scores) != len(self.examples.rows):
+            raise ValueError("examples have another number of scores than of rows")
         return self
 
     @property

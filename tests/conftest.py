@@ -41,20 +41,20 @@ def models() -> Path:
 @pytest.fixture(scope="session")
 def server(models: Path) -> Iterator[Server]:
     """A server as `make serve` starts it, with two workers; for tests that leave it as it was."""
-    with serving(SHOKADO_WORKERS="2") as running:
+    with serving(environment={"SHOKADO_WORKERS": "2"}) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def plain_server(models: Path) -> Iterator[Server]:
     """The same without the express lane."""
-    with serving(SHOKADO_WORKERS="1", SHOKADO_EXPRESS_LANE="false") as running:
+    with serving(environment={"SHOKADO_WORKERS": "1", "SHOKADO_EXPRESS_LANE": "false"}) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def service_server(models: Path) -> Iterator[Server]:
     """One gateway worker, and each version in a service of its own."""
-    placement = {f"SHOKADO_VERSIONS__{version}__PLACEMENT": "service" for version in ("V1", "V2")}
-    with serving(SHOKADO_WORKERS="1", **placement) as running:
+    placed = {"SHOKADO_VERSIONS__V1__PLACEMENT": "service", "SHOKADO_VERSIONS__V2__PLACEMENT": "service"}
+    with serving(environment={"SHOKADO_WORKERS": "1"} | placed) as running:
         yield running

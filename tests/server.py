@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,7 +77,9 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def serving(target: str = "service:Shokado", cwd: Path = ROOT, **environment: str) -> Iterator[Server]:
+def serving(
+    target: str = "service:Shokado", cwd: Path = ROOT, environment: Mapping[str, str] | None = None
+) -> Iterator[Server]:
     """Serve `target`, as the environment configures it, until the context is left."""
     port = free_port()
     log = ROOT / "var" / "test" / f"server-{port}.log"
@@ -85,7 +87,12 @@ def serving(target: str = "service:Shokado", cwd: Path = ROOT, **environment: st
     command = [str(Path(sys.executable).with_name("bentoml")), "serve", target, "--port", str(port)]
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command, cwd=cwd, env=os.environ | environment, stdout=output, stderr=output, start_new_session=True
+            command,
+            cwd=cwd,
+            env={**os.environ, **(environment or {})},
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
         )
     server = Server(process, port, log)
     try:
