@@ -1,0 +1,94 @@
+# Everything there is to run; `make help` lists it. A fresh machine needs Python 3.11 or newer, git and make.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.SUFFIXES:
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+PORT ?= 3000
+HOST ?= 127.0.0.1
+DATASET ?= customers
+
+export BENTOML_DO_NOT_TRACK := True
+
+# Stamps that say which packages the environment holds; the larger set contains the smaller one.
+TRAIN := $(VENV)/.train
+DEV := $(VENV)/.dev
+INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+
+.PHONY: serve
+serve: models ## Serve the versions: make serve PORT=3000 HOST=127.0.0.1 DATASET=customers
+	@echo "serve: http://$(HOST):$(PORT), ready when /readyz answers 200 (Ctrl-C stops it)"
+	@SHOKADO_MODEL=$(DATASET) exec $(BIN)/bentoml serve service:Shokado --host $(HOST) --port $(PORT)
+
+.PHONY: models
+models: $(TRAIN) ## Train, register and import the versions: DATASET=customers | iris | breast_cancer | diabetes
+	@$(BIN)/python -m lifecycle models prepare --dataset $(DATASET)
+
+.PHONY: test
+test: $(DEV) ## Run all tests; ARGS go to pytest: make test ARGS="-k batcher"
+	@$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: lint
+lint: $(DEV) ## Check style (ruff) and types (mypy)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy .
+
+.PHONY: format
+format: $(DEV) ## Format the code and mend what ruff can
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+.PHONY: build
+build: models ## Build the bento, with its models inside
+	@SHOKADO_MODEL=$(DATASET) $(BIN)/python -m lifecycle build
+
+.PHONY: bench
+bench: $(DEV) models ## Compare with other servers side by side: make bench ARGS="--help"
+	@$(BIN)/python -m load_tests.bench $(ARGS)
+
+.PHONY: soak
+soak: $(DEV) models ## Send a million requests and watch the memory: make soak ARGS="--requests 1000000"
+	@$(BIN)/python -m load_tests.bench.soak $(ARGS)
+
+.PHONY: lock
+lock: $(BIN)/uv ## Resolve the pins in requirements/ anew from pyproject.toml
+	@$(LOCK) --extra train --extra dev -o requirements/dev.txt
+	@$(LOCK) --extra train -c requirements/dev.txt -o requirements/train.txt
+	@$(LOCK) -c requirements/dev.txt -o requirements/serve.txt
+
+# The pins must not depend on this machine's indexes, nor name them.
+LOCK = env -u UV_FIND_LINKS -u UV_INDEX -u UV_INDEX_URL -u UV_EXTRA_INDEX_URL $(BIN)/uv pip compile --no-config --quiet \
+	--universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --python-version 3.11 pyproject.toml
+
+.PHONY: clean
+clean: ## Remove the environment and everything made under var/
+	rm -rf $(VENV) var
+
+$(BIN)/uv: requirements/uv.txt
+	@echo "setup: environment in $(VENV)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed; found $$($(PYTHON) --version). Name another: make PYTHON=python3.11"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) \
+		|| { echo "Python cannot make environments here; on Debian: apt-get install python3-venv"; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@touch $@
+
+$(TRAIN): $(BIN)/uv requirements/train.txt pyproject.toml
+	@echo "setup: packages for training and serving (the first time, some minutes)"
+	@$(INSTALL) --require-hashes -r requirements/train.txt
+	@$(INSTALL) --no-deps --editable .
+	@touch $@
+
+$(DEV): $(BIN)/uv requirements/dev.txt pyproject.toml
+	@echo "setup: packages for training, serving and testing (the first time, some minutes)"
+	@$(INSTALL) --require-hashes -r requirements/dev.txt
+	@$(INSTALL) --no-deps --editable .
+	@touch $@ $(TRAIN)
