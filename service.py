@@ -15,7 +15,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from configuration.settings import Placement, SettingsError, load_settings
-from control.app import Control, OwnRoutesFirst, create_app
+from control.app import Control, ControlFirst, create_app
+from control.documentation import PredictionRoute, describe_predictions, example_row
 from dispatch.dispatcher import Dispatcher
 from dispatch.state import initial_state
 from monitoring.metrics import FLUSH_EVERY_S, Metrics, prepare_folder
@@ -84,6 +85,23 @@ VERSION_SERVICES = {
 }
 CONTROL = Control(SETTINGS)
 CONTROL_APP = create_app(CONTROL)
+ROW = example_row(next(iter(ARTEFACTS.values())).card)
+describe_predictions(
+    CONTROL_APP,
+    [
+        PredictionRoute(
+            Native.route.decode(),
+            "Score rows",
+            plain.NativeInput,
+            plain.NativeOutput,
+            {"instances": [ROW, list(ROW.values())]},
+            binary=True,
+        ),
+        PredictionRoute(
+            Single.route.decode(), "Score one row", plain.SingleInput, plain.SingleOutput, {"features": ROW}
+        ),
+    ],
+)
 
 
 @bentoml.service(name="shokado", workers=SETTINGS.worker_count, **QUIET)
@@ -147,4 +165,9 @@ class Shokado:
             self._metrics.flush()
 
 
-Shokado.add_asgi_middleware(OwnRoutesFirst, control_app=CONTROL_APP)  # type: ignore[attr-defined]  # made a Service
+# The decorator has made a Service of the class, which mypy cannot see.
+Shokado.add_asgi_middleware(  # type: ignore[attr-defined]
+    ControlFirst,
+    control_app=CONTROL_APP,
+    apis=[api.route for api in Shokado.apis.values()],  # type: ignore[attr-defined]
+)

@@ -1,18 +1,20 @@
 """The control app. In: the dispatcher and the metrics folder, once the worker has started. Out: an ASGI app."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
-from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from configuration.settings import Settings
 from control.schemas import Error, Health, Index, Signature, Version, Versions
 from dispatch.dispatcher import Dispatcher
 from dispatch.request import UnknownVersion
 from monitoring.metrics import exposition
+from protocols.door import new_id
 from protocols.head import read_head
 from protocols.problem import Problem, problem_of
 from runners.runner import Runner
@@ -20,6 +22,9 @@ from runners.runner import Runner
 DESCRIPTION = """Several versions of one model side by side, with live traffic split between them.
 
 Predictions: `POST /v1/models/predict` (native) and `POST /predict` (one row)."""
+
+_STATIC = "/static_content"
+_SCHEMA = "/schema.json"
 
 
 class Control:
@@ -40,11 +45,16 @@ class Control:
 def create_app(control: Control) -> FastAPI:
     """The app with all routes; answers 503 until `control.dispatcher` is set."""
     app = FastAPI(
-        title="Shokado", version="1", description=DESCRIPTION, responses={422: {"model": Error}, 503: {"model": Error}}
+        title="Shokado",
+        version="1",
+        description=DESCRIPTION,
+        docs_url=None,
+        responses={422: {"model": Error}, 503: {"model": Error}},
     )
     _add_health(app, control)
     _add_versions(app, control)
     _add_index(app, control)
+    _add_documentation(app)
     _add_errors(app)
     return app
 
@@ -115,6 +125,20 @@ def _add_index(app: FastAPI, control: Control) -> None:
         return Index(name="shokado", model=control.settings.model, version="1", links=links)
 
 
+def _add_documentation(app: FastAPI) -> None:
+    """Swagger UI with the files that BentoML brings along, so that it works without the internet."""
+
+    @app.get("/docs", include_in_schema=False)
+    def docs() -> Response:
+        return get_swagger_ui_html(
+            openapi_url="/openapi.json",
+            title="Shokado",
+            swagger_js_url=f"{_STATIC}/swagger-ui-bundle.js",
+            swagger_css_url=f"{_STATIC}/swagger-ui.css",
+            swagger_favicon_url=f"{_STATIC}/favicon-light-32x32.png",
+        )
+
+
 def _describe(runner: Runner, dispatcher: Dispatcher) -> Version:
     card = runner.card
     weights = {}
@@ -160,36 +184,49 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.middleware("http")
     async def identify(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        import uuid
-
-        request.state.request_id = read_head(request.scope["headers"]).request_id or uuid.uuid4().hex
+        request.state.request_id = read_head(request.scope["headers"]).request_id or new_id()
         response = await call_next(request)
         response.headers["x-request-id"] = request.state.request_id
         return response
 
 
-class OwnRoutesFirst:
-    """ASGI middleware: the control app's routes before BentoML's of the same path, and no server name in answers.
+class ControlFirst:
+    """ASGI middleware: BentoML answers its own APIs and the files of the documentation page, the control app the rest.
 
-    BentoML answers `/livez`, `/readyz`, `/metrics` and `/` itself, with less to say; what the control app does not
-    have goes on to it.
+    BentoML would also answer `/livez`, `/readyz`, `/metrics` and `/`, with less to say, and put its name into answers.
     """
 
-    def __init__(self, app: Any, control_app: FastAPI) -> None:
-        self._app = app
-        self._control_app = control_app
-        self._paths = {getattr(route, "path", None) for route in control_app.routes}
+    def __init__(self, app: ASGIApp, control_app: FastAPI, apis: Collection[str]) -> None:
+        """`apis` are the routes that BentoML answers when they are posted to."""
+        self._bentoml = app
+        self._control = control_app
+        self._apis = frozenset(apis)
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await self._bentoml(scope, receive, send)
             return
 
-        async def send_without_server_name(message: Any) -> None:
+        async def send_without_server_name(message: Message) -> None:
             if message["type"] == "http.response.start":
                 hidden = (b"server", b"x-bentoml-request-id")
                 message["headers"] = [header for header in message["headers"] if header[0].lower() not in hidden]
             await send(message)
 
-        own = scope["path"] in self._paths
-        await (self._control_app if own else self._app)(scope, receive, send_without_server_name)
+        await self._target(scope)(scope, receive, send_without_server_name)
+
+    def _target(self, scope: Scope) -> ASGIApp:
+        path: str = scope["path"]
+        if path in self._apis:
+            return self._bentoml if scope["method"] == "POST" else _only_post
+        if path == _SCHEMA or path.startswith(_STATIC + "/"):
+            return self._bentoml
+        return self._control
+
+
+async def _only_post(scope: Scope, receive: Receive, send: Send) -> None:
+    problem = Problem(
+        405, "method_not_allowed", f"{scope['method']} {scope['path']}: predictions are asked for by POST"
+    )
+    headers = {"content-type": "application/json", "allow": "POST"}
+    await Response(problem.body(new_id()), problem.status, headers=headers)(scope, receive, send)
