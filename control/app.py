@@ -228,5 +228,6 @@ async def _only_post(scope: Scope, receive: Receive, send: Send) -> None:
     problem = Problem(
         405, "method_not_allowed", f"{scope['method']} {scope['path']}: predictions are asked for by POST"
     )
-    headers = {"content-type": "application/json", "allow": "POST"}
-    await Response(problem.body(new_id()), problem.status, headers=headers)(scope, receive, send)
+    request_id = read_head(scope["headers"]).request_id or new_id()
+    headers = {"content-type": "application/json", "allow": "POST", "x-request-id": request_id}
+    await Response(problem.body(request_id), problem.status, headers=headers)(scope, receive, send)
