@@ -1,0 +1,172 @@
+"""The `shokado` command line: what is typed goes in, progress lines and one table or one next command come out.
+
+Exit status 0: done; 1: refused for a reason that is printed, with the command that helps; 2: wrong usage.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from lifecycle import datasets, preparing, store
+from lifecycle.errors import LifecycleError
+from lifecycle.importing import Order, import_version
+from lifecycle.store import Artefact, DamagedArtefact
+
+app = typer.Typer(
+    help="Bring model versions into the BentoML store, verified, and build the bundle that serves them.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+models = typer.Typer(help="Train, import and list model versions.", no_args_is_help=True, rich_markup_mode="rich")
+app.add_typer(models, name="models")
+
+PIPE_COLUMNS = 160
+"""Width of a table that goes into a file or a pipe, where nothing has to fit a screen."""
+
+DataSetName = Annotated[
+    str,
+    typer.Option("--dataset", "-d", envvar="DATASET", help=f"Data set and model name: {', '.join(datasets.NAMES)}."),
+]
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """Print an expected error and the next command instead of a traceback, and leave with status 1."""
+    try:
+        yield
+    except LifecycleError as error:
+        console = Console(stderr=True, highlight=False)
+        console.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
+        if error.next_command:
+            console.print(f"  next: [bold]{escape(error.next_command)}[/]", soft_wrap=True)
+        raise typer.Exit(1) from None
+
+
+@models.command()
+def prepare(dataset: DataSetName = "customers") -> None:
+    """Make both example versions of a data set ready to be served: train, register and import what is missing.
+
+    A second run finds everything in place and takes less than a second.
+
+    Examples:
+
+      shokado models prepare
+
+      shokado models prepare --dataset iris
+
+      DATASET=diabetes shokado models prepare
+    """
+    with _plain_errors():
+        for imported in preparing.prepare(dataset):
+            artefact = imported.artefact
+            typer.echo(f"{artefact.tag}  {imported.outcome}  from {artefact.card.source.uri}")
+
+
+@models.command()
+def train(dataset: DataSetName = "customers") -> None:
+    """Train both example versions anew and register them in MLflow; nothing that is served changes.
+
+    The registry is MLFLOW_TRACKING_URI, or var/mlflow.db of this project.
+
+    Examples:
+
+      shokado models train
+
+      MLFLOW_TRACKING_URI=http://mlflow.example:5000 shokado models train --dataset iris
+    """
+    with _plain_errors():
+        for registered in preparing.train(dataset):
+            typer.echo(f"{registered.uri}  registered; next: shokado models import {registered.uri} --as <label>")
+
+
+@models.command("import")
+def import_(
+    uri: Annotated[str, typer.Argument(help="models:/<name>/<number>, models:/<name>@<alias> or runs:/<id>/<path>.")],
+    version: Annotated[str, typer.Option("--as", help="Version label in the store, such as v3.")],
+    name: Annotated[str | None, typer.Option(help="Model name in the store; by default the registered one.")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Import even where the label is taken.")] = False,
+    tolerance: Annotated[float, typer.Option(min=0, help="Largest difference from the framework's scores.")] = 1e-4,
+) -> None:
+    """Convert one version out of the MLflow registry, verify it against its framework, and store it.
+
+    XGBoost and scikit-learn flavors can be imported. A model whose converted files score differently is refused.
+
+    Examples:
+
+      shokado models import models:/customers/3 --as v3
+
+      shokado models import models:/customers@challenger --as v3
+
+      shokado models import runs:/0a1b2c3d/model --name customers --as v4
+    """
+    with _plain_errors():
+        imported = import_version(Order(uri, version, name, replace, tolerance))
+        artefact = imported.artefact
+        typer.echo(f"{artefact.tag}  {imported.outcome}  from {artefact.card.source.uri}")
+
+
+@models.command("list")
+def list_(name: Annotated[str | None, typer.Argument(help="Only the versions of this model.")] = None) -> None:
+    """Show the versions in the store, with where they came from and how they were verified.
+
+    Examples:
+
+      shokado models list
+
+      shokado models list customers
+    """
+    found = store.artefacts(name)
+    if not found:
+        typer.echo(f"No versions{f' of {name}' if name else ''} in {store.home() / 'models'}.")
+        typer.echo("next: shokado models prepare")
+        return
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = PIPE_COLUMNS
+    console.print(_table([item for item in found if isinstance(item, Artefact)]))
+    for damaged in found:
+        if isinstance(damaged, DamagedArtefact):
+            typer.echo(f"damaged: {damaged}")
+
+
+def _table(artefacts: list[Artefact]) -> Table:
+    table = Table("version", "task", "inputs", "file, max difference", "size", "source", "metrics", box=None)
+    for artefact in artefacts:
+        card = artefact.card
+        table.add_row(
+            artefact.tag,
+            card.task,
+            str(len(card.features)),
+            "\n".join(f"{kind:<4} {receipt.max_abs_difference:.1e}" for kind, receipt in card.verification.items()),
+            f"{card.size_bytes / 1024:,.0f} KiB",
+            f"{card.source.uri}\n{card.source.framework}",
+            "\n".join(f"{metric} {value:.3f}" for metric, value in card.metrics.items()),
+        )
+    return table
+
+
+@app.command()
+def build(
+    version: Annotated[str | None, typer.Option(help="Version of the bento; by default BentoML makes one.")] = None,
+) -> None:
+    """Build the bento: the code and every version that serving.yaml names, with the sources as labels.
+
+    Examples:
+
+      shokado build
+
+      shokado build --version 1.4.0
+    """
+    from lifecycle.bundling import build_bento
+
+    with _plain_errors():
+        tag = build_bento(version)
+        typer.echo(f"{tag}  built")
+        typer.echo("next: bentoml serve shokado:latest")

@@ -1,0 +1,253 @@
+"""Conversion: a trained model goes in, what describes it and the files that a server loads come out.
+
+Every `model.onnx` keeps one contract, whatever it was converted from: one input `input`, float32 [N, features]; one
+output, `probabilities` float32 [N, classes] for classifiers or `value` float32 [N, 1] for regression; N is dynamic.
+An XGBoost model gives a `model.ubj` as well, without feature names, so that a Booster takes bare arrays.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import onnx
+from onnx import ModelProto, TensorProto, helper
+from onnxmltools import convert_xgboost
+from onnxmltools.convert.common import data_types as xgboost_types
+from pydantic import BaseModel, ConfigDict, ValidationError
+from skl2onnx import to_onnx
+from skl2onnx.common import data_types as sklearn_types
+from sklearn.base import is_classifier, is_regressor
+from xgboost import Booster
+
+from lifecycle.errors import UnsupportedModel
+from lifecycle.registry import LoadedModel
+from runners.card import Feature, FileKind, Task
+
+INPUT = "input"
+PROBABILITIES = "probabilities"
+VALUE = "value"
+OPSET = 15
+ML_OPSET = 1
+"""The tree and scaler operators have not changed since, and every ONNX Runtime has it."""
+
+_OBJECTIVES = {"binary:logistic": Task.BINARY, "multi:softprob": Task.MULTICLASS}
+
+
+class Description(BaseModel):
+    """What the card says about a model before it is converted; training logs the same fields as metadata."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    task: Task
+    features: tuple[Feature, ...]
+    classes: tuple[int | str, ...] = ()
+    dataset: str | None = None
+
+
+@dataclass(frozen=True)
+class Output:
+    """The one output of an ONNX file: its name, and how many columns it has."""
+
+    name: str
+    columns: int
+
+    @classmethod
+    def of(cls, description: Description) -> "Output":
+        if description.task is Task.REGRESSION:
+            return cls(VALUE, 1)
+        return cls(PROBABILITIES, len(description.classes))
+
+
+def describe(source: LoadedModel) -> Description:
+    """Task, features and classes: from the metadata that training logged, else from the signature and the model.
+
+    Raises `UnsupportedModel` where they contradict the model, or the model takes or gives what rows of floats cannot.
+    """
+    task, classes = _task_and_classes(source.model)
+    width = _width(source.model)
+    if not source.metadata:
+        return Description(task=task, features=_features(source, width), classes=classes)
+    try:
+        description = Description.model_validate(source.metadata)
+    except ValidationError as error:
+        raise UnsupportedModel(f"The metadata `shokado` of {source.uri} cannot be read: {error}") from error
+    declared = (description.task, len(description.classes), len(description.features))
+    if declared != (task, len(classes), width):
+        raise UnsupportedModel(
+            f"The metadata `shokado` of {source.uri} says {declared} (task, classes, features), the model is "
+            f"{(task, len(classes), width)}."
+        )
+    return description
+
+
+def is_xgboost(model: Any) -> bool:
+    """Whether it is a Booster or one of XGBoost's scikit-learn estimators, which MLflow logs with either flavor."""
+    return type(model).__module__.partition(".")[0] == "xgboost"
+
+
+def _task_and_classes(model: Any) -> tuple[Task, tuple[int | str, ...]]:
+    if is_xgboost(model):
+        return _booster_task_and_classes(model)
+    if is_classifier(model) and hasattr(model, "predict_proba"):
+        classes = _class_labels(model.classes_)
+        if len(set(classes)) < 2:
+            raise UnsupportedModel(
+                f"{type(model).__name__} knows {len(classes)} class, so there is nothing to predict."
+            )
+        return (Task.BINARY if len(classes) == 2 else Task.MULTICLASS), classes
+    if is_regressor(model):
+        return Task.REGRESSION, ()
+    raise UnsupportedModel(
+        f"{type(model).__name__} is neither a classifier with probabilities nor a regressor, so it cannot be served."
+    )
+
+
+def _booster_task_and_classes(model: Any) -> tuple[Task, tuple[int | str, ...]]:
+    booster = model if not hasattr(model, "get_booster") else model.get_booster()
+    learner = json.loads(booster.save_config())["learner"]
+    objective = learner["objective"]["name"]
+    if objective.startswith("reg:"):
+        return Task.REGRESSION, ()
+    if objective not in _OBJECTIVES:
+        known = ", ".join((*_OBJECTIVES, "reg:.."))
+        raise UnsupportedModel(f"The XGBoost objective {objective} cannot be served; supported are {known}.")
+    task = _OBJECTIVES[objective]
+    if hasattr(model, "classes_"):
+        return task, _class_labels(model.classes_)
+    count = 2 if task is Task.BINARY else int(learner["learner_model_param"]["num_class"])
+    return task, tuple(range(count))
+
+
+def _class_labels(labels: Any) -> tuple[int | str, ...]:
+    """Labels as they travel in JSON: whole numbers and booleans as int, anything else as text."""
+    plain = [label.item() if hasattr(label, "item") else label for label in labels]
+    return tuple(
+        int(label) if isinstance(label, (bool, int, float)) and float(label).is_integer() else str(label)
+        for label in plain
+    )
+
+
+def _width(model: Any) -> int:
+    return int(model.num_features() if hasattr(model, "num_features") else model.n_features_in_)
+
+
+_FeatureType = Literal["float", "integer", "boolean", "category"]
+_COLUMN_TYPES: dict[str, _FeatureType] = {
+    "float": "float",
+    "double": "float",
+    "integer": "integer",
+    "long": "integer",
+    "boolean": "boolean",
+}
+
+
+def _features(source: LoadedModel, width: int) -> tuple[Feature, ...]:
+    """Names and types out of the signature; `f0`, `f1`, .. for a model that was logged without names."""
+    inputs = source.signature.inputs if source.signature is not None else None
+    if inputs is None or inputs.is_tensor_spec():
+        return tuple(Feature(name=f"f{i}") for i in range(width))
+    columns = {str(column.name): str(getattr(column.type, "name", column.type)) for column in inputs.inputs}
+    odd = [f"{name} ({kind})" for name, kind in columns.items() if kind not in _COLUMN_TYPES]
+    if odd or len(columns) != width:
+        raise UnsupportedModel(
+            f"The signature of {source.uri} has {len(columns)} columns for {width} features"
+            + (f"; these are not numbers: {', '.join(odd)}." if odd else ".")
+        )
+    trained = [str(name) for name in getattr(source.model, "feature_names_in_", columns)]
+    order = trained if set(trained) == set(columns) else list(columns)
+    return tuple(Feature(name=name, type=_COLUMN_TYPES[columns[name]]) for name in order)
+
+
+def convert(model: Any, description: Description, folder: Path) -> tuple[FileKind, ...]:
+    """Write the model's files into the folder and say which. Raises `UnsupportedModel` if there is no conversion."""
+    width, output = len(description.features), Output.of(description)
+    booster = _plain_booster(model) if is_xgboost(model) else None
+    try:
+        graph = _onnx_of_booster(booster, width) if booster is not None else _onnx_of_sklearn(model, width)
+    except Exception as error:  # the converters raise whatever they stumble over
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UnsupportedModel(f"{type(model).__name__} has no conversion to ONNX: {reason}") from error
+    _normalise(graph, width, output)
+    (folder / FileKind.ONNX.file_name).write_bytes(graph.SerializeToString(deterministic=True))
+    if booster is None:
+        return (FileKind.ONNX,)
+    booster.save_model(folder / FileKind.UBJ.file_name)
+    return FileKind.ONNX, FileKind.UBJ
+
+
+def _plain_booster(model: Any) -> Booster:
+    """A copy without feature names, cut to the trees that the model itself predicts with."""
+    booster: Booster = model
+    if hasattr(model, "get_booster"):
+        booster = model.get_booster()
+        best = booster.attr("best_iteration")
+        booster = booster[: int(best) + 1] if best is not None else booster
+    booster = booster.copy()
+    if "c" in (booster.feature_types or ()):
+        raise UnsupportedModel("XGBoost's own categorical features cannot be served: encode them as numbers.")
+    booster.feature_names = None
+    booster.feature_types = None
+    booster.set_attr(best_iteration=None, best_score=None)
+    return booster
+
+
+def _onnx_of_booster(booster: Booster, width: int) -> ModelProto:
+    inputs = [(INPUT, xgboost_types.FloatTensorType([None, width]))]
+    graph: ModelProto = convert_xgboost(booster, initial_types=inputs, target_opset=OPSET)
+    return graph
+
+
+def _onnx_of_sklearn(model: Any, width: int) -> ModelProto:
+    options = {"zipmap": False} if hasattr(model, "predict_proba") else None
+    graph: ModelProto = to_onnx(
+        model,
+        initial_types=[(INPUT, sklearn_types.FloatTensorType([None, width]))],
+        target_opset={"": OPSET, "ai.onnx.ml": ML_OPSET},
+        options=options,
+    )
+    return graph
+
+
+def _normalise(graph: ModelProto, width: int, output: Output) -> None:
+    """Bring the graph under the contract, in place: one output of the agreed name, and nothing that it does not need.
+
+    Without the label's branch a net loses a quarter of its nodes, each of which costs every request a few us.
+    """
+    body = graph.graph
+    floats = [item.name for item in body.output if item.type.tensor_type.elem_type == TensorProto.FLOAT]
+    if [item.name for item in body.input] != [INPUT] or len(floats) != 1:
+        raise UnsupportedModel(f"Its ONNX graph has {len(floats)} outputs of floats where one is expected.")
+    _rename(body, floats[0], output.name)
+    _prune(body, output.name)
+    del body.input[:], body.output[:], body.value_info[:]
+    body.input.append(helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["N", width]))
+    body.output.append(helper.make_tensor_value_info(output.name, TensorProto.FLOAT, ["N", output.columns]))
+    # The converters put random or dated names here; constant ones make the file's digest repeatable.
+    body.name, body.doc_string, graph.doc_string = "shokado", "", ""
+    if "" not in {entry.domain for entry in graph.opset_import}:
+        graph.opset_import.append(helper.make_opsetid("", OPSET))
+    onnx.checker.check_model(graph)
+
+
+def _rename(body: Any, old: str, new: str) -> None:
+    if old == new:
+        return
+    if any(new in (*node.input, *node.output) for node in body.node):
+        _rename(body, new, f"{new}_inner")
+    for node in body.node:
+        node.input[:] = [new if name == old else name for name in node.input]
+        node.output[:] = [new if name == old else name for name in node.output]
+
+
+def _prune(body: Any, output: str) -> None:
+    """Drop the nodes and constants that do not lead to the output."""
+    needed, kept = {output}, []
+    for node in reversed(body.node):
+        if needed.intersection(node.output):
+            kept.append(node)
+            needed.update(node.input)
+    constants = [item for item in body.initializer if item.name in needed]
+    del body.node[:], body.initializer[:]
+    body.node.extend(reversed(kept))
+    body.initializer.extend(constants)

@@ -1,0 +1,45 @@
+"""What goes wrong for a reason the user can act on; the command line prints these without a traceback.
+
+Every error carries the message (what is wrong, with the names involved) and, where there is one, the next command.
+"""
+
+
+class LifecycleError(Exception):
+    """Expected failure of a lifecycle command.
+
+    Args:
+        message: one or two sentences for the person at the keyboard.
+        next_command: what to run to get on, or None.
+    """
+
+    def __init__(self, message: str, next_command: str | None = None) -> None:
+        super().__init__(message)
+        self.next_command = next_command
+
+
+class UnknownDataSet(LifecycleError):
+    """No data set of that name; the message lists the names."""
+
+
+class MissingPackage(LifecycleError):
+    """A package of the `train` extra is not installed."""
+
+
+class SourceNotFound(LifecycleError):
+    """The registry has no such model, version, alias or run, or cannot be reached."""
+
+
+class UnsupportedModel(LifecycleError):
+    """The model's flavor, task, signature or graph is not one that can be imported."""
+
+
+class VerificationFailed(LifecycleError):
+    """A converted file scores differently from the framework by more than the tolerance."""
+
+
+class VersionTaken(LifecycleError):
+    """The store holds another source under the wanted label."""
+
+
+class BuildFailed(LifecycleError):
+    """The bento could not be built."""

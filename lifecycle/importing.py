@@ -1,0 +1,174 @@
+"""Import: an address in the MLflow registry goes in, a verified artefact in the BentoML model store comes out.
+
+    registry address -> load (SourceNotFound, UnsupportedModel) -> describe -> convert (UnsupportedModel)
+                     -> verify (VerificationFailed) -> card -> one rename into the store
+
+Whatever fails, and whenever the process is killed, the store is as it was before. An artefact that is there already
+is found without importing MLflow, scikit-learn or XGBoost.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lifecycle import registry, store
+from lifecycle.errors import LifecycleError, VersionTaken
+from lifecycle.progress import say, step
+from lifecycle.store import Artefact, DamagedArtefact
+from runners.card import Card, Source, write_card
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+    from lifecycle.conversion import Description
+    from lifecycle.registry import LoadedModel
+    from lifecycle.verification import Verified
+
+
+class Outcome(StrEnum):
+    """What an import did to the store."""
+
+    ALREADY_THERE = "already imported"
+    IMPORTED = "imported"
+    REPLACED = "replaced"
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to import, and as what. Raises `LifecycleError` if the store cannot take the names.
+
+    Attributes:
+        uri: `models:/<name>/<number>`, `models:/<name>@<alias>` or `runs:/<id>/<path>`.
+        version: label in the store, such as `v3`.
+        model: name in the store; by default the registered model's. `runs:/` has none, so it must be given.
+        replace: import in any case, in place of what is there under that label.
+        tolerance: largest difference that verification allows: of a probability; of a value, in units of the values'
+            standard deviation.
+    """
+
+    uri: str
+    version: str
+    model: str | None = None
+    replace: bool = False
+    tolerance: float = 1e-4
+
+    def __post_init__(self) -> None:
+        registry.check_address(self.uri)
+        store.check_name("model name", self.name)
+        store.check_name("version label", self.version)
+
+    @property
+    def name(self) -> str:
+        name = self.model or registry.model_name(self.uri)
+        if name is None:
+            raise LifecycleError(f"{self.uri} does not say which model it is a version of: add --name.")
+        return name
+
+
+@dataclass(frozen=True)
+class Imported:
+    """The artefact, and whether it was there before."""
+
+    artefact: Artefact
+    outcome: Outcome
+
+
+def present(model: str, version: str) -> Artefact | None:
+    """The artefact if a server can use it; one that it would refuse counts as absent."""
+    try:
+        return store.look_up(model, version)
+    except DamagedArtefact:
+        return None
+
+
+def import_version(order: Order) -> Imported:
+    """Carry out the order; when the artefact is there already, without opening the registry.
+
+    Raises:
+        SourceNotFound, UnsupportedModel, VerificationFailed: see the module's docstring.
+        VersionTaken: another source is there under that label, and `replace` is not set.
+    """
+    if registry.is_exact(order.uri) and (artefact := _reusable(order, order.uri)):
+        return Imported(artefact, Outcome.ALREADY_THERE)
+    with registry.session() as client:
+        return import_from(client, order)
+
+
+def import_from(client: "MlflowClient", order: Order) -> Imported:
+    """`import_version` over a registry session that is open already."""
+    uri = registry.resolve(client, order.uri)
+    with store.staging() as stage:
+        # Asked under the lock: another process may have imported it in the meantime.
+        if artefact := _reusable(order, uri):
+            return Imported(artefact, Outcome.ALREADY_THERE)
+        there = _say_what_is_replaced(order)
+        artefact = _import(client, order, uri, stage)
+        return Imported(artefact, Outcome.REPLACED if there else Outcome.IMPORTED)
+
+
+def _say_what_is_replaced(order: Order) -> bool:
+    try:
+        artefact = store.look_up(order.name, order.version)
+    except DamagedArtefact as error:
+        say(f"{error}; it is imported again")
+        return True
+    return artefact is not None
+
+
+def _reusable(order: Order, uri: str) -> Artefact | None:
+    artefact = None if order.replace else present(order.name, order.version)
+    if artefact is None or artefact.card.source.uri == uri:
+        return artefact
+    raise VersionTaken(
+        f"{artefact.tag} is {artefact.card.source.uri}, not {uri}: choose another label, or add --replace.",
+        f"shokado models import {uri} --name {order.name} --as <label>",
+    )
+
+
+def _import(client: "MlflowClient", order: Order, uri: str, stage: Path) -> Artefact:
+    from lifecycle import conversion, verification
+
+    tag = f"{order.name}:{order.version}"
+    prepared, downloads = stage / "prepared", stage / "downloads"
+    prepared.mkdir()
+    downloads.mkdir()
+    with step(f"{tag}: load {uri}") as current:
+        source = registry.fetch(client, uri, downloads)
+        description = conversion.describe(source)
+        current.outcome = f"{source.framework}, {description.task}, {len(description.features)} features"
+    with step(f"{tag}: convert") as current:
+        kinds = conversion.convert(source.model, description, prepared)
+        current.outcome = ", ".join(kind.file_name for kind in kinds)
+    with step(f"{tag}: verify") as current:
+        verified = verification.verify(source, description, prepared, kinds, order.tolerance)
+        current.outcome = "largest difference " + ", ".join(
+            f"{kind} {receipt.max_abs_difference:.1e}" for kind, receipt in verified.files.items()
+        )
+    with step(f"{tag}: store") as current:
+        write_card(_card(order, source, description, prepared, verified), prepared)
+        labels = {"dataset": description.dataset or "unknown", "task": description.task.value, "source": uri}
+        artefact = store.put(prepared, stage, labels)
+        current.outcome = f"{artefact.card.size_bytes / 1024:,.0f} KiB"
+    return artefact
+
+
+def _card(
+    order: Order,
+    source: "LoadedModel",
+    description: "Description",
+    folder: Path,
+    verified: "Verified",
+) -> Card:
+    return Card(
+        model=order.name,
+        version=order.version,
+        task=description.task,
+        features=description.features,
+        classes=description.classes,
+        source=Source(uri=source.uri, run_id=source.run_id, flavor=source.flavor, framework=source.framework),
+        files={kind: store.describe_file(folder / kind.file_name) for kind in verified.files},
+        verification=verified.files,
+        examples=verified.examples,
+        metrics=source.metrics,
+    )

@@ -1,0 +1,73 @@
+"""A model store and an MLflow registry of their own for these tests, filled once by the real commands."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from subprocess import CompletedProcess, run
+from typing import Any
+
+import mlflow
+import pytest
+
+from lifecycle import datasets, preparing, registry
+from lifecycle.importing import Imported
+
+
+@pytest.fixture(scope="package", autouse=True)
+def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder with the model store (`bentoml`) and the registry (`mlflow.db`) of this package."""
+    root = tmp_path_factory.mktemp("lifecycle")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BENTOML_HOME", str(root / "bentoml"))
+        patch.setenv("BENTOML_DO_NOT_TRACK", "True")
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{root / 'mlflow.db'}")
+        patch.delenv("DATASET", raising=False)
+        yield root
+
+
+@pytest.fixture(scope="package")
+def prepared(places: Path) -> dict[str, Imported]:
+    """Both versions of every data set, trained and imported; by tag."""
+    found = [imported for name in datasets.NAMES for imported in preparing.prepare(name)]
+    return {imported.artefact.tag: imported for imported in found}
+
+
+@pytest.fixture
+def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty model store, where the test may damage what it likes."""
+    monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "bentoml"))
+    return tmp_path / "bentoml"
+
+
+@pytest.fixture
+def log_model(prepared: dict[str, Imported]) -> Callable[..., str]:
+    """Log a model as a stranger would, without this project's metadata; gives its `runs:/` address."""
+
+    def log(flavor: str, model: Any, **arguments: Any) -> str:
+        arguments = {"name": "model", "pip_requirements": []} | arguments
+        with registry.session() as client:
+            experiment = registry.open_experiment(client, "strangers")
+            with mlflow.start_run(experiment_id=experiment) as active:
+                keyword = {"pyfunc": "python_model", "xgboost": "xgb_model", "sklearn": "sk_model"}[flavor]
+                getattr(mlflow, flavor).log_model(**{keyword: model}, **arguments)
+            return f"runs:/{active.info.run_id}/model"
+
+    return log
+
+
+@pytest.fixture(scope="session")
+def project() -> Path:
+    """The checkout."""
+    return Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def python(project: Path) -> Callable[..., CompletedProcess[str]]:
+    """Run this interpreter in the checkout; keywords are further environment variables."""
+
+    def start(*arguments: str, **variables: str) -> CompletedProcess[str]:
+        command, environment = [sys.executable, *arguments], os.environ | variables
+        return run(command, cwd=project, env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+    return start

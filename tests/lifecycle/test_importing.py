@@ -1,0 +1,256 @@
+"""Imports out of a real registry into a real store: what is stored, what is refused, what is left alone."""
+
+import json
+import shutil
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import onnx
+import onnxruntime
+import pandas as pd
+import pytest
+import xgboost
+from sklearn.linear_model import LinearRegression, LogisticRegression, RidgeClassifier
+
+from lifecycle import datasets, registry, store, verification
+from lifecycle.conversion import Description
+from lifecycle.errors import LifecycleError, SourceNotFound, UnsupportedModel, VerificationFailed, VersionTaken
+from lifecycle.importing import Imported, Order, Outcome, import_version
+from runners.card import FileKind, Task, read_card
+
+TAGS = [f"{name}:{label}" for name in datasets.NAMES for label in ("v1", "v2")]
+FLAVORS = {"v1": "xgboost", "v2": "sklearn"}
+
+
+@pytest.mark.parametrize("tag", TAGS)
+def test_the_card_is_right(tag: str, prepared: dict[str, Imported]) -> None:
+    name, label = tag.split(":")
+    artefact, data = prepared[tag].artefact, datasets.load(name)
+    card = read_card(artefact.folder)
+    assert (card.model, card.version, card.task) == (name, label, data.task)
+    assert (card.features, card.classes) == (data.features, data.classes)
+    assert card.source.uri == f"models:/{name}/{label[1]}"
+    assert card.source.flavor == FLAVORS[label]
+    assert len(card.source.run_id) == 32
+    assert card.source.framework.split()[0] in ("xgboost", "scikit-learn")
+    kinds = {FileKind.ONNX, FileKind.UBJ} if label == "v1" else {FileKind.ONNX}
+    assert set(card.files) == set(card.verification) == kinds
+    for kind, file in card.files.items():
+        assert store.describe_file(artefact.folder / kind.file_name) == file
+    for receipt in card.verification.values():
+        assert receipt.rows == len(data.test.rows)
+        assert receipt.max_abs_difference <= receipt.tolerance
+
+
+@pytest.mark.parametrize("tag", TAGS)
+def test_files_score_like_the_framework(tag: str, prepared: dict[str, Imported], tmp_path: Path) -> None:
+    artefact = prepared[tag].artefact
+    card, rows = artefact.card, datasets.load(artefact.card.model).test.rows
+    description = Description(task=card.task, features=card.features, classes=card.classes)
+    with registry.session() as client:
+        model = registry.fetch(client, card.source.uri, tmp_path).model
+        expected = verification.framework_scores(model, description, rows)
+    tolerance = 1e-5 * (expected.std() if card.task is Task.REGRESSION else 1)
+    for kind in card.files:
+        scores = verification.file_scores(kind, artefact.folder / kind.file_name, description, rows)
+        np.testing.assert_allclose(scores, expected, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("tag", TAGS)
+def test_the_card_carries_rows_with_the_scores_that_a_server_gives(tag: str, prepared: dict[str, Imported]) -> None:
+    artefact = prepared[tag].artefact
+    card, examples = artefact.card, artefact.card.examples
+    assert examples is not None
+    rows = np.array(examples.rows)
+    np.testing.assert_array_equal(rows, datasets.load(card.model).test.rows[: len(rows)])
+    description = Description(task=card.task, features=card.features, classes=card.classes)
+    path = artefact.folder / "model.onnx"
+    scores = verification.file_scores(FileKind.ONNX, path, description, rows.astype(np.float32))
+    expected = scores if card.task is Task.MULTICLASS else scores[:, -1]
+    np.testing.assert_allclose(np.array(examples.scores, dtype=np.float64), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("tag", TAGS)
+def test_the_onnx_contract(tag: str, prepared: dict[str, Imported]) -> None:
+    artefact = prepared[tag].artefact
+    width, classes = len(artefact.card.features), len(artefact.card.classes)
+    path = artefact.folder / "model.onnx"
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    (given,), (got,) = session.get_inputs(), session.get_outputs()
+    assert (given.name, given.type, given.shape) == ("input", "tensor(float)", ["N", width])
+    name, columns = ("probabilities", classes) if classes else ("value", 1)
+    assert (got.name, got.type, got.shape) == (name, "tensor(float)", ["N", columns])
+    for rows in (1, 7):
+        assert session.run(None, {"input": np.zeros((rows, width), np.float32)})[0].shape == (rows, columns)
+    assert not {node.op_type for node in onnx.load(path).graph.node} & {"ArgMax", "ZipMap"}
+
+
+def test_importing_again_does_nothing(prepared: dict[str, Imported]) -> None:
+    folder = prepared["customers:v1"].artefact.folder
+    before = folder.stat().st_mtime_ns
+    for uri in ("models:/customers/1", "models:/customers@champion"):
+        assert import_version(Order(uri, "v1")).outcome is Outcome.ALREADY_THERE
+    assert folder.stat().st_mtime_ns == before
+
+
+def test_the_same_model_gives_the_same_bytes(prepared: dict[str, Imported], own_store: Path) -> None:
+    for label in ("v1", "v2"):
+        imported = import_version(Order(f"models:/iris/{label[1]}", label))
+        assert imported.outcome is Outcome.IMPORTED
+        assert imported.artefact.card.files == prepared[f"iris:{label}"].artefact.card.files
+
+
+def test_a_run_address_and_another_name(prepared: dict[str, Imported], own_store: Path) -> None:
+    run = prepared["customers:v2"].artefact.card.source.run_id
+    imported = import_version(Order(f"runs:/{run}/model", "v4", model="clients"))
+    assert imported.artefact.tag == "clients:v4"
+    assert imported.artefact.card.source.uri == f"runs:/{run}/model"
+    assert imported.artefact.card.classes == (0, 1)
+
+
+def test_another_source_needs_replace(prepared: dict[str, Imported], own_store: Path) -> None:
+    import_version(Order("models:/iris/1", "v1"))
+    with pytest.raises(VersionTaken, match="iris:v1 is models:/iris/1, not models:/iris/2"):
+        import_version(Order("models:/iris/2", "v1"))
+    assert import_version(Order("models:/iris/2", "v1", replace=True)).outcome is Outcome.REPLACED
+    artefact = store.look_up("iris", "v1")
+    assert artefact is not None
+    assert artefact.card.source.uri == "models:/iris/2"
+    assert sorted(path.name for path in artefact.folder.iterdir()) == ["card.json", "model.onnx", "model.yaml"]
+
+
+@pytest.mark.parametrize("change", [{"format": 0}, {"surprise": 1}], ids=["another format", "unknown key"])
+def test_a_card_that_cannot_be_read_is_imported_again(
+    change: dict[str, int], prepared: dict[str, Imported], own_store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = import_version(Order("models:/iris/2", "v2")).artefact.folder
+    card = json.loads((folder / "card.json").read_text())
+    (folder / "card.json").write_text(json.dumps(card | change))
+    assert import_version(Order("models:/iris/2", "v2")).outcome is Outcome.REPLACED
+    assert "iris:v2 cannot be served" in capsys.readouterr().out
+    assert read_card(folder).model == "iris"
+
+
+def test_refused_verification_stores_nothing(prepared: dict[str, Imported], own_store: Path) -> None:
+    with pytest.raises(VerificationFailed, match="Nothing was stored"):
+        import_version(Order("models:/customers/1", "v1", tolerance=1e-12))
+    assert not (own_store / "models").exists()
+    assert not list((own_store / "tmp").glob("shokado-import-*"))
+
+
+def test_refused_replacement_keeps_the_old_one(prepared: dict[str, Imported], own_store: Path) -> None:
+    import_version(Order("models:/iris/1", "v1"))
+    with pytest.raises(VerificationFailed):
+        import_version(Order("models:/iris/2", "v1", replace=True, tolerance=1e-12))
+    artefact = store.look_up("iris", "v1")
+    assert artefact is not None
+    assert artefact.card.source.uri == "models:/iris/1"
+
+
+def test_two_imports_at_once_do_the_work_once(prepared: dict[str, Imported], own_store: Path) -> None:
+    outcomes: list[Outcome] = []
+    order = Order("models:/iris/2", "v2")
+    threads = [threading.Thread(target=lambda: outcomes.append(import_version(order).outcome)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes) == [Outcome.ALREADY_THERE, Outcome.IMPORTED]
+
+
+@pytest.mark.parametrize("uri", ["models:/customers/77", "models:/customers@nobody", "models:/nothing/1", "runs:/0/m"])
+def test_a_source_that_is_not_there(uri: str, prepared: dict[str, Imported], own_store: Path) -> None:
+    with pytest.raises(SourceNotFound, match=uri):
+        import_version(Order(uri, "v9", model="toy"))
+
+
+def test_artifacts_that_are_gone(
+    prepared: dict[str, Imported], own_store: Path, log_model: Callable[..., str], places: Path
+) -> None:
+    uri = log_model("sklearn", LinearRegression().fit([[0.0], [1.0]], [0.0, 1.0]))
+    shutil.rmtree(places / "mlartifacts" / "strangers")
+    with pytest.raises(SourceNotFound, match="cannot be read"):
+        import_version(Order(uri, "v9", model="toy"))
+
+
+@pytest.mark.parametrize("uri", ["customers", "models:/customers", "file:///etc/passwd", "models:/a/b/c"])
+def test_what_is_no_address(uri: str) -> None:
+    with pytest.raises(SourceNotFound, match="no address of a model"):
+        Order(uri, "v1", model="toy")
+
+
+def test_a_run_has_no_name() -> None:
+    with pytest.raises(LifecycleError, match="--name"):
+        Order("runs:/0a/model", "v1")
+
+
+def test_a_foreign_flavor_is_refused(log_model: Callable[..., str], own_store: Path) -> None:
+    def echo(model_input: list[str]) -> list[str]:
+        return model_input
+
+    uri = log_model("pyfunc", echo, input_example=["a"])
+    with pytest.raises(UnsupportedModel, match="xgboost and sklearn can be imported"):
+        import_version(Order(uri, "v1", model="echo"))
+    assert store.artefacts() == []
+
+
+def test_a_strangers_classifier_with_text_labels(log_model: Callable[..., str], own_store: Path) -> None:
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(50, 2)), columns=["left", "right"])
+    model = LogisticRegression().fit(frame, np.where(frame["left"] > 0, "yes", "no"))
+    signature = mlflow.models.infer_signature(frame, model.predict(frame))
+    uri = log_model("sklearn", model, signature=signature, input_example=frame[:3])
+    card = import_version(Order(uri, "v1", model="stranger")).artefact.card
+    assert (card.task, card.classes, card.feature_names) == (Task.BINARY, ("no", "yes"), ("left", "right"))
+    assert card.verification[FileKind.ONNX].rows == 3 + verification.RANDOM_ROWS
+
+
+def test_a_strangers_booster_without_names(log_model: Callable[..., str], own_store: Path) -> None:
+    rows = np.random.default_rng(0).normal(size=(200, 3)).astype(np.float32)
+    targets = (rows[:, 0] > 0).astype(int) + (rows[:, 1] > 0)
+    parameters = {"objective": "multi:softprob", "num_class": 3, "max_depth": 3}
+    booster = xgboost.train(parameters, xgboost.DMatrix(rows, targets), num_boost_round=5)
+    card = import_version(Order(log_model("xgboost", booster), "v1", model="stranger")).artefact.card
+    assert (card.task, card.classes, card.feature_names) == (Task.MULTICLASS, (0, 1, 2), ("f0", "f1", "f2"))
+    assert set(card.files) == {FileKind.ONNX, FileKind.UBJ}
+
+
+def test_early_stopping_keeps_the_trees_that_predict(log_model: Callable[..., str], own_store: Path) -> None:
+    """Beyond the best iteration there are trees that the model itself does not use; the files must not either."""
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame(random.normal(size=(300, 3)), columns=["a", "b", "c"])
+    targets = (frame["a"] + random.normal(size=300) > 0).astype(int)
+    model = xgboost.XGBClassifier(n_estimators=60, n_jobs=1, early_stopping_rounds=10, learning_rate=0.5)
+    model.fit(frame[:200], targets[:200], eval_set=[(frame[200:], targets[200:])], verbose=False)
+    assert model.best_iteration + 1 < model.get_booster().num_boosted_rounds()
+    artefact = import_version(Order(log_model("xgboost", model), "v1", model="stranger")).artefact
+    stored = xgboost.Booster(model_file=artefact.folder / "model.ubj")
+    assert stored.num_boosted_rounds() == model.best_iteration + 1
+
+
+@pytest.mark.parametrize(
+    ("flavor", "make", "said"),
+    [
+        ("sklearn", lambda x, y: RidgeClassifier().fit(x, y), "neither a classifier with probabilities"),
+        ("xgboost", lambda x, y: xgboost.XGBRanker().fit(x, y, group=[len(y)]), "objective rank:ndcg"),
+        ("xgboost", lambda x, y: xgboost.XGBClassifier(booster="gblinear").fit(x, y), "no conversion to ONNX"),
+    ],
+)
+def test_models_that_cannot_be_served(
+    flavor: str, make: Callable[..., Any], said: str, log_model: Callable[..., str], own_store: Path
+) -> None:
+    rows = np.random.default_rng(0).normal(size=(40, 2)).astype(np.float32)
+    uri = log_model(flavor, make(rows, (rows[:, 0] > 0).astype(int)))
+    with pytest.raises(UnsupportedModel, match=said):
+        import_version(Order(uri, "v1", model="stranger"))
+    assert store.artefacts() == []
+
+
+def test_a_text_column_is_refused_by_name(log_model: Callable[..., str], own_store: Path) -> None:
+    model = LinearRegression().fit([[0.0, 1.0], [1.0, 0.0]], [0.0, 1.0])
+    signature = mlflow.models.infer_signature(pd.DataFrame({"size": [1.0], "colour": ["red"]}))
+    with pytest.raises(UnsupportedModel, match=r"colour \(string\)"):
+        import_version(Order(log_model("sklearn", model, signature=signature), "v1", model="stranger"))

@@ -1,0 +1,131 @@
+"""Artefacts appear in the store whole or not at all."""
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import numpy as np
+import pytest
+
+from lifecycle import store
+from lifecycle.errors import LifecycleError
+from runners.card import Card, Examples, Feature, FileKind, Source, Task, Verification, write_card
+
+FILE_BYTES = 64 << 20
+
+
+def make_folder(folder: Path, version: str = "v1", size_bytes: int = 1000) -> Path:
+    """A folder ready for `put`; the model file is noise, which the store does not mind."""
+    folder.mkdir()
+    (folder / "model.onnx").write_bytes(np.random.default_rng(0).bytes(size_bytes))
+    card = Card(
+        model="toy",
+        version=version,
+        task=Task.REGRESSION,
+        features=(Feature(name="x"),),
+        source=Source(uri="models:/toy/1", run_id="", flavor="sklearn", framework="scikit-learn 1"),
+        files={FileKind.ONNX: store.describe_file(folder / "model.onnx")},
+        verification={FileKind.UBJ: Verification(rows=1, max_abs_difference=0, tolerance=1)},
+        examples=Examples(rows=((1.0,),), scores=(1.0,)),
+    )
+    write_card(card, folder)
+    return folder
+
+
+def put(prepared: Path) -> store.Artefact:
+    with store.staging() as stage:
+        return store.put(prepared, stage, {"dataset": "toy"})
+
+
+def test_an_artefact_comes_out_as_it_went_in(own_store: Path, tmp_path: Path) -> None:
+    artefact = put(make_folder(tmp_path / "toy"))
+    assert artefact.folder == own_store / "models" / "toy" / "v1"
+    assert store.look_up("toy", "v1") == artefact
+    assert store.look_up("toy", "v2") is None
+
+
+def test_bentoml_sees_it_with_its_labels(
+    own_store: Path, tmp_path: Path, python: Callable[..., CompletedProcess[str]]
+) -> None:
+    put(make_folder(tmp_path / "toy"))
+    put(make_folder(tmp_path / "toy2", "v2"))
+    code = (
+        "import bentoml; m = bentoml.models.get('toy:latest'); print(m.tag, m.info.labels, len(bentoml.models.list()))"
+    )
+    assert python("-c", code).stdout.strip() == "toy:v2 {'dataset': 'toy'} 2"
+
+
+def test_nothing_is_left_beside_it(own_store: Path, tmp_path: Path) -> None:
+    put(make_folder(tmp_path / "toy"))
+    assert not list((own_store / "tmp").glob("shokado-import-*"))
+
+
+def test_putting_again_replaces_the_whole_folder(own_store: Path, tmp_path: Path) -> None:
+    first = put(make_folder(tmp_path / "toy"))
+    (first.folder / "stray").touch()
+    put(make_folder(tmp_path / "toy2", size_bytes=500))
+    again = store.look_up("toy", "v1")
+    assert again is not None
+    assert again.card.size_bytes == 500
+    assert not (again.folder / "stray").exists()
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda folder: (folder / "model.onnx").write_bytes(b"short"), "not the file that the card describes"),
+        (lambda folder: (folder / "model.onnx").unlink(), "No such file"),
+        (lambda folder: (folder / "model.yaml").unlink(), "model.yaml: missing"),
+        (lambda folder: (folder / "card.json").write_text("{"), "card.json"),
+        (lambda folder: (folder / "card.json").unlink(), "card.json"),
+    ],
+)
+def test_a_damaged_artefact_is_told_from_a_missing_one(
+    damage: Callable[[Path], object], said: str, own_store: Path, tmp_path: Path
+) -> None:
+    damage(put(make_folder(tmp_path / "toy")).folder)
+    with pytest.raises(store.DamagedArtefact, match=said):
+        store.look_up("toy", "v1")
+
+
+def test_a_copied_folder_is_not_the_version_it_was_copied_to(own_store: Path, tmp_path: Path) -> None:
+    artefact = put(make_folder(tmp_path / "toy"))
+    shutil.copytree(artefact.folder, artefact.folder.with_name("v7"))
+    with pytest.raises(store.DamagedArtefact, match="the card is of toy:v1"):
+        store.look_up("toy", "v7")
+
+
+@pytest.mark.parametrize("name", ["", "V1", "a b", "../v1", "-v1", "v1-", "latest", "x" * 64])
+def test_names_that_bentoml_would_change_or_refuse(name: str) -> None:
+    with pytest.raises(LifecycleError):
+        store.check_name("version label", name)
+
+
+def test_sigkill_in_the_middle_leaves_nothing_to_be_seen(
+    own_store: Path, tmp_path: Path, python: Callable[..., CompletedProcess[str]], project: Path
+) -> None:
+    """Kill a real `put` of 64 MiB as soon as its private copy appears, which is long before the copy is whole."""
+    make_folder(tmp_path / "big", size_bytes=FILE_BYTES)
+    code = (
+        "from pathlib import Path; from lifecycle import store\n"
+        f"with store.staging() as stage: store.put(Path({str(tmp_path / 'big')!r}), stage, {{}})"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=project)
+    deadline = time.monotonic() + 30
+    while not list((own_store / "tmp").glob("shokado-import-*/store/toy/v1/*")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+
+    assert store.look_up("toy", "v1") is None
+    assert store.artefacts() == []
+    assert python("-c", "import bentoml; print(bentoml.models.list())").stdout.strip() == "[]"
+    put(make_folder(tmp_path / "toy"))
+    assert [path.name for path in (own_store / "tmp").glob("shokado-import-*")] == []
