@@ -1,0 +1,118 @@
+"""How each contender is started. Every function writes what its contender needs below `site.folder`."""
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from string import Template
+
+from load_tests.bench.contender import Site
+from load_tests.bench.server import HOST, Launch, ServerError
+
+ROOT = Path(__file__).resolve().parents[2]
+CONTENDERS = Path(__file__).with_name("contenders")
+PACKAGE = "load_tests.bench.contenders"
+CONSTANT = (
+    '{"predictions":[0.11844956874847412],"classes":[0],"version":"v1","reason":"PINNED","generation":1,'
+    '"request_id":"6e48c69387610000000000","prediction_id":"6e48c69387610000000000","latency_ms":0.378}'
+)
+
+
+def project_python() -> Path:
+    """The interpreter that runs the benchmark is the one that has Shokado's dependencies."""
+    return Path(sys.executable)
+
+
+def _environment(site: Site, **more: str) -> dict[str, str]:
+    path = f"{site.python.parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    own = {"PATH": path, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "BENTOML_DO_NOT_TRACK": "True"}
+    bench = {"BENCH_MODEL_DIR": str(site.model.folder), "BENCH_PORT": str(site.port), "BENCH_THREADS": "1"}
+    return own | bench | more
+
+
+def fastapi(workers: int, engine: str = "xgboost") -> Callable[[Site], Launch]:
+    """uvicorn with `workers` processes, one XGBoost thread each: a second one costs more than it gives on a row."""
+
+    def launch(site: Site) -> Launch:
+        address = ("--host", HOST, "--port", str(site.port), "--workers", str(workers))
+        options = ("--loop", "uvloop", "--http", "httptools", "--log-level", "warning", "--no-access-log")
+        command = (str(site.python), "-m", "uvicorn", f"{PACKAGE}.fastapi_app:app", *address, *options)
+        return Launch(command, site.folder, site.port, _environment(site, BENCH_ENGINE=engine), "/ready")
+
+    return launch
+
+
+def bentoml(site: Site) -> Launch:
+    command = (str(site.python), "-m", "bentoml", "serve", f"{PACKAGE}.bentoml_app:Gateway")
+    options = ("--host", HOST, "--port", str(site.port), "--working-dir", str(site.folder))
+    environment = _environment(site, BENTOML_HOME=str(site.folder / "home"))
+    return Launch(command + options, site.folder, site.port, environment, "/readyz")
+
+
+def mosec(workers: int, engine: str = "xgboost") -> Callable[[Site], Launch]:
+    def launch(site: Site) -> Launch:
+        command = (str(site.python), "-m", f"{PACKAGE}.mosec_app", "--address", HOST, "--port", str(site.port))
+        options = ("--log-level", "warning", "--timeout", "10000")
+        environment = _environment(site, BENCH_WORKERS=str(workers), BENCH_ENGINE=engine)
+        return Launch(command + options, site.folder, site.port, environment)
+
+    return launch
+
+
+def mlserver(site: Site) -> Launch:
+    http, grpc, metrics = site.ports[:3]
+    settings = {
+        "debug": False,
+        "host": HOST,
+        "http_port": http,
+        "grpc_port": grpc,
+        "metrics_port": metrics,
+        "parallel_workers": 0,
+    }
+    model = {
+        "name": "customers",
+        "implementation": "mlserver_xgboost.XGBoostModel",
+        "parameters": {"uri": str(site.model.folder / "model.ubj")},
+        "max_batch_size": 64,
+        "max_batch_time": 0.001,
+    }
+    (site.folder / "settings.json").write_text(json.dumps(settings))
+    (site.folder / "model-settings.json").write_text(json.dumps(model))
+    command = (str(site.python.parent / "mlserver"), "start", str(site.folder))
+    ready = "/v2/models/customers/ready"
+    return Launch(command, site.folder, http, _environment(site), ready, extra_ports=(grpc, metrics))
+
+
+def litserve(site: Site) -> Launch:
+    command = (str(site.python), "-m", f"{PACKAGE}.litserve_app")
+    return Launch(command, site.folder, site.port, _environment(site), "/health")
+
+
+def ray(site: Site) -> Launch:
+    command = (str(site.python), "-m", f"{PACKAGE}.ray_app")
+    tuned = {"RAY_SERVE_ENABLE_HA_PROXY": "1", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1", "RAY_USAGE_STATS_ENABLED": "0"}
+    return Launch(command, site.folder, site.port, _environment(site, **tuned), "/-/healthz")
+
+
+def shokado(**settings: str) -> Callable[[Site], Launch]:
+    """The project itself, as it is checked out, with `SHOKADO_*` settings by their lower-case names."""
+
+    def launch(site: Site) -> Launch:
+        command = (str(site.python), "-m", "bentoml", "serve", "service:Shokado")
+        address = ("--host", HOST, "--port", str(site.port))
+        chosen = {f"SHOKADO_{name.upper()}": value for name, value in settings.items()}
+        return Launch(command + address, ROOT, site.port, {"BENTOML_DO_NOT_TRACK": "True", **chosen}, "/readyz")
+
+    return launch
+
+
+def nginx(site: Site) -> Launch:
+    binary = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}{os.pathsep}/usr/sbin")
+    if binary is None:
+        raise ServerError("nginx is not installed: apt-get install nginx")
+    text = Template((CONTENDERS / "nginx.conf").read_text()).substitute(port=site.port, answer=CONSTANT)
+    (site.folder / "nginx.conf").write_text(text)
+    command = (binary, "-p", str(site.folder), "-c", str(site.folder / "nginx.conf"), "-e", "stderr")
+    return Launch(command, site.folder, site.port)
