@@ -6,6 +6,7 @@ the gateway, which embeds the other versions and dispatches to all.
 
 import asyncio
 import gc
+import logging
 import sys
 from typing import Any
 
@@ -30,6 +31,8 @@ from protocols.single import Single
 from runners.artefact import ArtefactError, find_artefacts
 from runners.engine import import_xgboost_alone, open_engine
 from runners.runner import Runner
+
+logger = logging.getLogger("bentoml.shokado")
 
 try:
     SETTINGS = load_settings()
@@ -119,7 +122,11 @@ class Shokado:
         CONTROL.metrics_folder = prepare_folder()
         self._metrics = Metrics(SETTINGS.versions)
         self._runners = {version: self._new_runner(version) for version in SETTINGS.versions}
-        await asyncio.gather(*(runner.start(self._metrics) for runner in self._runners.values()))
+        starts = [runner.start(self._metrics) for runner in self._runners.values()]
+        for failure in await asyncio.gather(*starts, return_exceptions=True):
+            if failure is not None:
+                # The version says so in /readyz and /v1/models, and others answer in its place.
+                logger.error("a version cannot be served: %s", failure)
         aliases = {alias: version for version, spec in SETTINGS.versions.items() for alias in spec.aliases}
         dispatcher = Dispatcher(self._runners, aliases, initial_state(SETTINGS))
         features = next(iter(ARTEFACTS.values())).card.feature_names

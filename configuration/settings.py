@@ -12,9 +12,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
-from yaml import YAMLError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import SettingsError as UnreadableVariable
 
 from configuration.cpus import available_cpus
 
@@ -153,46 +154,62 @@ class Settings(BaseSettings):
     @classmethod
     def settings_customise_sources(
         cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        settings_cls: type[BaseSettings],  # noqa: ARG003
+        init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return env_settings, YamlConfigSettingsSource(settings_cls, yaml_file=_settings_file())
+        return env_settings, init_settings
 
 
 def load_settings() -> Settings:
     """Read the configuration. Raises `SettingsError`."""
-    path = _settings_file()
+    path = Path(os.environ.get(FILE_VARIABLE) or DEFAULT_FILE)
     if not path.is_file():
         raise SettingsError(f"{path}: no such file (named by {FILE_VARIABLE})")
     _refuse_unknown_variables()
+    content = _read(path)
     try:
-        return Settings()  # type: ignore[call-arg]  # the values come from the file and the environment
-    except YAMLError as error:
-        raise SettingsError(f"{path}: not readable as YAML: {error}") from error
+        return Settings(**content)
+    except UnreadableVariable as error:
+        raise SettingsError(f"{PREFIX}*: {error}: {error.__cause__}") from error
     except ValidationError as error:
-        raise SettingsError("\n".join(f"{path}: {_explain(problem)}" for problem in error.errors())) from error
+        raise SettingsError("\n".join(_explain(problem, path) for problem in error.errors())) from error
 
 
-def _settings_file() -> Path:
-    return Path(os.environ.get(FILE_VARIABLE) or DEFAULT_FILE)
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            content = yaml.safe_load(file)
+    except (OSError, yaml.YAMLError) as error:
+        raise SettingsError(f"{path}: not readable as YAML: {error}") from error
+    if not isinstance(content, dict | None):
+        raise SettingsError(f"{path}: holds a {type(content).__name__}, where keys with values belong")
+    return {str(key): value for key, value in (content or {}).items()}
 
 
 def _refuse_unknown_variables() -> None:
     known = [PREFIX + field.upper() for field in Settings.model_fields] + [FILE_VARIABLE]
     for variable in os.environ:
-        if variable.startswith(PREFIX) and variable.split("__")[0] not in known:
-            raise SettingsError(f"{variable}: unknown variable{_nearest(variable.split('__')[0], known)}")
+        name = variable.upper().split("__")[0]
+        if name.startswith(PREFIX) and name not in known:
+            raise SettingsError(f"{variable}: unknown variable{_nearest(name, known)}")
 
 
-def _explain(problem: Any) -> str:
+def _explain(problem: Any, path: Path) -> str:
     location = [str(part) for part in problem["loc"]]
-    where = ".".join(location) or "settings"
+    where = f"{_origin(location, path)}: {'.'.join(location) or 'settings'}"
     if problem["type"] == "extra_forbidden":
         return f"{where}: unknown key{_nearest(location[-1], _keys_beside(location))}"
     return f"{where}: {re.sub('^Value error, ', '', problem['msg'])}"
+
+
+def _origin(location: list[str], path: Path) -> str:
+    """The variable that sets the value, else the file."""
+    variables = {variable.upper(): variable for variable in os.environ}
+    spelled = (PREFIX + "__".join(location[:depth]).upper() for depth in range(len(location), 0, -1))
+    return next((variables[variable] for variable in spelled if variable in variables), str(path))
 
 
 def _keys_beside(location: list[str]) -> list[str]:

@@ -213,7 +213,10 @@ class ControlFirst:
                 message["headers"] = [header for header in message["headers"] if header[0].lower() not in hidden]
             await send(message)
 
-        await self._target(scope)(scope, receive, send_without_server_name)
+        target = self._target(scope)
+        if target is self._bentoml:
+            scope = _in_capitals(scope)
+        await target(scope, receive, send_without_server_name)
 
     def _target(self, scope: Scope) -> ASGIApp:
         path: str = scope["path"]
@@ -222,6 +225,16 @@ class ControlFirst:
         if path == _SCHEMA or path.startswith(_STATIC + "/"):
             return self._bentoml
         return self._control
+
+
+def _in_capitals(scope: Scope) -> Scope:
+    """The same request with its content type in capitals, which mean the same.
+
+    BentoML knows types in small letters only, and answers one of them, pickle, with an error in its own shape. All it
+    serves here takes requests unread, whatever their type, and refuses the wrong ones itself.
+    """
+    headers = [(name, value.upper() if name == b"content-type" else value) for name, value in scope["headers"]]
+    return {**scope, "headers": headers}
 
 
 async def _only_post(scope: Scope, receive: Receive, send: Send) -> None:

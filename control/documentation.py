@@ -34,9 +34,8 @@ class PredictionRoute:
 
 
 def example_row(card: Card) -> dict[str, float]:
-    """A row by name: the first of the artefact's examples, or zeros."""
-    values = card.examples.rows[0] if card.examples else [0.0] * len(card.features)
-    return dict(zip(card.feature_names, values, strict=True))
+    """A row by name: the first of the artefact's examples."""
+    return dict(zip(card.feature_names, card.examples.rows[0], strict=True))
 
 
 def describe_predictions(app: FastAPI, routes: list[PredictionRoute]) -> None:

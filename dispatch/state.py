@@ -26,10 +26,11 @@ class Environment:
 
     def __post_init__(self) -> None:
         drawn = {version: weight for version, weight in self.weights.items() if weight > 0}
-        total = sum(drawn.values())
-        ends = [end / total for end in accumulate(drawn.values())]
-        ends[-1] = 1.0
-        object.__setattr__(self, "thresholds", tuple(zip(ends, drawn, strict=True)))
+        # In units of the largest, so that the sum of huge weights is a number.
+        largest = max(drawn.values())
+        ends = list(accumulate(weight / largest for weight in drawn.values()))
+        thresholds = tuple((end / ends[-1], version) for end, version in zip(ends, drawn, strict=True))
+        object.__setattr__(self, "thresholds", thresholds)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,12 @@ Answers leave in the order of the requests, whatever the order they become ready
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from protocols.door import Cancellable, Handler, new_id, reply_problem
@@ -69,6 +71,18 @@ class LaneExchange:
         self.connection.answer(self, status, header_lines, body)
 
 
+class LaneFlow(FlowControl):
+    """Reads on only when nothing waits to be answered or to be written; uvicorn alone would read without bound."""
+
+    def __init__(self, transport: asyncio.Transport, waiting: Sized) -> None:
+        super().__init__(transport)
+        self._waiting = waiting
+
+    def resume_reading(self) -> None:
+        if not self._waiting and not self.write_paused:
+            super().resume_reading()
+
+
 class ExpressLane(HttpToolsProtocol):
     """One connection. `open_lane` gives the class its routes; until then everything goes to uvicorn."""
 
@@ -83,12 +97,14 @@ class ExpressLane(HttpToolsProtocol):
         """In the order of the requests; the first one's answer is the next to be written."""
         self._held: Callable[[], None] | None = None
         """Starts a request of uvicorn's that came after unanswered exchanges."""
+        self._running: RequestResponseCycle | None = None
+        """The request of uvicorn's that is being answered; `cycle` is the last one, which may wait behind it."""
         self._in_message = False
         self._in_head = False
-        self._head_bytes = 0
+        self._idle_bytes = 0
+        self._progressed = False
         self._express: ExpressHead | None = None
-        self._body: list[bytes] = []
-        self._body_bytes = 0
+        self._body: bytes | bytearray = b""
         self._learning: bytes | None = None
         self._draining = False
         self._last = False
@@ -100,13 +116,16 @@ class ExpressLane(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.flow = LaneFlow(transport, self.pipeline)
         self._last_active = self.loop.time()
         self._idle_timer = self.loop.call_later(self.limits.idle_s, self._close_if_idle)
 
     def data_received(self, data: bytes) -> None:
         if self._last:
             return
-        if not self._in_message:
+        if self._in_message:
+            self._last_active = self.loop.time()
+        else:
             data = self._take_remembered(data)
             if not data or self._last:
                 return
@@ -131,23 +150,47 @@ class ExpressLane(HttpToolsProtocol):
 
     def _feed(self, data: bytes) -> None:
         """Give data to the parser, which calls the `on_` methods below."""
-        was_in_head = self._in_head
-        super().data_received(data)
+        self._progressed = False
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except HttpParserUpgrade as upgrade:
+            if self._offers_upgrade():
+                self._decline_upgrade(data[upgrade.args[0] :])
+            elif self._should_upgrade():
+                self.handle_websocket_upgrade()
+        except HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
         self._learning = None
-        if self._in_head and not self._last:
-            self._head_bytes = self._head_bytes + len(data) if was_in_head else 0
-            if self._head_bytes > self.limits.max_header_bytes:
+        if self._in_message and not self._last:
+            # A head, chunk extensions or a trailer that does not end.
+            self._idle_bytes = 0 if self._progressed else self._idle_bytes + len(data)
+            if self._idle_bytes > self.limits.max_header_bytes:
                 self._refuse(_headers_too_large(self.limits.max_header_bytes))
+
+    def _offers_upgrade(self) -> bool:
+        """Whether the client would rather go on in a protocol that is not spoken here, such as `h2c`."""
+        parser = self.parser
+        return parser.should_upgrade() and parser.get_method() != b"CONNECT" and not self._should_upgrade()
+
+    def _decline_upgrade(self, rest: bytes) -> None:
+        """Go on in HTTP/1.1: the parser stopped after the head, as if `rest`, the body, were in the other protocol."""
+        lines = [b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())]
+        lines += [b"%b: %b" % header for header in self.headers if header[0] != b"upgrade"]
+        self.parser = HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self._feed(b"\r\n".join((*lines, b"", rest)))
 
     # What the parser reports --------------------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
-        self._in_message = self._in_head = True
+        self._in_message = self._in_head = self._progressed = True
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         self._in_head = False
-        if self._last:
+        self._progressed = True
+        if self._last or self._offers_upgrade():
             return
         if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > self.limits.max_header_bytes:
             self._refuse(_headers_too_large(self.limits.max_header_bytes))
@@ -163,33 +206,36 @@ class ExpressLane(HttpToolsProtocol):
                 self.heads.clear()
             self.heads[self._learning] = express
         self._express = express
-        self._body = []
-        self._body_bytes = 0
+        self._body = b""
         if express.body_bytes > self.limits.max_body_bytes:
             self._refuse(body_too_large(self.limits.max_body_bytes))
 
     def on_body(self, body: bytes) -> None:
+        self._progressed = True
         if self._last:
             return
         if self._express is None:
             super().on_body(body)
             return
-        self._body.append(body)
-        self._body_bytes += len(body)
-        if self._body_bytes > self.limits.max_body_bytes:
+        if self._body:
+            # Not a list of parts: a chunk may be a single byte.
+            self._body = self._body if isinstance(self._body, bytearray) else bytearray(self._body)
+            self._body += body
+        else:
+            self._body = body
+        if len(self._body) > self.limits.max_body_bytes:
             self._refuse(body_too_large(self.limits.max_body_bytes))
 
     def on_message_complete(self) -> None:
         self._in_message = False
         self._learning = None
         express, self._express = self._express, None
-        if self._last:
+        if self._last or self._offers_upgrade():
             return
         if express is None:
             super().on_message_complete()
             return
-        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-        self._body = []
+        body, self._body = bytes(self._body), b""
         self._begin(express, body)
 
     def _express_head(self) -> ExpressHead | None:
@@ -215,7 +261,8 @@ class ExpressLane(HttpToolsProtocol):
     @property
     def _unfinished_asgi(self) -> bool:
         """Whether uvicorn has a request of this connection; those after it must then go the same way, in order."""
-        return self._held is not None or (self.cycle is not None and not self.cycle.response_complete)
+        cycle = self.cycle
+        return cycle is not None and not (cycle.response_complete or cycle.disconnected)
 
     def _begin(self, express: ExpressHead, body: bytes) -> None:
         exchange = LaneExchange(self, express.keep_alive and not self._draining)
@@ -254,7 +301,7 @@ class ExpressLane(HttpToolsProtocol):
         self._last_active = self.loop.time()
         if self.transport.is_closing():
             return
-        if not self.flow.write_paused and not self._unfinished_asgi:
+        if not self._unfinished_asgi:
             self.flow.resume_reading()
         if self._held is not None:
             start, self._held = self._held, None
@@ -263,11 +310,14 @@ class ExpressLane(HttpToolsProtocol):
             self.loop.call_later(self.limits.drain_s, self._close_if_unused)
 
     def _refuse(self, problem: Problem) -> None:
-        """Answer with a problem after all earlier answers, and read no further request from this connection."""
-        self._last = True
-        if self._unfinished_asgi:
-            self.transport.close()
+        """Answer with a problem after all earlier answers, and read no further request from this connection.
+
+        Behind requests of uvicorn's there is no answer but theirs, the last of which closes the connection.
+        """
+        if self._unfinished_asgi and not self._take_back():
+            self._close_when_answered()
             return
+        self._last = True
         exchange = LaneExchange(self, keep_alive=False)
         self._exchanges.append(exchange)
         if self._express is not None:
@@ -276,6 +326,25 @@ class ExpressLane(HttpToolsProtocol):
         else:
             reply_problem(exchange, problem, new_id())
 
+    def _take_back(self) -> bool:
+        """Let go of uvicorn's request when it is the only one and its own body cannot be read, so as to refuse it."""
+        cycle = self.cycle
+        if not cycle.more_body or cycle.response_started or self.pipeline:
+            return False
+        self._held = None
+        _disconnect(cycle)
+        return True
+
+    def _close_when_answered(self) -> None:
+        """Read no further request, and close after the answers to those that are here."""
+        self._last = True
+        if not self._unfinished_asgi:
+            self._exchanges[-1].keep_alive = False
+        elif not self.cycle.more_body:
+            self.cycle.keep_alive = False
+        else:
+            self.transport.close()
+
     # The connection's life ----------------------------------------------------------------------------------------
 
     def send_400_response(self, msg: str) -> None:
@@ -283,10 +352,19 @@ class ExpressLane(HttpToolsProtocol):
             self._refuse(malformed(msg))
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
         if self._exchanges:
             self._held = lambda: super(ExpressLane, self)._start_asgi_task(cycle, app)
         else:
             super()._start_asgi_task(cycle, app)
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The client sends no more, but may still read: true keeps the connection until it has its answers."""
+        if not self._exchanges and not self._unfinished_asgi:
+            return False
+        if not self._last:
+            self._close_when_answered()
+        return True
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -300,13 +378,16 @@ class ExpressLane(HttpToolsProtocol):
     def shutdown(self) -> None:
         """The server stops: answer what is under way, then close."""
         self._draining = True
-        if self._exchanges:
-            self._exchanges[-1].keep_alive = False
-            self._last = True
-        elif self._unfinished_asgi:
+        if self._unfinished_asgi:
             super().shutdown()
+        elif self._exchanges:
+            self._close_when_answered()
         else:
             self.loop.call_later(self.limits.drain_s, self._close_if_unused)
+
+    def on_response_complete(self) -> None:
+        self._last_active = self.loop.time()
+        super().on_response_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._idle_timer is not None:
@@ -316,6 +397,8 @@ class ExpressLane(HttpToolsProtocol):
                 exchange.work.cancel()
         self._exchanges.clear()
         self._held = None
+        if self._running is not None and not self._running.response_complete:
+            _disconnect(self._running)
         super().connection_lost(exc)
 
     def _close_after_last_answer(self) -> None:
@@ -372,6 +455,12 @@ class _DefaultLines:
 
 
 _default_lines = _DefaultLines()
+
+
+def _disconnect(cycle: RequestResponseCycle) -> None:
+    """Tell an app that the client of its request is gone."""
+    cycle.disconnected = True
+    cycle.message_event.set()
 
 
 def _headers_too_large(limit: int) -> Problem:

@@ -18,6 +18,8 @@ from protocols.problem import body_too_large
 
 Row = list[float] | dict[str, float]
 
+_CLIENT_GONE = 499
+
 
 class _Untouched(IODescriptor):
     """Puts the request itself into `_field`, unread."""
@@ -97,9 +99,12 @@ class PlainExchange:
 
 
 async def answer(handler: Handler, request: Request, max_body_bytes: int) -> Response:
-    """Answer one request; when the client leaves first, its work is cancelled."""
+    """Answer one request; when the client leaves first, its work is cancelled and nobody reads what is returned."""
     head = read_head(request.scope["headers"])
-    body = await _read_body(request, max_body_bytes)
+    try:
+        body = await _read_body(request, max_body_bytes)
+    except ClientDisconnect:
+        return Response(status_code=_CLIENT_GONE)
     if body is None:
         head, body = RequestHead(request_id=head.request_id, problem=body_too_large(max_body_bytes)), b""
     exchange = PlainExchange()
@@ -110,7 +115,7 @@ async def answer(handler: Handler, request: Request, max_body_bytes: int) -> Res
     if not exchange.answer.done():
         if work is not None:
             work.cancel()
-        raise ClientDisconnect
+        return Response(status_code=_CLIENT_GONE)
     return exchange.answer.result()
 
 

@@ -70,7 +70,7 @@ class Signature:
             return malformed("the body is empty")
         try:
             # Lenient on purpose: the standard library reads NaN and Infinity, so that they can be named.
-            content = json.loads(body)
+            content = json.loads(body.decode())
         except RecursionError:
             return malformed(_NESTING)
         except (ValueError, UnicodeDecodeError) as error:
@@ -111,10 +111,10 @@ class Signature:
     def _fault_of_names(self, index: int, row: dict[str, Any]) -> Problem | None:
         for name in row:
             if name not in self.feature_names:
-                message = (
-                    f"row {index} has the unknown feature {name[:100]!r}; known are {', '.join(self.feature_names)}"
-                )
-                return invalid("unknown_feature", message, row=index, feature=name[:100])
+                # JSON can spell half a surrogate pair, which no answer can.
+                legible = name[:100].encode(errors="replace").decode()
+                message = f"row {index} has the unknown feature {legible!r}; known are {', '.join(self.feature_names)}"
+                return invalid("unknown_feature", message, row=index, feature=legible)
         for name in self.feature_names:
             if name not in row:
                 return invalid("missing_feature", f"row {index} lacks the feature {name!r}", row=index, feature=name)

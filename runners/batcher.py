@@ -140,10 +140,10 @@ class Batcher:
             self._schedule(idle=False)
 
     def _gather(self, now: float) -> tuple[list[Chunk], int]:
-        """Take the next batch's rows from the queue: every waiting job gets its turn before one gets a second."""
+        """Take the next batch from the queue: all rows, else as many of each job, in turns, until the batch is full."""
         queue = self._queue
         room = self._limit.rows
-        share = max(1, room // len(queue)) if queue else 0
+        share = room if self._queued_rows <= room else max(1, room // len(queue))
         chunks: list[Chunk] = []
         while queue and room:
             job = queue.popleft()
@@ -153,7 +153,7 @@ class Batcher:
                 continue
             if not job.taken:
                 job.started_at = now
-            count = min(rest, share, room)
+            count = min(rest, room, share if queue else room)
             chunks.append((job, job.taken, count))
             job.taken += count
             room -= count
@@ -179,11 +179,11 @@ class Batcher:
         seconds = self._clock() - started_at
         self._computing -= 1
         self._computing_rows -= rows
-        self._pace.observe(rows, seconds)
-        self._limit.observe(rows, seconds)
         if isinstance(outcome, Exception):
             finished = self._fail(chunks, outcome)
         else:
+            self._pace.observe(rows, seconds)
+            self._limit.observe(rows, seconds)
             finished = self._distribute(chunks, outcome.scores, outcome.failures)
         waits_s = [job.started_at - job.submitted_at for job in finished]
         self._observer.batch(self._version, waits_s, rows, release, seconds)

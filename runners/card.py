@@ -85,7 +85,7 @@ class Examples(_Frozen):
 class Card(_Frozen):
     """Everything a runner needs to know about a version before it opens the model file."""
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     model: str
     version: str
     task: Task
@@ -94,8 +94,8 @@ class Card(_Frozen):
     """Class labels in the order of the score columns; two for binary, none for regression."""
     source: Source
     files: dict[FileKind, ModelFile] = Field(min_length=1)
-    verification: dict[FileKind, Verification] = {}
-    examples: Examples | None = None
+    verification: dict[FileKind, Verification] = Field(min_length=1)
+    examples: Examples
     metrics: dict[str, float] = {}
     quantization: str | None = None
 
@@ -111,8 +111,6 @@ class Card(_Frozen):
 
     @model_validator(mode="after")
     def _examples_fit(self) -> Self:
-        if self.examples is None:
-            return self
         if any(len(row) != len(self.features) for row in self.examples.rows):
             raise ValueError(f"an example row does not have {len(self.features)} values")
         if len(self.examples.scores) != len(self.examples.rows):

@@ -21,6 +21,8 @@ ROUTE = "/rows"
 FAILURES_HEADER = "x-failures"
 MAX_FAILURE_LETTERS = 200
 _TIMEOUT = aiohttp.ClientTimeout(total=60, connect=5)
+_MAX_HEADER_BYTES = 2**30
+"""Every row of a batch may fail, each with a reason of its own."""
 
 _encode = msgspec.json.Encoder().encode
 _decode_failures = msgspec.json.Decoder(dict[int, str]).decode
@@ -45,7 +47,9 @@ class HopPlace:
         else:
             connector = aiohttp.TCPConnector(limit=workers, keepalive_timeout=3600)
             self._target = f"http://{parts.netloc}{ROUTE}"
-        self._session = aiohttp.ClientSession(connector=connector, timeout=_TIMEOUT, auto_decompress=False)
+        self._session = aiohttp.ClientSession(
+            connector=connector, timeout=_TIMEOUT, auto_decompress=False, max_field_size=_MAX_HEADER_BYTES
+        )
         self._tasks: set[asyncio.Task[None]] = set()
 
     def run(self, rows: Rows, _expected_s: float, done: Callable[[BatchScores | Exception], None]) -> None:
@@ -59,16 +63,17 @@ class HopPlace:
     async def _run(self, rows: Rows, done: Callable[[BatchScores | Exception], None]) -> None:
         outcome: BatchScores | Exception
         try:
-            outcome = await self._post(rows)
-        except aiohttp.ClientConnectionError:
-            # The worker at the other end died or was replaced. Scoring changes nothing, so once more is safe.
-            try:
-                outcome = await self._post(rows)
-            except (aiohttp.ClientError, TimeoutError, HopError) as error:
-                outcome = error
-        except (aiohttp.ClientError, TimeoutError, HopError) as error:
+            outcome = await self._post_twice_if_cut(rows)
+        except Exception as error:  # whatever it is, a batcher that never heard of it would wait for ever
             outcome = error
         done(outcome)
+
+    async def _post_twice_if_cut(self, rows: Rows) -> BatchScores:
+        try:
+            return await self._post(rows)
+        except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError):
+            # The worker at the other end died or was replaced. Scoring changes nothing, so once more is safe.
+            return await self._post(rows)
 
     async def _post(self, rows: Rows) -> BatchScores:
         async with self._session.post(self._target, data=rows.tobytes()) as response:

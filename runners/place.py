@@ -62,9 +62,10 @@ def score(engine: Engine, rows: Rows, scores_per_row: int) -> BatchScores:
     """Predict, and when the batch fails cut it in halves, so that only the rows that cause it fail. Never raises."""
     shape = (len(rows),) if scores_per_row == 1 else (len(rows), scores_per_row)
     try:
-        return BatchScores(_predict(engine, rows, shape))
+        scores = _predict(engine, rows, shape)
     except Exception as error:
         return _score_in_halves(engine, rows, shape, error)
+    return BatchScores(scores, _not_finite(scores))
 
 
 def _score_in_halves(engine: Engine, rows: Rows, shape: tuple[int, ...], error: Exception) -> BatchScores:
@@ -85,14 +86,20 @@ def _score_in_halves(engine: Engine, rows: Rows, shape: tuple[int, ...], error: 
             except Exception as cause:
                 calls += 1
                 failing.append((low, high, cause))
-    return BatchScores(scores, failures)
+    return BatchScores(scores, failures | _not_finite(scores))
 
 
 def _predict(engine: Engine, rows: Rows, shape: tuple[int, ...]) -> Scores:
-    """Predict, and refuse what is not `shape` finite scores."""
+    """Predict, and refuse what is not scores of `shape`."""
     scores = engine.predict(rows)
     if scores.shape != shape:
         raise ValueError(f"the model returned scores of shape {scores.shape} where {shape} belong")
-    if not np.isfinite(scores).all():
-        raise ValueError("the model returned a score that is not a finite number")
     return scores
+
+
+def _not_finite(scores: Scores) -> dict[int, str]:
+    finite = np.isfinite(scores)
+    if finite.all():
+        return {}
+    bad_rows = np.flatnonzero(~finite.reshape(len(scores), -1).all(axis=1))
+    return dict.fromkeys(bad_rows.tolist(), "the model returned a score that is not a finite number")

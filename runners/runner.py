@@ -5,6 +5,7 @@ NEW --start--> STARTING --> READY --drain--> DRAINING --> CLOSED
 """
 
 import asyncio
+import contextlib
 import time
 from enum import StrEnum
 from pathlib import Path
@@ -13,8 +14,8 @@ import numpy as np
 
 from configuration.settings import BatchingSettings, Placement, VersionSettings
 from runners.batcher import Batcher, BatchObserver
-from runners.card import Card
-from runners.engine import open_engine
+from runners.card import Card, CardError
+from runners.engine import Rows, Scores, example_rows, likely_rows, open_engine
 from runners.errors import NotReady
 from runners.hop import HopPlace
 from runners.job import Job
@@ -73,8 +74,11 @@ class Runner:
         """Open the engine, warm it up and learn its pace. Raises what went wrong, after remembering it."""
         self.state = RunnerState.STARTING
         try:
-            self._place = self._open_place()
-            pace = await self._warm_up(self._place)
+            async with contextlib.AsyncExitStack() as opened:
+                self._place = self._open_place()
+                opened.push_async_callback(self._place.close)
+                pace = await self._warm_up(self._place)
+                opened.pop_all()
         except Exception as error:
             self.state, self.failure = RunnerState.FAILED, f"{type(error).__name__}: {error}"
             raise
@@ -119,10 +123,15 @@ class Runner:
         return EmbeddedPlace(engine, self.card.scores_per_row, self._batching.inline_ms / 1000)
 
     async def _warm_up(self, place: Place) -> Pace:
-        """Score rows of zeros in batches of growing size, until one takes long; raises what a batch raised."""
+        """Check the engine on the card's examples, then score likely rows in growing batches, until one takes long.
+
+        Raises what a batch raised, and `CardError` when the engine's scores are not the framework's.
+        """
+        self._check((await _run(place, example_rows(self.card))).scores)
         pace = Pace()
+        likely = likely_rows(self.card, self._batching.max_batch_rows)
         for rows in _warm_up_sizes(self._batching.max_batch_rows):
-            batch = np.zeros((rows, len(self.card.features)), dtype=np.float32)
+            batch = likely[:rows]
             fastest = float("inf")
             for _ in range(_WARM_UP_REPEATS):
                 started = time.monotonic()
@@ -136,13 +145,19 @@ class Runner:
                 break
         return pace
 
+    def _check(self, scores: Scores) -> None:
+        expected = np.array(self.card.examples.scores, dtype=np.float32)
+        tolerance = max(receipt.tolerance for receipt in self.card.verification.values())
+        if scores.shape != expected.shape or not np.abs(scores - expected).max() <= tolerance:
+            raise CardError(f"{self._folder}: the engine does not score the card's examples as the card says")
+
 
 def _warm_up_sizes(ceiling: int) -> list[int]:
     """1, 2, 4, .. and the ceiling itself."""
     return [*(2**power for power in range(ceiling.bit_length()) if 2**power < ceiling), ceiling]
 
 
-async def _run(place: Place, batch: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> BatchScores:
+async def _run(place: Place, batch: Rows) -> BatchScores:
     """One batch through a place, awaited. Raises what the place reports."""
     future: asyncio.Future[BatchScores] = asyncio.get_running_loop().create_future()
 
