@@ -47,8 +47,8 @@ format: $(DEV) ## Format the code and mend what ruff can
 	@$(BIN)/ruff format .
 
 .PHONY: build
-build: models ## Build the bento, with its models inside
-	@SHOKADO_MODEL=$(DATASET) $(BIN)/python -m lifecycle build
+build: models ## Build the bento that serving.yaml describes, with its models inside
+	@$(BIN)/python -m lifecycle build
 
 .PHONY: bench
 bench: $(DEV) models ## Compare with other servers side by side: make bench ARGS="--help"

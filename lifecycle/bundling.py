@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from configuration.settings import Settings, SettingsError, load_settings
+from configuration.settings import PREFIX, Settings, SettingsError, load_settings
 from lifecycle import registry, store
 from lifecycle.errors import BuildFailed, LifecycleError
 from lifecycle.progress import step
@@ -40,6 +40,12 @@ def build_bento(version: str | None = None, project: Path = registry.PROJECT) ->
     """
     if not (project / BENTOFILE).is_file():
         raise LifecycleError(f"There is no {BENTOFILE} in {project}: run this in a checkout of the project.")
+    overrides = [name for name in os.environ if name.startswith(PREFIX)]
+    if overrides:
+        raise LifecycleError(
+            f"{', '.join(sorted(overrides))} would not travel with the bento: "
+            "write into configuration/serving.yaml what it is to serve, and unset it."
+        )
     try:
         settings = load_settings()
     except SettingsError as error:

@@ -9,12 +9,12 @@ import contextlib
 import os
 import shutil
 import tempfile
-from bisect import bisect_left
 from collections import Counter as Tally
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import psutil
 
 FLUSH_EVERY_S = 0.5
@@ -142,9 +142,10 @@ def _tallied_histogram() -> type:
     class TalliedHistogram(Histogram):
         def observe_all(self, values: list[float]) -> None:
             # prometheus_client has no public call for this; its buckets are not cumulative until they are collected.
-            tally = Tally(bisect_left(self._upper_bounds, value) for value in values)
-            for bucket, number in tally.items():
-                self._buckets[bucket].inc(number)
+            buckets = np.searchsorted(self._upper_bounds, np.asarray(values, dtype=np.float64))
+            for bucket, number in enumerate(np.bincount(buckets).tolist()):
+                if number:
+                    self._buckets[bucket].inc(number)
             self._sum.inc(sum(values))
 
     return TalliedHistogram

@@ -14,7 +14,7 @@ from monitoring.metrics import Metrics
 from protocols.dialect import AnswerFacts, Dialect
 from protocols.door import Exchange, new_id, reply_problem
 from protocols.head import RequestHead
-from protocols.problem import problem_of
+from protocols.problem import conflicting_version, problem_of
 from protocols.signature import Signature
 from runners.job import Job
 
@@ -66,6 +66,8 @@ class Call:
                 raise head.problem
             request = self._dialect.decode(body, head, entrance.signature)
             if head.version is not None:
+                if request.version not in (None, head.version):
+                    raise conflicting_version(head.version)
                 request.version = head.version
             request.environment = head.environment
             if head.deadline_s is not None:

@@ -53,7 +53,8 @@ class LaneLimits:
     max_header_bytes: int
     idle_s: float = 75.0
     """How long a connection may rest between requests."""
-    drain_s: float = DRAIN_S
+    drain_s: float | None = DRAIN_S
+    """How long an idle connection is kept when the server stops; none: until the client closes it."""
 
 
 class LaneExchange:
@@ -307,7 +308,7 @@ class ExpressLane(HttpToolsProtocol):
             start, self._held = self._held, None
             start()
         elif self._draining and not self._last:
-            self.loop.call_later(self.limits.drain_s, self._close_if_unused)
+            self._close_later()
 
     def _refuse(self, problem: Problem) -> None:
         """Answer with a problem after all earlier answers, and read no further request from this connection.
@@ -377,13 +378,15 @@ class ExpressLane(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         """The server stops: answer what is under way, then close."""
+        if self.limits.drain_s is None:
+            return
         self._draining = True
         if self._unfinished_asgi:
             super().shutdown()
         elif self._exchanges:
             self._close_when_answered()
         else:
-            self.loop.call_later(self.limits.drain_s, self._close_if_unused)
+            self._close_later()
 
     def on_response_complete(self) -> None:
         self._last_active = self.loop.time()
@@ -409,10 +412,14 @@ class ExpressLane(HttpToolsProtocol):
         else:
             self.transport.close()
 
+    def _close_later(self) -> None:
+        """While the server drains: close unless a request is on its way."""
+        self.loop.call_later(self.limits.drain_s or 0, self._close_if_unused)
+
     def _close_if_unused(self) -> None:
         if self._in_message:
             # A request is arriving; the supervisor's own patience bounds how long.
-            self.loop.call_later(self.limits.drain_s, self._close_if_unused)
+            self._close_later()
         elif not self._exchanges and not self._unfinished_asgi:
             self.transport.close()
 

@@ -16,7 +16,8 @@ from protocols.door import Handler
 from protocols.head import RequestHead, read_head
 from protocols.problem import body_too_large
 
-Row = list[float] | dict[str, float]
+# The object first: BentoML's clients encode by the first alternative, and would send an object's names as a list.
+Row = dict[str, float] | list[float]
 
 _CLIENT_GONE = 499
 

@@ -69,6 +69,11 @@ def invalid(code: str, message: str, row: int | None = None, feature: str | None
     return Problem(422, code, message, {key: value for key, value in where.items() if value is not None})
 
 
+def conflicting_version(header: str) -> Problem:
+    """400: header and body pin different versions."""
+    return Problem(400, "conflicting_version", f"x-model-version says {header}, and the body names another version")
+
+
 def too_many_rows(rows: int, limit: int) -> Problem:
     return Problem(413, "too_many_rows", f"{rows} rows in one request; at most {limit} are allowed", {"limit": limit})
 
