@@ -94,10 +94,16 @@ class Batcher:
         return seconds / self._place.concurrency
 
     def submit(self, job: Job) -> None:
-        """Queue a job. Raises `Overloaded` when it would wait too long, `NotReady` after `close`."""
+        """Queue a job.
+
+        Raises `Overloaded` when it would wait too long, `DeadlineExceeded` when it came too late, and `NotReady` after
+        `close`.
+        """
         if self._closed:
             raise NotReady("the version is closing")
         now = self._clock()
+        if job.deadline <= now:
+            raise DeadlineExceeded
         rows_ahead = self._queued_rows + self._computing_rows
         if rows_ahead >= self._limit.rows or (rows_ahead and job.deadline != inf):
             wait = self.expected_wait()

@@ -1,6 +1,7 @@
 """Places: where a runner's batches are computed. Here: in this process; `hop` has the one in another process."""
 
 import asyncio
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -98,8 +99,9 @@ def _predict(engine: Engine, rows: Rows, shape: tuple[int, ...]) -> Scores:
 
 
 def _not_finite(scores: Scores) -> dict[int, str]:
-    finite = np.isfinite(scores)
-    if finite.all():
+    # Finite if all scores are and none is huge: a quarter of the time that looking at each takes.
+    if math.isfinite(np.vdot(scores, scores)):
         return {}
-    bad_rows = np.flatnonzero(~finite.reshape(len(scores), -1).all(axis=1))
+    finite = np.isfinite(scores).reshape(len(scores), -1).all(axis=1)
+    bad_rows = np.flatnonzero(~finite)
     return dict.fromkeys(bad_rows.tolist(), "the model returned a score that is not a finite number")

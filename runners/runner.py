@@ -127,7 +127,7 @@ class Runner:
 
         Raises what a batch raised, and `CardError` when the engine's scores are not the framework's.
         """
-        self._check((await _run(place, example_rows(self.card))).scores)
+        self._check(await _run(place, example_rows(self.card)))
         pace = Pace()
         likely = likely_rows(self.card, self._batching.max_batch_rows)
         for rows in _warm_up_sizes(self._batching.max_batch_rows):
@@ -135,11 +135,8 @@ class Runner:
             fastest = float("inf")
             for _ in range(_WARM_UP_REPEATS):
                 started = time.monotonic()
-                outcome = await _run(place, batch)
+                await _run(place, batch)
                 fastest = min(fastest, time.monotonic() - started)
-                if outcome.failures:
-                    reason = next(iter(outcome.failures.values()))
-                    raise RuntimeError(f"a batch of {rows} rows failed: {reason}")
             pace.observe(rows, fastest)
             if fastest > _WARM_UP_PATIENCE_S:
                 break
@@ -157,8 +154,8 @@ def _warm_up_sizes(ceiling: int) -> list[int]:
     return [*(2**power for power in range(ceiling.bit_length()) if 2**power < ceiling), ceiling]
 
 
-async def _run(place: Place, batch: Rows) -> BatchScores:
-    """One batch through a place, awaited. Raises what the place reports."""
+async def _run(place: Place, batch: Rows) -> Scores:
+    """One batch through a place, awaited. Raises what the place reports, and when a row could not be scored."""
     future: asyncio.Future[BatchScores] = asyncio.get_running_loop().create_future()
 
     def done(outcome: BatchScores | Exception) -> None:
@@ -168,4 +165,7 @@ async def _run(place: Place, batch: Rows) -> BatchScores:
             future.set_result(outcome)
 
     place.run(batch, 0.0, done)
-    return await future
+    outcome = await future
+    if outcome.failures:
+        raise RuntimeError(f"a batch of {len(batch)} rows failed: {next(iter(outcome.failures.values()))}")
+    return outcome.scores

@@ -1,0 +1,360 @@
+"""Settings: what is accepted, what the environment overrides, and the line that each mistake gets."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from configuration.cpus import available_cpus
+from configuration.settings import (
+    DEFAULT_FILE,
+    BatchingSettings,
+    EngineChoice,
+    LimitSettings,
+    Placement,
+    Settings,
+    SettingsError,
+    Strategy,
+    load_settings,
+)
+
+Content = dict[str, Any]
+Edit = Callable[[Content], object]
+
+
+def valid_content() -> Content:
+    return {
+        "model": "paper",
+        "versions": {"v1": {"aliases": ["a"]}, "v2": None},
+        "environments": {"production": {"active": "v1", "weights": {"v1": 80, "v2": 20}}},
+    }
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file that `SHOKADO_CONFIG` names; valid until a test edits it."""
+    path = tmp_path / "serving.yaml"
+    path.write_text(yaml.safe_dump(valid_content()))
+    monkeypatch.setenv("SHOKADO_CONFIG", str(path))
+    return path
+
+
+def edit(file: Path, change: Edit) -> None:
+    content = valid_content()
+    change(content)
+    file.write_text(yaml.safe_dump(content))
+
+
+def refusal() -> str:
+    with pytest.raises(SettingsError) as refused:
+        load_settings()
+    return str(refused.value)
+
+
+def put(*keys: str, value: Any) -> Edit:
+    """An edit that sets a nested key."""
+
+    def change(content: Content) -> None:
+        for key in keys[:-1]:
+            content[key] = content = content.get(key) or {}
+        content[keys[-1]] = value
+
+    return change
+
+
+def test_the_file_of_the_repository_is_valid(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SHOKADO_CONFIG", raising=False)
+    settings = load_settings()
+    assert settings.model == "customers"
+    assert settings.environments["production"].weights == {"v1": 80, "v2": 20}
+
+
+def test_an_empty_config_variable_means_the_file_of_the_repository(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOKADO_CONFIG", "")
+    assert load_settings().model == "customers"
+
+
+def test_every_key_of_the_repositorys_file_that_has_a_default_states_that_default() -> None:
+    content = yaml.safe_load(DEFAULT_FILE.read_text())
+    assert BatchingSettings.model_validate(content["batching"]) == BatchingSettings()
+    assert LimitSettings.model_validate(content["limits"]) == LimitSettings()
+    assert content["workers"] == Settings.model_fields["workers"].default
+
+
+def test_the_config_variable_names_the_file(file: Path) -> None:
+    assert load_settings().model == "paper"
+
+
+def test_what_the_file_leaves_out_has_a_default(file: Path) -> None:
+    settings = load_settings()
+    v2 = settings.versions["v2"]
+    assert (v2.engine, v2.placement, v2.workers, v2.aliases) == (EngineChoice.AUTO, Placement.EMBEDDED, 1, ())
+    assert (settings.express_lane, settings.default_environment) == (True, "production")
+    production = settings.environments["production"]
+    assert (production.strategy, production.enabled) == (Strategy.RANDOM, True)
+
+
+def test_settings_cannot_be_changed(file: Path) -> None:
+    settings = load_settings()
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.model = "other"
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.batching.inline_ms = 1
+
+
+def test_a_tag_is_made_of_model_and_version_unless_it_is_set(file: Path) -> None:
+    edit(file, put("versions", "v2", value={"tag": "other:v7"}))
+    settings = load_settings()
+    assert settings.tag_of("v1") == "paper:v1"
+    assert settings.tag_of("v2") == "other:v7"
+
+
+def test_as_many_workers_as_cpus_run_unless_a_number_is_set(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings().worker_count == available_cpus()
+    monkeypatch.setenv("SHOKADO_WORKERS", "7")
+    assert load_settings().worker_count == 7
+
+
+OVERRIDDEN: dict[str, tuple[str, str, Callable[[Settings], object], object]] = {
+    "a key": ("SHOKADO_MODEL", "iris", lambda s: s.model, "iris"),
+    "a switch": ("SHOKADO_EXPRESS_LANE", "false", lambda s: s.express_lane, False),
+    "a nested key": ("SHOKADO_BATCHING__MAX_QUEUE_MS", "50", lambda s: s.batching.max_queue_ms, 50),
+    "a version's key": ("SHOKADO_VERSIONS__V1__PLACEMENT", "service", lambda s: s.versions["v1"].placement, "service"),
+    "a version that is null in the file": ("SHOKADO_VERSIONS__V2__WORKERS", "3", lambda s: s.versions["v2"].workers, 3),
+    "a new version": ("SHOKADO_VERSIONS__V3__WORKERS", "1", lambda s: list(s.versions), ["v1", "v2", "v3"]),
+    "one weight": (
+        "SHOKADO_ENVIRONMENTS__PRODUCTION__WEIGHTS__V2", "0",
+        lambda s: s.environments["production"].weights, {"v1": 80, "v2": 0},
+    ),
+    "a list": ("SHOKADO_VERSIONS__V1__ALIASES", '["x", "y"]', lambda s: s.versions["v1"].aliases, ("x", "y")),
+    "a key in small letters": ("shokado_model", "iris", lambda s: s.model, "iris"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("variable", "value", "read", "expected"), OVERRIDDEN.values(), ids=OVERRIDDEN)
+def test_the_environment_overrides(
+    variable: str,
+    value: str,
+    read: Callable[[Settings], object],
+    expected: object,
+    file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert read(load_settings()) != expected
+    monkeypatch.setenv(variable, value)
+    assert read(load_settings()) == expected
+
+
+def test_the_environment_leaves_the_keys_beside_alone(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOKADO_VERSIONS__V1__PLACEMENT", "service")
+    v1 = load_settings().versions["v1"]
+    assert (v1.placement, v1.aliases) == (Placement.SERVICE, ("a",))
+
+
+UNKNOWN_KEYS: dict[str, tuple[Edit, str]] = {
+    "at the top": (put("workrs", value=2), "workrs: unknown key; did you mean workers?"),
+    "of a version": (
+        put("versions", "v1", "placment", value="service"),
+        "versions.v1.placment: unknown key; did you mean placement?",
+    ),
+    "of an environment": (
+        put("environments", "production", "weight", value={}),
+        "environments.production.weight: unknown key; did you mean weights?",
+    ),
+    "of the batching": (
+        put("batching", "max_batch_row", value=1),
+        "batching.max_batch_row: unknown key; did you mean max_batch_rows?",
+    ),
+    "of the limits": (put("limits", "max_body", value=1), "limits.max_body: unknown key; did you mean max_body_bytes?"),
+    "that is a number": (put("7", value=1), "7: unknown key; known are model, workers, "),
+    "like no other": (
+        put("batching", "zzzz", value=1),
+        "batching.zzzz: unknown key; known are latency_target_ms, max_batch_rows, max_queue_ms, inline_ms",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), UNKNOWN_KEYS.values(), ids=UNKNOWN_KEYS)
+def test_an_unknown_key_is_named_with_the_nearest_known_one(change: Edit, message: str, file: Path) -> None:
+    edit(file, change)
+    assert refusal().startswith(f"{file}: {message}")
+
+
+UNKNOWN_VARIABLES = {
+    "SHOKADO_WORKRES": "SHOKADO_WORKRES: unknown variable; did you mean SHOKADO_WORKERS?",
+    "SHOKADO_CONFG": "SHOKADO_CONFG: unknown variable; did you mean SHOKADO_CONFIG?",
+    "shokado_workres": "shokado_workres: unknown variable; did you mean SHOKADO_WORKERS?",
+    "SHOKADO_VERSION__V1__WORKERS": "SHOKADO_VERSION__V1__WORKERS: unknown variable; did you mean SHOKADO_VERSIONS?",
+    "SHOKADO_BATCHING__INLINE": "SHOKADO_BATCHING__INLINE: batching.inline: unknown key; did you mean inline_ms?",
+    "SHOKADO_VERSIONS__V1__WORKER": (
+        "SHOKADO_VERSIONS__V1__WORKER: versions.v1.worker: unknown key; did you mean workers?"
+    ),
+}
+
+
+@pytest.mark.parametrize(("variable", "message"), UNKNOWN_VARIABLES.items(), ids=UNKNOWN_VARIABLES)
+def test_an_unknown_variable_is_named_with_the_nearest_known_one(
+    variable: str, message: str, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, "1")
+    assert refusal() == message
+
+
+def test_a_variable_of_another_program_is_none_of_our_business(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOKADOS_COLOUR", "red")
+    assert load_settings().model == "paper"
+
+
+WRONG_VALUES: dict[str, tuple[Edit, str]] = {
+    "no model": (lambda content: content.pop("model"), "model: Field required"),
+    "a model that no tag can have": (put("model", value="My Model"), "model: String should match pattern"),
+    "no versions": (put("versions", value={}), "versions: "),
+    "versions as a list": (put("versions", value=["v1"]), "versions: "),
+    "a version that no label can have": (put("versions", "V 1", value={}), "versions.V 1.[key]: "),
+    "a tag without a colon": (put("versions", "v1", "tag", value="paper"), "versions.v1.tag: "),
+    "an unknown engine": (put("versions", "v1", "engine", value="torch"), "versions.v1.engine: "),
+    "an unknown placement": (put("versions", "v1", "placement", value="moon"), "versions.v1.placement: "),
+    "no processes": (put("versions", "v1", "workers", value=0), "versions.v1.workers: "),
+    "too many processes": (put("versions", "v1", "workers", value=65), "versions.v1.workers: "),
+    "no workers": (put("workers", value=0), "settings: workers is 0; allowed are 1 to 256, or auto"),
+    "too many workers": (put("workers", value=257), "settings: workers is 257; allowed are 1 to 256, or auto"),
+    "workers in words": (put("workers", value="many"), "workers.int: "),
+    "an alias that is a version": (
+        put("versions", "v1", "aliases", value=["v2"]),
+        "settings: alias v2 of version v1 is taken",
+    ),
+    "an alias twice": (
+        put("versions", "v2", value={"aliases": ["a"]}),
+        "settings: alias a of version v2 is taken",
+    ),
+    "no environments": (put("environments", value={}), "environments: "),
+    "an environment without an active version": (
+        put("environments", "production", value={"weights": {"v1": 1}}),
+        "environments.production.active: Field required",
+    ),
+    "an unknown active version": (
+        put("environments", "production", "active", value="v9"),
+        "settings: environment production names version v9, which is not configured",
+    ),
+    "a weight of an unknown version": (
+        put("environments", "production", "weights", value={"v1": 1, "v8": 1}),
+        "settings: environment production names version v8, which is not configured",
+    ),
+    "an alias where a version belongs": (
+        put("environments", "production", "active", value="a"),
+        "settings: environment production names version a, which is not configured",
+    ),
+    "a negative weight": (
+        put("environments", "production", "weights", value={"v1": 2, "v2": -1}),
+        "environments.production: weight of v2 is -1.0; weights are finite and not negative",
+    ),
+    "an infinite weight": (
+        put("environments", "production", "weights", value={"v1": float("inf")}),
+        "environments.production: weight of v1 is inf; weights are finite and not negative",
+    ),
+    "a weight that is no number": (
+        put("environments", "production", "weights", value={"v1": float("nan")}),
+        "environments.production: weight of v1 is nan; weights are finite and not negative",
+    ),
+    "no weight": (
+        put("environments", "production", "weights", value={"v1": 0}),
+        "environments.production: at least one weight must be above 0",
+    ),
+    "no weights": (
+        put("environments", "production", "weights", value={}),
+        "environments.production: at least one weight must be above 0",
+    ),
+    "an unknown strategy": (
+        put("environments", "production", "strategy", value="luck"),
+        "environments.production.strategy: ",
+    ),
+    "an unknown default environment": (
+        put("default_environment", value="canary"),
+        "settings: default_environment is canary, which is not configured",
+    ),
+    "no time for a batch": (put("batching", "latency_target_ms", value=0), "batching.latency_target_ms: "),
+    "batches of nothing": (put("batching", "max_batch_rows", value=0), "batching.max_batch_rows: "),
+    "a queue of no length": (put("batching", "max_queue_ms", value=0), "batching.max_queue_ms: "),
+    "negative time": (put("batching", "inline_ms", value=-1), "batching.inline_ms: "),
+    "requests of nothing": (put("limits", "max_rows", value=0), "limits.max_rows: "),
+    "no room for a body": (put("limits", "max_body_bytes", value=0), "limits.max_body_bytes: "),
+    "no room for headers": (put("limits", "max_header_bytes", value=0), "limits.max_header_bytes: "),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), WRONG_VALUES.values(), ids=WRONG_VALUES)
+def test_a_wrong_value_is_refused(change: Edit, message: str, file: Path) -> None:
+    edit(file, change)
+    assert refusal().splitlines()[0].startswith(f"{file}: {message}")
+
+
+def test_every_wrong_key_gets_a_line(file: Path) -> None:
+    edit(file, lambda content: content.update(workrs=1, limits={"max_rows": 0}, batching={"inlin_ms": 1}))
+    assert len(refusal().splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("SHOKADO_WORKERS", "many"),
+        ("SHOKADO_WORKERS", ""),
+        ("SHOKADO_LIMITS__MAX_ROWS", "0"),
+        ("SHOKADO_VERSIONS__V1__ENGINE", "torch"),
+        ("SHOKADO_ENVIRONMENTS__PRODUCTION__WEIGHTS__V1", "much"),
+    ],
+)
+def test_a_wrong_value_in_the_environment_is_refused_in_the_name_of_its_variable(
+    variable: str, value: str, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
+    assert all(line.startswith(f"{variable}: ") for line in refusal().splitlines())
+
+
+@pytest.mark.parametrize(
+    ("variable", "key"),
+    [("SHOKADO_VERSIONS", "versions"), ("SHOKADO_VERSIONS__V1__ALIASES", "versions"), ("SHOKADO_LIMITS", "limits")],
+)
+def test_a_variable_that_should_be_json_and_is_not_is_refused(
+    variable: str, key: str, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, "[x")
+    assert f'"{key}"' in refusal()
+
+
+def test_a_missing_file_is_named_with_the_variable_that_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHOKADO_CONFIG", str(tmp_path / "nowhere.yaml"))
+    assert refusal() == f"{tmp_path / 'nowhere.yaml'}: no such file (named by SHOKADO_CONFIG)"
+
+
+def test_a_folder_is_not_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOKADO_CONFIG", str(tmp_path))
+    assert "no such file" in refusal()
+
+
+@pytest.mark.parametrize("content", [b"model: [paper", b"a:\n\tb: 1", b"model: \xff\xfe", b"a: &x 1\nb: *y"])
+def test_a_file_that_is_not_yaml_is_refused_with_the_place(content: bytes, file: Path) -> None:
+    file.write_bytes(content)
+    said = refusal()
+    assert said.startswith(f"{file}: not readable as YAML: ")
+    assert "line" in said or "position" in said
+
+
+@pytest.mark.parametrize(("content", "kind"), [("- a\n- b\n", "list"), ("paper\n", "str"), ("7\n", "int")])
+def test_a_file_that_is_not_keys_with_values_is_refused(content: str, kind: str, file: Path) -> None:
+    file.write_text(content)
+    assert refusal() == f"{file}: holds a {kind}, where keys with values belong"
+
+
+def test_a_file_with_a_number_for_a_key_is_refused(file: Path) -> None:
+    file.write_text(file.read_text() + "\n3: 4\n")
+    assert refusal().startswith(f"{file}: 3: unknown key")
+
+
+def test_an_empty_file_lacks_every_key_that_has_no_default(file: Path) -> None:
+    file.write_text("# nothing yet\n")
+    assert refusal().splitlines() == [f"{file}: {key}: Field required" for key in ("model", "versions", "environments")]

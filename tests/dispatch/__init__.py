@@ -1,0 +1,1 @@
+"""Dispatch: a pure assignment, and the dispatcher that carries it out."""

@@ -1,0 +1,164 @@
+"""The dispatcher: which runner gets a request, and what the client is told when there is none."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from configuration.settings import BatchingSettings, VersionSettings
+from dispatch.assignment import Reason
+from dispatch.dispatcher import Dispatcher
+from dispatch.request import Prediction, PredictionRequest, UnknownVersion
+from dispatch.state import RoutingState
+from runners.errors import NotReady
+from runners.job import Job
+from runners.runner import Runner, RunnerState
+from tests.dispatch.shares import environment
+from tests.runners.cards import make_card
+
+ROW = b"\0" * 8
+
+
+class KeepsJobs(Runner):
+    """A runner in a given state that keeps its jobs instead of scoring them."""
+
+    def __init__(self, version: str) -> None:
+        super().__init__(version, make_card(version=version), Path("nowhere"), VersionSettings(), BatchingSettings())
+        self.state = RunnerState.READY
+        self.jobs: list[Job] = []
+
+    def submit(self, job: Job) -> None:
+        if not self.ready:
+            raise NotReady(f"version {self.version} is {self.state}")
+        self.jobs.append(job)
+
+
+class Restaurant:
+    """A dispatcher over three versions, and the random number that it draws next."""
+
+    def __init__(self) -> None:
+        self.number = 0.0
+        self.runners = {version: KeepsJobs(version) for version in ("v1", "v2", "v3")}
+        production = environment({"v1": 50, "v2": 50}, active="v3")
+        staging = replace(production, name="staging", weights={"v2": 1}, active="v2")
+        state = RoutingState(7, {"production": production, "staging": staging}, "production")
+        self.dispatcher = Dispatcher(self.runners, {"a": "v1", "b": "v2"}, state, draw=lambda: self.number)
+
+    def dispatch(
+        self, *, version: str | None = None, environment: str | None = None, split: bool = True
+    ) -> tuple[str, Reason]:
+        """Version and reason of a request, which its runner must have got."""
+        request = PredictionRequest(ROW, 1, version, environment, split)
+        prediction = self.dispatcher.dispatch(request, lambda job: None)
+        assert self.runners[prediction.version].jobs[-1] is prediction
+        return prediction.version, prediction.reason
+
+    def stop(self, *versions: str) -> None:
+        for version in versions:
+            self.runners[version].state = RunnerState.DRAINING
+
+
+@pytest.fixture
+def restaurant() -> Restaurant:
+    return Restaurant()
+
+
+def test_a_request_goes_where_the_random_number_says(restaurant: Restaurant) -> None:
+    assert restaurant.dispatch() == ("v1", Reason.SPLIT)
+    restaurant.number = 0.5
+    assert restaurant.dispatch() == ("v2", Reason.SPLIT)
+
+
+def test_a_request_may_name_its_environment(restaurant: Restaurant) -> None:
+    assert restaurant.dispatch(environment="staging") == ("v2", Reason.SPLIT)
+    assert restaurant.dispatch(environment="staging", split=False) == ("v2", Reason.ACTIVE)
+
+
+def test_a_request_that_is_not_split_gets_the_active_version(restaurant: Restaurant) -> None:
+    assert restaurant.dispatch(split=False) == ("v3", Reason.ACTIVE)
+
+
+@pytest.mark.parametrize(("name", "version"), [("v1", "v1"), ("v3", "v3"), ("a", "v1"), ("b", "v2")])
+def test_a_request_may_pin_a_version_by_name_or_alias(name: str, version: str, restaurant: Restaurant) -> None:
+    restaurant.number = 0.9
+    assert restaurant.dispatch(version=name) == (version, Reason.PINNED)
+
+
+def test_an_alias_never_hides_a_version() -> None:
+    runners = {"v1": KeepsJobs("v1"), "v2": KeepsJobs("v2")}
+    state = RoutingState(1, {"production": environment({"v1": 1})}, "production")
+    assert Dispatcher(runners, {"v2": "v1"}, state).resolve("v2") == "v2"
+
+
+@pytest.mark.parametrize("state", [state for state in RunnerState if state is not RunnerState.READY])
+def test_the_active_version_stands_in_for_one_that_is_not_ready(state: RunnerState, restaurant: Restaurant) -> None:
+    restaurant.runners["v1"].state = state
+    assert restaurant.dispatch() == ("v3", Reason.FALLBACK)
+    restaurant.number = 0.5
+    assert restaurant.dispatch() == ("v2", Reason.SPLIT)
+
+
+def test_nothing_stands_in_for_a_pinned_version(restaurant: Restaurant) -> None:
+    restaurant.stop("v1")
+    with pytest.raises(NotReady, match="v1 is draining"):
+        restaurant.dispatch(version="v1")
+
+
+def test_nothing_stands_in_for_the_active_version(restaurant: Restaurant) -> None:
+    restaurant.stop("v3")
+    with pytest.raises(NotReady, match="v3 is draining"):
+        restaurant.dispatch(split=False)
+
+
+def test_a_request_is_refused_in_the_name_of_its_version_when_the_active_one_is_not_ready_either(
+    restaurant: Restaurant,
+) -> None:
+    restaurant.stop("v1", "v3")
+    with pytest.raises(NotReady, match="v1 is draining"):
+        restaurant.dispatch()
+
+
+def test_an_unknown_version_is_refused_with_the_names_that_are_known(restaurant: Restaurant) -> None:
+    with pytest.raises(UnknownVersion) as refused:
+        restaurant.dispatch(version="v9")
+    assert str(refused.value) == "unknown version 'v9'; served are a, b, v1, v2, v3"
+    assert refused.value.what == "version"
+    assert not any(runner.jobs for runner in restaurant.runners.values())
+
+
+def test_an_empty_version_is_refused_like_an_unknown_one(restaurant: Restaurant) -> None:
+    with pytest.raises(UnknownVersion):
+        restaurant.dispatch(version="")
+
+
+def test_an_unknown_environment_is_refused_with_the_names_that_are_known(restaurant: Restaurant) -> None:
+    with pytest.raises(UnknownVersion) as refused:
+        restaurant.dispatch(environment="canary", version="v1")
+    assert str(refused.value) == "unknown environment 'canary'; served are production, staging"
+    assert refused.value.what == "environment"
+
+
+def test_a_prediction_carries_what_it_was_assigned_and_asked(restaurant: Restaurant) -> None:
+    answered: list[Job] = []
+    request = PredictionRequest(ROW * 3, 3, deadline=12.5)
+    prediction = restaurant.dispatcher.dispatch(request, answered.append)
+    assert isinstance(prediction, Prediction)
+    assert (prediction.version, prediction.reason, prediction.generation) == ("v1", Reason.SPLIT, 7)
+    assert (prediction.rows, prediction.row_count, prediction.deadline) == (ROW * 3, 3, 12.5)
+    assert prediction.card.version == "v1"
+    prediction.done(prediction)
+    assert answered == [prediction]
+
+
+def test_a_new_state_counts_from_the_next_request_on(restaurant: Restaurant) -> None:
+    before = restaurant.dispatcher.dispatch(PredictionRequest(ROW, 1), lambda job: None)
+    changed = RoutingState(8, {"production": environment({"v3": 1})}, "production")
+    restaurant.dispatcher.state = changed
+    after = restaurant.dispatcher.dispatch(PredictionRequest(ROW, 1), lambda job: None)
+    assert [(p.version, p.generation) for p in (before, after)] == [("v1", 7), ("v3", 8)]
+
+
+def test_a_version_stands_under_the_card_that_scores_it(restaurant: Restaurant) -> None:
+    restaurant.stop("v1")
+    prediction = restaurant.dispatcher.dispatch(PredictionRequest(ROW, 1), lambda job: None)
+    assert prediction.card.version == prediction.version == "v3"

@@ -1,0 +1,76 @@
+"""The routing state: its thresholds are sound for any weights, and nobody can change it."""
+
+import dataclasses
+from typing import Any
+
+import pytest
+from hypothesis import given
+
+from configuration.settings import Settings, Strategy
+from dispatch.state import RoutingState, initial_state
+from tests.dispatch.shares import environment, weights
+
+
+@given(weights=weights)
+def test_thresholds_ascend_and_end_at_exactly_one(weights: dict[str, float]) -> None:
+    ends = [end for end, _ in environment(weights).thresholds]
+    assert ends == sorted(ends)
+    assert ends[0] >= 0
+    assert ends[-1] == 1.0
+
+
+@given(weights=weights)
+def test_thresholds_name_the_versions_that_have_weight(weights: dict[str, float]) -> None:
+    named = [version for _, version in environment(weights).thresholds]
+    assert named == [version for version, weight in weights.items() if weight > 0]
+
+
+@given(weights=weights)
+def test_thresholds_depend_on_the_proportions_alone(weights: dict[str, float]) -> None:
+    scaled = {version: weight / max(weights.values()) for version, weight in weights.items()}
+    ends = {version: end for end, version in environment(weights).thresholds}
+    for end, version in environment(scaled).thresholds:
+        assert end == pytest.approx(ends[version], abs=1e-12)
+
+
+def test_two_huge_weights_share_the_traffic() -> None:
+    assert environment({"v1": 1.7e308, "v2": 1.7e308}).thresholds == ((0.5, "v1"), (1.0, "v2"))
+
+
+@pytest.mark.parametrize("field", ["active", "weights", "enabled", "thresholds", "name", "strategy"])
+def test_an_environment_cannot_be_changed(field: str) -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(environment({"v1": 1}), field, None)
+
+
+def test_a_routing_state_cannot_be_changed() -> None:
+    state = RoutingState(1, {}, "production")
+    for field in ("generation", "environments", "default_environment"):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(state, field, None)
+
+
+def test_thresholds_are_made_once_and_do_not_follow_the_mapping_they_came_from() -> None:
+    given_weights = {"v1": 1.0, "v2": 1.0}
+    made = environment(given_weights)
+    given_weights["v2"] = 9.0
+    assert made.thresholds == ((0.5, "v1"), (1.0, "v2"))
+    assert isinstance(made.thresholds, tuple)
+
+
+def test_the_first_generation_is_what_the_configuration_says() -> None:
+    content: dict[str, Any] = {
+        "model": "paper",
+        "versions": {"v1": {}, "v2": {}},
+        "default_environment": "staging",
+        "environments": {
+            "production": {"active": "v1", "weights": {"v1": 80, "v2": 20}},
+            "staging": {"active": "v2", "weights": {"v2": 1}, "enabled": False},
+        },
+    }
+    state = initial_state(Settings.model_validate(content))
+    assert (state.generation, state.default_environment) == (1, "staging")
+    production, staging = state.environments["production"], state.environments["staging"]
+    assert (production.name, production.active, production.enabled) == ("production", "v1", True)
+    assert (production.weights, production.strategy) == ({"v1": 80, "v2": 20}, Strategy.RANDOM)
+    assert (staging.name, staging.active, staging.enabled) == ("staging", "v2", False)

@@ -1,0 +1,1 @@
+"""Monitoring: the numbers of several processes as one."""

@@ -1,0 +1,167 @@
+"""Metrics of several real processes: they add up, and what is true of living processes only ends with them."""
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from monitoring.metrics import exposition
+from tests.conftest import ROOT
+
+
+class Worker:
+    """A `counting_worker` and the folder that it shares with the other children of this process."""
+
+    def __init__(self, temporary: Path) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.monitoring.counting_worker"],
+            cwd=ROOT,
+            env={**os.environ, "TMPDIR": str(temporary)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.folder = Path(self._read())
+
+    def count(self, *commands: str) -> None:
+        """Let it count, and flush."""
+        assert self.process.stdin is not None
+        for command in (*commands, "flush"):
+            print(command, file=self.process.stdin, flush=True)
+        assert self._read() == "flushed"
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait(timeout=20)
+
+    def close(self) -> None:
+        self.kill()
+        for pipe in (self.process.stdin, self.process.stdout):
+            with contextlib.suppress(BrokenPipeError):
+                pipe and pipe.close()
+
+    def _read(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+
+@pytest.fixture
+def new_worker(tmp_path: Path) -> Iterator[Callable[[], Worker]]:
+    """Starts workers of one server, with a temporary folder of their own."""
+    workers: list[Worker] = []
+
+    def start() -> Worker:
+        workers.append(Worker(tmp_path))
+        return workers[-1]
+
+    yield start
+    for worker in workers:
+        worker.close()
+
+
+@pytest.fixture
+def two_workers(new_worker: Callable[[], Worker]) -> tuple[Worker, Worker]:
+    return new_worker(), new_worker()
+
+
+def value(folder: Path, name: str, **labels: str) -> float | None:
+    """The one sample of that name and exactly these labels."""
+    _, text = exposition(folder)
+    found = [
+        sample.value
+        for family in text_string_to_metric_families(text.decode())
+        for sample in family.samples
+        if sample.name == name and sample.labels == labels
+    ]
+    assert len(found) <= 1
+    return found[0] if found else None
+
+
+def test_two_workers_of_a_server_share_one_folder_of_their_own(two_workers: tuple[Worker, Worker]) -> None:
+    first, second = two_workers
+    assert first.folder == second.folder
+    assert first.folder.stat().st_mode & 0o077 == 0
+
+
+def test_the_numbers_of_two_workers_add_up(two_workers: tuple[Worker, Worker]) -> None:
+    first, second = two_workers
+    first.count("started v1", "answered v1 0.004", "batch v1 30 idle", "started v2", "cancelled v2")
+    second.count(
+        "started v1", "answered v1 0.3", "batch v1 12 idle", "batch v1 5 full", "started v1", "failed v1 model"
+    )
+    folder = first.folder
+    assert value(folder, "shokado_requests_total", version="v1") == 2
+    assert value(folder, "shokado_rows_total", version="v1") == 47
+    assert value(folder, "shokado_batches_total", version="v1", release="idle") == 2
+    assert value(folder, "shokado_batches_total", version="v1", release="full") == 1
+    assert value(folder, "shokado_errors_total", version="v1", kind="model") == 1
+    assert value(folder, "shokado_cancelled_total", version="v2") == 1
+    assert value(folder, "shokado_latency_seconds_count", version="v1") == 2
+    assert value(folder, "shokado_latency_seconds_sum", version="v1") == pytest.approx(0.304)
+    assert value(folder, "shokado_latency_seconds_bucket", version="v1", le="0.005") == 1
+    assert value(folder, "shokado_batch_rows_count", version="v1") == 3
+
+
+def test_what_is_counted_twice_is_added_to_what_was_flushed_before(new_worker: Callable[[], Worker]) -> None:
+    worker = new_worker()
+    worker.count("batch v1 3 idle")
+    worker.count("batch v1 4 idle")
+    worker.count()
+    assert value(worker.folder, "shokado_rows_total", version="v1") == 7
+    assert value(worker.folder, "shokado_batch_rows_count", version="v1") == 2
+
+
+def test_requests_under_way_are_those_that_are_neither_answered_nor_failed_nor_left(
+    two_workers: tuple[Worker, Worker],
+) -> None:
+    first, second = two_workers
+    first.count("started v1", "started v1", "started v1", "started v1", "answered v1 0.1", "failed v1 model")
+    second.count("started v1", "started v1", "cancelled v1", "failed - malformed")
+    assert value(first.folder, "shokado_in_flight", version="v1") == 3
+    first.count("answered v1 0.1", "answered v1 0.1")
+    assert value(first.folder, "shokado_in_flight", version="v1") == 1
+
+
+def test_the_gauge_of_a_killed_worker_vanishes_and_its_counters_stay(two_workers: tuple[Worker, Worker]) -> None:
+    first, second = two_workers
+    first.count("started v1", "started v1", "started v1", "batch v1 30 idle")
+    second.count("started v1", "batch v1 1 idle")
+    assert value(second.folder, "shokado_in_flight", version="v1") == 4
+    first.kill()
+    assert value(second.folder, "shokado_in_flight", version="v1") == 1
+    assert value(second.folder, "shokado_rows_total", version="v1") == 31
+    second.kill()
+    assert value(second.folder, "shokado_in_flight", version="v1") is None
+    assert value(second.folder, "shokado_rows_total", version="v1") == 31
+
+
+def test_a_worker_that_replaces_another_adds_to_its_numbers(new_worker: Callable[[], Worker]) -> None:
+    first = new_worker()
+    first.count("batch v1 30 idle")
+    first.kill()
+    second = new_worker()
+    second.count("batch v1 5 idle")
+    assert second.folder == first.folder
+    assert value(second.folder, "shokado_rows_total", version="v1") == 35
+
+
+def test_an_idle_server_shows_a_zero_for_each_version(new_worker: Callable[[], Worker]) -> None:
+    worker = new_worker()
+    for version in ("v1", "v2", "none"):
+        assert value(worker.folder, "shokado_requests_total", version=version) == 0
+        assert value(worker.folder, "shokado_in_flight", version=version) == 0
+        assert value(worker.folder, "shokado_latency_seconds_count", version=version) == 0
+
+
+def test_labels_are_the_configured_versions_and_none(new_worker: Callable[[], Worker]) -> None:
+    worker = new_worker()
+    worker.count("failed - malformed", "started v1", "failed v1 model")
+    _, text = exposition(worker.folder)
+    samples = [sample for family in text_string_to_metric_families(text.decode()) for sample in family.samples]
+    assert {sample.labels["version"] for sample in samples} == {"v1", "v2", "none"}
+    assert value(worker.folder, "shokado_errors_total", version="none", kind="malformed") == 1

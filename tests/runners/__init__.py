@@ -1,0 +1,1 @@
+"""Runners: from a job to its scores, with engines and places that misbehave on purpose."""

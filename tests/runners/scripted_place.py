@@ -1,0 +1,183 @@
+"""A batcher's surroundings, all driven by hand: its clock, its event loop and its place, on one bench.
+
+Rows carry a number of their own as their first value, and the score of a row is that number plus a half; so a score
+says which row it belongs to.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from math import inf
+from typing import NamedTuple
+
+import numpy as np
+
+from runners.batcher import Batcher
+from runners.engine import Rows, Scores
+from runners.job import Job
+from runners.pace import BatchLimit, Pace
+from runners.place import BatchScores
+
+FEATURES = 2
+
+
+class HandClock:
+    """Stands still until it is advanced."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+
+
+class HandLoop:
+    """An event loop whose turns are run by hand."""
+
+    def __init__(self) -> None:
+        self.scheduled: list[Callable[[], None]] = []
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        self.scheduled.append(callback)
+
+    def turn(self) -> None:
+        callbacks, self.scheduled = self.scheduled, []
+        for callback in callbacks:
+            callback()
+
+
+@dataclass(eq=False)
+class Batch:
+    """What a place was asked to compute."""
+
+    rows: Rows
+    expected_s: float
+    done: Callable[[BatchScores | Exception], None]
+
+    @property
+    def numbers(self) -> list[int]:
+        return [int(number) for number in self.rows[:, 0]]
+
+    def scores(self, per_row: int = 1) -> Scores:
+        scores = self.rows[:, 0] + np.float32(0.5)
+        return scores if per_row == 1 else np.repeat(scores[:, None], per_row, axis=1)
+
+
+@dataclass
+class ScriptedPlace:
+    """Computes nothing until it is told to: `sent` has all batches, `running` those not answered yet."""
+
+    concurrency: int = 1
+    sent: list[Batch] = field(default_factory=list)
+    running: list[Batch] = field(default_factory=list)
+    on_run: Callable[[Batch], None] = lambda batch: None
+
+    def run(self, rows: Rows, expected_s: float, done: Callable[[BatchScores | Exception], None]) -> None:
+        batch = Batch(rows, expected_s, done)
+        self.on_run(batch)
+        self.sent.append(batch)
+        self.running.append(batch)
+
+    async def close(self) -> None:
+        pass
+
+
+class Heard(NamedTuple):
+    """What an observer was told of a batch."""
+
+    waits_s: list[float]
+    rows: int
+    release: str
+    seconds: float
+
+
+class RowsOf(Job):
+    """A job of rows numbered from `first` on, that counts how often it is answered and cut."""
+
+    def __init__(self, first: int, rows: int, deadline: float, answered: Callable[[], None]) -> None:
+        self.numbers = list(range(first, first + rows))
+        self.answers = self.pieces = 0
+        self._answered = answered
+        values = np.zeros((rows, FEATURES), dtype=np.float32)
+        values[:, 0] = self.numbers
+        super().__init__(values.tobytes(), rows, self._count, deadline)
+
+    def part(self, start: int, count: int) -> bytes | memoryview:
+        self.pieces += 1
+        return super().part(start, count)
+
+    def _count(self, job: Job) -> None:
+        assert job is self
+        self.answers += 1
+        self._answered()
+
+    @property
+    def has_its_scores(self) -> bool:
+        """Answered once, without an error, with the scores of its own rows in their order."""
+        if self.answers != 1 or self.error is not None or self.scores is None:
+            return False
+        return bool(self.scores.tolist() == [number + 0.5 for number in self.numbers])
+
+
+class Bench:
+    """A batcher between hand-driven parts. `limit` rows make a full batch, which takes `full_batch_s`."""
+
+    def __init__(
+        self,
+        limit: int | BatchLimit = 8,
+        *,
+        full_batch_s: float = 0.0,
+        max_queue_s: float = inf,
+        concurrency: int = 1,
+    ) -> None:
+        self.limit = limit if isinstance(limit, BatchLimit) else BatchLimit(inf, limit, start=limit)
+        self.max_queue_s = max_queue_s
+        self.clock, self.loop, self.place = HandClock(), HandLoop(), ScriptedPlace(concurrency)
+        self.pace = Pace()
+        if full_batch_s:
+            self.pace.observe(self.limit.rows, full_batch_s)
+        self.heard: list[Heard] = []
+        self.batcher = Batcher(
+            "v1", self.place, FEATURES, self.limit, self.pace, self, max_queue_s, self.clock, self.loop.call_soon
+        )
+        self._next_number = 1
+
+    def batch(self, version: str, waits_s: Iterable[float], rows: int, release: str, seconds: float) -> None:
+        assert version == "v1"
+        self.heard.append(Heard(list(waits_s), rows, release, seconds))
+
+    def submit(self, rows: int = 1, *, deadline_s: float = inf, answered: Callable[[], None] = lambda: None) -> RowsOf:
+        """Hand in a job of `rows` fresh rows that must be started within `deadline_s`."""
+        job = RowsOf(self._next_number, rows, self.clock.now + deadline_s, answered)
+        self._next_number += rows
+        self.batcher.submit(job)
+        return job
+
+    def send(self, rows: int = 1, *, deadline_s: float = inf) -> RowsOf:
+        """Hand in a job and give the loop its turn."""
+        job = self.submit(rows, deadline_s=deadline_s)
+        self.loop.turn()
+        return job
+
+    def answer(self, *, seconds: float = 0.0, bad_rows: dict[int, str] | None = None, per_row: int = 1) -> None:
+        """Let the place finish its oldest batch after `seconds`, and give the loop its turn."""
+        batch = self.place.running.pop(0)
+        self.clock.advance(seconds)
+        batch.done(BatchScores(batch.scores(per_row), bad_rows or {}))
+        self.loop.turn()
+
+    def fail(self, error: Exception, *, seconds: float = 0.0) -> None:
+        """Let the place fail outright at its oldest batch, and give the loop its turn."""
+        batch = self.place.running.pop(0)
+        self.clock.advance(seconds)
+        batch.done(error)
+        self.loop.turn()
+
+    def answer_all(self) -> None:
+        """Let everything that is here come to its end."""
+        self.loop.turn()
+        while self.place.running:
+            self.answer()
+        assert not self.loop.scheduled

@@ -1,0 +1,103 @@
+"""Artefacts: all configured versions are found in the store, or one line says what is wrong and what to run."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from configuration.settings import Settings
+from runners.artefact import Artefact, ArtefactError, find_artefacts
+from runners.card import Card, Feature, write_card
+from tests.conftest import HOME
+
+OWN = f"own-{os.getpid()}"
+
+
+def settings(*tags: str | None) -> Settings:
+    """Settings that serve one version of `customers` per BentoML tag, called v1, v2, .."""
+    versions = {f"v{number}": {"tag": tag} for number, tag in enumerate(tags, start=1)}
+    environments: dict[str, Any] = {"production": {"active": "v1", "weights": {"v1": 1}}}
+    return Settings.model_validate({"model": "customers", "versions": versions, "environments": environments})
+
+
+@pytest.fixture
+def stored(trees: Artefact) -> Iterator[Artefact]:
+    """A copy of `customers:v1` in the store under a name of its own, for tests that change its card."""
+    folder = HOME / "models" / OWN / "v1"
+    shutil.copytree(trees.folder, folder)
+    description = folder / "model.yaml"
+    description.write_text(description.read_text().replace("name: customers", f"name: {OWN}"))
+    yield Artefact("v1", f"{OWN}:v1", folder, trees.card)
+    shutil.rmtree(folder.parent)
+
+
+def refusal(*tags: str) -> str:
+    with pytest.raises(ArtefactError) as refused:
+        find_artefacts(settings(*tags))
+    return str(refused.value)
+
+
+def test_every_configured_version_is_found(trees: Artefact) -> None:
+    found = find_artefacts(settings(None, None))
+    assert list(found) == ["v1", "v2"]
+    assert found["v1"] == Artefact("v1", "customers:v1", trees.folder, trees.card)
+    assert found["v2"].tag == "customers:v2"
+    assert found["v2"].card.version == "v2"
+
+
+def test_two_versions_may_share_an_artefact(trees: Artefact) -> None:
+    found = find_artefacts(settings("customers:v1", "customers:v1"))
+    assert {artefact.folder for artefact in found.values()} == {trees.folder}
+
+
+def test_a_missing_model_is_one_line_that_says_what_to_run(trees: Artefact) -> None:
+    said = refusal("customers:v1", "customers:v99")
+    assert "customers:v99" in said
+    assert "make models" in said
+    assert "\n" not in said
+
+
+def test_a_missing_card_is_one_line_that_says_which_and_what_to_run(stored: Artefact) -> None:
+    (stored.folder / "card.json").unlink()
+    said = refusal(stored.tag)
+    assert str(stored.folder / "card.json") in said
+    assert "make models" in said
+    assert "\n" not in said
+
+
+def test_a_card_of_an_unknown_format_is_one_line(stored: Artefact) -> None:
+    (stored.folder / "card.json").write_text('{"format": 99}')
+    said = refusal(stored.tag)
+    assert str(stored.folder / "card.json") in said
+    assert "\n" not in said
+
+
+def renamed_feature(card: Card) -> dict[str, Any]:
+    return {"features": (Feature(name="height"), *card.features[1:])}
+
+
+def reordered_features(card: Card) -> dict[str, Any]:
+    return {"features": card.features[::-1]}
+
+
+def renamed_class(card: Card) -> dict[str, Any]:
+    return {"classes": ("no", "yes")}
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [(renamed_feature, "feature_names"), (reordered_features, "feature_names"), (renamed_class, "classes")],
+)
+def test_versions_that_differ_in_what_goes_in_or_out_are_refused(change: Any, what: str, stored: Artefact) -> None:
+    write_card(stored.card.model_copy(update=change(stored.card)), stored.folder)
+    said = refusal("customers:v1", stored.tag)
+    assert f"{stored.tag} and customers:v1 cannot serve side by side: their {what} differ" in said
+    assert "\n" not in said
+
+
+def test_versions_may_describe_their_features_differently(stored: Artefact) -> None:
+    features = tuple(feature.model_copy(update={"description": "new words"}) for feature in stored.card.features)
+    write_card(stored.card.model_copy(update={"features": features}), stored.folder)
+    assert set(find_artefacts(settings("customers:v1", stored.tag))) == {"v1", "v2"}

@@ -1,0 +1,465 @@
+"""The batcher, step by step, with a clock, a loop and a place that are driven by hand."""
+
+import numpy as np
+import pytest
+
+from runners.batcher import Release
+from runners.errors import DeadlineExceeded, ModelFailure, NotReady, Overloaded
+from runners.pace import BatchLimit
+from runners.place import BatchScores
+from tests.runners.scripted_place import FEATURES, Batch, Bench
+
+
+def sizes(batches: list[Batch]) -> list[int]:
+    return [len(batch.rows) for batch in batches]
+
+
+def test_a_half_full_batch_is_sent_at_once() -> None:
+    bench = Bench(limit=8)
+    job = bench.send(3)
+    assert sizes(bench.place.sent) == [3]
+    bench.answer()
+    assert job.has_its_scores
+    assert not bench.batcher.busy
+
+
+def test_what_arrives_in_one_turn_of_the_loop_travels_together() -> None:
+    bench = Bench(limit=8)
+    jobs = [bench.submit(2) for _ in range(3)]
+    assert bench.place.sent == []
+    bench.loop.turn()
+    assert sizes(bench.place.sent) == [6]
+    bench.answer()
+    assert all(job.has_its_scores for job in jobs)
+
+
+def test_what_arrives_while_the_place_is_busy_forms_the_next_batch() -> None:
+    bench = Bench(limit=8)
+    bench.send(1)
+    later = [bench.send(2), bench.send(1), bench.send(3)]
+    assert sizes(bench.place.sent) == [1]
+    assert bench.batcher.waiting_rows == 6
+    bench.answer()
+    assert sizes(bench.place.sent) == [1, 6]
+    bench.answer()
+    assert all(job.has_its_scores for job in later)
+    assert bench.batcher.waiting_rows == 0
+
+
+def test_rows_are_computed_in_the_order_they_came() -> None:
+    bench = Bench(limit=4)
+    for _ in range(11):
+        bench.send(1)
+    bench.answer_all()
+    assert [batch.numbers for batch in bench.place.sent] == [[1], [2, 3, 4, 5], [6, 7, 8, 9], [10, 11]]
+
+
+def test_jobs_that_fit_into_one_batch_together_stay_whole_and_in_order() -> None:
+    bench = Bench(limit=8)
+    bench.send(1)
+    for rows in (3, 1, 2, 2):
+        bench.send(rows)
+    bench.answer_all()
+    assert [batch.numbers for batch in bench.place.sent] == [[1], [2, 3, 4, 5, 6, 7, 8, 9]]
+
+
+def test_a_place_gets_rows_of_all_features_and_the_time_they_should_take() -> None:
+    bench = Bench(limit=8, full_batch_s=0.4)
+    bench.send(8)
+    (batch,) = bench.place.sent
+    assert batch.rows.shape == (8, FEATURES)
+    assert batch.rows.dtype == np.float32
+    assert batch.expected_s == pytest.approx(0.4)
+
+
+def test_a_job_larger_than_a_batch_is_split_and_put_together_again() -> None:
+    bench = Bench(limit=16)
+    job = bench.send(40)
+    assert job.answers == 0
+    bench.answer_all()
+    assert sizes(bench.place.sent) == [16, 16, 8]
+    assert job.has_its_scores
+
+
+def test_a_split_job_of_several_scores_per_row_keeps_their_shape() -> None:
+    bench = Bench(limit=4)
+    job = bench.send(6)
+    bench.answer(per_row=3)
+    bench.answer(per_row=3)
+    assert job.scores is not None
+    assert job.scores.tolist() == [[number + 0.5] * 3 for number in job.numbers]
+
+
+def test_a_small_job_behind_a_huge_one_is_in_the_next_batch() -> None:
+    bench = Bench(limit=4096)
+    huge = bench.send(10_000)
+    small = bench.send(1)
+    bench.answer()
+    assert small.numbers[0] in bench.place.sent[1].numbers
+    bench.answer()
+    assert small.has_its_scores
+    assert not huge.answers
+    bench.answer_all()
+    assert huge.has_its_scores
+
+
+def test_two_huge_jobs_share_every_batch() -> None:
+    bench = Bench(limit=10)
+    bench.send(1)
+    first, second = bench.send(30), bench.send(30)
+    bench.answer()
+    numbers = bench.place.sent[1].numbers
+    assert len(set(numbers) & set(first.numbers)) == len(set(numbers) & set(second.numbers)) == 5
+    bench.answer_all()
+    assert first.has_its_scores
+    assert second.has_its_scores
+
+
+def test_more_jobs_than_a_batch_has_rows_wait_for_the_batch_after() -> None:
+    bench = Bench(limit=4)
+    bench.send(1)
+    jobs = [bench.send(1) for _ in range(6)]
+    bench.answer_all()
+    assert sizes(bench.place.sent) == [1, 4, 2]
+    assert all(job.has_its_scores for job in jobs)
+
+
+def test_a_bad_row_fails_its_own_job_alone() -> None:
+    bench = Bench(limit=8)
+    bench.submit(2)
+    bad = bench.submit(3)
+    good = bench.submit(2)
+    bench.loop.turn()
+    bench.answer(bad_rows={3: "ValueError: no such region"})
+    assert isinstance(bad.error, ModelFailure)
+    assert (bad.error.row, bad.error.reason, bad.answers) == (1, "ValueError: no such region", 1)
+    assert good.has_its_scores
+
+
+def test_a_bad_row_is_counted_within_its_whole_request() -> None:
+    bench = Bench(limit=4)
+    job = bench.send(6)
+    bench.answer()
+    bench.answer(bad_rows={1: "bad"})
+    assert isinstance(job.error, ModelFailure)
+    assert job.error.row == 5
+
+
+def test_the_rest_of_a_failed_job_is_not_computed() -> None:
+    bench = Bench(limit=4)
+    job = bench.send(40)
+    bench.answer(bad_rows={0: "bad"})
+    assert job.answers == 1
+    bench.answer_all()
+    assert sum(sizes(bench.place.sent)) == 4
+    assert bench.batcher.waiting_rows == 0
+    assert job.answers == 1
+
+
+def test_a_job_that_fails_at_two_places_is_answered_once() -> None:
+    bench = Bench(limit=4, concurrency=2)
+    job = bench.submit(8)
+    bench.loop.turn()
+    bench.loop.turn()
+    assert sizes(bench.place.running) == [4, 4]
+    bench.answer(bad_rows={0: "first"})
+    bench.answer(bad_rows={0: "second"})
+    assert job.answers == 1
+
+
+def test_a_place_that_fails_outright_fails_its_batch_and_no_other() -> None:
+    bench = Bench(limit=8)
+    lost = [bench.submit(2), bench.submit(1)]
+    bench.loop.turn()
+    later = bench.send(3)
+    bench.fail(ConnectionResetError("gone"))
+    assert all(isinstance(job.error, NotReady) and job.answers == 1 for job in lost)
+    assert "gone" in str(lost[0].error)
+    bench.answer()
+    assert later.has_its_scores
+
+
+def test_a_split_job_whose_place_fails_is_answered_once_and_its_rest_is_not_computed() -> None:
+    bench = Bench(limit=4)
+    job = bench.send(12)
+    bench.fail(ConnectionResetError("gone"))
+    bench.answer_all()
+    assert job.answers == 1
+    assert sizes(bench.place.sent) == [4]
+
+
+@pytest.mark.parametrize("seconds", [0.0, 60.0])
+def test_a_place_that_fails_outright_says_nothing_about_its_pace(seconds: float) -> None:
+    bench = Bench(limit=8, full_batch_s=0.4)
+    bench.send(8)
+    bench.fail(ConnectionResetError("gone"), seconds=seconds)
+    assert bench.pace.estimate(8) == pytest.approx(0.4)
+
+
+def test_a_job_cancelled_in_the_queue_is_never_computed_nor_answered() -> None:
+    bench = Bench(limit=8)
+    bench.send(1)
+    gone, stays = bench.send(5), bench.send(2)
+    gone.cancelled = True
+    bench.answer()
+    assert bench.place.sent[1].numbers == stays.numbers
+    assert bench.batcher.waiting_rows == 0
+    bench.answer_all()
+    assert stays.has_its_scores
+    assert gone.answers == 0
+
+
+def test_a_queue_of_cancelled_jobs_sends_nothing() -> None:
+    bench = Bench(limit=8)
+    jobs = [bench.submit(3), bench.submit(4)]
+    for job in jobs:
+        job.cancelled = True
+    bench.loop.turn()
+    assert bench.place.sent == []
+    assert bench.batcher.waiting_rows == 0
+    assert not bench.batcher.busy
+
+
+def test_a_job_cancelled_while_it_is_computed_is_not_answered() -> None:
+    bench = Bench(limit=8)
+    gone, stays = bench.submit(2), bench.submit(2)
+    bench.loop.turn()
+    gone.cancelled = True
+    bench.answer()
+    assert gone.answers == 0
+    assert stays.has_its_scores
+
+
+def test_the_rest_of_a_split_job_that_is_cancelled_is_not_computed() -> None:
+    bench = Bench(limit=4)
+    job = bench.send(40)
+    job.cancelled = True
+    bench.answer_all()
+    assert sizes(bench.place.sent) == [4]
+    assert bench.batcher.waiting_rows == 0
+    assert job.answers == 0
+
+
+def test_a_job_that_cannot_make_its_deadline_is_refused_with_the_expected_wait() -> None:
+    bench = Bench(limit=8, full_batch_s=0.4)
+    bench.send(8)
+    bench.send(4)
+    with pytest.raises(Overloaded) as refused:
+        bench.submit(1, deadline_s=0.5)
+    assert refused.value.expected_wait_s == pytest.approx(0.6)
+    assert bench.batcher.waiting_rows == 4
+
+
+def test_a_job_that_can_just_make_its_deadline_is_taken() -> None:
+    bench = Bench(limit=8, full_batch_s=0.4)
+    bench.send(8)
+    job = bench.send(1, deadline_s=0.41)
+    bench.answer(seconds=0.4)
+    bench.answer()
+    assert job.has_its_scores
+
+
+def test_a_deadline_that_passes_in_the_queue_is_answered_and_nothing_is_computed() -> None:
+    bench = Bench(limit=8)
+    bench.send(1)
+    late, patient = bench.send(3, deadline_s=0.1), bench.send(2)
+    bench.answer(seconds=0.2)
+    assert isinstance(late.error, DeadlineExceeded)
+    assert late.answers == 1
+    bench.answer_all()
+    assert bench.place.sent[1].numbers == patient.numbers
+    assert late.answers == 1
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_deadline_that_is_over_on_arrival_is_refused(busy: bool) -> None:
+    bench = Bench(limit=8)
+    if busy:
+        bench.send(1)
+    sent = len(bench.place.sent)
+    with pytest.raises(DeadlineExceeded):
+        bench.submit(1, deadline_s=-1)
+    assert len(bench.place.sent) == sent
+
+
+def test_a_job_started_before_its_deadline_is_finished() -> None:
+    bench = Bench(limit=4)
+    job = bench.send(12, deadline_s=0.1)
+    bench.answer(seconds=0.2)
+    bench.answer_all()
+    assert job.has_its_scores
+
+
+@pytest.mark.parametrize(("full_batch_s", "accepted"), [(0.1, 10), (0.2, 5), (0.5, 2)])
+def test_the_queue_is_bounded_by_the_time_it_would_take(full_batch_s: float, accepted: int) -> None:
+    bench = Bench(limit=8, full_batch_s=full_batch_s, max_queue_s=0.99)
+    bench.send(8)
+    for _ in range(accepted - 1):
+        bench.send(8)
+    with pytest.raises(Overloaded) as refused:
+        bench.submit(1)
+    assert refused.value.expected_wait_s == pytest.approx(accepted * full_batch_s)
+    bench.answer_all()
+    assert sum(sizes(bench.place.sent)) == accepted * 8
+
+
+def test_an_idle_batcher_takes_a_job_however_slow_it_is() -> None:
+    bench = Bench(limit=8, full_batch_s=60, max_queue_s=0.1)
+    assert bench.send(80).answers == 0
+    bench.answer_all()
+    assert bench.send(1, deadline_s=0.1).answers == 0
+
+
+def test_the_queue_takes_jobs_again_when_it_has_become_shorter() -> None:
+    bench = Bench(limit=8, full_batch_s=0.4, max_queue_s=0.5)
+    bench.send(8)
+    bench.send(8)
+    with pytest.raises(Overloaded):
+        bench.submit(1)
+    bench.answer(seconds=0.4)
+    job = bench.send(1)
+    bench.answer_all()
+    assert job.has_its_scores
+
+
+def test_the_expected_wait_counts_what_is_computed_and_what_waits() -> None:
+    bench = Bench(limit=8, full_batch_s=0.8)
+    assert bench.batcher.expected_wait() == 0
+    bench.send(8)
+    assert bench.batcher.expected_wait() == pytest.approx(0.8)
+    bench.send(12)
+    assert bench.batcher.expected_wait() == pytest.approx(2.0)
+    bench.answer_all()
+    assert bench.batcher.expected_wait() == 0
+
+
+def test_the_expected_wait_is_shared_by_the_batches_that_run_at_once() -> None:
+    bench = Bench(limit=8, full_batch_s=0.8, concurrency=4)
+    bench.send(8)
+    assert bench.batcher.expected_wait() == pytest.approx(0.2)
+
+
+def test_a_closed_batcher_refuses_new_jobs_and_answers_those_it_has() -> None:
+    bench = Bench(limit=4)
+    jobs = [bench.send(2), bench.send(10), bench.send(1)]
+    bench.batcher.close()
+    with pytest.raises(NotReady):
+        bench.submit(1)
+    assert bench.batcher.busy
+    bench.answer_all()
+    assert all(job.has_its_scores for job in jobs)
+    assert not bench.batcher.busy
+
+
+def test_a_batch_is_released_because_the_place_was_idle_freed_or_the_batch_full() -> None:
+    bench = Bench(limit=4)
+    bench.send(1)
+    bench.send(6)
+    bench.answer_all()
+    bench.send(2)
+    bench.answer_all()
+    assert [heard.release for heard in bench.heard] == [Release.IDLE, Release.FULL, Release.FREED, Release.IDLE]
+
+
+def test_the_observer_hears_how_long_jobs_waited_and_batches_took() -> None:
+    bench = Bench(limit=8)
+    bench.send(1)
+    bench.clock.advance(0.25)
+    bench.send(2)
+    bench.answer(seconds=0.5)
+    bench.answer(seconds=0.125)
+    assert [(heard.waits_s, heard.rows, heard.seconds) for heard in bench.heard] == [
+        ([0.0], 1, 0.75),
+        ([0.5], 2, 0.125),
+    ]
+
+
+def test_the_observer_hears_of_a_split_job_once() -> None:
+    bench = Bench(limit=4)
+    bench.send(10)
+    bench.answer_all()
+    assert [len(heard.waits_s) for heard in bench.heard] == [0, 0, 1]
+
+
+def test_a_place_with_room_for_two_batches_gets_two_at_once() -> None:
+    bench = Bench(limit=8, concurrency=2)
+    first, second, third = bench.send(1), bench.send(2), bench.send(3)
+    assert sizes(bench.place.running) == [1, 2]
+    bench.answer()
+    assert first.has_its_scores
+    assert sizes(bench.place.running) == [2, 3]
+    bench.answer_all()
+    assert second.has_its_scores
+    assert third.has_its_scores
+
+
+def test_a_split_job_is_put_together_whichever_part_comes_back_first() -> None:
+    bench = Bench(limit=4, concurrency=2)
+    job = bench.submit(8)
+    bench.loop.turn()
+    bench.loop.turn()
+    bench.place.running.reverse()
+    bench.answer_all()
+    assert job.has_its_scores
+
+
+def test_a_slow_full_batch_makes_the_next_ones_smaller() -> None:
+    bench = Bench(limit=BatchLimit(latency_target_s=0.01, ceiling=100, start=100))
+    bench.send(1)
+    bench.send(300)
+    bench.answer()
+    bench.answer(seconds=0.02)
+    assert sizes(bench.place.sent) == [1, 100, 80]
+
+
+def test_what_batches_take_teaches_how_long_the_next_ones_will() -> None:
+    bench = Bench(limit=8)
+    bench.send(8)
+    bench.answer(seconds=0.4)
+    bench.send(8)
+    assert bench.place.running[0].expected_s == pytest.approx(0.4)
+    assert bench.batcher.expected_wait() == pytest.approx(0.4)
+
+
+def test_an_answer_may_bring_the_next_job() -> None:
+    bench = Bench(limit=8)
+    follow_ups = []
+    bench.submit(1, answered=lambda: follow_ups.append(bench.submit(2)))
+    bench.loop.turn()
+    bench.answer()
+    bench.answer_all()
+    assert follow_ups[0].has_its_scores
+
+
+def test_a_missed_deadline_may_bring_the_next_job() -> None:
+    bench = Bench(limit=8)
+    follow_ups = []
+    bench.send(1)
+    bench.submit(1, deadline_s=0.1, answered=lambda: follow_ups.append(bench.submit(2)))
+    bench.answer(seconds=0.2)
+    bench.answer_all()
+    assert follow_ups[0].has_its_scores
+    assert bench.batcher.waiting_rows == 0
+
+
+def test_a_place_may_answer_before_its_call_returns() -> None:
+    bench = Bench(limit=4)
+    bench.place.on_run = lambda batch: batch.done(BatchScores(batch.scores()))
+    job = bench.submit(10)
+    while bench.loop.scheduled:
+        bench.loop.turn()
+    assert job.has_its_scores
+    assert not bench.batcher.busy
+
+
+def test_a_huge_job_beside_small_ones_is_cut_into_few_pieces_because_each_costs_a_copy() -> None:
+    bench = Bench(limit=4096)
+    bench.send(1)
+    huge = bench.send(100_000)
+    for _ in range(100):
+        bench.send(1)
+    bench.answer()
+    assert sizes(bench.place.running) == [4096]
+    assert huge.pieces == 2
+    bench.answer_all()
+    assert huge.has_its_scores
