@@ -15,6 +15,7 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 ROOT = Path(__file__).parent.parent
+BENTOML = Path(sys.executable).with_name("bentoml")
 START_TIMEOUT_S = 120
 ROW = [39.0, 52_000.0, 690.0, 12.0, 800.0, 85.5, 1.0, 0.0, 2.0, 4.0]
 """A customer: a row that every version of the default model scores."""
@@ -78,13 +79,16 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def serving(
-    target: str = "service:Shokado", cwd: Path = ROOT, environment: Mapping[str, str] | None = None
+    target: str = "service:Shokado",
+    cwd: Path = ROOT,
+    environment: Mapping[str, str] | None = None,
+    program: Path = BENTOML,
 ) -> Iterator[Server]:
     """Serve `target`, as the environment configures it, until the context is left."""
     port = free_port()
     log = ROOT / "var" / "test" / f"server-{port}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    command = [str(Path(sys.executable).with_name("bentoml")), "serve", target, "--port", str(port)]
+    command = [str(program), "serve", target, "--port", str(port)]
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
