@@ -69,8 +69,8 @@ def version_service(version: str) -> Any:
             import_xgboost_alone()
             engine = open_engine(artefact.folder, card, SETTINGS.versions[version].engine)
             self._rows = RowsHandler(engine, len(card.features), card.scores_per_row)
-            # The gateway closes its connections when it has drained; until then they must outlive a SIGTERM.
-            limits = LaneLimits(2**31, LIMITS.max_header_bytes, idle_s=86_400, drain_s=30)
+            # The gateway closes its connections when it has drained: until then it may send batches after a SIGTERM.
+            limits = LaneLimits(2**31, LIMITS.max_header_bytes, idle_s=86_400, drain_s=None)
             open_lane([self._rows], limits)
             freeze_garbage()
 

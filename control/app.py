@@ -174,7 +174,8 @@ def _add_errors(app: FastAPI) -> None:
                 problem = Problem(422, "invalid", f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}")
             case _:
                 problem = problem_of(error)
-        headers = {"content-type": "application/json"}
+        # A 405 says in `allow` what would be right.
+        headers = {**(getattr(error, "headers", None) or {}), "content-type": "application/json"}
         if problem.retry_after_s is not None:
             headers["retry-after"] = str(max(1, round(problem.retry_after_s)))
         return Response(problem.body(request.state.request_id), problem.status, headers=headers)

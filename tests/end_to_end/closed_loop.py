@@ -1,0 +1,93 @@
+"""Closed-loop clients: each keeps one connection and has one request under way, and says what became of every one."""
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from tests.protocols.raw_http import Answer, Closed, Connection
+from tests.server import Server, wait_until
+
+
+@dataclass
+class Client:
+    """What one client has seen; `lost` counts requests that were sent and never wholly answered."""
+
+    answers: list[Answer] = field(default_factory=list)
+    lost: int = 0
+    said_close: bool = False
+    """Whether the last answer announced that the connection ends."""
+
+
+class ClosedLoop:
+    """Clients that ask again as soon as they have their answer, from `start` until `stop`."""
+
+    def __init__(self, server: Server, clients: int, request: Callable[[int], bytes], *, reconnect: bool) -> None:
+        """`request` makes a client's n-th request. `reconnect`: a client whose connection ended makes a new one."""
+        self.clients = [Client() for _ in range(clients)]
+        self._server = server
+        self._request = request
+        self._reconnect = reconnect
+        self._stopping = threading.Event()
+        self._threads = [threading.Thread(target=self._run, args=(client,), daemon=True) for client in self.clients]
+
+    @property
+    def answers(self) -> list[Answer]:
+        return [answer for client in self.clients for answer in client.answers]
+
+    @property
+    def lost(self) -> int:
+        return sum(client.lost for client in self.clients)
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def wait_for_answers(self, more: int) -> None:
+        """Until every client has `more` answers than now."""
+        wanted = [len(client.answers) + more for client in self.clients]
+        wait_until(lambda: all(len(c.answers) >= n for c, n in zip(self.clients, wanted, strict=True)), timeout_s=60)
+
+    def join(self) -> None:
+        """Wait for clients that end by themselves, because their connection did."""
+        for thread in self._threads:
+            thread.join(60)
+            assert not thread.is_alive()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self.join()
+
+    def _run(self, client: Client) -> None:
+        while not self._stopping.is_set():
+            with contextlib.suppress(ConnectionRefusedError):
+                self._use_connection(client)
+            if not self._reconnect:
+                return
+
+    def _use_connection(self, client: Client) -> None:
+        with Connection(self._server) as connection:
+            while not self._stopping.is_set():
+                try:
+                    answer = connection.ask(self._request(len(client.answers)))
+                except (Closed, ConnectionError, AssertionError):
+                    client.lost += 1
+                    return
+                client.answers.append(answer)
+                client.said_close = answer.header("connection") == "close"
+                if client.said_close:
+                    return
+
+
+@contextlib.contextmanager
+def load(
+    server: Server, clients: int, request: Callable[[int], bytes], *, reconnect: bool = False
+) -> Iterator[ClosedLoop]:
+    """Clients under way; each has had some answers when the context begins."""
+    loop = ClosedLoop(server, clients, request, reconnect=reconnect)
+    loop.start()
+    try:
+        loop.wait_for_answers(5)
+        yield loop
+    finally:
+        loop.stop()

@@ -1,0 +1,129 @@
+"""Clients that people have: BentoML's own, and plain HTTP for everything that is not a prediction."""
+
+import asyncio
+from typing import Any
+
+import bentoml
+import httpx
+import pytest
+
+from tests.protocols.cases import NAMED
+from tests.protocols.raw_http import Connection, near, rows_request
+from tests.server import ROW, Server
+
+
+@pytest.fixture(scope="module")
+def score(server: Server) -> Any:
+    with Connection(server) as connection:
+        return near(connection.ask(rows_request()).json["predictions"][0])
+
+
+@pytest.fixture(params=["server", "plain_server", "service_server"])
+def any_server(request: pytest.FixtureRequest) -> Server:
+    found: Server = request.getfixturevalue(request.param)
+    return found
+
+
+def test_the_synchronous_client_of_bentoml_predicts(any_server: Server, score: Any) -> None:
+    with bentoml.SyncHTTPClient(any_server.url) as client:
+        assert client.is_ready()
+        answer = client.predict(instances=[ROW, NAMED], version="v1")
+        assert answer["predictions"] == [score, score]
+        assert answer["version"] == "v1"
+        answer = client.predict_one(features=NAMED, model_version="v1")
+        assert answer["prediction"] == score
+        assert client.predict(instances=[ROW])["reason"] == "SPLIT"
+        assert client.predict_one(features=ROW, use_ab_testing=False)["model_version"] == "v1"
+
+
+def test_the_asynchronous_client_of_bentoml_predicts(server: Server, score: Any) -> None:
+    async def use() -> tuple[Any, Any]:
+        async with bentoml.AsyncHTTPClient(server.url) as client:
+            one = await client.predict_one(features=ROW, model_version="v1")
+            many = await asyncio.gather(*(client.predict(instances=[ROW], version="a") for _ in range(20)))
+            return one, many
+
+    one, many = asyncio.run(use())
+    assert one["prediction"] == score
+    assert [answer["predictions"] for answer in many] == [[score]] * 20
+
+
+def test_a_client_of_bentoml_is_told_what_is_wrong(server: Server) -> None:
+    with (
+        bentoml.SyncHTTPClient(server.url) as client,
+        pytest.raises(bentoml.exceptions.BentoMLException, match="row 0 has 2 values"),
+    ):
+        client.predict(instances=[[1.0, 2.0]])
+
+
+def test_all_versions_are_listed_with_their_share(any_server: Server) -> None:
+    content = httpx.get(f"{any_server.url}/v1/models", timeout=20).json()
+    assert [version["version"] for version in content["versions"]] == ["v1", "v2"]
+    assert {version["state"] for version in content["versions"]} == {"ready"}
+    weights = {version["version"]: version["weights"] for version in content["versions"]}
+    assert weights == {"v1": {"production": 0.8, "staging": 0.0}, "v2": {"production": 0.2, "staging": 1.0}}
+
+
+@pytest.mark.parametrize(("name", "version"), [("v1", "v1"), ("a", "v1"), ("b", "v2")])
+def test_a_version_is_found_by_name_and_by_alias(server: Server, name: str, version: str) -> None:
+    content = httpx.get(f"{server.url}/v1/models/{name}", timeout=20).json()
+    assert content["version"] == version
+    assert [feature["name"] for feature in content["signature"]["features"]] == list(NAMED)
+
+
+@pytest.mark.parametrize("path", ["/v1/models/v9", "/nothing", "/v1", "/docs/x", "/static_content"])
+def test_what_is_not_there_is_404_in_the_common_shape(any_server: Server, path: str) -> None:
+    answer = httpx.get(any_server.url + path, timeout=20, headers={"x-request-id": "mine"})
+    assert answer.status_code == 404
+    assert answer.json()["error"]["code"] in {"not_found", "unknown_version"}
+    assert answer.json()["request_id"] == answer.headers["x-request-id"] == "mine"
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/livez", "/metrics"])
+def test_the_wrong_method_is_405_and_says_which_are_right(server: Server, path: str) -> None:
+    answer = httpx.delete(server.url + path, timeout=20)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (405, "method_not_allowed")
+    assert "GET" in answer.headers["allow"]
+
+
+@pytest.mark.parametrize("path", ["/readyz", "/health", "/ready"])
+def test_a_ready_server_says_so_and_for_which_versions(any_server: Server, path: str) -> None:
+    answer = httpx.get(any_server.url + path, timeout=20)
+    assert answer.status_code == 200
+    assert answer.json() == {"status": "ok", "versions": {"v1": "ready", "v2": "ready"}, "generation": 1}
+
+
+PAGES = {
+    "/livez": "application/json",
+    "/readyz": "application/json",
+    "/": "application/json",
+    "/v1/models": "application/json",
+    "/v1/models/v1": "application/json",
+    "/openapi.json": "application/json",
+    "/schema.json": "application/json",
+    "/docs": "text/html; charset=utf-8",
+    "/static_content/swagger-ui.css": "text/css; charset=utf-8",
+}
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_every_page_answers_with_its_type_and_without_a_server_name(any_server: Server, path: str) -> None:
+    answer = httpx.get(any_server.url + path, timeout=20)
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == PAGES[path]
+    assert "server" not in answer.headers
+    assert not [name for name in answer.headers if "bentoml" in name]
+
+
+def test_the_index_leads_to_pages_that_exist(server: Server) -> None:
+    links = httpx.get(server.url, timeout=20).json()["links"]
+    for name, path in links.items():
+        assert httpx.get(server.url + path, timeout=20).status_code == (405 if name == "predict" else 200)
+
+
+def test_the_description_has_the_prediction_routes_and_examples_that_work(server: Server) -> None:
+    paths = httpx.get(f"{server.url}/openapi.json", timeout=20).json()["paths"]
+    assert {"/v1/models/predict", "/predict", "/v1/models", "/v1/models/{version}", "/readyz"} <= set(paths)
+    for path in ("/v1/models/predict", "/predict"):
+        example = paths[path]["post"]["requestBody"]["content"]["application/json"]["example"]
+        assert httpx.post(server.url + path, json=example, timeout=20).status_code == 200

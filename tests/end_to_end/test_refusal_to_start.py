@@ -1,0 +1,48 @@
+"""A server that cannot serve says why in one line and ends, instead of showing its insides."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.server import ROOT, free_port
+
+
+def serve(environment: dict[str, str]) -> "subprocess.CompletedProcess[str]":
+    """`bentoml serve` to its end."""
+    command = [str(Path(sys.executable).with_name("bentoml")), "serve", "service:Shokado", "--port", str(free_port())]
+    env = {**os.environ, **environment}
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False)
+
+
+def assert_one_line(ended: "subprocess.CompletedProcess[str]", *said: str) -> None:
+    assert ended.returncode != 0
+    lines = ended.stderr.splitlines()
+    assert len(lines) == 1, ended.stderr
+    assert ended.stdout == ""
+    for words in said:
+        assert words in lines[0]
+
+
+def test_without_models_it_names_the_command_that_makes_them(tmp_path: Path) -> None:
+    assert_one_line(serve({"BENTOML_HOME": str(tmp_path)}), "customers:v1", "make models")
+
+
+def test_an_unknown_model_names_the_command_as_well(models: Path) -> None:
+    assert_one_line(serve({"SHOKADO_MODEL": "cats"}), "cats:v1", "make models")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("SHOKADO_WORKRES", "2", "SHOKADO_WORKERS"),
+        ("SHOKADO_WORKERS", "many", "workers"),
+        ("SHOKADO_LIMITS__MAX_ROWS", "0", "limits.max_rows"),
+        ("SHOKADO_VERSIONS__V1__PLACEMENT", "moon", "versions.v1.placement"),
+        ("SHOKADO_CONFIG", "/nowhere/serving.yaml", "/nowhere/serving.yaml"),
+    ],
+)
+def test_a_wrong_setting_is_named(models: Path, variable: str, value: str, said: str) -> None:
+    assert_one_line(serve({variable: value}), said)

@@ -1,0 +1,119 @@
+"""The lane alone: a real uvicorn with a handler that answers when the test says so, in place of models."""
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import uvicorn
+
+from protocols.door import Exchange, Handler
+from protocols.express_lane import ExpressHead, ExpressLane, LaneLimits
+from protocols.head import RequestHead
+from tests.server import wait_until
+
+
+class Work:
+    """A request that waits for the test to answer it."""
+
+    def __init__(self, body: bytes, exchange: Exchange) -> None:
+        self.body = body
+        self.exchange = exchange
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+class HeldHandler:
+    """Keeps what it gets; `echo` answers at once with the body."""
+
+    route = b"/held"
+
+    def __init__(self) -> None:
+        self.begun: list[Work] = []
+        self.echo = False
+
+    def begin(self, head: RequestHead, body: bytes, exchange: Exchange) -> Work | None:
+        work = Work(body, exchange)
+        self.begun.append(work)
+        if self.echo or head.problem is not None:
+            exchange.reply(200, b"content-type: text/plain\r\n", body)
+            return None
+        return work
+
+
+class LaneServer:
+    """A running lane on a loopback port."""
+
+    def __init__(self, limits: LaneLimits) -> None:
+        self.handler = handler = HeldHandler()
+
+        class Lane(ExpressLane):
+            routes: ClassVar[dict[bytes, Handler]] = {HeldHandler.route: handler}
+            heads: ClassVar[dict[bytes, ExpressHead]] = {}
+
+        Lane.limits = limits
+        self.heads = Lane.heads
+        config = uvicorn.Config(_app, http=Lane, lifespan="off", log_level="error", timeout_keep_alive=1)
+        self._server = uvicorn.Server(config)
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self._thread = threading.Thread(target=self._server.run, args=([self._socket],), daemon=True)
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(self._socket.getsockname(), timeout=20)
+
+    def start(self) -> None:
+        self._thread.start()
+        wait_until(lambda: self._server.started)
+
+    def begin_to_stop(self) -> None:
+        self._server.should_exit = True
+
+    @property
+    def stopped(self) -> bool:
+        return not self._thread.is_alive()
+
+    def stop(self) -> None:
+        self._server.force_exit = True
+        self.begin_to_stop()
+        self._thread.join(20)
+        assert self.stopped
+
+    def answer(self, number: int) -> None:
+        """Answer the number-th request that was begun, with its own body, on the server's loop."""
+        work = self.handler.begun[number]
+        lane: Any = work.exchange
+        lane.connection.loop.call_soon_threadsafe(
+            lambda: work.exchange.reply(200, b"content-type: text/plain\r\n", work.body)
+        )
+
+    def wait_for(self, count: int) -> None:
+        wait_until(lambda: len(self.handler.begun) >= count)
+
+
+@contextlib.contextmanager
+def lane_server(**limits: Any) -> Iterator[LaneServer]:
+    server = LaneServer(LaneLimits(**({"max_body_bytes": 2**20, "max_header_bytes": 2**14} | limits)))
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+async def _app(scope: Any, receive: Any, send: Any) -> None:
+    """Everything off the lane: reads the body and says how long it was."""
+    length = 0
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return
+        length += len(message["body"])
+        more = message["more_body"]
+    body = b"%d" % length
+    headers = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

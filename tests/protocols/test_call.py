@@ -1,0 +1,176 @@
+"""A call from its body to its one reply: with a real dispatcher, and a runner that does its jobs when it is told."""
+
+import logging
+import time
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from configuration.settings import Strategy
+from dispatch.dispatcher import Dispatcher
+from dispatch.state import Environment, RoutingState
+from monitoring.metrics import Metrics
+from protocols.call import Call, Entrance, PredictionHandler
+from protocols.head import RequestHead
+from protocols.native import Native
+from protocols.problem import body_too_large
+from protocols.signature import Signature
+from runners.errors import ModelFailure, Overloaded, RunnerError
+from runners.job import Job
+from runners.runner import Runner
+from tests.protocols.cards import NAMES, card
+from tests.protocols.memory_exchange import MemoryExchange
+
+GOOD = b'{"instances": [[1, 2, 3], [0.5, 0, 0]]}'
+
+
+class HeldRunner:
+    """Keeps jobs until the test finishes them."""
+
+    def __init__(self) -> None:
+        self.card = card()
+        self.ready = True
+        self.jobs: list[Job] = []
+        self.refusal: RunnerError | None = None
+
+    def submit(self, job: Job) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+        self.jobs.append(job)
+
+    def finish(self, scores: list[float] | None = None, error: RunnerError | None = None) -> None:
+        job = self.jobs.pop(0)
+        job.scores = None if scores is None else np.array(scores, dtype=np.float32)
+        job.error = error
+        job.done(job)
+
+
+class Desk:
+    """Where calls are begun; numbers of its metrics' recorders are what a flush would add."""
+
+    def __init__(self) -> None:
+        self.runner = HeldRunner()
+        routing = {"production": Environment("production", "v1", {"v1": 1.0}, Strategy.RANDOM)}
+        runners = {"v1": cast(Runner, self.runner)}
+        dispatcher = Dispatcher(runners, {"a": "v1"}, RoutingState(3, routing, "production"))
+        self.metrics = Metrics(["v1"])
+        self.handler = PredictionHandler(Entrance(dispatcher, Signature(NAMES, 10), self.metrics), Native())
+
+    def begin(self, body: bytes = GOOD, **head: Any) -> tuple[MemoryExchange, Call]:
+        exchange = MemoryExchange()
+        return exchange, self.handler.begin(RequestHead(**head), body, exchange)
+
+    def counted(self, version: str = "v1") -> dict[str, Any]:
+        recorder = self.metrics.recorders[version]
+        found = {"in_flight": recorder.in_flight, "answered": len(recorder.latencies_s), **recorder.errors}
+        return {name: number for name, number in (found | {"cancelled": recorder.cancelled}).items() if number}
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    return Desk()
+
+
+def test_a_good_request_gets_one_answer_with_its_headers(desk: Desk) -> None:
+    exchange, _ = desk.begin(request_id="mine")
+    assert exchange.status is None
+    assert desk.counted() == {"in_flight": 1}
+    assert np.frombuffer(desk.runner.jobs[0].rows, "<f4").tolist() == [1, 2, 3, 0.5, 0, 0]
+    desk.runner.finish([0.25, 0.75])
+    assert exchange.status == 200
+    assert exchange.json["predictions"] == [0.25, 0.75]
+    assert exchange.headers == {
+        "content-type": "application/json", "x-model-version": "v1", "x-generation": "3", "x-request-id": "mine",
+    }  # fmt: skip
+    assert desk.counted() == {"answered": 1}
+
+
+def test_without_an_id_of_the_clients_each_request_gets_its_own(desk: Desk) -> None:
+    exchanges = [desk.begin()[0] for _ in range(100)]
+    for _ in exchanges:
+        desk.runner.finish([0.0, 0.0])
+    ids = {exchange.headers["x-request-id"] for exchange in exchanges}
+    assert len(ids) == 100
+    assert all(exchange.json["request_id"] == exchange.headers["x-request-id"] for exchange in exchanges)
+
+
+@pytest.mark.parametrize(
+    ("body", "head", "status", "code"),
+    [
+        (b"", {}, 400, "malformed_body"),
+        (b'{"instances": [[1]]}', {}, 422, "wrong_feature_count"),
+        (GOOD, {"version": "v9"}, 404, "unknown_version"),
+        (GOOD, {"environment": "moon"}, 404, "unknown_environment"),
+        (GOOD, {"content_type": b"text/csv"}, 415, "unsupported_media_type"),
+        (b"", {"problem": body_too_large(5)}, 413, "body_too_large"),
+    ],
+)
+def test_a_bad_request_is_answered_at_once_and_counted_by_its_kind(
+    desk: Desk, body: bytes, head: dict[str, Any], status: int, code: str
+) -> None:
+    exchange, _ = desk.begin(body, request_id="mine", **head)
+    assert (exchange.status, exchange.json["error"]["code"]) == (status, code)
+    assert exchange.json["request_id"] == exchange.headers["x-request-id"] == "mine"
+    assert desk.runner.jobs == []
+    assert desk.counted("none") == {code: 1}
+    assert desk.counted() == {}
+
+
+def test_the_header_pins_a_version_and_a_pin_in_the_body_must_agree(desk: Desk) -> None:
+    exchange, _ = desk.begin(version="a")
+    desk.runner.finish([0.0, 0.0])
+    assert (exchange.headers["x-model-version"], exchange.json["reason"]) == ("v1", "PINNED")
+    exchange, _ = desk.begin(GOOD[:-1] + b', "version": "v9"}', version="v1")
+    assert (exchange.status, exchange.json["error"]["code"]) == (400, "conflicting_version")
+
+
+def test_a_deadline_counts_from_the_requests_arrival(desk: Desk) -> None:
+    before = time.monotonic()
+    desk.begin(deadline_s=5.0)
+    assert before + 5 <= desk.runner.jobs[0].deadline <= time.monotonic() + 5
+
+
+def test_a_refusal_of_the_runner_is_an_answer(desk: Desk) -> None:
+    desk.runner.refusal = Overloaded(2.5)
+    exchange, _ = desk.begin()
+    assert (exchange.status, exchange.headers["retry-after"]) == (503, "3")
+    assert desk.counted("none") == {"overloaded": 1}
+
+
+def test_a_failure_of_the_model_is_an_answer_without_its_words(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    exchange, _ = desk.begin()
+    desk.runner.finish(error=ModelFailure(1, "boom in /secret/path"))
+    assert (exchange.status, exchange.json["error"]["detail"]) == (500, {"row": 1})
+    assert b"secret" not in exchange.body
+    assert "/secret/path" in caplog.text, "the log has what the client must not see"
+    assert desk.counted() == {"model_failure": 1}
+
+
+def test_what_nobody_foresaw_is_an_answer_and_is_logged(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    """An answer that cannot be encoded: the runner gave no scores and no error."""
+    exchange, _ = desk.begin()
+    with caplog.at_level(logging.ERROR):
+        desk.runner.finish()
+    assert (exchange.status, exchange.json["error"]["code"]) == (500, "internal")
+    assert "AssertionError" in caplog.text
+    assert b"Assertion" not in exchange.body
+    assert desk.counted() == {"internal": 1}
+
+
+def test_a_cancelled_call_marks_its_job_once(desk: Desk) -> None:
+    exchange, call = desk.begin()
+    call.cancel()
+    call.cancel()
+    assert desk.runner.jobs[0].cancelled
+    assert desk.counted() == {"cancelled": 1}
+    assert exchange.status is None
+
+
+def test_cancelling_a_refused_call_does_nothing(desk: Desk) -> None:
+    _, call = desk.begin(b"")
+    call.cancel()
+    assert desk.counted("none") == {"malformed_body": 1}
+    assert desk.counted() == {}

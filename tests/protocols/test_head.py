@@ -1,0 +1,101 @@
+"""What the headers of a prediction request say."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protocols.head import RequestHead, read_head
+
+
+def head(**headers: str) -> RequestHead:
+    return read_head([(name.replace("_", "-").encode(), value.encode("latin-1")) for name, value in headers.items()])
+
+
+def test_no_headers_are_a_plain_json_request() -> None:
+    assert read_head([]) == RequestHead()
+
+
+@pytest.mark.parametrize(
+    "value", ["application/json", "Application/JSON", "application/json; charset=utf-8 ; a=b", " application/json "]
+)
+def test_content_types_are_read_without_parameters_and_case(value: str) -> None:
+    assert head(content_type=value).content_type == b"application/json"
+
+
+@pytest.mark.parametrize(
+    ("value", "binary"),
+    [
+        ("application/octet-stream", True),
+        ("APPLICATION/octet-stream;q=1", True),
+        ("*/*", False),
+        ("application/json, application/octet-stream", False),
+    ],
+)
+def test_a_packed_answer_is_given_to_who_asks_for_it_first(value: str, binary: bool) -> None:
+    assert head(accept=value).binary_answer is binary
+
+
+@pytest.mark.parametrize("value", ["a", "A-1._:/+=@z", "x" * 128])
+def test_a_sane_request_id_is_kept(value: str) -> None:
+    assert head(x_request_id=value).request_id == value
+
+
+@pytest.mark.parametrize("value", ["", " ", "a b", "x" * 129, "a\tb", "ä", 'a"b', "a,b", "<a>", "{1}"])
+def test_any_other_request_id_is_replaced_without_a_problem(value: str) -> None:
+    assert head(x_request_id=value) == RequestHead()
+
+
+@pytest.mark.parametrize(("name", "field"), [("x_model_version", "version"), ("x_environment", "environment")])
+@pytest.mark.parametrize("value", ["v1", "a.b_c-D", "x" * 128])
+def test_a_name_is_read(name: str, field: str, value: str) -> None:
+    found = head(**{name: value})
+    assert getattr(found, field) == value
+    assert found.problem is None
+
+
+@pytest.mark.parametrize("name", ["x_model_version", "x_environment"])
+@pytest.mark.parametrize("value", ["a b", "v/1", "x" * 129, "v1,v2", "é"])
+def test_what_cannot_be_a_name_is_a_problem(name: str, value: str) -> None:
+    problem = head(**{name: value}).problem
+    assert problem is not None
+    assert (problem.status, problem.code) == (400, "bad_header")
+    assert problem.message.startswith(name.replace("_", "-"))
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"), [("1", 0.001), ("1500", 1.5), ("0.5", 0.0005), ("3600000", 3600), ("1e3", 1)]
+)
+def test_a_deadline_is_read_in_milliseconds(value: str, seconds: float) -> None:
+    found = head(x_request_deadline_ms=value)
+    assert found.deadline_s == pytest.approx(seconds)
+    assert found.problem is None
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "3600001", "nan", "inf", "-inf", "soon", "1,5", "0x10", "1 2", "٣"])
+def test_a_deadline_that_cannot_be_is_a_problem(value: str) -> None:
+    problem = read_head([(b"x-request-deadline-ms", value.encode())]).problem
+    assert problem is not None
+    assert (problem.status, problem.code) == (400, "bad_header")
+
+
+def test_empty_headers_say_nothing() -> None:
+    assert head(x_model_version="", x_environment=" ", x_request_deadline_ms="") == RequestHead()
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(
+                [b"content-type", b"accept", b"x-request-id", b"x-model-version", b"x-request-deadline-ms"]
+            ),
+            st.binary(max_size=30),
+        )
+    )
+)
+def test_any_header_bytes_can_be_read(headers: list[tuple[bytes, bytes]]) -> None:
+    found = read_head(headers)
+    if found.problem is not None:
+        assert found.problem.status == 400
+        assert found.problem.body("id")
+    if found.request_id is not None:
+        assert found.request_id.isascii()

@@ -1,0 +1,180 @@
+"""One connection's life on the lane, with a handler that answers when the test says so."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from protocols.express_lane import MAX_PIPELINED, MAX_REMEMBERED_HEAD_BYTES, MAX_REMEMBERED_HEADS
+from tests.protocols.lane_server import LaneServer, lane_server
+from tests.protocols.raw_http import Connection, request
+from tests.server import wait_until
+
+
+def held(number: int = 0, **how: object) -> bytes:
+    return request(b"%06d" % number, "/held", **how)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def lane() -> Iterator[LaneServer]:
+    with lane_server() as server:
+        yield server
+
+
+def test_answers_leave_in_the_order_of_the_requests_whatever_is_ready_first(lane: LaneServer) -> None:
+    with Connection(lane) as connection:
+        connection.send(b"".join(held(number) for number in range(4)))
+        lane.wait_for(4)
+        for number in (3, 1, 2, 0):
+            lane.answer(number)
+        assert [int(answer.body) for answer in connection.read_all(4)] == [0, 1, 2, 3]
+
+
+def test_a_request_off_the_lane_waits_for_those_before_it_and_holds_those_after_it(lane: LaneServer) -> None:
+    with Connection(lane) as connection:
+        connection.send(held(1) + request(b"12345", "/other") + request(b"123", "/other") + held(2))
+        lane.wait_for(1)
+        lane.answer(0)
+        assert [int(answer.body) for answer in connection.read_all(3)] == [1, 5, 3]
+        assert int(connection.read().body) == len(b"000002"), "behind uvicorn's requests it goes their way"
+        connection.send(held(3))
+        lane.wait_for(2)
+        lane.answer(1)
+        assert int(connection.read().body) == 3, "and the lane is open again"
+
+
+def test_only_unanswered_work_is_cancelled_when_the_client_vanishes(lane: LaneServer) -> None:
+    connection = Connection(lane)
+    connection.send(held(0) + held(1) + held(2))
+    lane.wait_for(3)
+    lane.answer(0)
+    lane.answer(2)
+    assert connection.read().status == 200
+    connection.reset()
+    wait_until(lambda: lane.handler.begun[1].cancelled)
+    assert [work.cancelled for work in lane.handler.begun] == [False, True, False]
+
+
+def test_a_connection_with_many_unanswered_requests_is_not_read_from(lane: LaneServer) -> None:
+    count = 30_000
+    with Connection(lane) as connection:
+        connection.socket.settimeout(0.5)
+        data = b"".join(held(number) for number in range(count))
+        sent = 0
+        try:
+            while sent < len(data):
+                sent += connection.socket.send(data[sent : sent + 65_536])
+        except TimeoutError:
+            pass
+        begun = len(lane.handler.begun)
+        assert MAX_PIPELINED < begun < count / 2
+        lane.handler.echo = True
+        for number in range(begun):
+            lane.answer(number)
+        connection.socket.settimeout(20)
+        assert [int(answer.body) for answer in connection.read_all(begun)] == list(range(begun))
+
+
+def test_a_head_is_remembered_once_and_only_if_it_is_short(lane: LaneServer) -> None:
+    lane.handler.echo = True
+    with Connection(lane) as connection:
+        for number in range(5):
+            assert int(connection.ask(held(number)).body) == number
+        assert len(lane.heads) == 1
+        connection.ask(held(headers=[("x-padding", "p" * MAX_REMEMBERED_HEAD_BYTES)]))
+        connection.ask(request(b"x", "/other"))
+        connection.ask(request(b"6\r\n000001\r\n0\r\n\r\n", "/held", headers=[("transfer-encoding", "chunked")]))
+        assert len(lane.heads) == 1
+
+
+def test_remembered_heads_are_bounded_in_number(lane: LaneServer) -> None:
+    lane.handler.echo = True
+    with Connection(lane) as connection:
+        for number in range(MAX_REMEMBERED_HEADS + 10):
+            assert int(connection.ask(held(number, headers=[("x-number", str(number))])).body) == number
+            assert len(lane.heads) <= MAX_REMEMBERED_HEADS
+        assert len(lane.heads) == 10
+
+
+def test_an_idle_connection_is_closed_after_its_time_and_not_before() -> None:
+    with lane_server(idle_s=1.5) as lane:
+        lane.handler.echo = True
+        with Connection(lane) as unused, Connection(lane) as used:
+            started = time.monotonic()
+            while time.monotonic() - started < 2.5:
+                assert used.ask(held()).status == 200
+                time.sleep(0.05)  # pauses of a client, shorter than the limit
+            rested = time.monotonic()
+            assert unused.is_closed()
+            assert used.is_closed()
+            assert time.monotonic() - rested > 1
+
+
+@pytest.mark.parametrize("path", ["/held", "/other"])
+def test_requests_off_the_lane_and_slow_uploads_keep_a_connection_alive(path: str) -> None:
+    """Longer than the idle limit in all, never longer between two signs of life."""
+    with lane_server(idle_s=0.6) as lane, Connection(lane) as connection:
+        lane.handler.echo = True
+        for _ in range(8):
+            assert connection.ask(request(b"x", "/other")).body == b"1"
+            time.sleep(0.15)  # a client's pause
+        data = request(b"0" * 40, path)
+        for start in range(0, len(data), 16):
+            connection.send(data[start : start + 16])
+            time.sleep(0.15)  # a slow network
+        assert connection.read().status == 200
+
+
+def test_a_connection_that_waits_for_an_answer_is_not_idle() -> None:
+    with lane_server(idle_s=0.3) as lane, Connection(lane) as connection:
+        connection.send(held(7))
+        lane.wait_for(1)
+        time.sleep(0.8)  # a slow model
+        lane.answer(0)
+        assert int(connection.read().body) == 7
+
+
+def test_a_stopping_server_answers_what_is_under_way_and_what_is_on_its_way() -> None:
+    with lane_server(drain_s=1.0) as lane:
+        with Connection(lane) as busy, Connection(lane) as idle, Connection(lane) as quiet, Connection(lane) as half:
+            busy.send(held(1))
+            lane.wait_for(1)
+            half.send(held(3)[:-3])
+            idle.ask(request(b"x", "/other"))
+            lane.begin_to_stop()
+            wait_until(lambda: not busy_server_reads(lane))
+            lane.answer(0)
+            answer = busy.read()
+            assert int(answer.body) == 1
+            assert busy.is_closed()
+            lane.handler.echo = True
+            for connection, data in ((idle, held(2)), (half, held(3)[-3:])):
+                answer = connection.ask(data)
+                assert (answer.status, answer.header("connection")) == (200, "close")
+                assert connection.is_closed()
+            assert quiet.is_closed()
+        wait_until(lambda: lane.stopped)
+
+
+def busy_server_reads(lane: LaneServer) -> bool:
+    """Whether the server still takes connections."""
+    try:
+        lane.connect().close()
+    except OSError:
+        return False
+    return True
+
+
+def test_a_server_whose_clients_end_first_waits_for_them() -> None:
+    """As a version's own service does: the gateway may send more until it has drained."""
+    with lane_server(drain_s=None) as lane:
+        lane.handler.echo = True
+        with Connection(lane) as connection:
+            assert connection.ask(held(1)).status == 200
+            lane.begin_to_stop()
+            wait_until(lambda: not busy_server_reads(lane))
+            for number in range(20):
+                answer = connection.ask(held(number))
+                assert (int(answer.body), answer.header("connection")) == (number, None)
+            assert not lane.stopped
+        wait_until(lambda: lane.stopped)

@@ -1,0 +1,86 @@
+"""The single-row dialect by itself."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+
+from protocols.head import BINARY, RequestHead
+from protocols.problem import Problem
+from protocols.signature import Signature
+from protocols.single import Single
+from runners.card import Task
+from tests.protocols.cards import NAMES, card
+from tests.protocols.predictions import FACTS, prediction
+
+SIGNATURE = Signature(NAMES, max_rows=3)
+SINGLE = Single()
+
+
+def decode(content: Any, head: RequestHead = RequestHead()) -> Any:  # noqa: B008  # frozen
+    return SINGLE.decode(json.dumps(content).encode(), head, SIGNATURE)
+
+
+def encode(task: Task, classes: tuple[int | str, ...], score: Any) -> dict[str, Any]:
+    content_type, body = SINGLE.encode(prediction(card(task, classes), [score]), RequestHead(), FACTS)
+    assert content_type == b"application/json"
+    content: dict[str, Any] = json.loads(body)
+    return content
+
+
+@pytest.mark.parametrize("features", [[1, 2, 3], {"width": 2, "depth": 3, "height": 1}])
+def test_a_row_comes_out_packed(features: Any) -> None:
+    request = decode({"features": features, "model_version": "a"})
+    assert (request.row_count, request.version, request.split) == (1, "a", True)
+    assert np.frombuffer(request.rows, "<f4").tolist() == [1, 2, 3]
+
+
+def test_without_ab_testing_the_active_version_is_asked_for() -> None:
+    assert decode({"features": [1, 2, 3], "use_ab_testing": False}).split is False
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        ({}, "missing_field"),
+        ({"features": [1, 2]}, "wrong_feature_count"),
+        ({"features": {"height": 1}}, "missing_feature"),
+        ({"features": [[1, 2, 3]]}, "wrong_feature_count"),
+        ({"features": "1,2,3"}, "wrong_type"),
+        ({"features": [1, 2, 3], "use_ab_testing": 1}, "wrong_type"),
+    ],
+)
+def test_a_bad_body_is_a_problem(content: Any, code: str) -> None:
+    with pytest.raises(Problem) as refused:
+        decode(content)
+    assert (refused.value.status, refused.value.code) == (422, code)
+
+
+def test_packed_rows_are_for_the_native_route() -> None:
+    with pytest.raises(Problem) as refused:
+        decode({}, RequestHead(content_type=BINARY))
+    assert refused.value.status == 415
+
+
+def test_an_answer_says_all_that_the_contract_names() -> None:
+    content = encode(Task.BINARY, ("no", "yes"), 0.25)
+    made = datetime.fromisoformat(content.pop("timestamp"))
+    assert abs(datetime.now(UTC) - made) < timedelta(minutes=1)
+    assert content == {
+        "prediction": 0.25, "prediction_class": "no", "confidence": 0.75, "model_version": "v1",
+        "request_id": "request-1", "prediction_id": "prediction-1", "latency_ms": 1.25,
+    }  # fmt: skip
+
+
+def test_confidence_is_the_probability_of_the_chosen_class() -> None:
+    assert encode(Task.BINARY, (0, 1), 0.75)["confidence"] == 0.75
+    content = encode(Task.MULTICLASS, ("a", "b", "c"), [0.25, 0.5, 0.25])
+    assert (content["prediction"], content["prediction_class"], content["confidence"]) == ([0.25, 0.5, 0.25], "b", 0.5)
+
+
+def test_a_value_has_neither_class_nor_confidence() -> None:
+    content = encode(Task.REGRESSION, (), 17.5)
+    assert content["prediction"] == 17.5
+    assert not {"prediction_class", "confidence"} & set(content)
