@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableVariable
 
@@ -21,6 +21,7 @@ from configuration.cpus import available_cpus
 
 DEFAULT_FILE = Path(__file__).with_name("serving.yaml")
 PREFIX = "SHOKADO_"
+MAX_WORKERS = 256
 FILE_VARIABLE = PREFIX + "CONFIG"
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
@@ -133,10 +134,15 @@ class Settings(BaseSettings):
             values = values | {"versions": {name: value or {} for name, value in versions.items()}}
         return values
 
+    @field_validator("workers", mode="before")
+    @classmethod
+    def _a_number_or_auto(cls, value: Any) -> Any:
+        if value == "auto" or (str(value).isdecimal() and 1 <= int(value) <= MAX_WORKERS):
+            return value
+        raise ValueError(f"{value!r} is not allowed; 1 to {MAX_WORKERS} are, or auto")
+
     @model_validator(mode="after")
     def _names_fit_together(self) -> Self:
-        if isinstance(self.workers, int) and not 1 <= self.workers <= 256:
-            raise ValueError(f"workers is {self.workers}; allowed are 1 to 256, or auto")
         seen = set(self.versions)
         for version, spec in self.versions.items():
             for alias in spec.aliases:

@@ -47,5 +47,5 @@ class UnknownVersion(Exception):
     """The request names a version or environment that is not served here."""
 
     def __init__(self, what: str, name: str, known: list[str]) -> None:
-        super().__init__(f"unknown {what} {name!r}; served are {', '.join(sorted(known))}")
+        super().__init__(f"unknown {what} {name[:100]!r}; served are {', '.join(sorted(known))}")
         self.what = what

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import psutil
 
 FLUSH_EVERY_S = 0.5
 NO_VERSION = "none"
@@ -156,9 +155,9 @@ def prepare_folder() -> Path:
 
     BentoML's own folder is shared by all servers of a BENTOML_HOME, and wiped when one of them starts.
     """
-    parent = psutil.Process(os.getppid())
+    parent = os.getppid()
     root = Path(tempfile.gettempdir())
-    folder = root / f"{_FOLDER_PREFIX}{os.getuid()}-{parent.pid}-{int(parent.create_time())}"
+    folder = root / f"{_FOLDER_PREFIX}{os.getuid()}-{parent}-{_start_ticks(parent)}"
     _remove_folders_of_dead_servers(root)
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.stat().st_uid != os.getuid():
@@ -174,7 +173,7 @@ def exposition(folder: Path) -> tuple[str, bytes]:
 
     for path in folder.glob("gauge_live*_*.db"):
         pid = int(path.stem.rpartition("_")[2])
-        if not psutil.pid_exists(pid):
+        if _start_ticks(pid) is None:
             mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]
     registry = CollectorRegistry()
     MultiProcessCollector(registry, str(folder))  # type: ignore[no-untyped-call]
@@ -183,8 +182,19 @@ def exposition(folder: Path) -> tuple[str, bytes]:
 
 def _remove_folders_of_dead_servers(root: Path) -> None:
     for folder in root.glob(f"{_FOLDER_PREFIX}{os.getuid()}-*"):
-        with contextlib.suppress(ValueError, psutil.Error, OSError):
-            pid, created = (int(part) for part in folder.name.rsplit("-", 2)[1:])
-            if psutil.pid_exists(pid) and int(psutil.Process(pid).create_time()) == created:
-                continue
-            shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(ValueError):
+            pid, started = (int(part) for part in folder.name.rsplit("-", 2)[1:])
+            if _start_ticks(pid) != started:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _start_ticks(pid: int) -> int | None:
+    """When a process started, in clock ticks since the machine did; none when there is no such process.
+
+    Together with the pid it names a process for good, which a time of day would not: the clock may be set.
+    """
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    return int(stat.rpartition(")")[2].split()[19])

@@ -66,7 +66,8 @@ class Call:
                 raise head.problem
             request = self._dialect.decode(body, head, entrance.signature)
             if head.version is not None:
-                if request.version not in (None, head.version):
+                resolve = entrance.dispatcher.resolve
+                if request.version is not None and resolve(request.version) != resolve(head.version):
                     raise conflicting_version(head.version)
                 request.version = head.version
             request.environment = head.environment

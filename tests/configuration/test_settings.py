@@ -219,9 +219,9 @@ WRONG_VALUES: dict[str, tuple[Edit, str]] = {
     "an unknown placement": (put("versions", "v1", "placement", value="moon"), "versions.v1.placement: "),
     "no processes": (put("versions", "v1", "workers", value=0), "versions.v1.workers: "),
     "too many processes": (put("versions", "v1", "workers", value=65), "versions.v1.workers: "),
-    "no workers": (put("workers", value=0), "settings: workers is 0; allowed are 1 to 256, or auto"),
-    "too many workers": (put("workers", value=257), "settings: workers is 257; allowed are 1 to 256, or auto"),
-    "workers in words": (put("workers", value="many"), "workers.int: "),
+    "no workers": (put("workers", value=0), "workers: 0 is not allowed; 1 to 256 are, or auto"),
+    "too many workers": (put("workers", value=257), "workers: 257 is not allowed; 1 to 256 are, or auto"),
+    "workers in words": (put("workers", value="many"), "workers: 'many' is not allowed; 1 to 256 are, or auto"),
     "an alias that is a version": (
         put("versions", "v1", "aliases", value=["v2"]),
         "settings: alias v2 of version v1 is taken",

@@ -10,7 +10,6 @@ from math import nextafter
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -101,11 +100,16 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def folder_of(temporary: Path, pid: int, created: float) -> Path:
-    folder = temporary / f"shokado-metrics-{os.getuid()}-{pid}-{int(created)}"
+def folder_of(temporary: Path, pid: int, started: int) -> Path:
+    folder = temporary / f"shokado-metrics-{os.getuid()}-{pid}-{started}"
     folder.mkdir()
     (folder / "counter_1.db").write_bytes(b"")
     return folder
+
+
+def start_ticks(pid: int) -> int:
+    """Field 22 of proc(5)'s stat, whose second field is a name in brackets."""
+    return int(Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[22 - 3])
 
 
 def test_a_prepared_folder_is_private_and_handed_to_prometheus(temporary: Path) -> None:
@@ -118,23 +122,21 @@ def test_a_prepared_folder_is_private_and_handed_to_prometheus(temporary: Path) 
 
 def test_the_folder_of_a_dead_server_is_removed(temporary: Path) -> None:
     ended = subprocess.Popen([sys.executable, "-c", ""])
-    created = psutil.Process(ended.pid).create_time()
+    started = start_ticks(ended.pid)
     ended.wait(timeout=20)
-    dead = folder_of(temporary, ended.pid, created)
+    dead = folder_of(temporary, ended.pid, started)
     prepare_folder()
     assert not dead.exists()
 
 
 def test_the_folder_of_a_living_server_is_kept(temporary: Path) -> None:
-    this = psutil.Process()
-    living = folder_of(temporary, this.pid, this.create_time())
+    living = folder_of(temporary, os.getpid(), start_ticks(os.getpid()))
     prepare_folder()
     assert (living / "counter_1.db").exists()
 
 
 def test_the_folder_of_a_server_whose_number_another_process_has_now_is_removed(temporary: Path) -> None:
-    this = psutil.Process()
-    recycled = folder_of(temporary, this.pid, this.create_time() - 3600)
+    recycled = folder_of(temporary, os.getpid(), start_ticks(os.getpid()) - 1)
     prepare_folder()
     assert not recycled.exists()
 

@@ -123,8 +123,11 @@ def test_the_header_pins_a_version_and_a_pin_in_the_body_must_agree(desk: Desk) 
     exchange, _ = desk.begin(version="a")
     desk.runner.finish([0.0, 0.0])
     assert (exchange.headers["x-model-version"], exchange.json["reason"]) == ("v1", "PINNED")
+    exchange, _ = desk.begin(GOOD[:-1] + b', "version": "a"}', version="v1")
+    desk.runner.finish([0.0, 0.0])
+    assert exchange.headers["x-model-version"] == "v1"
     exchange, _ = desk.begin(GOOD[:-1] + b', "version": "v9"}', version="v1")
-    assert (exchange.status, exchange.json["error"]["code"]) == (400, "conflicting_version")
+    assert (exchange.status, exchange.json["error"]["code"]) == (404, "unknown_version")
 
 
 def test_a_deadline_counts_from_the_requests_arrival(desk: Desk) -> None:
