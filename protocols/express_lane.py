@@ -272,7 +272,9 @@ class ExpressLane(HttpToolsProtocol):
         self._last = not exchange.keep_alive
         if len(exchanges) > MAX_PIPELINED:
             self.flow.pause_reading()
-        exchange.work = express.handler.begin(express.head, body, exchange)
+        work = express.handler.begin(express.head, body, exchange)
+        if exchange.answer is None:
+            exchange.work = work
 
     def answer(self, exchange: LaneExchange, status: int, header_lines: bytes, body: bytes) -> None:
         """Write an exchange's answer as soon as all before it are written."""
@@ -285,6 +287,7 @@ class ExpressLane(HttpToolsProtocol):
             len(body),
             body,
         )
+        exchange.work = None
         exchanges = self._exchanges
         if exchanges[0] is exchange:
             while exchanges and (ready := exchanges[0].answer) is not None:
@@ -323,7 +326,7 @@ class ExpressLane(HttpToolsProtocol):
         self._exchanges.append(exchange)
         if self._express is not None:
             head = RequestHead(request_id=self._express.head.request_id, problem=problem)
-            exchange.work = self._express.handler.begin(head, b"", exchange)
+            self._express.handler.begin(head, b"", exchange)
         else:
             reply_problem(exchange, problem, new_id())
 
@@ -396,7 +399,7 @@ class ExpressLane(HttpToolsProtocol):
         if self._idle_timer is not None:
             self._idle_timer.cancel()
         for exchange in self._exchanges:
-            if exchange.answer is None and exchange.work is not None:
+            if exchange.work is not None:
                 exchange.work.cancel()
         self._exchanges.clear()
         self._held = None

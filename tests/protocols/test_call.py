@@ -1,7 +1,9 @@
 """A call from its body to its one reply: with a real dispatcher, and a runner that does its jobs when it is told."""
 
+import gc
 import logging
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,6 +12,7 @@ import pytest
 
 from configuration.settings import Strategy
 from dispatch.dispatcher import Dispatcher
+from dispatch.request import Prediction
 from dispatch.state import Environment, RoutingState
 from monitoring.metrics import Metrics
 from protocols.call import Call, Entrance, PredictionHandler
@@ -177,3 +180,38 @@ def test_cancelling_a_refused_call_does_nothing(desk: Desk) -> None:
     call.cancel()
     assert desk.counted("none") == {"malformed_body": 1}
     assert desk.counted() == {}
+
+
+@pytest.fixture
+def without_collector() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.parametrize("ending", ["scores", "failure", "left", "refused", "bad"])
+def test_nothing_of_a_request_is_left_to_the_garbage_collector(
+    desk: Desk, ending: str, without_collector: None
+) -> None:
+    """Cycles by the thousand would be collected in one stop of many milliseconds."""
+    for _ in range(20):
+        desk.runner.refusal = Overloaded(1.0) if ending == "refused" else None
+        _, call = desk.begin(b"{" if ending == "bad" else GOOD)
+        if ending == "scores":
+            desk.runner.finish([0.0, 0.0])
+        elif ending == "failure":
+            desk.runner.finish(error=ModelFailure(0, "no"))
+        elif ending == "left":
+            call.cancel()
+            desk.runner.jobs.clear()
+        desk.runner.refusal = None
+        del call
+    assert [thing for thing in gc.get_objects() if isinstance(thing, Call | Prediction)] == []
+
+
+def test_a_head_with_a_problem_keeps_nothing_of_the_requests_that_had_it(desk: Desk) -> None:
+    problem = body_too_large(5)
+    for _ in range(3):
+        desk.begin(problem=problem)
+    assert problem.__traceback__ is None

@@ -1,12 +1,13 @@
 """One connection's life on the lane, with a handler that answers when the test says so."""
 
+import gc
 import time
 from collections.abc import Iterator
 
 import pytest
 
-from protocols.express_lane import MAX_PIPELINED, MAX_REMEMBERED_HEAD_BYTES, MAX_REMEMBERED_HEADS
-from tests.protocols.lane_server import LaneServer, lane_server
+from protocols.express_lane import MAX_PIPELINED, MAX_REMEMBERED_HEAD_BYTES, MAX_REMEMBERED_HEADS, LaneExchange
+from tests.protocols.lane_server import LaneServer, Work, lane_server
 from tests.protocols.raw_http import Connection, request
 from tests.server import wait_until
 
@@ -178,3 +179,21 @@ def test_a_server_whose_clients_end_first_waits_for_them() -> None:
                 assert (int(answer.body), answer.header("connection")) == (number, None)
             assert not lane.stopped
         wait_until(lambda: lane.stopped)
+
+
+def test_nothing_of_an_answered_request_is_left_to_the_garbage_collector(lane: LaneServer) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        with Connection(lane) as connection:
+            connection.send(b"".join(held(number) for number in range(10)))
+            lane.wait_for(10)
+            for number in range(10):
+                lane.answer(number)
+            lane.handler.echo = True
+            connection.send(held(10))
+            connection.read_all(11)
+            lane.handler.begun.clear()
+        wait_until(lambda: not any(isinstance(thing, LaneExchange | Work) for thing in gc.get_objects()), 5)
+    finally:
+        gc.enable()
