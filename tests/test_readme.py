@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -26,6 +27,7 @@ def shell(command: str) -> str:
     return finished.stdout
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl; on Debian: apt-get install curl")
 @pytest.mark.parametrize("command", CURLS, ids=["predict", "predict one"])
 def test_a_curl_line_answers_as_the_readme_shows(command: str, server: Server) -> None:
     # The split may choose the other version; in 200 tries it chooses the one that is shown.
