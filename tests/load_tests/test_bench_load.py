@@ -42,7 +42,10 @@ def test_without_wrk_it_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) 
         load.require_wrk()
 
 
-@pytest.mark.skipif(not shutil.which("wrk") or not shutil.which("nginx"), reason="needs wrk and nginx")
+@pytest.mark.skipif(
+    not shutil.which("wrk") or not shutil.which("nginx"),
+    reason="needs wrk and nginx; on Debian: apt-get install wrk nginx-light",
+)
 def test_a_real_load_on_a_real_server_and_nothing_is_left(tmp_path: Path) -> None:
     site = Site(Path(), tmp_path, free_ports(1), Model(tmp_path))
     with Server(launch.nginx(site), tmp_path / "log") as server:
