@@ -82,13 +82,13 @@ $(BIN)/uv: requirements/uv.txt
 	@touch $@
 
 $(TRAIN): $(BIN)/uv requirements/train.txt pyproject.toml
-	@echo "setup: packages for training and serving (the first time, some minutes)"
+	@echo "setup: packages for training and serving (the first time, a minute or two)"
 	@$(INSTALL) --require-hashes -r requirements/train.txt
 	@$(INSTALL) --no-deps --editable .
 	@touch $@
 
 $(DEV): $(BIN)/uv requirements/dev.txt pyproject.toml
-	@echo "setup: packages for training, serving and testing (the first time, some minutes)"
+	@echo "setup: packages for training, serving and testing (the first time, a minute or two)"
 	@$(INSTALL) --require-hashes -r requirements/dev.txt
 	@$(INSTALL) --no-deps --editable .
 	@touch $@ $(TRAIN)
