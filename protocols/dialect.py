@@ -1,7 +1,6 @@
 """What a dialect is: how one route reads a request and writes an answer. Everything else is the same for all."""
 
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from dispatch.request import Prediction, PredictionRequest
 from protocols.head import RequestHead
@@ -10,8 +9,7 @@ from protocols.signature import Signature
 JSON_TYPE = b"application/json"
 
 
-@dataclass(frozen=True, slots=True)
-class AnswerFacts:
+class AnswerFacts(NamedTuple):
     """What an encoder may tell beside the scores."""
 
     request_id: str
