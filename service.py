@@ -44,6 +44,8 @@ if SETTINGS.express_lane:
     express_lane.register()
 
 LIMITS = SETTINGS.limits
+MAX_BATCH_BYTES = 2**31
+"""Of one batch on its way to a version's own service."""
 # What Shokado measures and logs itself, per version, BentoML need not do once more for each request.
 QUIET: dict[str, Any] = {"metrics": {"enabled": False}, "logging": {"access": {"enabled": False}}}
 
@@ -70,13 +72,13 @@ def version_service(version: str) -> Any:
             engine = open_engine(artefact.folder, card, SETTINGS.versions[version].engine)
             self._rows = RowsHandler(engine, len(card.features), card.scores_per_row)
             # The gateway closes its connections when it has drained: until then it may send batches after a SIGTERM.
-            limits = LaneLimits(2**31, LIMITS.max_header_bytes, idle_s=86_400, drain_s=None)
+            limits = LaneLimits(MAX_BATCH_BYTES, LIMITS.max_header_bytes, idle_s=86_400, drain_s=None)
             open_lane([self._rows], limits)
             freeze_garbage()
 
         @bentoml.api(route=RowsHandler.route.decode(), input_spec=plain.RowsInput, output_spec=plain.RowsOutput)
         async def rows(self, rows: Request) -> Response:
-            return await plain.answer(self._rows, rows, 2**31)
+            return await plain.answer(self._rows, rows, MAX_BATCH_BYTES)
 
     return VersionService
 

@@ -71,7 +71,7 @@ def _add_health(app: FastAPI, control: Control) -> None:
         needed = {
             version
             for environment in dispatcher.state.environments.values()
-            for version in (environment.active, *(end[1] for end in environment.thresholds))
+            for version in (environment.active, *environment.shares)
         }
         ready = all(runners[version].ready for version in needed)
         response.status_code = 200 if ready else 503
@@ -141,9 +141,7 @@ def _add_documentation(app: FastAPI) -> None:
 
 def _describe(runner: Runner, dispatcher: Dispatcher) -> Version:
     card = runner.card
-    weights = {}
-    for name, environment in dispatcher.state.environments.items():
-        weights[name] = environment.weights.get(runner.version, 0.0) / sum(environment.weights.values())
+    environments = dispatcher.state.environments.items()
     return Version(
         version=runner.version,
         model=card.model,
@@ -157,7 +155,7 @@ def _describe(runner: Runner, dispatcher: Dispatcher) -> Version:
         signature=Signature(task=card.task, features=list(card.features), classes=list(card.classes)),
         metrics=card.metrics,
         max_abs_difference={kind: receipt.max_abs_difference for kind, receipt in card.verification.items()},
-        weights=weights,
+        weights={name: environment.shares.get(runner.version, 0.0) for name, environment in environments},
     )
 
 
@@ -176,8 +174,8 @@ def _add_errors(app: FastAPI) -> None:
                 problem = problem_of(error)
         # A 405 says in `allow` what would be right.
         headers = {**(getattr(error, "headers", None) or {}), "content-type": "application/json"}
-        if problem.retry_after_s is not None:
-            headers["retry-after"] = str(max(1, round(problem.retry_after_s)))
+        if problem.retry_after is not None:
+            headers["retry-after"] = str(problem.retry_after)
         return Response(problem.body(request.state.request_id), problem.status, headers=headers)
 
     for kind in (Problem, UnknownVersion, HTTPException, RequestValidationError, Exception):

@@ -23,14 +23,18 @@ class Environment:
     enabled: bool = True
     thresholds: tuple[tuple[float, str], ...] = field(init=False)
     """(upper end of its slice of [0, 1], version), ascending; the last end is 1."""
+    shares: dict[str, float] = field(init=False)
+    """Part of the traffic, between 0 and 1, of each version that gets any."""
 
     def __post_init__(self) -> None:
-        drawn = {version: weight for version, weight in self.weights.items() if weight > 0}
         # In units of the largest, so that the sum of huge weights is a number.
-        largest = max(drawn.values())
-        ends = list(accumulate(weight / largest for weight in drawn.values()))
+        largest = max(self.weights.values())
+        drawn = {version: weight / largest for version, weight in self.weights.items() if weight > 0}
+        ends = list(accumulate(drawn.values()))
         thresholds = tuple((end / ends[-1], version) for end, version in zip(ends, drawn, strict=True))
+        shares = {version: weight / ends[-1] for version, weight in drawn.items()}
         object.__setattr__(self, "thresholds", thresholds)
+        object.__setattr__(self, "shares", shares)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from lifecycle import registry, store
 from lifecycle.errors import LifecycleError, VersionTaken
 from lifecycle.progress import say, step
 from lifecycle.store import Artefact, DamagedArtefact
-from runners.card import Card, Source, write_card
+from runners.card import Card, Source, describe_file, write_card
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -167,7 +167,7 @@ def _card(
         features=description.features,
         classes=description.classes,
         source=Source(uri=source.uri, run_id=source.run_id, flavor=source.flavor, framework=source.framework),
-        files={kind: store.describe_file(folder / kind.file_name) for kind in verified.files},
+        files={kind: describe_file(folder / kind.file_name) for kind in verified.files},
         verification=verified.files,
         examples=verified.examples,
         metrics=source.metrics,

@@ -6,7 +6,6 @@ once. Putting renames a complete folder into place: whoever is killed in between
 """
 
 import fcntl
-import hashlib
 import os
 import re
 import shutil
@@ -17,14 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lifecycle.errors import LifecycleError
-from runners.card import Card, CardError, ModelFile, read_card
+from runners.card import Card, CardError, describe_file, read_card
 
 # Read by BentoML when it is first imported, which happens below.
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
 
 MODEL_YAML = "model.yaml"
 _NAME = re.compile(r"[a-z0-9]([-._a-z0-9]{0,61}[a-z0-9])?")
-_CHUNK_BYTES = 1 << 20
 
 
 class DamagedArtefact(LifecycleError):
@@ -61,15 +59,6 @@ def check_name(kind: str, name: str) -> str:
 def folder_of(model: str, version: str) -> Path:
     """Where the artefact is or would be."""
     return home() / "models" / model / version
-
-
-def describe_file(path: Path) -> ModelFile:
-    """Digest and size of a file, which must not be empty."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while chunk := stream.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return ModelFile(sha256=digest.hexdigest(), size_bytes=path.stat().st_size)
 
 
 def look_up(model: str, version: str) -> Artefact | None:

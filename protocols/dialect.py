@@ -6,8 +6,6 @@ from dispatch.request import Prediction, PredictionRequest
 from protocols.head import RequestHead
 from protocols.signature import Signature
 
-JSON_TYPE = b"application/json"
-
 
 class AnswerFacts(NamedTuple):
     """What an encoder may tell beside the scores."""

@@ -4,7 +4,7 @@ import secrets
 from itertools import count
 from typing import Protocol
 
-from protocols.head import RequestHead
+from protocols.head import JSON, RequestHead
 from protocols.problem import Problem
 
 _PREFIX = secrets.token_hex(6)
@@ -44,5 +44,5 @@ def new_id() -> str:
 
 def reply_problem(exchange: Exchange, problem: Problem, request_id: str) -> None:
     """Answer an exchange with a problem."""
-    lines = b"content-type: application/json\r\nx-request-id: %b\r\n%b" % (request_id.encode(), problem.header_lines)
+    lines = b"content-type: %b\r\nx-request-id: %b\r\n%b" % (JSON, request_id.encode(), problem.header_lines)
     exchange.reply(problem.status, lines, problem.body(request_id))

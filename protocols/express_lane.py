@@ -101,7 +101,6 @@ class ExpressLane(HttpToolsProtocol):
         self._running: RequestResponseCycle | None = None
         """The request of uvicorn's that is being answered; `cycle` is the last one, which may wait behind it."""
         self._in_message = False
-        self._in_head = False
         self._idle_bytes = 0
         self._progressed = False
         self._express: ExpressHead | None = None
@@ -185,11 +184,10 @@ class ExpressLane(HttpToolsProtocol):
     # What the parser reports --------------------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
-        self._in_message = self._in_head = self._progressed = True
+        self._in_message = self._progressed = True
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        self._in_head = False
         self._progressed = True
         if self._last or self._offers_upgrade():
             return

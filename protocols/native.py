@@ -8,7 +8,7 @@ row) as `application/octet-stream`. Out: `{"predictions", "classes"?, "version",
 import msgspec
 
 from dispatch.request import Prediction, PredictionRequest
-from protocols.dialect import JSON_TYPE, AnswerFacts
+from protocols.dialect import AnswerFacts
 from protocols.head import BINARY, JSON, RequestHead
 from protocols.labels import classes_of
 from protocols.problem import Problem
@@ -63,7 +63,7 @@ class Native:
         assert scores is not None
         if head.binary_answer:
             return BINARY, scores.tobytes()
-        return JSON_TYPE, _encode(
+        return JSON, _encode(
             Answer(
                 scores.tolist(),
                 classes_of(prediction.card, scores) or msgspec.UNSET,

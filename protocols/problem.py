@@ -31,10 +31,13 @@ class Problem(Exception):
         return _encode({"error": error, "request_id": request_id})
 
     @property
+    def retry_after(self) -> int | None:
+        """The header's value: whole seconds, at least one; none where there is no time to name."""
+        return None if self.retry_after_s is None else max(1, math.ceil(self.retry_after_s))
+
+    @property
     def header_lines(self) -> bytes:
-        if self.retry_after_s is None:
-            return b""
-        return b"retry-after: %d\r\n" % max(1, math.ceil(self.retry_after_s))
+        return b"" if self.retry_after is None else b"retry-after: %d\r\n" % self.retry_after
 
 
 def problem_of(error: BaseException) -> Problem:

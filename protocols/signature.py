@@ -35,8 +35,7 @@ class Signature:
 
     def pack(self, rows: Sequence[Row]) -> bytes:
         """Pack rows of numbers. Raises `Problem` that names the first bad row and feature."""
-        if not 0 < len(rows) <= self.max_rows:
-            raise invalid("no_rows", "there are no rows") if not rows else too_many_rows(len(rows), self.max_rows)
+        self._check_count(len(rows))
         pack, values, width = self._pack, self._values, len(self.feature_names)
         try:
             if len(rows) == 1 and type(rows[0]) is list:
@@ -53,8 +52,7 @@ class Signature:
         if rest:
             message = f"{len(body)} bytes are not a whole number of rows of {self._row_bytes} bytes"
             raise invalid("wrong_feature_count", message, expected=len(self.feature_names))
-        if not 0 < count <= self.max_rows:
-            raise invalid("no_rows", "there are no rows") if not count else too_many_rows(count, self.max_rows)
+        self._check_count(count)
         values = np.frombuffer(body, dtype="<f4")
         finite = np.isfinite(values)
         if not finite.all():
@@ -90,11 +88,17 @@ class Signature:
         """The problem of the first bad row."""
         return self._first_fault(rows) or invalid("wrong_type", "the rows could not be read")
 
-    def _first_fault(self, rows: Sequence[Any]) -> Problem | None:
+    def _check_count(self, rows: int) -> None:
         if not rows:
-            return invalid("no_rows", "there are no rows")
-        if len(rows) > self.max_rows:
-            return too_many_rows(len(rows), self.max_rows)
+            raise invalid("no_rows", "there are no rows")
+        if rows > self.max_rows:
+            raise too_many_rows(rows, self.max_rows)
+
+    def _first_fault(self, rows: Sequence[Any]) -> Problem | None:
+        try:
+            self._check_count(len(rows))
+        except Problem as problem:
+            return problem
         return next((fault for index, row in enumerate(rows) if (fault := self._fault(index, row))), None)
 
     def _fault(self, index: int, row: Any) -> Problem | None:

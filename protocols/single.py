@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from dispatch.request import Prediction, PredictionRequest
-from protocols.dialect import JSON_TYPE, AnswerFacts
+from protocols.dialect import AnswerFacts
 from protocols.head import JSON, RequestHead
 from protocols.labels import classes_of
 from protocols.native import unsupported_type
@@ -76,7 +76,7 @@ class Single:
             datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="milliseconds"),
             facts.latency_ms,
         )
-        return JSON_TYPE, _encode(answer)
+        return JSON, _encode(answer)
 
 
 def _confidence(task: Task, score: float | list[float]) -> float | msgspec.UnsetType:

@@ -4,7 +4,6 @@ In: float32 rows of shape (n, features). Out: float32 scores of shape (n,) for b
 class) and regression (value), (n, classes) for multiclass; see `Card.scores_per_row`.
 """
 
-import hashlib
 import sys
 import time
 from collections.abc import Callable
@@ -15,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configuration.settings import EngineChoice
-from runners.card import Card, CardError, FileKind, Task
+from runners.card import Card, CardError, FileKind, Task, digest_of
 
 Rows = NDArray[np.float32]
 Scores = NDArray[np.float32]
@@ -162,8 +161,7 @@ def _checked_file(folder: Path, card: Card, kind: FileKind) -> Path:
     if expected is None:
         raise CardError(f"{folder}: the artefact has no {kind.file_name}; choose another engine or import it again")
     try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = digest_of(path)
     except OSError as error:
         raise CardError(f"{path}: {error.strerror or error}") from error
     if digest != expected.sha256:

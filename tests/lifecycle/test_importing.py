@@ -20,7 +20,7 @@ from lifecycle import datasets, registry, store, verification
 from lifecycle.conversion import Description
 from lifecycle.errors import LifecycleError, SourceNotFound, UnsupportedModel, VerificationFailed, VersionTaken
 from lifecycle.importing import Imported, Order, Outcome, import_version
-from runners.card import FileKind, Task, read_card
+from runners.card import FileKind, Task, describe_file, read_card
 
 TAGS = [f"{name}:{label}" for name in datasets.NAMES for label in ("v1", "v2")]
 FLAVORS = {"v1": "xgboost", "v2": "sklearn"}
@@ -40,7 +40,7 @@ def test_the_card_is_right(tag: str, prepared: dict[str, Imported]) -> None:
     kinds = {FileKind.ONNX, FileKind.UBJ} if label == "v1" else {FileKind.ONNX}
     assert set(card.files) == set(card.verification) == kinds
     for kind, file in card.files.items():
-        assert store.describe_file(artefact.folder / kind.file_name) == file
+        assert describe_file(artefact.folder / kind.file_name) == file
     for receipt in card.verification.values():
         assert receipt.rows == len(data.test.rows)
         assert receipt.max_abs_difference <= receipt.tolerance

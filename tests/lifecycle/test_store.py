@@ -14,7 +14,7 @@ import pytest
 
 from lifecycle import store
 from lifecycle.errors import LifecycleError
-from runners.card import Card, Examples, Feature, FileKind, Source, Task, Verification, write_card
+from runners.card import Card, Examples, Feature, FileKind, Source, Task, Verification, describe_file, write_card
 
 FILE_BYTES = 64 << 20
 
@@ -29,7 +29,7 @@ def make_folder(folder: Path, version: str = "v1", size_bytes: int = 1000) -> Pa
         task=Task.REGRESSION,
         features=(Feature(name="x"),),
         source=Source(uri="models:/toy/1", run_id="", flavor="sklearn", framework="scikit-learn 1"),
-        files={FileKind.ONNX: store.describe_file(folder / "model.onnx")},
+        files={FileKind.ONNX: describe_file(folder / "model.onnx")},
         verification={FileKind.UBJ: Verification(rows=1, max_abs_difference=0, tolerance=1)},
         examples=Examples(rows=((1.0,),), scores=(1.0,)),
     )
