@@ -22,6 +22,7 @@ from configuration.cpus import available_cpus
 DEFAULT_FILE = Path(__file__).with_name("serving.yaml")
 PREFIX = "SHOKADO_"
 MAX_WORKERS = 256
+MAX_SALT_LETTERS = 64
 FILE_VARIABLE = PREFIX + "CONFIG"
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
@@ -44,7 +45,17 @@ class Placement(StrEnum):
 
 
 class Strategy(StrEnum):
+    """How a request gets its version; see `dispatch.assignment`."""
+
     RANDOM = "random"
+    HASH = "hash"
+    WEIGHTED = "weighted"
+
+
+class CacheBackend(StrEnum):
+    OFF = "off"
+    MEMORY = "memory"
+    REDIS = "redis"
 
 
 class _Frozen(BaseModel):
@@ -70,6 +81,8 @@ class EnvironmentSettings(_Frozen):
     weights: dict[Name, float]
     strategy: Strategy = Strategy.RANDOM
     enabled: bool = True
+    salt: str = Field(default="", max_length=MAX_SALT_LETTERS)
+    shadow: Name | None = None
 
     @model_validator(mode="after")
     def _weights_can_be_drawn_from(self) -> Self:
@@ -98,6 +111,67 @@ class LimitSettings(_Frozen):
     max_header_bytes: int = Field(default=64 * 2**10, ge=1024, le=2**20)
 
 
+class LoadingSettings(_Frozen):
+    """What may be loaded into a running server, and how much of it."""
+
+    registry: bool = True
+    """Whether an address of the MLflow registry may be loaded, and not only a tag of the BentoML model store."""
+    max_versions_in_memory: int = Field(default=8, ge=1, le=64)
+    max_version_bytes: int = Field(default=2**30, ge=1)
+    """Size of one version's model files."""
+    timeout_s: float = Field(default=180, gt=0, le=3600)
+    """For the whole of a load: fetching, converting, verifying, and getting ready in every worker."""
+
+
+class FeedbackSettings(_Frozen):
+    """Labels and rewards for predictions."""
+
+    max_age_hours: float = Field(default=168, gt=0, le=8760)
+    """How long after a prediction its feedback is taken; for so long ids are remembered, so that none counts twice."""
+    window_hours: float = Field(default=24, gt=0, le=8760)
+    """What the figures per version look back on."""
+    max_entries: int = Field(default=10_000, ge=1, le=1_000_000)
+    """Of one list."""
+
+
+class WeightedSettings(_Frozen):
+    """How the `weighted` strategy moves the split towards the better version; see `experiments.thompson`."""
+
+    update_every_s: float = Field(default=60, ge=0.1, le=86_400)
+    min_share: float = Field(default=0.05, ge=0, le=0.5)
+    """Part of the traffic that every version of the split keeps."""
+    max_step: float = Field(default=0.1, gt=0, le=1)
+    """By how much one update may change a version's part of the traffic."""
+    min_change: float = Field(default=0.01, ge=0, le=1)
+    """Updates that would change no version's part by as much are left out."""
+    half_life_s: float = Field(default=3600, ge=1)
+    """After this time, what was observed counts half."""
+    latency_target_ms: float = Field(default=50, gt=0)
+    """Without feedback, a success is an answer within this time."""
+
+
+class ShadowSettings(_Frozen):
+    """Copies of the traffic whose answers nobody sees."""
+
+    cpu_share: float = Field(default=0.05, gt=0, le=1)
+    """Part of each worker's time that shadow copies may take."""
+    max_waiting_rows: int = Field(default=1024, ge=1, le=100_000)
+    """Copies beyond these are dropped."""
+
+
+class CacheSettings(_Frozen):
+    """Answers to rows that were scored before."""
+
+    backend: CacheBackend = CacheBackend.OFF
+    url: str | None = None
+    """Of the Redis; unset: the store's."""
+    ttl_s: float = Field(default=60, gt=0, le=86_400)
+    max_bytes: int = Field(default=64 * 2**20, ge=1024)
+    """Of the memory of one worker; in Redis, the server's own `maxmemory` is the bound."""
+    max_rows: int = Field(default=16, ge=1)
+    """Requests with more rows are not kept."""
+
+
 class Settings(BaseSettings):
     """The whole configuration; see `serving.yaml` for what each key does."""
 
@@ -117,6 +191,18 @@ class Settings(BaseSettings):
     environments: dict[Name, EnvironmentSettings] = Field(min_length=1)
     batching: BatchingSettings = BatchingSettings()
     limits: LimitSettings = LimitSettings()
+    store: str = "sqlite:///var/{model}.db"
+    """Where the routing state lives: `sqlite:///relative/path`, `sqlite:////absolute/path` or `redis://host:port/db`."""
+    loading: LoadingSettings = LoadingSettings()
+    feedback: FeedbackSettings = FeedbackSettings()
+    weighted: WeightedSettings = WeightedSettings()
+    shadow: ShadowSettings = ShadowSettings()
+    cache: CacheSettings = CacheSettings()
+
+    @property
+    def aliases(self) -> dict[str, str]:
+        """What each alias stands for."""
+        return {alias: version for version, spec in self.versions.items() for alias in spec.aliases}
 
     @property
     def worker_count(self) -> int:
@@ -150,7 +236,8 @@ class Settings(BaseSettings):
                     raise ValueError(f"alias {alias} of version {version} is taken")
                 seen.add(alias)
         for name, environment in self.environments.items():
-            for version in (environment.active, *environment.weights):
+            shadow = [environment.shadow] if environment.shadow else []
+            for version in (environment.active, *environment.weights, *shadow):
                 if version not in self.versions:
                     raise ValueError(f"environment {name} names version {version}, which is not configured")
         if self.default_environment not in self.environments:
@@ -224,6 +311,11 @@ def _keys_beside(location: list[str]) -> list[str]:
         "environments": EnvironmentSettings,
         "batching": BatchingSettings,
         "limits": LimitSettings,
+        "loading": LoadingSettings,
+        "feedback": FeedbackSettings,
+        "weighted": WeightedSettings,
+        "shadow": ShadowSettings,
+        "cache": CacheSettings,
     }
     return list((models.get(location[0], Settings) if len(location) > 1 else Settings).model_fields)
 

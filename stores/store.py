@@ -1,0 +1,194 @@
+"""What a store does: it keeps the history of the routing state, and what the workers of all machines tell each other.
+
+Stores are synchronous and used from one thread at a time; `stores.follower` keeps them off the event loop. All times
+are seconds of the Unix clock, told by the caller.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple, Protocol
+
+from dispatch.state import RoutingState
+
+
+class StoreUnavailable(Exception):
+    """The store cannot be read or written now; the message names it, without passwords, and says why.
+
+    After a write, it is not known whether it took place, unless `read` says so later.
+    """
+
+
+class GenerationConflict(Exception):
+    """Somebody else was faster: the newest generation is not the one that the change was made for."""
+
+    def __init__(self, expected: int, found: int) -> None:
+        super().__init__(f"the routing is at generation {found}, not {expected}")
+        self.expected = expected
+        self.found = found
+
+
+class Action(StrEnum):
+    """What a generation came from."""
+
+    CONFIGURED = "configured"
+    SPLIT = "split"
+    ACTIVATE = "activate"
+    ROLLBACK = "rollback"
+    WEIGHTED = "weighted"
+    PREPARE = "prepare"
+    """A version is being loaded: every worker gets it ready, aside."""
+    LOAD = "load"
+    UNLOAD = "unload"
+    ABANDON = "abandon"
+    """A load that failed."""
+    RESTORED = "restored"
+    """The store had lost what a worker still knew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One generation with who made it, when, and why. Entries are only ever added."""
+
+    state: RoutingState
+    at: float
+    by: str
+    action: Action
+    why: str
+    id: str
+    """Tells two entries of the same generation apart, which exist only when a store has lost one."""
+
+    @property
+    def generation(self) -> int:
+        return self.state.generation
+
+
+class Position(NamedTuple):
+    """Of the newest entry; (0, "") in an empty store."""
+
+    generation: int
+    id: str
+
+
+EMPTY = Position(0, "")
+
+
+@dataclass(frozen=True, slots=True)
+class VersionReport:
+    """How one worker has one version; `digest` is its artefact's (see `dispatch.state.Load`)."""
+
+    digest: str
+    state: str
+    failure: str | None
+    last_used_at: float
+    """0 if never."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerReport:
+    """What one worker says about itself, every few seconds and whenever it changes."""
+
+    worker: str
+    """Unique for the process's life."""
+    machine: str
+    pid: int
+    generation: int
+    at: float
+    versions: Mapping[str, VersionReport] = field(default_factory=dict)
+    candidates: Mapping[str, VersionReport] = field(default_factory=dict)
+
+
+class Tally(NamedTuple):
+    """What is added up: `name` is bounded by code, `version` and `environment` by the routing."""
+
+    version: str
+    environment: str
+    """Empty where it does not matter."""
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """One piece of feedback to be counted unless it was before."""
+
+    key: str
+    """What it is for: the prediction and the row."""
+    expires_at: float
+    """Until then the key is remembered."""
+    counts: Mapping[Tally, float]
+
+
+class Store(Protocol):
+    """All methods raise `StoreUnavailable`."""
+
+    @property
+    def name(self) -> str:
+        """For people: where it is, without passwords."""
+        ...
+
+    @property
+    def durability(self) -> str:
+        """For people: empty, or what may be lost in a crash of the store as it is set up."""
+        ...
+
+    def position(self) -> Position:
+        """Of the newest entry. Cheap: asked several times a second by every worker."""
+        ...
+
+    def read(self) -> Entry | None:
+        """The newest entry; none in a store that never had any."""
+        ...
+
+    def append(self, entry: Entry, expected: int) -> None:
+        """Add an entry if the newest generation is `expected` (0: empty). It is there for good when this returns.
+
+        Raises `GenerationConflict`, and `ValueError` unless the entry's generation is above `expected`.
+        """
+        ...
+
+    def entry(self, generation: int) -> Entry | None: ...
+
+    def history(self, limit: int, before: int | None = None) -> list[Entry]:
+        """Entries with generations below `before`, newest first."""
+        ...
+
+    def secret(self) -> bytes:
+        """32 random bytes, made when first asked for and the same for everybody ever after."""
+        ...
+
+    def report(self, report: WorkerReport, keep_s: float) -> None:
+        """Replace the worker's last report; it is forgotten after `keep_s`."""
+        ...
+
+    def reports(self, now: float) -> list[WorkerReport]:
+        """The reports that are not forgotten yet, by worker."""
+        ...
+
+    def withdraw(self, worker: str) -> None:
+        """Forget a worker's report: it is stopping."""
+        ...
+
+    def settle(self, settlements: Sequence[Settlement], at: float) -> list[bool]:
+        """Count each one whose key is not known, and remember its key, in one piece and for good; true where counted.
+
+        A key that occurs twice in the list is counted once.
+        """
+        ...
+
+    def add(self, counts: Mapping[Tally, float], at: float) -> None:
+        """Add to the tallies of the minute of `at`. May lose the last seconds in a crash."""
+        ...
+
+    def tallies(self, since: float) -> dict[tuple[int, Tally], float]:
+        """All tallies from `since` on, by (beginning of their minute, tally)."""
+        ...
+
+    def forget(self, before: float, now: float) -> None:
+        """Drop tallies older than `before`, and keys and reports that have expired."""
+        ...
+
+    def close(self) -> None: ...
+
+
+BUCKET_S = 60
+"""Tallies are added up per minute."""
