@@ -171,6 +171,11 @@ class CacheSettings(_Frozen):
     max_rows: int = Field(default=16, ge=1)
     """Requests with more rows are not kept."""
 
+    @field_validator("backend", mode="before")
+    @classmethod
+    def _yaml_reads_off_as_false(cls, value: Any) -> Any:
+        return CacheBackend.OFF if value is False else value
+
 
 class Settings(BaseSettings):
     """The whole configuration; see `serving.yaml` for what each key does."""
@@ -191,7 +196,7 @@ class Settings(BaseSettings):
     environments: dict[Name, EnvironmentSettings] = Field(min_length=1)
     batching: BatchingSettings = BatchingSettings()
     limits: LimitSettings = LimitSettings()
-    store: str = "sqlite:///var/{model}.db"
+    store: str = Field(default="sqlite:///var/{model}.db", pattern=r"^(sqlite:///.+|rediss?://.+)$")
     """Where the routing state lives: `sqlite:///relative/path`, `sqlite:////absolute/path` or `redis://host:port/db`."""
     loading: LoadingSettings = LoadingSettings()
     feedback: FeedbackSettings = FeedbackSettings()

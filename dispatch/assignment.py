@@ -28,7 +28,7 @@ _assignment = lru_cache(maxsize=1024)(Assignment)
 
 
 def assign(
-    environment: Environment, random_number: float, unit: str, *, pinned: str | None = None, split: bool = True
+    environment: Environment, random_number: float, unit: str = "", *, pinned: str | None = None, split: bool = True
 ) -> Assignment:
     """Assign a version.
 

@@ -32,7 +32,9 @@ class Rendezvous:
     def __init__(self, salt: str, weights: Mapping[str, float]) -> None:
         self._key = blake2b(salt.encode(), digest_size=32, person=_USE).digest()
         self._hash = blake2b(key=self._key, digest_size=8, person=_USE)
-        self._lots = tuple((*_multiplier(version), 1 / weight, version) for version, weight in weights.items())
+        self._lots = tuple(
+            (*_multiplier(version), 1 / weight, version) for version, weight in weights.items() if weight > 0
+        )
 
     def version_of(self, unit: str) -> str:
         """The version that the unit sticks to."""

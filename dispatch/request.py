@@ -20,14 +20,16 @@ class PredictionRequest:
     environment: str | None = None
     split: bool = True
     """False where the route or the client wants the active version."""
+    unit: str = ""
+    """What sticky assignment sticks to."""
     deadline: float = inf
     """In seconds of `time.monotonic`."""
 
 
 class Prediction(Job):
-    """A job with its assignment: which version scores it, why, and under which generation."""
+    """A job with its assignment: which version scores it, why, in which environment, and under which generation."""
 
-    __slots__ = ("card", "generation", "reason", "version")
+    __slots__ = ("card", "environment", "generation", "reason", "version")
 
     def __init__(
         self,
@@ -35,11 +37,13 @@ class Prediction(Job):
         done: Callable[[Job], None],
         card: Card,
         assignment: Assignment,
+        environment: str,
         generation: int,
     ) -> None:
         super().__init__(request.rows, request.row_count, done, request.deadline)
         self.card = card
         self.version, self.reason = assignment
+        self.environment = environment
         self.generation = generation
 
 

@@ -6,15 +6,17 @@ versions come from the configuration, kinds and reasons from code.
 """
 
 import contextlib
+import math
 import os
 import shutil
 import tempfile
 from collections import Counter as Tally
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 FLUSH_EVERY_S = 0.5
 NO_VERSION = "none"
@@ -23,6 +25,7 @@ NO_VERSION = "none"
 _LATENCY_BUCKETS_S = (
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10,
 )  # fmt: skip
+PROBABILITY_BUCKETS = tuple(tenths / 10 for tenths in range(1, 11))
 _ROW_BUCKETS = tuple(float(2**power) for power in range(15))
 _FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 _FOLDER_PREFIX = "shokado-metrics-"
@@ -33,30 +36,68 @@ class Recorder:
     """What happened to one version since the last flush, in the cheapest form."""
 
     latencies_s: list[float] = field(default_factory=list)
+    rows: int = 0
+    """Of the requests that were answered."""
     waits_s: list[float] = field(default_factory=list)
     batch_rows: list[int] = field(default_factory=list)
     batch_seconds: list[float] = field(default_factory=list)
+    scores: list[NDArray[np.float32]] = field(default_factory=list)
     releases: Tally[str] = field(default_factory=Tally)
     errors: Tally[str] = field(default_factory=Tally)
     cancelled: int = 0
     in_flight: int = 0
     """Not reset by a flush."""
 
-    def on_batch(self, waits_s: Iterable[float], rows: int, release: str, seconds: float) -> None:
+    def on_batch(
+        self,
+        waits_s: Iterable[float],
+        rows: int,
+        release: str,
+        seconds: float,
+        scores: NDArray[np.float32] | None,
+    ) -> None:
         self.waits_s.extend(waits_s)
         self.batch_rows.append(rows)
         self.batch_seconds.append(seconds)
         self.releases[release] += 1
+        if scores is not None:
+            self.scores.append(scores)
+
+
+@dataclass(slots=True)
+class Outcomes:
+    """How a version's requests ended, since `Metrics.take_outcomes` was last asked."""
+
+    requests: int = 0
+    """Answered with a prediction."""
+    rows: int = 0
+    on_time: int = 0
+    """Of `requests`: answered within the latency target."""
+    failed: int = 0
+    """Assigned to the version, and answered with an error."""
 
 
 class Metrics:
     """The metrics of this worker process. Make one per process, after `prepare_folder`."""
 
-    def __init__(self, versions: Iterable[str]) -> None:
+    def __init__(
+        self,
+        versions: Iterable[str],
+        score_buckets: tuple[float, ...] = PROBABILITY_BUCKETS,
+        classes: tuple[str, ...] = (),
+        on_time_s: float = math.inf,
+    ) -> None:
+        """`score_buckets` are the upper bounds that scores of one number a row are counted by; `classes` are named by
+        the columns of scores that have several. An answer within `on_time_s` is on time.
+        """
         from prometheus_client import CollectorRegistry, Counter, Gauge
 
         registry = CollectorRegistry()
-        self.recorders = {version: Recorder() for version in (*versions, NO_VERSION)}
+        self.recorders: dict[str, Recorder] = {}
+        self._outcomes: dict[str, Outcomes] = {}
+        self._classes = classes
+        self._on_time_s = on_time_s
+        self._shares: set[tuple[str, str]] = set()
         self._requests = Counter(
             "shokado_requests", "Requests answered with a prediction.", ["version"], registry=registry
         )
@@ -92,14 +133,59 @@ class Metrics:
             "shokado_batch_seconds", "Time the engine took for a batch.", ["version"],
             registry=registry, buckets=_LATENCY_BUCKETS_S,
         )  # fmt: skip
+        self._score = tallied(
+            "shokado_score", "Scores of single rows.", ["version"], registry=registry,
+            buckets=score_buckets,
+        )  # fmt: skip
+        self._predicted = Counter(
+            "shokado_predicted_class", "Rows by their likeliest class.", ["version", "class"], registry=registry
+        )
+        self._generation = Gauge(
+            "shokado_generation", "Routing generation of each worker.", registry=registry, multiprocess_mode="liveall"
+        )
+        self._store_up = Gauge(
+            "shokado_store_up",
+            "1 while every worker reaches the store.",
+            registry=registry,
+            multiprocess_mode="livemin",
+        )
+        self._share = Gauge(
+            "shokado_traffic_share",
+            "Part of an environment's traffic that the routing gives a version.",
+            ["environment", "version"],
+            registry=registry,
+            multiprocess_mode="livemostrecent",
+        )
+        for version in (*versions, NO_VERSION):
+            self.add_version(version)
         self.flush()
+
+    def add_version(self, version: str) -> None:
+        """Count for this version as well from now on."""
+        if version not in self.recorders:
+            self.recorders[version] = Recorder()
+            self._outcomes[version] = Outcomes()
+
+    def routing(self, generation: int, shares: Mapping[tuple[str, str], float]) -> None:
+        """Tell of a new generation; `shares` are parts of the traffic by (environment, version)."""
+        self._generation.set(generation)
+        for gone in self._shares - set(shares):
+            self._share.labels(*gone).set(0)
+        self._shares |= set(shares)
+        for labels, share in shares.items():
+            self._share.labels(*labels).set(share)
+
+    def store(self, *, reached: bool) -> None:
+        """Tell whether the store could be reached."""
+        self._store_up.set(reached)
 
     def started(self, version: str) -> None:
         self.recorders[version].in_flight += 1
 
-    def answered(self, version: str, seconds: float) -> None:
+    def answered(self, version: str, seconds: float, rows: int) -> None:
         recorder = self.recorders[version]
         recorder.in_flight -= 1
+        recorder.rows += rows
         recorder.latencies_s.append(seconds)
 
     def failed(self, version: str | None, kind: str) -> None:
@@ -113,13 +199,22 @@ class Metrics:
         recorder.in_flight -= 1
         recorder.cancelled += 1
 
-    def batch(self, version: str, waits_s: Iterable[float], rows: int, release: str, seconds: float) -> None:
-        self.recorders[version].on_batch(waits_s, rows, release, seconds)
+    def batch(
+        self,
+        version: str,
+        waits_s: Iterable[float],
+        rows: int,
+        release: str,
+        seconds: float,
+        scores: NDArray[np.float32] | None,
+    ) -> None:
+        self.recorders[version].on_batch(waits_s, rows, release, seconds, scores)
 
     def flush(self) -> None:
         """Add what was recorded to the shared files."""
         for version, recorder in self.recorders.items():
             self.recorders[version] = Recorder(in_flight=recorder.in_flight)
+            self._add_outcomes(version, recorder)
             self._requests.labels(version).inc(len(recorder.latencies_s))
             self._rows.labels(version).inc(sum(recorder.batch_rows))
             self._cancelled.labels(version).inc(recorder.cancelled)
@@ -132,6 +227,31 @@ class Metrics:
             self._wait.labels(version).observe_all(recorder.waits_s)
             self._batch_rows.labels(version).observe_all(recorder.batch_rows)
             self._batch_seconds.labels(version).observe_all(recorder.batch_seconds)
+            self._add_scores(version, recorder.scores)
+
+    def take_outcomes(self) -> dict[str, Outcomes]:
+        """How requests ended since this was last asked, up to the last flush; versions without any are left out."""
+        taken = {version: outcomes for version, outcomes in self._outcomes.items() if outcomes != Outcomes()}
+        self._outcomes = {version: Outcomes() for version in self._outcomes}
+        return taken
+
+    def _add_outcomes(self, version: str, recorder: Recorder) -> None:
+        outcomes = self._outcomes[version]
+        outcomes.requests += len(recorder.latencies_s)
+        outcomes.rows += recorder.rows
+        outcomes.on_time += int(np.count_nonzero(np.asarray(recorder.latencies_s) <= self._on_time_s))
+        outcomes.failed += recorder.errors.total()
+
+    def _add_scores(self, version: str, batches: list[NDArray[np.float32]]) -> None:
+        if not batches:
+            return
+        scores = np.concatenate(batches)
+        if scores.ndim == 1:
+            self._score.labels(version).observe_all(scores[np.isfinite(scores)])
+            return
+        for index, number in enumerate(np.bincount(np.argmax(scores, axis=1)).tolist()):
+            if number:
+                self._predicted.labels(version, self._classes[index]).inc(number)
 
 
 def _tallied_histogram() -> type:
@@ -139,13 +259,14 @@ def _tallied_histogram() -> type:
     from prometheus_client import Histogram
 
     class TalliedHistogram(Histogram):
-        def observe_all(self, values: list[float]) -> None:
+        def observe_all(self, values: Sequence[float] | NDArray[np.float32]) -> None:
             # prometheus_client has no public call for this; its buckets are not cumulative until they are collected.
-            buckets = np.searchsorted(self._upper_bounds, np.asarray(values, dtype=np.float64))
+            numbers = np.asarray(values, dtype=np.float64)
+            buckets = np.searchsorted(self._upper_bounds, numbers)
             for bucket, number in enumerate(np.bincount(buckets).tolist()):
                 if number:
                     self._buckets[bucket].inc(number)
-            self._sum.inc(sum(values))
+            self._sum.inc(float(numbers.sum()))
 
     return TalliedHistogram
 

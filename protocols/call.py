@@ -7,9 +7,11 @@ body --decode--> request --dispatch--> prediction --encode--> answer
 import logging
 import time
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from dispatch.dispatcher import Dispatcher
 from dispatch.request import Prediction
+from experiments.prediction_id import PredictionIds
 from monitoring.metrics import Metrics
 from protocols.dialect import AnswerFacts, Dialect
 from protocols.door import Exchange, new_id, reply_problem
@@ -17,6 +19,9 @@ from protocols.head import RequestHead
 from protocols.problem import conflicting_version, problem_of
 from protocols.signature import Signature
 from runners.job import Job
+
+if TYPE_CHECKING:
+    from dispatch.shadow import ShadowCopier
 
 logger = logging.getLogger("shokado.protocols")
 
@@ -28,6 +33,8 @@ class Entrance:
     dispatcher: Dispatcher
     signature: Signature
     metrics: Metrics
+    ids: PredictionIds
+    shadow: "ShadowCopier | None" = None
 
 
 class PredictionHandler:
@@ -76,6 +83,7 @@ class Call:
                     raise conflicting_version(head.version)
                 request.version = head.version
             request.environment = head.environment
+            request.unit = head.unit or request.unit or head.request_id or self._id
             if head.deadline_s is not None:
                 request.deadline = self._received_at + head.deadline_s
             prediction = self._prediction = entrance.dispatcher.dispatch(request, self._finish)
@@ -97,20 +105,27 @@ class Call:
             self._fail(job.error, prediction.version)
             return
         seconds = time.monotonic() - self._received_at
-        request_id = self._head.request_id or self._id
-        facts = AnswerFacts(request_id, self._id, round(seconds * 1000, 3))
+        head, entrance = self._head, self._entrance
+        request_id = head.request_id or self._id
         try:
-            content_type, body = self._dialect.encode(prediction, self._head, facts)
+            prediction_id = entrance.ids.make(prediction)
+            facts = AnswerFacts(request_id, prediction_id, round(seconds * 1000, 3))
+            content_type, body = self._dialect.encode(prediction, head, facts)
         except Exception as error:
             self._fail(error, prediction.version)
             return
-        self._entrance.metrics.answered(prediction.version, seconds)
-        self._exchange.reply(
-            200,
-            b"content-type: %b\r\nx-model-version: %b\r\nx-generation: %d\r\nx-request-id: %b\r\n"
-            % (content_type, prediction.version.encode(), prediction.generation, request_id.encode()),
-            body,
+        entrance.metrics.answered(prediction.version, seconds, prediction.row_count)
+        lines = b"content-type: %b\r\nx-model-version: %b\r\nx-generation: %d\r\nx-request-id: %b\r\n" % (
+            content_type,
+            prediction.version.encode(),
+            prediction.generation,
+            request_id.encode(),
         )
+        if head.binary_answer:
+            lines += b"x-prediction-id: %b\r\n" % prediction_id.encode()
+        self._exchange.reply(200, lines, body)
+        if entrance.shadow is not None:
+            entrance.shadow.offer(prediction)
 
     def _fail(self, error: BaseException, version: str | None = None) -> None:
         """`version` is none for what failed before one was assigned."""

@@ -12,6 +12,7 @@ BINARY = b"application/octet-stream"
 _SANE_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}").fullmatch
 _NAME = re.compile(rb"[A-Za-z0-9._-]{1,128}").fullmatch
 _MAX_DEADLINE_MS = 3_600_000
+MAX_UNIT_LETTERS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,8 @@ class RequestHead:
     """The client's `X-Request-ID`, kept if sane: at most 128 of letters, digits and `._:/+=@-`."""
     version: str | None = None
     environment: str | None = None
+    unit: str = ""
+    """The client's `X-Unit-ID`: what sticky assignment sticks to."""
     deadline_s: float | None = None
     """Seconds from arrival, of `X-Request-Deadline-Ms`."""
     problem: Problem | None = None
@@ -42,6 +45,9 @@ def read_head(headers: Iterable[tuple[bytes, bytes]]) -> RequestHead:
         names[header] = value.decode("latin-1") if value else None
         if value and not _NAME(value):
             problem = Problem(400, "bad_header", f"{header.decode()} is not a name")
+    unit = found.get(b"x-unit-id", b"")
+    if len(unit) > MAX_UNIT_LETTERS:
+        problem = Problem(400, "bad_header", f"x-unit-id is longer than {MAX_UNIT_LETTERS} letters")
     deadline_s = _deadline(found.get(b"x-request-deadline-ms"))
     if deadline_s is not None and not 0 < deadline_s <= _MAX_DEADLINE_MS / 1000:
         limits = f"a number of milliseconds above 0 and up to {_MAX_DEADLINE_MS}"
@@ -52,14 +58,31 @@ def read_head(headers: Iterable[tuple[bytes, bytes]]) -> RequestHead:
         request_id=request_id.decode("ascii") if _SANE_ID(request_id) else None,
         version=names[b"x-model-version"],
         environment=names[b"x-environment"],
+        unit=_text(unit),
         deadline_s=deadline_s,
         problem=problem,
     )
 
 
 _HEEDED = frozenset(
-    (b"content-type", b"accept", b"x-request-id", b"x-model-version", b"x-environment", b"x-request-deadline-ms")
+    (
+        b"content-type",
+        b"accept",
+        b"x-request-id",
+        b"x-model-version",
+        b"x-environment",
+        b"x-unit-id",
+        b"x-request-deadline-ms",
+    )
 )
+
+
+def _text(value: bytes) -> str:
+    """As a body would spell it, so that a unit is the same in both."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
 
 
 def _deadline(value: bytes | None) -> float | None:

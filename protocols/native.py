@@ -13,6 +13,7 @@ from protocols.head import BINARY, JSON, RequestHead
 from protocols.labels import classes_of
 from protocols.problem import Problem
 from protocols.signature import Signature
+from protocols.unit import Unit, unit_of
 
 
 class Body(msgspec.Struct, forbid_unknown_fields=True):
@@ -20,9 +21,9 @@ class Body(msgspec.Struct, forbid_unknown_fields=True):
 
     instances: list[list[float] | dict[str, float]]
     version: str | None = None
-    unit: str | int | None = None
-    user_id: str | int | None = None
-    request_id: str | int | None = None
+    unit: Unit = None
+    user_id: Unit = None
+    request_id: Unit = None
 
 
 class Answer(msgspec.Struct):
@@ -56,7 +57,8 @@ class Native:
             content = _decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise signature.explain_body(body, "instances", str(error)) from None
-        return PredictionRequest(signature.pack(content.instances), len(content.instances), content.version)
+        unit = unit_of(content.unit, content.user_id, content.request_id)
+        return PredictionRequest(signature.pack(content.instances), len(content.instances), content.version, unit=unit)
 
     def encode(self, prediction: Prediction, head: RequestHead, facts: AnswerFacts) -> tuple[bytes, bytes]:
         scores = prediction.scores

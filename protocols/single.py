@@ -15,6 +15,7 @@ from protocols.head import JSON, RequestHead
 from protocols.labels import classes_of
 from protocols.native import unsupported_type
 from protocols.signature import Signature
+from protocols.unit import Unit, unit_of
 from runners.card import Task
 
 
@@ -24,9 +25,9 @@ class Body(msgspec.Struct, forbid_unknown_fields=True):
     features: list[float] | dict[str, float]
     model_version: str | None = None
     use_ab_testing: bool = True
-    unit: str | int | None = None
-    user_id: str | int | None = None
-    request_id: str | int | None = None
+    unit: Unit = None
+    user_id: Unit = None
+    request_id: Unit = None
 
 
 class Answer(msgspec.Struct):
@@ -59,7 +60,8 @@ class Single:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise signature.explain_body(body, "features", str(error), single=True) from None
         rows = signature.pack([content.features])
-        return PredictionRequest(rows, 1, content.model_version, split=content.use_ab_testing)
+        unit = unit_of(content.unit, content.user_id, content.request_id)
+        return PredictionRequest(rows, 1, content.model_version, unit=unit, split=content.use_ab_testing)
 
     def encode(self, prediction: Prediction, _head: RequestHead, facts: AnswerFacts) -> tuple[bytes, bytes]:
         scores = prediction.scores

@@ -35,8 +35,19 @@ class Release(StrEnum):
 class BatchObserver(Protocol):
     """Hears of every batch that came back."""
 
-    def batch(self, version: str, waits_s: Iterable[float], rows: int, release: str, seconds: float) -> None:
-        """`waits_s` are the queue waits of the jobs that the batch finished; `seconds` is what the place took."""
+    def batch(
+        self,
+        version: str,
+        waits_s: Iterable[float],
+        rows: int,
+        release: str,
+        seconds: float,
+        scores: Scores | None,
+    ) -> None:
+        """`waits_s` are the queue waits of the jobs that the batch finished; `seconds` is what the place took.
+
+        `scores` are those of the whole batch, rows that failed included; none when the place itself failed.
+        """
         ...
 
 
@@ -186,13 +197,14 @@ class Batcher:
         self._computing -= 1
         self._computing_rows -= rows
         if isinstance(outcome, Exception):
-            finished = self._fail(chunks, outcome)
+            finished, scores = self._fail(chunks, outcome), None
         else:
             self._pace.observe(rows, seconds)
             self._limit.observe(rows, seconds)
-            finished = self._distribute(chunks, outcome.scores, outcome.failures)
+            scores = outcome.scores
+            finished = self._distribute(chunks, scores, outcome.failures)
         waits_s = [job.started_at - job.submitted_at for job in finished]
-        self._observer.batch(self._version, waits_s, rows, release, seconds)
+        self._observer.batch(self._version, waits_s, rows, release, seconds, scores)
         for job in finished:
             if not job.cancelled:
                 job.done(job)

@@ -12,6 +12,7 @@ from configuration.cpus import available_cpus
 from configuration.settings import (
     DEFAULT_FILE,
     BatchingSettings,
+    CacheBackend,
     EngineChoice,
     LimitSettings,
     Placement,
@@ -271,6 +272,13 @@ WRONG_VALUES: dict[str, tuple[Edit, str]] = {
         put("environments", "production", "strategy", value="luck"),
         "environments.production.strategy: ",
     ),
+    "a shadow that is not configured": (
+        put("environments", "production", "shadow", value="v9"),
+        "environment production names version v9, which is not configured",
+    ),
+    "a store that is none": (put("store", value="postgres://x"), "store: "),
+    "no share at all": (put("weighted", "max_step", value=0), "weighted.max_step: "),
+    "a cache of an unknown kind": (put("cache", "backend", value="disk"), "cache.backend: "),
     "an unknown default environment": (
         put("default_environment", value="canary"),
         "settings: default_environment is canary, which is not configured",
@@ -358,3 +366,8 @@ def test_a_file_with_a_number_for_a_key_is_refused(file: Path) -> None:
 def test_an_empty_file_lacks_every_key_that_has_no_default(file: Path) -> None:
     file.write_text("# nothing yet\n")
     assert refusal().splitlines() == [f"{file}: {key}: Field required" for key in ("model", "versions", "environments")]
+
+
+def test_off_is_a_word_even_where_yaml_reads_a_truth_value(file: Path) -> None:
+    edit(file, put("cache", "backend", value=False))
+    assert load_settings().cache.backend is CacheBackend.OFF

@@ -153,7 +153,7 @@ def test_a_prediction_carries_what_it_was_assigned_and_asked(restaurant: Restaur
 def test_a_new_state_counts_from_the_next_request_on(restaurant: Restaurant) -> None:
     before = restaurant.dispatcher.dispatch(PredictionRequest(ROW, 1), lambda job: None)
     changed = RoutingState(8, {"production": environment({"v3": 1})}, "production")
-    restaurant.dispatcher.state = changed
+    restaurant.dispatcher.adopt(changed, restaurant.runners)
     after = restaurant.dispatcher.dispatch(PredictionRequest(ROW, 1), lambda job: None)
     assert [(p.version, p.generation) for p in (before, after)] == [("v1", 7), ("v3", 8)]
 

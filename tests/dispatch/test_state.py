@@ -1,13 +1,14 @@
 """The routing state: its thresholds are sound for any weights, and nobody can change it."""
 
 import dataclasses
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 
 from configuration.settings import Settings, Strategy
-from dispatch.state import RoutingState, initial_state
+from dispatch.state import Load, RoutingState, decode_state, encode_state, fit, initial_state
 from tests.dispatch.shares import environment, weights
 
 
@@ -37,7 +38,7 @@ def test_two_huge_weights_share_the_traffic() -> None:
     assert environment({"v1": 1.7e308, "v2": 1.7e308}).thresholds == ((0.5, "v1"), (1.0, "v2"))
 
 
-@pytest.mark.parametrize("field", ["active", "weights", "enabled", "thresholds", "name", "strategy"])
+@pytest.mark.parametrize("field", ["active", "weights", "enabled", "thresholds", "name", "strategy", "salt"])
 def test_an_environment_cannot_be_changed(field: str) -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         setattr(environment({"v1": 1}), field, None)
@@ -56,6 +57,67 @@ def test_thresholds_are_made_once_and_do_not_follow_the_mapping_they_came_from()
     given_weights["v2"] = 9.0
     assert made.thresholds == ((0.5, "v1"), (1.0, "v2"))
     assert isinstance(made.thresholds, tuple)
+
+
+def test_nobody_can_reach_into_a_state() -> None:
+    state = RoutingState(1, {"production": environment({"v1": 1})}, "production")
+    for mapping in (state.environments, state.loads, state.environments["production"].weights):
+        with pytest.raises(TypeError):
+            mapping["v9"] = 1  # type: ignore[index]
+
+
+CONTENT: dict[str, Any] = {
+    "model": "paper",
+    "versions": {"v1": {}, "v2": {}},
+    "default_environment": "production",
+    "environments": {
+        "production": {"active": "v1", "weights": {"v1": 80, "v2": 20}, "salt": "autumn", "shadow": "v2"},
+        "staging": {"active": "v2", "weights": {"v2": 1}},
+    },
+}
+
+
+def test_a_state_reads_back_as_it_was_written() -> None:
+    load = Load("paper:v3", "d" * 64, "models:/paper/3", in_memory=False)
+    written = replace(
+        initial_state(Settings.model_validate(CONTENT)),
+        generation=12,
+        loads={"v3": load},
+        candidates={"v4": replace(load, in_memory=True, expires_at=1.5)},
+    )
+    read = decode_state(encode_state(written))
+    assert read == written
+    assert read.environments["production"].thresholds == written.environments["production"].thresholds
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"generation": "x"}', b"\xff"])
+def test_what_is_not_a_state_is_refused(content: bytes | str) -> None:
+    with pytest.raises(ValueError):
+        decode_state(content)
+
+
+def test_a_salt_is_the_environments_own_unless_it_is_set() -> None:
+    environments = initial_state(Settings.model_validate(CONTENT)).environments
+    assert (environments["production"].salt, environments["staging"].salt) == ("autumn", "staging")
+
+
+def test_a_stored_state_keeps_its_splits_and_gets_the_configured_environments() -> None:
+    stored = initial_state(Settings.model_validate(CONTENT))
+    production = replace(stored.environments["production"], weights={"v2": 1.0})
+    gone = replace(production, name="gone")
+    stored = replace(stored, generation=9, environments={"production": production, "gone": gone})
+    fitted = fit(stored, Settings.model_validate(CONTENT | {"default_environment": "staging"}))
+    assert (fitted.generation, fitted.default_environment) == (9, "staging")
+    assert list(fitted.environments) == ["production", "staging"]
+    assert fitted.environments["production"] == production
+    assert dict(fitted.environments["staging"].weights) == {"v2": 1.0}
+
+
+def test_needed_are_active_versions_those_with_traffic_and_shadows() -> None:
+    production = environment({"v1": 1, "v2": 0, "v3": 1}, active="v4", shadow="v5")
+    assert production.named == {"v1", "v3", "v4", "v5"}
+    staging = environment({"v2": 1}, active="v2")
+    assert RoutingState(1, {"p": production, "s": staging}, "p").needed == {"v1", "v2", "v3", "v4", "v5"}
 
 
 def test_the_first_generation_is_what_the_configuration_says() -> None:

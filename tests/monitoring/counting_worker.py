@@ -12,9 +12,9 @@ from monitoring.metrics import Metrics, prepare_folder
 
 def obey(metrics: Metrics, name: str, version: str, *rest: str) -> None:
     if name == "batch":
-        metrics.batch(version, [0.0], int(rest[0]), rest[1], 0.001)
+        metrics.batch(version, [0.0], int(rest[0]), rest[1], 0.001, None)
     elif name == "answered":
-        metrics.answered(version, float(rest[0]))
+        metrics.answered(version, float(rest[0]), 1)
     elif name == "failed":
         metrics.failed(None if version == "-" else version, rest[0])
     else:

@@ -77,18 +77,18 @@ def test_a_version_that_is_not_configured_is_never_counted() -> None:
     with pytest.raises(KeyError):
         metrics.failed("v9", "model")
     with pytest.raises(KeyError):
-        metrics.batch("v9", [], 1, "idle", 0.1)
+        metrics.batch("v9", [], 1, "idle", 0.1, None)
 
 
 def test_a_flush_leaves_nothing_to_be_counted_twice_but_keeps_what_is_under_way() -> None:
     metrics = Metrics(["v1"])
     metrics.started("v1")
-    metrics.batch("v1", [0.1], 3, "idle", 0.2)
+    metrics.batch("v1", [0.1], 3, "idle", 0.2, None)
     metrics.flush()
     recorder = metrics.recorders["v1"]
     assert recorder.in_flight == 1
     assert (recorder.batch_rows, recorder.waits_s, dict(recorder.releases)) == ([], [], {})
-    metrics.answered("v1", 0.1)
+    metrics.answered("v1", 0.1, 1)
     assert metrics.recorders["v1"].in_flight == 0
 
 

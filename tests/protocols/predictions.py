@@ -13,6 +13,8 @@ FACTS = AnswerFacts("request-1", "prediction-1", 1.25)
 
 
 def prediction(card: Card, scores: list[Any]) -> Prediction:
-    made = Prediction(PredictionRequest(b"", len(scores)), lambda _: None, card, Assignment("v1", Reason.SPLIT), 7)
+    made = Prediction(
+        PredictionRequest(b"", len(scores)), lambda _: None, card, Assignment("v1", Reason.SPLIT), "production", 7
+    )
     made.scores = np.array(scores, dtype=np.float32)
     return made

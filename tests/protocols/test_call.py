@@ -14,6 +14,7 @@ from configuration.settings import Strategy
 from dispatch.dispatcher import Dispatcher
 from dispatch.request import Prediction
 from dispatch.state import Environment, RoutingState
+from experiments.prediction_id import PredictionIds
 from monitoring.metrics import Metrics
 from protocols.call import Call, Entrance, PredictionHandler
 from protocols.head import RequestHead
@@ -59,7 +60,8 @@ class Desk:
         runners = {"v1": cast(Runner, self.runner)}
         dispatcher = Dispatcher(runners, {"a": "v1"}, RoutingState(3, routing, "production"))
         self.metrics = Metrics(["v1"])
-        self.handler = PredictionHandler(Entrance(dispatcher, Signature(NAMES, 10), self.metrics), Native())
+        self.ids = PredictionIds(b"a secret of the test's own".ljust(32), max_age_s=60)
+        self.handler = PredictionHandler(Entrance(dispatcher, Signature(NAMES, 10), self.metrics, self.ids), Native())
 
     def begin(self, body: bytes = GOOD, **head: Any) -> tuple[MemoryExchange, Call]:
         exchange = MemoryExchange()

@@ -62,6 +62,23 @@ def test_what_cannot_be_a_name_is_a_problem(name: str, value: str) -> None:
     assert problem.message.startswith(name.replace("_", "-"))
 
 
+@pytest.mark.parametrize("value", ["user-1", "alice@example.com", "x" * 256, "a b"])
+def test_a_unit_is_read_as_it_is(value: str) -> None:
+    found = head(x_unit_id=value)
+    assert (found.unit, found.problem) == (value, None)
+
+
+@pytest.mark.parametrize(("value", "unit"), [("Zoë".encode(), "Zoë"), (b"Zo\xeb", "Zoë")])
+def test_a_unit_is_the_same_text_as_in_a_body(value: bytes, unit: str) -> None:
+    assert read_head([(b"x-unit-id", value)]).unit == unit
+
+
+def test_a_long_unit_is_a_problem() -> None:
+    problem = head(x_unit_id="x" * 257).problem
+    assert problem is not None
+    assert (problem.status, "256" in problem.message) == (400, True)
+
+
 @pytest.mark.parametrize(
     ("value", "seconds"), [("1", 0.001), ("1500", 1.5), ("0.5", 0.0005), ("3600000", 3600), ("1e3", 1)]
 )

@@ -90,3 +90,25 @@ def test_a_packed_answer_is_the_scores_alone(scores: list[Any]) -> None:
     content_type, body = NATIVE.encode(prediction(card(task, classes), scores), head, FACTS)
     assert content_type == b"application/octet-stream"
     assert body == np.array(scores, dtype="<f4").tobytes()
+
+
+@pytest.mark.parametrize(
+    ("named", "unit"),
+    [
+        ({}, ""),
+        ({"unit": "u", "user_id": "x", "request_id": "y"}, "u"),
+        ({"user_id": 7, "request_id": "y"}, "7"),
+        ({"request_id": "y"}, "y"),
+        ({"unit": "", "user_id": "x"}, "x"),
+        ({"unit": None, "user_id": "Zoë"}, "Zoë"),
+    ],
+)
+def test_the_unit_is_the_first_field_that_names_one(named: dict[str, Any], unit: str) -> None:
+    assert decode({"instances": [[1, 2, 3]]} | named).unit == unit
+
+
+@pytest.mark.parametrize("named", [{"unit": "x" * 257}, {"unit": True}, {"user_id": 1.5}, {"unit": ["u"]}])
+def test_a_unit_that_cannot_be_is_a_problem(named: dict[str, Any]) -> None:
+    with pytest.raises(Problem) as refused:
+        decode({"instances": [[1, 2, 3]]} | named)
+    assert refused.value.status == 422

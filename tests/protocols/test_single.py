@@ -84,3 +84,25 @@ def test_a_value_has_neither_class_nor_confidence() -> None:
     content = encode(Task.REGRESSION, (), 17.5)
     assert content["prediction"] == 17.5
     assert not {"prediction_class", "confidence"} & set(content)
+
+
+@pytest.mark.parametrize(
+    ("named", "unit"),
+    [
+        ({}, ""),
+        ({"unit": "u", "user_id": "x", "request_id": "y"}, "u"),
+        ({"user_id": 7, "request_id": "y"}, "7"),
+        ({"request_id": "y"}, "y"),
+        ({"unit": "", "user_id": "x"}, "x"),
+        ({"unit": None, "user_id": "Zoë"}, "Zoë"),
+    ],
+)
+def test_the_unit_is_the_first_field_that_names_one(named: dict[str, Any], unit: str) -> None:
+    assert decode({"features": [1, 2, 3]} | named).unit == unit
+
+
+@pytest.mark.parametrize("named", [{"unit": "x" * 257}, {"unit": True}, {"user_id": 1.5}, {"unit": ["u"]}])
+def test_a_unit_that_cannot_be_is_a_problem(named: dict[str, Any]) -> None:
+    with pytest.raises(Problem) as refused:
+        decode({"features": [1, 2, 3]} | named)
+    assert refused.value.status == 422

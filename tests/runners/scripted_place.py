@@ -144,7 +144,9 @@ class Bench:
         )
         self._next_number = 1
 
-    def batch(self, version: str, waits_s: Iterable[float], rows: int, release: str, seconds: float) -> None:
+    def batch(
+        self, version: str, waits_s: Iterable[float], rows: int, release: str, seconds: float, scores: Scores | None
+    ) -> None:
         assert version == "v1"
         self.heard.append(Heard(list(waits_s), rows, release, seconds))
 

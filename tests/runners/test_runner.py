@@ -14,7 +14,7 @@ from configuration.settings import BatchingSettings, EngineChoice, Placement, Ve
 from lifecycle import datasets
 from runners.artefact import Artefact
 from runners.card import CardError, FileKind
-from runners.engine import Engine, Rows, open_engine
+from runners.engine import Engine, Rows, Scores, open_engine
 from runners.errors import DeadlineExceeded, NotReady
 from runners.job import Job
 from runners.runner import Runner, RunnerState
@@ -33,7 +33,9 @@ class BatchLog:
 
     rows: list[int] = field(default_factory=list)
 
-    def batch(self, version: str, waits_s: Iterable[float], rows: int, release: str, seconds: float) -> None:
+    def batch(
+        self, version: str, waits_s: Iterable[float], rows: int, release: str, seconds: float, scores: Scores | None
+    ) -> None:
         self.rows.append(rows)
 
 

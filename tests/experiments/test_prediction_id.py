@@ -1,0 +1,141 @@
+"""Prediction ids: they say what they were made of, to everybody who has the secret, and to nobody else."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dispatch.assignment import Assignment, Reason
+from dispatch.request import Prediction, PredictionRequest
+from experiments.prediction_id import MAX_CARRIED_ROWS, BadPredictionId, IdFault, PredictionIds
+from runners.card import Task
+from tests.protocols.cards import card
+
+SECRET = bytes(range(32))
+NOW = 1_790_000_000.25
+HOUR_S = 3600.0
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def ids(clock: Clock) -> PredictionIds:
+    return PredictionIds(SECRET, HOUR_S, clock)
+
+
+def predicted(
+    scores: Any = (0.25,), *, task: Task = Task.BINARY, version: str = "v1", environment: str = "production"
+) -> Prediction:
+    classes: tuple[int | str, ...] = {Task.BINARY: (0, 1), Task.MULTICLASS: ("a", "b", "c")}.get(task, ())
+    request = PredictionRequest(b"", len(scores))
+    made = Prediction(request, lambda _: None, card(task, classes), Assignment(version, Reason.SPLIT), environment, 7)
+    made.scores = np.array(scores, dtype=np.float32)
+    return made
+
+
+def test_an_id_says_what_it_was_made_of(ids: PredictionIds) -> None:
+    origin = ids.read(ids.make(predicted(version="v2-quantized", environment="staging")))
+    assert (origin.version, origin.environment, origin.generation) == ("v2-quantized", "staging", 7)
+    assert (origin.at, origin.row_count, origin.outcomes) == (int(NOW), 1, (0.25,))
+
+
+def test_another_process_with_the_same_secret_reads_it(ids: PredictionIds) -> None:
+    program = (
+        "import sys; from experiments.prediction_id import PredictionIds;"
+        f"print(PredictionIds(bytes(range(32)), 3600, lambda: {NOW}).read(sys.argv[1]).version)"
+    )
+    command = [sys.executable, "-c", program, ids.make(predicted())]
+    ran = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True)
+    assert ran.stdout == "v1\n"
+
+
+def test_ids_are_letters_that_urls_and_logs_leave_alone(ids: PredictionIds) -> None:
+    assert all(re.fullmatch(r"[A-Za-z0-9_-]{40,80}", ids.make(predicted([score]))) for score in np.linspace(0, 1, 200))
+
+
+def test_no_two_predictions_share_a_key(ids: PredictionIds, clock: Clock) -> None:
+    others = PredictionIds(SECRET, HOUR_S, clock)
+    keys = [each.read(each.make(predicted())).key for each in (ids, others) for _ in range(500)]
+    assert len(set(keys)) == 1000
+
+
+def test_of_many_rows_the_first_are_carried(ids: PredictionIds) -> None:
+    scores = np.linspace(0, 1, 1000, dtype=np.float32)
+    made = ids.make(predicted(scores))
+    origin = ids.read(made)
+    assert origin.row_count == 1000
+    assert origin.outcomes == tuple(scores[:MAX_CARRIED_ROWS].tolist())
+    assert len(made) < 300
+
+
+def test_of_classes_the_likeliest_is_carried(ids: PredictionIds) -> None:
+    scores = [[0.1, 0.7, 0.2], [0.5, 0.3, 0.2], [0.1, 0.1, 0.8]]
+    assert ids.read(ids.make(predicted(scores, task=Task.MULTICLASS))).outcomes == (1.0, 0.0, 2.0)
+
+
+@given(value=st.floats(width=32, allow_nan=False, allow_infinity=False))
+def test_values_come_back_as_they_were(value: float) -> None:
+    ids = PredictionIds(SECRET, HOUR_S, lambda: NOW)
+    assert ids.read(ids.make(predicted([value], task=Task.REGRESSION))).outcomes == (value,)
+
+
+def test_each_change_of_a_letter_is_noticed(ids: PredictionIds) -> None:
+    made = ids.make(predicted())
+    for place in range(len(made)):
+        for other in "A9_":
+            changed = made[:place] + other + made[place + 1 :]
+            if changed != made:
+                assert fault_of(ids, changed) in {IdFault.FORGED, IdFault.MALFORMED}
+
+
+@given(text=st.one_of(st.text(max_size=200), st.text("ABCDabcd0123-_", max_size=600)))
+def test_no_other_text_is_an_id(text: str) -> None:
+    fault = fault_of(PredictionIds(SECRET, HOUR_S, lambda: NOW), text)
+    assert fault in {IdFault.FORGED, IdFault.MALFORMED}
+
+
+def test_without_the_secret_an_id_cannot_be_made(ids: PredictionIds, clock: Clock) -> None:
+    assert fault_of(ids, PredictionIds(b"x" * 32, HOUR_S, clock).make(predicted())) is IdFault.FORGED
+
+
+@pytest.mark.parametrize(
+    ("age_s", "fault"), [(3599, None), (3602, IdFault.EXPIRED), (-59, None), (-90, IdFault.EXPIRED)]
+)
+def test_an_id_expires_and_cannot_come_from_the_future(
+    age_s: float, fault: IdFault | None, ids: PredictionIds, clock: Clock
+) -> None:
+    made = ids.make(predicted())
+    clock.now += age_s
+    assert fault_of(ids, made) is fault
+
+
+def test_remembered_beginnings_are_bounded(ids: PredictionIds) -> None:
+    for number in range(1000):
+        prediction = predicted()
+        prediction.generation = number
+        assert ids.read(ids.make(prediction)).generation == number
+
+
+def fault_of(ids: PredictionIds, text: str) -> IdFault | None:
+    try:
+        ids.read(text)
+    except BadPredictionId as bad:
+        return bad.fault
+    return None
