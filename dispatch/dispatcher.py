@@ -2,17 +2,14 @@
 
 import random
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
 from dispatch.assignment import Assignment, Reason, assign
+from dispatch.cache import Cache
 from dispatch.request import Prediction, PredictionRequest, UnknownVersion
 from dispatch.state import RoutingState
 from runners.errors import NotReady
 from runners.job import Job
 from runners.runner import Runner
-
-if TYPE_CHECKING:
-    from dispatch.cache import Cache
 
 
 class Dispatcher:
@@ -23,7 +20,7 @@ class Dispatcher:
         runners: Mapping[str, Runner],
         aliases: Mapping[str, str],
         state: RoutingState,
-        cache: "Cache | None" = None,
+        cache: Cache | None = None,
         draw: Callable[[], float] = random.random,
     ) -> None:
         """`cache` answers rows that were scored before; none: every request goes to its runner."""
@@ -36,6 +33,7 @@ class Dispatcher:
         """Route by `state` from the next request on. `runners` must not be changed afterwards."""
         self.state = state
         self.runners = runners
+        self.shadowed = any(environment.shadow for environment in state.environments.values())
         self._names = {**self.aliases, **{version: version for version in runners}}
 
     def dispatch(self, request: PredictionRequest, done: Callable[[Job], None]) -> Prediction:

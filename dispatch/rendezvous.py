@@ -1,12 +1,12 @@
 """Weighted rendezvous hashing: which version a unit sticks to.
 
-A unit's hash u is the first 64 bits of BLAKE2b(unit), keyed with the salt's own hash. Each version turns it into a number h in
-(0, 1) of its own by multiply-shift, h = ((a * u + b) mod 2^128) / 2^128 with a and b drawn from BLAKE2b(version): this
-is strongly universal for 64-bit u (Dietzfelbinger, "Universal hashing and k-wise independent random variables via
-integer arithmetic without primes", STACS 1996), and takes a third of the time that a hash per version would. The
-version with the largest ln(h) / weight gets the unit (Schindelhauer and Schomaker, "Weighted distributed hash
-tables", SPAA 2005), so versions get units in proportion to their weights, and raising one version's weight moves units
-to it and never between the others.
+A unit's hash u is the first 64 bits of BLAKE2b(unit), keyed with the salt's own hash. Each version turns it into a
+number h in (0, 1) of its own by multiply-shift, h = ((a * u + b) mod 2^128) / 2^128 with a and b drawn from
+BLAKE2b(version): this is strongly universal for 64-bit u (Dietzfelbinger, "Universal hashing and k-wise independent
+random variables via integer arithmetic without primes", STACS 1996), and faster than a hash per version. The version
+with the largest ln(h) / weight gets the unit (Schindelhauer and Schomaker, "Weighted distributed hash tables", SPAA
+2005), so versions get units in proportion to their weights, and raising one version's weight moves units to it and
+never between the others.
 
 Frozen: another formula would move users. `tests/dispatch/test_rendezvous.py` pins it with vectors.
 """

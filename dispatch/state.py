@@ -78,7 +78,7 @@ class RoutingState:
     loads: Mapping[str, Load] = field(default_factory=dict)
     """By version: loaded or unloaded while serving. Versions of the configuration that were left alone are not here."""
     candidates: Mapping[str, Load] = field(default_factory=dict)
-    """By version: every worker gets these ready, aside and without traffic, until they move to `loads` or are dropped."""
+    """By version: every worker gets these ready, aside and without traffic, until they become loads or are dropped."""
 
     def __post_init__(self) -> None:
         for name in ("environments", "loads", "candidates"):
@@ -105,7 +105,7 @@ def initial_state(settings: Settings) -> RoutingState:
 
 
 def fit(state: RoutingState, settings: Settings) -> RoutingState:
-    """A stored state under today's configuration: an environment that is new begins as configured, one that is gone goes.
+    """A stored state under today's configuration: new environments begin as configured, those that are gone go.
 
     The configuration says which environments there are and which is the default; what is in them, the store says.
     """

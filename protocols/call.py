@@ -7,10 +7,10 @@ body --decode--> request --dispatch--> prediction --encode--> answer
 import logging
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from dispatch.dispatcher import Dispatcher
 from dispatch.request import Prediction
+from dispatch.shadow import ShadowCopier
 from experiments.prediction_id import PredictionIds
 from monitoring.metrics import Metrics
 from protocols.dialect import AnswerFacts, Dialect
@@ -19,9 +19,6 @@ from protocols.head import RequestHead
 from protocols.problem import conflicting_version, problem_of
 from protocols.signature import Signature
 from runners.job import Job
-
-if TYPE_CHECKING:
-    from dispatch.shadow import ShadowCopier
 
 logger = logging.getLogger("shokado.protocols")
 
@@ -34,7 +31,7 @@ class Entrance:
     signature: Signature
     metrics: Metrics
     ids: PredictionIds
-    shadow: "ShadowCopier | None" = None
+    shadow: ShadowCopier | None = None
 
 
 class PredictionHandler:
@@ -124,7 +121,7 @@ class Call:
         if head.binary_answer:
             lines += b"x-prediction-id: %b\r\n" % prediction_id.encode()
         self._exchange.reply(200, lines, body)
-        if entrance.shadow is not None:
+        if entrance.shadow is not None and entrance.dispatcher.shadowed:
             entrance.shadow.offer(prediction)
 
     def _fail(self, error: BaseException, version: str | None = None) -> None:

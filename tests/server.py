@@ -84,16 +84,22 @@ def serving(
     environment: Mapping[str, str] | None = None,
     program: Path = BENTOML,
 ) -> Iterator[Server]:
-    """Serve `target`, as the environment configures it, until the context is left."""
+    """Serve `target`, as the environment configures it, until the context is left.
+
+    Unless the environment names one, it has a store of its own, which is empty.
+    """
     port = free_port()
     log = ROOT / "var" / "test" / f"server-{port}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
+    store = log.with_name(f"server-{port}.db")
+    for left_over in store.parent.glob(f"{store.name}*"):
+        left_over.unlink()
     command = [str(program), "serve", target, "--port", str(port)]
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
             cwd=cwd,
-            env={**os.environ, **(environment or {})},
+            env={**os.environ, "SHOKADO_STORE": f"sqlite:///{store}", **(environment or {})},
             stdout=output,
             stderr=output,
             start_new_session=True,

@@ -97,12 +97,18 @@ def ray(site: Site) -> Launch:
 
 
 def shokado(**settings: str) -> Callable[[Site], Launch]:
-    """The project itself, as it is checked out, with `SHOKADO_*` settings by their lower-case names."""
+    """The project itself, as it is checked out, with `SHOKADO_*` settings by their lower-case names.
+
+    It begins with an empty store.
+    """
 
     def launch(site: Site) -> Launch:
+        for left_over in site.folder.glob("routing.db*"):
+            left_over.unlink()
         command = (str(site.python), "-m", "bentoml", "serve", "service:Shokado")
         address = ("--host", HOST, "--port", str(site.port))
         chosen = {f"SHOKADO_{name.upper()}": value for name, value in settings.items()}
+        chosen["SHOKADO_STORE"] = f"sqlite:///{site.folder.absolute() / 'routing.db'}"
         return Launch(command + address, ROOT, site.port, {"BENTOML_DO_NOT_TRACK": "True", **chosen}, "/readyz")
 
     return launch

@@ -274,7 +274,7 @@ WRONG_VALUES: dict[str, tuple[Edit, str]] = {
     ),
     "a shadow that is not configured": (
         put("environments", "production", "shadow", value="v9"),
-        "environment production names version v9, which is not configured",
+        "settings: environment production names version v9, which is not configured",
     ),
     "a store that is none": (put("store", value="postgres://x"), "store: "),
     "no share at all": (put("weighted", "max_step", value=0), "weighted.max_step: "),

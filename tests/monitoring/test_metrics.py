@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Histogram
 
-from monitoring.metrics import _LATENCY_BUCKETS_S, _ROW_BUCKETS, Metrics, _tallied_histogram, prepare_folder
+from monitoring.metrics import _LATENCY_BUCKETS_S, _ROW_BUCKETS, Metrics, Outcomes, _tallied_histogram, prepare_folder
 
 ON_THE_EDGE = [near for bucket in _LATENCY_BUCKETS_S for near in (bucket, nextafter(bucket, 0), nextafter(bucket, 99))]
 seconds = st.one_of(st.sampled_from(ON_THE_EDGE), st.floats(0, 30), st.just(0.0))
@@ -90,6 +90,29 @@ def test_a_flush_leaves_nothing_to_be_counted_twice_but_keeps_what_is_under_way(
     assert (recorder.batch_rows, recorder.waits_s, dict(recorder.releases)) == ([], [], {})
     metrics.answered("v1", 0.1, 1)
     assert metrics.recorders["v1"].in_flight == 0
+
+
+def test_outcomes_are_handed_over_once_and_only_of_versions_that_have_some() -> None:
+    metrics = Metrics(["v1", "v2"], on_time_s=0.05)
+    for seconds, rows in ((0.01, 3), (0.05, 1), (0.2, 1)):
+        metrics.started("v1")
+        metrics.answered("v1", seconds, rows)
+    metrics.started("v1")
+    metrics.failed("v1", "overloaded")
+    assert metrics.take_outcomes() == {}, "not before a flush"
+    metrics.flush()
+    assert metrics.take_outcomes() == {"v1": Outcomes(requests=3, rows=5, on_time=2, failed=1)}
+    assert metrics.take_outcomes() == {}
+
+
+def test_a_version_that_comes_later_is_counted_from_then_on() -> None:
+    metrics = Metrics(["v1"])
+    metrics.started("v1")
+    for _ in range(2):
+        metrics.add_version("v1")
+        metrics.add_version("v3")
+    metrics.started("v3")
+    assert [metrics.recorders[version].in_flight for version in ("v1", "v3")] == [1, 1]
 
 
 @pytest.fixture

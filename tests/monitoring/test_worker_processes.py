@@ -165,3 +165,39 @@ def test_labels_are_the_configured_versions_and_none(new_worker: Callable[[], Wo
     samples = [sample for family in text_string_to_metric_families(text.decode()) for sample in family.samples]
     assert {sample.labels["version"] for sample in samples if "version" in sample.labels} == {"v1", "v2", "none"}
     assert value(worker.folder, "shokado_errors_total", version="none", kind="malformed") == 1
+
+
+def test_scores_are_counted_by_bucket_and_classes_by_name(new_worker: Callable[[], Worker]) -> None:
+    first, second = new_worker(), new_worker()
+    first.count("scored v1 0.05 0.25 0.95", "scored v2 0.5 nan inf")
+    second.count("scored v1 0.25", "likeliest v2 0 2 2")
+    folder = first.folder
+    assert value(folder, "shokado_score_bucket", version="v1", le="0.1") == 1
+    assert value(folder, "shokado_score_bucket", version="v1", le="0.3") == 3
+    assert value(folder, "shokado_score_count", version="v1") == 4
+    assert value(folder, "shokado_score_sum", version="v1") == pytest.approx(1.5)
+    assert value(folder, "shokado_score_count", version="v2") == 1, "what is no number is left out"
+    assert value(folder, "shokado_predicted_class_total", version="v2", **{"class": "c"}) == 2
+    assert value(folder, "shokado_predicted_class_total", version="v2", **{"class": "b"}) is None
+
+
+def test_each_living_worker_tells_its_generation(new_worker: Callable[[], Worker]) -> None:
+    first, second = new_worker(), new_worker()
+    first.count("routing 7 v1 0.25")
+    second.count("routing 8 v2 1")
+    generations = {
+        sample.labels["pid"]: sample.value
+        for family in text_string_to_metric_families(exposition(first.folder)[1].decode())
+        for sample in family.samples
+        if sample.name == "shokado_generation"
+    }
+    assert generations == {str(first.process.pid): 7, str(second.process.pid): 8}
+    second.kill()
+    assert value(first.folder, "shokado_generation", pid=str(second.process.pid)) is None
+
+
+def test_a_version_that_is_out_of_the_split_has_no_share_left(new_worker: Callable[[], Worker]) -> None:
+    worker = new_worker()
+    worker.count("routing 7 v1 0.25", "routing 8 v2 1")
+    assert value(worker.folder, "shokado_traffic_share", environment="production", version="v1") == 0
+    assert value(worker.folder, "shokado_traffic_share", environment="production", version="v2") == 1

@@ -1,0 +1,24 @@
+"""Which store: an address goes in, the store comes out, unopened."""
+
+from pathlib import Path
+
+from stores.sqlite_store import SqliteStore
+from stores.store import Store
+
+_SQLITE = "sqlite:///"
+
+
+def open_store(url: str, model: str, root: Path) -> Store:
+    """The store at `sqlite:///path`, relative to `root`, `sqlite:////path`, or `redis://..`; `{model}` is filled in.
+
+    Nothing is read or written yet. Raises `ValueError` for any other form.
+    """
+    url = url.replace("{model}", model)
+    if url.startswith(_SQLITE):
+        return SqliteStore(root / url.removeprefix(_SQLITE))
+    if url.startswith(("redis://", "rediss://")):
+        # Only where it is used: it takes a while to import.
+        from stores.redis_store import RedisStore
+
+        return RedisStore(url, model)
+    raise ValueError(f"{url!r} is no store: use sqlite:///path, sqlite:////path or redis://host:port/db")

@@ -1,0 +1,39 @@
+"""Entries and reports as JSON, for stores that keep text."""
+
+import msgspec
+
+from dispatch.state import decode_state, encode_state
+from stores.store import Action, Entry, WorkerReport
+
+
+class _EntryRecord(msgspec.Struct):
+    state: msgspec.Raw
+    at: float
+    by: str
+    action: Action
+    why: str
+    id: str
+
+
+_decode_entry = msgspec.json.Decoder(_EntryRecord).decode
+_decode_report = msgspec.json.Decoder(WorkerReport).decode
+
+
+def encode_entry(entry: Entry) -> bytes:
+    state = msgspec.Raw(encode_state(entry.state))
+    return msgspec.json.encode(_EntryRecord(state, entry.at, entry.by, entry.action, entry.why, entry.id))
+
+
+def decode_entry(content: bytes | str) -> Entry:
+    """Raises `ValueError` when it is none."""
+    record = _decode_entry(content)
+    return Entry(decode_state(bytes(record.state)), record.at, record.by, record.action, record.why, record.id)
+
+
+def encode_report(report: WorkerReport) -> bytes:
+    return msgspec.json.encode(report)
+
+
+def decode_report(content: bytes | str) -> WorkerReport:
+    """Raises `ValueError` when it is none."""
+    return _decode_report(content)

@@ -1,0 +1,237 @@
+"""Stores and servers that die: no prediction fails, no confirmed change is forgotten, and all is well again by itself."""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.end_to_end.closed_loop import load
+from tests.end_to_end.test_routing import ask, change, get
+from tests.end_to_end.test_worker_loss import UNPINNED
+from tests.redis_server import RedisServer, needs_redis
+from tests.server import Server, serving, wait_until
+
+CLIENTS = 8
+OUTAGE_ANSWERS = 300
+"""Answers that each client gets while the store is away."""
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
+    with RedisServer(tmp_path) as running:
+        yield running
+
+
+def on(redis_server: RedisServer, **settings: str) -> dict[str, str]:
+    return {"SHOKADO_WORKERS": "2", "SHOKADO_STORE": redis_server.url, **settings}
+
+
+def split_of(server: Server) -> tuple[int, dict[str, float]]:
+    found = get(server, "/v1/traffic-split")
+    return found["generation"], found["weights"]
+
+
+def store_status(server: Server) -> str:
+    return str(get(server, "/readyz")["store"]["status"])
+
+
+class Changer:
+    """Changes the split again and again, and remembers what was confirmed."""
+
+    def __init__(self, server: Server) -> None:
+        self.confirmed: dict[int, float] = {}
+        self.refused: list[int] = []
+        self._server = server
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> "Changer":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        self._thread.join(30)
+        assert not self._thread.is_alive()
+
+    def _run(self) -> None:
+        weight = 1
+        while not self._stopping.is_set():
+            weight += 1
+            with contextlib.suppress(httpx.TransportError):
+                answer = change(self._server, {"v1": weight, "v2": 1})
+                if answer.status_code == 200:
+                    self.confirmed[answer.json()["generation"]] = weight
+                else:
+                    self.refused.append(answer.status_code)
+
+
+@needs_redis
+def test_a_redis_that_is_killed_mid_change_and_comes_back(models: object, redis_server: RedisServer) -> None:
+    with serving(environment=on(redis_server)) as server, load(server, CLIENTS, lambda _: UNPINNED) as clients:
+        with Changer(server) as changer:
+            wait_until(lambda: len(changer.confirmed) > 20)
+            redis_server.kill()
+            wait_until(lambda: len(changer.refused) > 2)
+            clients.wait_for_answers(OUTAGE_ANSWERS)
+            assert set(changer.refused) == {503}
+            assert store_status(server) == "unavailable"
+            confirmed = len(changer.confirmed)
+            redis_server.start()
+            wait_until(lambda: len(changer.confirmed) > confirmed)
+        wait_until(lambda: store_status(server) == "ok")
+        last = max(changer.confirmed)
+        entries = {entry["generation"]: entry for entry in whole_history(server)}
+        assert sorted(entries) == list(range(1, max(entries) + 1))
+        for generation, weight in changer.confirmed.items():
+            assert entries[generation]["environments"]["production"]["weights"]["v1"] == weight
+        wait_until(lambda: {answer["generation"] for answer in ask(server, 20)} >= {max(last, split_of(server)[0])})
+    assert clients.lost == 0
+    assert {answer.status for answer in clients.answers} == {200}
+
+
+def whole_history(server: Server) -> list[dict[str, Any]]:
+    entries: list[dict[str, Any]] = []
+    before = ""
+    while page := get(server, f"/v1/traffic-split/history?limit=500{before}")["entries"]:
+        entries += page
+        before = f"&before={page[-1]['generation']}"
+    return entries
+
+
+@needs_redis
+def test_a_worker_that_starts_while_redis_is_away_takes_what_its_siblings_know(
+    models: object, redis_server: RedisServer
+) -> None:
+    with serving(environment=on(redis_server)) as server:
+        generation = change(server, {"v1": 0, "v2": 1}).json()["generation"]
+        wait_until(lambda: {answer["generation"] for answer in ask(server, 20)} == {generation})
+        redis_server.kill()
+        workers = server.workers()
+        for worker in workers:
+            os.kill(worker, signal.SIGKILL)
+            wait_until(lambda: worker not in server.workers() and len(server.workers()) == len(workers))
+        wait_until(lambda: answers(server))
+        assert {(answer["version"], answer["generation"]) for answer in ask(server, 20)} == {("v2", generation)}
+
+
+def answers(server: Server) -> bool:
+    with contextlib.suppress(httpx.TransportError):
+        return httpx.get(f"{server.url}/readyz", timeout=5).status_code == 200
+    return False
+
+
+@needs_redis
+def test_two_servers_race_a_thousand_changes(models: object, redis_server: RedisServer) -> None:
+    """Each change gets a generation of its own, and both servers end at the same one."""
+    environment = on(redis_server, SHOKADO_WORKERS="1")
+    with serving(environment=environment) as one, serving(environment=environment) as other:
+        generations: list[int] = []
+        racers = [
+            threading.Thread(target=race, args=(server, 125, generations)) for server in (one, other) for _ in range(4)
+        ]
+        for racer in racers:
+            racer.start()
+        for racer in racers:
+            racer.join(120)
+        assert len(generations) == 1_000
+        assert sorted(generations) == list(range(2, 1_002))
+        wait_until(lambda: split_of(one) == split_of(other) and split_of(one)[0] == 1_001)
+        assert [entry["generation"] for entry in whole_history(other)] == list(range(1_001, 0, -1))
+
+
+def race(server: Server, count: int, generations: list[int]) -> None:
+    with httpx.Client(base_url=server.url, timeout=60) as client:
+        for number in range(count):
+            answer = client.post("/v1/traffic-split", json={"v1": number + 1, "v2": 1})
+            if answer.status_code == 200:
+                generations.append(answer.json()["generation"])
+
+
+@pytest.mark.parametrize("kind", ["sqlite", pytest.param("redis", marks=needs_redis)])
+def test_a_server_that_is_killed_forgets_no_confirmed_change(
+    kind: str, models: object, tmp_path: Path, redis_server: RedisServer
+) -> None:
+    store = f"sqlite:///{tmp_path}/routing.db" if kind == "sqlite" else redis_server.url
+    environment = {"SHOKADO_WORKERS": "2", "SHOKADO_STORE": store}
+    with serving(environment=environment) as server, Changer(server) as changer:
+        wait_until(lambda: len(changer.confirmed) > 30)
+        os.killpg(server.process.pid, signal.SIGKILL)
+        server.process.wait()
+    with serving(environment=environment) as server:
+        last = max(changer.confirmed)
+        generation, weights = split_of(server)
+        # The change that was under way may or may not have been made; nobody was told that it was.
+        assert generation in {last, last + 1}
+        if generation == last:
+            assert weights["v1"] == changer.confirmed[last]
+        found = {entry["generation"] for entry in whole_history(server)}
+        assert found == set(range(1, generation + 1))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of one megabyte; only root may mount one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if os.geteuid() != 0 or shutil.which("mount") is None:
+        pytest.skip("needs root, to mount a small file system; run the tests as root, as CI does")
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "shokado-test", str(folder)], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill(folder: Path) -> Callable[[], None]:
+    """Leave no room in the file system; returns what makes room again."""
+    filler = folder / "filler"
+    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(b"x" * 4096)
+    return filler.unlink
+
+
+def make_read_only(folder: Path) -> Callable[[], None]:
+    subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
+    return lambda: subprocess.run(["mount", "-o", "remount,rw", str(folder)], check=True) and None
+
+
+@pytest.mark.parametrize("damage", [fill, make_read_only])
+def test_a_disk_that_takes_no_writes_harms_changes_only(
+    damage: Callable[[Path], Callable[[], None]], models: object, small_disk: Path
+) -> None:
+    environment = {"SHOKADO_WORKERS": "2", "SHOKADO_STORE": f"sqlite:///{small_disk}/routing.db"}
+    with serving(environment=environment) as server, load(server, CLIENTS, lambda _: UNPINNED) as clients:
+        before = change(server, {"v1": 3, "v2": 1})
+        assert before.status_code == 200, before.text
+        mend = damage(small_disk)
+        refused = until_refused(server)
+        assert refused.json()["error"]["code"] == "store_unavailable"
+        assert refused.headers["retry-after"]
+        assert str(small_disk) in refused.json()["error"]["message"]
+        generation = split_of(server)[0]
+        clients.wait_for_answers(50)
+        mend()
+        wait_until(lambda: change(server, {"v1": 1, "v2": 1}).status_code == 200)
+        assert split_of(server)[0] > generation
+    assert clients.lost == 0
+    assert {answer.status for answer in clients.answers} == {200}
+
+
+def until_refused(server: Server) -> httpx.Response:
+    """A full disk may still have room in files that are there: change until it has not."""
+    for number in range(2_000):
+        answer = change(server, {"v1": number + 1, "v2": 1})
+        if answer.status_code != 200:
+            assert answer.status_code == 503, answer.text
+            return answer
+    raise AssertionError("every change was taken")
