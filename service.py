@@ -1,12 +1,10 @@
 """Shokado: the composition root. `bentoml serve service:Shokado` starts here, and so does each of its workers.
 
 Top to bottom: the configuration, the versions' artefacts, a BentoML service for each version that has its own, and
-the gateway, which embeds the other versions and dispatches to all.
+the gateway, which embeds the other versions and dispatches to all. `worker` has what each of its processes is made of.
 """
 
-import asyncio
 import gc
-import logging
 import sys
 from typing import Any
 
@@ -18,21 +16,15 @@ from starlette.responses import Response
 from configuration.settings import Placement, SettingsError, load_settings
 from control.app import Control, ControlFirst, create_app
 from control.documentation import PredictionRoute, describe_predictions, example_row
-from dispatch.dispatcher import Dispatcher
-from dispatch.state import initial_state
-from monitoring.metrics import FLUSH_EVERY_S, Metrics, prepare_folder
+from control.worker import Worker
 from protocols import express_lane, plain
-from protocols.call import Entrance, PredictionHandler
+from protocols.call import PredictionHandler
 from protocols.express_lane import LaneLimits, open_lane
 from protocols.native import Native
 from protocols.rows import RowsHandler
-from protocols.signature import Signature
 from protocols.single import Single
 from runners.artefact import ArtefactError, find_artefacts
 from runners.engine import import_xgboost_alone, open_engine
-from runners.runner import Runner
-
-logger = logging.getLogger("bentoml.shokado")
 
 try:
     SETTINGS = load_settings()
@@ -119,33 +111,20 @@ class Shokado:
 
     @bentoml.on_startup
     async def start(self) -> None:
-        """Make this worker's runners, and open its doors."""
-        import_xgboost_alone()
-        CONTROL.metrics_folder = prepare_folder()
-        self._metrics = Metrics(SETTINGS.versions)
-        self._runners = {version: self._new_runner(version) for version in SETTINGS.versions}
-        starts = [runner.start(self._metrics) for runner in self._runners.values()]
-        for failure in await asyncio.gather(*starts, return_exceptions=True):
-            if failure is not None:
-                # The version says so in /readyz and /v1/models, and others answer in its place.
-                logger.error("a version cannot be served: %s", failure)
-        aliases = {alias: version for version, spec in SETTINGS.versions.items() for alias in spec.aliases}
-        dispatcher = Dispatcher(self._runners, aliases, initial_state(SETTINGS))
-        features = next(iter(ARTEFACTS.values())).card.feature_names
-        entrance = Entrance(dispatcher, Signature(features, LIMITS.max_rows), self._metrics)
-        self._native = PredictionHandler(entrance, Native())
-        self._single = PredictionHandler(entrance, Single())
+        """Make this process's parts, and open its doors."""
+        urls = {version: service.url for version, service in VERSION_SERVICES.items()}
+        self._worker = Worker(SETTINGS, ARTEFACTS, urls)
+        await self._worker.start()
+        self._native = PredictionHandler(self._worker.entrance, Native())
+        self._single = PredictionHandler(self._worker.entrance, Single())
         open_lane([self._native, self._single], LaneLimits(LIMITS.max_body_bytes, LIMITS.max_header_bytes))
-        CONTROL.dispatcher = dispatcher
-        self._flushing = asyncio.create_task(self._flush_metrics())
+        CONTROL.dispatcher, CONTROL.metrics_folder = self._worker.dispatcher, self._worker.folder
         freeze_garbage()
 
     @bentoml.on_shutdown
     async def stop(self) -> None:
-        """Answer what is under way and let go of the engines."""
-        await asyncio.gather(*(runner.drain() for runner in self._runners.values()))
-        self._flushing.cancel()
-        self._metrics.flush()
+        """Answer what is under way and let go of everything."""
+        await self._worker.stop()
 
     @bentoml.api(route=Native.route.decode(), input_spec=plain.NativeInput, output_spec=plain.NativeOutput)
     async def predict(self, instances: Request, version: Any = None, unit: Any = None) -> Response:
@@ -156,22 +135,6 @@ class Shokado:
     async def predict_one(self, features: Request, model_version: Any = None, use_ab_testing: Any = True) -> Response:
         """Score one row."""
         return await plain.answer(self._single, features, LIMITS.max_body_bytes)
-
-    def _new_runner(self, version: str) -> Runner:
-        artefact, service = ARTEFACTS[version], VERSION_SERVICES.get(version)
-        return Runner(
-            version,
-            artefact.card,
-            artefact.folder,
-            SETTINGS.versions[version],
-            SETTINGS.batching,
-            service_url=service.url if service is not None else None,
-        )
-
-    async def _flush_metrics(self) -> None:
-        while True:
-            await asyncio.sleep(FLUSH_EVERY_S)
-            self._metrics.flush()
 
 
 # The decorator has made a Service of the class, which mypy cannot see.

@@ -76,9 +76,13 @@ class PredictionIds:
     def __init__(self, secret: bytes, max_age_s: float, clock: Callable[[], float] = time.time) -> None:
         self._max_age_s = max_age_s
         self._clock = clock
-        self._keyed = blake2b(key=secret, digest_size=_TAG_BYTES, person=_USE)
         self._process = secrets.randbits(32)
         self._numbers = itertools.count(secrets.randbits(24))
+        self.use(secret)
+
+    def use(self, secret: bytes) -> None:
+        """Make and read ids by another secret from now on."""
+        self._keyed = blake2b(key=secret, digest_size=_TAG_BYTES, person=_USE)
         self._beginnings: dict[tuple[str, str, int], tuple[bytes, blake2b]] = {}
 
     def make(self, prediction: "Prediction") -> str:

@@ -156,6 +156,32 @@ class Metrics:
             registry=registry,
             multiprocess_mode="livemostrecent",
         )
+        compared = ["environment", "version", "shadow"]
+        self._shadow_rows = Counter(
+            "shokado_shadow_rows", "Answered rows that the shadow scored as well.", compared, registry=registry
+        )
+        self._shadow_disagreements = Counter(
+            "shokado_shadow_disagreements",
+            "Of these rows: the shadow's answer is another.",
+            compared,
+            registry=registry,
+        )
+        self._shadow_differences = Counter(
+            "shokado_shadow_differences", "Sum of their scores' absolute differences.", compared, registry=registry
+        )
+        self._shadow_largest = Gauge(
+            "shokado_shadow_largest_difference", "The largest of these.", compared,
+            registry=registry, multiprocess_mode="max",
+        )  # fmt: skip
+        self._largest_differences: dict[tuple[str, str, str], float] = {}
+        self._shadow_lost = Counter(
+            "shokado_shadow_lost_rows", "Answered rows that were not compared, by why.", [*compared, "why"],
+            registry=registry,
+        )  # fmt: skip
+        self._cache = Counter(
+            "shokado_cache_requests", "Requests by what the cache had for them.", ["version", "outcome"],
+            registry=registry,
+        )  # fmt: skip
         for version in (*versions, NO_VERSION):
             self.add_version(version)
         self.flush()
@@ -178,6 +204,35 @@ class Metrics:
     def store(self, *, reached: bool) -> None:
         """Tell whether the store could be reached."""
         self._store_up.set(reached)
+
+    def add_shadow(
+        self,
+        environment: str,
+        version: str,
+        shadow: str,
+        *,
+        shadow_rows: int,
+        shadow_disagreements: int,
+        shadow_difference_sum: float,
+        shadow_difference_max: float,
+        shadow_dropped_rows: int,
+        shadow_failed_rows: int,
+    ) -> None:
+        """Add comparisons of a version's answers with its shadow's."""
+        labels = environment, version, shadow
+        self._shadow_rows.labels(*labels).inc(shadow_rows)
+        self._shadow_disagreements.labels(*labels).inc(shadow_disagreements)
+        self._shadow_differences.labels(*labels).inc(shadow_difference_sum)
+        largest = max(shadow_difference_max, self._largest_differences.get(labels, 0.0))
+        self._largest_differences[labels] = largest
+        self._shadow_largest.labels(*labels).set(largest)
+        self._shadow_lost.labels(*labels, "dropped").inc(shadow_dropped_rows)
+        self._shadow_lost.labels(*labels, "failed").inc(shadow_failed_rows)
+
+    def add_cache(self, version: str, *, hits: int, misses: int, errors: int) -> None:
+        """Add what became of requests at the cache."""
+        for outcome, number in (("hit", hits), ("miss", misses), ("error", errors)):
+            self._cache.labels(version, outcome).inc(number)
 
     def started(self, version: str) -> None:
         self.recorders[version].in_flight += 1

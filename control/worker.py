@@ -1,0 +1,220 @@
+"""A worker: everything that one process of the server is made of, and the tasks that keep it going.
+
+store --> follower --> fleet and dispatcher --> entrance (predictions)
+  ^          ^------------------------------------ control routes
+  `-- tallies: outcomes, feedback, comparisons with shadows
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import socket
+import time
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from configuration.settings import Settings
+from control.loading import Loader
+from dispatch.cache import open_cache
+from dispatch.change import Versions
+from dispatch.dispatcher import Dispatcher
+from dispatch.fleet import Fleet
+from dispatch.shadow import ShadowCopier
+from dispatch.state import RoutingState, initial_state
+from experiments.feedback import FeedbackDesk
+from experiments.prediction_id import PredictionIds
+from experiments.tallying import Tallying, tallies_of
+from experiments.tuner import Tuner
+from monitoring.metrics import FLUSH_EVERY_S, PROBABILITY_BUCKETS, Metrics, prepare_folder
+from protocols.call import Entrance
+from protocols.signature import Signature
+from runners.artefact import Artefact
+from runners.card import Card, Task
+from runners.engine import import_xgboost_alone
+from stores.follower import Follower
+from stores.opening import open_store
+from stores.store import Entry, StoreUnavailable, Tally, WorkerReport
+
+ROOT = Path(__file__).resolve().parents[1]
+HOUSEKEEPING_EVERY_S = 5.0
+FORGET_EVERY_S = 300.0
+_SHADOW_TALLIES = ("shadow_rows", "shadow_disagreements", "shadow_difference_sum", "shadow_dropped_rows")
+
+logger = logging.getLogger("bentoml.shokado")
+
+
+class Worker:
+    """Make one per process, on its event loop."""
+
+    def __init__(self, settings: Settings, artefacts: Mapping[str, Artefact], service_urls: Mapping[str, str]) -> None:
+        """`artefacts` are the configured versions'; `service_urls` say where versions with a service listen."""
+        import_xgboost_alone()
+        card = next(iter(artefacts.values())).card
+        self.settings = settings
+        self.folder = prepare_folder()
+        self.metrics = Metrics(
+            settings.versions,
+            _score_buckets(card),
+            tuple(str(label) for label in card.classes),
+            settings.weighted.latency_target_ms / 1000,
+        )
+        self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        store = open_store(settings.store, settings.model, ROOT)
+        self.follower = Follower(store, settings, self._adopt, self._report, self.folder / "routing.json")
+        self.fleet = Fleet(settings, artefacts, self.metrics, service_urls, self._reroute)
+        cache = open_cache(settings, asyncio.get_running_loop().call_soon)
+        nowhere = RoutingState(0, {}, settings.default_environment)
+        self.dispatcher = Dispatcher({}, settings.aliases, nowhere, cache)
+        self.shadow = ShadowCopier(self.dispatcher, settings.shadow)
+        # Until the store tells the one that all share.
+        self.ids = PredictionIds(secrets.token_bytes(32), settings.feedback.max_age_hours * 3600)
+        signature = Signature(card.feature_names, settings.limits.max_rows)
+        self.entrance = Entrance(self.dispatcher, signature, self.metrics, self.ids, self.shadow)
+        self.loader = Loader(settings, artefacts, self.follower)
+        self.desk = FeedbackDesk(self.follower, self.ids, self._cards, settings.feedback.max_age_hours * 3600)
+        random = np.random.default_rng()
+        self._tuner = Tuner(self.follower, self.leads, self.versions, settings, random)
+        self._tallying = Tallying(self.follower, self._take_tallies)
+        self._cache = cache
+        self._tallies: defaultdict[Tally, float] = defaultdict(float)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._started = self._knows_secret = False
+
+    async def start(self) -> None:
+        """Read the routing, get the versions ready, and begin to follow what others change."""
+        await self.follower.start()
+        self._started = True
+        await self.fleet.start(self.follower.state or initial_state(self.settings))
+        self._reroute()
+        with contextlib.suppress(StoreUnavailable):
+            await self._learn_secret()
+        self._tasks = [
+            asyncio.create_task(work)
+            for work in (
+                _repeat(FLUSH_EVERY_S, self._flush),
+                _repeat(HOUSEKEEPING_EVERY_S, self._keep_house),
+                _repeat(FORGET_EVERY_S, self._forget),
+                self._tallying.run(),
+                self._tuner.run(),
+            )
+        ]
+
+    async def stop(self) -> None:
+        """Answer what is under way, and let go of everything."""
+        await self.loader.stop()
+        if self._cache is not None:
+            await self._cache.settle()
+        await self.fleet.stop()
+        await self.shadow.stop()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._cache is not None:
+            await self._cache.close()
+        await self._flush()
+        await self._tallying.add()
+        await self.follower.stop()
+
+    def versions(self) -> Versions:
+        """The versions as changes see them, as far as this worker can tell."""
+        states = {version: found.state for version, found in self.fleet.versions().items()}
+        return Versions(states, self.settings.aliases)
+
+    async def leads(self) -> bool:
+        """Whether this worker does what only one of all should. Raises `StoreUnavailable`."""
+        reports = await self.follower.ask(self.follower.store.reports, time.time())
+        return min((report.worker for report in reports), default=self.name) == self.name
+
+    def _report(self) -> WorkerReport:
+        state = self.follower.state
+        return WorkerReport(
+            self.name,
+            socket.gethostname(),
+            os.getpid(),
+            state.generation if state is not None else 0,
+            time.time(),
+            self.fleet.versions(),
+            self.fleet.candidates(),
+        )
+
+    def _adopt(self, entry: Entry) -> None:
+        """Called with every newer routing, before anybody else hears of it."""
+        if self._started:
+            self.fleet.adopt(entry.state)
+            self._reroute()
+
+    def _reroute(self) -> None:
+        """From the next request on, go by the newest routing, with the runners that there are."""
+        state = self.follower.state
+        if state is None:
+            return
+        for version in self.fleet.runners:
+            self.metrics.add_version(version)
+        self.dispatcher.adopt(state, self.fleet.runners)
+        shares = {
+            (name, version): share
+            for name, environment in state.environments.items()
+            for version, share in environment.shares.items()
+        }
+        self.metrics.routing(state.generation, shares)
+
+    def _cards(self) -> dict[str, Card]:
+        return {version: artefact.card for version, artefact in self.fleet.artefacts.items()}
+
+    async def _learn_secret(self) -> None:
+        if not self._knows_secret:
+            self.ids.use(await self.follower.ask(self.follower.store.secret))
+            self._knows_secret = True
+
+    async def _flush(self) -> None:
+        """Add what the hot path noted to the metrics, and keep it for the tallies."""
+        self.metrics.flush()
+        self.metrics.store(reached=self.follower.failure is None)
+        for tally, number in tallies_of(self.metrics.take_outcomes()).items():
+            self._tallies[tally] += number
+        for pair, counts in self.shadow.flush().items():
+            compared = asdict(counts)
+            self.metrics.add_shadow(*pair, **compared)
+            for name in _SHADOW_TALLIES:
+                self._tallies[Tally(pair.shadow, pair.environment, name)] += compared[name]
+        if self._cache is not None:
+            for version, found in self._cache.flush().items():
+                self.metrics.add_cache(version, **asdict(found))
+
+    def _take_tallies(self) -> dict[Tally, float]:
+        taken, self._tallies = self._tallies, defaultdict(float)
+        return taken
+
+    async def _keep_house(self) -> None:
+        await self._learn_secret()
+        if await self.leads():
+            await self.loader.drop_expired()
+
+    async def _forget(self) -> None:
+        if await self.leads():
+            now = time.time()
+            await self.follower.ask(self.follower.store.forget, now - self.settings.feedback.window_hours * 3600, now)
+
+
+async def _repeat(every_s: float, work: Callable[[], Awaitable[None]]) -> None:
+    """Until cancelled. A store that is away is no news here: `Follower` says so."""
+    while True:
+        await asyncio.sleep(every_s)
+        try:
+            with contextlib.suppress(StoreUnavailable):
+                await work()
+        except Exception:
+            logger.exception("a task of this worker failed")
+
+
+def _score_buckets(card: Card) -> tuple[float, ...]:
+    """Tenths for probabilities; for values, the deciles of the examples' scores."""
+    if card.task is not Task.REGRESSION:
+        return PROBABILITY_BUCKETS
+    return tuple(np.unique(np.quantile(card.examples.scores, np.linspace(0.1, 1, 10))).tolist())
