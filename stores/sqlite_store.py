@@ -15,7 +15,6 @@ from urllib.parse import quote
 
 from stores.record import decode_entry, decode_report, encode_entry, encode_report
 from stores.store import (
-    BUCKET_S,
     EMPTY,
     Entry,
     GenerationConflict,
@@ -24,6 +23,7 @@ from stores.store import (
     StoreUnavailable,
     Tally,
     WorkerReport,
+    minute_of,
 )
 
 _BUSY_S = 3.0
@@ -122,14 +122,14 @@ class SqliteStore:
             _add(connection, counts, at)
 
     def tallies(self, since: float) -> dict[tuple[int, Tally], float]:
-        rows = self._all("SELECT * FROM tallies WHERE minute >= ?", _minute(since))
+        rows = self._all("SELECT * FROM tallies WHERE minute >= ?", minute_of(since))
         return {
             (minute, Tally(version, environment, name)): value for minute, version, environment, name, value in rows
         }
 
     def forget(self, before: float, now: float) -> None:
         with self._writing(firmly=False) as connection:
-            connection.execute("DELETE FROM tallies WHERE minute < ?", (_minute(before),))
+            connection.execute("DELETE FROM tallies WHERE minute < ?", (minute_of(before),))
             connection.execute("DELETE FROM settled WHERE expires_at <= ?", (now,))
             connection.execute("DELETE FROM reports WHERE forgotten_at <= ?", (now,))
 
@@ -247,12 +247,8 @@ def _switch_to_wal(connection: sqlite3.Connection) -> None:
 def _add(connection: sqlite3.Connection, counts: Mapping[Tally, float], at: float) -> None:
     connection.executemany(
         "INSERT INTO tallies VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET value = value + excluded.value",
-        [(_minute(at), *tally, number) for tally, number in counts.items()],
+        [(minute_of(at), *tally, number) for tally, number in counts.items()],
     )
-
-
-def _minute(at: float) -> int:
-    return int(at // BUCKET_S) * BUCKET_S
 
 
 def _inode(path: Path) -> tuple[int, int] | None:

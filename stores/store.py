@@ -11,6 +11,14 @@ from typing import NamedTuple, Protocol
 
 from dispatch.state import RoutingState
 
+BUCKET_S = 60
+"""Tallies are added up per minute."""
+
+
+def minute_of(at: float) -> int:
+    """When the minute of `at` began."""
+    return int(at // BUCKET_S) * BUCKET_S
+
 
 class StoreUnavailable(Exception):
     """The store cannot be read or written now; the message names it, without passwords, and says why.
@@ -188,7 +196,3 @@ class Store(Protocol):
         ...
 
     def close(self) -> None: ...
-
-
-BUCKET_S = 60
-"""Tallies are added up per minute."""

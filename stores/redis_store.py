@@ -1,0 +1,260 @@
+"""The store of several machines: a Redis that all their workers share.
+
+    shokado:{<model>}:newest            generation and id of the newest entry
+    shokado:{<model>}:entries           content by generation        shokado:{<model>}:generations   their order
+    shokado:{<model>}:reports           by worker                    shokado:{<model>}:secret
+    shokado:{<model>}:settled:<key>     until it expires
+    shokado:{<model>}:tallies:<minute>  by tally                     shokado:{<model>}:minutes       their order
+
+What must happen in one piece is a script. What is confirmed was written through to the disk, if the server is set up so
+that this can be had (see `RedisStore.durability`).
+"""
+
+import contextlib
+import json
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError, ResponseError
+from redis.retry import Retry
+
+from stores.record import decode_entry, decode_report, encode_entry, encode_report
+from stores.store import (
+    BUCKET_S,
+    EMPTY,
+    Entry,
+    GenerationConflict,
+    Position,
+    Settlement,
+    StoreUnavailable,
+    Tally,
+    WorkerReport,
+    minute_of,
+)
+
+TIMEOUT_S = 2.0
+_MAX_SETTLEMENTS = 500
+"""Of one script, which is done in one piece; a longer list is settled in several."""
+_WAITAOF_SINCE = (7, 2)
+
+_APPEND = """
+local found = redis.call('HGET', KEYS[1], 'generation') or '0'
+if found ~= ARGV[1] then return tonumber(found) end
+redis.call('HSET', KEYS[2], ARGV[2], ARGV[4])
+redis.call('ZADD', KEYS[3], ARGV[2], ARGV[2])
+redis.call('HSET', KEYS[1], 'generation', ARGV[2], 'id', ARGV[3])
+return -1
+"""
+_SETTLE = """
+local settlements = cjson.decode(ARGV[1])
+local counted = {}
+for number, settlement in ipairs(settlements) do
+    local new = redis.call('SET', KEYS[number + 2], 1, 'NX', 'PXAT', settlement[1])
+    counted[number] = new and 1 or 0
+    if new then
+        for _, tally in ipairs(settlement[2]) do
+            redis.call('HINCRBYFLOAT', KEYS[1], tally[1], tally[2])
+        end
+    end
+end
+redis.call('ZADD', KEYS[2], ARGV[2], ARGV[2])
+return counted
+"""
+
+
+class RedisStore:
+    """See `stores.store.Store`. Connects when it is first used, and again after each failure."""
+
+    def __init__(self, url: str, model: str) -> None:
+        """`url` is `redis://[user:password@]host:port/db` or `rediss://..`."""
+        parts = urlsplit(url)
+        self.name = f"{parts.scheme}://{parts.hostname or 'localhost'}:{parts.port or 6379}{parts.path}"
+        self._prefix = f"shokado:{{{model}}}:"
+        self._redis: Redis = Redis.from_url(
+            url,
+            socket_timeout=TIMEOUT_S,
+            socket_connect_timeout=TIMEOUT_S,
+            # A command that was sent may have been carried out: sending it again is for the caller to decide.
+            retry=Retry(NoBackoff(), 0),
+        )
+        self._append = self._redis.register_script(_APPEND)
+        self._settle = self._redis.register_script(_SETTLE)
+        self._durability: str | None = None
+        self._waits = False
+
+    @property
+    def durability(self) -> str:
+        return self._durability or ""
+
+    def position(self) -> Position:
+        with self._explained():
+            if self._durability is None:
+                self._inspect()
+            generation, entry_id = cast(list[Any], self._redis.hmget(self._key("newest"), ["generation", "id"]))
+        return Position(int(generation), entry_id.decode()) if generation is not None else EMPTY
+
+    def read(self) -> Entry | None:
+        generation = self.position().generation
+        return self.entry(generation) if generation else None
+
+    def append(self, entry: Entry, expected: int) -> None:
+        if entry.generation <= expected:
+            raise ValueError(f"generation {entry.generation} cannot follow {expected}")
+        keys = [self._key("newest"), self._key("entries"), self._key("generations")]
+        with self._explained():
+            found = cast(int, self._append(keys, [expected, entry.generation, entry.id, encode_entry(entry)]))
+            if found >= 0:
+                raise GenerationConflict(expected, found)
+            self._wait_for_the_disk()
+
+    def entry(self, generation: int) -> Entry | None:
+        with self._explained():
+            content = cast("bytes | None", self._redis.hget(self._key("entries"), str(generation)))
+            return decode_entry(content) if content is not None else None
+
+    def history(self, limit: int, before: int | None = None) -> list[Entry]:
+        top = "+inf" if before is None else f"({before}"
+        with self._explained():
+            found = self._redis.zrevrangebyscore(self._key("generations"), top, "-inf", start=0, num=limit)
+            generations = cast(list[Any], found)
+            if not generations:
+                return []
+            contents = cast(list[Any], self._redis.hmget(self._key("entries"), generations))
+            return [decode_entry(content) for content in contents if content is not None]
+
+    def secret(self) -> bytes:
+        key = self._key("secret")
+        with self._explained():
+            if self._redis.set(key, secrets.token_bytes(32), nx=True):
+                self._wait_for_the_disk()
+            return cast(bytes, self._redis.get(key))
+
+    def report(self, report: WorkerReport, keep_s: float) -> None:
+        content = f"{report.at + keep_s:.3f} {encode_report(report).decode()}"
+        with self._explained():
+            self._redis.hset(self._key("reports"), report.worker, content)
+
+    def reports(self, now: float) -> list[WorkerReport]:
+        found = self._kept_reports()
+        return [decode_report(content) for _, (until, content) in sorted(found.items()) if until > now]
+
+    def withdraw(self, worker: str) -> None:
+        with self._explained():
+            self._redis.hdel(self._key("reports"), worker)
+
+    def settle(self, settlements: Sequence[Settlement], at: float) -> list[bool]:
+        counted: list[bool] = []
+        for start in range(0, len(settlements), _MAX_SETTLEMENTS):
+            counted += self._settle_some(settlements[start : start + _MAX_SETTLEMENTS], at)
+        return counted
+
+    def add(self, counts: Mapping[Tally, float], at: float) -> None:
+        minute = minute_of(at)
+        with self._explained(), self._redis.pipeline(transaction=True) as together:
+            for tally, number in counts.items():
+                together.hincrbyfloat(self._tallies_key(minute), _field(tally), number)
+            together.zadd(self._key("minutes"), {str(minute): minute})
+            together.execute()
+
+    def tallies(self, since: float) -> dict[tuple[int, Tally], float]:
+        with self._explained():
+            found = self._redis.zrangebyscore(self._key("minutes"), minute_of(since), "+inf")
+            minutes = [int(minute) for minute in cast(list[Any], found)]
+            with self._redis.pipeline(transaction=False) as together:
+                for minute in minutes:
+                    together.hgetall(self._tallies_key(minute))
+                contents = together.execute()
+        return {
+            (minute, Tally(*json.loads(field))): float(value)
+            for minute, content in zip(minutes, contents, strict=True)
+            for field, value in content.items()
+        }
+
+    def forget(self, before: float, now: float) -> None:
+        # Settled keys expire by themselves.
+        late = [worker for worker, (until, _) in self._kept_reports().items() if until <= now]
+        with self._explained():
+            if late:
+                self._redis.hdel(self._key("reports"), *late)
+            last = minute_of(before) - BUCKET_S
+            minutes = cast(list[Any], self._redis.zrangebyscore(self._key("minutes"), "-inf", last))
+            if minutes:
+                self._redis.delete(*(self._tallies_key(int(minute)) for minute in minutes))
+                self._redis.zremrangebyscore(self._key("minutes"), "-inf", last)
+
+    def close(self) -> None:
+        self._redis.close()
+
+    def _kept_reports(self) -> dict[str, tuple[float, bytes]]:
+        """Until when each worker's report is kept, and the report."""
+        with self._explained():
+            found = cast(dict[bytes, bytes], self._redis.hgetall(self._key("reports")))
+        kept: dict[str, tuple[float, bytes]] = {}
+        for worker, content in found.items():
+            until, _, report = content.partition(b" ")
+            kept[worker.decode()] = float(until), report
+        return kept
+
+    def _settle_some(self, settlements: Sequence[Settlement], at: float) -> list[bool]:
+        minute = minute_of(at)
+        keys = [self._tallies_key(minute), self._key("minutes")]
+        keys += [self._key(f"settled:{settlement.key}") for settlement in settlements]
+        content = [
+            (
+                max(1, int(settlement.expires_at * 1000)),
+                # As text: Lua would round them to 14 digits.
+                [(_field(tally), repr(float(number))) for tally, number in settlement.counts.items()],
+            )
+            for settlement in settlements
+        ]
+        with self._explained():
+            counted = cast(list[int], self._settle(keys, [json.dumps(content), minute]))
+            self._wait_for_the_disk()
+        return [bool(new) for new in counted]
+
+    def _wait_for_the_disk(self) -> None:
+        if not self._waits:
+            return
+        written = cast(Any, self._redis).execute_command("WAITAOF", 1, 0, int(TIMEOUT_S * 500))
+        if not written[0]:
+            raise StoreUnavailable(f"the store {self.name} did not write to its disk in time")
+
+    def _inspect(self) -> None:
+        """Learn what the server may lose when it crashes, and whether it can be waited for."""
+        version = str(self._redis.info("server")["redis_version"])
+        recent = tuple(int(part) for part in version.split(".")[:2]) >= _WAITAOF_SINCE
+        try:
+            found = cast(dict[str, str], self._redis.config_get("append*"))
+        except ResponseError:
+            self._durability = "the server does not tell whether it writes changes to its disk"
+            return
+        if found.get("appendonly") != "yes":
+            self._durability = "a crash of the server may lose changes: it should run with appendonly yes"
+        elif found.get("appendfsync") != "always" and not recent:
+            self._durability = "a crash may lose the last second: the server should run with appendfsync always"
+        else:
+            self._durability = ""
+            self._waits = recent and found.get("appendfsync") != "always"
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except (RedisError, OSError, ValueError) as error:
+            # Another server may answer next, or the same one set up otherwise.
+            self._durability = None
+            raise StoreUnavailable(f"the store {self.name} cannot be used: {error}") from error
+
+    def _key(self, name: str) -> str:
+        return self._prefix + name
+
+    def _tallies_key(self, minute: int) -> str:
+        return self._key(f"tallies:{minute}")
+
+
+def _field(tally: Tally) -> str:
+    return json.dumps(tally)
