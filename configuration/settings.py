@@ -144,7 +144,7 @@ class WeightedSettings(_Frozen):
     """By how much one update may change a version's part of the traffic."""
     min_change: float = Field(default=0.01, ge=0, le=1)
     """Updates that would change no version's part by as much are left out."""
-    half_life_s: float = Field(default=3600, ge=1)
+    half_life_s: float = Field(default=3600, ge=60)
     """After this time, what was observed counts half."""
     latency_target_ms: float = Field(default=50, gt=0)
     """Without feedback, a success is an answer within this time."""

@@ -2,10 +2,8 @@
 
 import numpy as np
 
-from runners.card import Card, Task
+from runners.card import POSITIVE_FROM, Card, Task
 from runners.engine import Scores
-
-THRESHOLD = 0.5
 
 
 def classes_of(card: Card, scores: Scores) -> list[int | str]:
@@ -14,5 +12,5 @@ def classes_of(card: Card, scores: Scores) -> list[int | str]:
         return []
     if card.task is Task.BINARY:
         negative, positive = card.classes
-        return [positive if score >= THRESHOLD else negative for score in scores.tolist()]
+        return [positive if score >= POSITIVE_FROM else negative for score in scores.tolist()]
     return [card.classes[index] for index in np.argmax(scores, axis=1).tolist()]

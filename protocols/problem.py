@@ -6,8 +6,10 @@ from typing import Any
 
 import msgspec
 
+from dispatch.change import ChangeRefused, ConflictingChange
 from dispatch.request import UnknownVersion
 from runners.errors import DeadlineExceeded, ModelFailure, NotReady, Overloaded
+from stores.store import GenerationConflict, StoreUnavailable
 
 _encode = msgspec.json.Encoder().encode
 
@@ -57,6 +59,15 @@ def problem_of(error: BaseException) -> Problem:
         case ModelFailure():
             message = f"the model could not score row {error.row}"
             return Problem(500, "model_failure", message, {"row": error.row})
+        case ChangeRefused():
+            status = 409 if isinstance(error, ConflictingChange) else 422
+            return Problem(status, error.code, str(error), error.detail)
+        case GenerationConflict():
+            detail = {"expected": error.expected, "found": error.found}
+            return Problem(409, "generation_conflict", str(error), detail)
+        case StoreUnavailable():
+            message = f"{error}; predictions go on as they were"
+            return Problem(503, "store_unavailable", message, retry_after_s=1)
         case _:
             return Problem(500, "internal", "an unexpected error happened; the server's log has it")
 

@@ -12,6 +12,8 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 CARD_FILE = "card.json"
+POSITIVE_FROM = 0.5
+"""Probability from which a binary model predicts its second class."""
 
 
 class CardError(Exception):

@@ -1,0 +1,53 @@
+"""Copies of real artefacts in the BentoML store of the tests, under a name of their own, to damage and to load."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import yaml
+
+from runners.artefact import Artefact, find_artefact
+from runners.card import FileKind, read_card, write_card
+from tests.conftest import HOME
+
+
+class Shelf:
+    """The copies of one test; needs `customers:v1` and `customers:v2` in the store."""
+
+    def __init__(self, model: str) -> None:
+        self.model = model
+        self._folder = HOME / "models" / model
+
+    def put(self, label: str, copied: str = "v1", **changes: Any) -> Artefact:
+        """A copy of a version of `customers`, its card changed like that; found again under the version `label`."""
+        folder = self._folder / label
+        shutil.copytree(HOME / "models" / "customers" / copied, folder)
+        description = folder / "model.yaml"
+        content = yaml.safe_load(description.read_text()) | {"name": self.model, "version": label}
+        description.write_text(yaml.safe_dump(content))
+        card = read_card(folder).model_copy(update={"model": self.model, "version": label} | changes)
+        write_card(card, folder)
+        return find_artefact(label, f"{self.model}:{label}")
+
+    def truncate(self, artefact: Artefact, kind: FileKind = FileKind.ONNX) -> None:
+        """Cut the model file in half and leave its card as it is."""
+        path = artefact.folder / kind.file_name
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+    def remove(self, label: str) -> None:
+        shutil.rmtree(self._folder / label)
+
+    def clear(self) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+@contextmanager
+def own_shelf(name: str) -> Iterator[Shelf]:
+    """A shelf that is cleared at the end; `name` and this process's id tell it from others."""
+    shelf = Shelf(f"{name}-{os.getpid()}")
+    try:
+        yield shelf
+    finally:
+        shelf.clear()
