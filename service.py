@@ -14,8 +14,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from configuration.settings import Placement, SettingsError, load_settings
-from control.app import Control, ControlFirst, create_app
+from control.app import ControlFirst, create_app
 from control.documentation import PredictionRoute, describe_predictions, example_row
+from control.started import Control
 from control.worker import Worker
 from protocols import express_lane, plain
 from protocols.call import PredictionHandler
@@ -118,7 +119,7 @@ class Shokado:
         self._native = PredictionHandler(self._worker.entrance, Native())
         self._single = PredictionHandler(self._worker.entrance, Single())
         open_lane([self._native, self._single], LaneLimits(LIMITS.max_body_bytes, LIMITS.max_header_bytes))
-        CONTROL.dispatcher, CONTROL.metrics_folder = self._worker.dispatcher, self._worker.folder
+        CONTROL.started = self._worker.parts
         freeze_garbage()
 
     @bentoml.on_shutdown

@@ -249,6 +249,13 @@ class Settings(BaseSettings):
             raise ValueError(f"default_environment is {self.default_environment}, which is not configured")
         return self
 
+    @model_validator(mode="after")
+    def _the_cache_has_a_redis(self) -> Self:
+        url = self.cache.url or self.store
+        if self.cache.backend is CacheBackend.REDIS and not url.startswith(("redis://", "rediss://")):
+            raise ValueError("cache.backend is redis, so cache.url must be one's address: redis://host:port/db")
+        return self
+
     @classmethod
     def settings_customise_sources(
         cls,

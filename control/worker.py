@@ -21,6 +21,7 @@ import numpy as np
 
 from configuration.settings import Settings
 from control.loading import Loader
+from control.started import Started
 from dispatch.cache import open_cache
 from dispatch.change import Versions
 from dispatch.dispatcher import Dispatcher
@@ -32,6 +33,7 @@ from experiments.prediction_id import PredictionIds
 from experiments.tallying import Tallying, tallies_of
 from experiments.tuner import Tuner
 from monitoring.metrics import FLUSH_EVERY_S, PROBABILITY_BUCKETS, Metrics, prepare_folder
+from monitoring.statistics import Statistics
 from protocols.call import Entrance
 from protocols.signature import Signature
 from runners.artefact import Artefact
@@ -77,6 +79,7 @@ class Worker:
         signature = Signature(card.feature_names, settings.limits.max_rows)
         self.entrance = Entrance(self.dispatcher, signature, self.metrics, self.ids, self.shadow)
         self.loader = Loader(settings, artefacts, self.follower)
+        self.statistics = Statistics(self.folder)
         self.desk = FeedbackDesk(self.follower, self.ids, self._cards, settings.feedback.max_age_hours * 3600)
         random = np.random.default_rng()
         self._tuner = Tuner(self.follower, self.leads, self.versions, settings, random)
@@ -97,6 +100,7 @@ class Worker:
         self._tasks = [
             asyncio.create_task(work)
             for work in (
+                self.statistics.run(),
                 _repeat(FLUSH_EVERY_S, self._flush),
                 _repeat(HOUSEKEEPING_EVERY_S, self._keep_house),
                 _repeat(FORGET_EVERY_S, self._forget),
@@ -120,6 +124,11 @@ class Worker:
         await self._flush()
         await self._tallying.add()
         await self.follower.stop()
+
+    @property
+    def parts(self) -> Started:
+        """What the control routes work with."""
+        return Started(self.dispatcher, self.follower, self.fleet, self.loader, self.desk, self.statistics, self.folder)
 
     def versions(self) -> Versions:
         """The versions as changes see them, as far as this worker can tell."""

@@ -7,6 +7,7 @@ configuration; `dispatch.change` makes the next ones, and `stores` keeps and sha
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate
+from math import isfinite
 from types import MappingProxyType
 
 import msgspec
@@ -38,16 +39,21 @@ class Environment:
     """Who gets which unit under the `hash` strategy."""
 
     def __post_init__(self) -> None:
-        # In units of the largest, so that the sum of huge weights is a number.
         largest = max(self.weights.values())
-        drawn = {version: weight / largest for version, weight in self.weights.items() if weight > 0}
+        # In units of the largest only where the sum would not be a number: 90 of 100 should read 0.9.
+        unit = 1.0 if isfinite(sum(self.weights.values())) else largest
+        drawn = {version: weight / unit for version, weight in self.weights.items() if weight > 0}
         ends = list(accumulate(drawn.values()))
         thresholds = tuple((end / ends[-1], version) for end, version in zip(ends, drawn, strict=True))
         shares = {version: weight / ends[-1] for version, weight in drawn.items()}
         object.__setattr__(self, "weights", MappingProxyType(dict(self.weights)))
         object.__setattr__(self, "thresholds", thresholds)
         object.__setattr__(self, "shares", MappingProxyType(shares))
-        object.__setattr__(self, "rendezvous", Rendezvous(self.salt, drawn))
+        object.__setattr__(
+            self,
+            "rendezvous",
+            Rendezvous(self.salt, {version: weight / largest for version, weight in self.weights.items()}),
+        )
 
     @property
     def named(self) -> set[str]:

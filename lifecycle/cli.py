@@ -14,7 +14,8 @@ from rich.table import Table
 
 from lifecycle import datasets, preparing, store
 from lifecycle.errors import LifecycleError
-from lifecycle.importing import Order, import_version
+from lifecycle.importing import Order, WhenTaken, import_version
+from lifecycle.registry import Formats
 from lifecycle.store import Artefact, DamagedArtefact
 
 app = typer.Typer(
@@ -92,6 +93,10 @@ def import_(
     version: Annotated[str, typer.Option("--as", help="Version label in the store, such as v3.")],
     name: Annotated[str | None, typer.Option(help="Model name in the store; by default the registered one.")] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Import even where the label is taken.")] = False,
+    beside: Annotated[bool, typer.Option("--beside", help="Where the label is taken, add a number to it.")] = False,
+    no_pickle: Annotated[
+        bool, typer.Option("--no-pickle", help="Refuse formats that can run code when they are read.")
+    ] = False,
     tolerance: Annotated[float, typer.Option(min=0, help="Largest difference from the framework's scores.")] = 1e-4,
 ) -> None:
     """Convert one version out of the MLflow registry, verify it against its framework, and store it.
@@ -102,12 +107,14 @@ def import_(
 
       shokado models import models:/customers/3 --as v3
 
-      shokado models import models:/customers@challenger --as v3
+      shokado models import models:/customers@challenger --as v3 --no-pickle
 
       shokado models import runs:/0a1b2c3d/model --name customers --as v4
     """
     with _plain_errors():
-        imported = import_version(Order(uri, version, name, replace, tolerance))
+        when_taken = WhenTaken.REPLACE if replace else WhenTaken.BESIDE if beside else WhenTaken.REFUSE
+        formats = Formats.WITHOUT_CODE if no_pickle else Formats.ANY
+        imported = import_version(Order(uri, version, name, when_taken, tolerance, formats))
         artefact = imported.artefact
         typer.echo(f"{artefact.tag}  {imported.outcome}  from {artefact.card.source.uri}")
 

@@ -7,14 +7,17 @@ Whatever fails, and whenever the process is killed, the store is as it was befor
 is found without importing MLflow, scikit-learn or XGBoost.
 """
 
+import dataclasses
+import hashlib
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum, StrEnum, auto
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lifecycle import registry, store
 from lifecycle.errors import LifecycleError, VersionTaken
 from lifecycle.progress import say, step
+from lifecycle.registry import Formats
 from lifecycle.store import Artefact, DamagedArtefact
 from runners.card import Card, Source, describe_file, write_card
 
@@ -34,6 +37,16 @@ class Outcome(StrEnum):
     REPLACED = "replaced"
 
 
+class WhenTaken(Enum):
+    """What to do when another source is there under the label."""
+
+    REFUSE = auto()
+    REPLACE = auto()
+    """Import in any case, in place of what is there."""
+    BESIDE = auto()
+    """Import under the label with the registry's number behind it, or if that is taken too, with a digest."""
+
+
 @dataclass(frozen=True)
 class Order:
     """What to import, and as what. Raises `LifecycleError` if the store cannot take the names.
@@ -42,16 +55,18 @@ class Order:
         uri: `models:/<name>/<number>`, `models:/<name>@<alias>` or `runs:/<id>/<path>`.
         version: label in the store, such as `v3`.
         model: name in the store; by default the registered model's. `runs:/` has none, so it must be given.
-        replace: import in any case, in place of what is there under that label.
+        when_taken: what to do when another source is there under that label.
         tolerance: largest difference that verification allows: of a probability; of a value, in units of the values'
             standard deviation.
+        formats: which formats the registry's model may have.
     """
 
     uri: str
     version: str
     model: str | None = None
-    replace: bool = False
+    when_taken: WhenTaken = WhenTaken.REFUSE
     tolerance: float = 1e-4
+    formats: Formats = Formats.ANY
 
     def __post_init__(self) -> None:
         registry.check_address(self.uri)
@@ -87,12 +102,20 @@ def import_version(order: Order) -> Imported:
 
     Raises:
         SourceNotFound, UnsupportedModel, VerificationFailed: see the module's docstring.
-        VersionTaken: another source is there under that label, and `replace` is not set.
+        VersionTaken: another source is there under that label, and is to stay.
     """
-    if registry.is_exact(order.uri) and (artefact := _reusable(order, order.uri)):
+    if artefact := _already_there(order):
         return Imported(artefact, Outcome.ALREADY_THERE)
-    with registry.session() as client:
-        return import_from(client, order)
+    # Of the many workers of a server that want the same version at once, one opens the registry, which takes 300 MB.
+    with store.exclusive("registry"):
+        if artefact := _already_there(order):
+            return Imported(artefact, Outcome.ALREADY_THERE)
+        with registry.session() as client:
+            return import_from(client, order)
+
+
+def _already_there(order: Order) -> Artefact | None:
+    return _reusable(_labelled(order, order.uri), order.uri) if registry.is_exact(order.uri) else None
 
 
 def import_from(client: "MlflowClient", order: Order) -> Imported:
@@ -100,6 +123,7 @@ def import_from(client: "MlflowClient", order: Order) -> Imported:
     uri = registry.resolve(client, order.uri)
     with store.staging() as stage:
         # Asked under the lock: another process may have imported it in the meantime.
+        order = _labelled(order, uri)
         if artefact := _reusable(order, uri):
             return Imported(artefact, Outcome.ALREADY_THERE)
         there = _say_what_is_replaced(order)
@@ -116,8 +140,21 @@ def _say_what_is_replaced(order: Order) -> bool:
     return artefact is not None
 
 
+def _labelled(order: Order, uri: str) -> Order:
+    """The order with the label that it gets in the end: the first one that is free or has the same source."""
+    if order.when_taken is not WhenTaken.BESIDE:
+        return order
+    number = uri.rpartition("/")[2]
+    digest = hashlib.sha256(uri.encode()).hexdigest()[:8]
+    for label in (order.version, f"{order.version}-{number}"):
+        artefact = present(order.name, label)
+        if artefact is None or artefact.card.source.uri == uri:
+            return dataclasses.replace(order, version=label)
+    return dataclasses.replace(order, version=f"{order.version}-{digest}")
+
+
 def _reusable(order: Order, uri: str) -> Artefact | None:
-    artefact = None if order.replace else present(order.name, order.version)
+    artefact = None if order.when_taken is WhenTaken.REPLACE else present(order.name, order.version)
     if artefact is None or artefact.card.source.uri == uri:
         return artefact
     raise VersionTaken(
@@ -134,7 +171,7 @@ def _import(client: "MlflowClient", order: Order, uri: str, stage: Path) -> Arte
     prepared.mkdir()
     downloads.mkdir()
     with step(f"{tag}: load {uri}") as current:
-        source = registry.fetch(client, uri, downloads)
+        source = registry.fetch(client, uri, downloads, order.formats)
         description = conversion.describe(source)
         current.outcome = f"{source.framework}, {description.task}, {len(description.features)} features"
     with step(f"{tag}: convert") as current:

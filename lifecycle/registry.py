@@ -11,9 +11,10 @@ import math
 import os
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import Enum, auto
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,12 @@ VERSION_TAG = "shokado.version"
 FLAVORS = ("xgboost", "sklearn")
 INSTALL_COMMAND = "uv pip install -r requirements/train.txt"
 
+_SAFE_XGBOOST_CLASS = re.compile(r"xgboost\.(core\.Booster|sklearn\.XGB\w+)")
+_SAFE_SKOPS_TYPES = frozenset(
+    f"sklearn.neural_network._stochastic_optimizers.{name}Optimizer" for name in ("Adam", "SGD")
+)
+"""What skops does not know to be harmless, and is."""
+
 _PACKAGES = {
     "mlflow": "mlflow",
     "onnx": "onnx",
@@ -44,6 +51,14 @@ _PACKAGES = {
 _EXACT = re.compile(r"models:/(?P<name>[^/@]+)/(?P<version>\d+)")
 _ALIAS = re.compile(r"models:/(?P<name>[^/@]+)@(?P<alias>[^/@]+)")
 _RUN = re.compile(r"runs:/(?P<run_id>[^/]+)/.+")
+
+
+class Formats(Enum):
+    """Which formats a model may be stored in."""
+
+    ANY = auto()
+    WITHOUT_CODE = auto()
+    """None that can run code of the model's author when it is read, such as pickle."""
 
 
 @dataclass(frozen=True)
@@ -224,10 +239,10 @@ def resolve(client: "MlflowClient", uri: str) -> str:
     return uri
 
 
-def fetch(client: "MlflowClient", uri: str, folder: Path) -> LoadedModel:
+def fetch(client: "MlflowClient", uri: str, folder: Path, formats: Formats = Formats.ANY) -> LoadedModel:
     """Load the model at an exact address (see `resolve`); artifacts that are not local are copied into `folder`.
 
-    Loading runs the framework's own deserialization, so only a registry that is trusted may be read.
+    Loading runs the framework's own deserialization, so only a registry that is trusted may be read in any format.
     Raises `SourceNotFound` or `UnsupportedModel`.
     """
     import mlflow
@@ -240,6 +255,8 @@ def fetch(client: "MlflowClient", uri: str, folder: Path) -> LoadedModel:
     except (MlflowException, OSError) as error:
         raise SourceNotFound(f"The files of {uri} cannot be read: {_shown(str(error))}") from error
     flavor = _flavor(description, uri)
+    if formats is Formats.WITHOUT_CODE:
+        _refuse_code(description.flavors[flavor], flavor, uri)
     try:
         model = getattr(mlflow, flavor).load_model(path)
         example = description.load_input_example(path) if description.saved_input_example_info else None
@@ -264,6 +281,31 @@ def _flavor(description: "Model", uri: str) -> str:
             return flavor
     found = ", ".join(sorted(set(description.flavors) - {"python_function"})) or "none but python_function"
     raise UnsupportedModel(f"{uri} has the MLflow flavor {found}; the flavors {' and '.join(FLAVORS)} can be imported.")
+
+
+def _refuse_code(stored: Mapping[str, Any], flavor: str, uri: str) -> None:
+    """Raise `UnsupportedModel` when reading the model could run code that its author chose.
+
+    `stored` is what the flavor's part of the `MLmodel` file says. skops reads nothing but types that are harmless, and
+    those that this file, which is the author's, calls trusted.
+    """
+    trusted = set(stored.get("skops_trusted_types") or ()) - _SAFE_SKOPS_TYPES
+    model_class = str(stored.get("model_class", "xgboost.core.Booster"))
+    danger = None
+    if stored.get("code"):
+        danger = "it brings Python files of its own"
+    elif flavor == "sklearn" and (kind := stored.get("serialization_format", "pickle")) != "skops":
+        danger = f"it is stored as {kind}"
+    elif flavor == "sklearn" and trusted:
+        danger = f"it asks to trust {', '.join(sorted(trusted))}"
+    elif flavor == "xgboost" and not _SAFE_XGBOOST_CLASS.fullmatch(model_class):
+        danger = f"its class is {model_class}"
+    if danger:
+        raise UnsupportedModel(
+            f"{uri} could run code when it is read: {danger}. Register it again in the format skops, or, if you trust "
+            "it, import it by hand, which leaves that out.",
+            f"shokado models import {uri} --as <label>",
+        )
 
 
 def _framework(description: "Model", flavor: str) -> str:

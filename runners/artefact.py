@@ -1,14 +1,24 @@
-"""Artefacts: the configured versions as they lie in the BentoML model store."""
+"""Artefacts: versions as they lie in the BentoML model store, found by tag, with what must hold before they serve."""
 
-from dataclasses import dataclass
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 from configuration.settings import Settings
-from runners.card import Card, CardError, read_card
+from runners.card import Card, CardError, digest_of, read_card
+
+_IDENTITY = {"model", "task", "features", "classes", "source", "files", "quantization"}
 
 
 class ArtefactError(Exception):
-    """A configured version cannot be served; the message is one line that says why and what to run."""
+    """A version cannot be served; the message is one line that says why."""
+
+
+class ArtefactMissing(ArtefactError):
+    """The store of this machine has nothing under the tag."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,29 +30,71 @@ class Artefact:
     folder: Path
     card: Card
 
+    digest: str = field(init=False)
+    """SHA-256, hexadecimal, of what the artefact is: its signature, its source and its files' digests.
+
+    Every import of the same registered version gives the same one, whatever its label, on every machine: the
+    verification and the examples, whose last bits depend on the processor, and the run's metrics, which may be added
+    to, do not count.
+    """
+
+    def __post_init__(self) -> None:
+        identity = self.card.model_dump(mode="json", include=_IDENTITY)
+        digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+        object.__setattr__(self, "digest", digest)
+
 
 def find_artefacts(settings: Settings) -> dict[str, Artefact]:
     """All configured versions. Raises `ArtefactError` when one is missing, damaged, or takes other features."""
-    artefacts = {version: _find(version, settings.tag_of(version)) for version in settings.versions}
-    first = next(iter(artefacts.values()))
-    for artefact in artefacts.values():
-        for what in ("feature_names", "task", "classes"):
-            mine, theirs = getattr(artefact.card, what), getattr(first.card, what)
-            if mine != theirs:
-                raise ArtefactError(
-                    f"{artefact.tag} and {first.tag} cannot serve side by side: their {what} differ ({mine}; {theirs})"
-                )
+    artefacts: dict[str, Artefact] = {}
+    for version in settings.versions:
+        try:
+            artefacts[version] = find_artefact(version, settings.tag_of(version))
+        except ArtefactMissing as error:
+            raise ArtefactMissing(f"{error}; make it with: make models") from error
+        except ArtefactError as error:
+            raise ArtefactError(f"{error}; import it again with: make models") from error
+    check_alike(artefacts.values())
     return artefacts
 
 
-def _find(version: str, tag: str) -> Artefact:
+def find_artefact(version: str, tag: str) -> Artefact:
+    """The artefact of exactly this tag. Raises `ArtefactError`; `ArtefactMissing` where there is none."""
     import bentoml
-    from bentoml.exceptions import NotFound
+    from bentoml.exceptions import BentoMLException
 
     try:
-        folder = Path(bentoml.models.get(tag).path)
+        found = bentoml.models.get(tag)
+    except BentoMLException:
+        found = None
+    # BentoML takes the beginning of a version for the version where only one begins so.
+    if found is None or str(found.tag) != tag:
+        raise ArtefactMissing(f"no model {tag!r} in the BentoML model store")
+    folder = Path(found.path)
+    try:
         return Artefact(version, tag, folder, read_card(folder))
-    except NotFound:
-        raise ArtefactError(f"no model {tag!r} in the BentoML model store; make it with: make models") from None
     except CardError as error:
-        raise ArtefactError(f"{error}; import it again with: make models") from error
+        raise ArtefactError(str(error)) from error
+
+
+def check_alike(artefacts: Iterable[Artefact]) -> None:
+    """Raise `ArtefactError` unless all take and give the same, as versions do that serve side by side."""
+    for theirs, mine in pairwise(artefacts):
+        for what in ("feature_names", "task", "classes"):
+            one, other = getattr(mine.card, what), getattr(theirs.card, what)
+            if one != other:
+                raise ArtefactError(
+                    f"{mine.tag} and {theirs.tag} cannot serve side by side: their {what} differ ({one}; {other})"
+                )
+
+
+def check_files(artefact: Artefact) -> None:
+    """Read all model files and raise `ArtefactError` unless they are those that the card describes."""
+    for kind, expected in artefact.card.files.items():
+        path = artefact.folder / kind.file_name
+        try:
+            intact = path.stat().st_size == expected.size_bytes and digest_of(path) == expected.sha256
+        except OSError as error:
+            raise ArtefactError(f"{path}: {error.strerror or error}") from error
+        if not intact:
+            raise ArtefactError(f"{path}: not the file that its card describes; import the version again")

@@ -65,20 +65,22 @@ def score(engine: Engine, rows: Rows, scores_per_row: int) -> BatchScores:
     try:
         scores = _predict(engine, rows, shape)
     except Exception as error:
-        return _score_in_halves(engine, rows, shape, error)
-    return BatchScores(scores, _not_finite(scores))
+        reason = _reason(error)
+    else:
+        return BatchScores(scores, _not_finite(scores))
+    return _score_in_halves(engine, rows, shape, reason)
 
 
-def _score_in_halves(engine: Engine, rows: Rows, shape: tuple[int, ...], error: Exception) -> BatchScores:
-    """Score a batch that failed with `error` as a whole."""
+def _score_in_halves(engine: Engine, rows: Rows, shape: tuple[int, ...], reason: str) -> BatchScores:
+    """Score a batch that failed as a whole. Only texts of errors are kept: their tracebacks know this frame, a cycle."""
     scores = np.zeros(shape, dtype=np.float32)
     failures: dict[int, str] = {}
-    failing = [(0, len(rows), error)]
+    failing = [(0, len(rows), reason)]
     calls = 0
     while failing:
-        start, stop, error = failing.pop()
+        start, stop, reason = failing.pop()
         if stop - start == 1 or calls > MAX_FAILING_CALLS:
-            failures.update(dict.fromkeys(range(start, stop), f"{type(error).__name__}: {error}"))
+            failures.update(dict.fromkeys(range(start, stop), reason))
             continue
         middle = (start + stop) // 2
         for low, high in ((start, middle), (middle, stop)):
@@ -86,7 +88,7 @@ def _score_in_halves(engine: Engine, rows: Rows, shape: tuple[int, ...], error: 
                 scores[low:high] = _predict(engine, rows[low:high], (high - low, *shape[1:]))
             except Exception as cause:
                 calls += 1
-                failing.append((low, high, cause))
+                failing.append((low, high, _reason(cause)))
     return BatchScores(scores, failures | _not_finite(scores))
 
 
@@ -96,6 +98,10 @@ def _predict(engine: Engine, rows: Rows, shape: tuple[int, ...]) -> Scores:
     if scores.shape != shape:
         raise ValueError(f"the model returned scores of shape {scores.shape} where {shape} belong")
     return scores
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def _not_finite(scores: Scores) -> dict[int, str]:

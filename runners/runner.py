@@ -1,11 +1,12 @@
 """A runner: one version from its artefact to its scores, with a state that says what may be asked of it.
 
 NEW --start--> STARTING --> READY --drain--> DRAINING --> CLOSED
-                   \\--> FAILED (with the reason)
+                   \\--> FAILED (with the reason); CLOSED when it is cancelled
 """
 
 import asyncio
 import contextlib
+import math
 import time
 from enum import StrEnum
 from pathlib import Path
@@ -56,6 +57,8 @@ class Runner:
         self.engine = settings.engine.value
         self.failure: str | None = None
         self.placement = Placement.SERVICE if service_url else Placement.EMBEDDED
+        self.jobs = 0
+        """How many were handed in so far."""
         self._folder = folder
         self._batching = batching
         self._service_url = service_url
@@ -71,14 +74,20 @@ class Runner:
         return self._batcher.waiting_rows if self.ready else 0
 
     async def start(self, observer: BatchObserver) -> None:
-        """Open the engine, warm it up and learn its pace. Raises what went wrong, after remembering it."""
+        """Open the engine, warm it up and learn its pace. Raises what went wrong, after remembering it.
+
+        The engine works in a thread until then: other runners of this process go on answering meanwhile.
+        """
         self.state = RunnerState.STARTING
         try:
             async with contextlib.AsyncExitStack() as opened:
-                self._place = self._open_place()
+                self._place = await self._open_place()
                 opened.push_async_callback(self._place.close)
                 pace = await self._warm_up(self._place)
                 opened.pop_all()
+        except asyncio.CancelledError:
+            self.state = RunnerState.CLOSED
+            raise
         except Exception as error:
             self.state, self.failure = RunnerState.FAILED, f"{type(error).__name__}: {error}"
             raise
@@ -102,6 +111,7 @@ class Runner:
         """Hand in a job. Raises `NotReady` or `Overloaded`."""
         if self.state is not RunnerState.READY:
             raise NotReady(f"version {self.version} is {self.state}")
+        self.jobs += 1
         self._batcher.submit(job)
 
     async def drain(self) -> None:
@@ -115,10 +125,10 @@ class Runner:
         await self._place.close()
         self.state = RunnerState.CLOSED
 
-    def _open_place(self) -> Place:
+    async def _open_place(self) -> Place:
         if self._service_url:
             return HopPlace(self._service_url, self.card.scores_per_row, self.settings.workers)
-        engine = open_engine(self._folder, self.card, self.settings.engine)
+        engine = await asyncio.to_thread(open_engine, self._folder, self.card, self.settings.engine)
         self.engine = engine.name
         return EmbeddedPlace(engine, self.card.scores_per_row, self._batching.inline_ms / 1000)
 
@@ -155,16 +165,18 @@ def _warm_up_sizes(ceiling: int) -> list[int]:
 
 
 async def _run(place: Place, batch: Rows) -> Scores:
-    """One batch through a place, awaited. Raises what the place reports, and when a row could not be scored."""
+    """One batch through a place, off the event loop. Raises what the place reports, and when a row was not scored."""
     future: asyncio.Future[BatchScores] = asyncio.get_running_loop().create_future()
 
     def done(outcome: BatchScores | Exception) -> None:
+        if future.cancelled():
+            return
         if isinstance(outcome, Exception):
             future.set_exception(outcome)
         else:
             future.set_result(outcome)
 
-    place.run(batch, 0.0, done)
+    place.run(batch, math.inf, done)
     outcome = await future
     if outcome.failures:
         raise RuntimeError(f"a batch of {len(batch)} rows failed: {next(iter(outcome.failures.values()))}")

@@ -279,6 +279,10 @@ WRONG_VALUES: dict[str, tuple[Edit, str]] = {
     "a store that is none": (put("store", value="postgres://x"), "store: "),
     "no share at all": (put("weighted", "max_step", value=0), "weighted.max_step: "),
     "a cache of an unknown kind": (put("cache", "backend", value="disk"), "cache.backend: "),
+    "a cache in a Redis that is not there": (
+        put("cache", "backend", value="redis"),
+        "settings: cache.backend is redis, so cache.url must be one's address",
+    ),
     "an unknown default environment": (
         put("default_environment", value="canary"),
         "settings: default_environment is canary, which is not configured",

@@ -27,6 +27,7 @@ from runners.engine import Rows, Scores, open_engine
 from runners.job import Job
 from runners.runner import Runner, RunnerState
 from tests.conftest import HOME
+from tests.dispatch.imports import imports_under_way
 from tests.dispatch.shelf import Shelf, own_shelf
 
 SETTINGS = Settings.model_validate(
@@ -435,6 +436,21 @@ def test_a_candidate_that_the_registry_does_not_have_fails(models: Path) -> None
             assert state == "failed"
             assert failure is not None
             assert "models:/customers/4711" in failure
+
+    in_time(scenario())
+
+
+def test_the_import_for_a_candidate_that_is_given_up_is_ended(shelf: Shelf) -> None:
+    load = Load(f"{shelf.model}:v3", "0" * 64, "models:/customers/1", expires_at=200.0)
+
+    async def scenario() -> None:
+        async with Kitchen() as kitchen:
+            kitchen.prepare("v3", load)
+            while not imports_under_way():
+                await asyncio.sleep(0.01)
+            kitchen.adopt(without_candidate(kitchen.state, "v3"))
+            await kitchen.until(lambda: not imports_under_way())
+            assert not (HOME / "models" / shelf.model).exists()
 
     in_time(scenario())
 

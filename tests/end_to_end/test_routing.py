@@ -94,7 +94,9 @@ def test_a_unit_keeps_its_version_at_every_worker(routed: Server) -> None:
 
 
 def test_without_a_unit_sticky_traffic_is_split_by_weight(routed: Server) -> None:
-    wait_for_generation(routed, change(routed, {"weights": {"v1": 1, "v2": 1}, "strategy": "hash"}).json()["generation"])
+    wait_for_generation(
+        routed, change(routed, {"weights": {"v1": 1, "v2": 1}, "strategy": "hash"}).json()["generation"]
+    )
     counts = Counter(answer["version"] for answer in ask(routed, 80))
     assert min(counts["v1"], counts["v2"]) > 10
 

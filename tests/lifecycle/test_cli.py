@@ -70,6 +70,15 @@ def test_the_next_command_is_said(prepared: dict[str, Imported]) -> None:
     assert "next: shokado models import models:/customers/2 --name customers --as <label>" in result.stderr
 
 
+def test_a_label_that_is_taken_can_be_extended(prepared: dict[str, Imported]) -> None:
+    command = ["models", "import", "models:/customers/2", "--as", "v1", "--beside", "--no-pickle"]
+    result = runner.invoke(app, command)
+    assert result.exit_code == 0
+    assert result.output.splitlines()[-1] == "customers:v1-2  imported  from models:/customers/2"
+    assert "customers:v1-2  already imported" in runner.invoke(app, command).output
+    shutil.rmtree(store.folder_of("customers", "v1-2"))
+
+
 def test_prepare_takes_the_data_set_from_the_environment(prepared: dict[str, Imported]) -> None:
     result = runner.invoke(app, ["models", "prepare"], env={"DATASET": "iris"})
     assert result.exit_code == 0

@@ -1,6 +1,9 @@
 """Imports out of a real registry into a real store: what is stored, what is refused, what is left alone."""
 
+import contextlib
 import json
+import os
+import re
 import shutil
 import threading
 from collections.abc import Callable
@@ -19,7 +22,8 @@ from sklearn.linear_model import LinearRegression, LogisticRegression, RidgeClas
 from lifecycle import datasets, registry, store, verification
 from lifecycle.conversion import Description
 from lifecycle.errors import LifecycleError, SourceNotFound, UnsupportedModel, VerificationFailed, VersionTaken
-from lifecycle.importing import Imported, Order, Outcome, import_version
+from lifecycle.importing import Imported, Order, Outcome, WhenTaken, import_version
+from lifecycle.registry import Formats
 from runners.card import FileKind, Task, describe_file, read_card
 
 TAGS = [f"{name}:{label}" for name in datasets.NAMES for label in ("v1", "v2")]
@@ -116,11 +120,30 @@ def test_another_source_needs_replace(prepared: dict[str, Imported], own_store: 
     import_version(Order("models:/iris/1", "v1"))
     with pytest.raises(VersionTaken, match="iris:v1 is models:/iris/1, not models:/iris/2"):
         import_version(Order("models:/iris/2", "v1"))
-    assert import_version(Order("models:/iris/2", "v1", replace=True)).outcome is Outcome.REPLACED
+    assert import_version(Order("models:/iris/2", "v1", when_taken=WhenTaken.REPLACE)).outcome is Outcome.REPLACED
     artefact = store.look_up("iris", "v1")
     assert artefact is not None
     assert artefact.card.source.uri == "models:/iris/2"
     assert sorted(path.name for path in artefact.folder.iterdir()) == ["card.json", "model.onnx", "model.yaml"]
+
+
+def test_beside_what_is_there_the_label_gets_a_number_or_else_a_digest(
+    prepared: dict[str, Imported], own_store: Path
+) -> None:
+    def imported(uri: str) -> str:
+        return import_version(Order(uri, "v1", model="toy", when_taken=WhenTaken.BESIDE)).artefact.tag
+
+    assert imported("models:/iris/1") == "toy:v1"
+    assert imported("models:/iris/2") == "toy:v1-2"
+    last = imported("models:/customers/2")
+    assert re.fullmatch(r"toy:v1-[0-9a-f]{8}", last)
+    for uri, tag in {
+        "models:/iris/1": "toy:v1",
+        "models:/iris@challenger": "toy:v1-2",
+        "models:/customers/2": last,
+    }.items():
+        assert imported(uri) == tag
+    assert len(store.artefacts("toy")) == 3
 
 
 @pytest.mark.parametrize("change", [{"format": 0}, {"surprise": 1}], ids=["another format", "unknown key"])
@@ -145,7 +168,7 @@ def test_refused_verification_stores_nothing(prepared: dict[str, Imported], own_
 def test_refused_replacement_keeps_the_old_one(prepared: dict[str, Imported], own_store: Path) -> None:
     import_version(Order("models:/iris/1", "v1"))
     with pytest.raises(VerificationFailed):
-        import_version(Order("models:/iris/2", "v1", replace=True, tolerance=1e-12))
+        import_version(Order("models:/iris/2", "v1", when_taken=WhenTaken.REPLACE, tolerance=1e-12))
     artefact = store.look_up("iris", "v1")
     assert artefact is not None
     assert artefact.card.source.uri == "models:/iris/1"
@@ -254,3 +277,63 @@ def test_a_text_column_is_refused_by_name(log_model: Callable[..., str], own_sto
     signature = mlflow.models.infer_signature(pd.DataFrame({"size": [1.0], "colour": ["red"]}))
     with pytest.raises(UnsupportedModel, match=r"colour \(string\)"):
         import_version(Order(log_model("sklearn", model, signature=signature), "v1", model="stranger"))
+
+
+@pytest.mark.parametrize("number", [1, 2], ids=["xgboost", "sklearn in skops"])
+def test_formats_that_cannot_carry_code_are_imported(
+    number: int, prepared: dict[str, Imported], own_store: Path
+) -> None:
+    order = Order(f"models:/customers/{number}", "v1", formats=Formats.WITHOUT_CODE)
+    assert import_version(order).outcome is Outcome.IMPORTED
+
+
+class Bomb(LogisticRegression):  # type: ignore[misc]
+    """Says in the environment that it was read."""
+
+    def __setstate__(self, state: Any) -> None:
+        os.environ["BOMB"] = "went off"
+        super().__setstate__(state)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "danger"),
+    [
+        ({"serialization_format": "cloudpickle"}, "it is stored as cloudpickle"),
+        ({"serialization_format": "pickle"}, "it is stored as pickle"),
+        ({"skops_trusted_types": [f"{__name__}.Bomb"]}, "it asks to trust tests.lifecycle.test_importing.Bomb"),
+        ({"code_paths": [__file__]}, "it brings Python files of its own"),
+    ],
+    ids=lambda given: next(iter(given.items())) if isinstance(given, dict) else "",
+)
+def test_formats_that_can_carry_code_are_refused_unread(
+    arguments: dict[str, Any],
+    danger: str,
+    log_model: Callable[..., str],
+    own_store: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("BOMB", raising=False)
+    bomb = Bomb().fit([[0.0], [1.0]], [0, 1])
+    uri = log_model("sklearn", bomb, **{"skops_trusted_types": [f"{__name__}.Bomb"]} | arguments)
+    monkeypatch.delenv("BOMB", raising=False)
+    with pytest.raises(
+        UnsupportedModel, match=re.escape(f"{uri} could run code when it is read: {danger}.")
+    ) as refused:
+        import_version(Order(uri, "v1", model="stranger", formats=Formats.WITHOUT_CODE))
+    assert refused.value.next_command == f"shokado models import {uri} --as <label>"
+    assert "BOMB" not in os.environ
+    assert store.artefacts() == []
+    with contextlib.suppress(UnsupportedModel):
+        import_version(Order(uri, "v1", model="stranger"))
+    assert os.environ["BOMB"] == "went off"
+
+
+def test_an_xgboost_model_of_a_class_that_is_none_of_xgboosts_is_refused_unread(
+    log_model: Callable[..., str], own_store: Path, places: Path
+) -> None:
+    rows = np.random.default_rng(0).normal(size=(40, 2)).astype(np.float32)
+    uri = log_model("xgboost", xgboost.XGBClassifier(n_estimators=2).fit(rows, (rows[:, 0] > 0).astype(int)))
+    newest = max((places / "mlartifacts" / "strangers").rglob("MLmodel"), key=lambda path: path.stat().st_mtime_ns)
+    newest.write_text(newest.read_text().replace("xgboost.sklearn.XGBClassifier", "subprocess.Popen"))
+    with pytest.raises(UnsupportedModel, match=r"its class is subprocess\.Popen"):
+        import_version(Order(uri, "v1", model="stranger", formats=Formats.WITHOUT_CODE))

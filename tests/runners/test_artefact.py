@@ -8,7 +8,14 @@ from typing import Any
 import pytest
 
 from configuration.settings import Settings
-from runners.artefact import Artefact, ArtefactError, find_artefacts
+from runners.artefact import (
+    Artefact,
+    ArtefactError,
+    ArtefactMissing,
+    check_files,
+    find_artefact,
+    find_artefacts,
+)
 from runners.card import Card, Feature, write_card
 from tests.conftest import HOME
 
@@ -101,3 +108,46 @@ def test_versions_may_describe_their_features_differently(stored: Artefact) -> N
     features = tuple(feature.model_copy(update={"description": "new words"}) for feature in stored.card.features)
     write_card(stored.card.model_copy(update={"features": features}), stored.folder)
     assert set(find_artefacts(settings("customers:v1", stored.tag))) == {"v1", "v2"}
+
+
+def test_the_beginning_of_a_version_is_not_the_version(stored: Artefact) -> None:
+    """BentoML itself takes it for the version where only one begins so."""
+    beginning = stored.tag.removesuffix("1")
+    assert f"no model {beginning!r} in the BentoML model store" in refusal(beginning)
+    with pytest.raises(ArtefactMissing):
+        find_artefact("v1", beginning)
+
+
+def test_an_import_under_another_label_has_the_same_digest(stored: Artefact, trees: Artefact) -> None:
+    receipts = {kind: receipt.model_copy(update={"rows": 1}) for kind, receipt in trees.card.verification.items()}
+    examples = trees.card.examples.model_copy(update={"scores": trees.card.examples.scores[::-1]})
+    changes = {"version": "v7", "verification": receipts, "examples": examples, "metrics": {"auc": 1.0}}
+    write_card(trees.card.model_copy(update=changes), stored.folder)
+    assert find_artefact("v7", stored.tag).digest == trees.digest
+
+
+def other_file(card: Card) -> dict[str, Any]:
+    return {"files": {kind: file.model_copy(update={"sha256": "0" * 64}) for kind, file in card.files.items()}}
+
+
+def other_source(card: Card) -> dict[str, Any]:
+    return {"source": card.source.model_copy(update={"uri": "models:/customers/9"})}
+
+
+@pytest.mark.parametrize("change", [renamed_feature, renamed_class, other_file, other_source])
+def test_another_artefact_has_another_digest(change: Any, stored: Artefact, trees: Artefact) -> None:
+    write_card(trees.card.model_copy(update=change(trees.card)), stored.folder)
+    assert find_artefact("v1", stored.tag).digest != trees.digest
+
+
+def test_files_are_those_that_the_card_describes(stored: Artefact) -> None:
+    check_files(stored)
+    path = stored.folder / "model.ubj"
+    content = path.read_bytes()
+    for damaged in (content[:-1], content[:-1] + bytes([content[-1] ^ 1]), b""):
+        path.write_bytes(damaged)
+        with pytest.raises(ArtefactError, match=r"model\.ubj: not the file that its card describes"):
+            check_files(stored)
+    path.unlink()
+    with pytest.raises(ArtefactError, match=r"model\.ubj: No such file"):
+        check_files(stored)

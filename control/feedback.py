@@ -1,0 +1,146 @@
+"""Feedback: labels and rewards for predictions, one or many in a request.
+
+In a list, an entry that cannot be used is rejected by itself; the others count. Whoever sends a single one is told by
+the status.
+"""
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+import msgspec
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, Field, TypeAdapter
+
+from control import bodies
+from control.errors import BODY_ERRORS, errors
+from control.started import Configuration, Parts
+from experiments.feedback import Feedback, Ruling, Verdict
+from protocols.problem import Problem, invalid, malformed, problem_of
+from stores.store import StoreUnavailable
+
+_SLICE = 64
+"""Entries that are decoded in one go."""
+
+router = APIRouter(tags=["experiments"])
+
+
+class FeedbackEntry(BaseModel):
+    """What became of one row of a prediction: its label, a reward, or both."""
+
+    prediction_id: str = Field(description="As the prediction's answer named it.")
+    index: int = Field(default=0, description="Of the row in its request.")
+    label: bool | int | float | str | None = Field(
+        default=None, description="What would have been right: a class, or the value of a regression."
+    )
+    reward: float | None = Field(default=None, ge=0, le=1, description="How well it went; a conversion is 1.")
+
+
+class FeedbackResult(BaseModel):
+    """What became of one entry."""
+
+    status: Verdict
+    reason: str | None = Field(default=None, description="Why it was not accepted.")
+    version: str | None = Field(default=None, description="That made the prediction.")
+
+
+class FeedbackAnswer(BaseModel):
+    """How many entries were taken, and what became of each, in order."""
+
+    accepted: int
+    duplicate: int = Field(description="Counted before, and not again.")
+    rejected: int
+    results: list[FeedbackResult]
+
+
+class _Entry(msgspec.Struct, forbid_unknown_fields=True):
+    prediction_id: str
+    index: int = 0
+    label: bool | int | float | str | None = None
+    reward: float | None = None
+
+
+_decode_entry = msgspec.json.Decoder(_Entry).decode
+_decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
+
+
+def _described_body() -> dict[str, Any]:
+    schema = TypeAdapter(FeedbackEntry).json_schema()
+    examples = {
+        "a label": {"value": {"prediction_id": "AQIK..", "label": 1}},
+        "rewards": {"value": [{"prediction_id": "AQIK..", "reward": 1}, {"prediction_id": "AQJL..", "reward": 0}]},
+    }
+    described = {"schema": {"anyOf": [schema, {"type": "array", "items": schema}]}, "examples": examples}
+    return {"requestBody": {"required": True, "content": {"application/json": described}}}
+
+
+@router.post(
+    "/v1/feedback",
+    summary="Say what became of predictions",
+    responses=errors(503, *BODY_ERRORS),
+    response_model_exclude_none=True,
+    openapi_extra=_described_body(),
+)
+async def give_feedback(parts: Parts, settings: Configuration, request: Request) -> FeedbackAnswer:
+    """Join labels and rewards to the versions that made the predictions. The same one counts once, however often sent.
+
+    A list is answered with 200 once every entry is settled, the rejected ones included. A single entry that is
+    rejected is answered with 422, and one that was counted before with 200.
+    """
+    body = await bodies.read_body(request, settings.limits.max_body_bytes)
+    raw, alone = _split(body)
+    if len(raw) > settings.feedback.max_entries:
+        limit = settings.feedback.max_entries
+        message = f"{len(raw)} entries in one list; at most {limit} are allowed"
+        raise Problem(413, "too_many_entries", message, {"limit": limit})
+    entries: list[Feedback | Ruling] = []
+    for start in range(0, len(raw), _SLICE):
+        entries += map(_entry, raw[start : start + _SLICE])
+        # A long list must not hold up predictions.
+        await asyncio.sleep(0)
+    try:
+        taken = iter(await parts.feedback.take([entry for entry in entries if isinstance(entry, Feedback)]))
+    except StoreUnavailable as error:
+        problem = problem_of(error)
+        problem.message += "; send the same again later: nothing counts twice"
+        raise problem from error
+    rulings = [next(taken) if isinstance(entry, Feedback) else entry for entry in entries]
+    if alone:
+        _refuse(rulings[0])
+    counts = Counter(ruling.verdict for ruling in rulings)
+    accepted, duplicate = counts[Verdict.ACCEPTED], counts[Verdict.DUPLICATE]
+    return FeedbackAnswer(
+        accepted=accepted,
+        duplicate=duplicate,
+        rejected=len(rulings) - accepted - duplicate,
+        results=[
+            FeedbackResult(status=ruling.verdict, reason=ruling.reason or None, version=ruling.version or None)
+            for ruling in rulings
+        ],
+    )
+
+
+def _split(body: bytes) -> tuple[list[msgspec.Raw], bool]:
+    """The entries, and whether it is one without a list. Raises `Problem` (400, 422)."""
+    try:
+        if body.lstrip()[:1] == b"[":
+            return _decode_list(body), False
+        if not isinstance(msgspec.json.decode(body), dict):
+            raise invalid("invalid", "the body is neither an entry nor a list of entries")
+    except (ValueError, RecursionError) as error:
+        raise malformed(f"the body is not JSON: {error}") from None
+    return [msgspec.Raw(body)], True
+
+
+def _entry(raw: msgspec.Raw) -> Feedback | Ruling:
+    try:
+        entry = _decode_entry(raw)
+    except (ValueError, RecursionError) as error:
+        return Ruling(Verdict.INVALID, str(error))
+    return Feedback(entry.prediction_id, entry.index, entry.label, entry.reward)
+
+
+def _refuse(ruling: Ruling) -> None:
+    """Raise `Problem` (422) for what was rejected."""
+    if ruling.verdict not in (Verdict.ACCEPTED, Verdict.DUPLICATE):
+        raise invalid(f"feedback_{ruling.verdict}", ruling.reason)

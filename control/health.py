@@ -1,0 +1,88 @@
+"""Health: is the process alive, and can it answer?"""
+
+from typing import Any
+
+from fastapi import APIRouter, Response
+from pydantic import BaseModel, Field
+
+from control.started import Parts, Started
+
+router = APIRouter(tags=["health"])
+
+
+class StoreHealth(BaseModel):
+    """The store of the routing. While it is away, serving goes on and changes are refused."""
+
+    name: str
+    status: str = Field(description="ok or unavailable")
+    failure: str | None = None
+    durability: str | None = Field(default=None, description="What may be lost in a crash of the store, if anything.")
+
+
+class Health(BaseModel):
+    """Whether this worker can answer, and what that rests on."""
+
+    status: str = Field(description="ok or unavailable")
+    reason: str | None = Field(default=None, description="Why it cannot.")
+    generation: int
+    versions: dict[str, str] = Field(description="The state of each version.")
+    store: StoreHealth
+
+
+class Alive(BaseModel):
+    """The process answers."""
+
+    status: str
+
+
+@router.get("/livez", summary="Is the process alive?")
+async def livez() -> Alive:
+    return Alive(status="ok")
+
+
+async def readyz(parts: Parts, response: Response) -> Health:
+    """200 when the routing is known and every version that is active or has traffic is ready, else 503.
+
+    A shadow may be missing, as nobody sees its answers, and so may the store.
+    """
+    reason = _reason(parts)
+    response.status_code = 503 if reason else 200
+    return Health(
+        status="unavailable" if reason else "ok",
+        reason=reason,
+        generation=parts.dispatcher.state.generation,
+        versions={version: found.state for version, found in parts.fleet.versions().items()},
+        store=_store(parts),
+    )
+
+
+_NOT_READY: dict[int | str, dict[str, Any]] = {503: {"model": Health, "description": "It cannot answer, and says why."}}
+for path in ("/readyz", "/ready", "/health"):
+    router.get(
+        path,
+        summary="Can it answer?",
+        operation_id=f"ready_{path[1:]}",
+        responses=_NOT_READY,
+        response_model_exclude_none=True,
+    )(readyz)
+
+
+def _reason(parts: Started) -> str | None:
+    state, runners = parts.dispatcher.state, parts.dispatcher.runners
+    if not state.environments:
+        return "the routing is not known yet"
+    needed = {
+        version for environment in state.environments.values() for version in (environment.active, *environment.shares)
+    }
+    missing = sorted(version for version in needed if version not in runners or not runners[version].ready)
+    return f"not ready: {', '.join(missing)}" if missing else None
+
+
+def _store(parts: Started) -> StoreHealth:
+    store, failure = parts.follower.store, parts.follower.failure
+    return StoreHealth(
+        name=store.name,
+        status="ok" if failure is None else "unavailable",
+        failure=failure,
+        durability=store.durability or None,
+    )

@@ -1,0 +1,71 @@
+"""What the control routes work with: the parts of this worker, once it has started."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from configuration.settings import Settings
+from control.loading import Loader
+from dispatch.dispatcher import Dispatcher
+from dispatch.fleet import Fleet
+from dispatch.state import RoutingState
+from experiments.feedback import FeedbackDesk
+from monitoring.statistics import Statistics
+from protocols.problem import Problem
+from stores.follower import Follower
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The parts of a worker that has started."""
+
+    dispatcher: Dispatcher
+    follower: Follower
+    fleet: Fleet
+    loader: Loader
+    feedback: FeedbackDesk
+    statistics: Statistics
+    metrics_folder: Path
+    clock: Callable[[], float] = time.time
+    """In Unix seconds."""
+
+
+class Control:
+    """What the routes read; `started` is set when the worker has started."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.started: Started | None = None
+
+
+def _control(request: Request) -> Control:
+    control: Control = request.app.state.control
+    return control
+
+
+def _settings(request: Request) -> Settings:
+    return _control(request).settings
+
+
+def _started(request: Request) -> Started:
+    parts = _control(request).started
+    if parts is None:
+        raise Problem(503, "not_ready", "the server is starting", retry_after_s=1)
+    return parts
+
+
+def known_routing(parts: Started) -> RoutingState:
+    """The routing that this worker serves by. Raises `Problem` (503) while there is none."""
+    state = parts.dispatcher.state
+    if not state.environments:
+        why = parts.follower.failure or "the store was not read yet"
+        raise Problem(503, "not_ready", f"the routing is not known yet: {why}", retry_after_s=1)
+    return state
+
+
+Parts = Annotated[Started, Depends(_started)]
+Configuration = Annotated[Settings, Depends(_settings)]

@@ -1,0 +1,251 @@
+"""The versions as this server has them: listed, loaded, unloaded, and made the active one."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Response
+from pydantic import BaseModel, Field
+
+from control import bodies
+from control.changing import MAX_WHY_LETTERS, Changer
+from control.errors import BODY_ERRORS, errors
+from control.headers import Actor, EnvironmentHeader, agreed_environment
+from control.readiness import known_versions
+from control.split import Split, answer_change
+from control.started import Parts, Started
+from dispatch.change import SplitChange, with_split
+from runners.card import Card, Feature, Source, Task
+from stores.store import Action, StoreUnavailable, WorkerReport
+
+MAX_URI_LETTERS = 1024
+
+router = APIRouter(tags=["versions"], route_class=bodies.StrictRoute)
+
+
+class Signature(BaseModel):
+    """What a version takes and gives."""
+
+    task: Task
+    features: list[Feature]
+    classes: list[int | str]
+
+
+class Loading(BaseModel):
+    """An artefact that is being made ready, aside, to become the version."""
+
+    state: str
+    failure: str | None
+    tag: str
+    source: str
+
+
+class Version(BaseModel):
+    """One version as this worker has it. What the artefact would tell is null where this machine has none."""
+
+    version: str
+    state: str = Field(description="new, starting, ready, draining, closed, failed, unloaded, or loading.")
+    failure: str | None = Field(default=None, description="Why it failed, when it did.")
+    loading: Loading | None = Field(default=None, description="What is to take its place.")
+    active_in: list[str] = Field(description="The environments whose active version it is.")
+    weights: dict[str, float] = Field(description="Share of each environment's traffic, between 0 and 1.")
+    shadow_in: list[str] = Field(description="The environments that it gets a copy of the traffic of.")
+    aliases: list[str]
+    digest: str | None = Field(default=None, description="Of the artefact: the same on every machine.")
+    last_used_at: float | None = Field(default=None, description="Unix seconds; null if never by this worker.")
+    engine: str | None = None
+    placement: str | None = None
+    model: str | None = None
+    source: Source | None = None
+    size_bytes: int | None = None
+    signature: Signature | None = None
+    metrics: dict[str, float] | None = Field(default=None, description="Measured on held-out rows when it was trained.")
+    max_abs_difference: dict[str, float] | None = Field(
+        default=None, description="Per model file, from the framework's own scores."
+    )
+
+
+class WorkerState(BaseModel):
+    """A worker of any machine, by its last report."""
+
+    worker: str
+    machine: str
+    pid: int
+    generation: int = Field(description="That it routes by; all are the same when a change has arrived everywhere.")
+    age_s: float = Field(description="Of the report.")
+    versions: dict[str, str] = Field(description="The state of each version in this worker.")
+
+
+class Versions(BaseModel):
+    """All versions, the generation of the routing they were read at, and the workers that live."""
+
+    generation: int
+    versions: list[Version]
+    workers: list[WorkerState] | None = Field(description="Null while the store, which knows them, is away.")
+
+
+class LoadBody(bodies.Body):
+    """Where to load a version from."""
+
+    uri: str | None = Field(
+        default=None,
+        max_length=MAX_URI_LETTERS,
+        description="`models:/name/3` or `models:/name@alias` of the MLflow registry, or a tag `name:version` of the "
+        "BentoML model store. Without one, a version that was unloaded is brought back.",
+    )
+    why: str = Field(default="", max_length=MAX_WHY_LETTERS)
+
+
+class UnloadBody(bodies.Body):
+    """Why a version is unloaded."""
+
+    why: str = Field(default="", max_length=MAX_WHY_LETTERS)
+
+
+class ActivateBody(bodies.Body):
+    """Where a version is to be the active one."""
+
+    environment: str | None = None
+    why: str = Field(default="", max_length=MAX_WHY_LETTERS)
+
+
+class LoadedVersion(BaseModel):
+    """A version after it was loaded or unloaded, and the generation since when."""
+
+    generation: int
+    version: Version
+
+
+@router.get("/v1/models", summary="All versions", responses=errors(503))
+@router.get("/models", summary="All versions", operation_id="list_models", responses=errors(503))
+async def list_versions(parts: Parts) -> Versions:
+    """Every version that is known, in memory or not, and how far each worker of each machine is."""
+    try:
+        reports = await parts.follower.ask(parts.follower.store.reports, parts.clock())
+        workers = _workers(reports, parts.clock())
+    except StoreUnavailable:
+        workers = None
+    names = [
+        *parts.fleet.versions(),
+        *(name for name in parts.fleet.candidates() if name not in parts.fleet.versions()),
+    ]
+    return Versions(
+        generation=parts.dispatcher.state.generation,
+        versions=[describe_version(parts, name) for name in names],
+        workers=workers,
+    )
+
+
+@router.get("/v1/models/{version}", summary="One version, by name or alias", responses=errors(404, 503))
+async def read_version(parts: Parts, version: str) -> Version:
+    return describe_version(parts, find_version(parts, version))
+
+
+@router.post(
+    "/v1/models/{version}/load",
+    summary="Load a version into every worker",
+    responses=errors(404, 409, 503, *BODY_ERRORS),
+)
+async def load_version(
+    parts: Parts,
+    by: Actor,
+    version: str,
+    body: Annotated[LoadBody | None, Body(examples=[{"uri": "models:/customers/3", "why": "retrained"}])] = None,
+) -> LoadedVersion:
+    """Answered when every worker has the version ready, or with the reason why not: then no traffic was touched."""
+    wanted = body or LoadBody()
+    entry = await parts.loader.load(version, wanted.uri, by=by, why=wanted.why)
+    return LoadedVersion(generation=entry.generation, version=describe_version(parts, version))
+
+
+@router.post(
+    "/v1/models/{version}/unload",
+    summary="Take a version out of the memory of every worker",
+    responses=errors(404, 409, 503, *BODY_ERRORS),
+)
+async def unload_version(
+    parts: Parts,
+    by: Actor,
+    version: str,
+    body: Annotated[UnloadBody | None, Body(examples=[{"why": "replaced by v3"}])] = None,
+) -> LoadedVersion:
+    """Answered when every worker has finished what it had for the version. It stays known, and can be loaded again."""
+    entry = await parts.loader.unload(version, by=by, why=body.why if body is not None else "")
+    return LoadedVersion(generation=entry.generation, version=describe_version(parts, version))
+
+
+@router.post(
+    "/models/{version}/activate",
+    summary="Make a version the active one",
+    responses=errors(404, 409, 412, 503, *BODY_ERRORS),
+)
+async def activate(
+    changer: Changer,
+    response: Response,
+    environment: EnvironmentHeader,
+    version: str,
+    body: Annotated[ActivateBody | None, Body(examples=[{"environment": "staging"}])] = None,
+) -> Split:
+    """It answers when the split is off, on routes that do not split, and where the assigned version is not ready."""
+    wanted = body or ActivateBody()
+    name = agreed_environment(wanted.environment, environment)
+    entry = await changer.change(
+        lambda state, versions: with_split(state, name, SplitChange(active=version), versions),
+        Action.ACTIVATE,
+        wanted.why,
+    )
+    return answer_change(entry, name, response)
+
+
+def find_version(parts: Started, name: str) -> str:
+    """The version, perhaps one on its way, behind a name or alias. Raises `UnknownVersion`."""
+    candidates = parts.fleet.candidates()
+    return name if name in candidates else known_versions(parts).resolve(name)
+
+
+def describe_version(parts: Started, version: str) -> Version:
+    state = parts.dispatcher.state
+    environments = state.environments.items()
+    found, artefact = parts.fleet.versions().get(version), parts.fleet.artefacts.get(version)
+    runner = parts.dispatcher.runners.get(version)
+    described = Version(
+        version=version,
+        state=found.state if found is not None else "loading",
+        failure=found.failure if found is not None else None,
+        active_in=[name for name, environment in environments if environment.active == version],
+        weights={name: environment.shares.get(version, 0.0) for name, environment in environments},
+        shadow_in=[name for name, environment in environments if environment.shadow == version],
+        aliases=[alias for alias, of in parts.dispatcher.aliases.items() if of == version],
+        digest=found.digest if found is not None else None,
+        last_used_at=found.last_used_at or None if found is not None else None,
+        engine=runner.engine if runner is not None else None,
+        placement=runner.placement if runner is not None else None,
+    )
+    candidate, load = parts.fleet.candidates().get(version), state.candidates.get(version)
+    if candidate is not None and load is not None:
+        described.loading = Loading(state=candidate.state, failure=candidate.failure, tag=load.tag, source=load.source)
+    return described.model_copy(update=_of_card(artefact.card) if artefact is not None else None)
+
+
+def _of_card(card: Card) -> dict[str, object]:
+    return {
+        "model": card.model,
+        "source": card.source,
+        "size_bytes": card.size_bytes,
+        "signature": Signature(task=card.task, features=list(card.features), classes=list(card.classes)),
+        "metrics": card.metrics,
+        "max_abs_difference": {kind: receipt.max_abs_difference for kind, receipt in card.verification.items()},
+    }
+
+
+def _workers(reports: Sequence[WorkerReport], now: float) -> list[WorkerState]:
+    return [
+        WorkerState(
+            worker=report.worker,
+            machine=report.machine,
+            pid=report.pid,
+            generation=report.generation,
+            age_s=round(max(now - report.at, 0.0), 3),
+            versions={version: found.state for version, found in report.versions.items()},
+        )
+        for report in reports
+    ]
