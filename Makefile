@@ -58,6 +58,10 @@ bench: $(DEV) models ## Compare with other servers side by side: make bench ARGS
 soak: $(DEV) models ## Send a million requests and watch the memory: make soak ARGS="--requests 1000000"
 	@$(BIN)/python -m load_tests.bench.soak $(ARGS)
 
+.PHONY: reroute
+reroute: $(DEV) models ## Change the split every 100 ms for a minute under load: make reroute ARGS="--seconds 60"
+	@$(BIN)/python -m load_tests.bench.rerouting $(ARGS)
+
 .PHONY: lock
 lock: $(BIN)/uv ## Resolve the pins in requirements/ anew from pyproject.toml
 	@$(LOCK) --extra train --extra dev -o requirements/dev.txt

@@ -5,17 +5,22 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 import yaml
 
-from tests.server import ROOT, Server, serving
+from tests.server import ROOT, ROW, Server, serving, wait_until
 
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", TEXT, re.DOTALL)
 SHELL = [block for language, block in BLOCKS if language == "bash"]
-CURLS = [block for block in SHELL if block.startswith("curl")]
+CURLS = [block for block in SHELL if block.startswith("curl") and "/predict " in block]
+SECTIONS = {section.partition("\n")[0]: section for section in TEXT.split("\n## ")[1:]}
+needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl; on Debian: apt-get install curl")
 MAKES = sorted({*re.findall(r"`(make [a-z]+)[^`]*`", TEXT), *(b.strip() for b in SHELL if b.startswith("make"))})
 
 
@@ -27,7 +32,7 @@ def shell(command: str) -> str:
     return finished.stdout
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl; on Debian: apt-get install curl")
+@needs_curl
 @pytest.mark.parametrize("command", CURLS, ids=["predict", "predict one"])
 def test_a_curl_line_answers_as_the_readme_shows(command: str, server: Server) -> None:
     # The split may choose the other version; in 200 tries it chooses the one that is shown.
@@ -39,6 +44,112 @@ def test_a_curl_line_answers_as_the_readme_shows(command: str, server: Server) -
         assert answer["predictions"] == pytest.approx(shown["predictions"], abs=1e-4)
     else:
         assert next(answers)["model_version"] == "v2"
+
+
+def commands_of(section: str, server: Server) -> list[str]:
+    """The section's shell blocks, in order, for that server."""
+    blocks = re.findall(r"```bash\n(.*?)```", SECTIONS[section], re.DOTALL)
+    return [block.replace("http://localhost:3000", server.url) for block in blocks]
+
+
+def answers_to(command: str) -> list[dict[str, Any]]:
+    """What the last commands of a block printed: one JSON object after the other."""
+    text = shell(command).strip()
+    decoder, found = json.JSONDecoder(), []
+    while text:
+        answer, end = decoder.raw_decode(text)
+        assert "error" not in answer, answer
+        found.append(answer)
+        text = text[end:].strip()
+    return found
+
+
+@pytest.fixture(scope="module")
+def own_server(models: Path) -> Iterator[Server]:
+    """A server whose split may be changed."""
+    with serving(environment={"SHOKADO_WORKERS": "2"}) as running:
+        yield running
+
+
+def predict(server: Server, unit: str) -> dict[str, Any]:
+    headers = {"X-Unit-ID": unit}
+    answer = httpx.post(f"{server.url}/v1/models/predict", json={"instances": [ROW]}, headers=headers, timeout=20)
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def versions_of(server: Server, generation: int) -> list[str]:
+    """The versions that 100 users get once both workers are at that generation."""
+    users = [f"user-{number}" for number in range(100)]
+    wait_until(lambda: min(predict(server, user)["generation"] for user in users[:20]) >= generation, 10)
+    return [predict(server, user)["version"] for user in users]
+
+
+@needs_curl
+def test_the_canary_walks_from_a_tenth_to_all_and_back(own_server: Server) -> None:
+    canary, feedback, look, more, back = commands_of("A canary, from 10 % to 100 % and back", own_server)
+
+    (split,) = answers_to(canary)
+    assert (split["weights"], split["strategy"]) == ({"v1": 90, "v2": 10}, "hash")
+    tenth = versions_of(own_server, split["generation"])
+    assert 1 <= tenth.count("v2") <= 25
+
+    (counted,) = answers_to(feedback)
+    assert counted["accepted"] == 1
+
+    status, metrics = answers_to(look)
+    assert sum(status["versions"][version]["labels"] for version in ("v1", "v2")) == 1
+    assert (metrics["version"], metrics["since_start"]["errors"]) == ("v2", 0)
+
+    present = predict(own_server, "user-17")["version"]
+    explained, half, all_of_it = answers_to(more)
+    assert explained["version"] == present
+    assert explained["after"]["version"] in {"v1", "v2"}
+    assert (half["weights"], all_of_it["weights"]) == ({"v1": 50, "v2": 50}, {"v1": 0, "v2": 100})
+    assert set(versions_of(own_server, all_of_it["generation"])) == {"v2"}
+
+    history, restored = answers_to(back)
+    assert [entry["action"] for entry in history["entries"]] == ["split", "split", "split", "configured"]
+    assert (restored["weights"], restored["strategy"]) == ({"v1": 80, "v2": 20}, "random")
+    assert restored["generation"] == all_of_it["generation"] + 1
+    assert {"v1", "v2"} == set(versions_of(own_server, restored["generation"]))
+
+
+@needs_curl
+def test_half_of_the_users_keep_their_version_when_the_canary_grows(own_server: Server) -> None:
+    canary, _, _, more, _ = commands_of("A canary, from 10 % to 100 % and back", own_server)
+    (split,) = answers_to(canary)
+    before = versions_of(own_server, split["generation"])
+    half = more.split("curl")[2]
+    (split,) = answers_to("curl" + half)
+    after = versions_of(own_server, split["generation"])
+    assert all(now == "v2" for then, now in zip(before, after, strict=True) if then == "v2")
+
+
+@needs_curl
+def test_a_version_is_loaded_from_the_registry_while_serving(own_server: Server) -> None:
+    (block,) = commands_of("Load a version while serving", own_server)
+    train, load = block.split("\n", 1)
+    assert train == ".venv/bin/shokado models train"
+    if "Version 3" not in registered():
+        shell(train.replace(".venv/bin/shokado", str(Path(sys.executable).with_name("shokado"))))
+    answers_to(load)
+    pinned = httpx.post(
+        f"{own_server.url}/v1/models/predict",
+        json={"instances": [ROW], "version": "v3"},
+        timeout=20,
+    )
+    assert (pinned.status_code, pinned.json()["version"]) == (200, "v3")
+
+
+def registered() -> str:
+    """The numbers of the registered versions of the default model."""
+    program = (
+        "import mlflow, os; mlflow.set_tracking_uri(os.environ['MLFLOW_TRACKING_URI']);"
+        "print(*(f'Version {v.version}' for v in mlflow.MlflowClient().search_model_versions(\"name='customers'\")))"
+    )
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
 
 
 def test_the_python_example_prints_a_prediction(server: Server) -> None:
