@@ -93,7 +93,7 @@ class ConfigureBody(bodies.Body):
 _CONFIGURE_EXAMPLE: Any = {"enabled": True, "split_ratio": 0.8, "models": ["v1", "v2"], "strategy": "hash"}
 
 
-@router.get("/ab-test/status", summary="How the versions do", responses=errors(400, 404, 503))
+@router.get("/ab-test/status", summary="How the versions do", responses=errors(400, 404, 422, 503))
 async def read_status(parts: Parts, settings: Configuration, environment: AskedEnvironment) -> Status:
     """Traffic, feedback and comparisons with a shadow, per version of an environment."""
     state = known_routing(parts)

@@ -56,6 +56,8 @@ def describe_predictions(app: FastAPI, routes: list[PredictionRoute]) -> None:
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # the way FastAPI documents for this
+    # Now, as it takes a while, and predictions would have to wait.
+    openapi()
 
 
 def _operation(route: PredictionRoute) -> dict[str, Any]:

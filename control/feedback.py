@@ -9,7 +9,7 @@ from collections import Counter
 from typing import Any
 
 import msgspec
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field, TypeAdapter
 
 from control import bodies
@@ -60,6 +60,20 @@ class _Entry(msgspec.Struct, forbid_unknown_fields=True):
     reward: float | None = None
 
 
+class _Result(msgspec.Struct, omit_defaults=True):
+    status: Verdict
+    reason: str = ""
+    version: str = ""
+
+
+class _Answer(msgspec.Struct):
+    accepted: int
+    duplicate: int
+    rejected: int
+    results: list[_Result]
+
+
+_encode = msgspec.json.Encoder().encode
 _decode_entry = msgspec.json.Decoder(_Entry).decode
 _decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
@@ -77,11 +91,11 @@ def _described_body() -> dict[str, Any]:
 @router.post(
     "/v1/feedback",
     summary="Say what became of predictions",
+    response_model=FeedbackAnswer,
     responses=errors(503, *BODY_ERRORS),
-    response_model_exclude_none=True,
     openapi_extra=_described_body(),
 )
-async def give_feedback(parts: Parts, settings: Configuration, request: Request) -> FeedbackAnswer:
+async def give_feedback(parts: Parts, settings: Configuration, request: Request) -> Response:
     """Join labels and rewards to the versions that made the predictions. The same one counts once, however often sent.
 
     A list is answered with 200 once every entry is settled, the rejected ones included. A single entry that is
@@ -109,15 +123,9 @@ async def give_feedback(parts: Parts, settings: Configuration, request: Request)
         _refuse(rulings[0])
     counts = Counter(ruling.verdict for ruling in rulings)
     accepted, duplicate = counts[Verdict.ACCEPTED], counts[Verdict.DUPLICATE]
-    return FeedbackAnswer(
-        accepted=accepted,
-        duplicate=duplicate,
-        rejected=len(rulings) - accepted - duplicate,
-        results=[
-            FeedbackResult(status=ruling.verdict, reason=ruling.reason or None, version=ruling.version or None)
-            for ruling in rulings
-        ],
-    )
+    results = [_Result(ruling.verdict, ruling.reason, ruling.version) for ruling in rulings]
+    answer = _Answer(accepted, duplicate, len(rulings) - accepted - duplicate, results)
+    return Response(_encode(answer), media_type="application/json")
 
 
 def _split(body: bytes) -> tuple[list[msgspec.Raw], bool]:

@@ -32,11 +32,11 @@ from dispatch.change import (
 from dispatch.fetching import CannotFetch, FetchFailed, fetch, is_address
 from dispatch.fleet import UNLOADED, has_service, known_loads
 from dispatch.request import UnknownVersion
-from dispatch.state import Load, RoutingState
+from dispatch.state import Load, RoutingState, VersionReport
 from runners.artefact import Artefact, ArtefactError, check_alike, check_files, find_artefact
 from runners.runner import RunnerState
 from stores.follower import Follower
-from stores.store import Action, Entry, StoreUnavailable, VersionReport, WorkerReport
+from stores.store import Action, Entry, StoreUnavailable, WorkerReport
 
 POLL_S = 0.15
 SERVER = "shokado"
@@ -296,7 +296,7 @@ class Loader:
                 late = [report for report in reports if report.generation < generation or not holds(report)]
                 if reports and not late:
                     return
-                waiting = ", ".join(map(_name_of, late))
+                waiting = ", ".join(map(_name_of, late)) or "a first report"
             if self._clock() >= deadline:
                 message = f"{self._limits.timeout_s:g} s were not enough: still waiting for {waiting}"
                 raise ConflictingChange("load_timed_out", message)

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping
 
 from control.started import Started
 from dispatch.change import READY, Versions
-from stores.store import VersionReport, WorkerReport
+from dispatch.state import VersionReport
+from stores.store import WorkerReport
 
 
 async def versions_everywhere(parts: Started) -> Versions:

@@ -1,5 +1,7 @@
 """The split: who gets which share of an environment's traffic, read and changed."""
 
+import contextlib
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -7,15 +9,15 @@ from fastapi import APIRouter, Body, Header, Response
 from pydantic import BaseModel, BeforeValidator, Field, GetJsonSchemaHandler, model_validator
 from pydantic_core import CoreSchema
 
-from configuration.settings import Strategy
+from configuration.settings import Settings, Strategy
 from control import bodies
 from control.changing import MAX_WHY_LETTERS, Changer
 from control.errors import BODY_ERRORS, errors
 from control.headers import AskedEnvironment, EnvironmentHeader, agreed_environment, etag, is_known
-from control.started import Parts, known_routing
+from control.started import Configuration, Parts, Started, known_routing
 from dispatch.change import UNCHANGED, InvalidChange, SplitChange, find_environment, with_split
-from dispatch.state import Environment, RoutingState
-from stores.store import Action, Entry
+from dispatch.state import Environment, fit
+from stores.store import Action, Entry, StoreUnavailable
 
 OTHER_SPELLINGS = {"hash-based": Strategy.HASH}
 
@@ -91,7 +93,7 @@ class SplitBody(bodies.Body):
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> Any:
         fields = handler.resolve_ref_schema(handler(core_schema))
         alone = {"type": "object", "title": "Weights alone", "additionalProperties": {"type": "number"}}
-        return {"title": "SplitBody", "anyOf": [alone, fields]}
+        return {"title": "SplitBody", "anyOf": [alone, {**fields, "title": "Fields"}]}
 
 
 def some_change(change: SplitChange) -> SplitChange:
@@ -111,17 +113,20 @@ _SPLIT_EXAMPLES: Any = {
 }
 
 
-@router.get("/v1/traffic-split", summary="The split of an environment", responses=errors(400, 404, 503))
+@router.get("/v1/traffic-split", summary="The split of an environment", responses=errors(400, 404, 422, 503))
 async def read_split(
     parts: Parts,
+    settings: Configuration,
     response: Response,
     environment: AskedEnvironment,
     if_none_match: Annotated[str | None, Header(description="An `ETag` that is known: 304 if it still holds.")] = None,
 ) -> Split:
-    """The shares, what decides them, and who changed the routing last; `ETag` is the generation."""
-    state, entry = known_routing(parts), parts.follower.entry
-    assert entry is not None, "a known routing comes from an entry"
-    split = describe(state, entry, environment)
+    """The shares, what decides them, and who changed the routing last; `ETag` is the generation.
+
+    What was changed through another worker is told at once, and while the store is away, what this worker knows.
+    """
+    entry = await _newest(parts, settings)
+    split = describe(entry, environment)
     headers = {"ETag": etag(split.generation), "Vary": "X-Environment", "Cache-Control": "no-cache"}
     if is_known(if_none_match, split.generation):
         return Response(status_code=304, headers=headers)  # type: ignore[return-value]
@@ -150,18 +155,31 @@ async def change_split(
     return answer_change(entry, name, response)
 
 
+async def _newest(parts: Started, settings: Settings) -> Entry:
+    """The newest entry. This worker takes it over within a moment, if it has not yet."""
+    known_routing(parts)
+    known = parts.follower.entry
+    assert known is not None, "a known routing comes from an entry"
+    if parts.follower.failure is None:
+        with contextlib.suppress(StoreUnavailable):
+            stored = await parts.follower.ask(parts.follower.store.read)
+            if stored is not None and stored.generation > known.generation:
+                return replace(stored, state=fit(stored.state, settings))
+    return known
+
+
 def answer_change(entry: Entry, environment: str | None, response: Response) -> Split:
     """The split that a change has made."""
     response.headers["ETag"] = etag(entry.generation)
-    return describe(entry.state, entry, environment)
+    return describe(entry, environment)
 
 
-def describe(state: RoutingState, entry: Entry, environment: str | None) -> Split:
+def describe(entry: Entry, environment: str | None) -> Split:
     """Raises `UnknownVersion` for an environment that does not exist."""
-    found = find_environment(state, environment)
+    found = find_environment(entry.state, environment)
     return Split(
         environment=found.name,
-        generation=state.generation,
+        generation=entry.generation,
         updated_at=iso(entry.at),
         by=entry.by,
         action=entry.action,

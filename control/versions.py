@@ -135,7 +135,7 @@ async def list_versions(parts: Parts) -> Versions:
     )
 
 
-@router.get("/v1/models/{version}", summary="One version, by name or alias", responses=errors(404, 503))
+@router.get("/v1/models/{version}", summary="One version, by name or alias", responses=errors(404, 422, 503))
 async def read_version(parts: Parts, version: str) -> Version:
     return describe_version(parts, find_version(parts, version))
 

@@ -69,8 +69,9 @@ class Worker:
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         store = open_store(settings.store, settings.model, ROOT)
         self.follower = Follower(store, settings, self._adopt, self._report, self.folder / "routing.json")
-        self.fleet = Fleet(settings, artefacts, self.metrics, service_urls, self._reroute)
         cache = open_cache(settings, asyncio.get_running_loop().call_soon)
+        settle = cache.settle if cache is not None else None
+        self.fleet = Fleet(settings, artefacts, self.metrics, service_urls, self._reroute, settle=settle)
         nowhere = RoutingState(0, {}, settings.default_environment)
         self.dispatcher = Dispatcher({}, settings.aliases, nowhere, cache)
         self.shadow = ShadowCopier(self.dispatcher, settings.shadow)
@@ -112,8 +113,6 @@ class Worker:
     async def stop(self) -> None:
         """Answer what is under way, and let go of everything."""
         await self.loader.stop()
-        if self._cache is not None:
-            await self._cache.settle()
         await self.fleet.stop()
         await self.shadow.stop()
         for task in self._tasks:
@@ -165,7 +164,7 @@ class Worker:
             return
         for version in self.fleet.runners:
             self.metrics.add_version(version)
-        self.dispatcher.adopt(state, self.fleet.runners)
+        self.dispatcher.adopt(state, self.fleet.runners, self.fleet.versions())
         shares = {
             (name, version): share
             for name, environment in state.environments.items()

@@ -93,6 +93,7 @@ def with_split(state: RoutingState, name: str | None, change: SplitChange, versi
         environment.salt if change.salt is None else change.salt,
         versions.ready(shadow) if change.shadow is not UNCHANGED and shadow else shadow,
     )
+    _refuse_unloaded(state, changed)
     return replace(
         state, generation=state.generation + 1, environments={**state.environments, environment.name: changed}
     )
@@ -117,6 +118,8 @@ def rolled_back(state: RoutingState, old: RoutingState, versions: Versions) -> R
                 version=version,
                 state=current,
             )
+    for environment in changed:
+        _refuse_unloaded(state, environment)
     return restored
 
 
@@ -151,6 +154,15 @@ def with_unloaded(state: RoutingState, version: str, load: Load) -> RoutingState
             raise ConflictingChange("version_in_use", message, version=version, environment=name)
     loads = {**state.loads, version: replace(load, in_memory=False)}
     return replace(state, generation=state.generation + 1, loads=loads)
+
+
+def _refuse_unloaded(state: RoutingState, environment: Environment) -> None:
+    """What workers said of a version may be older than the state, in which somebody has unloaded it."""
+    for version in sorted(environment.named):
+        load = state.loads.get(version)
+        if load is not None and not load.in_memory:
+            message = f"version {version} is unloaded, so it cannot be given traffic"
+            raise ConflictingChange("version_not_ready", message, version=version, state="unloaded")
 
 
 def _checked_weights(weights: Mapping[str, float], versions: Versions) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """The dispatcher: request in, assignment, and off to the assigned version's runner."""
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from dispatch.assignment import Assignment, Reason, assign
 from dispatch.cache import Cache
@@ -29,12 +29,15 @@ class Dispatcher:
         self._draw = draw
         self.adopt(state, runners)
 
-    def adopt(self, state: RoutingState, runners: Mapping[str, Runner]) -> None:
-        """Route by `state` from the next request on. `runners` must not be changed afterwards."""
+    def adopt(self, state: RoutingState, runners: Mapping[str, Runner], known: Iterable[str] = ()) -> None:
+        """Route by `state` from the next request on. `runners` must not be changed afterwards.
+
+        `known` names versions that exist without being in memory.
+        """
         self.state = state
         self.runners = runners
         self.shadowed = any(environment.shadow for environment in state.environments.values())
-        self._names = {**self.aliases, **{version: version for version in runners}}
+        self._names = {**self.aliases, **{version: version for version in (*known, *runners)}}
 
     def dispatch(self, request: PredictionRequest, done: Callable[[Job], None]) -> Prediction:
         """Assign and submit; `done` is called with the returned prediction when it has its scores or its error.

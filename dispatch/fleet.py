@@ -13,17 +13,16 @@ What fails is remembered and reported, and touches no other runner.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from configuration.settings import Placement, Settings, VersionSettings
 from dispatch.fetching import command, fetch, is_address
-from dispatch.state import Load, RoutingState
+from dispatch.state import Load, RoutingState, VersionReport
 from runners.artefact import Artefact, ArtefactError, ArtefactMissing, find_artefact
 from runners.batcher import BatchObserver
 from runners.runner import Runner, RunnerState
-from stores.store import VersionReport
 
 UNLOADED = "unloaded"
 
@@ -80,10 +79,12 @@ class Fleet:
         service_urls: Mapping[str, str],
         changed: Callable[[], None],
         clock: Callable[[], float] = time.time,
+        settle: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """`artefacts` are the configured ones; `service_urls` say where the versions listen that have a service.
 
         `changed` is called when `runners` or a report has become another one by itself, after `adopt` has returned.
+        `settle` waits for requests that are on their way to a runner, before it drains.
         """
         self.runners: Mapping[str, Runner] = {}
         """Of the versions in memory, ready or not. Never changed, but replaced."""
@@ -92,6 +93,7 @@ class Fleet:
         self._observer = observer
         self._service_urls = service_urls
         self._changed = changed
+        self._settle = settle
         self._clock = clock
         self._slots: dict[str, Slot] = {}
         self._candidates: dict[str, Slot] = {}
@@ -241,6 +243,8 @@ class Fleet:
             slot.preparation.cancel()
             await _ended([slot.preparation])
         if slot.runner is not None:
+            if self._settle is not None:
+                await self._settle()
             await slot.runner.drain()
             # Freeing a large engine takes a while too.
             last_one = [slot.runner]

@@ -96,6 +96,17 @@ class RoutingState:
         return {version for environment in self.environments.values() for version in environment.named}
 
 
+@dataclass(frozen=True, slots=True)
+class VersionReport:
+    """How one worker has one version; `digest` is its artefact's (see `Load`)."""
+
+    digest: str
+    state: str
+    failure: str | None
+    last_used_at: float
+    """0 if never."""
+
+
 def initial_state(settings: Settings) -> RoutingState:
     """Generation 1: what the configuration says."""
     return RoutingState(

@@ -1,8 +1,9 @@
 """Prediction ids: what feedback needs to know about a prediction, carried by the client instead of stored here.
 
-An id is base64url of `facts + scores + tag`: the facts say which version answered in which environment, when, and
-under which generation; the scores are those of the first rows; the tag is 12 bytes of BLAKE2b keyed with the secret
-that all workers share, so an id that was not made by one of them is recognised. All numbers are little-endian.
+An id is `head + facts + scores + tag`, which answers show as base64. Head and facts say which version answered in which
+environment, when, and under which generation; the scores are those of the first rows; the tag is 12 bytes of BLAKE2b
+keyed with the secret that all workers share, so an id that was not made by one of them is recognised. All numbers are
+little-endian.
 """
 
 import binascii
@@ -27,10 +28,10 @@ if TYPE_CHECKING:
 MAX_CARRIED_ROWS = 32
 MAX_LETTERS = 512
 _FORMAT = 1
-_HEAD = struct.Struct("<BBBII")
-"""Format; lengths of the version's and the environment's name, which follow; generation; the process's own number."""
-_FACTS = struct.Struct("<III")
-"""Unix time; the prediction's number in the process; rows. The scores follow."""
+_HEAD = struct.Struct("<BBBI")
+"""Format; lengths of the version's and the environment's name, which follow; generation."""
+_FACTS = struct.Struct("<IQI")
+"""Unix time; the prediction's own number; rows. The scores follow."""
 _MAX_REMEMBERED_BEGINNINGS = 256
 _TAG_BYTES = 12
 _USE = b"shokado.id.v1"
@@ -70,14 +71,19 @@ class Origin:
     value) or the index of the likeliest class (multiclass)."""
 
 
+def shown(prediction_id: bytes) -> str:
+    """An id as answers show it."""
+    return binascii.b2a_base64(prediction_id, newline=False).decode()
+
+
 class PredictionIds:
     """Makes and reads ids. All workers that are given the same secret (32 bytes) read each other's."""
 
     def __init__(self, secret: bytes, max_age_s: float, clock: Callable[[], float] = time.time) -> None:
         self._max_age_s = max_age_s
         self._clock = clock
-        self._process = secrets.randbits(32)
-        self._numbers = itertools.count(secrets.randbits(24))
+        # From so large a range that no two processes get near each other.
+        self._numbers = itertools.count(secrets.randbits(63))
         self.use(secret)
 
     def use(self, secret: bytes) -> None:
@@ -85,30 +91,28 @@ class PredictionIds:
         self._keyed = blake2b(key=secret, digest_size=_TAG_BYTES, person=_USE)
         self._beginnings: dict[tuple[str, str, int], tuple[bytes, blake2b]] = {}
 
-    def make(self, prediction: "Prediction") -> str:
-        """The id of a prediction that has its scores."""
+    def make(self, prediction: "Prediction") -> bytes:
+        """The id of a prediction that has its scores, to be shown as base64."""
         origin = prediction.version, prediction.environment, prediction.generation
         head, keyed = self._beginnings.get(origin) or self._begin(*origin)
         scores = prediction.scores
         assert scores is not None
         if prediction.row_count > 1 or prediction.card.task is Task.MULTICLASS:
             scores = _outcomes(prediction.card.task, scores)
-        number = next(self._numbers) & 0xFFFFFFFF
-        facts = _FACTS.pack(int(self._clock()), number, prediction.row_count) + scores.tobytes()
+        facts = _FACTS.pack(int(self._clock()), next(self._numbers), prediction.row_count) + scores.tobytes()
         keyed = keyed.copy()
         keyed.update(facts)
-        encoded = binascii.b2a_base64(head + facts + keyed.digest(), newline=False)
-        return encoded.translate(_TO_URL, b"=").decode()
+        return head + facts + keyed.digest()
 
     def read(self, text: str) -> Origin:
-        """What an id says. Raises `BadPredictionId`."""
+        """What an id says, in base64. Raises `BadPredictionId`."""
         content = _decoded(text)
         payload, tag = content[:-_TAG_BYTES], content[-_TAG_BYTES:]
         keyed = self._keyed.copy()
         keyed.update(payload)
         if not secrets.compare_digest(keyed.digest(), tag):
             raise BadPredictionId(IdFault.FORGED, "the id was not made by this service")
-        _, version_length, environment_length, generation, process = _HEAD.unpack_from(payload)
+        _, version_length, environment_length, generation = _HEAD.unpack_from(payload)
         names_end = _HEAD.size + version_length + environment_length
         names = payload[_HEAD.size : names_end].decode()
         at, number, row_count = _FACTS.unpack_from(payload, names_end)
@@ -117,7 +121,7 @@ class PredictionIds:
             message = f"the prediction is {age_s / 3600:.1f} hours old; at most {self._max_age_s / 3600:g} are allowed"
             raise BadPredictionId(IdFault.EXPIRED, message)
         return Origin(
-            key=f"{process:08x}{number:08x}{at:08x}",
+            key=f"{number:016x}{at:08x}",
             version=names[:version_length],
             environment=names[version_length:],
             generation=generation,
@@ -131,14 +135,11 @@ class PredictionIds:
         if len(self._beginnings) >= _MAX_REMEMBERED_BEGINNINGS:
             self._beginnings.clear()
         names = (version + environment).encode()
-        head = _HEAD.pack(_FORMAT, len(version), len(environment), generation & 0xFFFFFFFF, self._process) + names
+        head = _HEAD.pack(_FORMAT, len(version), len(environment), generation & 0xFFFFFFFF) + names
         keyed = self._keyed.copy()
         keyed.update(head)
         self._beginnings[version, environment, generation] = head, keyed
         return head, keyed
-
-
-_TO_URL = bytes.maketrans(b"+/", b"-_")
 
 
 def _outcomes(task: Task, scores: Scores) -> Scores:
@@ -152,17 +153,10 @@ def _decoded(text: str) -> bytes:
     if len(text) > MAX_LETTERS:
         raise malformed
     try:
-        # `binascii` would skip letters that do not belong.
-        encoded = text.encode("ascii")
-        if encoded.translate(None, _LETTERS):
-            raise malformed
-        content = binascii.a2b_base64(encoded.translate(_FROM_URL) + b"=" * (-len(encoded) % 4), strict_mode=True)
+        content = binascii.a2b_base64(text, strict_mode=True)
     except ValueError:
         raise malformed from None
     if len(content) < _HEAD.size + _FACTS.size + _TAG_BYTES or content[0] != _FORMAT:
         raise malformed
     return content
 
-
-_FROM_URL = bytes.maketrans(b"-_", b"+/")
-_LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"

@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import logging
 import math
-import os
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
@@ -187,9 +186,7 @@ def read_values(folder: Path) -> dict[tuple[str, str, str], float]:
     for family in collector.collect():  # type: ignore[no-untyped-call]
         for sample in family.samples if family.name in _READ else ():
             others = [value for label, value in sample.labels.items() if label != "version"]
-            # What is 0 need not be kept.
-            if sample.value:
-                values[sample.name, sample.labels["version"], "".join(others)] = sample.value
+            values[sample.name, sample.labels["version"], "".join(others)] = sample.value
     return values
 
 
@@ -203,7 +200,7 @@ def figures(values: Mapping[tuple[str, str, str], float], version: str, seconds:
     errors = _total(metrics["errors_total"])
     engine_seconds = _total(metrics["batch_seconds_sum"])
     return Figures(
-        seconds=None if seconds is None else round(seconds, 3),
+        seconds=seconds,
         requests=round(requests),
         request_rate_per_s=requests / seconds if seconds else None,
         rows=round(_total(metrics["rows_total"])),
@@ -213,7 +210,7 @@ def figures(values: Mapping[tuple[str, str, str], float], version: str, seconds:
         cancelled=round(_total(metrics["cancelled_total"])),
         latency_ms=_spread(metrics, "latency_seconds", unit=1000),
         queue_wait_ms=_spread(metrics, "queue_wait_seconds", unit=1000),
-        batch_rows=_spread(metrics, "batch_rows"),
+        batch_rows=_spread(metrics, "batch_rows", shown=math.ceil),
         batches_by_release=_counts(metrics["batches_total"]),
         engine_seconds=engine_seconds,
         engine_utilization=engine_seconds / seconds if seconds else None,
@@ -241,12 +238,15 @@ def quantile(part: float, buckets: Sequence[tuple[float, float]]) -> float | Non
     return lower
 
 
-def _spread(metrics: Mapping[str, _Labelled], name: str, unit: float = 1) -> Spread:
+def _spread(
+    metrics: Mapping[str, _Labelled], name: str, unit: float = 1, shown: Callable[[float], float] = float
+) -> Spread:
+    """`shown` turns percentiles into what can be: those of whole numbers are whole."""
     buckets = _buckets(metrics[f"{name}_bucket"])
     count = buckets[-1][1] if buckets else 0.0
     if count <= 0:
         return Spread(count=0)
-    p50, p95, p99 = (unit * (quantile(part, buckets) or 0.0) for part in (0.5, 0.95, 0.99))
+    p50, p95, p99 = (shown(unit * (quantile(part, buckets) or 0.0)) for part in (0.5, 0.95, 0.99))
     return Spread(count=round(count), mean=unit * _total(metrics[f"{name}_sum"]) / count, p50=p50, p95=p95, p99=p99)
 
 
@@ -277,16 +277,17 @@ def _total(labelled: _Labelled) -> float:
 
 
 def _read_uses(folder: Path) -> dict[int, _Use]:
-    """The processes that count in the folder and are workers beside this one."""
+    """The processes that count in the folder, and live: children of the server that `prepare_folder` names it after."""
     import psutil
 
+    server = int(folder.name.split("-")[-2])
     uses: dict[int, _Use] = {}
     for pid in {int(path.stem.rpartition("_")[2]) for path in folder.glob("counter_*.db")}:
         # Those that are gone; the number of one may have been given to another program.
         with contextlib.suppress(psutil.Error):
             process: Any = psutil.Process(pid)
             with process.oneshot():
-                if process.ppid() == os.getppid():
+                if process.ppid() == server:
                     times = process.cpu_times()
                     uses[pid] = _Use(process.memory_info().rss, times.user + times.system)
     return uses

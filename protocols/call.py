@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from dispatch.dispatcher import Dispatcher
 from dispatch.request import Prediction
 from dispatch.shadow import ShadowCopier
-from experiments.prediction_id import PredictionIds
+from experiments.prediction_id import PredictionIds, shown
 from monitoring.metrics import Metrics
 from protocols.dialect import AnswerFacts, Dialect
 from protocols.door import Exchange, new_id, reply_problem
@@ -119,7 +119,7 @@ class Call:
             request_id.encode(),
         )
         if head.binary_answer:
-            lines += b"x-prediction-id: %b\r\n" % prediction_id.encode()
+            lines += b"x-prediction-id: %b\r\n" % shown(prediction_id).encode()
         self._exchange.reply(200, lines, body)
         if entrance.shadow is not None and entrance.dispatcher.shadowed:
             entrance.shadow.offer(prediction)

@@ -11,7 +11,8 @@ class AnswerFacts(NamedTuple):
     """What an encoder may tell beside the scores."""
 
     request_id: str
-    prediction_id: str
+    prediction_id: bytes
+    """Shown as base64, which is how msgspec writes bytes."""
     latency_ms: float
     """From the request's last byte to its encoding."""
 

@@ -35,7 +35,7 @@ class Answer(msgspec.Struct):
     reason: str
     generation: int
     request_id: str
-    prediction_id: str
+    prediction_id: bytes
     latency_ms: float
 
 

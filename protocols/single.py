@@ -38,7 +38,7 @@ class Answer(msgspec.Struct):
     confidence: float | msgspec.UnsetType
     model_version: str
     request_id: str
-    prediction_id: str
+    prediction_id: bytes
     timestamp: str
     latency_ms: float
 

@@ -72,7 +72,7 @@ def score(engine: Engine, rows: Rows, scores_per_row: int) -> BatchScores:
 
 
 def _score_in_halves(engine: Engine, rows: Rows, shape: tuple[int, ...], reason: str) -> BatchScores:
-    """Score a batch that failed as a whole. Only texts of errors are kept: their tracebacks know this frame, a cycle."""
+    """Score a batch that failed as a whole. Of errors only texts are kept: tracebacks know this frame, a cycle."""
     scores = np.zeros(shape, dtype=np.float32)
     failures: dict[int, str] = {}
     failing = [(0, len(rows), reason)]

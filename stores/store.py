@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
-from dispatch.state import RoutingState
+from dispatch.state import RoutingState, VersionReport
 
 BUCKET_S = 60
 """Tallies are added up per minute."""
@@ -79,17 +79,6 @@ class Position(NamedTuple):
 
 
 EMPTY = Position(0, "")
-
-
-@dataclass(frozen=True, slots=True)
-class VersionReport:
-    """How one worker has one version; `digest` is its artefact's (see `dispatch.state.Load`)."""
-
-    digest: str
-    state: str
-    failure: str | None
-    last_used_at: float
-    """0 if never."""
 
 
 @dataclass(frozen=True, slots=True)

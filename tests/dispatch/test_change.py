@@ -172,6 +172,16 @@ def test_an_unloaded_version_is_remembered_with_its_artefact() -> None:
     assert (load.tag, load.in_memory) == ("toy:v3", False)
 
 
+def test_a_version_that_was_unloaded_in_the_meantime_gets_no_traffic() -> None:
+    """Reports said that it is ready; the state knows better."""
+    unloaded = with_unloaded(STATE, "v3", LOAD)
+    for change in (SplitChange(weights={"v3": 1}), SplitChange(active="v3"), SplitChange(shadow="v3")):
+        with pytest.raises(ConflictingChange, match="v3 is unloaded"):
+            with_split(unloaded, None, change, VERSIONS)
+    with pytest.raises(ConflictingChange, match="v3 is unloaded"):
+        rolled_back(unloaded, changed(weights={"v3": 1}), VERSIONS)
+
+
 Change = Callable[[RoutingState], RoutingState]
 weight = st.one_of(st.just(0.0), st.floats(1e-3, 1e6))
 changes: st.SearchStrategy[Change] = st.one_of(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from configuration.settings import BatchingSettings, VersionSettings
+from configuration.settings import BatchingSettings, Strategy, VersionSettings
 from dispatch.assignment import Reason
 from dispatch.dispatcher import Dispatcher
 from dispatch.request import Prediction, PredictionRequest, UnknownVersion
@@ -25,12 +25,12 @@ class KeepsJobs(Runner):
     def __init__(self, version: str) -> None:
         super().__init__(version, make_card(version=version), Path("nowhere"), VersionSettings(), BatchingSettings())
         self.state = RunnerState.READY
-        self.jobs: list[Job] = []
+        self.kept: list[Job] = []
 
     def submit(self, job: Job) -> None:
         if not self.ready:
             raise NotReady(f"version {self.version} is {self.state}")
-        self.jobs.append(job)
+        self.kept.append(job)
 
 
 class Restaurant:
@@ -50,7 +50,7 @@ class Restaurant:
         """Version and reason of a request, which its runner must have got."""
         request = PredictionRequest(ROW, 1, version, environment, split)
         prediction = self.dispatcher.dispatch(request, lambda job: None)
-        assert self.runners[prediction.version].jobs[-1] is prediction
+        assert self.runners[prediction.version].kept[-1] is prediction
         return prediction.version, prediction.reason
 
     def stop(self, *versions: str) -> None:
@@ -123,7 +123,7 @@ def test_an_unknown_version_is_refused_with_the_names_that_are_known(restaurant:
         restaurant.dispatch(version="v9")
     assert str(refused.value) == "unknown version 'v9'; served are a, b, v1, v2, v3"
     assert refused.value.what == "version"
-    assert not any(runner.jobs for runner in restaurant.runners.values())
+    assert not any(runner.kept for runner in restaurant.runners.values())
 
 
 def test_an_empty_version_is_refused_like_an_unknown_one(restaurant: Restaurant) -> None:
@@ -162,3 +162,28 @@ def test_a_version_stands_under_the_card_that_scores_it(restaurant: Restaurant) 
     restaurant.stop("v1")
     prediction = restaurant.dispatcher.dispatch(PredictionRequest(ROW, 1), lambda job: None)
     assert prediction.card.version == prediction.version == "v3"
+
+
+def test_a_version_that_is_known_but_not_in_memory_is_not_unknown(restaurant: Restaurant) -> None:
+    """And where nobody pinned it, the active one stands in."""
+    runners = {version: runner for version, runner in restaurant.runners.items() if version != "v1"}
+    restaurant.dispatcher.adopt(restaurant.dispatcher.state, runners, ["v1", "v2", "v3"])
+    with pytest.raises(NotReady, match="v1 is not in memory"):
+        restaurant.dispatch(version="a")
+    assert restaurant.dispatch() == ("v3", Reason.FALLBACK)
+
+
+def test_nothing_is_answered_while_the_routing_is_not_known(restaurant: Restaurant) -> None:
+    restaurant.dispatcher.adopt(RoutingState(0, {}, "production"), restaurant.runners)
+    for version in (None, "v1"):
+        with pytest.raises(NotReady, match="not known yet"):
+            restaurant.dispatch(version=version)
+
+
+def test_under_the_hash_strategy_a_unit_decides(restaurant: Restaurant) -> None:
+    sticky = replace(restaurant.dispatcher.state.environments["production"], strategy=Strategy.HASH)
+    restaurant.dispatcher.adopt(RoutingState(8, {"production": sticky}, "production"), restaurant.runners)
+    for number, unit in enumerate(["alice", "bob", "carol", "dave"]):
+        restaurant.number = number / 4
+        prediction = restaurant.dispatcher.dispatch(PredictionRequest(ROW, 1, unit=unit), lambda job: None)
+        assert (prediction.version, prediction.reason) == (sticky.rendezvous.version_of(unit), Reason.STICKY)

@@ -421,10 +421,13 @@ def test_a_candidate_that_this_machine_lacks_is_fetched_and_is_the_same(models: 
             assert await kitchen.candidate("v3", load) == ("ready", None)
             assert kitchen.fleet.candidates()["v3"].digest == here.digest
 
+    newest = HOME / "models" / "customers" / "latest"
+    before = newest.read_text()
     try:
         in_time(scenario())
     finally:
         shutil.rmtree(HOME / "models" / "customers" / label, ignore_errors=True)
+        newest.write_text(before)
 
 
 def test_a_candidate_that_the_registry_does_not_have_fails(models: Path) -> None:

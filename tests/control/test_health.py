@@ -1,0 +1,68 @@
+"""Health: ready as long as everybody can be answered, with or without the store."""
+
+import pytest
+
+from dispatch.state import RoutingState
+from tests.control.site import Site
+
+READY = ["/readyz", "/ready", "/health"]
+
+
+def test_the_process_is_alive_before_the_worker_has_started(site: Site) -> None:
+    site.workers[0].control.started = None
+    assert site.get("/livez") == {"status": "ok"}
+
+
+@pytest.mark.parametrize("path", READY)
+def test_ready_when_every_version_with_traffic_is(site: Site, path: str) -> None:
+    assert site.get(path) == {
+        "status": "ok",
+        "generation": 1,
+        "versions": {"v1": "ready", "v2": "ready", "v3": "ready"},
+        "store": {"name": str(site.database), "status": "ok"},
+    }
+
+
+@pytest.mark.parametrize("path", READY)
+def test_not_ready_without_a_version_that_has_traffic(empty_site: Site, path: str) -> None:
+    empty_site.join(broken=frozenset({"v2"}))
+    answer = empty_site.ask("GET", path)
+    assert answer.status_code == 503
+    content = answer.json()
+    assert (content["status"], content["reason"], content["versions"]["v2"]) == (
+        "unavailable", "not ready: v2", "failed",
+    )  # fmt: skip
+
+
+def test_a_version_that_nobody_is_sent_to_may_be_missing(empty_site: Site) -> None:
+    empty_site.join(broken=frozenset({"v3"}))
+    assert empty_site.get("/readyz")["versions"]["v3"] == "failed"
+
+
+def test_a_shadow_may_be_missing(site: Site) -> None:
+    site.post("/v1/traffic-split", {"shadow": "v3"})
+    other = site.join(broken=frozenset({"v3"}))
+    assert other.dispatcher.state.environments["production"].shadow == "v3"
+    assert site.get("/readyz", worker=1)["status"] == "ok"
+
+
+def test_a_store_that_is_away_is_told_and_does_not_matter(site: Site) -> None:
+    site.break_store()
+    site.until(lambda: site.workers[0].follower.failure)
+    content = site.get("/readyz")
+    assert (content["status"], content["store"]["status"]) == ("ok", "unavailable")
+    assert str(site.database) in content["store"]["failure"]
+
+
+def test_what_the_store_may_lose_is_told(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(site.workers[0].follower.store, "durability", "the last second")
+    assert site.get("/readyz")["store"]["durability"] == "the last second"
+
+
+def test_not_ready_while_the_routing_is_not_known(site: Site) -> None:
+    site.workers[0].dispatcher.adopt(RoutingState(0, {}, "production"), {})
+    answer = site.ask("GET", "/readyz")
+    assert (answer.status_code, answer.json()["reason"]) == (503, "the routing is not known yet")
+    for path in ("/v1/traffic-split", "/v1/traffic-split/explain", "/ab-test/status"):
+        split = site.ask("GET", path)
+        assert (split.status_code, split.json()["error"]["code"]) == (503, "not_ready")
