@@ -1,1 +1,1 @@
-"""The FastAPI app for everything that is not a prediction: health, versions, metrics, documentation."""
+"""A worker's parts joined, and the FastAPI app over them for all that is no prediction: split, versions, health, .."""

@@ -61,7 +61,6 @@ class _ReadRequest(Request):
 
 async def read_body(request: Request, limit: int) -> bytes:
     """The body, of which no more than `limit` bytes are kept. Raises `Problem` (413, 415)."""
-    # FastAPI, too, takes only this type, or its own kind (`+json`), for JSON.
     content_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if int(request.headers.get("content-length", "0")) > limit:
         raise body_too_large(limit)

@@ -21,6 +21,7 @@ import numpy as np
 
 from configuration.settings import Settings
 from control.loading import Loader
+from control.readiness import versions_everywhere
 from control.started import Started
 from dispatch.cache import open_cache
 from dispatch.change import Versions
@@ -129,10 +130,9 @@ class Worker:
         """What the control routes work with."""
         return Started(self.dispatcher, self.follower, self.fleet, self.loader, self.desk, self.statistics, self.folder)
 
-    def versions(self) -> Versions:
-        """The versions as changes see them, as far as this worker can tell."""
-        states = {version: found.state for version, found in self.fleet.versions().items()}
-        return Versions(states, self.settings.aliases)
+    async def versions(self) -> Versions:
+        """The versions as changes see them: ready where every worker has them ready. Raises `StoreUnavailable`."""
+        return await versions_everywhere(self.parts)
 
     async def leads(self) -> bool:
         """Whether this worker does what only one of all should. Raises `StoreUnavailable`."""

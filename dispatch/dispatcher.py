@@ -3,9 +3,9 @@
 import random
 from collections.abc import Callable, Iterable, Mapping
 
-from dispatch.assignment import Assignment, Reason, assign
+from dispatch.assignment import Reason, assign
 from dispatch.cache import Cache
-from dispatch.request import Prediction, PredictionRequest, UnknownVersion
+from dispatch.request import Origin, Prediction, PredictionRequest, UnknownVersion
 from dispatch.state import RoutingState
 from runners.errors import NotReady
 from runners.job import Job
@@ -38,29 +38,37 @@ class Dispatcher:
         self.runners = runners
         self.shadowed = any(environment.shadow for environment in state.environments.values())
         self._names = {**self.aliases, **{version: version for version in (*known, *runners)}}
+        self._routes = {
+            name: (
+                environment,
+                {
+                    version: (Origin(version, name, state.generation, runner.card), runner)
+                    for version, runner in runners.items()
+                },
+            )
+            for name, environment in state.environments.items()
+        }
 
     def dispatch(self, request: PredictionRequest, done: Callable[[Job], None]) -> Prediction:
         """Assign and submit; `done` is called with the returned prediction when it has its scores or its error.
 
         Raises `UnknownVersion`, and what `Runner.submit` raises.
         """
-        state = self.state
-        name = request.environment or state.default_environment
-        environment = state.environments.get(name)
-        if environment is None:
-            if not state.environments:
-                raise NotReady("the routing is not known yet: the store has not been reached since the server started")
-            raise UnknownVersion("environment", name, list(state.environments))
+        route = self._routes.get(request.environment or self.state.default_environment)
+        if route is None:
+            raise self._unknown_environment(request.environment)
+        environment, places = route
         pinned = self.resolve(request.version) if request.version is not None else None
-        assignment = assign(environment, self._draw(), request.unit, pinned=pinned, split=request.split)
-        runner = self.runners.get(assignment.version)
-        if (runner is None or not runner.ready) and assignment.reason is not Reason.PINNED:
-            active = self.runners.get(environment.active)
-            if active is not None and active.ready:
-                assignment, runner = Assignment(environment.active, Reason.FALLBACK), active
-        if runner is None:
-            raise NotReady(f"version {assignment.version} is not in memory")
-        prediction = Prediction(request, done, runner.card, assignment, name, state.generation)
+        version, reason = assign(environment, self._draw(), request.unit, pinned=pinned, split=request.split)
+        place = places.get(version)
+        if (place is None or not place[1].ready) and reason is not Reason.PINNED:
+            active = places.get(environment.active)
+            if active is not None and active[1].ready:
+                place, reason = active, Reason.FALLBACK
+        if place is None:
+            raise NotReady(f"version {version} is not in memory")
+        origin, runner = place
+        prediction = Prediction(request.rows, request.row_count, done, request.deadline, origin=origin, reason=reason)
         if self._cache is None:
             runner.submit(prediction)
         else:
@@ -73,3 +81,8 @@ class Dispatcher:
         if version is None:
             raise UnknownVersion("version", name, list(self._names))
         return version
+
+    def _unknown_environment(self, name: str | None) -> Exception:
+        if not self._routes:
+            return NotReady("the routing is not known yet: the store has not been reached since the server started")
+        return UnknownVersion("environment", name or self.state.default_environment, list(self._routes))

@@ -1,16 +1,15 @@
 """What the protocols and the dispatcher say to each other, free of any wire format."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from math import inf
 
-from dispatch.assignment import Assignment
+import msgspec
+
+from dispatch.assignment import Reason
 from runners.card import Card
 from runners.job import Job
 
 
-@dataclass(slots=True)
-class PredictionRequest:
+class PredictionRequest(msgspec.Struct, eq=False, gc=False):
     """A decoded request. `rows` are packed float32 values, `row_count` rows of the model's features, all finite."""
 
     rows: bytes | memoryview
@@ -26,25 +25,31 @@ class PredictionRequest:
     """In seconds of `time.monotonic`."""
 
 
-class Prediction(Job):
-    """A job with its assignment: which version scores it, why, in which environment, and under which generation."""
+class Origin(msgspec.Struct, eq=False, frozen=True):
+    """Where predictions come from: one version in one environment, under one generation; new with each routing.
 
-    __slots__ = ("card", "environment", "generation", "reason", "version")
+    It does not know its runner: whatever remembers origins would keep engines in memory that were unloaded.
+    """
 
-    def __init__(
-        self,
-        request: PredictionRequest,
-        done: Callable[[Job], None],
-        card: Card,
-        assignment: Assignment,
-        environment: str,
-        generation: int,
-    ) -> None:
-        super().__init__(request.rows, request.row_count, done, request.deadline)
-        self.card = card
-        self.version, self.reason = assignment
-        self.environment = environment
-        self.generation = generation
+    version: str
+    environment: str
+    generation: int
+    card: Card
+
+
+class Prediction(Job, eq=False, kw_only=True):
+    """A job with its assignment: which version scores it, where and under which generation, and why."""
+
+    origin: Origin
+    reason: Reason
+
+    @property
+    def version(self) -> str:
+        return self.origin.version
+
+    @property
+    def card(self) -> Card:
+        return self.origin.card
 
 
 class UnknownVersion(Exception):

@@ -91,10 +91,10 @@ class ShadowCopier:
 
     def offer(self, prediction: Prediction) -> None:
         """Copy a prediction that was answered, if its environment has a shadow that did not answer itself."""
-        environment = self._dispatcher.state.environments.get(prediction.environment)
+        environment = self._dispatcher.state.environments.get(prediction.origin.environment)
         if environment is None or environment.shadow is None or environment.shadow == prediction.version:
             return
-        pair = Pair(prediction.environment, prediction.version, environment.shadow)
+        pair = Pair(environment.name, prediction.version, environment.shadow)
         row_count = prediction.row_count
         if self._waiting_rows + row_count > self._max_waiting_rows:
             self._counts[pair].shadow_dropped_rows += row_count

@@ -14,7 +14,7 @@ from enum import StrEnum
 from functools import lru_cache
 
 from experiments.figures import Counted, Tallies
-from experiments.prediction_id import MAX_CARRIED_ROWS, BadPredictionId, IdFault, Origin, PredictionIds
+from experiments.prediction_id import MAX_CARRIED_ROWS, BadPredictionId, IdFault, PredictionIds, Provenance
 from runners.card import POSITIVE_FROM, Card, Task
 from stores.follower import Follower
 from stores.store import Settlement, StoreUnavailable, Tally
@@ -146,7 +146,7 @@ def refused(tallies: Tallies) -> dict[Verdict, int]:
 
 
 def join(
-    entry: Feedback, read: Callable[[str], Origin], cards: Mapping[str, Card], now: float, max_age_s: float
+    entry: Feedback, read: Callable[[str], Provenance], cards: Mapping[str, Card], now: float, max_age_s: float
 ) -> Ruling:
     """Rule on one entry: `ACCEPTED` with a settlement, which may still turn out to be known already, or refused.
 
@@ -176,7 +176,7 @@ def join(
     return Ruling(Verdict.ACCEPTED, version=origin.version, settlement=settlement)
 
 
-def _observed(entry: Feedback, origin: Origin, card: Card) -> dict[Counted, float]:
+def _observed(entry: Feedback, origin: Provenance, card: Card) -> dict[Counted, float]:
     """What the entry adds to the version's counts. Raises `_Unfit`."""
     observed: dict[Counted, float] = {}
     if entry.label is None and entry.reward is None:

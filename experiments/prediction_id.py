@@ -19,11 +19,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from runners.card import Task
 from runners.engine import Scores
 
 if TYPE_CHECKING:
-    from dispatch.request import Prediction
+    from dispatch.request import Origin, Prediction
 
 MAX_CARRIED_ROWS = 32
 MAX_LETTERS = 512
@@ -55,7 +54,7 @@ class BadPredictionId(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class Provenance:
     """The prediction that an id stands for."""
 
     key: str
@@ -89,22 +88,22 @@ class PredictionIds:
     def use(self, secret: bytes) -> None:
         """Make and read ids by another secret from now on."""
         self._keyed = blake2b(key=secret, digest_size=_TAG_BYTES, person=_USE)
-        self._beginnings: dict[tuple[str, str, int], tuple[bytes, blake2b]] = {}
+        self._beginnings: dict[Origin, tuple[bytes, blake2b]] = {}
 
     def make(self, prediction: "Prediction") -> bytes:
         """The id of a prediction that has its scores, to be shown as base64."""
-        origin = prediction.version, prediction.environment, prediction.generation
-        head, keyed = self._beginnings.get(origin) or self._begin(*origin)
+        origin = prediction.origin
+        head, keyed = self._beginnings.get(origin) or self._begin(origin)
         scores = prediction.scores
         assert scores is not None
-        if prediction.row_count > 1 or prediction.card.task is Task.MULTICLASS:
-            scores = _outcomes(prediction.card.task, scores)
+        if prediction.row_count > 1 or scores.ndim > 1:
+            scores = _outcomes(scores)
         facts = _FACTS.pack(int(self._clock()), next(self._numbers), prediction.row_count) + scores.tobytes()
         keyed = keyed.copy()
         keyed.update(facts)
         return head + facts + keyed.digest()
 
-    def read(self, text: str) -> Origin:
+    def read(self, text: str) -> Provenance:
         """What an id says, in base64. Raises `BadPredictionId`."""
         content = _decoded(text)
         payload, tag = content[:-_TAG_BYTES], content[-_TAG_BYTES:]
@@ -120,7 +119,7 @@ class PredictionIds:
         if not -_CLOCK_TOLERANCE_S <= age_s <= self._max_age_s:
             message = f"the prediction is {age_s / 3600:.1f} hours old; at most {self._max_age_s / 3600:g} are allowed"
             raise BadPredictionId(IdFault.EXPIRED, message)
-        return Origin(
+        return Provenance(
             key=f"{number:016x}{at:08x}",
             version=names[:version_length],
             environment=names[version_length:],
@@ -130,22 +129,23 @@ class PredictionIds:
             outcomes=tuple(np.frombuffer(payload, dtype="<f4", offset=names_end + _FACTS.size).tolist()),
         )
 
-    def _begin(self, version: str, environment: str, generation: int) -> tuple[bytes, blake2b]:
+    def _begin(self, origin: "Origin") -> tuple[bytes, blake2b]:
         """What all ids of this origin begin with, and the hash of that."""
         if len(self._beginnings) >= _MAX_REMEMBERED_BEGINNINGS:
             self._beginnings.clear()
-        names = (version + environment).encode()
-        head = _HEAD.pack(_FORMAT, len(version), len(environment), generation & 0xFFFFFFFF) + names
+        version, environment = origin.version.encode(), origin.environment.encode()
+        lengths = len(version), len(environment)
+        head = _HEAD.pack(_FORMAT, *lengths, origin.generation & 0xFFFFFFFF) + version + environment
         keyed = self._keyed.copy()
         keyed.update(head)
-        self._beginnings[version, environment, generation] = head, keyed
+        self._beginnings[origin] = head, keyed
         return head, keyed
 
 
-def _outcomes(task: Task, scores: Scores) -> Scores:
+def _outcomes(scores: Scores) -> Scores:
     """One number for each of the first rows."""
     first = scores[:MAX_CARRIED_ROWS]
-    return np.argmax(first, axis=1).astype(np.float32) if task is Task.MULTICLASS else first
+    return np.argmax(first, axis=1).astype(np.float32) if first.ndim > 1 else first
 
 
 def _decoded(text: str) -> bytes:
@@ -159,4 +159,3 @@ def _decoded(text: str) -> bytes:
     if len(content) < _HEAD.size + _FACTS.size + _TAG_BYTES or content[0] != _FORMAT:
         raise malformed
     return content
-

@@ -35,7 +35,7 @@ class Tuner:
         self,
         follower: Follower,
         leads: Callable[[], Awaitable[bool]],
-        versions: Callable[[], Versions],
+        versions: Callable[[], Awaitable[Versions]],
         settings: Settings,
         random: np.random.Generator,
         clock: Callable[[], float] = time.time,
@@ -84,8 +84,10 @@ class Tuner:
         if weights is None:
             return
 
+        versions = await self._versions()
+
         def change(state: RoutingState) -> RoutingState:
-            return with_split(state, name, SplitChange(weights=weights), self._versions())
+            return with_split(state, name, SplitChange(weights=weights), versions)
 
         why = explain(environment, evidence)
         try:

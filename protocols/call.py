@@ -7,9 +7,10 @@ body --decode--> request --dispatch--> prediction --encode--> answer
 import logging
 import time
 from dataclasses import dataclass
+from functools import lru_cache
 
 from dispatch.dispatcher import Dispatcher
-from dispatch.request import Prediction
+from dispatch.request import Origin, Prediction
 from dispatch.shadow import ShadowCopier
 from experiments.prediction_id import PredictionIds, shown
 from monitoring.metrics import Metrics
@@ -106,16 +107,15 @@ class Call:
         request_id = head.request_id or self._id
         try:
             prediction_id = entrance.ids.make(prediction)
-            facts = AnswerFacts(request_id, prediction_id, round(seconds * 1000, 3))
+            facts = AnswerFacts(request_id, prediction_id, int(seconds * 1e6) / 1000)
             content_type, body = self._dialect.encode(prediction, head, facts)
         except Exception as error:
             self._fail(error, prediction.version)
             return
         entrance.metrics.answered(prediction.version, seconds, prediction.row_count)
-        lines = b"content-type: %b\r\nx-model-version: %b\r\nx-generation: %d\r\nx-request-id: %b\r\n" % (
+        lines = b"%bcontent-type: %b\r\nx-request-id: %b\r\n" % (
+            _lines_of(prediction.origin),
             content_type,
-            prediction.version.encode(),
-            prediction.generation,
             request_id.encode(),
         )
         if head.binary_answer:
@@ -134,3 +134,9 @@ class Call:
             logger.warning("request %s: version %s: %s", request_id, version, error)
         self._entrance.metrics.failed(version, problem.code)
         reply_problem(self._exchange, problem, request_id)
+
+
+@lru_cache(maxsize=256)
+def _lines_of(origin: Origin) -> bytes:
+    """The header lines that are the same for all answers of an origin."""
+    return b"x-model-version: %b\r\nx-generation: %d\r\n" % (origin.version.encode(), origin.generation)

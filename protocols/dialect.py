@@ -1,13 +1,15 @@
 """What a dialect is: how one route reads a request and writes an answer. Everything else is the same for all."""
 
-from typing import NamedTuple, Protocol
+from typing import Protocol
+
+import msgspec
 
 from dispatch.request import Prediction, PredictionRequest
 from protocols.head import RequestHead
 from protocols.signature import Signature
 
 
-class AnswerFacts(NamedTuple):
+class AnswerFacts(msgspec.Struct, frozen=True, gc=False):
     """What an encoder may tell beside the scores."""
 
     request_id: str

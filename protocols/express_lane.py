@@ -14,6 +14,7 @@ from collections.abc import Callable, Sized
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import msgspec
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
@@ -57,16 +58,13 @@ class LaneLimits:
     """How long an idle connection is kept when the server stops; none: until the client closes it."""
 
 
-class LaneExchange:
+class LaneExchange(msgspec.Struct, eq=False):
     """A request whose answer goes straight to its connection."""
 
-    __slots__ = ("answer", "connection", "keep_alive", "work")
-
-    def __init__(self, connection: "ExpressLane", keep_alive: bool) -> None:
-        self.connection = connection
-        self.keep_alive = keep_alive
-        self.answer: bytes | None = None
-        self.work: Cancellable | None = None
+    connection: "ExpressLane"
+    keep_alive: bool
+    answer: bytes | None = None
+    work: Cancellable | None = None
 
     def reply(self, status: int, header_lines: bytes, body: bytes) -> None:
         self.connection.answer(self, status, header_lines, body)

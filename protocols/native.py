@@ -65,13 +65,14 @@ class Native:
         assert scores is not None
         if head.binary_answer:
             return BINARY, scores.tobytes()
+        origin, values = prediction.origin, scores.tolist()
         return JSON, _encode(
             Answer(
-                scores.tolist(),
-                classes_of(prediction.card, scores) or msgspec.UNSET,
-                prediction.version,
+                values,
+                classes_of(origin.card, values) or msgspec.UNSET,
+                origin.version,
                 prediction.reason,
-                prediction.generation,
+                origin.generation,
                 facts.request_id,
                 facts.prediction_id,
                 facts.latency_ms,

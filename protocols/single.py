@@ -66,8 +66,9 @@ class Single:
     def encode(self, prediction: Prediction, _head: RequestHead, facts: AnswerFacts) -> tuple[bytes, bytes]:
         scores = prediction.scores
         assert scores is not None
-        score = scores.tolist()[0]
-        labels = classes_of(prediction.card, scores)
+        values = scores.tolist()
+        score = values[0]
+        labels = classes_of(prediction.card, values)
         answer = Answer(
             score,
             labels[0] if labels else msgspec.UNSET,

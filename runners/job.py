@@ -3,35 +3,33 @@
 from collections.abc import Callable
 from math import inf
 
+import msgspec
 import numpy as np
 
 from runners.engine import Scores
 from runners.errors import RunnerError
 
 
-class Job:
+class Job(msgspec.Struct, eq=False):
     """Rows as packed float32 bytes (little-endian, row after row), which join into a batch with one copy.
 
     `done` is called exactly once, on the event loop, unless the job was cancelled: then `scores` has shape
     (rows,) or (rows, classes), or `error` says why there are none. Times are seconds of the batcher's clock.
+    A `Struct`, because making one takes a fifth of the time that an ordinary object does.
     """
 
-    __slots__ = ("cancelled", "deadline", "done", "error", "filled", "row_count", "rows", "scores", "started_at",
-                 "submitted_at", "taken")  # fmt: skip
-
-    def __init__(
-        self, rows: bytes | memoryview, row_count: int, done: "Callable[[Job], None]", deadline: float = inf
-    ) -> None:
-        self.rows = rows
-        self.row_count = row_count
-        self.done = done
-        self.deadline = deadline
-        self.scores: Scores | None = None
-        self.error: RunnerError | None = None
-        self.cancelled = False
-        self.submitted_at = self.started_at = 0.0
-        self.taken = self.filled = 0
-        """How many rows were put into batches, and how many of those came back."""
+    rows: bytes | memoryview
+    row_count: int
+    done: "Callable[[Job], None]"
+    deadline: float = inf
+    scores: Scores | None = None
+    error: RunnerError | None = None
+    cancelled: bool = False
+    submitted_at: float = 0.0
+    started_at: float = 0.0
+    taken: int = 0
+    filled: int = 0
+    """How many rows were put into batches (`taken`), and how many of those came back."""
 
     def part(self, start: int, count: int) -> bytes | memoryview:
         """`count` rows from `start` on, for a batch."""

@@ -150,7 +150,7 @@ class Clients:
             file = prediction.card.files[FileKind.ONNX].sha256
             assert prediction.scores is not None
             assert_allclose(prediction.scores, self._expected[file][start : start + count], rtol=1e-4, atol=1e-5)
-            self.answers.append((prediction.generation, prediction.version, file))
+            self.answers.append((prediction.origin.generation, prediction.version, file))
 
 
 def test_no_request_fails_or_gets_another_version_than_its_generation_names(

@@ -143,7 +143,7 @@ def test_a_prediction_carries_what_it_was_assigned_and_asked(restaurant: Restaur
     request = PredictionRequest(ROW * 3, 3, deadline=12.5)
     prediction = restaurant.dispatcher.dispatch(request, answered.append)
     assert isinstance(prediction, Prediction)
-    assert (prediction.version, prediction.reason, prediction.generation) == ("v1", Reason.SPLIT, 7)
+    assert (prediction.version, prediction.reason, prediction.origin.generation) == ("v1", Reason.SPLIT, 7)
     assert (prediction.rows, prediction.row_count, prediction.deadline) == (ROW * 3, 3, 12.5)
     assert prediction.card.version == "v1"
     prediction.done(prediction)
@@ -155,7 +155,7 @@ def test_a_new_state_counts_from_the_next_request_on(restaurant: Restaurant) -> 
     changed = RoutingState(8, {"production": environment({"v3": 1})}, "production")
     restaurant.dispatcher.adopt(changed, restaurant.runners)
     after = restaurant.dispatcher.dispatch(PredictionRequest(ROW, 1), lambda job: None)
-    assert [(p.version, p.generation) for p in (before, after)] == [("v1", 7), ("v3", 8)]
+    assert [(p.version, p.origin.generation) for p in (before, after)] == [("v1", 7), ("v3", 8)]
 
 
 def test_a_version_stands_under_the_card_that_scores_it(restaurant: Restaurant) -> None:

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatch.assignment import Assignment, Reason
-from dispatch.request import Prediction, PredictionRequest
+from dispatch.request import Prediction
 from experiments.prediction_id import MAX_CARRIED_ROWS, BadPredictionId, IdFault, PredictionIds, shown
 from runners.card import Task
 from tests.protocols.cards import card
+from tests.protocols.predictions import prediction
 
 SECRET = bytes(range(32))
 NOW = 1_790_000_000.25
@@ -40,19 +40,16 @@ def ids(clock: Clock) -> PredictionIds:
     return PredictionIds(SECRET, HOUR_S, clock)
 
 
-def make(ids: PredictionIds, prediction: Prediction) -> str:
+def make(ids: PredictionIds, answered: Prediction) -> str:
     """The id as an answer shows it."""
-    return shown(ids.make(prediction))
+    return shown(ids.make(answered))
 
 
 def predicted(
     scores: Any = (0.25,), *, task: Task = Task.BINARY, version: str = "v1", environment: str = "production"
 ) -> Prediction:
     classes: tuple[int | str, ...] = {Task.BINARY: (0, 1), Task.MULTICLASS: ("a", "b", "c")}.get(task, ())
-    request = PredictionRequest(b"", len(scores))
-    made = Prediction(request, lambda _: None, card(task, classes), Assignment(version, Reason.SPLIT), environment, 7)
-    made.scores = np.array(scores, dtype=np.float32)
-    return made
+    return prediction(card(task, classes), list(scores), version, environment)
 
 
 def test_an_id_says_what_it_was_made_of(ids: PredictionIds) -> None:
@@ -135,9 +132,7 @@ def test_an_id_expires_and_cannot_come_from_the_future(
 
 def test_remembered_beginnings_are_bounded(ids: PredictionIds) -> None:
     for number in range(1000):
-        prediction = predicted()
-        prediction.generation = number
-        assert ids.read(make(ids, prediction)).generation == number
+        assert ids.read(make(ids, prediction(card(), [0.25], generation=number))).generation == number
 
 
 def fault_of(ids: PredictionIds, text: str) -> IdFault | None:

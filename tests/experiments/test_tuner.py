@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,13 +70,20 @@ class Worker:
         await self.follower.ask(self.follower.store.add, counts, NOW - age_s)
 
 
+def answering(versions: Versions) -> Callable[[], Awaitable[Versions]]:
+    async def answer() -> Versions:
+        return versions
+
+    return answer
+
+
 def worker(scenario: Callable[[Worker], Any], folder: Path, configured: Settings | None = None, **parts: Any) -> None:
     """Run the scenario."""
     configured = configured or settings()
 
     async def run() -> None:
         async with following(folder, configured) as follower:
-            given = {"leads": leading, "versions": lambda: READY} | parts
+            given = {"leads": leading, "versions": answering(READY)} | parts
             tuner = Tuner(follower, settings=configured, random=np.random.default_rng(5), clock=lambda: NOW, **given)
             await scenario(Worker(follower, tuner))
 
@@ -164,7 +171,7 @@ def test_a_change_by_somebody_else_in_the_meantime_stands(tmp_path: Path) -> Non
     """The other worker is faster by as little as can be: it writes while the tuner makes its change."""
     other = store_in(tmp_path)
 
-    def versions() -> Versions:
+    async def versions() -> Versions:
         newest = other.read()
         assert newest is not None
         state = with_split(newest.state, "production", SplitChange(weights={"v1": 1, "v3": 1}), READY)
@@ -204,7 +211,7 @@ def test_a_split_with_a_version_that_is_not_ready_waits(tmp_path: Path, caplog: 
         assert worker.state.generation == 1
         assert "environment production was not updated: version v2 is failed" in caplog.text
 
-    worker(scenario, tmp_path, versions=lambda: Versions({"v1": "ready", "v2": "failed", "v3": "ready"}, {}))
+    worker(scenario, tmp_path, versions=answering(Versions({"v1": "ready", "v2": "failed", "v3": "ready"}, {})))
 
 
 def test_a_store_that_is_away_is_no_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -76,7 +76,8 @@ def test_figures_are_those_of_the_version(worker: Worker) -> None:
         assert v1.latency_ms.mean == pytest.approx(4)
         assert v1.latency_ms.p50 == pytest.approx(3.75)
         assert (v1.batch_rows.count, v1.queue_wait_ms.count) == (3, 3)
-        assert (v1.batch_rows.p50, v1.batch_rows.mean) == (4, pytest.approx(106 / 3)), "rows are whole"
+        assert v1.batch_rows.p50 == 4, "rows are whole"
+        assert v1.batch_rows.mean == pytest.approx(106 / 3)
         assert v1.engine_seconds == pytest.approx(0.003)
         assert v1.predictions.mean == pytest.approx(1.25 / 3)
         assert [bucket.rows for bucket in v1.predictions.buckets] == [1, 0, 1, 0, 0, 0, 0, 0, 0, 1, 0]

@@ -4,17 +4,23 @@ from typing import Any
 
 import numpy as np
 
-from dispatch.assignment import Assignment, Reason
-from dispatch.request import Prediction, PredictionRequest
+from dispatch.assignment import Reason
+from dispatch.request import Origin, Prediction
 from protocols.dialect import AnswerFacts
 from runners.card import Card
 
 FACTS = AnswerFacts("request-1", b"prediction-1", 1.25)
 
 
-def prediction(card: Card, scores: list[Any]) -> Prediction:
-    made = Prediction(
-        PredictionRequest(b"", len(scores)), lambda _: None, card, Assignment("v1", Reason.SPLIT), "production", 7
+def prediction(
+    card: Card, scores: list[Any], version: str = "v1", environment: str = "production", generation: int = 7
+) -> Prediction:
+    origin = Origin(version, environment, generation, card)
+    return Prediction(
+        b"",
+        len(scores),
+        lambda _: None,
+        scores=np.array(scores, dtype=np.float32),
+        origin=origin,
+        reason=Reason.SPLIT,
     )
-    made.scores = np.array(scores, dtype=np.float32)
-    return made

@@ -1,6 +1,5 @@
 """From scores to labels."""
 
-import numpy as np
 import pytest
 
 from protocols.labels import classes_of
@@ -10,16 +9,16 @@ from tests.protocols.cards import card
 
 @pytest.mark.parametrize("classes", [(0, 1), ("no", "yes"), (1, 0)])
 def test_the_second_class_begins_at_a_half(classes: tuple[int | str, ...]) -> None:
-    scores = np.array([0.0, 0.49999997, 0.5, 1.0], dtype=np.float32)
+    scores = [0.0, 0.4999999701976776, 0.5, 1.0]
     first, second = classes
     assert classes_of(card(classes=classes), scores) == [first, first, second, second]
 
 
 def test_the_likeliest_of_many_classes_wins_and_the_first_of_equals() -> None:
-    scores = np.array([[0.1, 0.2, 0.7], [0.4, 0.4, 0.2], [0.2, 0.5, 0.3]], dtype=np.float32)
+    scores = [[0.1, 0.2, 0.7], [0.4, 0.4, 0.2], [0.2, 0.5, 0.3]]
     many = card(Task.MULTICLASS, ("a", "b", "c"))
     assert classes_of(many, scores) == ["c", "a", "b"]
 
 
 def test_a_value_has_no_label() -> None:
-    assert classes_of(card(Task.REGRESSION, ()), np.array([1.0], dtype=np.float32)) == []
+    assert classes_of(card(Task.REGRESSION, ()), [1.0]) == []

@@ -38,6 +38,8 @@ def essence(answer: Answer, kept_id: str | None = None) -> Essence:
         if name == "x-request-id" and value != kept_id:
             assert len(value) == 22, "an id of the server's own"
             headers.append((name, "made here"))
+        elif name == "x-prediction-id":
+            headers.append((name, "made here"))
         elif name not in CONNECTION_HEADERS:
             headers.append((name, value))
     if answer.header("content-type") != "application/json":

@@ -4,9 +4,11 @@ import json
 
 import pytest
 
+from dispatch.change import ConflictingChange, InvalidChange
 from dispatch.request import UnknownVersion
 from protocols.problem import Problem, invalid, problem_of
 from runners.errors import DeadlineExceeded, ModelFailure, NotReady, Overloaded
+from stores.store import GenerationConflict, StoreUnavailable
 
 
 @pytest.mark.parametrize(
@@ -18,6 +20,10 @@ from runners.errors import DeadlineExceeded, ModelFailure, NotReady, Overloaded
         (NotReady("version v1 is starting"), 503, "not_ready"),
         (DeadlineExceeded(), 504, "deadline_exceeded"),
         (ModelFailure(3, "boom in /secret/path"), 500, "model_failure"),
+        (InvalidChange("no_weight", "at least one weight must be above 0"), 422, "no_weight"),
+        (ConflictingChange("version_not_ready", "version v2 is starting"), 409, "version_not_ready"),
+        (GenerationConflict(7, 8), 409, "generation_conflict"),
+        (StoreUnavailable("the store cannot be used"), 503, "store_unavailable"),
         (RuntimeError("boom in /secret/path"), 500, "internal"),
         (KeyError("x"), 500, "internal"),
     ],
@@ -29,6 +35,17 @@ def test_each_error_has_its_status_and_tells_no_secrets(error: Exception, status
     assert content["request_id"] == "id-1"
     assert content["error"]["code"] == code
     assert "secret" not in problem.message
+
+
+def test_what_a_change_meets_is_told_in_particulars() -> None:
+    assert problem_of(ConflictingChange("version_in_use", "x", version="v1")).detail == {"version": "v1"}
+    assert problem_of(GenerationConflict(7, 8)).detail == {"expected": 7, "found": 8}
+
+
+def test_a_store_that_is_away_says_that_predictions_go_on() -> None:
+    problem = problem_of(StoreUnavailable("the store cannot be used"))
+    assert problem.message == "the store cannot be used; predictions go on as they were"
+    assert problem.retry_after == 1
 
 
 def test_a_failing_row_is_named() -> None:

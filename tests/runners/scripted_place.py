@@ -93,25 +93,25 @@ class Heard(NamedTuple):
     seconds: float
 
 
-class RowsOf(Job):
-    """A job of rows numbered from `first` on, that counts how often it is answered and cut."""
+class RowsOf(Job, eq=False, kw_only=True):
+    """A job of numbered rows that counts how often it is answered and cut; see `rows_of`."""
 
-    def __init__(self, first: int, rows: int, deadline: float, answered: Callable[[], None]) -> None:
-        self.numbers = list(range(first, first + rows))
-        self.answers = self.pieces = 0
-        self._answered = answered
-        values = np.zeros((rows, FEATURES), dtype=np.float32)
-        values[:, 0] = self.numbers
-        super().__init__(values.tobytes(), rows, self._count, deadline)
+    numbers: list[int]
+    answered: Callable[[], None]
+    answers: int = 0
+    pieces: int = 0
+
+    def __post_init__(self) -> None:
+        self.done = self._count
 
     def part(self, start: int, count: int) -> bytes | memoryview:
         self.pieces += 1
-        return super().part(start, count)
+        return Job.part(self, start, count)
 
     def _count(self, job: Job) -> None:
         assert job is self
         self.answers += 1
-        self._answered()
+        self.answered()
 
     @property
     def has_its_scores(self) -> bool:
@@ -119,6 +119,14 @@ class RowsOf(Job):
         if self.answers != 1 or self.error is not None or self.scores is None:
             return False
         return bool(self.scores.tolist() == [number + 0.5 for number in self.numbers])
+
+
+def rows_of(first: int, rows: int, deadline: float, answered: Callable[[], None]) -> RowsOf:
+    """A job of rows numbered from `first` on."""
+    numbers = list(range(first, first + rows))
+    values = np.zeros((rows, FEATURES), dtype=np.float32)
+    values[:, 0] = numbers
+    return RowsOf(values.tobytes(), rows, lambda _: None, deadline, numbers=numbers, answered=answered)
 
 
 class Bench:
@@ -152,7 +160,7 @@ class Bench:
 
     def submit(self, rows: int = 1, *, deadline_s: float = inf, answered: Callable[[], None] = lambda: None) -> RowsOf:
         """Hand in a job of `rows` fresh rows that must be started within `deadline_s`."""
-        job = RowsOf(self._next_number, rows, self.clock.now + deadline_s, answered)
+        job = rows_of(self._next_number, rows, self.clock.now + deadline_s, answered)
         self._next_number += rows
         self.batcher.submit(job)
         return job
