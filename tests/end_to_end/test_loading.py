@@ -1,0 +1,114 @@
+"""Versions loaded, replaced, refused and unloaded in a real server under load: no request notices."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.conftest import prepare
+from tests.end_to_end.closed_loop import load
+from tests.end_to_end.test_routing import ask, change, get
+from tests.end_to_end.test_worker_loss import UNPINNED
+from tests.protocols.raw_http import near
+from tests.server import ROW, Server, serving, wait_until
+
+CLIENTS = 8
+
+
+@pytest.fixture(scope="module")
+def loaded(models: object) -> Iterator[Server]:
+    limits = {"SHOKADO_LOADING__MAX_VERSIONS_IN_MEMORY": "3"}
+    with serving(environment={"SHOKADO_WORKERS": "2", **limits}) as running:
+        yield running
+
+
+def post(server: Server, path: str, body: Any = None) -> httpx.Response:
+    return httpx.post(f"{server.url}{path}", json=body if body is not None else {}, timeout=120)
+
+
+def states(server: Server) -> dict[str, str]:
+    return {version["version"]: version["state"] for version in get(server, "/v1/models")["versions"]}
+
+
+def scores(server: Server, version: str) -> set[float]:
+    """Of the usual row, by a version, from both workers."""
+    return {answer["predictions"][0] for answer in ask(server, 12, version=version)}
+
+
+def test_a_version_is_loaded_swapped_and_unloaded_while_everything_else_goes_on(loaded: Server) -> None:
+    (first,) = scores(loaded, "v1")
+    (second,) = scores(loaded, "v2")
+    with load(loaded, CLIENTS, lambda _: UNPINNED) as clients:
+        answer = post(loaded, "/v1/models/v3/load", {"uri": "customers:v2", "why": "try it"})
+        assert answer.status_code == 200, answer.text
+        assert all(score == near(second) for score in scores(loaded, "v3"))
+        answer = post(loaded, "/v1/models/v3/load", {"uri": "customers:v1"})
+        assert answer.status_code == 200, answer.text
+        assert all(score == near(first) for score in scores(loaded, "v3"))
+        assert change(loaded, {"v1": 1, "v2": 1, "v3": 1}).status_code == 200
+        wait_until(lambda: "v3" in {each["version"] for each in ask(loaded, 10)})
+        refused = post(loaded, "/v1/models/v3/unload")
+        assert (refused.status_code, refused.json()["error"]["code"]) == (409, "version_in_use")
+        assert change(loaded, {"v1": 1, "v2": 1}).status_code == 200
+        assert post(loaded, "/v1/models/v3/unload").status_code == 200
+        assert states(loaded)["v3"] == "unloaded"
+        clients.wait_for_answers(10)
+    assert clients.lost == 0
+    assert {answer.status for answer in clients.answers} == {200}
+    pinned = post(loaded, "/v1/models/predict", {"instances": [ROW], "version": "v3"})
+    assert (pinned.status_code, pinned.json()["error"]["code"]) == (503, "not_ready")
+    again = post(loaded, "/v1/models/v3/load")
+    assert again.status_code == 200, again.text
+    assert all(score == near(first) for score in scores(loaded, "v3"))
+
+
+def test_a_model_of_another_signature_is_refused_with_the_difference(loaded: Server) -> None:
+    prepare("iris")
+    before = get(loaded, "/v1/traffic-split")
+    with load(loaded, CLIENTS, lambda _: UNPINNED) as clients:
+        refused = post(loaded, "/v1/models/v4/load", {"uri": "iris:v1"})
+        clients.wait_for_answers(5)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (422, "unfit_artefact")
+    assert "feature_names" in refused.json()["error"]["message"]
+    assert "v4" not in states(loaded)
+    assert get(loaded, "/v1/traffic-split") == before
+    assert {answer.status for answer in clients.answers} == {200}
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ({"uri": "customers:v77"}, "customers:v77"),
+        ({"uri": "models:/customers/777"}, "models:/customers/777"),
+        ({"uri": "runs:/abc/model"}, "cannot be loaded"),
+        ({"uri": "http://127.0.0.1/model.onnx"}, "cannot be loaded"),
+        ({"uri": "../../etc/passwd"}, "cannot be loaded"),
+    ],
+)
+def test_what_cannot_be_loaded_is_refused_by_name(body: dict[str, str], says: str, loaded: Server) -> None:
+    refused = post(loaded, "/v1/models/v5/load", body)
+    assert refused.status_code == 422, refused.text
+    assert says in refused.json()["error"]["message"]
+
+
+def test_beyond_the_limit_the_least_recently_used_version_leaves(loaded: Server) -> None:
+    """Three fit; v1 and v2 have traffic, so v3 makes room for v6."""
+    if states(loaded).get("v3") != "ready":
+        assert post(loaded, "/v1/models/v3/load", {"uri": "customers:v1"}).status_code == 200
+    assert post(loaded, "/v1/models/v6/load", {"uri": "customers:v2"}).status_code == 200
+    assert states(loaded) | {"v3": "unloaded", "v6": "ready"} == states(loaded)
+    assert change(loaded, {"v1": 1, "v2": 1, "v6": 1}).status_code == 200
+    full = post(loaded, "/v1/models/v3/load")
+    assert (full.status_code, full.json()["error"]["code"]) == (409, "memory_full")
+    assert change(loaded, {"v1": 1, "v2": 1}).status_code == 200
+
+
+def test_what_was_loaded_is_there_after_a_restart(models: object, tmp_path: Any) -> None:
+    environment = {"SHOKADO_WORKERS": "1", "SHOKADO_STORE": f"sqlite:///{tmp_path}/routing.db"}
+    with serving(environment=environment) as server:
+        assert post(server, "/v1/models/v3/load", {"uri": "customers:v2"}).status_code == 200
+        changed = change(server, {"weights": {"v3": 1}, "active": "v3"}).json()
+    with serving(environment=environment) as server:
+        answer = ask(server)[0]
+        assert (answer["version"], answer["generation"]) == ("v3", changed["generation"])
