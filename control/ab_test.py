@@ -15,6 +15,7 @@ from control.split import Split, StrategyName, answer_change, some_change
 from control.started import Configuration, Parts, known_routing
 from dispatch.change import InvalidChange, SplitChange, Versions, find_environment, with_split
 from dispatch.state import Environment, RoutingState
+from experiments.feedback import Verdict, refused
 from experiments.figures import Counts, Proportion, Tallies, add_up, figures
 from stores.store import Action
 
@@ -60,6 +61,9 @@ class Status(BaseModel):
     shadow: str | None
     window_hours: float
     versions: dict[str, VersionStatus]
+    refused_feedback: dict[Verdict, int] = Field(
+        description="Entries that were not counted, of all environments: by what was wrong with them."
+    )
 
 
 class ConfigureBody(bodies.Body):
@@ -110,6 +114,7 @@ async def read_status(parts: Parts, settings: Configuration, environment: AskedE
         window_hours=settings.feedback.window_hours,
         # Takes a while for many minutes.
         versions=await asyncio.to_thread(_statuses, found, tallies),
+        refused_feedback=refused(tallies),
     )
 
 

@@ -47,6 +47,8 @@ def test_feedback_is_joined_to_the_version_that_answered_once(tuned: Server) -> 
     one, other = figures(tuned, "v1"), figures(tuned, "v2")
     assert (one["accuracy"]["value"], one["labels"], other["accuracy"]["value"], other["labels"]) == (0.5, 6, 0.5, 4)
     wait_until(lambda: figures(tuned, "v1")["label_coverage"] == 1.0)
+    refused = get(tuned, "/ab-test/status")["refused_feedback"]
+    assert (refused["forged"], refused["malformed"], refused["duplicate"], refused["expired"]) == (1, 1, 11, 0)
 
 
 def test_the_weighted_split_moves_to_what_is_rewarded_and_says_why(tuned: Server) -> None:
