@@ -4,7 +4,6 @@ store, and with real engines.
 
 import asyncio
 import itertools
-import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -22,8 +21,6 @@ from runners.engine import Rows
 from stores.follower import Follower
 from stores.sqlite_store import SqliteStore
 from stores.store import Entry, WorkerReport
-
-sys.path.insert(0, "/tmp/hl_stub")
 
 _numbers = itertools.count(1)
 
