@@ -9,6 +9,8 @@ import time
 from dataclasses import dataclass
 from functools import lru_cache
 
+import msgspec
+
 from dispatch.dispatcher import Dispatcher
 from dispatch.request import Origin, Prediction
 from dispatch.shadow import ShadowCopier
@@ -44,75 +46,73 @@ class PredictionHandler:
         self._dialect = dialect
 
     def begin(self, head: RequestHead, body: bytes, exchange: Exchange) -> "Call":
-        call = Call(self._entrance, self._dialect, head, exchange)
+        call = Call(self._entrance, self._dialect, head, exchange, new_id(), time.monotonic())
         call.start(body)
         return call
 
 
-class Call:
+class Call(msgspec.Struct, eq=False):
     """One prediction request in flight.
 
     It and its prediction know each other until the answer. Then they are parted, as are the lane's exchange and its
     work: cycles would wait for the garbage collector, which stalls the loop for some 30 ms when there are many.
     """
 
-    __slots__ = ("_dialect", "_entrance", "_exchange", "_head", "_id", "_prediction", "_received_at")
-
-    def __init__(self, entrance: Entrance, dialect: Dialect, head: RequestHead, exchange: Exchange) -> None:
-        self._entrance = entrance
-        self._dialect = dialect
-        self._head = head
-        self._exchange = exchange
-        self._id = new_id()
-        self._prediction: Prediction | None = None
-        self._received_at = time.monotonic()
+    entrance: Entrance
+    dialect: Dialect
+    head: RequestHead
+    exchange: Exchange
+    id: str
+    """Names the request and what it sticks to, where the client names neither."""
+    received_at: float
+    prediction: Prediction | None = None
 
     def start(self, body: bytes) -> None:
         """Decode and dispatch."""
-        head, entrance = self._head, self._entrance
+        head, entrance = self.head, self.entrance
         if head.problem is not None:
             self._fail(head.problem)
             return
         try:
-            request = self._dialect.decode(body, head, entrance.signature)
+            request = self.dialect.decode(body, head, entrance.signature)
             if head.version is not None:
                 resolve = entrance.dispatcher.resolve
                 if request.version is not None and resolve(request.version) != resolve(head.version):
                     raise conflicting_version(head.version)
                 request.version = head.version
             request.environment = head.environment
-            request.unit = head.unit or request.unit or head.request_id or self._id
+            request.unit = head.unit or request.unit or head.request_id or self.id
             if head.deadline_s is not None:
-                request.deadline = self._received_at + head.deadline_s
-            prediction = self._prediction = entrance.dispatcher.dispatch(request, self._finish)
+                request.deadline = self.received_at + head.deadline_s
+            prediction = self.prediction = entrance.dispatcher.dispatch(request, self._finish)
         except Exception as error:
             self._fail(error)
         else:
-            entrance.metrics.started(prediction.version)
+            entrance.metrics.started(prediction.origin.version)
 
     def cancel(self) -> None:
-        prediction, self._prediction = self._prediction, None
+        prediction, self.prediction = self.prediction, None
         if prediction is not None:
             prediction.cancelled = True
-            self._entrance.metrics.cancelled(prediction.version)
+            self.entrance.metrics.cancelled(prediction.version)
 
     def _finish(self, job: Job) -> None:
-        prediction, self._prediction = self._prediction, None
+        prediction, self.prediction = self.prediction, None
         assert prediction is job
         if job.error is not None:
             self._fail(job.error, prediction.version)
             return
-        seconds = time.monotonic() - self._received_at
-        head, entrance = self._head, self._entrance
-        request_id = head.request_id or self._id
+        seconds = time.monotonic() - self.received_at
+        head, entrance = self.head, self.entrance
+        request_id = head.request_id or self.id
         try:
             prediction_id = entrance.ids.make(prediction)
             facts = AnswerFacts(request_id, prediction_id, int(seconds * 1e6) / 1000)
-            content_type, body = self._dialect.encode(prediction, head, facts)
+            content_type, body = self.dialect.encode(prediction, head, facts)
         except Exception as error:
             self._fail(error, prediction.version)
             return
-        entrance.metrics.answered(prediction.version, seconds, prediction.row_count)
+        entrance.metrics.answered(prediction.origin.version, seconds, prediction.row_count)
         lines = b"%bcontent-type: %b\r\nx-request-id: %b\r\n" % (
             _lines_of(prediction.origin),
             content_type,
@@ -120,20 +120,20 @@ class Call:
         )
         if head.binary_answer:
             lines += b"x-prediction-id: %b\r\n" % shown(prediction_id).encode()
-        self._exchange.reply(200, lines, body)
+        self.exchange.reply(200, lines, body)
         if entrance.shadow is not None and entrance.dispatcher.shadowed:
             entrance.shadow.offer(prediction)
 
     def _fail(self, error: BaseException, version: str | None = None) -> None:
         """`version` is none for what failed before one was assigned."""
         problem = problem_of(error)
-        request_id = self._head.request_id or self._id
+        request_id = self.head.request_id or self.id
         if problem.code == "internal":
             logger.error("request %s failed", request_id, exc_info=error)
         elif problem.code == "model_failure":
             logger.warning("request %s: version %s: %s", request_id, version, error)
-        self._entrance.metrics.failed(version, problem.code)
-        reply_problem(self._exchange, problem, request_id)
+        self.entrance.metrics.failed(version, problem.code)
+        reply_problem(self.exchange, problem, request_id)
 
 
 @lru_cache(maxsize=256)
