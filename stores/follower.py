@@ -23,14 +23,16 @@ from typing import Any, TypeVar
 from configuration.settings import Settings
 from dispatch.state import RoutingState, fit, initial_state
 from stores.record import decode_entry, encode_entry
-from stores.store import Action, Entry, GenerationConflict, Position, Store, StoreUnavailable, WorkerReport
+from stores.store import EMPTY, Action, Entry, GenerationConflict, Position, Store, StoreUnavailable, WorkerReport
 
 POLL_EVERY_S = 0.2
 KEEP_REPORT_S = 10.0
 _REPORT_EVERY_S = 3.0
 _MAX_TRIES = 1_000
 _MAX_JITTER_S = 0.01
+_PATIENCE_S = 1.0
 _CONFIGURATION = "configuration"
+_SERVER = "shokado"
 
 Result = TypeVar("Result")
 
@@ -50,14 +52,15 @@ class Follower:
         clock: Callable[[], float] = time.time,
         poll_every_s: float = POLL_EVERY_S,
     ) -> None:
-        """`adopt` is called with every newer entry, before anybody else hears of it; `report` is asked at every poll.
+        """`adopt` is called with every newer entry, before anybody else hears of it, and again when it has failed.
 
-        `memory` is a file in which the newest entry is kept for workers that start while the store is away.
+        `report` is asked at every poll. `memory` is a file in which the newest entry is kept for workers that start
+        while the store is away.
         """
         self.store = store
         self.entry: Entry | None = None
         self.failure: str | None = None
-        """Why the store cannot be used now; none while it can."""
+        """Why the store cannot be followed now; none while it can."""
         self._settings = settings
         self._adopt = adopt
         self._report = report
@@ -65,7 +68,10 @@ class Follower:
         self._clock = clock
         self._poll_every_s = poll_every_s
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="shokado-store")
+        self._away: str | None = None
+        """Why the last call of the store failed, if it did."""
         self._changing = asyncio.Lock()
+        self._changes: set[asyncio.Task[Entry]] = set()
         self._polling: asyncio.Task[None] | None = None
         self._reported: WorkerReport | None = None
 
@@ -76,25 +82,46 @@ class Follower:
     async def start(self) -> None:
         """Read the store, or make its first entry, and follow it from now on. Returns when that was tried once."""
         try:
-            await self._follow()
+            await self._catch_up()
         except StoreUnavailable as error:
             self._note_failure(error)
-            self._recall()
         self._polling = asyncio.create_task(self._poll())
 
     async def stop(self) -> None:
-        """Stop following, withdraw this worker's report, and close the store."""
+        """Stop following, finish the changes under way, withdraw this worker's report, and close the store."""
         if self._polling is not None:
             self._polling.cancel()
             await asyncio.gather(self._polling, return_exceptions=True)
+        await asyncio.gather(*self._changes, return_exceptions=True)
         with contextlib.suppress(StoreUnavailable):
             await self.ask(self.store.withdraw, self._report().worker)
-        await self.ask(self.store.close)
+        await asyncio.get_running_loop().run_in_executor(self._thread, self.store.close)
         self._thread.shutdown(wait=False)
 
     async def ask(self, method: Callable[..., Result], *arguments: Any) -> Result:
         """Call a method of the store off the event loop. Raises `StoreUnavailable`."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, method, *arguments)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, self._call, time.monotonic(), method, arguments)
+
+    def _call(self, asked_at: float, method: Callable[..., Result], arguments: tuple[Any, ...]) -> Result:
+        """In the thread."""
+        self._give_up(asked_at)
+        away = None
+        try:
+            return method(*arguments)
+        except StoreUnavailable as error:
+            away = str(error)
+            raise
+        finally:
+            self._away = away
+
+    def _give_up(self, asked_at: float) -> None:
+        """Raise `StoreUnavailable` for what waited in line while others found out, slowly, that the store is away.
+
+        If each found out for itself, the last would wait for minutes.
+        """
+        if self._away is not None and time.monotonic() - asked_at > _PATIENCE_S:
+            raise StoreUnavailable(self._away)
 
     async def change(
         self,
@@ -111,12 +138,17 @@ class Follower:
         be replaced. It goes on when its caller is cancelled. Raises what `make` raises, `GenerationConflict` and
         `StoreUnavailable`.
         """
-        return await asyncio.shield(self._change(make, by, action, why, if_match))
+        task = asyncio.create_task(self._change(make, by, action, why, if_match))
+        self._changes.add(task)
+        task.add_done_callback(self._changes.discard)
+        return await asyncio.shield(task)
 
     async def _change(
         self, make: Callable[[RoutingState], RoutingState], by: str, action: Action, why: str, if_match: int | None
     ) -> Entry:
+        asked_at = time.monotonic()
         async with self._changing:
+            self._give_up(asked_at)
             for _ in range(_MAX_TRIES):
                 base = await self._newest()
                 if if_match is not None and base.generation != if_match:
@@ -135,53 +167,36 @@ class Follower:
             raise last
 
     async def _newest(self) -> Entry:
-        entry = await self.ask(self.store.read)
-        if entry is None:
-            # Nobody has written yet, or it was lost: following makes it whole.
-            await self._follow()
-            entry = await self.ask(self.store.read)
-        if entry is None:
+        await self._follow()
+        if self.entry is None or self.entry.generation == 0:
             raise StoreUnavailable(f"the store {self.store.name} loses what is written to it")
-        return self._fitted(entry)
+        return self.entry
 
     async def _poll(self) -> None:
         while True:
             await asyncio.sleep(self._poll_every_s)
             try:
-                await self._follow()
+                await self._catch_up()
                 await self._tell()
-            except StoreUnavailable as error:
+            except Exception as error:
                 self._note_failure(error)
-                if self.entry is None:
-                    self._recall()
-            except Exception:
-                logger.exception("the store could not be followed")
             else:
                 self._note_success()
+
+    async def _catch_up(self) -> None:
+        self._recall()
+        await self._follow()
 
     async def _follow(self) -> None:
         """Take over what is newer in the store, or give it what it lacks."""
         position = await self.ask(self.store.position)
-        known = self.entry
-        if known is None or known.generation == 0:
-            if position.generation == 0:
-                await self._begin()
-            else:
-                await self._adopt_newest()
+        known = self.entry.position if self.entry is not None else EMPTY
+        if position.generation == known.generation == 0:
+            await self._begin()
         elif position.generation < known.generation:
-            await self._restore(known, position)
-        elif position != (known.generation, known.id):
+            await self._restore(position)
+        elif position != known:
             await self._adopt_newest()
-
-    async def _adopt_newest(self) -> None:
-        entry = await self.ask(self.store.read)
-        known = self.entry
-        if entry is None or (known is not None and entry.generation < known.generation):
-            return
-        if known is not None and entry.generation == known.generation and entry.id != known.id:
-            words = "the store has another generation %d (%s) than this worker (%s), and takes precedence"
-            logger.warning(words, entry.generation, entry.id, known.id)
-        self._take(self._fitted(entry))
 
     async def _begin(self) -> None:
         """Make the store's first entry out of the configuration."""
@@ -198,18 +213,26 @@ class Follower:
         else:
             self._take(first)
 
-    async def _restore(self, known: Entry, position: Position) -> None:
+    async def _restore(self, position: Position) -> None:
+        """Give the store what this worker knows, in place of the older generation that it has."""
+        known = self.entry
+        assert known is not None
         why = f"the store had lost what came after generation {position.generation}"
         logger.warning("%s; generation %d is written to it again", why, known.generation)
         with contextlib.suppress(GenerationConflict):
-            entry = replace(known, at=self._clock(), by="shokado", action=Action.RESTORED, why=why)
+            entry = replace(known, at=self._clock(), by=_SERVER, action=Action.RESTORED, why=why)
             await self.ask(self.store.append, entry, position.generation)
+
+    async def _adopt_newest(self) -> None:
+        entry = await self.ask(self.store.read)
+        if entry is not None:
+            self._take(self._fitted(entry))
 
     async def _tell(self) -> None:
         """Report on this worker, when there is news or the last report is old."""
         report = self._report()
         last = self._reported
-        if last is None or report.at - last.at >= _REPORT_EVERY_S or _news(report) != _news(last):
+        if last is None or not 0 <= report.at - last.at < _REPORT_EVERY_S or _news(report) != _news(last):
             await self.ask(self.store.report, report, KEEP_REPORT_S)
             self._reported = report
 
@@ -220,23 +243,34 @@ class Follower:
         return replace(entry, state=fit(entry.state, self._settings))
 
     def _take(self, entry: Entry) -> None:
+        """Adopt the entry, unless this worker knows it already, or a newer one."""
         known = self.entry
-        if known is not None and known.generation > entry.generation:
-            return
+        if known is not None:
+            if known.generation > entry.generation or known.position == entry.position:
+                return
+            if known.generation == entry.generation:
+                words = "the store has another generation %d (%s) than this worker (%s), and takes precedence"
+                logger.warning(words, entry.generation, entry.id, known.id)
         self.entry = entry
-        self._adopt(entry)
+        try:
+            self._adopt(entry)
+        except BaseException:
+            # The next poll tries again.
+            self.entry = known
+            raise
         self._remember(entry)
 
     def _remember(self, entry: Entry) -> None:
         if self._memory is None:
             return
+        kept = self._remembered()
+        if kept is not None and kept.generation > entry.generation:
+            return
         try:
             scratch = self._memory.with_name(f"{self._memory.name}.{os.getpid()}")
             scratch.touch(mode=0o600)
             scratch.write_bytes(encode_entry(entry))
-            kept = self._remembered()
-            if kept is None or kept.generation <= entry.generation:
-                scratch.replace(self._memory)
+            scratch.replace(self._memory)
         except OSError as error:
             logger.warning("%s cannot be written: %s", self._memory, error)
 
@@ -247,15 +281,20 @@ class Follower:
             return None
 
     def _recall(self) -> None:
-        """What a sibling knew, where this worker knows nothing."""
-        kept = self._remembered()
-        if kept is not None and (self.entry is None or self.entry.generation == 0):
-            self._take(self._fitted(kept))
+        """What a sibling knew, where this worker has nothing from the store."""
+        if self.entry is None or self.entry.generation == 0:
+            kept = self._remembered()
+            if kept is not None:
+                self._take(self._fitted(kept))
 
-    def _note_failure(self, error: StoreUnavailable) -> None:
+    def _note_failure(self, error: Exception) -> None:
+        if isinstance(error, StoreUnavailable):
+            failure, unforeseen = str(error), None
+        else:
+            failure, unforeseen = f"the store {self.store.name} cannot be followed: {error!r}", error
         if self.failure is None:
-            logger.warning("%s; serving goes on as it was, changes are refused", error)
-        self.failure = str(error)
+            logger.warning("%s; serving goes on as it was, changes are refused", failure, exc_info=unforeseen)
+        self.failure = failure
 
     def _note_success(self) -> None:
         if self.failure is not None:

@@ -11,14 +11,15 @@ _SQLITE = "sqlite:///"
 def open_store(url: str, model: str, root: Path) -> Store:
     """The store at `sqlite:///path`, relative to `root`, `sqlite:////path`, or `redis://..`; `{model}` is filled in.
 
-    Nothing is read or written yet. Raises `ValueError` for any other form.
+    Nothing is read or written yet. Raises `ValueError` for any other form, without repeating what may hold a password.
     """
     url = url.replace("{model}", model)
-    if url.startswith(_SQLITE):
+    if url.startswith(_SQLITE) and url != _SQLITE:
         return SqliteStore(root / url.removeprefix(_SQLITE))
     if url.startswith(("redis://", "rediss://")):
         # Only where it is used: it takes a while to import.
         from stores.redis_store import RedisStore
 
         return RedisStore(url, model)
-    raise ValueError(f"{url!r} is no store: use sqlite:///path, sqlite:////path or redis://host:port/db")
+    kind = url.partition(":")[0]
+    raise ValueError(f"{kind!r} is no store: use sqlite:///path, sqlite:////path or redis://host:port/db")

@@ -25,9 +25,13 @@ def encode_entry(entry: Entry) -> bytes:
 
 
 def decode_entry(content: bytes | str) -> Entry:
-    """Raises `ValueError` when it is none."""
-    record = _decode_entry(content)
-    return Entry(decode_state(bytes(record.state)), record.at, record.by, record.action, record.why, record.id)
+    """Raises `ValueError` when it cannot be read here; fields that only a newer version knows are passed over."""
+    try:
+        record = _decode_entry(content)
+        return Entry(decode_state(bytes(record.state)), record.at, record.by, record.action, record.why, record.id)
+    except Exception as error:
+        # What is damaged, or was written by a newer version, can fail in any way.
+        raise ValueError(f"an entry of the history cannot be read: {error}") from error
 
 
 def encode_report(report: WorkerReport) -> bytes:

@@ -14,8 +14,8 @@ import contextlib
 import json
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
+from math import ceil
 from typing import Any, cast
-from urllib.parse import urlsplit
 
 from redis import Redis
 from redis.backoff import NoBackoff
@@ -49,19 +49,27 @@ redis.call('ZADD', KEYS[3], ARGV[2], ARGV[2])
 redis.call('HSET', KEYS[1], 'generation', ARGV[2], 'id', ARGV[3])
 return -1
 """
-_SETTLE = """
-local settlements = cjson.decode(ARGV[1])
-local counted = {}
-for number, settlement in ipairs(settlements) do
-    local new = redis.call('SET', KEYS[number + 2], 1, 'NX', 'PXAT', settlement[1])
-    counted[number] = new and 1 or 0
-    if new then
-        for _, tally in ipairs(settlement[2]) do
-            redis.call('HINCRBYFLOAT', KEYS[1], tally[1], tally[2])
-        end
+# In doubles, as SQLite does: HINCRBYFLOAT keeps 17 digits after the point, and nothing of what is smaller.
+_ADD = """
+local function add(counts)
+    for tally, number in pairs(counts) do
+        local sum = tonumber(redis.call('HGET', KEYS[1], tally) or '0') + number
+        redis.call('HSET', KEYS[1], tally, string.format('%.17g', sum))
+    end
+    redis.call('ZADD', KEYS[2], ARGV[1], ARGV[1])
+end
+"""
+_ADD_ALL = f"{_ADD} add(cjson.decode(ARGV[2]))"
+_SETTLE = f"""{_ADD}
+local counted, sums = {{}}, {{}}
+for place, settlement in ipairs(cjson.decode(ARGV[2])) do
+    local new = redis.call('SET', KEYS[place + 2], 1, 'NX', 'PX', settlement[1])
+    counted[place] = new and 1 or 0
+    for tally, number in pairs(new and settlement[2] or {{}}) do
+        sums[tally] = (sums[tally] or 0) + number
     end
 end
-redis.call('ZADD', KEYS[2], ARGV[2], ARGV[2])
+add(sums)
 return counted
 """
 
@@ -70,18 +78,25 @@ class RedisStore:
     """See `stores.store.Store`. Connects when it is first used, and again after each failure."""
 
     def __init__(self, url: str, model: str) -> None:
-        """`url` is `redis://[user:password@]host:port/db` or `rediss://..`."""
-        parts = urlsplit(url)
-        self.name = f"{parts.scheme}://{parts.hostname or 'localhost'}:{parts.port or 6379}{parts.path}"
+        """`url` is `redis://[user:password@]host:port/db` or `rediss://..`. Raises `ValueError` for what is not."""
+        try:
+            self._redis: Redis = Redis.from_url(
+                url,
+                socket_timeout=TIMEOUT_S,
+                socket_connect_timeout=TIMEOUT_S,
+                # A command that was sent may have been carried out: sending it again is for the caller to decide.
+                retry=Retry(NoBackoff(), 0),
+            )
+        except ValueError:
+            # What was found wrong may be a part of the password.
+            hint = "special letters of a password in it are written as %40, %23, .."
+            raise ValueError(f"the address of the Redis cannot be read; {hint}") from None
+        found = self._redis.get_connection_kwargs()
+        scheme = url.partition(":")[0]
+        self.name = f"{scheme}://{found.get('host') or 'localhost'}:{found.get('port') or 6379}/{found.get('db') or 0}"
         self._prefix = f"shokado:{{{model}}}:"
-        self._redis: Redis = Redis.from_url(
-            url,
-            socket_timeout=TIMEOUT_S,
-            socket_connect_timeout=TIMEOUT_S,
-            # A command that was sent may have been carried out: sending it again is for the caller to decide.
-            retry=Retry(NoBackoff(), 0),
-        )
         self._append = self._redis.register_script(_APPEND)
+        self._add = self._redis.register_script(_ADD_ALL)
         self._settle = self._redis.register_script(_SETTLE)
         self._durability: str | None = None
         self._waits = False
@@ -95,7 +110,7 @@ class RedisStore:
             if self._durability is None:
                 self._inspect()
             generation, entry_id = cast(list[Any], self._redis.hmget(self._key("newest"), ["generation", "id"]))
-        return Position(int(generation), entry_id.decode()) if generation is not None else EMPTY
+            return Position(int(generation), entry_id.decode()) if generation is not None else EMPTY
 
     def read(self) -> Entry | None:
         generation = self.position().generation
@@ -105,8 +120,9 @@ class RedisStore:
         if entry.generation <= expected:
             raise ValueError(f"generation {entry.generation} cannot follow {expected}")
         keys = [self._key("newest"), self._key("entries"), self._key("generations")]
+        content = encode_entry(entry)
         with self._explained():
-            found = cast(int, self._append(keys, [expected, entry.generation, entry.id, encode_entry(entry)]))
+            found = cast(int, self._append(keys, [expected, entry.generation, entry.id, content]))
             if found >= 0:
                 raise GenerationConflict(expected, found)
             self._wait_for_the_disk()
@@ -140,7 +156,8 @@ class RedisStore:
 
     def reports(self, now: float) -> list[WorkerReport]:
         found = self._kept_reports()
-        return [decode_report(content) for _, (until, content) in sorted(found.items()) if until > now]
+        with self._explained():
+            return [decode_report(content) for _, (until, content) in sorted(found.items()) if until > now]
 
     def withdraw(self, worker: str) -> None:
         with self._explained():
@@ -154,11 +171,8 @@ class RedisStore:
 
     def add(self, counts: Mapping[Tally, float], at: float) -> None:
         minute = minute_of(at)
-        with self._explained(), self._redis.pipeline(transaction=True) as together:
-            for tally, number in counts.items():
-                together.hincrbyfloat(self._tallies_key(minute), _field(tally), number)
-            together.zadd(self._key("minutes"), {str(minute): minute})
-            together.execute()
+        with self._explained():
+            self._add(self._tallies_keys(minute), [minute, _counts(counts)])
 
     def tallies(self, since: float) -> dict[tuple[int, Tally], float]:
         with self._explained():
@@ -168,11 +182,11 @@ class RedisStore:
                 for minute in minutes:
                     together.hgetall(self._tallies_key(minute))
                 contents = together.execute()
-        return {
-            (minute, Tally(*json.loads(field))): float(value)
-            for minute, content in zip(minutes, contents, strict=True)
-            for field, value in content.items()
-        }
+            return {
+                (minute, Tally(*json.loads(field))): float(value)
+                for minute, content in zip(minutes, contents, strict=True)
+                for field, value in content.items()
+            }
 
     def forget(self, before: float, now: float) -> None:
         # Settled keys expire by themselves.
@@ -191,28 +205,23 @@ class RedisStore:
 
     def _kept_reports(self) -> dict[str, tuple[float, bytes]]:
         """Until when each worker's report is kept, and the report."""
-        with self._explained():
-            found = cast(dict[bytes, bytes], self._redis.hgetall(self._key("reports")))
         kept: dict[str, tuple[float, bytes]] = {}
-        for worker, content in found.items():
-            until, _, report = content.partition(b" ")
-            kept[worker.decode()] = float(until), report
+        with self._explained():
+            for worker, content in cast(dict[bytes, bytes], self._redis.hgetall(self._key("reports"))).items():
+                until, _, report = content.partition(b" ")
+                kept[worker.decode()] = float(until), report
         return kept
 
     def _settle_some(self, settlements: Sequence[Settlement], at: float) -> list[bool]:
         minute = minute_of(at)
-        keys = [self._tallies_key(minute), self._key("minutes")]
-        keys += [self._key(f"settled:{settlement.key}") for settlement in settlements]
-        content = [
-            (
-                max(1, int(settlement.expires_at * 1000)),
-                # As text: Lua would round them to 14 digits.
-                [(_field(tally), repr(float(number))) for tally, number in settlement.counts.items()],
-            )
+        keys = [self._key(f"settled:{settlement.key}") for settlement in settlements]
+        # For how long, not until when: the server's clock may differ.
+        content = ",".join(
+            f"[{max(1, ceil((settlement.expires_at - at) * 1000))},{_counts(settlement.counts)}]"
             for settlement in settlements
-        ]
+        )
         with self._explained():
-            counted = cast(list[int], self._settle(keys, [json.dumps(content), minute]))
+            counted = cast(list[int], self._settle([*self._tallies_keys(minute), *keys], [minute, f"[{content}]"]))
             self._wait_for_the_disk()
         return [bool(new) for new in counted]
 
@@ -225,20 +234,21 @@ class RedisStore:
 
     def _inspect(self) -> None:
         """Learn what the server may lose when it crashes, and whether it can be waited for."""
-        version = str(self._redis.info("server")["redis_version"])
-        recent = tuple(int(part) for part in version.split(".")[:2]) >= _WAITAOF_SINCE
         try:
+            version = str(self._redis.info("server")["redis_version"])
             found = cast(dict[str, str], self._redis.config_get("append*"))
         except ResponseError:
             self._durability = "the server does not tell whether it writes changes to its disk"
             return
-        if found.get("appendonly") != "yes":
+        recent = tuple(int(part) for part in version.split(".")[:2]) >= _WAITAOF_SINCE
+        writes, always = found.get("appendonly") == "yes", found.get("appendfsync") == "always"
+        self._waits = writes and recent and not always
+        if not writes:
             self._durability = "a crash of the server may lose changes: it should run with appendonly yes"
-        elif found.get("appendfsync") != "always" and not recent:
+        elif not (always or recent):
             self._durability = "a crash may lose the last second: the server should run with appendfsync always"
         else:
             self._durability = ""
-            self._waits = recent and found.get("appendfsync") != "always"
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
@@ -255,6 +265,9 @@ class RedisStore:
     def _tallies_key(self, minute: int) -> str:
         return self._key(f"tallies:{minute}")
 
+    def _tallies_keys(self, minute: int) -> list[str]:
+        return [self._tallies_key(minute), self._key("minutes")]
 
-def _field(tally: Tally) -> str:
-    return json.dumps(tally)
+
+def _counts(counts: Mapping[Tally, float]) -> str:
+    return json.dumps({json.dumps(tally): float(number) for tally, number in counts.items()})

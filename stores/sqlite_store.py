@@ -4,10 +4,13 @@ In WAL mode readers and the one writer do not wait for each other. What is confi
 """
 
 import contextlib
+import errno
+import fcntl
 import os
 import secrets
 import sqlite3
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +30,8 @@ from stores.store import (
 )
 
 _BUSY_S = 3.0
+_NO_ROOM_BESIDE = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
+"""What may mean that SQLite cannot make the files that it needs even for reading: the folder is read-only, or full."""
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS entries (generation INTEGER PRIMARY KEY, id TEXT NOT NULL, content BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS secret (number INTEGER PRIMARY KEY CHECK (number = 1), value BLOB NOT NULL);
@@ -48,57 +53,54 @@ class SqliteStore:
         self._path = path
         self._connection: sqlite3.Connection | None = None
         self._inode: tuple[int, int] | None = None
-        self._writable = False
+        self._log_inode: tuple[int, int] | None = None
 
     @property
     def name(self) -> str:
         return str(self._path)
 
     def position(self) -> Position:
-        with self._reading() as connection:
-            if connection is None:
-                return EMPTY
-            found = connection.execute("SELECT generation, id FROM entries ORDER BY generation DESC LIMIT 1").fetchone()
-            return Position(*found) if found else EMPTY
+        rows = self._rows("SELECT generation, id FROM entries ORDER BY generation DESC LIMIT 1")
+        return Position(*rows[0]) if rows else EMPTY
 
     def read(self) -> Entry | None:
-        return self._one("SELECT content FROM entries ORDER BY generation DESC LIMIT 1")
+        return next(iter(self.history(1)), None)
 
     def append(self, entry: Entry, expected: int) -> None:
         if entry.generation <= expected:
             raise ValueError(f"generation {entry.generation} cannot follow {expected}")
+        row = (entry.generation, entry.id, encode_entry(entry))
         with self._writing(firmly=True) as connection:
             (found,) = connection.execute("SELECT coalesce(max(generation), 0) FROM entries").fetchone()
             if found != expected:
                 raise GenerationConflict(expected, found)
-            row = (entry.generation, entry.id, encode_entry(entry))
             connection.execute("INSERT INTO entries VALUES (?, ?, ?)", row)
 
     def entry(self, generation: int) -> Entry | None:
-        return self._one("SELECT content FROM entries WHERE generation = ?", generation)
+        return next(iter(self._entries("SELECT content FROM entries WHERE generation = ?", generation)), None)
 
     def history(self, limit: int, before: int | None = None) -> list[Entry]:
         query = "SELECT content FROM entries WHERE generation < ? ORDER BY generation DESC LIMIT ?"
-        rows = self._all(query, before if before is not None else 2**62, limit)
-        return [decode_entry(content) for (content,) in rows]
+        return self._entries(query, before if before is not None else 2**62, limit)
 
     def secret(self) -> bytes:
-        with self._reading() as connection:
-            found = connection.execute("SELECT value FROM secret").fetchone() if connection is not None else None
-        if found is None:
+        query = "SELECT value FROM secret"
+        rows = self._rows(query)
+        if not rows:
             with self._writing(firmly=True) as connection:
                 connection.execute("INSERT OR IGNORE INTO secret VALUES (1, ?)", (secrets.token_bytes(32),))
-                found = connection.execute("SELECT value FROM secret").fetchone()
-        return bytes(found[0])
+                rows = connection.execute(query).fetchall()
+        return bytes(rows[0][0])
 
     def report(self, report: WorkerReport, keep_s: float) -> None:
+        row = (report.worker, report.at + keep_s, encode_report(report))
         with self._writing(firmly=False) as connection:
-            row = (report.worker, report.at + keep_s, encode_report(report))
             connection.execute("INSERT OR REPLACE INTO reports VALUES (?, ?, ?)", row)
 
     def reports(self, now: float) -> list[WorkerReport]:
-        rows = self._all("SELECT content FROM reports WHERE forgotten_at > ? ORDER BY worker", now)
-        return [decode_report(content) for (content,) in rows]
+        rows = self._rows("SELECT content FROM reports WHERE forgotten_at > ? ORDER BY worker", now)
+        with self._explained():
+            return [decode_report(content) for (content,) in rows]
 
     def withdraw(self, worker: str) -> None:
         with self._writing(firmly=False) as connection:
@@ -106,15 +108,17 @@ class SqliteStore:
 
     def settle(self, settlements: Sequence[Settlement], at: float) -> list[bool]:
         counted: list[bool] = []
+        sums: defaultdict[Tally, float] = defaultdict(float)
         with self._writing(firmly=True) as connection:
+            expired = [(settlement.key, at) for settlement in settlements]
+            connection.executemany("DELETE FROM settled WHERE key = ? AND expires_at <= ?", expired)
             for settlement in settlements:
-                connection.execute("DELETE FROM settled WHERE key = ? AND expires_at <= ?", (settlement.key, at))
-                new = connection.execute(
-                    "INSERT OR IGNORE INTO settled VALUES (?, ?)", (settlement.key, settlement.expires_at)
-                ).rowcount
+                row = (settlement.key, settlement.expires_at)
+                new = connection.execute("INSERT OR IGNORE INTO settled VALUES (?, ?)", row).rowcount
                 counted.append(bool(new))
-                if new:
-                    _add(connection, settlement.counts, at)
+                for tally, number in settlement.counts.items() if new else ():
+                    sums[tally] += number
+            _add(connection, sums, at)
         return counted
 
     def add(self, counts: Mapping[Tally, float], at: float) -> None:
@@ -122,7 +126,7 @@ class SqliteStore:
             _add(connection, counts, at)
 
     def tallies(self, since: float) -> dict[tuple[int, Tally], float]:
-        rows = self._all("SELECT * FROM tallies WHERE minute >= ?", minute_of(since))
+        rows = self._rows("SELECT * FROM tallies WHERE minute >= ?", minute_of(since))
         return {
             (minute, Tally(version, environment, name)): value for minute, version, environment, name, value in rows
         }
@@ -138,37 +142,33 @@ class SqliteStore:
         if connection is not None:
             connection.close()
 
-    def _one(self, query: str, *values: Any) -> Entry | None:
-        rows = self._all(query, *values)
-        return decode_entry(rows[0][0]) if rows else None
+    def _entries(self, query: str, *values: Any) -> list[Entry]:
+        rows = self._rows(query, *values)
+        with self._explained():
+            return [decode_entry(content) for (content,) in rows]
 
-    def _all(self, query: str, *values: Any) -> list[Any]:
-        with self._reading() as connection:
-            return connection.execute(query, values).fetchall() if connection is not None else []
-
-    @contextlib.contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection | None]:
-        """A connection; none where there is no file."""
+    def _rows(self, query: str, *values: Any) -> list[Any]:
+        """What the query finds: nothing where there is no file."""
         with self._explained():
             self._let_go_of_another_file()
-            if self._connection is None:
-                if not self._path.exists():
-                    yield None
-                    return
-                self._open_for_reading()
-            yield self._connection
+            if self._connection is None and not self._path.exists():
+                return []
+            try:
+                return self._opened().execute(query, values).fetchall()
+            except (sqlite3.OperationalError, PermissionError) as error:
+                self.close()
+                if isinstance(error, sqlite3.Error) and _kind(error) not in _NO_ROOM_BESIDE:
+                    raise
+            # With a log beside it SQLite can do with what is there; without one it must be told that none is wanted.
+            with contextlib.closing(self._connect("ro" if self._has_log() else "ro&immutable=1")) as connection:
+                return connection.execute(query, values).fetchall()
 
     @contextlib.contextmanager
     def _writing(self, *, firmly: bool) -> Iterator[sqlite3.Connection]:
         """A connection in a transaction, which is over in one piece; `firmly`: and on the disk."""
         with self._explained():
             self._let_go_of_another_file()
-            if not self._writable:
-                self.close()
-            if self._connection is None:
-                self._open()
-            connection = self._connection
-            assert connection is not None
+            connection = self._opened()
             connection.execute(f"PRAGMA synchronous = {'FULL' if firmly else 'NORMAL'}")
             connection.execute("BEGIN IMMEDIATE")
             try:
@@ -190,58 +190,91 @@ class SqliteStore:
 
     def _let_go_of_another_file(self) -> None:
         """Close the connection when the file was deleted or replaced: it would go on with the old one."""
-        if self._connection is not None and self._inode != _inode(self._path):
-            self.close()
-
-    def _open(self) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        # It holds the secret. SQLite gives its other files the same mode.
-        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        connection = self._connect("rw")
-        try:
-            _switch_to_wal(connection)
-            connection.executescript(_SCHEMA)
-        except BaseException:
-            connection.close()
-            raise
-        self._connection, self._writable = connection, True
-
-    def _open_for_reading(self) -> None:
-        """As it is, where it cannot be written: SQLite itself must make a file beside it, unless told that none can."""
-        with contextlib.suppress(sqlite3.OperationalError, OSError):
-            self._open()
+        if self._connection is None:
             return
-        for mode in ("ro", "ro&immutable=1"):
-            if "immutable" in mode and _has_content(self._path.with_name(f"{self._path.name}-wal")):
-                continue
-            connection = self._connect(mode)
-            try:
-                connection.execute("SELECT count(*) FROM entries").fetchone()
-            except sqlite3.OperationalError:
-                connection.close()
-                continue
-            self._connection, self._writable = connection, False
+        log_inode = _inode(self._beside("-wal"))
+        if self._inode == _inode(self._path) and self._log_inode == log_inode:
             return
-        raise sqlite3.OperationalError("it can be neither written nor read")
+        with _alone_in(self._path.parent):
+            if self._inode != _inode(self._path) and self._log_inode == _inode(self._beside("-wal")):
+                self._clear_up()
+        self.close()
+
+    def _make(self) -> None:
+        """Make an empty file, for nobody else, as it will hold the secret; or make sure that this one can be written.
+
+        SQLite gives the same mode to the files that it makes beside it.
+        """
+        if self._path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not self._path.exists():
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+            self._clear_up()
+        elif not os.access(self._path, os.W_OK):
+            # SQLite would make its files beside it, as read-only as it is, and they would stay so.
+            raise PermissionError(errno.EACCES, "it is read-only")
+
+    def _clear_up(self) -> None:
+        """Remove what lies beside another file than it belongs to: SQLite would take it for the new one's."""
+        for ending in ("-wal", "-shm"):
+            self._beside(ending).unlink(missing_ok=True)
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._connection is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with _alone_in(self._path.parent):
+                self._make()
+                connection = self._connect("rw")
+                try:
+                    connection.execute("PRAGMA journal_mode = WAL")
+                    connection.executescript(_SCHEMA)
+                except BaseException:
+                    connection.close()
+                    raise
+                self._log_inode = _inode(self._beside("-wal"))
+                self._connection = connection
+        return self._connection
 
     def _connect(self, mode: str) -> sqlite3.Connection:
         self._inode = _inode(self._path)
         uri = f"file:{quote(str(self._path))}?mode={mode}"
         return sqlite3.connect(uri, uri=True, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
 
+    def _beside(self, ending: str) -> Path:
+        return self._path.with_name(self._path.name + ending)
 
-def _switch_to_wal(connection: sqlite3.Connection) -> None:
-    """When two processes make the file at once, SQLite refuses one of them without waiting for the other."""
-    end = time.monotonic() + _BUSY_S
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > end:
-                raise
-            time.sleep(0.02)
-        else:
-            return
+    def _has_log(self) -> bool:
+        """Whether some of the content is not in the file yet."""
+        log = self._beside("-wal")
+        return log.exists() and log.stat().st_size > 0
+
+
+def _kind(error: sqlite3.Error) -> int:
+    """The error's primary result code."""
+    return error.sqlite_errorcode & 0xFF
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Only one process at a time opens a file in the folder, or clears up beside it. Raises `OSError` after a while.
+
+    SQLite itself refuses, without waiting, one of two processes that make the file at once.
+    """
+    handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        end = time.monotonic() + _BUSY_S
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.01)
+            else:
+                break
+        yield
+    finally:
+        os.close(handle)
 
 
 def _add(connection: sqlite3.Connection, counts: Mapping[Tally, float], at: float) -> None:
@@ -257,7 +290,3 @@ def _inode(path: Path) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return found.st_dev, found.st_ino
-
-
-def _has_content(path: Path) -> bool:
-    return path.exists() and path.stat().st_size > 0

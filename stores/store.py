@@ -54,6 +54,16 @@ class Action(StrEnum):
     """The store had lost what a worker still knew."""
 
 
+class Position(NamedTuple):
+    """Of the newest entry; (0, "") in an empty store."""
+
+    generation: int
+    id: str
+
+
+EMPTY = Position(0, "")
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One generation with who made it, when, and why. Entries are only ever added."""
@@ -70,15 +80,9 @@ class Entry:
     def generation(self) -> int:
         return self.state.generation
 
-
-class Position(NamedTuple):
-    """Of the newest entry; (0, "") in an empty store."""
-
-    generation: int
-    id: str
-
-
-EMPTY = Position(0, "")
+    @property
+    def position(self) -> Position:
+        return Position(self.generation, self.id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,376 @@
+"""What happens to a Redis: killed, paused, full, flushed, locked, a replica; what it may lose; and that it heals."""
+
+import contextlib
+import itertools
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from stores.redis_store import RedisStore
+from stores.store import EMPTY, GenerationConflict, Store, StoreUnavailable
+from tests.redis_server import RedisServer, needs_redis
+from tests.server import wait_until
+from tests.stores.entries import NOW, REQUESTS, entry, filled, report, settlement, total
+from tests.stores.places import RedisPlace
+
+pytestmark = needs_redis
+
+IN_TIME_S = 10.0
+LAST_SECOND = "a crash may lose the last second: the server should run with appendfsync always"
+NOT_TOLD = "the server does not tell whether it writes changes to its disk"
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[RedisServer]:
+    """A server for this test only."""
+    with RedisServer(tmp_path) as server:
+        yield server
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stores give up soon."""
+    monkeypatch.setattr("stores.redis_store.TIMEOUT_S", 0.2)
+
+
+def methods(store: RedisStore) -> list[Callable[[], object]]:
+    """Everything that can be asked of it."""
+    return [
+        store.position,
+        store.read,
+        lambda: store.entry(1),
+        lambda: store.history(5),
+        lambda: store.reports(NOW),
+        lambda: store.tallies(0),
+        *writing_methods(store),
+    ]
+
+
+def writing_methods(store: RedisStore) -> list[Callable[[], object]]:
+    return [
+        store.secret,
+        lambda: store.append(entry(50), 3),
+        lambda: store.report(report("a"), 10),
+        lambda: store.withdraw("a"),
+        lambda: store.settle([settlement("refused")], NOW),
+        lambda: store.add({REQUESTS: 1.0}, NOW),
+        lambda: store.forget(0, 0),
+    ]
+
+
+def refused(ask: Callable[[], object], store: Store, why: str) -> None:
+    """In time, by name."""
+    began = time.monotonic()
+    with pytest.raises(StoreUnavailable, match=why) as failure:
+        ask()
+    assert time.monotonic() - began < IN_TIME_S
+    assert str(failure.value).startswith(f"the store {store.name} ")
+
+
+def test_a_server_that_is_killed_and_started_again(own: RedisServer) -> None:
+    store = RedisStore(own.url, "paper")
+    secret = filled(store, 3).secret()
+    store.settle([settlement("one")], NOW)
+    own.kill()
+    for ask in methods(store):
+        refused(ask, store, "refused|closed|reset")
+    own.start()
+    assert (store.read(), store.secret(), total(store)) == (entry(3), secret, 1.0)
+    store.append(entry(4), 3)
+    assert store.settle([settlement("one"), settlement("two")], NOW) == [False, True]
+
+
+def test_a_server_that_accepts_and_never_answers(soon: None) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        store = RedisStore(f"redis://:hush@127.0.0.1:{deaf.getsockname()[1]}/0", "paper")
+        for ask in methods(store):
+            refused(ask, store, "(?i)timeout")
+    refused(store.position, store, "refused")
+
+
+def test_a_server_that_stops_answering_and_goes_on(soon: None, own: RedisServer) -> None:
+    """What it answers too late is taken for no answer, rather than for that to another question."""
+    store, fresh = RedisStore(own.url, "paper"), RedisStore(own.url, "paper")
+    secret = filled(store, 3).secret()
+    own.pause()
+    for ask in [*methods(store), fresh.position]:
+        refused(ask, store, "(?i)timeout")
+    own.resume()
+    wait_until(lambda: answers(store))
+    for handle in (store, fresh):
+        assert handle.position() in {(3, "id-3"), (50, "id-50")}
+        assert handle.secret() == secret
+        assert handle.entry(2) == entry(2)
+        assert [one.generation for one in handle.history(9, before=4)] == [3, 2, 1]
+
+
+def answers(store: RedisStore) -> bool:
+    with contextlib.suppress(StoreUnavailable):
+        store.position()
+        return True
+    return False
+
+
+def test_nobody_is_there() -> None:
+    store = RedisStore("redis://nobody.invalid:1/0", "paper")
+    refused(store.position, store, "nobody.invalid")
+
+
+@pytest.mark.parametrize("login", ["", ":wrong-hush@", "ann:wrong-hush@"])
+def test_a_wrong_password_is_said_and_not_told(tmp_path: Path, login: str) -> None:
+    with RedisServer(tmp_path, requirepass="right-hush") as server:
+        store = RedisStore(server.url.replace("//", f"//{login}"), "paper")
+        assert "hush" not in store.name
+        for ask in methods(store):
+            with pytest.raises(StoreUnavailable, match=r"(?i)auth|pass") as failure:
+                ask()
+            assert "hush" not in str(failure.value)
+        right = RedisStore(server.url.replace("//", "//:right-hush@"), "paper")
+        assert (filled(right, 2).position(), right.name) == ((2, "id-2"), store.name)
+
+
+def test_a_server_that_is_full_and_has_room_again(own: RedisServer) -> None:
+    store = RedisStore(own.url, "paper")
+    filled(store, 3)
+    store.settle([settlement("one")], NOW)
+    with own.client() as client:
+        client.config_set("maxmemory", 1)
+        for ask in writing_methods(store):
+            # Some of them write nothing, or make room.
+            with contextlib.suppress(StoreUnavailable):
+                ask()
+        refused(lambda: store.append(entry(4), 3), store, "maxmemory")
+        refused(lambda: store.settle([settlement("two")], NOW), store, "maxmemory")
+        refused(lambda: store.report(report("a"), 10), store, "maxmemory")
+        refused(lambda: store.add({REQUESTS: 1.0}, NOW), store, "maxmemory")
+        refused(store.secret, store, "maxmemory")
+        assert (store.read(), total(store)) == (entry(3), 1.0)
+        client.config_set("maxmemory", 0)
+    store.append(entry(4), 3)
+    assert store.settle([settlement("one"), settlement("two")], NOW) == [False, True]
+    assert total(store) == 2.0
+    assert len(store.secret()) == 32
+
+
+def test_a_replica_can_be_read(own: RedisServer, tmp_path: Path) -> None:
+    store = RedisStore(own.url, "paper")
+    filled(store, 3).secret()
+    with own.client() as client:
+        client.config_set("repl-diskless-sync-delay", 0)
+    with RedisServer(tmp_path / "replica", replicaof=f"127.0.0.1 {own.port}") as server:
+        replica = RedisStore(server.url, "paper")
+        wait_until(lambda: answers(replica) and replica.position() == (3, "id-3"))
+        assert replica.history(9) == store.history(9)
+        refused(lambda: replica.append(entry(4), 3), replica, "read only replica")
+        refused(lambda: replica.settle([settlement("one")], NOW), replica, "read only replica")
+        refused(lambda: replica.report(report("a"), 10), replica, "read only replica")
+        assert replica.position() == (3, "id-3")
+        with server.client() as client:
+            client.replicaof("NO", "ONE")
+        replica.append(entry(4), 3)
+        assert replica.read() == entry(4)
+
+
+def test_a_server_that_is_flushed_is_empty(redis_place: RedisPlace) -> None:
+    store = redis_place.open()
+    secret = filled(store, 3).secret()
+    store.settle([settlement("one")], NOW)
+    redis_place.wipe()
+    assert (store.position(), store.read(), store.history(9), store.tallies(0)) == (EMPTY, None, [], {})
+    assert store.secret() != secret
+    with pytest.raises(GenerationConflict):
+        store.append(entry(4), 3)
+    store.append(entry(4), 0)
+    assert store.settle([settlement("one")], NOW) == [True]
+
+
+def test_scripts_that_the_server_forgot_are_sent_again(redis_place: RedisPlace) -> None:
+    store = redis_place.open()
+    for generation in (1, 2):
+        store.append(entry(generation), generation - 1)
+        assert store.settle([settlement(f"key-{generation}")], NOW) == [True]
+        store.add({REQUESTS: 1.0}, NOW)
+        with redis_place.server.client() as client:
+            client.script_flush()
+    assert total(store) == 4.0
+
+
+def test_models_share_a_server_and_nothing_else(redis_place: RedisPlace) -> None:
+    paper, glass = redis_place.open(), RedisStore(redis_place.url, "glass")
+    filled(paper, 3).report(report("a"), 10)
+    paper.settle([settlement("one")], NOW)
+    assert (glass.position(), glass.reports(NOW), glass.tallies(0)) == (EMPTY, [], {})
+    assert glass.settle([settlement("one")], NOW) == [True]
+    assert glass.secret() != paper.secret()
+
+
+def test_keys_are_remembered_for_as_long_as_the_caller_says_by_his_own_clock(redis_place: RedisPlace) -> None:
+    redis_place.open().settle([settlement("one", keep_s=3600)], NOW)
+    with redis_place.server.client() as client:
+        assert 3_500_000 < client.pttl("shokado:{paper}:settled:one") <= 3_600_000
+
+
+def test_something_else_under_its_keys_is_said(redis_place: RedisPlace) -> None:
+    store = redis_place.open()
+    with redis_place.server.client() as client:
+        client.set("shokado:{paper}:newest", "something else")
+        refused(store.position, store, "WRONGTYPE")
+        refused(lambda: store.append(entry(1), 0), store, "WRONGTYPE")
+        client.delete("shokado:{paper}:newest")
+        client.hset("shokado:{paper}:newest", mapping={"generation": "many", "id": "x"})
+        refused(store.position, store, "many")
+        client.delete("shokado:{paper}:newest")
+    assert store.position() == EMPTY
+
+
+@pytest.mark.parametrize(
+    ("settings", "durability"),
+    [
+        ({}, ""),
+        (
+            {"appendfsync": "everysec"},
+            "a crash may lose the last second: the server should run with appendfsync always",
+        ),
+        ({"appendfsync": "no"}, "a crash may lose the last second: the server should run with appendfsync always"),
+        ({"appendonly": "no"}, "a crash of the server may lose changes: it should run with appendonly yes"),
+        ({"rename-command": "CONFIG HIDDEN"}, "the server does not tell whether it writes changes to its disk"),
+        ({"rename-command": "INFO HIDDEN"}, "the server does not tell whether it writes changes to its disk"),
+    ],
+)
+def test_what_may_be_lost_in_a_crash_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], durability: str
+) -> None:
+    # As before WAITAOF, whatever is installed here.
+    monkeypatch.setattr("stores.redis_store._WAITAOF_SINCE", (99, 0))
+    with RedisServer(tmp_path, **settings) as server:
+        store = RedisStore(server.url, "paper")
+        assert store.durability == ""
+        store.position()
+        assert store.durability == durability
+        filled(store, 2).settle([settlement("one")], NOW)
+        assert store.read() == entry(2)
+
+
+def test_what_may_be_lost_is_asked_again_after_a_failure(soon: None, own: RedisServer) -> None:
+    store = RedisStore(own.url, "paper")
+    store.position()
+    assert store.durability == ""
+    with own.client() as client:
+        client.config_set("appendfsync", "no")
+        client.config_set("appendonly", "no")
+    own.pause()
+    refused(store.position, store, "(?i)timeout")
+    own.resume()
+    wait_until(lambda: answers(store))
+    assert "appendonly yes" in store.durability
+
+
+@pytest.mark.parametrize("appendfsync", ["everysec", "always"])
+def test_the_disk_is_waited_for_where_that_can_be_had(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, appendfsync: str
+) -> None:
+    """With MGET for WAITAOF, so that any version of the server will do, and the test says what the disk did."""
+    monkeypatch.setattr("stores.redis_store._WAITAOF_SINCE", (1, 0))
+    settings = {"rename-command": "MGET WAITAOF", "appendfsync": appendfsync}
+    with RedisServer(tmp_path, **settings) as server, server.client() as client:
+        store = RedisStore(server.url, "paper")
+        store.position()
+        assert store.durability == ""
+        client.set("1", "written")
+        filled(store, 1).settle([settlement("one")], NOW)
+        client.delete("1")
+        lazy: list[Callable[[], object]] = [
+            store.secret,
+            lambda: store.append(entry(2), 1),
+            lambda: store.settle([settlement("two")], NOW),
+        ]
+        for ask in lazy:
+            if appendfsync == "always":
+                ask()
+            else:
+                refused(ask, store, "did not write to its disk in time")
+        # What only may be lost is not waited for.
+        store.report(report("a"), 10)
+        store.add({REQUESTS: 1.0}, NOW)
+        assert store.position() == (2, "id-2")
+
+
+class Hammer:
+    """A client that appends or settles without end, and goes on when it is refused; remembers what was confirmed."""
+
+    def __init__(self, url: str, number: int) -> None:
+        self.number = number
+        self.confirmed: dict[int, str] = {}
+        self.settled: list[str] = []
+        self.refusals = 0
+        self._store = RedisStore(url, "paper")
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> "Hammer":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join(30)
+        assert not self._thread.is_alive()
+        self._store.close()
+
+    def _run(self) -> None:
+        for turn in itertools.count():
+            if self._over.is_set():
+                return
+            try:
+                self._append(f"{self.number}-{turn}")
+                self._settle(f"{self.number}-{turn // 2}")
+            except GenerationConflict:
+                continue
+            except StoreUnavailable:
+                self.refusals += 1
+
+    def _append(self, name: str) -> None:
+        newest = self._store.position().generation
+        self._store.append(entry(newest + 1, id=name), newest)
+        self.confirmed[newest + 1] = name
+
+    def _settle(self, key: str) -> None:
+        """Each key is sent twice or more; it is known when either was answered."""
+        self._store.settle([settlement(key)], NOW)
+        self.settled.append(key)
+
+
+def grown(counts: Callable[[], list[int]], by: int = 1) -> Callable[[], bool]:
+    """Whether each of the counts has grown since."""
+    before = counts()
+    return lambda: all(now >= was + by for now, was in zip(counts(), before, strict=True))
+
+
+def test_a_server_that_is_killed_under_load_keeps_all_that_it_confirmed_once(own: RedisServer) -> None:
+    with contextlib.ExitStack() as stack:
+        hammers = [stack.enter_context(Hammer(own.url, number)) for number in range(4)]
+        for _ in range(3):
+            wait_until(grown(lambda: [len(hammer.confirmed) for hammer in hammers], by=40))
+            refusals = grown(lambda: [hammer.refusals for hammer in hammers])
+            own.kill()
+            wait_until(refusals)
+            own.start()
+        wait_until(grown(lambda: [len(hammer.confirmed) for hammer in hammers]))
+    store = RedisStore(own.url, "paper")
+    found = {one.generation: one.id for one in store.history(100_000)}
+    assert sorted(found) == list(range(1, len(found) + 1))
+    for hammer in hammers:
+        assert hammer.confirmed.items() <= found.items()
+    confirmed = [generation for hammer in hammers for generation in hammer.confirmed]
+    assert len(confirmed) == len(set(confirmed))
+    keys = sorted({key for hammer in hammers for key in hammer.settled})
+    assert store.settle([settlement(key) for key in keys], NOW) == [False] * len(keys)
+    with own.client() as client:
+        known = sum(1 for _ in client.scan_iter("shokado:{paper}:settled:*", count=1_000))
+    # A key whose answer got lost may be known as well; each that is was counted once.
+    assert len(keys) <= known
+    assert total(store) == known

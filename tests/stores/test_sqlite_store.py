@@ -1,0 +1,535 @@
+"""What happens to files: read-only, full, damaged, deleted, replaced, and writers that die; and that it heals."""
+
+import contextlib
+import fcntl
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import stat
+import subprocess
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import pytest
+
+from stores.sqlite_store import SqliteStore
+from stores.store import EMPTY, GenerationConflict, StoreUnavailable
+from tests.server import wait_until
+from tests.stores.entries import NOW, REQUESTS, entry, filled, report, settlement, total
+from tests.stores.places import SqlitePlace
+from tests.stores.processes import in_processes, no_file_above, process, unprivileged
+
+
+def refused(ask: Callable[[], object], path: Path, why: str) -> None:
+    with pytest.raises(StoreUnavailable, match=why) as failure:
+        ask()
+    assert str(failure.value).startswith(f"the store {path} cannot be used: ")
+
+
+def generations(store: SqliteStore) -> list[int]:
+    return [one.generation for one in store.history(10_000)]
+
+
+def test_reading_makes_no_file(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "deeper" / "routing.db")
+    assert (store.position(), store.history(1), store.tallies(0)) == (EMPTY, [], {})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_writing_makes_the_file_and_its_folders_for_nobody_else(tmp_path: Path) -> None:
+    umask = os.umask(0)
+    try:
+        path = tmp_path / "deeper" / "still" / "routing.db"
+        store = SqliteStore(path)
+        store.secret()
+        modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
+        assert modes == {"routing.db": 0o600, "routing.db-wal": 0o600, "routing.db-shm": 0o600}
+    finally:
+        os.umask(umask)
+
+
+@pytest.mark.parametrize("name", ["a b.db", "what?.db", "50%20.db", "#1.db", "версия.db", "it's.db"])
+def test_any_name_of_a_file_will_do(tmp_path: Path, name: str) -> None:
+    store = SqliteStore(tmp_path / name)
+    filled(store, 2)
+    assert (tmp_path / name).exists()
+    assert SqliteStore(tmp_path / name).read() == entry(2)
+
+
+def test_what_matters_is_written_through_and_the_rest_is_not(sqlite_place: SqlitePlace) -> None:
+    store = SqliteStore(sqlite_place.path)
+    filled(store, 1)
+    connection = store._connection
+    assert connection is not None
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    full, normal = (2,), (1,)
+    steps: list[tuple[Callable[[], object], tuple[int]]] = [
+        (lambda: store.report(report("a"), 10), normal),
+        (lambda: store.append(entry(2), 1), full),
+        (lambda: store.add({REQUESTS: 1.0}, NOW), normal),
+        (lambda: store.settle([settlement("one")], NOW), full),
+        (lambda: store.withdraw("a"), normal),
+        (store.secret, full),
+        (lambda: store.forget(0, 0), normal),
+    ]
+    for step, expected in steps:
+        step()
+        assert connection.execute("PRAGMA synchronous").fetchone() == expected
+
+
+def test_expired_keys_are_forgotten(sqlite_place: SqlitePlace) -> None:
+    store = SqliteStore(sqlite_place.path)
+    store.settle([settlement("brief", keep_s=10), settlement("long", keep_s=11)], NOW)
+    store.forget(before=0, now=NOW + 10)
+    with contextlib.closing(sqlite_place.connect()) as connection:
+        assert connection.execute("SELECT key FROM settled").fetchall() == [("long",)]
+
+
+def test_a_file_that_may_only_be_read(shared_folder: Path) -> None:
+    path = shared_folder / "routing.db"
+
+    def scenario() -> None:
+        store = SqliteStore(path)
+        secret = filled(store, 3).secret()
+        store.close()
+        path.chmod(0o400)
+        for handle in (store, SqliteStore(path)):
+            assert handle.read() == entry(3)
+            assert handle.secret() == secret
+            refused(lambda handle=handle: handle.append(entry(4), 3), path, "read-only")  # type: ignore[misc]
+            refused(lambda handle=handle: handle.report(report("a"), 10), path, "read-only")  # type: ignore[misc]
+            assert handle.position() == (3, "id-3")
+            handle.close()
+        path.chmod(0o600)
+        store.append(entry(4), 3)
+        assert generations(store) == [4, 3, 2, 1]
+
+    unprivileged(scenario, shared_folder)
+
+
+@pytest.mark.parametrize("left", ["nothing", "a log"])
+def test_a_folder_that_may_only_be_read(shared_folder: Path, left: str) -> None:
+    """Also when the last writer was killed and has left its log beside the file."""
+    path = shared_folder / "inner" / "routing.db"
+
+    def write(_: Connection) -> None:
+        filled(SqliteStore(path), 3).report(report("a"), 10)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def scenario() -> None:
+        if left == "nothing":
+            store = SqliteStore(path)
+            filled(store, 3).close()
+        else:
+            with process(write) as (writer, _):
+                writer.join()
+        files = list(path.parent.iterdir())
+        assert len(files) == (1 if left == "nothing" else 3)
+        for file in files:
+            file.chmod(0o400)
+        path.parent.chmod(0o500)
+        store = SqliteStore(path)
+        assert generations(store) == [3, 2, 1]
+        refused(lambda: store.append(entry(4), 3), path, "read-only|readonly")
+        assert store.position() == (3, "id-3")
+        path.parent.chmod(0o700)
+        for file in files:
+            file.chmod(0o600)
+        store.append(entry(4), 3)
+        assert SqliteStore(path).read() == entry(4)
+
+    unprivileged(scenario, shared_folder)
+
+
+def test_a_log_that_may_not_be_read_is_not_passed_over(shared_folder: Path) -> None:
+    """The file alone would be an older state."""
+    path = shared_folder / "routing.db"
+
+    def scenario() -> None:
+        store = SqliteStore(path)
+        filled(store, 3)
+        log = shared_folder / "routing.db-wal"
+        assert log.stat().st_size > 0
+        for file in (log, shared_folder / "routing.db-shm"):
+            file.chmod(0)
+        in_processes(lambda _: refused(SqliteStore(path).read, path, "unable to open"), 1)
+
+    unprivileged(scenario, shared_folder)
+
+
+def test_a_folder_that_is_closed_and_opened_again(shared_folder: Path) -> None:
+    path = shared_folder / "inner" / "routing.db"
+
+    def scenario() -> None:
+        store = filled(SqliteStore(path), 2)
+        path.parent.chmod(0)
+        for handle in (store, SqliteStore(path)):
+            refused(handle.position, path, "Permission denied")
+            refused(lambda handle=handle: handle.append(entry(3), 2), path, "Permission denied")  # type: ignore[misc]
+        path.parent.chmod(0o700)
+        store.append(entry(3), 2)
+        assert store.read() == entry(3)
+
+    unprivileged(scenario, shared_folder)
+
+
+def test_a_file_that_cannot_be_made(shared_folder: Path) -> None:
+    path = shared_folder / "inner" / "routing.db"
+
+    def scenario() -> None:
+        shared_folder.chmod(0o500)
+        store = SqliteStore(path)
+        assert store.position() == EMPTY
+        refused(lambda: store.append(entry(1), 0), path, "Permission denied")
+        refused(store.secret, path, "Permission denied")
+        shared_folder.chmod(0o700)
+        store.append(entry(1), 0)
+        assert store.position() == (1, "id-1")
+
+    unprivileged(scenario, shared_folder)
+
+
+def until_refused(store: SqliteStore) -> int:
+    """Append until there is no room; the last generation that was confirmed."""
+    last = store.position().generation
+    for generation in range(last + 1, 1_000):
+        try:
+            store.append(entry(generation), generation - 1)
+        except StoreUnavailable:
+            return generation - 1
+    raise AssertionError("there is no end to the room")
+
+
+def test_a_disk_that_is_full_and_has_room_again(sqlite_place: SqlitePlace) -> None:
+    path = sqlite_place.path
+
+    def scenario(_: int) -> None:
+        store = SqliteStore(path)
+        filled(store, 3)
+        with no_file_above(40_960):
+            last = until_refused(store)
+            assert last >= 3
+            assert store.position() == (last, f"id-{last}")
+            assert generations(store) == list(range(last, 0, -1))
+        store.append(entry(last + 1), last)
+        assert store.settle([settlement("one")], NOW) == [True]
+        assert generations(SqliteStore(path)) == list(range(last + 1, 0, -1))
+
+    in_processes(scenario, 1)
+
+
+def test_what_is_there_can_be_read_when_the_disk_is_full_from_the_start(sqlite_place: SqlitePlace) -> None:
+    path = sqlite_place.path
+    store = SqliteStore(path)
+    secret = filled(store, 3).secret()
+    store.close()
+
+    def scenario(_: int) -> None:
+        store = SqliteStore(path)
+        with no_file_above(100):
+            assert (generations(store), store.secret()) == ([3, 2, 1], secret)
+            refused(lambda: store.append(entry(4), 3), path, "full|disk I/O")
+            refused(
+                lambda: SqliteStore(path.with_name("new.db")).append(entry(1), 0), path.with_name("new.db"), "full|I/O"
+            )
+        store.append(entry(4), 3)
+        assert generations(store) == [4, 3, 2, 1]
+
+    in_processes(scenario, 1)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of half a megabyte; only root may mount one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if os.geteuid() != 0 or shutil.which("mount") is None:
+        pytest.skip("needs root, to mount a small file system; run the tests as root, as CI does")
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k", "shokado-test", str(folder)], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_a_file_system_that_is_really_full_and_then_read_only(small_disk: Path) -> None:
+    path = small_disk / "routing.db"
+    store = SqliteStore(path)
+    secret = filled(store, 3).secret()
+    filler = small_disk / "filler"
+    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(b"x" * 512)
+    last = until_refused(store)
+    assert generations(store) == list(range(last, 0, -1))
+    filler.unlink()
+    store.append(entry(last + 1), last)
+    store.close()
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    assert (store.position().generation, store.secret()) == (last + 1, secret)
+    refused(lambda: store.append(entry(last + 2), last + 1), path, "it is read-only")
+    subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
+    store.append(entry(last + 2), last + 1)
+    assert generations(store) == list(range(last + 2, 0, -1))
+    store.close()
+
+
+def garbage(path: Path) -> None:
+    path.write_bytes(random.Random(3).randbytes(50_000))
+
+
+def shorten(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def smear(path: Path) -> None:
+    """Garbage after the first page, which tells what the file is."""
+    content = path.read_bytes()
+    path.write_bytes(content[:4096] + random.Random(4).randbytes(len(content) - 4096))
+
+
+def of_another_kind(path: Path) -> None:
+    path.unlink()
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE entries (something INTEGER)")
+
+
+def into_a_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize(
+    ("damage", "why"),
+    [
+        (garbage, "file is not a database"),
+        (shorten, "malformed"),
+        (smear, "malformed"),
+        (of_another_kind, "no such column"),
+        (into_a_folder, "Is a directory"),
+    ],
+)
+def test_a_damaged_file_is_refused_until_it_is_mended(
+    sqlite_place: SqlitePlace, damage: Callable[[Path], None], why: str
+) -> None:
+    path = sqlite_place.path
+    store, other = SqliteStore(path), SqliteStore(path)
+    filled(store, 100).close()
+    good = path.with_name("good")
+    shutil.copy(path, good)
+    damage(path)
+    for handle in (store, other):
+        for ask in (handle.position, handle.read, lambda handle=handle: handle.append(entry(101), 100)):
+            refused(ask, path, why)
+    for file in [path] if path.is_dir() else []:
+        file.rmdir()
+    good.replace(path)
+    store.append(entry(101), 100)
+    assert generations(other) == list(range(101, 0, -1))
+
+
+def test_a_file_that_is_damaged_while_it_is_open(sqlite_place: SqlitePlace) -> None:
+    """Nothing but `StoreUnavailable` comes of it, and a good file in its place mends it."""
+    path = sqlite_place.path
+    store = SqliteStore(path)
+    filled(store, 3)
+    sqlite_place.keep_copy()
+    for damage in (garbage, shorten, lambda path: os.truncate(path, 0)):
+        damage(path)
+        for ask in (store.read, lambda: store.append(entry(50), 3), lambda: store.history(5), store.secret) * 2:
+            with contextlib.suppress(StoreUnavailable, GenerationConflict):
+                ask()
+        sqlite_place.set_back()
+        assert store.read() == entry(3)
+        assert generations(SqliteStore(path)) == [3, 2, 1]
+        store.append(entry(4), 3)
+        sqlite_place.set_back()
+
+
+@pytest.mark.parametrize("which", ["the file", "all files", "the folder"])
+def test_a_file_that_is_deleted_while_it_is_open(tmp_path: Path, which: str) -> None:
+    path = tmp_path / "inner" / "routing.db"
+    store, other = SqliteStore(path), SqliteStore(path)
+    secret = filled(store, 3).secret()
+    assert other.position() == (3, "id-3")
+    if which == "the file":
+        path.unlink()
+    else:
+        shutil.rmtree(path.parent)
+    if which == "all files":
+        path.parent.mkdir()
+    if which == "the folder":
+        for handle in (store, other):
+            refused(handle.position, path, "No such file")
+    assert store.position() == EMPTY
+    store.append(entry(1, id="new"), 0)
+    assert other.position() == (1, "new")
+    other.append(entry(2), 1)
+    assert generations(store) == [2, 1]
+    assert store.secret() != secret
+    assert whole(path)
+
+
+def test_a_file_that_is_replaced_while_it_is_open(sqlite_place: SqlitePlace) -> None:
+    """By a copy, with the old file's log beside it, which says other things."""
+    path = sqlite_place.path
+    stores = [SqliteStore(path) for _ in range(3)]
+    filled(stores[0], 30)
+    sqlite_place.keep_copy()
+    for generation in range(31, 400):
+        stores[generation % 3].append(entry(generation), generation - 1)
+    sqlite_place.set_back()
+    assert [store.position() for store in stores] == [(30, "id-30")] * 3
+    for generation in range(31, 400):
+        stores[generation % 3].append(entry(generation, id=f"new-{generation}"), generation - 1)
+    for store in stores:
+        store.close()
+    assert generations(stores[0]) == list(range(399, 0, -1))
+    assert stores[0].position() == (399, "new-399")
+    assert whole(path)
+
+
+def test_whoever_opens_a_replaced_file_before_the_others_notice_comes_to_see_it(sqlite_place: SqlitePlace) -> None:
+    path = sqlite_place.path
+    turns = [multiprocessing.Event() for _ in range(3)]
+
+    def early() -> None:
+        store = SqliteStore(path)
+        turns[0].wait()
+        store.position()
+        turns[1].set()
+        turns[2].wait()
+        assert store.position() == (31, "new-31")
+        store.append(entry(32), 31)
+
+    def old() -> None:
+        store = SqliteStore(path)
+        filled(store, 30)
+        sqlite_place.keep_copy()
+        for generation in range(31, 60):
+            store.append(entry(generation), generation - 1)
+        sqlite_place.set_back()
+        turns[0].set()
+        turns[1].wait()
+        assert store.position() == (30, "id-30")
+        store.append(entry(31, id="new-31"), 30)
+        turns[2].set()
+        wait_until(lambda: store.position() == (32, "id-32"))
+
+    in_processes(lambda number: (early, old)[number](), 2)
+    assert generations(SqliteStore(path)) == list(range(32, 0, -1))
+    assert whole(path)
+
+
+@pytest.mark.parametrize("what", ["deleted", "replaced"])
+def test_a_file_that_is_lost_again_and_again_under_several_processes(sqlite_place: SqlitePlace, what: str) -> None:
+    """Whoever is refused can go on, and what is there in the end is whole."""
+    path = sqlite_place.path
+    SqliteStore(path).append(entry(1), 0)
+    sqlite_place.keep_copy()
+    rounds = 15
+
+    def run(number: int) -> None:
+        if number == 0:
+            for _ in range(rounds):
+                with process(append_some) as (child, _):
+                    child.join()
+                if what == "replaced":
+                    sqlite_place.set_back()
+                else:
+                    path.unlink()
+            path.with_name("over").touch()
+        store = SqliteStore(path)
+        while not path.with_name("over").exists():
+            append_one(store)
+        wait_until(lambda: append_one(store))
+        store.close()
+
+    def append_some(_: Connection) -> None:
+        """Time for the others: as long as it takes a process of its own to write."""
+        store = SqliteStore(path)
+        for _number in range(20):
+            append_one(store)
+        store.close()
+
+    def append_one(store: SqliteStore) -> bool:
+        with contextlib.suppress(GenerationConflict, StoreUnavailable):
+            newest = store.position().generation
+            store.append(entry(newest + 1), newest)
+            return True
+        return False
+
+    in_processes(run, 4)
+    found = generations(SqliteStore(path))
+    assert found == list(range(len(found), 0, -1))
+    assert whole(path)
+
+
+def whole(path: Path) -> bool:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        return bool(connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)])
+
+
+def test_a_lock_that_is_held_too_long_is_said(sqlite_place: SqlitePlace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stores.sqlite_store._BUSY_S", 0.05)
+    store = SqliteStore(sqlite_place.path)
+    filled(store, 2)
+    with contextlib.closing(sqlite_place.connect()) as other:
+        other.execute("BEGIN IMMEDIATE")
+        for handle in (SqliteStore(sqlite_place.path), SqliteStore(sqlite_place.path)):
+            assert handle.read() == entry(2)
+            refused(lambda handle=handle: handle.append(entry(3), 2), sqlite_place.path, "locked")  # type: ignore[misc]
+    store.append(entry(3), 2)
+
+
+def test_a_file_that_somebody_takes_too_long_to_open_is_said(
+    sqlite_place: SqlitePlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stores.sqlite_store._BUSY_S", 0.05)
+    path = sqlite_place.path
+    handle = os.open(path.parent, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    refused(lambda: SqliteStore(path).append(entry(1), 0), path, "temporarily unavailable")
+    os.close(handle)
+    SqliteStore(path).append(entry(1), 0)
+
+
+def test_a_writer_that_is_killed_loses_nothing_that_it_confirmed(sqlite_place: SqlitePlace) -> None:
+    """In the middle of thousands of appends, several times over."""
+    path = sqlite_place.path
+
+    def write(confirmed: Connection) -> None:
+        store = SqliteStore(path)
+        generation = store.position().generation
+        while True:
+            generation += 1
+            store.append(entry(generation), generation - 1)
+            store.settle([settlement(f"key-{generation}")], NOW)
+            confirmed.send(generation)
+
+    last = 0
+    for count in (1, 300, 500, 700):
+        with process(write) as (writer, confirmed):
+            for _ in range(count):
+                assert confirmed.poll(20)
+                last = confirmed.recv()
+            writer.kill()
+            with contextlib.suppress(EOFError):
+                while True:
+                    last = confirmed.recv()
+        store = SqliteStore(path)
+        newest = store.position().generation
+        assert newest in {last, last + 1}
+        assert generations(store) == list(range(newest, 0, -1))
+        counted = round(total(store))
+        assert counted in {last, last + 1}
+        assert store.settle([settlement(f"key-{number}") for number in range(1, counted + 1)], NOW) == [False] * counted
+        # So that numbers agree in the next round.
+        if counted < newest:
+            store.settle([settlement(f"key-{newest}")], NOW)
+        store.close()
+        assert whole(path)
