@@ -163,8 +163,8 @@ class CacheSettings(_Frozen):
     """Answers to rows that were scored before."""
 
     backend: CacheBackend = CacheBackend.OFF
-    url: str | None = None
-    """Of the Redis; unset: the store's."""
+    url: str | None = Field(default=None, pattern=r"^rediss?://.+$")
+    """Of the Redis; better not the store's, which must not forget what a cache may."""
     ttl_s: float = Field(default=60, gt=0, le=86_400)
     max_bytes: int = Field(default=64 * 2**20, ge=1024)
     """Of the memory of one worker; in Redis, the server's own `maxmemory` is the bound."""
@@ -175,6 +175,12 @@ class CacheSettings(_Frozen):
     @classmethod
     def _yaml_reads_off_as_false(cls, value: Any) -> Any:
         return CacheBackend.OFF if value is False else value
+
+    @model_validator(mode="after")
+    def _a_redis_is_named(self) -> Self:
+        if self.backend is CacheBackend.REDIS and self.url is None:
+            raise ValueError("backend is redis, so url must be one's address: redis://host:port/db")
+        return self
 
 
 class Settings(BaseSettings):
@@ -247,13 +253,6 @@ class Settings(BaseSettings):
                     raise ValueError(f"environment {name} names version {version}, which is not configured")
         if self.default_environment not in self.environments:
             raise ValueError(f"default_environment is {self.default_environment}, which is not configured")
-        return self
-
-    @model_validator(mode="after")
-    def _the_cache_has_a_redis(self) -> Self:
-        url = self.cache.url or self.store
-        if self.cache.backend is CacheBackend.REDIS and not url.startswith(("redis://", "rediss://")):
-            raise ValueError("cache.backend is redis, so cache.url must be one's address: redis://host:port/db")
         return self
 
     @classmethod

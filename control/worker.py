@@ -89,7 +89,8 @@ class Worker:
         self._cache = cache
         self._tallies: defaultdict[Tally, float] = defaultdict(float)
         self._tasks: list[asyncio.Task[None]] = []
-        self._started = self._knows_secret = False
+        self._secret: bytes | None = None
+        self._started = False
 
     async def start(self) -> None:
         """Read the routing, get the versions ready, and begin to follow what others change."""
@@ -176,9 +177,11 @@ class Worker:
         return {version: artefact.card for version, artefact in self.fleet.artefacts.items()}
 
     async def _learn_secret(self) -> None:
-        if not self._knows_secret:
-            self.ids.use(await self.follower.ask(self.follower.store.secret))
-            self._knows_secret = True
+        """What seals prediction ids; a store that has lost it is told."""
+        secret = await self.follower.ask(self.follower.store.secret, self._secret)
+        if secret != self._secret:
+            self.ids.use(secret)
+            self._secret = secret
 
     async def _flush(self) -> None:
         """Add what the hot path noted to the metrics, and keep it for the tallies."""

@@ -160,11 +160,11 @@ def open_cache(settings: Settings, call_soon: Callable[..., object]) -> Cache | 
     """The cache that the settings ask for, if any. `call_soon` is the event loop's."""
     if settings.cache.backend is CacheBackend.MEMORY:
         return MemoryCache(settings.cache, call_soon)
-    if settings.cache.backend is CacheBackend.REDIS:
+    if settings.cache.url is not None and settings.cache.backend is CacheBackend.REDIS:
         # Only where it is used: it takes a while to import.
         from dispatch.redis_cache import RedisCache
 
-        return RedisCache(settings.cache, settings.cache.url or settings.store, settings.model, call_soon)
+        return RedisCache(settings.cache, settings.cache.url, settings.model, call_soon)
     return None
 
 

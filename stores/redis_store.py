@@ -39,7 +39,6 @@ from stores.store import (
 TIMEOUT_S = 2.0
 _MAX_SETTLEMENTS = 500
 """Of one script, which is done in one piece; a longer list is settled in several."""
-_WAITAOF_SINCE = (7, 2)
 
 _APPEND = """
 local found = redis.call('HGET', KEYS[1], 'generation') or '0'
@@ -99,7 +98,6 @@ class RedisStore:
         self._add = self._redis.register_script(_ADD_ALL)
         self._settle = self._redis.register_script(_SETTLE)
         self._durability: str | None = None
-        self._waits = False
 
     @property
     def durability(self) -> str:
@@ -125,7 +123,6 @@ class RedisStore:
             found = cast(int, self._append(keys, [expected, entry.generation, entry.id, content]))
             if found >= 0:
                 raise GenerationConflict(expected, found)
-            self._wait_for_the_disk()
 
     def entry(self, generation: int) -> Entry | None:
         with self._explained():
@@ -142,11 +139,10 @@ class RedisStore:
             contents = cast(list[Any], self._redis.hmget(self._key("entries"), generations))
             return [decode_entry(content) for content in contents if content is not None]
 
-    def secret(self) -> bytes:
+    def secret(self, known: bytes | None = None) -> bytes:
         key = self._key("secret")
         with self._explained():
-            if self._redis.set(key, secrets.token_bytes(32), nx=True):
-                self._wait_for_the_disk()
+            self._redis.set(key, known or secrets.token_bytes(32), nx=True)
             return cast(bytes, self._redis.get(key))
 
     def report(self, report: WorkerReport, keep_s: float) -> None:
@@ -222,31 +218,27 @@ class RedisStore:
         )
         with self._explained():
             counted = cast(list[int], self._settle([*self._tallies_keys(minute), *keys], [minute, f"[{content}]"]))
-            self._wait_for_the_disk()
         return [bool(new) for new in counted]
 
-    def _wait_for_the_disk(self) -> None:
-        if not self._waits:
-            return
-        written = cast(Any, self._redis).execute_command("WAITAOF", 1, 0, int(TIMEOUT_S * 500))
-        if not written[0]:
-            raise StoreUnavailable(f"the store {self.name} did not write to its disk in time")
-
     def _inspect(self) -> None:
-        """Learn what the server may lose when it crashes, and whether it can be waited for."""
+        """Learn what the server may lose.
+
+        `WAITAOF` would make up for `appendfsync everysec`, but some servers answer it too early (redis issue 13793),
+        and the others after a second.
+        """
         try:
-            version = str(self._redis.info("server")["redis_version"])
             found = cast(dict[str, str], self._redis.config_get("append*"))
+            memory = cast(dict[str, str], self._redis.config_get("maxmemory*"))
         except ResponseError:
             self._durability = "the server does not tell whether it writes changes to its disk"
             return
-        recent = tuple(int(part) for part in version.split(".")[:2]) >= _WAITAOF_SINCE
-        writes, always = found.get("appendonly") == "yes", found.get("appendfsync") == "always"
-        self._waits = writes and recent and not always
-        if not writes:
+        evicting = memory.get("maxmemory", "0") != "0" and memory.get("maxmemory-policy") != "noeviction"
+        if found.get("appendonly") != "yes":
             self._durability = "a crash of the server may lose changes: it should run with appendonly yes"
-        elif not (always or recent):
+        elif found.get("appendfsync") != "always":
             self._durability = "a crash may lose the last second: the server should run with appendfsync always"
+        elif evicting:
+            self._durability = "a full server forgets at will: it should run with maxmemory-policy noeviction"
         else:
             self._durability = ""
 

@@ -83,12 +83,12 @@ class SqliteStore:
         query = "SELECT content FROM entries WHERE generation < ? ORDER BY generation DESC LIMIT ?"
         return self._entries(query, before if before is not None else 2**62, limit)
 
-    def secret(self) -> bytes:
+    def secret(self, known: bytes | None = None) -> bytes:
         query = "SELECT value FROM secret"
         rows = self._rows(query)
         if not rows:
             with self._writing(firmly=True) as connection:
-                connection.execute("INSERT OR IGNORE INTO secret VALUES (1, ?)", (secrets.token_bytes(32),))
+                connection.execute("INSERT OR IGNORE INTO secret VALUES (1, ?)", (known or secrets.token_bytes(32),))
                 rows = connection.execute(query).fetchall()
         return bytes(rows[0][0])
 
@@ -192,13 +192,13 @@ class SqliteStore:
         """Close the connection when the file was deleted or replaced: it would go on with the old one."""
         if self._connection is None:
             return
-        log_inode = _inode(self._beside("-wal"))
-        if self._inode == _inode(self._path) and self._log_inode == log_inode:
-            return
-        with _alone_in(self._path.parent):
-            if self._inode != _inode(self._path) and self._log_inode == _inode(self._beside("-wal")):
-                self._clear_up()
-        self.close()
+        moved = self._inode != _inode(self._path)
+        if moved or self._log_inode != _inode(self._beside("-wal")):
+            with _alone_in(self._path.parent):
+                # While it is open, no other file can have the number of its log.
+                if moved and self._log_inode == _inode(self._beside("-wal")):
+                    self._clear_up()
+            self.close()
 
     def _make(self) -> None:
         """Make an empty file, for nobody else, as it will hold the secret; or make sure that this one can be written.
@@ -215,7 +215,7 @@ class SqliteStore:
             raise PermissionError(errno.EACCES, "it is read-only")
 
     def _clear_up(self) -> None:
-        """Remove what lies beside another file than it belongs to: SQLite would take it for the new one's."""
+        """Remove what belongs to a file that is gone: SQLite would take it for the new one's, and damage that."""
         for ending in ("-wal", "-shm"):
             self._beside(ending).unlink(missing_ok=True)
 

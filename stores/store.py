@@ -153,8 +153,11 @@ class Store(Protocol):
         """Entries with generations below `before`, newest first."""
         ...
 
-    def secret(self) -> bytes:
-        """32 random bytes, made when first asked for and the same for everybody ever after."""
+    def secret(self, known: bytes | None = None) -> bytes:
+        """32 random bytes, made when first asked for and the same for everybody ever after.
+
+        `known` is put back where they were lost.
+        """
         ...
 
     def report(self, report: WorkerReport, keep_s: float) -> None:

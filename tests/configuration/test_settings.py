@@ -281,7 +281,7 @@ WRONG_VALUES: dict[str, tuple[Edit, str]] = {
     "a cache of an unknown kind": (put("cache", "backend", value="disk"), "cache.backend: "),
     "a cache in a Redis that is not there": (
         put("cache", "backend", value="redis"),
-        "settings: cache.backend is redis, so cache.url must be one's address",
+        "cache: backend is redis, so url must be one's address",
     ),
     "an unknown default environment": (
         put("default_environment", value="canary"),

@@ -1,9 +1,7 @@
 """What happens to a Redis: killed, paused, full, flushed, locked, a replica; what it may lose; and that it heals."""
 
 import contextlib
-import itertools
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -238,14 +236,14 @@ def test_something_else_under_its_keys_is_said(redis_place: RedisPlace) -> None:
         ({"appendfsync": "no"}, "a crash may lose the last second: the server should run with appendfsync always"),
         ({"appendonly": "no"}, "a crash of the server may lose changes: it should run with appendonly yes"),
         ({"rename-command": "CONFIG HIDDEN"}, "the server does not tell whether it writes changes to its disk"),
-        ({"rename-command": "INFO HIDDEN"}, "the server does not tell whether it writes changes to its disk"),
+        (
+            {"maxmemory": "100mb", "maxmemory-policy": "allkeys-lru"},
+            "a full server forgets at will: it should run with maxmemory-policy noeviction",
+        ),
+        ({"maxmemory": "100mb", "maxmemory-policy": "noeviction"}, ""),
     ],
 )
-def test_what_may_be_lost_in_a_crash_is_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], durability: str
-) -> None:
-    # As before WAITAOF, whatever is installed here.
-    monkeypatch.setattr("stores.redis_store._WAITAOF_SINCE", (99, 0))
+def test_what_may_be_lost_is_said(tmp_path: Path, settings: dict[str, str], durability: str) -> None:
     with RedisServer(tmp_path, **settings) as server:
         store = RedisStore(server.url, "paper")
         assert store.durability == ""
@@ -267,110 +265,3 @@ def test_what_may_be_lost_is_asked_again_after_a_failure(soon: None, own: RedisS
     own.resume()
     wait_until(lambda: answers(store))
     assert "appendonly yes" in store.durability
-
-
-@pytest.mark.parametrize("appendfsync", ["everysec", "always"])
-def test_the_disk_is_waited_for_where_that_can_be_had(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, appendfsync: str
-) -> None:
-    """With MGET for WAITAOF, so that any version of the server will do, and the test says what the disk did."""
-    monkeypatch.setattr("stores.redis_store._WAITAOF_SINCE", (1, 0))
-    settings = {"rename-command": "MGET WAITAOF", "appendfsync": appendfsync}
-    with RedisServer(tmp_path, **settings) as server, server.client() as client:
-        store = RedisStore(server.url, "paper")
-        store.position()
-        assert store.durability == ""
-        client.set("1", "written")
-        filled(store, 1).settle([settlement("one")], NOW)
-        client.delete("1")
-        lazy: list[Callable[[], object]] = [
-            store.secret,
-            lambda: store.append(entry(2), 1),
-            lambda: store.settle([settlement("two")], NOW),
-        ]
-        for ask in lazy:
-            if appendfsync == "always":
-                ask()
-            else:
-                refused(ask, store, "did not write to its disk in time")
-        # What only may be lost is not waited for.
-        store.report(report("a"), 10)
-        store.add({REQUESTS: 1.0}, NOW)
-        assert store.position() == (2, "id-2")
-
-
-class Hammer:
-    """A client that appends or settles without end, and goes on when it is refused; remembers what was confirmed."""
-
-    def __init__(self, url: str, number: int) -> None:
-        self.number = number
-        self.confirmed: dict[int, str] = {}
-        self.settled: list[str] = []
-        self.refusals = 0
-        self._store = RedisStore(url, "paper")
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def __enter__(self) -> "Hammer":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join(30)
-        assert not self._thread.is_alive()
-        self._store.close()
-
-    def _run(self) -> None:
-        for turn in itertools.count():
-            if self._over.is_set():
-                return
-            try:
-                self._append(f"{self.number}-{turn}")
-                self._settle(f"{self.number}-{turn // 2}")
-            except GenerationConflict:
-                continue
-            except StoreUnavailable:
-                self.refusals += 1
-
-    def _append(self, name: str) -> None:
-        newest = self._store.position().generation
-        self._store.append(entry(newest + 1, id=name), newest)
-        self.confirmed[newest + 1] = name
-
-    def _settle(self, key: str) -> None:
-        """Each key is sent twice or more; it is known when either was answered."""
-        self._store.settle([settlement(key)], NOW)
-        self.settled.append(key)
-
-
-def grown(counts: Callable[[], list[int]], by: int = 1) -> Callable[[], bool]:
-    """Whether each of the counts has grown since."""
-    before = counts()
-    return lambda: all(now >= was + by for now, was in zip(counts(), before, strict=True))
-
-
-def test_a_server_that_is_killed_under_load_keeps_all_that_it_confirmed_once(own: RedisServer) -> None:
-    with contextlib.ExitStack() as stack:
-        hammers = [stack.enter_context(Hammer(own.url, number)) for number in range(4)]
-        for _ in range(3):
-            wait_until(grown(lambda: [len(hammer.confirmed) for hammer in hammers], by=40))
-            refusals = grown(lambda: [hammer.refusals for hammer in hammers])
-            own.kill()
-            wait_until(refusals)
-            own.start()
-        wait_until(grown(lambda: [len(hammer.confirmed) for hammer in hammers]))
-    store = RedisStore(own.url, "paper")
-    found = {one.generation: one.id for one in store.history(100_000)}
-    assert sorted(found) == list(range(1, len(found) + 1))
-    for hammer in hammers:
-        assert hammer.confirmed.items() <= found.items()
-    confirmed = [generation for hammer in hammers for generation in hammer.confirmed]
-    assert len(confirmed) == len(set(confirmed))
-    keys = sorted({key for hammer in hammers for key in hammer.settled})
-    assert store.settle([settlement(key) for key in keys], NOW) == [False] * len(keys)
-    with own.client() as client:
-        known = sum(1 for _ in client.scan_iter("shokado:{paper}:settled:*", count=1_000))
-    # A key whose answer got lost may be known as well; each that is was counted once.
-    assert len(keys) <= known
-    assert total(store) == known

@@ -102,6 +102,13 @@ def test_the_secret_is_the_same_for_everybody_for_good(store: Store, place: Plac
     assert [store.secret(), place.open().secret()] == [secret, secret]
 
 
+def test_a_secret_that_was_lost_is_put_back_by_who_knows_it(store: Store, place: Place) -> None:
+    known = bytes(range(32))
+    assert store.secret(known) == known
+    assert place.open().secret() == known
+    assert store.secret(bytes(32)) == known, "what is there stays"
+
+
 def test_a_closed_store_opens_again(store: Store) -> None:
     filled(store, 2)
     store.close()
