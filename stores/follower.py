@@ -168,8 +168,7 @@ class Follower:
 
     async def _newest(self) -> Entry:
         await self._follow()
-        if self.entry is None or self.entry.generation == 0:
-            raise StoreUnavailable(f"the store {self.store.name} loses what is written to it")
+        assert self.entry is not None
         return self.entry
 
     async def _poll(self) -> None:
@@ -218,15 +217,16 @@ class Follower:
         known = self.entry
         assert known is not None
         why = f"the store had lost what came after generation {position.generation}"
-        logger.warning("%s; generation %d is written to it again", why, known.generation)
+        entry = replace(known, at=self._clock(), by=_SERVER, action=Action.RESTORED, why=why)
         with contextlib.suppress(GenerationConflict):
-            entry = replace(known, at=self._clock(), by=_SERVER, action=Action.RESTORED, why=why)
             await self.ask(self.store.append, entry, position.generation)
+            logger.warning("%s; generation %d was written to it again", why, known.generation)
 
     async def _adopt_newest(self) -> None:
         entry = await self.ask(self.store.read)
-        if entry is not None:
-            self._take(self._fitted(entry))
+        if entry is None:
+            raise StoreUnavailable(f"the store {self.store.name} loses what is written to it")
+        self._take(self._fitted(entry))
 
     async def _tell(self) -> None:
         """Report on this worker, when there is news or the last report is old."""

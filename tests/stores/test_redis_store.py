@@ -1,7 +1,9 @@
 """What happens to a Redis: killed, paused, full, flushed, locked, a replica; what it may lose; and that it heals."""
 
 import contextlib
+import itertools
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -265,3 +267,80 @@ def test_what_may_be_lost_is_asked_again_after_a_failure(soon: None, own: RedisS
     own.resume()
     wait_until(lambda: answers(store))
     assert "appendonly yes" in store.durability
+
+
+class Hammer:
+    """A client that appends or settles without end, and goes on when it is refused; remembers what was confirmed."""
+
+    def __init__(self, url: str, number: int) -> None:
+        self.number = number
+        self.confirmed: dict[int, str] = {}
+        self.settled: list[str] = []
+        self.refusals = 0
+        self._store = RedisStore(url, "paper")
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> "Hammer":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join(30)
+        assert not self._thread.is_alive()
+        self._store.close()
+
+    def _run(self) -> None:
+        for turn in itertools.count():
+            if self._over.is_set():
+                return
+            try:
+                self._append(f"{self.number}-{turn}")
+                self._settle(f"{self.number}-{turn // 2}")
+            except GenerationConflict:
+                continue
+            except StoreUnavailable:
+                self.refusals += 1
+
+    def _append(self, name: str) -> None:
+        newest = self._store.position().generation
+        self._store.append(entry(newest + 1, id=name), newest)
+        self.confirmed[newest + 1] = name
+
+    def _settle(self, key: str) -> None:
+        """Each key has two turns; it is known when either was answered."""
+        self._store.settle([settlement(key)], NOW)
+        self.settled.append(key)
+
+
+def grown(counts: Callable[[], list[int]], by: int = 1) -> Callable[[], bool]:
+    """Whether each of the counts has grown since."""
+    before = counts()
+    return lambda: all(now >= was + by for now, was in zip(counts(), before, strict=True))
+
+
+def test_a_server_that_is_killed_under_load_keeps_all_that_it_confirmed_once(own: RedisServer) -> None:
+    with contextlib.ExitStack() as stack:
+        hammers = [stack.enter_context(Hammer(own.url, number)) for number in range(4)]
+        for _ in range(3):
+            wait_until(grown(lambda: [len(hammer.confirmed) for hammer in hammers], by=40))
+            refusals = grown(lambda: [hammer.refusals for hammer in hammers])
+            own.kill()
+            wait_until(refusals)
+            own.start()
+        wait_until(grown(lambda: [len(hammer.confirmed) for hammer in hammers]))
+    store = RedisStore(own.url, "paper")
+    found = {one.generation: one.id for one in store.history(100_000)}
+    assert sorted(found) == list(range(1, len(found) + 1))
+    for hammer in hammers:
+        assert hammer.confirmed.items() <= found.items()
+    confirmed = [generation for hammer in hammers for generation in hammer.confirmed]
+    assert len(confirmed) == len(set(confirmed))
+    keys = sorted({key for hammer in hammers for key in hammer.settled})
+    assert store.settle([settlement(key) for key in keys], NOW) == [False] * len(keys)
+    with own.client() as client:
+        known = sum(1 for _ in client.scan_iter("shokado:{paper}:settled:*", count=1_000))
+    # A key whose answer got lost may be known as well; each that is was counted once.
+    assert len(keys) <= known
+    assert total(store) == known

@@ -365,7 +365,6 @@ def test_a_file_that_is_deleted_while_it_is_open(tmp_path: Path, which: str) -> 
     if which == "the folder":
         for handle in (store, other):
             refused(handle.position, path, "No such file")
-    assert store.position() == EMPTY
     store.append(entry(1, id="new"), 0)
     assert other.position() == (1, "new")
     other.append(entry(2), 1)
@@ -390,6 +389,31 @@ def test_a_file_that_is_replaced_while_it_is_open(sqlite_place: SqlitePlace) -> 
         store.close()
     assert generations(stores[0]) == list(range(399, 0, -1))
     assert stores[0].position() == (399, "new-399")
+    assert whole(path)
+
+
+def test_whoever_makes_a_deleted_file_anew_before_the_others_notice(sqlite_place: SqlitePlace) -> None:
+    """They still have the old one's log and what SQLite keeps in memory about it."""
+    path = sqlite_place.path
+    deleted, made = multiprocessing.Event(), multiprocessing.Event()
+
+    def old() -> None:
+        store = filled(SqliteStore(path), 60)
+        path.unlink()
+        deleted.set()
+        made.wait()
+        store.append(entry(31), 30)
+        assert store.position() == (31, "id-31")
+
+    def early() -> None:
+        store = SqliteStore(path)
+        deleted.wait()
+        filled(store, 30)
+        made.set()
+        wait_until(lambda: store.position() == (31, "id-31"))
+
+    in_processes(lambda number: (old, early)[number](), 2)
+    assert generations(SqliteStore(path)) == list(range(31, 0, -1))
     assert whole(path)
 
 
