@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import disk
 from tests.server import Server, serving
 
 ROOT = Path(__file__).parent.parent
@@ -58,3 +59,10 @@ def service_server(models: Path) -> Iterator[Server]:
     placed = {"SHOKADO_VERSIONS__V1__PLACEMENT": "service", "SHOKADO_VERSIONS__V2__PLACEMENT": "service"}
     with serving(environment={"SHOKADO_WORKERS": "1"} | placed) as running:
         yield running
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of one megabyte; skipped where nobody may mount one."""
+    with disk.mounted(tmp_path / "disk") as folder:
+        yield folder

@@ -2,17 +2,16 @@
 
 import contextlib
 import os
-import shutil
 import signal
-import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from tests.disk import fill, remount
 from tests.end_to_end.closed_loop import load
 from tests.end_to_end.test_routing import ask, change, get
 from tests.end_to_end.test_worker_loss import UNPINNED
@@ -179,29 +178,6 @@ def test_a_server_that_is_killed_forgets_no_confirmed_change(
         assert found == set(range(1, generation + 1))
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of one megabyte; only root may mount one."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if os.geteuid() != 0 or shutil.which("mount") is None:
-        pytest.skip("needs root, to mount a small file system; run the tests as root, as CI does")
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "shokado-test", str(folder)], check=True)
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
-def fill(folder: Path) -> Callable[[], None]:
-    """Leave no room in the file system; returns what makes room again."""
-    filler = folder / "filler"
-    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        while True:
-            file.write(b"x" * 4096)
-    return filler.unlink
-
-
 def test_a_full_disk_harms_changes_only(models: object, small_disk: Path) -> None:
     environment = {"SHOKADO_WORKERS": "2", "SHOKADO_STORE": f"sqlite:///{small_disk}/routing.db"}
     with serving(environment=environment) as server, load(server, CLIENTS, lambda _: UNPINNED) as clients:
@@ -223,13 +199,13 @@ def test_a_server_starts_from_a_file_that_it_may_only_read(models: object, small
     environment = {"SHOKADO_WORKERS": "1", "SHOKADO_STORE": f"sqlite:///{small_disk}/routing.db"}
     with serving(environment=environment) as server:
         generation = change(server, {"v1": 0, "v2": 1}).json()["generation"]
-    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    remount(small_disk, "ro")
     with serving(environment=environment) as server:
         assert {(answer["version"], answer["generation"]) for answer in ask(server, 10)} == {("v2", generation)}
         refused = change(server, {"v1": 1})
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "store_unavailable")
         assert ask(server)[0]["generation"] == generation
-        subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
+        remount(small_disk, "rw")
         wait_until(lambda: change(server, {"v1": 1}).status_code == 200)
 
 

@@ -9,8 +9,7 @@ import shutil
 import signal
 import sqlite3
 import stat
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import pytest
 
 from stores.sqlite_store import SqliteStore
 from stores.store import EMPTY, GenerationConflict, StoreUnavailable
+from tests.disk import fill, remount
 from tests.server import wait_until
 from tests.stores.entries import NOW, REQUESTS, entry, filled, report, settlement, total
 from tests.stores.places import SqlitePlace
@@ -242,37 +242,20 @@ def test_what_is_there_can_be_read_when_the_disk_is_full_from_the_start(sqlite_p
     in_processes(scenario, 1)
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of half a megabyte; only root may mount one."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if os.geteuid() != 0 or shutil.which("mount") is None:
-        pytest.skip("needs root, to mount a small file system; run the tests as root, as CI does")
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k", "shokado-test", str(folder)], check=True)
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
 def test_a_file_system_that_is_really_full_and_then_read_only(small_disk: Path) -> None:
     path = small_disk / "routing.db"
     store = SqliteStore(path)
     secret = filled(store, 3).secret()
-    filler = small_disk / "filler"
-    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        while True:
-            file.write(b"x" * 512)
+    make_room = fill(small_disk)
     last = until_refused(store)
     assert generations(store) == list(range(last, 0, -1))
-    filler.unlink()
+    make_room()
     store.append(entry(last + 1), last)
     store.close()
-    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    remount(small_disk, "ro")
     assert (store.position().generation, store.secret()) == (last + 1, secret)
     refused(lambda: store.append(entry(last + 2), last + 1), path, "it is read-only")
-    subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
+    remount(small_disk, "rw")
     store.append(entry(last + 2), last + 1)
     assert generations(store) == list(range(last + 2, 0, -1))
     store.close()
