@@ -96,7 +96,9 @@ class Worker:
         """Read the routing, get the versions ready, and begin to follow what others change."""
         await self.follower.start()
         self._started = True
-        await self.fleet.start(self.follower.state or initial_state(self.settings))
+        configured = initial_state(self.settings)
+        self._tell_what_differs(configured)
+        await self.fleet.start(self.follower.state or configured)
         self._reroute()
         with contextlib.suppress(StoreUnavailable):
             await self._learn_secret()
@@ -157,6 +159,14 @@ class Worker:
         if self._started:
             self.fleet.adopt(entry.state)
             self._reroute()
+
+    def _tell_what_differs(self, configured: RoutingState) -> None:
+        """Somebody who has just edited `serving.yaml` should not wonder."""
+        state = self.follower.state or configured
+        for name, environment in state.environments.items():
+            if environment != configured.environments[name]:
+                words = "environment %s is not as configured, but as it was left in %s"
+                logger.info(words, name, self.follower.store.name)
 
     def _reroute(self) -> None:
         """From the next request on, go by the newest routing, with the runners that there are."""

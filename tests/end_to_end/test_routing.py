@@ -175,6 +175,7 @@ def test_a_restart_keeps_everything(models: object, tmp_path: Path) -> None:
     with serving(environment=environment) as server:
         after = get(server, "/v1/traffic-split")
         assert {key: after[key] for key in changed} == changed
+        assert "environment production is not as configured" in server.log.read_text()
         assert {unit: ask(server, unit=unit)[0]["version"] for unit in sticky} == sticky
         assert get(server, "/v1/traffic-split/history")["entries"] == history
         again = change(server, {"prediction_id": prediction["prediction_id"], "label": 1}, "/v1/feedback").json()
