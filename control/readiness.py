@@ -5,7 +5,10 @@ from collections.abc import Iterable, Mapping
 from control.started import Started
 from dispatch.change import READY, Versions
 from dispatch.state import VersionReport
+from runners.runner import RunnerState
 from stores.store import WorkerReport
+
+_READY_SOON = {READY, RunnerState.NEW, RunnerState.STARTING}
 
 
 async def versions_everywhere(parts: Started) -> Versions:
@@ -15,13 +18,19 @@ async def versions_everywhere(parts: Started) -> Versions:
 
 
 def joined(own: Mapping[str, VersionReport], reports: Iterable[WorkerReport], aliases: Mapping[str, str]) -> Versions:
-    """The versions that this worker knows, each ready if it is in every worker; else the state says where it is not."""
+    """The versions that this worker knows, each ready if it is in every worker; else the state says where it is not.
+
+    A worker that has just begun, and a version that is starting in one, do not count: new workers come all the time,
+    the active version answers for what they do not have yet, and a rollback must not wait for them.
+    """
     states: dict[str, str] = {version: found.state for version, found in own.items()}
     for report in reports:
+        if not report.versions:
+            continue
         for version, state in states.items():
             found = report.versions.get(version)
             there = found.state if found is not None else "unknown"
-            if state == READY and there != READY:
+            if state == READY and there not in _READY_SOON:
                 states[version] = f"{there} in worker {report.pid} on {report.machine}"
     return Versions(states, aliases)
 

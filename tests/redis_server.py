@@ -1,8 +1,10 @@
 """A real redis-server for tests, on a free port, that can be killed or paused, and goes on with its data."""
 
 import contextlib
+import random
 import shutil
 import signal
+import socket
 import subprocess
 from pathlib import Path
 from types import TracebackType
@@ -11,7 +13,7 @@ from typing import Self
 import pytest
 import redis
 
-from tests.server import free_port, wait_until
+from tests.server import wait_until
 
 needs_redis = pytest.mark.skipif(
     shutil.which("redis-server") is None, reason="needs redis-server; on Debian: apt-get install redis-server"
@@ -25,7 +27,7 @@ class RedisServer:
     """
 
     def __init__(self, folder: Path, **settings: str) -> None:
-        self.port = free_port()
+        self.port = _lasting_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         """Without the password."""
         self._folder = folder
@@ -74,3 +76,15 @@ class RedisServer:
         with contextlib.suppress(redis.RedisError), self.client() as client:
             return bool(client.ping())
         return False
+
+
+def _lasting_port() -> int:
+    """Not one of those that the system gives to outgoing connections.
+
+    While the server is down, such a port can be taken, even by a client that tries to reach it and gets itself.
+    """
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port

@@ -28,14 +28,21 @@ def test_without_reports_this_worker_decides() -> None:
 
 
 def test_the_first_worker_that_is_behind_is_named() -> None:
-    reports = [worker(1, v1="ready"), worker(2, v1="starting"), worker(3, v1="failed")]
+    reports = [worker(1, v1="ready"), worker(2, v1="draining"), worker(3, v1="failed")]
     versions = joined(found(v1="ready"), reports, {})
-    with pytest.raises(ConflictingChange, match="v1 is starting in worker 2 on web-1"):
+    with pytest.raises(ConflictingChange, match="v1 is draining in worker 2 on web-1"):
         versions.ready("v1")
 
 
+def test_a_worker_that_starts_holds_nobody_up() -> None:
+    """Or a rollback would wait whenever a machine joins, and for ever where one never gets up."""
+    reports = [worker(1, v1="ready", v2="ready"), worker(2, v1="starting", v2="new"), worker(3)]
+    versions = joined(found(v1="ready", v2="ready"), reports, {})
+    assert (versions.ready("v1"), versions.ready("v2")) == ("v1", "v2")
+
+
 def test_a_worker_that_has_not_heard_of_a_version_is_behind() -> None:
-    versions = joined(found(v3="ready"), [worker(1)], {})
+    versions = joined(found(v3="ready"), [worker(1, v1="ready")], {})
     assert versions.states["v3"] == "unknown in worker 1 on web-1"
 
 
