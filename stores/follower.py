@@ -157,8 +157,6 @@ class Follower:
                 try:
                     await self.ask(self.store.append, entry, base.generation)
                 except GenerationConflict as conflict:
-                    if if_match is not None:
-                        raise
                     last = conflict
                     await asyncio.sleep(random.uniform(0, _MAX_JITTER_S))  # noqa: S311  # spreads the next tries
                 else:

@@ -179,6 +179,20 @@ def test_changes_of_several_workers_at_once_are_all_made_once(place: Place) -> N
     in_time(scenario())
 
 
+def test_nothing_older_is_adopted(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the store is set back just after it told of something newer."""
+
+    async def scenario() -> None:
+        async with working(place, 2, poll_every_s=NEVER_S) as [one, other]:
+            await one.changes(2)
+            await other.change()
+            monkeypatch.setattr(one.follower.store, "read", lambda: entry(2))
+            await one.follower._follow()
+            assert (one.generation, one.adopted[-1]) == (3, one.entry)
+
+    in_time(scenario())
+
+
 class Gate:
     """Holds up a store's appends in their thread, after which they go on."""
 
@@ -216,16 +230,16 @@ def test_a_caller_that_is_cancelled_loses_neither_the_change_nor_the_lock(
     in_time(scenario())
 
 
-def test_a_change_under_way_is_finished_before_the_end(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_changes_under_way_are_finished_before_the_end(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario() -> None:
         worker = Worker(place)
         async with running(worker):
             gate = Gate(worker, monkeypatch)
-            task = asyncio.create_task(worker.change(why="last"))
+            tasks = [asyncio.create_task(worker.change(why=why)) for why in ("under way", "in line")]
             await until(gate.reached.is_set)
             asyncio.get_running_loop().call_later(0.05, gate.open.set)
-        assert (await task).generation == 2
-        assert place.open().position().generation == 2
+        assert [(await task).generation for task in tasks] == [2, 3]
+        assert [one.why for one in place.open().history(2)] == ["in line", "under way"]
 
     in_time(scenario())
 
@@ -246,7 +260,7 @@ def test_reports_appear_and_are_replaced_and_vanish_at_the_end(place: Place) -> 
                 await until(lambda: [found.generation for found in reported().values()] == [2, 2])
                 one.said = {"versions": {"v1": VersionReport("d", "starting", None, 0)}}
                 await until(lambda: reported()["one"].versions == one.said["versions"])
-                one.said = {"candidates": {"v1": VersionReport("d", "starting", "no", 0)}}
+                one.said |= {"candidates": {"v1": VersionReport("d", "starting", "no", 0)}}
                 await until(lambda: reported()["one"].candidates == one.said["candidates"])
             assert list(reported()) == ["one"]
         assert reported() == {}

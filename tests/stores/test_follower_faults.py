@@ -9,7 +9,7 @@ import pytest
 
 from dispatch.state import initial_state
 from stores.record import decode_entry, encode_entry
-from stores.store import Action, GenerationConflict, StoreUnavailable
+from stores.store import EMPTY, Action, GenerationConflict, StoreUnavailable
 from tests.redis_server import needs_redis
 from tests.stores.entries import NOW, REQUESTS, entry, filled, settings, settlement, total
 from tests.stores.following import NEVER_S, Worker, in_time, running, until, working
@@ -152,6 +152,24 @@ def test_a_worker_that_goes_by_the_configuration_takes_what_others_wrote(place: 
     in_time(scenario())
 
 
+def test_a_worker_that_goes_by_the_configuration_takes_what_a_sibling_gets_to_know(
+    place: Place, tmp_path: Path
+) -> None:
+    memory = tmp_path / "routing.json"
+
+    async def scenario() -> None:
+        place.refuse_writes()
+        async with working(place, memory=memory) as [worker]:
+            assert worker.generation == 0
+            memory.write_bytes(encode_entry(entry(3)))
+            await until(lambda: worker.entry == entry(3))
+            place.take_writes()
+            await until(lambda: worker.follower.failure is None)
+            assert (await worker.change()).generation == 4
+
+    in_time(scenario())
+
+
 def test_a_first_entry_whose_confirmation_got_lost_is_adopted(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario() -> None:
         worker = Worker(place)
@@ -262,6 +280,8 @@ def test_workers_that_knew_different_generations_restore_the_newest(place: Place
             for worker in workers:
                 await worker.follower._follow()
             assert place.open().position() == workers[2].entry.position
+            # What it found before another was faster.
+            await workers[0].follower._restore(EMPTY)
             await asyncio.gather(*(worker.follower._follow() for worker in workers))
             assert [worker.state for worker in workers] == [workers[2].state] * 3
             assert workers[0].generation == 7
@@ -428,22 +448,27 @@ def test_those_in_line_are_refused_with_the_first_when_the_store_does_not_answer
 
     async def scenario() -> None:
         async with working(redis_place, poll_every_s=NEVER_S) as [worker]:
-            tried = 0
-            store, settle = worker.follower.store, worker.follower.store.settle
+            store, tried = worker.follower.store, list[str]()
 
-            def count(*arguments: object) -> list[bool]:
-                nonlocal tried
-                tried += 1
-                return settle(*arguments)  # type: ignore[arg-type]
+            def note(name: str) -> None:
+                method = getattr(store, name)
 
+                def noted(*arguments: object) -> object:
+                    tried.append(name)
+                    return method(*arguments)
+
+                monkeypatch.setattr(store, name, noted)
+
+            note("settle")
+            note("position")
             redis_place.server.pause()
             try:
-                asked = [worker.follower.ask(count, [settlement(f"key-{number}")], NOW) for number in range(50)]
+                asked = [worker.follower.ask(store.settle, [settlement(f"key-{number}")], NOW) for number in range(50)]
                 answers = await asyncio.gather(*asked, *(worker.change() for _ in range(20)), return_exceptions=True)
             finally:
                 redis_place.server.resume()
             assert {type(answer) for answer in answers} == {StoreUnavailable}
-            assert tried == 1
+            assert tried == ["settle"]
             await worker.follower.ask(store.add, {REQUESTS: 1.0}, NOW)
             assert (await worker.change()).generation == 2
             # The one that was sent was carried out when the server went on.

@@ -89,7 +89,30 @@ def test_a_server_that_accepts_and_never_answers(soon: None) -> None:
         store = RedisStore(f"redis://:hush@127.0.0.1:{deaf.getsockname()[1]}/0", "paper")
         for ask in methods(store):
             refused(ask, store, "(?i)timeout")
+            # Nothing is tried again, as it may have been done.
+            deaf.accept()[0].close()
+            deaf.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                deaf.accept()
     refused(store.position, store, "refused")
+
+
+def test_the_position_costs_one_command(redis_place: RedisPlace) -> None:
+    store = redis_place.open()
+    store.position()
+    with redis_place.server.client() as client:
+        before = client.info("stats")["total_commands_processed"]
+        for _ in range(10):
+            store.position()
+        assert client.info("stats")["total_commands_processed"] - before <= 11
+
+
+def test_nothing_is_left_of_tallies_that_are_forgotten(redis_place: RedisPlace) -> None:
+    store = redis_place.open()
+    store.add({REQUESTS: 1.0}, NOW)
+    store.forget(before=NOW + 60, now=NOW)
+    with redis_place.server.client() as client:
+        assert list(client.scan_iter()) == []
 
 
 def test_a_server_that_stops_answering_and_goes_on(soon: None, own: RedisServer) -> None:
