@@ -15,14 +15,17 @@ from starlette.responses import Response
 
 from configuration.settings import Placement, SettingsError, load_settings
 from control.app import ControlFirst, create_app
-from control.documentation import PredictionRoute, describe_predictions, example_row
+from control.documentation import describe_predictions
 from control.started import Control
 from control.worker import Worker
 from protocols import express_lane, plain
 from protocols.call import PredictionHandler
+from protocols.dialects import all_dialects
 from protocols.express_lane import LaneLimits, open_lane
 from protocols.native import Native
+from protocols.routes import Found, Routes
 from protocols.rows import RowsHandler
+from protocols.signature import Signature
 from protocols.single import Single
 from runners.artefact import ArtefactError, find_artefacts
 from runners.engine import import_xgboost_alone, open_engine
@@ -63,15 +66,16 @@ def version_service(version: str) -> Any:
             card = artefact.card
             import_xgboost_alone()
             engine = open_engine(artefact.folder, card, SETTINGS.versions[version].engine)
-            self._rows = RowsHandler(engine, len(card.features), card.scores_per_row)
+            rows = RowsHandler(engine, len(card.features), card.scores_per_row)
+            self._found = Found(rows)
             # The gateway closes its connections when it has drained: until then it may send batches after a SIGTERM.
             limits = LaneLimits(MAX_BATCH_BYTES, LIMITS.max_header_bytes, idle_s=86_400, drain_s=None)
-            open_lane([self._rows], limits)
+            open_lane(Routes([rows]), limits)
             freeze_garbage()
 
-        @bentoml.api(route=RowsHandler.route.decode(), input_spec=plain.RowsInput, output_spec=plain.RowsOutput)
+        @bentoml.api(route=RowsHandler.path, input_spec=plain.RowsInput, output_spec=plain.RowsOutput)
         async def rows(self, rows: Request) -> Response:
-            return await plain.answer(self._rows, rows, MAX_BATCH_BYTES)
+            return await plain.answer(self._found, rows, MAX_BATCH_BYTES)
 
     return VersionService
 
@@ -83,23 +87,10 @@ VERSION_SERVICES = {
 }
 CONTROL = Control(SETTINGS)
 CONTROL_APP = create_app(CONTROL)
-ROW = example_row(next(iter(ARTEFACTS.values())).card)
-describe_predictions(
-    CONTROL_APP,
-    [
-        PredictionRoute(
-            Native.route.decode(),
-            "Score rows",
-            plain.NativeInput,
-            plain.NativeOutput,
-            {"instances": [ROW, list(ROW.values())]},
-            binary=True,
-        ),
-        PredictionRoute(
-            Single.route.decode(), "Score one row", plain.SingleInput, plain.SingleOutput, {"features": ROW}
-        ),
-    ],
-)
+PREDICTIONS = plain.Predictions(LIMITS.max_body_bytes)
+CARD = next(iter(ARTEFACTS.values())).card
+SIGNATURE = Signature(CARD.feature_names, LIMITS.max_rows)
+describe_predictions(CONTROL_APP, all_dialects(SIGNATURE), CARD)
 
 
 @bentoml.service(name="shokado", workers=SETTINGS.worker_count, **QUIET)
@@ -116,9 +107,9 @@ class Shokado:
         urls = {version: service.url for version, service in VERSION_SERVICES.items()}
         self._worker = Worker(SETTINGS, ARTEFACTS, urls)
         await self._worker.start()
-        self._native = PredictionHandler(self._worker.entrance, Native())
-        self._single = PredictionHandler(self._worker.entrance, Single())
-        open_lane([self._native, self._single], LaneLimits(LIMITS.max_body_bytes, LIMITS.max_header_bytes))
+        handlers = [PredictionHandler(self._worker.entrance, dialect) for dialect in all_dialects(SIGNATURE)]
+        PREDICTIONS.routes = Routes(handlers, SETTINGS.model)
+        open_lane(PREDICTIONS.routes, LaneLimits(LIMITS.max_body_bytes, LIMITS.max_header_bytes))
         CONTROL.started = self._worker.parts
         freeze_garbage()
 
@@ -127,20 +118,21 @@ class Shokado:
         """Answer what is under way and let go of everything."""
         await self._worker.stop()
 
-    @bentoml.api(route=Native.route.decode(), input_spec=plain.NativeInput, output_spec=plain.NativeOutput)
+    @bentoml.api(route=Native.path, input_spec=plain.NativeInput, output_spec=plain.NativeOutput)
     async def predict(self, instances: Request, version: Any = None, unit: Any = None) -> Response:
         """Score rows with the version that the split, or the request, names."""
-        return await plain.answer(self._native, instances, LIMITS.max_body_bytes)
+        return await PREDICTIONS.answer(instances)
 
-    @bentoml.api(route=Single.route.decode(), input_spec=plain.SingleInput, output_spec=plain.SingleOutput)
+    @bentoml.api(route=Single.path, input_spec=plain.SingleInput, output_spec=plain.SingleOutput)
     async def predict_one(self, features: Request, model_version: Any = None, use_ab_testing: Any = True) -> Response:
         """Score one row."""
-        return await plain.answer(self._single, features, LIMITS.max_body_bytes)
+        return await PREDICTIONS.answer(features)
 
 
 # The decorator has made a Service of the class, which mypy cannot see.
 Shokado.add_asgi_middleware(  # type: ignore[attr-defined]
     ControlFirst,
     control_app=CONTROL_APP,
+    predictions=PREDICTIONS,
     apis=[api.route for api in Shokado.apis.values()],  # type: ignore[attr-defined]
 )

@@ -15,7 +15,7 @@ from control.errors import answer_errors
 from control.started import Configuration, Control
 from protocols.door import new_id
 from protocols.head import read_head
-from protocols.problem import Problem
+from protocols.plain import Predictions
 
 DESCRIPTION = """Several versions of one model side by side, with live traffic split between them.
 
@@ -106,10 +106,11 @@ class ControlFirst:
     BentoML would also answer `/livez`, `/readyz`, `/metrics` and `/`, with less to say, and put its name into answers.
     """
 
-    def __init__(self, app: ASGIApp, control_app: FastAPI, apis: Collection[str]) -> None:
-        """`apis` are the routes that BentoML answers when they are posted to."""
+    def __init__(self, app: ASGIApp, control_app: FastAPI, predictions: Predictions, apis: Collection[str]) -> None:
+        """`apis` are the routes that BentoML answers when they are posted to; `predictions` answers all others."""
         self._bentoml = app
         self._control = control_app
+        self._predictions = predictions
         self._apis = frozenset(apis)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -130,8 +131,10 @@ class ControlFirst:
 
     def _target(self, scope: Scope) -> ASGIApp:
         path: str = scope["path"]
-        if path in self._apis:
-            return self._bentoml if scope["method"] == "POST" else _only_post
+        if scope["method"] == "POST" and path in self._apis:
+            return self._bentoml
+        if self._predictions.find(path) is not None:
+            return self._predictions
         if path == _SCHEMA or path.startswith(_STATIC + "/"):
             return self._bentoml
         return self._control
@@ -145,12 +148,3 @@ def _in_capitals(scope: Scope) -> Scope:
     """
     headers = [(name, value.upper() if name == b"content-type" else value) for name, value in scope["headers"]]
     return {**scope, "headers": headers}
-
-
-async def _only_post(scope: Scope, receive: Receive, send: Send) -> None:
-    problem = Problem(
-        405, "method_not_allowed", f"{scope['method']} {scope['path']}: predictions are asked for by POST"
-    )
-    request_id = read_head(scope["headers"]).request_id or new_id()
-    headers = {"content-type": "application/json", "allow": "POST", "x-request-id": request_id}
-    await Response(problem.body(request_id), problem.status, headers=headers)(scope, receive, send)

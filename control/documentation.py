@@ -1,14 +1,18 @@
 """The OpenAPI description of the prediction routes, which FastAPI does not serve and so cannot describe itself."""
 
-from dataclasses import dataclass
+import json
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+import msgspec
 from fastapi import FastAPI
-from pydantic import BaseModel
 
+from protocols.dialect import Content, Dialect
+from protocols.routes import names_in
 from runners.card import Card
 
-_REFERENCE = "#/components/schemas/{model}"
+_REFERENCE = "#/components/schemas/{name}"
 _ERRORS = {
     "400": "The body or a header cannot be read.",
     "404": "No such version or environment.",
@@ -21,37 +25,22 @@ _ERRORS = {
 }
 
 
-@dataclass(frozen=True)
-class PredictionRoute:
-    """What there is to say about a prediction route; `example` is a body that it answers."""
-
-    path: str
-    summary: str
-    takes: type[BaseModel]
-    gives: type[BaseModel]
-    example: dict[str, Any]
-    binary: bool = False
+_NAMES = {
+    "model": "The model's name, or one of its versions or aliases.",
+    "version": "A version or alias.",
+}
 
 
-def example_row(card: Card) -> dict[str, float]:
-    """A row by name: the first of the artefact's examples."""
-    return dict(zip(card.feature_names, card.examples.rows[0], strict=True))
-
-
-def describe_predictions(app: FastAPI, routes: list[PredictionRoute]) -> None:
-    """Add the routes to what `app` answers at `/openapi.json` and shows at `/docs`."""
+def describe_predictions(app: FastAPI, dialects: Iterable[Dialect], card: Card) -> None:
+    """Add the dialects' routes to what `app` answers at `/openapi.json` and shows at `/docs`."""
     own = app.openapi
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             schema = own()
-            schemas = schema.setdefault("components", {}).setdefault("schemas", {})
-            for route in routes:
-                for model in (route.takes, route.gives):
-                    definition = model.model_json_schema(ref_template=_REFERENCE)
-                    schemas.update(definition.pop("$defs", {}))
-                    schemas[model.__name__] = definition
-                schema["paths"][route.path] = {"post": _operation(route)}
+            paths, schemas = _paths_and_schemas(dialects, card)
+            schema["paths"] = {**paths, **schema["paths"]}
+            schema.setdefault("components", {}).setdefault("schemas", {}).update(schemas)
             app.openapi_schema = schema
         return app.openapi_schema
 
@@ -60,28 +49,67 @@ def describe_predictions(app: FastAPI, routes: list[PredictionRoute]) -> None:
     openapi()
 
 
-def _operation(route: PredictionRoute) -> dict[str, Any]:
-    content = {"application/json": {"schema": _reference(route.takes), "example": route.example}}
-    answers = {"application/json": {"schema": _reference(route.gives)}}
-    if route.binary:
-        packed = {"schema": {"type": "string", "format": "binary", "description": "Packed float32, little-endian."}}
-        content["application/octet-stream"] = packed
-        answers["application/octet-stream"] = packed
-    errors = {
-        status: {
-            "description": description,
-            "content": {"application/json": {"schema": {"$ref": _REFERENCE.format(model="Error")}}},
+def _paths_and_schemas(dialects: Iterable[Dialect], card: Card) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The operations by path, and the schemas that they refer to by name."""
+    descriptions = {dialect.path: dialect.describe(card) for dialect in dialects}
+    types = []
+    for found in descriptions.values():
+        contents = (*found.takes.values(), *found.gives.values())
+        types += [found.error, *(content.schema for content in contents if not isinstance(content.schema, dict))]
+    references, schemas = msgspec.json.schema_components(types, ref_template=_REFERENCE)
+    reference_of = dict(zip(map(repr, types), references, strict=True))
+    paths = {}
+    for path, found in descriptions.items():
+        error = {"schema": reference_of[repr(found.error)]}
+        paths[path] = {
+            "post": {
+                "tags": ["predictions"],
+                "summary": found.summary,
+                "description": found.text,
+                "operationId": re.sub(r"\W+", "_", path).strip("_"),
+                "parameters": [
+                    *({"in": "path", "required": True, **_named(name, text)} for name, text in _named_in(path)),
+                    *({"in": "header", "required": False, **_named(name, text)} for name, text in _HEADERS.items()),
+                ],
+                "requestBody": {"required": True, "content": _contents(found.takes, reference_of)},
+                "responses": {
+                    "200": {"description": "The prediction.", "content": _contents(found.gives, reference_of)},
+                    **{
+                        status: {"description": description, "content": {"application/json": error}}
+                        for status, description in _ERRORS.items()
+                    },
+                },
+            }
         }
-        for status, description in _ERRORS.items()
-    }
-    return {
-        "tags": ["predictions"],
-        "summary": route.summary,
-        "operationId": route.path.strip("/").replace("/", "_"),
-        "parameters": [_header(name, description) for name, description in _HEADERS.items()],
-        "requestBody": {"required": True, "content": content},
-        "responses": {"200": {"description": "The prediction.", "content": answers}, **errors},
-    }
+    return _with_short_names(paths, schemas)
+
+
+def _contents(contents: Mapping[str, Content], reference_of: Mapping[str, Any]) -> dict[str, Any]:
+    described: dict[str, Any] = {}
+    for content_type, content in contents.items():
+        schema = content.schema if isinstance(content.schema, dict) else reference_of[repr(content.schema)]
+        described[content_type] = {"schema": schema}
+        if content.examples:
+            described[content_type]["examples"] = {name: {"value": value} for name, value in content.examples.items()}
+    return described
+
+
+def _with_short_names(paths: dict[str, Any], schemas: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """`NativeBody` in place of `NativeBody_list_float_..`: there is but one kind of row."""
+    short_names = {name: schema.get("title", name).split("[")[0] for name, schema in schemas.items()}
+    text = json.dumps([paths, schemas])
+    for name, short in short_names.items():
+        text = text.replace(json.dumps(_REFERENCE.format(name=name)), json.dumps(_REFERENCE.format(name=short)))
+    paths, schemas = json.loads(text)
+    return paths, {short_names[name]: schema | {"title": short_names[name]} for name, schema in schemas.items()}
+
+
+def _named_in(path: str) -> list[tuple[str, str]]:
+    return [(name, _NAMES[name]) for name in names_in(path)]
+
+
+def _named(name: str, description: str) -> dict[str, Any]:
+    return {"name": name, "description": description, "schema": {"type": "string"}}
 
 
 _HEADERS = {
@@ -90,11 +118,3 @@ _HEADERS = {
     "X-Request-ID": "Kept and answered, if it is at most 128 letters, digits and `._:/+=@-`.",
     "X-Request-Deadline-Ms": "Milliseconds within which the answer is of use.",
 }
-
-
-def _header(name: str, description: str) -> dict[str, Any]:
-    return {"name": name, "in": "header", "required": False, "description": description, "schema": {"type": "string"}}
-
-
-def _reference(model: type[BaseModel]) -> dict[str, str]:
-    return {"$ref": _REFERENCE.format(model=model.__name__)}

@@ -36,7 +36,6 @@ from experiments.tuner import Tuner
 from monitoring.metrics import FLUSH_EVERY_S, PROBABILITY_BUCKETS, Metrics, prepare_folder
 from monitoring.statistics import Statistics
 from protocols.call import Entrance
-from protocols.signature import Signature
 from runners.artefact import Artefact
 from runners.card import Card, Task
 from runners.engine import import_xgboost_alone
@@ -78,8 +77,7 @@ class Worker:
         self.shadow = ShadowCopier(self.dispatcher, settings.shadow)
         # Until the store tells the one that all share.
         self.ids = PredictionIds(secrets.token_bytes(32), settings.feedback.max_age_hours * 3600)
-        signature = Signature(card.feature_names, settings.limits.max_rows)
-        self.entrance = Entrance(self.dispatcher, signature, self.metrics, self.ids, self.shadow)
+        self.entrance = Entrance(self.dispatcher, self.metrics, self.ids, self.shadow)
         self.loader = Loader(settings, artefacts, self.follower)
         self.statistics = Statistics(self.folder)
         self.desk = FeedbackDesk(self.follower, self.ids, self._cards, settings.feedback.max_age_hours * 3600)

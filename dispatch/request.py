@@ -1,6 +1,7 @@
 """What the protocols and the dispatcher say to each other, free of any wire format."""
 
 from math import inf
+from typing import Any
 
 import msgspec
 
@@ -23,6 +24,8 @@ class PredictionRequest(msgspec.Struct, eq=False, gc=False):
     """What sticky assignment sticks to."""
     deadline: float = inf
     """In seconds of `time.monotonic`."""
+    wishes: Any = None
+    """What the client wants of the answer, for the encoder of the same dialect; nobody else looks at it."""
 
 
 class Origin(msgspec.Struct, eq=False, frozen=True):

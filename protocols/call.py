@@ -8,6 +8,7 @@ import logging
 import time
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import msgspec
 
@@ -20,7 +21,6 @@ from protocols.dialect import AnswerFacts, Dialect
 from protocols.door import Exchange, new_id, reply_problem
 from protocols.head import RequestHead
 from protocols.problem import conflicting_version, problem_of
-from protocols.signature import Signature
 from runners.job import Job
 
 logger = logging.getLogger("shokado.protocols")
@@ -31,7 +31,6 @@ class Entrance:
     """What every call of this worker needs."""
 
     dispatcher: Dispatcher
-    signature: Signature
     metrics: Metrics
     ids: PredictionIds
     shadow: ShadowCopier | None = None
@@ -41,7 +40,7 @@ class PredictionHandler:
     """Answers a prediction route in one dialect."""
 
     def __init__(self, entrance: Entrance, dialect: Dialect) -> None:
-        self.route = dialect.route
+        self.path = dialect.path
         self._entrance = entrance
         self._dialect = dialect
 
@@ -66,6 +65,7 @@ class Call(msgspec.Struct, eq=False):
     """Names the request and what it sticks to, where the client names neither."""
     received_at: float
     prediction: Prediction | None = None
+    wishes: Any = None
 
     def start(self, body: bytes) -> None:
         """Decode and dispatch."""
@@ -74,12 +74,10 @@ class Call(msgspec.Struct, eq=False):
             self._fail(head.problem)
             return
         try:
-            request = self.dialect.decode(body, head, entrance.signature)
-            if head.version is not None:
-                resolve = entrance.dispatcher.resolve
-                if request.version is not None and resolve(request.version) != resolve(head.version):
-                    raise conflicting_version(head.version)
-                request.version = head.version
+            request = self.dialect.decode(body, head)
+            if head.pins:
+                request.version = self._pinned(request.version)
+            self.wishes = request.wishes
             request.environment = head.environment
             request.unit = head.unit or request.unit or head.request_id or self.id
             if head.deadline_s is not None:
@@ -89,6 +87,16 @@ class Call(msgspec.Struct, eq=False):
             self._fail(error)
         else:
             entrance.metrics.started(prediction.origin.version)
+
+    def _pinned(self, version: str | None) -> str:
+        """The version that the head names, with which the one of the body must agree. Raises what `resolve` raises."""
+        first, *others = self.head.pins
+        resolve = self.entrance.dispatcher.resolve
+        if version is not None:
+            others.append(version)
+        if any(resolve(other) != resolve(first) for other in others):
+            raise conflicting_version(first)
+        return first
 
     def cancel(self) -> None:
         prediction, self.prediction = self.prediction, None
@@ -107,17 +115,13 @@ class Call(msgspec.Struct, eq=False):
         request_id = head.request_id or self.id
         try:
             prediction_id = entrance.ids.make(prediction)
-            facts = AnswerFacts(request_id, prediction_id, int(seconds * 1e6) / 1000)
-            content_type, body = self.dialect.encode(prediction, head, facts)
+            facts = AnswerFacts(request_id, prediction_id, int(seconds * 1e6) / 1000, self.wishes)
+            own_lines, body = self.dialect.encode(prediction, head, facts)
         except Exception as error:
             self._fail(error, prediction.version)
             return
         entrance.metrics.answered(prediction.origin.version, seconds, prediction.row_count)
-        lines = b"%bcontent-type: %b\r\nx-request-id: %b\r\n" % (
-            _lines_of(prediction.origin),
-            content_type,
-            request_id.encode(),
-        )
+        lines = b"%b%bx-request-id: %b\r\n" % (_lines_of(prediction.origin), own_lines, request_id.encode())
         if head.binary_answer:
             lines += b"x-prediction-id: %b\r\n" % shown(prediction_id).encode()
         self.exchange.reply(200, lines, body)
@@ -133,7 +137,7 @@ class Call(msgspec.Struct, eq=False):
         elif problem.code == "model_failure":
             logger.warning("request %s: version %s: %s", request_id, version, error)
         self.entrance.metrics.failed(version, problem.code)
-        reply_problem(self.exchange, problem, request_id)
+        reply_problem(self.exchange, problem, request_id, self.dialect.refuse(problem, request_id))
 
 
 @lru_cache(maxsize=256)

@@ -1,12 +1,20 @@
 """What a dialect is: how one route reads a request and writes an answer. Everything else is the same for all."""
 
-from typing import Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 
 from dispatch.request import Prediction, PredictionRequest
 from protocols.head import RequestHead
+from protocols.problem import Problem, ProblemBody
 from protocols.signature import Signature
+from runners.card import Card
+
+JSON_LINES = b"content-type: application/json\r\n"
+BINARY_LINES = b"content-type: application/octet-stream\r\n"
 
 
 class AnswerFacts(msgspec.Struct, frozen=True, gc=False):
@@ -17,17 +25,54 @@ class AnswerFacts(msgspec.Struct, frozen=True, gc=False):
     """Shown as base64, which is how msgspec writes bytes."""
     latency_ms: float
     """From the request's last byte to its encoding."""
+    wishes: Any = None
+    """What the decoder found the client to want of the answer; see `PredictionRequest.wishes`."""
 
 
-class Dialect(Protocol):
+@dataclass(frozen=True)
+class Content:
+    """A body in one content type, for the description of the API."""
+
+    schema: Any
+    """A type that msgspec knows, or a JSON schema as a dictionary where there is none."""
+    examples: Mapping[str, Any] = field(default_factory=dict)
+    """By name; JSON values, or text for content types that are no JSON. Each must get an answer."""
+
+
+@dataclass(frozen=True)
+class Description:
+    """What the description of the API says about a dialect's route."""
+
+    summary: str
+    takes: Mapping[str, Content]
+    """By content type."""
+    gives: Mapping[str, Content]
+    text: str = ""
+    error: Any = ProblemBody
+    """The shape of this dialect's errors: a type that msgspec knows."""
+
+
+class Dialect(ABC):
     """One route's decode and encode. Both run on the event loop and must not wait."""
 
-    route: bytes
+    path: str
+    """`{name}` stands for a name in it: the model's, a version's or an alias."""
 
-    def decode(self, body: bytes, head: RequestHead, signature: Signature) -> PredictionRequest:
+    def __init__(self, signature: Signature) -> None:
+        self.signature = signature
+
+    @abstractmethod
+    def decode(self, body: bytes, head: RequestHead) -> PredictionRequest:
         """Raises `Problem`."""
-        ...
 
+    @abstractmethod
     def encode(self, prediction: Prediction, head: RequestHead, facts: AnswerFacts, /) -> tuple[bytes, bytes]:
-        """Content type and body of the answer."""
-        ...
+        """Header lines of the answer, each with its CRLF, and its body."""
+
+    @abstractmethod
+    def describe(self, card: Card) -> Description:
+        """What the description of the API says, with examples out of the card."""
+
+    def refuse(self, problem: Problem, request_id: str) -> bytes:
+        """The JSON body that says what is wrong."""
+        return problem.body(request_id)

@@ -28,9 +28,9 @@ class Cancellable(Protocol):
 
 
 class Handler(Protocol):
-    """Answers one route, behind any door."""
+    """Answers one path, or all of a pattern (see `protocols.routes`), behind any door."""
 
-    route: bytes
+    path: str
 
     def begin(self, head: RequestHead, body: bytes, exchange: Exchange) -> Cancellable | None:
         """Begin to answer; the exchange may get its reply before this returns. Never raises."""
@@ -42,7 +42,7 @@ def new_id() -> str:
     return f"{_PREFIX}{next(_numbers):010x}"
 
 
-def reply_problem(exchange: Exchange, problem: Problem, request_id: str) -> None:
-    """Answer an exchange with a problem."""
+def reply_problem(exchange: Exchange, problem: Problem, request_id: str, body: bytes | None = None) -> None:
+    """Answer an exchange with a problem; `body` is its JSON where a dialect has its own."""
     lines = b"content-type: %b\r\nx-request-id: %b\r\n%b" % (JSON, request_id.encode(), problem.header_lines)
-    exchange.reply(problem.status, lines, problem.body(request_id))
+    exchange.reply(problem.status, lines, problem.body(request_id) if body is None else body)

@@ -22,6 +22,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from protocols.door import Cancellable, Handler, new_id, reply_problem
 from protocols.head import RequestHead, read_head
 from protocols.problem import Problem, body_too_large, malformed
+from protocols.routes import Routes
 
 MAX_REMEMBERED_HEADS = 1024
 MAX_REMEMBERED_HEAD_BYTES = 2048
@@ -85,7 +86,7 @@ class LaneFlow(FlowControl):
 class ExpressLane(HttpToolsProtocol):
     """One connection. `open_lane` gives the class its routes; until then everything goes to uvicorn."""
 
-    routes: ClassVar[dict[bytes, Handler]] = {}
+    routes: ClassVar[Routes] = Routes()
     limits: ClassVar[LaneLimits] = LaneLimits(16 * 2**20, 64 * 2**10)
     heads: ClassVar[dict[bytes, ExpressHead]] = {}
 
@@ -237,21 +238,21 @@ class ExpressLane(HttpToolsProtocol):
 
     def _express_head(self) -> ExpressHead | None:
         """The head just parsed, if the lane answers it."""
-        handler = self.routes.get(self.url)
         parser = self.parser
         if (
-            handler is None
-            or self._unfinished_asgi
+            self._unfinished_asgi
             or parser.get_method() != b"POST"
             or parser.get_http_version() != "1.1"
             or self.expect_100_continue
             or parser.should_upgrade()
+            or (found := self.routes.find(self.url)) is None
         ):
             return None
         lengths = [int(value) for name, value in self.headers if name == b"content-length"]
         chunked = any(name == b"transfer-encoding" for name, _ in self.headers)
         body_bytes = -1 if chunked else lengths[0] if lengths else 0
-        return ExpressHead(handler, read_head(self.headers), body_bytes, parser.should_keep_alive())
+        head = read_head(self.headers, found.pins)
+        return ExpressHead(found.handler, head, body_bytes, parser.should_keep_alive())
 
     # Exchanges and their answers -----------------------------------------------------------------------------------
 
@@ -433,9 +434,9 @@ class ExpressLane(HttpToolsProtocol):
             self._idle_timer = self.loop.call_later(self.limits.idle_s - idle_s, self._close_if_idle)
 
 
-def open_lane(handlers: list[Handler], limits: LaneLimits) -> None:
-    """From now on, the connections of this process give these handlers' routes to them."""
-    ExpressLane.routes = {handler.route: handler for handler in handlers}
+def open_lane(routes: Routes, limits: LaneLimits) -> None:
+    """From now on, the connections of this process answer these routes."""
+    ExpressLane.routes = routes
     ExpressLane.limits = limits
     ExpressLane.heads = {}
 

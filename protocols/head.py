@@ -25,7 +25,8 @@ class RequestHead:
     """Whether the client asked for `application/octet-stream`."""
     request_id: str | None = None
     """The client's `X-Request-ID`, kept if sane: at most 128 of letters, digits and `._:/+=@-`."""
-    version: str | None = None
+    pins: tuple[str, ...] = ()
+    """Versions or aliases that the path and `X-Model-Version` name."""
     environment: str | None = None
     unit: str = ""
     """The client's `X-Unit-ID`: what sticky assignment sticks to."""
@@ -34,8 +35,8 @@ class RequestHead:
     problem: Problem | None = None
 
 
-def read_head(headers: Iterable[tuple[bytes, bytes]]) -> RequestHead:
-    """Read a request's headers; names are in lower case."""
+def read_head(headers: Iterable[tuple[bytes, bytes]], pins: tuple[str, ...] = ()) -> RequestHead:
+    """Read a request's headers, whose names are in lower case; `pins` are the versions that its path names."""
     found = {name: value.strip() for name, value in headers if name in _HEEDED}
     request_id = found.get(b"x-request-id", b"")
     problem: Problem | None = None
@@ -52,11 +53,12 @@ def read_head(headers: Iterable[tuple[bytes, bytes]]) -> RequestHead:
     if deadline_s is not None and not 0 < deadline_s <= _MAX_DEADLINE_MS / 1000:
         limits = f"a number of milliseconds above 0 and up to {_MAX_DEADLINE_MS}"
         problem = Problem(400, "bad_header", f"x-request-deadline-ms must be {limits}")
+    version = names[b"x-model-version"]
     return RequestHead(
         content_type=found.get(b"content-type", JSON).split(b";")[0].strip().lower(),
         binary_answer=found.get(b"accept", b"").split(b";")[0].strip().lower() == BINARY,
         request_id=request_id.decode("ascii") if _SANE_ID(request_id) else None,
-        version=names[b"x-model-version"],
+        pins=(*pins, version) if version else pins,
         environment=names[b"x-environment"],
         unit=_text(unit),
         deadline_s=deadline_s,

@@ -5,31 +5,34 @@ row) as `application/octet-stream`. Out: `{"predictions", "classes"?, "version",
 `Accept: application/octet-stream`, the packed float32 scores alone.
 """
 
+from typing import Generic
+
 import msgspec
 
 from dispatch.request import Prediction, PredictionRequest
-from protocols.dialect import AnswerFacts
+from protocols.dialect import BINARY_LINES, JSON_LINES, AnswerFacts, Content, Description, Dialect
 from protocols.head import BINARY, JSON, RequestHead
 from protocols.labels import classes_of
 from protocols.problem import Problem
-from protocols.signature import Signature
+from protocols.signature import AnyRow, Signature, example_rows
 from protocols.unit import Unit, unit_of
+from runners.card import Card
 
 
-class Body(msgspec.Struct, forbid_unknown_fields=True):
+class NativeBody(msgspec.Struct, Generic[AnyRow], forbid_unknown_fields=True):
     """The JSON body. `unit`, `user_id` and `request_id` say what sticky assignment sticks to, in this order."""
 
-    instances: list[list[float] | dict[str, float]]
+    instances: list[AnyRow]
     version: str | None = None
     unit: Unit = None
     user_id: Unit = None
     request_id: Unit = None
 
 
-class Answer(msgspec.Struct):
+class NativeAnswer(msgspec.Struct):
     """The JSON answer. `predictions` are probabilities (binary), lists of them (multiclass) or values (regression)."""
 
-    predictions: list[float] | list[list[float]]
+    predictions: list[float | list[float]]
     classes: list[int | str] | msgspec.UnsetType
     version: str
     reason: str
@@ -39,22 +42,27 @@ class Answer(msgspec.Struct):
     latency_ms: float
 
 
-_decode = msgspec.json.Decoder(Body).decode
 _encode = msgspec.json.Encoder().encode
+_PACKED = Content({"type": "string", "format": "binary", "description": "Packed float32, little-endian."})
 
 
-class Native:
+class Native(Dialect):
     """Decode and encode of the native route."""
 
-    route = b"/v1/models/predict"
+    path = "/v1/models/predict"
 
-    def decode(self, body: bytes, head: RequestHead, signature: Signature) -> PredictionRequest:
+    def __init__(self, signature: Signature) -> None:
+        super().__init__(signature)
+        self._decode = msgspec.json.Decoder(NativeBody[signature.row_type]).decode  # type: ignore[name-defined]
+
+    def decode(self, body: bytes, head: RequestHead) -> PredictionRequest:
+        signature = self.signature
         if head.content_type == BINARY:
             return PredictionRequest(body, signature.check_binary(body))
         if head.content_type != JSON:
             raise unsupported_type(head, JSON, BINARY)
         try:
-            content = _decode(body)
+            content = self._decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise signature.explain_body(body, "instances", str(error)) from None
         unit = unit_of(content.unit, content.user_id, content.request_id)
@@ -64,10 +72,10 @@ class Native:
         scores = prediction.scores
         assert scores is not None
         if head.binary_answer:
-            return BINARY, scores.tobytes()
+            return BINARY_LINES, scores.tobytes()
         origin, values = prediction.origin, scores.tolist()
-        return JSON, _encode(
-            Answer(
+        return JSON_LINES, _encode(
+            NativeAnswer(
                 values,
                 classes_of(origin.card, values) or msgspec.UNSET,
                 origin.version,
@@ -77,6 +85,20 @@ class Native:
                 facts.prediction_id,
                 facts.latency_ms,
             )
+        )
+
+    def describe(self, card: Card) -> Description:
+        named, listed = example_rows(card)
+        examples = {
+            "rows as lists": {"instances": [listed]},
+            "rows by name, one version": {"instances": [named, named], "version": card.version},
+            "sticky": {"instances": [named], "unit": "customer-1"},
+        }
+        body = NativeBody[self.signature.row_type]  # type: ignore[name-defined]
+        return Description(
+            "Score rows",
+            {"application/json": Content(body, examples), "application/octet-stream": _PACKED},
+            {"application/json": Content(NativeAnswer), "application/octet-stream": _PACKED},
         )
 
 

@@ -1,7 +1,8 @@
-"""The plain door: prediction routes as ordinary BentoML APIs, for everything that does not take the express lane.
+"""The plain door: prediction routes behind ASGI, for everything that does not take the express lane.
 
-The input models give BentoML and its clients the schema, but hand the request over as it came: decoding it is the
-dialect's work here as on the lane, so that both doors answer alike.
+`Predictions` answers any of them; those that BentoML's own clients call are BentoML APIs as well. The input models give
+BentoML and its clients the schema, but hand the request over as it came: decoding it is the dialect's work here as on
+the lane, so that both doors answer alike.
 """
 
 import asyncio
@@ -11,10 +12,12 @@ from bentoml import IODescriptor
 from pydantic import Field
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
-from protocols.door import Handler
-from protocols.head import RequestHead, read_head
-from protocols.problem import body_too_large
+from protocols.door import new_id
+from protocols.head import JSON, RequestHead, read_head
+from protocols.problem import Problem, body_too_large
+from protocols.routes import Found, Routes
 
 # The object first: BentoML's clients encode by the first alternative, and would send an object's names as a list.
 Row = dict[str, float] | list[float]
@@ -99,9 +102,38 @@ class PlainExchange:
         self.answer.set_result(response)
 
 
-async def answer(handler: Handler, request: Request, max_body_bytes: int) -> Response:
+class Predictions:
+    """The plain door as an ASGI app and for BentoML's APIs; it has no routes until the worker has started."""
+
+    def __init__(self, max_body_bytes: int) -> None:
+        self.routes = Routes()
+        self._max_body_bytes = max_body_bytes
+
+    def find(self, path: str) -> Found | None:
+        return self.routes.find(path.encode())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        response = await self.answer(request) if request.method == "POST" else _only_post(request)
+        await response(scope, receive, send)
+
+    async def answer(self, request: Request) -> Response:
+        """Answer a request for one of the routes."""
+        found = self.find(request.scope["path"])
+        assert found is not None, "asked for a path that is none of the routes"
+        return await answer(found, request, self._max_body_bytes)
+
+
+def _only_post(request: Request) -> Response:
+    message = f"{request.method} {request.url.path}: predictions are asked for by POST"
+    request_id = read_head(request.scope["headers"]).request_id or new_id()
+    headers = {"content-type": JSON.decode(), "allow": "POST", "x-request-id": request_id}
+    return Response(Problem(405, "method_not_allowed", message).body(request_id), 405, headers=headers)
+
+
+async def answer(found: Found, request: Request, max_body_bytes: int) -> Response:
     """Answer one request; when the client leaves first, its work is cancelled and nobody reads what is returned."""
-    head = read_head(request.scope["headers"])
+    head = read_head(request.scope["headers"], found.pins)
     try:
         body = await _read_body(request, max_body_bytes)
     except ClientDisconnect:
@@ -109,7 +141,7 @@ async def answer(handler: Handler, request: Request, max_body_bytes: int) -> Res
     if body is None:
         head, body = RequestHead(request_id=head.request_id, problem=body_too_large(max_body_bytes)), b""
     exchange = PlainExchange()
-    work = handler.begin(head, body, exchange)
+    work = found.handler.begin(head, body, exchange)
     gone = asyncio.ensure_future(_until_disconnected(request))
     await asyncio.wait((exchange.answer, gone), return_when=asyncio.FIRST_COMPLETED)
     gone.cancel()

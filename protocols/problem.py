@@ -14,6 +14,24 @@ from stores.store import GenerationConflict, StoreUnavailable
 _encode = msgspec.json.Encoder().encode
 
 
+class ProblemError(msgspec.Struct, omit_defaults=True):
+    """What is wrong."""
+
+    code: str
+    """For programs."""
+    message: str
+    """For people."""
+    detail: dict[str, Any] = {}
+    """Where: the row, the feature, the limit."""
+
+
+class ProblemBody(msgspec.Struct):
+    """The JSON of every error whose dialect has no shape of its own."""
+
+    error: ProblemError
+    request_id: str
+
+
 @dataclass(eq=False)
 class Problem(Exception):
     """An answer that is an error: HTTP status, a code for programs, a message for people, and particulars."""
@@ -27,10 +45,7 @@ class Problem(Exception):
 
     def body(self, request_id: str) -> bytes:
         """The JSON that every dialect without an error shape of its own answers with."""
-        error: dict[str, Any] = {"code": self.code, "message": self.message}
-        if self.detail:
-            error["detail"] = self.detail
-        return _encode({"error": error, "request_id": request_id})
+        return _encode(ProblemBody(ProblemError(self.code, self.message, self.detail), request_id))
 
     @property
     def retry_after(self) -> int | None:
@@ -83,9 +98,10 @@ def invalid(code: str, message: str, row: int | None = None, feature: str | None
     return Problem(422, code, message, {key: value for key, value in where.items() if value is not None})
 
 
-def conflicting_version(header: str) -> Problem:
-    """400: header and body pin different versions."""
-    return Problem(400, "conflicting_version", f"x-model-version says {header}, and the body names another version")
+def conflicting_version(name: str) -> Problem:
+    """400: path, header and body pin different versions; `name` is the one of the path or of the header."""
+    message = f"{name[:100]!r} and another version are named: path, x-model-version and body must agree"
+    return Problem(400, "conflicting_version", message)
 
 
 def too_many_rows(rows: int, limit: int) -> Problem:

@@ -14,7 +14,7 @@ logger = logging.getLogger("shokado.protocols")
 class RowsHandler:
     """Scores a whole batch on the event loop: this process has nothing else to do."""
 
-    route = ROUTE.encode()
+    path = ROUTE
 
     def __init__(self, engine: Engine, features: int, scores_per_row: int) -> None:
         self._engine = engine

@@ -9,13 +9,16 @@ import math
 import struct
 from collections.abc import Sequence
 from operator import itemgetter
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from protocols.problem import Problem, invalid, malformed, too_many_rows
+from runners.card import Card
 
 Row = list[float] | dict[str, float]
+AnyRow = TypeVar("AnyRow")
+"""What a body's struct takes as a row: `row_type` of the signature."""
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 _NESTING = "nested too deeply"
@@ -23,6 +26,8 @@ _NESTING = "nested too deeply"
 
 class Signature:
     """Packs and explains rows of `feature_names`, up to `max_rows` a request."""
+
+    row_type: Any = Row
 
     def __init__(self, feature_names: Sequence[str], max_rows: int) -> None:
         self.feature_names = tuple(feature_names)
@@ -168,3 +173,9 @@ def _kind(value: Any) -> str:
             return "an object"
         case _:
             return f"the number {value}"
+
+
+def example_rows(card: Card) -> list[dict[str, float] | list[float]]:
+    """Two rows of the card's examples: the first by name, another as a list."""
+    first, other = card.examples.rows[0], card.examples.rows[-1]
+    return [dict(zip(card.feature_names, first, strict=True)), list(other)]

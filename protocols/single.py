@@ -6,23 +6,24 @@ In: `{"features": {name: value} or [..], "model_version"?, "use_ab_testing"?: tr
 
 import time
 from datetime import UTC, datetime
+from typing import Generic
 
 import msgspec
 
 from dispatch.request import Prediction, PredictionRequest
-from protocols.dialect import AnswerFacts
+from protocols.dialect import JSON_LINES, AnswerFacts, Content, Description, Dialect
 from protocols.head import JSON, RequestHead
 from protocols.labels import classes_of
 from protocols.native import unsupported_type
-from protocols.signature import Signature
+from protocols.signature import AnyRow, Signature, example_rows
 from protocols.unit import Unit, unit_of
-from runners.card import Task
+from runners.card import Card, Task
 
 
-class Body(msgspec.Struct, forbid_unknown_fields=True):
+class SingleBody(msgspec.Struct, Generic[AnyRow], forbid_unknown_fields=True):
     """The JSON body; `use_ab_testing: false` asks for the active version."""
 
-    features: list[float] | dict[str, float]
+    features: AnyRow
     model_version: str | None = None
     use_ab_testing: bool = True
     unit: Unit = None
@@ -30,7 +31,7 @@ class Body(msgspec.Struct, forbid_unknown_fields=True):
     request_id: Unit = None
 
 
-class Answer(msgspec.Struct):
+class SingleAnswer(msgspec.Struct):
     """The JSON answer. `confidence` is the probability of the class that was chosen."""
 
     prediction: float | list[float]
@@ -43,20 +44,24 @@ class Answer(msgspec.Struct):
     latency_ms: float
 
 
-_decode = msgspec.json.Decoder(Body).decode
 _encode = msgspec.json.Encoder().encode
 
 
-class Single:
+class Single(Dialect):
     """Decode and encode of the single-row route."""
 
-    route = b"/predict"
+    path = "/predict"
 
-    def decode(self, body: bytes, head: RequestHead, signature: Signature) -> PredictionRequest:
+    def __init__(self, signature: Signature) -> None:
+        super().__init__(signature)
+        self._decode = msgspec.json.Decoder(SingleBody[signature.row_type]).decode  # type: ignore[name-defined]
+
+    def decode(self, body: bytes, head: RequestHead) -> PredictionRequest:
+        signature = self.signature
         if head.content_type != JSON:
             raise unsupported_type(head, JSON)
         try:
-            content = _decode(body)
+            content = self._decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise signature.explain_body(body, "features", str(error), single=True) from None
         rows = signature.pack([content.features])
@@ -69,7 +74,7 @@ class Single:
         values = scores.tolist()
         score = values[0]
         labels = classes_of(prediction.card, values)
-        answer = Answer(
+        answer = SingleAnswer(
             score,
             labels[0] if labels else msgspec.UNSET,
             _confidence(prediction.card.task, score),
@@ -79,7 +84,21 @@ class Single:
             datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="milliseconds"),
             facts.latency_ms,
         )
-        return JSON, _encode(answer)
+        return JSON_LINES, _encode(answer)
+
+    def describe(self, card: Card) -> Description:
+        named, listed = example_rows(card)
+        examples = {
+            "by name": {"features": named},
+            "a list, one version": {"features": listed, "model_version": card.version},
+            "the active version": {"features": named, "use_ab_testing": False},
+        }
+        body = SingleBody[self.signature.row_type]  # type: ignore[name-defined]
+        return Description(
+            "Score one row",
+            {"application/json": Content(body, examples)},
+            {"application/json": Content(SingleAnswer)},
+        )
 
 
 def _confidence(task: Task, score: float | list[float]) -> float | msgspec.UnsetType:

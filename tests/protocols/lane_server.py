@@ -8,9 +8,10 @@ from typing import Any, ClassVar
 
 import uvicorn
 
-from protocols.door import Exchange, Handler
+from protocols.door import Exchange
 from protocols.express_lane import ExpressHead, ExpressLane, LaneLimits
 from protocols.head import RequestHead
+from protocols.routes import Routes
 from tests.server import wait_until
 
 
@@ -29,7 +30,7 @@ class Work:
 class HeldHandler:
     """Keeps what it gets; `echo` answers at once with the body."""
 
-    route = b"/held"
+    path = "/held"
 
     def __init__(self) -> None:
         self.begun: list[Work] = []
@@ -51,7 +52,7 @@ class LaneServer:
         self.handler = handler = HeldHandler()
 
         class Lane(ExpressLane):
-            routes: ClassVar[dict[bytes, Handler]] = {HeldHandler.route: handler}
+            routes: ClassVar[Routes] = Routes([handler])
             heads: ClassVar[dict[bytes, ExpressHead]] = {}
 
         Lane.limits = limits

@@ -61,7 +61,7 @@ class Desk:
         dispatcher = Dispatcher(runners, {"a": "v1"}, RoutingState(3, routing, "production"))
         self.metrics = Metrics(["v1"])
         self.ids = PredictionIds(b"a secret of the test's own".ljust(32), max_age_s=60)
-        self.handler = PredictionHandler(Entrance(dispatcher, Signature(NAMES, 10), self.metrics, self.ids), Native())
+        self.handler = PredictionHandler(Entrance(dispatcher, self.metrics, self.ids), Native(Signature(NAMES, 10)))
 
     def begin(self, body: bytes = GOOD, **head: Any) -> tuple[MemoryExchange, Call]:
         exchange = MemoryExchange()
@@ -107,7 +107,7 @@ def test_without_an_id_of_the_clients_each_request_gets_its_own(desk: Desk) -> N
     [
         (b"", {}, 400, "malformed_body"),
         (b'{"instances": [[1]]}', {}, 422, "wrong_feature_count"),
-        (GOOD, {"version": "v9"}, 404, "unknown_version"),
+        (GOOD, {"pins": ("v9",)}, 404, "unknown_version"),
         (GOOD, {"environment": "moon"}, 404, "unknown_environment"),
         (GOOD, {"content_type": b"text/csv"}, 415, "unsupported_media_type"),
         (b"", {"problem": body_too_large(5)}, 413, "body_too_large"),
@@ -125,13 +125,13 @@ def test_a_bad_request_is_answered_at_once_and_counted_by_its_kind(
 
 
 def test_the_header_pins_a_version_and_a_pin_in_the_body_must_agree(desk: Desk) -> None:
-    exchange, _ = desk.begin(version="a")
+    exchange, _ = desk.begin(pins=("a",))
     desk.runner.finish([0.0, 0.0])
     assert (exchange.headers["x-model-version"], exchange.json["reason"]) == ("v1", "PINNED")
-    exchange, _ = desk.begin(GOOD[:-1] + b', "version": "a"}', version="v1")
+    exchange, _ = desk.begin(GOOD[:-1] + b', "version": "a"}', pins=("v1",))
     desk.runner.finish([0.0, 0.0])
     assert exchange.headers["x-model-version"] == "v1"
-    exchange, _ = desk.begin(GOOD[:-1] + b', "version": "v9"}', version="v1")
+    exchange, _ = desk.begin(GOOD[:-1] + b', "version": "v9"}', pins=("v1",))
     assert (exchange.status, exchange.json["error"]["code"]) == (404, "unknown_version")
 
 

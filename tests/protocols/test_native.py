@@ -15,11 +15,11 @@ from tests.protocols.cards import NAMES, card
 from tests.protocols.predictions import FACTS, prediction
 
 SIGNATURE = Signature(NAMES, max_rows=3)
-NATIVE = Native()
+NATIVE = Native(SIGNATURE)
 
 
 def decode(content: Any, head: RequestHead = RequestHead()) -> Any:  # noqa: B008  # frozen
-    return NATIVE.decode(content if isinstance(content, bytes) else json.dumps(content).encode(), head, SIGNATURE)
+    return NATIVE.decode(content if isinstance(content, bytes) else json.dumps(content).encode(), head)
 
 
 def test_rows_come_out_packed_and_counted() -> None:
@@ -65,8 +65,8 @@ def test_another_content_type_is_told_which_are_understood() -> None:
 
 
 def test_an_answer_says_all_that_the_contract_names() -> None:
-    content_type, body = NATIVE.encode(prediction(card(classes=("no", "yes")), [0.25, 0.75]), RequestHead(), FACTS)
-    assert content_type == b"application/json"
+    lines, body = NATIVE.encode(prediction(card(classes=("no", "yes")), [0.25, 0.75]), RequestHead(), FACTS)
+    assert lines == b"content-type: application/json\r\n"
     assert json.loads(body) == {
         "predictions": [0.25, 0.75], "classes": ["no", "yes"], "version": "v1", "reason": "SPLIT", "generation": 7,
         "request_id": "request-1", "prediction_id": "cHJlZGljdGlvbi0x", "latency_ms": 1.25,
@@ -87,8 +87,8 @@ def test_many_classes_have_a_list_of_probabilities_and_values_have_no_classes() 
 def test_a_packed_answer_is_the_scores_alone(scores: list[Any]) -> None:
     task, classes = (Task.MULTICLASS, (0, 1, 2)) if isinstance(scores[0], list) else (Task.BINARY, (0, 1))
     head = RequestHead(binary_answer=True)
-    content_type, body = NATIVE.encode(prediction(card(task, classes), scores), head, FACTS)
-    assert content_type == b"application/octet-stream"
+    lines, body = NATIVE.encode(prediction(card(task, classes), scores), head, FACTS)
+    assert lines == b"content-type: application/octet-stream\r\n"
     assert body == np.array(scores, dtype="<f4").tobytes()
 
 

@@ -16,16 +16,16 @@ from tests.protocols.cards import NAMES, card
 from tests.protocols.predictions import FACTS, prediction
 
 SIGNATURE = Signature(NAMES, max_rows=3)
-SINGLE = Single()
+SINGLE = Single(SIGNATURE)
 
 
 def decode(content: Any, head: RequestHead = RequestHead()) -> Any:  # noqa: B008  # frozen
-    return SINGLE.decode(json.dumps(content).encode(), head, SIGNATURE)
+    return SINGLE.decode(json.dumps(content).encode(), head)
 
 
 def encode(task: Task, classes: tuple[int | str, ...], score: Any) -> dict[str, Any]:
-    content_type, body = SINGLE.encode(prediction(card(task, classes), [score]), RequestHead(), FACTS)
-    assert content_type == b"application/json"
+    lines, body = SINGLE.encode(prediction(card(task, classes), [score]), RequestHead(), FACTS)
+    assert lines == b"content-type: application/json\r\n"
     content: dict[str, Any] = json.loads(body)
     return content
 
