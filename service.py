@@ -66,7 +66,7 @@ def version_service(version: str) -> Any:
             card = artefact.card
             import_xgboost_alone()
             engine = open_engine(artefact.folder, card, SETTINGS.versions[version].engine)
-            rows = RowsHandler(engine, len(card.features), card.scores_per_row)
+            rows = RowsHandler(engine, card)
             self._found = Found(rows)
             # The gateway closes its connections when it has drained: until then it may send batches after a SIGTERM.
             limits = LaneLimits(MAX_BATCH_BYTES, LIMITS.max_header_bytes, idle_s=86_400, drain_s=None)
