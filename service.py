@@ -25,7 +25,7 @@ from protocols.express_lane import LaneLimits, open_lane
 from protocols.native import Native
 from protocols.routes import Found, Routes
 from protocols.rows import RowsHandler
-from protocols.signature import Signature
+from protocols.signatures import signature_of
 from protocols.single import Single
 from runners.artefact import ArtefactError, find_artefacts
 from runners.engine import import_xgboost_alone, open_engine
@@ -89,7 +89,7 @@ CONTROL = Control(SETTINGS)
 CONTROL_APP = create_app(CONTROL)
 PREDICTIONS = plain.Predictions(LIMITS.max_body_bytes)
 CARD = next(iter(ARTEFACTS.values())).card
-SIGNATURE = Signature(CARD.feature_names, LIMITS.max_rows)
+SIGNATURE = signature_of(CARD, LIMITS)
 describe_predictions(CONTROL_APP, all_dialects(SIGNATURE), CARD)
 
 

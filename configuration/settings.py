@@ -109,6 +109,8 @@ class LimitSettings(_Frozen):
     max_rows: int = Field(default=10_000, ge=1, le=1_000_000)
     max_body_bytes: int = Field(default=16 * 2**20, ge=1024, le=2**30)
     max_header_bytes: int = Field(default=64 * 2**10, ge=1024, le=2**20)
+    max_text_letters: int = Field(default=100_000, ge=1, le=10_000_000)
+    """Of one text, for models that take one."""
 
 
 class LoadingSettings(_Frozen):

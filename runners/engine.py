@@ -1,7 +1,7 @@
 """Engines: what turns a batch of rows into scores, on one thread, with nothing but the artefact's model file.
 
-In: float32 rows of shape (n, features), or texts of shape (n, 1). Out: float32 scores of shape (n,) for binary (probability of the second
-class) and regression (value), (n, classes) for multiclass; see `Card.scores_per_row`.
+In: float32 rows of shape (n, features), or texts of shape (n, 1). Out: float32 scores of shape (n,) for binary
+(probability of the second class) and regression (value), (n, classes) for multiclass; see `Card.scores_per_row`.
 """
 
 import sys

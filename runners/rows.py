@@ -71,7 +71,7 @@ def encode_batch(batch: Rows) -> bytes:
 
 
 def decode_batch(card: Card, body: bytes) -> Rows:
-    """The batch that was sent, for the card's model. Raises `ValueError` when the body is not whole rows of its kind."""
+    """The batch that was sent, for the card's model. Raises `ValueError` when the body is not rows of its kind."""
     if not card.takes_text:
         return np.frombuffer(body, dtype=np.float32).reshape(-1, len(card.features))
     try:
