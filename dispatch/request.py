@@ -12,7 +12,7 @@ from runners.rows import RequestRows
 
 
 class PredictionRequest(msgspec.Struct, eq=False, gc=False):
-    """A decoded request: `row_count` rows of the kind that the model takes, their numbers finite, their texts Unicode."""
+    """A decoded request: `row_count` rows as the model takes them, their numbers finite, their texts Unicode."""
 
     rows: RequestRows
     row_count: int
