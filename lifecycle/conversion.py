@@ -148,8 +148,8 @@ def _class_labels(labels: Any) -> tuple[int | str, ...]:
 
 
 def _width(model: Any) -> int:
-    if not hasattr(model, "n_features_in_") and any(vectorizers_of(model)):
-        return 1
+    if not is_xgboost(model) and not hasattr(model, "n_features_in_"):
+        return 1  # a text, which scikit-learn does not count
     return int(model.num_features() if hasattr(model, "num_features") else model.n_features_in_)
 
 

@@ -59,7 +59,7 @@ def _options(vectorizer: CountVectorizer) -> dict[str, str]:
         raise UnsupportedModel(
             f"Its {type(vectorizer).__name__} has {reason}, which has no conversion to ONNX. Convertible are "
             "vectorizers of words (analyzer='word') with a token_pattern, lowercase, ngram_range and the weights of "
-            "TF-IDF, without strip_accents, and without stop_words unless ngram_range is (1, 1)."
+            "TF-IDF, without strip_accents, sublinear_tf, and without stop_words unless ngram_range is (1, 1)."
         )
     pattern = vectorizer.token_pattern
     return {"tokenexp": _PATTERNS.get(pattern, pattern), "locale": LOCALE}
@@ -73,6 +73,8 @@ def _why_not(vectorizer: CountVectorizer) -> str | None:
     for name in ("preprocessor", "tokenizer", "strip_accents"):
         if (value := getattr(vectorizer, name)) is not None:
             return f"{name}={getattr(value, '__name__', value)!r}"
+    if getattr(vectorizer, "sublinear_tf", False):
+        return "sublinear_tf=True"
     if vectorizer.stop_words and tuple(vectorizer.ngram_range) != (1, 1):
         return "stop_words with ngram_range beyond (1, 1)"
     return None
