@@ -28,7 +28,7 @@ serve: models ## Serve the versions: make serve PORT=3000 HOST=127.0.0.1 DATASET
 	@SHOKADO_MODEL=$(DATASET) exec $(BIN)/bentoml serve service:Shokado --host $(HOST) --port $(PORT)
 
 .PHONY: models
-models: $(TRAIN) ## Train, register and import the versions: DATASET=customers | iris | breast_cancer | diabetes
+models: $(TRAIN) ## Train, register and import the versions: DATASET=customers | iris | breast_cancer | diabetes | spam
 	@$(BIN)/python -m lifecycle models prepare --dataset $(DATASET)
 
 .PHONY: test

@@ -178,8 +178,11 @@ def _features(source: LoadedModel, width: int) -> tuple[Feature, ...]:
             f"The signature of {source.uri} has {len(columns)} columns for {width} features"
             + (f"; these are neither numbers nor text: {', '.join(odd)}." if odd else ".")
         )
-    if "string" in columns.values() and len(columns) > 1:
-        raise UnsupportedModel(f"The signature of {source.uri} has a text beside other columns: a text must be alone.")
+    texts = [f"{name} (string)" for name, kind in columns.items() if kind == "string"]
+    if texts and len(columns) > 1:
+        raise UnsupportedModel(
+            f"The signature of {source.uri} has {', '.join(texts)} beside other columns: a text must be alone."
+        )
     trained = [str(name) for name in getattr(source.model, "feature_names_in_", columns)]
     order = trained if set(trained) == set(columns) else list(columns)
     return tuple(Feature(name=name, type=_COLUMN_TYPES[columns[name]]) for name in order)

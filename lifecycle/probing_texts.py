@@ -30,11 +30,11 @@ def probing_texts(vocabulary: Sequence[str], examples: Sequence[str], count: int
 
 def _text(random: np.random.Generator, words: Sequence[str]) -> str:
     pool = [_word(random, words) for _ in range(random.integers(1, MAX_WORDS))]
-    drawn = [pool[index] for index in random.integers(0, len(pool), random.integers(0, MAX_WORDS))]
+    drawn = [pool[int(index)] for index in random.integers(0, len(pool), random.integers(0, MAX_WORDS))]
     return "".join(word + _SEPARATORS[random.integers(len(_SEPARATORS))] for word in drawn)
 
 
 def _word(random: np.random.Generator, words: Sequence[str]) -> str:
-    known = words if words and random.random() < 0.8 else _HARD
-    word = known[random.integers(len(known))]
+    known: Sequence[str] = words if words and random.random() < 0.8 else _HARD
+    word = known[int(random.integers(len(known)))]
     return word.upper() if random.random() < 0.1 else word

@@ -86,7 +86,7 @@ def texts_for(source: LoadedModel, description: Description) -> datasets.Rows:
     if description.dataset in datasets.NAMES:
         return datasets.load(str(description.dataset)).test.rows
     vocabulary = [str(term) for vectorizer in vectorizers_of(source.model) for term in sorted(vectorizer.vocabulary_)]
-    given = [] if source.example is None else np.asarray(source.example, dtype=object).ravel()
+    given: Any = [] if source.example is None else np.asarray(source.example, dtype=object).ravel()
     examples = [text for text in given if isinstance(text, str)]
     texts = probing_texts(vocabulary, examples, RANDOM_ROWS, RANDOM_SEED)
     return np.array(texts, dtype=object).reshape(-1, 1)

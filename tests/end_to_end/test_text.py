@@ -12,7 +12,7 @@ import pytest
 
 from configuration.settings import EngineChoice
 from lifecycle.messages import generate_messages
-from runners.card import Card, read_card
+from runners.card import read_card
 from runners.engine import Rows, Scores, open_engine
 from tests.conftest import HOME, prepare
 from tests.server import Server, serving, wait_until
@@ -48,10 +48,6 @@ def engine_scores(spam: Path, version: str, texts: list[str]) -> Scores:
 
 def batch_of(texts: list[str]) -> Rows:
     return np.array(texts, dtype=object).reshape(-1, 1)
-
-
-def card_of(spam: Path) -> Card:
-    return read_card(spam / "v1")
 
 
 def ask(server: Server, instances: Any, **fields: Any) -> httpx.Response:
@@ -98,10 +94,13 @@ def test_strange_texts_are_scored_as_they_would_be_alone(
 def test_messages_of_many_clients_travel_in_one_batch(spam: Path, text_server: Server) -> None:
     texts = messages(400)
     expected = engine_scores(spam, "v2", texts)
-    rows, batches = (
-        (lambda: text_server.metric("shokado_batch_rows_sum", version="v2")),
-        (lambda: text_server.metric("shokado_batch_rows_count", version="v2")),
-    )
+
+    def rows() -> float:
+        return text_server.metric("shokado_batch_rows_sum", version="v2")
+
+    def batches() -> float:
+        return text_server.metric("shokado_batch_rows_count", version="v2")
+
     rows_before, batches_before = rows(), batches()
     with httpx.Client(limits=httpx.Limits(max_connections=32), timeout=60) as client:
 
@@ -121,7 +120,7 @@ def test_messages_of_many_clients_travel_in_one_batch(spam: Path, text_server: S
 def test_the_split_and_sticky_units_hold_for_texts(text_server: Server) -> None:
     change = {"weights": {"v1": 50, "v2": 50}, "strategy": "hash"}
     httpx.post(f"{text_server.url}/v1/traffic-split", json=change, timeout=20).raise_for_status()
-    answers = {}
+    answers: dict[int, str] = {}
     for turn in range(2):
         for unit in range(30):
             content = ask(text_server, ["hello"], unit=f"reader-{unit}").json()
@@ -204,7 +203,7 @@ def test_known_texts_come_from_the_cache_and_copies_go_to_the_shadow(spam: Path)
         answers = [ask(server, texts, version="v1").json()["predictions"] for texts in requests]
         for texts, scores in zip(requests, answers, strict=True):
             np.testing.assert_allclose(scores, engine_scores(spam, "v1", texts), rtol=0, atol=1e-6)
-        wait_until(lambda: server.metric("shokado_cache_requests_total", version="v1", result="hit") == 2)
-        assert server.metric("shokado_cache_requests_total", version="v1", result="miss") == 4
+        wait_until(lambda: server.metric("shokado_cache_requests_total", version="v1", outcome="hit") == 2)
+        assert server.metric("shokado_cache_requests_total", version="v1", outcome="miss") == 4
         rows = sum(len(texts) for texts in requests)
         wait_until(lambda: server.metric("shokado_shadow_rows_total", shadow="v2") == rows)

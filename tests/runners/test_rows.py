@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runners.job import Job
-from runners.rows import decode_batch, encode_batch, join_of, joined, kept, key_of
+from runners.rows import RequestRows, decode_batch, encode_batch, join_of, joined, kept, key_of
 from tests.runners.cards import TEXT, make_card
 
 NUMBERS, TEXTS = make_card(), make_card(**TEXT)
@@ -28,7 +28,7 @@ def test_texts_of_several_requests_are_one_batch(parts: list[list[str]]) -> None
 
 
 def test_numbers_of_several_requests_are_one_batch() -> None:
-    parts = [packed(1, 2), memoryview(packed(3))]
+    parts: list[RequestRows] = [packed(1, 2), memoryview(packed(3))]
     batch = join_of(NUMBERS)(parts, 3)
     assert batch.dtype == np.float32
     assert batch.tolist() == [[1, 0], [2, 0], [3, 0]]
