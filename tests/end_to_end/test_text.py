@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import bentoml
 import httpx
 import numpy as np
 import pytest
@@ -179,6 +180,13 @@ def test_the_description_says_text_and_its_examples_get_answers(text_server: Ser
             assert answer.status_code == 200, answer.text
     (feature,) = httpx.get(f"{text_server.url}/v1/models/v1", timeout=20).json()["signature"]["features"]
     assert (feature["name"], feature["type"]) == (NAME, "text")
+
+
+def test_bentoml_clients_send_texts(text_server: Server) -> None:
+    with bentoml.SyncHTTPClient(text_server.url) as client:
+        for text in ("Win a prize", [" Win a prize"], {NAME: "Win a prize"}):
+            assert client.predict(instances=[text], version="v1")["classes"] == ["spam"]
+            assert client.predict_one(features=text, model_version="v1")["prediction_class"] == "spam"
 
 
 def test_a_version_in_a_service_of_its_own_scores_alike(spam: Path) -> None:
