@@ -45,7 +45,7 @@ def receipt_of(source: LoadedModel, folder: Path) -> Verification:
 CONVERTIBLE = {
     "defaults": make_pipeline(TfidfVectorizer(), LogisticRegression()),
     "pairs whose words are not all known": make_pipeline(
-        TfidfVectorizer(ngram_range=(1, 2), max_features=500), LogisticRegression()
+        TfidfVectorizer(ngram_range=(1, 2), vocabulary=["free cruise", "you", "have won", "the"]), LogisticRegression()
     ),
     "pairs only": make_pipeline(TfidfVectorizer(ngram_range=(2, 2)), LogisticRegression()),
     "single letters": make_pipeline(TfidfVectorizer(token_pattern=r"(?u)\b\w+\b"), LogisticRegression()),
