@@ -91,10 +91,8 @@ class MLflow(Dialect):
             message = f"the body has {len(found)} of the fields {', '.join(FORMATS)}; exactly one belongs here"
             raise invalid("missing_field" if not found else "conflicting_fields", message)
         match found[0]:
-            case SplitFrame(columns=None, data=data):
-                return data
-            case SplitFrame(columns=columns, data=data):
-                return self._named(columns, data)
+            case SplitFrame() as frame:
+                return frame.data if frame.columns is None else self._named(frame.columns, frame.data)
             case dict() as columns:
                 if len({len(values) for values in columns.values()}) > 1:
                     raise invalid("wrong_type", "the columns have different lengths")
