@@ -20,7 +20,7 @@ from protocols.plain import Predictions
 
 DESCRIPTION = """Several versions of one model side by side, with live traffic split between them.
 
-Predictions: `POST /v1/models/predict` (native) and `POST /predict` (one row)."""
+Predictions: `POST /v1/models/predict` (native), `POST /predict` (one row), and the same for clients of other APIs."""
 
 TAGS = {
     "predictions": "Scores for rows.",

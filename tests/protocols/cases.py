@@ -316,7 +316,7 @@ def _others() -> list[Case]:
         ("/invocations", {"instances": rows}),
         ("/invocations", {"inputs": columns}),
     ]
-    bad = [(path, {}) for path, _ in good[:8]] + [(path, []) for path, _ in good[:8]]
+    bad: list[tuple[str, Any]] = [(path, {}) for path, _ in good[:8]] + [(path, []) for path, _ in good[:8]]
     return [
         *(Case(f"good {list(body)}", json.dumps(body).encode(), path, pin) for path, body in good),
         *(Case(f"bad {body}", json.dumps(body).encode(), path, pin, status=422) for path, body in bad),
