@@ -187,7 +187,7 @@ def _packed(values: NDArray[Any]) -> bytes | memoryview:
     """As float32, without a copy where that is what they are."""
     with np.errstate(over="ignore", invalid="ignore"):
         floats = np.ascontiguousarray(values, dtype="<f4")
-    return memoryview(floats).cast("B") if floats.size else b""
+    return floats.data.cast("B") if floats.size else b""
 
 
 def _raw(datatype: str, values: Any) -> bytes:

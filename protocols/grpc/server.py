@@ -11,7 +11,7 @@ import socket
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any
+from typing import Any, NoReturn
 
 import grpc
 import msgspec
@@ -162,11 +162,11 @@ class GrpcServer:
             call.cancel()
             raise
         metadata = _metadata_of(lines)
-        if status == 200:
-            context.set_trailing_metadata(metadata)
-            return answer
-        error = _decode_problem(answer).error
-        return await _abort(context, status_of(status, error.code), error.message, error.code, metadata)
+        if status != 200:
+            error = _decode_problem(answer).error
+            await _abort(context, status_of(status, error.code), error.message, error.code, metadata)
+        context.set_trailing_metadata(metadata)
+        return answer
 
     async def _server_live(self, _request: Any, _context: Any) -> Any:
         return messages.ServerLiveResponse(live=True)
@@ -234,5 +234,7 @@ def _metadata_of(lines: bytes) -> tuple[tuple[str, str], ...]:
 
 async def _abort(
     context: Any, status: grpc.StatusCode, message: str, code: str, metadata: tuple[tuple[str, str], ...]
-) -> Any:
+) -> NoReturn:
+    """Ends the method: grpc raises."""
     await context.abort(status, message, (("x-error-code", code), *metadata))
+    raise AssertionError("abort returned")
