@@ -16,6 +16,7 @@ from starlette.responses import Response
 from configuration.settings import Placement, SettingsError, load_settings
 from control.app import ControlFirst, create_app
 from control.documentation import describe_predictions
+from control.health import why_not_ready
 from control.started import Control
 from control.worker import Worker
 from protocols import express_lane, plain
@@ -102,6 +103,18 @@ class Shokado:
     vars().update({f"model_{version}": BentoModel(artefact.tag) for version, artefact in ARTEFACTS.items()})
     vars().update({f"runner_{version}": bentoml.depends(service) for version, service in VERSION_SERVICES.items()})
 
+    @bentoml.on_deployment
+    @staticmethod
+    def check() -> None:
+        """Once, before the workers start: they share the port of the gRPC entrance, so none could see it taken."""
+        if SETTINGS.grpc.port is not None:
+            from protocols.grpc.server import refuse_taken_port
+
+            try:
+                refuse_taken_port(SETTINGS.grpc)
+            except OSError as error:
+                sys.exit(f"shokado: grpc.port: cannot listen at {SETTINGS.grpc.host}:{SETTINGS.grpc.port}: {error}")
+
     @bentoml.on_startup
     async def start(self) -> None:
         """Make this process's parts, and open its doors."""
@@ -111,12 +124,22 @@ class Shokado:
         handlers = [PredictionHandler(self._worker.entrance, dialect) for dialect in all_dialects(SIGNATURE)]
         PREDICTIONS.routes = Routes(handlers, SETTINGS.model)
         open_lane(PREDICTIONS.routes, LaneLimits(LIMITS.max_body_bytes, LIMITS.max_header_bytes))
-        CONTROL.started = self._worker.parts
+        CONTROL.started = parts = self._worker.parts
+        self._grpc: Any = None
+        if SETTINGS.grpc.port is not None:
+            from protocols.grpc.server import GrpcServer
+
+            self._grpc = GrpcServer(
+                SETTINGS.grpc, LIMITS, SETTINGS.model, CARD, self._worker.entrance, lambda: not why_not_ready(parts)
+            )
+            await self._grpc.start()
         freeze_garbage()
 
     @bentoml.on_shutdown
     async def stop(self) -> None:
         """Answer what is under way and let go of everything."""
+        if self._grpc is not None:
+            await self._grpc.stop()
         await self._worker.stop()
 
     @bentoml.api(route=Native.path, input_spec=plain.NativeInput, output_spec=plain.NativeOutput)

@@ -185,6 +185,21 @@ class CacheSettings(_Frozen):
         return self
 
 
+class GrpcSettings(_Frozen):
+    """The gRPC entrance of the Open Inference Protocol."""
+
+    port: int | None = Field(default=None, ge=1, le=65_535)
+    """Unset: there is none."""
+    host: str = "127.0.0.1"
+    """The address that it listens at; 0.0.0.0: all of IPv4, [::]: all."""
+    max_message_bytes: int | None = Field(default=None, ge=1024, le=2**30)
+    """Of one request; unset: `limits.max_body_bytes`."""
+    max_concurrent_requests: int = Field(default=1024, ge=1, le=100_000)
+    """In each worker; beyond them a request is refused."""
+    drain_s: float = Field(default=5, ge=0, le=60)
+    """How long a stopping server waits for the answers that are under way."""
+
+
 class Settings(BaseSettings):
     """The whole configuration; see `serving.yaml` for what each key does."""
 
@@ -211,6 +226,7 @@ class Settings(BaseSettings):
     weighted: WeightedSettings = WeightedSettings()
     shadow: ShadowSettings = ShadowSettings()
     cache: CacheSettings = CacheSettings()
+    grpc: GrpcSettings = GrpcSettings()
 
     @property
     def aliases(self) -> dict[str, str]:
@@ -329,6 +345,7 @@ def _keys_beside(location: list[str]) -> list[str]:
         "weighted": WeightedSettings,
         "shadow": ShadowSettings,
         "cache": CacheSettings,
+        "grpc": GrpcSettings,
     }
     return list((models.get(location[0], Settings) if len(location) > 1 else Settings).model_fields)
 

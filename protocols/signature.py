@@ -53,7 +53,7 @@ class Signature:
         except (struct.error, OverflowError, KeyError, TypeError, _WrongCount):
             raise self.explain(rows) from None
 
-    def check_binary(self, body: bytes) -> int:
+    def check_binary(self, body: bytes | memoryview) -> int:
         """Number of rows in packed float32 values. Raises `Problem` unless they are whole, few enough and finite."""
         count, rest = divmod(len(body), self._row_bytes)
         if rest:
