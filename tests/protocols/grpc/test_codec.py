@@ -57,6 +57,7 @@ def decode(request: Any) -> PredictionRequest:
 
 def rows_of(request: Any) -> list[list[float]]:
     decoded = decode(request)
+    assert not isinstance(decoded.rows, list)
     rows: list[list[float]] = np.frombuffer(decoded.rows, "<f4").reshape(decoded.row_count, len(NAMES)).tolist()
     return rows
 
