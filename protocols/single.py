@@ -7,6 +7,7 @@ own name, as in `{"email_content": ".."}`. Out: `{"prediction", "prediction_clas
 
 import time
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, Generic
 
 import msgspec
@@ -125,7 +126,13 @@ def _body_of(signature: Signature) -> Any:
     """The struct of the JSON body."""
     if signature.text_field is None:
         return SingleBody[signature.row_type]  # type: ignore[name-defined]
-    own = msgspec.field(default=msgspec.UNSET, name=signature.text_field)
+    return _text_body(signature.text_field)
+
+
+@cache
+def _text_body(name: str) -> Any:
+    """The struct with the text's own field; one for all routes, so that it is described once."""
+    own = msgspec.field(default=msgspec.UNSET, name=name)
     text = ("text", str | msgspec.UnsetType, own)
     return msgspec.defstruct(SingleTextBody.__name__, [text], bases=(SingleTextBody,), kw_only=True)
 
