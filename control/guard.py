@@ -4,6 +4,7 @@ A route that no table names needs `admin` if it changes something, by its method
 """
 
 from fastapi import Request
+from starlette.routing import Match
 
 from access.decision import Refused, read_asked
 from access.gate import Gate
@@ -34,7 +35,12 @@ def role_for(method: str, path: str, *, open_metrics: bool) -> Role | None:
 
 
 async def enter(request: Request, gate: Gate) -> str:
-    """The name of the key of a control request, empty without keys. Raises `Problem` (401, 403, 429)."""
+    """The name of the key of a control request, empty without keys. Raises `Problem` (401, 403, 429).
+
+    Who asks for a route that there is not is told so, with or without a key.
+    """
+    if not any(route.matches(request.scope)[0] is Match.FULL for route in request.app.router.routes):
+        return ""
     peer = request.client.host if request.client is not None else ""
     changing = request.method not in _SAFE
     needed = role_for(request.method, request.scope["path"], open_metrics=gate.settings.open_metrics)
