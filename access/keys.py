@@ -6,7 +6,6 @@ keeps it as safe as a slow one would.
 """
 
 import fcntl
-import hmac
 import os
 import re
 import secrets
@@ -16,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from hashlib import sha256
+from hmac import compare_digest
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +72,7 @@ class KeyRing:
         found = self._found.get(digest)
         if found is None:
             for known, key in self._digests:
-                if hmac.compare_digest(known, digest):
+                if compare_digest(known, digest):
                     found = self._found[digest] = key
         return found
 
@@ -146,6 +146,7 @@ def revoke_key(path: Path, name: str) -> None:
 @contextmanager
 def _changing(path: Path) -> Iterator[list[Key]]:
     """The file's keys, to be changed; nobody sees half a change, and of two changes at once none is lost."""
+    path = path.resolve()
     try:
         folder = os.open(path.parent, os.O_RDONLY)
     except OSError as error:
