@@ -75,6 +75,13 @@ def keyed(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ke
         yield Keyed(server, file, secrets)
 
 
+@pytest.fixture(scope="module")
+def keyless(models: Path) -> Iterator[Server]:
+    """One as it starts without any setting of access."""
+    with serving(environment={"SHOKADO_WORKERS": "1"}) as running:
+        yield running
+
+
 def code_of(answer: httpx.Response) -> str:
     return str(answer.json()["error"]["code"])
 
@@ -245,17 +252,17 @@ def test_pages_that_cors_allows_may_ask_at_both_doors(keyed: Keyed) -> None:
     ],
 )
 def test_without_keys_changes_are_for_this_machine_and_no_page(
-    server: Server, headers: dict[str, str], code: str | None
+    keyless: Server, headers: dict[str, str], code: str | None
 ) -> None:
     """Activation has no body, so that a browser would send it without asking."""
-    active = httpx.get(f"{server.url}/v1/traffic-split", timeout=20).json()["active"]
-    answer = httpx.post(f"{server.url}/models/{active}/activate", headers=headers, timeout=20)
+    active = httpx.get(f"{keyless.url}/v1/traffic-split", timeout=20).json()["active"]
+    answer = httpx.post(f"{keyless.url}/models/{active}/activate", headers=headers, timeout=20)
     if code is None:
         assert answer.status_code == 200, answer.text
     else:
         assert (answer.status_code, code_of(answer)) == (403, code)
         assert code != "keys_needed" or "shokado keys create" in answer.json()["error"]["message"]
-    assert httpx.post(f"{server.url}{NATIVE}", json={"instances": [ROW]}, headers=headers, timeout=20).is_success
+    assert httpx.post(f"{keyless.url}{NATIVE}", json={"instances": [ROW]}, headers=headers, timeout=20).is_success
 
 
 def flood(server: Server, path: str, count: int, **headers: str) -> list[http.client.HTTPResponse]:
