@@ -10,6 +10,8 @@ BIN := $(VENV)/bin
 PORT ?= 3000
 HOST ?= 127.0.0.1
 DATASET ?= customers
+SCHEMA_EXAMPLES ?= 200
+SCHEMA_SEED ?= 1
 
 export BENTOML_DO_NOT_TRACK := True
 
@@ -28,7 +30,7 @@ serve: models ## Serve the versions: make serve PORT=3000 HOST=127.0.0.1 DATASET
 	@SHOKADO_MODEL=$(DATASET) exec $(BIN)/bentoml serve service:Shokado --host $(HOST) --port $(PORT)
 
 .PHONY: models
-models: $(TRAIN) ## Train, register and import the versions: DATASET=customers | iris | breast_cancer | diabetes
+models: $(TRAIN) ## Train, register and import the versions: DATASET=customers | iris | breast_cancer | diabetes | spam
 	@$(BIN)/python -m lifecycle models prepare --dataset $(DATASET)
 
 .PHONY: test
@@ -61,6 +63,10 @@ soak: $(DEV) models ## Send a million requests and watch the memory: make soak A
 .PHONY: reroute
 reroute: $(DEV) models ## Change the split every 100 ms for a minute under load: make reroute ARGS="--seconds 60"
 	@$(BIN)/python -m load_tests.bench.rerouting $(ARGS)
+
+.PHONY: schema
+schema: $(DEV) ## Hold the server to its API description: make schema SCHEMA_EXAMPLES=500 SCHEMA_SEED=2
+	@SCHEMA_EXAMPLES=$(SCHEMA_EXAMPLES) SCHEMA_SEED=$(SCHEMA_SEED) $(BIN)/python -m pytest tests/end_to_end/test_schema.py
 
 .PHONY: lock
 lock: $(BIN)/uv ## Resolve the pins in requirements/ anew from pyproject.toml

@@ -22,9 +22,11 @@ from configuration.settings import Placement, SettingsError, load_settings
 from control.app import ControlFirst, create_app
 from control.cors import cors_options
 from control.documentation import describe_predictions
+from control.health import why_not_ready
 from control.started import Control
 from control.worker import Worker
 from protocols import express_lane, plain
+from protocols.batch import Batch
 from protocols.call import PredictionHandler
 from protocols.dialects import all_dialects
 from protocols.door import Handler
@@ -33,7 +35,7 @@ from protocols.guard import GuardedHandler
 from protocols.native import Native
 from protocols.routes import Found, Routes
 from protocols.rows import RowsHandler
-from protocols.signature import Signature
+from protocols.signatures import signature_of
 from protocols.single import Single
 from runners.artefact import ArtefactError, find_artefacts
 from runners.engine import import_xgboost_alone, open_engine
@@ -77,7 +79,7 @@ def version_service(version: str) -> Any:
             card = artefact.card
             import_xgboost_alone()
             engine = open_engine(artefact.folder, card, SETTINGS.versions[version].engine)
-            rows = RowsHandler(engine, len(card.features), card.scores_per_row)
+            rows = RowsHandler(engine, card)
             self._found = Found(rows)
             # The gateway closes its connections when it has drained: until then it may send batches after a SIGTERM.
             limits = LaneLimits(MAX_BATCH_BYTES, LIMITS.max_header_bytes, idle_s=86_400, drain_s=None)
@@ -100,7 +102,7 @@ CONTROL = Control(SETTINGS, GATE)
 CONTROL_APP = create_app(CONTROL)
 PREDICTIONS = plain.Predictions(LIMITS.max_body_bytes)
 CARD = next(iter(ARTEFACTS.values())).card
-SIGNATURE = Signature(CARD.feature_names, LIMITS.max_rows)
+SIGNATURE = signature_of(CARD, LIMITS)
 describe_predictions(CONTROL_APP, all_dialects(SIGNATURE), CARD)
 
 
@@ -111,6 +113,18 @@ class Shokado:
 
     vars().update({f"model_{version}": BentoModel(artefact.tag) for version, artefact in ARTEFACTS.items()})
     vars().update({f"runner_{version}": bentoml.depends(service) for version, service in VERSION_SERVICES.items()})
+
+    @bentoml.on_deployment
+    @staticmethod
+    def check() -> None:
+        """Once, before the workers start: they share the port of the gRPC entrance, so none could see it taken."""
+        if SETTINGS.grpc.port is not None:
+            from protocols.grpc.server import refuse_taken_port
+
+            try:
+                refuse_taken_port(SETTINGS.grpc)
+            except OSError as error:
+                sys.exit(f"shokado: grpc.port: cannot listen at {SETTINGS.grpc.host}:{SETTINGS.grpc.port}: {error}")
 
     @bentoml.on_startup
     async def start(self) -> None:
@@ -126,12 +140,28 @@ class Shokado:
         left = frozenset((b"origin",)) if SETTINGS.access.cors.origins else frozenset()
         limits = LaneLimits(LIMITS.max_body_bytes, LIMITS.max_header_bytes, left_headers=left)
         open_lane(PREDICTIONS.routes, limits)
-        CONTROL.started = self._worker.parts
+        CONTROL.started = parts = self._worker.parts
+        self._grpc: Any = None
+        if SETTINGS.grpc.port is not None:
+            from protocols.grpc.server import GrpcServer
+
+            self._grpc = GrpcServer(
+                SETTINGS.grpc,
+                LIMITS,
+                SETTINGS.model,
+                CARD,
+                self._worker.entrance,
+                lambda: not why_not_ready(parts),
+                GATE,
+            )
+            await self._grpc.start()
         freeze_garbage()
 
     @bentoml.on_shutdown
     async def stop(self) -> None:
         """Answer what is under way and let go of everything."""
+        if self._grpc is not None:
+            await self._grpc.stop()
         await self._worker.stop()
 
     @bentoml.api(route=Native.path, input_spec=plain.NativeInput, output_spec=plain.NativeOutput)
@@ -143,6 +173,13 @@ class Shokado:
     async def predict_one(self, features: Request, model_version: Any = None, use_ab_testing: Any = True) -> Response:
         """Score one row."""
         return await PREDICTIONS.answer(features)
+
+    @bentoml.api(route=Batch.path, input_spec=plain.BatchInput, output_spec=plain.BatchOutput)
+    async def predict_batch(
+        self, instances: Request, model_version: Any = None, use_ab_testing: Any = True
+    ) -> Response:
+        """Score rows one by one."""
+        return await PREDICTIONS.answer(instances)
 
 
 # The decorator has made a Service of the class, which mypy cannot see.

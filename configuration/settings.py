@@ -110,6 +110,8 @@ class LimitSettings(_Frozen):
     max_rows: int = Field(default=10_000, ge=1, le=1_000_000)
     max_body_bytes: int = Field(default=16 * 2**20, ge=1024, le=2**30)
     max_header_bytes: int = Field(default=64 * 2**10, ge=1024, le=2**20)
+    max_text_letters: int = Field(default=100_000, ge=1, le=10_000_000)
+    """Of one text, for models that take one."""
 
 
 class LoadingSettings(_Frozen):
@@ -253,6 +255,21 @@ class AccessSettings(_Frozen):
         return self
 
 
+class GrpcSettings(_Frozen):
+    """The gRPC entrance of the Open Inference Protocol."""
+
+    port: int | None = Field(default=None, ge=1, le=65_535)
+    """Unset: there is none."""
+    host: str = "127.0.0.1"
+    """The address that it listens at; 0.0.0.0: all of IPv4, [::]: all."""
+    max_message_bytes: int | None = Field(default=None, ge=1024, le=2**30)
+    """Of one request; unset: `limits.max_body_bytes`."""
+    max_concurrent_requests: int = Field(default=1024, ge=1, le=100_000)
+    """In each worker; beyond them a request is refused."""
+    drain_s: float = Field(default=5, ge=0, le=60)
+    """How long a stopping server waits for the answers that are under way."""
+
+
 class Settings(BaseSettings):
     """The whole configuration; see `serving.yaml` for what each key does."""
 
@@ -280,6 +297,7 @@ class Settings(BaseSettings):
     shadow: ShadowSettings = ShadowSettings()
     cache: CacheSettings = CacheSettings()
     access: AccessSettings = AccessSettings()
+    grpc: GrpcSettings = GrpcSettings()
 
     @property
     def aliases(self) -> dict[str, str]:
@@ -401,6 +419,7 @@ def _keys_beside(location: list[str]) -> list[str]:
         "access": AccessSettings,
         "access.rates": RateSettings,
         "access.cors": CorsSettings,
+        "grpc": GrpcSettings,
     }
     beside = models.get(".".join(location[:-1])) or models.get(location[0], Settings)
     return list((beside if len(location) > 1 else Settings).model_fields)

@@ -22,6 +22,7 @@ import numpy as np
 from configuration.settings import CacheBackend, CacheSettings, Settings
 from dispatch.request import Prediction
 from runners.job import Job
+from runners.rows import key_of
 from runners.runner import Runner
 
 KEY_BYTES = 32
@@ -90,7 +91,7 @@ class Cache(ABC):
             served = blake2b(f"{runner.version}\0{artefact}".encode()).digest()
             begun = self._hashes[runner] = blake2b(key=served, digest_size=KEY_BYTES)
         hashed = begun.copy()
-        hashed.update(prediction.rows)
+        hashed.update(key_of(prediction.rows))
         return hashed.digest()
 
     def _answer(self, prediction: Prediction, packed: bytes) -> None:

@@ -8,12 +8,13 @@ import msgspec
 from dispatch.assignment import Reason
 from runners.card import Card
 from runners.job import Job
+from runners.rows import RequestRows
 
 
 class PredictionRequest(msgspec.Struct, eq=False, gc=False):
-    """A decoded request. `rows` are packed float32 values, `row_count` rows of the model's features, all finite."""
+    """A decoded request: `row_count` rows as the model takes them, their numbers finite, their texts Unicode."""
 
-    rows: bytes | memoryview
+    rows: RequestRows
     row_count: int
     version: str | None = None
     """A version or alias that the client asks for."""

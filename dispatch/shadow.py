@@ -25,6 +25,7 @@ from runners.card import POSITIVE_FROM, Card, Task
 from runners.engine import Scores
 from runners.errors import ModelFailure, RunnerError
 from runners.job import Job
+from runners.rows import RequestRows, joined, kept
 from runners.runner import Runner
 
 MAX_JOB_ROWS = 128
@@ -61,9 +62,9 @@ class ShadowCounts:
 
 
 class _Copy(NamedTuple):
-    """Some rows of a request and the scores that were given, both packed float32; nothing else of it is kept."""
+    """Some rows of a request and the scores that were given, packed float32; nothing else of it is kept."""
 
-    rows: bytes
+    rows: RequestRows
     row_count: int
     scores: bytes
 
@@ -136,12 +137,12 @@ class ShadowCopier:
         if runner is None:
             self._counts[pair].shadow_dropped_rows += sum(copy.row_count for copy in copies)
             return
-        joined = [_join(copies)]
-        jobs = await _score(runner, joined)
+        scored = [_join(copies)]
+        jobs = await _score(runner, scored)
         if isinstance(jobs[0].error, ModelFailure) and len(copies) > 1:
             # One bad row fails a job as a whole: as jobs of their own, the other requests can be compared.
-            joined, jobs = copies, await _score(runner, copies)
-        for copy, job in zip(joined, jobs, strict=True):
+            scored, jobs = copies, await _score(runner, copies)
+        for copy, job in zip(scored, jobs, strict=True):
             self._count(self._counts[pair], runner.card, copy, job)
 
     def _take(self) -> tuple[Pair, list[_Copy]]:
@@ -200,14 +201,14 @@ def _copies(prediction: Prediction) -> list[_Copy]:
     for start in range(0, prediction.row_count, MAX_JOB_ROWS):
         count = min(MAX_JOB_ROWS, prediction.row_count - start)
         # Bytes of their own: views would keep the whole request and the whole batch of scores.
-        rows = bytes(prediction.part(start, count))
+        rows = kept(prediction.part(start, count))
         copies.append(_Copy(rows, count, scores[start : start + count].tobytes()))
     return copies
 
 
 def _join(copies: Sequence[_Copy]) -> _Copy:
     return _Copy(
-        b"".join(copy.rows for copy in copies),
+        joined([copy.rows for copy in copies]),
         sum(copy.row_count for copy in copies),
         b"".join(copy.scores for copy in copies),
     )

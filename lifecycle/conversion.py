@@ -1,7 +1,8 @@
 """Conversion: a trained model goes in, what describes it and the files that a server loads come out.
 
-Every `model.onnx` keeps one contract, whatever it was converted from: one input `input`, float32 [N, features]; one
-output, `probabilities` float32 [N, classes] for classifiers or `value` float32 [N, 1] for regression; N is dynamic.
+Every `model.onnx` keeps one contract, whatever it was converted from: one input `input`, float32 [N, features], or
+string [N, 1] where the feature is a text; one output, `probabilities` float32 [N, classes] for classifiers or `value`
+float32 [N, 1] for regression; N is dynamic.
 An XGBoost model gives a `model.ubj` as well, without feature names, so that a Booster takes bare arrays.
 """
 
@@ -22,6 +23,7 @@ from xgboost import Booster
 
 from lifecycle.errors import UnsupportedModel
 from lifecycle.registry import LoadedModel
+from lifecycle.text_conversion import converter_options, vectorizers_of, with_split_terms
 from runners.card import Feature, FileKind, Task
 
 INPUT = "input"
@@ -43,6 +45,23 @@ class Description(BaseModel):
     features: tuple[Feature, ...]
     classes: tuple[int | str, ...] = ()
     dataset: str | None = None
+
+    @property
+    def takes_text(self) -> bool:
+        return any(feature.type == "text" for feature in self.features)
+
+
+@dataclass(frozen=True)
+class Input:
+    """The one input of an ONNX file: how many columns it has, and what its text is called where it is one."""
+
+    columns: int
+    text: str | None = None
+
+    @classmethod
+    def of(cls, description: Description) -> "Input":
+        names = [feature.name for feature in description.features]
+        return cls(len(names), names[0] if description.takes_text else None)
 
 
 @dataclass(frozen=True)
@@ -129,16 +148,19 @@ def _class_labels(labels: Any) -> tuple[int | str, ...]:
 
 
 def _width(model: Any) -> int:
+    if not is_xgboost(model) and not hasattr(model, "n_features_in_"):
+        return 1  # a text, which scikit-learn does not count
     return int(model.num_features() if hasattr(model, "num_features") else model.n_features_in_)
 
 
-_FeatureType = Literal["float", "integer", "boolean", "category"]
+_FeatureType = Literal["float", "integer", "boolean", "category", "text"]
 _COLUMN_TYPES: dict[str, _FeatureType] = {
     "float": "float",
     "double": "float",
     "integer": "integer",
     "long": "integer",
     "boolean": "boolean",
+    "string": "text",
 }
 
 
@@ -146,13 +168,20 @@ def _features(source: LoadedModel, width: int) -> tuple[Feature, ...]:
     """Names and types out of the signature; `f0`, `f1`, .. for a model that was logged without names."""
     inputs = source.signature.inputs if source.signature is not None else None
     if inputs is None or inputs.is_tensor_spec():
+        if any(vectorizers_of(source.model)):
+            return (Feature(name=str(next(iter(getattr(source.model, "feature_names_in_", ["text"])))), type="text"),)
         return tuple(Feature(name=f"f{i}") for i in range(width))
-    columns = {str(column.name): str(getattr(column.type, "name", column.type)) for column in inputs.inputs}
+    columns = {str(column.name or "text"): str(getattr(column.type, "name", column.type)) for column in inputs.inputs}
     odd = [f"{name} ({kind})" for name, kind in columns.items() if kind not in _COLUMN_TYPES]
     if odd or len(columns) != width:
         raise UnsupportedModel(
             f"The signature of {source.uri} has {len(columns)} columns for {width} features"
-            + (f"; these are not numbers: {', '.join(odd)}." if odd else ".")
+            + (f"; these are neither numbers nor text: {', '.join(odd)}." if odd else ".")
+        )
+    texts = [f"{name} (string)" for name, kind in columns.items() if kind == "string"]
+    if texts and len(columns) > 1:
+        raise UnsupportedModel(
+            f"The signature of {source.uri} has {', '.join(texts)} beside other columns: a text must be alone."
         )
     trained = [str(name) for name in getattr(source.model, "feature_names_in_", columns)]
     order = trained if set(trained) == set(columns) else list(columns)
@@ -161,14 +190,17 @@ def _features(source: LoadedModel, width: int) -> tuple[Feature, ...]:
 
 def convert(model: Any, description: Description, folder: Path) -> tuple[FileKind, ...]:
     """Write the model's files into the folder and say which. Raises `UnsupportedModel` if there is no conversion."""
-    width, output = len(description.features), Output.of(description)
+    output = Output.of(description)
+    taken = Input.of(description)
     booster = _plain_booster(model) if is_xgboost(model) else None
     try:
-        graph = _onnx_of_booster(booster, width) if booster is not None else _onnx_of_sklearn(model, width)
+        graph = _onnx_of_booster(booster, taken) if booster is not None else _onnx_of_sklearn(model, taken)
+    except UnsupportedModel:
+        raise
     except Exception as error:  # the converters raise whatever they stumble over
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UnsupportedModel(f"{type(model).__name__} has no conversion to ONNX: {reason}") from error
-    _normalise(graph, width, output)
+    _normalise(graph, taken, output)
     (folder / FileKind.ONNX.file_name).write_bytes(graph.SerializeToString(deterministic=True))
     if booster is None:
         return (FileKind.ONNX,)
@@ -192,24 +224,33 @@ def _plain_booster(model: Any) -> Booster:
     return booster
 
 
-def _onnx_of_booster(booster: Booster, width: int) -> ModelProto:
-    inputs = [(INPUT, xgboost_types.FloatTensorType([None, width]))]
+def _onnx_of_booster(booster: Booster, taken: Input) -> ModelProto:
+    if taken.text:
+        raise UnsupportedModel("XGBoost takes numbers only, its model's signature says text.")
+    inputs = [(INPUT, xgboost_types.FloatTensorType([None, taken.columns]))]
     graph: ModelProto = convert_xgboost(booster, initial_types=inputs, target_opset=OPSET)
     return graph
 
 
-def _onnx_of_sklearn(model: Any, width: int) -> ModelProto:
-    options = {"zipmap": False} if hasattr(model, "predict_proba") else None
+def _onnx_of_sklearn(model: Any, taken: Input) -> ModelProto:
+    model = with_split_terms(model)
+    options: dict[int, Any] = {id(model): {"zipmap": False}} if hasattr(model, "predict_proba") else {}
+    kind = sklearn_types.StringTensorType if taken.text else sklearn_types.FloatTensorType
+    # A ColumnTransformer finds its column by name, but only where there is no more than one.
+    name = taken.text if taken.text and hasattr(model, "feature_names_in_") else INPUT
     graph: ModelProto = to_onnx(
         model,
-        initial_types=[(INPUT, sklearn_types.FloatTensorType([None, width]))],
+        initial_types=[(name, kind([None, taken.columns]))],
         target_opset={"": OPSET, "ai.onnx.ml": ML_OPSET},
-        options=options,
+        options=options | converter_options(model),
     )
+    for item in graph.graph.input:
+        _rename(graph.graph, item.name, INPUT)
+        item.name = INPUT
     return graph
 
 
-def _normalise(graph: ModelProto, width: int, output: Output) -> None:
+def _normalise(graph: ModelProto, taken: Input, output: Output) -> None:
     """Bring the graph under the contract, in place: one output of the agreed name, and nothing that it does not need.
 
     Without the label's branch a net loses a quarter of its nodes, each of which costs every request a few us.
@@ -221,7 +262,8 @@ def _normalise(graph: ModelProto, width: int, output: Output) -> None:
     _rename(body, floats[0], output.name)
     _prune(body, output.name)
     del body.input[:], body.output[:], body.value_info[:]
-    body.input.append(helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["N", width]))
+    kind = TensorProto.STRING if taken.text else TensorProto.FLOAT
+    body.input.append(helper.make_tensor_value_info(INPUT, kind, ["N", taken.columns]))
     body.output.append(helper.make_tensor_value_info(output.name, TensorProto.FLOAT, ["N", output.columns]))
     # The converters put random or dated names here; constant ones make the file's digest repeatable.
     body.name, body.doc_string, graph.doc_string = "shokado", "", ""

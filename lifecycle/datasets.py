@@ -1,6 +1,7 @@
 """The data sets that the example models learn from: a name goes in, named float32 columns and targets come out.
 
-Nothing is downloaded: `customers` is generated from a seed, the others are the copies that scikit-learn carries.
+Nothing is downloaded: `customers` and the messages of `spam`, which are texts, are generated from a seed, the others
+are the copies that scikit-learn carries.
 The same name gives the same arrays, split in the same way, on every machine; an import relies on that when it
 verifies a model over the test rows of the data set that the model says it was trained on.
 """
@@ -15,14 +16,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lifecycle.errors import UnknownDataSet
+from lifecycle.messages import generate_messages
 from runners.card import Feature, Task
 
 CUSTOMERS_ROWS = 20_000
 CUSTOMERS_SEED = 20_240_501
+SPAM_ROWS = 6_000
+SPAM_SEED = 20_240_502
 SPLIT_SEED = 7
 TEST_SHARE = 0.2
 
-Rows = NDArray[np.float32]
+Rows = NDArray[Any]
+"""float32 [N, features], or str (dtype object) [N, 1] where the feature is a text."""
 Targets = NDArray[np.int64] | NDArray[np.float32]
 
 
@@ -31,7 +36,7 @@ class Part:
     """Rows and what is to be predicted for them.
 
     Attributes:
-        rows: float32 [N, features], columns in the order of `DataSet.features`.
+        rows: columns in the order of `DataSet.features`.
         targets: int64 [N], index into `DataSet.classes`; float32 [N] for regression.
     """
 
@@ -53,6 +58,10 @@ class DataSet:
     @property
     def feature_names(self) -> tuple[str, ...]:
         return tuple(feature.name for feature in self.features)
+
+    @property
+    def takes_text(self) -> bool:
+        return self.features[0].type == "text"
 
 
 def check_name(name: str) -> str:
@@ -156,6 +165,14 @@ def _customers() -> DataSet:
     return DataSet("customers", Task.BINARY, CUSTOMERS_FEATURES, (0, 1), train, test)
 
 
+SPAM_FEATURES = (Feature(name="email_content", type="text", description="the message, without its header"),)
+
+
+def _spam() -> DataSet:
+    train, test = _split(*generate_messages(SPAM_ROWS, SPAM_SEED), stratified=True)
+    return DataSet("spam", Task.BINARY, SPAM_FEATURES, ("ham", "spam"), train, test)
+
+
 def _from_sklearn(name: str, loader: str, task: Task) -> DataSet:
     from sklearn import datasets
 
@@ -189,6 +206,7 @@ _LOADERS: Mapping[str, Callable[[], DataSet]] = MappingProxyType(
         "iris": lambda: _from_sklearn("iris", "load_iris", Task.MULTICLASS),
         "breast_cancer": lambda: _from_sklearn("breast_cancer", "load_breast_cancer", Task.BINARY),
         "diabetes": lambda: _from_sklearn("diabetes", "load_diabetes", Task.REGRESSION),
+        "spam": _spam,
     }
 )
 NAMES = tuple(_LOADERS)

@@ -36,7 +36,7 @@ def train(dataset: str) -> list[registry.Registered]:
     with store.exclusive("prepare"), registry.session() as client:
         from lifecycle import training
 
-        return [training.train(data, recipe, client) for recipe in training.RECIPES]
+        return [training.train(data, recipe, client) for recipe in training.recipes_of(data)]
 
 
 def _load(dataset: str) -> datasets.DataSet:
@@ -53,7 +53,9 @@ def _prepare_version(client: "MlflowClient", data: datasets.DataSet, label: str)
         return _kept(artefact)
     from lifecycle import training
 
-    registered = registry.find(client, data.name, label) or training.train(data, training.recipe_of(label), client)
+    registered = registry.find(client, data.name, label) or training.train(
+        data, training.recipe_of(data, label), client
+    )
     return import_from(client, Order(registered.uri, label))
 
 

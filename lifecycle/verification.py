@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 from lifecycle import datasets
 from lifecycle.conversion import INPUT, Description, is_xgboost
 from lifecycle.errors import VerificationFailed
+from lifecycle.probing_texts import probing_texts
 from lifecycle.registry import LoadedModel
+from lifecycle.text_conversion import vectorizers_of
 from runners.card import Examples, FileKind, Task, Verification
 
 EXAMPLE_ROWS = 32
@@ -59,7 +61,7 @@ def verify(
     Raises:
         VerificationFailed: a file differs by more than the tolerance, is not a number, or has another shape.
     """
-    rows = rows_for(description, source.example)
+    rows = texts_for(source, description) if description.takes_text else rows_for(description, source.example)
     scores = framework_scores(source.model, description, rows)
     scale = float(scores.std()) if description.task is Task.REGRESSION else 1.0
     reference = Reference(rows, scores, tolerance * (scale if scale > 0 else 1.0))
@@ -71,7 +73,23 @@ def _examples(reference: Reference, task: Task) -> Examples:
     """The first rows and their scores as a server gives them: one number each, or for multiclass one per class."""
     rows, scores = reference.rows[:EXAMPLE_ROWS], reference.scores[:EXAMPLE_ROWS]
     given = scores if task is Task.MULTICLASS else scores[:, -1]
-    return Examples(rows=rows.tolist(), scores=given.tolist())
+    plain = rows[:, 0].tolist() if rows.dtype == object else rows.tolist()
+    return Examples(rows=plain, scores=given.tolist())
+
+
+def texts_for(source: LoadedModel, description: Description) -> datasets.Rows:
+    """The texts to compare over, str (dtype object) [N, 1].
+
+    The test part of the data set that the model was trained on; for a model of unknown origin its input example and
+    texts of its own vocabulary, made hard; see `probing_texts`.
+    """
+    if description.dataset in datasets.NAMES:
+        return datasets.load(str(description.dataset)).test.rows
+    vocabulary = [str(term) for vectorizer in vectorizers_of(source.model) for term in sorted(vectorizer.vocabulary_)]
+    given: Any = [] if source.example is None else np.asarray(source.example, dtype=object).ravel()
+    examples = [text for text in given if isinstance(text, str)]
+    texts = probing_texts(vocabulary, examples, RANDOM_ROWS, RANDOM_SEED)
+    return np.array(texts, dtype=object).reshape(-1, 1)
 
 
 def rows_for(description: Description, example: Any) -> datasets.Rows:
@@ -127,7 +145,7 @@ def framework_scores(model: Any, description: Description, rows: datasets.Rows) 
 def _as_trained(model: Any, rows: datasets.Rows) -> Any:
     names = getattr(model, "feature_names_in_", None)
     if names is None:
-        return rows
+        return rows[:, 0] if rows.dtype == object else rows
     return pd.DataFrame(rows, columns=list(names))
 
 

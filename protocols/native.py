@@ -1,8 +1,9 @@
 """The native dialect, `POST /v1/models/predict`.
 
-In: `{"instances": [[..]] or [{name: value}], "version"?, "unit"?}`, or packed float32 rows (little-endian, row after
-row) as `application/octet-stream`. Out: `{"predictions", "classes"?, "version", "reason", "generation", ..}`, or, for
-`Accept: application/octet-stream`, the packed float32 scores alone.
+In: `{"instances": [[..]] or [{name: value}], "version"?, "unit"?}`, for a text model `{"instances": ["..", ..]}` as
+well, or packed float32 rows (little-endian, row after row) as `application/octet-stream`. Out: `{"predictions",
+"classes"?, "version", "reason", "generation", ..}`, or, for `Accept: application/octet-stream`, the packed float32
+scores alone.
 """
 
 from typing import Generic
@@ -97,7 +98,8 @@ class Native(Dialect):
         body = NativeBody[self.signature.row_type]  # type: ignore[name-defined]
         return Description(
             "Score rows",
-            {"application/json": Content(body, examples), "application/octet-stream": _PACKED},
+            {"application/json": Content(body, examples)}
+            | ({} if card.takes_text else {"application/octet-stream": _PACKED}),
             {"application/json": Content(NativeAnswer), "application/octet-stream": _PACKED},
         )
 

@@ -5,6 +5,7 @@ import logging
 from protocols.door import Exchange, new_id, reply_problem
 from protocols.head import RequestHead
 from protocols.problem import invalid
+from runners.card import Card
 from runners.engine import Engine
 from runners.hop import FAILURES_HEADER, ROUTE, answer_rows
 
@@ -16,15 +17,14 @@ class RowsHandler:
 
     path = ROUTE
 
-    def __init__(self, engine: Engine, features: int, scores_per_row: int) -> None:
+    def __init__(self, engine: Engine, card: Card) -> None:
         self._engine = engine
-        self._features = features
-        self._scores_per_row = scores_per_row
+        self._card = card
 
     def begin(self, head: RequestHead, body: bytes, exchange: Exchange) -> None:
         problem = head.problem
         try:
-            scores, failures = answer_rows(self._engine, self._features, self._scores_per_row, body)
+            scores, failures = answer_rows(self._engine, self._card, body)
         except ValueError as error:
             problem = problem or invalid("wrong_feature_count", str(error))
         if problem is not None:

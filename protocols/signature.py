@@ -28,6 +28,8 @@ class Signature:
     """Packs and explains rows of `feature_names`, up to `max_rows` a request."""
 
     row_type: Any = Row
+    text_field: str | None = None
+    """The feature's name, where it is a text that bodies may also give by this name alone."""
 
     def __init__(self, feature_names: Sequence[str], max_rows: int) -> None:
         self.feature_names = tuple(feature_names)
@@ -51,7 +53,7 @@ class Signature:
         except (struct.error, OverflowError, KeyError, TypeError, _WrongCount):
             raise self.explain(rows) from None
 
-    def check_binary(self, body: bytes) -> int:
+    def check_binary(self, body: bytes | memoryview) -> int:
         """Number of rows in packed float32 values. Raises `Problem` unless they are whole, few enough and finite."""
         count, rest = divmod(len(body), self._row_bytes)
         if rest:
@@ -79,7 +81,7 @@ class Signature:
         except (ValueError, UnicodeDecodeError) as error:
             return malformed(f"the body is not JSON: {error}")
         if not isinstance(content, dict):
-            return invalid("wrong_type", f"the body is {_kind(content)}; an object with {key!r} belongs here")
+            return invalid("wrong_type", f"the body is {kind_of(content)}; an object with {key!r} belongs here")
         if key not in content:
             return invalid("missing_field", f"the field {key!r} is missing", field=key)
         rows = [content[key]] if single else content[key]
@@ -115,7 +117,7 @@ class Signature:
                 message = f"row {index} has {len(row)} values; the model takes {expected}"
                 return invalid("wrong_feature_count", message, row=index, expected=expected, got=len(row))
             return self._fault_of_values(index, zip(self.feature_names, row, strict=True))
-        return invalid("wrong_type", f"row {index} is {_kind(row)}; a list or an object belongs here", row=index)
+        return invalid("wrong_type", f"row {index} is {kind_of(row)}; a list or an object belongs here", row=index)
 
     def _fault_of_names(self, index: int, row: dict[str, Any]) -> Problem | None:
         for name in row:
@@ -132,7 +134,7 @@ class Signature:
     def _fault_of_values(self, index: int, values: Any) -> Problem | None:
         for name, value in values:
             if isinstance(value, bool) or not isinstance(value, int | float):
-                message = f"row {index}, feature {name!r}: {_kind(value)} where a number belongs"
+                message = f"row {index}, feature {name!r}: {kind_of(value)} where a number belongs"
                 return invalid("not_a_number", message, row=index, feature=name)
             try:
                 number = float(value)
@@ -158,7 +160,7 @@ def _whole(row: dict[str, float], width: int) -> dict[str, float]:
     return row
 
 
-def _kind(value: Any) -> str:
+def kind_of(value: Any) -> str:
     """What a JSON value is, in a client's words."""
     match value:
         case None:
@@ -175,7 +177,9 @@ def _kind(value: Any) -> str:
             return f"the number {value}"
 
 
-def example_rows(card: Card) -> list[dict[str, float] | list[float]]:
-    """Two rows of the card's examples: the first by name, another as a list."""
+def example_rows(card: Card) -> list[Any]:
+    """Two rows of the card's examples: the first by name, another as a list, or as it is where it is a text."""
     first, other = card.examples.rows[0], card.examples.rows[-1]
+    if isinstance(first, str) or isinstance(other, str):
+        return [{card.feature_names[0]: first}, other]
     return [dict(zip(card.feature_names, first, strict=True)), list(other)]

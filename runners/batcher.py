@@ -12,13 +12,12 @@ from enum import StrEnum
 from math import inf
 from typing import Protocol
 
-import numpy as np
-
 from runners.engine import Scores
 from runners.errors import DeadlineExceeded, ModelFailure, NotReady, Overloaded
 from runners.job import Job
 from runners.pace import BatchLimit, Pace
 from runners.place import BatchScores, Place
+from runners.rows import Join
 
 
 class Release(StrEnum):
@@ -62,7 +61,7 @@ class Batcher:
         self,
         version: str,
         place: Place,
-        features: int,
+        join: Join,
         limit: BatchLimit,
         pace: Pace,
         observer: BatchObserver,
@@ -72,7 +71,7 @@ class Batcher:
     ) -> None:
         self._version = version
         self._place = place
-        self._features = features
+        self._join = join
         self._limit = limit
         self._pace = pace
         self._max_queue_s = max_queue_s
@@ -143,9 +142,7 @@ class Batcher:
         if not chunks:
             return
         release = Release.FULL if self._queue else Release.IDLE if self._was_idle else Release.FREED
-        parts = [job.part(start, count) for job, start, count in chunks]
-        packed = parts[0] if len(parts) == 1 else b"".join(parts)
-        batch = np.frombuffer(packed, dtype=np.float32).reshape(rows, self._features)
+        batch = self._join([job.part(start, count) for job, start, count in chunks], rows)
         self._computing += 1
         self._computing_rows += rows
 

@@ -44,10 +44,11 @@ class _Frozen(BaseModel):
 
 
 class Feature(_Frozen):
-    """One input column. Rows carry every feature as a float32; `type` and `description` are for people."""
+    """One input column. Rows carry every feature as a float32, but for a text; `description` is for people."""
 
     name: str = Field(min_length=1)
-    type: Literal["float", "integer", "boolean", "category"] = "float"
+    type: Literal["float", "integer", "boolean", "category", "text"] = "float"
+    """A text is a model's only feature; which of the others a feature has is for people."""
     description: str = ""
 
 
@@ -92,7 +93,8 @@ class Verification(_Frozen):
 class Examples(_Frozen):
     """Real rows with the framework's own scores: a runner warms up on them, and refuses an engine that disagrees."""
 
-    rows: tuple[tuple[float, ...], ...] = Field(min_length=1)
+    rows: tuple[tuple[float, ...], ...] | tuple[str, ...] = Field(min_length=1)
+    """Texts where the model takes one."""
     scores: tuple[float | tuple[float, ...], ...]
 
 
@@ -118,6 +120,10 @@ class Card(_Frozen):
         names = self.feature_names
         if len(set(names)) != len(names):
             raise ValueError("feature names repeat")
+        if self.takes_text and len(names) > 1:
+            raise ValueError("a text must be the only feature")
+        if self.takes_text and set(self.files) != {FileKind.ONNX}:
+            raise ValueError("a model that takes a text is an ONNX file")
         enough = {Task.BINARY: len(self.classes) == 2, Task.MULTICLASS: len(self.classes) >= 3}
         if not enough.get(self.task, not self.classes):
             raise ValueError(f"a {self.task} model cannot have {len(self.classes)} classes")
@@ -125,7 +131,10 @@ class Card(_Frozen):
 
     @model_validator(mode="after")
     def _examples_fit(self) -> Self:
-        if any(len(row) != len(self.features) for row in self.examples.rows):
+        rows = self.examples.rows
+        if any(isinstance(row, str) is not self.takes_text for row in rows):
+            raise ValueError(f"example rows must be {'texts' if self.takes_text else 'numbers'}")
+        if not self.takes_text and any(len(row) != len(self.features) for row in rows):
             raise ValueError(f"an example row does not have {len(self.features)} values")
         if len(self.examples.scores) != len(self.examples.rows):
             raise ValueError("examples have another number of scores than of rows")
@@ -134,6 +143,11 @@ class Card(_Frozen):
     @property
     def feature_names(self) -> tuple[str, ...]:
         return tuple(feature.name for feature in self.features)
+
+    @property
+    def takes_text(self) -> bool:
+        """Whether a row is one text instead of numbers."""
+        return any(feature.type == "text" for feature in self.features)
 
     @property
     def scores_per_row(self) -> int:

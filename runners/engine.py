@@ -1,14 +1,14 @@
 """Engines: what turns a batch of rows into scores, on one thread, with nothing but the artefact's model file.
 
-In: float32 rows of shape (n, features). Out: float32 scores of shape (n,) for binary (probability of the second
-class) and regression (value), (n, classes) for multiclass; see `Card.scores_per_row`.
+In: float32 rows of shape (n, features), or texts of shape (n, 1). Out: float32 scores of shape (n,) for binary
+(probability of the second class) and regression (value), (n, classes) for multiclass; see `Card.scores_per_row`.
 """
 
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +16,13 @@ from numpy.typing import NDArray
 from configuration.settings import EngineChoice
 from runners.card import Card, CardError, FileKind, Task, digest_of
 
-Rows = NDArray[np.float32]
+Rows = NDArray[Any]
+"""A batch: float32 of shape (n, features), or strings (dtype object) of shape (n, 1) for a model that takes a text."""
 Scores = NDArray[np.float32]
 
 
+MAX_PADDED_LETTERS = 4_000_000
+"""Of texts that are scored together, each counted as long as the longest (see `TextEngine`): some 200 MB at most."""
 CROSSOVER_SIZES = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
 
 
@@ -72,6 +75,39 @@ class XgboostEngine:
         return scores
 
 
+class TextEngine:
+    """An engine for texts, which are scored together only with others of about their length.
+
+    ONNX Runtime's tokenizer pads all texts of a batch to as many tokens as the longest has, 32 bytes each: a batch of
+    4,000 short texts with a single one of 100,000 letters would take gigabytes.
+    """
+
+    def __init__(self, engine: Engine, max_padded_letters: int = MAX_PADDED_LETTERS) -> None:
+        self.name = engine.name
+        self._engine = engine
+        self._max_padded_letters = max_padded_letters
+
+    def predict(self, rows: Rows) -> Scores:
+        lengths = [len(text) for text in rows[:, 0].tolist()]
+        if len(rows) * max(lengths) <= self._max_padded_letters:
+            return self._engine.predict(rows)
+        order = sorted(range(len(rows)), key=lengths.__getitem__)
+        parts = self._parts([lengths[row] for row in order])
+        scores = np.concatenate([self._engine.predict(rows[order[start:stop]]) for start, stop in parts])
+        unsorted = np.empty_like(scores)
+        unsorted[order] = scores
+        return unsorted
+
+    def _parts(self, lengths: list[int]) -> list[tuple[int, int]]:
+        """Where to cut texts whose lengths grow: as many at a time as their longest allows, at least one."""
+        parts, start = [], 0
+        for stop in range(1, len(lengths) + 1):
+            if stop == len(lengths) or (stop + 1 - start) * lengths[stop] > self._max_padded_letters:
+                parts.append((start, stop))
+                start = stop
+        return parts
+
+
 class FasterEngine:
     """Two engines over the same trees; each batch goes to the one that was measured to be faster at its size."""
 
@@ -101,7 +137,7 @@ def import_xgboost_alone() -> None:
 def open_engine(folder: Path, card: Card, choice: EngineChoice) -> Engine:
     """Open the engine that `choice` asks for. Raises `CardError` when the artefact lacks its file or it is damaged."""
     openers: dict[FileKind, Callable[[Path], Engine]] = {
-        FileKind.ONNX: lambda path: OnnxEngine(path, card),
+        FileKind.ONNX: lambda path: TextEngine(OnnxEngine(path, card)) if card.takes_text else OnnxEngine(path, card),
         FileKind.UBJ: XgboostEngine,
     }
     wanted = {EngineChoice.ONNXRUNTIME: [FileKind.ONNX], EngineChoice.XGBOOST: [FileKind.UBJ]}.get(
@@ -115,12 +151,13 @@ def open_engine(folder: Path, card: Card, choice: EngineChoice) -> Engine:
 
 
 def example_rows(card: Card) -> Rows:
-    """The card's examples, shape (examples, features)."""
-    return np.array(card.examples.rows, dtype=np.float32)
+    """The card's examples, as a batch."""
+    dtype = object if card.takes_text else np.float32
+    return np.array(card.examples.rows, dtype=dtype).reshape(len(card.examples.rows), -1)
 
 
 def likely_rows(card: Card, count: int) -> Rows:
-    """`count` rows, shape (count, features), whose values are each drawn from the examples; the same ones every time.
+    """A batch of `count` rows whose values are each drawn from the examples; the same ones every time.
 
     How long trees take depends on the rows: the same few again and again teach the processor's branch predictor, which
     made ONNX Runtime look faster than XGBoost up to 4,096 rows where 128 is the truth.

@@ -1,6 +1,6 @@
 """The hop to a version that runs in a service of its own: one HTTP call carries a whole batch, as packed floats.
 
-    POST /rows   body: float32 rows, little-endian, row after row
+    POST /rows   body: float32 rows, little-endian, row after row; of a text model: MessagePack of a list of strings
     200          body: float32 scores; header `x-failures`: JSON {row: reason} for rows that could not be scored
 
 Used by `HopPlace` on the gateway's side and `answer_rows` on the service's.
@@ -14,8 +14,10 @@ import aiohttp
 import msgspec
 import numpy as np
 
+from runners.card import Card
 from runners.engine import Engine, Rows
 from runners.place import BatchScores, score
+from runners.rows import decode_batch, encode_batch
 
 ROUTE = "/rows"
 FAILURES_HEADER = "x-failures"
@@ -76,7 +78,7 @@ class HopPlace:
             return await self._post(rows)
 
     async def _post(self, rows: Rows) -> BatchScores:
-        async with self._session.post(self._target, data=rows.tobytes()) as response:
+        async with self._session.post(self._target, data=encode_batch(rows)) as response:
             body = await response.read()
             if response.status != 200:
                 said = body[:200].decode(errors="replace")
@@ -90,12 +92,11 @@ class HopPlace:
         return BatchScores(scores, _decode_failures(failures) if failures else {})
 
 
-def answer_rows(engine: Engine, features: int, scores_per_row: int, body: bytes) -> tuple[bytes, bytes | None]:
+def answer_rows(engine: Engine, card: Card, body: bytes) -> tuple[bytes, bytes | None]:
     """Score the body of a `POST /rows`: packed scores, and the value of `x-failures` when there are any.
 
     Raises `ValueError` when the body is not a whole number of rows.
     """
-    rows = np.frombuffer(body, dtype=np.float32).reshape(-1, features)
-    outcome = score(engine, rows, scores_per_row)
+    outcome = score(engine, decode_batch(card, body), card.scores_per_row)
     failures = {row: reason[:MAX_FAILURE_LETTERS] for row, reason in outcome.failures.items()}
     return np.ascontiguousarray(outcome.scores).tobytes(), _encode(failures) if failures else None

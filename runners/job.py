@@ -8,17 +8,18 @@ import numpy as np
 
 from runners.engine import Scores
 from runners.errors import RunnerError
+from runners.rows import RequestRows
 
 
 class Job(msgspec.Struct, eq=False):
-    """Rows as packed float32 bytes (little-endian, row after row), which join into a batch with one copy.
+    """Rows of one request, of the kind that the model takes; see `runners.rows`.
 
     `done` is called exactly once, on the event loop, unless the job was cancelled: then `scores` has shape
     (rows,) or (rows, classes), or `error` says why there are none. Times are seconds of the batcher's clock.
     A `Struct`, because making one takes a fifth of the time that an ordinary object does.
     """
 
-    rows: bytes | memoryview
+    rows: RequestRows
     row_count: int
     done: "Callable[[Job], None]"
     deadline: float = inf
@@ -31,12 +32,15 @@ class Job(msgspec.Struct, eq=False):
     filled: int = 0
     """How many rows were put into batches (`taken`), and how many of those came back."""
 
-    def part(self, start: int, count: int) -> bytes | memoryview:
+    def part(self, start: int, count: int) -> RequestRows:
         """`count` rows from `start` on, for a batch."""
+        rows = self.rows
         if count == self.row_count:
-            return self.rows
-        stride = len(self.rows) // self.row_count
-        return memoryview(self.rows)[start * stride : (start + count) * stride]
+            return rows
+        if isinstance(rows, list):
+            return rows[start : start + count]
+        stride = len(rows) // self.row_count
+        return memoryview(rows)[start * stride : (start + count) * stride]
 
     def fill(self, start: int, scores: Scores) -> bool:
         """Put back the scores of the rows from `start` on; true when these were the last."""

@@ -22,6 +22,7 @@ from runners.hop import HopPlace
 from runners.job import Job
 from runners.pace import BatchLimit, Pace
 from runners.place import BatchScores, EmbeddedPlace, Place
+from runners.rows import join_of
 
 _WARM_UP_REPEATS = 3
 _WARM_UP_PATIENCE_S = 1.0
@@ -97,7 +98,7 @@ class Runner:
         self._batcher = Batcher(
             self.version,
             self._place,
-            len(self.card.features),
+            join_of(self.card),
             BatchLimit(target_s, ceiling, start=max(fitting, default=1)),
             pace,
             observer,

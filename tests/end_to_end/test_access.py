@@ -10,19 +10,33 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import grpc
 import httpx
 import pytest
 
 from access.keys import Role, add_key, revoke_key
+from protocols.grpc import open_inference_pb2 as messages
+from protocols.grpc.server import SERVICE, peer_of
 from tests.protocols.raw_http import NATIVE, Connection, request
 from tests.redis_server import RedisServer, needs_redis
-from tests.server import ROW, Server, serving, wait_until
+from tests.server import ROW, Server, free_port, serving, wait_until
 
 BODY = json.dumps({"instances": [ROW]}).encode()
 OPEN, PREDICT, ADMIN = None, Role.PREDICT, Role.ADMIN
 CLASSIFIED: dict[tuple[str, str], Role | None] = {
     ("post", "/v1/models/predict"): PREDICT,
     ("post", "/predict"): PREDICT,
+    ("post", "/batch_predict"): PREDICT,
+    ("post", "/predict/batch"): PREDICT,
+    ("post", "/api/v1/ab/predictions"): PREDICT,
+    ("post", "/api/v1/predictions"): PREDICT,
+    ("post", "/api/v1/models/{version}/predictions"): PREDICT,
+    ("post", "/v1/models/{model}:predict"): PREDICT,
+    ("post", "/invocations"): PREDICT,
+    ("get", "/ping"): OPEN,
+    ("get", "/version"): PREDICT,
+    ("get", "/model/info"): PREDICT,
+    ("post", "/model/load"): ADMIN,
     ("get", "/"): PREDICT,
     ("get", "/livez"): OPEN,
     ("get", "/readyz"): OPEN,
@@ -47,6 +61,9 @@ CLASSIFIED: dict[tuple[str, str], Role | None] = {
     ("post", "/ab-test/configure"): ADMIN,
 }
 """Every route of the description, and who may ask for it: a new route belongs here, and in `control.guard`."""
+
+OWN_ERRORS = {"/v1/models/v0:predict", "/invocations"}
+"""Routes of dialects whose errors have a shape of their own."""
 
 
 @dataclass
@@ -91,18 +108,22 @@ def test_every_route_is_classified(keyed: Keyed) -> None:
     assert {(method, path) for path, methods in paths.items() for method in methods} == set(CLASSIFIED)
 
 
-@pytest.mark.parametrize(("route", "needed"), CLASSIFIED.items(), ids=lambda value: " ".join(value or ("open",)))
+@pytest.mark.parametrize(("route", "needed"), CLASSIFIED.items(), ids=str)
 def test_a_route_is_for_its_role(keyed: Keyed, route: tuple[str, str], needed: Role | None) -> None:
     """A body that is none gets past the gate and no further, so that nothing is changed."""
-    method, path = route[0].upper(), route[1].replace("{version}", "v0")
+    method, path = route[0].upper(), route[1].replace("{version}", "v0").replace("{model}", "v0")
     how: dict[str, Any] = {"content": b"{", "headers": {"content-type": "application/json"}} if method != "GET" else {}
     without = keyed.ask(method, path, **how)
     wrong = keyed.ask(method, path, "shk_wrong", **how)
     if needed is OPEN:
         assert without.status_code == wrong.status_code == 200
         return
-    assert (without.status_code, code_of(without)) == (401, "missing_key")
-    assert (wrong.status_code, code_of(wrong)) == (401, "unknown_key")
+    assert (without.status_code, wrong.status_code) == (401, 401)
+    if path in OWN_ERRORS:
+        assert "show a key" in without.text
+        assert "error" not in without.json() or isinstance(without.json()["error"], str), "the shape of the dialect"
+    else:
+        assert (code_of(without), code_of(wrong)) == ("missing_key", "unknown_key")
     for refused in (without, wrong):
         assert refused.headers["www-authenticate"].startswith("Bearer")
         assert refused.headers["cache-control"] == "no-store"
@@ -115,7 +136,7 @@ def test_a_route_is_for_its_role(keyed: Keyed, route: tuple[str, str], needed: R
     assert keyed.ask(method, path, keyed.secrets[ADMIN], **how).status_code not in {401, 403}
 
 
-@pytest.mark.parametrize("path", ["/docs", "/redoc", "/openapi.json", "/static_content/swagger-ui.css"])
+@pytest.mark.parametrize("path", ["/docs", "/openapi.json", "/static_content/swagger-ui.css"])
 def test_the_documentation_is_open(keyed: Keyed, path: str) -> None:
     answer = keyed.ask("GET", path)
     assert answer.status_code == 200
@@ -294,6 +315,41 @@ def test_rates_hold_at_both_doors_and_behind_proxies(models: Path) -> None:
         split = httpx.get(f"{server.url}/v1/traffic-split", timeout=20).json()["weights"]
         changes = [httpx.post(f"{server.url}/v1/traffic-split", json=split, timeout=20) for _ in range(4)]
         assert [change.status_code for change in changes] == [200] * 3 + [429]
+
+
+def test_grpc_asks_for_the_same_keys(models: Path, tmp_path: Path) -> None:
+    secret, port = add_key(tmp_path / "keys.yaml", "ci", PREDICT), free_port()
+    access = {"keys_file": str(tmp_path / "keys.yaml"), "rates": {"per_key": "2/hour", "per_address": "9/hour"}}
+    environment = {"SHOKADO_WORKERS": "1", "SHOKADO_GRPC__PORT": str(port), "SHOKADO_ACCESS": json.dumps(access)}
+    tensor = {"name": "x", "datatype": "FP32", "shape": [1, len(ROW)], "contents": {"fp32_contents": ROW}}
+    infer = messages.ModelInferRequest(model_name="v1", inputs=[tensor])
+    metadata, live = messages.ServerMetadataRequest(), messages.ServerLiveRequest()
+    with serving(environment=environment), grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+
+        def ask(name: str, request: Any, *headers: tuple[str, str]) -> Any:
+            method = channel.unary_unary(f"/{SERVICE}/{name}", type(request).SerializeToString, lambda data: data)
+            try:
+                method(request, timeout=20, metadata=headers)
+            except grpc.RpcError as error:
+                return error.code(), dict(error.trailing_metadata())["x-error-code"]
+
+        for name, request_of in (("ModelInfer", infer), ("ServerMetadata", metadata)):
+            assert ask(name, request_of) == (grpc.StatusCode.UNAUTHENTICATED, "missing_key")
+            wrong = ask(name, request_of, ("x-api-key", "shk_wrong"))
+            assert wrong == (grpc.StatusCode.UNAUTHENTICATED, "unknown_key")
+            assert ask(name, request_of, ("authorization", f"Bearer {secret}")) is None
+        assert ask("ServerLive", live) is None
+        assert ask("ModelInfer", infer, ("x-api-key", secret)) is None
+        limited = ask("ModelInfer", infer, ("x-api-key", secret))
+        assert limited == (grpc.StatusCode.RESOURCE_EXHAUSTED, "rate_limited")
+
+
+@pytest.mark.parametrize(
+    ("peer", "address"),
+    [("ipv4:127.0.0.1:5", "127.0.0.1"), ("ipv6:%5B::1%5D:5", "::1"), ("ipv6:[::1]:5", "::1"), ("unix:/x", "")],
+)
+def test_addresses_of_grpc(peer: str, address: str) -> None:
+    assert peer_of(peer) == address
 
 
 @needs_redis

@@ -14,6 +14,7 @@ SHAPES = {
     "iris": (Task.MULTICLASS, 4, ("setosa", "versicolor", "virginica"), 120, 30),
     "breast_cancer": (Task.BINARY, 30, ("malignant", "benign"), 455, 114),
     "diabetes": (Task.REGRESSION, 10, (), 353, 89),
+    "spam": (Task.BINARY, 1, ("ham", "spam"), 4_800, 1_200),
 }
 
 
@@ -24,7 +25,8 @@ def test_shape_types_and_classes(name: str) -> None:
     assert (data.name, data.task, data.classes) == (name, task, classes)
     assert data.train.rows.shape == (train_rows, features)
     assert data.test.rows.shape == (test_rows, features)
-    assert data.train.rows.dtype == data.test.rows.dtype == np.float32
+    assert data.takes_text is (name == "spam")
+    assert data.train.rows.dtype == data.test.rows.dtype == (object if data.takes_text else np.float32)
     assert data.test.targets.dtype == (np.float32 if task is Task.REGRESSION else np.int64)
     assert len(data.features) == features
     assert all(name.isidentifier() for name in data.feature_names)
@@ -37,7 +39,7 @@ def test_loading_twice_gives_the_same_split(name: str) -> None:
     np.testing.assert_array_equal(first.train.targets, second.train.targets)
 
 
-@pytest.mark.parametrize("name", ["customers", "iris", "breast_cancer"])
+@pytest.mark.parametrize("name", ["customers", "iris", "breast_cancer", "spam"])
 def test_the_split_keeps_the_shares_of_the_classes(name: str) -> None:
     data = datasets.load(name)
     for label in range(len(data.classes)):
@@ -83,5 +85,5 @@ def test_another_seed_gives_other_customers() -> None:
 
 
 def test_unknown_name_lists_the_names() -> None:
-    with pytest.raises(UnknownDataSet, match="customers, iris, breast_cancer, diabetes"):
+    with pytest.raises(UnknownDataSet, match="customers, iris, breast_cancer, diabetes, spam"):
         datasets.load("titanic")

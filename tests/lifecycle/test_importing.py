@@ -38,10 +38,10 @@ def test_the_card_is_right(tag: str, prepared: dict[str, Imported]) -> None:
     assert (card.model, card.version, card.task) == (name, label, data.task)
     assert (card.features, card.classes) == (data.features, data.classes)
     assert card.source.uri == f"models:/{name}/{label[1]}"
-    assert card.source.flavor == FLAVORS[label]
+    assert card.source.flavor == ("sklearn" if data.takes_text else FLAVORS[label])
     assert len(card.source.run_id) == 32
     assert card.source.framework.split()[0] in ("xgboost", "scikit-learn")
-    kinds = {FileKind.ONNX, FileKind.UBJ} if label == "v1" else {FileKind.ONNX}
+    kinds = {FileKind.ONNX, FileKind.UBJ} if card.source.flavor == "xgboost" else {FileKind.ONNX}
     assert set(card.files) == set(card.verification) == kinds
     for kind, file in card.files.items():
         assert describe_file(artefact.folder / kind.file_name) == file
@@ -69,11 +69,12 @@ def test_the_card_carries_rows_with_the_scores_that_a_server_gives(tag: str, pre
     artefact = prepared[tag].artefact
     card, examples = artefact.card, artefact.card.examples
     assert examples is not None
-    rows = np.array(examples.rows)
-    np.testing.assert_array_equal(rows, datasets.load(card.model).test.rows[: len(rows)])
+    tested = datasets.load(card.model).test.rows
+    rows = np.array(examples.rows, dtype=tested.dtype).reshape(-1, len(card.features))
+    np.testing.assert_array_equal(rows, tested[: len(rows)])
     description = Description(task=card.task, features=card.features, classes=card.classes)
     path = artefact.folder / "model.onnx"
-    scores = verification.file_scores(FileKind.ONNX, path, description, rows.astype(np.float32))
+    scores = verification.file_scores(FileKind.ONNX, path, description, rows)
     expected = scores if card.task is Task.MULTICLASS else scores[:, -1]
     np.testing.assert_allclose(np.array(examples.scores, dtype=np.float64), expected, rtol=1e-5, atol=1e-5)
 
@@ -85,11 +86,13 @@ def test_the_onnx_contract(tag: str, prepared: dict[str, Imported]) -> None:
     path = artefact.folder / "model.onnx"
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     (given,), (got,) = session.get_inputs(), session.get_outputs()
-    assert (given.name, given.type, given.shape) == ("input", "tensor(float)", ["N", width])
+    kind = "string" if artefact.card.takes_text else "float"
+    assert (given.name, given.type, given.shape) == ("input", f"tensor({kind})", ["N", width])
     name, columns = ("probabilities", classes) if classes else ("value", 1)
     assert (got.name, got.type, got.shape) == (name, "tensor(float)", ["N", columns])
-    for rows in (1, 7):
-        assert session.run(None, {"input": np.zeros((rows, width), np.float32)})[0].shape == (rows, columns)
+    for count in (1, 7):
+        rows = np.full((count, width), "", object) if artefact.card.takes_text else np.zeros((count, width), np.float32)
+        assert session.run(None, {"input": rows})[0].shape == (count, columns)
     assert not {node.op_type for node in onnx.load(path).graph.node} & {"ArgMax", "ZipMap"}
 
 

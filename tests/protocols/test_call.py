@@ -83,7 +83,7 @@ def test_a_good_request_gets_one_answer_with_its_headers(desk: Desk) -> None:
     exchange, _ = desk.begin(request_id="mine")
     assert exchange.status is None
     assert desk.counted() == {"in_flight": 1}
-    assert np.frombuffer(desk.runner.jobs[0].rows, "<f4").tolist() == [1, 2, 3, 0.5, 0, 0]
+    assert desk.runner.jobs[0].rows == np.array([1, 2, 3, 0.5, 0, 0], "<f4").tobytes()
     desk.runner.finish([0.25, 0.75])
     assert exchange.status == 200
     assert exchange.json["predictions"] == [0.25, 0.75]

@@ -11,6 +11,13 @@ CLASSES: dict[Task, list[int | str]] = {
 }
 
 
+TEXT: dict[str, Any] = {
+    "features": [{"name": "message", "type": "text"}],
+    "examples": {"rows": ["win a prize", "1.5"], "scores": [0.9, 0.1]},
+}
+"""What differs in the card of a model that takes a text."""
+
+
 def card_content(task: Task = Task.BINARY, **changes: Any) -> dict[str, Any]:
     """What `card.json` holds for a small model with two features."""
     return {

@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+from runners.card import Card
 from runners.engine import Engine
 from runners.hop import FAILURES_HEADER, answer_rows
 
@@ -20,11 +21,11 @@ def response(body: bytes, *, status: str = "200 OK", failures: bytes | None = No
     return b"\r\n".join(lines) + b"\r\n\r\n" + body
 
 
-def scoring(engine: Engine, features: int, per_row: int = 1) -> Answer:
+def scoring(engine: Engine, card: Card) -> Answer:
     """Answers as a version's own service does."""
 
     def answer(_number: int, body: bytes) -> bytes:
-        scores, failures = answer_rows(engine, features, per_row, body)
+        scores, failures = answer_rows(engine, card, body)
         return response(scores, failures=failures)
 
     return answer

@@ -16,6 +16,7 @@ from runners.engine import Rows, Scores
 from runners.job import Job
 from runners.pace import BatchLimit, Pace
 from runners.place import BatchScores
+from runners.rows import RequestRows, join_numbers
 
 FEATURES = 2
 
@@ -104,7 +105,7 @@ class RowsOf(Job, eq=False, kw_only=True):
     def __post_init__(self) -> None:
         self.done = self._count
 
-    def part(self, start: int, count: int) -> bytes | memoryview:
+    def part(self, start: int, count: int) -> RequestRows:
         self.pieces += 1
         return Job.part(self, start, count)
 
@@ -148,7 +149,15 @@ class Bench:
             self.pace.observe(self.limit.rows, full_batch_s)
         self.heard: list[Heard] = []
         self.batcher = Batcher(
-            "v1", self.place, FEATURES, self.limit, self.pace, self, max_queue_s, self.clock, self.loop.call_soon
+            "v1",
+            self.place,
+            join_numbers(FEATURES),
+            self.limit,
+            self.pace,
+            self,
+            max_queue_s,
+            self.clock,
+            self.loop.call_soon,
         )
         self._next_number = 1
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from runners.card import CARD_FILE, Card, CardError, FileKind, Task, read_card, write_card
-from tests.runners.cards import card_content, make_card
+from tests.runners.cards import TEXT, card_content, make_card
 
 
 @pytest.mark.parametrize("task", Task)
@@ -30,6 +30,14 @@ def test_numbers_are_read_exactly_as_they_were_written(scores: list[float]) -> N
 @pytest.mark.parametrize(("task", "scores"), [(Task.BINARY, 1), (Task.REGRESSION, 1), (Task.MULTICLASS, 3)])
 def test_the_task_decides_how_many_scores_a_row_has(task: Task, scores: int) -> None:
     assert make_card(task=task).scores_per_row == scores
+
+
+def test_examples_of_a_text_stay_texts_even_where_they_look_like_numbers(tmp_path: Path) -> None:
+    write_card(make_card(**TEXT), tmp_path)
+    card = read_card(tmp_path)
+    assert card.takes_text
+    assert card.examples.rows == ("win a prize", "1.5")
+    assert not make_card().takes_text
 
 
 def test_a_card_adds_up_the_size_of_its_files() -> None:
@@ -52,8 +60,15 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "another format": ({"format": 1}, "format: "),
     "no features": ({"features": []}, "features: "),
     "a feature without a name": ({"features": [{"name": ""}]}, "features.0.name: "),
-    "an unknown feature type": ({"features": [{"name": "a", "type": "text"}]}, "features.0.type: "),
+    "an unknown feature type": ({"features": [{"name": "a", "type": "image"}]}, "features.0.type: "),
     "repeated features": ({"features": [{"name": "a"}, {"name": "a"}]}, "feature names repeat"),
+    "a text beside a number": (
+        TEXT | {"features": [{"name": "a", "type": "text"}, {"name": "b"}]},
+        "a text must be the only feature",
+    ),
+    "trees over a text": (TEXT | {"files": {"ubj": {"sha256": "0" * 64, "size_bytes": 1}}}, "is an ONNX file"),
+    "numbers as examples of a text": ({"features": TEXT["features"]}, "example rows must be texts"),
+    "texts as examples of numbers": ({"examples": TEXT["examples"]}, "example rows must be numbers"),
     "no files": ({"files": {}}, "files: "),
     "a file that could be code": ({"files": {"pickle": {"sha256": "0" * 64, "size_bytes": 1}}}, "files.pickle"),
     "a short digest": ({"files": {"onnx": {"sha256": "0" * 63, "size_bytes": 1}}}, "files.onnx.sha256: "),

@@ -7,13 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from runners.card import Task
 from runners.engine import Rows
 from runners.hop import MAX_FAILURE_LETTERS, HopError, HopPlace, answer_rows
 from runners.place import BatchScores
+from tests.runners.cards import make_card
 from tests.runners.engine_doubles import ChokesOnBadRows, ChokesOnEverything, GivesNoNumberForBadRows, Obliging
 from tests.runners.far_side import Answer, FarSide, far_side, response, scoring
 
 PATIENCE_S = 20
+CARD = make_card()
+CARDS = {1: CARD, 3: make_card(Task.MULTICLASS)}
 
 
 def batch(*values: float) -> Rows:
@@ -47,20 +51,20 @@ def hop(
 @pytest.mark.parametrize("per_row", [1, 3])
 def test_scores_come_back_in_the_order_of_their_rows(per_row: int, tmp_path: Path) -> None:
     engine = Obliging(per_row)
-    (outcome,), _ = hop(tmp_path, scoring(engine, 2, per_row), batch(3, 1, 2), per_row=per_row)
+    (outcome,), _ = hop(tmp_path, scoring(engine, CARDS[per_row]), batch(3, 1, 2), per_row=per_row)
     assert isinstance(outcome, BatchScores)
     assert outcome.scores.tolist() == engine.predict(batch(3, 1, 2)).tolist()
     assert outcome.failures == {}
 
 
 def test_a_batch_that_is_part_of_a_larger_array_arrives_whole(tmp_path: Path) -> None:
-    (outcome,), _ = hop(tmp_path, scoring(Obliging(), 2), batch(1, 2, 3, 4)[::2])
+    (outcome,), _ = hop(tmp_path, scoring(Obliging(), CARD), batch(1, 2, 3, 4)[::2])
     assert isinstance(outcome, BatchScores)
     assert outcome.scores.tolist() == [1.5, 3.5]
 
 
 def test_a_connection_is_used_again(tmp_path: Path) -> None:
-    outcomes, side = hop(tmp_path, scoring(Obliging(), 2), *(batch(number) for number in range(5)))
+    outcomes, side = hop(tmp_path, scoring(Obliging(), CARD), *(batch(number) for number in range(5)))
     assert [outcome.scores.tolist() for outcome in outcomes if isinstance(outcome, BatchScores)] == [
         [number + 0.5] for number in range(5)
     ]
@@ -69,14 +73,14 @@ def test_a_connection_is_used_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("engine", [ChokesOnBadRows(), GivesNoNumberForBadRows()])
 def test_bad_rows_fail_alone_across_the_hop(engine: Obliging, tmp_path: Path) -> None:
-    (outcome,), _ = hop(tmp_path, scoring(engine, 2), batch(1, -1, 3, -2))
+    (outcome,), _ = hop(tmp_path, scoring(engine, CARD), batch(1, -1, 3, -2))
     assert isinstance(outcome, BatchScores)
     assert set(outcome.failures) == {1, 3}
     assert outcome.scores[[0, 2]].tolist() == [1.5, 3.5]
 
 
 def test_a_wholly_broken_engine_fails_every_row_across_the_hop_with_its_reason(tmp_path: Path) -> None:
-    (outcome,), _ = hop(tmp_path, scoring(ChokesOnEverything(), 2), batch(*range(4096)))
+    (outcome,), _ = hop(tmp_path, scoring(ChokesOnEverything(), CARD), batch(*range(4096)))
     assert isinstance(outcome, BatchScores)
     assert outcome.failures == dict.fromkeys(range(4096), "RuntimeError: out of order")
 
@@ -86,7 +90,7 @@ def test_a_reason_of_any_letters_crosses_the_hop(tmp_path: Path) -> None:
         def predict(self, rows: Rows) -> Rows:
             raise ValueError('näh: "\r\n\0' + "x" * 1000)
 
-    (outcome,), _ = hop(tmp_path, scoring(Rambles(), 2), batch(1))
+    (outcome,), _ = hop(tmp_path, scoring(Rambles(), CARD), batch(1))
     assert isinstance(outcome, BatchScores)
     assert outcome.failures[0].startswith('ValueError: näh: "\r\n\0xx')
     assert len(outcome.failures[0]) == MAX_FAILURE_LETTERS
@@ -118,7 +122,7 @@ def test_an_error_is_reported_with_its_status_and_words_and_not_tried_again(tmp_
 
 
 def test_a_place_works_again_after_it_failed(tmp_path: Path) -> None:
-    score = scoring(Obliging(), 2)
+    score = scoring(Obliging(), CARD)
     outcomes, _ = hop(tmp_path, lambda n, body: REFUSED["half a score"] if n == 1 else score(n, body), *[batch(1)] * 2)
     assert isinstance(outcomes[0], Exception)
     assert isinstance(outcomes[1], BatchScores)
@@ -134,7 +138,7 @@ CUT: dict[str, bytes] = {
 
 @pytest.mark.parametrize("cut", CUT.values(), ids=CUT)
 def test_a_batch_whose_connection_is_cut_is_sent_once_more(cut: bytes, tmp_path: Path) -> None:
-    score = scoring(Obliging(), 2)
+    score = scoring(Obliging(), CARD)
     (outcome,), side = hop(tmp_path, lambda n, body: cut if n == 1 else score(n, body), batch(1, 2))
     assert isinstance(outcome, BatchScores)
     assert outcome.scores.tolist() == [1.5, 2.5]
@@ -160,7 +164,7 @@ def test_a_service_that_is_not_there_is_reported(tmp_path: Path) -> None:
 
 def test_a_batch_for_a_closed_place_is_reported(tmp_path: Path) -> None:
     async def scenario() -> BatchScores | Exception:
-        async with far_side(tmp_path, scoring(Obliging(), 2)) as (url, _):
+        async with far_side(tmp_path, scoring(Obliging(), CARD)) as (url, _):
             place = HopPlace(url, 1, workers=1)
             await place.close()
             return await run(place, batch(1))
@@ -173,7 +177,7 @@ def test_a_closed_place_leaves_nothing_open(tmp_path: Path) -> None:
 
     async def scenario() -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context["message"]))
-        async with far_side(tmp_path, scoring(Obliging(), 2)) as (url, _):
+        async with far_side(tmp_path, scoring(Obliging(), CARD)) as (url, _):
             place = HopPlace(url, 1, workers=1)
             await run(place, batch(1))
             await place.close()
@@ -186,12 +190,12 @@ def test_a_closed_place_leaves_nothing_open(tmp_path: Path) -> None:
 
 def test_the_far_side_refuses_bytes_that_are_not_whole_rows() -> None:
     with pytest.raises(ValueError, match="reshape"):
-        answer_rows(Obliging(), 2, 1, b"\0" * 12)
+        answer_rows(Obliging(), CARD, b"\0" * 12)
     with pytest.raises(ValueError, match="multiple of element size"):
-        answer_rows(Obliging(), 2, 1, b"\0" * 9)
+        answer_rows(Obliging(), CARD, b"\0" * 9)
 
 
 def test_the_far_side_packs_scores_of_every_shape() -> None:
-    body, failures = answer_rows(Obliging(per_row=3), 2, 3, batch(1, 2).tobytes())
+    body, failures = answer_rows(Obliging(per_row=3), CARDS[3], batch(1, 2).tobytes())
     assert np.frombuffer(body, dtype=np.float32).tolist() == [1.5] * 3 + [2.5] * 3
     assert failures is None

@@ -98,7 +98,7 @@ def test_a_runner_goes_from_new_to_closed_and_takes_jobs_only_when_it_is_ready(t
 
 def test_a_runner_is_starting_while_its_service_warms_up(trees: Artefact, tmp_path: Path) -> None:
     engine = open_engine(trees.folder, trees.card, EngineChoice.ONNXRUNTIME)
-    score = scoring(engine, len(trees.card.features))
+    score = scoring(engine, trees.card)
 
     async def scenario() -> None:
         async with far_side(tmp_path, look_and_score) as (url, _):
@@ -253,7 +253,7 @@ def test_a_runner_may_run_in_a_service_of_its_own(trees: Artefact, tmp_path: Pat
     rows = customers(200)
 
     async def scenario() -> Job:
-        async with far_side(tmp_path, scoring(engine, len(trees.card.features))) as (url, _):
+        async with far_side(tmp_path, scoring(engine, trees.card)) as (url, _):
             runner = await started(runner_of(trees, service_url=url))
             assert runner.placement is Placement.SERVICE
             job = await submit(runner, rows)
@@ -276,7 +276,7 @@ def test_a_runner_whose_service_cannot_score_fails_and_leaves_no_connection_open
     engine: Engine, error: type[Exception], reason: str, trees: Artefact, tmp_path: Path
 ) -> None:
     async def scenario() -> None:
-        async with far_side(tmp_path, scoring(engine, len(trees.card.features))) as (url, side):
+        async with far_side(tmp_path, scoring(engine, trees.card)) as (url, side):
             runner = runner_of(trees, service_url=url)
             with pytest.raises(error, match=reason):
                 await started(runner)

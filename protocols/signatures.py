@@ -1,0 +1,13 @@
+"""Which signature a model has: its card and the limits go in, what packs and explains its rows comes out."""
+
+from configuration.settings import LimitSettings
+from protocols.signature import Signature
+from protocols.text_signature import TextSignature
+from runners.card import Card
+
+
+def signature_of(card: Card, limits: LimitSettings) -> Signature:
+    """The signature of the card's model."""
+    if card.takes_text:
+        return TextSignature(card.feature_names[0], limits.max_rows, limits.max_text_letters)
+    return Signature(card.feature_names, limits.max_rows)

@@ -1,0 +1,74 @@
+"""The signature of a model that takes a text: a row is the text itself, a list of it alone, or an object with its name.
+
+A text may be empty and may hold any character, NUL included: the model's tokenizer takes them all. It may not be
+longer than the limit, nor hold half a surrogate pair, which no UTF-8 can say.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from protocols.problem import Problem, invalid
+from protocols.signature import Signature, kind_of
+
+TextRow = str | list[str] | dict[str, str]
+
+
+class TextSignature(Signature):
+    """Packs and explains rows of one text of up to `max_text_letters`, up to `max_rows` a request."""
+
+    row_type = TextRow
+
+    def __init__(self, feature_name: str, max_rows: int, max_text_letters: int) -> None:
+        super().__init__((feature_name,), max_rows)
+        self._name = feature_name
+        self._max_text_letters = max_text_letters
+
+    def pack(self, rows: Sequence[TextRow]) -> list[str]:  # type: ignore[override]  # either is what a request takes
+        """The texts of the rows. Raises `Problem` that names the first bad row."""
+        self._check_count(len(rows))
+        try:
+            texts = [row if type(row) is str else self._text(row) for row in rows]
+            if max(map(len, texts)) > self._max_text_letters:
+                raise ValueError
+            "".join(texts).encode()
+        # An UnicodeEncodeError, for half a surrogate pair, is a ValueError as well.
+        except (ValueError, TypeError, AttributeError):
+            raise self.explain(rows) from None
+        return texts
+
+    def check_binary(self, body: bytes) -> int:  # noqa: ARG002
+        """Refuse packed numbers. Raises `Problem`."""
+        raise Problem(415, "unsupported_media_type", "packed numbers are not understood here: the model takes a text")
+
+    def _text(self, row: Any) -> str:
+        (text,) = row if isinstance(row, list) else row.values()
+        if not isinstance(text, str) or (isinstance(row, dict) and self._name not in row):
+            raise TypeError
+        return text
+
+    def _fault(self, index: int, row: Any) -> Problem | None:
+        if isinstance(row, list | dict):
+            return super()._fault(index, row)
+        return self._fault_of_values(index, [(self._name, row)])
+
+    def _fault_of_values(self, index: int, values: Iterable[tuple[str, Any]]) -> Problem | None:
+        for name, value in values:
+            where = f"row {index}, feature {name!r}"
+            if not isinstance(value, str):
+                return invalid("not_a_text", f"{where}: {kind_of(value)} where a text belongs", row=index, feature=name)
+            if len(value) > self._max_text_letters:
+                limit = self._max_text_letters
+                message = f"{where}: a text of {len(value)} letters; at most {limit} are allowed"
+                return Problem(413, "text_too_long", message, {"row": index, "feature": name, "limit": limit})
+            if not _is_unicode(value):
+                message = f"{where}: the text holds half a surrogate pair, which is no character"
+                return invalid("not_unicode", message, row=index, feature=name)
+        return None
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,94 @@
+"""Requests for a text on their whole way: dispatcher, cache, runner, shadow; and nothing of them is left behind."""
+
+import asyncio
+import gc
+
+import numpy as np
+import pytest
+
+from configuration.settings import BatchingSettings, CacheBackend, CacheSettings, ShadowSettings, VersionSettings
+from dispatch.cache import MemoryCache
+from dispatch.dispatcher import Dispatcher
+from dispatch.request import Prediction, PredictionRequest
+from dispatch.shadow import ShadowCopier
+from runners.card import read_card
+from runners.engine import open_engine
+from runners.job import Job
+from runners.runner import Runner
+from tests.conftest import HOME, prepare
+from tests.dispatch.double_runners import eventually, in_time, routed
+
+TEXTS = ["Win a free cruise!!!", "", "see you on monday", "\0", "\u6771\u4eac \U0001f600"]
+
+
+class Listener:
+    def batch(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _models() -> None:
+    prepare("spam")
+
+
+async def runner(version: str) -> Runner:
+    folder = HOME / "models" / "spam" / version
+    batching = BatchingSettings(max_batch_rows=16, inline_ms=1000)
+    made = Runner(version, read_card(folder), folder, VersionSettings(), batching)
+    await made.start(Listener())
+    return made
+
+
+async def answer(dispatcher: Dispatcher, texts: list[str]) -> Prediction:
+    answered = asyncio.Event()
+    prediction = dispatcher.dispatch(PredictionRequest(texts, len(texts)), lambda _: answered.set())
+    await answered.wait()
+    return prediction
+
+
+def test_texts_are_scored_cached_and_shadowed_as_they_are() -> None:
+    async def scenario() -> None:
+        runners = {version: await runner(version) for version in ("v1", "v2")}
+        cache = MemoryCache(CacheSettings(backend=CacheBackend.MEMORY), asyncio.get_running_loop().call_soon)
+        dispatcher = routed(runners, shadow="v2", cache=cache)
+        copier = ShadowCopier(dispatcher, ShadowSettings(cpu_share=1))
+        folder = HOME / "models" / "spam" / "v1"
+        engine = open_engine(folder, read_card(folder), VersionSettings().engine)
+        many = TEXTS * 20
+        for texts in (TEXTS, ["ab"], ["a", "b"], TEXTS, many):
+            prediction = await answer(dispatcher, texts)
+            assert prediction.scores is not None
+            expected = engine.predict(np.array(texts, dtype=object).reshape(-1, 1))
+            np.testing.assert_allclose(prediction.scores, expected, rtol=0, atol=1e-6)
+            copier.offer(prediction)
+        counts = cache.flush()["v1"]
+        # A hundred texts are too many to be kept.
+        assert (counts.hits, counts.misses, counts.errors) == (1, 3, 0)
+        await eventually(lambda: copier._task is None or copier._task.done())
+        (compared,) = copier.flush().values()
+        assert compared.shadow_rows == 2 * len(TEXTS) + 3 + len(many)
+        assert compared.shadow_difference_max > 0
+        for made in runners.values():
+            await made.drain()
+
+    in_time(scenario())
+
+
+def test_nothing_of_a_text_is_left_to_the_garbage_collector() -> None:
+    async def scenario() -> int:
+        runners = {version: await runner(version) for version in ("v1", "v2")}
+        dispatcher = routed(runners, shadow="v2")
+        copier = ShadowCopier(dispatcher, ShadowSettings(cpu_share=1))
+        gc.collect()
+        for times in range(300):
+            copier.offer(await answer(dispatcher, [f"message {times}", "win"]))
+        await eventually(lambda: copier._task is None or copier._task.done())
+        assert [thing for thing in gc.get_objects() if isinstance(thing, Job)] == []
+        return gc.collect()
+
+    gc.collect()
+    gc.disable()
+    try:
+        assert in_time(scenario()) == 0
+    finally:
+        gc.enable()
