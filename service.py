@@ -5,16 +5,22 @@ the gateway, which embeds the other versions and dispatches to all. `worker` has
 """
 
 import gc
+import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import bentoml
 from bentoml.models import BentoModel
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 
+from access.gate import Gate
+from access.keys import KeyFileError
 from configuration.settings import Placement, SettingsError, load_settings
 from control.app import ControlFirst, create_app
+from control.cors import cors_options
 from control.documentation import describe_predictions
 from control.health import why_not_ready
 from control.started import Control
@@ -23,7 +29,9 @@ from protocols import express_lane, plain
 from protocols.batch import Batch
 from protocols.call import PredictionHandler
 from protocols.dialects import all_dialects
+from protocols.door import Handler
 from protocols.express_lane import LaneLimits, open_lane
+from protocols.guard import GuardedHandler
 from protocols.native import Native
 from protocols.routes import Found, Routes
 from protocols.rows import RowsHandler
@@ -35,9 +43,12 @@ from runners.engine import import_xgboost_alone, open_engine
 try:
     SETTINGS = load_settings()
     ARTEFACTS = find_artefacts(SETTINGS)
-except (SettingsError, ArtefactError) as error:
+    GATE = Gate(SETTINGS.access, SETTINGS.model, Path(__file__).parent)
+except (SettingsError, ArtefactError, KeyFileError) as error:
     sys.exit(f"shokado: {error}")
 
+# Whose word on a client's address is taken is set in `access.trusted_proxies`; uvicorn would trust all of this machine.
+os.environ["FORWARDED_ALLOW_IPS"] = ""
 if SETTINGS.express_lane:
     express_lane.register()
 
@@ -87,7 +98,7 @@ VERSION_SERVICES = {
     for version, spec in SETTINGS.versions.items()
     if spec.placement is Placement.SERVICE
 }
-CONTROL = Control(SETTINGS)
+CONTROL = Control(SETTINGS, GATE)
 CONTROL_APP = create_app(CONTROL)
 PREDICTIONS = plain.Predictions(LIMITS.max_body_bytes)
 CARD = next(iter(ARTEFACTS.values())).card
@@ -119,18 +130,29 @@ class Shokado:
     async def start(self) -> None:
         """Make this process's parts, and open its doors."""
         urls = {version: service.url for version, service in VERSION_SERVICES.items()}
-        self._worker = Worker(SETTINGS, ARTEFACTS, urls)
+        self._worker = Worker(SETTINGS, ARTEFACTS, urls, GATE)
         await self._worker.start()
+        handlers: list[Handler]
         handlers = [PredictionHandler(self._worker.entrance, dialect) for dialect in all_dialects(SIGNATURE)]
+        if GATE.guards_predictions:
+            handlers = [GuardedHandler(handler, GATE) for handler in handlers]
         PREDICTIONS.routes = Routes(handlers, SETTINGS.model)
-        open_lane(PREDICTIONS.routes, LaneLimits(LIMITS.max_body_bytes, LIMITS.max_header_bytes))
+        left = frozenset((b"origin",)) if SETTINGS.access.cors.origins else frozenset()
+        limits = LaneLimits(LIMITS.max_body_bytes, LIMITS.max_header_bytes, left_headers=left)
+        open_lane(PREDICTIONS.routes, limits)
         CONTROL.started = parts = self._worker.parts
         self._grpc: Any = None
         if SETTINGS.grpc.port is not None:
             from protocols.grpc.server import GrpcServer
 
             self._grpc = GrpcServer(
-                SETTINGS.grpc, LIMITS, SETTINGS.model, CARD, self._worker.entrance, lambda: not why_not_ready(parts)
+                SETTINGS.grpc,
+                LIMITS,
+                SETTINGS.model,
+                CARD,
+                self._worker.entrance,
+                lambda: not why_not_ready(parts),
+                GATE,
             )
             await self._grpc.start()
         freeze_garbage()
@@ -161,6 +183,8 @@ class Shokado:
 
 
 # The decorator has made a Service of the class, which mypy cannot see.
+if SETTINGS.access.cors.origins:
+    Shokado.add_asgi_middleware(CORSMiddleware, **cors_options(SETTINGS.access.cors))  # type: ignore[attr-defined]
 Shokado.add_asgi_middleware(  # type: ignore[attr-defined]
     ControlFirst,
     control_app=CONTROL_APP,

@@ -9,6 +9,7 @@ import difflib
 import os
 import re
 from enum import StrEnum
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -185,6 +186,75 @@ class CacheSettings(_Frozen):
         return self
 
 
+class RateSettings(_Frozen):
+    """How many requests are taken, such as `200/second; 5000/minute`. Each prediction request counts as one."""
+
+    per_key: str | None = None
+    per_address: str | None = None
+    """Of a client's address, with or without a key; an IPv6 network of 64 bits counts as one."""
+    url: str | None = Field(default=None, pattern=r"^rediss?://.+$")
+    """A Redis in which all workers of all machines count together; without one, each worker counts for itself."""
+
+    @property
+    def on(self) -> bool:
+        return self.per_key is not None or self.per_address is not None
+
+    @field_validator("per_key", "per_address")
+    @classmethod
+    def _limits_can_be_read(cls, value: str | None) -> str | None:
+        if value is not None:
+            from limits import parse_many
+
+            try:
+                parse_many(value)
+            except ValueError:
+                message = f"{value!r} is no list of limits, such as 200/second; 5000/minute"
+                raise ValueError(message) from None
+        return value
+
+
+class CorsSettings(_Frozen):
+    """Which other sites' pages may ask from browsers."""
+
+    origins: tuple[str, ...] = ()
+    """Such as `https://app.example.com`, or `*` for all; none: browsers refuse."""
+    headers: tuple[str, ...] = (
+        "Content-Type", "X-API-Key", "Authorization", "X-Request-ID", "X-Model-Version", "X-Environment", "X-Unit-ID",
+        "X-Request-Deadline-Ms", "X-Actor", "If-Match", "If-None-Match",
+    )  # fmt: skip
+    """That such pages may send."""
+
+    @field_validator("origins")
+    @classmethod
+    def _are_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            if origin != "*" and not re.fullmatch(r"https?://[^/?#\s]+", origin):
+                raise ValueError(f"{origin!r} is no origin: scheme and host alone, such as https://app.example.com")
+        return origins
+
+
+class AccessSettings(_Frozen):
+    """Who may ask for what; see `access`."""
+
+    keys_file: str | None = None
+    """YAML as `shokado keys create` writes it, relative to the project; without one, predictions are open to
+    everybody, and changes to clients on the same machine."""
+    required: bool = False
+    """Refuse to start without keys."""
+    open_metrics: bool = False
+    """Whether `/metrics` is answered without a key where there are keys."""
+    rates: RateSettings = RateSettings()
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    """Networks of proxies whose `X-Forwarded-For` is believed."""
+    cors: CorsSettings = CorsSettings()
+
+    @model_validator(mode="after")
+    def _keys_are_there(self) -> Self:
+        if self.required and not self.keys_file:
+            raise ValueError("required is true, so keys_file must name a file; shokado keys create makes one")
+        return self
+
+
 class GrpcSettings(_Frozen):
     """The gRPC entrance of the Open Inference Protocol."""
 
@@ -226,6 +296,7 @@ class Settings(BaseSettings):
     weighted: WeightedSettings = WeightedSettings()
     shadow: ShadowSettings = ShadowSettings()
     cache: CacheSettings = CacheSettings()
+    access: AccessSettings = AccessSettings()
     grpc: GrpcSettings = GrpcSettings()
 
     @property
@@ -345,9 +416,13 @@ def _keys_beside(location: list[str]) -> list[str]:
         "weighted": WeightedSettings,
         "shadow": ShadowSettings,
         "cache": CacheSettings,
+        "access": AccessSettings,
+        "access.rates": RateSettings,
+        "access.cors": CorsSettings,
         "grpc": GrpcSettings,
     }
-    return list((models.get(location[0], Settings) if len(location) > 1 else Settings).model_fields)
+    beside = models.get(".".join(location[:-1])) or models.get(location[0], Settings)
+    return list((beside if len(location) > 1 else Settings).model_fields)
 
 
 def _nearest(word: str, known: list[str]) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
-from control.started import Parts, Started
+from control.started import FrontGate, Parts, Started
 
 router = APIRouter(tags=["health"])
 
@@ -27,6 +27,7 @@ class Health(BaseModel):
     generation: int
     versions: dict[str, str] = Field(description="The state of each version.")
     store: StoreHealth
+    keys: str | None = Field(default=None, description="Why the keys file cannot be used: the keys of before hold on.")
 
 
 class Alive(BaseModel):
@@ -40,7 +41,7 @@ async def livez() -> Alive:
     return Alive(status="ok")
 
 
-async def readyz(parts: Parts, response: Response) -> Health:
+async def readyz(parts: Parts, response: Response, gate: FrontGate) -> Health:
     """200 when the routing is known and every version that is active or has traffic is ready, else 503.
 
     A shadow may be missing, as nobody sees its answers, and so may the store.
@@ -53,6 +54,7 @@ async def readyz(parts: Parts, response: Response) -> Health:
         generation=parts.dispatcher.state.generation,
         versions={version: found.state for version, found in parts.fleet.versions().items()},
         store=_store(parts),
+        keys=gate.watch.failure if gate is not None and gate.watch is not None else None,
     )
 
 

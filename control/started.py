@@ -8,6 +8,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from access.gate import Gate
 from configuration.settings import Settings
 from control.loading import Loader
 from dispatch.dispatcher import Dispatcher
@@ -37,14 +38,20 @@ class Started:
 class Control:
     """What the routes read; `started` is set when the worker has started."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, gate: Gate | None = None) -> None:
+        """Without a gate, everybody may ask for everything."""
         self.settings = settings
+        self.gate = gate
         self.started: Started | None = None
 
 
 def _control(request: Request) -> Control:
     control: Control = request.app.state.control
     return control
+
+
+def _gate(request: Request) -> Gate | None:
+    return _control(request).gate
 
 
 def _settings(request: Request) -> Settings:
@@ -68,4 +75,5 @@ def known_routing(parts: Started) -> RoutingState:
 
 
 Parts = Annotated[Started, Depends(_started)]
+FrontGate = Annotated[Gate | None, Depends(_gate)]
 Configuration = Annotated[Settings, Depends(_settings)]

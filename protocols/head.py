@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from access.decision import credential_of
 from protocols.problem import Problem
 
 JSON = b"application/json"
@@ -33,6 +34,10 @@ class RequestHead:
     deadline_s: float | None = None
     """Seconds from arrival, of `X-Request-Deadline-Ms`."""
     problem: Problem | None = None
+    credential: bytes | None = field(default=None, repr=False)
+    """Digest of the key that was shown; see `access`."""
+    forwarded_for: str = ""
+    """The client's address as proxies tell it."""
 
 
 def read_head(headers: Iterable[tuple[bytes, bytes]], pins: tuple[str, ...] = ()) -> RequestHead:
@@ -63,6 +68,8 @@ def read_head(headers: Iterable[tuple[bytes, bytes]], pins: tuple[str, ...] = ()
         unit=_text(unit),
         deadline_s=deadline_s,
         problem=problem,
+        credential=credential_of(_latin(found, b"x-api-key"), _latin(found, b"authorization")),
+        forwarded_for=_latin(found, b"x-forwarded-for"),
     )
 
 
@@ -75,8 +82,15 @@ _HEEDED = frozenset(
         b"x-environment",
         b"x-unit-id",
         b"x-request-deadline-ms",
+        b"x-api-key",
+        b"authorization",
+        b"x-forwarded-for",
     )
 )
+
+
+def _latin(found: dict[bytes, bytes], name: bytes) -> str:
+    return found.get(name, b"").decode("latin-1")
 
 
 def _text(value: bytes) -> str:

@@ -12,18 +12,22 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, NoReturn
+from urllib.parse import unquote
 
 import grpc
 import msgspec
 from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from access.decision import Refused
+from access.gate import Gate
 from configuration.settings import GrpcSettings, LimitSettings
 from dispatch.request import UnknownVersion
 from protocols.call import Call, Entrance
-from protocols.door import new_id
+from protocols.door import Exchange, Handler, new_id
 from protocols.grpc import open_inference_pb2 as messages
 from protocols.grpc.codec import ModelInfer, Tensor, input_tensors, output_tensors
+from protocols.guard import GuardedHandler
 from protocols.head import RequestHead, read_head
 from protocols.problem import Problem, ProblemBody, conflicting_version, malformed, problem_of
 from protocols.signature import Signature
@@ -70,13 +74,29 @@ def refuse_taken_port(settings: GrpcSettings) -> None:
 class GrpcExchange:
     """A request that waits for its answer: HTTP status, header lines and body, which become gRPC's."""
 
-    def __init__(self) -> None:
+    def __init__(self, peer: str) -> None:
+        self.peer = peer
         self.answer: asyncio.Future[tuple[int, bytes, bytes]] = asyncio.get_running_loop().create_future()
 
     def reply(self, status: int, header_lines: bytes, body: bytes) -> None:
         # The client may have left within the same turn of the event loop.
         if not self.answer.done():
             self.answer.set_result((status, header_lines, body))
+
+
+class _Infer:
+    """One request's call, as a handler that a guard can stand before."""
+
+    path = "ModelInfer"
+
+    def __init__(self, entrance: Entrance, codec: ModelInfer) -> None:
+        self._entrance = entrance
+        self._codec = codec
+
+    def begin(self, head: RequestHead, body: bytes, exchange: Exchange) -> Call:
+        call = Call(self._entrance, self._codec, head, exchange, new_id(), time.monotonic())
+        call.start(body)
+        return call
 
 
 class GrpcServer:
@@ -90,8 +110,10 @@ class GrpcServer:
         card: Card,
         entrance: Entrance,
         ready: Callable[[], bool],
+        gate: Gate | None = None,
     ) -> None:
-        """`card` is any version's; `ready` says whether this worker can answer."""
+        """`card` is any version's; `ready` says whether this worker can answer. Without a gate, everybody may ask."""
+        self._gate = gate if gate is not None and gate.guards_predictions else None
         self._settings = settings
         self._model = model
         self._entrance = entrance
@@ -152,14 +174,16 @@ class GrpcServer:
             problem = malformed("this is no ModelInferRequest")
         pins = tuple(name for name in (request.model_name, request.model_version) if name and name != self._model)
         head = head_of(context.invocation_metadata(), pins, context.time_remaining(), problem)
-        exchange = GrpcExchange()
-        codec = ModelInfer(self._signature, self._outputs, request)
-        call = Call(self._entrance, codec, head, exchange, new_id(), time.monotonic())
-        call.start(b"")
+        exchange = GrpcExchange(peer_of(context.peer()))
+        handler: Handler = _Infer(self._entrance, ModelInfer(self._signature, self._outputs, request))
+        if self._gate is not None:
+            handler = GuardedHandler(handler, self._gate)
+        work = handler.begin(head, b"", exchange)
         try:
             status, lines, answer = await exchange.answer
         except asyncio.CancelledError:
-            call.cancel()
+            if work is not None:
+                work.cancel()
             raise
         metadata = _metadata_of(lines)
         if status != 200:
@@ -174,15 +198,29 @@ class GrpcServer:
     async def _server_ready(self, _request: Any, _context: Any) -> Any:
         return messages.ServerReadyResponse(ready=self._ready())
 
-    async def _server_metadata(self, _request: Any, _context: Any) -> Any:
+    async def _admit(self, context: Any) -> None:
+        """Metadata is for who may predict; liveness and readiness are for everybody."""
+        if self._gate is None:
+            return
+        try:
+            self._gate.predictor(head_of(context.invocation_metadata(), (), None, None).credential)
+        except Refused as refused:
+            problem = problem_of(refused)
+            metadata = _metadata_of(problem.header_lines)
+            await _abort(context, status_of(problem.status, problem.code), problem.message, problem.code, metadata)
+
+    async def _server_metadata(self, _request: Any, context: Any) -> Any:
+        await self._admit(context)
         return messages.ServerMetadataResponse(name="shokado", version="1")
 
     async def _model_ready(self, request: Any, context: Any) -> Any:
+        await self._admit(context)
         version = await self._version_of(request, context)
         runner = self._entrance.dispatcher.runners.get(version) if version else None
         return messages.ModelReadyResponse(ready=self._ready() if version is None else bool(runner and runner.ready))
 
     async def _model_metadata(self, request: Any, context: Any) -> Any:
+        await self._admit(context)
         version = await self._version_of(request, context)
         answer = messages.ModelMetadataResponse(name=request.name, platform="shokado")
         answer.versions.extend([version] if version else sorted(self._entrance.dispatcher.runners))
@@ -225,6 +263,12 @@ def head_of(
     head = read_head(headers, pins)
     deadlines = [seconds for seconds in (head.deadline_s, remaining_s) if seconds is not None]
     return replace(head, deadline_s=min(deadlines, default=None), problem=problem or head.problem)
+
+
+def peer_of(address: str) -> str:
+    """The address in what grpc calls a peer, such as `ipv4:127.0.0.1:50000` or `ipv6:%5B::1%5D:50000`."""
+    kind, _, rest = unquote(address).partition(":")
+    return rest.rpartition(":")[0].strip("[]") if kind in ("ipv4", "ipv6") else ""
 
 
 def _metadata_of(lines: bytes) -> tuple[tuple[str, str], ...]:
