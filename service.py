@@ -4,6 +4,7 @@ Top to bottom: the configuration, the versions' artefacts, a BentoML service for
 the gateway, which embeds the other versions and dispatches to all. `worker` has what each of its processes is made of.
 """
 
+import asyncio
 import gc
 import sys
 from typing import Any
@@ -17,6 +18,7 @@ from configuration.settings import Placement, SettingsError, load_settings
 from control.app import ControlFirst, create_app
 from control.documentation import describe_predictions
 from control.started import Control
+from control.stopping import Stopping
 from control.worker import Worker
 from protocols import express_lane, plain
 from protocols.call import PredictionHandler
@@ -40,6 +42,9 @@ if SETTINGS.express_lane:
     express_lane.register()
 
 LIMITS = SETTINGS.limits
+SHUTDOWN = SETTINGS.shutdown
+OUTLAST_S = 5.0
+"""How much longer than the gateway a version's own service may take to stop."""
 MAX_BATCH_BYTES = 2**31
 """Of one batch on its way to a version's own service."""
 # What Shokado measures and logs itself, per version, BentoML need not do once more for each request.
@@ -71,6 +76,7 @@ def version_service(version: str) -> Any:
             # The gateway closes its connections when it has drained: until then it may send batches after a SIGTERM.
             limits = LaneLimits(MAX_BATCH_BYTES, LIMITS.max_header_bytes, idle_s=86_400, drain_s=None)
             open_lane(Routes([rows]), limits)
+            Stopping(SHUTDOWN.pause_s, SHUTDOWN.drain_s + OUTLAST_S).catch(asyncio.get_running_loop())
             freeze_garbage()
 
         @bentoml.api(route=RowsHandler.path, input_spec=plain.RowsInput, output_spec=plain.RowsOutput)
@@ -111,6 +117,7 @@ class Shokado:
         PREDICTIONS.routes = Routes(handlers, SETTINGS.model)
         open_lane(PREDICTIONS.routes, LaneLimits(LIMITS.max_body_bytes, LIMITS.max_header_bytes))
         CONTROL.started = self._worker.parts
+        self._worker.stopping.catch(asyncio.get_running_loop())
         freeze_garbage()
 
     @bentoml.on_shutdown

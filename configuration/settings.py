@@ -111,6 +111,15 @@ class LimitSettings(_Frozen):
     max_header_bytes: int = Field(default=64 * 2**10, ge=1024, le=2**20)
 
 
+class ShutdownSettings(_Frozen):
+    """What happens after SIGTERM; see `control.stopping`."""
+
+    pause_s: float = Field(default=0, ge=0, le=600)
+    """How long requests are answered as before, while readiness says 503 already."""
+    drain_s: float = Field(default=20, gt=0, le=3600)
+    """How long connections may then take to end."""
+
+
 class LoadingSettings(_Frozen):
     """What may be loaded into a running server, and how much of it."""
 
@@ -202,6 +211,7 @@ class Settings(BaseSettings):
     environments: dict[Name, EnvironmentSettings] = Field(min_length=1)
     batching: BatchingSettings = BatchingSettings()
     limits: LimitSettings = LimitSettings()
+    shutdown: ShutdownSettings = ShutdownSettings()
     store: str = Field(default="sqlite:///var/{model}.db", pattern=r"^(sqlite:///.+|rediss?://.+)$")
     """Where the routing state lives: `sqlite:///relative/path`, `sqlite:////absolute/path` or `redis://host:port/db`."""
     loading: LoadingSettings = LoadingSettings()
@@ -322,6 +332,7 @@ def _keys_beside(location: list[str]) -> list[str]:
         "environments": EnvironmentSettings,
         "batching": BatchingSettings,
         "limits": LimitSettings,
+        "shutdown": ShutdownSettings,
         "loading": LoadingSettings,
         "feedback": FeedbackSettings,
         "weighted": WeightedSettings,
