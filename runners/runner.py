@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from configuration.settings import BatchingSettings, Placement, VersionSettings
-from runners.batcher import Batcher, BatchObserver
+from runners.batcher import Batcher, BatchObserver, QueueBounds
 from runners.card import Card, CardError
 from runners.engine import Rows, Scores, example_rows, likely_rows, open_engine
 from runners.errors import NotReady
@@ -101,7 +101,11 @@ class Runner:
             BatchLimit(target_s, ceiling, start=max(fitting, default=1)),
             pace,
             observer,
-            max_queue_s=self._batching.max_queue_ms / 1000,
+            QueueBounds(
+                self._batching.max_queue_ms / 1000,
+                self._batching.standing_queue_ms / 1000,
+                self._batching.max_queue_requests,
+            ),
             clock=time.monotonic,
             call_soon=asyncio.get_running_loop().call_soon,
         )
