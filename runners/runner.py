@@ -70,6 +70,11 @@ class Runner:
         return self.state is RunnerState.READY
 
     @property
+    def full(self) -> bool:
+        """Whether it would refuse a job that has no deadline, because too many wait already."""
+        return self.ready and self._batcher.full
+
+    @property
     def waiting_rows(self) -> int:
         return self._batcher.waiting_rows if self.ready else 0
 
