@@ -4,6 +4,7 @@ Top to bottom: the configuration, the versions' artefacts, a BentoML service for
 the gateway, which embeds the other versions and dispatches to all. `worker` has what each of its processes is made of.
 """
 
+import asyncio
 import gc
 import os
 import sys
@@ -24,6 +25,7 @@ from control.cors import cors_options
 from control.documentation import describe_predictions
 from control.health import why_not_ready
 from control.started import Control
+from control.stopping import Stopping
 from control.worker import Worker
 from protocols import express_lane, plain
 from protocols.batch import Batch
@@ -53,6 +55,9 @@ if SETTINGS.express_lane:
     express_lane.register()
 
 LIMITS = SETTINGS.limits
+SHUTDOWN = SETTINGS.shutdown
+OUTLAST_S = 5.0
+"""How much longer than the gateway a version's own service may take to stop."""
 MAX_BATCH_BYTES = 2**31
 """Of one batch on its way to a version's own service."""
 # What Shokado measures and logs itself, per version, BentoML need not do once more for each request.
@@ -84,6 +89,7 @@ def version_service(version: str) -> Any:
             # The gateway closes its connections when it has drained: until then it may send batches after a SIGTERM.
             limits = LaneLimits(MAX_BATCH_BYTES, LIMITS.max_header_bytes, idle_s=86_400, drain_s=None)
             open_lane(Routes([rows]), limits)
+            Stopping(SHUTDOWN.pause_s, SHUTDOWN.drain_s + OUTLAST_S).catch(asyncio.get_running_loop())
             freeze_garbage()
 
         @bentoml.api(route=RowsHandler.path, input_spec=plain.RowsInput, output_spec=plain.RowsOutput)
@@ -155,6 +161,7 @@ class Shokado:
                 GATE,
             )
             await self._grpc.start()
+        self._worker.stopping.catch(asyncio.get_running_loop())
         freeze_garbage()
 
     @bentoml.on_shutdown

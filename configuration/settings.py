@@ -101,6 +101,11 @@ class BatchingSettings(_Frozen):
     latency_target_ms: float = Field(default=10, gt=0, le=10_000)
     max_batch_rows: int = Field(default=4096, ge=1, le=1_000_000)
     max_queue_ms: float = Field(default=1000, gt=0, le=60_000)
+    """The longest wait that is accepted, which a burst may cause."""
+    standing_queue_ms: float = Field(default=20, gt=0, le=60_000)
+    """The longest wait that is accepted while the queue does not become shorter."""
+    max_queue_requests: int = Field(default=50_000, ge=1, le=10_000_000)
+    """Of one version in one worker: a bound of memory, whatever the engine's pace."""
     inline_ms: float = Field(default=2, ge=0, le=1000)
 
 
@@ -112,6 +117,15 @@ class LimitSettings(_Frozen):
     max_header_bytes: int = Field(default=64 * 2**10, ge=1024, le=2**20)
     max_text_letters: int = Field(default=100_000, ge=1, le=10_000_000)
     """Of one text, for models that take one."""
+
+
+class ShutdownSettings(_Frozen):
+    """What happens after SIGTERM; see `control.stopping`."""
+
+    pause_s: float = Field(default=0, ge=0, le=600)
+    """How long requests are answered as before, while readiness says 503 already."""
+    drain_s: float = Field(default=20, gt=0, le=3600)
+    """How long connections may then take to end."""
 
 
 class LoadingSettings(_Frozen):
@@ -289,6 +303,7 @@ class Settings(BaseSettings):
     environments: dict[Name, EnvironmentSettings] = Field(min_length=1)
     batching: BatchingSettings = BatchingSettings()
     limits: LimitSettings = LimitSettings()
+    shutdown: ShutdownSettings = ShutdownSettings()
     store: str = Field(default="sqlite:///var/{model}.db", pattern=r"^(sqlite:///.+|rediss?://.+)$")
     """Where the routing state lives: `sqlite:///relative/path`, `sqlite:////absolute/path` or `redis://host:port/db`."""
     loading: LoadingSettings = LoadingSettings()
@@ -411,6 +426,7 @@ def _keys_beside(location: list[str]) -> list[str]:
         "environments": EnvironmentSettings,
         "batching": BatchingSettings,
         "limits": LimitSettings,
+        "shutdown": ShutdownSettings,
         "loading": LoadingSettings,
         "feedback": FeedbackSettings,
         "weighted": WeightedSettings,

@@ -44,6 +44,7 @@ async def livez() -> Alive:
 async def readyz(parts: Parts, response: Response, gate: FrontGate) -> Health:
     """200 when the routing is known and every version that is active or has traffic is ready, else 503.
 
+    503 from the moment the server is told to stop, though it may go on to answer for a while.
     A shadow may be missing, as nobody sees its answers, and so may the store.
     """
     reason = why_not_ready(parts)
@@ -71,6 +72,8 @@ for path in ("/readyz", "/ready", "/health", "/ping"):
 
 def why_not_ready(parts: Started) -> str | None:
     """Why this worker cannot answer; none when it can."""
+    if parts.stopping.begun:
+        return "the server is stopping"
     state, runners = parts.dispatcher.state, parts.dispatcher.runners
     if not state.environments:
         return "the routing is not known yet"

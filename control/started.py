@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 from access.gate import Gate
 from configuration.settings import Settings
 from control.loading import Loader
+from control.stopping import Stopping
 from dispatch.dispatcher import Dispatcher
 from dispatch.fleet import Fleet
 from dispatch.state import RoutingState
@@ -31,6 +32,7 @@ class Started:
     feedback: FeedbackDesk
     statistics: Statistics
     metrics_folder: Path
+    stopping: Stopping = field(default_factory=Stopping)
     clock: Callable[[], float] = time.time
     """In Unix seconds."""
 

@@ -24,6 +24,7 @@ from configuration.settings import Settings
 from control.loading import Loader
 from control.readiness import versions_everywhere
 from control.started import Started
+from control.stopping import Stopping
 from dispatch.cache import open_cache
 from dispatch.change import Versions
 from dispatch.dispatcher import Dispatcher
@@ -88,6 +89,7 @@ class Worker:
         self.statistics = Statistics(self.folder)
         self.desk = FeedbackDesk(self.follower, self.ids, self._cards, settings.feedback.max_age_hours * 3600)
         random = np.random.default_rng()
+        self.stopping = Stopping(settings.shutdown.pause_s, settings.shutdown.drain_s)
         self._tuner = Tuner(self.follower, self.leads, self.versions, settings, random)
         self._tallying = Tallying(self.follower, self._take_tallies)
         self._cache = cache
@@ -139,7 +141,16 @@ class Worker:
     @property
     def parts(self) -> Started:
         """What the control routes work with."""
-        return Started(self.dispatcher, self.follower, self.fleet, self.loader, self.desk, self.statistics, self.folder)
+        return Started(
+            self.dispatcher,
+            self.follower,
+            self.fleet,
+            self.loader,
+            self.desk,
+            self.statistics,
+            self.folder,
+            stopping=self.stopping,
+        )
 
     async def versions(self) -> Versions:
         """The versions as changes see them: ready where every worker has them ready. Raises `StoreUnavailable`."""

@@ -73,6 +73,9 @@ class Call(msgspec.Struct, eq=False):
         if head.problem is not None:
             self._fail(head.problem)
             return
+        if self.received_at < entrance.dispatcher.full_until:
+            self._fail(entrance.dispatcher.overload)
+            return
         try:
             request = self.dialect.decode(body, head)
             if head.pins:

@@ -74,7 +74,7 @@ def problem_of(error: BaseException) -> Problem:  # noqa: C901  # one case for e
             return Problem(404, f"unknown_{error.what}", str(error))
         case Overloaded():
             message = f"the server is overloaded: {error}; try again later"
-            return Problem(503, "overloaded", message, retry_after_s=error.expected_wait_s)
+            return Problem(503, "overloaded", message, retry_after_s=error.retry_after_s)
         case NotReady():
             return Problem(503, "not_ready", str(error), retry_after_s=1)
         case DeadlineExceeded():

@@ -187,7 +187,7 @@ UNKNOWN_KEYS: dict[str, tuple[Edit, str]] = {
     "that is a number": (put("7", value=1), "7: unknown key; known are model, workers, "),
     "like no other": (
         put("batching", "zzzz", value=1),
-        "batching.zzzz: unknown key; known are latency_target_ms, max_batch_rows, max_queue_ms, inline_ms",
+        "batching.zzzz: unknown key; known are latency_target_ms, max_batch_rows, max_queue_ms",
     ),
 }
 
