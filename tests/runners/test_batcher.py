@@ -477,6 +477,7 @@ def test_an_owner_that_fails_does_not_stop_the_queue() -> None:
         raise RuntimeError
 
     bench.submit(4, answered=fail)
+    bench.loop.turn()
     later = bench.send(4)
     with pytest.raises(RuntimeError):
         bench.answer()
