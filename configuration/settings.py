@@ -102,7 +102,7 @@ class BatchingSettings(_Frozen):
     max_batch_rows: int = Field(default=4096, ge=1, le=1_000_000)
     max_queue_ms: float = Field(default=1000, gt=0, le=60_000)
     """The longest wait that is accepted, which a burst may cause."""
-    standing_queue_ms: float = Field(default=20, gt=0, le=60_000)
+    standing_queue_ms: float = Field(default=100, gt=0, le=60_000)
     """The longest wait that is accepted while the queue does not become shorter."""
     max_queue_requests: int = Field(default=50_000, ge=1, le=10_000_000)
     """Of one version in one worker: a bound of memory, whatever the engine's pace."""

@@ -285,11 +285,11 @@ class Batcher:
             finished = self._distribute(chunks, scores, outcome.failures)
         waits_s = [job.started_at - job.submitted_at for job in finished]
         self._observer.batch(self._version, waits_s, rows, release, seconds, scores)
+        if self._queue and not self._scheduled:
+            self._schedule(idle=False)  # before anybody is told, whose error must not stop the queue
         for job in finished:
             if not job.cancelled:
                 job.done(job)
-        if self._queue and not self._scheduled:
-            self._schedule(idle=False)
 
     def _distribute(self, chunks: list[Chunk], scores: Scores, failures: dict[int, str]) -> list[Job]:
         """Give each job its rows' scores or failure; returns the jobs that are finished by it."""

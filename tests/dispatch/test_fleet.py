@@ -35,7 +35,7 @@ SETTINGS = Settings.model_validate(
         "model": "customers",
         "versions": {"v1": {}, "v2": {}},
         "environments": {"production": {"active": "v1", "weights": {"v1": 1}}},
-        "batching": {"max_batch_rows": 64, "max_queue_ms": 60_000},
+        "batching": {"max_batch_rows": 64, "max_queue_ms": 60_000, "standing_queue_ms": 60_000},
     }
 )
 

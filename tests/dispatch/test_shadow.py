@@ -109,7 +109,7 @@ def test_real_versions_are_compared_as_their_engines_score(models: Path) -> None
         runners: dict[str, Runner] = {}
         for version, card in cards.items():
             folder = HOME / "models" / "customers" / version
-            batching = BatchingSettings(max_batch_rows=64, max_queue_ms=60_000)
+            batching = BatchingSettings(max_batch_rows=64, max_queue_ms=60_000, standing_queue_ms=60_000)
             runners[version] = Runner(version, card, folder, VersionSettings(), batching)
             await runners[version].start(DoubleRunner("observer", Obliging()))
         shown = Gallery(routed(runners, shadow="v2"))

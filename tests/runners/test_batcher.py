@@ -470,6 +470,21 @@ def test_the_expected_wait_is_shared_by_the_batches_that_run_at_once() -> None:
     assert bench.batcher.expected_wait() == pytest.approx(0.2)
 
 
+def test_an_owner_that_fails_does_not_stop_the_queue() -> None:
+    bench = Bench(limit=4)
+
+    def fail() -> None:
+        raise RuntimeError
+
+    bench.submit(4, answered=fail)
+    bench.loop.turn()
+    later = bench.send(4)
+    with pytest.raises(RuntimeError):
+        bench.answer()
+    bench.answer_all()
+    assert later.has_its_scores
+
+
 def test_a_closed_batcher_refuses_new_jobs_and_answers_those_it_has() -> None:
     bench = Bench(limit=4)
     jobs = [bench.send(2), bench.send(10), bench.send(1)]

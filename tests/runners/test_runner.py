@@ -24,7 +24,7 @@ from tests.runners.far_side import far_side, scoring
 
 Result = TypeVar("Result")
 # Warming up with batches of thousands of rows takes a while and teaches these tests nothing.
-SMALL = BatchingSettings(max_batch_rows=64, max_queue_ms=60_000)
+SMALL = BatchingSettings(max_batch_rows=64, max_queue_ms=60_000, standing_queue_ms=60_000)
 
 
 @dataclass
