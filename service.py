@@ -19,6 +19,7 @@ from control.documentation import describe_predictions
 from control.started import Control
 from control.worker import Worker
 from protocols import express_lane, plain
+from protocols.batch import Batch
 from protocols.call import PredictionHandler
 from protocols.dialects import all_dialects
 from protocols.express_lane import LaneLimits, open_lane
@@ -127,6 +128,13 @@ class Shokado:
     async def predict_one(self, features: Request, model_version: Any = None, use_ab_testing: Any = True) -> Response:
         """Score one row."""
         return await PREDICTIONS.answer(features)
+
+    @bentoml.api(route=Batch.path, input_spec=plain.BatchInput, output_spec=plain.BatchOutput)
+    async def predict_batch(
+        self, instances: Request, model_version: Any = None, use_ab_testing: Any = True
+    ) -> Response:
+        """Score rows one by one."""
+        return await PREDICTIONS.answer(instances)
 
 
 # The decorator has made a Service of the class, which mypy cannot see.

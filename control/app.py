@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Collection
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import PlainTextResponse, RedirectResponse
 from pydantic import BaseModel
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -19,7 +20,7 @@ from protocols.plain import Predictions
 
 DESCRIPTION = """Several versions of one model side by side, with live traffic split between them.
 
-Predictions: `POST /v1/models/predict` (native) and `POST /predict` (one row)."""
+Predictions: `POST /v1/models/predict` (native), `POST /predict` (one row), and the same for clients of other APIs."""
 
 TAGS = {
     "predictions": "Scores for rows.",
@@ -51,6 +52,7 @@ def create_app(control: Control) -> FastAPI:
         version="1",
         description=DESCRIPTION,
         docs_url=None,
+        redoc_url=None,
         openapi_tags=[{"name": name, "description": description} for name, description in TAGS.items()],
     )
     app.state.control = control
@@ -81,6 +83,12 @@ async def index(settings: Configuration) -> Index:
     return Index(name="shokado", model=settings.model, version="1", links=links)
 
 
+@_about.get("/version", summary="The server's version", response_class=PlainTextResponse)
+async def version(request: Request) -> PlainTextResponse:
+    """As text alone, where MLflow's scoring server has it."""
+    return PlainTextResponse(str(request.app.version))
+
+
 @_about.get("/docs", include_in_schema=False)
 def docs() -> Response:
     """Swagger UI with the files that BentoML brings along, so that it works without the internet."""
@@ -91,6 +99,12 @@ def docs() -> Response:
         swagger_css_url=f"{_STATIC}/swagger-ui.css",
         swagger_favicon_url=f"{_STATIC}/favicon-light-32x32.png",
     )
+
+
+@_about.get("/redoc", include_in_schema=False)
+def redoc() -> Response:
+    """ReDoc's own page would need a script from the internet."""
+    return RedirectResponse("/docs")
 
 
 async def _identify(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:

@@ -57,7 +57,7 @@ async def readyz(parts: Parts, response: Response) -> Health:
 
 
 _NOT_READY: dict[int | str, dict[str, Any]] = {503: {"model": Health, "description": "It cannot answer, and says why."}}
-for path in ("/readyz", "/ready", "/health"):
+for path in ("/readyz", "/ready", "/health", "/ping"):
     router.get(
         path,
         summary="Can it answer?",

@@ -1,5 +1,6 @@
 """The versions as this server has them: listed, loaded, unloaded, and made the active one."""
 
+import re
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -9,11 +10,11 @@ from pydantic import BaseModel, Field
 from control import bodies
 from control.changing import MAX_WHY_LETTERS, Changer
 from control.errors import BODY_ERRORS, errors
-from control.headers import Actor, EnvironmentHeader, agreed_environment
+from control.headers import Actor, AskedEnvironment, EnvironmentHeader, agreed_environment
 from control.readiness import known_versions
 from control.split import Split, answer_change
-from control.started import Parts, Started
-from dispatch.change import SplitChange, with_split
+from control.started import Configuration, Parts, Started, known_routing
+from dispatch.change import SplitChange, find_environment, with_split
 from runners.card import Card, Feature, Source, Task
 from stores.store import Action, StoreUnavailable, WorkerReport
 
@@ -95,6 +96,21 @@ class LoadBody(bodies.Body):
     why: str = Field(default="", max_length=MAX_WHY_LETTERS)
 
 
+class LoadByUriBody(bodies.Body):
+    """What to load, and as which version."""
+
+    uri: str = Field(
+        max_length=MAX_URI_LETTERS,
+        description="`models:/name/3` or `models:/name@alias` of the MLflow registry, or a tag `name:version` of the "
+        "BentoML model store.",
+    )
+    version: str | None = Field(
+        default=None,
+        description="The version's name. Without one, the address says it: `v3`, `alias`, `version` above.",
+    )
+    why: str = Field(default="", max_length=MAX_WHY_LETTERS)
+
+
 class UnloadBody(bodies.Body):
     """Why a version is unloaded."""
 
@@ -106,6 +122,13 @@ class ActivateBody(bodies.Body):
 
     environment: str | None = None
     why: str = Field(default="", max_length=MAX_WHY_LETTERS)
+
+
+class ServedModel(BaseModel):
+    """The model by its own name, as KServe's clients ask for it."""
+
+    name: str
+    ready: bool = Field(description="Whether the active version of the default environment is.")
 
 
 class LoadedVersion(BaseModel):
@@ -136,8 +159,31 @@ async def list_versions(parts: Parts) -> Versions:
 
 
 @router.get("/v1/models/{version}", summary="One version, by name or alias", responses=errors(404, 422, 503))
-async def read_version(parts: Parts, version: str) -> Version:
+async def read_version(parts: Parts, settings: Configuration, version: str) -> Version | ServedModel:
+    """The model's own name gets the answer of KServe's protocol, version 1."""
+    if version == settings.model:
+        runner = parts.dispatcher.runners.get(find_environment(known_routing(parts), None).active)
+        return ServedModel(name=version, ready=runner is not None and runner.ready)
     return describe_version(parts, find_version(parts, version))
+
+
+@router.get("/model/info", summary="The active version", responses=errors(400, 404, 422, 503))
+async def read_active_version(parts: Parts, environment: AskedEnvironment) -> Version:
+    return describe_version(parts, find_environment(known_routing(parts), environment).active)
+
+
+@router.post(
+    "/model/load",
+    summary="Load a version by its address into every worker",
+    responses=errors(404, 409, 503, *BODY_ERRORS),
+)
+async def load_by_uri(
+    parts: Parts, by: Actor, body: Annotated[LoadByUriBody, Body(examples=[{"uri": "models:/customers/3"}])]
+) -> LoadedVersion:
+    """The same as `POST /v1/models/{version}/load`."""
+    version = body.version or version_of(body.uri)
+    entry = await parts.loader.load(version, body.uri, by=by, why=body.why)
+    return LoadedVersion(generation=entry.generation, version=describe_version(parts, version))
 
 
 @router.post(
@@ -194,6 +240,12 @@ async def activate(
         wanted.why,
     )
     return answer_change(entry, name, response)
+
+
+def version_of(uri: str) -> str:
+    """The version that an address names: `v3` of `models:/name/3`, else what follows its last `/`, `@` or `:`."""
+    name = re.split(r"[/@:]", uri)[-1]
+    return f"v{name}" if name.isdecimal() else name
 
 
 def find_version(parts: Started, name: str) -> str:

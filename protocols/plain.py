@@ -50,6 +50,14 @@ class SingleInput(_Untouched):
     use_ab_testing: bool = Field(default=True, description="False: the active version answers.")
 
 
+class BatchInput(_Untouched):
+    """What `POST /batch_predict` takes."""
+
+    instances: list[Row] = Field(description="Rows: lists of all features in their order, or objects by name.")
+    model_version: str | None = Field(default=None, description="A version or alias to pin.")
+    use_ab_testing: bool = Field(default=True, description="False: the active version answers.")
+
+
 class NativeOutput(IODescriptor):
     """What `POST /v1/models/predict` answers."""
 
@@ -75,6 +83,18 @@ class SingleOutput(IODescriptor):
     request_id: str
     prediction_id: str
     timestamp: str
+    latency_ms: float
+
+
+class BatchOutput(IODescriptor):
+    """What `POST /batch_predict` answers."""
+
+    predictions: list[dict[str, float | list[float] | int | str]] = Field(description="As of `POST /predict`, per row.")
+    total: int
+    class_counts: dict[str, int] | None = Field(default=None, description="Of the predicted classes.")
+    model_version: str
+    request_id: str
+    prediction_id: str
     latency_ms: float
 
 

@@ -28,6 +28,8 @@ class Signature:
     """Packs and explains rows of `feature_names`, up to `max_rows` a request."""
 
     row_type: Any = Row
+    text_field: str | None = None
+    """The feature's name, where it is a text that bodies may also give by this name alone."""
 
     def __init__(self, feature_names: Sequence[str], max_rows: int) -> None:
         self.feature_names = tuple(feature_names)

@@ -77,7 +77,7 @@ class Single(Dialect):
         answer = SingleAnswer(
             score,
             labels[0] if labels else msgspec.UNSET,
-            _confidence(prediction.card.task, score),
+            confidence_of(prediction.card.task, score),
             prediction.version,
             facts.request_id,
             facts.prediction_id,
@@ -101,7 +101,8 @@ class Single(Dialect):
         )
 
 
-def _confidence(task: Task, score: float | list[float]) -> float | msgspec.UnsetType:
+def confidence_of(task: Task, score: float | list[float]) -> float | msgspec.UnsetType:
+    """Probability of the class that was chosen; none for regression."""
     match task, score:
         case Task.BINARY, float():
             return max(score, 1 - score)

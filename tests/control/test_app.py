@@ -13,7 +13,11 @@ PUBLIC = {
     "/readyz": {"get"},
     "/ready": {"get"},
     "/health": {"get"},
+    "/ping": {"get"},
+    "/version": {"get"},
     "/metrics": {"get"},
+    "/model/info": {"get"},
+    "/model/load": {"post"},
     "/models": {"get"},
     "/models/{version}/activate": {"post"},
     "/v1/models": {"get"},
@@ -60,7 +64,7 @@ def test_every_body_has_an_example_and_every_error_its_shape(described: Any) -> 
                 shape = content["schema"]["$ref"].rsplit("/", 1)[1]
                 assert shape in {"Error", "Health"}, (path, method, status)
         changing = method != "get"
-        assert {"503"} <= found["responses"].keys() or path in {"/", "/livez"}
+        assert {"503"} <= found["responses"].keys() or path in {"/", "/livez", "/version"}
         assert not changing or {"400", "413", "415", "422"} <= found["responses"].keys(), path
 
 

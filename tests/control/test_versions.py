@@ -9,6 +9,7 @@ import pytest
 
 from control.app import create_app
 from control.started import Control, Started
+from control.versions import version_of
 from dispatch.change import with_candidate, without_candidate
 from dispatch.state import Load
 from experiments.feedback import FeedbackDesk
@@ -213,3 +214,32 @@ def test_a_real_version_is_loaded_given_traffic_and_unloaded(models: Path, tmp_p
                 assert [entry["action"] for entry in history] == ["load", "prepare", "unload", "split", "split", "load"]
 
     asyncio.run(asyncio.wait_for(scenario(), 60))
+
+
+def test_the_model_by_its_own_name_is_what_kserve_asks_for(site: Site) -> None:
+    assert site.get("/v1/models/paper") == {"name": "paper", "ready": True}
+
+
+def test_the_active_version_of_an_environment_has_its_card(site: Site) -> None:
+    assert site.get("/model/info")["version"] == "v1"
+    staging = site.get("/model/info", headers={"X-Environment": "staging"})
+    assert (staging["version"], staging["active_in"]) == ("v2", ["staging"])
+    assert site.ask("GET", "/model/info", headers={"X-Environment": "nowhere"}).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("uri", "version"),
+    [
+        ("models:/customers/3", "v3"),
+        ("models:/customers@champion", "champion"),
+        ("customers:v2-quantized", "v2-quantized"),
+    ],
+)
+def test_an_address_names_the_version_that_it_is_loaded_as(uri: str, version: str) -> None:
+    assert version_of(uri) == version
+
+
+def test_what_cannot_be_loaded_by_its_address_is_refused_with_the_reason(site: Site) -> None:
+    answer = site.post("/model/load", {"uri": "file:///etc/passwd", "version": "v9"})
+    assert answer.status_code == 422, answer.text
+    assert site.post("/model/load", {"version": "v9"}).status_code == 422

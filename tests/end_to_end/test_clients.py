@@ -1,12 +1,14 @@
 """Clients that people have: BentoML's own, and plain HTTP for everything that is not a prediction."""
 
 import asyncio
+import json
 from typing import Any
 
 import bentoml
 import httpx
 import pytest
 
+from protocols.dialects import DIALECTS
 from tests.protocols.cases import NAMED
 from tests.protocols.raw_http import Connection, near, rows_request
 from tests.server import ROW, Server
@@ -125,7 +127,34 @@ def test_the_index_leads_to_pages_that_exist(server: Server) -> None:
 
 def test_the_description_has_the_prediction_routes_and_examples_that_work(server: Server) -> None:
     paths = httpx.get(f"{server.url}/openapi.json", timeout=20).json()["paths"]
-    assert {"/v1/models/predict", "/predict", "/v1/models", "/v1/models/{version}", "/readyz"} <= set(paths)
-    for path in ("/v1/models/predict", "/predict"):
-        example = paths[path]["post"]["requestBody"]["content"]["application/json"]["example"]
-        assert httpx.post(server.url + path, json=example, timeout=20).status_code == 200
+    assert {dialect.path for dialect in DIALECTS} <= set(paths)
+    for dialect in DIALECTS:
+        described = paths[dialect.path]["post"]
+        url = server.url + dialect.path.format(model="customers", version="v1")
+        for content_type, content in described["requestBody"]["content"].items():
+            for name, example in content.get("examples", {}).items():
+                value = example["value"]
+                body = value if isinstance(value, str) else json.dumps(value)
+                answer = httpx.post(url, content=body, headers={"content-type": content_type}, timeout=20)
+                assert answer.status_code == 200, (dialect.path, name, answer.text)
+
+
+@pytest.mark.parametrize("path", ["/ping", "/version", "/model/info", "/v1/models/customers"])
+def test_the_pages_of_the_other_dialects_are_there(server: Server, path: str) -> None:
+    assert httpx.get(server.url + path, timeout=20).status_code == 200
+
+
+def test_a_client_of_bentoml_predicts_batches(any_server: Server, score: Any) -> None:
+    with bentoml.SyncHTTPClient(any_server.url) as client:
+        answer = client.predict_batch(instances=[NAMED, ROW], model_version="v1")
+        assert [item["prediction"] for item in answer["predictions"]] == [score, score]
+        assert answer["total"] == 2
+
+
+def test_mlflows_own_client_predicts(server: Server) -> None:
+    pandas = pytest.importorskip("pandas", reason="uv sync --extra train")
+    client = pytest.importorskip("mlflow.pyfunc.scoring_server.client", reason="uv sync --extra train")
+    mlflow = client.ScoringServerClient("127.0.0.1", server.port)
+    mlflow.ping()
+    answer = mlflow.invoke(pandas.DataFrame([ROW], columns=list(NAMED)), params=None)
+    assert len(answer.get_predictions()) == 1

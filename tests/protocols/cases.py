@@ -295,3 +295,40 @@ def _bad_heads() -> list[Case]:
 
 GOOD = _good()
 BAD = [*_bad_values(NATIVE), *_bad_values(SINGLE), *_bad_rows(), *_bad_bodies(), *_bad_packed(), *_bad_heads()]
+
+
+def _others() -> list[Case]:
+    """Of the other dialects, each pinned to a version; their errors have shapes of their own."""
+    pin = (("x-model-version", "v1"),)
+    rows: list[Any] = [NAMED, ROW]
+    columns = {name: [value] for name, value in NAMED.items()}
+    table = ",".join(NAMES) + "\n" + ",".join(map(str, ROW)) + "\n"
+    good: list[tuple[str, Any]] = [
+        ("/api/v1/predictions", {"features": NAMED}),
+        ("/api/v1/ab/predictions", {"features": NAMED}),
+        ("/api/v1/models/a/predictions", {"features": ROW}),
+        ("/batch_predict", {"instances": rows}),
+        ("/predict/batch", {"instances": rows}),
+        ("/v1/models/customers:predict", {"instances": rows}),
+        ("/v1/models/v1:predict", {"instances": rows}),
+        ("/invocations", {"dataframe_split": {"columns": list(NAMES), "data": [ROW]}}),
+        ("/invocations", {"dataframe_records": [NAMED]}),
+        ("/invocations", {"instances": rows}),
+        ("/invocations", {"inputs": columns}),
+    ]
+    bad: list[tuple[str, Any]] = [(path, {}) for path, _ in good[:8]] + [(path, []) for path, _ in good[:8]]
+    return [
+        *(Case(f"good {list(body)}", json.dumps(body).encode(), path, pin) for path, body in good),
+        *(Case(f"bad {body}", json.dumps(body).encode(), path, pin, status=422) for path, body in bad),
+        *(Case("no JSON", b"{", path, pin, status=400) for path, _ in good[:8]),
+        *(Case("text", b"x", path, pin, "text/plain", status=415) for path, _ in good[:8]),
+        Case("a table", table.encode(), "/invocations", pin, "text/csv; charset=utf-8"),
+        Case("no table", b"", "/invocations", pin, "text/csv", status=400),
+        Case("two versions", json.dumps({"features": ROW}).encode(), "/api/v1/models/b/predictions", pin, status=400),
+        Case(
+            "an unknown version", b'{"instances": [%b]}' % json.dumps(ROW).encode(), "/v1/models/v9:predict", status=404
+        ),
+    ]
+
+
+OTHERS = _others()

@@ -1,0 +1,126 @@
+"""The batch dialect, `POST /batch_predict` and `POST /predict/batch`: what `POST /predict` answers, for many rows.
+
+In: `{"instances": [{name: value} or [..]], "model_version"?, "use_ab_testing"?: true}`. Out: `{"predictions": [..],
+"total", "class_counts"?, "model_version", "request_id", "prediction_id", "latency_ms"}`. One version answers all rows.
+"""
+
+import time
+from collections import Counter
+from datetime import UTC, datetime
+from typing import Generic
+
+import msgspec
+
+from dispatch.request import Prediction, PredictionRequest
+from protocols.dialect import JSON_LINES, AnswerFacts, Content, Description, Dialect
+from protocols.head import JSON, RequestHead
+from protocols.labels import classes_of
+from protocols.native import unsupported_type
+from protocols.signature import AnyRow, Signature, example_rows
+from protocols.single import confidence_of
+from protocols.unit import Unit, unit_of
+from runners.card import Card
+
+
+class BatchBody(msgspec.Struct, Generic[AnyRow], forbid_unknown_fields=True):
+    """The JSON body; `use_ab_testing: false` asks for the active version."""
+
+    instances: list[AnyRow]
+    model_version: str | None = None
+    use_ab_testing: bool = True
+    unit: Unit = None
+    user_id: Unit = None
+    request_id: Unit = None
+
+
+class BatchItem(msgspec.Struct):
+    """One row's answer. Feedback names it by `prediction_id` and `index`."""
+
+    index: int
+    prediction: float | list[float]
+    prediction_class: int | str | msgspec.UnsetType
+    confidence: float | msgspec.UnsetType
+    model_version: str
+    request_id: str
+    prediction_id: bytes
+    timestamp: str
+    latency_ms: float
+
+
+class BatchAnswer(msgspec.Struct):
+    """The JSON answer; `class_counts` has the classes that were predicted, for classifiers."""
+
+    predictions: list[BatchItem]
+    total: int
+    class_counts: dict[str, int] | msgspec.UnsetType
+    model_version: str
+    request_id: str
+    prediction_id: bytes
+    latency_ms: float
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Batch(Dialect):
+    """Decode and encode of `POST /batch_predict`."""
+
+    path = "/batch_predict"
+
+    def __init__(self, signature: Signature) -> None:
+        super().__init__(signature)
+        self._decode = msgspec.json.Decoder(BatchBody[signature.row_type]).decode  # type: ignore[name-defined]
+
+    def decode(self, body: bytes, head: RequestHead) -> PredictionRequest:
+        signature = self.signature
+        if head.content_type != JSON:
+            raise unsupported_type(head, JSON)
+        try:
+            content = self._decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise signature.explain_body(body, "instances", str(error)) from None
+        rows = signature.pack(content.instances)
+        unit = unit_of(content.unit, content.user_id, content.request_id)
+        version, split = content.model_version, content.use_ab_testing
+        return PredictionRequest(rows, len(content.instances), version, unit=unit, split=split)
+
+    def encode(self, prediction: Prediction, _head: RequestHead, facts: AnswerFacts) -> tuple[bytes, bytes]:
+        scores = prediction.scores
+        assert scores is not None
+        card, version, values = prediction.card, prediction.version, scores.tolist()
+        labels = classes_of(card, values)
+        made_at = datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="milliseconds")
+        of_all = (version, facts.request_id, facts.prediction_id)
+        items = [
+            BatchItem(
+                index,
+                score,
+                labels[index] if labels else msgspec.UNSET,
+                confidence_of(card.task, score),
+                *of_all,
+                made_at,
+                facts.latency_ms,
+            )
+            for index, score in enumerate(values)
+        ]
+        counts = dict(Counter(map(str, labels))) if labels else msgspec.UNSET
+        return JSON_LINES, _encode(BatchAnswer(items, len(items), counts, *of_all, facts.latency_ms))
+
+    def describe(self, card: Card) -> Description:
+        named, listed = example_rows(card)
+        examples = {
+            "by name": {"instances": [named, named]},
+            "lists, one version": {"instances": [listed], "model_version": card.version},
+        }
+        body = BatchBody[self.signature.row_type]  # type: ignore[name-defined]
+        return Description(
+            "Score rows one by one",
+            {"application/json": Content(body, examples)},
+            {"application/json": Content(BatchAnswer)},
+        )
+
+
+class BatchUnderPredict(Batch):
+    """The same at `POST /predict/batch`."""
+
+    path = "/predict/batch"

@@ -1,0 +1,75 @@
+"""Version 1 of KServe's protocol, `POST /v1/models/{model}:predict`.
+
+In: `{"instances": [[..]] or [{name: value}]}`; other fields are ignored, as KServe does. Out: `{"predictions": [..]}`.
+Errors: `{"error": ".."}`. Source: https://kserve.github.io/website/docs/concepts/architecture/data-plane/v1-protocol
+"""
+
+from typing import Generic
+
+import msgspec
+
+from dispatch.request import Prediction, PredictionRequest
+from protocols.dialect import JSON_LINES, AnswerFacts, Content, Description, Dialect
+from protocols.head import JSON, RequestHead
+from protocols.native import unsupported_type
+from protocols.problem import Problem
+from protocols.signature import AnyRow, Signature, example_rows
+from runners.card import Card
+
+
+class KServeBody(msgspec.Struct, Generic[AnyRow]):
+    """The JSON body."""
+
+    instances: list[AnyRow]
+
+
+class KServeAnswer(msgspec.Struct):
+    """The JSON answer. `predictions` are probabilities (binary), lists of them (multiclass) or values (regression)."""
+
+    predictions: list[float | list[float]]
+
+
+class KServeError(msgspec.Struct):
+    """The JSON of an error."""
+
+    error: str
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+class KServeV1(Dialect):
+    """Decode and encode of KServe's route."""
+
+    path = "/v1/models/{model}:predict"
+
+    def __init__(self, signature: Signature) -> None:
+        super().__init__(signature)
+        self._decode = msgspec.json.Decoder(KServeBody[signature.row_type]).decode  # type: ignore[name-defined]
+
+    def decode(self, body: bytes, head: RequestHead) -> PredictionRequest:
+        if head.content_type != JSON:
+            raise unsupported_type(head, JSON)
+        try:
+            rows = self._decode(body).instances
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise self.signature.explain_body(body, "instances", str(error)) from None
+        return PredictionRequest(self.signature.pack(rows), len(rows))
+
+    def encode(self, prediction: Prediction, _head: RequestHead, _facts: AnswerFacts) -> tuple[bytes, bytes]:
+        assert prediction.scores is not None
+        return JSON_LINES, _encode(KServeAnswer(prediction.scores.tolist()))
+
+    def refuse(self, problem: Problem, _request_id: str) -> bytes:
+        return _encode(KServeError(problem.message))
+
+    def describe(self, card: Card) -> Description:
+        named, listed = example_rows(card)
+        examples = {"rows as lists": {"instances": [listed]}, "rows by name": {"instances": [named, named]}}
+        body = KServeBody[self.signature.row_type]  # type: ignore[name-defined]
+        return Description(
+            "Score rows (KServe v1)",
+            {"application/json": Content(body, examples)},
+            {"application/json": Content(KServeAnswer)},
+            error=KServeError,
+        )

@@ -1,0 +1,162 @@
+"""MLflow's scoring protocol, which SageMaker speaks as well: `POST /invocations`.
+
+In: JSON with exactly one of `dataframe_split`, `dataframe_records`, `instances` and `inputs` (rows, or an object of
+columns), or `text/csv` with a header line that has the names in any order. `params` and other fields are ignored, as
+MLflow ignores them where a model has no parameters. Out: `{"predictions": [..]}`. Errors: `{"error_code", "message"}`.
+Source: https://mlflow.org/docs/latest/ml/deployment/deploy-model-locally
+"""
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import Any, Generic
+
+import msgspec
+
+from dispatch.request import Prediction, PredictionRequest
+from protocols.dialect import JSON_LINES, AnswerFacts, Content, Description, Dialect
+from protocols.head import JSON, RequestHead
+from protocols.native import unsupported_type
+from protocols.problem import Problem, invalid, malformed
+from protocols.signature import AnyRow, Signature, example_rows
+from runners.card import Card
+
+CSV = b"text/csv"
+FORMATS = ("dataframe_split", "dataframe_records", "instances", "inputs")
+_CODES = {404: "RESOURCE_DOES_NOT_EXIST", 429: "REQUEST_LIMIT_EXCEEDED", 503: "TEMPORARILY_UNAVAILABLE"}
+
+
+class SplitFrame(msgspec.Struct):
+    """A table as `DataFrame.to_dict(orient="split")` gives it; without columns they are in the features' order."""
+
+    data: list[list[Any]]
+    columns: list[str] | None = None
+
+
+class InvocationBody(msgspec.Struct, Generic[AnyRow]):
+    """The JSON body, which has exactly one of these."""
+
+    dataframe_split: SplitFrame | None = None
+    dataframe_records: list[AnyRow] | None = None
+    instances: list[AnyRow] | None = None
+    inputs: list[AnyRow] | dict[str, list[Any]] | None = None
+
+
+class InvocationAnswer(msgspec.Struct):
+    """The JSON answer. `predictions` are probabilities (binary), lists of them (multiclass) or values (regression)."""
+
+    predictions: list[float | list[float]]
+
+
+class InvocationError(msgspec.Struct):
+    """The JSON of an error."""
+
+    error_code: str
+    message: str
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+class MLflow(Dialect):
+    """Decode and encode of MLflow's route."""
+
+    path = "/invocations"
+
+    def __init__(self, signature: Signature) -> None:
+        super().__init__(signature)
+        self._decode = msgspec.json.Decoder(InvocationBody[signature.row_type]).decode  # type: ignore[name-defined]
+
+    def decode(self, body: bytes, head: RequestHead) -> PredictionRequest:
+        if head.content_type == JSON:
+            rows = self._rows_of_json(body)
+        elif head.content_type == CSV:
+            rows = self._rows_of_csv(body)
+        else:
+            raise unsupported_type(head, JSON, CSV)
+        packed = self.signature.pack(rows)
+        if head.content_type == CSV and isinstance(packed, bytes):
+            # Unlike JSON, CSV can say NaN and infinity.
+            self.signature.check_binary(packed)
+        return PredictionRequest(packed, len(rows))
+
+    def _rows_of_json(self, body: bytes) -> Sequence[Any]:
+        try:
+            content = self._decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            key = next((name for name in FORMATS if b'"%b"' % name.encode() in body), FORMATS[0])
+            raise self.signature.explain_body(body, key, str(error)) from None
+        found = [value for name in FORMATS if (value := getattr(content, name)) is not None]
+        if len(found) != 1:
+            message = f"the body has {len(found)} of the fields {', '.join(FORMATS)}; exactly one belongs here"
+            raise invalid("missing_field" if not found else "conflicting_fields", message)
+        match found[0]:
+            case SplitFrame() as frame:
+                return frame.data if frame.columns is None else self._named(frame.columns, frame.data)
+            case dict() as columns:
+                if len({len(values) for values in columns.values()}) > 1:
+                    raise invalid("wrong_type", "the columns have different lengths")
+                return self._named(list(columns), list(zip(*columns.values(), strict=True)))
+            case rows:
+                return list(rows)
+
+    def _rows_of_csv(self, body: bytes) -> Sequence[Any]:
+        try:
+            names, *rows = [row for row in csv.reader(io.StringIO(body.decode("utf-8-sig")), strict=True) if row]
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise malformed(f"the body is not CSV: {error}") from None
+        except ValueError:
+            raise malformed("the body is empty") from None
+        if self.signature.text_field is None:
+            return self._named(names, [[_number(value) for value in row] for row in rows])
+        return self._named(names, rows)
+
+    def _named(self, names: Sequence[str], rows: Sequence[Sequence[Any]]) -> Sequence[Any]:
+        """Rows of values in the order of `names`, as the signature packs them. Raises `Problem`."""
+        for index, row in enumerate(rows):
+            if len(row) != len(names):
+                message = f"row {index} has {len(row)} values for {len(names)} columns"
+                raise invalid("wrong_feature_count", message, row=index, expected=len(names), got=len(row))
+        if len(set(names)) < len(names):
+            raise invalid("repeated_column", "a column occurs twice")
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
+    def encode(self, prediction: Prediction, _head: RequestHead, _facts: AnswerFacts) -> tuple[bytes, bytes]:
+        assert prediction.scores is not None
+        return JSON_LINES, _encode(InvocationAnswer(prediction.scores.tolist()))
+
+    def refuse(self, problem: Problem, _request_id: str) -> bytes:
+        code = _CODES.get(problem.status, "BAD_REQUEST" if problem.status < 500 else "INTERNAL_ERROR")
+        return _encode(InvocationError(code, problem.message))
+
+    def describe(self, card: Card) -> Description:
+        named, listed = example_rows(card)
+        names = list(card.feature_names)
+        values = [named[name] for name in names]  # type: ignore[call-overload]
+        table = io.StringIO()
+        csv.writer(table).writerows([names, values])
+        examples = {
+            "split": {"dataframe_split": {"columns": names, "data": [listed]}},
+            "records": {"dataframe_records": [named]},
+            "instances": {"instances": [listed]},
+            "inputs as rows": {"inputs": [named]},
+            "inputs as columns": {"inputs": {name: [value] for name, value in zip(names, values, strict=True)}},
+        }
+        body = InvocationBody[self.signature.row_type]  # type: ignore[name-defined]
+        return Description(
+            "Score rows (MLflow, SageMaker)",
+            {
+                "application/json": Content(body, examples),
+                "text/csv": Content({"type": "string"}, {"a table": table.getvalue()}),
+            },
+            {"application/json": Content(InvocationAnswer)},
+            error=InvocationError,
+        )
+
+
+def _number(text: str) -> float | str:
+    """The text itself where it is no number, so that the signature can name it."""
+    try:
+        return text if "_" in text else float(text)
+    except ValueError:
+        return text

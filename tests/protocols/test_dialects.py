@@ -1,0 +1,138 @@
+"""The dialects beside the native one, each by itself: good bodies come out packed, bad ones are told in its shape."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from protocols.batch import Batch
+from protocols.dialect import Dialect
+from protocols.dialects import all_dialects
+from protocols.features import ActiveFeatures, SplitFeatures
+from protocols.head import RequestHead
+from protocols.kserve_v1 import KServeV1
+from protocols.mlflow import MLflow
+from protocols.problem import Problem
+from protocols.signature import Signature
+from runners.card import Task
+from tests.protocols.cards import NAMES, card
+from tests.protocols.predictions import FACTS, prediction
+
+SIGNATURE = Signature(NAMES, max_rows=3)
+NAMED = {"width": 2, "depth": 3, "height": 1}
+CSV = RequestHead(content_type=b"text/csv")
+
+
+def rows_of(dialect: type[Dialect], body: Any, head: RequestHead = RequestHead()) -> Any:  # noqa: B008  # frozen
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    request = dialect(SIGNATURE).decode(data, head)
+    return np.frombuffer(request.rows, "<f4").reshape(request.row_count, -1).tolist()
+
+
+@pytest.mark.parametrize(
+    ("dialect", "body"),
+    [
+        (ActiveFeatures, {"features": NAMED}),
+        (Batch, {"instances": [NAMED]}),
+        (KServeV1, {"instances": [NAMED]}),
+        (KServeV1, {"instances": [[1, 2, 3]], "parameters": {}}),
+        (MLflow, {"dataframe_split": {"columns": ["depth", "height", "width"], "index": [0], "data": [[3, 1, 2]]}}),
+        (MLflow, {"dataframe_split": {"data": [[1, 2, 3]]}}),
+        (MLflow, {"dataframe_records": [NAMED], "params": {"anything": 1}}),
+        (MLflow, {"instances": [[1, 2, 3]]}),
+        (MLflow, {"inputs": [[1, 2, 3]]}),
+        (MLflow, {"inputs": [NAMED]}),
+        (MLflow, {"inputs": {"depth": [3], "height": [1], "width": [2]}}),
+    ],
+)
+def test_a_row_comes_out_packed_in_the_features_order(dialect: type[Dialect], body: Any) -> None:
+    assert rows_of(dialect, body) == [[1, 2, 3]]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"width,depth,height\n2,3,1\n", b"\xef\xbb\xbfwidth,depth,height\r\n2,3,1", b'"width","depth",height\n2,3e0,1'],
+)
+def test_a_table_of_csv_has_its_columns_in_any_order(body: bytes) -> None:
+    assert rows_of(MLflow, body, CSV) == [[1, 2, 3]]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        (b"", 400, "malformed_body"),
+        (b"\xff", 400, "malformed_body"),
+        (b'"width', 400, "malformed_body"),
+        (b"width,depth,height\n", 422, "no_rows"),
+        (b"width,depth\n1,2\n", 422, "missing_feature"),
+        (b"width,depth,colour\n1,2,3\n", 422, "unknown_feature"),
+        (b"width,width,height\n1,2,3\n", 422, "repeated_column"),
+        (b"width,depth,height\n1,2\n", 422, "wrong_feature_count"),
+        (b"width,depth,height\n1,x,3\n", 422, "not_a_number"),
+        (b"width,depth,height\n1,,3\n", 422, "not_a_number"),
+        (b"width,depth,height\n1,1_0,3\n", 422, "not_a_number"),
+        (b"width,depth,height\n1,nan,3\n", 422, "not_finite"),
+        (b"width,depth,height\n1,1e999,3\n", 422, "not_finite"),
+        (b"width,depth,height\n" + b"1,2,3\n" * 4, 413, "too_many_rows"),
+    ],
+)
+def test_a_bad_table_is_a_problem(body: bytes, status: int, code: str) -> None:
+    with pytest.raises(Problem) as refused:
+        rows_of(MLflow, body, CSV)
+    assert (refused.value.status, refused.value.code) == (status, code)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "body", "code"),
+    [
+        (Batch, {"instances": []}, "no_rows"),
+        (Batch, {"instances": [[1, 2]]}, "wrong_feature_count"),
+        (Batch, {"rows": []}, "missing_field"),
+        (KServeV1, {"instances": [{"width": 1}]}, "missing_feature"),
+        (KServeV1, {}, "missing_field"),
+        (MLflow, {}, "missing_field"),
+        (MLflow, {"inputs": [[1, 2, 3]], "instances": [[1, 2, 3]]}, "conflicting_fields"),
+        (MLflow, {"inputs": {"width": [1], "depth": [1, 2], "height": [1]}}, "wrong_type"),
+        (MLflow, {"inputs": {"width": ["x"], "depth": [1], "height": [1]}}, "not_a_number"),
+        (MLflow, {"dataframe_split": {"columns": list(NAMES), "data": [[1, 2]]}}, "wrong_feature_count"),
+        (MLflow, {"dataframe_split": {"columns": list(NAMES), "data": [[1, 2, None]]}}, "not_a_number"),
+        (MLflow, {"dataframe_split": {"data": []}}, "no_rows"),
+    ],
+)
+def test_a_bad_body_is_a_problem(dialect: type[Dialect], body: Any, code: str) -> None:
+    with pytest.raises(Problem) as refused:
+        rows_of(dialect, body)
+    assert (refused.value.status, refused.value.code) == (422, code)
+
+
+def test_the_active_version_or_the_split_is_asked_for() -> None:
+    body = json.dumps({"features": [1, 2, 3]}).encode()
+    assert ActiveFeatures(SIGNATURE).decode(body, RequestHead()).split is False
+    assert SplitFeatures(SIGNATURE).decode(body, RequestHead()).split is True
+
+
+def test_a_batch_tells_each_row_and_the_totals() -> None:
+    _, body = Batch(SIGNATURE).encode(prediction(card(), [0.25, 0.75, 1.0]), RequestHead(), FACTS)
+    content = json.loads(body)
+    assert [item["index"] for item in content["predictions"]] == [0, 1, 2]
+    assert [item["confidence"] for item in content["predictions"]] == [0.75, 0.75, 1.0]
+    assert (content["total"], content["class_counts"], content["model_version"]) == (3, {"0": 1, "1": 2}, "v1")
+    _, body = Batch(SIGNATURE).encode(prediction(card(Task.REGRESSION, ()), [17.5]), RequestHead(), FACTS)
+    assert "class_counts" not in json.loads(body)
+
+
+def test_errors_have_the_shape_of_the_dialect() -> None:
+    problem = Problem(422, "not_finite", "row 0 is bad")
+    assert json.loads(KServeV1(SIGNATURE).refuse(problem, "r")) == {"error": "row 0 is bad"}
+    mlflow = MLflow(SIGNATURE)
+    assert json.loads(mlflow.refuse(problem, "r")) == {"error_code": "BAD_REQUEST", "message": "row 0 is bad"}
+    assert json.loads(mlflow.refuse(Problem(500, "internal", "x"), "r"))["error_code"] == "INTERNAL_ERROR"
+
+
+@pytest.mark.parametrize("dialect", all_dialects(SIGNATURE), ids=lambda dialect: str(dialect.path))
+def test_every_described_example_is_understood(dialect: Dialect) -> None:
+    for content_type, content in dialect.describe(card()).takes.items():
+        for value in content.examples.values():
+            body = value if isinstance(value, str) else json.dumps(value)
+            assert dialect.decode(body.encode(), RequestHead(content_type=content_type.encode())).row_count >= 1
