@@ -45,7 +45,7 @@ async def readyz(parts: Parts, response: Response) -> Health:
 
     A shadow may be missing, as nobody sees its answers, and so may the store.
     """
-    reason = _reason(parts)
+    reason = why_not_ready(parts)
     response.status_code = 503 if reason else 200
     return Health(
         status="unavailable" if reason else "ok",
@@ -67,7 +67,8 @@ for path in ("/readyz", "/ready", "/health", "/ping"):
     )(readyz)
 
 
-def _reason(parts: Started) -> str | None:
+def why_not_ready(parts: Started) -> str | None:
+    """Why this worker cannot answer; none when it can."""
     state, runners = parts.dispatcher.state, parts.dispatcher.runners
     if not state.environments:
         return "the routing is not known yet"

@@ -132,7 +132,7 @@ class MLflow(Dialect):
     def describe(self, card: Card) -> Description:
         named, listed = example_rows(card)
         names = list(card.feature_names)
-        values = [named[name] for name in names]  # type: ignore[call-overload]
+        values = [named[name] for name in names]
         table = io.StringIO()
         csv.writer(table).writerows([names, values])
         examples = {

@@ -187,7 +187,8 @@ def _unpacked(name: str, datatype: str, shape: Sequence[int], data: bytes | memo
     """Values of the datatypes that numpy has not as they are sent."""
     if datatype == "BOOL":
         _check_size(name, shape, len(data), "bytes of BOOL")
-        return np.minimum(np.frombuffer(data, "<u1"), 1)
+        truths: NDArray[Any] = np.minimum(np.frombuffer(data, "<u1"), 1)
+        return truths
     if datatype == BF16:
         _check_size(name, shape, len(data), "bytes of BF16", 2)
         # Each is the upper half of a float32.

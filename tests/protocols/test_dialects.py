@@ -27,7 +27,7 @@ CSV = RequestHead(content_type=b"text/csv")
 def rows_of(dialect: type[Dialect], body: Any, head: RequestHead = RequestHead()) -> Any:  # noqa: B008  # frozen
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     request = dialect(SIGNATURE).decode(data, head)
-    return np.frombuffer(request.rows, "<f4").reshape(request.row_count, -1).tolist()
+    return np.frombuffer(request.rows, "<f4").reshape(request.row_count, -1).tolist()  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
