@@ -133,7 +133,7 @@ def test_empty_headers_say_nothing() -> None:
                     b"x-request-deadline-ms",
                     b"inference-header-content-length",
                     b"content-encoding",
-                ]  # fmt: skip
+                ]
             ),
             st.binary(max_size=30),
         )
