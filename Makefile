@@ -10,6 +10,8 @@ BIN := $(VENV)/bin
 PORT ?= 3000
 HOST ?= 127.0.0.1
 DATASET ?= customers
+SCHEMA_EXAMPLES ?= 200
+SCHEMA_SEED ?= 1
 
 export BENTOML_DO_NOT_TRACK := True
 
@@ -61,6 +63,10 @@ soak: $(DEV) models ## Send a million requests and watch the memory: make soak A
 .PHONY: reroute
 reroute: $(DEV) models ## Change the split every 100 ms for a minute under load: make reroute ARGS="--seconds 60"
 	@$(BIN)/python -m load_tests.bench.rerouting $(ARGS)
+
+.PHONY: schema
+schema: $(DEV) ## Hold the server to its API description: make schema SCHEMA_EXAMPLES=500 SCHEMA_SEED=2
+	@SCHEMA_EXAMPLES=$(SCHEMA_EXAMPLES) SCHEMA_SEED=$(SCHEMA_SEED) $(BIN)/python -m pytest tests/end_to_end/test_schema.py
 
 .PHONY: lock
 lock: $(BIN)/uv ## Resolve the pins in requirements/ anew from pyproject.toml

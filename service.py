@@ -4,25 +4,36 @@ Top to bottom: the configuration, the versions' artefacts, a BentoML service for
 the gateway, which embeds the other versions and dispatches to all. `worker` has what each of its processes is made of.
 """
 
+import asyncio
 import gc
+import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import bentoml
 from bentoml.models import BentoModel
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 
+from access.gate import Gate
+from access.keys import KeyFileError
 from configuration.settings import Placement, SettingsError, load_settings
 from control.app import ControlFirst, create_app
+from control.cors import cors_options
 from control.documentation import describe_predictions
+from control.health import why_not_ready
 from control.started import Control
+from control.stopping import Stopping
 from control.worker import Worker
 from protocols import express_lane, plain
 from protocols.batch import Batch
 from protocols.call import PredictionHandler
 from protocols.dialects import all_dialects
+from protocols.door import Handler
 from protocols.express_lane import LaneLimits, open_lane
+from protocols.guard import GuardedHandler
 from protocols.native import Native
 from protocols.routes import Found, Routes
 from protocols.rows import RowsHandler
@@ -34,13 +45,19 @@ from runners.engine import import_xgboost_alone, open_engine
 try:
     SETTINGS = load_settings()
     ARTEFACTS = find_artefacts(SETTINGS)
-except (SettingsError, ArtefactError) as error:
+    GATE = Gate(SETTINGS.access, SETTINGS.model, Path(__file__).parent)
+except (SettingsError, ArtefactError, KeyFileError) as error:
     sys.exit(f"shokado: {error}")
 
+# Whose word on a client's address is taken is set in `access.trusted_proxies`; uvicorn would trust all of this machine.
+os.environ["FORWARDED_ALLOW_IPS"] = ""
 if SETTINGS.express_lane:
     express_lane.register()
 
 LIMITS = SETTINGS.limits
+SHUTDOWN = SETTINGS.shutdown
+OUTLAST_S = 5.0
+"""How much longer than the gateway a version's own service may take to stop."""
 MAX_BATCH_BYTES = 2**31
 """Of one batch on its way to a version's own service."""
 # What Shokado measures and logs itself, per version, BentoML need not do once more for each request.
@@ -72,6 +89,7 @@ def version_service(version: str) -> Any:
             # The gateway closes its connections when it has drained: until then it may send batches after a SIGTERM.
             limits = LaneLimits(MAX_BATCH_BYTES, LIMITS.max_header_bytes, idle_s=86_400, drain_s=None)
             open_lane(Routes([rows]), limits)
+            Stopping(SHUTDOWN.pause_s, SHUTDOWN.drain_s + OUTLAST_S).catch(asyncio.get_running_loop())
             freeze_garbage()
 
         @bentoml.api(route=RowsHandler.path, input_spec=plain.RowsInput, output_spec=plain.RowsOutput)
@@ -86,7 +104,7 @@ VERSION_SERVICES = {
     for version, spec in SETTINGS.versions.items()
     if spec.placement is Placement.SERVICE
 }
-CONTROL = Control(SETTINGS)
+CONTROL = Control(SETTINGS, GATE)
 CONTROL_APP = create_app(CONTROL)
 PREDICTIONS = plain.Predictions(LIMITS.max_body_bytes)
 CARD = next(iter(ARTEFACTS.values())).card
@@ -102,21 +120,55 @@ class Shokado:
     vars().update({f"model_{version}": BentoModel(artefact.tag) for version, artefact in ARTEFACTS.items()})
     vars().update({f"runner_{version}": bentoml.depends(service) for version, service in VERSION_SERVICES.items()})
 
+    @bentoml.on_deployment
+    @staticmethod
+    def check() -> None:
+        """Once, before the workers start: they share the port of the gRPC entrance, so none could see it taken."""
+        if SETTINGS.grpc.port is not None:
+            from protocols.grpc.server import refuse_taken_port
+
+            try:
+                refuse_taken_port(SETTINGS.grpc)
+            except OSError as error:
+                sys.exit(f"shokado: grpc.port: cannot listen at {SETTINGS.grpc.host}:{SETTINGS.grpc.port}: {error}")
+
     @bentoml.on_startup
     async def start(self) -> None:
         """Make this process's parts, and open its doors."""
         urls = {version: service.url for version, service in VERSION_SERVICES.items()}
-        self._worker = Worker(SETTINGS, ARTEFACTS, urls)
+        self._worker = Worker(SETTINGS, ARTEFACTS, urls, GATE)
         await self._worker.start()
+        handlers: list[Handler]
         handlers = [PredictionHandler(self._worker.entrance, dialect) for dialect in all_dialects(SIGNATURE)]
+        if GATE.guards_predictions:
+            handlers = [GuardedHandler(handler, GATE) for handler in handlers]
         PREDICTIONS.routes = Routes(handlers, SETTINGS.model)
-        open_lane(PREDICTIONS.routes, LaneLimits(LIMITS.max_body_bytes, LIMITS.max_header_bytes))
-        CONTROL.started = self._worker.parts
+        left = frozenset((b"origin",)) if SETTINGS.access.cors.origins else frozenset()
+        limits = LaneLimits(LIMITS.max_body_bytes, LIMITS.max_header_bytes, left_headers=left)
+        open_lane(PREDICTIONS.routes, limits)
+        CONTROL.started = parts = self._worker.parts
+        self._grpc: Any = None
+        if SETTINGS.grpc.port is not None:
+            from protocols.grpc.server import GrpcServer
+
+            self._grpc = GrpcServer(
+                SETTINGS.grpc,
+                LIMITS,
+                SETTINGS.model,
+                CARD,
+                self._worker.entrance,
+                lambda: not why_not_ready(parts),
+                GATE,
+            )
+            await self._grpc.start()
+        self._worker.stopping.catch(asyncio.get_running_loop())
         freeze_garbage()
 
     @bentoml.on_shutdown
     async def stop(self) -> None:
         """Answer what is under way and let go of everything."""
+        if self._grpc is not None:
+            await self._grpc.stop()
         await self._worker.stop()
 
     @bentoml.api(route=Native.path, input_spec=plain.NativeInput, output_spec=plain.NativeOutput)
@@ -138,6 +190,8 @@ class Shokado:
 
 
 # The decorator has made a Service of the class, which mypy cannot see.
+if SETTINGS.access.cors.origins:
+    Shokado.add_asgi_middleware(CORSMiddleware, **cors_options(SETTINGS.access.cors))  # type: ignore[attr-defined]
 Shokado.add_asgi_middleware(  # type: ignore[attr-defined]
     ControlFirst,
     control_app=CONTROL_APP,

@@ -9,6 +9,7 @@ import difflib
 import os
 import re
 from enum import StrEnum
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -100,6 +101,11 @@ class BatchingSettings(_Frozen):
     latency_target_ms: float = Field(default=10, gt=0, le=10_000)
     max_batch_rows: int = Field(default=4096, ge=1, le=1_000_000)
     max_queue_ms: float = Field(default=1000, gt=0, le=60_000)
+    """The longest wait that is accepted, which a burst may cause."""
+    standing_queue_ms: float = Field(default=20, gt=0, le=60_000)
+    """The longest wait that is accepted while the queue does not become shorter."""
+    max_queue_requests: int = Field(default=50_000, ge=1, le=10_000_000)
+    """Of one version in one worker: a bound of memory, whatever the engine's pace."""
     inline_ms: float = Field(default=2, ge=0, le=1000)
 
 
@@ -111,6 +117,15 @@ class LimitSettings(_Frozen):
     max_header_bytes: int = Field(default=64 * 2**10, ge=1024, le=2**20)
     max_text_letters: int = Field(default=100_000, ge=1, le=10_000_000)
     """Of one text, for models that take one."""
+
+
+class ShutdownSettings(_Frozen):
+    """What happens after SIGTERM; see `control.stopping`."""
+
+    pause_s: float = Field(default=0, ge=0, le=600)
+    """How long requests are answered as before, while readiness says 503 already."""
+    drain_s: float = Field(default=20, gt=0, le=3600)
+    """How long connections may then take to end."""
 
 
 class LoadingSettings(_Frozen):
@@ -185,6 +200,90 @@ class CacheSettings(_Frozen):
         return self
 
 
+class RateSettings(_Frozen):
+    """How many requests are taken, such as `200/second; 5000/minute`. Each prediction request counts as one."""
+
+    per_key: str | None = None
+    per_address: str | None = None
+    """Of a client's address, with or without a key; an IPv6 network of 64 bits counts as one."""
+    url: str | None = Field(default=None, pattern=r"^rediss?://.+$")
+    """A Redis in which all workers of all machines count together; without one, each worker counts for itself."""
+
+    @property
+    def on(self) -> bool:
+        return self.per_key is not None or self.per_address is not None
+
+    @field_validator("per_key", "per_address")
+    @classmethod
+    def _limits_can_be_read(cls, value: str | None) -> str | None:
+        if value is not None:
+            from limits import parse_many
+
+            try:
+                parse_many(value)
+            except ValueError:
+                message = f"{value!r} is no list of limits, such as 200/second; 5000/minute"
+                raise ValueError(message) from None
+        return value
+
+
+class CorsSettings(_Frozen):
+    """Which other sites' pages may ask from browsers."""
+
+    origins: tuple[str, ...] = ()
+    """Such as `https://app.example.com`, or `*` for all; none: browsers refuse."""
+    headers: tuple[str, ...] = (
+        "Content-Type", "X-API-Key", "Authorization", "X-Request-ID", "X-Model-Version", "X-Environment", "X-Unit-ID",
+        "X-Request-Deadline-Ms", "X-Actor", "If-Match", "If-None-Match",
+    )  # fmt: skip
+    """That such pages may send."""
+
+    @field_validator("origins")
+    @classmethod
+    def _are_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            if origin != "*" and not re.fullmatch(r"https?://[^/?#\s]+", origin):
+                raise ValueError(f"{origin!r} is no origin: scheme and host alone, such as https://app.example.com")
+        return origins
+
+
+class AccessSettings(_Frozen):
+    """Who may ask for what; see `access`."""
+
+    keys_file: str | None = None
+    """YAML as `shokado keys create` writes it, relative to the project; without one, predictions are open to
+    everybody, and changes to clients on the same machine."""
+    required: bool = False
+    """Refuse to start without keys."""
+    open_metrics: bool = False
+    """Whether `/metrics` is answered without a key where there are keys."""
+    rates: RateSettings = RateSettings()
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    """Networks of proxies whose `X-Forwarded-For` is believed."""
+    cors: CorsSettings = CorsSettings()
+
+    @model_validator(mode="after")
+    def _keys_are_there(self) -> Self:
+        if self.required and not self.keys_file:
+            raise ValueError("required is true, so keys_file must name a file; shokado keys create makes one")
+        return self
+
+
+class GrpcSettings(_Frozen):
+    """The gRPC entrance of the Open Inference Protocol."""
+
+    port: int | None = Field(default=None, ge=1, le=65_535)
+    """Unset: there is none."""
+    host: str = "127.0.0.1"
+    """The address that it listens at; 0.0.0.0: all of IPv4, [::]: all."""
+    max_message_bytes: int | None = Field(default=None, ge=1024, le=2**30)
+    """Of one request; unset: `limits.max_body_bytes`."""
+    max_concurrent_requests: int = Field(default=1024, ge=1, le=100_000)
+    """In each worker; beyond them a request is refused."""
+    drain_s: float = Field(default=5, ge=0, le=60)
+    """How long a stopping server waits for the answers that are under way."""
+
+
 class Settings(BaseSettings):
     """The whole configuration; see `serving.yaml` for what each key does."""
 
@@ -204,6 +303,7 @@ class Settings(BaseSettings):
     environments: dict[Name, EnvironmentSettings] = Field(min_length=1)
     batching: BatchingSettings = BatchingSettings()
     limits: LimitSettings = LimitSettings()
+    shutdown: ShutdownSettings = ShutdownSettings()
     store: str = Field(default="sqlite:///var/{model}.db", pattern=r"^(sqlite:///.+|rediss?://.+)$")
     """Where the routing state lives: `sqlite:///relative/path`, `sqlite:////absolute/path` or `redis://host:port/db`."""
     loading: LoadingSettings = LoadingSettings()
@@ -211,6 +311,8 @@ class Settings(BaseSettings):
     weighted: WeightedSettings = WeightedSettings()
     shadow: ShadowSettings = ShadowSettings()
     cache: CacheSettings = CacheSettings()
+    access: AccessSettings = AccessSettings()
+    grpc: GrpcSettings = GrpcSettings()
 
     @property
     def aliases(self) -> dict[str, str]:
@@ -324,13 +426,19 @@ def _keys_beside(location: list[str]) -> list[str]:
         "environments": EnvironmentSettings,
         "batching": BatchingSettings,
         "limits": LimitSettings,
+        "shutdown": ShutdownSettings,
         "loading": LoadingSettings,
         "feedback": FeedbackSettings,
         "weighted": WeightedSettings,
         "shadow": ShadowSettings,
         "cache": CacheSettings,
+        "access": AccessSettings,
+        "access.rates": RateSettings,
+        "access.cors": CorsSettings,
+        "grpc": GrpcSettings,
     }
-    return list((models.get(location[0], Settings) if len(location) > 1 else Settings).model_fields)
+    beside = models.get(".".join(location[:-1])) or models.get(location[0], Settings)
+    return list((beside if len(location) > 1 else Settings).model_fields)
 
 
 def _nearest(word: str, known: list[str]) -> str:

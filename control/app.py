@@ -12,11 +12,14 @@ from pydantic import BaseModel
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from control import ab_test, explanation, feedback, health, history, open_inference, split, statistics, versions
-from control.errors import answer_errors
+from control.errors import answer_error, answer_errors
+from control.guard import enter
+from control.page import protect, protect_page
 from control.started import Configuration, Control
 from protocols.door import new_id
 from protocols.head import read_head
 from protocols.plain import Predictions
+from protocols.problem import Problem
 
 DESCRIPTION = """Several versions of one model side by side, with live traffic split between them.
 
@@ -93,13 +96,14 @@ async def version(request: Request) -> PlainTextResponse:
 @_about.get("/docs", include_in_schema=False)
 def docs() -> Response:
     """Swagger UI with the files that BentoML brings along, so that it works without the internet."""
-    return get_swagger_ui_html(
+    page = get_swagger_ui_html(
         openapi_url="/openapi.json",
         title="Shokado",
         swagger_js_url=f"{_STATIC}/swagger-ui-bundle.js",
         swagger_css_url=f"{_STATIC}/swagger-ui.css",
         swagger_favicon_url=f"{_STATIC}/favicon-light-32x32.png",
     )
+    return protect_page(page)
 
 
 @_about.get("/redoc", include_in_schema=False)
@@ -110,6 +114,11 @@ def redoc() -> Response:
 
 async def _identify(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
     request.state.request_id = read_head(request.scope["headers"]).request_id or new_id()
+    gate = request.app.state.control.gate
+    try:
+        request.state.key = await enter(request, gate) if gate is not None else ""
+    except Problem as problem:
+        return await answer_error(request, problem)
     response = await call_next(request)
     response.headers["x-request-id"] = request.state.request_id
     return response
@@ -137,9 +146,12 @@ class ControlFirst:
             if message["type"] == "http.response.start":
                 hidden = (b"server", b"x-bentoml-request-id")
                 message["headers"] = [header for header in message["headers"] if header[0].lower() not in hidden]
+                if not predicts:
+                    protect(message["headers"])
             await send(message)
 
         target = self._target(scope)
+        predicts = target is self._predictions or scope["path"] in self._apis
         if target is self._bentoml:
             scope = _in_capitals(scope)
         await target(scope, receive, send_without_server_name)

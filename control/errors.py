@@ -90,10 +90,11 @@ def answer_errors(app: FastAPI) -> None:
         RequestValidationError, Exception,
     )  # fmt: skip
     for kind in handled:
-        app.add_exception_handler(kind, _answer)
+        app.add_exception_handler(kind, answer_error)
 
 
-async def _answer(request: Request, error: Exception) -> Response:
+async def answer_error(request: Request, error: Exception) -> Response:
+    """The answer that an error gets."""
     match error:
         case HTTPException():
             code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")

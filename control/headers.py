@@ -28,8 +28,9 @@ _IfMatchHeader = Annotated[
 
 
 def _actor(request: Request, name: _ActorHeader = None) -> str:
+    key = f"key {request.state.key}" if request.state.key else ""
     if name is None:
-        return request.client.host if request.client is not None else "unknown"
+        return key or (request.client.host if request.client is not None else "unknown")
     # Headers arrive as Latin-1, whatever the client meant; most mean UTF-8.
     try:
         text = name.encode("latin-1").decode().strip()
@@ -37,7 +38,7 @@ def _actor(request: Request, name: _ActorHeader = None) -> str:
         text = name.strip()
     if not (0 < len(text) <= MAX_ACTOR_LETTERS and text.isprintable()):
         raise Problem(400, "bad_header", f"x-actor is not a name of 1 to {MAX_ACTOR_LETTERS} printable letters")
-    return text
+    return f"{key} ({text})" if key else text
 
 
 def _environment(name: _EnvironmentHeader = None) -> str | None:

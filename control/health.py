@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
-from control.started import Parts, Started
+from control.started import FrontGate, Parts, Started
 
 router = APIRouter(tags=["health"])
 
@@ -27,6 +27,7 @@ class Health(BaseModel):
     generation: int
     versions: dict[str, str] = Field(description="The state of each version.")
     store: StoreHealth
+    keys: str | None = Field(default=None, description="Why the keys file cannot be used: the keys of before hold on.")
 
 
 class Alive(BaseModel):
@@ -40,9 +41,10 @@ async def livez() -> Alive:
     return Alive(status="ok")
 
 
-async def readyz(parts: Parts, response: Response) -> Health:
+async def readyz(parts: Parts, response: Response, gate: FrontGate) -> Health:
     """200 when the routing is known and every version that is active or has traffic is ready, else 503.
 
+    503 from the moment the server is told to stop, though it may go on to answer for a while.
     A shadow may be missing, as nobody sees its answers, and so may the store.
     """
     reason = why_not_ready(parts)
@@ -53,6 +55,7 @@ async def readyz(parts: Parts, response: Response) -> Health:
         generation=parts.dispatcher.state.generation,
         versions={version: found.state for version, found in parts.fleet.versions().items()},
         store=_store(parts),
+        keys=gate.watch.failure if gate is not None and gate.watch is not None else None,
     )
 
 
@@ -69,6 +72,8 @@ for path in ("/readyz", "/ready", "/health", "/ping"):
 
 def why_not_ready(parts: Started) -> str | None:
     """Why this worker cannot answer; none when it can."""
+    if parts.stopping.begun:
+        return "the server is stopping"
     state, runners = parts.dispatcher.state, parts.dispatcher.runners
     if not state.environments:
         return "the routing is not known yet"

@@ -2,14 +2,16 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 from fastapi import Depends, Request
 
+from access.gate import Gate
 from configuration.settings import Settings
 from control.loading import Loader
+from control.stopping import Stopping
 from dispatch.dispatcher import Dispatcher
 from dispatch.fleet import Fleet
 from dispatch.state import RoutingState
@@ -30,6 +32,7 @@ class Started:
     feedback: FeedbackDesk
     statistics: Statistics
     metrics_folder: Path
+    stopping: Stopping = field(default_factory=Stopping)
     clock: Callable[[], float] = time.time
     """In Unix seconds."""
 
@@ -37,14 +40,20 @@ class Started:
 class Control:
     """What the routes read; `started` is set when the worker has started."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, gate: Gate | None = None) -> None:
+        """Without a gate, everybody may ask for everything."""
         self.settings = settings
+        self.gate = gate
         self.started: Started | None = None
 
 
 def _control(request: Request) -> Control:
     control: Control = request.app.state.control
     return control
+
+
+def _gate(request: Request) -> Gate | None:
+    return _control(request).gate
 
 
 def _settings(request: Request) -> Settings:
@@ -68,4 +77,5 @@ def known_routing(parts: Started) -> RoutingState:
 
 
 Parts = Annotated[Started, Depends(_started)]
+FrontGate = Annotated[Gate | None, Depends(_gate)]
 Configuration = Annotated[Settings, Depends(_settings)]

@@ -19,10 +19,12 @@ from pathlib import Path
 
 import numpy as np
 
+from access.gate import Gate
 from configuration.settings import Settings
 from control.loading import Loader
 from control.readiness import versions_everywhere
 from control.started import Started
+from control.stopping import Stopping
 from dispatch.cache import open_cache
 from dispatch.change import Versions
 from dispatch.dispatcher import Dispatcher
@@ -33,6 +35,7 @@ from experiments.feedback import FeedbackDesk
 from experiments.prediction_id import PredictionIds
 from experiments.tallying import Tallying, tallies_of
 from experiments.tuner import Tuner
+from monitoring.access import AccessMetrics
 from monitoring.metrics import FLUSH_EVERY_S, PROBABILITY_BUCKETS, Metrics, prepare_folder
 from monitoring.statistics import Statistics
 from protocols.call import Entrance
@@ -54,7 +57,9 @@ logger = logging.getLogger("bentoml.shokado")
 class Worker:
     """Make one per process, on its event loop."""
 
-    def __init__(self, settings: Settings, artefacts: Mapping[str, Artefact], service_urls: Mapping[str, str]) -> None:
+    def __init__(
+        self, settings: Settings, artefacts: Mapping[str, Artefact], service_urls: Mapping[str, str], gate: Gate
+    ) -> None:
         """`artefacts` are the configured versions'; `service_urls` say where versions with a service listen."""
         import_xgboost_alone()
         card = next(iter(artefacts.values())).card
@@ -66,6 +71,8 @@ class Worker:
             tuple(str(label) for label in card.classes),
             settings.weighted.latency_target_ms / 1000,
         )
+        self.gate = gate
+        self._access_metrics = AccessMetrics()
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         store = open_store(settings.store, settings.model, ROOT)
         self.follower = Follower(store, settings, self._adopt, self._report, self.folder / "routing.json")
@@ -82,6 +89,7 @@ class Worker:
         self.statistics = Statistics(self.folder)
         self.desk = FeedbackDesk(self.follower, self.ids, self._cards, settings.feedback.max_age_hours * 3600)
         random = np.random.default_rng()
+        self.stopping = Stopping(settings.shutdown.pause_s, settings.shutdown.drain_s)
         self._tuner = Tuner(self.follower, self.leads, self.versions, settings, random)
         self._tallying = Tallying(self.follower, self._take_tallies)
         self._cache = cache
@@ -111,6 +119,8 @@ class Worker:
                 self._tuner.run(),
             )
         ]
+        if self.gate.watch is not None:
+            self._tasks.append(asyncio.create_task(self.gate.watch.run()))
 
     async def stop(self) -> None:
         """Answer what is under way, and let go of everything."""
@@ -125,11 +135,22 @@ class Worker:
         await self._flush()
         await self._tallying.add()
         await self.follower.stop()
+        if self.gate.rates is not None:
+            await self.gate.rates.close()
 
     @property
     def parts(self) -> Started:
         """What the control routes work with."""
-        return Started(self.dispatcher, self.follower, self.fleet, self.loader, self.desk, self.statistics, self.folder)
+        return Started(
+            self.dispatcher,
+            self.follower,
+            self.fleet,
+            self.loader,
+            self.desk,
+            self.statistics,
+            self.folder,
+            stopping=self.stopping,
+        )
 
     async def versions(self) -> Versions:
         """The versions as changes see them: ready where every worker has them ready. Raises `StoreUnavailable`."""
@@ -195,6 +216,7 @@ class Worker:
         """Add what the hot path noted to the metrics, and keep it for the tallies."""
         self.metrics.flush()
         self.metrics.store(reached=self.follower.failure is None)
+        self._tell_access()
         for tally, number in tallies_of(self.metrics.take_outcomes()).items():
             self._tallies[tally] += number
         for pair, counts in self.shadow.flush().items():
@@ -205,6 +227,13 @@ class Worker:
         if self._cache is not None:
             for version, found in self._cache.flush().items():
                 self.metrics.add_cache(version, **asdict(found))
+
+    def _tell_access(self) -> None:
+        watch, rates = self.gate.watch, self.gate.rates
+        self._access_metrics.add(*self.gate.take_counts())
+        self._access_metrics.state(
+            keys_ok=watch is None or watch.failure is None, rates_up=rates is None or not rates.away
+        )
 
     def _take_tallies(self) -> dict[Tally, float]:
         taken, self._tallies = self._tallies, defaultdict(float)

@@ -1,15 +1,20 @@
 """The dispatcher: request in, assignment, and off to the assigned version's runner."""
 
 import random
+import time
 from collections.abc import Callable, Iterable, Mapping
+from math import inf
 
 from dispatch.assignment import Reason, assign
 from dispatch.cache import Cache
 from dispatch.request import Origin, Prediction, PredictionRequest, UnknownVersion
 from dispatch.state import RoutingState
-from runners.errors import NotReady
+from runners.errors import NotReady, Overloaded
 from runners.job import Job
 from runners.runner import Runner
+
+FULL_FOR_S = 0.001
+"""How long requests are refused unread once every version has refused."""
 
 
 class Dispatcher:
@@ -22,8 +27,14 @@ class Dispatcher:
         state: RoutingState,
         cache: Cache | None = None,
         draw: Callable[[], float] = random.random,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`cache` answers rows that were scored before; none: every request goes to its runner."""
+        self.full_until = -inf
+        """Until this time of the clock nothing can be accepted, whichever version it is for: refuse it unread."""
+        self.overload = Overloaded(0.0)
+        """Why."""
+        self._clock = clock
         self.aliases = aliases
         self._cache = cache
         self._draw = draw
@@ -70,7 +81,11 @@ class Dispatcher:
         origin, runner = place
         prediction = Prediction(request.rows, request.row_count, done, request.deadline, origin=origin, reason=reason)
         if self._cache is None:
-            runner.submit(prediction)
+            try:
+                runner.submit(prediction)
+            except Overloaded as overload:
+                self._note(overload)
+                raise
         else:
             self._cache.submit(prediction, runner)
         return prediction
@@ -81,6 +96,12 @@ class Dispatcher:
         if version is None:
             raise UnknownVersion("version", name, list(self._names))
         return version
+
+    def _note(self, overload: Overloaded) -> None:
+        """Remember a refusal that everybody would get; only for a moment, as a batch may come back at any time."""
+        if all(runner.full for runner in self.runners.values() if runner.ready):
+            self.full_until = self._clock() + FULL_FOR_S
+            self.overload = Overloaded(overload.expected_wait_s, overload.retry_after_s)
 
     def _unknown_environment(self, name: str | None) -> Exception:
         if not self._routes:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from lifecycle import datasets, preparing, store
+from lifecycle import datasets, keys_cli, preparing, store
 from lifecycle.errors import LifecycleError
 from lifecycle.importing import Order, WhenTaken, import_version
 from lifecycle.registry import Formats
@@ -27,6 +27,7 @@ app = typer.Typer(
 )
 models = typer.Typer(help="Train, import and list model versions.", no_args_is_help=True, rich_markup_mode="rich")
 app.add_typer(models, name="models")
+app.add_typer(keys_cli.app, name="keys")
 
 PIPE_COLUMNS = 160
 """Width of a table that goes into a file or a pipe, where nothing has to fit a screen."""

@@ -1,13 +1,14 @@
 """The batch dialect, `POST /batch_predict` and `POST /predict/batch`: what `POST /predict` answers, for many rows.
 
-In: `{"instances": [{name: value} or [..]], "model_version"?, "use_ab_testing"?: true}`. Out: `{"predictions": [..],
+In: `{"instances": [{name: value} or [..]], "model_version"?, "use_ab_testing"?: true}`; texts may also come as
+`{"emails": [..]}` or `{"texts": [..]}`. Out: `{"predictions": [..],
 "total", "class_counts"?, "model_version", "request_id", "prediction_id", "latency_ms"}`. One version answers all rows.
 """
 
 import time
 from collections import Counter
 from datetime import UTC, datetime
-from typing import Generic
+from typing import Any, Generic
 
 import msgspec
 
@@ -17,20 +18,24 @@ from protocols.head import JSON, RequestHead
 from protocols.labels import classes_of
 from protocols.native import unsupported_type
 from protocols.signature import AnyRow, Signature, example_rows
-from protocols.single import confidence_of
-from protocols.unit import Unit, unit_of
+from protocols.single import SingleOptions, confidence_of
+from protocols.text_signature import TextRow, one_given
+from protocols.unit import unit_of
 from runners.card import Card
 
 
-class BatchBody(msgspec.Struct, Generic[AnyRow], forbid_unknown_fields=True):
-    """The JSON body; `use_ab_testing: false` asks for the active version."""
+class BatchBody(SingleOptions, Generic[AnyRow], kw_only=True):
+    """The JSON body."""
 
     instances: list[AnyRow]
-    model_version: str | None = None
-    use_ab_testing: bool = True
-    unit: Unit = None
-    user_id: Unit = None
-    request_id: Unit = None
+
+
+class BatchTextBody(SingleOptions, kw_only=True):
+    """The JSON body for a model that takes a text: one of the three."""
+
+    instances: list[TextRow] | msgspec.UnsetType = msgspec.UNSET
+    emails: list[str] | msgspec.UnsetType = msgspec.UNSET
+    texts: list[str] | msgspec.UnsetType = msgspec.UNSET
 
 
 class BatchItem(msgspec.Struct):
@@ -69,20 +74,26 @@ class Batch(Dialect):
 
     def __init__(self, signature: Signature) -> None:
         super().__init__(signature)
-        self._decode = msgspec.json.Decoder(BatchBody[signature.row_type]).decode  # type: ignore[name-defined]
+        of_numbers = BatchBody[signature.row_type]  # type: ignore[name-defined]
+        self._body: Any = of_numbers if signature.text_field is None else BatchTextBody
+        self._decode = msgspec.json.Decoder(self._body).decode
 
     def decode(self, body: bytes, head: RequestHead) -> PredictionRequest:
         signature = self.signature
         if head.content_type != JSON:
             raise unsupported_type(head, JSON)
         try:
-            content = self._decode(body)
+            content: Any = self._decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise signature.explain_body(body, "instances", str(error)) from None
-        rows = signature.pack(content.instances)
+            others = () if signature.text_field is None else ("emails", "texts")
+            raise signature.explain_body(body, "instances", str(error), others=others) from None
+        instances = content.instances
+        if signature.text_field is not None:
+            instances = one_given(instances=instances, emails=content.emails, texts=content.texts)
+        rows = signature.pack(instances)
         unit = unit_of(content.unit, content.user_id, content.request_id)
         version, split = content.model_version, content.use_ab_testing
-        return PredictionRequest(rows, len(content.instances), version, unit=unit, split=split)
+        return PredictionRequest(rows, len(instances), version, unit=unit, split=split)
 
     def encode(self, prediction: Prediction, _head: RequestHead, facts: AnswerFacts) -> tuple[bytes, bytes]:
         scores = prediction.scores
@@ -112,10 +123,11 @@ class Batch(Dialect):
             "by name": {"instances": [named, named]},
             "lists, one version": {"instances": [listed], "model_version": card.version},
         }
-        body = BatchBody[self.signature.row_type]  # type: ignore[name-defined]
+        if self.signature.text_field is not None:
+            examples["texts alone"] = {"emails": list(named.values())}
         return Description(
             "Score rows one by one",
-            {"application/json": Content(body, examples)},
+            {"application/json": Content(self._body, examples)},
             {"application/json": Content(BatchAnswer)},
         )
 

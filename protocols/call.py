@@ -17,7 +17,7 @@ from dispatch.request import Origin, Prediction
 from dispatch.shadow import ShadowCopier
 from experiments.prediction_id import PredictionIds, shown
 from monitoring.metrics import Metrics
-from protocols.dialect import AnswerFacts, Dialect
+from protocols.dialect import AnswerFacts, Codec, Dialect
 from protocols.door import Exchange, new_id, reply_problem
 from protocols.head import RequestHead
 from protocols.problem import conflicting_version, problem_of
@@ -58,7 +58,7 @@ class Call(msgspec.Struct, eq=False):
     """
 
     entrance: Entrance
-    dialect: Dialect
+    dialect: Codec
     head: RequestHead
     exchange: Exchange
     id: str
@@ -72,6 +72,9 @@ class Call(msgspec.Struct, eq=False):
         head, entrance = self.head, self.entrance
         if head.problem is not None:
             self._fail(head.problem)
+            return
+        if self.received_at < entrance.dispatcher.full_until:
+            self._fail(entrance.dispatcher.overload)
             return
         try:
             request = self.dialect.decode(body, head)

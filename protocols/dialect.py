@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -50,6 +50,16 @@ class Description:
     text: str = ""
     error: Any = ProblemBody
     """The shape of this dialect's errors: a type that msgspec knows."""
+
+
+class Codec(Protocol):
+    """What a call needs of its dialect."""
+
+    def decode(self, body: bytes, head: RequestHead, /) -> PredictionRequest: ...
+
+    def encode(self, prediction: Prediction, head: RequestHead, facts: AnswerFacts, /) -> tuple[bytes, bytes]: ...
+
+    def refuse(self, problem: Problem, request_id: str) -> bytes: ...
 
 
 class Dialect(ABC):

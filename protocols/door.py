@@ -14,6 +14,11 @@ _numbers = count()
 class Exchange(Protocol):
     """A request that waits for its answer at a door."""
 
+    @property
+    def peer(self) -> str:
+        """Address at the other end of the connection; empty where it has none."""
+        ...
+
     def reply(self, status: int, header_lines: bytes, body: bytes) -> None:
         """Answer, exactly once. `header_lines` end with CRLF each; `content-length` is the door's."""
         ...

@@ -57,6 +57,8 @@ class LaneLimits:
     """How long a connection may rest between requests."""
     drain_s: float | None = DRAIN_S
     """How long an idle connection is kept when the server stops; none: until the client closes it."""
+    left_headers: frozenset[bytes] = frozenset()
+    """Names of headers, in lower case, whose requests are left to uvicorn."""
 
 
 class LaneExchange(msgspec.Struct, eq=False):
@@ -66,6 +68,11 @@ class LaneExchange(msgspec.Struct, eq=False):
     keep_alive: bool
     answer: bytes | None = None
     work: Cancellable | None = None
+
+    @property
+    def peer(self) -> str:
+        client = self.connection.client
+        return client[0] if client is not None else ""
 
     def reply(self, status: int, header_lines: bytes, body: bytes) -> None:
         self.connection.answer(self, status, header_lines, body)
@@ -247,6 +254,8 @@ class ExpressLane(HttpToolsProtocol):
             or parser.should_upgrade()
             or (found := self.routes.find(self.url)) is None
         ):
+            return None
+        if self.limits.left_headers and any(name in self.limits.left_headers for name, _ in self.headers):
             return None
         lengths = [int(value) for name, value in self.headers if name == b"content-length"]
         chunked = any(name == b"transfer-encoding" for name, _ in self.headers)

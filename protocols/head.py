@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from access.decision import credential_of
 from protocols.problem import Problem
 
 JSON = b"application/json"
@@ -36,6 +37,10 @@ class RequestHead:
     json_bytes: int | None = None
     """How much of the body is JSON, of `Inference-Header-Content-Length`; binary tensor data follow."""
     problem: Problem | None = None
+    credential: bytes | None = field(default=None, repr=False)
+    """Digest of the key that was shown; see `access`."""
+    forwarded_for: str = ""
+    """The client's address as proxies tell it."""
 
 
 def read_head(headers: Iterable[tuple[bytes, bytes]], pins: tuple[str, ...] = ()) -> RequestHead:
@@ -74,6 +79,8 @@ def read_head(headers: Iterable[tuple[bytes, bytes]], pins: tuple[str, ...] = ()
         deadline_s=deadline_s,
         json_bytes=int(json_bytes) if json_bytes and problem is None else None,
         problem=problem,
+        credential=credential_of(_latin(found, b"x-api-key"), _latin(found, b"authorization")),
+        forwarded_for=_latin(found, b"x-forwarded-for"),
     )
 
 
@@ -88,8 +95,15 @@ _HEEDED = frozenset(
         b"x-request-deadline-ms",
         b"inference-header-content-length",
         b"content-encoding",
+        b"x-api-key",
+        b"authorization",
+        b"x-forwarded-for",
     )
 )
+
+
+def _latin(found: dict[bytes, bytes], name: bytes) -> str:
+    return found.get(name, b"").decode("latin-1")
 
 
 def _text(value: bytes) -> str:

@@ -110,7 +110,8 @@ class RowsInput(_Untouched):
 class PlainExchange:
     """A request whose answer somebody awaits."""
 
-    def __init__(self) -> None:
+    def __init__(self, peer: str) -> None:
+        self.peer = peer
         self.answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
 
     def reply(self, status: int, header_lines: bytes, body: bytes) -> None:
@@ -149,7 +150,7 @@ class Predictions:
         message = f"{request.method} {request.url.path}: predictions are asked for by POST"
         problem = Problem(405, "method_not_allowed", message)
         request_id = read_head(request.scope["headers"]).request_id
-        exchange = PlainExchange()
+        exchange = PlainExchange("")
         found.handler.begin(RequestHead(request_id=request_id, problem=problem), b"", exchange)
         response = await exchange.answer
         response.headers["allow"] = "POST"
@@ -165,7 +166,7 @@ async def answer(found: Found, request: Request, max_body_bytes: int) -> Respons
         return Response(status_code=_CLIENT_GONE)
     if body is None:
         head, body = RequestHead(request_id=head.request_id, problem=body_too_large(max_body_bytes)), b""
-    exchange = PlainExchange()
+    exchange = PlainExchange(request.client.host if request.client is not None else "")
     work = found.handler.begin(head, body, exchange)
     gone = asyncio.ensure_future(_until_disconnected(request))
     await asyncio.wait((exchange.answer, gone), return_when=asyncio.FIRST_COMPLETED)

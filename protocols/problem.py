@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from access.decision import Refused
 from dispatch.change import ChangeRefused, ConflictingChange
 from dispatch.request import UnknownVersion
 from runners.errors import DeadlineExceeded, ModelFailure, NotReady, Overloaded
@@ -42,6 +43,8 @@ class Problem(Exception):
     detail: dict[str, Any] = field(default_factory=dict)
     retry_after_s: float | None = None
     version: str | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    """More of the answer's headers, names in lower case."""
 
     def body(self, request_id: str) -> bytes:
         """The JSON that every dialect without an error shape of its own answers with."""
@@ -54,19 +57,24 @@ class Problem(Exception):
 
     @property
     def header_lines(self) -> bytes:
-        return b"" if self.retry_after is None else b"retry-after: %d\r\n" % self.retry_after
+        lines = b"" if self.retry_after is None else b"retry-after: %d\r\n" % self.retry_after
+        return lines + b"".join(f"{name}: {value}\r\n".encode() for name, value in self.headers.items())
 
 
-def problem_of(error: BaseException) -> Problem:
+def problem_of(error: BaseException) -> Problem:  # noqa: C901  # one case for each kind of error
     """The problem that an exception of the inner rooms means to a client; anything unforeseen is an internal error."""
     match error:
         case Problem():
             return error
+        case Refused():
+            return Problem(
+                error.status, error.code, str(error), retry_after_s=error.retry_after_s, headers=error.headers
+            )
         case UnknownVersion():
             return Problem(404, f"unknown_{error.what}", str(error))
         case Overloaded():
             message = f"the server is overloaded: {error}; try again later"
-            return Problem(503, "overloaded", message, retry_after_s=error.expected_wait_s)
+            return Problem(503, "overloaded", message, retry_after_s=error.retry_after_s)
         case NotReady():
             return Problem(503, "not_ready", str(error), retry_after_s=1)
         case DeadlineExceeded():

@@ -54,7 +54,7 @@ class Signature:
         except (struct.error, OverflowError, KeyError, TypeError, _WrongCount):
             raise self.explain(rows) from None
 
-    def check_binary(self, body: bytes) -> int:
+    def check_binary(self, body: bytes | memoryview) -> int:
         """Number of rows in packed float32 values. Raises `Problem` unless they are whole, few enough and finite."""
         count, rest = divmod(len(body), self._row_bytes)
         if rest:
@@ -84,8 +84,13 @@ class Signature:
             raise self._not_finite(row, self.feature_names[column], float(values[row, column]))
         return floats.data.cast("B")
 
-    def explain_body(self, body: bytes, key: str, reason: str, *, single: bool = False) -> Problem:
-        """Why a JSON body was refused: `reason` is the strict decoder's, `key` names where the rows (row) should be."""
+    def explain_body(
+        self, body: bytes, key: str, reason: str, *, others: Sequence[str] = (), single: bool = False
+    ) -> Problem:
+        """Why a JSON body was refused: `reason` is the strict decoder's.
+
+        `key` names where the rows (row) should be, `others` where they may be instead.
+        """
         if not body:
             return malformed("the body is empty")
         try:
@@ -97,6 +102,7 @@ class Signature:
             return malformed(f"the body is not JSON: {error}")
         if not isinstance(content, dict):
             return invalid("wrong_type", f"the body is {kind_of(content)}; an object with {key!r} belongs here")
+        key = next((other for other in others if other in content and key not in content), key)
         if key not in content:
             return invalid("missing_field", f"the field {key!r} is missing", field=key)
         rows = [content[key]] if single else content[key]

@@ -1,12 +1,14 @@
 """The single-row dialect, `POST /predict`.
 
-In: `{"features": {name: value} or [..], "model_version"?, "use_ab_testing"?: true}`. Out: `{"prediction",
-"prediction_class"?, "confidence"?, "model_version", "request_id", "prediction_id", "timestamp", "latency_ms"}`.
+In: `{"features": {name: value} or [..], "model_version"?, "use_ab_testing"?: true}`; a text may also stand under its
+own name, as in `{"email_content": ".."}`. Out: `{"prediction", "prediction_class"?, "confidence"?, "model_version",
+"request_id", "prediction_id", "timestamp", "latency_ms"}`.
 """
 
 import time
 from datetime import UTC, datetime
-from typing import Generic
+from functools import cache
+from typing import Any, Generic
 
 import msgspec
 
@@ -16,19 +18,31 @@ from protocols.head import JSON, RequestHead
 from protocols.labels import classes_of
 from protocols.native import unsupported_type
 from protocols.signature import AnyRow, Signature, example_rows
+from protocols.text_signature import TextRow, one_given
 from protocols.unit import Unit, unit_of
 from runners.card import Card, Task
 
 
-class SingleBody(msgspec.Struct, Generic[AnyRow], forbid_unknown_fields=True):
-    """The JSON body; `use_ab_testing: false` asks for the active version."""
+class SingleOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """What a body may say beside its rows; `use_ab_testing: false` asks for the active version."""
 
-    features: AnyRow
     model_version: str | None = None
     use_ab_testing: bool = True
     unit: Unit = None
     user_id: Unit = None
     request_id: Unit = None
+
+
+class SingleBody(SingleOptions, Generic[AnyRow], kw_only=True):
+    """The JSON body."""
+
+    features: AnyRow
+
+
+class SingleTextBody(SingleOptions, kw_only=True):
+    """The JSON body for a model that takes a text; a field of the text's own name is added where it is known."""
+
+    features: TextRow | msgspec.UnsetType = msgspec.UNSET
 
 
 class SingleAnswer(msgspec.Struct):
@@ -54,7 +68,8 @@ class Single(Dialect):
 
     def __init__(self, signature: Signature) -> None:
         super().__init__(signature)
-        self._decode = msgspec.json.Decoder(SingleBody[signature.row_type]).decode  # type: ignore[name-defined]
+        self._body = _body_of(signature)
+        self._decode = msgspec.json.Decoder(self._body).decode
 
     def decode(self, body: bytes, head: RequestHead) -> PredictionRequest:
         signature = self.signature
@@ -63,8 +78,13 @@ class Single(Dialect):
         try:
             content = self._decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise signature.explain_body(body, "features", str(error), single=True) from None
-        rows = signature.pack([content.features])
+            key, others = ("features", ()) if signature.text_field is None else (signature.text_field, ("features",))
+            raise signature.explain_body(body, key, str(error), others=others, single=True) from None
+        if signature.text_field is None:
+            row = content.features
+        else:
+            row = one_given(**{signature.text_field: content.text, "features": content.features})
+        rows = signature.pack([row])
         unit = unit_of(content.unit, content.user_id, content.request_id)
         return PredictionRequest(rows, 1, content.model_version, unit=unit, split=content.use_ab_testing)
 
@@ -93,12 +113,28 @@ class Single(Dialect):
             "a list, one version": {"features": listed, "model_version": card.version},
             "the active version": {"features": named, "use_ab_testing": False},
         }
-        body = SingleBody[self.signature.row_type]  # type: ignore[name-defined]
+        if self.signature.text_field is not None:
+            examples["the text alone"] = dict(named)
         return Description(
             "Score one row",
-            {"application/json": Content(body, examples)},
+            {"application/json": Content(self._body, examples)},
             {"application/json": Content(SingleAnswer)},
         )
+
+
+def _body_of(signature: Signature) -> Any:
+    """The struct of the JSON body."""
+    if signature.text_field is None:
+        return SingleBody[signature.row_type]  # type: ignore[name-defined]
+    return _text_body(signature.text_field)
+
+
+@cache
+def _text_body(name: str) -> Any:
+    """The struct with the text's own field; one for all routes, so that it is described once."""
+    own = msgspec.field(default=msgspec.UNSET, name=name)
+    text = ("text", str | msgspec.UnsetType, own)
+    return msgspec.defstruct(SingleTextBody.__name__, [text], bases=(SingleTextBody,), kw_only=True)
 
 
 def confidence_of(task: Task, score: float | list[float]) -> float | msgspec.UnsetType:

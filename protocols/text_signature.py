@@ -7,6 +7,7 @@ longer than the limit, nor hold half a surrogate pair, which no UTF-8 can say.
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from msgspec import UNSET
 from numpy.typing import NDArray
 
 from protocols.problem import Problem, invalid
@@ -22,7 +23,7 @@ class TextSignature(Signature):
 
     def __init__(self, feature_name: str, max_rows: int, max_text_letters: int) -> None:
         super().__init__((feature_name,), max_rows)
-        self._name = feature_name
+        self.text_field = self._name = feature_name
         self._max_text_letters = max_text_letters
 
     def pack(self, rows: Sequence[TextRow]) -> list[str]:  # type: ignore[override]  # either is what a request takes
@@ -38,7 +39,7 @@ class TextSignature(Signature):
             raise self.explain(rows) from None
         return texts
 
-    def check_binary(self, body: bytes) -> int:  # noqa: ARG002
+    def check_binary(self, body: bytes | memoryview) -> int:  # noqa: ARG002
         """Refuse packed numbers. Raises `Problem`."""
         raise Problem(415, "unsupported_media_type", "packed numbers are not understood here: the model takes a text")
 
@@ -78,3 +79,15 @@ def _is_unicode(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def one_given(**values: Any) -> Any:
+    """The one value that is not `UNSET`: bodies may name a text in several ways. Raises `Problem`."""
+    given = {name: value for name, value in values.items() if value is not UNSET}
+    if not given:
+        first = next(iter(values))
+        raise invalid("missing_field", f"the field {first!r} is missing", field=first)
+    if len(given) > 1:
+        message = f"one of {' and '.join(map(repr, given))} belongs here, not both"
+        raise invalid("repeated_field", message, field=list(given)[1])
+    return next(iter(given.values()))

@@ -3,11 +3,13 @@
     submit --> queue --(a place is free)--> batch --> place --> scores --> jobs
 
 It is work-conserving: a free place starts at once with what is there, and what arrives meanwhile forms the next
-batch. There is no timer and no waiting for company. The queue is bounded by the time it would take.
+batch. There is no timer and no waiting for company. The queue is bounded by the time it would take: generously for a
+burst, tightly once it stands (see `QueueBounds`).
 """
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from enum import StrEnum
 from math import inf
 from typing import Protocol
@@ -15,9 +17,29 @@ from typing import Protocol
 from runners.engine import Scores
 from runners.errors import DeadlineExceeded, ModelFailure, NotReady, Overloaded
 from runners.job import Job
-from runners.pace import BatchLimit, Pace
+from runners.pace import BatchLimit, DrainRate, Pace
 from runners.place import BatchScores, Place
 from runners.rows import Join
+
+STANDING_AFTER_S = 0.1
+"""How long a queue may be too long without ever being empty before it counts as standing."""
+SLICES = 4
+"""How many jobs that are too large for an equal share get on in one batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueBounds:
+    """Beyond which expected wait a job is refused.
+
+    A queue absorbs bursts; one that stands makes everybody late and nobody faster. So a long wait is accepted until the
+    queue has not been empty for `STANDING_AFTER_S`. The idea is CoDel's: Nichols and Jacobson, Controlling Queue
+    Delay, ACM Queue 10(5), 2012.
+    """
+
+    max_s: float = inf
+    standing_s: float = inf
+    """At least the time of two full batches counts: one that is computed and one that gathers meanwhile."""
+    max_jobs: int = 1_000_000
 
 
 class Release(StrEnum):
@@ -65,7 +87,7 @@ class Batcher:
         limit: BatchLimit,
         pace: Pace,
         observer: BatchObserver,
-        max_queue_s: float,
+        bounds: QueueBounds,
         clock: Callable[[], float],
         call_soon: Callable[[Callable[[], None]], object],
     ) -> None:
@@ -74,7 +96,7 @@ class Batcher:
         self._join = join
         self._limit = limit
         self._pace = pace
-        self._max_queue_s = max_queue_s
+        self._bounds = bounds
         self._clock = clock
         self._call_soon = call_soon
         self._observer = observer
@@ -85,6 +107,11 @@ class Batcher:
         self._scheduled = False
         self._was_idle = True
         self._closed = False
+        self._drain_rate = DrainRate()
+        self._drained_at: float | None = None
+        """When rows came back last, if others waited then."""
+        self._long_since: float | None = None
+        """When a job first met a queue longer than may stand, if it has not been empty since."""
 
     @property
     def waiting_rows(self) -> int:
@@ -103,6 +130,11 @@ class Batcher:
         seconds = batches * self._pace.estimate(self._limit.rows) + (self._pace.estimate(rest) if rest else 0.0)
         return seconds / self._place.concurrency
 
+    @property
+    def full(self) -> bool:
+        """Whether a job without a deadline would be refused now."""
+        return self._is_too_long(self.expected_wait(), self._clock())
+
     def submit(self, job: Job) -> None:
         """Queue a job.
 
@@ -117,8 +149,8 @@ class Batcher:
         rows_ahead = self._queued_rows + self._computing_rows
         if rows_ahead >= self._limit.rows or (rows_ahead and job.deadline != inf):
             wait = self.expected_wait()
-            if wait > self._max_queue_s or now + wait > job.deadline:
-                raise Overloaded(wait)
+            if now + wait > job.deadline or self._is_too_long(wait, now):
+                raise Overloaded(wait, self._drain_rate.seconds_for(rows_ahead))
         job.submitted_at = now
         self._queue.append(job)
         self._queued_rows += job.row_count
@@ -128,6 +160,18 @@ class Batcher:
     def close(self) -> None:
         """Refuse new jobs; those already here are still answered (see `busy`)."""
         self._closed = True
+
+    def _is_too_long(self, wait: float, now: float) -> bool:
+        """Whether the queue is longer than bursts may be, or stands and is longer than it may be then."""
+        bounds = self._bounds
+        if wait > bounds.max_s or len(self._queue) >= bounds.max_jobs:
+            return True
+        two_batches = 2 * self._pace.estimate(self._limit.rows) / self._place.concurrency
+        if wait <= max(bounds.standing_s, two_batches):
+            return False
+        if self._long_since is None:
+            self._long_since = now
+        return now - self._long_since > STANDING_AFTER_S
 
     def _schedule(self, *, idle: bool) -> None:
         # One turn of the loop later, so that all that arrived in this one travels together.
@@ -154,28 +198,60 @@ class Batcher:
             self._schedule(idle=False)
 
     def _gather(self, now: float) -> tuple[list[Chunk], int]:
-        """Take the next batch from the queue: all rows, else as many of each job, in turns, until the batch is full."""
-        queue = self._queue
-        room = self._limit.rows
-        share = room if self._queued_rows <= room else max(1, room // len(queue))
+        """Take the next batch from the queue: all of it, if it fits.
+
+        Else small jobs first, and then the others in slices: what does not end with its slice goes to the end of the
+        queue. Slices are large, so that jobs of a middling size end one after the other and not all at last.
+        """
+        queue, limit = self._queue, self._limit.rows
         chunks: list[Chunk] = []
+        room = slice_rows = limit
+        if self._queued_rows > limit:
+            slice_rows = max(limit // len(queue), limit // SLICES, 1)
+            room -= self._take_small(chunks, now)
         while queue and room:
             job = queue.popleft()
             rest = job.row_count - job.taken
             if self._is_dropped(job, now):
                 self._queued_rows -= rest
                 continue
-            if not job.taken:
-                job.started_at = now
-            count = min(rest, room, share if queue else room)
-            chunks.append((job, job.taken, count))
-            job.taken += count
+            count = min(rest, room, slice_rows if queue else room)
+            _take(chunks, job, count, now)
             room -= count
-            if count < rest:
+            if count == rest:
+                continue
+            if count < slice_rows:
+                queue.appendleft(job)  # the batch is full: the rest of its slice comes first in the next one
+            else:
                 queue.append(job)
-        rows = self._limit.rows - room
+        rows = limit - room
         self._queued_rows -= rows
         return chunks, rows
+
+    def _take_small(self, chunks: list[Chunk], now: float) -> int:
+        """Take jobs that need no more than an equal share, for at most three quarters of the batch; returns their rows.
+
+        The rest of the batch is for whoever has waited longest, so that nobody waits for ever.
+        """
+        queue, limit = self._queue, self._limit.rows
+        share = limit // len(queue)
+        room = limit - limit // SLICES
+        larger: list[Job] = []
+        for _ in range(min(len(queue), limit)):
+            job = queue.popleft()
+            rest = job.row_count - job.taken
+            if rest > share:
+                larger.append(job)
+            elif self._is_dropped(job, now):
+                self._queued_rows -= rest
+            elif rest > room:
+                larger.append(job)
+                break
+            else:
+                _take(chunks, job, rest, now)
+                room -= rest
+        queue.extendleft(reversed(larger))
+        return limit - limit // SLICES - room
 
     def _is_dropped(self, job: Job, now: float) -> bool:
         """Whether nothing must be computed for the job any more; says so to its owner if somebody still waits."""
@@ -190,7 +266,14 @@ class Batcher:
     def _receive(
         self, chunks: list[Chunk], rows: int, release: Release, started_at: float, outcome: BatchScores | Exception
     ) -> None:
-        seconds = self._clock() - started_at
+        now = self._clock()
+        seconds = now - started_at
+        if self._drained_at is not None:
+            self._drain_rate.observe(rows, now - self._drained_at)
+        if self._queue:
+            self._drained_at = now
+        else:
+            self._drained_at = self._long_since = None
         self._computing -= 1
         self._computing_rows -= rows
         if isinstance(outcome, Exception):
@@ -230,3 +313,11 @@ class Batcher:
         for job in jobs:
             job.error = NotReady(f"the engine cannot be reached: {cause}")
         return jobs
+
+
+def _take(chunks: list[Chunk], job: Job, count: int, now: float) -> None:
+    """Put the next `count` rows of a job into the batch."""
+    if not job.taken:
+        job.started_at = now
+    chunks.append((job, job.taken, count))
+    job.taken += count

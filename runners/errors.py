@@ -18,9 +18,11 @@ class Overloaded(RunnerError):
 
     kind = "overloaded"
 
-    def __init__(self, expected_wait_s: float) -> None:
+    def __init__(self, expected_wait_s: float, retry_after_s: float | None = None) -> None:
+        """`retry_after_s` is when the queue will be empty, as it has been emptied lately; unset: the expected wait."""
         super().__init__(f"the queue would take {expected_wait_s:.3f} s")
         self.expected_wait_s = expected_wait_s
+        self.retry_after_s = expected_wait_s if retry_after_s is None else retry_after_s
 
 
 class DeadlineExceeded(RunnerError):

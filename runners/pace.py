@@ -1,5 +1,7 @@
 """How fast an engine is, and how large its batches should therefore be. Pure values: no clock, no engine."""
 
+from math import exp
+
 _SMALLEST_LIMIT = 16
 _STEPS_TO_CEILING = 64
 _DECREASE = 0.8
@@ -36,6 +38,29 @@ class Pace:
             larger = [known for known in self._seconds_per_row if known > size]
             per_row = self._seconds_per_row[min(larger) if larger else max(self._seconds_per_row)]
         return rows * per_row
+
+
+class DrainRate:
+    """Rows per second that really came back lately, while rows were waiting: a moving average over some seconds.
+
+    Unlike `Pace` it knows what else the process does between two batches.
+    """
+
+    _MEMORY_S = 2.0
+
+    def __init__(self) -> None:
+        self._rows = 0.0
+        self._seconds = 0.0
+
+    def observe(self, rows: int, seconds: float) -> None:
+        """`rows` came back within `seconds`, during which there was work all the time."""
+        kept = exp(-seconds / self._MEMORY_S)
+        self._rows = self._rows * kept + rows
+        self._seconds = self._seconds * kept + seconds
+
+    def seconds_for(self, rows: int) -> float | None:
+        """How long so many rows will take; none while nothing was observed."""
+        return rows * self._seconds / self._rows if self._rows else None
 
 
 class BatchLimit:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from configuration.settings import BatchingSettings, Placement, VersionSettings
-from runners.batcher import Batcher, BatchObserver
+from runners.batcher import Batcher, BatchObserver, QueueBounds
 from runners.card import Card, CardError
 from runners.engine import Rows, Scores, example_rows, likely_rows, open_engine
 from runners.errors import NotReady
@@ -71,6 +71,11 @@ class Runner:
         return self.state is RunnerState.READY
 
     @property
+    def full(self) -> bool:
+        """Whether it would refuse a job that has no deadline, because too many wait already."""
+        return self.ready and self._batcher.full
+
+    @property
     def waiting_rows(self) -> int:
         return self._batcher.waiting_rows if self.ready else 0
 
@@ -102,7 +107,11 @@ class Runner:
             BatchLimit(target_s, ceiling, start=max(fitting, default=1)),
             pace,
             observer,
-            max_queue_s=self._batching.max_queue_ms / 1000,
+            QueueBounds(
+                self._batching.max_queue_ms / 1000,
+                self._batching.standing_queue_ms / 1000,
+                self._batching.max_queue_requests,
+            ),
             clock=time.monotonic,
             call_soon=asyncio.get_running_loop().call_soon,
         )

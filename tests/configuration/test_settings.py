@@ -55,6 +55,20 @@ def refusal() -> str:
     return str(refused.value)
 
 
+def test_access_is_checked_by_key(file: Path) -> None:
+    for keys, value, says in (
+        (("access", "rates", "per_kye"), "1/second", "per_key"),
+        (("access", "rates", "per_key"), "lots", "200/second"),
+        (("access", "rates", "url"), "http://x", "url"),
+        (("access", "requird"), True, "required"),
+        (("access", "required"), True, "keys_file"),
+        (("access", "trusted_proxies"), ["10.0.0.1/8"], "trusted_proxies"),
+        (("access", "cors", "origins"), ["https://app.example.com/"], "no origin"),
+    ):
+        edit(file, put(*keys, value=value))
+        assert says in refusal()
+
+
 def put(*keys: str, value: Any) -> Edit:
     """An edit that sets a nested key."""
 
@@ -173,7 +187,7 @@ UNKNOWN_KEYS: dict[str, tuple[Edit, str]] = {
     "that is a number": (put("7", value=1), "7: unknown key; known are model, workers, "),
     "like no other": (
         put("batching", "zzzz", value=1),
-        "batching.zzzz: unknown key; known are latency_target_ms, max_batch_rows, max_queue_ms, inline_ms",
+        "batching.zzzz: unknown key; known are latency_target_ms, max_batch_rows, max_queue_ms",
     ),
 }
 

@@ -34,6 +34,13 @@ def test_not_ready_without_a_version_that_has_traffic(empty_site: Site, path: st
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("path", READY)
+def test_not_ready_from_the_moment_it_is_told_to_stop(site: Site, path: str) -> None:
+    site.workers[0].parts.stopping.begun = True
+    answer = site.ask("GET", path)
+    assert (answer.status_code, answer.json()["reason"]) == (503, "the server is stopping")
+
+
 def test_a_version_that_nobody_is_sent_to_may_be_missing(empty_site: Site) -> None:
     empty_site.join(broken=frozenset({"v3"}))
     assert empty_site.get("/readyz")["versions"]["v3"] == "failed"

@@ -10,7 +10,7 @@ from dispatch.assignment import Reason
 from dispatch.dispatcher import Dispatcher
 from dispatch.request import Prediction, PredictionRequest, UnknownVersion
 from dispatch.state import RoutingState
-from runners.errors import NotReady
+from runners.errors import NotReady, Overloaded
 from runners.job import Job
 from runners.runner import Runner, RunnerState
 from tests.dispatch.shares import environment
@@ -26,8 +26,15 @@ class KeepsJobs(Runner):
         super().__init__(version, make_card(version=version), Path("nowhere"), VersionSettings(), BatchingSettings())
         self.state = RunnerState.READY
         self.kept: list[Job] = []
+        self.wait_s = 0.0
+
+    @property
+    def full(self) -> bool:
+        return self.wait_s > 0
 
     def submit(self, job: Job) -> None:
+        if self.wait_s:
+            raise Overloaded(self.wait_s, 2 * self.wait_s)
         if not self.ready:
             raise NotReady(f"version {self.version} is {self.state}")
         self.kept.append(job)
@@ -42,7 +49,9 @@ class Restaurant:
         production = environment({"v1": 50, "v2": 50}, active="v3")
         staging = replace(production, name="staging", weights={"v2": 1}, active="v2")
         state = RoutingState(7, {"production": production, "staging": staging}, "production")
-        self.dispatcher = Dispatcher(self.runners, {"a": "v1", "b": "v2"}, state, draw=lambda: self.number)
+        self.dispatcher = Dispatcher(
+            self.runners, {"a": "v1", "b": "v2"}, state, draw=lambda: self.number, clock=lambda: 50
+        )
 
     def dispatch(
         self, *, version: str | None = None, environment: str | None = None, split: bool = True
@@ -72,6 +81,25 @@ def test_a_request_goes_where_the_random_number_says(restaurant: Restaurant) -> 
 def test_a_request_may_name_its_environment(restaurant: Restaurant) -> None:
     assert restaurant.dispatch(environment="staging") == ("v2", Reason.SPLIT)
     assert restaurant.dispatch(environment="staging", split=False) == ("v2", Reason.ACTIVE)
+
+
+def test_a_refusal_that_every_version_would_give_is_remembered_for_a_moment(restaurant: Restaurant) -> None:
+    restaurant.runners["v3"].state = RunnerState.FAILED
+    for version in ("v1", "v2"):
+        restaurant.runners[version].wait_s = 4
+    with pytest.raises(Overloaded):
+        restaurant.dispatch()
+    assert 50 < restaurant.dispatcher.full_until < 50.01
+    assert (restaurant.dispatcher.overload.expected_wait_s, restaurant.dispatcher.overload.retry_after_s) == (4, 8)
+
+
+def test_a_refusal_is_not_remembered_while_any_version_could_be_asked_for(restaurant: Restaurant) -> None:
+    for version in ("v1", "v2"):
+        restaurant.runners[version].wait_s = 4
+    with pytest.raises(Overloaded):
+        restaurant.dispatch()
+    assert restaurant.dispatcher.full_until < 50
+    assert restaurant.dispatch(version="v3") == ("v3", Reason.PINNED)
 
 
 def test_a_request_that_is_not_split_gets_the_active_version(restaurant: Restaurant) -> None:

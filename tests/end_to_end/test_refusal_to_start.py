@@ -30,6 +30,12 @@ def test_without_models_it_names_the_command_that_makes_them(tmp_path: Path) -> 
     assert_one_line(serve({"BENTOML_HOME": str(tmp_path)}), "customers:v1", "make models")
 
 
+def test_without_the_keys_that_it_should_have_it_does_not_start(models: Path, tmp_path: Path) -> None:
+    missing = str(tmp_path / "keys.yaml")
+    assert_one_line(serve({"SHOKADO_ACCESS__KEYS_FILE": missing}), missing, "No such file")
+    assert_one_line(serve({"SHOKADO_ACCESS__REQUIRED": "true"}), "keys_file", "shokado keys create")
+
+
 def test_an_unknown_model_names_the_command_as_well(models: Path) -> None:
     assert_one_line(serve({"SHOKADO_MODEL": "cats"}), "cats:v1", "make models")
 

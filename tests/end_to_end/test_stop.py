@@ -7,8 +7,8 @@ import pytest
 
 from tests.end_to_end.closed_loop import load
 from tests.protocols.cases import single
-from tests.protocols.raw_http import NATIVE, SINGLE, Connection, request, rows_request
-from tests.server import ROW, serving, wait_until
+from tests.protocols.raw_http import NATIVE, SINGLE, Answer, Connection, request, rows_request
+from tests.server import ROW, Server, serving, wait_until
 
 EMBEDDED = {"SHOKADO_WORKERS": "2"}
 SERVICE = {
@@ -67,6 +67,45 @@ def test_a_request_on_its_way_when_the_server_stops_is_answered(models: object, 
             assert_answered_at_last(connection, data[150:])
         wait_until(lambda: server.process.poll() is not None, 20)
         assert server.process.returncode == 0
+
+
+@pytest.mark.parametrize("environment", [EMBEDDED, SERVICE], ids=["embedded", "service"])
+def test_readiness_turns_false_before_anything_else_does(models: object, environment: dict[str, str]) -> None:
+    """While the pause lasts, requests are answered on old connections and new ones; then the server ends in time."""
+    paused = environment | {"SHOKADO_SHUTDOWN__PAUSE_S": "4"}
+    with serving(environment=paused) as server, load(server, 8, lambda number: KINDS[number % 3]) as clients:
+        server.process.send_signal(signal.SIGTERM)
+        stopped_at = time.monotonic()
+        wait_until(lambda: ask_health(server, "/readyz").status == 503, 3)
+        assert ask_health(server, "/livez").status == 200
+        clients.wait_for_answers(20)
+        for kind in KINDS:
+            with Connection(server) as late:
+                assert late.ask(kind).status == 200
+        assert ask_health(server, "/readyz").json["reason"] == "the server is stopping"
+        assert time.monotonic() - stopped_at < 4, "too slow a machine to see anything of the pause"
+        clients.join()
+        assert time.monotonic() - stopped_at > 4
+        assert clients.lost == 0
+        assert {answer.status for answer in clients.answers} == {200}
+        wait_until(lambda: server.process.poll() is not None, 20)
+        assert server.process.returncode == 0
+
+
+def test_a_drain_that_takes_too_long_is_given_up(models: object) -> None:
+    """A client that never ends its request cannot keep the server for longer than the limit."""
+    limit = {"SHOKADO_WORKERS": "1", "SHOKADO_SHUTDOWN__DRAIN_S": "2"}
+    with serving(environment=limit) as server, Connection(server) as endless:
+        endless.send(rows_request()[:150])
+        server.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: server.process.poll() is not None, 15)
+        assert server.process.returncode == 0
+        assert endless.is_closed()
+
+
+def ask_health(server: Server, path: str) -> Answer:
+    with Connection(server) as connection:
+        return connection.ask(request(path=path, method="GET", content_type=None))
 
 
 def assert_answered_at_last(connection: Connection, data: bytes) -> None:

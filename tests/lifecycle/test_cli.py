@@ -18,6 +18,7 @@ from lifecycle.cli import app
 from lifecycle.importing import Imported
 
 COMMANDS = [["models", "prepare"], ["models", "train"], ["models", "import"], ["models", "list"], ["build"]]
+COMMANDS += [["keys", "create"], ["keys", "list"], ["keys", "revoke"]]
 runner = CliRunner()
 
 

@@ -7,6 +7,8 @@ from typing import Any
 class MemoryExchange:
     """Fails when it is replied to twice."""
 
+    peer = "192.0.2.1"
+
     def __init__(self) -> None:
         self.status: int | None = None
         self.headers: dict[str, str] = {}

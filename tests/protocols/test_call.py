@@ -15,7 +15,7 @@ from dispatch.dispatcher import Dispatcher
 from dispatch.request import Prediction
 from dispatch.state import Environment, RoutingState
 from experiments.prediction_id import PredictionIds
-from monitoring.metrics import Metrics
+from monitoring.metrics import NO_VERSION, Metrics
 from protocols.call import Call, Entrance, PredictionHandler
 from protocols.head import RequestHead
 from protocols.native import Native
@@ -38,6 +38,7 @@ class HeldRunner:
         self.ready = True
         self.jobs: list[Job] = []
         self.refusal: RunnerError | None = None
+        self.full = False
 
     def submit(self, job: Job) -> None:
         if self.refusal is not None:
@@ -58,7 +59,7 @@ class Desk:
         self.runner = HeldRunner()
         routing = {"production": Environment("production", "v1", {"v1": 1.0}, Strategy.RANDOM)}
         runners = {"v1": cast(Runner, self.runner)}
-        dispatcher = Dispatcher(runners, {"a": "v1"}, RoutingState(3, routing, "production"))
+        self.dispatcher = dispatcher = Dispatcher(runners, {"a": "v1"}, RoutingState(3, routing, "production"))
         self.metrics = Metrics(["v1"])
         self.ids = PredictionIds(b"a secret of the test's own".ljust(32), max_age_s=60)
         self.handler = PredictionHandler(Entrance(dispatcher, self.metrics, self.ids), Native(Signature(NAMES, 10)))
@@ -217,3 +218,17 @@ def test_a_head_with_a_problem_keeps_nothing_of_the_requests_that_had_it(desk: D
     for _ in range(3):
         desk.begin(problem=problem)
     assert problem.__traceback__ is None
+
+
+def test_a_request_that_no_version_would_take_is_refused_unread(desk: Desk) -> None:
+    desk.runner.refusal, desk.runner.full = Overloaded(0.2, 2.5), True
+    assert desk.begin()[0].status == 503
+    assert desk.dispatcher.full_until > time.monotonic() - 60
+    desk.dispatcher.full_until = time.monotonic() + 60
+    exchange, _ = desk.begin(b"not even JSON", request_id="mine")
+    assert (exchange.status, exchange.json["error"]["code"]) == (503, "overloaded")
+    assert (exchange.headers["retry-after"], exchange.headers["x-request-id"]) == ("3", "mine")
+    assert desk.counted(NO_VERSION) == {"overloaded": 2}
+    desk.runner.refusal, desk.dispatcher.full_until = None, time.monotonic()
+    assert desk.begin()[0].status is None
+    assert desk.counted() == {"in_flight": 1}

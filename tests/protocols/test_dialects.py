@@ -15,19 +15,29 @@ from protocols.kserve_v1 import KServeV1
 from protocols.mlflow import MLflow
 from protocols.problem import Problem
 from protocols.signature import Signature
+from protocols.single import Single
+from protocols.text_signature import TextSignature
 from runners.card import Task
 from tests.protocols.cards import NAMES, card
 from tests.protocols.predictions import FACTS, prediction
 
 SIGNATURE = Signature(NAMES, max_rows=3)
+TEXTS = TextSignature("email_content", max_rows=3, max_text_letters=5)
 NAMED = {"width": 2, "depth": 3, "height": 1}
 CSV = RequestHead(content_type=b"text/csv")
 
 
-def rows_of(dialect: type[Dialect], body: Any, head: RequestHead = RequestHead()) -> Any:  # noqa: B008  # frozen
+def rows_of(
+    dialect: type[Dialect],
+    body: Any,
+    head: RequestHead = RequestHead(),  # noqa: B008  # frozen
+    of: Signature = SIGNATURE,
+) -> Any:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    request = dialect(SIGNATURE).decode(data, head)
-    return np.frombuffer(request.rows, "<f4").reshape(request.row_count, -1).tolist()  # type: ignore[arg-type]
+    request = dialect(of).decode(data, head)
+    if isinstance(request.rows, list):
+        return request.rows
+    return np.frombuffer(request.rows, "<f4").reshape(request.row_count, -1).tolist()
 
 
 @pytest.mark.parametrize(
@@ -104,6 +114,52 @@ def test_a_bad_body_is_a_problem(dialect: type[Dialect], body: Any, code: str) -
     with pytest.raises(Problem) as refused:
         rows_of(dialect, body)
     assert (refused.value.status, refused.value.code) == (422, code)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "body"),
+    [
+        (Single, {"email_content": "hi"}),
+        (Single, {"features": "hi"}),
+        (Single, {"features": ["hi"]}),
+        (Single, {"features": {"email_content": "hi"}, "use_ab_testing": False}),
+        (ActiveFeatures, {"email_content": "hi"}),
+        (Batch, {"emails": ["hi"]}),
+        (Batch, {"texts": ["hi"]}),
+        (Batch, {"instances": ["hi"]}),
+        (Batch, {"instances": [{"email_content": "hi"}], "model_version": "v1"}),
+        (KServeV1, {"instances": ["hi"]}),
+        (MLflow, {"dataframe_records": [{"email_content": "hi"}]}),
+        (MLflow, {"dataframe_split": {"columns": ["email_content"], "data": [["hi"]]}}),
+        (MLflow, {"inputs": {"email_content": ["hi"]}}),
+    ],
+)
+def test_a_text_comes_out_as_it_is(dialect: type[Dialect], body: Any) -> None:
+    assert rows_of(dialect, body, of=TEXTS) == ["hi"]
+
+
+def test_a_table_of_texts_is_read() -> None:
+    assert rows_of(MLflow, b'email_content\n"a,\nb"\n1.5\n', CSV, TEXTS) == ["a,\nb", "1.5"]
+
+
+@pytest.mark.parametrize(
+    ("dialect", "body", "code", "where"),
+    [
+        (Single, {}, "missing_field", {"field": "email_content"}),
+        (Single, {"use_ab_testing": True}, "missing_field", {"field": "email_content"}),
+        (Single, {"email_content": 1}, "not_a_text", {"row": 0, "feature": "email_content"}),
+        (Single, {"features": [1]}, "not_a_text", {"row": 0, "feature": "email_content"}),
+        (Single, {"email_content": "hi", "features": "hi"}, "repeated_field", {"field": "features"}),
+        (Batch, {}, "missing_field", {"field": "instances"}),
+        (Batch, {"emails": ["a", 2]}, "not_a_text", {"row": 1, "feature": "email_content"}),
+        (Batch, {"emails": ["a"], "texts": ["a"]}, "repeated_field", {"field": "texts"}),
+        (Batch, {"texts": []}, "no_rows", {}),
+    ],
+)
+def test_a_bad_text_is_a_problem(dialect: type[Dialect], body: Any, code: str, where: dict[str, Any]) -> None:
+    with pytest.raises(Problem) as refused:
+        rows_of(dialect, body, of=TEXTS)
+    assert (refused.value.status, refused.value.code, refused.value.detail) == (422, code, where)
 
 
 def test_the_active_version_or_the_split_is_asked_for() -> None:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from runners.batcher import Batcher
+from runners.batcher import Batcher, QueueBounds
 from runners.engine import Rows, Scores
 from runners.job import Job
 from runners.pace import BatchLimit, Pace
@@ -139,14 +139,17 @@ class Bench:
         *,
         full_batch_s: float = 0.0,
         max_queue_s: float = inf,
+        standing_s: float = inf,
+        max_jobs: int = 1_000_000,
         concurrency: int = 1,
     ) -> None:
         self.limit = limit if isinstance(limit, BatchLimit) else BatchLimit(inf, limit, start=limit)
-        self.max_queue_s = max_queue_s
+        self.max_queue_s, self.standing_s = max_queue_s, standing_s
         self.clock, self.loop, self.place = HandClock(), HandLoop(), ScriptedPlace(concurrency)
         self.pace = Pace()
         if full_batch_s:
             self.pace.observe(self.limit.rows, full_batch_s)
+        bounds = QueueBounds(max_queue_s, standing_s, max_jobs)
         self.heard: list[Heard] = []
         self.batcher = Batcher(
             "v1",
@@ -155,7 +158,7 @@ class Bench:
             self.limit,
             self.pace,
             self,
-            max_queue_s,
+            bounds,
             self.clock,
             self.loop.call_soon,
         )

@@ -1,5 +1,7 @@
 """The batcher, step by step, with a clock, a loop and a place that are driven by hand."""
 
+import contextlib
+
 import numpy as np
 import pytest
 
@@ -113,6 +115,48 @@ def test_two_huge_jobs_share_every_batch() -> None:
     bench.answer_all()
     assert first.has_its_scores
     assert second.has_its_scores
+
+
+def test_jobs_of_a_middling_size_end_one_after_the_other() -> None:
+    """In equal slices all would end with the last batch."""
+    bench = Bench(limit=40)
+    bench.send(1)
+    jobs = [bench.send(10) for _ in range(12)]
+    bench.answer()
+    done = []
+    while bench.place.running:
+        bench.answer()
+        done.append([job.answers for job in jobs].count(1))
+    assert done == [4, 8, 12]
+
+
+def test_a_small_job_overtakes_many_of_a_middling_size() -> None:
+    bench = Bench(limit=40)
+    bench.send(1)
+    middling = [bench.send(10) for _ in range(12)]
+    small = [bench.send(1) for _ in range(8)]
+    bench.answer()
+    bench.answer()
+    assert all(job.has_its_scores for job in small)
+    assert [job.answers for job in middling].count(1) == 3
+    bench.answer()
+    assert middling[3].has_its_scores, "the one that was cut short goes on first"
+    bench.answer_all()
+    assert all(job.has_its_scores for job in middling)
+
+
+def test_small_jobs_without_end_do_not_keep_a_large_one_from_its_turn() -> None:
+    bench = Bench(limit=8)
+    bench.send(1)
+    large = bench.send(20)
+    for _ in range(40):
+        for _ in range(8):
+            bench.send(1)
+        bench.answer()
+        if large.answers:
+            break
+    assert large.has_its_scores
+    bench.answer_all()
 
 
 def test_more_jobs_than_a_batch_has_rows_wait_for_the_batch_after() -> None:
@@ -322,6 +366,93 @@ def test_the_queue_takes_jobs_again_when_it_has_become_shorter() -> None:
     assert job.has_its_scores
 
 
+def overload(bench: Bench, seconds: float) -> list[float]:
+    """Offer three times what the place computes, and say what wait each accepted job expected."""
+    waits = []
+    for _ in range(round(seconds / 0.01)):
+        for _ in range(3):
+            wait = bench.batcher.expected_wait()
+            with contextlib.suppress(Overloaded):
+                bench.send(8)
+                waits.append(wait)
+        bench.answer(seconds=0.01)
+    return waits
+
+
+def test_a_burst_may_wait_longer_than_a_standing_queue() -> None:
+    bench = Bench(limit=8, full_batch_s=0.01, max_queue_s=1, standing_s=0.03)
+    jobs = [bench.send(8) for _ in range(50)]
+    while bench.place.running:
+        bench.answer(seconds=0.01)
+    assert all(job.has_its_scores for job in jobs)
+    bench.clock.advance(10)
+    assert len([bench.send(8) for _ in range(50)]) == 50, "an earlier burst does not count against this one"
+
+
+def test_a_queue_that_stands_becomes_short_and_stays_so() -> None:
+    bench = Bench(limit=8, full_batch_s=0.01, max_queue_s=1, standing_s=0.03)
+    overload(bench, 0.6)
+    waits = overload(bench, 2)
+    assert max(waits) == pytest.approx(0.03)
+    assert len(waits) == pytest.approx(200, abs=2), "as many as are computed: refusing costs no throughput"
+
+
+def test_a_queue_that_was_empty_once_does_not_stand() -> None:
+    bench = Bench(limit=8, full_batch_s=0.01, max_queue_s=1, standing_s=0.03)
+    for _ in range(20):
+        jobs = [bench.send(8) for _ in range(9)]
+        while bench.place.running:
+            bench.answer(seconds=0.01)
+        assert all(job.has_its_scores for job in jobs)
+
+
+def test_two_batches_are_never_too_many_however_long_they_take() -> None:
+    """One is computed while the next one gathers; with less, a slow engine would rest between batches."""
+    bench = Bench(limit=8, full_batch_s=0.4, max_queue_s=10, standing_s=0.03)
+    for _ in range(20):
+        bench.send(8)
+    bench.answer(seconds=0.4)
+    with pytest.raises(Overloaded):
+        bench.send(1)
+    for _ in range(17):
+        bench.answer(seconds=0.4)
+    assert bench.batcher.expected_wait() == pytest.approx(0.8)
+    assert not bench.batcher.full
+    bench.send(8)
+    assert bench.batcher.full
+    bench.answer_all()
+
+
+def test_jobs_that_wait_are_bounded_in_number() -> None:
+    bench = Bench(limit=4, max_jobs=10)
+    bench.send(1)
+    for _ in range(10):
+        bench.send(1)
+    with pytest.raises(Overloaded):
+        bench.send(1)
+    bench.answer_all()
+
+
+def test_a_refused_job_may_come_again_when_the_queue_will_be_empty_as_it_has_been_emptied_lately() -> None:
+    """Batches took what was estimated, but the process was busy with other things in between."""
+    bench = Bench(limit=8, full_batch_s=0.5, max_queue_s=2.1)
+    for _ in range(5):
+        bench.send(8)
+    for _ in range(3):
+        bench.clock.advance(0.5)
+        batch = bench.place.running.pop(0)
+        batch.done(BatchScores(batch.scores()))
+        bench.clock.advance(1)
+        bench.loop.turn()
+    for _ in range(3):
+        bench.send(8)
+    with pytest.raises(Overloaded) as refused:
+        bench.send(1)
+    assert refused.value.expected_wait_s == pytest.approx(2.5)
+    assert refused.value.retry_after_s == pytest.approx(7.5)
+    bench.answer_all()
+
+
 def test_the_expected_wait_counts_what_is_computed_and_what_waits() -> None:
     bench = Bench(limit=8, full_batch_s=0.8)
     assert bench.batcher.expected_wait() == 0
@@ -460,6 +591,6 @@ def test_a_huge_job_beside_small_ones_is_cut_into_few_pieces_because_each_costs_
         bench.send(1)
     bench.answer()
     assert sizes(bench.place.running) == [4096]
-    assert huge.pieces == 2
+    assert huge.pieces == 1
     bench.answer_all()
     assert huge.has_its_scores

@@ -19,10 +19,15 @@ DEADLINES = st.sampled_from([-0.1, 0.0, 0.05, 0.2, 1.0, inf, inf])
 class BatcherInAnyOrder(RuleBasedStateMachine):
     """Clients come and leave, the place answers or fails, time passes; and what each row went through is remembered."""
 
-    @initialize(ceiling=st.integers(1, 40), concurrency=st.integers(1, 3), max_queue_s=st.sampled_from([0.2, 1.0, inf]))
-    def open(self, ceiling: int, concurrency: int, max_queue_s: float) -> None:
+    @initialize(
+        ceiling=st.integers(1, 40),
+        concurrency=st.integers(1, 3),
+        max_queue_s=st.sampled_from([0.2, 1.0, inf]),
+        standing_s=st.sampled_from([0.05, inf]),
+    )
+    def open(self, ceiling: int, concurrency: int, max_queue_s: float, standing_s: float) -> None:
         limit = BatchLimit(latency_target_s=0.05, ceiling=ceiling)
-        self.bench = Bench(limit, concurrency=concurrency, max_queue_s=max_queue_s)
+        self.bench = Bench(limit, concurrency=concurrency, max_queue_s=max_queue_s, standing_s=standing_s)
         self.bench.place.on_run = self.check_batch
         self.jobs: list[RowsOf] = []
         self.owner: dict[int, RowsOf] = {}
@@ -57,7 +62,7 @@ class BatcherInAnyOrder(RuleBasedStateMachine):
         assert self.bench.batcher.waiting_rows == waiting
         if isinstance(outcome, Overloaded):
             assert outcome.expected_wait_s == expected_s
-            assert expected_s > min(self.bench.max_queue_s, deadline_s - 1e-9)
+            assert expected_s > min(self.bench.max_queue_s, self.bench.standing_s, deadline_s - 1e-9)
             assert self.bench.batcher.busy
 
     def submitted(self, rows: int, deadline_s: float) -> RowsOf | NotReady | Overloaded | DeadlineExceeded:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runners.pace import BatchLimit, Pace
+from runners.pace import BatchLimit, DrainRate, Pace
 
 ROWS = st.integers(1, 10_000)
 SECONDS = st.floats(1e-6, 10)
@@ -139,3 +139,20 @@ def test_the_limit_settles_near_what_fits_the_target(capacity: int, start: int) 
     settled = seen[100:]
     assert max(settled) <= capacity + 64
     assert min(settled) >= 0.8 * capacity - 1
+
+
+def test_a_drain_rate_counts_the_time_between_batches() -> None:
+    rate = DrainRate()
+    assert rate.seconds_for(10) is None
+    rate.observe(100, 0.5)
+    rate.observe(50, 0.25)
+    assert rate.seconds_for(400) == pytest.approx(2.0)
+
+
+def test_a_drain_rate_forgets_within_seconds() -> None:
+    rate = DrainRate()
+    for _ in range(50):
+        rate.observe(1000, 1.0)
+    for _ in range(15):
+        rate.observe(100, 1.0)
+    assert rate.seconds_for(100) == pytest.approx(1.0, rel=0.01)

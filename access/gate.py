@@ -1,0 +1,82 @@
+"""The gate of one process: keys, rates and what was counted, asked by every door."""
+
+from collections import Counter
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+
+from access.address import client_of
+from access.decision import Asked, Refused, admit, identify, refuse_other_sites
+from access.keys import Role
+from access.rates import Rates
+from access.watch import KeyWatch
+from configuration.settings import AccessSettings
+
+
+class Outcome(StrEnum):
+    """What became of a request at the gate."""
+
+    ADMITTED = "admitted"
+    REFUSED = "refused"
+
+
+class Gate:
+    """Make one per process."""
+
+    def __init__(self, settings: AccessSettings, model: str, root: Path) -> None:
+        """`root` is what a relative `keys_file` is looked for in. Raises `KeyFileError`."""
+        self.settings = settings
+        self.watch = KeyWatch(root / settings.keys_file) if settings.keys_file else None
+        self.rates = Rates(settings.rates, model) if settings.rates.on else None
+        self._by_key: Counter[tuple[str, str]] = Counter()
+        self._by_reason: Counter[str] = Counter()
+
+    @property
+    def guards_predictions(self) -> bool:
+        """Whether prediction routes have to ask; where not, they need no gate at all."""
+        return self.watch is not None or self.rates is not None
+
+    def predictor(self, credential: bytes | None) -> str:
+        """The name of the key of a prediction, empty without keys. Raises `Refused`."""
+        if self.watch is None:
+            return ""
+        try:
+            return identify(credential, Role.PREDICT, self.watch.ring)
+        except Refused as refused:
+            self.refused(refused)
+            raise
+
+    def enter(self, asked: Asked, needed: Role | None, *, changing: bool) -> str:
+        """The name of the key of a control request; no role is needed where everybody may ask. Raises `Refused`."""
+        try:
+            if changing:
+                refuse_other_sites(asked, self.settings.cors.origins)
+            if needed is None:
+                return ""
+            return admit(asked, needed, self.watch.ring if self.watch is not None else None)
+        except Refused as refused:
+            self.refused(refused)
+            raise
+
+    def address_of(self, peer: str, forwarded_for: str) -> str:
+        """What rates know a client by; empty when no rate asks for it."""
+        if self.rates is None or not self.rates.by_address:
+            return ""
+        return client_of(peer, forwarded_for, self.settings.trusted_proxies)
+
+    def admitted(self, key: str) -> None:
+        """Count a request that goes on to be answered."""
+        if key:
+            self._by_key[key, Outcome.ADMITTED] += 1
+
+    def refused(self, refused: Refused, key: str = "") -> None:
+        """Count one that does not."""
+        self._by_reason[refused.code] += 1
+        if name := key or refused.key:
+            self._by_key[name, Outcome.REFUSED] += 1
+
+    def take_counts(self) -> tuple[Mapping[tuple[str, str], int], Mapping[str, int]]:
+        """Requests by (key, outcome) and refusals by reason, since this was last asked."""
+        taken = self._by_key, self._by_reason
+        self._by_key, self._by_reason = Counter(), Counter()
+        return taken

@@ -1,0 +1,176 @@
+"""Keys: what a file of them holds, and which of them somebody has shown.
+
+The file is YAML, a list of `{name, role, sha256}`, where `sha256` is the hexadecimal SHA-256 of the key. A key itself
+is random and shown once, when it is made; no file, log or metric has it. As it has 256 bits of chance, a plain digest
+keeps it as safe as a slow one would.
+"""
+
+import fcntl
+import os
+import re
+import secrets
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from hashlib import sha256
+from hmac import compare_digest
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+MAX_KEYS = 64
+"""In one file: every request compares with all of them, and each name is a label of metrics."""
+MAX_FILE_BYTES = 2**16
+PREFIX = "shk_"
+"""Lets scanners for leaked secrets, and people, tell what they have found."""
+KEY_BYTES = 32
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}").fullmatch
+_DIGEST = re.compile(r"[0-9a-f]{64}").fullmatch
+_FIELDS = {"name", "role", "sha256"}
+
+
+class KeyFileError(Exception):
+    """The file cannot be used; the message says why, and holds nothing of a digest."""
+
+
+class Role(StrEnum):
+    """What a key is good for; an admin may do all that a predictor may."""
+
+    PREDICT = "predict"
+    ADMIN = "admin"
+
+    def includes(self, wanted: "Role") -> bool:
+        return self is Role.ADMIN or self is wanted
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One entry of the file."""
+
+    name: str
+    role: Role
+    sha256: str = field(repr=False)
+
+
+class KeyRing:
+    """The keys that hold."""
+
+    def __init__(self, keys: tuple[Key, ...] = ()) -> None:
+        self.keys = keys
+        self._digests = [(bytes.fromhex(key.sha256), key) for key in keys]
+        self._found: dict[bytes, Key] = {}
+
+    def find(self, digest: bytes) -> Key | None:
+        """The key of this digest (see `digest_of`), compared with all in constant time.
+
+        One that was found is remembered by its digest, whose bytes tell nobody how to come closer to a key.
+        """
+        found = self._found.get(digest)
+        if found is None:
+            for known, key in self._digests:
+                if compare_digest(known, digest):
+                    found = self._found[digest] = key
+        return found
+
+
+def digest_of(key: bytes) -> bytes:
+    """What stands for a key from where it is read on: its SHA-256, 32 bytes."""
+    return sha256(key).digest()
+
+
+def read_keys(path: Path) -> KeyRing:
+    """Read a file of keys, which may have none. Raises `KeyFileError`."""
+    try:
+        with path.open("rb") as file:
+            text = file.read(MAX_FILE_BYTES + 1)
+        if len(text) > MAX_FILE_BYTES:
+            raise KeyFileError(f"{path}: longer than {MAX_FILE_BYTES} bytes")
+        content = yaml.safe_load(text)
+    except OSError as error:
+        raise KeyFileError(f"{path}: {error.strerror or error}") from error
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise KeyFileError(f"{path}: not readable as YAML") from error
+    if content is not None and not isinstance(content, list):
+        raise KeyFileError(f"{path}: holds no list of keys")
+    keys = tuple(_entry(path, number, entry) for number, entry in enumerate(content or [], 1))
+    if len(keys) > MAX_KEYS:
+        raise KeyFileError(f"{path}: holds {len(keys)} keys; at most {MAX_KEYS} are allowed")
+    for what in ("name", "sha256"):
+        values = [getattr(key, what) for key in keys]
+        twice = next((key.name for key in keys if values.count(getattr(key, what)) > 1), None)
+        if twice is not None:
+            raise KeyFileError(f"{path}: the {what} of key {twice} occurs twice")
+    return KeyRing(keys)
+
+
+def _entry(path: Path, number: int, entry: Any) -> Key:
+    where = f"{path}: entry {number}"
+    if not isinstance(entry, dict) or set(entry) != _FIELDS:
+        raise KeyFileError(f"{where} must have name, role and sha256, and nothing else")
+    name, role, digest = entry["name"], entry["role"], entry["sha256"]
+    if not isinstance(name, str) or not _NAME(name):
+        raise KeyFileError(f"{where}: the name must be 1 to 63 small letters, digits and ._-")
+    if role not in list(Role):
+        raise KeyFileError(f"{where} ({name}): the role must be predict or admin")
+    if not isinstance(digest, str) or not _DIGEST(digest):
+        raise KeyFileError(f"{where} ({name}): sha256 must be 64 hexadecimal digits in small letters, in quotes")
+    return Key(name, Role(role), digest)
+
+
+def add_key(path: Path, name: str, role: Role) -> str:
+    """Make a key, add its digest to the file, and return it. Raises `KeyFileError`, as for a name that is taken."""
+    secret = PREFIX + secrets.token_urlsafe(KEY_BYTES)
+    entry = Key(name, role, digest_of(secret.encode()).hex())
+    with _changing(path) as keys:
+        if any(key.name == name for key in keys):
+            raise KeyFileError(f"{path}: there is a key called {name}")
+        keys.append(_entry(path, len(keys) + 1, asdict(entry)))
+        if len(keys) > MAX_KEYS:
+            raise KeyFileError(f"{path}: holds {MAX_KEYS} keys, and no more are allowed")
+    return secret
+
+
+def revoke_key(path: Path, name: str) -> None:
+    """Take a key out of the file. Raises `KeyFileError`, as when there is none of that name."""
+    with _changing(path) as keys:
+        kept = [key for key in keys if key.name != name]
+        if len(kept) == len(keys):
+            raise KeyFileError(f"{path}: there is no key called {name}")
+        keys[:] = kept
+
+
+@contextmanager
+def _changing(path: Path) -> Iterator[list[Key]]:
+    """The file's keys, to be changed; nobody sees half a change, and of two changes at once none is lost."""
+    path = path.resolve()
+    try:
+        folder = os.open(path.parent, os.O_RDONLY)
+    except OSError as error:
+        raise KeyFileError(f"{path}: {error.strerror}") from error
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        keys = list(read_keys(path).keys) if path.exists() else []
+        yield keys
+        _replace(path, yaml.safe_dump([asdict(key) | {"role": str(key.role)} for key in keys], sort_keys=False))
+        os.fsync(folder)
+    except OSError as error:
+        raise KeyFileError(f"{path}: {error.strerror}") from error
+    finally:
+        os.close(folder)
+
+
+def _replace(path: Path, text: str) -> None:
+    # The temporary file has mode 0600 from the beginning.
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
+        try:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+            Path(file.name).replace(path)
+        except BaseException:
+            Path(file.name).unlink(missing_ok=True)
+            raise

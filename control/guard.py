@@ -1,0 +1,66 @@
+"""The guard before the control routes: which role each of them needs, and what the gate says to who asks.
+
+A route that no table names needs `admin` if it changes something, by its method, and else `predict`.
+"""
+
+from fastapi import Request
+from starlette.routing import Match
+
+from access.decision import Refused, read_asked
+from access.gate import Gate
+from access.keys import Role
+from protocols.problem import problem_of
+
+OPEN = frozenset(
+    (
+        "/livez", "/readyz", "/ready", "/health", "/ping", "/v2/health/live", "/v2/health/ready",
+        "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json",
+    )
+)  # fmt: skip
+"""What probes and readers of the documentation ask for, who have no key."""
+METRICS = "/metrics"
+ASKED_BY_POST = frozenset(("/v1/feedback", "/v2/repository/index"))
+"""What whoever predicts may do, although it is posted to."""
+
+_SAFE = frozenset(("GET", "HEAD", "OPTIONS"))
+
+
+def role_for(method: str, path: str, *, open_metrics: bool) -> Role | None:
+    """The role that a control route needs; none where everybody may ask."""
+    if method in _SAFE:
+        if path in OPEN or (open_metrics and path == METRICS):
+            return None
+        return Role.PREDICT
+    return Role.PREDICT if path in ASKED_BY_POST else Role.ADMIN
+
+
+async def enter(request: Request, gate: Gate) -> str:
+    """The name of the key of a control request, empty without keys. Raises `Problem` (401, 403, 429).
+
+    Who asks for a route that there is not is told so, with or without a key.
+    """
+    if not any(route.matches(request.scope)[0] is Match.FULL for route in request.app.router.routes):
+        return ""
+    peer = request.client.host if request.client is not None else ""
+    changing = request.method not in _SAFE
+    needed = role_for(request.method, request.scope["path"], open_metrics=gate.settings.open_metrics)
+    try:
+        key = gate.enter(read_asked(request.scope["headers"], peer), needed, changing=changing)
+        if changing:
+            await _take(gate, key, gate.address_of(peer, request.headers.get("x-forwarded-for", "")))
+    except Refused as refused:
+        raise problem_of(refused) from None
+    if needed is not None:
+        gate.admitted(key)
+    return key
+
+
+async def _take(gate: Gate, key: str, address: str) -> None:
+    """Count a change. Raises `Refused`."""
+    rates = gate.rates
+    if rates is None:
+        return
+    refused = await rates.take_shared(key, address) if rates.shared else rates.take(key, address)
+    if refused is not None:
+        gate.refused(refused, key)
+        raise refused

@@ -1,0 +1,114 @@
+"""The decision: every kind of request, with keys and without."""
+
+import pytest
+
+from access.decision import Asked, Refused, admit, credential_of, identify, read_asked, refuse_other_sites
+from access.keys import Key, KeyRing, Role, digest_of
+
+RING = KeyRing(
+    (
+        Key("ci", Role.PREDICT, digest_of(b"ci-secret").hex()),
+        Key("boss", Role.ADMIN, digest_of(b"boss-secret").hex()),
+    )
+)
+LOCAL = Asked(peer="127.0.0.1", host="localhost:3000")
+
+
+def refusal(credential: bytes | None, needed: Role) -> Refused:
+    with pytest.raises(Refused) as refused:
+        identify(credential, needed, RING)
+    return refused.value
+
+
+def test_keys_get_what_their_role_gets() -> None:
+    ci, boss = digest_of(b"ci-secret"), digest_of(b"boss-secret")
+    assert identify(ci, Role.PREDICT, RING) == "ci"
+    assert identify(boss, Role.PREDICT, RING) == identify(boss, Role.ADMIN, RING) == "boss"
+    forbidden = refusal(ci, Role.ADMIN)
+    assert (forbidden.status, forbidden.code, forbidden.key) == (403, "forbidden", "ci")
+    assert "role admin" in str(forbidden)
+    for credential, code in ((None, "missing_key"), (digest_of(b"other"), "unknown_key")):
+        refused = refusal(credential, Role.PREDICT)
+        assert (refused.status, refused.code) == (401, code)
+        assert refused.headers["www-authenticate"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "secret"),
+    [
+        ([(b"x-api-key", b"s")], b"s"),
+        ([(b"authorization", b"Bearer s")], b"s"),
+        ([(b"authorization", b"bearer  s ")], b"s"),
+        ([(b"authorization", b"Bearer other"), (b"x-api-key", b" s ")], b"s"),
+        ([(b"x-api-key", b"\xff\x00")], b"\xff\x00"),
+        ([(b"authorization", b"Basic s")], None),
+        ([(b"authorization", b"Bearer ")], None),
+        ([(b"authorization", b"Bearer")], None),
+        ([(b"x-api-key", b"")], None),
+        ([], None),
+    ],
+)
+def test_a_key_is_read_from_either_header(headers: list[tuple[bytes, bytes]], secret: bytes | None) -> None:
+    expected = digest_of(secret) if secret is not None else None
+    assert read_asked(headers, "").credential == expected
+    assert credential_of("", "") is None
+
+
+def test_with_keys_it_does_not_matter_where_one_asks_from() -> None:
+    asked = Asked(digest_of(b"boss-secret"), "203.0.113.1", True, "anything.example")
+    assert admit(asked, Role.ADMIN, RING) == "boss"
+    with pytest.raises(Refused, match="show a key"):
+        admit(LOCAL, Role.ADMIN, RING)
+
+
+def test_without_keys_predictions_are_open_and_changes_local() -> None:
+    assert admit(Asked(peer="203.0.113.1", forwarded=True, host="x"), Role.PREDICT, None) == ""
+    for asked in (
+        LOCAL,
+        Asked(peer="::1", host="[::1]:3000"),
+        Asked(peer="::ffff:127.0.0.1", host="LOCALHOST"),
+        Asked(peer="127.8.9.1", host="127.0.0.1"),
+    ):
+        assert admit(asked, Role.ADMIN, None) == ""
+    for asked in (
+        Asked(peer="203.0.113.1", host="localhost"),
+        Asked(peer="", host="localhost"),
+        Asked(peer="127.0.0.1", host="localhost", forwarded=True),
+        Asked(peer="127.0.0.1", host="evil.example"),
+        Asked(peer="127.0.0.1", host="localhost.evil.example"),
+        Asked(peer="127.0.0.1", host=""),
+    ):
+        with pytest.raises(Refused) as refused:
+            admit(asked, Role.ADMIN, None)
+        assert (refused.value.status, refused.value.code) == (403, "keys_needed")
+
+
+@pytest.mark.parametrize(
+    ("asked", "allowed"),
+    [
+        (Asked(host="here:1"), True),
+        (Asked(host="here:1", origin="http://here:1"), True),
+        (Asked(host="here:1", origin="http://HERE:1"), True),
+        (Asked(host="here:1", origin="http://here:2"), False),
+        (Asked(host="here", origin="http://[broken"), False),
+        (Asked(host="here", origin="null"), False),
+        (Asked(host="here", fetch_site="none"), True),
+        (Asked(host="here", fetch_site="same-origin", origin="http://behind-a-proxy"), True),
+        (Asked(host="here", fetch_site="same-site", origin="http://here"), False),
+        (Asked(host="here", fetch_site="cross-site"), False),
+        (Asked(host="here", fetch_site="cross-site", origin="https://friend"), True),
+    ],
+)
+def test_changes_of_other_sites_pages_are_refused(asked: Asked, allowed: bool) -> None:
+    if allowed:
+        refuse_other_sites(asked, ("https://friend",))
+        return
+    with pytest.raises(Refused) as refused:
+        refuse_other_sites(asked, ("https://friend",))
+    assert (refused.value.status, refused.value.code) == (403, "cross_site")
+
+
+def test_any_site_by_cors_is_none_by_name() -> None:
+    """`*` lets pages read; a change still needs a site that is named."""
+    with pytest.raises(Refused):
+        refuse_other_sites(Asked(fetch_site="cross-site", origin="https://friend"), ("*",))

@@ -1,0 +1,370 @@
+"""Keys, rates and CORS from outside: who gets what from a real server with two workers, at both of its doors."""
+
+import http.client
+import json
+import os
+import re
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import grpc
+import httpx
+import pytest
+
+from access.keys import Role, add_key, revoke_key
+from protocols.grpc import open_inference_pb2 as messages
+from protocols.grpc.server import SERVICE, peer_of
+from tests.protocols.raw_http import NATIVE, Connection, request
+from tests.redis_server import RedisServer, needs_redis
+from tests.server import ROW, Server, free_port, serving, wait_until
+
+BODY = json.dumps({"instances": [ROW]}).encode()
+OPEN, PREDICT, ADMIN = None, Role.PREDICT, Role.ADMIN
+CLASSIFIED: dict[tuple[str, str], Role | None] = {
+    ("post", "/v1/models/predict"): PREDICT,
+    ("post", "/predict"): PREDICT,
+    ("post", "/batch_predict"): PREDICT,
+    ("post", "/predict/batch"): PREDICT,
+    ("post", "/api/v1/ab/predictions"): PREDICT,
+    ("post", "/api/v1/predictions"): PREDICT,
+    ("post", "/api/v1/models/{version}/predictions"): PREDICT,
+    ("post", "/v1/models/{model}:predict"): PREDICT,
+    ("post", "/invocations"): PREDICT,
+    ("get", "/ping"): OPEN,
+    ("get", "/version"): PREDICT,
+    ("get", "/model/info"): PREDICT,
+    ("post", "/model/load"): ADMIN,
+    ("get", "/"): PREDICT,
+    ("get", "/livez"): OPEN,
+    ("get", "/readyz"): OPEN,
+    ("get", "/ready"): OPEN,
+    ("get", "/health"): OPEN,
+    ("get", "/metrics"): PREDICT,
+    ("get", "/models"): PREDICT,
+    ("post", "/models/{version}/activate"): ADMIN,
+    ("get", "/v1/models"): PREDICT,
+    ("get", "/v1/models/{version}"): PREDICT,
+    ("post", "/v1/models/{version}/load"): ADMIN,
+    ("post", "/v1/models/{version}/unload"): ADMIN,
+    ("get", "/v1/traffic-split"): PREDICT,
+    ("post", "/v1/traffic-split"): ADMIN,
+    ("put", "/v1/traffic-split"): ADMIN,
+    ("get", "/v1/traffic-split/history"): PREDICT,
+    ("post", "/v1/traffic-split/rollback"): ADMIN,
+    ("get", "/v1/traffic-split/explain"): PREDICT,
+    ("get", "/v1/metrics/{version}"): PREDICT,
+    ("post", "/v1/feedback"): PREDICT,
+    ("get", "/ab-test/status"): PREDICT,
+    ("post", "/ab-test/configure"): ADMIN,
+}
+"""Every route of the description, and who may ask for it: a new route belongs here, and in `control.guard`."""
+
+OWN_ERRORS = {"/v1/models/v0:predict", "/invocations"}
+"""Routes of dialects whose errors have a shape of their own."""
+
+
+@dataclass
+class Keyed:
+    """A server with keys, and the keys."""
+
+    server: Server
+    file: Path
+    secrets: dict[Role, str] = field(default_factory=dict)
+
+    def ask(self, method: str, path: str, secret: str | None = None, **how: Any) -> httpx.Response:
+        headers = {**how.pop("headers", {}), **({"X-API-Key": secret} if secret else {})}
+        return httpx.request(method, self.server.url + path, headers=headers, timeout=20, **how)
+
+
+@pytest.fixture(scope="module")
+def keyed(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keyed]:
+    file = tmp_path_factory.mktemp("keys") / "keys.yaml"
+    secrets = {PREDICT: add_key(file, "ci", PREDICT), ADMIN: add_key(file, "boss", ADMIN)}
+    environment = {
+        "SHOKADO_WORKERS": "2",
+        "SHOKADO_ACCESS__KEYS_FILE": str(file),
+        "SHOKADO_ACCESS__CORS": '{"origins": ["https://app.example.com"]}',
+    }
+    with serving(environment=environment) as server:
+        yield Keyed(server, file, secrets)
+
+
+@pytest.fixture(scope="module")
+def keyless(models: Path) -> Iterator[Server]:
+    """One as it starts without any setting of access."""
+    with serving(environment={"SHOKADO_WORKERS": "1"}) as running:
+        yield running
+
+
+def code_of(answer: httpx.Response) -> str:
+    return str(answer.json()["error"]["code"])
+
+
+def test_every_route_is_classified(keyed: Keyed) -> None:
+    paths = keyed.ask("GET", "/openapi.json").json()["paths"]
+    assert {(method, path) for path, methods in paths.items() for method in methods} == set(CLASSIFIED)
+
+
+@pytest.mark.parametrize(("route", "needed"), CLASSIFIED.items(), ids=str)
+def test_a_route_is_for_its_role(keyed: Keyed, route: tuple[str, str], needed: Role | None) -> None:
+    """A body that is none gets past the gate and no further, so that nothing is changed."""
+    method, path = route[0].upper(), route[1].replace("{version}", "v0").replace("{model}", "v0")
+    how: dict[str, Any] = {"content": b"{", "headers": {"content-type": "application/json"}} if method != "GET" else {}
+    without = keyed.ask(method, path, **how)
+    wrong = keyed.ask(method, path, "shk_wrong", **how)
+    if needed is OPEN:
+        assert without.status_code == wrong.status_code == 200
+        return
+    assert (without.status_code, wrong.status_code) == (401, 401)
+    if path in OWN_ERRORS:
+        assert "show a key" in without.text
+        assert "error" not in without.json() or isinstance(without.json()["error"], str), "the shape of the dialect"
+    else:
+        assert (code_of(without), code_of(wrong)) == ("missing_key", "unknown_key")
+    for refused in (without, wrong):
+        assert refused.headers["www-authenticate"].startswith("Bearer")
+        assert refused.headers["cache-control"] == "no-store"
+    as_predictor = keyed.ask(method, path, keyed.secrets[PREDICT], **how)
+    if needed is ADMIN:
+        assert (as_predictor.status_code, code_of(as_predictor)) == (403, "forbidden")
+        assert "admin" in as_predictor.json()["error"]["message"]
+    else:
+        assert as_predictor.status_code not in {401, 403}
+    assert keyed.ask(method, path, keyed.secrets[ADMIN], **how).status_code not in {401, 403}
+
+
+@pytest.mark.parametrize("path", ["/docs", "/openapi.json", "/static_content/swagger-ui.css"])
+def test_the_documentation_is_open(keyed: Keyed, path: str) -> None:
+    answer = keyed.ask("GET", path)
+    assert answer.status_code == 200
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    if answer.headers["content-type"].startswith("text/html"):
+        assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
+        assert answer.headers["x-frame-options"] == "DENY"
+
+
+@pytest.mark.parametrize(
+    "header", [None, ("X-API-Key", "shk_wrong"), ("Authorization", "Basic c29tZTpib2R5"), "x-api-key", "bearer"]
+)
+def test_both_doors_ask_alike(keyed: Keyed, header: Any) -> None:
+    if header == "x-api-key":
+        header = ("X-API-Key", keyed.secrets[PREDICT])
+    if header == "bearer":
+        header = ("Authorization", f"Bearer {keyed.secrets[PREDICT]}")
+    headers = [header] if header else []
+    seen = []
+    for path in (NATIVE, NATIVE + "?plain"):
+        with Connection(keyed.server) as connection:
+            # Twice, as the lane remembers a head.
+            answers = [connection.ask(request(BODY, path, headers=headers)) for _ in range(2)]
+        seen += [(a.status, a.header("www-authenticate"), None if a.status == 200 else a.code) for a in answers]
+    assert len(set(seen)) == 1, seen
+    assert (seen[0][0] == 200) == bool(header and keyed.secrets[PREDICT] in header[1])
+
+
+def test_histories_and_metrics_name_the_key(keyed: Keyed) -> None:
+    admin = keyed.secrets[ADMIN]
+    assert keyed.ask("POST", "/v1/traffic-split", admin, json={"v1": 1}).json()["by"] == "key boss"
+    headers = {"X-Actor": "alice"}
+    changed = keyed.ask("POST", "/v1/traffic-split", admin, json={"v1": 1, "v2": 1}, headers=headers).json()
+    assert changed["by"] == "key boss (alice)"
+
+    def counted() -> bool:
+        text = keyed.ask("GET", "/metrics", admin).text
+        return all(
+            re.search(pattern, text)
+            for pattern in (
+                r'shokado_key_requests_total\{key="boss",outcome="admitted"\} [1-9]',
+                r'shokado_key_requests_total\{key="ci",outcome="refused"\} [1-9]',
+                r'shokado_refused_requests_total\{reason="missing_key"\} [1-9]',
+            )
+        )
+
+    wait_until(counted)
+
+
+def test_keys_come_and_go_while_serving_without_a_failed_request(keyed: Keyed) -> None:
+    statuses: list[int] = []
+    done = threading.Event()
+
+    def load() -> None:
+        with Connection(keyed.server) as connection:
+            data = request(BODY, headers=[("X-API-Key", keyed.secrets[PREDICT])])
+            while not done.is_set():
+                statuses.append(connection.ask(data).status)
+
+    threads = [threading.Thread(target=load) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+
+    def everywhere(secret: str, status: int) -> bool:
+        """New connections, so that both workers are among those asked."""
+        return all(keyed.ask("GET", "/v1/models", secret).status_code == status for _ in range(12))
+
+    try:
+        late = add_key(keyed.file, "late", PREDICT)
+        wait_until(lambda: everywhere(late, 200))
+        with Connection(keyed.server) as connection:
+            remembered = request(BODY, headers=[("X-API-Key", late)])
+            assert connection.ask(remembered).status == 200
+            revoke_key(keyed.file, "late")
+            # The lane knows this head by its bytes; that it was admitted must not be remembered with it.
+            wait_until(lambda: connection.ask(remembered).status == 401)
+        wait_until(lambda: everywhere(late, 401))
+
+        whole = keyed.file.read_text()
+        keyed.file.write_text("nonsense: [")
+        wait_until(lambda: "not readable" in (keyed.ask("GET", "/readyz").json().get("keys") or ""))
+        assert keyed.ask("GET", "/v1/models", keyed.secrets[PREDICT]).status_code == 200, "the keys of before"
+        # As Kubernetes renews what it has mounted: the symlink is swapped.
+        swapped = keyed.file.with_name("renewed.yaml")
+        swapped.write_text(whole)
+        link = keyed.file.with_name("link")
+        link.symlink_to(swapped)
+        os.replace(link, keyed.file)
+        wait_until(lambda: all("keys" not in keyed.ask("GET", "/readyz").json() for _ in range(12)))
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+    assert set(statuses) == {200}
+    assert len(statuses) > 100
+    for secret in keyed.secrets.values():
+        assert secret not in keyed.server.log.read_text()
+
+
+def test_pages_that_cors_allows_may_ask_at_both_doors(keyed: Keyed) -> None:
+    ours, other = "https://app.example.com", "https://elsewhere.example"
+    for path in (NATIVE, "/v1/traffic-split"):
+        asking = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "x-api-key"}
+        allowed = keyed.ask("OPTIONS", path, headers={"Origin": ours, **asking})
+        assert (allowed.status_code, allowed.headers["access-control-allow-origin"]) == (200, ours)
+        assert keyed.ask("OPTIONS", path, headers={"Origin": other, **asking}).status_code == 400
+    for path in (NATIVE, NATIVE + "?plain"):
+        answer = keyed.ask("POST", path, keyed.secrets[PREDICT], json={"instances": [ROW]}, headers={"Origin": ours})
+        assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, ours)
+        foreign = keyed.ask("POST", path, keyed.secrets[PREDICT], json={"instances": [ROW]}, headers={"Origin": other})
+        assert "access-control-allow-origin" not in foreign.headers
+    admin, body = keyed.secrets[ADMIN], {"v1": 1, "v2": 1}
+    for origin, site, status in ((ours, "cross-site", 200), (other, "cross-site", 403)):
+        headers = {"Origin": origin, "Sec-Fetch-Site": site}
+        assert keyed.ask("POST", "/v1/traffic-split", admin, json=body, headers=headers).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        ({}, None),
+        ({"Host": "localhost:3000"}, None),
+        ({"Host": "[::1]:3000"}, None),
+        ({"Sec-Fetch-Site": "same-origin", "Origin": "http://other"}, None),
+        ({"Host": "rebound.example:3000"}, "keys_needed"),
+        ({"Host": "127.0.0.1.example"}, "keys_needed"),
+        ({"X-Forwarded-For": "127.0.0.1"}, "keys_needed"),
+        ({"Forwarded": "for=127.0.0.1"}, "keys_needed"),
+        ({"X-Real-IP": "127.0.0.1"}, "keys_needed"),
+        ({"Sec-Fetch-Site": "cross-site"}, "cross_site"),
+        ({"Sec-Fetch-Site": "same-site"}, "cross_site"),
+        ({"Origin": "https://elsewhere.example"}, "cross_site"),
+        ({"Origin": "null"}, "cross_site"),
+    ],
+)
+def test_without_keys_changes_are_for_this_machine_and_no_page(
+    keyless: Server, headers: dict[str, str], code: str | None
+) -> None:
+    """Activation has no body, so that a browser would send it without asking."""
+    active = httpx.get(f"{keyless.url}/v1/traffic-split", timeout=20).json()["active"]
+    answer = httpx.post(f"{keyless.url}/models/{active}/activate", headers=headers, timeout=20)
+    if code is None:
+        assert answer.status_code == 200, answer.text
+    else:
+        assert (answer.status_code, code_of(answer)) == (403, code)
+        assert code != "keys_needed" or "shokado keys create" in answer.json()["error"]["message"]
+    assert httpx.post(f"{keyless.url}{NATIVE}", json={"instances": [ROW]}, headers=headers, timeout=20).is_success
+
+
+def flood(server: Server, path: str, count: int, **headers: str) -> list[http.client.HTTPResponse]:
+    answers = []
+    for _ in range(count):
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+        connection.request("POST", path, BODY, {"content-type": "application/json", **headers})
+        answer = connection.getresponse()
+        answer.read()
+        answers.append(answer)
+        connection.close()
+    return answers
+
+
+def test_rates_hold_at_both_doors_and_behind_proxies(models: Path) -> None:
+    access = {"rates": {"per_address": "3/hour"}, "trusted_proxies": ["127.0.0.0/8"]}
+    environment = {"SHOKADO_WORKERS": "1", "SHOKADO_ACCESS": json.dumps(access)}
+    with serving(environment=environment) as server:
+        # Even uvicorn's own handling of the header must not make the doors differ.
+        for number, path in enumerate((NATIVE, NATIVE + "?plain")):
+            client = {"X-Forwarded-For": f"203.0.113.9, 192.0.2.{number}"}
+            answers = flood(server, path, 5, **client)
+            assert [answer.status for answer in answers] == [200] * 3 + [429] * 2
+            refused = answers[-1]
+            assert 3500 < int(refused.headers["retry-after"]) <= 3600
+            assert refused.headers["x-ratelimit-limit"] == "3"
+            assert flood(server, path, 1, **{"X-Forwarded-For": f"198.51.100.{number}"})[0].status == 200
+        assert {httpx.get(f"{server.url}/readyz", timeout=20).status_code for _ in range(6)} == {200}
+        split = httpx.get(f"{server.url}/v1/traffic-split", timeout=20).json()["weights"]
+        changes = [httpx.post(f"{server.url}/v1/traffic-split", json=split, timeout=20) for _ in range(4)]
+        assert [change.status_code for change in changes] == [200] * 3 + [429]
+
+
+def test_grpc_asks_for_the_same_keys(models: Path, tmp_path: Path) -> None:
+    secret, port = add_key(tmp_path / "keys.yaml", "ci", PREDICT), free_port()
+    access = {"keys_file": str(tmp_path / "keys.yaml"), "rates": {"per_key": "2/hour", "per_address": "9/hour"}}
+    environment = {"SHOKADO_WORKERS": "1", "SHOKADO_GRPC__PORT": str(port), "SHOKADO_ACCESS": json.dumps(access)}
+    tensor = {"name": "x", "datatype": "FP32", "shape": [1, len(ROW)], "contents": {"fp32_contents": ROW}}
+    infer = messages.ModelInferRequest(model_name="v1", inputs=[tensor])
+    metadata, live = messages.ServerMetadataRequest(), messages.ServerLiveRequest()
+    with serving(environment=environment), grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+
+        def ask(name: str, request: Any, *headers: tuple[str, str]) -> Any:
+            method = channel.unary_unary(f"/{SERVICE}/{name}", type(request).SerializeToString, lambda data: data)
+            try:
+                method(request, timeout=20, metadata=headers)
+            except grpc.RpcError as error:
+                return error.code(), dict(error.trailing_metadata())["x-error-code"]
+
+        for name, request_of in (("ModelInfer", infer), ("ServerMetadata", metadata)):
+            assert ask(name, request_of) == (grpc.StatusCode.UNAUTHENTICATED, "missing_key")
+            wrong = ask(name, request_of, ("x-api-key", "shk_wrong"))
+            assert wrong == (grpc.StatusCode.UNAUTHENTICATED, "unknown_key")
+            assert ask(name, request_of, ("authorization", f"Bearer {secret}")) is None
+        assert ask("ServerLive", live) is None
+        assert ask("ModelInfer", infer, ("x-api-key", secret)) is None
+        limited = ask("ModelInfer", infer, ("x-api-key", secret))
+        assert limited == (grpc.StatusCode.RESOURCE_EXHAUSTED, "rate_limited")
+
+
+@pytest.mark.parametrize(
+    ("peer", "address"),
+    [("ipv4:127.0.0.1:5", "127.0.0.1"), ("ipv6:%5B::1%5D:5", "::1"), ("ipv6:[::1]:5", "::1"), ("unix:/x", "")],
+)
+def test_addresses_of_grpc(peer: str, address: str) -> None:
+    assert peer_of(peer) == address
+
+
+@needs_redis
+def test_servers_count_together_in_redis_and_alone_without(models: Path, tmp_path: Path) -> None:
+    with RedisServer(tmp_path / "redis") as store:
+        rates = {"per_address": "6/hour", "url": store.url}
+        environment = {"SHOKADO_WORKERS": "1", "SHOKADO_ACCESS__RATES": json.dumps(rates)}
+        with serving(environment=environment) as one, serving(environment=environment) as other:
+            statuses = [flood(server, path, 2)[-1].status for server in (one, other) for path in (NATIVE, NATIVE + "?")]
+            assert statuses == [200, 200, 200, 429]
+            assert flood(one, NATIVE, 1)[0].status == 429
+            store.kill()
+            statuses = [answer.status for answer in flood(one, NATIVE, 8)]
+            assert statuses == [200] * 6 + [429] * 2, "it counts for itself"
+            wait_until(lambda: one.metric("shokado_rates_store_up") == 0)
+            assert one.log.read_text().count("is away") == 1
+            store.start()
+            wait_until(lambda: flood(one, NATIVE, 1)[0] and one.metric("shokado_rates_store_up") == 1)

@@ -1,0 +1,219 @@
+"""The entrance itself, asked over a real connection, with a runner that does its jobs when it is told."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from configuration.settings import GrpcSettings, LimitSettings
+from protocols.call import Entrance
+from protocols.grpc import open_inference_pb2 as messages
+from protocols.grpc.server import SERVICE, GrpcServer, refuse_taken_port, status_of
+from protocols.problem import Problem
+from runners.errors import ModelFailure, NotReady, Overloaded
+from tests.protocols.cards import card
+from tests.protocols.test_call import Desk
+from tests.server import free_port
+
+
+class Open:
+    """A running entrance, and a client of it."""
+
+    def __init__(self, desk: Desk, **settings: Any) -> None:
+        self.desk = desk
+        self.ready = True
+        self.port = free_port()
+        entrance: Entrance = desk.handler._entrance
+        chosen = GrpcSettings(port=self.port, **settings)
+        self.server = GrpcServer(chosen, LimitSettings(), "toy", card(), entrance, lambda: self.ready)
+
+    def infer(self, timeout_s: float = 20, **metadata: str) -> Any:
+        tensor = {"name": "x", "datatype": "FP32", "shape": [1, 3], "contents": {"fp32_contents": [1, 2, 3]}}
+        request = messages.ModelInferRequest(model_name="toy", inputs=[tensor])
+        method = self.channel.unary_unary(
+            f"/{SERVICE}/ModelInfer", request.__class__.SerializeToString, messages.ModelInferResponse.FromString
+        )
+        return method(request, timeout=timeout_s, metadata=tuple(metadata.items()))
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        async with asyncio.timeout(20):
+            while not condition():
+                await asyncio.sleep(0.01)
+
+    async def until_held(self, jobs: int = 1) -> None:
+        await self.until(lambda: len(self.desk.runner.jobs) == jobs)
+
+    async def __aenter__(self) -> "Open":
+        await self.server.start()
+        self.channel = grpc.aio.insecure_channel(f"127.0.0.1:{self.port}")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.channel.close()
+        await self.server.stop()
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    return Desk()
+
+
+@contextlib.asynccontextmanager
+async def refused(*codes: grpc.StatusCode) -> AsyncIterator[dict[str, str]]:
+    """Fails unless the block ends with one of these statuses; its trailing metadata are there afterwards."""
+    said: dict[str, str] = {}
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        yield said
+    assert caught.value.code() in codes
+    said.update(caught.value.trailing_metadata() or ())
+
+
+def test_a_client_that_cancels_or_whose_time_is_up_cancels_its_job(desk: Desk) -> None:
+    async def ask() -> None:
+        async with Open(desk) as entrance:
+            call = entrance.infer()
+            await entrance.until_held()
+            call.cancel()
+            await entrance.until(lambda: desk.runner.jobs[0].cancelled)
+            async with refused(grpc.StatusCode.DEADLINE_EXCEEDED):
+                await entrance.infer(timeout_s=0.3)
+            await entrance.until(lambda: desk.runner.jobs[1].cancelled)
+
+    asyncio.run(ask())
+    assert desk.counted() == {"cancelled": 2}
+
+
+def test_the_clients_deadline_is_the_requests_and_the_nearer_one_counts(desk: Desk) -> None:
+    async def ask() -> None:
+        async with Open(desk) as entrance:
+            calls = [entrance.infer(timeout_s=50), entrance.infer(timeout_s=50, **{"x-request-deadline-ms": "20000"})]
+            await entrance.until_held(2)
+            first, second = sorted(job.deadline - time.monotonic() for job in desk.runner.jobs)
+            assert 10 < first <= 20
+            assert 40 < second <= 51, "gRPC rounds up"
+            for _ in calls:
+                desk.runner.finish([0.5])
+            await asyncio.gather(*calls)
+
+    asyncio.run(ask())
+
+
+def test_an_overloaded_server_says_when_to_come_back(desk: Desk) -> None:
+    async def ask() -> dict[str, str]:
+        desk.runner.refusal = Overloaded(2.5)
+        async with Open(desk) as entrance, refused(grpc.StatusCode.RESOURCE_EXHAUSTED) as said:
+            await entrance.infer()
+        return said
+
+    said = asyncio.run(ask())
+    assert (said["retry-after"], said["x-error-code"]) == ("3", "overloaded")
+
+
+def test_a_version_that_is_not_ready_is_unavailable_and_a_failing_model_internal(desk: Desk) -> None:
+    async def ask() -> None:
+        async with Open(desk) as entrance:
+            desk.runner.refusal = NotReady("not yet")
+            async with refused(grpc.StatusCode.UNAVAILABLE):
+                await entrance.infer()
+            desk.runner.refusal = None
+            call = entrance.infer()
+            await entrance.until_held()
+            desk.runner.finish(error=ModelFailure(0, "boom in /secret/path"))
+            async with refused(grpc.StatusCode.INTERNAL) as said:
+                await call
+            assert "secret" not in str(said)
+
+    asyncio.run(ask())
+
+
+def test_more_requests_at_once_than_allowed_are_refused(desk: Desk) -> None:
+    async def ask() -> None:
+        async with Open(desk, max_concurrent_requests=1) as entrance:
+            call = entrance.infer()
+            await entrance.until_held()
+            async with refused(grpc.StatusCode.RESOURCE_EXHAUSTED):
+                await entrance.infer()
+            desk.runner.finish([0.5])
+            await call
+
+    asyncio.run(ask())
+
+
+def test_stopping_waits_for_what_was_accepted(desk: Desk) -> None:
+    async def ask() -> None:
+        async with Open(desk) as entrance:
+            call = entrance.infer()
+            await entrance.until_held()
+            stopping = asyncio.create_task(entrance.server.stop())
+            other = grpc.aio.insecure_channel(f"127.0.0.1:{entrance.port}")
+            health = health_pb2_grpc.HealthStub(other)
+            # CANCELLED: it came in the very moment in which grpc stops to hand requests over.
+            async with refused(grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
+                while True:
+                    await health.Check(health_pb2.HealthCheckRequest(), timeout=20)
+            await other.close()
+            assert not stopping.done()
+            desk.runner.finish([0.5])
+            assert list((await call).outputs[0].contents.fp32_contents) == [0.5]
+            await stopping
+
+    asyncio.run(ask())
+
+
+def test_health_follows_readiness_and_ends_with_not_serving(desk: Desk) -> None:
+    statuses = health_pb2.HealthCheckResponse
+
+    async def watch() -> list[int]:
+        async with Open(desk) as entrance:
+            entrance.ready = False
+            seen = []
+            stream = health_pb2_grpc.HealthStub(entrance.channel).Watch(health_pb2.HealthCheckRequest(service=SERVICE))
+            async for answer in stream:
+                seen.append(answer.status)
+                if answer.status == statuses.NOT_SERVING and len(seen) < 3:
+                    entrance.ready = True
+                elif len(seen) > 1:
+                    break
+            stream.cancel()
+            return seen
+
+    assert asyncio.run(watch())[-2:] == [statuses.NOT_SERVING, statuses.SERVING]
+
+
+def test_a_port_that_somebody_listens_at_is_seen_even_if_it_could_be_shared(desk: Desk) -> None:
+    async def ask() -> None:
+        async with Open(desk) as entrance:
+            with pytest.raises(OSError, match="in use"):
+                refuse_taken_port(GrpcSettings(port=entrance.port))
+
+    asyncio.run(ask())
+    refuse_taken_port(GrpcSettings(port=free_port()))
+
+
+@pytest.mark.parametrize(
+    ("problem", "name"),
+    [
+        (Problem(400, "malformed_body", ""), "INVALID_ARGUMENT"),
+        (Problem(401, "no_key", ""), "UNAUTHENTICATED"),
+        (Problem(403, "wrong_role", ""), "PERMISSION_DENIED"),
+        (Problem(404, "unknown_version", ""), "NOT_FOUND"),
+        (Problem(413, "too_many_rows", ""), "INVALID_ARGUMENT"),
+        (Problem(422, "not_finite", ""), "INVALID_ARGUMENT"),
+        (Problem(429, "rate_limited", ""), "RESOURCE_EXHAUSTED"),
+        (Problem(500, "internal", ""), "INTERNAL"),
+        (Problem(503, "overloaded", ""), "RESOURCE_EXHAUSTED"),
+        (Problem(503, "not_ready", ""), "UNAVAILABLE"),
+        (Problem(504, "deadline_exceeded", ""), "DEADLINE_EXCEEDED"),
+        (Problem(418, "teapot", ""), "INTERNAL"),
+    ],
+    ids=lambda value: value.code if isinstance(value, Problem) else "",
+)
+def test_every_problem_has_a_status(problem: Problem, name: str) -> None:
+    assert status_of(problem.status, problem.code).name == name
