@@ -11,7 +11,7 @@ from fastapi.responses import PlainTextResponse, RedirectResponse
 from pydantic import BaseModel
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from control import ab_test, explanation, feedback, health, history, split, statistics, versions
+from control import ab_test, explanation, feedback, health, history, open_inference, split, statistics, versions
 from control.errors import answer_error, answer_errors
 from control.guard import enter
 from control.page import protect, protect_page
@@ -32,6 +32,7 @@ TAGS = {
     "experiments": "How well the versions do.",
     "metrics": "What was measured.",
     "health": "Whether it lives and can answer.",
+    "open inference": "The Open Inference Protocol: the server, its models, and their health.",
     "about": "Where things are.",
 }
 
@@ -59,7 +60,7 @@ def create_app(control: Control) -> FastAPI:
         openapi_tags=[{"name": name, "description": description} for name, description in TAGS.items()],
     )
     app.state.control = control
-    for part in (split, history, explanation, versions, ab_test, feedback, statistics, health):
+    for part in (split, history, explanation, versions, ab_test, feedback, statistics, health, open_inference):
         app.include_router(part.router)
     app.include_router(_about)
     answer_errors(app)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
@@ -9,6 +10,7 @@ from starlette.exceptions import HTTPException
 
 from dispatch.change import ChangeRefused
 from dispatch.request import UnknownVersion
+from protocols.open_inference import InferError
 from protocols.problem import Problem, problem_of
 from stores.store import GenerationConflict, StoreUnavailable
 
@@ -108,7 +110,14 @@ async def answer_error(request: Request, error: Exception) -> Response:
         headers["retry-after"] = str(problem.retry_after)
     # The middleware does not see what is answered to an unforeseen error.
     headers["x-request-id"] = request_id
-    return Response(problem.body(request_id), problem.status, headers=headers)
+    return Response(_body(request.url.path, problem, request_id), problem.status, headers=headers)
+
+
+def _body(path: str, problem: Problem, request_id: str) -> bytes:
+    """The routes of the Open Inference Protocol have errors of their own shape."""
+    if path == "/v2" or path.startswith("/v2/"):
+        return msgspec.json.encode(InferError(problem.message))
+    return problem.body(request_id)
 
 
 def _invalid(error: RequestValidationError) -> Problem:

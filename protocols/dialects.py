@@ -6,6 +6,7 @@ from protocols.features import ActiveFeatures, SplitFeatures, VersionFeatures
 from protocols.kserve_v1 import KServeV1
 from protocols.mlflow import MLflow
 from protocols.native import Native
+from protocols.open_inference import OpenInference, OpenInferenceVersion
 from protocols.signature import Signature
 from protocols.single import Single
 
@@ -19,6 +20,8 @@ DIALECTS: tuple[type[Dialect], ...] = (
     BatchUnderPredict,
     KServeV1,
     MLflow,
+    OpenInference,
+    OpenInferenceVersion,
 )
 
 

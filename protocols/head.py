@@ -12,6 +12,7 @@ BINARY = b"application/octet-stream"
 
 _SANE_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}").fullmatch
 _NAME = re.compile(rb"[A-Za-z0-9._-]{1,128}").fullmatch
+_LENGTH = re.compile(rb"[0-9]{1,18}").fullmatch
 _MAX_DEADLINE_MS = 3_600_000
 MAX_UNIT_LETTERS = 256
 
@@ -33,6 +34,8 @@ class RequestHead:
     """The client's `X-Unit-ID`: what sticky assignment sticks to."""
     deadline_s: float | None = None
     """Seconds from arrival, of `X-Request-Deadline-Ms`."""
+    json_bytes: int | None = None
+    """How much of the body is JSON, of `Inference-Header-Content-Length`; binary tensor data follow."""
     problem: Problem | None = None
     credential: bytes | None = field(default=None, repr=False)
     """Digest of the key that was shown; see `access`."""
@@ -58,6 +61,13 @@ def read_head(headers: Iterable[tuple[bytes, bytes]], pins: tuple[str, ...] = ()
     if deadline_s is not None and not 0 < deadline_s <= _MAX_DEADLINE_MS / 1000:
         limits = f"a number of milliseconds above 0 and up to {_MAX_DEADLINE_MS}"
         problem = Problem(400, "bad_header", f"x-request-deadline-ms must be {limits}")
+    json_bytes = found.get(b"inference-header-content-length", b"")
+    if json_bytes and not _LENGTH(json_bytes):
+        problem = Problem(400, "bad_header", "inference-header-content-length is not a number of bytes")
+    coding = found.get(b"content-encoding", b"identity").lower()
+    if coding != b"identity":
+        message = f"content encoding {coding[:40].decode('latin-1')!r} is not understood here; send the body as it is"
+        problem = Problem(415, "unsupported_encoding", message)
     version = names[b"x-model-version"]
     return RequestHead(
         content_type=found.get(b"content-type", JSON).split(b";")[0].strip().lower(),
@@ -67,6 +77,7 @@ def read_head(headers: Iterable[tuple[bytes, bytes]], pins: tuple[str, ...] = ()
         environment=names[b"x-environment"],
         unit=_text(unit),
         deadline_s=deadline_s,
+        json_bytes=int(json_bytes) if json_bytes and problem is None else None,
         problem=problem,
         credential=credential_of(_latin(found, b"x-api-key"), _latin(found, b"authorization")),
         forwarded_for=_latin(found, b"x-forwarded-for"),
@@ -82,6 +93,8 @@ _HEEDED = frozenset(
         b"x-environment",
         b"x-unit-id",
         b"x-request-deadline-ms",
+        b"inference-header-content-length",
+        b"content-encoding",
         b"x-api-key",
         b"authorization",
         b"x-forwarded-for",

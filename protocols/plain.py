@@ -14,8 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from protocols.door import new_id
-from protocols.head import JSON, RequestHead, read_head
+from protocols.head import RequestHead, read_head
 from protocols.problem import Problem, body_too_large
 from protocols.routes import Found, Routes
 
@@ -135,7 +134,7 @@ class Predictions:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
-        response = await self.answer(request) if request.method == "POST" else _only_post(request)
+        response = await self.answer(request) if request.method == "POST" else await self._refuse_method(request)
         await response(scope, receive, send)
 
     async def answer(self, request: Request) -> Response:
@@ -144,12 +143,18 @@ class Predictions:
         assert found is not None, "asked for a path that is none of the routes"
         return await answer(found, request, self._max_body_bytes)
 
-
-def _only_post(request: Request) -> Response:
-    message = f"{request.method} {request.url.path}: predictions are asked for by POST"
-    request_id = read_head(request.scope["headers"]).request_id or new_id()
-    headers = {"content-type": JSON.decode(), "allow": "POST", "x-request-id": request_id}
-    return Response(Problem(405, "method_not_allowed", message).body(request_id), 405, headers=headers)
+    async def _refuse_method(self, request: Request) -> Response:
+        """405, in the shape of the route's errors."""
+        found = self.find(request.scope["path"])
+        assert found is not None, "asked for a path that is none of the routes"
+        message = f"{request.method} {request.url.path}: predictions are asked for by POST"
+        problem = Problem(405, "method_not_allowed", message)
+        request_id = read_head(request.scope["headers"]).request_id
+        exchange = PlainExchange("")
+        found.handler.begin(RequestHead(request_id=request_id, problem=problem), b"", exchange)
+        response = await exchange.answer
+        response.headers["allow"] = "POST"
+        return response
 
 
 async def answer(found: Found, request: Request, max_body_bytes: int) -> Response:

@@ -12,6 +12,7 @@ from operator import itemgetter
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from protocols.problem import Problem, invalid, malformed, too_many_rows
 from runners.card import Card
@@ -68,6 +69,20 @@ class Signature:
                 row, self.feature_names[column], float(values[row * len(self.feature_names) + column])
             )
         return count
+
+    def pack_array(self, values: NDArray[Any]) -> memoryview:
+        """Pack numbers of shape (rows, features), as a view of them if they are float32 in C order.
+
+        Raises `Problem` unless they are few enough, finite, and within the range of float32.
+        """
+        self._check_count(len(values))
+        with np.errstate(over="ignore", invalid="ignore"):
+            floats = np.ascontiguousarray(values, dtype="<f4")
+        finite = np.isfinite(floats)
+        if not finite.all():
+            row, column = divmod(int(finite.argmin()), len(self.feature_names))
+            raise self._not_finite(row, self.feature_names[column], float(values[row, column]))
+        return floats.data.cast("B")
 
     def explain_body(
         self, body: bytes, key: str, reason: str, *, others: Sequence[str] = (), single: bool = False

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from msgspec import UNSET
+from numpy.typing import NDArray
 
 from protocols.problem import Problem, invalid
 from protocols.signature import Signature, kind_of
@@ -41,6 +42,10 @@ class TextSignature(Signature):
     def check_binary(self, body: bytes | memoryview) -> int:  # noqa: ARG002
         """Refuse packed numbers. Raises `Problem`."""
         raise Problem(415, "unsupported_media_type", "packed numbers are not understood here: the model takes a text")
+
+    def pack_array(self, values: NDArray[Any]) -> memoryview:
+        """Refuse numbers. Raises `Problem`."""
+        raise self.explain(values[:1].tolist())
 
     def _text(self, row: Any) -> str:
         (text,) = row if isinstance(row, list) else row.values()

@@ -32,7 +32,17 @@ PUBLIC = {
     "/v1/feedback": {"post"},
     "/ab-test/status": {"get"},
     "/ab-test/configure": {"post"},
+    "/v2": {"get"},
+    "/v2/health/live": {"get"},
+    "/v2/health/ready": {"get"},
+    "/v2/models/{model}": {"get"},
+    "/v2/models/{model}/ready": {"get"},
+    "/v2/models/{model}/versions/{version}": {"get"},
+    "/v2/models/{model}/versions/{version}/ready": {"get"},
+    "/v2/repository/index": {"post"},
 }
+ERRORS = {"Error", "Health", "OpenInferenceError", "Ready", "ModelReady"}
+WITHOUT_A_WORKER = {"/", "/livez", "/version", "/v2", "/v2/health/live"}
 
 
 @pytest.fixture
@@ -60,11 +70,11 @@ def test_every_body_has_an_example_and_every_error_its_shape(described: Any) -> 
             assert '"examples"' in json.dumps(found["requestBody"]), path
         for status, answer in found["responses"].items():
             if int(status) >= 400:
-                content = answer["content"]["application/json"]
-                shape = content["schema"]["$ref"].rsplit("/", 1)[1]
-                assert shape in {"Error", "Health"}, (path, method, status)
+                schema = answer["content"]["application/json"]["schema"]
+                shapes = [shape["$ref"].rsplit("/", 1)[1] for shape in schema.get("anyOf", [schema])]
+                assert set(shapes) <= ERRORS, (path, method, status)
         changing = method != "get"
-        assert {"503"} <= found["responses"].keys() or path in {"/", "/livez", "/version"}
+        assert {"503"} <= found["responses"].keys() or path in WITHOUT_A_WORKER
         assert not changing or {"400", "413", "415", "422"} <= found["responses"].keys(), path
 
 
@@ -89,6 +99,19 @@ def test_the_front_page_leads_to_what_there_is(site: Site) -> None:
             assert site.ask("GET", path).status_code in {404, 405}, "it is posted to"
         else:
             assert site.ask("GET", path).status_code == 200, path
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/v2/nowhere", 404), ("GET", "/v2/models/v1/nowhere", 404), ("DELETE", "/v2", 405), ("GET", "/v22", 404)],
+)
+def test_what_is_not_there_under_v2_is_an_error_of_that_protocol(
+    site: Site, method: str, path: str, status: int
+) -> None:
+    answer = site.ask(method, path)
+    assert answer.status_code == status
+    assert isinstance(answer.json()["error"], str) == (path != "/v22")
+    assert status != 405 or answer.headers["allow"]
 
 
 @pytest.mark.parametrize(

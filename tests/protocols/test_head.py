@@ -97,6 +97,26 @@ def test_a_deadline_that_cannot_be_is_a_problem(value: str) -> None:
     assert (problem.status, problem.code) == (400, "bad_header")
 
 
+@pytest.mark.parametrize(("value", "length"), [("0", 0), ("17", 17), (" 9 ", 9)])
+def test_the_length_of_the_json_before_binary_data_is_read(value: str, length: int) -> None:
+    assert head(inference_header_content_length=value) == RequestHead(json_bytes=length)
+
+
+@pytest.mark.parametrize("value", ["-1", "1.5", "x", "1,1", "9" * 19])
+def test_a_length_that_cannot_be_is_a_problem(value: str) -> None:
+    problem = head(inference_header_content_length=value).problem
+    assert problem is not None
+    assert (problem.status, problem.code) == (400, "bad_header")
+
+
+@pytest.mark.parametrize("value", ["gzip", "deflate", "identity, gzip", "zstd"])
+def test_a_compressed_body_is_not_understood(value: str) -> None:
+    problem = head(content_encoding=value).problem
+    assert problem is not None
+    assert (problem.status, value in problem.message) == (415, True)
+    assert head(content_encoding="Identity") == RequestHead()
+
+
 def test_empty_headers_say_nothing() -> None:
     assert head(x_model_version="", x_environment=" ", x_request_deadline_ms="") == RequestHead()
 
@@ -105,7 +125,15 @@ def test_empty_headers_say_nothing() -> None:
     st.lists(
         st.tuples(
             st.sampled_from(
-                [b"content-type", b"accept", b"x-request-id", b"x-model-version", b"x-request-deadline-ms"]
+                [
+                    b"content-type",
+                    b"accept",
+                    b"x-request-id",
+                    b"x-model-version",
+                    b"x-request-deadline-ms",
+                    b"inference-header-content-length",
+                    b"content-encoding",
+                ]
             ),
             st.binary(max_size=30),
         )
@@ -114,7 +142,7 @@ def test_empty_headers_say_nothing() -> None:
 def test_any_header_bytes_can_be_read(headers: list[tuple[bytes, bytes]]) -> None:
     found = read_head(headers)
     if found.problem is not None:
-        assert found.problem.status == 400
+        assert found.problem.status in (400, 415)
         assert found.problem.body("id")
     if found.request_id is not None:
         assert found.request_id.isascii()

@@ -1,0 +1,215 @@
+"""The Open Inference Protocol's routes that are no predictions: what the server and its models are, and health.
+
+A model is asked for by the configured model's name, which is ready when all that has traffic is, or by the name of a
+version or alias. Sources: https://github.com/kserve/open-inference-protocol, and for the index Triton's "Model
+Repository Extension".
+"""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Request, Response
+from pydantic import BaseModel, Field
+
+from configuration.settings import Settings
+from control import bodies
+from control.health import why_not_ready
+from control.started import Configuration, Parts, Started
+from dispatch.change import READY
+from protocols.model_tensors import TensorMetadata, input_tensors, output_tensors
+from protocols.problem import Problem, conflicting_version
+from runners.runner import RunnerState
+
+PLATFORM = "shokado"
+EXTENSIONS = ["binary_tensor_data", "model_repository"]
+
+router = APIRouter(prefix="/v2", tags=["open inference"], route_class=bodies.StrictRoute)
+
+
+class OpenInferenceError(BaseModel):
+    """Every error of these routes."""
+
+    error: str
+
+
+class ServerMetadata(BaseModel):
+    """What the server is."""
+
+    name: str
+    version: str
+    extensions: list[str]
+
+
+class Live(BaseModel):
+    """The process answers."""
+
+    live: bool
+
+
+class Ready(BaseModel):
+    """Whether every version with traffic is ready."""
+
+    ready: bool
+
+
+class ModelReady(BaseModel):
+    """Whether a model, or one version of it, can answer."""
+
+    name: str
+    ready: bool
+
+
+class ModelMetadata(BaseModel):
+    """What a model takes and gives; -1 in a shape is the number of rows."""
+
+    name: str
+    versions: list[str]
+    platform: str
+    inputs: list[TensorMetadata] = Field(
+        description="One matrix; instead, each feature may come as a tensor of its own, named after it."
+    )
+    outputs: list[TensorMetadata]
+
+
+class IndexBody(BaseModel):
+    """Which versions are listed."""
+
+    ready: bool = Field(default=False, description="Only those that are ready.")
+
+
+class IndexEntry(BaseModel):
+    """One version of the model."""
+
+    name: str
+    version: str
+    state: str = Field(description="READY, LOADING, UNLOADING or UNAVAILABLE.")
+    reason: str = Field(description="Why it is not ready.")
+
+
+_DESCRIBED = {
+    400: "Names that contradict each other, or a body that cannot be read.",
+    404: "No such model, version or alias.",
+    413: "The body is too long.",
+    415: "The content type is not understood.",
+    422: "Readable, but it makes no sense.",
+    503: "The server is starting.",
+}
+
+
+def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    return {status: {"model": OpenInferenceError, "description": _DESCRIBED[status]} for status in statuses}
+
+
+def _not_ready(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
+    return {503: {"model": model | OpenInferenceError, "description": "It cannot answer."}}
+
+
+@router.get("", summary="What the server is")
+async def server_metadata(request: Request) -> ServerMetadata:
+    return ServerMetadata(name="shokado", version=request.app.version, extensions=EXTENSIONS)
+
+
+@router.get("/health/live", summary="Is the process alive?")
+async def live() -> Live:
+    return Live(live=True)
+
+
+@router.get("/health/ready", summary="Can it answer?", responses=_not_ready(Ready))
+async def ready(parts: Parts, response: Response) -> Ready:
+    is_ready = why_not_ready(parts) is None
+    response.status_code = 200 if is_ready else 503
+    return Ready(ready=is_ready)
+
+
+@router.get("/models/{model}", summary="What a model takes and gives", responses=_errors(404, 422, 503))
+async def model_metadata(parts: Parts, settings: Configuration, model: str) -> ModelMetadata:
+    return _metadata(parts, model, _version(parts, settings, model))
+
+
+@router.get(
+    "/models/{model}/versions/{version}",
+    summary="What a version takes and gives",
+    responses=_errors(400, 404, 422, 503),
+)
+async def version_metadata(parts: Parts, settings: Configuration, model: str, version: str) -> ModelMetadata:
+    return _metadata(parts, model, _version(parts, settings, model, version))
+
+
+@router.get(
+    "/models/{model}/ready",
+    summary="Can a model answer?",
+    responses=_errors(404, 422) | _not_ready(ModelReady),
+)
+async def model_ready(parts: Parts, settings: Configuration, response: Response, model: str) -> ModelReady:
+    return _readiness(parts, response, model, _version(parts, settings, model))
+
+
+@router.get(
+    "/models/{model}/versions/{version}/ready",
+    summary="Can a version answer?",
+    responses=_errors(400, 404, 422) | _not_ready(ModelReady),
+)
+async def version_ready(
+    parts: Parts, settings: Configuration, response: Response, model: str, version: str
+) -> ModelReady:
+    return _readiness(parts, response, model, _version(parts, settings, model, version))
+
+
+@router.post(
+    "/repository/index",
+    summary="The versions and whether they are ready",
+    responses=_errors(400, 413, 415, 422, 503),
+)
+async def repository_index(
+    parts: Parts,
+    settings: Configuration,
+    body: Annotated[IndexBody | None, Body(examples=[{"ready": True}])] = None,
+) -> list[IndexEntry]:
+    entries = [
+        IndexEntry(name=settings.model, version=version, state=_state(found.state), reason=found.failure or "")
+        for version, found in parts.fleet.versions().items()
+    ]
+    only_ready = body is not None and body.ready
+    return [entry for entry in entries if entry.state == "READY" or not only_ready]
+
+
+def _version(parts: Started, settings: Settings, *names: str) -> str | None:
+    """The version that the names mean; none: the model with all its versions. Raises `Problem`, `UnknownVersion`."""
+    found = {parts.dispatcher.resolve(name) for name in names if name != settings.model}
+    if len(found) > 1:
+        raise conflicting_version(names[0])
+    return found.pop() if found else None
+
+
+def _metadata(parts: Started, name: str, version: str | None) -> ModelMetadata:
+    runners = parts.dispatcher.runners
+    # All versions have the same features.
+    runner = runners.get(version or "") or next(iter(runners.values()), None)
+    if runner is None:
+        raise Problem(503, "not_ready", "no version is in memory", retry_after_s=1)
+    return ModelMetadata(
+        name=name,
+        versions=[version] if version is not None else sorted(runners),
+        platform=PLATFORM,
+        inputs=input_tensors(runner.card),
+        outputs=output_tensors(runner.card),
+    )
+
+
+def _readiness(parts: Started, response: Response, name: str, version: str | None) -> ModelReady:
+    if version is None:
+        is_ready = why_not_ready(parts) is None
+    else:
+        runner = parts.dispatcher.runners.get(version)
+        is_ready = runner is not None and runner.ready
+    response.status_code = 200 if is_ready else 503
+    return ModelReady(name=name, ready=is_ready)
+
+
+def _state(state: str) -> str:
+    """As Triton calls it."""
+    return {
+        READY: "READY",
+        RunnerState.NEW: "LOADING",
+        RunnerState.STARTING: "LOADING",
+        RunnerState.DRAINING: "UNLOADING",
+    }.get(state, "UNAVAILABLE")

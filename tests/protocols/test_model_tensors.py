@@ -1,0 +1,59 @@
+"""The tensors of a model, by its task."""
+
+import pytest
+
+from protocols.model_tensors import chosen_outputs, input_tensors, output_tensors, values_of
+from protocols.problem import Problem
+from runners.card import Card, Feature, Task
+from tests.protocols.cards import card
+from tests.protocols.predictions import prediction
+
+BINARY = card()
+LABELS = card(Task.MULTICLASS, ("a", "b", "c"))
+VALUE = card(Task.REGRESSION, ())
+
+
+def shown(card: Card) -> list[tuple[str, str, tuple[int, ...]]]:
+    return [(tensor.name, tensor.datatype, tensor.shape) for tensor in output_tensors(card)]
+
+
+def test_a_model_gives_what_its_task_has() -> None:
+    assert shown(BINARY) == [("predictions", "FP32", (-1,)), ("classes", "INT64", (-1,))]
+    assert shown(LABELS) == [("predictions", "FP32", (-1, 3)), ("classes", "BYTES", (-1,))]
+    assert shown(card(classes=(0, "many"))) == [("predictions", "FP32", (-1,)), ("classes", "BYTES", (-1,))]
+    assert shown(VALUE) == [("predictions", "FP32", (-1,))]
+
+
+def test_a_model_takes_a_matrix_or_texts() -> None:
+    (matrix,) = input_tensors(BINARY)
+    assert (matrix.name, matrix.datatype, matrix.shape) == ("input", "FP32", (-1, 3))
+    (texts,) = input_tensors(BINARY.model_copy(update={"features": (Feature(name="message", type="text"),)}))
+    assert (texts.name, texts.datatype, texts.shape) == ("message", "BYTES", (-1,))
+
+
+def test_outputs_come_in_the_order_that_they_are_asked_for() -> None:
+    assert [tensor.name for tensor in chosen_outputs(BINARY, ["classes", "predictions"])] == ["classes", "predictions"]
+    assert chosen_outputs(BINARY, []) == output_tensors(BINARY)
+
+
+@pytest.mark.parametrize(
+    ("of", "names", "says"),
+    [
+        (BINARY, ["logits"], "no output 'logits'; there are predictions, classes"),
+        (VALUE, ["classes"], "no output 'classes'; there are predictions"),
+        (BINARY, ["classes", "classes"], "twice"),
+    ],
+)
+def test_an_output_that_is_not_there_or_named_twice_is_refused(of: Card, names: list[str], says: str) -> None:
+    with pytest.raises(Problem, match=says) as caught:
+        chosen_outputs(of, names)
+    assert caught.value.status == 400
+
+
+def test_values_are_scores_and_labels() -> None:
+    made = prediction(LABELS, [[0.25, 0.5, 0.25]])
+    scores, labels = (values_of(tensor, made) for tensor in output_tensors(LABELS))
+    assert (scores.tolist(), labels) == ([[0.25, 0.5, 0.25]], ["b"])
+    assert values_of(output_tensors(BINARY)[1], prediction(BINARY, [0.25, 0.75])) == [0, 1]
+    mixed = card(classes=(0, "many"))
+    assert values_of(output_tensors(mixed)[1], prediction(mixed, [0.25, 0.75])) == ["0", "many"]
