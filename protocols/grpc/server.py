@@ -10,7 +10,7 @@ import logging
 import socket
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any, NoReturn
 from urllib.parse import unquote
 
@@ -26,11 +26,12 @@ from dispatch.request import UnknownVersion
 from protocols.call import Call, Entrance
 from protocols.door import Exchange, Handler, new_id
 from protocols.grpc import open_inference_pb2 as messages
-from protocols.grpc.codec import ModelInfer, Tensor, input_tensors, output_tensors
+from protocols.grpc.codec import ModelInfer
 from protocols.guard import GuardedHandler
 from protocols.head import RequestHead, read_head
+from protocols.model_tensors import input_tensors, output_tensors
 from protocols.problem import Problem, ProblemBody, conflicting_version, malformed, problem_of
-from protocols.signature import Signature
+from protocols.signatures import signature_of
 from runners.card import Card
 
 SERVICE = "inference.GRPCInferenceService"
@@ -118,7 +119,7 @@ class GrpcServer:
         self._model = model
         self._entrance = entrance
         self._ready = ready
-        self._signature = Signature(card.feature_names, limits.max_rows)
+        self._signature = signature_of(card, limits)
         self._inputs, self._outputs = input_tensors(card), output_tensors(card)
         self._health = health.aio.HealthServicer()
         self._watching: asyncio.Task[None] | None = None
@@ -175,7 +176,7 @@ class GrpcServer:
         pins = tuple(name for name in (request.model_name, request.model_version) if name and name != self._model)
         head = head_of(context.invocation_metadata(), pins, context.time_remaining(), problem)
         exchange = GrpcExchange(peer_of(context.peer()))
-        handler: Handler = _Infer(self._entrance, ModelInfer(self._signature, self._outputs, request))
+        handler: Handler = _Infer(self._entrance, ModelInfer(self._signature, request))
         if self._gate is not None:
             handler = GuardedHandler(handler, self._gate)
         work = handler.begin(head, b"", exchange)
@@ -226,7 +227,7 @@ class GrpcServer:
         answer.versions.extend([version] if version else sorted(self._entrance.dispatcher.runners))
         for field, tensors in ((answer.inputs, self._inputs), (answer.outputs, self._outputs)):
             for tensor in tensors:
-                field.add(**Tensor._asdict(tensor))
+                field.add(**asdict(tensor))
         return answer
 
     async def _version_of(self, request: Any, context: Any) -> str | None:
