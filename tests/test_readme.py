@@ -155,6 +155,26 @@ def test_a_version_is_loaded_from_the_registry_while_serving(own_server: Server,
     assert (pinned.status_code, pinned.json()["version"]) == (200, "v3")
 
 
+@needs_curl
+def test_a_client_of_the_open_inference_protocol_is_answered(server: Server) -> None:
+    (command,) = [block for block in SHELL if "/infer" in block]
+    (answer,) = answers_to(command.replace("http://localhost:3000", server.url))
+    assert [output["name"] for output in answer["outputs"]] == ["predictions", "classes"]
+
+
+def test_the_key_that_is_made_opens_the_server(models: Path, tmp_path: Path) -> None:
+    (command,) = re.findall(r"```bash\n(.*?)```", SECTIONS["Who may ask"], re.DOTALL)
+    path = tmp_path / "keys.yaml"
+    printed = shell(f"{command.strip()} --file {path}")
+    change = {"v1": 1, "v2": 1}
+    with serving(environment={"SHOKADO_ACCESS__KEYS_FILE": str(path), "SHOKADO_WORKERS": "1"}) as locked:
+        url = f"{locked.url}/v1/traffic-split"
+        assert httpx.post(url, json=change, timeout=20).status_code == 401
+        answers = [httpx.post(url, json=change, headers={"x-api-key": word}, timeout=20) for word in printed.split()]
+        (opened,) = [answer for answer in answers if answer.status_code == 200]
+        assert opened.json()["by"] == "key me"
+
+
 def test_the_python_example_prints_a_prediction(server: Server) -> None:
     (example,) = (block for language, block in BLOCKS if language == "python")
     program = example.replace("http://localhost:3000", server.url)
