@@ -16,6 +16,7 @@ from starlette.responses import Response
 
 from configuration.settings import Placement, SettingsError, load_settings
 from control.app import ControlFirst, create_app
+from control.descriptors import allow_connections
 from control.documentation import describe_predictions
 from control.started import Control
 from control.stopping import Stopping
@@ -58,6 +59,16 @@ def freeze_garbage() -> None:
     gc.set_threshold(50_000, 20, 100)
 
 
+def lane_limits() -> LaneLimits:
+    """Of the gateway's connections, as many as this process may have open."""
+    return LaneLimits(
+        LIMITS.max_body_bytes,
+        LIMITS.max_header_bytes,
+        request_s=LIMITS.request_timeout_s,
+        max_connections=allow_connections(LIMITS.max_connections),
+    )
+
+
 def version_service(version: str) -> Any:
     """The BentoML service of a version that is placed in processes of its own."""
     artefact = ARTEFACTS[version]
@@ -74,7 +85,8 @@ def version_service(version: str) -> Any:
             rows = RowsHandler(engine, len(card.features), card.scores_per_row)
             self._found = Found(rows)
             # The gateway closes its connections when it has drained: until then it may send batches after a SIGTERM.
-            limits = LaneLimits(MAX_BATCH_BYTES, LIMITS.max_header_bytes, idle_s=86_400, drain_s=None)
+            day = 86_400
+            limits = LaneLimits(MAX_BATCH_BYTES, LIMITS.max_header_bytes, idle_s=day, request_s=day, drain_s=None)
             open_lane(Routes([rows]), limits)
             Stopping(SHUTDOWN.pause_s, SHUTDOWN.drain_s + OUTLAST_S).catch(asyncio.get_running_loop())
             freeze_garbage()
@@ -115,7 +127,7 @@ class Shokado:
         await self._worker.start()
         handlers = [PredictionHandler(self._worker.entrance, dialect) for dialect in all_dialects(SIGNATURE)]
         PREDICTIONS.routes = Routes(handlers, SETTINGS.model)
-        open_lane(PREDICTIONS.routes, LaneLimits(LIMITS.max_body_bytes, LIMITS.max_header_bytes))
+        open_lane(PREDICTIONS.routes, lane_limits())
         CONTROL.started = self._worker.parts
         self._worker.stopping.catch(asyncio.get_running_loop())
         freeze_garbage()
