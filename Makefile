@@ -37,6 +37,14 @@ models: $(TRAIN) ## Train, register and import the versions: DATASET=customers |
 test: $(DEV) ## Run all tests; ARGS go to pytest: make test ARGS="-k batcher"
 	@$(BIN)/python -m pytest $(ARGS)
 
+# Public clients that ask for older libraries than the server has.
+.PHONY: clients
+clients: $(BIN)/uv ## Install KServe's and MLServer's clients for the tests, each in an environment of its own
+	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python var/test/clients/kserve
+	@$(BIN)/uv pip install --quiet --python var/test/clients/kserve kserve==0.21.0
+	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python var/test/clients/mlserver
+	@$(BIN)/uv pip install --quiet --python var/test/clients/mlserver mlserver==1.7.1 'tritonclient[http]==2.73.0'
+
 .PHONY: lint
 lint: $(DEV) ## Check style (ruff) and types (mypy)
 	@$(BIN)/ruff check .

@@ -41,7 +41,9 @@ def test_every_answer_is_as_the_description_says(own_server: Server, tmp_path: P
     description = httpx.get(f"{own_server.url}/openapi.json", timeout=20).json()
     count = sum(len(METHODS & set(path)) for path in description["paths"].values())
     workers = own_server.workers()
-    options = ("--max-examples", EXAMPLES, "--seed", SEED, "--phases", "examples,coverage,fuzzing")
+    # Loading a version takes its time.
+    patience = ("--request-timeout", "180")
+    options = (*patience, "--max-examples", EXAMPLES, "--seed", SEED, "--phases", "examples,coverage,fuzzing")
     ran = subprocess.run(
         [SCHEMATHESIS, "run", f"{own_server.url}/openapi.json", "--checks", ",".join(CHECKS), *options, "--no-color"],
         cwd=tmp_path,  # it leaves files where it runs
