@@ -89,7 +89,7 @@ def test_nothing_of_this_machine_is_in_the_bento(bento: bentoml.Bento) -> None:
 def test_only_what_serving_needs_is_in_the_bento(bento: bentoml.Bento) -> None:
     source = Path(bento.path) / "src"
     assert {path.name for path in source.iterdir()} == {
-        "README.md", "bentofile.yaml", "configuration", "control", "dispatch", "experiments", "monitoring",
+        "README.md", "access", "bentofile.yaml", "configuration", "control", "dispatch", "experiments", "monitoring",
         "protocols", "runners", "stores",
         "service.py",
     }  # fmt: skip
