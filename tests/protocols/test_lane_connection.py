@@ -180,7 +180,7 @@ def test_a_request_that_the_server_does_not_read_is_not_late() -> None:
         begun = len(lane.handler.begun)
         for number in range(begun):
             lane.answer(number)
-        assert len(connection.read_all(begun)) == begun
+        assert {answer.status for answer in connection.read_all(begun)} == {200}
         lane.handler.echo = True
         connection.send(held(count)[-2:])
         for answer in connection.read_all(count + 1 - begun):
@@ -199,7 +199,7 @@ def test_a_client_that_does_not_read_its_answers_is_let_go(path: str) -> None:
 
 
 def test_a_client_that_reads_slowly_but_steadily_gets_its_answer() -> None:
-    size = 2_000_000
+    size = 12_000_000
     with lane_server(request_s=0.4, max_body_bytes=2 * size) as lane, Connection(lane) as connection:
         connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
         lane.handler.echo = True
@@ -207,7 +207,7 @@ def test_a_client_that_reads_slowly_but_steadily_gets_its_answer() -> None:
         taken = 0
         started = time.monotonic()
         while taken < size:
-            data = connection.socket.recv(65_536)
+            data = connection.socket.recv(262_144)
             assert data, "cut off"
             taken += len(data)
             time.sleep(0.04)  # a slow network
