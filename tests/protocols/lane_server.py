@@ -15,6 +15,10 @@ from protocols.routes import Routes
 from tests.server import wait_until
 
 
+BIG = 24_000_000
+"""Bytes: more than the kernel keeps for a connection."""
+
+
 class Work:
     """A request that waits for the test to answer it."""
 
@@ -122,7 +126,7 @@ async def _app(scope: Any, receive: Any, send: Any) -> None:
             return
         length += len(message["body"])
         more = message["more_body"]
-    body = b"0" * 2_000_000 if scope["path"] == "/big" else b"%d" % length
+    body = b"0" * BIG if scope["path"] == "/big" else b"%d" % length
     headers = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})
