@@ -14,7 +14,6 @@ from protocols.head import RequestHead
 from protocols.routes import Routes
 from tests.server import wait_until
 
-
 BIG = 24_000_000
 """Bytes: more than the kernel keeps for a connection."""
 

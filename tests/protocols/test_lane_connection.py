@@ -3,7 +3,6 @@
 import contextlib
 import gc
 import select
-import socket
 import time
 from collections.abc import Iterator
 
