@@ -62,6 +62,10 @@ soak: $(DEV) models ## Send a million requests and watch the memory: make soak A
 reroute: $(DEV) models ## Change the split every 100 ms for a minute under load: make reroute ARGS="--seconds 60"
 	@$(BIN)/python -m load_tests.bench.rerouting $(ARGS)
 
+.PHONY: overload
+overload: $(DEV) models ## Send three times what the server can answer: make overload ARGS="--quick"
+	@$(BIN)/python -m load_tests.bench.overload $(ARGS)
+
 .PHONY: lock
 lock: $(BIN)/uv ## Resolve the pins in requirements/ anew from pyproject.toml
 	@$(LOCK) --extra train --extra dev -o requirements/dev.txt
