@@ -27,6 +27,8 @@ class Seen:
     latencies_s: defaultdict[int, list[float]] = field(default_factory=lambda: defaultdict(list))
     broken: int = 0
     """Requests whose connection ended, or that were never answered."""
+    unsent: int = 0
+    """Requests that were due and found no free connection until the end."""
 
     def per_second(self, status: int) -> float:
         return len(self.latencies_s[status]) / self.seconds
@@ -116,9 +118,11 @@ class OpenLoop:
             await asyncio.sleep(self._seconds)
         self._ended = True
         patience_ends = time.monotonic() + PATIENCE_S
-        while self._under_way + len(self._waiting) and time.monotonic() < patience_ends:
+        self.seen.unsent = len(self._waiting)
+        self._waiting.clear()
+        while self._under_way and time.monotonic() < patience_ends:
             await asyncio.sleep(0.01)
-        self.seen.broken += self._under_way + len(self._waiting)
+        self.seen.broken += self._under_way
         return self.seen
 
     async def _follow_schedule(self) -> None:

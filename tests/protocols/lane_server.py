@@ -68,8 +68,13 @@ class LaneServer:
         self._socket = socket.create_server(("127.0.0.1", 0))
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],), daemon=True)
 
+    @property
+    def address(self) -> tuple[str, int]:
+        host, port = self._socket.getsockname()
+        return host, port
+
     def connect(self) -> socket.socket:
-        return socket.create_connection(self._socket.getsockname(), timeout=20)
+        return socket.create_connection(self.address, timeout=20)
 
     def start(self) -> None:
         self._thread.start()
