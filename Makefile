@@ -76,6 +76,10 @@ reroute: $(DEV) models ## Change the split every 100 ms for a minute under load:
 schema: $(DEV) ## Hold the server to its API description: make schema SCHEMA_EXAMPLES=500 SCHEMA_SEED=2
 	@SCHEMA_EXAMPLES=$(SCHEMA_EXAMPLES) SCHEMA_SEED=$(SCHEMA_SEED) $(BIN)/python -m pytest tests/end_to_end/test_schema.py
 
+.PHONY: overload
+overload: $(DEV) models ## Send three times what the server can answer: make overload ARGS="--quick"
+	@$(BIN)/python -m load_tests.bench.overload $(ARGS)
+
 .PHONY: lock
 lock: $(BIN)/uv ## Resolve the pins in requirements/ anew from pyproject.toml
 	@$(LOCK) --extra train --extra dev -o requirements/dev.txt
