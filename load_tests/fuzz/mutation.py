@@ -11,7 +11,7 @@ MAX_BODY_BYTES = 256 * 2**10
 """Bodies grow to this at most: length as such is the business of the limits' own tests."""
 ODD_VALUES: tuple[Any, ...] = (
     None, True, False, 0, -1, 1, 2**31, 2**63 - 1, 2**63, 2**64, -(2**63) - 1, 10**400, 1.5, -0.0, 1e-320, 1e308,
-    3.5e38, float("inf"), float("-inf"), float("nan"), "", "1", "NaN", "v1", "v9", "a", "\x00", "\ud800", "\u202e\ufeff",
+    3.5e38, float("inf"), float("-inf"), float("nan"), "", "1", "NaN", "v1", "v9", "a", "\x00", "\ud800", "\u202e",
     "e\u0301", "\U0001f371" * 50, "x" * 20_000, [], {}, [[]], [{}], {"": None}, [None], [1, [2, [3]]],
     {"__class__": "x", "$ref": "#"},
 )  # fmt: skip
@@ -161,7 +161,6 @@ def _change(random: Random, holder: Any, key: Any) -> None:
         case 0 if isinstance(holder, dict):
             name = random.choice(("", "x", "instances", "version", "\x00", key.upper(), key + " "))
             holder[name] = holder.pop(key)
-            )
         case 0 | 1:
             del holder[key]
         case 2:
