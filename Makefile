@@ -72,9 +72,21 @@ soak: $(DEV) models ## Send a million requests and watch the memory: make soak A
 reroute: $(DEV) models ## Change the split every 100 ms for a minute under load: make reroute ARGS="--seconds 60"
 	@$(BIN)/python -m load_tests.bench.rerouting $(ARGS)
 
+.PHONY: fuzz
+fuzz: $(DEV) models ## Send mutated requests to every prediction route: make fuzz ARGS="--bodies 100000 --seed 1"
+	@$(BIN)/python -m load_tests.fuzz $(ARGS)
+
+.PHONY: demo
+demo: $(DEV) ## Ask a running server, and see who answers and how fast: make demo ARGS="--help"
+	@$(BIN)/python -m load_tests.demo_client --host $(HOST) --port $(PORT) $(ARGS)
+
 .PHONY: schema
 schema: $(DEV) ## Hold the server to its API description: make schema SCHEMA_EXAMPLES=500 SCHEMA_SEED=2
 	@SCHEMA_EXAMPLES=$(SCHEMA_EXAMPLES) SCHEMA_SEED=$(SCHEMA_SEED) $(BIN)/python -m pytest tests/end_to_end/test_schema.py
+
+.PHONY: overload
+overload: $(DEV) models ## Send three times what the server can answer: make overload ARGS="--quick"
+	@$(BIN)/python -m load_tests.bench.overload $(ARGS)
 
 .PHONY: lock
 lock: $(BIN)/uv ## Resolve the pins in requirements/ anew from pyproject.toml

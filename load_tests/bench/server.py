@@ -92,8 +92,12 @@ class Server:
 
     def pss_megabytes(self) -> float:
         """Memory of the whole process tree, in units of 2**20 bytes."""
+        return process_tree.pss_bytes(self.processes()) / 2**20
+
+    def processes(self) -> set[int]:
+        """Ids of the whole process tree."""
         assert self._process is not None
-        return process_tree.pss_bytes(process_tree.family(self._process.pid)) / 2**20
+        return process_tree.family(self._process.pid)
 
     def last_words(self) -> str:
         """The last line of the log that says something, for error messages."""

@@ -14,6 +14,9 @@ from protocols.head import RequestHead
 from protocols.routes import Routes
 from tests.server import wait_until
 
+BIG = 24_000_000
+"""Bytes: more than the kernel keeps for a connection."""
+
 
 class Work:
     """A request that waits for the test to answer it."""
@@ -65,8 +68,13 @@ class LaneServer:
         self._socket = socket.create_server(("127.0.0.1", 0))
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],), daemon=True)
 
+    @property
+    def address(self) -> tuple[str, int]:
+        host, port = self._socket.getsockname()
+        return host, port
+
     def connect(self) -> socket.socket:
-        return socket.create_connection(self._socket.getsockname(), timeout=20)
+        return socket.create_connection(self.address, timeout=20)
 
     def start(self) -> None:
         self._thread.start()
@@ -122,7 +130,7 @@ async def _app(scope: Any, receive: Any, send: Any) -> None:
             return
         length += len(message["body"])
         more = message["more_body"]
-    body = b"0" * 2_000_000 if scope["path"] == "/big" else b"%d" % length
+    body = b"0" * BIG if scope["path"] == "/big" else b"%d" % length
     headers = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,266 @@
+"""`python -m load_tests.demo_client`: ask a running server for predictions, and show who answered and how fast.
+
+Rows are mixed out of the examples that the server describes itself with, so that they look like those of the model it
+serves. Exit code 0 when every request got its prediction, 1 when some did not, 2 when there is nothing to ask.
+"""
+
+import asyncio
+import collections
+import math
+import re
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+from typing import Annotated, Any
+
+import httpx
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+JSON = "application/json"
+NATIVE = "/v1/models/predict"
+BINS = 12
+BAR_LETTERS = 40
+EXAMPLES = """\b
+Examples:
+  make demo
+  make demo ARGS="--endpoint /predict --num-requests 500 --concurrency 8"
+  make demo ARGS="--endpoint /v2/models/customers/infer --rows 10 --environment staging"
+  make demo ARGS="--unit user-7 --delay 0.1"
+"""
+
+
+class CannotAsk(Exception):
+    """The message says why, in words for people."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A path, and how a body for it is made of rows."""
+
+    path: str
+    body_of: Callable[[list[Any]], Any]
+    max_rows: int | None = None
+
+
+@dataclass
+class Outcome:
+    """What came back so far. Latencies in milliseconds, of predictions only."""
+
+    statuses: collections.Counter[str] = field(default_factory=collections.Counter)
+    versions: collections.Counter[str] = field(default_factory=collections.Counter)
+    latencies_ms: list[float] = field(default_factory=list)
+    complaints: dict[str, str] = field(default_factory=dict)
+    """By status: the first one's words."""
+
+
+def endpoints_of(description: dict[str, Any]) -> dict[str, Any]:
+    """Path to its first JSON example, of all prediction routes in `/openapi.json`."""
+    found = {}
+    for path, operations in description["paths"].items():
+        operation = operations.get("post", {})
+        if "predictions" in operation.get("tags", ()):
+            examples = operation["requestBody"]["content"].get(JSON, {}).get("examples", {})
+            if examples:
+                found[path] = next(iter(examples.values()))["value"]
+    return found
+
+
+def find_endpoint(description: dict[str, Any], path: str) -> Endpoint:
+    """The endpoint of a path that may have a name in the place of `{model}` or `{version}`. Raises `CannotAsk`."""
+    known = endpoints_of(description)
+    for template, example in known.items():
+        pattern = "([^/]+)".join(re.escape(part) for part in re.split(r"\{\w+\}", template))
+        if re.fullmatch(pattern, path):
+            if "{" in path:
+                raise CannotAsk(f"put a name in the place of the braces: {path.replace('{', '').replace('}', '')}")
+            return _endpoint(path, example)
+    raise CannotAsk(f"the server has no predictions at {path}; it has them at:\n  " + "\n  ".join(known))
+
+
+def _endpoint(path: str, example: dict[str, Any]) -> Endpoint:
+    """How the example holds its rows tells how others are sent."""
+    match example:
+        case {"features": _}:
+            return Endpoint(path, lambda rows: {"features": rows[0]}, max_rows=1)
+        case {"instances": _}:
+            return Endpoint(path, lambda rows: {"instances": rows})
+        case {"dataframe_split": {"columns": columns}}:
+            return Endpoint(path, lambda rows: {"dataframe_split": {"columns": columns, "data": rows}})
+        case {"inputs": [{"shape": shape} as tensor, *_]}:
+            return Endpoint(path, lambda rows: {"inputs": [_tensor(tensor, shape, rows)]})
+    raise CannotAsk(f"this client does not know how {path} takes its rows")
+
+
+def _tensor(tensor: dict[str, Any], shape: list[int], rows: list[Any]) -> dict[str, Any]:
+    values = [value for row in rows for value in (row if isinstance(row, list) else [row])]
+    return {**tensor, "shape": [len(rows), *shape[1:]], "data": values}
+
+
+def rows_of(description: dict[str, Any]) -> list[Any]:
+    """The rows in the native route's examples, each a list of values or a text. Raises `CannotAsk`."""
+    operation = description["paths"].get(NATIVE, {}).get("post", {})
+    examples = operation.get("requestBody", {}).get("content", {}).get(JSON, {}).get("examples", {})
+    rows = [row for example in examples.values() for row in example["value"].get("instances", ())]
+    if not rows:
+        raise CannotAsk("the server's description has no example rows")
+    return [list(row.values()) if isinstance(row, dict) else row for row in rows]
+
+
+def draw_row(random: Random, rows: list[Any]) -> Any:
+    """A row like the others: each value is that of one of them."""
+    if not isinstance(rows[0], list):
+        return random.choice(rows)
+    return [random.choice(rows)[column] for column in range(len(rows[0]))]
+
+
+def percentile(values: list[float], share: float) -> float:
+    """Nearest rank: the smallest value that at least this share of all values does not exceed."""
+    return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
+
+
+def histogram(values: list[float]) -> list[tuple[float, float, int]]:
+    """(from, to, count) of bins whose width grows by the same factor each, as latencies have a long tail."""
+    low, high = min(values), max(values)
+    if high <= low:
+        return [(low, high, len(values))]
+    factor = math.log(high / low) / BINS
+    counts = collections.Counter(min(BINS - 1, int(math.log(value / low) / factor)) for value in values)
+    return [(low * math.exp(factor * at), low * math.exp(factor * (at + 1)), counts[at]) for at in range(BINS)]
+
+
+async def ask(
+    client: httpx.AsyncClient, endpoint: Endpoint, bodies: list[Any], concurrency: int, delay_s: float,
+    answered: Callable[[], None],
+) -> Outcome:  # fmt: skip
+    """Send the bodies over so many clients, each of which rests for `delay_s` after an answer."""
+    outcome = Outcome()
+    left = iter(bodies)
+
+    async def one_client() -> None:
+        for body in left:
+            await _ask_once(client, endpoint.path, body, outcome)
+            answered()
+            if delay_s:
+                await asyncio.sleep(delay_s)
+
+    await asyncio.gather(*(one_client() for _ in range(concurrency)))
+    return outcome
+
+
+async def _ask_once(client: httpx.AsyncClient, path: str, body: Any, outcome: Outcome) -> None:
+    began = time.perf_counter()
+    try:
+        response = await client.post(path, json=body)
+    except httpx.TransportError as error:
+        outcome.statuses["no answer"] += 1
+        outcome.complaints.setdefault("no answer", str(error) or type(error).__name__)
+        return
+    latency_ms = (time.perf_counter() - began) * 1000
+    status = str(response.status_code)
+    outcome.statuses[status] += 1
+    if response.is_success:
+        outcome.latencies_ms.append(latency_ms)
+        outcome.versions[response.headers.get("x-model-version", "not told")] += 1
+    else:
+        outcome.complaints.setdefault(status, response.text[:300])
+
+
+def show(console: Console, outcome: Outcome, seconds: float) -> None:
+    """The summary: counts per version and status, percentiles, and a histogram."""
+    total = outcome.statuses.total()
+    for title, counts in (("version", outcome.versions), ("status", outcome.statuses)):
+        table = Table(title, "requests", "share")
+        for name, count in counts.most_common():
+            table.add_row(name, f"{count:,}", f"{count / total:.1%}")
+        console.print(table)
+    for status, words in outcome.complaints.items():
+        console.print(f"{status}: {words}", markup=False)
+    console.print(f"{total:,} requests in {seconds:.1f} s: {total / seconds:,.0f} a second")
+    latencies = outcome.latencies_ms
+    if not latencies:
+        return
+    shown = "  ".join(f"p{share} {percentile(latencies, share / 100):.1f} ms" for share in (50, 95, 99))
+    console.print(f"latency  {shown}  mean {statistics.mean(latencies):.1f} ms")
+    bins = histogram(latencies)
+    most = max(count for _, _, count in bins)
+    for low, high, count in bins:
+        bar = "█" * math.ceil(BAR_LETTERS * count / most)
+        console.print(f"{low:9.1f} to {high:7.1f} ms  {bar} {count}", highlight=False)
+
+
+async def run(
+    console: Console, url: str, headers: dict[str, str], path: str, count: int, rows: int, concurrency: int,
+    delay_s: float, seed: int,
+) -> Outcome:  # fmt: skip
+    """Read the server's description, ask it and show what came of it. Raises `CannotAsk`."""
+    limits = httpx.Limits(max_connections=concurrency)
+    async with httpx.AsyncClient(base_url=url, headers=headers, timeout=30, limits=limits, trust_env=False) as client:
+        description = await _description(client, url)
+        endpoint = find_endpoint(description, path)
+        if endpoint.max_rows is not None and rows > endpoint.max_rows:
+            raise CannotAsk(f"{path} takes one row a request; for more, use --endpoint {NATIVE}")
+        known = rows_of(description)
+        random = Random(seed)
+        bodies = [endpoint.body_of([draw_row(random, known) for _ in range(rows)]) for _ in range(count)]
+        with Progress(console=console) as progress:
+            task = progress.add_task(path, total=count)
+            began = time.perf_counter()
+            outcome = await ask(client, endpoint, bodies, concurrency, delay_s, lambda: progress.advance(task))
+            seconds = time.perf_counter() - began
+    show(console, outcome, seconds)
+    return outcome
+
+
+async def _description(client: httpx.AsyncClient, url: str) -> dict[str, Any]:
+    try:
+        response = await client.get("/openapi.json")
+        response.raise_for_status()
+        description: dict[str, Any] = response.json()
+    except httpx.HTTPStatusError as error:
+        raise CannotAsk(f"{url} answers, but with {error.response.status_code}: {error.response.text[:200]}") from error
+    except (httpx.TransportError, httpx.InvalidURL) as error:
+        raise CannotAsk(f"cannot reach {url}: is it running? Start it with: make serve") from error
+    except ValueError as error:
+        raise CannotAsk(f"{url} answers, but not as Shokado does: is that another server?") from error
+    return description
+
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command(epilog=EXAMPLES)
+def main(  # noqa: PLR0913, PLR0917  # an option each
+    host: Annotated[str, typer.Option(help="Name or address of the server.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65_535)] = 3000,
+    endpoint: Annotated[str, typer.Option(help="A path that answers predictions.")] = NATIVE,
+    num_requests: Annotated[int, typer.Option(min=1, max=10_000_000)] = 100,
+    delay: Annotated[float, typer.Option(min=0, help="Seconds that a client rests after each answer.")] = 0,
+    rows: Annotated[int, typer.Option(min=1, max=100_000, help="Rows of one request.")] = 1,
+    concurrency: Annotated[int, typer.Option(min=1, max=1_000, help="Clients that ask side by side.")] = 1,
+    api_key: Annotated[str | None, typer.Option(envvar="SHOKADO_API_KEY", help="Sent as X-API-Key.")] = None,
+    environment: Annotated[str | None, typer.Option(help="Such as staging: whose split decides.")] = None,
+    unit: Annotated[str | None, typer.Option(help="What sticky assignment sticks to.")] = None,
+    seed: Annotated[int, typer.Option(help="The same seed sends the same rows.")] = 1,
+) -> None:
+    """Ask a running server for predictions, and show which versions answered and how fast."""
+    headers = {"x-api-key": api_key, "x-environment": environment, "x-unit-id": unit}
+    sent = {name: value for name, value in headers.items() if value is not None}
+    shown_host = f"[{host}]" if ":" in host else host
+    try:
+        outcome = asyncio.run(
+            run(Console(), f"http://{shown_host}:{port}", sent, endpoint, num_requests, rows, concurrency, delay, seed)
+        )
+    except CannotAsk as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from error
+    if len(outcome.latencies_ms) < num_requests:
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,1 @@
+"""Mutated requests to every prediction route of a real server: `python -m load_tests.fuzz --help`."""

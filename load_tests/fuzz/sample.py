@@ -1,0 +1,90 @@
+"""Good requests to begin from: the examples of each prediction route, read from the served description of the API.
+
+Comes in: the JSON of `/openapi.json`. Goes out: routes with their samples, so that a new dialect needs nothing here.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+JSON = "application/json"
+BINARY = "application/octet-stream"
+PIN = "v1"
+"""The version that good requests ask for, so that their answers can be told in advance."""
+_MODEL_NAME = re.compile(r"\{\w+\}")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A good request to one path."""
+
+    path: str
+    """With a version in the place of each `{name}`."""
+    content_type: str
+    body: bytes
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Route:
+    """A prediction route and what to send to it."""
+
+    path: str
+    """As the description has it, with `{name}` in it."""
+    samples: tuple[Sample, ...]
+
+
+def http_request(path: str, body: bytes, headers: Iterator[tuple[str, str]] | tuple[tuple[str, str], ...]) -> bytes:
+    """A request as bytes; its length is always right, so that the connection can go on after any body."""
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
+    head = f"POST {path} HTTP/1.1\r\nhost: fuzz\r\n{lines}content-length: {len(body)}\r\n\r\n"
+    return head.encode("utf-8", "surrogatepass") + body
+
+
+def good_request(sample: Sample, pinned: bool) -> bytes:
+    """The sample unharmed; `pinned`: a header asks for the version."""
+    pin = (("x-model-version", PIN),) if pinned else ()
+    return http_request(sample.path, sample.body, (("content-type", sample.content_type), *sample.headers, *pin))
+
+
+def routes_of(description: dict[str, Any]) -> list[Route]:
+    """The prediction routes of a served description, each with the samples that its examples give."""
+    routes = []
+    for path, operations in description["paths"].items():
+        operation = operations.get("post", {})
+        if "predictions" in operation.get("tags", ()):
+            contents = operation["requestBody"]["content"]
+            routes.append(Route(path, tuple(_samples(_MODEL_NAME.sub(PIN, path), contents))))
+    return routes
+
+
+def _samples(path: str, contents: dict[str, Any]) -> Iterator[Sample]:
+    for content_type, content in contents.items():
+        for example in content.get("examples", {}).values():
+            value = example["value"]
+            body = value if isinstance(value, str) and content_type != JSON else json.dumps(value)
+            yield Sample(path, content_type, body.encode())
+    if BINARY in contents:
+        examples = [example["value"] for example in contents.get(JSON, {}).get("examples", {}).values()]
+        yield from _binary_samples(path, examples)
+
+
+def _binary_samples(path: str, examples: list[Any]) -> Iterator[Sample]:
+    """The first example with its values in binary: tensors after their JSON, or else packed rows."""
+    for example in examples:
+        rows = example.get("instances")
+        if rows and isinstance(rows[0], list):
+            yield Sample(path, BINARY, np.array(rows, dtype="<f4").tobytes())
+            return
+        inputs = example.get("inputs")
+        if isinstance(inputs, list) and inputs[0].get("datatype") == "FP32":
+            values = np.array(inputs[0]["data"], dtype="<f4").tobytes()
+            tensor = {name: value for name, value in inputs[0].items() if name != "data"}
+            tensor["parameters"] = {"binary_data_size": len(values)}
+            head = json.dumps({**example, "inputs": [tensor]}).encode()
+            yield Sample(path, BINARY, head + values, (("inference-header-content-length", str(len(head))),))
+            return
