@@ -1,0 +1,74 @@
+"""Requests of attackers and of other protocols at both doors, by RFC 9112: never a 5xx, never a second answer.
+
+Beside the broken framing in `test_express_lane`: shapes that a proxy could read in another way, and odd targets.
+"""
+
+import contextlib
+
+import pytest
+
+from tests.protocols.raw_http import NATIVE, Closed, Connection, like, request, rows_request, scored
+from tests.server import Server
+
+DOORS = {"lane": NATIVE, "plain": f"{NATIVE}?x=1"}
+SMUGGLED = b"GET /smuggled HTTP/1.1\r\nhost: x\r\n\r\n"
+
+
+def post(path: str, *lines: bytes, body: bytes = b"") -> bytes:
+    return b"\r\n".join((b"POST %b HTTP/1.1" % path.encode(), b"host: x", *lines, b"", body))
+
+
+def hostile(path: str) -> dict[str, bytes]:
+    """What must be refused or dropped, and must never be read as two requests."""
+    chunks = b"0\r\n\r\n"
+    return {
+        "a length and chunks": post(path, b"content-length: 4", b"transfer-encoding: chunked", body=chunks + SMUGGLED),
+        "two lengths": post(path, b"content-length: 0", b"content-length: 40", body=SMUGGLED),
+        "a list of lengths": post(path, b"content-length: 0, 40", body=SMUGGLED),
+        "a length with a sign": post(path, b"content-length: +0", body=SMUGGLED),
+        "a length in hexadecimal": post(path, b"content-length: 0x0", body=SMUGGLED),
+        "a coding like chunked": post(path, b"transfer-encoding: xchunked", body=chunks + SMUGGLED),
+        "chunked twice over": post(path, b"transfer-encoding: chunked, identity", body=chunks + SMUGGLED),
+        "a tab before the colon": post(path, b"transfer-encoding\t: chunked", body=chunks + SMUGGLED),
+        "a negative chunk": post(path, b"transfer-encoding: chunked", body=b"-1\r\n" + SMUGGLED),
+        "a chunk beyond counting": post(path, b"transfer-encoding: chunked", body=b"f" * 17 + b"\r\n" + SMUGGLED),
+        "a NUL in a name": post(path, b"x\x00y: 1", b"content-length: 0", body=SMUGGLED),
+        "a NUL in the path": post(path.replace("/models", "/mod\x00els"), b"content-length: 0", body=SMUGGLED),
+        "HTTP/0.9": b"GET /\r\n",
+        "the preface of HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    }
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("name", hostile(NATIVE))
+def test_it_is_refused_and_nothing_after_it_is_read(server: Server, name: str, door: str) -> None:
+    with Connection(server) as connection:
+        connection.send(hostile(DOORS[door])[name])
+        connection.end_sending()
+        with contextlib.suppress(Closed, ConnectionError):
+            assert 400 <= connection.read().status < 500
+        assert connection.is_closed(), "something was read after what was refused"
+    with Connection(server) as connection:
+        assert scored(connection.ask(rows_request(path=DOORS[door])))
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/%2e%2e/%2e%2e/etc/passwd", "/../../etc/passwd", "//etc/passwd", "/%00", "/%ff%fe", "http://x/nowhere", "*",
+        "/" + "x" * 30_000, "/?" + "x" * 30_000, "/v1/models/%2e%2e:predict", "/v1/models/..%2f..%2f/load",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("method", ["GET", "POST", "TRACE", "PROPFIND"])
+def test_an_odd_target_is_no_error_of_the_server(server: Server, method: str, target: str) -> None:
+    with Connection(server) as connection:
+        answer = connection.ask(request(b"", target, method, headers=[("connection", "close")]))
+        assert answer.status < 500
+        assert b"root:" not in answer.body
+        assert connection.is_closed()
+
+
+def test_good_requests_are_answered_after_all_of_it(server: Server) -> None:
+    with Connection(server) as connection:
+        first = connection.ask(rows_request())
+        assert scored(connection.ask(rows_request(path=DOORS["plain"]))) == like(first)
