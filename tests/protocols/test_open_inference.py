@@ -1,5 +1,6 @@
 """The Open Inference Protocol by itself: bodies to requests, predictions to answers, in JSON and in binary."""
 
+import gc
 import json
 from typing import Any
 
@@ -218,6 +219,28 @@ def test_examples_are_understood_for_numbers_and_for_texts() -> None:
     of_texts = TEXTS.describe(make_card(**TEXT)).takes["application/json"].examples
     assert all(decode(content, dialect=TEXTS).row_count == 1 for content in of_texts.values())
     assert len(of_texts) == 2
+
+
+def test_nothing_of_a_request_is_left_to_the_garbage_collector() -> None:
+    inputs: list[Any] = [MATRIX, MATRIX | {"data": [None] * 6}, MATRIX | {"shape": [7]}, binary()]
+    columns = [{"name": name, "datatype": "FP64", "shape": [1], "data": [1e39]} for name in NAMES]
+    bodies = [json.dumps({"inputs": [one], "id": "7"}).encode() for one in inputs]
+    bodies.append(json.dumps({"inputs": columns}).encode())
+    heads = [RequestHead(json_bytes=len(text)) for text in bodies]
+    scored = prediction(card(), [0.25, 0.75])
+    gc.collect()
+    gc.disable()
+    try:
+        for text, head in zip(bodies, heads, strict=True):
+            status_of(DIALECT, text + PACKED * (text == bodies[3]), head)
+        for _ in range(10):
+            request = DIALECT.decode(bodies[3] + PACKED, heads[3])
+            facts = AnswerFacts("r", b"p", 1.0, request.wishes)
+            DIALECT.encode(scored, heads[3], facts)
+            del request, facts
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
 
 
 shapes = st.lists(st.one_of(st.integers(-2, 4), st.just(2**62)), max_size=3)
