@@ -22,6 +22,7 @@ from access.keys import KeyFileError
 from configuration.settings import Placement, SettingsError, load_settings
 from control.app import ControlFirst, create_app
 from control.cors import cors_options
+from control.descriptors import allow_connections
 from control.documentation import describe_predictions
 from control.health import why_not_ready
 from control.started import Control
@@ -71,6 +72,19 @@ def freeze_garbage() -> None:
     gc.set_threshold(50_000, 20, 100)
 
 
+def lane_limits() -> LaneLimits:
+    """Of the gateway's connections, as many as this process may have open."""
+    # With CORS on, one implementation answers pages: Starlette's, behind the plain door.
+    left = frozenset((b"origin",)) if SETTINGS.access.cors.origins else frozenset()
+    return LaneLimits(
+        LIMITS.max_body_bytes,
+        LIMITS.max_header_bytes,
+        left_headers=left,
+        request_s=LIMITS.request_timeout_s,
+        max_connections=allow_connections(LIMITS.max_connections),
+    )
+
+
 def version_service(version: str) -> Any:
     """The BentoML service of a version that is placed in processes of its own."""
     artefact = ARTEFACTS[version]
@@ -87,7 +101,8 @@ def version_service(version: str) -> Any:
             rows = RowsHandler(engine, card)
             self._found = Found(rows)
             # The gateway closes its connections when it has drained: until then it may send batches after a SIGTERM.
-            limits = LaneLimits(MAX_BATCH_BYTES, LIMITS.max_header_bytes, idle_s=86_400, drain_s=None)
+            day = 86_400
+            limits = LaneLimits(MAX_BATCH_BYTES, LIMITS.max_header_bytes, idle_s=day, request_s=day, drain_s=None)
             open_lane(Routes([rows]), limits)
             Stopping(SHUTDOWN.pause_s, SHUTDOWN.drain_s + OUTLAST_S).catch(asyncio.get_running_loop())
             freeze_garbage()
@@ -143,9 +158,7 @@ class Shokado:
         if GATE.guards_predictions:
             handlers = [GuardedHandler(handler, GATE) for handler in handlers]
         PREDICTIONS.routes = Routes(handlers, SETTINGS.model)
-        left = frozenset((b"origin",)) if SETTINGS.access.cors.origins else frozenset()
-        limits = LaneLimits(LIMITS.max_body_bytes, LIMITS.max_header_bytes, left_headers=left)
-        open_lane(PREDICTIONS.routes, limits)
+        open_lane(PREDICTIONS.routes, lane_limits())
         CONTROL.started = parts = self._worker.parts
         self._grpc: Any = None
         if SETTINGS.grpc.port is not None:

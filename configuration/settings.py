@@ -110,13 +110,17 @@ class BatchingSettings(_Frozen):
 
 
 class LimitSettings(_Frozen):
-    """What one request may ask for."""
+    """What one request may ask for, and how many clients may be connected."""
 
     max_rows: int = Field(default=10_000, ge=1, le=1_000_000)
     max_body_bytes: int = Field(default=16 * 2**20, ge=1024, le=2**30)
     max_header_bytes: int = Field(default=64 * 2**10, ge=1024, le=2**20)
     max_text_letters: int = Field(default=100_000, ge=1, le=10_000_000)
     """Of one text, for models that take one."""
+    request_timeout_s: float = Field(default=30, gt=0, le=86_400)
+    """From a request's first byte to its last; a client must take its answer as readily."""
+    max_connections: int = Field(default=10_000, ge=1, le=1_000_000)
+    """Of one worker."""
 
 
 class ShutdownSettings(_Frozen):

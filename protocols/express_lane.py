@@ -30,6 +30,10 @@ MAX_PIPELINED = 128
 """Unanswered requests of one connection beyond which it is not read from."""
 LINGER_S = 2.0
 """How long a connection that gets a last answer is kept, so that the client can read it before it is reset."""
+MIN_TAKEN_BYTES = 64 * 2**10
+"""What a client must take of an answer that waits for it, in the time that a request may take to arrive."""
+CLOSED_AT_ONCE = 100
+"""One in so many of the idle connections is closed when there are too many: finding the longest idle takes a while."""
 DRAIN_S = 1.0
 """How long an idle connection is kept when the server stops: a request may be on its way to it."""
 
@@ -49,12 +53,16 @@ class ExpressHead:
 
 @dataclass(frozen=True, slots=True)
 class LaneLimits:
-    """Bounds of one connection."""
+    """Bounds of one connection, and of their number."""
 
     max_body_bytes: int
     max_header_bytes: int
     idle_s: float = 75.0
     """How long a connection may rest between requests."""
+    request_s: float = 30.0
+    """How long a request may take from its first byte to its last, and how long an answer may find no taker."""
+    max_connections: int = 10_000
+    """Of this process."""
     drain_s: float | None = DRAIN_S
     """How long an idle connection is kept when the server stops; none: until the client closes it."""
     left_headers: frozenset[bytes] = frozenset()
@@ -117,6 +125,11 @@ class ExpressLane(HttpToolsProtocol):
         """No further request of this connection is answered; what arrives is read and dropped."""
         self._last_active = 0.0
         self._idle_timer: asyncio.TimerHandle | None = None
+        self._arrival_timer: asyncio.TimerHandle | None = None
+        """Runs while a request has begun to arrive and is not here yet."""
+        self._taking_timer: asyncio.TimerHandle | None = None
+        """Runs while more is to be written than the client takes."""
+        self._untaken_bytes = 0
 
     # What arrives -------------------------------------------------------------------------------------------------
 
@@ -125,6 +138,8 @@ class ExpressLane(HttpToolsProtocol):
         self.flow = LaneFlow(transport, self.pipeline)
         self._last_active = self.loop.time()
         self._idle_timer = self.loop.call_later(self.limits.idle_s, self._close_if_idle)
+        if len(self.connections) > self.limits.max_connections:
+            self._make_room()
 
     def data_received(self, data: bytes) -> None:
         if self._last:
@@ -169,6 +184,8 @@ class ExpressLane(HttpToolsProtocol):
             self.send_400_response("Invalid HTTP request received.")
         self._learning = None
         if self._in_message and not self._last:
+            if self._arrival_timer is None:
+                self._arrival_timer = self.loop.call_later(self.limits.request_s, self._refuse_late)
             # A head, chunk extensions or a trailer that does not end.
             self._idle_bytes = 0 if self._progressed else self._idle_bytes + len(data)
             if self._idle_bytes > self.limits.max_header_bytes:
@@ -234,6 +251,7 @@ class ExpressLane(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._in_message = False
         self._learning = None
+        self._stop_arrival_timer()
         express, self._express = self._express, None
         if self._last or self._offers_upgrade():
             return
@@ -379,9 +397,13 @@ class ExpressLane(HttpToolsProtocol):
     def pause_writing(self) -> None:
         super().pause_writing()
         self.flow.pause_reading()
+        self._wait_for_taking()
 
     def resume_writing(self) -> None:
         super().resume_writing()
+        if self._taking_timer is not None:
+            self._taking_timer.cancel()
+            self._taking_timer = None
         if not self._exchanges:
             self.flow.resume_reading()
 
@@ -402,8 +424,9 @@ class ExpressLane(HttpToolsProtocol):
         super().on_response_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._idle_timer is not None:
-            self._idle_timer.cancel()
+        for timer in (self._idle_timer, self._arrival_timer, self._taking_timer):
+            if timer is not None:
+                timer.cancel()
         for exchange in self._exchanges:
             if exchange.work is not None:
                 exchange.work.cancel()
@@ -438,9 +461,58 @@ class ExpressLane(HttpToolsProtocol):
         if self._exchanges or self._unfinished_asgi:
             idle_s = 0.0
         if idle_s >= self.limits.idle_s:
-            self.transport.close()
+            self._end()
         else:
             self._idle_timer = self.loop.call_later(self.limits.idle_s - idle_s, self._close_if_idle)
+
+    def _end(self) -> None:
+        """Close, without waiting for a client that does not take what was written long ago."""
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
+        else:
+            self.transport.close()
+
+    # Slow clients, and too many of them ---------------------------------------------------------------------------
+
+    def _refuse_late(self) -> None:
+        """408: the request has not wholly arrived in time."""
+        self._arrival_timer = None
+        if self.flow.read_paused:
+            # It is held up here, not by the client.
+            self._arrival_timer = self.loop.call_later(self.limits.request_s, self._refuse_late)
+        elif not self._last:
+            self._refuse(_too_slow(self.limits.request_s))
+
+    def _stop_arrival_timer(self) -> None:
+        if self._arrival_timer is not None:
+            self._arrival_timer.cancel()
+            self._arrival_timer = None
+
+    def _wait_for_taking(self) -> None:
+        self._untaken_bytes = self.transport.get_write_buffer_size()
+        self._taking_timer = self.loop.call_later(self.limits.request_s, self._reset_if_not_taken)
+
+    def _reset_if_not_taken(self) -> None:
+        """Let go of a client that reads its answers too slowly, if at all: they are memory."""
+        if self._untaken_bytes - self.transport.get_write_buffer_size() < MIN_TAKEN_BYTES:
+            self.transport.abort()
+        else:
+            self._wait_for_taking()
+
+    @property
+    def _idle(self) -> bool:
+        return not (self._in_message or self._exchanges or self._unfinished_asgi or self._last)
+
+    def _make_room(self) -> None:
+        """Close the connections that have been idle for longest; where none is idle, refuse this new one."""
+        idle = [other for other in self.connections if isinstance(other, ExpressLane) and other._idle]
+        idle.remove(self)
+        idle.sort(key=lambda other: other._last_active)
+        for other in idle[: 1 + len(idle) // CLOSED_AT_ONCE]:
+            other._last = True
+            other._end()
+        if not idle:
+            self._refuse(_too_many_connections(self.limits.max_connections))
 
 
 def open_lane(routes: Routes, limits: LaneLimits) -> None:
@@ -481,6 +553,15 @@ def _disconnect(cycle: RequestResponseCycle) -> None:
 
 def _headers_too_large(limit: int) -> Problem:
     return Problem(431, "headers_too_large", f"the headers are longer than {limit} bytes", {"limit": limit})
+
+
+def _too_slow(limit_s: float) -> Problem:
+    return Problem(408, "request_timeout", f"the request did not arrive within {limit_s:g} s", {"limit_s": limit_s})
+
+
+def _too_many_connections(limit: int) -> Problem:
+    message = f"{limit} connections are busy; try again later"
+    return Problem(503, "too_many_connections", message, {"limit": limit}, retry_after_s=1)
 
 
 def _learnable_head(data: bytes) -> bytes | None:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import uvicorn
 
-from protocols.door import Exchange
+from protocols.door import Exchange, reply_problem
 from protocols.express_lane import ExpressHead, ExpressLane, LaneLimits
 from protocols.head import RequestHead
 from protocols.routes import Routes
@@ -39,7 +39,10 @@ class HeldHandler:
     def begin(self, head: RequestHead, body: bytes, exchange: Exchange) -> Work | None:
         work = Work(body, exchange)
         self.begun.append(work)
-        if self.echo or head.problem is not None:
+        if head.problem is not None:
+            reply_problem(exchange, head.problem, "held")
+            return None
+        if self.echo:
             exchange.reply(200, b"content-type: text/plain\r\n", body)
             return None
         return work
@@ -71,6 +74,11 @@ class LaneServer:
 
     def begin_to_stop(self) -> None:
         self._server.should_exit = True
+
+    @property
+    def connections(self) -> int:
+        """How many there are."""
+        return len(self._server.server_state.connections)
 
     @property
     def stopped(self) -> bool:
@@ -105,7 +113,7 @@ def lane_server(**limits: Any) -> Iterator[LaneServer]:
 
 
 async def _app(scope: Any, receive: Any, send: Any) -> None:
-    """Everything off the lane: reads the body and says how long it was."""
+    """Everything off the lane: reads the body and says how long it was; `/big` is answered at length."""
     length = 0
     more = True
     while more:
@@ -114,7 +122,7 @@ async def _app(scope: Any, receive: Any, send: Any) -> None:
             return
         length += len(message["body"])
         more = message["more_body"]
-    body = b"%d" % length
+    body = b"0" * 2_000_000 if scope["path"] == "/big" else b"%d" % length
     headers = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})

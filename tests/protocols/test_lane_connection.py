@@ -1,6 +1,9 @@
 """One connection's life on the lane, with a handler that answers when the test says so."""
 
+import contextlib
 import gc
+import select
+import socket
 import time
 from collections.abc import Iterator
 
@@ -124,6 +127,124 @@ def test_requests_off_the_lane_and_slow_uploads_keep_a_connection_alive(path: st
             connection.send(data[start : start + 16])
             time.sleep(0.15)  # a slow network
         assert connection.read().status == 200
+
+
+@pytest.mark.parametrize("path", ["/held", "/other"])
+@pytest.mark.parametrize("begun", [7, 60, 200], ids=["request line", "headers", "body"])
+def test_a_request_that_arrives_too_slowly_is_refused(path: str, begun: int) -> None:
+    """However steadily its bytes come: a limit on silence would never be reached."""
+    data = request(b"0" * 400, path, headers=[("x-padding", "p" * 100)])
+    with lane_server(request_s=0.5, idle_s=60) as lane, Connection(lane) as connection:
+        connection.send(data[:begun])
+        started = time.monotonic()
+        for number in range(begun, begun + 50):
+            if select.select([connection.socket], [], [], 0.05)[0]:
+                break
+            connection.send(data[number : number + 1])
+        answer = connection.read()
+        assert (answer.status, answer.header("connection")) == (408, "close")
+        assert answer.code == "request_timeout"
+        assert time.monotonic() - started > 0.3
+        assert connection.is_closed()
+
+
+def test_a_late_request_is_refused_after_the_answers_to_those_before_it() -> None:
+    with lane_server(request_s=0.3) as lane, Connection(lane) as connection:
+        connection.send(held(1) + held(2)[:-2])
+        lane.wait_for(1)
+        time.sleep(0.8)  # a slow model and a slower client
+        lane.answer(0)
+        assert [answer.status for answer in connection.read_all(2)] == [200, 408]
+        assert connection.is_closed()
+
+
+def test_a_request_that_is_here_is_not_late_however_long_its_answer_takes() -> None:
+    with lane_server(request_s=0.3) as lane, Connection(lane) as connection:
+        for number in range(2):
+            data = held(number)
+            connection.send(data[:-2])
+            time.sleep(0.1)  # a slow network
+            connection.send(data[-2:])
+            lane.wait_for(number + 1)
+            time.sleep(0.6)  # a slow model
+            lane.answer(number)
+            assert int(connection.read().body) == number
+
+
+def test_a_request_that_the_server_does_not_read_is_not_late() -> None:
+    count = MAX_PIPELINED + 20
+    with lane_server(request_s=0.3) as lane, Connection(lane) as connection:
+        connection.send(b"".join(held(number) for number in range(count)) + held(count)[:-2])
+        lane.wait_for(MAX_PIPELINED)
+        time.sleep(0.8)  # a slow model
+        begun = len(lane.handler.begun)
+        for number in range(begun):
+            lane.answer(number)
+        assert len(connection.read_all(begun)) == begun
+        lane.handler.echo = True
+        connection.send(held(count)[-2:])
+        for answer in connection.read_all(count + 1 - begun):
+            assert answer.status == 200
+
+
+@pytest.mark.parametrize("path", ["/held", "/big"])
+def test_a_client_that_does_not_read_its_answers_is_let_go(path: str) -> None:
+    with lane_server(request_s=0.4) as lane, Connection(lane) as connection:
+        lane.handler.echo = True
+        connection.socket.settimeout(5)
+        with contextlib.suppress(TimeoutError, ConnectionError):
+            for _ in range(40):
+                connection.send(request(b"0" * 1_000_000, path))
+        wait_until(lambda: not lane.connections, 10)
+
+
+def test_a_client_that_reads_slowly_but_steadily_gets_its_answer() -> None:
+    size = 2_000_000
+    with lane_server(request_s=0.4, max_body_bytes=2 * size) as lane, Connection(lane) as connection:
+        connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+        lane.handler.echo = True
+        connection.send(request(b"0" * size, "/held"))
+        taken = 0
+        started = time.monotonic()
+        while taken < size:
+            data = connection.socket.recv(65_536)
+            assert data, "cut off"
+            taken += len(data)
+            time.sleep(0.04)  # a slow network
+        assert time.monotonic() - started > 0.8
+
+
+def test_the_longest_idle_connection_makes_room_for_a_new_one() -> None:
+    with lane_server(max_connections=3) as lane:
+        lane.handler.echo = True
+        first, second, third = (Connection(lane) for _ in range(3))
+        for connection in (second, third, first):
+            assert connection.ask(held()).status == 200
+            time.sleep(0.02)  # the loop's clock counts milliseconds
+        with Connection(lane) as fourth:
+            assert fourth.ask(held()).status == 200
+            assert second.is_closed()
+            for connection in (first, third, fourth):
+                assert connection.ask(held()).status == 200
+
+
+def test_a_connection_with_a_request_under_way_is_not_closed_for_a_new_one() -> None:
+    with lane_server(max_connections=2) as lane, Connection(lane) as busy, Connection(lane) as arriving:
+        busy.send(held(1))
+        lane.wait_for(1)
+        arriving.send(held(2)[:-2])
+        wait_until(lambda: lane.connections == 2)
+        time.sleep(0.1)  # until the half request has been read
+        with Connection(lane) as refused:
+            answer = refused.read()
+            assert (answer.status, answer.code) == (503, "too_many_connections")
+            assert (answer.header("connection"), answer.header("retry-after")) == ("close", "1")
+            assert refused.is_closed()
+        arriving.send(held(2)[-2:])
+        lane.wait_for(2)
+        lane.answer(0)
+        lane.answer(1)
+        assert (int(busy.read().body), int(arriving.read().body)) == (1, 2)
 
 
 def test_a_connection_that_waits_for_an_answer_is_not_idle() -> None:
