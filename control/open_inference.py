@@ -191,7 +191,7 @@ def _metadata(parts: Started, name: str, version: str | None) -> ModelMetadata:
         versions=[version] if version is not None else sorted(runners),
         platform=PLATFORM,
         inputs=input_tensors(runner.card),
-        outputs=output_tensors(runner.card),
+        outputs=list(output_tensors(runner.card)),
     )
 
 

@@ -5,6 +5,7 @@ In: the model's card, and a prediction. Out: names, datatypes, shapes and values
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from dispatch.request import Prediction
@@ -35,29 +36,36 @@ def input_tensors(card: Card) -> list[TensorMetadata]:
     return [TensorMetadata(INPUT, "FP32", (ROWS, len(card.features)))]
 
 
-def output_tensors(card: Card) -> list[TensorMetadata]:
+def output_tensors(card: Card) -> tuple[TensorMetadata, ...]:
     """What a model of this card gives: `predictions`, and for classifiers `classes`, the labels."""
-    scores = (ROWS, card.scores_per_row) if card.task is Task.MULTICLASS else (ROWS,)
-    tensors = [TensorMetadata(PREDICTIONS, "FP32", scores)]
-    if card.task is not Task.REGRESSION:
-        datatype = "INT64" if all(isinstance(label, int) for label in card.classes) else "BYTES"
-        tensors.append(TensorMetadata(CLASSES, datatype, (ROWS,)))
-    return tensors
+    return _outputs(card.task, card.classes)
 
 
-def chosen_outputs(card: Card, names: Sequence[str]) -> list[TensorMetadata]:
+@lru_cache(maxsize=16)
+def _outputs(task: Task, classes: tuple[int | str, ...]) -> tuple[TensorMetadata, ...]:
+    if task is Task.REGRESSION:
+        return (TensorMetadata(PREDICTIONS, "FP32", (ROWS,)),)
+    scores = (ROWS, len(classes)) if task is Task.MULTICLASS else (ROWS,)
+    datatype = "INT64" if all(isinstance(label, int) for label in classes) else "BYTES"
+    return TensorMetadata(PREDICTIONS, "FP32", scores), TensorMetadata(CLASSES, datatype, (ROWS,))
+
+
+def chosen_outputs(card: Card, names: Sequence[str]) -> Sequence[TensorMetadata]:
     """The outputs of these names, in their order; for no names, all. Raises `Problem` (400) if one is unknown or twice.
 
     What there is depends on the version's task, so this is known when the version is.
     """
-    known = {tensor.name: tensor for tensor in output_tensors(card)}
+    tensors = output_tensors(card)
+    if not names:
+        return tensors
+    known = {tensor.name: tensor for tensor in tensors}
     for name in names:
         if name not in known:
             message = f"there is no output {name[:100]!r}; there are {', '.join(known)}"
             raise Problem(400, "unknown_output", message)
     if len(set(names)) < len(names):
         raise Problem(400, "repeated_output", "an output is named twice")
-    return [known[name] for name in names] if names else list(known.values())
+    return [known[name] for name in names]
 
 
 def values_of(tensor: TensorMetadata, prediction: Prediction) -> Any:

@@ -76,8 +76,11 @@ class Signature:
         Raises `Problem` unless they are few enough, finite, and within the range of float32.
         """
         self._check_count(len(values))
-        with np.errstate(over="ignore", invalid="ignore"):
-            floats = np.ascontiguousarray(values, dtype="<f4")
+        if values.dtype == np.float32:
+            floats = np.ascontiguousarray(values)
+        else:
+            with np.errstate(over="ignore"):
+                floats = np.ascontiguousarray(values, dtype="<f4")
         finite = np.isfinite(floats)
         if not finite.all():
             row, column = divmod(int(finite.argmin()), len(self.feature_names))

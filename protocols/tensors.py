@@ -171,6 +171,8 @@ def _numbers(name: str, datatype: str, values: Sequence[Any]) -> NDArray[Any]:
     dtype = DTYPES["FP64" if datatype == "FP32" else datatype]
     if dtype.kind == "f":
         try:
+            if datatype != "FP16":
+                return np.array(values, dtype)
             with np.errstate(over="ignore"):
                 return np.array(values, dtype)
         except OverflowError:
