@@ -27,6 +27,7 @@ from control.documentation import describe_predictions
 from control.health import why_not_ready
 from control.started import Control
 from control.stopping import Stopping
+from control.untimed import lift_time_limit
 from control.worker import Worker
 from protocols import express_lane, plain
 from protocols.batch import Batch
@@ -52,6 +53,7 @@ except (SettingsError, ArtefactError, KeyFileError) as error:
 
 # Whose word on a client's address is taken is set in `access.trusted_proxies`; uvicorn would trust all of this machine.
 os.environ["FORWARDED_ALLOW_IPS"] = ""
+lift_time_limit()
 if SETTINGS.express_lane:
     express_lane.register()
 
