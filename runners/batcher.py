@@ -23,8 +23,10 @@ from runners.rows import Join
 
 STANDING_AFTER_S = 0.1
 """How long a queue may be too long without ever being empty before it counts as standing."""
-SLICES = 4
-"""How many jobs that are too large for an equal share get on in one batch."""
+CALM_S = 1.0
+"""How long nobody may have been refused before a queue may be long for a while again."""
+LARGE_SHARE = 4
+"""One in so many rows of a batch is for jobs that are too large for an equal share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,8 @@ class Batcher:
         """When rows came back last, if others waited then."""
         self._long_since: float | None = None
         """When a job first met a queue longer than may stand, if it has not been empty since."""
+        self._standing_until = -inf
+        """Until when it may not be longer than may stand, even if refusing has emptied it in between."""
 
     @property
     def waiting_rows(self) -> int:
@@ -171,7 +175,10 @@ class Batcher:
             return False
         if self._long_since is None:
             self._long_since = now
-        return now - self._long_since > STANDING_AFTER_S
+        if now >= self._standing_until and now - self._long_since <= STANDING_AFTER_S:
+            return False
+        self._standing_until = now + CALM_S
+        return True
 
     def _schedule(self, *, idle: bool) -> None:
         # One turn of the loop later, so that all that arrived in this one travels together.
@@ -200,30 +207,26 @@ class Batcher:
     def _gather(self, now: float) -> tuple[list[Chunk], int]:
         """Take the next batch from the queue: all of it, if it fits.
 
-        Else small jobs first, and then the others in slices: what does not end with its slice goes to the end of the
-        queue. Slices are large, so that jobs of a middling size end one after the other and not all at last.
+        Else small jobs first, and then the others in the order they came. Who gets all that the small ones leave goes
+        to the end of the queue, so that jobs larger than a batch take turns, and others end one after the other.
         """
         queue, limit = self._queue, self._limit.rows
         chunks: list[Chunk] = []
-        room = slice_rows = limit
+        room = limit
         if self._queued_rows > limit:
-            slice_rows = max(limit // len(queue), limit // SLICES, 1)
             room -= self._take_small(chunks, now)
+        turn = room
         while queue and room:
             job = queue.popleft()
             rest = job.row_count - job.taken
             if self._is_dropped(job, now):
                 self._queued_rows -= rest
                 continue
-            count = min(rest, room, slice_rows if queue else room)
+            count = min(rest, room)
             _take(chunks, job, count, now)
             room -= count
-            if count == rest:
-                continue
-            if count < slice_rows:
-                queue.appendleft(job)  # the batch is full: the rest of its slice comes first in the next one
-            else:
-                queue.append(job)
+            if count < rest:
+                (queue.append if count == turn else queue.appendleft)(job)
         rows = limit - room
         self._queued_rows -= rows
         return chunks, rows
@@ -235,7 +238,7 @@ class Batcher:
         """
         queue, limit = self._queue, self._limit.rows
         share = limit // len(queue)
-        room = limit - limit // SLICES
+        room = limit - limit // LARGE_SHARE
         larger: list[Job] = []
         for _ in range(min(len(queue), limit)):
             job = queue.popleft()
@@ -251,7 +254,7 @@ class Batcher:
                 _take(chunks, job, rest, now)
                 room -= rest
         queue.extendleft(reversed(larger))
-        return limit - limit // SLICES - room
+        return limit - limit // LARGE_SHARE - room
 
     def _is_dropped(self, job: Job, now: float) -> bool:
         """Whether nothing must be computed for the job any more; says so to its owner if somebody still waits."""

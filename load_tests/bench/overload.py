@@ -36,7 +36,7 @@ from load_tests.bench.open_loop import Seen
 from load_tests.bench.server import HOST, Server, ServerError
 
 FACTOR = 3
-TOP_CONNECTIONS = 8
+TOP_CONNECTIONS = 64
 """Few enough that nothing is refused: who is refused and asks again at once is no longer a load that waits."""
 CONNECTIONS = 512
 BODIES = 16

@@ -105,14 +105,13 @@ def test_a_small_job_behind_a_huge_one_is_in_the_next_batch() -> None:
     assert huge.has_its_scores
 
 
-def test_two_huge_jobs_share_every_batch() -> None:
+def test_two_huge_jobs_take_turns() -> None:
     bench = Bench(limit=10)
     bench.send(1)
     first, second = bench.send(30), bench.send(30)
-    bench.answer()
-    numbers = bench.place.sent[1].numbers
-    assert len(set(numbers) & set(first.numbers)) == len(set(numbers) & set(second.numbers)) == 5
     bench.answer_all()
+    whose = ["first" if set(batch.numbers) <= set(first.numbers) else "second" for batch in bench.place.sent[1:]]
+    assert whose == ["first", "second"] * 3
     assert first.has_its_scores
     assert second.has_its_scores
 
@@ -404,6 +403,18 @@ def test_a_queue_that_was_empty_once_does_not_stand() -> None:
         while bench.place.running:
             bench.answer(seconds=0.01)
         assert all(job.has_its_scores for job in jobs)
+
+
+def test_a_queue_that_refusing_emptied_is_not_let_grow_again_until_nobody_is_refused() -> None:
+    bench = Bench(limit=8, full_batch_s=0.01, max_queue_s=1, standing_s=0.03)
+    overload(bench, 0.6)
+    while bench.place.running:
+        bench.answer(seconds=0.01)
+    assert max(overload(bench, 0.5)) == pytest.approx(0.03)
+    while bench.place.running:
+        bench.answer(seconds=0.01)
+    bench.clock.advance(2)
+    assert max(overload(bench, 0.5)) > 0.05, "a burst again"
 
 
 def test_two_batches_are_never_too_many_however_long_they_take() -> None:
