@@ -3,7 +3,8 @@
     submit --> queue --(a place is free)--> batch --> place --> scores --> jobs
 
 It is work-conserving: a free place starts at once with what is there, and what arrives meanwhile forms the next
-batch. There is no timer and no waiting for company. The queue is bounded by the time it would take: generously for a
+batch. A place beside the event loop gets the next batch ahead once that is full, as the loop may be busy just when it
+could start. There is no timer and no waiting for company. The queue is bounded by the time it would take: generously for a
 burst, tightly once it stands (see `QueueBounds`).
 """
 
@@ -106,6 +107,8 @@ class Batcher:
         self._queued_rows = 0
         self._computing_rows = 0
         self._computing = 0
+        self._freed_at = -inf
+        """When a batch came back last."""
         self._scheduled = False
         self._was_idle = True
         self._closed = False
@@ -158,8 +161,8 @@ class Batcher:
         job.submitted_at = now
         self._queue.append(job)
         self._queued_rows += job.row_count
-        if not self._scheduled and self._computing < self._place.concurrency:
-            self._schedule(idle=True)
+        if not self._scheduled and (self._computing < self._place.concurrency or self._goes_ahead):
+            self._schedule(idle=not self._computing)
 
     def close(self) -> None:
         """Refuse new jobs; those already here are still answered (see `busy`)."""
@@ -194,14 +197,24 @@ class Batcher:
             return
         release = Release.FULL if self._queue else Release.IDLE if self._was_idle else Release.FREED
         batch = self._join([job.part(start, count) for job, start, count in chunks], rows)
+        ahead = self._computing >= self._place.concurrency
         self._computing += 1
         self._computing_rows += rows
 
         def done(outcome: BatchScores | Exception) -> None:
-            self._receive(chunks, rows, release, now, outcome)
+            self._receive(chunks, rows, release, max(now, self._freed_at) if ahead else now, outcome)
 
         self._place.run(batch, self._pace.estimate(rows), done)
-        if self._queue and self._computing < self._place.concurrency and not self._scheduled:
+        self._go_on()
+
+    @property
+    def _goes_ahead(self) -> bool:
+        """Whether a full batch is here for a busy place that takes one ahead."""
+        place = self._place
+        return self._queued_rows >= self._limit.rows and self._computing < place.concurrency + place.ahead
+
+    def _go_on(self) -> None:
+        if self._queue and not self._scheduled and (self._computing < self._place.concurrency or self._goes_ahead):
             self._schedule(idle=False)
 
     def _gather(self, now: float) -> tuple[list[Chunk], int]:
@@ -269,7 +282,7 @@ class Batcher:
     def _receive(
         self, chunks: list[Chunk], rows: int, release: Release, started_at: float, outcome: BatchScores | Exception
     ) -> None:
-        now = self._clock()
+        now = self._freed_at = self._clock()
         seconds = now - started_at
         if self._drained_at is not None:
             self._drain_rate.observe(rows, now - self._drained_at)
@@ -288,8 +301,7 @@ class Batcher:
             finished = self._distribute(chunks, scores, outcome.failures)
         waits_s = [job.started_at - job.submitted_at for job in finished]
         self._observer.batch(self._version, waits_s, rows, release, seconds, scores)
-        if self._queue and not self._scheduled:
-            self._schedule(idle=False)  # before anybody is told, whose error must not stop the queue
+        self._go_on()  # before anybody is told, whose error must not stop the queue
         for job in finished:
             if not job.cancelled:
                 job.done(job)

@@ -37,6 +37,8 @@ class HopError(Exception):
 class HopPlace:
     """A version's service as a place. One call for each of its workers may be under way from each gateway worker."""
 
+    ahead = 0
+
     def __init__(self, url: str, scores_per_row: int, workers: int) -> None:
         """`url` is `file:///path/to.sock` or `http://host:port`, as BentoML's runner map has it."""
         self.concurrency = workers

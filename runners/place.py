@@ -26,10 +26,12 @@ class BatchScores:
 class Place(Protocol):
     """Computes batches, up to `concurrency` at once, and calls `done` on the event loop with what came back.
 
-    `done` may be called before `run` returns. An exception is handed to it, never raised.
+    Of `ahead` more it takes care itself: they start when earlier ones end. `done` may be called before `run` returns.
+    An exception is handed to it, never raised.
     """
 
     concurrency: int
+    ahead: int
 
     def run(self, rows: Rows, expected_s: float, done: Callable[[BatchScores | Exception], None], /) -> None: ...
 
@@ -40,20 +42,28 @@ class EmbeddedPlace:
     """The engine in this process: short batches on the event loop, long ones in one thread beside it."""
 
     concurrency = 1
+    ahead = 1
 
     def __init__(self, engine: Engine, scores_per_row: int, inline_s: float) -> None:
         self._engine = engine
         self._scores_per_row = scores_per_row
         self._inline_s = inline_s
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="shokado-engine")
+        self._in_thread = 0
 
     def run(self, rows: Rows, expected_s: float, done: Callable[[BatchScores | Exception], None]) -> None:
-        if expected_s <= self._inline_s:
+        if expected_s <= self._inline_s and not self._in_thread:
             done(score(self._engine, rows, self._scores_per_row))
             return
+
+        def come_back(scores: BatchScores) -> None:
+            self._in_thread -= 1
+            done(scores)
+
+        self._in_thread += 1
         loop = asyncio.get_running_loop()
         future = self._thread.submit(score, self._engine, rows, self._scores_per_row)
-        future.add_done_callback(lambda future: loop.call_soon_threadsafe(done, future.result()))
+        future.add_done_callback(lambda future: loop.call_soon_threadsafe(come_back, future.result()))
 
     async def close(self) -> None:
         await asyncio.to_thread(self._thread.shutdown)

@@ -71,6 +71,7 @@ class ScriptedPlace:
     """Computes nothing until it is told to: `sent` has all batches, `running` those not answered yet."""
 
     concurrency: int = 1
+    ahead: int = 0
     sent: list[Batch] = field(default_factory=list)
     running: list[Batch] = field(default_factory=list)
     on_run: Callable[[Batch], None] = lambda batch: None
@@ -142,10 +143,11 @@ class Bench:
         standing_s: float = inf,
         max_jobs: int = 1_000_000,
         concurrency: int = 1,
+        ahead: int = 0,
     ) -> None:
         self.limit = limit if isinstance(limit, BatchLimit) else BatchLimit(inf, limit, start=limit)
         self.max_queue_s, self.standing_s = max_queue_s, standing_s
-        self.clock, self.loop, self.place = HandClock(), HandLoop(), ScriptedPlace(concurrency)
+        self.clock, self.loop, self.place = HandClock(), HandLoop(), ScriptedPlace(concurrency, ahead)
         self.pace = Pace()
         if full_batch_s:
             self.pace.observe(self.limit.rows, full_batch_s)

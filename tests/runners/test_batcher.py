@@ -417,6 +417,31 @@ def test_a_queue_that_refusing_emptied_is_not_let_grow_again_until_nobody_is_ref
     assert max(overload(bench, 0.5)) > 0.05, "a burst again"
 
 
+def test_only_a_full_batch_goes_ahead_and_only_one() -> None:
+    bench = Bench(limit=4, ahead=1)
+    bench.send(2)
+    bench.send(3)
+    assert len(bench.place.sent) == 1, "a place is free soon, and what arrives until then travels along"
+    bench.send(1)
+    assert [len(batch.numbers) for batch in bench.place.sent] == [2, 4]
+    jobs = [bench.send(4) for _ in range(3)]
+    assert len(bench.place.sent) == 2
+    bench.answer()
+    assert len(bench.place.sent) == 3
+    bench.answer_all()
+    assert all(job.has_its_scores for job in jobs)
+
+
+def test_what_a_batch_waited_ahead_is_not_the_pace_of_the_engine() -> None:
+    bench = Bench(limit=4, ahead=1, full_batch_s=0.2)
+    for _ in range(40):
+        bench.send(4)
+    for _ in range(38):
+        bench.answer(seconds=0.2)
+    assert [heard.seconds for heard in bench.heard] == pytest.approx([0.2] * 38)
+    assert bench.batcher.expected_wait() == pytest.approx(0.4)
+
+
 def test_two_batches_are_never_too_many_however_long_they_take() -> None:
     """One is computed while the next one gathers; with less, a slow engine would rest between batches."""
     bench = Bench(limit=8, full_batch_s=0.4, max_queue_s=10, standing_s=0.03)

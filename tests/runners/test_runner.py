@@ -161,8 +161,7 @@ def test_a_runner_computes_long_batches_beside_the_event_loop(trees: Artefact) -
     async def scenario() -> Job:
         runner = await started(runner_of(trees, batching=batching))
         answered = submit(runner, customers(64))
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # the batch is sent; what comes back from beside the loop takes another turn of it
         assert not answered.done()
         job = await answered
         await runner.drain()
