@@ -4,8 +4,8 @@
 
 It is work-conserving: a free place starts at once with what is there, and what arrives meanwhile forms the next
 batch. A place beside the event loop gets the next batch ahead once that is full, as the loop may be busy just when it
-could start. There is no timer and no waiting for company. The queue is bounded by the time it would take: generously for a
-burst, tightly once it stands (see `QueueBounds`).
+could start. There is no timer and no waiting for company. The queue is bounded by the time it would take: generously
+for a burst, tightly once it stands (see `QueueBounds`).
 """
 
 from collections import deque
