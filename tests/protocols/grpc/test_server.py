@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import gc
+import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -12,14 +14,17 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from configuration.settings import GrpcSettings, LimitSettings
-from protocols.call import Entrance
+from dispatch.request import Prediction
+from protocols.call import Call, Entrance
 from protocols.grpc import open_inference_pb2 as messages
-from protocols.grpc.server import SERVICE, GrpcServer, refuse_taken_port, status_of
+from protocols.grpc.server import SERVICE, GrpcExchange, GrpcServer, refuse_taken_port, status_of
 from protocols.problem import Problem
 from runners.errors import ModelFailure, NotReady, Overloaded
 from tests.protocols.cards import card
 from tests.protocols.test_call import Desk
 from tests.server import free_port
+
+STATUSES = health_pb2.HealthCheckResponse
 
 
 class Open:
@@ -40,6 +45,11 @@ class Open:
             f"/{SERVICE}/ModelInfer", request.__class__.SerializeToString, messages.ModelInferResponse.FromString
         )
         return method(request, timeout=timeout_s, metadata=tuple(metadata.items()))
+
+    async def health(self, service: str = "") -> int:
+        answer = await health_pb2_grpc.HealthStub(self.channel).Check(health_pb2.HealthCheckRequest(service=service))
+        status: int = answer.status
+        return status
 
     async def until(self, condition: Callable[[], object]) -> None:
         async with asyncio.timeout(20):
@@ -73,6 +83,11 @@ async def refused(*codes: grpc.StatusCode) -> AsyncIterator[dict[str, str]]:
         yield said
     assert caught.value.code() in codes
     said.update(caught.value.trailing_metadata() or ())
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_a_client_that_cancels_or_whose_time_is_up_cancels_its_job(desk: Desk) -> None:
@@ -146,45 +161,113 @@ def test_more_requests_at_once_than_allowed_are_refused(desk: Desk) -> None:
     asyncio.run(ask())
 
 
-def test_stopping_waits_for_what_was_accepted(desk: Desk) -> None:
+def test_stopping_answers_what_was_accepted_and_refuses_the_rest(desk: Desk) -> None:
     async def ask() -> None:
         async with Open(desk) as entrance:
             call = entrance.infer()
             await entrance.until_held()
             stopping = asyncio.create_task(entrance.server.stop())
-            other = grpc.aio.insecure_channel(f"127.0.0.1:{entrance.port}")
-            health = health_pb2_grpc.HealthStub(other)
-            # CANCELLED: it came in the very moment in which grpc stops to hand requests over.
-            async with refused(grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
-                while True:
-                    await health.Check(health_pb2.HealthCheckRequest(), timeout=20)
-            await other.close()
+            await entrance.until(lambda: not listens(entrance.port))
+            async with refused(grpc.StatusCode.UNAVAILABLE) as said:
+                await entrance.infer()
+            assert said["x-error-code"] == "stopping"
+            assert await entrance.health() == STATUSES.NOT_SERVING
             assert not stopping.done()
             desk.runner.finish([0.5])
             assert list((await call).outputs[0].contents.fp32_contents) == [0.5]
             await stopping
 
     asyncio.run(ask())
+    assert (desk.counted(), desk.counted("none")) == ({"answered": 1}, {"stopping": 1})
 
 
-def test_health_follows_readiness_and_ends_with_not_serving(desk: Desk) -> None:
-    statuses = health_pb2.HealthCheckResponse
+def test_a_stop_has_its_limit_and_what_is_given_up_then_may_be_asked_again(desk: Desk) -> None:
+    async def ask() -> None:
+        async with Open(desk, drain_s=0.2) as entrance:
+            call = entrance.infer()
+            await entrance.until_held()
+            await entrance.server.stop()
+            async with refused(grpc.StatusCode.UNAVAILABLE):
+                await call
+
+    asyncio.run(ask())
+    assert desk.runner.jobs[0].cancelled
+    assert desk.counted() == {"cancelled": 1}
+
+
+def test_a_client_that_watches_does_not_hold_up_a_stop(desk: Desk) -> None:
+    async def watch() -> None:
+        async with Open(desk, drain_s=60) as entrance:
+            stream = health_pb2_grpc.HealthStub(entrance.channel).Watch(health_pb2.HealthCheckRequest())
+            assert (await stream.read()).status == STATUSES.SERVING
+            async with asyncio.timeout(20), refused(grpc.StatusCode.UNAVAILABLE):
+                await entrance.server.stop()
+                while True:
+                    assert (await stream.read()).status == STATUSES.NOT_SERVING
+
+    asyncio.run(watch())
+
+
+def test_health_is_what_readiness_says_at_that_moment(desk: Desk) -> None:
+    async def ask() -> list[int]:
+        async with Open(desk) as entrance:
+            seen = []
+            for entrance.ready in (True, False, True, False):
+                seen += [await entrance.health(service) for service in ("", SERVICE)]
+            return seen
+
+    serving, not_serving = STATUSES.SERVING, STATUSES.NOT_SERVING
+    assert asyncio.run(ask()) == [serving, serving, not_serving, not_serving] * 2
+
+
+@pytest.mark.parametrize("service", ["", SERVICE], ids=["the server", "the service"])
+def test_who_watches_health_is_told_of_every_change(desk: Desk, service: str) -> None:
+    """Each is made when the one before was seen, and nobody asks meanwhile."""
 
     async def watch() -> list[int]:
-        async with Open(desk) as entrance:
-            entrance.ready = False
+        async with Open(desk) as entrance, asyncio.timeout(20):
+            stream = health_pb2_grpc.HealthStub(entrance.channel).Watch(health_pb2.HealthCheckRequest(service=service))
             seen = []
-            stream = health_pb2_grpc.HealthStub(entrance.channel).Watch(health_pb2.HealthCheckRequest(service=SERVICE))
-            async for answer in stream:
-                seen.append(answer.status)
-                if answer.status == statuses.NOT_SERVING and len(seen) < 3:
-                    entrance.ready = True
-                elif len(seen) > 1:
-                    break
+            for ready in (False, True, False):
+                seen.append((await stream.read()).status)
+                entrance.ready = ready
+            seen.append((await stream.read()).status)
             stream.cancel()
             return seen
 
-    assert asyncio.run(watch())[-2:] == [statuses.NOT_SERVING, statuses.SERVING]
+    assert asyncio.run(watch()) == [STATUSES.SERVING, STATUSES.NOT_SERVING] * 2
+
+
+@pytest.mark.parametrize("ending", ["scores", "failure", "left", "late", "refused", "bad", "stopping"])
+def test_nothing_of_a_request_is_left_to_the_garbage_collector(desk: Desk, ending: str) -> None:
+    async def ask(entrance: Open) -> None:
+        desk.runner.refusal = Overloaded(1.0) if ending == "refused" else None
+        entrance.server._stopping = ending == "stopping"
+        call = entrance.infer(0.1 if ending == "late" else 20, **{"x-environment": "moon" if ending == "bad" else ""})
+        if ending in ("scores", "failure", "left"):
+            await entrance.until_held()
+        if ending == "left":
+            call.cancel()
+        elif ending in ("scores", "failure"):
+            desk.runner.finish([0.5], ModelFailure(0, "no") if ending == "failure" else None)
+        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.CancelledError):
+            await call
+        await entrance.until(lambda: not entrance.server._under_way)
+        desk.runner.jobs.clear()
+        desk.runner.refusal = None
+
+    async def ask_often() -> list[object]:
+        async with Open(desk) as entrance:
+            for _ in range(5):
+                await ask(entrance)
+            return [thing for thing in gc.get_objects() if isinstance(thing, Call | Prediction | GrpcExchange)]
+
+    gc.collect()
+    gc.disable()
+    try:
+        assert asyncio.run(ask_often()) == []
+    finally:
+        gc.enable()
 
 
 def test_a_port_that_somebody_listens_at_is_seen_even_if_it_could_be_shared(desk: Desk) -> None:
