@@ -170,7 +170,9 @@ class GrpcServer:
                 except (Refused, UnknownVersion, Problem) as error:
                     problem = problem_of(error)
                     metadata = _metadata_of(problem.header_lines)
-                    _refuse(context, status_of(problem.status, problem.code), problem.message, problem.code, metadata)
+                    await _refuse(
+                        context, status_of(problem.status, problem.code), problem.message, problem.code, metadata
+                    )
                     return response_type()
 
             return grpc.unary_unary_rpc_method_handler(
@@ -210,7 +212,7 @@ class GrpcServer:
         metadata = _metadata_of(lines)
         if status != 200:
             error = _decode_problem(answer).error
-            _refuse(context, status_of(status, error.code), error.message, error.code, metadata)
+            await _refuse(context, status_of(status, error.code), error.message, error.code, metadata)
             return b""
         context.set_trailing_metadata(metadata)
         return answer
@@ -285,16 +287,22 @@ def peer_of(address: str) -> str:
 
 def _metadata_of(lines: bytes) -> tuple[tuple[str, str], ...]:
     pairs = (line.decode("latin-1").split(": ", 1) for line in lines.splitlines())
-    return tuple((name, value) for name, value in pairs if name != "content-type")
+    metadata = {name: value for name, value in pairs if name != "content-type"}
+    if "retry-after" in metadata:
+        # What clients that retry by themselves go by: https://github.com/grpc/proposal/blob/master/A6-client-retries.md
+        metadata["grpc-retry-pushback-ms"] = str(int(metadata["retry-after"]) * 1000)
+    return tuple(metadata.items())
 
 
-def _refuse(
+async def _refuse(
     context: Any, status: grpc.StatusCode, message: str, code: str, metadata: tuple[tuple[str, str], ...]
 ) -> None:
-    """The status that a method ends with; what it returns is not sent.
+    """End the call with a status; what its method returns is not sent.
 
-    `abort` would leave some 40 objects of each request to the garbage collector, for its exception knows the context.
+    A status that is merely set comes behind an empty message, after which no client tries again by itself. But the
+    exception of `abort`, which grpc keeps, knows the context by its frames: a cycle of some 40 objects.
     """
-    context.set_code(status)
-    context.set_details(message)
-    context.set_trailing_metadata((("x-error-code", code), *metadata))
+    try:
+        await context.abort(status, message, (("x-error-code", code), *metadata))
+    except grpc.aio.AbortError as error:
+        error.__traceback__ = None

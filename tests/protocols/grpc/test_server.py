@@ -3,9 +3,10 @@
 import asyncio
 import contextlib
 import gc
+import json
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,32 +20,41 @@ from protocols.call import Call, Entrance
 from protocols.grpc import open_inference_pb2 as messages
 from protocols.grpc.server import SERVICE, GrpcExchange, GrpcServer, refuse_taken_port, status_of
 from protocols.problem import Problem
+from runners.card import Card
+from runners.engine import Rows
 from runners.errors import ModelFailure, NotReady, Overloaded
+from tests.dispatch.double_runners import DoubleRunner, routed, started
 from tests.protocols.cards import card
 from tests.protocols.test_call import Desk
+from tests.runners.engine_doubles import Obliging
 from tests.server import free_port
 
+CONTEXT = grpc._cython.cygrpc._ServicerContext
 STATUSES = health_pb2.HealthCheckResponse
 
 
 class Open:
     """A running entrance, and a client of it."""
 
-    def __init__(self, desk: Desk, **settings: Any) -> None:
+    def __init__(self, desk: Desk, served: Card | None = None, policy: str = "{}", **settings: Any) -> None:
+        """`policy` is the client's service configuration."""
         self.desk = desk
+        self.options = [("grpc.service_config", policy), ("grpc.use_local_subchannel_pool", 1)]
         self.ready = True
         self.port = free_port()
         entrance: Entrance = desk.handler._entrance
         chosen = GrpcSettings(port=self.port, **settings)
-        self.server = GrpcServer(chosen, LimitSettings(), "toy", card(), entrance, lambda: self.ready)
+        self.server = GrpcServer(chosen, LimitSettings(), "toy", served or card(), entrance, lambda: self.ready)
 
-    def infer(self, timeout_s: float = 20, **metadata: str) -> Any:
-        tensor = {"name": "x", "datatype": "FP32", "shape": [1, 3], "contents": {"fp32_contents": [1, 2, 3]}}
+    def infer(
+        self, timeout_s: float = 20, row: Sequence[float] = (1, 2, 3), headers: dict[str, str] | None = None
+    ) -> Any:
+        tensor = {"name": "x", "datatype": "FP32", "shape": [1, len(row)], "contents": {"fp32_contents": row}}
         request = messages.ModelInferRequest(model_name="toy", inputs=[tensor])
         method = self.channel.unary_unary(
             f"/{SERVICE}/ModelInfer", request.__class__.SerializeToString, messages.ModelInferResponse.FromString
         )
-        return method(request, timeout=timeout_s, metadata=tuple(metadata.items()))
+        return method(request, timeout=timeout_s, metadata=tuple((headers or {}).items()))
 
     async def health(self, service: str = "") -> int:
         answer = await health_pb2_grpc.HealthStub(self.channel).Check(health_pb2.HealthCheckRequest(service=service))
@@ -61,7 +71,7 @@ class Open:
 
     async def __aenter__(self) -> "Open":
         await self.server.start()
-        self.channel = grpc.aio.insecure_channel(f"127.0.0.1:{self.port}")
+        self.channel = grpc.aio.insecure_channel(f"127.0.0.1:{self.port}", options=self.options)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -83,6 +93,28 @@ async def refused(*codes: grpc.StatusCode) -> AsyncIterator[dict[str, str]]:
         yield said
     assert caught.value.code() in codes
     said.update(caught.value.trailing_metadata() or ())
+
+
+class Held(DoubleRunner):
+    """Keeps its first batch until it is released; `batches` are all that it was given to compute since it started."""
+
+    def __init__(self, version: str, engine: Obliging) -> None:
+        super().__init__(version, engine)
+        self.batches: list[Rows] = []
+        self.release: Callable[[], None]
+
+    async def start(self, observer: Any) -> None:
+        await super().start(observer)
+        compute = self.place.run
+
+        def run(rows: Rows, expected_s: float, done: Any) -> None:
+            self.batches.append(rows)
+            if len(self.batches) == 1:
+                self.release = lambda: compute(rows, expected_s, done)
+            else:
+                compute(rows, expected_s, done)
+
+        self.place.run = run  # type: ignore[method-assign]
 
 
 def listens(port: int) -> bool:
@@ -108,7 +140,10 @@ def test_a_client_that_cancels_or_whose_time_is_up_cancels_its_job(desk: Desk) -
 def test_the_clients_deadline_is_the_requests_and_the_nearer_one_counts(desk: Desk) -> None:
     async def ask() -> None:
         async with Open(desk) as entrance:
-            calls = [entrance.infer(timeout_s=50), entrance.infer(timeout_s=50, **{"x-request-deadline-ms": "20000"})]
+            calls = [
+                entrance.infer(timeout_s=50),
+                entrance.infer(timeout_s=50, headers={"x-request-deadline-ms": "20000"}),
+            ]
             await entrance.until_held(2)
             first, second = sorted(job.deadline - time.monotonic() for job in desk.runner.jobs)
             assert 10 < first <= 20
@@ -129,6 +164,78 @@ def test_an_overloaded_server_says_when_to_come_back(desk: Desk) -> None:
 
     said = asyncio.run(ask())
     assert (said["retry-after"], said["x-error-code"]) == ("3", "overloaded")
+    assert said["grpc-retry-pushback-ms"] == "3000"
+
+
+def test_a_client_that_retries_waits_as_long_as_the_server_says(desk: Desk) -> None:
+    """By itself it would wait for longer than it has."""
+    policy = {
+        "maxAttempts": 2,
+        "initialBackoff": "500s",
+        "maxBackoff": "500s",
+        "backoffMultiplier": 1,
+        "retryableStatusCodes": ["RESOURCE_EXHAUSTED"],
+    }
+    config = json.dumps({"methodConfig": [{"name": [{}], "retryPolicy": policy}]})
+
+    async def ask() -> list[float]:
+        desk.runner.refusal = Overloaded(0.1)
+        async with Open(desk, policy=config) as entrance:
+            call = entrance.infer()
+            await entrance.until(lambda: desk.counted("none") == {"overloaded": 1})
+            desk.runner.refusal = None
+            await entrance.until_held()
+            desk.runner.finish([0.5])
+            return list((await call).outputs[0].contents.fp32_contents)
+
+    assert asyncio.run(ask()) == [0.5]
+
+
+def test_a_request_whose_client_gave_up_is_not_computed(desk: Desk) -> None:
+    """It waits behind a batch until then."""
+
+    async def ask() -> list[Rows]:
+        runner = Held("v1", Obliging())
+        desk.handler._entrance = Entrance(routed(await started(runner)), desk.metrics, desk.ids)
+        async with Open(desk, runner.card) as entrance:
+            first = entrance.infer(row=(1, 0))
+            await entrance.until(lambda: runner.batches)
+            async with refused(grpc.StatusCode.DEADLINE_EXCEEDED):
+                await entrance.infer(timeout_s=0.3, row=(2, 0))
+            await entrance.until(lambda: len(entrance.server._under_way) == 1)
+            last = entrance.infer(row=(3, 0))
+            await entrance.until(lambda: runner.waiting_rows == 2)
+            runner.release()
+            await asyncio.gather(first, last)
+        await runner.drain()
+        return runner.batches
+
+    assert [rows.tolist() for rows in asyncio.run(ask())] == [[[1, 0]], [[3, 0]]]
+
+
+def test_what_is_larger_than_allowed_is_refused(desk: Desk) -> None:
+    async def ask() -> None:
+        async with Open(desk, max_message_bytes=1024) as entrance:
+            async with refused(grpc.StatusCode.RESOURCE_EXHAUSTED):
+                await entrance.infer(row=[1.0] * 1024)
+            async with refused(grpc.StatusCode.RESOURCE_EXHAUSTED):
+                await entrance.infer(headers={"x-unit-id": "u" * 2 * LimitSettings().max_header_bytes})
+
+    asyncio.run(ask())
+    assert (desk.counted(), desk.counted("none")) == ({}, {})
+
+
+def test_without_a_limit_of_its_own_a_message_may_be_as_long_as_a_body(desk: Desk) -> None:
+    floats = LimitSettings().max_body_bytes // 4
+
+    async def ask() -> None:
+        async with Open(desk) as entrance:
+            async with refused(grpc.StatusCode.INVALID_ARGUMENT):
+                await entrance.infer(row=[1.0] * (floats - 1000))
+            async with refused(grpc.StatusCode.RESOURCE_EXHAUSTED):
+                await entrance.infer(row=[1.0] * (floats + 1000))
+
+    asyncio.run(ask())
 
 
 def test_a_version_that_is_not_ready_is_unavailable_and_a_failing_model_internal(desk: Desk) -> None:
@@ -243,7 +350,9 @@ def test_nothing_of_a_request_is_left_to_the_garbage_collector(desk: Desk, endin
     async def ask(entrance: Open) -> None:
         desk.runner.refusal = Overloaded(1.0) if ending == "refused" else None
         entrance.server._stopping = ending == "stopping"
-        call = entrance.infer(0.1 if ending == "late" else 20, **{"x-environment": "moon" if ending == "bad" else ""})
+        call = entrance.infer(
+            0.1 if ending == "late" else 20, headers={"x-environment": "moon" if ending == "bad" else ""}
+        )
         if ending in ("scores", "failure", "left"):
             await entrance.until_held()
         if ending == "left":
@@ -260,7 +369,9 @@ def test_nothing_of_a_request_is_left_to_the_garbage_collector(desk: Desk, endin
         async with Open(desk) as entrance:
             for _ in range(5):
                 await ask(entrance)
-            return [thing for thing in gc.get_objects() if isinstance(thing, Call | Prediction | GrpcExchange)]
+            return [
+                thing for thing in gc.get_objects() if isinstance(thing, Call | Prediction | GrpcExchange | CONTEXT)
+            ]
 
     gc.collect()
     gc.disable()
