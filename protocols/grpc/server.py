@@ -5,19 +5,18 @@ workers listen at the same port, among which the kernel deals out the connection
 """
 
 import asyncio
-import contextlib
 import logging
 import socket
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
-from typing import Any, NoReturn
+from typing import Any
 from urllib.parse import unquote
 
 import grpc
 import msgspec
 from google.protobuf.message import DecodeError
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2_grpc
 
 from access.decision import Refused
 from access.gate import Gate
@@ -27,6 +26,8 @@ from protocols.call import Call, Entrance
 from protocols.door import Exchange, Handler, new_id
 from protocols.grpc import open_inference_pb2 as messages
 from protocols.grpc.codec import ModelInfer
+from protocols.grpc.connections import hang_up, stop_listening
+from protocols.grpc.health import Health
 from protocols.guard import GuardedHandler
 from protocols.head import RequestHead, read_head
 from protocols.model_tensors import input_tensors, output_tensors
@@ -35,7 +36,6 @@ from protocols.signatures import signature_of
 from runners.card import Card
 
 SERVICE = "inference.GRPCInferenceService"
-HEALTH_EVERY_S = 0.5
 
 logger = logging.getLogger("bentoml.shokado")
 
@@ -52,6 +52,7 @@ _STATUS = {
     503: grpc.StatusCode.UNAVAILABLE,
     504: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
+_STOPPING = Problem(503, "stopping", "the server is stopping; ask again, over a new connection")
 _decode_problem = msgspec.json.Decoder(ProblemBody).decode
 
 
@@ -121,8 +122,9 @@ class GrpcServer:
         self._ready = ready
         self._signature = signature_of(card, limits)
         self._inputs, self._outputs = input_tensors(card), output_tensors(card)
-        self._health = health.aio.HealthServicer()
-        self._watching: asyncio.Task[None] | None = None
+        self._health = Health(("", SERVICE), ready)
+        self._under_way: set[asyncio.Task[Any]] = set()
+        self._stopping = False
         self._server = grpc.aio.server(
             maximum_concurrent_rpcs=settings.max_concurrent_requests,
             options=[
@@ -138,24 +140,44 @@ class GrpcServer:
     async def start(self) -> None:
         """Listen. Raises `RuntimeError` when the port cannot be had."""
         self._server.add_insecure_port(f"{self._settings.host}:{self._settings.port}")
-        await self._tell_health()
+        await self._health.start()
         await self._server.start()
-        self._watching = asyncio.create_task(self._watch())
         logger.info("gRPC: the Open Inference Protocol at %s:%s", self._settings.host, self._settings.port)
 
     async def stop(self) -> None:
-        """Say that it stops, take no more requests, and answer those that are under way."""
-        if self._watching is not None:
-            self._watching.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._watching
-        await self._health.enter_graceful_shutdown()
-        await self._server.stop(self._settings.drain_s)
+        """Say that it stops, refuse new requests, answer those that are under way, and end the connections.
+
+        grpc's own stop would answer CANCELLED, after which no client tries again, to whatever it has not handed over
+        yet or gets meanwhile. To who still waits, a connection that ends is UNAVAILABLE, as is a refusal.
+        """
+        port = self._settings.port
+        assert port is not None
+        self._stopping = True
+        stop_listening(port)
+        await self._health.stop()
+        if self._under_way:
+            await asyncio.wait(self._under_way, timeout=self._settings.drain_s)
+        hang_up(port)
+        await self._server.stop(None)
 
     def _methods(self) -> dict[str, Any]:
         def method(name: str, answer: Any) -> Any:
-            request, response = getattr(messages, f"{name}Request"), getattr(messages, f"{name}Response")
-            return grpc.unary_unary_rpc_method_handler(answer, request.FromString, response.SerializeToString)
+            request_type, response_type = getattr(messages, f"{name}Request"), getattr(messages, f"{name}Response")
+
+            async def answer_or_refuse(request: Any, context: Any) -> Any:
+                try:
+                    return answer(request, context)
+                except (Refused, UnknownVersion, Problem) as error:
+                    problem = problem_of(error)
+                    metadata = _metadata_of(problem.header_lines)
+                    await _refuse(
+                        context, status_of(problem.status, problem.code), problem.message, problem.code, metadata
+                    )
+                    return response_type()
+
+            return grpc.unary_unary_rpc_method_handler(
+                answer_or_refuse, request_type.FromString, response_type.SerializeToString
+            )
 
         return {
             "ServerLive": method("ServerLive", self._server_live),
@@ -168,11 +190,12 @@ class GrpcServer:
         }
 
     async def _infer(self, body: bytes, context: Any) -> bytes:
-        request, problem = messages.ModelInferRequest(), None
+        request, problem = messages.ModelInferRequest(), _STOPPING if self._stopping else None
         try:
             request.ParseFromString(body)
         except DecodeError:
             problem = malformed("this is no ModelInferRequest")
+        self._note_call()
         pins = tuple(name for name in (request.model_name, request.model_version) if name and name != self._model)
         head = head_of(context.invocation_metadata(), pins, context.time_remaining(), problem)
         exchange = GrpcExchange(peer_of(context.peer()))
@@ -189,40 +212,42 @@ class GrpcServer:
         metadata = _metadata_of(lines)
         if status != 200:
             error = _decode_problem(answer).error
-            await _abort(context, status_of(status, error.code), error.message, error.code, metadata)
+            await _refuse(context, status_of(status, error.code), error.message, error.code, metadata)
+            return b""
         context.set_trailing_metadata(metadata)
         return answer
 
-    async def _server_live(self, _request: Any, _context: Any) -> Any:
+    def _note_call(self) -> None:
+        """Keep grpc's task of the running call until it ends: then the answer is written."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+
+    def _server_live(self, _request: Any, _context: Any) -> Any:
         return messages.ServerLiveResponse(live=True)
 
-    async def _server_ready(self, _request: Any, _context: Any) -> Any:
+    def _server_ready(self, _request: Any, _context: Any) -> Any:
         return messages.ServerReadyResponse(ready=self._ready())
 
-    async def _admit(self, context: Any) -> None:
-        """Metadata is for who may predict; liveness and readiness are for everybody."""
-        if self._gate is None:
-            return
-        try:
+    def _admit(self, context: Any) -> None:
+        """Metadata is for who may predict; liveness and readiness are for everybody. Raises `Refused`."""
+        if self._gate is not None:
             self._gate.predictor(head_of(context.invocation_metadata(), (), None, None).credential)
-        except Refused as refused:
-            problem = problem_of(refused)
-            metadata = _metadata_of(problem.header_lines)
-            await _abort(context, status_of(problem.status, problem.code), problem.message, problem.code, metadata)
 
-    async def _server_metadata(self, _request: Any, context: Any) -> Any:
-        await self._admit(context)
+    def _server_metadata(self, _request: Any, context: Any) -> Any:
+        self._admit(context)
         return messages.ServerMetadataResponse(name="shokado", version="1")
 
-    async def _model_ready(self, request: Any, context: Any) -> Any:
-        await self._admit(context)
-        version = await self._version_of(request, context)
+    def _model_ready(self, request: Any, context: Any) -> Any:
+        self._admit(context)
+        version = self._version_of(request)
         runner = self._entrance.dispatcher.runners.get(version) if version else None
         return messages.ModelReadyResponse(ready=self._ready() if version is None else bool(runner and runner.ready))
 
-    async def _model_metadata(self, request: Any, context: Any) -> Any:
-        await self._admit(context)
-        version = await self._version_of(request, context)
+    def _model_metadata(self, request: Any, context: Any) -> Any:
+        self._admit(context)
+        version = self._version_of(request)
         answer = messages.ModelMetadataResponse(name=request.name, platform="shokado")
         answer.versions.extend([version] if version else sorted(self._entrance.dispatcher.runners))
         for field, tensors in ((answer.inputs, self._inputs), (answer.outputs, self._outputs)):
@@ -230,28 +255,16 @@ class GrpcServer:
                 field.add(**asdict(tensor))
         return answer
 
-    async def _version_of(self, request: Any, context: Any) -> str | None:
-        """The version that name and version of a request mean; none: the model with all its versions."""
+    def _version_of(self, request: Any) -> str | None:
+        """The version that name and version of a request mean; none: the model with all its versions.
+
+        Raises `UnknownVersion` or, when they mean two, `Problem`.
+        """
         resolve = self._entrance.dispatcher.resolve
-        try:
-            found = {resolve(name) for name in (request.name, request.version) if name and name != self._model}
-            if len(found) > 1:
-                raise conflicting_version(request.name)
-        except (UnknownVersion, Problem) as error:
-            problem = problem_of(error)
-            await _abort(context, status_of(problem.status, problem.code), problem.message, problem.code, ())
+        found = {resolve(name) for name in (request.name, request.version) if name and name != self._model}
+        if len(found) > 1:
+            raise conflicting_version(request.name)
         return found.pop() if found else None
-
-    async def _watch(self) -> None:
-        while True:
-            await asyncio.sleep(HEALTH_EVERY_S)
-            await self._tell_health()
-
-    async def _tell_health(self) -> None:
-        statuses = health_pb2.HealthCheckResponse
-        status = statuses.SERVING if self._ready() else statuses.NOT_SERVING
-        for service in ("", SERVICE):
-            await self._health.set(service, status)
 
 
 def head_of(
@@ -274,12 +287,22 @@ def peer_of(address: str) -> str:
 
 def _metadata_of(lines: bytes) -> tuple[tuple[str, str], ...]:
     pairs = (line.decode("latin-1").split(": ", 1) for line in lines.splitlines())
-    return tuple((name, value) for name, value in pairs if name != "content-type")
+    metadata = {name: value for name, value in pairs if name != "content-type"}
+    if "retry-after" in metadata:
+        # What clients that retry by themselves go by: https://github.com/grpc/proposal/blob/master/A6-client-retries.md
+        metadata["grpc-retry-pushback-ms"] = str(int(metadata["retry-after"]) * 1000)
+    return tuple(metadata.items())
 
 
-async def _abort(
+async def _refuse(
     context: Any, status: grpc.StatusCode, message: str, code: str, metadata: tuple[tuple[str, str], ...]
-) -> NoReturn:
-    """Ends the method: grpc raises."""
-    await context.abort(status, message, (("x-error-code", code), *metadata))
-    raise AssertionError("abort returned")
+) -> None:
+    """End the call with a status; what its method returns is not sent.
+
+    A status that is merely set comes behind an empty message, after which no client tries again by itself. But the
+    exception of `abort`, which grpc keeps, knows the context by its frames: a cycle of some 40 objects.
+    """
+    try:
+        await context.abort(status, message, (("x-error-code", code), *metadata))
+    except grpc.aio.AbortError as error:
+        error.__traceback__ = None

@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -22,6 +22,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from protocols.grpc import open_inference_pb2 as messages
 from protocols.grpc.server import SERVICE
 from tests.end_to_end import triton_calls
+from tests.end_to_end.grpc_load import grpc_load
 from tests.end_to_end.triton_calls import Answer, Infer
 from tests.protocols.cases import NAMES, OTHER_ROW
 from tests.server import BENTOML, ROOT, ROW, Server, free_port, serving, wait_until
@@ -208,29 +209,50 @@ def test_both_entrances_count_into_the_same_metrics(entrances: Entrances) -> Non
     wait_until(lambda: entrances.server.metric("shokado_requests_total") >= before + 10)
 
 
-def test_stopping_under_load_answers_all_that_was_accepted(models: Path) -> None:
-    """What is not taken any more is told so: UNAVAILABLE, or CANCELLED in the very moment in which grpc stops."""
+PLACED = {
+    "SHOKADO_WORKERS": "1",
+    "SHOKADO_VERSIONS__V2__PLACEMENT": "service",
+    "SHOKADO_ENVIRONMENTS__PRODUCTION__SHADOW": "v2",
+}
+
+
+@pytest.mark.parametrize(("environment", "times"), [({}, 3), (PLACED, 2)], ids=["embedded", "service and shadow"])
+def test_stopping_under_load_answers_or_says_to_ask_again(
+    models: Path, environment: dict[str, str], times: int
+) -> None:
+    """Several times, as it is chance what arrives in the moment of the stop."""
+    for _ in range(times):
+        port = free_port()
+        with serving(environment=settings(port) | environment) as server:
+            entrances = Entrances(server, f"127.0.0.1:{port}")
+            expected = {version: entrances.http(version=version)["predictions"] for version in ("v1", "v2")}
+            with grpc_load(entrances.address, request(), expected) as load:
+                server.process.send_signal(signal.SIGTERM)
+                wait_until(lambda: server.process.poll() is not None)
+            assert set(load.codes) == {"OK", "UNAVAILABLE"}, load.details
+            assert server.process.returncode == 0
+            log = server.log.read_text()
+            assert "Traceback" not in log
+            assert "accept4" not in log, "grpc took the end of its listener for an error"
+
+
+def test_health_says_that_it_stops_as_soon_as_readiness_does(models: Path) -> None:
+    """And requests are answered while the pause lasts."""
     port = free_port()
-    with serving(environment=settings(port)) as server, ThreadPoolExecutor(8) as threads:
-        entrances = Entrances(server, f"127.0.0.1:{port}")
-        answered: list[int] = []
-
-        def ask_until_refused(_: int) -> tuple[Any, str]:
-            with entrances.channel() as channel:
-                ask = infer(channel)
-                while True:
-                    try:
-                        answered.append(len(ask(request(), timeout=20).raw_output_contents))
-                    except grpc.RpcError as error:
-                        return error.code(), error.details()
-
-        clients = threads.map(ask_until_refused, range(8))
-        wait_until(lambda: len(answered) > 200)
+    paused = settings(port) | {"SHOKADO_WORKERS": "1", "SHOKADO_SHUTDOWN__PAUSE_S": "4"}
+    with serving(environment=paused) as server, Entrances(server, f"127.0.0.1:{port}").channel() as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+        watched = health.Watch(health_pb2.HealthCheckRequest(service=SERVICE), timeout=60)
+        assert next(watched).status == health_pb2.HealthCheckResponse.SERVING
         server.process.send_signal(signal.SIGTERM)
-        assert {code for code, _ in clients} <= {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
+        wait_until(lambda: httpx.get(f"{server.url}/readyz", timeout=20).status_code == 503, 3)
+        answer = health.Check(health_pb2.HealthCheckRequest(service=SERVICE), timeout=20)
+        assert answer.status == health_pb2.HealthCheckResponse.NOT_SERVING
+        assert next(watched).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        assert len(infer(channel)(request(), timeout=20).raw_output_contents) == 2
+        assert server.process.poll() is None
         wait_until(lambda: server.process.poll() is not None)
         assert server.process.returncode == 0
-        assert "Traceback" not in server.log.read_text()
 
 
 def test_a_taken_port_is_said_in_one_line(models: Path) -> None:
