@@ -59,8 +59,8 @@ if SETTINGS.express_lane:
 
 LIMITS = SETTINGS.limits
 SHUTDOWN = SETTINGS.shutdown
-OUTLAST_S = 5.0
-"""How much longer than the gateway a version's own service may take to stop."""
+OUTLAST_S = 5.0 + (SETTINGS.grpc.drain_s if SETTINGS.grpc.port is not None else 0.0)
+"""How much longer than the gateway's HTTP a version's own service may take to stop."""
 MAX_BATCH_BYTES = 2**31
 """Of one batch on its way to a version's own service."""
 # What Shokado measures and logs itself, per version, BentoML need not do once more for each request.
