@@ -23,6 +23,7 @@ from protocols.door import Cancellable, Handler, new_id, reply_problem
 from protocols.head import RequestHead, read_head
 from protocols.problem import Problem, body_too_large, malformed
 from protocols.routes import Routes
+from protocols.turns import Turns
 
 MAX_REMEMBERED_HEADS = 1024
 MAX_REMEMBERED_HEAD_BYTES = 2048
@@ -104,6 +105,7 @@ class ExpressLane(HttpToolsProtocol):
     routes: ClassVar[Routes] = Routes()
     limits: ClassVar[LaneLimits] = LaneLimits(16 * 2**20, 64 * 2**10)
     heads: ClassVar[dict[bytes, ExpressHead]] = {}
+    turns: ClassVar[Turns] = Turns()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -296,6 +298,14 @@ class ExpressLane(HttpToolsProtocol):
         self._last = not exchange.keep_alive
         if len(exchanges) > MAX_PIPELINED:
             self.flow.pause_reading()
+        if self.turns.take(self.loop.call_soon):
+            self._start(express, body, exchange)
+        else:
+            self.turns.wait(self._start, express, body, exchange)
+
+    def _start(self, express: ExpressHead, body: bytes, exchange: LaneExchange) -> None:
+        if self.transport.is_closing():
+            return
         work = express.handler.begin(express.head, body, exchange)
         if exchange.answer is None:
             exchange.work = work
@@ -520,6 +530,7 @@ def open_lane(routes: Routes, limits: LaneLimits) -> None:
     ExpressLane.routes = routes
     ExpressLane.limits = limits
     ExpressLane.heads = {}
+    ExpressLane.turns = Turns()
 
 
 def register() -> None:

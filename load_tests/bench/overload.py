@@ -43,7 +43,7 @@ BODIES = 16
 REFUSAL_GOAL_MS = 20
 REFUSALS = (429, 503)
 PROBED = ("/livez", "/readyz", "/metrics", "/v1/traffic-split")
-PROBE_EVERY_S = 0.05
+PROBE_EVERY_S = 0.5
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from protocols.door import Exchange, reply_problem
 from protocols.express_lane import ExpressHead, ExpressLane, LaneLimits
 from protocols.head import RequestHead
 from protocols.routes import Routes
+from protocols.turns import Turns
 from tests.server import wait_until
 
 BIG = 24_000_000
@@ -60,6 +61,7 @@ class LaneServer:
         class Lane(ExpressLane):
             routes: ClassVar[Routes] = Routes([handler])
             heads: ClassVar[dict[bytes, ExpressHead]] = {}
+            turns: ClassVar[Turns] = Turns()
 
         Lane.limits = limits
         self.heads = Lane.heads

@@ -1,0 +1,48 @@
+"""Turns of the event loop: how many requests may begin in each.
+
+A loop that finds a thousand requests would begin them all before it does anything else. Whoever needs several turns for
+an answer, as a probe of `/readyz` or an administrator behind the plain door, would wait for many thousands.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+PER_TURN = 128
+
+Start = Callable[..., None]
+CallSoon = Callable[..., object]
+
+
+class Turns:
+    """Of one event loop. What may not begin at once begins in one of the next turns, in the order it came."""
+
+    def __init__(self) -> None:
+        self._left = PER_TURN
+        """How many may still begin in this turn; the next turn is awaited when some have."""
+        self._waiting: deque[tuple[Start, tuple[Any, ...]]] = deque()
+
+    def take(self, call_soon: CallSoon) -> bool:
+        """Whether a request may begin now; else it must `wait`."""
+        left = self._left
+        if not left:
+            return False
+        if left == PER_TURN:
+            call_soon(self._next, call_soon)
+        self._left = left - 1
+        return True
+
+    def wait(self, start: Start, *given: Any) -> None:
+        """Call `start` with what is given when its turn comes."""
+        self._waiting.append((start, given))
+
+    def _next(self, call_soon: CallSoon) -> None:
+        waiting = self._waiting
+        left = PER_TURN
+        while waiting and left:
+            start, given = waiting.popleft()
+            left -= 1
+            start(*given)
+        self._left = left
+        if left < PER_TURN:
+            call_soon(self._next, call_soon)

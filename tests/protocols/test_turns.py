@@ -1,0 +1,57 @@
+"""Turns: so many requests begin in one, the others later and in order."""
+
+from collections.abc import Callable
+from typing import Any
+
+from protocols.turns import PER_TURN, Turns
+from tests.protocols.lane_server import lane_server
+from tests.protocols.raw_http import Connection, request
+
+
+class HandLoop:
+    """Calls what is to be called soon when it is told to."""
+
+    def __init__(self) -> None:
+        self.scheduled: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
+
+    def call_soon(self, call: Callable[..., None], *given: Any) -> None:
+        self.scheduled.append((call, given))
+
+    def turn(self) -> None:
+        scheduled, self.scheduled = self.scheduled, []
+        for call, given in scheduled:
+            call(*given)
+
+
+def test_what_comes_after_as_many_as_may_begins_in_the_next_turns_in_order() -> None:
+    loop, turns = HandLoop(), Turns()
+    begun: list[int] = []
+
+    def come(number: int) -> None:
+        if turns.take(loop.call_soon):
+            begun.append(number)
+        else:
+            turns.wait(begun.append, number)
+
+    total = 2 * PER_TURN + 10
+    for number in range(total):
+        come(number)
+    assert begun == list(range(PER_TURN))
+    loop.turn()
+    assert begun == list(range(2 * PER_TURN))
+    come(total)
+    loop.turn()
+    assert begun == list(range(total + 1)), "none overtakes those that wait"
+    loop.turn()
+    assert not loop.scheduled, "a loop without requests has nothing to do"
+    come(total + 1)
+    assert begun[-1] == total + 1
+
+
+def test_requests_that_come_at_once_are_all_answered_in_order() -> None:
+    total = 3 * PER_TURN
+    with lane_server() as server:
+        server.handler.echo = True
+        with Connection(server) as connection:
+            connection.send(b"".join(request(b"%d" % number, path=server.handler.path) for number in range(total)))
+            assert [connection.read().body for _ in range(total)] == [b"%d" % number for number in range(total)]
