@@ -147,15 +147,7 @@ async def list_versions(parts: Parts) -> Versions:
         workers = _workers(reports, parts.clock())
     except StoreUnavailable:
         workers = None
-    names = [
-        *parts.fleet.versions(),
-        *(name for name in parts.fleet.candidates() if name not in parts.fleet.versions()),
-    ]
-    return Versions(
-        generation=parts.dispatcher.state.generation,
-        versions=[describe_version(parts, name) for name in names],
-        workers=workers,
-    )
+    return Versions(generation=parts.dispatcher.state.generation, versions=all_versions(parts), workers=workers)
 
 
 @router.get("/v1/models/{version}", summary="One version, by name or alias", responses=errors(404, 422, 503))
@@ -252,6 +244,12 @@ def find_version(parts: Started, name: str) -> str:
     """The version, perhaps one on its way, behind a name or alias. Raises `UnknownVersion`."""
     candidates = parts.fleet.candidates()
     return name if name in candidates else known_versions(parts).resolve(name)
+
+
+def all_versions(parts: Started) -> list[Version]:
+    """Every version that this worker knows, and then those that are on their way."""
+    names = dict.fromkeys((*parts.fleet.versions(), *parts.fleet.candidates()))
+    return [describe_version(parts, name) for name in names]
 
 
 def describe_version(parts: Started, version: str) -> Version:
