@@ -6,6 +6,7 @@ In: what this worker knows of the model and its versions. Out: the JSON, or `fro
 import json
 import shlex
 from pathlib import Path
+from typing import Literal
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse
@@ -40,9 +41,10 @@ router = APIRouter(tags=["about"])
 
 
 class Index(BaseModel):
-    """Where things are."""
+    """Where things are. `status` is how KServe's protocol, version 1, says that a server lives."""
 
     name: str
+    status: Literal["alive"] = "alive"
     model: str
     version: str
     links: dict[str, str]
