@@ -8,14 +8,24 @@ from collections.abc import Awaitable, Callable, Collection
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import PlainTextResponse, RedirectResponse
-from pydantic import BaseModel
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from control import ab_test, explanation, feedback, health, history, open_inference, split, statistics, versions
+from control import (
+    ab_test,
+    explanation,
+    feedback,
+    front_page,
+    health,
+    history,
+    open_inference,
+    split,
+    statistics,
+    versions,
+)
 from control.errors import answer_error, answer_errors
 from control.guard import enter
 from control.page import protect, protect_page
-from control.started import Configuration, Control
+from control.started import Control
 from protocols.door import new_id
 from protocols.head import read_head
 from protocols.plain import Predictions
@@ -40,15 +50,6 @@ _STATIC = "/static_content"
 _SCHEMA = "/schema.json"
 
 
-class Index(BaseModel):
-    """Where things are."""
-
-    name: str
-    model: str
-    version: str
-    links: dict[str, str]
-
-
 def create_app(control: Control) -> FastAPI:
     """The app with all routes; those that need a worker answer 503 until `control.started` is set."""
     app = FastAPI(
@@ -60,7 +61,10 @@ def create_app(control: Control) -> FastAPI:
         openapi_tags=[{"name": name, "description": description} for name, description in TAGS.items()],
     )
     app.state.control = control
-    for part in (split, history, explanation, versions, ab_test, feedback, statistics, health, open_inference):
+    parts = (
+        split, history, explanation, versions, ab_test, feedback, statistics, health, open_inference, front_page,
+    )  # fmt: skip
+    for part in parts:
         app.include_router(part.router)
     app.include_router(_about)
     answer_errors(app)
@@ -69,22 +73,6 @@ def create_app(control: Control) -> FastAPI:
 
 
 _about = APIRouter(tags=["about"])
-
-
-@_about.get("/", summary="Where things are")
-async def index(settings: Configuration) -> Index:
-    links = {
-        "predict": "/v1/models/predict",
-        "versions": "/v1/models",
-        "split": "/v1/traffic-split",
-        "history": "/v1/traffic-split/history",
-        "feedback": "/v1/feedback",
-        "ab_test": "/ab-test/status",
-        "ready": "/readyz",
-        "metrics": "/metrics",
-        "documentation": "/docs",
-    }
-    return Index(name="shokado", model=settings.model, version="1", links=links)
 
 
 @_about.get("/version", summary="The server's version", response_class=PlainTextResponse)

@@ -9,6 +9,7 @@ import msgspec
 from fastapi import FastAPI
 
 from protocols.dialect import Content, Dialect
+from protocols.head import ID_PATTERN, MAX_DEADLINE_MS, MAX_UNIT_LETTERS, NAME_PATTERN
 from protocols.routes import names_in
 from runners.card import Card
 
@@ -23,12 +24,28 @@ _ERRORS = {
     "503": "Overloaded or not ready; `Retry-After` says when to come back.",
     "504": "The deadline passed while the request waited.",
 }
-
-
 _NAMES = {
     "model": "The model's name, or one of its versions or aliases.",
     "version": "A version or alias.",
 }
+_NAME_SCHEMA = {"type": "string", "pattern": f"^{NAME_PATTERN}$"}
+_HEADERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "X-Model-Version": ("A version or alias to pin: it answers, whatever the split says.", _NAME_SCHEMA),
+    "X-Environment": ("The environment whose split decides, such as `staging`; without it, the default.", _NAME_SCHEMA),
+    "X-Unit-ID": (
+        f"The user, or what else sticky assignment sticks to: up to {MAX_UNIT_LETTERS} bytes. Goes before the body's.",
+        {"type": "string", "maxLength": MAX_UNIT_LETTERS},
+    ),
+    "X-Request-ID": (
+        "Names the request in the answer. One that does not match is replaced.",
+        {"type": "string", "pattern": f"^{ID_PATTERN}$"},
+    ),
+    "X-Request-Deadline-Ms": (
+        "Milliseconds within which the answer is of use: what cannot be done by then is refused, and not computed.",
+        {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_DEADLINE_MS},
+    ),
+}
+"""What prediction routes heed, and what `protocols.head` takes for it."""
 
 
 def describe_predictions(app: FastAPI, dialects: Iterable[Dialect], card: Card) -> None:
@@ -38,6 +55,9 @@ def describe_predictions(app: FastAPI, dialects: Iterable[Dialect], card: Card) 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             schema = own()
+            for operation in (operation for path in schema["paths"].values() for operation in path.values()):
+                if "parameters" in operation:
+                    operation["parameters"] = _with_examples(operation["parameters"], card)
             paths, schemas = _paths_and_schemas(dialects, card)
             schema["paths"] = {**paths, **schema["paths"]}
             schema.setdefault("components", {}).setdefault("schemas", {}).update(schemas)
@@ -67,10 +87,7 @@ def _paths_and_schemas(dialects: Iterable[Dialect], card: Card) -> tuple[dict[st
                 "summary": found.summary,
                 "description": found.text,
                 "operationId": re.sub(r"\W+", "_", path).strip("_"),
-                "parameters": [
-                    *({"in": "path", "required": True, **_named(name, text)} for name, text in _named_in(path)),
-                    *({"in": "header", "required": False, **_named(name, text)} for name, text in _HEADERS.items()),
-                ],
+                "parameters": [*_named_in(path, card), *_headers()],
                 "requestBody": {"required": True, "content": _contents(found.takes, reference_of)},
                 "responses": {
                     "200": {"description": "The prediction.", "content": _contents(found.gives, reference_of)},
@@ -104,17 +121,27 @@ def _with_short_names(paths: dict[str, Any], schemas: dict[str, Any]) -> tuple[d
     return paths, {short_names[name]: schema | {"title": short_names[name]} for name, schema in schemas.items()}
 
 
-def _named_in(path: str) -> list[tuple[str, str]]:
-    return [(name, _NAMES[name]) for name in names_in(path)]
+def _named_in(path: str, card: Card) -> list[dict[str, Any]]:
+    named = [
+        {"in": "path", "required": True, "name": name, "description": _NAMES[name], "schema": {"type": "string"}}
+        for name in names_in(path)
+    ]
+    return _with_examples(named, card)
 
 
-def _named(name: str, description: str) -> dict[str, Any]:
-    return {"name": name, "description": description, "schema": {"type": "string"}}
+def _with_examples(parameters: list[dict[str, Any]], card: Card) -> list[dict[str, Any]]:
+    """The same, and what is served for the names in paths."""
+    served = {"model": card.model, "version": card.version}
+    return [
+        parameter | {"example": served[parameter["name"]]}
+        if parameter["in"] == "path" and parameter["name"] in served
+        else parameter
+        for parameter in parameters
+    ]
 
 
-_HEADERS = {
-    "X-Model-Version": "A version or alias to pin.",
-    "X-Environment": "The environment whose split decides, such as `staging`.",
-    "X-Request-ID": "Kept and answered, if it is at most 128 letters, digits and `._:/+=@-`.",
-    "X-Request-Deadline-Ms": "Milliseconds within which the answer is of use.",
-}
+def _headers() -> list[dict[str, Any]]:
+    return [
+        {"in": "header", "required": False, "name": name, "description": description, "schema": schema}
+        for name, (description, schema) in _HEADERS.items()
+    ]

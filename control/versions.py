@@ -11,6 +11,7 @@ from control import bodies
 from control.changing import MAX_WHY_LETTERS, Changer
 from control.errors import BODY_ERRORS, errors
 from control.headers import Actor, AskedEnvironment, EnvironmentHeader, agreed_environment
+from control.health import why_not_ready
 from control.readiness import known_versions
 from control.split import Split, answer_change
 from control.started import Configuration, Parts, Started, known_routing
@@ -41,9 +42,14 @@ class Loading(BaseModel):
 
 
 class Version(BaseModel):
-    """One version as this worker has it. What the artefact would tell is null where this machine has none."""
+    """One version as this worker has it. What the artefact would tell is null where this machine has none.
+
+    `name` and `ready` are what KServe's protocol, version 1, says of a model.
+    """
 
     version: str
+    name: str = Field(description="The same as `version`.")
+    ready: bool = Field(description="Whether this worker can answer with it.")
     state: str = Field(description="new, starting, ready, draining, closed, failed, unloaded, or loading.")
     failure: str | None = Field(default=None, description="Why it failed, when it did.")
     loading: Loading | None = Field(default=None, description="What is to take its place.")
@@ -128,7 +134,7 @@ class ServedModel(BaseModel):
     """The model by its own name, as KServe's clients ask for it."""
 
     name: str
-    ready: bool = Field(description="Whether the active version of the default environment is.")
+    ready: bool = Field(description="Whether every version is that is active or has traffic.")
 
 
 class LoadedVersion(BaseModel):
@@ -147,23 +153,14 @@ async def list_versions(parts: Parts) -> Versions:
         workers = _workers(reports, parts.clock())
     except StoreUnavailable:
         workers = None
-    names = [
-        *parts.fleet.versions(),
-        *(name for name in parts.fleet.candidates() if name not in parts.fleet.versions()),
-    ]
-    return Versions(
-        generation=parts.dispatcher.state.generation,
-        versions=[describe_version(parts, name) for name in names],
-        workers=workers,
-    )
+    return Versions(generation=parts.dispatcher.state.generation, versions=all_versions(parts), workers=workers)
 
 
 @router.get("/v1/models/{version}", summary="One version, by name or alias", responses=errors(404, 422, 503))
 async def read_version(parts: Parts, settings: Configuration, version: str) -> Version | ServedModel:
     """The model's own name gets the answer of KServe's protocol, version 1."""
     if version == settings.model:
-        runner = parts.dispatcher.runners.get(find_environment(known_routing(parts), None).active)
-        return ServedModel(name=version, ready=runner is not None and runner.ready)
+        return ServedModel(name=version, ready=why_not_ready(parts) is None)
     return describe_version(parts, find_version(parts, version))
 
 
@@ -254,6 +251,12 @@ def find_version(parts: Started, name: str) -> str:
     return name if name in candidates else known_versions(parts).resolve(name)
 
 
+def all_versions(parts: Started) -> list[Version]:
+    """Every version that this worker knows, and then those that are on their way."""
+    names = dict.fromkeys((*parts.fleet.versions(), *parts.fleet.candidates()))
+    return [describe_version(parts, name) for name in names]
+
+
 def describe_version(parts: Started, version: str) -> Version:
     state = parts.dispatcher.state
     environments = state.environments.items()
@@ -261,6 +264,8 @@ def describe_version(parts: Started, version: str) -> Version:
     runner = parts.dispatcher.runners.get(version)
     described = Version(
         version=version,
+        name=version,
+        ready=runner is not None and runner.ready,
         state=found.state if found is not None else "loading",
         failure=found.failure if found is not None else None,
         active_in=[name for name, environment in environments if environment.active == version],

@@ -272,6 +272,8 @@ class ExpressLane(HttpToolsProtocol):
             or parser.get_http_version() != "1.1"
             or self.expect_100_continue
             or parser.should_upgrade()
+            or b"%" in self.url
+            or b"?" in self.url
             or (found := self.routes.find(self.url)) is None
         ):
             return None

@@ -10,10 +10,12 @@ from protocols.problem import Problem
 JSON = b"application/json"
 BINARY = b"application/octet-stream"
 
-_SANE_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}").fullmatch
-_NAME = re.compile(rb"[A-Za-z0-9._-]{1,128}").fullmatch
+ID_PATTERN = "[A-Za-z0-9._:/+=@-]{1,128}"
+NAME_PATTERN = "[A-Za-z0-9._-]{1,128}"
+_SANE_ID = re.compile(ID_PATTERN.encode()).fullmatch
+_NAME = re.compile(NAME_PATTERN.encode()).fullmatch
 _LENGTH = re.compile(rb"[0-9]{1,18}").fullmatch
-_MAX_DEADLINE_MS = 3_600_000
+MAX_DEADLINE_MS = 3_600_000
 MAX_UNIT_LETTERS = 256
 
 
@@ -58,8 +60,8 @@ def read_head(headers: Iterable[tuple[bytes, bytes]], pins: tuple[str, ...] = ()
     if len(unit) > MAX_UNIT_LETTERS:
         problem = Problem(400, "bad_header", f"x-unit-id is longer than {MAX_UNIT_LETTERS} letters")
     deadline_s = _deadline(found.get(b"x-request-deadline-ms"))
-    if deadline_s is not None and not 0 < deadline_s <= _MAX_DEADLINE_MS / 1000:
-        limits = f"a number of milliseconds above 0 and up to {_MAX_DEADLINE_MS}"
+    if deadline_s is not None and not 0 < deadline_s <= MAX_DEADLINE_MS / 1000:
+        limits = f"a number of milliseconds above 0 and up to {MAX_DEADLINE_MS}"
         problem = Problem(400, "bad_header", f"x-request-deadline-ms must be {limits}")
     json_bytes = found.get(b"inference-header-content-length", b"")
     if json_bytes and not _LENGTH(json_bytes):

@@ -32,7 +32,7 @@ class Routes:
         self._patterns = [(_pattern(handler.path), handler) for handler in handlers if "{" in handler.path]
 
     def find(self, path: bytes) -> Found | None:
-        """`path` as the request line has it, without a query."""
+        """`path` is decoded, and without a query. A name in it may be anything: nobody may be called so."""
         found = self._plain.get(path)
         if found is not None:
             return found
@@ -46,4 +46,4 @@ class Routes:
 
 def _pattern(path: str) -> Callable[[bytes], re.Match[bytes] | None]:
     fixed = (re.escape(part) for part in _NAME.split(path)[::2])
-    return re.compile(r"([^/:?%]+)".join(fixed).encode()).fullmatch
+    return re.compile(r"([^/]+)".join(fixed).encode()).fullmatch

@@ -202,8 +202,15 @@ def kind_of(value: Any) -> str:
 
 
 def example_rows(card: Card) -> list[Any]:
-    """Two rows of the card's examples: the first by name, another as a list, or as it is where it is a text."""
+    """Two rows of the card's examples: the first by name, another as a list, or as it is where it is a text.
+
+    Numbers have no more digits than their float32 needs.
+    """
     first, other = card.examples.rows[0], card.examples.rows[-1]
     if isinstance(first, str) or isinstance(other, str):
         return [{card.feature_names[0]: first}, other]
-    return [dict(zip(card.feature_names, first, strict=True)), list(other)]
+    return [dict(zip(card.feature_names, map(_shortest, first), strict=True)), list(map(_shortest, other))]
+
+
+def _shortest(value: float) -> float:
+    return float(str(np.float32(value)))

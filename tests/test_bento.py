@@ -62,6 +62,7 @@ def test_the_bento_is_served_from_an_empty_folder(bare_environment: Path, carrie
             assert 0 <= answer["predictions"][0] <= 1
         versions = httpx.get(f"{server.url}/v1/models", timeout=20).json()["versions"]
         assert {entry["source"]["uri"] for entry in versions} == {"models:/customers/1", "models:/customers/2"}
+        assert "<h1>customers</h1>" in httpx.get(server.url, headers={"Accept": "text/html"}, timeout=20).text
 
 
 def test_the_bare_environment_cannot_train(bare_environment: Path) -> None:

@@ -76,10 +76,20 @@ class PaperFleet(Fleet):
 class SiteWorker:
     """One worker and a client of its control app."""
 
-    def __init__(self, number: int, chosen: Settings, store: Store, folder: Path, broken: frozenset[str]) -> None:
+    def __init__(
+        self,
+        number: int,
+        chosen: Settings,
+        store: Store,
+        folder: Path,
+        broken: frozenset[str],
+        card: Mapping[str, Any],
+    ) -> None:
         self.number = number
         self.control = Control(chosen)
-        self.cards: dict[str, Card] = {version: make_card(version=version) for version in chosen.versions}
+        self.cards: dict[str, Card] = {
+            version: make_card(**{"version": version, **card}) for version in chosen.versions
+        }
         artefacts = {
             version: Artefact(version, f"paper:{version}", Path("nowhere"), card)
             for version, card in self.cards.items()
@@ -148,16 +158,16 @@ class Site:
     def run(self, work: Coroutine[Any, Any, Result]) -> Result:
         return self._runner.run(asyncio.wait_for(work, 30))
 
-    def join(self, *, broken: frozenset[str] = frozenset()) -> SiteWorker:
-        """One more worker."""
+    def join(self, *, broken: frozenset[str] = frozenset(), card: Mapping[str, Any] | None = None) -> SiteWorker:
+        """One more worker; `card` is what the cards of its versions have otherwise."""
         number = len(self.workers) + 1
-        worker = self.run(self._new_worker(number, broken))
+        worker = self.run(self._new_worker(number, broken, card or {}))
         self.workers.append(worker)
         self.run(worker.start())
         return worker
 
-    async def _new_worker(self, number: int, broken: frozenset[str]) -> SiteWorker:
-        return SiteWorker(number, self.settings, SqliteStore(self.database), self.folder, broken)
+    async def _new_worker(self, number: int, broken: frozenset[str], card: Mapping[str, Any]) -> SiteWorker:
+        return SiteWorker(number, self.settings, SqliteStore(self.database), self.folder, broken, card)
 
     def ask(self, method: str, path: str, worker: int = 0, **how: Any) -> httpx.Response:
         return self.run(self.workers[worker].client.request(method, path, **how))

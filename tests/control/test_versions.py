@@ -218,6 +218,14 @@ def test_a_real_version_is_loaded_given_traffic_and_unloaded(models: Path, tmp_p
 
 def test_the_model_by_its_own_name_is_what_kserve_asks_for(site: Site) -> None:
     assert site.get("/v1/models/paper") == {"name": "paper", "ready": True}
+    site.workers[0].parts.stopping.begun = True
+    assert site.get("/v1/models/paper") == {"name": "paper", "ready": False}
+
+
+def test_a_version_tells_kserve_whether_it_is_ready(empty_site: Site) -> None:
+    empty_site.join(broken=frozenset({"v3"}))
+    told = [version(empty_site, name) for name in ("v1", "b", "v3")]
+    assert [(one["name"], one["ready"]) for one in told] == [("v1", True), ("v2", True), ("v3", False)]
 
 
 def test_the_active_version_of_an_environment_has_its_card(site: Site) -> None:

@@ -11,6 +11,37 @@ from typing import Any
 
 
 async def call(url: str, model: str, rows: list[list[float]], columns: dict[str, list[float]]) -> dict[str, Any]:
+    """What the client of each version of the protocol was told."""
+    return {"v1": await call_v1(url, model, rows), "v2": await call_v2(url, model, rows, columns)}
+
+
+async def call_v1(url: str, model: str, rows: list[list[float]]) -> dict[str, Any]:
+    """Health, predictions for rows by the name of a version and by the model's own, and refusals."""
+    import httpx
+    from kserve import InferenceRESTClient, RESTConfig
+
+    told: dict[str, Any] = {}
+    async with InferenceRESTClient(RESTConfig(protocol="v1")) as client:
+        told["live"] = await client.is_server_live(url)
+        body = {"instances": rows}
+        for name, headers in ((model, {}), ("customers", {"X-Model-Version": model})):
+            told[name] = {
+                "ready": await client.is_model_ready(url, name),
+                **await client.infer(url, body, model_name=name, headers=headers),
+            }
+        for name, refused in (
+            ("unknown ready", client.is_model_ready(url, "cats")),
+            ("unknown", client.infer(url, body, model_name="cats")),
+            ("too narrow", client.infer(url, {"instances": [[1.0]]}, model_name=model)),
+        ):
+            try:
+                told[name] = await refused
+            except httpx.HTTPStatusError as error:
+                told[name] = str(error)
+    return told
+
+
+async def call_v2(url: str, model: str, rows: list[list[float]], columns: dict[str, list[float]]) -> dict[str, Any]:
     """Health, predictions in both layouts, in JSON and in binary, and a refusal."""
     import httpx
     import numpy as np

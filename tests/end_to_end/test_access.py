@@ -156,6 +156,13 @@ def test_the_documentation_is_open(keyed: Keyed, path: str) -> None:
         assert answer.headers["x-frame-options"] == "DENY"
 
 
+def test_the_front_page_shows_where_a_key_belongs(keyed: Keyed, keyless: Server) -> None:
+    page = {"Accept": "text/html"}
+    assert keyed.ask("GET", "/", headers=page).status_code == 401
+    assert "X-API-Key: YOUR-KEY" in keyed.ask("GET", "/", keyed.secrets[PREDICT], headers=page).text
+    assert "X-API-Key" not in httpx.get(keyless.url, headers=page, timeout=20).text
+
+
 @pytest.mark.parametrize(
     "header", [None, ("X-API-Key", "shk_wrong"), ("Authorization", "Basic c29tZTpib2R5"), "x-api-key", "bearer"]
 )

@@ -1,14 +1,12 @@
 """Clients that people have: BentoML's own, and plain HTTP for everything that is not a prediction."""
 
 import asyncio
-import json
 from typing import Any
 
 import bentoml
 import httpx
 import pytest
 
-from protocols.dialects import DIALECTS
 from tests.protocols.cases import NAMED
 from tests.protocols.raw_http import Connection, near, rows_request
 from tests.server import ROW, Server
@@ -123,20 +121,6 @@ def test_the_index_leads_to_pages_that_exist(server: Server) -> None:
     links = httpx.get(server.url, timeout=20).json()["links"]
     for name, path in links.items():
         assert httpx.get(server.url + path, timeout=20).status_code == (405 if name in {"predict", "feedback"} else 200)
-
-
-def test_the_description_has_the_prediction_routes_and_examples_that_work(server: Server) -> None:
-    paths = httpx.get(f"{server.url}/openapi.json", timeout=20).json()["paths"]
-    assert {dialect.path for dialect in DIALECTS} <= set(paths)
-    for dialect in DIALECTS:
-        described = paths[dialect.path]["post"]
-        url = server.url + dialect.path.format(model="customers", version="v1")
-        for content_type, content in described["requestBody"]["content"].items():
-            for name, example in content.get("examples", {}).items():
-                value = example["value"]
-                body = value if isinstance(value, str) else json.dumps(value)
-                answer = httpx.post(url, content=body, headers={"content-type": content_type}, timeout=20)
-                assert answer.status_code == 200, (dialect.path, name, answer.text)
 
 
 @pytest.mark.parametrize("path", ["/ping", "/version", "/model/info", "/v1/models/customers"])

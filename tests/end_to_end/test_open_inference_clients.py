@@ -1,5 +1,7 @@
 """Unmodified public clients of the Open Inference Protocol, against real servers: Triton's, KServe's and MLServer's.
 
+KServe's speaks version 1 of the protocol as well, which has rows in place of tensors.
+
 KServe and MLServer ask for older libraries than the server has, so their clients live in environments of their own
 under `var/test/clients/`; tests that lack one are skipped, and say how to make it.
 """
@@ -229,7 +231,9 @@ def test_triton_sends_texts(text_server: Server) -> None:
             client.infer("spam", [tensor("x", "FP32", ROWS[:, :1])])
 
 
-def test_kserves_client_predicts_and_asks_for_health(any_server: Server) -> None:
+@pytest.fixture
+def told_to_kserve(any_server: Server) -> Any:
+    """What KServe's client was told, by version of its protocol."""
     python = environment_of("kserve")
     asked = {
         "url": any_server.url,
@@ -242,15 +246,26 @@ def test_kserves_client_predicts_and_asks_for_health(any_server: Server) -> None
         [python, program], input=json.dumps(asked), capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout.splitlines()[-1])
-    assert [told[name] for name in ("live", "ready", "model ready", "unknown ready")] == [True, True, True, False]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_kserves_client_predicts_and_asks_for_health(any_server: Server, told_to_kserve: Any) -> None:
     expected = scores_of(any_server, "v1")
+    rows, tensors = told_to_kserve["v1"], told_to_kserve["v2"]
+    assert rows["live"] is True
+    for name in ("v1", "customers"):
+        assert rows[name] == {"ready": True, "predictions": expected}
+    for name in ("unknown ready", "unknown"):
+        assert "404 Not Found" in rows[name]
+        assert "unknown version 'cats'" in rows[name]
+    assert "row 0 has 1 values" in rows["too narrow"]
+    assert [tensors[name] for name in ("live", "ready", "model ready", "unknown ready")] == [True, True, True, False]
     for name in ("json", "binary", "columns", "binary outputs"):
-        assert (told[name]["id"], told[name]["reason"]) == ("7", "PINNED")
-        assert told[name]["outputs"]["predictions"] == expected, name
-        assert len(told[name]["outputs"]["classes"]) == 2
-    assert list(told["one output"]["outputs"]) == ["classes"]
-    assert "unknown version 'cats'" in told["refused"]
+        assert (tensors[name]["id"], tensors[name]["reason"]) == ("7", "PINNED")
+        assert tensors[name]["outputs"]["predictions"] == expected, name
+        assert len(tensors[name]["outputs"]["classes"]) == 2
+    assert list(tensors["one output"]["outputs"]) == ["classes"]
+    assert "unknown version 'cats'" in tensors["refused"]
 
 
 @pytest.mark.parametrize("mode", [[], ["--binary-data"]], ids=["JSON", "binary"])

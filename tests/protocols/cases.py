@@ -316,6 +316,7 @@ def _others() -> list[Case]:
         ("/invocations", {"instances": rows}),
         ("/invocations", {"inputs": columns}),
     ]
+    rows_alone = json.dumps({"instances": [ROW]}).encode()
     bad: list[tuple[str, Any]] = [(path, {}) for path, _ in good[:8]] + [(path, []) for path, _ in good[:8]]
     return [
         *(Case(f"good {list(body)}", json.dumps(body).encode(), path, pin) for path, body in good),
@@ -325,9 +326,11 @@ def _others() -> list[Case]:
         Case("a table", table.encode(), "/invocations", pin, "text/csv; charset=utf-8"),
         Case("no table", b"", "/invocations", pin, "text/csv", status=400),
         Case("two versions", json.dumps({"features": ROW}).encode(), "/api/v1/models/b/predictions", pin, status=400),
-        Case(
-            "an unknown version", b'{"instances": [%b]}' % json.dumps(ROW).encode(), "/v1/models/v9:predict", status=404
+        *(
+            Case("an unknown version", rows_alone, f"/v1/models/{name}:predict", status=404)
+            for name in ("v9", "v:9", "%25%C2%AA", "v%3F", "%3A")
         ),
+        Case("a version in other letters", rows_alone, "/v1/models/v%31:predict"),
     ]
 
 

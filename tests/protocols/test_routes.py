@@ -34,6 +34,8 @@ ROUTES = Routes(handlers, "customers")
         (b"/m/v1/versions/v2/x", BOTH, ("v1", "v2")),
         (b"/m/v2:predict", VERB, ("v2",)),
         ("/m/é/predict".encode(), VERSION, ("Ã©",)),
+        (b"/m/v1:predict:predict", VERB, ("v1:predict",)),
+        (b"/m/v%1?/predict", VERSION, ("v%1?",)),
     ],
 )
 def test_a_path_finds_its_handler_and_the_versions_it_names(path: bytes, handler: Any, pins: tuple[str, ...]) -> None:
@@ -42,7 +44,7 @@ def test_a_path_finds_its_handler_and_the_versions_it_names(path: bytes, handler
 
 @pytest.mark.parametrize(
     "path",
-    [b"", b"/", b"/predict/", b"/predict?x", b"/m//predict", b"/m/a/b/predict", b"/m/v%31/predict", b"/m/v1?x:predict"],
+    [b"", b"/", b"/predict/", b"/predict?x", b"/m//predict", b"/m/a/b/predict", b"/m/:predict", b"/m/v1:predicts"],
 )
 def test_any_other_path_finds_nothing(path: bytes) -> None:
     assert ROUTES.find(path) is None

@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols.problem import Problem
-from protocols.signature import FLOAT32_MAX, Row, Signature
+from protocols.signature import FLOAT32_MAX, Row, Signature, example_rows
+from runners.card import Examples
+from tests.protocols.cards import card
 
 NAMES = ("a", "b", "c", "d")
 SIGNATURE = Signature(NAMES, max_rows=50)
@@ -154,3 +156,13 @@ def test_any_body_is_explained_with_a_4xx(body: bytes) -> None:
     problem = SIGNATURE.explain_body(body, "instances", "refused")
     assert 400 <= problem.status < 500
     assert json.loads(problem.body("id"))["error"]["message"]
+
+
+def test_examples_are_told_without_digits_that_float32_does_not_have() -> None:
+    rows = [[0.1, 1e20, -3.0], [16.98, 2.0, 1 / 3]]
+    stored = [[float(np.float32(value)) for value in row] for row in rows]
+    examples = {"rows": stored, "scores": [0.5, 0.5]}
+    named, listed = example_rows(card().model_copy(update={"examples": Examples.model_validate(examples)}))
+    assert list(named.values()) == rows[0]
+    assert json.dumps(listed) == "[16.98, 2.0, 0.33333334]"
+    assert [np.float32(value) for value in (*named.values(), *listed)] == [value for row in stored for value in row]

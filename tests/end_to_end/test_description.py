@@ -1,0 +1,118 @@
+"""The served description of the API, sent as it stands: its examples work, and what is answered has the declared shape.
+
+`test_schema` sends what is generated from it.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import jsonschema_rs
+import pytest
+
+from protocols.dialects import DIALECTS
+from tests.server import Server
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a server says of itself."""
+
+    server: Server
+    content: Any
+
+    def operations(self, *methods: str) -> Iterator[tuple[str, str, Any]]:
+        """Path, method and operation."""
+        for path, by_method in self.content["paths"].items():
+            for method, operation in by_method.items():
+                if method in methods:
+                    yield path, method, operation
+
+    def ask(self, method: str, path: str, parameters: dict[tuple[str, str], Any], **how: Any) -> httpx.Response:
+        """Ask with values of parameters by place and name."""
+        named: dict[str, dict[str, Any]] = {"path": {}, "query": {}, "header": {}}
+        for (place, name), value in parameters.items():
+            named[place][name] = value
+        headers = {**how.pop("headers", {}), **{name: str(value) for name, value in named["header"].items()}}
+        url = self.server.url + path.format(**named["path"])
+        return httpx.request(method, url, params=named["query"], headers=headers, timeout=20, **how)
+
+    def check(self, operation: Any, answer: httpx.Response) -> None:
+        """The answer's status and content type are declared, and its content is as their schema says."""
+        assert str(answer.status_code) in operation["responses"], (answer.status_code, answer.request.url)
+        contents = operation["responses"][str(answer.status_code)]["content"]
+        content_type = answer.headers["content-type"].split(";")[0]
+        assert content_type in contents, answer.request.url
+        if content_type == "application/json":
+            schema = {**contents[content_type]["schema"], "components": self.content["components"]}
+            jsonschema_rs.Draft202012Validator(schema).validate(answer.json())
+
+
+@pytest.fixture
+def description(server: Server) -> Description:
+    return Description(server, httpx.get(f"{server.url}/openapi.json", timeout=20).json())
+
+
+def examples_of(operation: Any) -> dict[tuple[str, str], Any]:
+    """The example of each parameter that has one, or must have one, by place and name."""
+    found = {}
+    for parameter in operation.get("parameters", ()):
+        examples = parameter["schema"].get("examples") or [parameter.get("example")]
+        if examples[0] is not None or parameter["required"]:
+            found[parameter["in"], parameter["name"]] = examples[0]
+    return found
+
+
+def test_every_example_of_a_prediction_is_answered_as_declared(description: Description) -> None:
+    assert {dialect.path for dialect in DIALECTS} <= set(description.content["paths"])
+    for dialect in DIALECTS:
+        operation = description.content["paths"][dialect.path]["post"]
+        sent = 0
+        for content_type, content in operation["requestBody"]["content"].items():
+            for name, example in content.get("examples", {}).items():
+                value = example["value"]
+                body = value if isinstance(value, str) else json.dumps(value)
+                how: dict[str, Any] = {"content": body, "headers": {"content-type": content_type}}
+                answer = description.ask("POST", dialect.path, examples_of(operation), **how)
+                assert answer.status_code == 200, (dialect.path, name, answer.text)
+                description.check(operation, answer)
+                sent += 1
+        assert sent, dialect.path
+
+
+def test_every_route_that_is_read_answers_as_declared_in_each_of_its_types(description: Description) -> None:
+    asked = set()
+    for path, method, operation in description.operations("get"):
+        parameters = examples_of(operation)
+        missing = [name for name, value in parameters.items() if value is None]
+        assert not missing, f"{path} has no example for {missing}"
+        for content_type in operation["responses"]["200"]["content"]:
+            answer = description.ask(method, path, parameters, headers={"accept": content_type})
+            assert answer.status_code == 200, (path, answer.text)
+            assert answer.headers["content-type"].split(";")[0] == content_type, path
+            description.check(operation, answer)
+            asked.add((path, content_type))
+    assert {("/", "text/html"), ("/", "application/json"), ("/v1/models/{version}", "application/json")} <= asked
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"content-type": "application/x-unheard-of"},
+        {"content-type": "application/json", "content-encoding": "gzip"},
+    ],
+    ids=["type", "encoding"],
+)
+def test_every_body_of_another_type_is_refused_as_declared(
+    description: Description, plain_server: Server, headers: dict[str, str]
+) -> None:
+    of_predictions = {dialect.path for dialect in DIALECTS}
+    for path, method, operation in description.operations("post", "put", "patch", "delete"):
+        if "content-encoding" in headers and path not in of_predictions:
+            continue
+        for one in (description, Description(plain_server, description.content)):
+            answer = one.ask(method, path, examples_of(operation), content=b"{}", headers=headers)
+            assert answer.status_code == 415, (path, answer.text)
+            one.check(operation, answer)
