@@ -15,6 +15,8 @@ import uvloop
 
 _LENGTH = re.compile(rb"\r\ncontent-length: (\d+)").search
 _TICK_S = 0.001
+LEAD_IN_S = 1.0
+"""Time for a load to become what it is: a server may take the first tenth of a second of an overload for a burst."""
 PATIENCE_S = 5.0
 """How long answers are awaited after the last request was due."""
 
@@ -24,6 +26,7 @@ class Seen:
     """What the clients saw; seconds from when a request was due to when its answer was here, by status."""
 
     seconds: float
+    """How long requests were counted."""
     latencies_s: defaultdict[int, list[float]] = field(default_factory=lambda: defaultdict(list))
     broken: int = 0
     """Requests whose connection ended, or that were never answered."""
@@ -70,7 +73,10 @@ class Client(asyncio.Protocol):
 
 
 class OpenLoop:
-    """Sends `requests` in turn at `rate` a second over `connections`; a rate of 0 sends as fast as answers come."""
+    """Sends `requests` in turn at `rate` a second over `connections`; a rate of 0 sends as fast as answers come.
+
+    What is due in the first `LEAD_IN_S` of the load is not counted.
+    """
 
     def __init__(self, requests: Sequence[bytes], rate: float, seconds: float) -> None:
         self.seen = Seen(seconds)
@@ -81,7 +87,7 @@ class OpenLoop:
         self._waiting: deque[float] = deque()
         self._sent = 0
         self._under_way = 0
-        self._started_at = 0.0
+        self._started_at = self._counted_from = 0.0
         self._ended = False
 
     def is_free(self, client: Client) -> None:
@@ -95,7 +101,7 @@ class OpenLoop:
     def answered(self, status: int, due_at: float) -> None:
         self._under_way -= 1
         now = time.monotonic()
-        if now - self._started_at <= self._seconds or self._rate:
+        if due_at >= self._counted_from and (self._rate or now <= self._counted_from + self._seconds):
             self.seen.latencies_s[status].append(now - due_at)
 
     def lost(self, client: Client, waited: bool) -> None:
@@ -110,12 +116,13 @@ class OpenLoop:
         for _ in range(connections):
             await loop.create_connection(lambda: Client(self), host, port)
         self._started_at = time.monotonic()
+        self._counted_from = self._started_at + LEAD_IN_S - _TICK_S / 10
         if self._rate:
             await self._follow_schedule()
         else:
             while self._free:
                 self._send(self._free.popleft(), time.monotonic())
-            await asyncio.sleep(self._seconds)
+            await asyncio.sleep(LEAD_IN_S + self._seconds)
         self._ended = True
         patience_ends = time.monotonic() + PATIENCE_S
         self.seen.unsent = len(self._waiting)
@@ -126,7 +133,7 @@ class OpenLoop:
         return self.seen
 
     async def _follow_schedule(self) -> None:
-        total = int(self._rate * self._seconds)
+        total = int(self._rate * (LEAD_IN_S + self._seconds))
         due = 0
         while due < total:
             now = time.monotonic()
