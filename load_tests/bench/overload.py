@@ -121,11 +121,18 @@ def probing(port: int) -> Iterator[Mapping[str, list[float]]]:
 
 
 def take_turns(
-    workload: Workload, turns: int, seconds: float, model_dir: Path | None, generator: ProcessPoolExecutor
+    workload: Workload,
+    turns: int,
+    seconds: float,
+    standing_queue_ms: float,
+    model_dir: Path | None,
+    generator: ProcessPoolExecutor,
 ) -> Iterator[Turn]:
     """Start the server, check its answers, and load it by turns."""
     contender: Contender = next(each for each in LINEUP if each.name == workload.contender)
-    contender = replace(contender, launch=launch.shokado(workers="1"))
+    contender = replace(
+        contender, launch=launch.shokado(workers="1", batching__standing_queue_ms=f"{standing_queue_ms:g}")
+    )
     model = find_model(model_dir)
     site = site_for(contender, model)
     with Server(contender.launch(site), site.folder / "overload.log") as server:
@@ -191,6 +198,7 @@ def report(workload: Workload, turns: Sequence[Turn]) -> str:
 def main(
     seconds: Annotated[float, typer.Option(min=0.5, max=600, help="Of each half of a turn.")] = 10,
     turns: Annotated[int, typer.Option(min=1, max=100, help="How often top and overload alternate.")] = 3,
+    standing_queue_ms: Annotated[float, typer.Option(help="The server's `batching.standing_queue_ms`.")] = 100,
     quick: Annotated[bool, typer.Option(help="One short turn: to see that it works.")] = False,
     model_dir: Annotated[Path | None, typer.Option(help="Folder with model.ubj and model.onnx.")] = None,
 ) -> None:
@@ -202,7 +210,7 @@ def main(
     try:
         with ProcessPoolExecutor(1, get_context("spawn")) as generator:
             for workload in WORKLOADS:
-                taken = list(take_turns(workload, turns, seconds, model_dir, generator))
+                taken = list(take_turns(workload, turns, seconds, standing_queue_ms, model_dir, generator))
                 print(report(workload, taken), flush=True)
                 failed += sum(map(failures, taken))
     except (ServerError, ModelMissing, WrongAnswer) as error:

@@ -15,7 +15,7 @@ def test_every_request_of_the_schedule_is_sent_and_told_by_its_status() -> None:
         assert {status: len(times) for status, times in seen.latencies_s.items()} == {200: 100}
         assert seen.per_second(200) == pytest.approx(200)
         assert (seen.broken, seen.unsent) == (0, 0)
-        refused = open_loop.run(lane.address, requests[1:], connections=2, rate=4, seconds=0.5)
+        refused = open_loop.run(lane.address, requests[1:], connections=6, rate=4, seconds=0.5)
         assert {status: len(times) for status, times in refused.latencies_s.items()} == {431: 2}
 
 
