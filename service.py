@@ -25,6 +25,7 @@ from control.cors import cors_options
 from control.descriptors import allow_connections
 from control.documentation import describe_predictions
 from control.health import why_not_ready
+from control.refusals import describe_refusals
 from control.started import Control
 from control.stopping import Stopping
 from control.untimed import lift_time_limit
@@ -127,6 +128,7 @@ PREDICTIONS = plain.Predictions(LIMITS.max_body_bytes)
 CARD = next(iter(ARTEFACTS.values())).card
 SIGNATURE = signature_of(CARD, LIMITS)
 describe_predictions(CONTROL_APP, all_dialects(SIGNATURE), CARD)
+describe_refusals(CONTROL_APP, GATE)
 
 
 @bentoml.service(name="shokado", workers=SETTINGS.worker_count, **QUIET)

@@ -25,9 +25,13 @@ ASKED_BY_POST = frozenset(("/v1/feedback", "/v2/repository/index"))
 _SAFE = frozenset(("GET", "HEAD", "OPTIONS"))
 
 
+def is_changing(method: str) -> bool:
+    return method not in _SAFE
+
+
 def role_for(method: str, path: str, *, open_metrics: bool) -> Role | None:
     """The role that a control route needs; none where everybody may ask."""
-    if method in _SAFE:
+    if not is_changing(method):
         if path in OPEN or (open_metrics and path == METRICS):
             return None
         return Role.PREDICT
@@ -42,7 +46,7 @@ async def enter(request: Request, gate: Gate) -> str:
     if not any(route.matches(request.scope)[0] is Match.FULL for route in request.app.router.routes):
         return ""
     peer = request.client.host if request.client is not None else ""
-    changing = request.method not in _SAFE
+    changing = is_changing(request.method)
     needed = role_for(request.method, request.scope["path"], open_metrics=gate.settings.open_metrics)
     try:
         key = gate.enter(read_asked(request.scope["headers"], peer), needed, changing=changing)

@@ -23,7 +23,7 @@ from protocols.door import Cancellable, Handler, new_id, reply_problem
 from protocols.head import RequestHead, read_head
 from protocols.problem import Problem, body_too_large, malformed
 from protocols.routes import Routes
-from protocols.turns import Turns
+from protocols.turns import PER_TURN, Turns
 
 MAX_REMEMBERED_HEADS = 1024
 MAX_REMEMBERED_HEAD_BYTES = 2048
@@ -300,10 +300,15 @@ class ExpressLane(HttpToolsProtocol):
         self._last = not exchange.keep_alive
         if len(exchanges) > MAX_PIPELINED:
             self.flow.pause_reading()
-        if self.turns.take(self.loop.call_soon):
-            self._start(express, body, exchange)
-        else:
-            self.turns.wait(self._start, express, body, exchange)
+        turns = self.turns
+        left = turns.left
+        if not left:
+            turns.wait(self._start, express, body, exchange)
+            return
+        if left == PER_TURN:
+            turns.await_next(self.loop.call_soon)
+        turns.left = left - 1
+        self._start(express, body, exchange)
 
     def _start(self, express: ExpressHead, body: bytes, exchange: LaneExchange) -> None:
         if self.transport.is_closing():

@@ -15,22 +15,21 @@ CallSoon = Callable[..., object]
 
 
 class Turns:
-    """Of one event loop. What may not begin at once begins in one of the next turns, in the order it came."""
+    """Of one event loop. What may not begin at once begins in one of the next turns, in the order it came.
+
+    Whoever begins a request counts `left` down, and calls `await_next` at the first of a turn; at 0 it must `wait`.
+    """
+
+    __slots__ = ("_waiting", "left")
 
     def __init__(self) -> None:
-        self._left = PER_TURN
-        """How many may still begin in this turn; the next turn is awaited when some have."""
+        self.left = PER_TURN
+        """How many may still begin in this turn."""
         self._waiting: deque[tuple[Start, tuple[Any, ...]]] = deque()
 
-    def take(self, call_soon: CallSoon) -> bool:
-        """Whether a request may begin now; else it must `wait`."""
-        left = self._left
-        if not left:
-            return False
-        if left == PER_TURN:
-            call_soon(self._next, call_soon)
-        self._left = left - 1
-        return True
+    def await_next(self, call_soon: CallSoon) -> None:
+        """Have the next turn told by the loop's `call_soon`."""
+        call_soon(self._next, call_soon)
 
     def wait(self, start: Start, *given: Any) -> None:
         """Call `start` with what is given when its turn comes."""
@@ -43,6 +42,6 @@ class Turns:
             start, given = waiting.popleft()
             left -= 1
             start(*given)
-        self._left = left
+        self.left = left
         if left < PER_TURN:
-            call_soon(self._next, call_soon)
+            self.await_next(call_soon)

@@ -17,6 +17,7 @@ import pytest
 from access.keys import Role, add_key, revoke_key
 from protocols.grpc import open_inference_pb2 as messages
 from protocols.grpc.server import SERVICE, peer_of
+from tests.end_to_end.description import Description
 from tests.protocols.raw_http import NATIVE, Connection, request
 from tests.redis_server import RedisServer, needs_redis
 from tests.server import ROW, Server, free_port, serving, wait_until
@@ -109,6 +110,11 @@ def keyless(models: Path) -> Iterator[Server]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def described(keyed: Keyed) -> Description:
+    return Description(keyed.server, keyed.ask("GET", "/openapi.json").json())
+
+
 def code_of(answer: httpx.Response) -> str:
     return str(answer.json()["error"]["code"])
 
@@ -119,8 +125,12 @@ def test_every_route_is_classified(keyed: Keyed) -> None:
 
 
 @pytest.mark.parametrize(("route", "needed"), CLASSIFIED.items(), ids=str)
-def test_a_route_is_for_its_role(keyed: Keyed, route: tuple[str, str], needed: Role | None) -> None:
+def test_a_route_is_for_its_role(
+    keyed: Keyed, described: Description, route: tuple[str, str], needed: Role | None
+) -> None:
     """A body that is none gets past the gate and no further, so that nothing is changed."""
+    operation = described.content["paths"][route[1]][route[0]]
+    assert ("security" in operation) == (needed is not OPEN)
     method, path = route[0].upper(), route[1].replace("{version}", "v0").replace("{model}", "v0")
     how: dict[str, Any] = {"content": b"{", "headers": {"content-type": "application/json"}} if method != "GET" else {}
     without = keyed.ask(method, path, **how)
@@ -137,10 +147,12 @@ def test_a_route_is_for_its_role(keyed: Keyed, route: tuple[str, str], needed: R
     for refused in (without, wrong):
         assert refused.headers["www-authenticate"].startswith("Bearer")
         assert refused.headers["cache-control"] == "no-store"
+        described.check(operation, refused)
     as_predictor = keyed.ask(method, path, keyed.secrets[PREDICT], **how)
     if needed is ADMIN:
         assert (as_predictor.status_code, code_of(as_predictor)) == (403, "forbidden")
         assert "admin" in as_predictor.json()["error"]["message"]
+        described.check(operation, as_predictor)
     else:
         assert as_predictor.status_code not in {401, 403}
     assert keyed.ask(method, path, keyed.secrets[ADMIN], **how).status_code not in {401, 403}

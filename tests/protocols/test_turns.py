@@ -28,10 +28,13 @@ def test_what_comes_after_as_many_as_may_begins_in_the_next_turns_in_order() -> 
     begun: list[int] = []
 
     def come(number: int) -> None:
-        if turns.take(loop.call_soon):
-            begun.append(number)
-        else:
+        if not turns.left:
             turns.wait(begun.append, number)
+            return
+        if turns.left == PER_TURN:
+            turns.await_next(loop.call_soon)
+        turns.left -= 1
+        begun.append(number)
 
     total = 2 * PER_TURN + 10
     for number in range(total):
