@@ -113,9 +113,13 @@ async def answer_error(request: Request, error: Exception) -> Response:
     return Response(_body(request.url.path, problem, request_id), problem.status, headers=headers)
 
 
-def _body(path: str, problem: Problem, request_id: str) -> bytes:
+def shape_of(path: str) -> type[Error | InferError]:
     """The routes of the Open Inference Protocol have errors of their own shape."""
-    if path == "/v2" or path.startswith("/v2/"):
+    return InferError if path == "/v2" or path.startswith("/v2/") else Error
+
+
+def _body(path: str, problem: Problem, request_id: str) -> bytes:
+    if shape_of(path) is InferError:
         return msgspec.json.encode(InferError(problem.message))
     return problem.body(request_id)
 

@@ -6,6 +6,7 @@ from fastapi import FastAPI
 
 from access.gate import Gate
 from access.keys import Role
+from control.errors import shape_of
 from control.guard import is_changing, role_for
 
 _SCHEMES = {
@@ -42,7 +43,7 @@ def describe_refusals(app: FastAPI, gate: Gate) -> None:
             if rates and (predicts or changing):
                 statuses.add("429")
             for status in sorted(statuses):
-                _add(operation["responses"], status, "InferError" if path.startswith("/v2") else "Error")
+                _add(operation["responses"], status, shape_of(path).__name__)
 
 
 def _add(responses: dict[str, Any], status: str, shape: str) -> None:

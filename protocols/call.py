@@ -17,7 +17,7 @@ from dispatch.request import Origin, Prediction
 from dispatch.shadow import ShadowCopier
 from experiments.prediction_id import PredictionIds, shown
 from monitoring.metrics import Metrics
-from protocols.dialect import AnswerFacts, Codec, Dialect
+from protocols.dialect import AnswerFacts, Codec
 from protocols.door import Exchange, new_id, reply_problem
 from protocols.head import RequestHead
 from protocols.problem import conflicting_version, problem_of
@@ -37,9 +37,9 @@ class Entrance:
 
 
 class PredictionHandler:
-    """Answers a prediction route in one dialect."""
+    """Answers a prediction route in one dialect, or one message of gRPC's."""
 
-    def __init__(self, entrance: Entrance, dialect: Dialect) -> None:
+    def __init__(self, entrance: Entrance, dialect: Codec) -> None:
         self.path = dialect.path
         self._entrance = entrance
         self._dialect = dialect

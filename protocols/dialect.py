@@ -53,7 +53,9 @@ class Description:
 
 
 class Codec(Protocol):
-    """What a call needs of its dialect."""
+    """What a call needs of its dialect, and the path or method that it is asked for by."""
+
+    path: str
 
     def decode(self, body: bytes, head: RequestHead, /) -> PredictionRequest: ...
 

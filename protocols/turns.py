@@ -10,8 +10,7 @@ from typing import Any
 
 PER_TURN = 128
 
-Start = Callable[..., None]
-CallSoon = Callable[..., object]
+CallSoon = Callable[[Callable[[], None]], object]
 
 
 class Turns:
@@ -25,13 +24,13 @@ class Turns:
     def __init__(self) -> None:
         self.left = PER_TURN
         """How many may still begin in this turn."""
-        self._waiting: deque[tuple[Start, tuple[Any, ...]]] = deque()
+        self._waiting: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
 
     def await_next(self, call_soon: CallSoon) -> None:
         """Have the next turn told by the loop's `call_soon`."""
-        call_soon(self._next, call_soon)
+        call_soon(lambda: self._next(call_soon))
 
-    def wait(self, start: Start, *given: Any) -> None:
+    def wait(self, start: Callable[..., None], *given: Any) -> None:
         """Call `start` with what is given when its turn comes."""
         self._waiting.append((start, given))
 

@@ -161,7 +161,7 @@ class Batcher:
         job.submitted_at = now
         self._queue.append(job)
         self._queued_rows += job.row_count
-        if not self._scheduled and (self._computing < self._place.concurrency or self._goes_ahead):
+        if not self._scheduled and self._place_takes_more:
             self._schedule(idle=not self._computing)
 
     def close(self) -> None:
@@ -208,13 +208,14 @@ class Batcher:
         self._go_on()
 
     @property
-    def _goes_ahead(self) -> bool:
-        """Whether a full batch is here for a busy place that takes one ahead."""
+    def _place_takes_more(self) -> bool:
+        """Whether the place is free, or takes what waits ahead, as it is a full batch."""
         place = self._place
-        return self._queued_rows >= self._limit.rows and self._computing < place.concurrency + place.ahead
+        ahead = place.ahead if self._queued_rows >= self._limit.rows else 0
+        return self._computing < place.concurrency + ahead
 
     def _go_on(self) -> None:
-        if self._queue and not self._scheduled and (self._computing < self._place.concurrency or self._goes_ahead):
+        if self._queue and not self._scheduled and self._place_takes_more:
             self._schedule(idle=False)
 
     def _gather(self, now: float) -> tuple[list[Chunk], int]:

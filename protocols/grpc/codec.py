@@ -35,6 +35,8 @@ _CONTENTS = {
 class ModelInfer:
     """One request's decode and encode, for its call."""
 
+    path = "ModelInfer"
+
     def __init__(self, signature: Signature, request: Any) -> None:
         self._signature = signature
         self._request = request

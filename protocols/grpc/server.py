@@ -7,7 +7,6 @@ workers listen at the same port, among which the kernel deals out the connection
 import asyncio
 import logging
 import socket
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
 from typing import Any
@@ -22,8 +21,8 @@ from access.decision import Refused
 from access.gate import Gate
 from configuration.settings import GrpcSettings, LimitSettings
 from dispatch.request import UnknownVersion
-from protocols.call import Call, Entrance
-from protocols.door import Exchange, Handler, new_id
+from protocols.call import Entrance, PredictionHandler
+from protocols.door import Handler
 from protocols.grpc import open_inference_pb2 as messages
 from protocols.grpc.codec import ModelInfer
 from protocols.grpc.connections import hang_up, stop_listening
@@ -84,21 +83,6 @@ class GrpcExchange:
         # The client may have left within the same turn of the event loop.
         if not self.answer.done():
             self.answer.set_result((status, header_lines, body))
-
-
-class _Infer:
-    """One request's call, as a handler that a guard can stand before."""
-
-    path = "ModelInfer"
-
-    def __init__(self, entrance: Entrance, codec: ModelInfer) -> None:
-        self._entrance = entrance
-        self._codec = codec
-
-    def begin(self, head: RequestHead, body: bytes, exchange: Exchange) -> Call:
-        call = Call(self._entrance, self._codec, head, exchange, new_id(), time.monotonic())
-        call.start(body)
-        return call
 
 
 class GrpcServer:
@@ -199,7 +183,7 @@ class GrpcServer:
         pins = tuple(name for name in (request.model_name, request.model_version) if name and name != self._model)
         head = head_of(context.invocation_metadata(), pins, context.time_remaining(), problem)
         exchange = GrpcExchange(peer_of(context.peer()))
-        handler: Handler = _Infer(self._entrance, ModelInfer(self._signature, request))
+        handler: Handler = PredictionHandler(self._entrance, ModelInfer(self._signature, request))
         if self._gate is not None:
             handler = GuardedHandler(handler, self._gate)
         work = handler.begin(head, b"", exchange)

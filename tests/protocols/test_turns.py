@@ -1,26 +1,9 @@
 """Turns: so many requests begin in one, the others later and in order."""
 
-from collections.abc import Callable
-from typing import Any
-
 from protocols.turns import PER_TURN, Turns
 from tests.protocols.lane_server import lane_server
 from tests.protocols.raw_http import Connection, request
-
-
-class HandLoop:
-    """Calls what is to be called soon when it is told to."""
-
-    def __init__(self) -> None:
-        self.scheduled: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
-
-    def call_soon(self, call: Callable[..., None], *given: Any) -> None:
-        self.scheduled.append((call, given))
-
-    def turn(self) -> None:
-        scheduled, self.scheduled = self.scheduled, []
-        for call, given in scheduled:
-            call(*given)
+from tests.runners.scripted_place import HandLoop
 
 
 def test_what_comes_after_as_many_as_may_begins_in_the_next_turns_in_order() -> None:
