@@ -3,18 +3,15 @@
 Exit status 0: done; 1: refused for a reason that is printed, with the command that helps; 2: wrong usage.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
-from lifecycle import datasets, keys_cli, preparing, store
-from lifecycle.errors import LifecycleError
+from lifecycle import canary_cli, datasets, keys_cli, preparing, store
 from lifecycle.importing import Order, WhenTaken, import_version
+from lifecycle.refusal import plain_errors
 from lifecycle.registry import Formats
 from lifecycle.store import Artefact, DamagedArtefact
 
@@ -28,6 +25,7 @@ app = typer.Typer(
 models = typer.Typer(help="Train, import and list model versions.", no_args_is_help=True, rich_markup_mode="rich")
 app.add_typer(models, name="models")
 app.add_typer(keys_cli.app, name="keys")
+app.add_typer(canary_cli.app, name="canary")
 
 PIPE_COLUMNS = 160
 """Width of a table that goes into a file or a pipe, where nothing has to fit a screen."""
@@ -36,19 +34,6 @@ DataSetName = Annotated[
     str,
     typer.Option("--dataset", "-d", envvar="DATASET", help=f"Data set and model name: {', '.join(datasets.NAMES)}."),
 ]
-
-
-@contextmanager
-def _plain_errors() -> Iterator[None]:
-    """Print an expected error and the next command instead of a traceback, and leave with status 1."""
-    try:
-        yield
-    except LifecycleError as error:
-        console = Console(stderr=True, highlight=False)
-        console.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
-        if error.next_command:
-            console.print(f"  next: [bold]{escape(error.next_command)}[/]", soft_wrap=True)
-        raise typer.Exit(1) from None
 
 
 @models.command()
@@ -65,7 +50,7 @@ def prepare(dataset: DataSetName = "customers") -> None:
 
       DATASET=diabetes shokado models prepare
     """
-    with _plain_errors():
+    with plain_errors():
         for imported in preparing.prepare(dataset):
             artefact = imported.artefact
             typer.echo(f"{artefact.tag}  {imported.outcome}  from {artefact.card.source.uri}")
@@ -83,7 +68,7 @@ def train(dataset: DataSetName = "customers") -> None:
 
       MLFLOW_TRACKING_URI=http://mlflow.example:5000 shokado models train --dataset iris
     """
-    with _plain_errors():
+    with plain_errors():
         for registered in preparing.train(dataset):
             typer.echo(f"{registered.uri}  registered; next: shokado models import {registered.uri} --as <label>")
 
@@ -112,7 +97,7 @@ def import_(
 
       shokado models import runs:/0a1b2c3d/model --name customers --as v4
     """
-    with _plain_errors():
+    with plain_errors():
         when_taken = WhenTaken.REPLACE if replace else WhenTaken.BESIDE if beside else WhenTaken.REFUSE
         formats = Formats.WITHOUT_CODE if no_pickle else Formats.ANY
         imported = import_version(Order(uri, version, name, when_taken, tolerance, formats))
@@ -174,7 +159,7 @@ def build(
     """
     from lifecycle.bundling import build_bento
 
-    with _plain_errors():
+    with plain_errors():
         tag = build_bento(version)
         typer.echo(f"{tag}  built")
         typer.echo("next: bentoml serve shokado:latest")
