@@ -88,6 +88,11 @@ schema: $(DEV) ## Hold the server to its API description: make schema SCHEMA_EXA
 overload: $(DEV) models ## Send three times what the server can answer: make overload ARGS="--quick"
 	@$(BIN)/python -m load_tests.bench.overload $(ARGS)
 
+.PHONY: k8s-validate
+k8s-validate: $(DEV) ## Render all of k8s/ and check it: schemas of three Kubernetes versions, and the tests in tests/k8s
+	@$(BIN)/python -m k8s.validate
+	@$(BIN)/python -m pytest tests/k8s $(ARGS)
+
 .PHONY: lock
 lock: $(BIN)/uv ## Resolve the pins in requirements/ anew from pyproject.toml
 	@$(LOCK) --extra train --extra dev -o requirements/dev.txt

@@ -403,9 +403,12 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _refuse_unknown_variables() -> None:
     known = [PREFIX + field.upper() for field in Settings.model_fields] + [FILE_VARIABLE]
+    # Kubernetes tells pods of each Service in such variables: SHOKADO_V1_SERVICE_HOST, SHOKADO_V1_PORT_3000_TCP, ..
+    links = [variable.removesuffix("SERVICE_HOST") for variable in os.environ if variable.endswith("_SERVICE_HOST")]
+    of_links = tuple(link + part for link in links for part in ("SERVICE_", "PORT"))
     for variable in os.environ:
         name = variable.upper().split("__")[0]
-        if name.startswith(PREFIX) and name not in known:
+        if name.startswith(PREFIX) and name not in known and not variable.startswith(of_links):
             raise SettingsError(f"{variable}: unknown variable{_nearest(name, known)}")
 
 

@@ -223,6 +223,26 @@ def test_a_variable_of_another_program_is_none_of_our_business(file: Path, monke
     assert load_settings().model == "paper"
 
 
+SERVICE_LINKS = {
+    "SHOKADO_V1_SERVICE_HOST": "10.0.0.7",
+    "SHOKADO_V1_SERVICE_PORT": "3000",
+    "SHOKADO_V1_SERVICE_PORT_HTTP": "3000",
+    "SHOKADO_V1_PORT": "tcp://10.0.0.7:3000",
+    "SHOKADO_V1_PORT_3000_TCP": "tcp://10.0.0.7:3000",
+    "SHOKADO_V1_PORT_3000_TCP_ADDR": "10.0.0.7",
+}
+
+
+def test_what_kubernetes_tells_of_a_service_of_our_name_is_no_mistake(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable, value in SERVICE_LINKS.items():
+        monkeypatch.setenv(variable, value)
+    assert load_settings().model == "paper"
+    monkeypatch.setenv("SHOKADO_PORT", "8080")
+    assert refusal().startswith("SHOKADO_PORT: unknown variable")
+
+
 WRONG_VALUES: dict[str, tuple[Edit, str]] = {
     "no model": (lambda content: content.pop("model"), "model: Field required"),
     "a model that no tag can have": (put("model", value="My Model"), "model: String should match pattern"),
