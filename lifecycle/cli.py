@@ -163,3 +163,32 @@ def build(
         tag = build_bento(version)
         typer.echo(f"{tag}  built")
         typer.echo("next: bentoml serve shokado:latest")
+
+
+@app.command()
+def deploy(
+    environment: Annotated[str, typer.Option("--environment", help="A folder of k8s/overlays: staging, production.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be applied, and change nothing.")] = False,
+    context: Annotated[str | None, typer.Option("--context", help="Of the kubeconfig; by default the current.")] = None,
+    image: Annotated[str | None, typer.Option("--image", help="With its tag or digest, for all pods.")] = None,
+    timeout: Annotated[float, typer.Option("--timeout", min=1, help="Seconds until all must be ready.")] = 300,
+) -> None:
+    """Apply an environment to a Kubernetes cluster, and wait until it is ready there.
+
+    Examples:
+
+      shokado deploy --environment staging --dry-run
+
+      shokado deploy --environment production --context prod --image registry.example.com/shokado:1.4.0
+    """
+    from lifecycle import deploying
+
+    with plain_errors():
+        order = deploying.Order(environment, context, image, timeout)
+        if dry_run:
+            deploying.dry_run(order)
+            typer.echo("Nothing was changed.")
+            return
+        deploying.deploy(order)
+        typer.echo(f"{environment} is ready")
+        typer.echo("next: shokado canary start VERSION --url URL")
