@@ -33,7 +33,7 @@ class RemoteCounts:
 
     scored: int = 0
     refused: int = 0
-    """Of `scored`: with rows that the server would not score."""
+    """Scored but for some rows that the server would not score."""
     failed: int = 0
     overloaded: int = 0
     late: int = 0
@@ -120,7 +120,6 @@ class RemotePlace:
         return await self._score_in_halves(rows, deadline, reason)
 
     async def _score_in_halves(self, rows: Rows, deadline: float, reason: str) -> BatchScores:
-        self._counts.refused += 1
         parts = halves(shape_of(rows, self._scores_per_row), reason)
         outcome: Scores | str | None = None
         while True:
@@ -148,7 +147,10 @@ class RemotePlace:
         """Count it, and eject the version if this was one failure too many."""
         match outcome:
             case BatchScores():
-                self._counts.scored += 1
+                if outcome.failures:
+                    self._counts.refused += 1
+                else:
+                    self._counts.scored += 1
                 self.ejection.succeeded()
             case Overloaded():
                 self._counts.overloaded += 1
