@@ -120,7 +120,7 @@ class Canary:
             if after != status.routing:
                 began = clock()
                 say(f"{status.judgement.verdict} at {status.routing.percent:g} %: {status.judgement.why}")
-                say(f"{after}")
+                say(f"{after}" if after.canary else f"{after}; {after.active} is the active version")
             if after.canary is None:
                 return status.judgement.verdict
 

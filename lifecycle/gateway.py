@@ -15,6 +15,7 @@ import httpx
 
 from lifecycle.errors import GatewayAway, GatewayRefused, Overtaken
 from lifecycle.verdict import Observed
+from monitoring.metrics import FELL_BACK
 
 TIMEOUT_S = 30
 MAX_WHY_LETTERS = 500
@@ -113,8 +114,8 @@ class Gateway:
         found = self._ask("GET", f"/v1/metrics/{version}", params={"window_s": window_s}).json()["recent"]
         if found is None or found["seconds"] > seconds:
             return Observed()
-        fallbacks = found.get("fallbacks", 0)
-        return Observed(found["requests"], found["errors"], fallbacks, found["latency_ms"]["p99"])
+        fallbacks = found["errors_by_kind"].get(FELL_BACK, 0)
+        return Observed(found["requests"], found["errors"] - fallbacks, fallbacks, found["latency_ms"]["p99"])
 
     def change(self, routing: Routing, change: Mapping[str, Any], why: str) -> Routing:
         """Change the environment, if it still is as `routing` says; the answer is what it has become.

@@ -10,6 +10,7 @@ import httpx
 
 from lifecycle.errors import GatewayAway, GatewayRefused
 from lifecycle.verdict import Observed
+from monitoring.metrics import FELL_BACK
 
 TIMEOUT_S = 30
 MIN_WINDOW_S = 60
@@ -29,14 +30,19 @@ class Prometheus:
         if seconds < MIN_WINDOW_S:
             return Observed()
 
-        def increase(metric: str, by: str = "") -> str:
-            labels = ",".join(part for part in (f'version="{version}"', self._selector) if part)
+        def increase(metric: str, label: str = "", by: str = "") -> str:
+            labels = ",".join(part for part in (f'version="{version}"', label, self._selector) if part)
             return f"sum{by} (increase(shokado_{metric}{{{labels}}}[{seconds:.0f}s]))"
 
         answered, errors, fallbacks = (
-            round(self._ask(increase(f"{name}_total")) or 0) for name in ("requests", "errors", "fallbacks")
+            round(self._ask(query) or 0)
+            for query in (
+                increase("requests_total"),
+                increase("errors_total", f'kind!="{FELL_BACK}"'),
+                increase("errors_total", f'kind="{FELL_BACK}"'),
+            )
         )
-        p99_s = self._ask(f"histogram_quantile(0.99, {increase('latency_seconds_bucket', ' by (le)')})")
+        p99_s = self._ask(f"histogram_quantile(0.99, {increase('latency_seconds_bucket', by=' by (le)')})")
         return Observed(answered, errors, fallbacks, 1000 * p99_s if p99_s is not None else None)
 
     def _ask(self, query: str) -> float | None:

@@ -167,7 +167,7 @@ class _Handler(BaseHTTPRequestHandler):
             found = self.of.objects.get((plural, namespace, name))
             self._answer(found or _not_found(name), status=200 if found else 404)
         elif query.get("watch") in ("true", "1"):
-            self._watch([])
+            self._watch()
         else:
             version, kind = _TYPES[plural]
             items = [
@@ -179,7 +179,7 @@ class _Handler(BaseHTTPRequestHandler):
                 {"apiVersion": version, "kind": f"{kind}List", "metadata": {"resourceVersion": "1"}, "items": items}
             )
 
-    def _watch(self, events: list[Resource]) -> None:
+    def _watch(self) -> None:
         """Nothing ever changes: the connection stays until the client leaves."""
         self.send_response(200)
         self.send_header("content-type", "application/json")
