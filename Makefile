@@ -10,6 +10,7 @@ BIN := $(VENV)/bin
 PORT ?= 3000
 HOST ?= 127.0.0.1
 DATASET ?= customers
+TEST_PROCESSES ?= 2
 SCHEMA_EXAMPLES ?= 200
 SCHEMA_SEED ?= 1
 
@@ -34,8 +35,8 @@ models: $(TRAIN) ## Train, register and import the versions: DATASET=customers |
 	@$(BIN)/python -m lifecycle models prepare --dataset $(DATASET)
 
 .PHONY: test
-test: $(DEV) ## Run all tests; ARGS go to pytest: make test ARGS="-k batcher"
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(DEV) ## Run all tests; ARGS go to pytest: make test TEST_PROCESSES=2 ARGS="-k batcher"
+	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile $(ARGS)
 
 # Public clients that ask for older libraries than the server has.
 .PHONY: clients
