@@ -10,6 +10,7 @@ BIN := $(VENV)/bin
 PORT ?= 3000
 HOST ?= 127.0.0.1
 DATASET ?= customers
+COMPOSE ?= docker compose
 TEST_PROCESSES ?= 2
 SCHEMA_EXAMPLES ?= 200
 SCHEMA_SEED ?= 1
@@ -60,6 +61,16 @@ format: $(DEV) ## Format the code and mend what ruff can
 .PHONY: build
 build: models ## Build the bento that serving.yaml describes, with its models inside
 	@$(BIN)/python -m lifecycle build
+
+.PHONY: up
+up: $(TRAIN) ## Start what compose.yaml describes, of the image that `make image` made: COMPOSE="docker compose"
+	@test -f var/keys.yaml || $(BIN)/shokado keys create --name operator --role admin
+	@chmod a+r var/keys.yaml # digests, which the servers' user must be able to read
+	@$(COMPOSE) up --detach --wait
+
+.PHONY: down
+down: ## Stop what `make up` started; its data stays
+	@$(COMPOSE) down
 
 .PHONY: bench
 bench: $(DEV) models ## Compare with other servers side by side: make bench ARGS="--help"
