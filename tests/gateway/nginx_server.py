@@ -3,11 +3,10 @@
 import contextlib
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.server import ROOT, Server, free_port, wait_until
-
-FOLDER = ROOT / "k8s" / "gateway"
-TEMPLATE = FOLDER / "nginx.conf.template"
-DEFAULTS = dict(
-    line.split("=", 1) for line in (FOLDER / "gateway.env").read_text().splitlines() if line and line[0] != "#"
-)
+from load_tests.bench.gateway import filled, globals_for_this_user
+from tests.server import Server, free_port, wait_until
 
 needs_nginx = pytest.mark.skipif(
     shutil.which("nginx") is None, reason="needs nginx; on Debian: apt-get install nginx-light"
@@ -49,11 +43,6 @@ class Gateway:
         return [json.loads(line) for line in (self.folder / "access.log").read_text().splitlines()]
 
 
-def filled(values: Mapping[str, str]) -> str:
-    """The template as nginx's image fills it: `${NAME}` by the environment's value, and nothing else."""
-    return re.sub(r"\$\{([A-Z_]+)\}", lambda match: values[match[1]], TEMPLATE.read_text())
-
-
 def lines_of(servers: Sequence[Server]) -> str:
     """The servers as the template wants them."""
     return " ".join(f"server 127.0.0.1:{server.port} max_fails=3 fail_timeout=5s;" for server in servers)
@@ -72,7 +61,7 @@ def gateway(
         "STAGING_SERVERS": lines_of(staging or production),
         "ACCESS_LOG": "access.log",
     }
-    (folder / "nginx.conf").write_text(filled(DEFAULTS | places | settings))
+    (folder / "nginx.conf").write_text(filled(places | settings))
     command = ["nginx", "-p", str(folder), "-c", str(folder / "nginx.conf"), "-g", globals_for_this_user()]
     subprocess.run([*command, "-t"], check=True, capture_output=True)
     with (folder / "error.log").open("wb") as log:
@@ -87,11 +76,6 @@ def gateway(
             process.wait(20)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-
-
-def globals_for_this_user() -> str:
-    """Started by root, nginx's workers would be another user, who cannot read pytest's folders."""
-    return "daemon off;" + (" user root;" if os.getuid() == 0 else "")
 
 
 def answers(running: Gateway) -> bool:

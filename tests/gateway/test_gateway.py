@@ -15,8 +15,9 @@ import pytest
 
 from access.keys import Role, add_key
 from configuration.settings import LimitSettings, LoadingSettings
+from load_tests.bench.gateway import DEFAULTS
 from tests.end_to_end.test_access import ADMIN, CLASSIFIED
-from tests.gateway.nginx_server import DEFAULTS, Gateway, gateway, needs_nginx
+from tests.gateway.nginx_server import Gateway, gateway, needs_nginx
 from tests.server import ROW, Server, serving, wait_until
 
 pytestmark = needs_nginx
