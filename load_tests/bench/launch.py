@@ -155,7 +155,7 @@ def container(site: Site) -> Launch:
     pid_file = site.folder / "pid"
     pid_file.unlink(missing_ok=True)
     hardened = ("--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--network=host")
-    settings = ("--env=SHOKADO_WORKERS=2", f"--env=PORT={site.port}")
+    settings = ("--env=SHOKADO_WORKERS=2", f"--env=BENTOML_PORT={site.port}")
     command = (engine, "run", "--rm", "--replace", "--name=shokado-bench", f"--pidfile={pid_file}")
     return Launch((*command, *hardened, *settings, IMAGE), site.folder, site.port, {}, "/readyz", pid_file=pid_file)
 
