@@ -22,7 +22,7 @@ from protocols.dialect import AnswerFacts, Codec
 from protocols.door import Exchange, new_id, reply_problem
 from protocols.head import RequestHead
 from protocols.problem import conflicting_version, problem_of
-from runners.errors import RunnerError
+from runners.errors import RunnerError, Unreachable
 from runners.job import Job
 
 logger = logging.getLogger("shokado.protocols")
@@ -156,6 +156,8 @@ class Call(msgspec.Struct, eq=False):
             logger.error("request %s failed", request_id, exc_info=error)
         elif problem.code == "model_failure":
             logger.warning("request %s: version %s: %s", request_id, version, error)
+        elif isinstance(error, Unreachable):
+            logger.warning("request %s: version %s: %s: %s", request_id, version, error, error.cause)
         self.entrance.metrics.failed(version, problem.code)
         reply_problem(self.exchange, problem, request_id, self.dialect.refuse(problem, request_id))
 
