@@ -56,6 +56,7 @@ class Batch:
     rows: Rows
     expected_s: float
     done: Callable[[BatchScores | Exception], None]
+    deadline: float = inf
 
     @property
     def numbers(self) -> list[int]:
@@ -72,12 +73,15 @@ class ScriptedPlace:
 
     concurrency: int = 1
     ahead: int = 0
+    heeds_deadlines: bool = False
     sent: list[Batch] = field(default_factory=list)
     running: list[Batch] = field(default_factory=list)
     on_run: Callable[[Batch], None] = lambda batch: None
 
-    def run(self, rows: Rows, expected_s: float, done: Callable[[BatchScores | Exception], None]) -> None:
-        batch = Batch(rows, expected_s, done)
+    def run(
+        self, rows: Rows, expected_s: float, done: Callable[[BatchScores | Exception], None], deadline: float = inf
+    ) -> None:
+        batch = Batch(rows, expected_s, done, deadline)
         self.on_run(batch)
         self.sent.append(batch)
         self.running.append(batch)
