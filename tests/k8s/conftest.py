@@ -30,31 +30,31 @@ def cluster(request: pytest.FixtureRequest) -> Cluster:
     return _cluster(request.param)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def production() -> Cluster:
     return _cluster(Rendering("overlays/production"))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def staging() -> Cluster:
     return _cluster(Rendering("overlays/staging"))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def monitored() -> Cluster:
     return _cluster(Rendering("overlays/production", ("monitoring", "hpa-inflight")))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def keda() -> Cluster:
     return _cluster(Rendering("overlays/production", ("monitoring", "keda")))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def ingress() -> Cluster:
     return _cluster(Rendering("overlays/production", ("ingress-nginx",)))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def gateway_api() -> Cluster:
     return _cluster(Rendering("overlays/production", ("gateway-api",)))

@@ -12,10 +12,10 @@ from tests.server import Server, serving
 
 
 @pytest.fixture(scope="module")
-def key(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+def key(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A keys file, and the key in it that gateways show to runners."""
     file = tmp_path_factory.mktemp("keys") / "keys.yaml"
-    yield file, add_key(file, "runner", Role.PREDICT)
+    return file, add_key(file, "runner", Role.PREDICT)
 
 
 @pytest.fixture(scope="module")
