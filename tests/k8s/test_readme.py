@@ -22,7 +22,10 @@ SECTIONS = {section.partition("\n")[0]: section for section in TEXT.split("\n## 
 needs_kubectl = pytest.mark.skipif(shutil.which("kubectl") is None, reason=NOT_THERE)
 
 NO_CLUSTER = """kubectl() {
-    case "$*" in *"create secret"*) command kubectl "$@" --dry-run=client -o yaml >>made.yaml; echo --- >>made.yaml ;; esac
+    if [[ "$*" == *"create secret"* ]]; then
+        command kubectl "$@" --dry-run=client -o yaml >>made.yaml
+        echo --- >>made.yaml
+    fi
 }
 """
 """Secrets are made, and what else would go to a cluster is not."""
@@ -30,7 +33,7 @@ NO_CLUSTER = """kubectl() {
 
 def block(section: str) -> str:
     """The section's first commands."""
-    return re.findall(r"```bash\n(.*?)```", SECTIONS[section], re.DOTALL)[0]
+    return SECTIONS[section].split("```bash\n")[1].split("```")[0]
 
 
 def run(commands: str, folder: Path) -> None:
