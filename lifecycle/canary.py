@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from configuration.canary import CanaryPolicy
-from lifecycle.errors import CanaryRefused, GatewayAway
+from lifecycle.errors import CanaryRefused, GatewayAway, GatewayRefused
 from lifecycle.gateway import Gateway, Routing, overtaken
 from lifecycle.verdict import Judgement, Observed, Verdict, judge
 
@@ -95,8 +95,8 @@ class Canary:
     ) -> Verdict:
         """From start to promotion, or to the abort after a FAIL, or after a step that could not be judged in time.
 
-        A gateway that does not answer for a while is asked again. Raises `Overtaken` as soon as somebody else has
-        changed the split: then it is theirs.
+        A gateway that does not answer, or refuses, is asked again until the step's time is over. Raises `Overtaken`
+        as soon as somebody else has changed the split: then it is theirs.
         """
         expected: Routing | None = self.start(name)
         say(f"{expected}")
@@ -109,8 +109,9 @@ class Canary:
                 if expected is not None and status.routing != expected:
                     raise overtaken(status.routing)
                 after = self._follow_through(status, late=late)
-            except GatewayAway as error:
+            except (GatewayAway, GatewayRefused) as error:
                 if late:
+                    self.abort(f"not judged in time: {error}")
                     raise
                 say(f"{error}")
                 # It may have made a change all the same.

@@ -52,7 +52,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 def test_a_policy_does_not_change() -> None:
     with pytest.raises(ValidationError):
-        CanaryPolicy().min_requests = 1  # type: ignore[misc]
+        CanaryPolicy().min_requests = 1
 
 
 def test_steps_follow_one_another_from_any_share() -> None:

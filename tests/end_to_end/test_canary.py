@@ -16,7 +16,7 @@ from configuration.canary import CanaryPolicy
 from lifecycle import canary
 from lifecycle.canary import Canary
 from lifecycle.cli import app
-from lifecycle.errors import GatewayAway, Overtaken
+from lifecycle.errors import GatewayAway, GatewayRefused, Overtaken
 from lifecycle.gateway import Gateway
 from lifecycle.verdict import Observed, Verdict
 from tests.end_to_end.closed_loop import load
@@ -76,8 +76,7 @@ def test_step_by_step_to_promotion(shokado: Callable[..., Result], gateway: Serv
         for shares in ({"v1": 0.5, "v2": 0.5}, {"v2": 1.0}):
             wait_until(passed, 60)
             assert split(gateway)["shares"] == shares
-        wait_until(passed, 60)
-        assert shokado("step").stdout.endswith("next: shokado canary promote\n")
+        wait_until(lambda: shokado("step").stdout.endswith("next: shokado canary promote\n"), 60)
         promoted = shokado("promote")
         assert (promoted.exit_code, promoted.stdout) == (0, "v2 100 %; v2 is the active version\n")
     assert {answer.status for answer in clients.answers} == {200}
@@ -228,7 +227,7 @@ def test_run_goes_from_start_to_promotion(opened: Gateway, gateway: Server) -> N
     policy = CanaryPolicy(min_seconds=0, max_seconds=1)
     assert Canary(opened, policy, lambda *_: GOOD).run("v2", said.append, watch, watch.sleep) is Verdict.PASS
     assert [line for line in said if "PASS" not in line] == [
-        "v1 90 %, v2 10 %", "v1 50 %, v2 50 %", "v2 100 %", "v2 100 %",
+        "v1 90 %, v2 10 %", "v1 50 %, v2 50 %", "v2 100 %", "v2 100 %; v2 is the active version",
     ]  # fmt: skip
     assert (split(gateway)["active"], split(gateway)["shares"]) == ("v2", {"v2": 1.0})
     assert watch.slept == [canary.LOOK_EVERY_S] * 3
@@ -241,7 +240,7 @@ def test_run_takes_back_what_fails(opened: Gateway, gateway: Server) -> None:
     policy = CanaryPolicy(min_seconds=0)
     assert Canary(opened, policy, lambda *_: next(seen)).run("v2", said.append, watch, watch.sleep) is Verdict.FAIL
     assert said[-2].startswith("FAIL at 50 %: 500 errors in 1000 requests")
-    assert said[-1] == "v1 100 %"
+    assert said[-1] == "v1 100 %; v1 is the active version"
     now = split(gateway)
     assert (now["active"], now["shares"]) == ("v1", {"v1": 1.0})
     assert now["why"].startswith("canary of v2 failed at 50 %: 500 errors in 1000 requests")
@@ -280,18 +279,30 @@ def test_run_is_not_disturbed_by_changes_of_other_environments(opened: Gateway, 
     assert Canary(opened, policy, observe).run("v2", lambda _: None, watch, watch.sleep) is Verdict.PASS
 
 
-def test_run_asks_again_when_the_gateway_was_away(opened: Gateway, gateway: Server) -> None:
+def test_run_asks_again_when_the_gateway_was_away_or_refused(opened: Gateway, gateway: Server) -> None:
     watch, said = Watch(), list[str]()
-    away = iter([True, False, True])
+    troubles = iter([GatewayAway("away"), None, GatewayRefused("not ready")])
 
     def observe(version: str, seconds: float) -> Observed:
-        if next(away, False):
-            raise GatewayAway("away")
+        if trouble := next(troubles, None):
+            raise trouble
         return GOOD
 
     policy = CanaryPolicy(min_seconds=0)
     assert Canary(opened, policy, observe).run("v2", said.append, watch, watch.sleep) is Verdict.PASS
-    assert "away" in said
+    assert {"away", "not ready"} <= set(said)
+
+
+def test_run_takes_back_what_it_was_refused_for_too_long(opened: Gateway, gateway: Server) -> None:
+    watch = Watch()
+
+    def observe(version: str, seconds: float) -> Observed:
+        raise GatewayRefused("no metrics")
+
+    policy = CanaryPolicy(min_seconds=0, max_seconds=30)
+    with pytest.raises(GatewayRefused, match="no metrics"):
+        Canary(opened, policy, observe).run("v2", lambda _: None, watch, watch.sleep)
+    assert split(gateway)["shares"] == {"v1": 1.0}
 
 
 def test_who_is_slower_changes_nothing(opened: Gateway, gateway: Server) -> None:
