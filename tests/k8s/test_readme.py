@@ -14,12 +14,12 @@ import pytest
 import yaml
 
 from access.keys import Role, read_keys
-from k8s.validate import FOLDER, NOT_THERE
+from k8s.validate import FOLDER, NOT_THERE, has_kubectl
 from tests.k8s.test_wiring import SECRETS
 
 TEXT = (FOLDER / "README.md").read_text()
 SECTIONS = {section.partition("\n")[0]: section for section in TEXT.split("\n## ")[1:]}
-needs_kubectl = pytest.mark.skipif(shutil.which("kubectl") is None, reason=NOT_THERE)
+needs_kubectl = pytest.mark.skipif(not has_kubectl(), reason=NOT_THERE)
 
 NO_CLUSTER = """kubectl() {
     if [[ "$*" == *"create secret"* ]]; then
