@@ -45,7 +45,9 @@ class Unreachable(NotReady):
     """The place where the version runs failed with a whole batch, so that another version may answer instead."""
 
     def __init__(self, cause: Exception) -> None:
-        super().__init__(f"the engine cannot be reached: {cause}")
+        super().__init__("the engine cannot be reached")
+        self.cause = str(cause)
+        """For the log: another server's words are not for clients."""
 
 
 class ModelFailure(RunnerError):

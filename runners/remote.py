@@ -12,6 +12,7 @@ A batch that the server failed to score fails as a whole, so that its requests c
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,6 +27,10 @@ from runners.errors import DeadlineExceeded, Overloaded
 from runners.place import BatchScores, halves, not_finite, shape_of
 from runners.retries import RetryBudget
 
+TELL_EVERY_S = 1.0
+
+logger = logging.getLogger("bentoml.shokado")
+
 
 @dataclass(slots=True)
 class RemoteCounts:
@@ -33,7 +38,7 @@ class RemoteCounts:
 
     scored: int = 0
     refused: int = 0
-    """Of `scored`: with rows that the server would not score."""
+    """Scored but for some rows that the server would not score."""
     failed: int = 0
     overloaded: int = 0
     late: int = 0
@@ -65,6 +70,9 @@ class RemotePlace:
         self._good_row = example_rows(card)[:1]
         self._ejected = ejected
         self._admitted = True
+        self._address = settings.address
+        self._clock = clock
+        self._told_at = -inf
         self._retries = RetryBudget()
         self._counts = RemoteCounts()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -120,7 +128,6 @@ class RemotePlace:
         return await self._score_in_halves(rows, deadline, reason)
 
     async def _score_in_halves(self, rows: Rows, deadline: float, reason: str) -> BatchScores:
-        self._counts.refused += 1
         parts = halves(shape_of(rows, self._scores_per_row), reason)
         outcome: Scores | str | None = None
         while True:
@@ -148,7 +155,10 @@ class RemotePlace:
         """Count it, and eject the version if this was one failure too many."""
         match outcome:
             case BatchScores():
-                self._counts.scored += 1
+                if outcome.failures:
+                    self._counts.refused += 1
+                else:
+                    self._counts.scored += 1
                 self.ejection.succeeded()
             case Overloaded():
                 self._counts.overloaded += 1
@@ -156,7 +166,15 @@ class RemotePlace:
                 self._counts.late += 1
             case _:
                 self._counts.failed += 1
+                self._tell(outcome)
                 if self.ejection.failed() and self._admitted:
                     self._counts.ejections += 1
                     self.shut_out()
                     self._ejected(str(outcome))
+
+    def _tell(self, failure: Exception) -> None:
+        """For the log, which is told now and then, not of each batch."""
+        now = self._clock()
+        if now >= self._told_at + TELL_EVERY_S:
+            self._told_at = now
+            logger.warning("a batch failed at %s: %s", self._address, failure)

@@ -100,7 +100,8 @@ class RemoteRunner(Runner):
     async def _guard(self) -> None:
         """Ask now and then whether it is ready; returns when it was asked, or was ejected."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._gone.wait(), PROBE_EVERY_S * (0.75 + self._draw() / 2))
+            async with asyncio.timeout(PROBE_EVERY_S * (0.75 + self._draw() / 2)):
+                await self._gone.wait()
             return
         if not await self._endpoint.is_ready():
             await asyncio.sleep(SECOND_PROBE_S)

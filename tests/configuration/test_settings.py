@@ -175,6 +175,10 @@ UNKNOWN_KEYS: dict[str, tuple[Edit, str]] = {
         put("versions", "v1", "placment", value="service"),
         "versions.v1.placment: unknown key; did you mean placement?",
     ),
+    "of a remote version": (
+        put("versions", "v1", value={"placement": "remote", "remote": {"url": "http://a", "timeout": 1}}),
+        "versions.v1.remote.timeout: unknown key; did you mean timeout_s?",
+    ),
     "of an environment": (
         put("environments", "production", "weight", value={}),
         "environments.production.weight: unknown key; did you mean weights?",
@@ -190,6 +194,20 @@ UNKNOWN_KEYS: dict[str, tuple[Edit, str]] = {
         "batching.zzzz: unknown key; known are latency_target_ms, max_batch_rows, max_queue_ms",
     ),
 }
+
+
+def test_a_remote_version_is_asked_by_our_names_unless_others_are_set(file: Path) -> None:
+    edit(file, put("versions", "v1", value={"placement": "remote", "remote": {"url": "http://other:3000/base/"}}))
+    settings = load_settings()
+    assert settings.remote_of("v2") is settings.remote_of("v9") is None
+    remote = settings.remote_of("v1")
+    assert remote is not None
+    assert remote.address == "http://other:3000/base/v2/models/paper/versions/v1"
+    named = {"url": "https://other", "model": "a/b", "version": None}
+    edit(file, put("versions", "v1", value={"placement": "remote", "remote": named}))
+    remote = load_settings().remote_of("v1")
+    assert remote is not None
+    assert remote.address == "https://other/v2/models/a%2Fb"
 
 
 @pytest.mark.parametrize(("change", "message"), UNKNOWN_KEYS.values(), ids=UNKNOWN_KEYS)
@@ -252,6 +270,22 @@ WRONG_VALUES: dict[str, tuple[Edit, str]] = {
     "a tag without a colon": (put("versions", "v1", "tag", value="paper"), "versions.v1.tag: "),
     "an unknown engine": (put("versions", "v1", "engine", value="torch"), "versions.v1.engine: "),
     "an unknown placement": (put("versions", "v1", "placement", value="moon"), "versions.v1.placement: "),
+    "remote without an address": (
+        put("versions", "v1", "placement", value="remote"),
+        "versions.v1: placement is remote, so remote.url must be the server's address",
+    ),
+    "a remote address of another placement": (
+        put("versions", "v1", "remote", value={"url": "http://other:3000"}),
+        "versions.v1: remote is for versions with placement: remote; placement is embedded",
+    ),
+    "an address of another kind": (
+        put("versions", "v1", value={"placement": "remote", "remote": {"url": "ftp://other"}}),
+        "versions.v1.remote.url: 'ftp://other' is no address of a server, such as http://shokado-v1:3000",
+    ),
+    "an address with a password": (
+        put("versions", "v1", value={"placement": "remote", "remote": {"url": "http://me:secret@other"}}),
+        "versions.v1.remote.url: an address with credentials or @ in it; a key belongs into key_file",
+    ),
     "no processes": (put("versions", "v1", "workers", value=0), "versions.v1.workers: "),
     "too many processes": (put("versions", "v1", "workers", value=65), "versions.v1.workers: "),
     "no workers": (put("workers", value=0), "workers: 0 is not allowed; 1 to 256 are, or auto"),

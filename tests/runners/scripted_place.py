@@ -155,20 +155,24 @@ class Bench:
         self.pace = Pace()
         if full_batch_s:
             self.pace.observe(self.limit.rows, full_batch_s)
-        bounds = QueueBounds(max_queue_s, standing_s, max_jobs)
+        self._bounds = QueueBounds(max_queue_s, standing_s, max_jobs)
         self.heard: list[Heard] = []
-        self.batcher = Batcher(
+        self.batcher = self.new_batcher()
+        self._next_number = 1
+
+    def new_batcher(self) -> Batcher:
+        """One over the place as it is now."""
+        return Batcher(
             "v1",
             self.place,
             join_numbers(FEATURES),
             self.limit,
             self.pace,
             self,
-            bounds,
+            self._bounds,
             self.clock,
             self.loop.call_soon,
         )
-        self._next_number = 1
 
     def batch(
         self, version: str, waits_s: Iterable[float], rows: int, release: str, seconds: float, scores: Scores | None
