@@ -10,6 +10,8 @@ BIN := $(VENV)/bin
 PORT ?= 3000
 HOST ?= 127.0.0.1
 DATASET ?= customers
+COMPOSE ?= docker compose
+TEST_PROCESSES ?= 2
 SCHEMA_EXAMPLES ?= 200
 SCHEMA_SEED ?= 1
 
@@ -34,8 +36,8 @@ models: $(TRAIN) ## Train, register and import the versions: DATASET=customers |
 	@$(BIN)/python -m lifecycle models prepare --dataset $(DATASET)
 
 .PHONY: test
-test: $(DEV) ## Run all tests; ARGS go to pytest: make test ARGS="-k batcher"
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(DEV) ## Run all tests; ARGS go to pytest: make test TEST_PROCESSES=2 ARGS="-k batcher"
+	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile $(ARGS)
 
 # Public clients that ask for older libraries than the server has.
 .PHONY: clients
@@ -59,6 +61,16 @@ format: $(DEV) ## Format the code and mend what ruff can
 .PHONY: build
 build: models ## Build the bento that serving.yaml describes, with its models inside
 	@$(BIN)/python -m lifecycle build
+
+.PHONY: up
+up: $(TRAIN) ## Start what compose.yaml describes, of the image that `make image` made: COMPOSE="docker compose"
+	@test -f var/keys.yaml || $(BIN)/shokado keys create --name operator --role admin
+	@chmod a+r var/keys.yaml # digests, which the servers' user must be able to read
+	@$(COMPOSE) up --detach --wait
+
+.PHONY: down
+down: ## Stop what `make up` started; its data stays
+	@$(COMPOSE) down
 
 .PHONY: bench
 bench: $(DEV) models ## Compare with other servers side by side: make bench ARGS="--help"
