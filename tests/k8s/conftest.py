@@ -56,3 +56,8 @@ def ingress() -> Cluster:
 @pytest.fixture(scope="session")
 def gateway_api() -> Cluster:
     return _cluster(Rendering("overlays/production", ("gateway-api",)))
+
+
+@pytest.fixture(scope="session")
+def yatai() -> Cluster:
+    return _cluster(Rendering("", ("yatai",)))

@@ -103,6 +103,14 @@ def test_a_version_is_added_by_three_commands(environment: str, checkout: Path) 
     assert service["spec"]["selector"]["app.kubernetes.io/version"] == "v3"
 
 
+def test_the_picture_is_followed_by_every_folder() -> None:
+    rows = "".join(line.split("|")[1] for line in TEXT.splitlines() if line.startswith("| `"))
+    for folder in (FOLDER, FOLDER / "overlays"):
+        for part in folder.iterdir():
+            if part.is_dir() and not part.name.startswith("_") and part.name != "overlays":
+                assert f"{part.name}/`" in rows
+
+
 def test_the_table_names_every_component() -> None:
     rows = [line.split("|")[1] for line in SECTIONS["Components"].splitlines() if line.startswith("| `")]
     named = {name for row in rows for name in re.findall(r"`([a-z-]+)`", row)}
