@@ -24,9 +24,9 @@ from kubernetes_validate.utils import all_versions
 FOLDER = Path(__file__).parent
 VERSIONS = tuple(dict.fromkeys(all_versions()))[-3:]
 """Of Kubernetes, such as `1.37.0`."""
-NOT_THERE = (
-    "kubectl is needed; see https://kubernetes.io/docs/tasks/tools/, on Debian 13: apt-get install kubernetes-client"
-)
+OLDEST_KUBECTL = 28
+"""Of version 1: it brings kustomize 5."""
+NOT_THERE = f"needs kubectl 1.{OLDEST_KUBECTL} or newer; on Debian 13: apt-get install kubernetes-client"
 
 Resource = dict[str, Any]
 
@@ -90,6 +90,17 @@ def render(rendering: Rendering) -> tuple[Resource, ...]:
         return tuple(_kustomize(target))
 
 
+@cache
+def has_kubectl() -> bool:
+    """Whether there is a kubectl whose kustomize knows all that is used here."""
+    if shutil.which("kubectl") is None:
+        return False
+    command = ["kubectl", "version", "--client", "--output", "json"]
+    said = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    minor: str = said["clientVersion"]["minor"]
+    return int(minor.rstrip("+")) >= OLDEST_KUBECTL
+
+
 def _kustomize(folder: Path) -> Iterator[Resource]:
     ended = subprocess.run(["kubectl", "kustomize", folder], capture_output=True, text=True, check=False)
     if ended.returncode != 0 or ended.stderr:
@@ -124,7 +135,7 @@ def _where(path: list[Any]) -> str:
 
 
 def main() -> int:
-    if shutil.which("kubectl") is None:
+    if not has_kubectl():
         print(NOT_THERE, file=sys.stderr)
         return 1
     failed = False

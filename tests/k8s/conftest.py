@@ -1,10 +1,8 @@
 """Renderings, made once each; without kubectl there are none."""
 
-import shutil
-
 import pytest
 
-from k8s.validate import NOT_THERE, Rendering, renderings
+from k8s.validate import NOT_THERE, Rendering, has_kubectl, renderings
 from tests.k8s.cluster import Cluster
 
 APPLICABLE = [rendering for rendering in renderings() if rendering.target]
@@ -13,7 +11,7 @@ OVERLAYS = [rendering for rendering in APPLICABLE if rendering.target.startswith
 
 
 def _cluster(rendering: Rendering) -> Cluster:
-    if shutil.which("kubectl") is None:
+    if not has_kubectl():
         pytest.skip(NOT_THERE)
     return Cluster(rendering)
 
@@ -58,3 +56,8 @@ def ingress() -> Cluster:
 @pytest.fixture(scope="session")
 def gateway_api() -> Cluster:
     return _cluster(Rendering("overlays/production", ("gateway-api",)))
+
+
+@pytest.fixture(scope="session")
+def yatai() -> Cluster:
+    return _cluster(Rendering("", ("yatai",)))

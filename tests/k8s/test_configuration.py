@@ -111,3 +111,12 @@ def test_staging_is_configured_as_production_is_apart_from_its_name(
         content["environments"] = content["environments"][name]
         texts.append(content | {"default_environment": ""})
     assert texts[0] == texts[1]
+
+
+def test_yatai_sets_what_can_be_set(yatai: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    variables = {each["name"]: each.get("value", "") for each in yatai.of("BentoDeployment")[0]["spec"]["envs"]}
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    settings = load_settings()
+    assert settings.store == variables["SHOKADO_STORE"]
+    assert settings.shutdown.pause_s == float(variables["SHOKADO_SHUTDOWN__PAUSE_S"])

@@ -14,12 +14,12 @@ import pytest
 import yaml
 
 from access.keys import Role, read_keys
-from k8s.validate import FOLDER, NOT_THERE
+from k8s.validate import FOLDER, NOT_THERE, has_kubectl
 from tests.k8s.test_wiring import SECRETS
 
 TEXT = (FOLDER / "README.md").read_text()
 SECTIONS = {section.partition("\n")[0]: section for section in TEXT.split("\n## ")[1:]}
-needs_kubectl = pytest.mark.skipif(shutil.which("kubectl") is None, reason=NOT_THERE)
+needs_kubectl = pytest.mark.skipif(not has_kubectl(), reason=NOT_THERE)
 
 NO_CLUSTER = """kubectl() {
     if [[ "$*" == *"create secret"* ]]; then
@@ -101,6 +101,14 @@ def test_a_version_is_added_by_three_commands(environment: str, checkout: Path) 
     assert others == {(kind, "shokado-v3") for kind in kinds}
     (service,) = [resource for resource in added if resource["kind"] == "Service"]
     assert service["spec"]["selector"]["app.kubernetes.io/version"] == "v3"
+
+
+def test_the_picture_is_followed_by_every_folder() -> None:
+    rows = "".join(line.split("|")[1] for line in TEXT.splitlines() if line.startswith("| `"))
+    for folder in (FOLDER, FOLDER / "overlays"):
+        for part in folder.iterdir():
+            if part.is_dir() and not part.name.startswith("_") and part.name != "overlays":
+                assert f"{part.name}/`" in rows
 
 
 def test_the_table_names_every_component() -> None:
