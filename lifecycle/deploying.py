@@ -62,11 +62,14 @@ def deploy(
 def dry_run(order: Order) -> None:
     """Show what would be applied, and change nothing. Raises `LifecycleError`.
 
-    A cluster that can be reached is asked what it makes of the objects; without one, they are held to the schemas.
+    A cluster that can be reached is asked what it makes of the objects; without one, they are held to the schemas only.
+    Where a context is named, its cluster must answer.
     """
     kubectl = Kubectl(order.context)
     objects = _rendered(order)
     reason = kubectl.unreachable()
+    if reason is not None and order.context is not None:
+        raise _unreachable(reason)
     if reason is not None:
         for item in objects:
             say(f"{_name(item)} rendered")
@@ -124,7 +127,11 @@ def _rendered(order: Order) -> list[Manifest]:
 
 def _require_cluster(kubectl: Kubectl) -> None:
     if reason := kubectl.unreachable():
-        raise DeployFailed(f"The cluster cannot be reached: {reason}", "kubectl config get-contexts")
+        raise _unreachable(reason)
+
+
+def _unreachable(reason: str) -> DeployFailed:
+    return DeployFailed(f"The cluster cannot be reached: {reason}", "kubectl config get-contexts")
 
 
 def _apply(kubectl: Kubectl, objects: list[Manifest], *options: str) -> str:

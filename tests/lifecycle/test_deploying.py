@@ -148,6 +148,12 @@ def test_a_dry_run_without_a_cluster_says_so(no_cluster: None) -> None:
     assert "neither admitted nor compared with what is there" in result.stdout
 
 
+def test_a_dry_run_on_a_context_that_is_named_needs_its_cluster(no_cluster: None) -> None:
+    result = deploy("--dry-run", "--context", "away")
+    assert result.exit_code == 1
+    assert "The cluster cannot be reached: " in result.stderr
+
+
 def test_without_a_cluster_nothing_is_deployed(no_cluster: None) -> None:
     result = deploy()
     assert result.exit_code == 1
