@@ -207,18 +207,28 @@ def _canary(
             rules = load_policy(policy)
         except SettingsError as error:
             raise LifecycleError(str(error)) from error
-        with Gateway(url, environment, _key(key_file), f"{getpass.getuser()[:40]} (shokado canary)") as gateway:
+        with Gateway(url, environment, _key(key_file), f"{_user()} (shokado canary)") as gateway:
             observe = Prometheus(prometheus, selector).observed if prometheus else gateway.observed
             yield Canary(gateway, rules, observe)
 
 
 def _key(file: Path | None) -> str | None:
-    if file is None:
-        return os.environ.get(KEY_VARIABLE) or None
     try:
-        return file.read_text(encoding="utf-8").strip()
+        key = os.environ.get(KEY_VARIABLE, "") if file is None else file.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeError) as error:
         raise LifecycleError(f"{file}: no key can be read: {error}") from error
+    # What cannot be a header would be shown by the error about it.
+    if not (key.isascii() and key.isprintable()) or (file is not None and not key):
+        raise LifecycleError(f"{file or KEY_VARIABLE} does not hold one key.")
+    return key or None
+
+
+def _user() -> str:
+    """Who types this, for the history; a container may have no names for its users."""
+    try:
+        return getpass.getuser()[:40]
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
 
 
 def _show(status: "Status") -> None:

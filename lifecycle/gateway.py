@@ -61,11 +61,8 @@ class Gateway:
 
     def __init__(self, url: str, environment: str | None, key: str | None, actor: str) -> None:
         """`environment`: none is the gateway's default one. `actor` is who makes changes, for their history."""
-        headers = {"X-Actor": actor}
-        if environment is not None:
-            headers["X-Environment"] = environment
-        if key is not None:
-            headers["X-API-Key"] = key
+        named = {"X-Actor": actor, "X-Environment": environment, "X-API-Key": key}
+        headers = {name.encode(): value.encode() for name, value in named.items() if value is not None}
         self.url = url.rstrip("/")
         self._client = httpx.Client(base_url=self.url, headers=headers, timeout=TIMEOUT_S)
 

@@ -167,6 +167,12 @@ def test_a_policy_that_cannot_be_used_is_said(shokado: Callable[..., Result], tm
     assert "step: unknown key; did you mean steps?" in result.stderr
 
 
+def test_a_user_without_a_plain_name_can_act(gateway: Server, shokado: Callable[..., Result]) -> None:
+    with Gateway(gateway.url, None, None, "Jörg 李") as opened:
+        opened.change(opened.routing(), {"weights": {"v1": 50, "v2": 50}}, "half")
+    assert split(gateway)["by"] == "Jörg 李"
+
+
 def test_no_gateway_is_said() -> None:
     url = f"http://127.0.0.1:{free_port()}"
     result = runner.invoke(app, ["canary", "start", "v2", "--url", url])
@@ -187,8 +193,9 @@ def test_keys(models: object, tmp_path: Path) -> None:
         assert all("The gateway wants an admin key" in result.stderr for result in (unnamed, unfit))
         missing = runner.invoke(app, [*abort, "--key-file", str(tmp_path / "none.key")])
         assert (missing.exit_code, "no key can be read" in missing.stderr) == (1, True)
-        put_to = ["--key-file", str(tmp_path / "admin.key")]
-        done = runner.invoke(app, [*abort, *put_to])
+        two = runner.invoke(app, abort, env={"GATEWAY_KEY": f"{admin}\n{predict_only}"})
+        assert (two.exit_code, two.stderr) == (1, "error: GATEWAY_KEY does not hold one key.\n")
+        done = runner.invoke(app, [*abort, "--key-file", str(tmp_path / "admin.key")])
         assert (done.exit_code, done.stdout) == (0, "v1 100 %\n"), done.output
         again = runner.invoke(app, ["canary", "start", "v2", "--url", running.url], env={"GATEWAY_KEY": admin})
         assert again.exit_code == 0, again.output
