@@ -133,14 +133,14 @@ class OpenLoopUser(FastHttpUser):
             # Locust counts from when it was sent; so does its report, unless it is told when it was due.
             response.request_meta["response_time"] = latency_s * 1000
             status = response.status_code
-            if broken := response.request_meta["exception"] or (not status and response.error):
-                self._failed(stage, f"{name}: no answer: {broken!r}", response)
-            elif status in REFUSALS and "retry-after" in response.headers:
+            if status in REFUSALS and "retry-after" in response.headers:
                 LOAD.counts.refuse(stage, latency_s)
                 response.request_meta["name"] = f"{name}: refused, {status}"
                 response.success()
-            elif status != 200:
+            elif status not in (0, 200):
                 self._failed(stage, f"{name}: status {status}: {response.text}", response)
+            elif broken := response.request_meta["exception"] or response.error:
+                self._failed(stage, f"{name}: no answer: {broken!r}", response)
             elif question is None:
                 self._check_taken(stage, response)
             else:
