@@ -15,6 +15,7 @@ from random import Random
 from typing import Any
 
 import gevent
+import msgspec
 import psutil
 from gevent.pool import Group
 from locust import FastHttpUser, LoadTestShape, events, task
@@ -116,10 +117,15 @@ class OpenLoopUser(FastHttpUser):
         lateness_s = now_s() - due_s
         LOAD.counts.lateness.add(lateness_s)
         LOAD.lateness.add(lateness_s)
-        question = self.question()
-        answer = self._send(question.name, question.path, question.body, question.headers, due_s, question)
-        if answer is not None:
-            self.answered(answer)
+        try:
+            question = self.question()
+            answer = self._send(question.name, question.path, question.body, question.headers, due_s, question)
+            if answer is not None:
+                self.answered(answer)
+        except Exception as error:
+            # A request that this program lost must not be missing from the verdict.
+            LOAD.counts.fail(LOAD.profile.stage_at(due_s - LOAD.started_s), f"the load test failed: {error!r}"[:200])
+            raise
 
     def _send(
         self, name: str, path: str, body: Any, headers: Any, due_s: float, question: Question | None
@@ -139,7 +145,7 @@ class OpenLoopUser(FastHttpUser):
                 response.success()
             elif status not in (0, 200):
                 self._failed(stage, f"{name}: status {status}: {response.text}", response)
-            elif broken := response.request_meta["exception"] or response.error:
+            elif broken := response.request_meta["exception"] or getattr(response, "error", None):
                 self._failed(stage, f"{name}: no answer: {broken!r}", response)
             elif question is None:
                 self._check_taken(stage, response)
@@ -265,7 +271,10 @@ def prepare(environment: Any, **_: Any) -> None:
     LOAD.name = options.profile or "smoke"
     try:
         LOAD.profile = load_profile(LOAD.name, Path(options.profiles))
-        LOAD.model = ask_model(control_url(environment), LOAD.headers)
+        # A worker may be told to begin while it waits for an answer; it gets the model from the master, with that word.
+        if not isinstance(environment.runner, WorkerRunner):
+            LOAD.model = ask_model(control_url(environment), LOAD.headers)
+            options.model = msgspec.json.encode(LOAD.model).decode()
     except (ProfileError, CannotAsk) as error:
         if not isinstance(environment.runner, WorkerRunner):
             print(f"load: {error}", file=sys.stderr)
@@ -282,8 +291,9 @@ def control_url(environment: Any) -> str:
 
 
 @events.test_start.add_listener
-def start(**_: Any) -> None:
+def start(environment: Any, **_: Any) -> None:
     """Forget what an earlier run in locust's web interface saw."""
+    LOAD.model = msgspec.json.decode(environment.parsed_options.model, type=Model)
     LOAD.start()
 
 

@@ -24,7 +24,8 @@ def test_gaps_are_exponential() -> None:
 @given(st.lists(st.floats(0, 5), min_size=1, max_size=20))
 def test_when_it_is_asked_changes_nothing(pauses: list[float]) -> None:
     steady, asked = Arrivals(20, 0, Random(7)), Arrivals(20, 0, Random(7))
-    now, found = 0.0, []
+    now = 0.0
+    found: list[float] = []
     for pause in pauses:
         now += pause
         found += asked.until(now)
