@@ -7,6 +7,7 @@ usage or no server, 3 inconclusive, because the load was not made as it should h
 """
 
 import logging
+import ssl
 import sys
 import time
 from abc import abstractmethod
@@ -72,11 +73,17 @@ class Load:
 LOAD = Load()
 
 
+def trusted(**_: Any) -> ssl.SSLContext:
+    """Whom this machine trusts, or `SSL_CERT_FILE` names."""
+    return ssl.create_default_context()
+
+
 class OpenLoopUser(FastHttpUser):
     """Sends requests when its Poisson process says so, each in a greenlet of its own."""
 
     abstract = True
     network_timeout = connection_timeout = ANSWER_TIMEOUT_S
+    ssl_context_factory = staticmethod(trusted)
     concurrency = 20
     """Connections of one user; when all wait for answers, the next request's time runs on."""
     kind: Kind
