@@ -227,8 +227,11 @@ class ProfileShape(LoadTestShape):
     """As many users as make the profile's rate; ends when all have their answers, or the generator cannot keep up."""
 
     _drained_by_s: float | None = None
-
     _told = -1
+
+    def reset_time(self) -> None:
+        self._drained_by_s = None
+        super().reset_time()
 
     def tick(self) -> tuple[int, float] | None:
         seconds = self.get_run_time()
@@ -264,7 +267,6 @@ def add_options(parser: Any) -> None:
         "--control", default="", metavar="URL",
         help="where models and history are asked for, if a gateway in front does not show them",
     )  # fmt: skip
-    parser.add_argument("--seed", type=int, default=None, help="for other rows and times each time, leave it out")
 
 
 @events.init.add_listener
@@ -274,8 +276,9 @@ def prepare(environment: Any, **_: Any) -> None:
     LOAD.headers = {"X-API-Key": options.key} if options.key else {}
     if options.environment:
         LOAD.headers["X-Environment"] = options.environment
-    LOAD.random = Random(options.seed)
     LOAD.name = options.profile or "smoke"
+    # Not earlier: locust forks its workers, and they would all send the same at the same time.
+    LOAD.random = Random()
     try:
         LOAD.profile = load_profile(LOAD.name, Path(options.profiles))
         # A worker may be told to begin while it waits for an answer; it gets the model from the master, with that word.
@@ -332,6 +335,8 @@ def conclude(environment: Any, **_: Any) -> None:
     """Judge, add the verdict to locust's HTML report, and set the exit code."""
     if isinstance(environment.runner, WorkerRunner):
         return
+    if isinstance(environment.runner, MasterRunner) and environment.runner.clients.missing:
+        LOAD.counts.bottleneck = LOAD.counts.bottleneck or "one of its processes was lost, with what it saw"
     LOAD.verdict = verdict_of(environment)
     if (html := environment.parsed_options.html_file) and Path(html).exists():
         Path(html).write_text(with_section(Path(html).read_text(), run()))

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import yaml
 
 from access.keys import Role, add_key
@@ -42,18 +43,28 @@ def profile(
     }
 
 
-def load(
-    host: str, folder: Path, tried: dict[str, Any] | None = None, *options: str, **environment: str
-) -> subprocess.CompletedProcess[str]:
-    """Run a profile, or smoke, as `make load` does; the report is `report.html`."""
+def command_for(host: str, folder: Path, tried: dict[str, Any] | None, *options: str) -> list[str]:
+    """What `make load` runs, for a profile or for smoke; the report is `report.html`."""
     command = [str(LOCUST), "--locustfile", "load_tests/locustfile.py", "--headless", "--only-summary", "--host", host]
     command += ["--html", str(folder / "report.html"), "--stop-timeout", "60", "--loglevel", "WARNING"]
     if tried is not None:
         (folder / "profiles.yaml").write_text(yaml.safe_dump({"tried": tried}))
         command += ["--profiles", str(folder / "profiles.yaml"), "--profile", "tried"]
+    return [*command, *options]
+
+
+def two_processes() -> list[str]:
+    port = str(free_port())
+    return ["--processes", "2", "--master-bind-host", "127.0.0.1", "--master-bind-port", port, "--master-port", port]
+
+
+def load(
+    host: str, folder: Path, tried: dict[str, Any] | None = None, *options: str, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run it to its end."""
     return subprocess.run(
-        [*command, *options], cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True,
-        check=False, timeout=120,
+        command_for(host, folder, tried, *options), cwd=ROOT, env={**os.environ, **environment}, capture_output=True,
+        text=True, check=False, timeout=120,
     )  # fmt: skip
 
 
@@ -92,14 +103,25 @@ def test_two_processes_add_up(server: Server, tmp_path: Path) -> None:
     def answered() -> float:
         return server.metric("shokado_requests_total")
 
-    before, port = answered(), str(free_port())
-    ports = ("--master-bind-host", "127.0.0.1", "--master-bind-port", port, "--master-port", port)
-    ran = load(server.url, tmp_path, profile(150), "--processes", "2", *ports)
+    before = answered()
+    ran = load(server.url, tmp_path, profile(150), *two_processes())
 
     assert ran.returncode == 0, ran.stdout + ran.stderr
     sent, accepted, _, _ = counted(ran.stdout)
     assert sent == accepted == answered() - before
     assert sent > 200
+
+
+def test_a_process_that_is_lost_is_inconclusive(server: Server, tmp_path: Path) -> None:
+    command = command_for(server.url, tmp_path, profile(50, 10, users={"single": 1}), *two_processes())
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        assert "stage 1 of 1" in running.stdout.readline()
+        psutil.Process(running.pid).children()[0].kill()
+        output = running.stdout.read()
+
+    assert running.returncode == 3, output
+    assert "one of its processes was lost" in output
 
 
 def test_too_much_for_the_generator_is_inconclusive(server: Server, tmp_path: Path) -> None:
