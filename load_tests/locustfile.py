@@ -68,6 +68,8 @@ class Load:
         """Of the second that passes."""
         self.bottleneck = ""
         """Why this process cannot keep up; empty while it can."""
+        self.complete = False
+        """Whether all stages are over."""
 
 
 LOAD = Load()
@@ -235,10 +237,11 @@ class ProfileShape(LoadTestShape):
 
     def tick(self) -> tuple[int, float] | None:
         seconds = self.get_run_time()
-        users = None if LOAD.counts.bottleneck else LOAD.profile.users_at(seconds)
+        users = None if LOAD.counts.doubt else LOAD.profile.users_at(seconds)
         if users is not None:
             self._tell(LOAD.profile.stage_at(seconds))
             return users, SPAWN_RATE
+        LOAD.complete = not LOAD.counts.doubt
         # Users are stopped before locust quits: a worker that is still waiting then would not tell what it saw.
         if self._drained_by_s is None:
             self._drained_by_s = now_s() + 2 * ANSWER_TIMEOUT_S
@@ -316,7 +319,7 @@ def watch() -> None:
         gevent.sleep(1)
         lateness, LOAD.lateness = LOAD.lateness, Histogram()
         LOAD.bottleneck = LOAD.bottleneck or watched.second(process.cpu_percent(), lateness)
-        LOAD.counts.bottleneck = LOAD.bottleneck
+        LOAD.counts.doubt = LOAD.counts.doubt or LOAD.bottleneck
 
 
 @events.report_to_master.add_listener
@@ -335,14 +338,20 @@ def conclude(environment: Any, **_: Any) -> None:
     """Judge, add the verdict to locust's HTML report, and set the exit code."""
     if isinstance(environment.runner, WorkerRunner):
         return
-    if isinstance(environment.runner, MasterRunner) and environment.runner.clients.missing:
-        LOAD.counts.bottleneck = LOAD.counts.bottleneck or "one of its processes was lost, with what it saw"
+    LOAD.counts.doubt = LOAD.counts.doubt or reason_for_doubt(environment.runner)
     LOAD.verdict = verdict_of(environment)
     if (html := environment.parsed_options.html_file) and Path(html).exists():
         Path(html).write_text(with_section(Path(html).read_text(), run()))
     environment.process_exit_code = int(LOAD.verdict.conclusion)
     # After locust's own tables.
     events.quit.add_listener(lambda **_: print(f"\n{as_text(run())}"))
+
+
+def reason_for_doubt(runner: Any) -> str:
+    """Why the run is not what the profile says; empty when it is."""
+    if isinstance(runner, MasterRunner) and runner.clients.missing:
+        return "a process of the generator was lost, with what it saw"
+    return "" if LOAD.complete else "the run was stopped before its end"
 
 
 def run() -> Run:

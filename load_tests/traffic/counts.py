@@ -72,8 +72,8 @@ class Counts(msgspec.Struct):
     """Labels that were taken."""
     complaints: dict[str, int] = {}
     """How often something was wrong, in words."""
-    bottleneck: str = ""
-    """Why this program could not keep up; empty while it did."""
+    doubt: str = ""
+    """Why all this says little of the server, such as that this program could not keep up; empty where nothing does."""
 
     def stage(self, index: int) -> StageCounts:
         return self.stages.setdefault(index, StageCounts())
@@ -124,7 +124,7 @@ class Counts(msgspec.Struct):
         self.feedback += other.feedback
         for complaint, times in other.complaints.items():
             self._complain(complaint, times)
-        self.bottleneck = self.bottleneck or other.bottleneck
+        self.doubt = self.doubt or other.doubt
 
     def _complain(self, complaint: str, times: int) -> None:
         if complaint not in self.complaints and len(self.complaints) >= _MAX_COMPLAINTS:

@@ -5,6 +5,7 @@ In: a YAML file, name to profile. Out: a frozen `Profile`, or a `ProfileError` w
 
 from collections.abc import Sequence
 from enum import StrEnum
+from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
 from typing import Annotated, Any
@@ -78,7 +79,7 @@ class Profile(_Frozen):
     """How many different ones the sticky users are."""
     thresholds: Thresholds
 
-    @property
+    @cached_property
     def ends(self) -> Sequence[float]:
         """When each stage ends, in seconds from the start."""
         return tuple(accumulate(stage.seconds for stage in self.stages))

@@ -45,17 +45,17 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Verdict:
-    """All of them. `bottleneck` says why the generator could not keep up; empty where it did."""
+    """All of them. `doubt` says why the run is not to be judged; empty where nothing speaks against it."""
 
     judgements: tuple[Judgement, ...]
-    bottleneck: str
+    doubt: str
 
     @property
     def conclusion(self) -> Conclusion:
         outcomes = {judgement.outcome for judgement in self.judgements}
         if Outcome.NOT_HELD in outcomes:
             return Conclusion.NOT_HELD
-        if self.bottleneck or Outcome.UNKNOWN in outcomes:
+        if self.doubt or Outcome.UNKNOWN in outcomes:
             return Conclusion.INCONCLUSIVE
         return Conclusion.HELD
 
@@ -65,8 +65,8 @@ class Verdict:
         broken = [each.threshold for each in self.judgements if each.outcome is Outcome.NOT_HELD]
         if broken:
             return f"not held: {'; '.join(broken)}"
-        if self.bottleneck:
-            return f"inconclusive: the generator is the bottleneck: {self.bottleneck}"
+        if self.doubt:
+            return f"inconclusive: {self.doubt}"
         unknown = [each.threshold for each in self.judgements if each.outcome is Outcome.UNKNOWN]
         if unknown:
             return f"inconclusive: cannot be told: {'; '.join(unknown)}"
@@ -89,7 +89,7 @@ def judge(profile: Profile, counts: Counts, routing: Mapping[int, Generation] | 
     else:
         judgements += _judge_split(counts, routing)
     judgements.append(_judge_stickiness(thresholds.stickiness, counts, routing))
-    return Verdict(tuple(judgements), counts.bottleneck)
+    return Verdict(tuple(judgements), counts.doubt)
 
 
 def _judge_p99(limit_ms: float, counts: Counts) -> Judgement:

@@ -12,6 +12,8 @@ WINDOW_S = 5
 CPU_LIMIT_PERCENT = 90
 """Of one processor, which is all that a process of the generator can use."""
 
+_BOTTLENECK = "the generator is the bottleneck"
+
 
 class Watch:
     """Looks at the last `WINDOW_S` seconds. `late_s` is when a request counts as sent late."""
@@ -27,12 +29,14 @@ class Watch:
             return ""
         cpu = sum(percent for percent, _ in self._seconds) / WINDOW_S
         if cpu > CPU_LIMIT_PERCENT:
-            return f"it used {cpu:.0f} % of its processor for {WINDOW_S} s"
+            return f"{_BOTTLENECK}: it used {cpu:.0f} % of its processor for {WINDOW_S} s"
         together = Histogram()
         for _, each in self._seconds:
             together.merge(each)
         # Without requests there is no median, and NaN is not above anything.
         median_s = together.percentile_s(50)
         if median_s > self._late_s:
-            return f"it sent half of its requests more than {median_s * 1000:,.0f} ms late for {WINDOW_S} s"
+            return (
+                f"{_BOTTLENECK}: it sent half of its requests more than {median_s * 1000:,.0f} ms late for {WINDOW_S} s"
+            )
         return ""

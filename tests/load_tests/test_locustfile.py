@@ -6,6 +6,7 @@ Locust patches the process that imports it, so nothing here does.
 import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -121,7 +122,7 @@ def test_a_process_that_is_lost_is_inconclusive(server: Server, tmp_path: Path) 
         output = running.stdout.read()
 
     assert running.returncode == 3, output
-    assert "one of its processes was lost" in output
+    assert "a process of the generator was lost" in output
 
 
 def test_too_much_for_the_generator_is_inconclusive(server: Server, tmp_path: Path) -> None:
@@ -155,6 +156,31 @@ def test_refusals_are_counted_apart_and_units_stick(models: Path, tmp_path: Path
     assert errors == 0
     assert " 0 of " in measured(ran.stdout, "stickiness")
     assert "units, generation 2: v1" in ran.stdout
+
+
+def test_a_run_that_is_stopped_is_inconclusive(server: Server, tmp_path: Path) -> None:
+    command = command_for(server.url, tmp_path, profile(50, 600, users={"single": 1}))
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        assert "stage 1 of 1" in running.stdout.readline()
+        running.send_signal(signal.SIGINT)
+        output = running.stdout.read()
+
+    assert running.returncode == 3, output
+    assert "tried: inconclusive: the run was stopped before its end" in output
+
+
+def test_make_takes_an_address_or_a_name_and_a_port() -> None:
+    def command(*variables: str) -> str:
+        make = ["make", "--dry-run", "--old-file=.venv/.dev", "load", *variables]
+        return subprocess.run(make, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+    assert "--profile smoke --host http://127.0.0.1:3000" in command()
+    assert "--profile soak --host https://models.example.com" in command(
+        "PROFILE=soak", "HOST=https://models.example.com"
+    )
+    assert "--host http://runner:8080" in command("HOST=runner", "PORT=8080")
+    assert "--processes 3" in command("PROCESSES=3")
 
 
 def test_no_server_and_no_profile_are_said_with_what_to_do(tmp_path: Path) -> None:

@@ -61,6 +61,6 @@ def test_refusals_and_errors_are_counted_apart() -> None:
     assert whole.refusals.total == 1
     assert len(counts.complaints) == 21
     assert counts.complaints["others"] == 80
-    merged = Counts(bottleneck="late")
+    merged = Counts(doubt="late")
     merged.merge(counts)
-    assert (merged.complaints, merged.bottleneck) == (counts.complaints, "late")
+    assert (merged.complaints, merged.doubt) == (counts.complaints, "late")

@@ -78,7 +78,7 @@ def test_a_slow_server_is_told_from_a_slow_generator() -> None:
 
 def test_a_bottleneck_is_inconclusive_but_does_not_excuse_what_it_cannot_cause() -> None:
     counts = seen()
-    counts.bottleneck = "it used 99 % of its processor"
+    counts.doubt = "the generator is the bottleneck: it used 99 % of its processor"
     verdict = judge(profile(), counts, {1: RANDOM})
 
     assert verdict.conclusion is Conclusion.INCONCLUSIVE

@@ -30,7 +30,7 @@ def test_a_full_processor_is_told_when_it_lasts() -> None:
     told = [watch.second(99, lateness(0.001)) for _ in range(WINDOW_S)]
 
     assert told[:-1] == [""] * (WINDOW_S - 1)
-    assert told[-1] == "it used 99 % of its processor for 5 s"
+    assert told[-1] == "the generator is the bottleneck: it used 99 % of its processor for 5 s"
 
 
 def test_requests_that_leave_late_are_told_when_it_lasts() -> None:
@@ -38,4 +38,4 @@ def test_requests_that_leave_late_are_told_when_it_lasts() -> None:
     told = [watch.second(50, lateness(0.5, 0.5, 0.001)) for _ in range(WINDOW_S)]
 
     assert told[:-1] == [""] * (WINDOW_S - 1)
-    assert told[-1].startswith("it sent half of its requests more than 50")
+    assert told[-1].startswith("the generator is the bottleneck: it sent half of its requests more than 50")
