@@ -33,9 +33,9 @@ def encode(content: Any) -> bytes:
     return json.dumps(content).encode()
 
 
-@pytest.fixture(params=["iris", "diabetes", "spam"])
+@pytest.fixture(params=["iris", "spam"])
 def other_server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    """Of a model with three classes, of one without, and of one that takes texts."""
+    """Of a model with three classes, and of one that takes texts."""
     prepare(request.param)
     with serving(environment={"SHOKADO_MODEL": request.param, "SHOKADO_WORKERS": "1"}) as running:
         yield running
