@@ -23,6 +23,7 @@ import yaml
 
 from access.keys import Role, add_key
 from tests.conftest import ROOT
+from tests.gateway.nginx_server import gateway, needs_nginx
 from tests.server import Server, free_port, serving
 
 LOCUST = Path(sys.executable).with_name("locust")
@@ -89,6 +90,15 @@ def test_the_smoke_profile_holds_against_a_real_server(server: Server, tmp_path:
     assert "accepted p99" in page
     for name in ("native", "packed, 100 rows", "sticky", "feedback", "v2, JSON", "v2, binary", "/predict"):
         assert f'"name": "{name}"' in page
+
+
+@needs_nginx
+def test_the_smoke_profile_holds_through_the_gateway(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "nginx").mkdir()
+    with gateway(tmp_path / "nginx", [server]) as running:
+        ran = load(running.url, tmp_path)
+
+    assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
 def test_units_that_switch_are_found(server: Server, tmp_path: Path) -> None:
