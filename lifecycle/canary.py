@@ -98,15 +98,16 @@ class Canary:
         A gateway that does not answer, or refuses, is asked again until the step's time is over. Raises `Overtaken`
         as soon as somebody else has changed the split: then it is theirs.
         """
-        expected: Routing | None = self.start(name)
-        say(f"{expected}")
+        started = self.start(name)
+        expected: Routing | None = started
+        say(f"{started}")
         began = clock()
         while True:
             sleep(LOOK_EVERY_S)
             late = clock() - began > self._policy.max_seconds
             try:
                 status = self.status()
-                if expected is not None and status.routing != expected:
+                if status.routing.canary != started.canary or status.routing != (expected or status.routing):
                     raise overtaken(status.routing)
                 after = self._follow_through(status, late=late)
             except (GatewayAway, GatewayRefused) as error:

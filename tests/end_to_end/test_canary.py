@@ -300,6 +300,17 @@ def test_run_asks_again_when_the_gateway_was_away_or_refused(opened: Gateway, ga
     assert {"away", "not ready"} <= set(said)
 
 
+def test_run_does_not_take_another_canary_for_its_own(opened: Gateway, gateway: Server) -> None:
+    watch = Watch()
+
+    def observe(version: str, seconds: float) -> Observed:
+        put(gateway, {"weights": {"v1": 10, "v2": 90}, "active": "v2"})
+        raise GatewayAway("away")
+
+    with pytest.raises(Overtaken, match=r"v1 10 %, v2 90 %"):
+        Canary(opened, CanaryPolicy(), observe).run("v2", lambda _: None, watch, watch.sleep)
+
+
 def test_run_takes_back_what_it_was_refused_for_too_long(opened: Gateway, gateway: Server) -> None:
     watch = Watch()
 
