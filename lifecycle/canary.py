@@ -57,11 +57,7 @@ class Canary:
 
     def status(self) -> Status:
         """How the canary does. Raises `CanaryRefused` when none is under way."""
-        routing = self._gateway.routing()
-        version = _canary_of(routing)
-        seconds = self._gateway.seconds_unchanged(routing)
-        canary, stable = (self._observe(name, seconds) for name in (version, routing.active))
-        return Status(routing, seconds, canary, stable, judge(self._policy, canary, stable, seconds))
+        return self._judged(self._gateway.routing())
 
     def step(self) -> tuple[Status, Routing]:
         """Act on the verdict: PASS is followed by the next step, if there is one, FAIL by the abort.
@@ -106,13 +102,12 @@ class Canary:
             sleep(LOOK_EVERY_S)
             late = clock() - began > self._policy.max_seconds
             try:
-                status = self.status()
-                if status.routing.canary != started.canary or status.routing != (expected or status.routing):
-                    raise overtaken(status.routing)
+                status = self._judged(self._undisturbed(started, expected))
                 after = self._follow_through(status, late=late)
             except (GatewayAway, GatewayRefused) as error:
                 if late:
-                    self.abort(f"not judged in time: {error}")
+                    why = f"canary of {started.canary} aborted, not judged in time: {error}"
+                    self._take_back(self._undisturbed(started, None), why)
                     raise
                 say(f"{error}")
                 # It may have made a change all the same.
@@ -139,6 +134,19 @@ class Canary:
         if routing.enabled and set(routing.shares) != {routing.active}:
             message = f"The traffic of {routing.environment} is split already: {routing}."
             raise CanaryRefused(message, "shokado canary abort" if routing.canary else None)
+
+    def _judged(self, routing: Routing) -> Status:
+        version = _canary_of(routing)
+        seconds = self._gateway.seconds_unchanged(routing)
+        canary, stable = (self._observe(name, seconds) for name in (version, routing.active))
+        return Status(routing, seconds, canary, stable, judge(self._policy, canary, stable, seconds))
+
+    def _undisturbed(self, started: Routing, expected: Routing | None) -> Routing:
+        """The routing as it is. Raises `Overtaken` unless it is as expected, or at least the same canary's."""
+        routing = self._gateway.routing()
+        if routing.canary != started.canary or routing != (expected or routing):
+            raise overtaken(routing)
+        return routing
 
     def _follow(self, status: Status) -> Routing:
         routing, version = status.routing, _canary_of(status.routing)
