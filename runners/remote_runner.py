@@ -17,7 +17,7 @@ from pathlib import Path
 from configuration.settings import BatchingSettings, Placement, RemoteSettings, VersionSettings
 from runners.batcher import BatchObserver
 from runners.card import Card, CardError
-from runners.endpoint import Endpoint
+from runners.endpoint import Endpoint, Refused
 from runners.engine import example_rows
 from runners.remote import RemoteCounts, RemotePlace
 from runners.runner import Runner, RunnerState
@@ -144,9 +144,9 @@ class RemoteRunner(Runner):
         infer = self._endpoint.infer
         self._check(await infer(example_rows(self.card)))
         if not self._met:
-            pace = await self._learn_pace(infer, self._target_s)
+            pace, ceiling = await self._learn_pace(infer, self._target_s, (Refused,))
             # The way there and back is none of the model's time, and the batch size shall not shrink for it.
-            self._open_batcher(pace, self._target_s + pace.estimate(1), self._observer)
+            self._open_batcher(pace, self._target_s + pace.estimate(1), ceiling, self._observer)
             self._met = True
 
     def _eject(self, reason: str) -> None:

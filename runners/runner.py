@@ -96,7 +96,7 @@ class Runner:
                 opened.push_async_callback(self._place.close)
                 score = partial(_run, self._place)
                 self._check(await score(example_rows(self.card)))
-                pace = await self._learn_pace(score, _WARM_UP_PATIENCE_S)
+                pace, ceiling = await self._learn_pace(score, _WARM_UP_PATIENCE_S)
                 opened.pop_all()
         except asyncio.CancelledError:
             self.state = RunnerState.CLOSED
@@ -104,7 +104,7 @@ class Runner:
         except Exception as error:
             self.state, self.failure = RunnerState.FAILED, f"{type(error).__name__}: {error}"
             raise
-        self._open_batcher(pace, self._target_s, observer)
+        self._open_batcher(pace, self._target_s, ceiling, observer)
         self.state = RunnerState.READY
 
     def submit(self, job: Job) -> None:
@@ -138,8 +138,7 @@ class Runner:
     def _target_s(self) -> float:
         return self._batching.latency_target_ms / 1000
 
-    def _open_batcher(self, pace: Pace, target_s: float, observer: BatchObserver) -> None:
-        ceiling = self._batching.max_batch_rows
+    def _open_batcher(self, pace: Pace, target_s: float, ceiling: int, observer: BatchObserver) -> None:
         fitting = [rows for rows in _warm_up_sizes(ceiling) if pace.estimate(rows) <= target_s]
         self._batcher = Batcher(
             self.version,
@@ -157,21 +156,32 @@ class Runner:
             call_soon=asyncio.get_running_loop().call_soon,
         )
 
-    async def _learn_pace(self, score: Callable[[Rows], Awaitable[Scores]], patience_s: float) -> Pace:
-        """Score likely rows in growing batches, until one takes longer than `patience_s`. Raises what one raised."""
-        pace = Pace()
-        likely = likely_rows(self.card, self._batching.max_batch_rows)
-        for rows in _warm_up_sizes(self._batching.max_batch_rows):
+    async def _learn_pace(
+        self, score: Callable[[Rows], Awaitable[Scores]], patience_s: float, too_large: tuple[type[Exception], ...] = ()
+    ) -> tuple[Pace, int]:
+        """Score likely rows in growing batches, until one takes longer than `patience_s`.
+
+        Returns how long batches take and how many rows they may have: half as many as one that raises `too_large`.
+        Raises what another one raised.
+        """
+        pace, ceiling = Pace(), self._batching.max_batch_rows
+        likely = likely_rows(self.card, ceiling)
+        for rows in _warm_up_sizes(ceiling):
             batch = likely[:rows]
             fastest = float("inf")
-            for _ in range(_WARM_UP_REPEATS):
-                started = time.monotonic()
-                await score(batch)
-                fastest = min(fastest, time.monotonic() - started)
+            try:
+                for _ in range(_WARM_UP_REPEATS):
+                    started = time.monotonic()
+                    await score(batch)
+                    fastest = min(fastest, time.monotonic() - started)
+            except too_large:
+                if rows == 1:
+                    raise
+                return pace, rows // 2
             pace.observe(rows, fastest)
             if fastest > patience_s:
                 break
-        return pace
+        return pace, ceiling
 
     def _check(self, scores: Scores) -> None:
         """Raise `CardError` when scores of the card's examples are not the framework's."""

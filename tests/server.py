@@ -87,12 +87,15 @@ def serving(
     cwd: Path = ROOT,
     environment: Mapping[str, str] | None = None,
     program: Path = BENTOML,
+    port: int | None = None,
+    readiness: int = 200,
 ) -> Iterator[Server]:
     """Serve `target`, as the environment configures it, until the context is left.
 
-    Unless the environment names one, it has a store of its own, which is empty.
+    Unless the environment names one, it has a store of its own, which is empty. `readiness` is the status that
+    `/readyz` is waited for.
     """
-    port = free_port()
+    port = port or free_port()
     log = ROOT / "var" / "test" / f"server-{port}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     store = log.with_name(f"server-{port}.db")
@@ -110,17 +113,17 @@ def serving(
         )
     server = Server(process, port, log)
     try:
-        _wait_until_ready(server)
+        _wait_until_it_says(server, readiness)
         yield server
     finally:
         server.stop()
 
 
-def _wait_until_ready(server: Server) -> None:
+def _wait_until_it_says(server: Server, readiness: int) -> None:
     def ready() -> bool:
         assert server.process.poll() is None, f"the server ended:\n{server.log.read_text()}"
         with contextlib.suppress(httpx.TransportError):
-            return httpx.get(f"{server.url}/readyz", timeout=5).status_code == 200
+            return httpx.get(f"{server.url}/readyz", timeout=5).status_code == readiness
         return False
 
     try:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from configuration.settings import EngineChoice, Placement, Settings, VersionSettings
+from configuration.settings import EngineChoice, Placement, RemoteSettings, Settings, VersionSettings
 from dispatch.change import with_candidate, with_load, with_unloaded, without_candidate
 from dispatch.fleet import Fleet, known_loads
 from dispatch.state import Load, RoutingState, initial_state
@@ -168,6 +168,25 @@ def test_the_configured_versions_start(models: Path) -> None:
             assert kitchen.states() == {"v1": "ready", "v2": "ready"}
             assert set(kitchen.fleet.runners) == {"v1", "v2"}
             assert kitchen.fleet.artefacts == kitchen.artefacts
+
+    in_time(scenario())
+
+
+def test_a_remote_version_is_reported_as_it_is_and_stays_what_is_configured(models: Path) -> None:
+    placed = VersionSettings(placement=Placement.REMOTE, remote=RemoteSettings(url="http://127.0.0.1:9"))
+    settings = SETTINGS.model_copy(update={"versions": {"v1": VersionSettings(), "v2": placed}})
+    artefacts = find_artefacts(settings)
+    state = replace(initial_state(settings), loads={"v2": Load("customers:v1", "0" * 64, "customers:v1")})
+
+    async def scenario() -> None:
+        fleet = Fleet(settings, artefacts, Quiet(), {}, lambda: None)
+        await fleet.start(state)
+        report = fleet.versions()["v2"]
+        assert (report.state, report.failure) == ("away", "cannot connect: Connection refused")
+        assert report.digest == artefacts["v2"].digest
+        runner = fleet.runners["v2"]
+        await fleet.stop()
+        assert runner.state is RunnerState.CLOSED
 
     in_time(scenario())
 

@@ -27,6 +27,15 @@ def test_a_version_that_is_not_in_the_store(own_store: Path) -> None:
     assert caught.value.next_command == "shokado models prepare --dataset customers"
 
 
+def test_a_remote_version_need_not_be_in_the_store(
+    prepared: dict[str, Imported], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = {"PLACEMENT": "remote", "REMOTE__URL": "http://other:3000", "TAG": "customers:none"}
+    for name, value in elsewhere.items():
+        monkeypatch.setenv(f"SHOKADO_VERSIONS__V2__{name}", value)
+    assert bundling.labels_of(load_settings()) == {"model": "customers", "v1": "models:/customers/1"}
+
+
 def test_outside_of_a_checkout(tmp_path: Path) -> None:
     with pytest.raises(LifecycleError, match=r"no bentofile\.yaml"):
         bundling.build_bento(project=tmp_path)

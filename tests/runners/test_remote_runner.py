@@ -107,6 +107,20 @@ def test_requests_that_wait_travel_together() -> None:
     in_time(scenario())
 
 
+def test_batches_are_no_larger_than_the_other_server_takes() -> None:
+    async def small(server: OtherServer, request: Any, rows: Rows) -> Any:
+        return await (answers(413)(server, request, rows) if len(rows) > 20 else server.answer(rows))
+
+    async def scenario() -> None:
+        async with serving(OtherServer(trouble=small)) as server, started(server.url) as runner:
+            warmed = len(server.sizes)
+            job = await submit(runner, *range(60))
+            assert (job.error, job.filled) == (None, 60)
+            assert server.sizes[warmed:] == [16, 16, 16, 12]
+
+    in_time(scenario())
+
+
 def test_the_latest_deadline_of_a_batch_is_passed_on() -> None:
     async def scenario() -> None:
         async with serving(OtherServer()) as server, started(server.url) as runner:
@@ -291,16 +305,17 @@ def test_a_closed_runner_leaves_nothing_behind() -> None:
     assert complaints == []
 
 
-def test_failing_batches_leave_no_cycles_behind() -> None:
+@pytest.mark.parametrize("trouble", [None, answers(404), answers(503)], ids=["scores", "404", "503"])
+def test_batches_leave_no_cycles_behind(trouble: Any) -> None:
     async def scenario() -> None:
         async with serving(OtherServer()) as server, started(server.url, eject_after_failures=1000) as runner:
-            server.trouble = answers(404)
+            server.trouble = trouble
             await submit(runner, 1)
             gc.collect()
             gc.disable()
             try:
                 for _ in range(5):
-                    assert (await submit(runner, 1)).error is not None
+                    assert ((await submit(runner, 1)).error is None) == (trouble is None)
                 gc.set_debug(gc.DEBUG_SAVEALL)
                 gc.collect()
                 left = {type(one).__name__ for one in gc.garbage}
