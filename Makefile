@@ -60,6 +60,14 @@ format: $(DEV) ## Format the code and mend what ruff can
 build: models ## Build the bento that serving.yaml describes, with its models inside
 	@$(BIN)/python -m lifecycle build
 
+.PHONY: image
+image: models ## Build an image of the bento: make image ENGINE=podman BASE_IMAGE=python:3.11-slim TAG=shokado:1.4.0
+	@$(BIN)/python -m lifecycle image $(ARGS)
+
+.PHONY: test-image
+test-image: $(DEV) ## Build the image with podman and test it, hardened; as root, on Debian
+	@TEST_IMAGE=1 $(BIN)/python -m pytest tests/image -s $(ARGS)
+
 .PHONY: bench
 bench: $(DEV) models ## Compare with other servers side by side: make bench ARGS="--help"
 	@$(BIN)/python -m load_tests.bench $(ARGS)
