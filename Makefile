@@ -10,6 +10,8 @@ BIN := $(VENV)/bin
 PORT ?= 3000
 HOST ?= 127.0.0.1
 DATASET ?= customers
+COMPOSE ?= docker compose
+TEST_PROCESSES ?= 2
 SCHEMA_EXAMPLES ?= 200
 SCHEMA_SEED ?= 1
 
@@ -34,8 +36,8 @@ models: $(TRAIN) ## Train, register and import the versions: DATASET=customers |
 	@$(BIN)/python -m lifecycle models prepare --dataset $(DATASET)
 
 .PHONY: test
-test: $(DEV) ## Run all tests; ARGS go to pytest: make test ARGS="-k batcher"
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(DEV) ## Run all tests; ARGS go to pytest: make test TEST_PROCESSES=2 ARGS="-k batcher"
+	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile $(ARGS)
 
 # Public clients that ask for older libraries than the server has.
 .PHONY: clients
@@ -67,6 +69,45 @@ image: models ## Build an image of the bento: make image ENGINE=podman BASE_IMAG
 .PHONY: test-image
 test-image: $(DEV) ## Build the image with podman and test it, hardened; as root, on Debian
 	@TEST_IMAGE=1 $(BIN)/python -m pytest tests/image -s $(ARGS)
+
+.PHONY: push
+push: ## Push an image and print its digest: make push ENGINE=docker TAG=registry.example/shokado:1.4.0
+	@$(ENGINE) push $(TAG) >&2
+	@$(ENGINE) inspect --format '{{index .RepoDigests 0}}' $(TAG) | sed 's/.*@//'
+
+.PHONY: sbom
+sbom: $(BIN)/uv ## List what the image's lock installs, with licences, as CycloneDX: var/sbom.json
+	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python var/sbom
+	@$(BIN)/uv pip sync --quiet --python var/sbom --require-hashes requirements/serve.txt
+	@$(BIN)/uv tool run --quiet --python $(BIN)/python --from cyclonedx-bom==7.5.0 cyclonedx-py environment \
+		--pyproject pyproject.toml --output-reproducible --output-file var/sbom.json var/sbom
+	@echo "var/sbom.json: $$(grep -c '"purl"' var/sbom.json) packages"
+
+.PHONY: kubeconfig
+kubeconfig: ## Write what KUBECONFIG_DATA says into the file that KUBECONFIG names, for machines that have it as a secret
+	@umask 077 && printenv KUBECONFIG_DATA > "$$KUBECONFIG"
+
+.PHONY: deploy
+deploy: $(TRAIN) ## Bring an environment to its cluster: make deploy ENVIRONMENT=staging ARGS="--dry-run"
+	@$(BIN)/python -m lifecycle deploy --environment $(ENVIRONMENT) $(ARGS)
+
+.PHONY: canary
+canary: $(TRAIN) ## Give a version more of the traffic, or take it back: make canary ARGS="start v2 --url URL"
+	@$(BIN)/python -m lifecycle canary $(ARGS)
+
+.PHONY: ci
+ci: ## All that continuous integration runs, as root on Debian: make ci PART=checks | image
+	@.ci/run $(PART)
+
+.PHONY: up
+up: $(TRAIN) ## Start what compose.yaml describes, of the image that `make image` made: COMPOSE="docker compose"
+	@test -f var/keys.yaml || $(BIN)/shokado keys create --name operator --role admin
+	@chmod a+r var/keys.yaml # digests, which the servers' user must be able to read
+	@$(COMPOSE) up --detach --wait
+
+.PHONY: down
+down: ## Stop what `make up` started; its data stays
+	@$(COMPOSE) down
 
 .PHONY: bench
 bench: $(DEV) models ## Compare with other servers side by side: make bench ARGS="--help"

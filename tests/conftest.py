@@ -3,6 +3,7 @@
 The home lies under `var/test/` and is kept between runs, because training takes a while and always gives the same.
 """
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -26,10 +27,12 @@ for variable in [name for name in os.environ if name.startswith("SHOKADO_")]:
 
 
 def prepare(dataset: str) -> None:
-    """Train and import a data set's versions, unless an earlier run did."""
+    """Train and import a data set's versions, unless an earlier run, or a test process beside this one, did."""
     HOME.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "lifecycle", "models", "prepare", "--dataset", dataset]
-    subprocess.run(command, cwd=ROOT, check=True, timeout=300)
+    with HOME.with_name("prepare.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        subprocess.run(command, cwd=ROOT, check=True, timeout=300)
 
 
 @pytest.fixture(scope="session")

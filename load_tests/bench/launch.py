@@ -3,17 +3,22 @@
 import json
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from string import Template
 
+from load_tests.bench import gateway
 from load_tests.bench.contender import Site
 from load_tests.bench.server import HOST, Launch, ServerError
 
 ROOT = Path(__file__).resolve().parents[2]
 CONTENDERS = Path(__file__).with_name("contenders")
 PACKAGE = "load_tests.bench.contenders"
+IMAGE = os.environ.get("BENCH_IMAGE", f"shokado:{version('shokado')}")
 CONSTANT = (
     '{"predictions":[0.11844956874847412],"classes":[0],"version":"v1","reason":"PINNED","generation":1,'
     '"request_id":"6e48c69387610000000000","prediction_id":"6e48c69387610000000000","latency_ms":0.378}'
@@ -114,11 +119,55 @@ def shokado(**settings: str) -> Callable[[Site], Launch]:
     return launch
 
 
+def remote(site: Site) -> Launch:
+    """A gateway with 2 workers, and both versions in another Shokado with 1 worker."""
+    runner = replace(site, folder=site.folder / "runner", ports=site.ports[1:])
+    runner.folder.mkdir(exist_ok=True)
+    behind = shokado(workers="1")(runner)
+    address = json.dumps({"placement": "remote", "remote": {"url": f"http://{HOST}:{runner.port}"}})
+    return replace(shokado(workers="2", versions__v1=address, versions__v2=address)(site), behind=(behind,))
+
+
+def behind_nginx(site: Site) -> Launch:
+    """The gateway that `k8s/gateway` describes, without its bound of requests, before one Shokado with 2 workers."""
+    server = replace(site, ports=site.ports[1:])
+    values = {
+        "PRODUCTION_SERVERS": f"server {HOST}:{server.port};",
+        "STAGING_SERVERS": f"server {HOST}:{server.port};",
+        "PUBLIC_LISTEN": f"{HOST}:{site.port}",
+        "OPERATORS_LISTEN": f"{HOST}:{site.ports[2]}",
+        "RATE_PER_ADDRESS": "1000000r/s",
+        "RATE_BURST": "1000000",
+        "ACCESS_LOG": "access.log",
+    }
+    (site.folder / "nginx.conf").write_text(gateway.filled(values))
+    command = (*_nginx(site), "-g", gateway.globals_for_this_user())
+    return Launch(command, site.folder, site.port, {}, "/readyz", behind=(shokado(workers="2")(server),))
+
+
+def container(site: Site) -> Launch:
+    """The image that `make image` built, hardened as it is deployed, with 2 workers on the host's network."""
+    engine = shutil.which("podman")
+    if engine is None:
+        raise ServerError("podman is not installed: apt-get install podman")
+    if subprocess.run([engine, "image", "exists", IMAGE], check=False).returncode != 0:
+        raise ServerError(f"there is no image {IMAGE}: make image")
+    pid_file = site.folder / "pid"
+    pid_file.unlink(missing_ok=True)
+    hardened = ("--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--network=host")
+    settings = ("--env=SHOKADO_WORKERS=2", f"--env=BENTOML_PORT={site.port}")
+    command = (engine, "run", "--rm", "--replace", "--name=shokado-bench", f"--pidfile={pid_file}")
+    return Launch((*command, *hardened, *settings, IMAGE), site.folder, site.port, {}, "/readyz", pid_file=pid_file)
+
+
 def nginx(site: Site) -> Launch:
+    text = Template((CONTENDERS / "nginx.conf").read_text()).substitute(port=site.port, answer=CONSTANT)
+    (site.folder / "nginx.conf").write_text(text)
+    return Launch(_nginx(site), site.folder, site.port)
+
+
+def _nginx(site: Site) -> tuple[str, ...]:
     binary = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}{os.pathsep}/usr/sbin")
     if binary is None:
         raise ServerError("nginx is not installed: apt-get install nginx")
-    text = Template((CONTENDERS / "nginx.conf").read_text()).substitute(port=site.port, answer=CONSTANT)
-    (site.folder / "nginx.conf").write_text(text)
-    command = (binary, "-p", str(site.folder), "-c", str(site.folder / "nginx.conf"), "-e", "stderr")
-    return Launch(command, site.folder, site.port)
+    return (binary, "-p", str(site.folder), "-c", str(site.folder / "nginx.conf"), "-e", "stderr")

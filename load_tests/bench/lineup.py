@@ -171,6 +171,35 @@ SHOKADOS = (
     ),
 )
 
+HOPS = (
+    Contender(
+        "shokado-remote",
+        "Shokado, placement remote",
+        "A gateway with 2 workers; both versions in another Shokado with 1 worker, over HTTP with binary tensors.",
+        _PINNED,
+        launch.remote,
+        many_rows=True,
+    ),
+    Contender(
+        "shokado-nginx",
+        "Shokado behind the NGINX gateway",
+        "As the first, behind NGINX as `k8s/gateway` has it, with its log, without its bound of requests; on the same "
+        "cores.",
+        _PINNED,
+        launch.behind_nginx,
+        many_rows=True,
+    ),
+    Contender(
+        "shokado-container",
+        "Shokado in its container",
+        "The image as `make image` builds it: read-only, without capabilities, 2 workers, on the host's network.",
+        _PINNED,
+        launch.container,
+        many_rows=True,
+    ),
+)
+"""Ways to deploy it, each of which costs something. What they need besides may be missing."""
+
 LIMIT = Contender(
     "nginx",
     "nginx, a constant (the limit)",
@@ -180,6 +209,6 @@ LIMIT = Contender(
     truth=Truth.NONE,
 )
 
-LINEUP = (*OTHERS, *SHOKADOS, LIMIT)
+LINEUP = (*OTHERS, *SHOKADOS, *HOPS, LIMIT)
 QUICK = ("fastapi-2", SHOKADO)
 """What `--quick` runs: enough to see in CI that the benchmark works and Shokado is the faster one."""

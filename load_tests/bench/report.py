@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from load_tests.bench.engines import PREFIX
 from load_tests.bench.figures import Entry
 from load_tests.bench.goals import judge
-from load_tests.bench.lineup import SHOKADO
+from load_tests.bench.lineup import HOPS, SHOKADO
 from load_tests.bench.load import Load
 from load_tests.bench.machine import Machine
 from load_tests.bench.measure import Plan
@@ -29,7 +29,16 @@ class Run:
 
 def render(run: Run, earlier: str = "") -> str:
     """The whole file. `earlier` is its last content, whose notes stay."""
-    parts = [_head(run), _one_row(run), _many_rows(run), _paced(run), _engines(run), _goals(run), _settings(run)]
+    parts = [
+        _head(run),
+        _one_row(run),
+        _hops(run),
+        _many_rows(run),
+        _paced(run),
+        _engines(run),
+        _goals(run),
+        _settings(run),
+    ]
     return "\n\n".join([*(part for part in parts if part), _notes(earlier)]) + "\n"
 
 
@@ -110,6 +119,35 @@ def _one_row(run: Run) -> str:
     failed = [f"- {entry.title}: not measured, {entry.failure}" for entry in run.entries if entry.failure]
     text = "## One row per request\n\n" + table(header, rows)
     return text + "\n\n" + "\n".join(failed) if failed else text
+
+
+def _hops(run: Run) -> str:
+    """How the ways to deploy Shokado differ from the plain one."""
+    connections = run.plan.connections
+    figures = {entry.name: entry.figures for entry in run.entries if entry.figures}
+    plain = figures.get(SHOKADO)
+    names = {"shokado-service", *(contender.name for contender in HOPS)}
+    found = [entry for entry in run.entries if entry.name in names and entry.name in figures]
+    if plain is None or not found:
+        return ""
+    rows = []
+    for entry in found:
+        hop = figures[entry.name]
+        cells = [_ratio(hop.at(connections[-1]), plain.at(connections[-1])), _more(hop.at(1), plain.at(1))]
+        rows.append([entry.title, *cells, *(_more(hop.rows(count), plain.rows(count)) for count in (100, 1_000))])
+    header = ["", f"req/s, {connections[-1]}c, of Shokado's", "1 row, 1c", "100 rows", "1,000 rows"]
+    text = "Throughput as a part of Shokado's own, and how much longer the median answer takes."
+    return f"## What each hop costs\n\n{text}\n\n{table(header, rows)}"
+
+
+def _ratio(load: Load | None, plain: Load | None) -> str:
+    if load is None or plain is None or not plain.requests_per_second:
+        return ABSENT
+    return f"{load.requests_per_second / plain.requests_per_second:.2f}"
+
+
+def _more(load: Load | None, plain: Load | None) -> str:
+    return f"{load.p50_ms - plain.p50_ms:+.2f} ms" if load and plain else ABSENT
 
 
 def _rows_table(run: Run, entries: Iterable[Entry], cell: Callable[[Load], str]) -> str:

@@ -33,6 +33,10 @@ class Launch:
     ready_path: str = "/"
     ready_seconds: float = 120
     extra_ports: tuple[int, ...] = ()
+    behind: tuple["Launch", ...] = ()
+    """What it stands before: started first, stopped last, and counted with it."""
+    pid_file: Path | None = None
+    """Where the id of a process is written that belongs to it, though it is not its descendant: a container's."""
 
 
 def free_ports(count: int) -> tuple[int, ...]:
@@ -54,8 +58,18 @@ class Server:
         self.launch = launch
         self.log = log
         self._process: subprocess.Popen[bytes] | None = None
+        self._behind = [Server(part, log.with_suffix(f".{number}.log")) for number, part in enumerate(launch.behind)]
+        self._started = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
+        with contextlib.ExitStack() as started:
+            for part in self._behind:
+                started.enter_context(part)
+            self._start()
+            self._started = started.pop_all()
+        return self
+
+    def _start(self) -> None:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("SHOKADO_")}
         environment = inherited | dict(self.launch.environment)
         with self.log.open("wb") as output:
@@ -73,12 +87,12 @@ class Server:
         except BaseException:
             self._stop()
             raise
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stop()
+        with self._started:
+            self._stop()
         if kind is None:
             self._wait_until_ports_are_free()
 
@@ -95,9 +109,11 @@ class Server:
         return process_tree.pss_bytes(self.processes()) / 2**20
 
     def processes(self) -> set[int]:
-        """Ids of the whole process tree."""
+        """Ids of the whole process tree, and of what it stands before."""
         assert self._process is not None
-        return process_tree.family(self._process.pid)
+        found = process_tree.family(self._process.pid).union(*(part.processes() for part in self._behind))
+        pid_file = self.launch.pid_file
+        return found | process_tree.family(int(pid_file.read_text())) if pid_file else found
 
     def last_words(self) -> str:
         """The last line of the log that says something, for error messages."""
@@ -149,13 +165,13 @@ class Server:
     def _wait_until_ports_are_free(self) -> None:
         deadline = time.monotonic() + 20
         for port in (self.launch.port, *self.launch.extra_ports):
-            while _listens(port):
+            while listens(port):
                 if time.monotonic() > deadline:
                     raise ServerError(f"still listens on port {port} after it was stopped")
                 time.sleep(0.1)
 
 
-def _listens(port: int) -> bool:
+def listens(port: int) -> bool:
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex((HOST, port)) == 0

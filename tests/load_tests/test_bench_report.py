@@ -105,3 +105,14 @@ def test_notes_survive_the_next_run() -> None:
 
 def test_a_table_is_aligned_for_figures() -> None:
     assert table(["a", "b"], [["x", "1"]]) == "| a | b |\n| --- | ---: |\n| x | 1 |"
+
+
+def test_a_hop_costs_what_it_adds_to_the_plain_server() -> None:
+    remote = entry("shokado-remote", 30_000, 0.4)
+
+    text = render(run(SHOKADO, remote, entry("mosec", 10_000)))
+
+    assert "## What each hop costs" in text
+    assert "| Shokado-Remote | 0.75 | +0.30 ms | - | +0.00 ms |" in text
+    assert "| Mosec | 0.25" not in text
+    assert "## What each hop costs" not in render(run(SHOKADO, entry("mosec", 10_000)))

@@ -1,0 +1,71 @@
+"""Grafana's dashboard: each of its panels asks a real Prometheus over two real servers for something that is there."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.compose.prometheus_server import CONFIGURATION, Prometheus, needs_prometheus, prometheus
+from tests.conftest import prepare
+from tests.server import ROOT, ROW, serving, wait_until
+
+pytestmark = needs_prometheus
+
+DASHBOARD = json.loads((ROOT / "compose" / "grafana" / "shokado.json").read_text())
+PANELS = DASHBOARD["panels"]
+TARGETS = {f"{panel['title']} {target['refId']}": target["expr"] for panel in PANELS for target in panel["targets"]}
+IRIS = [5.1, 3.5, 1.4, 0.2]
+TOO_SHORT = [1.0]
+
+
+@pytest.fixture(scope="module")
+def observed(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    """A Prometheus that has seen predictions by both versions of two models, errors, and refusals by a rate."""
+    prepare("iris")
+    environment = {"SHOKADO_WORKERS": "1", "SHOKADO_ACCESS__RATES__PER_ADDRESS": "40/second"}
+    with (
+        serving(environment=environment) as first,
+        serving(environment=environment | {"SHOKADO_MODEL": "iris"}) as second,
+        prometheus(tmp_path_factory.mktemp("prometheus"), [first, second]) as running,
+    ):
+
+        def asked_until(query: str) -> bool:
+            for server, row in ((first, ROW), (second, IRIS)):
+                for sent in [row] * 60 + [TOO_SHORT]:
+                    httpx.post(f"{server.url}/v1/models/predict", json={"instances": [sent]}, timeout=20)
+            return bool(running.ask(query))
+
+        wait_until(lambda: asked_until("rate(shokado_errors_total[10s]) > 0"), 60)
+        wait_until(lambda: asked_until("rate(shokado_refused_requests_total[10s]) > 0"), 60)
+        wait_until(lambda: len(running.ask("sum by (version) (rate(shokado_requests_total[10s])) > 0")) == 2, 60)
+        yield running
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_a_panel_shows_something(observed: Prometheus, name: str) -> None:
+    query = TARGETS[name].replace("$__rate_interval", "5m")
+    found = observed.ask(query)
+    assert found, query
+    assert any(sample["value"][1] != "NaN" for sample in found), found
+
+
+def test_panels_do_not_lie_on_each_other() -> None:
+    def cells(panel: dict[str, Any]) -> set[tuple[int, int]]:
+        at = panel["gridPos"]
+        return {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
+
+    taken = [cell for panel in PANELS for cell in cells(panel)]
+    assert len(taken) == len(set(taken))
+    assert max(x for x, _ in taken) < 24
+    assert len({panel["id"] for panel in PANELS}) == len(PANELS)
+
+
+def test_prometheus_accepts_its_configuration() -> None:
+    checked = subprocess.run(
+        ["promtool", "check", "config", CONFIGURATION], capture_output=True, text=True, check=False
+    )
+    assert checked.returncode == 0, checked.stderr

@@ -1,0 +1,85 @@
+"""A real nginx for tests: the gateway's template, filled as its image fills it, on free ports."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from load_tests.bench.gateway import filled, globals_for_this_user
+from tests.server import Server, free_port, wait_until
+
+needs_nginx = pytest.mark.skipif(
+    shutil.which("nginx") is None, reason="needs nginx; on Debian: apt-get install nginx-light"
+)
+
+
+@dataclass
+class Gateway:
+    """A running nginx."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    operators_port: int
+    folder: Path
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def operators_url(self) -> str:
+        return f"http://127.0.0.1:{self.operators_port}"
+
+    def access_log(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (self.folder / "access.log").read_text().splitlines()]
+
+
+def lines_of(servers: Sequence[Server]) -> str:
+    """The servers as the template wants them."""
+    return " ".join(f"server 127.0.0.1:{server.port} max_fails=3 fail_timeout=5s;" for server in servers)
+
+
+@contextlib.contextmanager
+def gateway(
+    folder: Path, production: Sequence[Server], staging: Sequence[Server] = (), **settings: str
+) -> Iterator[Gateway]:
+    """nginx over these servers; `settings` replace those of `gateway.env`."""
+    port, operators_port = free_port(), free_port()
+    places = {
+        "PUBLIC_LISTEN": f"127.0.0.1:{port}",
+        "OPERATORS_LISTEN": f"127.0.0.1:{operators_port}",
+        "PRODUCTION_SERVERS": lines_of(production),
+        "STAGING_SERVERS": lines_of(staging or production),
+        "ACCESS_LOG": "access.log",
+    }
+    (folder / "nginx.conf").write_text(filled(places | settings))
+    command = ["nginx", "-p", str(folder), "-c", str(folder / "nginx.conf"), "-g", globals_for_this_user()]
+    subprocess.run([*command, "-t"], check=True, capture_output=True)
+    with (folder / "error.log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+    running = Gateway(process, port, operators_port, folder)
+    try:
+        wait_until(lambda: answers(running))
+        yield running
+    finally:
+        process.send_signal(signal.SIGQUIT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(20)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def answers(running: Gateway) -> bool:
+    assert running.process.poll() is None, (running.folder / "error.log").read_text()
+    with contextlib.suppress(httpx.TransportError):
+        return httpx.get(f"{running.operators_url}/nginx_status", timeout=5).status_code == 200
+    return False
