@@ -11,6 +11,7 @@ PORT ?= 3000
 HOST ?= 127.0.0.1
 DATASET ?= customers
 COMPOSE ?= docker compose
+ENGINE ?= docker
 TEST_PROCESSES ?= 2
 SCHEMA_EXAMPLES ?= 200
 SCHEMA_SEED ?= 1
@@ -72,6 +73,7 @@ test-image: $(DEV) ## Build the image with podman and test it, hardened; as root
 
 .PHONY: push
 push: ## Push an image and print its digest: make push ENGINE=docker TAG=registry.example/shokado:1.4.0
+	@test -n "$(TAG)" || { echo "name the image: make push TAG=registry.example/shokado:1.4.0" >&2; exit 2; }
 	@$(ENGINE) push $(TAG) >&2
 	@$(ENGINE) inspect --format '{{index .RepoDigests 0}}' $(TAG) | sed 's/.*@//'
 

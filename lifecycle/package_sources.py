@@ -71,10 +71,7 @@ def of_this_host() -> PackageSources:
     Raises:
         LifecycleError: pip is there and cannot read its own settings.
     """
-    settings: dict[str, str] = {}
-    for name, value in _pip_settings():
-        # What pip lists later weighs more; but a place that was added is added to.
-        settings[name] = value
+    settings = dict(_pip_settings())
     for variable, name in _UV.items():
         if os.environ.get(variable):
             settings.setdefault(name, os.environ[variable].replace(",", " "))
@@ -86,7 +83,9 @@ def of_this_host() -> PackageSources:
 def _pip_settings() -> Iterator[tuple[str, str]]:
     """Name and value, the weaker first: files (`global.x`, `install.x`), then variables (`:env:.x`)."""
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "config", "list"]
-    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    # A host that keeps pip quiet would have it say nothing here.
+    environment = {**os.environ, "PIP_QUIET": "0"}
+    finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if finished.returncode:
         if "No module named pip" in finished.stderr:
             return

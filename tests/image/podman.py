@@ -99,7 +99,9 @@ class Container:
         for name in names:
             # Its own cgroup is the root of what it sees.
             path = f"/sys/fs/cgroup/{name}"
-            found = subprocess.run(["podman", "exec", self.id, "cat", path], capture_output=True, text=True, check=False)
+            found = subprocess.run(
+                ["podman", "exec", self.id, "cat", path], capture_output=True, text=True, check=False
+            )
             if found.returncode == 0:
                 pairs = (line.split() for line in found.stdout.splitlines())
                 return {" ".join(words[:-1]): int(words[-1]) for words in pairs}

@@ -188,7 +188,9 @@ def test_any_user_may_run_it(built: Built, admin: tuple[Path, str]) -> None:
     """As on platforms that give each container a user of its own."""
     with started(IMAGE, admin[0], built.network, "--user=123456:0") as container:
         body = {"instances": [ROW]}
-        answer = httpx.post(f"{container.url}/v1/models/predict", json=body, headers={"X-API-Key": admin[1]}, timeout=20)
+        answer = httpx.post(
+            f"{container.url}/v1/models/predict", json=body, headers={"X-API-Key": admin[1]}, timeout=20
+        )
         assert answer.status_code == 200
         assert container.run("id", "-u") == "123456"
 
