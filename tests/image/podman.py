@@ -7,6 +7,7 @@ import resource
 import shutil
 import socket
 import subprocess
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,6 +126,7 @@ class Container:
 def started(image: str, keys: Path, network: str, *options: str, **environment: str) -> Iterator[Container]:
     """A container of the image, hardened, its state in memory; ready when the context begins, removed at its end."""
     port = free_port()
+    began = time.monotonic()
     settings: Mapping[str, str] = {"SHOKADO_ACCESS__KEYS_FILE": KEYS, **environment}
     if network == "host":
         settings = {"BENTOML_HOST": "127.0.0.1", "BENTOML_PORT": str(port), **settings}
@@ -145,6 +147,7 @@ def started(image: str, keys: Path, network: str, *options: str, **environment: 
     )
     try:
         wait_until(container.ready, 60)
+        print(f"ready {time.monotonic() - began:.1f} s after its start")
         yield container
     finally:
         podman("rm", "--force", "--volumes", "--time=0", container.id)
