@@ -13,6 +13,7 @@ DATASET ?= customers
 COMPOSE ?= docker compose
 ENGINE ?= docker
 TEST_PROCESSES ?= 2
+PROFILE ?= smoke
 SCHEMA_EXAMPLES ?= 200
 SCHEMA_SEED ?= 1
 
@@ -131,6 +132,16 @@ fuzz: $(DEV) models ## Send mutated requests to every prediction route: make fuz
 demo: $(DEV) ## Ask a running server, and see who answers and how fast: make demo ARGS="--help"
 	@$(BIN)/python -m load_tests.demo_client --host $(HOST) --port $(PORT) $(ARGS)
 
+# HOST is a name, as for the other targets, or a whole address.
+LOAD_URL = $(if $(findstring ://,$(HOST)),$(HOST),http://$(HOST):$(PORT))
+
+.PHONY: load
+load: $(DEV) ## Load a running server and judge it: make load PROFILE=smoke HOST=http://127.0.0.1:3000 PROCESSES=2
+	@mkdir -p var/load
+	@$(BIN)/locust --locustfile load_tests/locustfile.py --headless --only-summary --loglevel WARNING --stop-timeout 60 \
+		--html var/load/$(PROFILE).html --profile $(PROFILE) --host $(LOAD_URL) \
+		$(if $(PROCESSES),--processes $(PROCESSES) --master-bind-host 127.0.0.1) $(ARGS)
+
 .PHONY: schema
 schema: $(DEV) ## Hold the server to its API description: make schema SCHEMA_EXAMPLES=500 SCHEMA_SEED=2
 	@SCHEMA_EXAMPLES=$(SCHEMA_EXAMPLES) SCHEMA_SEED=$(SCHEMA_SEED) $(BIN)/python -m pytest tests/end_to_end/test_schema.py
@@ -138,6 +149,11 @@ schema: $(DEV) ## Hold the server to its API description: make schema SCHEMA_EXA
 .PHONY: overload
 overload: $(DEV) models ## Send three times what the server can answer: make overload ARGS="--quick"
 	@$(BIN)/python -m load_tests.bench.overload $(ARGS)
+
+.PHONY: k8s-validate
+k8s-validate: $(DEV) ## Render all of k8s/ and check it: schemas of three Kubernetes versions, and the tests in tests/k8s
+	@$(BIN)/python -m k8s.validate
+	@$(BIN)/python -m pytest tests/k8s $(ARGS)
 
 .PHONY: lock
 lock: $(BIN)/uv ## Resolve the pins in requirements/ anew from pyproject.toml

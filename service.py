@@ -136,7 +136,7 @@ describe_refusals(CONTROL_APP, GATE)
 class Shokado:
     """Several versions of one model side by side, with live traffic split between them."""
 
-    vars().update({f"model_{version}": BentoModel(artefact.tag) for version, artefact in ARTEFACTS.items()})
+    vars().update({f"model_{name}": BentoModel(found.tag) for name, found in ARTEFACTS.items() if found.in_store})
     vars().update({f"runner_{version}": bentoml.depends(service) for version, service in VERSION_SERVICES.items()})
 
     @bentoml.on_deployment

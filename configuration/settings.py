@@ -12,6 +12,7 @@ from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import quote
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -43,6 +44,7 @@ class EngineChoice(StrEnum):
 class Placement(StrEnum):
     EMBEDDED = "embedded"
     SERVICE = "service"
+    REMOTE = "remote"
 
 
 class Strategy(StrEnum):
@@ -63,6 +65,47 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class RemoteSettings(_Frozen):
+    """A version behind another server of the Open Inference Protocol, version 2; see `runners.remote`."""
+
+    url: str
+    """Of the server, up to what comes before `/v2`; without credentials, as everybody who may predict can read it."""
+    model: str = Field(default="{model}", min_length=1)
+    """Its name there; `{model}` is our model's."""
+    version: str | None = Field(default="{version}", min_length=1)
+    """Its version there; `{version}` is our version's name. None: the server's own choice."""
+    key_file: str | None = None
+    """A file with the key that is shown as `X-API-Key`, relative to the project; read again every few seconds."""
+    output: str | None = Field(default=None, min_length=1)
+    """Name of the output with the scores; unset: `predictions`, or the only one that has numbers."""
+    connections: int = Field(default=4, ge=1, le=256)
+    """Batches that each worker may have under way at once."""
+    timeout_s: float = Field(default=10, gt=0, le=600)
+    """For one batch, if its requests' deadlines leave as much."""
+    eject_after_failures: int = Field(default=5, ge=1, le=1000)
+    """In a row. Then the version gets nothing for a while, and its requests go to the active version."""
+    eject_at_failure_share: float = Field(default=0.5, gt=0, le=1)
+    """The same for this part of the batches of ten seconds, when there were at least 20."""
+    eject_for_s: float = Field(default=5, gt=0, le=300)
+    """The first time; each time that follows soon, twice as long as the last, up to five minutes."""
+
+    @property
+    def address(self) -> str:
+        """Of the model, or the version of it, that is asked."""
+        name = f"{self.url.rstrip('/')}/v2/models/{quote(self.model, safe='')}"
+        return name if self.version is None else f"{name}/versions/{quote(self.version, safe='')}"
+
+    @field_validator("url")
+    @classmethod
+    def _is_an_address(cls, url: str) -> str:
+        if "@" in url:
+            # Not repeated: whoever reads the log needs no password.
+            raise ValueError("an address with credentials or @ in it; a key belongs into key_file")
+        if not re.fullmatch(r"https?://[^/?#\s]+(/[^?#\s]*)?", url):
+            raise ValueError(f"{url!r} is no address of a server, such as http://shokado-v1:3000")
+        return url
+
+
 class VersionSettings(_Frozen):
     """How one version is served."""
 
@@ -72,7 +115,17 @@ class VersionSettings(_Frozen):
     placement: Placement = Placement.EMBEDDED
     workers: int = Field(default=1, ge=1, le=64)
     """Processes of the version's own service; only with `placement: service`."""
+    remote: RemoteSettings | None = None
+    """Where it is; with `placement: remote`, and only then."""
     aliases: tuple[Name, ...] = ()
+
+    @model_validator(mode="after")
+    def _remote_goes_with_its_placement(self) -> Self:
+        if self.placement is Placement.REMOTE and self.remote is None:
+            raise ValueError("placement is remote, so remote.url must be the server's address")
+        if self.placement is not Placement.REMOTE and self.remote is not None:
+            raise ValueError(f"remote is for versions with placement: remote; placement is {self.placement}")
+        return self
 
 
 class EnvironmentSettings(_Frozen):
@@ -327,6 +380,18 @@ class Settings(BaseSettings):
     def worker_count(self) -> int:
         return available_cpus() if self.workers == "auto" else self.workers
 
+    def remote_of(self, version: str) -> RemoteSettings | None:
+        """Where a configured version is that has `placement: remote`, the names filled in."""
+        remote = self.versions[version].remote if version in self.versions else None
+        if remote is None:
+            return None
+        return remote.model_copy(
+            update={
+                "model": remote.model.replace("{model}", self.model),
+                "version": remote.version and remote.version.replace("{version}", version),
+            }
+        )
+
     def tag_of(self, version: str) -> str:
         """BentoML model tag of a configured version."""
         return self.versions[version].tag or f"{self.model}:{version}"
@@ -403,9 +468,12 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _refuse_unknown_variables() -> None:
     known = [PREFIX + field.upper() for field in Settings.model_fields] + [FILE_VARIABLE]
+    # Kubernetes tells pods of each Service in such variables: SHOKADO_V1_SERVICE_HOST, SHOKADO_V1_PORT_3000_TCP, ..
+    links = [variable.removesuffix("SERVICE_HOST") for variable in os.environ if variable.endswith("_SERVICE_HOST")]
+    of_links = tuple(link + part for link in links for part in ("SERVICE_", "PORT"))
     for variable in os.environ:
         name = variable.upper().split("__")[0]
-        if name.startswith(PREFIX) and name not in known:
+        if name.startswith(PREFIX) and name not in known and not variable.startswith(of_links):
             raise SettingsError(f"{variable}: unknown variable{_nearest(name, known)}")
 
 
@@ -441,6 +509,8 @@ def _keys_beside(location: list[str]) -> list[str]:
         "access.cors": CorsSettings,
         "grpc": GrpcSettings,
     }
+    if location[0] == "versions" and location[2:-1] == ["remote"]:
+        return list(RemoteSettings.model_fields)
     beside = models.get(".".join(location[:-1])) or models.get(location[0], Settings)
     return list((beside if len(location) > 1 else Settings).model_fields)
 

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
 from control.started import FrontGate, Parts, Started
+from runners.runner import RunnerState
 
 router = APIRouter(tags=["health"])
 
@@ -26,6 +27,7 @@ class Health(BaseModel):
     reason: str | None = Field(default=None, description="Why it cannot.")
     generation: int
     versions: dict[str, str] = Field(description="The state of each version.")
+    failures: dict[str, str] | None = Field(default=None, description="Why versions failed or are away.")
     store: StoreHealth
     keys: str | None = Field(default=None, description="Why the keys file cannot be used: the keys of before hold on.")
 
@@ -45,15 +47,18 @@ async def readyz(parts: Parts, response: Response, gate: FrontGate) -> Health:
     """200 when the routing is known and every version that is active or has traffic is ready, else 503.
 
     503 from the moment the server is told to stop, though it may go on to answer for a while.
-    A shadow may be missing, as nobody sees its answers, and so may the store.
+    A shadow may be missing, as nobody sees its answers, and so may the store. A remote version may be away, as the
+    active version answers for it, unless it is the active version of the default environment itself.
     """
     reason = why_not_ready(parts)
+    reports = parts.fleet.versions()
     response.status_code = 503 if reason else 200
     return Health(
         status="unavailable" if reason else "ok",
         reason=reason,
         generation=parts.dispatcher.state.generation,
-        versions={version: found.state for version, found in parts.fleet.versions().items()},
+        versions={version: found.state for version, found in reports.items()},
+        failures={version: found.failure for version, found in reports.items() if found.failure} or None,
         store=_store(parts),
         keys=gate.watch.failure if gate is not None and gate.watch is not None else None,
     )
@@ -80,8 +85,11 @@ def why_not_ready(parts: Started) -> str | None:
     needed = {
         version for environment in state.environments.values() for version in (environment.active, *environment.shares)
     }
-    missing = sorted(version for version in needed if version not in runners or not runners[version].ready)
-    return f"not ready: {', '.join(missing)}" if missing else None
+    missing = {version for version in needed if version not in runners or not runners[version].ready}
+    # One remote canary that is away must not take every gateway out of its load balancer.
+    excused = {version for version in missing if version in runners and runners[version].state is RunnerState.AWAY}
+    excused.discard(state.environments[state.default_environment].active)
+    return f"not ready: {', '.join(sorted(missing - excused))}" if missing - excused else None
 
 
 def _store(parts: Started) -> StoreHealth:

@@ -18,7 +18,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from configuration.settings import Name, Settings
+from configuration.settings import Name, Placement, Settings
 from dispatch.change import (
     READY,
     ChangeRefused,
@@ -30,7 +30,7 @@ from dispatch.change import (
     without_candidate,
 )
 from dispatch.fetching import CannotFetch, FetchFailed, fetch, is_address
-from dispatch.fleet import UNLOADED, has_service, known_loads
+from dispatch.fleet import UNLOADED, is_elsewhere, known_loads
 from dispatch.request import UnknownVersion
 from dispatch.state import Load, RoutingState, VersionReport
 from runners.artefact import Artefact, ArtefactError, check_alike, check_files, find_artefact
@@ -175,9 +175,11 @@ class Loader:
         except ValidationError:
             message = f"{version[:100]!r} cannot be a version: 1 to 63 of small letters, digits, '.', '_' and '-' can"
             raise InvalidChange("invalid_name", message) from None
-        if has_service(version, self._settings):
-            message = f"version {version} has a service of its own (placement: service), which only a restart changes"
-            raise ConflictingChange("service_placement", message, version=version)
+        if is_elsewhere(version, self._settings):
+            placement = self._settings.versions[version].placement
+            where = "has a service of its own" if placement is Placement.SERVICE else "runs in another server"
+            message = f"version {version} {where} (placement: {placement}), which only a restart changes"
+            raise ConflictingChange(f"{placement}_placement", message, version=version)
 
     async def _obtain(self, version: str, uri: str | None, deadline: float) -> Load:
         """What is to be loaded, in the store of this machine and checked."""
@@ -233,7 +235,7 @@ class Loader:
     def _excess(self, state: RoutingState, version: str) -> tuple[int, set[str]]:
         """By how many versions memory is too full with this one, and which others could leave."""
         known = self._known(state)
-        inside = {name for name, load in known.items() if load.in_memory and not has_service(name, self._settings)}
+        inside = {name for name, load in known.items() if load.in_memory and not is_elsewhere(name, self._settings)}
         inside.add(version)
         return len(inside) - self._limits.max_versions_in_memory, inside - state.needed - {version}
 

@@ -17,6 +17,7 @@ from control.split import Split, answer_change
 from control.started import Configuration, Parts, Started, known_routing
 from dispatch.change import SplitChange, find_environment, with_split
 from runners.card import Card, Feature, Source, Task
+from runners.remote_runner import RemoteRunner
 from stores.store import Action, StoreUnavailable, WorkerReport
 
 MAX_URI_LETTERS = 1024
@@ -50,8 +51,8 @@ class Version(BaseModel):
     version: str
     name: str = Field(description="The same as `version`.")
     ready: bool = Field(description="Whether this worker can answer with it.")
-    state: str = Field(description="new, starting, ready, draining, closed, failed, unloaded, or loading.")
-    failure: str | None = Field(default=None, description="Why it failed, when it did.")
+    state: str = Field(description="new, starting, ready, away, draining, closed, failed, unloaded, or loading.")
+    failure: str | None = Field(default=None, description="Why it failed or is away, when it does.")
     loading: Loading | None = Field(default=None, description="What is to take its place.")
     active_in: list[str] = Field(description="The environments whose active version it is.")
     weights: dict[str, float] = Field(description="Share of each environment's traffic, between 0 and 1.")
@@ -61,6 +62,7 @@ class Version(BaseModel):
     last_used_at: float | None = Field(default=None, description="Unix seconds; null if never by this worker.")
     engine: str | None = None
     placement: str | None = None
+    address: str | None = Field(default=None, description="Of a remote version: what is asked of which server.")
     model: str | None = None
     source: Source | None = None
     size_bytes: int | None = None
@@ -276,6 +278,7 @@ def describe_version(parts: Started, version: str) -> Version:
         last_used_at=found.last_used_at or None if found is not None else None,
         engine=runner.engine if runner is not None else None,
         placement=runner.placement if runner is not None else None,
+        address=runner.address if isinstance(runner, RemoteRunner) else None,
     )
     candidate, load = parts.fleet.candidates().get(version), state.candidates.get(version)
     if candidate is not None and load is not None:
@@ -287,7 +290,7 @@ def _of_card(card: Card) -> dict[str, object]:
     return {
         "model": card.model,
         "source": card.source,
-        "size_bytes": card.size_bytes,
+        "size_bytes": card.size_bytes or None,
         "signature": Signature(task=card.task, features=list(card.features), classes=list(card.classes)),
         "metrics": card.metrics,
         "max_abs_difference": {kind: receipt.max_abs_difference for kind, receipt in card.verification.items()},

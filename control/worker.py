@@ -42,6 +42,7 @@ from protocols.call import Entrance
 from runners.artefact import Artefact
 from runners.card import Card, Task
 from runners.engine import import_xgboost_alone
+from runners.remote_runner import RemoteRunner
 from stores.follower import Follower
 from stores.opening import open_store
 from stores.store import Entry, StoreUnavailable, Tally, WorkerReport
@@ -227,6 +228,9 @@ class Worker:
         if self._cache is not None:
             for version, found in self._cache.flush().items():
                 self.metrics.add_cache(version, **asdict(found))
+        for version, runner in self.fleet.runners.items():
+            if isinstance(runner, RemoteRunner):
+                self.metrics.add_remote(version, up=runner.ready, **asdict(runner.flush()))
 
     def _tell_access(self) -> None:
         watch, rates = self.gate.watch, self.gate.rates

@@ -1,4 +1,7 @@
-"""The dispatcher: request in, assignment, and off to the assigned version's runner."""
+"""The dispatcher: request in, assignment, and off to the assigned version's runner.
+
+Where that is not ready, or fails as a whole, the environment's active version answers: its assignment says `FALLBACK`.
+"""
 
 import random
 import time
@@ -9,7 +12,7 @@ from dispatch.assignment import Reason, assign
 from dispatch.cache import Cache
 from dispatch.request import Origin, Prediction, PredictionRequest, UnknownVersion
 from dispatch.state import RoutingState
-from runners.errors import NotReady, Overloaded
+from runners.errors import NotReady, Overloaded, Unreachable
 from runners.job import Job
 from runners.runner import Runner
 
@@ -86,6 +89,28 @@ class Dispatcher:
             except Overloaded as overload:
                 self._note(overload)
                 raise
+        else:
+            self._cache.submit(prediction, runner)
+        return prediction
+
+    def fall_back(self, failed: Prediction, done: Callable[[Job], None]) -> Prediction | None:
+        """Submit what its version failed to answer to the active one, as if that version had not been ready.
+
+        Gives the new prediction; none where the error stands: the version was pinned or is the active one itself, the
+        rows are at fault, or it is too late. Raises what `Runner.submit` raises.
+        """
+        if not isinstance(failed.error, Unreachable) or failed.reason is Reason.PINNED:
+            return None
+        environment, places = self._routes.get(failed.origin.environment, (None, {}))
+        active = places.get(environment.active) if environment is not None else None
+        if active is None or active[0].version == failed.version or not active[1].ready:
+            return None
+        origin, runner = active
+        prediction = Prediction(
+            failed.rows, failed.row_count, done, failed.deadline, origin=origin, reason=Reason.FALLBACK
+        )
+        if self._cache is None:
+            runner.submit(prediction)
         else:
             self._cache.submit(prediction, runner)
         return prediction

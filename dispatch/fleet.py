@@ -22,6 +22,7 @@ from dispatch.fetching import command, fetch, is_address
 from dispatch.state import Load, RoutingState, VersionReport
 from runners.artefact import Artefact, ArtefactError, ArtefactMissing, find_artefact
 from runners.batcher import BatchObserver
+from runners.remote_runner import RemoteRunner
 from runners.runner import Runner, RunnerState
 
 UNLOADED = "unloaded"
@@ -32,16 +33,16 @@ logger = logging.getLogger("bentoml.shokado")
 def known_loads(state: RoutingState, artefacts: Mapping[str, Artefact], settings: Settings) -> dict[str, Load]:
     """All versions, in memory or not: the configured `artefacts`, and over them what was loaded since.
 
-    A version with a service of its own is what is configured: the service serves nothing else.
+    A version with a service of its own, or a remote one, is what is configured: nothing else is served there.
     """
     known = {version: Load(artefact.tag, artefact.digest, artefact.tag) for version, artefact in artefacts.items()}
-    return known | {version: load for version, load in state.loads.items() if not has_service(version, settings)}
+    return known | {version: load for version, load in state.loads.items() if not is_elsewhere(version, settings)}
 
 
-def has_service(version: str, settings: Settings) -> bool:
-    """Whether the version runs in a service of its own."""
+def is_elsewhere(version: str, settings: Settings) -> bool:
+    """Whether the version runs in a service of its own or in another server, and takes no memory of the workers."""
     configured = settings.versions.get(version)
-    return configured is not None and configured.placement is Placement.SERVICE
+    return configured is not None and configured.placement is not Placement.EMBEDDED
 
 
 @dataclass(eq=False)
@@ -187,7 +188,7 @@ class Fleet:
                     slot.runner = self._new_runner(version, slot.artefact)
                     self._publish()
                     await slot.runner.start(self._observer)
-                logger.info("version %s is ready: %s", version, slot.load.tag)
+                    logger.info("version %s is %s: %s", version, slot.runner.state, slot.load.tag)
         except Exception as error:
             slot.failure = slot.runner.failure if slot.runner and slot.runner.failure else str(error)
             # The version says so in /readyz and /v1/models, and others answer in its place.
@@ -218,14 +219,12 @@ class Fleet:
         return artefact
 
     def _new_runner(self, version: str, artefact: Artefact) -> Runner:
-        return Runner(
-            version,
-            artefact.card,
-            artefact.folder,
-            self._settings.versions.get(version, VersionSettings()),
-            self._settings.batching,
-            service_url=self._service_urls.get(version),
-        )
+        settings, batching = self._settings.versions.get(version, VersionSettings()), self._settings.batching
+        remote = self._settings.remote_of(version)
+        if remote is not None:
+            return RemoteRunner(version, artefact.card, settings, batching, remote)
+        service_url = self._service_urls.get(version)
+        return Runner(version, artefact.card, artefact.folder, settings, batching, service_url=service_url)
 
     def _publish(self) -> None:
         self.runners = {
@@ -259,7 +258,8 @@ class Fleet:
             self._used_at[version] = self._clock()
         still_here = slot.state == UNLOADED and version in self._draining.values()
         state = RunnerState.DRAINING if still_here else slot.state
-        return VersionReport(slot.load.digest, state, slot.failure, self._used_at.get(version, 0.0))
+        failure = slot.failure or (slot.runner.failure if slot.runner is not None else None)
+        return VersionReport(slot.load.digest, state, failure, self._used_at.get(version, 0.0))
 
     def _run(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         task = asyncio.get_running_loop().create_task(work)

@@ -188,7 +188,7 @@ def compare(card: Card, given: Scores, shadow: Scores) -> tuple[int, NDArray[np.
         return int((given.argmax(axis=1) != shadow.argmax(axis=1)).sum()), differences.max(axis=1)
     if card.task is Task.BINARY:
         return int(((given >= POSITIVE_FROM) != (shadow >= POSITIVE_FROM)).sum()), differences
-    verified = max(receipt.tolerance for receipt in card.verification.values())
+    verified = max((receipt.tolerance for receipt in card.verification.values()), default=0.0)
     tolerance = max(TOLERANCE * float(np.std(card.examples.scores)), verified)
     return int((differences > tolerance).sum()), differences
 

@@ -60,16 +60,18 @@ def build_bento(version: str | None = None, project: Path = registry.PROJECT) ->
 
 def labels_of(settings: Settings) -> dict[str, str]:
     """`model`, and for each configured version its source: `{"model": "customers", "v1": "models:/customers/1"}`."""
-    return {"model": settings.model} | {name: _artefact(settings, name).card.source.uri for name in settings.versions}
+    found = {name: _artefact(settings, name) for name in settings.versions}
+    return {"model": settings.model} | {name: one.card.source.uri for name, one in found.items() if one is not None}
 
 
-def _artefact(settings: Settings, name: str) -> Artefact:
+def _artefact(settings: Settings, name: str) -> Artefact | None:
+    """None for a remote version that the store does not have, as it need not."""
     tag = settings.tag_of(name)
     try:
         artefact = store.look_up(*tag.split(":"))
     except DamagedArtefact as error:
         raise LifecycleError(str(error), f"shokado models prepare --dataset {settings.model}") from error
-    if artefact is None:
+    if artefact is None and settings.remote_of(name) is None:
         raise LifecycleError(
             f"Version {name} is configured as {tag}, which is not in the store.",
             f"shokado models prepare --dataset {settings.model}",

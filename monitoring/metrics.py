@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 FLUSH_EVERY_S = 0.5
 NO_VERSION = "none"
 """Label of what failed before a version was assigned."""
+FELL_BACK = "fell_back"
+"""Kind of error that no client saw: the version failed, and the active one answered instead."""
 
 _LATENCY_BUCKETS_S = (
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10,
@@ -103,7 +105,10 @@ class Metrics:
         )
         self._rows = Counter("shokado_rows", "Rows scored.", ["version"], registry=registry)
         self._errors = Counter(
-            "shokado_errors", "Requests answered with an error.", ["version", "kind"], registry=registry
+            "shokado_errors",
+            "Requests answered with an error; of kind fell_back, with a prediction of the active version instead.",
+            ["version", "kind"],
+            registry=registry,
         )
         self._cancelled = Counter(
             "shokado_cancelled", "Requests whose client left before the answer.", ["version"], registry=registry
@@ -182,6 +187,22 @@ class Metrics:
             "shokado_cache_requests", "Requests by what the cache had for them.", ["version", "outcome"],
             registry=registry,
         )  # fmt: skip
+        self._remote_batches = Counter(
+            "shokado_remote_batches", "Batches sent to another server, by what became of them.", ["version", "outcome"],
+            registry=registry,
+        )  # fmt: skip
+        self._remote_retries = Counter(
+            "shokado_remote_retries", "Batches sent once more after their connection was cut.", ["version"],
+            registry=registry,
+        )  # fmt: skip
+        self._remote_ejections = Counter(
+            "shokado_remote_ejections", "Times that a worker left a remote version alone for its failures.",
+            ["version"], registry=registry,
+        )  # fmt: skip
+        self._remote_up = Gauge(
+            "shokado_remote_up", "1 while a remote version is ready in every worker.", ["version"], registry=registry,
+            multiprocess_mode="livemin",
+        )  # fmt: skip
         for version in (*versions, NO_VERSION):
             self.add_version(version)
         self.flush()
@@ -233,6 +254,29 @@ class Metrics:
         """Add what became of requests at the cache."""
         for outcome, number in (("hit", hits), ("miss", misses), ("error", errors)):
             self._cache.labels(version, outcome).inc(number)
+
+    def add_remote(
+        self,
+        version: str,
+        *,
+        up: bool,
+        scored: int,
+        refused: int,
+        failed: int,
+        overloaded: int,
+        late: int,
+        retries: int,
+        ejections: int,
+    ) -> None:
+        """Add what became of batches of a remote version, and tell whether it is ready."""
+        outcomes = {
+            "scored": scored, "refused": refused, "failed": failed, "overloaded": overloaded, "late": late,
+        }  # fmt: skip
+        for outcome, number in outcomes.items():
+            self._remote_batches.labels(version, outcome).inc(number)
+        self._remote_retries.labels(version).inc(retries)
+        self._remote_ejections.labels(version).inc(ejections)
+        self._remote_up.labels(version).set(up)
 
     def started(self, version: str) -> None:
         self.recorders[version].in_flight += 1

@@ -1,6 +1,7 @@
 """A call: one prediction request from its body to its answer, the same behind both doors.
 
 body --decode--> request --dispatch--> prediction --encode--> answer
+  |                                      `--(its version failed)--> prediction of the active version --encode--> answer
   `--(anything wrong)--> problem --------------------------------^
 """
 
@@ -16,11 +17,12 @@ from dispatch.dispatcher import Dispatcher
 from dispatch.request import Origin, Prediction
 from dispatch.shadow import ShadowCopier
 from experiments.prediction_id import PredictionIds, shown
-from monitoring.metrics import Metrics
+from monitoring.metrics import FELL_BACK, Metrics
 from protocols.dialect import AnswerFacts, Codec
 from protocols.door import Exchange, new_id, reply_problem
 from protocols.head import RequestHead
 from protocols.problem import conflicting_version, problem_of
+from runners.errors import RunnerError, Unreachable
 from runners.job import Job
 
 logger = logging.getLogger("shokado.protocols")
@@ -111,7 +113,8 @@ class Call(msgspec.Struct, eq=False):
         prediction, self.prediction = self.prediction, None
         assert prediction is job
         if job.error is not None:
-            self._fail(job.error, prediction.version)
+            if not self._falls_back(prediction):
+                self._fail(job.error, prediction.version)
             return
         seconds = time.monotonic() - self.received_at
         head, entrance = self.head, self.entrance
@@ -131,6 +134,20 @@ class Call(msgspec.Struct, eq=False):
         if entrance.shadow is not None and entrance.dispatcher.shadowed:
             entrance.shadow.offer(prediction)
 
+    def _falls_back(self, failed: Prediction) -> bool:
+        """Whether another version has been asked in place of the one that failed, against which it counts."""
+        entrance = self.entrance
+        try:
+            prediction = entrance.dispatcher.fall_back(failed, self._finish)
+        except RunnerError:
+            return False
+        if prediction is None:
+            return False
+        self.prediction = prediction
+        entrance.metrics.failed(failed.version, FELL_BACK)
+        entrance.metrics.started(prediction.version)
+        return True
+
     def _fail(self, error: BaseException, version: str | None = None) -> None:
         """`version` is none for what failed before one was assigned."""
         problem = problem_of(error)
@@ -139,6 +156,8 @@ class Call(msgspec.Struct, eq=False):
             logger.error("request %s failed", request_id, exc_info=error)
         elif problem.code == "model_failure":
             logger.warning("request %s: version %s: %s", request_id, version, error)
+        elif isinstance(error, Unreachable):
+            logger.warning("request %s: version %s: %s: %s", request_id, version, error, error.cause)
         self.entrance.metrics.failed(version, problem.code)
         reply_problem(self.exchange, problem, request_id, self.dialect.refuse(problem, request_id))
 

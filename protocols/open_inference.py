@@ -19,8 +19,9 @@ from protocols.head import BINARY, JSON, RequestHead
 from protocols.model_tensors import chosen_outputs, input_tensors, values_of
 from protocols.native import unsupported_type
 from protocols.problem import Problem, malformed
-from protocols.tensors import Tensor, from_bytes, from_json, pack_tensors, to_bytes
+from protocols.tensors import Tensor, from_bytes, from_json, pack_tensors
 from runners.card import Card
+from runners.datatypes import to_bytes
 
 
 class InputParameters(msgspec.Struct):

@@ -12,7 +12,7 @@ https://github.com/kserve/open-inference-protocol and Triton's "Binary Tensor Da
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
@@ -22,27 +22,11 @@ from numpy.typing import NDArray
 
 from protocols.problem import Problem, invalid
 from protocols.signature import Signature
+from runners.datatypes import BYTES, DTYPES, LENGTH_BYTES
 from runners.rows import RequestRows
 
-BYTES = "BYTES"
 BF16 = "BF16"
-DTYPES: Mapping[str, np.dtype[Any]] = {
-    "BOOL": np.dtype("<u1"),
-    "UINT8": np.dtype("<u1"),
-    "UINT16": np.dtype("<u2"),
-    "UINT32": np.dtype("<u4"),
-    "UINT64": np.dtype("<u8"),
-    "INT8": np.dtype("<i1"),
-    "INT16": np.dtype("<i2"),
-    "INT32": np.dtype("<i4"),
-    "INT64": np.dtype("<i8"),
-    "FP16": np.dtype("<f2"),
-    "FP32": np.dtype("<f4"),
-    "FP64": np.dtype("<f8"),
-}
-"""Of the numeric datatypes, but for BF16, which numpy does not know."""
 _SHOWN_LETTERS = 100
-_LENGTH_BYTES = 4
 _MAX_SIDES = 8
 """Of a shape; a product of more would be work, and no model here takes them."""
 
@@ -84,14 +68,6 @@ def from_bytes(name: str, datatype: str, shape: Sequence[int], data: bytes | mem
         return Tensor(name, tuple(shape), _unpacked(name, datatype, shape, data))
     _check_size(name, shape, len(data), f"bytes of {datatype}", dtype.itemsize)
     return Tensor(name, tuple(shape), np.frombuffer(data, dtype))
-
-
-def to_bytes(datatype: str, values: Iterable[Any] | NDArray[Any]) -> bytes:
-    """Binary data of values: numbers as an array, or texts and numbers alike as BYTES."""
-    if datatype == BYTES:
-        texts = (str(value).encode() for value in values)
-        return b"".join(len(text).to_bytes(_LENGTH_BYTES, "little") + text for text in texts)
-    return np.asarray(values, DTYPES[datatype]).tobytes()
 
 
 def pack_tensors(tensors: Sequence[Tensor], signature: Signature) -> tuple[RequestRows, int]:
@@ -207,7 +183,7 @@ def _unpacked_texts(name: str, data: bytes | memoryview) -> list[str]:
     texts: list[str] = []
     offset, size = 0, len(data)
     while offset < size:
-        start = offset + _LENGTH_BYTES
+        start = offset + LENGTH_BYTES
         offset = start + int.from_bytes(data[offset:start], "little")
         if start > size or offset > size:
             raise _malformed(name, f"element {len(texts)} of the binary data is longer than what is there")

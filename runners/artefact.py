@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from configuration.settings import Settings
-from runners.card import Card, CardError, digest_of, read_card
+from runners.card import Card, CardError, Source, digest_of, read_card
 
 _IDENTITY = {"model", "task", "features", "classes", "source", "files", "quantization"}
 
@@ -43,19 +44,45 @@ class Artefact:
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         object.__setattr__(self, "digest", digest)
 
+    @property
+    def in_store(self) -> bool:
+        """Whether the model store of this machine has it; of a remote version, it need not."""
+        return bool(self.card.files)
+
 
 def find_artefacts(settings: Settings) -> dict[str, Artefact]:
-    """All configured versions. Raises `ArtefactError` when one is missing, damaged, or takes other features."""
-    artefacts: dict[str, Artefact] = {}
+    """All configured versions. Raises `ArtefactError` when one is missing, damaged, or takes other features.
+
+    A remote version that the store does not have takes and gives what the others do.
+    """
+    found: dict[str, Artefact] = {}
     for version in settings.versions:
         try:
-            artefacts[version] = find_artefact(version, settings.tag_of(version))
+            found[version] = find_artefact(version, settings.tag_of(version))
         except ArtefactMissing as error:
-            raise ArtefactMissing(f"{error}; make it with: make models") from error
+            if settings.remote_of(version) is None:
+                raise ArtefactMissing(f"{error}; make it with: make models") from error
         except ArtefactError as error:
             raise ArtefactError(f"{error}; import it again with: make models") from error
-    check_alike(artefacts.values())
-    return artefacts
+    check_alike(found.values())
+    if not found:
+        raise ArtefactMissing(
+            "no version has an artefact in the BentoML model store, and one of them must, to say what the model takes "
+            "and gives; make it with: make models"
+        )
+    card = next(iter(found.values())).card
+    return {version: found.get(version) or elsewhere(version, settings, card) for version in settings.versions}
+
+
+def elsewhere(version: str, settings: Settings, card: Card) -> Artefact:
+    """What is known of a remote version without an artefact: it takes and gives what the card of another one says."""
+    remote = settings.remote_of(version)
+    assert remote is not None
+    source = Source(uri=remote.address, run_id="", flavor="remote", framework="")
+    unknown: dict[str, Any] = {"files": {}, "verification": {}, "metrics": {}, "quantization": None}
+    return Artefact(
+        version, remote.address, Path(), card.model_copy(update={"version": version, "source": source, **unknown})
+    )
 
 
 def find_artefact(version: str, tag: str) -> Artefact:

@@ -16,7 +16,7 @@ from math import inf
 from typing import Protocol
 
 from runners.engine import Scores
-from runners.errors import DeadlineExceeded, ModelFailure, NotReady, Overloaded
+from runners.errors import DeadlineExceeded, ModelFailure, NotReady, Overloaded, RunnerError, Unreachable
 from runners.job import Job
 from runners.pace import BatchLimit, DrainRate, Pace
 from runners.place import BatchScores, Place
@@ -96,6 +96,7 @@ class Batcher:
     ) -> None:
         self._version = version
         self._place = place
+        self._heeds_deadlines = place.heeds_deadlines
         self._join = join
         self._limit = limit
         self._pace = pace
@@ -204,7 +205,10 @@ class Batcher:
         def done(outcome: BatchScores | Exception) -> None:
             self._receive(chunks, rows, release, max(now, self._freed_at) if ahead else now, outcome)
 
-        self._place.run(batch, self._pace.estimate(rows), done)
+        if self._heeds_deadlines:
+            self._place.run(batch, self._pace.estimate(rows), done, max(job.deadline for job, _, _ in chunks))
+        else:
+            self._place.run(batch, self._pace.estimate(rows), done)
         self._go_on()
 
     @property
@@ -327,7 +331,7 @@ class Batcher:
         """The place itself failed: nothing is known about single rows."""
         jobs = [job for job in dict.fromkeys(job for job, _, _ in chunks) if job.error is None]
         for job in jobs:
-            job.error = NotReady(f"the engine cannot be reached: {cause}")
+            job.error = cause if isinstance(cause, RunnerError) else Unreachable(cause)
         return jobs
 
 

@@ -4,6 +4,7 @@ submit --(queue too long for the deadline or the bound)--> Overloaded
        --(not ready, or closing)-----------------------> NotReady
 queue  --(deadline passed before its turn)-------------> DeadlineExceeded
 engine --(raises, or returns what is not a score)------> ModelFailure, for the rows that cause it
+place  --(fails with all of a batch)-------------------> Unreachable
 """
 
 
@@ -38,6 +39,15 @@ class NotReady(RunnerError):
     """The runner has not started, failed to, or is closing."""
 
     kind = "not_ready"
+
+
+class Unreachable(NotReady):
+    """The place where the version runs failed with a whole batch, so that another version may answer instead."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__("the engine cannot be reached")
+        self.cause = str(cause)
+        """For the log: another server's words are not for clients."""
 
 
 class ModelFailure(RunnerError):

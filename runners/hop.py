@@ -8,6 +8,7 @@ Used by `HopPlace` on the gateway's side and `answer_rows` on the service's.
 
 import asyncio
 from collections.abc import Callable
+from math import inf
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -38,6 +39,7 @@ class HopPlace:
     """A version's service as a place. One call for each of its workers may be under way from each gateway worker."""
 
     ahead = 0
+    heeds_deadlines = False
 
     def __init__(self, url: str, scores_per_row: int, workers: int) -> None:
         """`url` is `file:///path/to.sock` or `http://host:port`, as BentoML's runner map has it."""
@@ -56,7 +58,9 @@ class HopPlace:
         )
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def run(self, rows: Rows, _expected_s: float, done: Callable[[BatchScores | Exception], None]) -> None:
+    def run(
+        self, rows: Rows, _expected_s: float, done: Callable[[BatchScores | Exception], None], _deadline: float = inf
+    ) -> None:
         task = asyncio.get_running_loop().create_task(self._run(rows, done))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

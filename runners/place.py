@@ -1,10 +1,14 @@
-"""Places: where a runner's batches are computed. Here: in this process; `hop` has the one in another process."""
+"""Places: where a runner's batches are computed. Here: in this process.
+
+`hop` has the one in another process of this server, `remote` the one in another server.
+"""
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from math import inf
 from typing import Protocol
 
 import numpy as np
@@ -32,8 +36,12 @@ class Place(Protocol):
 
     concurrency: int
     ahead: int
+    heeds_deadlines: bool
+    """Whether `run` is to be told until when anybody waits for the scores, in seconds of `time.monotonic`."""
 
-    def run(self, rows: Rows, expected_s: float, done: Callable[[BatchScores | Exception], None], /) -> None: ...
+    def run(
+        self, rows: Rows, expected_s: float, done: Callable[[BatchScores | Exception], None], deadline: float = inf, /
+    ) -> None: ...
 
     async def close(self) -> None: ...
 
@@ -43,6 +51,7 @@ class EmbeddedPlace:
 
     concurrency = 1
     ahead = 1
+    heeds_deadlines = False
 
     def __init__(self, engine: Engine, scores_per_row: int, inline_s: float) -> None:
         self._engine = engine
@@ -51,7 +60,9 @@ class EmbeddedPlace:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="shokado-engine")
         self._in_thread = 0
 
-    def run(self, rows: Rows, expected_s: float, done: Callable[[BatchScores | Exception], None]) -> None:
+    def run(
+        self, rows: Rows, expected_s: float, done: Callable[[BatchScores | Exception], None], _deadline: float = inf
+    ) -> None:
         if expected_s <= self._inline_s and not self._in_thread:
             done(score(self._engine, rows, self._scores_per_row))
             return
@@ -71,21 +82,30 @@ class EmbeddedPlace:
 
 def score(engine: Engine, rows: Rows, scores_per_row: int) -> BatchScores:
     """Predict, and when the batch fails cut it in halves, so that only the rows that cause it fail. Never raises."""
-    shape = (len(rows),) if scores_per_row == 1 else (len(rows), scores_per_row)
+    shape = shape_of(rows, scores_per_row)
     try:
         scores = _predict(engine, rows, shape)
     except Exception as error:
         reason = _reason(error)
     else:
-        return BatchScores(scores, _not_finite(scores))
+        return BatchScores(scores, not_finite(scores))
     return _score_in_halves(engine, rows, shape, reason)
 
 
-def _score_in_halves(engine: Engine, rows: Rows, shape: tuple[int, ...], reason: str) -> BatchScores:
-    """Score a batch that failed as a whole. Of errors only texts are kept: tracebacks know this frame, a cycle."""
+def shape_of(rows: Rows, scores_per_row: int) -> tuple[int, ...]:
+    """Of the scores of a batch."""
+    return (len(rows),) if scores_per_row == 1 else (len(rows), scores_per_row)
+
+
+def halves(shape: tuple[int, ...], reason: str) -> Generator[tuple[int, int], Scores | str, BatchScores]:
+    """Which parts (start, stop) of a batch to score, after it failed as a whole with this reason.
+
+    It is sent the scores of each part, or why there are none, and returns what is known of the batch in the end.
+    `shape` is that of the batch's scores.
+    """
     scores = np.zeros(shape, dtype=np.float32)
     failures: dict[int, str] = {}
-    failing = [(0, len(rows), reason)]
+    failing = [(0, len(scores), reason)]
     calls = 0
     while failing:
         start, stop, reason = failing.pop()
@@ -94,12 +114,29 @@ def _score_in_halves(engine: Engine, rows: Rows, shape: tuple[int, ...], reason:
             continue
         middle = (start + stop) // 2
         for low, high in ((start, middle), (middle, stop)):
-            try:
-                scores[low:high] = _predict(engine, rows[low:high], (high - low, *shape[1:]))
-            except Exception as cause:
+            outcome = yield low, high
+            if isinstance(outcome, str):
                 calls += 1
-                failing.append((low, high, _reason(cause)))
-    return BatchScores(scores, failures | _not_finite(scores))
+                failing.append((low, high, outcome))
+            else:
+                scores[low:high] = outcome
+    return BatchScores(scores, failures | not_finite(scores))
+
+
+def _score_in_halves(engine: Engine, rows: Rows, shape: tuple[int, ...], reason: str) -> BatchScores:
+    """Score a batch that failed as a whole. Of errors only texts are kept: tracebacks know this frame, a cycle."""
+    parts = halves(shape, reason)
+    outcome: Scores | str | None = None
+    while True:
+        try:
+            low, high = parts.send(outcome)  # type: ignore[arg-type]  # none starts it
+        except StopIteration as end:
+            result: BatchScores = end.value
+            return result
+        try:
+            outcome = _predict(engine, rows[low:high], (high - low, *shape[1:]))
+        except Exception as cause:
+            outcome = _reason(cause)
 
 
 def _predict(engine: Engine, rows: Rows, shape: tuple[int, ...]) -> Scores:
@@ -114,7 +151,8 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _not_finite(scores: Scores) -> dict[int, str]:
+def not_finite(scores: Scores) -> dict[int, str]:
+    """Why each row failed whose score is no number."""
     # Finite if all scores are and none is huge: a quarter of the time that looking at each takes.
     if math.isfinite(np.vdot(scores, scores)):
         return {}

@@ -2,13 +2,17 @@
 
 NEW --start--> STARTING --> READY --drain--> DRAINING --> CLOSED
                    \\--> FAILED (with the reason); CLOSED when it is cancelled
+
+AWAY is for remote versions only; see `remote_runner`.
 """
 
 import asyncio
 import contextlib
 import math
 import time
+from collections.abc import Awaitable, Callable
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +37,7 @@ class RunnerState(StrEnum):
     NEW = "new"
     STARTING = "starting"
     READY = "ready"
+    AWAY = "away"
     DRAINING = "draining"
     CLOSED = "closed"
     FAILED = "failed"
@@ -89,7 +94,9 @@ class Runner:
             async with contextlib.AsyncExitStack() as opened:
                 self._place = await self._open_place()
                 opened.push_async_callback(self._place.close)
-                pace = await self._warm_up(self._place)
+                score = partial(_run, self._place)
+                self._check(await score(example_rows(self.card)))
+                pace = await self._learn_pace(score, _WARM_UP_PATIENCE_S)
                 opened.pop_all()
         except asyncio.CancelledError:
             self.state = RunnerState.CLOSED
@@ -97,7 +104,41 @@ class Runner:
         except Exception as error:
             self.state, self.failure = RunnerState.FAILED, f"{type(error).__name__}: {error}"
             raise
-        target_s = self._batching.latency_target_ms / 1000
+        self._open_batcher(pace, self._target_s, observer)
+        self.state = RunnerState.READY
+
+    def submit(self, job: Job) -> None:
+        """Hand in a job. Raises `NotReady` or `Overloaded`."""
+        if self.state is not RunnerState.READY:
+            raise NotReady(f"version {self.version} is {self.state}")
+        self.jobs += 1
+        self._batcher.submit(job)
+
+    async def drain(self) -> None:
+        """Refuse new jobs, answer those that are here, and let go of the place."""
+        if self.state is RunnerState.READY:
+            await self._let_go()
+
+    async def _let_go(self) -> None:
+        self.state = RunnerState.DRAINING
+        self._batcher.close()
+        while self._batcher.busy:
+            await asyncio.sleep(_DRAIN_POLL_S)
+        await self._place.close()
+        self.state = RunnerState.CLOSED
+
+    async def _open_place(self) -> Place:
+        if self._service_url:
+            return HopPlace(self._service_url, self.card.scores_per_row, self.settings.workers)
+        engine = await asyncio.to_thread(open_engine, self._folder, self.card, self.settings.engine)
+        self.engine = engine.name
+        return EmbeddedPlace(engine, self.card.scores_per_row, self._batching.inline_ms / 1000)
+
+    @property
+    def _target_s(self) -> float:
+        return self._batching.latency_target_ms / 1000
+
+    def _open_batcher(self, pace: Pace, target_s: float, observer: BatchObserver) -> None:
         ceiling = self._batching.max_batch_rows
         fitting = [rows for rows in _warm_up_sizes(ceiling) if pace.estimate(rows) <= target_s]
         self._batcher = Batcher(
@@ -115,39 +156,9 @@ class Runner:
             clock=time.monotonic,
             call_soon=asyncio.get_running_loop().call_soon,
         )
-        self.state = RunnerState.READY
 
-    def submit(self, job: Job) -> None:
-        """Hand in a job. Raises `NotReady` or `Overloaded`."""
-        if self.state is not RunnerState.READY:
-            raise NotReady(f"version {self.version} is {self.state}")
-        self.jobs += 1
-        self._batcher.submit(job)
-
-    async def drain(self) -> None:
-        """Refuse new jobs, answer those that are here, and let go of the place."""
-        if self.state is not RunnerState.READY:
-            return
-        self.state = RunnerState.DRAINING
-        self._batcher.close()
-        while self._batcher.busy:
-            await asyncio.sleep(_DRAIN_POLL_S)
-        await self._place.close()
-        self.state = RunnerState.CLOSED
-
-    async def _open_place(self) -> Place:
-        if self._service_url:
-            return HopPlace(self._service_url, self.card.scores_per_row, self.settings.workers)
-        engine = await asyncio.to_thread(open_engine, self._folder, self.card, self.settings.engine)
-        self.engine = engine.name
-        return EmbeddedPlace(engine, self.card.scores_per_row, self._batching.inline_ms / 1000)
-
-    async def _warm_up(self, place: Place) -> Pace:
-        """Check the engine on the card's examples, then score likely rows in growing batches, until one takes long.
-
-        Raises what a batch raised, and `CardError` when the engine's scores are not the framework's.
-        """
-        self._check(await _run(place, example_rows(self.card)))
+    async def _learn_pace(self, score: Callable[[Rows], Awaitable[Scores]], patience_s: float) -> Pace:
+        """Score likely rows in growing batches, until one takes longer than `patience_s`. Raises what one raised."""
         pace = Pace()
         likely = likely_rows(self.card, self._batching.max_batch_rows)
         for rows in _warm_up_sizes(self._batching.max_batch_rows):
@@ -155,16 +166,18 @@ class Runner:
             fastest = float("inf")
             for _ in range(_WARM_UP_REPEATS):
                 started = time.monotonic()
-                await _run(place, batch)
+                await score(batch)
                 fastest = min(fastest, time.monotonic() - started)
             pace.observe(rows, fastest)
-            if fastest > _WARM_UP_PATIENCE_S:
+            if fastest > patience_s:
                 break
         return pace
 
     def _check(self, scores: Scores) -> None:
+        """Raise `CardError` when scores of the card's examples are not the framework's."""
         expected = np.array(self.card.examples.scores, dtype=np.float32)
-        tolerance = max(receipt.tolerance for receipt in self.card.verification.values())
+        # Without a receipt, the examples' scores are another version's.
+        tolerance = max((receipt.tolerance for receipt in self.card.verification.values()), default=math.inf)
         if scores.shape != expected.shape or not np.abs(scores - expected).max() <= tolerance:
             raise CardError(f"{self._folder}: the engine does not score the card's examples as the card says")
 

@@ -13,7 +13,8 @@ from protocols.head import RequestHead
 from protocols.model_tensors import chosen_outputs, values_of
 from protocols.problem import Problem
 from protocols.signature import Signature
-from protocols.tensors import BYTES, Tensor, from_bytes, from_values, pack_tensors, to_bytes
+from protocols.tensors import Tensor, from_bytes, from_values, pack_tensors
+from runners.datatypes import BYTES, to_bytes
 
 _CONTENTS = {
     "BOOL": "bool_contents",

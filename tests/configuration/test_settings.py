@@ -175,6 +175,10 @@ UNKNOWN_KEYS: dict[str, tuple[Edit, str]] = {
         put("versions", "v1", "placment", value="service"),
         "versions.v1.placment: unknown key; did you mean placement?",
     ),
+    "of a remote version": (
+        put("versions", "v1", value={"placement": "remote", "remote": {"url": "http://a", "timeout": 1}}),
+        "versions.v1.remote.timeout: unknown key; did you mean timeout_s?",
+    ),
     "of an environment": (
         put("environments", "production", "weight", value={}),
         "environments.production.weight: unknown key; did you mean weights?",
@@ -190,6 +194,20 @@ UNKNOWN_KEYS: dict[str, tuple[Edit, str]] = {
         "batching.zzzz: unknown key; known are latency_target_ms, max_batch_rows, max_queue_ms",
     ),
 }
+
+
+def test_a_remote_version_is_asked_by_our_names_unless_others_are_set(file: Path) -> None:
+    edit(file, put("versions", "v1", value={"placement": "remote", "remote": {"url": "http://other:3000/base/"}}))
+    settings = load_settings()
+    assert settings.remote_of("v2") is settings.remote_of("v9") is None
+    remote = settings.remote_of("v1")
+    assert remote is not None
+    assert remote.address == "http://other:3000/base/v2/models/paper/versions/v1"
+    named = {"url": "https://other", "model": "a/b", "version": None}
+    edit(file, put("versions", "v1", value={"placement": "remote", "remote": named}))
+    remote = load_settings().remote_of("v1")
+    assert remote is not None
+    assert remote.address == "https://other/v2/models/a%2Fb"
 
 
 @pytest.mark.parametrize(("change", "message"), UNKNOWN_KEYS.values(), ids=UNKNOWN_KEYS)
@@ -223,6 +241,26 @@ def test_a_variable_of_another_program_is_none_of_our_business(file: Path, monke
     assert load_settings().model == "paper"
 
 
+SERVICE_LINKS = {
+    "SHOKADO_V1_SERVICE_HOST": "10.0.0.7",
+    "SHOKADO_V1_SERVICE_PORT": "3000",
+    "SHOKADO_V1_SERVICE_PORT_HTTP": "3000",
+    "SHOKADO_V1_PORT": "tcp://10.0.0.7:3000",
+    "SHOKADO_V1_PORT_3000_TCP": "tcp://10.0.0.7:3000",
+    "SHOKADO_V1_PORT_3000_TCP_ADDR": "10.0.0.7",
+}
+
+
+def test_what_kubernetes_tells_of_a_service_of_our_name_is_no_mistake(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable, value in SERVICE_LINKS.items():
+        monkeypatch.setenv(variable, value)
+    assert load_settings().model == "paper"
+    monkeypatch.setenv("SHOKADO_PORT", "8080")
+    assert refusal().startswith("SHOKADO_PORT: unknown variable")
+
+
 WRONG_VALUES: dict[str, tuple[Edit, str]] = {
     "no model": (lambda content: content.pop("model"), "model: Field required"),
     "a model that no tag can have": (put("model", value="My Model"), "model: String should match pattern"),
@@ -232,6 +270,22 @@ WRONG_VALUES: dict[str, tuple[Edit, str]] = {
     "a tag without a colon": (put("versions", "v1", "tag", value="paper"), "versions.v1.tag: "),
     "an unknown engine": (put("versions", "v1", "engine", value="torch"), "versions.v1.engine: "),
     "an unknown placement": (put("versions", "v1", "placement", value="moon"), "versions.v1.placement: "),
+    "remote without an address": (
+        put("versions", "v1", "placement", value="remote"),
+        "versions.v1: placement is remote, so remote.url must be the server's address",
+    ),
+    "a remote address of another placement": (
+        put("versions", "v1", "remote", value={"url": "http://other:3000"}),
+        "versions.v1: remote is for versions with placement: remote; placement is embedded",
+    ),
+    "an address of another kind": (
+        put("versions", "v1", value={"placement": "remote", "remote": {"url": "ftp://other"}}),
+        "versions.v1.remote.url: 'ftp://other' is no address of a server, such as http://shokado-v1:3000",
+    ),
+    "an address with a password": (
+        put("versions", "v1", value={"placement": "remote", "remote": {"url": "http://me:secret@other"}}),
+        "versions.v1.remote.url: an address with credentials or @ in it; a key belongs into key_file",
+    ),
     "no processes": (put("versions", "v1", "workers", value=0), "versions.v1.workers: "),
     "too many processes": (put("versions", "v1", "workers", value=65), "versions.v1.workers: "),
     "no workers": (put("workers", value=0), "workers: 0 is not allowed; 1 to 256 are, or auto"),

@@ -3,6 +3,7 @@
 import pytest
 
 from dispatch.state import RoutingState
+from runners.runner import RunnerState
 from tests.control.site import Site
 
 READY = ["/readyz", "/ready", "/health"]
@@ -32,6 +33,7 @@ def test_not_ready_without_a_version_that_has_traffic(empty_site: Site, path: st
     assert (content["status"], content["reason"], content["versions"]["v2"]) == (
         "unavailable", "not ready: v2", "failed",
     )  # fmt: skip
+    assert content["failures"].keys() == {"v2"}
 
 
 @pytest.mark.parametrize("path", READY)
@@ -51,6 +53,25 @@ def test_a_shadow_may_be_missing(site: Site) -> None:
     other = site.join(broken=frozenset({"v3"}))
     assert other.dispatcher.state.environments["production"].shadow == "v3"
     assert site.get("/readyz", worker=1)["status"] == "ok"
+
+
+@pytest.mark.parametrize(("version", "status"), [("v1", 503), ("v2", 200)])
+def test_a_remote_version_may_be_away_unless_it_is_the_active_one(site: Site, version: str, status: int) -> None:
+    """v1 is active, and v2 has traffic."""
+    runner = site.workers[0].dispatcher.runners[version]
+    runner.state, runner.failure = RunnerState.AWAY, "ejected: it answered 500"
+    answer = site.ask("GET", "/readyz")
+    assert answer.status_code == status
+    assert answer.json()["versions"][version] == "away"
+    assert answer.json()["failures"] == {version: "ejected: it answered 500"}
+
+
+def test_a_remote_version_may_be_away_that_is_active_only_in_another_environment(site: Site) -> None:
+    state = site.workers[0].dispatcher.state
+    assert state.default_environment == "production"
+    assert state.environments["staging"].active == "v2"
+    site.workers[0].dispatcher.runners["v2"].state = RunnerState.AWAY
+    assert site.get("/readyz")["status"] == "ok"
 
 
 def test_a_store_that_is_away_is_told_and_does_not_matter(site: Site) -> None:

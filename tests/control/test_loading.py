@@ -306,6 +306,22 @@ def test_a_version_with_a_service_of_its_own_is_neither_loaded_nor_unloaded(mode
     in_time(scenario())
 
 
+def test_a_version_in_another_server_is_neither_loaded_nor_unloaded(models: Path, database: Path) -> None:
+    elsewhere = {"placement": "remote", "remote": {"url": "http://127.0.0.1:9"}}
+    placed = settings(versions={"v1": {}, "v2": {}, "v3": elsewhere})
+
+    async def scenario() -> None:
+        async with serving(settings(), database, workers=1) as server:
+            worker = await server.join(placed)
+            assert worker.fleet.versions()["v3"].state == "away"
+            for attempt in (worker.loader.load("v3", "customers:v2", by="ann"), worker.loader.unload("v3", by="ann")):
+                with pytest.raises(ConflictingChange, match=r"runs in another server \(placement: remote\)") as refused:
+                    await attempt
+                assert refused.value.code == "remote_placement"
+
+    in_time(scenario())
+
+
 def test_loading_what_serves_changes_nothing(shelf: Shelf, database: Path) -> None:
     artefact = shelf.put("v3")
 

@@ -42,7 +42,9 @@ class LosablePlace(EmbeddedPlace):
 
     lost = False
 
-    def run(self, rows: Rows, expected_s: float, done: Callable[[BatchScores | Exception], None]) -> None:
+    def run(
+        self, rows: Rows, expected_s: float, done: Callable[[BatchScores | Exception], None], _deadline: float = inf
+    ) -> None:
         if self.lost:
             done(ConnectionResetError("gone"))
         else:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ from dispatch.assignment import Reason
 from dispatch.dispatcher import Dispatcher
 from dispatch.request import Prediction, PredictionRequest, UnknownVersion
 from dispatch.state import RoutingState
-from runners.errors import NotReady, Overloaded
+from runners.errors import NotReady, Overloaded, Unreachable
 from runners.job import Job
 from runners.runner import Runner, RunnerState
 from tests.dispatch.shares import environment
@@ -215,3 +216,47 @@ def test_under_the_hash_strategy_a_unit_decides(restaurant: Restaurant) -> None:
         restaurant.number = number / 4
         prediction = restaurant.dispatcher.dispatch(PredictionRequest(ROW, 1, unit=unit), lambda job: None)
         assert (prediction.version, prediction.reason) == (sticky.rendezvous.version_of(unit), Reason.STICKY)
+
+
+def failed(restaurant: Restaurant, error: Exception | None = None, **asked: Any) -> Prediction:
+    """A prediction that its version could not answer."""
+    request = PredictionRequest(ROW * 2, 2, deadline=60.0, **asked)
+    prediction = restaurant.dispatcher.dispatch(request, lambda job: None)
+    prediction.error = Unreachable(ConnectionResetError()) if error is None else error  # type: ignore[assignment]
+    return prediction
+
+
+def test_a_prediction_that_its_version_failed_goes_to_the_active_one_of_its_environment(
+    restaurant: Restaurant,
+) -> None:
+    heard: list[Job] = []
+    lost = failed(restaurant)
+    other = restaurant.dispatcher.fall_back(lost, heard.append)
+    assert other is not None
+    assert restaurant.runners["v3"].kept == [other]
+    assert (other.version, other.reason, other.origin.environment) == ("v3", Reason.FALLBACK, "production")
+    assert (other.rows, other.row_count, other.deadline, other.error) == (lost.rows, 2, 60.0, None)
+    other.done(other)
+    assert heard == [other]
+
+
+def test_it_goes_by_the_routing_of_now(restaurant: Restaurant) -> None:
+    lost = failed(restaurant)
+    changed = RoutingState(8, {"production": environment({"v1": 1}, active="v2")}, "production")
+    restaurant.dispatcher.adopt(changed, restaurant.runners)
+    other = restaurant.dispatcher.fall_back(lost, lambda job: None)
+    assert other is not None
+    assert (other.version, other.origin.generation) == ("v2", 8)
+    restaurant.dispatcher.adopt(RoutingState(9, {"staging": changed.environments["production"]}, "staging"), {})
+    assert restaurant.dispatcher.fall_back(lost, lambda job: None) is None
+
+
+def test_a_prediction_is_not_handed_on_where_its_error_stands(restaurant: Restaurant) -> None:
+    dispatcher = restaurant.dispatcher
+    assert dispatcher.fall_back(failed(restaurant, version="v1"), print) is None
+    assert dispatcher.fall_back(failed(restaurant, split=False), print) is None
+    assert dispatcher.fall_back(failed(restaurant, NotReady("closing")), print) is None
+    assert dispatcher.fall_back(failed(restaurant, Overloaded(1)), print) is None
+    lost = failed(restaurant)
+    restaurant.stop("v3")
+    assert dispatcher.fall_back(lost, print) is None

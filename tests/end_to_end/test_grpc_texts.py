@@ -13,8 +13,8 @@ import pytest
 
 from protocols.grpc import open_inference_pb2 as messages
 from protocols.grpc.server import SERVICE
-from protocols.tensors import to_bytes
 from runners.card import read_card
+from runners.datatypes import to_bytes
 from tests.conftest import HOME, prepare
 from tests.end_to_end import triton_calls
 from tests.end_to_end.test_grpc import infer, needs_triton

@@ -3,7 +3,7 @@
 import gc
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,7 +21,7 @@ from protocols.head import RequestHead
 from protocols.native import Native
 from protocols.problem import body_too_large
 from protocols.signature import Signature
-from runners.errors import ModelFailure, Overloaded, RunnerError
+from runners.errors import DeadlineExceeded, ModelFailure, NotReady, Overloaded, RunnerError, Unreachable
 from runners.job import Job
 from runners.runner import Runner
 from tests.protocols.cards import NAMES, card
@@ -67,6 +67,14 @@ class Desk:
     def begin(self, body: bytes = GOOD, **head: Any) -> tuple[MemoryExchange, Call]:
         exchange = MemoryExchange()
         return exchange, self.handler.begin(RequestHead(**head), body, exchange)
+
+    def begin_with(
+        self, runner: HeldRunner, *, error: RunnerError, pins: tuple[str, ...] = ()
+    ) -> tuple[MemoryExchange, Call]:
+        """A call that its runner finishes with an error."""
+        exchange, call = self.begin(pins=pins)
+        runner.finish(error=error)
+        return exchange, call
 
     def counted(self, version: str = "v1") -> dict[str, Any]:
         recorder = self.metrics.recorders[version]
@@ -149,6 +157,77 @@ def test_a_refusal_of_the_runner_is_an_answer(desk: Desk) -> None:
     assert desk.counted("none") == {"overloaded": 1}
 
 
+def canary(desk: Desk) -> HeldRunner:
+    """v2 gets all of the traffic, and v1 is active."""
+    runner = HeldRunner()
+    routing = {"production": Environment("production", "v1", {"v2": 1.0}, Strategy.RANDOM)}
+    runners = {"v1": cast(Runner, desk.runner), "v2": cast(Runner, runner)}
+    desk.dispatcher.adopt(RoutingState(4, routing, "production"), runners)
+    desk.metrics.add_version("v2")
+    return runner
+
+
+def lost() -> Unreachable:
+    return Unreachable(ConnectionResetError("by 10.0.0.3"))
+
+
+def test_the_active_version_answers_for_one_that_cannot_be_reached(desk: Desk) -> None:
+    exchange, _ = desk.begin_with(canary(desk), error=lost())
+    assert exchange.body == b""
+    assert (desk.counted("v2"), desk.counted("v1")) == ({"fell_back": 1}, {"in_flight": 1})
+    desk.runner.finish([0.25, 0.75])
+    assert (exchange.status, exchange.headers["x-model-version"]) == (200, "v1")
+    assert exchange.json["predictions"] == [0.25, 0.75]
+    assert (exchange.json["version"], exchange.json["reason"], exchange.json["generation"]) == ("v1", "FALLBACK", 4)
+    assert (desk.counted("v2"), desk.counted("v1")) == ({"fell_back": 1}, {"answered": 1})
+
+
+def test_nothing_answers_for_a_pinned_version_that_cannot_be_reached(desk: Desk, caplog: Any) -> None:
+    exchange, _ = desk.begin_with(canary(desk), error=lost(), pins=("v2",))
+    assert (exchange.status, exchange.json["error"]["code"]) == (503, "not_ready")
+    assert desk.counted("v2") == {"not_ready": 1}
+    assert b"10.0.0.3" not in exchange.body
+    assert "10.0.0.3" in caplog.text
+
+
+def test_nothing_answers_for_the_active_version_that_cannot_be_reached(desk: Desk) -> None:
+    exchange, _ = desk.begin_with(desk.runner, error=lost())
+    assert (exchange.status, exchange.json["error"]["code"]) == (503, "not_ready")
+
+
+@pytest.mark.parametrize("error", [ModelFailure(0, "no"), Overloaded(1.0), DeadlineExceeded(), NotReady("closing")])
+def test_nothing_answers_for_a_version_that_has_answered_itself(desk: Desk, error: RunnerError) -> None:
+    exchange, _ = desk.begin_with(canary(desk), error=error)
+    assert exchange.status is not None
+    assert exchange.status >= 500
+    assert desk.runner.jobs == []
+
+
+@pytest.mark.parametrize("refuse", [lambda: Overloaded(2.5), DeadlineExceeded])
+def test_where_the_active_version_refuses_as_well_the_first_error_stands(
+    desk: Desk, refuse: Callable[[], RunnerError]
+) -> None:
+    desk.runner.refusal = refuse()
+    exchange, _ = desk.begin_with(canary(desk), error=lost())
+    assert (exchange.status, exchange.json["error"]["code"]) == (503, "not_ready")
+    assert (desk.counted("v2"), desk.counted("v1")) == ({"not_ready": 1}, {})
+
+
+def test_an_active_version_that_cannot_be_reached_either_ends_it(desk: Desk) -> None:
+    exchange, _ = desk.begin_with(canary(desk), error=lost())
+    desk.runner.finish(error=lost())
+    assert exchange.status == 503
+    assert (desk.counted("v2"), desk.counted("v1")) == ({"fell_back": 1}, {"not_ready": 1})
+
+
+def test_a_client_may_leave_after_its_version_was_replaced(desk: Desk) -> None:
+    exchange, call = desk.begin_with(canary(desk), error=lost())
+    call.cancel()
+    assert desk.runner.jobs[0].cancelled
+    assert desk.counted("v1") == {"cancelled": 1}
+    assert exchange.status is None
+
+
 def test_a_failure_of_the_model_is_an_answer_without_its_words(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
     exchange, _ = desk.begin()
     desk.runner.finish(error=ModelFailure(1, "boom in /secret/path"))
@@ -193,11 +272,12 @@ def without_collector() -> Iterator[None]:
     gc.enable()
 
 
-@pytest.mark.parametrize("ending", ["scores", "failure", "left", "refused", "bad"])
+@pytest.mark.parametrize("ending", ["scores", "failure", "left", "refused", "bad", "fell back"])
 def test_nothing_of_a_request_is_left_to_the_garbage_collector(
     desk: Desk, ending: str, without_collector: None
 ) -> None:
     """Cycles by the thousand would be collected in one stop of many milliseconds."""
+    other = canary(desk) if ending == "fell back" else None
     for _ in range(20):
         desk.runner.refusal = Overloaded(1.0) if ending == "refused" else None
         _, call = desk.begin(b"{" if ending == "bad" else GOOD)
@@ -205,6 +285,9 @@ def test_nothing_of_a_request_is_left_to_the_garbage_collector(
             desk.runner.finish([0.0, 0.0])
         elif ending == "failure":
             desk.runner.finish(error=ModelFailure(0, "no"))
+        elif other is not None:
+            other.finish(error=lost())
+            desk.runner.finish([0.0, 0.0])
         elif ending == "left":
             call.cancel()
             desk.runner.jobs.clear()

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from protocols.problem import Problem
 from protocols.signature import Signature
-from protocols.tensors import DTYPES, Tensor, from_bytes, from_json, from_values, pack_tensors, to_bytes
+from protocols.tensors import Tensor, from_bytes, from_json, from_values, pack_tensors
 from protocols.text_signature import TextSignature
+from runners.datatypes import DTYPES, to_bytes
 from tests.protocols.cards import NAMES
 
 SIGNATURE = Signature(NAMES, max_rows=20)

@@ -56,6 +56,7 @@ class Batch:
     rows: Rows
     expected_s: float
     done: Callable[[BatchScores | Exception], None]
+    deadline: float = inf
 
     @property
     def numbers(self) -> list[int]:
@@ -72,12 +73,15 @@ class ScriptedPlace:
 
     concurrency: int = 1
     ahead: int = 0
+    heeds_deadlines: bool = False
     sent: list[Batch] = field(default_factory=list)
     running: list[Batch] = field(default_factory=list)
     on_run: Callable[[Batch], None] = lambda batch: None
 
-    def run(self, rows: Rows, expected_s: float, done: Callable[[BatchScores | Exception], None]) -> None:
-        batch = Batch(rows, expected_s, done)
+    def run(
+        self, rows: Rows, expected_s: float, done: Callable[[BatchScores | Exception], None], deadline: float = inf
+    ) -> None:
+        batch = Batch(rows, expected_s, done, deadline)
         self.on_run(batch)
         self.sent.append(batch)
         self.running.append(batch)
@@ -151,20 +155,24 @@ class Bench:
         self.pace = Pace()
         if full_batch_s:
             self.pace.observe(self.limit.rows, full_batch_s)
-        bounds = QueueBounds(max_queue_s, standing_s, max_jobs)
+        self._bounds = QueueBounds(max_queue_s, standing_s, max_jobs)
         self.heard: list[Heard] = []
-        self.batcher = Batcher(
+        self.batcher = self.new_batcher()
+        self._next_number = 1
+
+    def new_batcher(self) -> Batcher:
+        """One over the place as it is now."""
+        return Batcher(
             "v1",
             self.place,
             join_numbers(FEATURES),
             self.limit,
             self.pace,
             self,
-            bounds,
+            self._bounds,
             self.clock,
             self.loop.call_soon,
         )
-        self._next_number = 1
 
     def batch(
         self, version: str, waits_s: Iterable[float], rows: int, release: str, seconds: float, scores: Scores | None

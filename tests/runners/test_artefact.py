@@ -151,3 +151,42 @@ def test_files_are_those_that_the_card_describes(stored: Artefact) -> None:
     path.unlink()
     with pytest.raises(ArtefactError, match=r"model\.ubj: No such file"):
         check_files(stored)
+
+
+def with_remote(*, url: str = "http://other:3000", tag: str = "customers:none", v1: str | None = None) -> Settings:
+    """v2 is in another server, whose artefact this machine need not have."""
+    chosen = settings(v1, tag).model_dump()
+    chosen["versions"]["v2"] |= {"placement": "remote", "remote": {"url": url}}
+    return Settings.model_validate(chosen)
+
+
+def test_a_remote_version_uses_its_card_where_the_store_has_it() -> None:
+    found = find_artefacts(with_remote(tag="customers:v2"))
+    assert (found["v2"].tag, found["v2"].card.version, found["v2"].in_store) == ("customers:v2", "v2", True)
+
+
+def test_a_remote_version_without_an_artefact_takes_and_gives_what_the_others_do(trees: Artefact) -> None:
+    remote = find_artefacts(with_remote())["v2"]
+    assert not remote.in_store
+    assert (remote.version, remote.card.version) == ("v2", "v2")
+    assert remote.tag == remote.card.source.uri == "http://other:3000/v2/models/customers/versions/v2"
+    assert (remote.card.features, remote.card.classes) == (trees.card.features, trees.card.classes)
+    assert (remote.card.verification, remote.card.metrics, remote.card.size_bytes) == ({}, {}, 0)
+    assert Card.model_fields.keys() == remote.card.model_fields_set | {"format"}
+
+
+def test_another_address_is_another_artefact() -> None:
+    one, other = (find_artefacts(with_remote(url=url))["v2"] for url in ("http://one", "http://other"))
+    assert one.digest != other.digest
+
+
+def test_one_version_at_least_must_be_in_the_store() -> None:
+    chosen = settings("customers:none").model_dump()
+    chosen["versions"]["v1"] |= {"placement": "remote", "remote": {"url": "http://other"}}
+    with pytest.raises(ArtefactMissing, match=r"no version has an artefact .* make models"):
+        find_artefacts(Settings.model_validate(chosen))
+
+
+def test_a_version_that_runs_here_must_be_in_the_store() -> None:
+    with pytest.raises(ArtefactMissing, match="customers:gone"):
+        find_artefacts(with_remote(v1="customers:gone", tag="customers:v2"))

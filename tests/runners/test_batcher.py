@@ -1,12 +1,13 @@
 """The batcher, step by step, with a clock, a loop and a place that are driven by hand."""
 
 import contextlib
+from math import inf
 
 import numpy as np
 import pytest
 
 from runners.batcher import Release
-from runners.errors import DeadlineExceeded, ModelFailure, NotReady, Overloaded
+from runners.errors import DeadlineExceeded, ModelFailure, NotReady, Overloaded, Unreachable
 from runners.pace import BatchLimit
 from runners.place import BatchScores
 from tests.runners.scripted_place import FEATURES, Batch, Bench
@@ -210,6 +211,25 @@ def test_a_job_that_fails_at_two_places_is_answered_once() -> None:
     assert job.answers == 1
 
 
+def test_what_a_place_says_in_the_terms_of_a_runner_is_passed_on_as_it_is() -> None:
+    bench = Bench()
+    lost = [bench.submit(), bench.submit()]
+    bench.loop.turn()
+    bench.fail(Overloaded(3.0))
+    assert [job.error.retry_after_s for job in lost if isinstance(job.error, Overloaded)] == [3.0, 3.0]
+
+
+@pytest.mark.parametrize(("heeds", "told"), [(True, 1030.0), (False, inf)])
+def test_a_place_that_heeds_deadlines_is_told_the_latest_of_the_batch(heeds: bool, told: float) -> None:
+    bench = Bench()
+    bench.place.heeds_deadlines = heeds
+    bench.batcher = bench.new_batcher()
+    for seconds in (20.0, 30.0, 10.0):
+        bench.submit(deadline_s=seconds)
+    bench.loop.turn()
+    assert bench.place.sent[0].deadline == told
+
+
 def test_a_place_that_fails_outright_fails_its_batch_and_no_other() -> None:
     bench = Bench(limit=8)
     lost = [bench.submit(2), bench.submit(1)]
@@ -217,7 +237,7 @@ def test_a_place_that_fails_outright_fails_its_batch_and_no_other() -> None:
     later = bench.send(3)
     bench.fail(ConnectionResetError("gone"))
     assert all(isinstance(job.error, NotReady) and job.answers == 1 for job in lost)
-    assert "gone" in str(lost[0].error)
+    assert [job.error.cause for job in lost if isinstance(job.error, Unreachable)] == ["gone", "gone"]
     bench.answer()
     assert later.has_its_scores
 

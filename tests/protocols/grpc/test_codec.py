@@ -13,9 +13,9 @@ from protocols.grpc.open_inference_pb2 import ModelInferRequest, ModelInferRespo
 from protocols.head import RequestHead
 from protocols.problem import Problem
 from protocols.signature import Signature
-from protocols.tensors import to_bytes
 from protocols.text_signature import TextSignature
 from runners.card import Task
+from runners.datatypes import to_bytes
 from tests.protocols.cards import NAMES, card
 
 ROWS = np.array([[1, 2, 3], [4, 5, 6]], dtype=np.float32)

@@ -1,0 +1,4 @@
+"""What the load tests are made of, apart from locust: profiles, arrivals, requests, checks, counts and the verdict.
+
+Nothing here imports locust, which patches the process that it is imported in.
+"""

@@ -1,0 +1,110 @@
+"""Requests for predictions, each with how its answer is read; one function for each way to ask.
+
+In: a `Model`, and chance. Out: `Question`.
+"""
+
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from load_tests.traffic.answer import Answer, read_inferred, read_native, read_packed, read_single
+from load_tests.traffic.model import Model, Row
+
+JSON = {"Content-Type": "application/json"}
+PACKED = {"Content-Type": "application/octet-stream", "Accept": "application/octet-stream"}
+NATIVE = "/v1/models/predict"
+
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True)
+class Question:
+    """A request, and what is needed to read its answer."""
+
+    name: str
+    """That statistics show."""
+    path: str
+    body: bytes
+    rows: int
+    read: Callable[[Model, int, Mapping[str, str], bytes], Answer]
+    headers: Mapping[str, str] = field(default_factory=lambda: JSON)
+    unit: str | None = None
+    """What the answer's version must stick to."""
+
+
+def one_row(model: Model, random: Random) -> Question:
+    """One row, in one of the JSON dialects."""
+    row = model.draw_row(random)
+    kind = random.randrange(3)
+    if kind == 0:
+        return Question("native", NATIVE, _encode({"instances": [row]}), 1, read_native)
+    path = ("/predict", "/api/v1/ab/predictions")[kind - 1]
+    return Question(path, path, _encode({"features": row}), 1, read_single)
+
+
+def many_rows(model: Model, random: Random, rows: int) -> Question:
+    """That many rows, as JSON or packed, both ways."""
+    # Ten different ones at most: to draw them all would take longer than to send them.
+    drawn = random.choices([model.draw_row(random) for _ in range(min(rows, 10))], k=rows)
+    if model.takes_text or random.random() < 0.5:
+        return Question(f"native, {rows} rows", NATIVE, _encode({"instances": drawn}), rows, read_native)
+    packed = np.array(drawn, "<f4").tobytes()
+    return Question(f"packed, {rows} rows", NATIVE, packed, rows, read_packed, PACKED)
+
+
+def sticky_row(model: Model, random: Random, unit: str) -> Question:
+    """One row of a unit, which the body or the header names: both must come to the same."""
+    body: dict[str, Any] = {"instances": [model.draw_row(random)]}
+    if random.random() < 0.5:
+        return Question("sticky", NATIVE, _encode(body | {"unit": unit}), 1, read_native, unit=unit)
+    headers = {**JSON, "X-Unit-ID": unit}
+    return Question("sticky", NATIVE, _encode(body), 1, read_native, headers, unit)
+
+
+def inference(model: Model, random: Random) -> Question:
+    """One to four rows by the Open Inference Protocol, as tensors in JSON or in binary, both ways."""
+    rows = [model.draw_row(random) for _ in range(random.randint(1, 4))]
+    path = f"/v2/models/{model.name}/infer"
+    tensor: dict[str, Any] = {
+        "name": model.input_name,
+        "datatype": "BYTES" if model.takes_text else "FP32",
+        "shape": [len(rows)] if model.takes_text else [len(rows), len(model.feature_types)],
+    }
+    if random.random() < 0.5:
+        data = rows if model.takes_text else [value for row in rows for value in row]
+        return Question("v2, JSON", path, _encode({"inputs": [tensor | {"data": data}]}), len(rows), read_inferred)
+    binary = _binary(rows)
+    tensor["parameters"] = {"binary_data_size": len(binary)}
+    text = _encode({"inputs": [tensor], "parameters": {"binary_data_output": True}})
+    headers = {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": str(len(text))}
+    return Question("v2, binary", path, text + binary, len(rows), read_inferred, headers)
+
+
+def feedback(model: Model, answer: Answer, random: Random) -> bytes:
+    """The body that tells what was right: what was predicted, but for one in ten another class, or twice the value.
+
+    So the accuracy of every version is 0.9, whatever it is asked.
+    """
+    right = random.random() < 0.9
+    label: Any
+    if model.classes:
+        others = [each for each in model.classes if each != answer.classes[0]]
+        label = answer.classes[0] if right else random.choice(others)
+    else:
+        score = answer.scores[0]
+        assert isinstance(score, float)
+        label = score if right else 2 * score
+    return _encode({"prediction_id": answer.prediction_id, "label": label})
+
+
+def _binary(rows: Sequence[Row]) -> bytes:
+    """Tensor data as the protocol's binary extension has them: float32, or each text after its length."""
+    texts = [row.encode() for row in rows if isinstance(row, str)]
+    if texts:
+        return b"".join(struct.pack("<I", len(text)) + text for text in texts)
+    return np.array(rows, "<f4").tobytes()

@@ -1,0 +1,27 @@
+"""The retry budget: how many calls may be sent once more, so that retries never become the load that breaks a server.
+
+Pure. The idea is Finagle's and Envoy's: retries are a share of the calls, and so stop by themselves when all fail.
+"""
+
+SHARE = 0.2
+"""Of the calls, in the long run."""
+RESERVE = 5.0
+"""Retries that may be saved up; as many are there at the beginning."""
+
+
+class RetryBudget:
+    """Each call pays in a part of a retry."""
+
+    def __init__(self, share: float = SHARE, reserve: float = RESERVE) -> None:
+        self._share = share
+        self._reserve = self._left = reserve
+
+    def pay_in(self) -> None:
+        self._left = min(self._reserve, self._left + self._share)
+
+    def take(self) -> bool:
+        """Whether a retry may be made now."""
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True

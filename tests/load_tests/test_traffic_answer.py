@@ -1,0 +1,149 @@
+"""Requests and answers: real servers of every kind of model take and give them, and a wrong answer is called one."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from load_tests.traffic import question as ask
+from load_tests.traffic.answer import Answer, WrongAnswer, read_inferred, read_native, read_packed, read_single
+from load_tests.traffic.model import Model, NotAModel, read_model
+from load_tests.traffic.question import Question
+from tests.conftest import prepare
+from tests.server import Server, serving
+
+BINARY = Model("customers", "binary", "input", ("float", "integer"), (0, 1))
+MULTICLASS = replace(BINARY, task="multiclass", classes=("a", "b", "c"))
+REGRESSION = replace(BINARY, task="regression", classes=())
+HEADERS = {"x-model-version": "v1", "x-generation": "7"}
+NATIVE = {"predictions": [0.25, 1.0], "classes": [0, 1], "version": "v1", "reason": "SPLIT", "generation": 7}
+NATIVE |= {"prediction_id": "AQ"}
+SINGLE = {"prediction": 0.25, "prediction_class": 0, "model_version": "v1", "prediction_id": "AQ"}
+SCORES = {"name": "predictions", "datatype": "FP32", "shape": [2], "data": [0.25, 1.0]}
+ORIGIN = {"reason": "SPLIT", "generation": 7, "prediction_id": "AQ"}
+INFERRED = {"model_version": "v1", "outputs": [SCORES], "parameters": ORIGIN}
+
+
+def encode(content: Any) -> bytes:
+    return json.dumps(content).encode()
+
+
+@pytest.fixture(params=["iris", "spam"])
+def other_server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """Of a model with three classes, and of one that takes texts."""
+    prepare(request.param)
+    with serving(environment={"SHOKADO_MODEL": request.param, "SHOKADO_WORKERS": "1"}) as running:
+        yield running
+
+
+def check_all_questions(server: Server) -> None:
+    """Ask in all ways, read the answers, and send feedback."""
+    with httpx.Client(base_url=server.url, timeout=20) as client:
+        model, random = read_model(client.get("/v1/models").content), Random(1)
+        ways: tuple[Callable[[], Question], ...] = (
+            lambda: ask.one_row(model, random),
+            lambda: ask.many_rows(model, random, 7),
+            lambda: ask.sticky_row(model, random, "unit-1"),
+            lambda: ask.inference(model, random),
+        )
+        names = set()
+        for _ in range(12):
+            for way in ways:
+                question = way()
+                names.add(question.name)
+                response = client.post(question.path, content=question.body, headers=dict(question.headers))
+                assert response.status_code == 200, f"{question}: {response.text}"
+                answer = question.read(model, question.rows, response.headers, response.content)
+                assert answer.version in ("v1", "v2")
+            sticky = ask.sticky_row(model, random, "unit-1")
+            response = client.post(sticky.path, content=sticky.body, headers=dict(sticky.headers))
+            answer = sticky.read(model, 1, response.headers, response.content)
+            given = client.post("/v1/feedback", content=ask.feedback(model, answer, random), headers=ask.JSON)
+            assert given.json()["accepted"] == 1
+        assert len(names) == (7 if model.takes_text else 8)
+
+
+def test_a_real_server_takes_all_questions(server: Server) -> None:
+    check_all_questions(server)
+
+
+def test_servers_of_other_models_take_them_too(other_server: Server) -> None:
+    check_all_questions(other_server)
+
+
+def test_right_answers_are_read() -> None:
+    packed = np.array([0.25, 1], "<f4").tobytes()
+    assert read_native(BINARY, 2, HEADERS, encode(NATIVE)).reason == "SPLIT"
+    assert read_packed(BINARY, 2, HEADERS, packed) == Answer("v1", 7)
+    assert read_single(BINARY, 1, HEADERS, encode(SINGLE)).version == "v1"
+    assert read_inferred(BINARY, 2, HEADERS, encode(INFERRED)).generation == 7
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"predictions": [0.25]}, "1 predictions for 2 rows"),
+        ({"predictions": [0.25, 1.5]}, "outside 0 to 1"),
+        ({"predictions": [0.25, -0.1]}, "outside 0 to 1"),
+        ({"predictions": [0.25, [0.5, 0.5]]}, "2 scores, not 1"),
+        ({"predictions": None}, "not an answer"),
+        ({"classes": [0]}, "1 classes for 2 rows"),
+        ({"classes": [0, 2]}, "does not have"),
+        ({"version": "v2"}, "the body says v2, 7"),
+        ({"generation": 8}, "the body says v1, 8"),
+    ],
+)
+def test_wrong_native_answers_are_called_so(change: dict[str, Any], words: str) -> None:
+    with pytest.raises(WrongAnswer, match=words):
+        read_native(BINARY, 2, HEADERS, encode({**NATIVE, **change}))
+
+
+def test_wrong_answers_of_other_routes_are_called_so() -> None:
+    with pytest.raises(WrongAnswer, match="the body says v2"):
+        read_single(BINARY, 1, HEADERS, encode({**SINGLE, "model_version": "v2"}))
+    with pytest.raises(WrongAnswer, match="0 classes for 1 rows"):
+        read_single(BINARY, 1, HEADERS, encode({**SINGLE, "prediction_class": None}))
+    with pytest.raises(WrongAnswer, match="do not name"):
+        read_packed(BINARY, 1, {}, np.array([0.5], "<f4").tobytes())
+    with pytest.raises(WrongAnswer, match="4 bytes of scores for 2 rows"):
+        read_packed(BINARY, 2, HEADERS, np.array([0.5], "<f4").tobytes())
+    with pytest.raises(WrongAnswer, match="not finite"):
+        read_packed(BINARY, 1, HEADERS, np.array([np.nan], "<f4").tobytes())
+    with pytest.raises(WrongAnswer, match="2 scores for 3 rows"):
+        read_inferred(BINARY, 3, HEADERS, encode(INFERRED))
+    with pytest.raises(WrongAnswer, match="the body says v2"):
+        read_inferred(BINARY, 2, HEADERS, encode({**INFERRED, "model_version": "v2"}))
+    with pytest.raises(WrongAnswer, match="no output named"):
+        read_inferred(BINARY, 2, HEADERS, encode({**INFERRED, "outputs": []}))
+
+
+def test_probabilities_of_several_classes_add_up() -> None:
+    classes = {"classes": ["a", "c"]}
+    right, wrong = [[0.5, 0.25, 0.25], [0.0, 0.0, 1.0]], [[0.5, 0.25, 0.25], [0.5, 0.5, 0.5]]
+
+    assert read_native(MULTICLASS, 2, HEADERS, encode({**NATIVE, **classes, "predictions": right}))
+    with pytest.raises(WrongAnswer, match=r"add up to 1\.5"):
+        read_native(MULTICLASS, 2, HEADERS, encode({**NATIVE, **classes, "predictions": wrong}))
+
+
+def test_values_may_be_any_finite_number() -> None:
+    assert read_native(REGRESSION, 2, HEADERS, encode({**NATIVE, "classes": [], "predictions": [-7, 1e9]}))
+
+
+def test_one_label_in_ten_is_wrong() -> None:
+    random, answer = Random(1), Answer("v1", 1, "SPLIT", "AQ", [1], [0.9])
+    labels = [json.loads(ask.feedback(BINARY, answer, random))["label"] for _ in range(2000)]
+
+    assert labels.count(1) / len(labels) == pytest.approx(0.9, abs=0.03)
+    assert set(labels) == {0, 1}
+
+
+def test_other_servers_are_no_models() -> None:
+    for body in (b"<html>", b"[]", b'{"versions": []}', b'{"versions": [{"model": "m"}]}'):
+        with pytest.raises(NotAModel):
+            read_model(body)
