@@ -88,7 +88,7 @@ sbom: $(BIN)/uv ## List what the image's lock installs, with licences, as Cyclon
 
 .PHONY: kubeconfig
 kubeconfig: ## Write what KUBECONFIG_DATA says into the file that KUBECONFIG names, for machines that have it as a secret
-	@umask 077 && printenv KUBECONFIG_DATA > "$$KUBECONFIG"
+	@umask 077 && mkdir -p "$$(dirname "$$KUBECONFIG")" && printenv KUBECONFIG_DATA > "$$KUBECONFIG"
 
 .PHONY: deploy
 deploy: $(TRAIN) ## Bring an environment to its cluster: make deploy ENVIRONMENT=staging ARGS="--dry-run"

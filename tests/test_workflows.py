@@ -1,7 +1,9 @@
 """The workflows do nothing that cannot be done by hand, may do no more than they need, and run no code that can change
 under them."""
 
+import os
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +78,14 @@ def test_secrets_belong_to_an_environment_and_to_single_steps(path: Path, name: 
     for step in job.get("steps", []):
         if step.get("uses", "").startswith("actions/checkout@"):
             assert step["with"]["persist-credentials"] is False
+
+
+def test_the_secret_of_a_cluster_becomes_a_file_for_its_owner_only(tmp_path: Path) -> None:
+    file = tmp_path / "var" / "kubeconfig"
+    environment = {**os.environ, "KUBECONFIG_DATA": "kind: Config\n# $HOME \"'", "KUBECONFIG": str(file)}
+    subprocess.run(["make", "kubeconfig"], cwd=ROOT, env=environment, check=True)
+    assert file.read_text(encoding="utf-8").strip() == environment["KUBECONFIG_DATA"]
+    assert file.stat().st_mode & 0o777 == 0o600
 
 
 def test_production_waits_for_staging_and_for_an_approval() -> None:
