@@ -43,3 +43,7 @@ class VersionTaken(LifecycleError):
 
 class BuildFailed(LifecycleError):
     """The bento could not be built."""
+
+
+class ImageFailed(LifecycleError):
+    """The image could not be built, or a container of it could not be started."""
