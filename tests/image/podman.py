@@ -25,8 +25,6 @@ KEYS = "/run/secrets/shokado/keys.yaml"
 HARDENED = ("--cpus=1", "--memory=512m", "--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges")
 STATE = "/var/lib/shokado"
 
-wanted = pytest.mark.skipif("TEST_IMAGE" not in os.environ, reason="takes minutes; run it with: make test-image")
-
 
 def check_tools() -> None:
     """Fail with the command that helps where something is missing."""

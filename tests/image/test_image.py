@@ -23,7 +23,7 @@ from tests.image.podman import Container, podman, started
 from tests.protocols.raw_http import rows_request
 from tests.server import ROOT, ROW, wait_until
 
-pytestmark = [engine.wanted, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.timeout(900)
 
 IMAGE = "localhost/shokado-test:latest"
 MEGABYTE = 1_000_000
