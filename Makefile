@@ -10,6 +10,7 @@ BIN := $(VENV)/bin
 PORT ?= 3000
 HOST ?= 127.0.0.1
 DATASET ?= customers
+ENVIRONMENT ?= staging
 COMPOSE ?= docker compose
 ENGINE ?= docker
 TEST_PROCESSES ?= 2
@@ -90,14 +91,6 @@ sbom: $(BIN)/uv ## List what the image's lock installs, with licences, as Cyclon
 kubeconfig: ## Write what KUBECONFIG_DATA says into the file that KUBECONFIG names, for machines that have it as a secret
 	@umask 077 && mkdir -p "$$(dirname "$$KUBECONFIG")" && printenv KUBECONFIG_DATA > "$$KUBECONFIG"
 
-.PHONY: deploy
-deploy: $(TRAIN) ## Bring an environment to its cluster: make deploy ENVIRONMENT=staging ARGS="--dry-run"
-	@$(BIN)/python -m lifecycle deploy --environment $(ENVIRONMENT) $(ARGS)
-
-.PHONY: canary
-canary: $(TRAIN) ## Give a version more of the traffic, or take it back: make canary ARGS="start v2 --url URL"
-	@$(BIN)/python -m lifecycle canary $(ARGS)
-
 .PHONY: ci
 ci: ## All that continuous integration runs, as root on Debian: make ci PART=checks | image
 	@.ci/run $(PART)
@@ -154,6 +147,14 @@ overload: $(DEV) models ## Send three times what the server can answer: make ove
 k8s-validate: $(DEV) ## Render all of k8s/ and check it: schemas of three Kubernetes versions, and the tests in tests/k8s
 	@$(BIN)/python -m k8s.validate
 	@$(BIN)/python -m pytest tests/k8s $(ARGS)
+
+.PHONY: deploy
+deploy: $(DEV) ## Apply an environment to a cluster and wait for it: make deploy ENVIRONMENT=staging ARGS="--dry-run"
+	@$(BIN)/python -m lifecycle deploy --environment $(ENVIRONMENT) $(ARGS)
+
+.PHONY: canary
+canary: $(TRAIN) ## Give a version more and more of the traffic: make canary ARGS="start v2 --url http://127.0.0.1:3000"
+	@$(BIN)/python -m lifecycle canary $(ARGS)
 
 .PHONY: lock
 lock: $(BIN)/uv ## Resolve the pins in requirements/ anew from pyproject.toml

@@ -215,6 +215,8 @@ class Worker:
 
     async def _flush(self) -> None:
         """Add what the hot path noted to the metrics, and keep it for the tallies."""
+        for version, requests in self.dispatcher.take_passed_over().items():
+            self.metrics.passed_over(version, requests)
         self.metrics.flush()
         self.metrics.store(reached=self.follower.failure is None)
         self._tell_access()

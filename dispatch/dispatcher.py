@@ -5,6 +5,7 @@ Where that is not ready, or fails as a whole, the environment's active version a
 
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from math import inf
 
@@ -41,6 +42,7 @@ class Dispatcher:
         self.aliases = aliases
         self._cache = cache
         self._draw = draw
+        self._passed_over: Counter[str] = Counter()
         self.adopt(state, runners)
 
     def adopt(self, state: RoutingState, runners: Mapping[str, Runner], known: Iterable[str] = ()) -> None:
@@ -79,6 +81,7 @@ class Dispatcher:
             active = places.get(environment.active)
             if active is not None and active[1].ready:
                 place, reason = active, Reason.FALLBACK
+                self._passed_over[version] += 1
         if place is None:
             raise NotReady(f"version {version} is not in memory")
         origin, runner = place
@@ -114,6 +117,14 @@ class Dispatcher:
         else:
             self._cache.submit(prediction, runner)
         return prediction
+
+    def take_passed_over(self) -> Counter[str]:
+        """Requests that were assigned to a version that was not ready, by that version, since this was last asked.
+
+        The active version got them at once.
+        """
+        taken, self._passed_over = self._passed_over, Counter()
+        return taken
 
     def resolve(self, name: str) -> str:
         """The version that a version's name or alias stands for. Raises `UnknownVersion`."""

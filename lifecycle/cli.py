@@ -3,19 +3,16 @@
 Exit status 0: done; 1: refused for a reason that is printed, with the command that helps; 2: wrong usage.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
-from lifecycle import datasets, keys_cli, preparing, store
-from lifecycle.errors import LifecycleError
+from lifecycle import canary_cli, datasets, keys_cli, preparing, store
 from lifecycle.imaging import Engine
 from lifecycle.importing import Order, WhenTaken, import_version
+from lifecycle.refusal import plain_errors
 from lifecycle.registry import Formats
 from lifecycle.store import Artefact, DamagedArtefact
 
@@ -29,6 +26,7 @@ app = typer.Typer(
 models = typer.Typer(help="Train, import and list model versions.", no_args_is_help=True, rich_markup_mode="rich")
 app.add_typer(models, name="models")
 app.add_typer(keys_cli.app, name="keys")
+app.add_typer(canary_cli.app, name="canary")
 
 PIPE_COLUMNS = 160
 """Width of a table that goes into a file or a pipe, where nothing has to fit a screen."""
@@ -37,19 +35,6 @@ DataSetName = Annotated[
     str,
     typer.Option("--dataset", "-d", envvar="DATASET", help=f"Data set and model name: {', '.join(datasets.NAMES)}."),
 ]
-
-
-@contextmanager
-def _plain_errors() -> Iterator[None]:
-    """Print an expected error and the next command instead of a traceback, and leave with status 1."""
-    try:
-        yield
-    except LifecycleError as error:
-        console = Console(stderr=True, highlight=False)
-        console.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
-        if error.next_command:
-            console.print(f"  next: [bold]{escape(error.next_command)}[/]", soft_wrap=True)
-        raise typer.Exit(1) from None
 
 
 @models.command()
@@ -66,7 +51,7 @@ def prepare(dataset: DataSetName = "customers") -> None:
 
       DATASET=diabetes shokado models prepare
     """
-    with _plain_errors():
+    with plain_errors():
         for imported in preparing.prepare(dataset):
             artefact = imported.artefact
             typer.echo(f"{artefact.tag}  {imported.outcome}  from {artefact.card.source.uri}")
@@ -84,7 +69,7 @@ def train(dataset: DataSetName = "customers") -> None:
 
       MLFLOW_TRACKING_URI=http://mlflow.example:5000 shokado models train --dataset iris
     """
-    with _plain_errors():
+    with plain_errors():
         for registered in preparing.train(dataset):
             typer.echo(f"{registered.uri}  registered; next: shokado models import {registered.uri} --as <label>")
 
@@ -113,7 +98,7 @@ def import_(
 
       shokado models import runs:/0a1b2c3d/model --name customers --as v4
     """
-    with _plain_errors():
+    with plain_errors():
         when_taken = WhenTaken.REPLACE if replace else WhenTaken.BESIDE if beside else WhenTaken.REFUSE
         formats = Formats.WITHOUT_CODE if no_pickle else Formats.ANY
         imported = import_version(Order(uri, version, name, when_taken, tolerance, formats))
@@ -175,7 +160,7 @@ def build(
     """
     from lifecycle.bundling import build_bento
 
-    with _plain_errors():
+    with plain_errors():
         tag = build_bento(version)
         typer.echo(f"{tag}  built")
         typer.echo("next: bentoml serve shokado:latest")
@@ -208,10 +193,39 @@ def image(
     from lifecycle.bundling import build_bento
     from lifecycle.imaging import ImageOrder, build_image, find_engine, megabytes
 
-    with _plain_errors():
+    with plain_errors():
         found = find_engine(engine)
         built = build_image(ImageOrder(bento or build_bento(), found, tag, base_image, network))
         for part in built.largest(10):
             typer.echo(f"{megabytes(part.size_bytes):>10}  {part.path}")
         typer.echo(f"{built.tag}  built with {found}")
         typer.echo(f"next: {built.command()}")
+
+
+@app.command()
+def deploy(
+    environment: Annotated[str, typer.Option("--environment", help="A folder of k8s/overlays: staging, production.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be applied, and change nothing.")] = False,
+    context: Annotated[str | None, typer.Option("--context", help="Of the kubeconfig; by default the current.")] = None,
+    image: Annotated[str | None, typer.Option("--image", help="With its tag or digest, for all pods.")] = None,
+    timeout: Annotated[float, typer.Option("--timeout", min=1, help="Seconds until all must be ready.")] = 300,
+) -> None:
+    """Apply an environment to a Kubernetes cluster, and wait until it is ready there.
+
+    Examples:
+
+      shokado deploy --environment staging --dry-run
+
+      shokado deploy --environment production --context prod --image registry.example.com/shokado:1.4.0
+    """
+    from lifecycle import deploying
+
+    with plain_errors():
+        order = deploying.Order(environment, context, image, timeout)
+        if dry_run:
+            deploying.dry_run(order)
+            typer.echo("Nothing was changed.")
+            return
+        deploying.deploy(order)
+        typer.echo(f"{environment} is ready")
+        typer.echo("next: shokado canary start VERSION --url URL")

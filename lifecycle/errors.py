@@ -47,3 +47,23 @@ class BuildFailed(LifecycleError):
 
 class ImageFailed(LifecycleError):
     """The image could not be built, or a container of it could not be started."""
+
+
+class GatewayAway(LifecycleError):
+    """The gateway cannot be reached, or cannot answer for the moment."""
+
+
+class GatewayRefused(LifecycleError):
+    """The gateway answers that something cannot be done, and why."""
+
+
+class Overtaken(LifecycleError):
+    """Somebody else has changed the routing in the meantime; nothing was changed."""
+
+
+class CanaryRefused(LifecycleError):
+    """A step of a canary makes no sense as things stand."""
+
+
+class DeployFailed(LifecycleError):
+    """Something is not in the cluster as it should be; the message says what and why."""

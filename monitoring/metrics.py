@@ -22,7 +22,7 @@ FLUSH_EVERY_S = 0.5
 NO_VERSION = "none"
 """Label of what failed before a version was assigned."""
 FELL_BACK = "fell_back"
-"""Kind of error that no client saw: the version failed, and the active one answered instead."""
+"""Kind of error that no client saw: the version failed, or was not ready, and the active one answered instead."""
 
 _LATENCY_BUCKETS_S = (
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10,
@@ -292,6 +292,11 @@ class Metrics:
         recorder = self.recorders[version or NO_VERSION]
         recorder.in_flight -= version is not None
         recorder.errors[kind] += 1
+
+    def passed_over(self, version: str, requests: int) -> None:
+        """Of requests that were assigned to the version, and given to the active one as it was not ready."""
+        self.add_version(version)
+        self.recorders[version].errors[FELL_BACK] += requests
 
     def cancelled(self, version: str) -> None:
         recorder = self.recorders[version]

@@ -71,7 +71,10 @@ class Figures(_Frozen):
     requests: int = Field(description="Answered with a prediction.")
     request_rate_per_s: float | None = None
     rows: int = Field(description="Scored.")
-    errors: int = Field(description="Requests that were assigned to the version and answered with an error.")
+    errors: int = Field(
+        description="Requests that were assigned to the version and answered with an error; of kind fell_back, with a "
+        "prediction of the active version in its place."
+    )
     errors_by_kind: dict[str, int]
     error_rate: float | None = Field(description="Errors per answer of either kind.")
     cancelled: int = Field(description="Requests whose client left before the answer.")

@@ -127,6 +127,16 @@ def test_the_active_version_stands_in_for_one_that_is_not_ready(state: RunnerSta
     assert restaurant.dispatch() == ("v2", Reason.SPLIT)
 
 
+def test_requests_that_a_version_did_not_get_are_counted_against_it(restaurant: Restaurant) -> None:
+    restaurant.runners["v1"].state = RunnerState.FAILED
+    for _ in range(3):
+        assert restaurant.dispatch() == ("v3", Reason.FALLBACK)
+    with pytest.raises(NotReady):
+        restaurant.dispatch(version="v1")
+    assert restaurant.dispatcher.take_passed_over() == {"v1": 3}, "what is pinned falls back to nobody"
+    assert not restaurant.dispatcher.take_passed_over()
+
+
 def test_nothing_stands_in_for_a_pinned_version(restaurant: Restaurant) -> None:
     restaurant.stop("v1")
     with pytest.raises(NotReady, match="v1 is draining"):

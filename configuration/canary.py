@@ -1,0 +1,75 @@
+"""The policy of a canary as data: how fast a version gets more of the traffic, and what must not happen meanwhile.
+
+In: a YAML file, by default the one beside this module. Out: a frozen `CanaryPolicy`, or a `SettingsError` that names
+each wrong key. What is observed is judged by it in `lifecycle.verdict`.
+"""
+
+import difflib
+import re
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from configuration.settings import SettingsError
+
+DEFAULT_FILE = Path(__file__).with_name("canary.yaml")
+
+
+class CanaryPolicy(BaseModel):
+    """Rates and shares are between 0 and 1; steps are percent of the traffic."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: tuple[float, ...] = Field(default=(10, 50, 100), min_length=1)
+    min_seconds: float = Field(default=60, ge=0)
+    max_seconds: float = Field(default=1800, gt=0)
+    """After which a step that cannot be judged is given up by `shokado canary run`."""
+    min_requests: int = Field(default=100, ge=1)
+    """Of the canary, for a step to pass."""
+    confidence: float = Field(default=0.999, ge=0.5, lt=1)
+    """One minus the chance that a look at a rate which is just at its limit takes it for higher."""
+    max_error_rate: float = Field(default=0.01, ge=0, le=1)
+    max_error_increase: float = Field(default=0.005, ge=0, le=1)
+    """Above the rate of the active version."""
+    max_fallback_share: float = Field(default=0.01, ge=0, le=1)
+    """Requests of the canary that the active version answered in its place: nobody saw them fail."""
+    max_p99_ratio: float = Field(default=1.5, ge=1)
+    p99_allowance_ms: float = Field(default=10, ge=0)
+    """A latency that is longer by no more than this is fine, whatever the ratio."""
+    min_requests_p99: int = Field(default=1000, ge=1)
+    """Of either version. The 99th percentile of 100 requests is the slowest of them, which says little."""
+
+    @model_validator(mode="after")
+    def _steps_lead_to_all(self) -> Self:
+        if list(self.steps) != sorted(set(self.steps)) or self.steps[0] <= 0 or self.steps[-1] != 100:
+            raise ValueError(f"steps are {list(self.steps)}; they ascend from above 0 to 100")
+        if self.max_seconds < self.min_seconds:
+            raise ValueError(f"max_seconds is {self.max_seconds}, below min_seconds, which is {self.min_seconds}")
+        return self
+
+    def step_after(self, percent: float) -> float | None:
+        """The first step above a share of the traffic; none above the last."""
+        return next((step for step in self.steps if step > percent), None)
+
+
+def load_policy(path: Path = DEFAULT_FILE) -> CanaryPolicy:
+    """Read a policy. Raises `SettingsError`."""
+    try:
+        content = yaml.safe_load(path.read_bytes())
+    except (OSError, yaml.YAMLError) as error:
+        raise SettingsError(f"{path}: not readable as YAML: {error}") from error
+    try:
+        return CanaryPolicy.model_validate({} if content is None else content)
+    except ValidationError as error:
+        raise SettingsError("\n".join(f"{path}: {_explain(problem)}" for problem in error.errors())) from error
+
+
+def _explain(problem: Any) -> str:
+    where = ".".join(str(part) for part in problem["loc"]) or "policy"
+    if problem["type"] != "extra_forbidden":
+        return f"{where}: {re.sub('^Value error, ', '', problem['msg'])}"
+    known = list(CanaryPolicy.model_fields)
+    nearest = difflib.get_close_matches(where, known, n=1, cutoff=0.5)
+    return f"{where}: unknown key; " + (f"did you mean {nearest[0]}?" if nearest else f"known are {', '.join(known)}")

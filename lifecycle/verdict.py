@@ -1,0 +1,131 @@
+"""The verdict on a canary, pure: a policy and what was observed of both versions go in, a judgement comes out.
+
+A rate fails when it is above its limit for sure: when the limit lies below the lower bound of the rate's confidence
+interval. It passes when it is observed at or below the limit, over enough requests. Between the two, more is needed.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from configuration.canary import CanaryPolicy
+
+
+class Verdict(StrEnum):
+    """What is to be done: give it more, take it back, or wait."""
+
+    PASS = "PASS"  # noqa: S105
+    FAIL = "FAIL"
+    INCONCLUSIVE = "INCONCLUSIVE"
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What happened to the requests that were assigned to a version, within a window of time."""
+
+    answered: int = 0
+    """With a prediction of the version."""
+    errors: int = 0
+    """Answered with an error."""
+    fallbacks: int = 0
+    """Answered by the active version in its place."""
+    p99_ms: float | None = None
+    """Of those that were answered; none if there were none."""
+
+    @property
+    def requests(self) -> int:
+        return self.answered + self.errors + self.fallbacks
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at; `text` is for people."""
+
+    verdict: Verdict
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """The verdict, and what it rests on."""
+
+    verdict: Verdict
+    findings: tuple[Finding, ...]
+
+    @property
+    def why(self) -> str:
+        """The findings that decided, in one line."""
+        return "; ".join(finding.text for finding in self.findings if finding.verdict is self.verdict)
+
+
+def judge(policy: CanaryPolicy, canary: Observed, stable: Observed, seconds: float) -> Judgement:
+    """Judge a step that has lasted for `seconds`; `stable` is the active version beside it, as far as it had traffic.
+
+    One finding that fails is enough to fail, however early; to pass, all must.
+    """
+    findings = [
+        _enough(policy, canary, seconds),
+        _rate("errors", canary.errors, canary.requests, policy.max_error_rate, policy.confidence),
+        _rate("fallbacks", canary.fallbacks, canary.requests, policy.max_fallback_share, policy.confidence),
+        _increase(policy, canary, stable),
+        _latency(policy, canary, stable),
+    ]
+    verdicts = {finding.verdict for finding in findings}
+    worst = next(verdict for verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS) if verdict in verdicts)
+    return Judgement(worst, tuple(findings))
+
+
+def lower_bound(events: int, trials: int, confidence: float) -> float:
+    """The rate below which the true one lies with a chance of at most `1 - confidence`; 0 without trials.
+
+    One side of the exact interval of C. J. Clopper and E. S. Pearson, "The use of confidence or fiducial limits
+    illustrated in the case of the binomial", Biometrika 26 (1934), as a quantile of a beta distribution.
+    """
+    from scipy.special import betaincinv
+
+    return float(betaincinv(events, trials - events + 1, 1 - confidence)) if events else 0.0
+
+
+def upper_bound(events: int, trials: int, confidence: float) -> float:
+    """The other side: the rate above which the true one lies with a chance of at most `1 - confidence`."""
+    return 1 - lower_bound(trials - events, trials, confidence)
+
+
+def _enough(policy: CanaryPolicy, canary: Observed, seconds: float) -> Finding:
+    text = f"{canary.requests} requests (at least {policy.min_requests})"
+    text += f" in a step of {seconds:.0f} s (at least {policy.min_seconds:g})"
+    enough = canary.requests >= policy.min_requests and seconds >= policy.min_seconds
+    return Finding(Verdict.PASS if enough else Verdict.INCONCLUSIVE, text)
+
+
+def _rate(name: str, events: int, trials: int, limit: float, confidence: float) -> Finding:
+    text = f"{events} {name} in {trials} requests (at most {limit:.2%})"
+    if lower_bound(events, trials, confidence) > limit:
+        return Finding(Verdict.FAIL, text)
+    return Finding(Verdict.PASS if events <= limit * trials else Verdict.INCONCLUSIVE, text)
+
+
+def _increase(policy: CanaryPolicy, canary: Observed, stable: Observed) -> Finding:
+    """Errors and fallbacks against those of the active version.
+
+    Fails when the two rates' intervals lie apart by more than the limit, which is stricter than a test of their
+    difference would be.
+    """
+    if not stable.requests or not canary.requests:
+        return Finding(Verdict.PASS, "errors are not compared: one of the versions had no requests")
+    failed, stable_failed = canary.errors + canary.fallbacks, stable.errors + stable.fallbacks
+    limit, confidence = policy.max_error_increase, policy.confidence
+    rate, stable_rate = failed / canary.requests, stable_failed / stable.requests
+    text = f"{rate:.2%} failed, and {stable_rate:.2%} of the active version's (at most {limit:.2%} more)"
+    sure = lower_bound(failed, canary.requests, confidence) - upper_bound(stable_failed, stable.requests, confidence)
+    if sure > limit:
+        return Finding(Verdict.FAIL, text)
+    return Finding(Verdict.PASS if rate - stable_rate <= limit else Verdict.INCONCLUSIVE, text)
+
+
+def _latency(policy: CanaryPolicy, canary: Observed, stable: Observed) -> Finding:
+    if min(canary.answered, stable.answered) < policy.min_requests_p99 or not canary.p99_ms or not stable.p99_ms:
+        return Finding(Verdict.PASS, f"p99 is not compared: fewer than {policy.min_requests_p99} answers of a version")
+    text = f"p99 {canary.p99_ms:.1f} ms, and {stable.p99_ms:.1f} of the active version"
+    text += f" (at most {policy.max_p99_ratio:g} times)"
+    limit = max(policy.max_p99_ratio * stable.p99_ms, stable.p99_ms + policy.p99_allowance_ms)
+    return Finding(Verdict.FAIL if canary.p99_ms > limit else Verdict.PASS, text)

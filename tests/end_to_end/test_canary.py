@@ -1,0 +1,331 @@
+"""`shokado canary` as it is typed, against a real gateway: what it does, and what it refuses."""
+
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+from typer.testing import CliRunner, Result
+
+from access.keys import Role, add_key
+from configuration.canary import CanaryPolicy
+from lifecycle import canary
+from lifecycle.canary import Canary
+from lifecycle.cli import app
+from lifecycle.errors import GatewayAway, GatewayRefused, Overtaken
+from lifecycle.gateway import Gateway
+from lifecycle.verdict import Observed, Verdict
+from tests.end_to_end.closed_loop import load
+from tests.protocols.raw_http import request
+from tests.server import ROW, Server, free_port, serving, wait_until
+
+QUICK = {"min_seconds": 0, "min_requests": 50, "p99_allowance_ms": 10_000}
+GOOD = Observed(answered=1000, p99_ms=5.0)
+BAD = Observed(answered=500, errors=500)
+runner = CliRunner()
+
+
+@pytest.fixture(scope="module")
+def gateway(models: object) -> Iterator[Server]:
+    with serving(environment={"SHOKADO_WORKERS": "2"}) as running:
+        yield running
+
+
+@pytest.fixture
+def shokado(gateway: Server, tmp_path: Path) -> Callable[..., Result]:
+    """`shokado canary ..` on a gateway whose active version has all of the traffic, with a policy of quick steps."""
+    put(gateway, {"weights": {"v1": 100, "v2": 0}, "active": "v1", "strategy": "random", "enabled": True})
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(yaml.safe_dump(QUICK))
+
+    def invoke(command: str, *arguments: str) -> Result:
+        judged = [] if command == "abort" else ["--policy", str(policy)]
+        return runner.invoke(app, ["canary", command, *arguments, "--url", gateway.url, *judged])
+
+    return invoke
+
+
+def put(server: Server, body: Any, **headers: str) -> Any:
+    answer = httpx.put(f"{server.url}/v1/traffic-split", json=body, headers=headers, timeout=20)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def split(server: Server, **headers: str) -> Any:
+    return httpx.get(f"{server.url}/v1/traffic-split", headers=headers, timeout=20).json()
+
+
+def predict(number: int) -> bytes:
+    return request(json.dumps({"instances": [ROW]}).encode())
+
+
+def test_step_by_step_to_promotion(shokado: Callable[..., Result], gateway: Server) -> None:
+    started = shokado("start", "v2")
+    assert (started.exit_code, started.stdout) == (0, "v1 90 %, v2 10 %\nnext: shokado canary step\n"), started.output
+    with load(gateway, 4, predict) as clients:
+
+        def passed() -> bool:
+            result = shokado("step")
+            assert result.exit_code in (0, 3), result.output
+            return result.exit_code == 0
+
+        for shares in ({"v1": 0.5, "v2": 0.5}, {"v2": 1.0}):
+            wait_until(passed, 60)
+            assert split(gateway)["shares"] == shares
+        wait_until(lambda: shokado("step").stdout.endswith("next: shokado canary promote\n"), 60)
+        promoted = shokado("promote")
+        assert (promoted.exit_code, promoted.stdout) == (0, "v2 100 %; v2 is the active version\n")
+    assert {answer.status for answer in clients.answers} == {200}
+    now = split(gateway)
+    assert (now["active"], now["shares"]) == ("v2", {"v2": 1.0})
+    history = httpx.get(f"{gateway.url}/v1/traffic-split/history?limit=4").json()["entries"]
+    assert history[0]["why"].startswith("canary of v2 promoted at 100 %: ")
+    assert [entry["why"].partition(":")[0] for entry in history[1:]] == [
+        "canary of v2 passed at 50 %", "canary of v2 passed at 10 %", "canary of v2 begins",
+    ]  # fmt: skip
+    assert all(entry["by"].endswith("(shokado canary)") for entry in history)
+
+
+def test_too_few_requests_change_nothing(shokado: Callable[..., Result], gateway: Server) -> None:
+    shokado("start", "v2")
+    result = shokado("step")
+    assert result.exit_code == 3
+    assert "INCONCLUSIVE at 10 %" in result.stdout
+    assert "0 requests (at least 50)" in result.stdout
+    assert split(gateway)["shares"] == {"v1": 0.9, "v2": 0.1}
+    seen = split(gateway)["generation"]
+    assert shokado("status").stdout.startswith("v1 90 %, v2 10 %\nINCONCLUSIVE")
+    assert split(gateway)["generation"] == seen
+
+
+def test_abort_gives_all_back_in_one_change(shokado: Callable[..., Result], gateway: Server) -> None:
+    shokado("start", "b")
+    before = split(gateway)["generation"]
+    result = shokado("abort", "--why", "complaints")
+    assert (result.exit_code, result.stdout) == (0, "v1 100 %\n")
+    now = split(gateway)
+    assert (now["generation"], now["active"], now["shares"]) == (before + 1, "v1", {"v1": 1.0})
+    assert now["why"] == "canary of v2 aborted at 10 %: complaints"
+
+
+@pytest.mark.parametrize(
+    ("change", "command", "message"),
+    [
+        ({}, ["start", "v1"], "Version v1 is the active version of production already."),
+        ({}, ["start", "v9"], "unknown version 'v9'"),
+        ({}, ["start", "customers"], "customers is the name of the model"),
+        ({"weights": {"v1": 80, "v2": 20}}, ["start", "v2"], "is split already: v1 80 %, v2 20 %."),
+        ({"weights": {"v2": 1}, "active": "v1"}, ["start", "v2"], "is split already: v2 100 %."),
+        ({"strategy": "weighted"}, ["start", "v2"], "The strategy of production is weighted"),
+        ({}, ["start", "v2", "--environment", "moon"], "unknown environment 'moon'"),
+        ({}, ["step"], "No canary is under way in production: v1 100 %"),
+        ({}, ["promote"], "No canary is under way"),
+        ({}, ["abort"], "No canary is under way"),
+        ({}, ["status"], "No canary is under way"),
+        ({"weights": {"v1": 1, "v2": 1}, "enabled": False}, ["abort"], "v1 100 %, without a split"),
+    ],
+)
+def test_refusals(
+    change: dict[str, Any], command: list[str], message: str, shokado: Callable[..., Result], gateway: Server
+) -> None:
+    if change:
+        put(gateway, change)
+    before = split(gateway)
+    result = shokado(*command)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: ")
+    assert message in result.stderr
+    assert split(gateway) == before, "nothing was changed"
+
+
+def test_a_version_that_is_not_in_memory_gets_no_traffic(shokado: Callable[..., Result], gateway: Server) -> None:
+    put(gateway, {"environment": "staging", "weights": {"v1": 1}, "active": "v1"})
+    assert httpx.post(f"{gateway.url}/v1/models/v2/unload", timeout=60).status_code == 200
+    try:
+        result = shokado("start", "v2")
+        assert result.exit_code == 1
+        assert "Version v2 is unloaded" in result.stderr
+        assert split(gateway)["shares"] == {"v1": 1.0}
+    finally:
+        assert httpx.post(f"{gateway.url}/v1/models/v2/load", timeout=120).status_code == 200
+
+
+def test_a_split_that_was_off_is_on(shokado: Callable[..., Result], gateway: Server) -> None:
+    put(gateway, {"enabled": False})
+    assert shokado("start", "v2").exit_code == 0
+    assert split(gateway)["enabled"] is True
+
+
+def test_a_policy_that_cannot_be_used_is_said(shokado: Callable[..., Result], tmp_path: Path) -> None:
+    (tmp_path / "policy.yaml").write_text("step: [10]")
+    result = shokado("start", "v2")
+    assert result.exit_code == 1
+    assert "step: unknown key; did you mean steps?" in result.stderr
+
+
+def test_a_user_without_a_plain_name_can_act(gateway: Server, shokado: Callable[..., Result]) -> None:
+    with Gateway(gateway.url, None, None, "Jörg 李") as opened:
+        opened.change(opened.routing(), {"weights": {"v1": 50, "v2": 50}}, "half")
+    assert split(gateway)["by"] == "Jörg 李"
+
+
+def test_no_gateway_is_said() -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    result = runner.invoke(app, ["canary", "start", "v2", "--url", url])
+    assert result.exit_code == 1
+    assert f"No gateway answers at {url}" in result.stderr
+    assert f"next: curl {url}/readyz" in result.stderr
+
+
+def test_keys(models: object, tmp_path: Path) -> None:
+    keys = tmp_path / "keys.yaml"
+    admin, predict_only = (add_key(keys, name, role) for name, role in (("me", Role.ADMIN), ("ci", Role.PREDICT)))
+    (tmp_path / "admin.key").write_text(f"{admin}\n")
+    with serving(environment={"SHOKADO_WORKERS": "1", "SHOKADO_ACCESS__KEYS_FILE": str(keys)}) as running:
+        abort = ["canary", "abort", "--url", running.url]
+        unnamed, unfit = (runner.invoke(app, abort, env={"GATEWAY_KEY": key}) for key in (None, predict_only))
+        assert (unnamed.exit_code, unfit.exit_code) == (1, 1)
+        assert "--key-file" in runner.invoke(app, ["canary", "abort", "--help"], terminal_width=200).stdout
+        assert all("The gateway wants an admin key" in result.stderr for result in (unnamed, unfit))
+        missing = runner.invoke(app, [*abort, "--key-file", str(tmp_path / "none.key")])
+        assert (missing.exit_code, "no key can be read" in missing.stderr) == (1, True)
+        two = runner.invoke(app, abort, env={"GATEWAY_KEY": f"{admin}\n{predict_only}"})
+        assert (two.exit_code, two.stderr) == (1, "error: GATEWAY_KEY does not hold one key.\n")
+        done = runner.invoke(app, [*abort, "--key-file", str(tmp_path / "admin.key")])
+        assert (done.exit_code, done.stdout) == (0, "v1 100 %\n"), done.output
+        again = runner.invoke(app, ["canary", "start", "v2", "--url", running.url], env={"GATEWAY_KEY": admin})
+        assert again.exit_code == 0, again.output
+        entry = split_with_key(running, admin)
+    assert entry["by"].startswith("key me (")
+
+
+def split_with_key(server: Server, key: str) -> Any:
+    return httpx.get(f"{server.url}/v1/traffic-split", headers={"X-API-Key": key}, timeout=20).json()
+
+
+class Watch:
+    """A clock that is as late as it was told."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.slept: list[float] = []
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+
+
+@pytest.fixture
+def opened(shokado: object, gateway: Server) -> Iterator[Gateway]:
+    with Gateway(gateway.url, None, None, "test") as opened:
+        yield opened
+
+
+def test_run_goes_from_start_to_promotion(opened: Gateway, gateway: Server) -> None:
+    said: list[str] = []
+    watch = Watch()
+    policy = CanaryPolicy(min_seconds=0, max_seconds=1)
+    assert Canary(opened, policy, lambda *_: GOOD).run("v2", said.append, watch, watch.sleep) is Verdict.PASS
+    assert [line for line in said if "PASS" not in line] == [
+        "v1 90 %, v2 10 %", "v1 50 %, v2 50 %", "v2 100 %", "v2 100 %; v2 is the active version",
+    ]  # fmt: skip
+    assert (split(gateway)["active"], split(gateway)["shares"]) == ("v2", {"v2": 1.0})
+    assert watch.slept == [canary.LOOK_EVERY_S] * 3
+
+
+def test_run_takes_back_what_fails(opened: Gateway, gateway: Server) -> None:
+    said: list[str] = []
+    watch = Watch()
+    seen = iter([GOOD, GOOD, BAD, GOOD])
+    policy = CanaryPolicy(min_seconds=0)
+    assert Canary(opened, policy, lambda *_: next(seen)).run("v2", said.append, watch, watch.sleep) is Verdict.FAIL
+    assert said[-2].startswith("FAIL at 50 %: 500 errors in 1000 requests")
+    assert said[-1] == "v1 100 %; v1 is the active version"
+    now = split(gateway)
+    assert (now["active"], now["shares"]) == ("v1", {"v1": 1.0})
+    assert now["why"].startswith("canary of v2 failed at 50 %: 500 errors in 1000 requests")
+
+
+def test_run_gives_up_what_cannot_be_judged(opened: Gateway, gateway: Server) -> None:
+    watch = Watch()
+    policy = CanaryPolicy(min_seconds=0, max_seconds=60)
+    verdict = Canary(opened, policy, lambda *_: Observed()).run("v2", lambda _: None, watch, watch.sleep)
+    assert verdict is Verdict.INCONCLUSIVE
+    assert watch.now == 60 + canary.LOOK_EVERY_S
+    assert split(gateway)["shares"] == {"v1": 1.0}
+    assert "not judged in time: 0 requests (at least 100)" in split(gateway)["why"]
+
+
+def test_run_leaves_alone_what_somebody_else_has_changed(opened: Gateway, gateway: Server) -> None:
+    watch = Watch()
+
+    def sleep(_: float) -> None:
+        put(gateway, {"v1": 70, "v2": 30})
+
+    with pytest.raises(Overtaken, match=r"v1 70 %, v2 30 %"):
+        Canary(opened, CanaryPolicy(), lambda *_: BAD).run("v2", lambda _: None, watch, sleep)
+    assert split(gateway)["shares"] == {"v1": 0.7, "v2": 0.3}
+
+
+def test_run_is_not_disturbed_by_changes_of_other_environments(opened: Gateway, gateway: Server) -> None:
+    watch = Watch()
+    salts = itertools.count()
+
+    def observe(version: str, seconds: float) -> Observed:
+        put(gateway, {"environment": "staging", "salt": str(next(salts))})
+        return GOOD
+
+    policy = CanaryPolicy(min_seconds=0)
+    assert Canary(opened, policy, observe).run("v2", lambda _: None, watch, watch.sleep) is Verdict.PASS
+
+
+def test_run_asks_again_when_the_gateway_was_away_or_refused(opened: Gateway, gateway: Server) -> None:
+    watch, said = Watch(), list[str]()
+    troubles = iter([GatewayAway("away"), None, GatewayRefused("not ready")])
+
+    def observe(version: str, seconds: float) -> Observed:
+        if trouble := next(troubles, None):
+            raise trouble
+        return GOOD
+
+    policy = CanaryPolicy(min_seconds=0)
+    assert Canary(opened, policy, observe).run("v2", said.append, watch, watch.sleep) is Verdict.PASS
+    assert {"away", "not ready"} <= set(said)
+
+
+def test_run_takes_back_what_it_was_refused_for_too_long(opened: Gateway, gateway: Server) -> None:
+    watch = Watch()
+
+    def observe(version: str, seconds: float) -> Observed:
+        raise GatewayRefused("no metrics")
+
+    policy = CanaryPolicy(min_seconds=0, max_seconds=30)
+    with pytest.raises(GatewayRefused, match="no metrics"):
+        Canary(opened, policy, observe).run("v2", lambda _: None, watch, watch.sleep)
+    assert split(gateway)["shares"] == {"v1": 1.0}
+
+
+def test_who_is_slower_changes_nothing(opened: Gateway, gateway: Server) -> None:
+    seen = opened.routing()
+    put(gateway, {"v1": 60, "v2": 40})
+    with pytest.raises(Overtaken, match=r"it is v1 60 %, v2 40 % now"):
+        opened.change(seen, {"weights": {"v1": 1}}, "too late")
+    assert split(gateway)["shares"] == {"v1": 0.6, "v2": 0.4}
+
+
+def test_a_step_is_as_old_as_the_split_of_its_environment(opened: Gateway, gateway: Server) -> None:
+    put(gateway, {"v1": 90, "v2": 10})
+    routing = opened.routing()
+    wait_until(lambda: opened.seconds_unchanged(routing) >= 2)
+    for salt in range(120):
+        put(gateway, {"environment": "staging", "salt": f"{salt}"})
+    assert opened.seconds_unchanged(routing) >= 2, "found behind a page of changes of another environment"
+    put(gateway, {"v1": 80, "v2": 20})
+    assert opened.seconds_unchanged(opened.routing()) < 2

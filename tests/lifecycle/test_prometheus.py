@@ -1,0 +1,67 @@
+"""What a real Prometheus tells of a version, over two gateways."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from lifecycle.errors import GatewayAway, GatewayRefused
+from lifecycle.prometheus import MIN_WINDOW_S, Prometheus
+from lifecycle.verdict import Observed
+from tests.compose.prometheus_server import needs_prometheus, prometheus
+from tests.conftest import HOME, prepare
+from tests.server import ROW, Server, free_port, serving, wait_until
+
+
+@pytest.fixture(scope="module")
+def gateways() -> Iterator[list[Server]]:
+    prepare("customers")
+    home = {"BENTOML_HOME": str(HOME), "SHOKADO_WORKERS": "1"}
+    with serving(environment=home) as first, serving(environment=home) as second:
+        yield [first, second]
+
+
+def ask(gateway: Server, version: str, requests: int) -> None:
+    headers = {"X-Model-Version": version}
+    for _ in range(requests):
+        answer = httpx.post(f"{gateway.url}/v1/models/predict", json={"instances": [ROW]}, headers=headers, timeout=20)
+        assert answer.status_code == 200, answer.text
+
+
+@needs_prometheus
+def test_all_gateways_are_added_up(gateways: list[Server], tmp_path: Path) -> None:
+    with prometheus(tmp_path, gateways) as running:
+        scraped = 'min(scrape_samples_scraped{job="shokado"}) > 0 and count(up == 1) == 2'
+        wait_until(lambda: running.ask(scraped))
+        for gateway, requests in zip(gateways, (40, 20), strict=True):
+            ask(gateway, "v1", requests)
+            ask(gateway, "v2", 5)
+        everywhere = Prometheus(running.url)
+        one = Prometheus(running.url, f'{{instance="127.0.0.1:{gateways[0].port}"}}')
+        answered: Counter[str] = Counter()
+
+        def all_seen() -> bool:
+            answered["v1"] = everywhere.observed("v1", MIN_WINDOW_S).answered
+            answered["v2"] = everywhere.observed("v2", MIN_WINDOW_S).answered
+            return answered["v1"] >= 60 and answered["v2"] >= 10
+
+        wait_until(all_seen, 60)
+        # Prometheus extrapolates what happens between two looks.
+        assert answered["v1"] <= 90
+        assert 40 <= one.observed("v1", MIN_WINDOW_S).answered <= 60
+        seen = everywhere.observed("v2", MIN_WINDOW_S)
+        assert (seen.errors, seen.fallbacks) == (0, 0)
+        assert seen.p99_ms is not None
+        assert 0 < seen.p99_ms < 10_000
+        assert everywhere.observed("v9", MIN_WINDOW_S) == Observed()
+        assert everywhere.observed("v1", MIN_WINDOW_S - 1) == Observed(), "too short for two looks"
+        with pytest.raises(GatewayRefused, match="parse error"):
+            Prometheus(running.url, 'instance="').observed("v1", MIN_WINDOW_S)
+
+
+def test_a_prometheus_that_is_away_is_said() -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    with pytest.raises(GatewayAway, match=f"No Prometheus answers at {url}"):
+        Prometheus(url).observed("v1", MIN_WINDOW_S)

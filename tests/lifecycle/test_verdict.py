@@ -1,0 +1,118 @@
+"""The verdict: sure of what it says, and silent for as long as it cannot be."""
+
+from math import comb, exp, lgamma, log
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from configuration.canary import CanaryPolicy
+from lifecycle.verdict import Observed, Verdict, judge, lower_bound, upper_bound
+
+POLICY = CanaryPolicy()
+STABLE = Observed(answered=9000, p99_ms=8.0)
+COUNTS = st.integers(0, 3000)
+SEVERITY = {Verdict.PASS: 0, Verdict.INCONCLUSIVE: 1, Verdict.FAIL: 2}
+CONFIDENCES = st.sampled_from([0.5, 0.9, 0.99, 0.999])
+
+
+def verdict(
+    canary: Observed, stable: Observed = STABLE, seconds: float = 120, policy: CanaryPolicy = POLICY
+) -> Verdict:
+    return judge(policy, canary, stable, seconds).verdict
+
+
+@pytest.mark.parametrize(
+    ("canary", "expected"),
+    [
+        (Observed(answered=1000, p99_ms=9.0), Verdict.PASS),
+        (Observed(answered=99), Verdict.INCONCLUSIVE),
+        (Observed(), Verdict.INCONCLUSIVE),
+        (Observed(answered=2, errors=1), Verdict.INCONCLUSIVE),
+        (Observed(answered=199, errors=1), Verdict.PASS),
+        (Observed(answered=97, errors=3), Verdict.INCONCLUSIVE),
+        (Observed(errors=4), Verdict.FAIL),
+        (Observed(answered=900, errors=100), Verdict.FAIL),
+        (Observed(answered=900, fallbacks=100), Verdict.FAIL),
+        (Observed(fallbacks=4), Verdict.FAIL),
+        (Observed(answered=1000, p99_ms=30.0), Verdict.FAIL),
+        (Observed(answered=1000, p99_ms=17.9), Verdict.PASS),
+        (Observed(answered=999, p99_ms=30.0), Verdict.PASS),
+    ],
+)
+def test_cases(canary: Observed, expected: Verdict) -> None:
+    assert verdict(canary) is expected
+
+
+def test_a_step_has_its_time() -> None:
+    assert verdict(Observed(answered=1000), seconds=59) is Verdict.INCONCLUSIVE
+    assert verdict(Observed(errors=1000), seconds=1) is Verdict.FAIL, "what fails for sure fails at once"
+
+
+def test_a_rate_below_the_limit_fails_when_the_active_version_does_much_better() -> None:
+    policy = CanaryPolicy(max_error_rate=0.05, max_error_increase=0.005)
+    worse = Observed(answered=9700, errors=300)
+    assert verdict(worse, Observed(answered=90_000), policy=policy) is Verdict.FAIL
+    assert verdict(worse, Observed(answered=87_300, errors=2700), policy=policy) is Verdict.PASS
+    assert verdict(worse, Observed(), policy=policy) is Verdict.PASS, "nothing to compare with"
+
+
+def test_the_reason_names_what_decided() -> None:
+    judgement = judge(POLICY, Observed(answered=900, fallbacks=100), STABLE, 120)
+    assert judgement.why.startswith("100 fallbacks in 1000 requests (at most 1.00%)")
+    assert "errors in" not in judgement.why
+
+
+@given(COUNTS, COUNTS, COUNTS, COUNTS)
+def test_a_failure_more_never_helps_and_an_answer_more_never_hurts(
+    answered: int, errors: int, stable_answered: int, stable_errors: int
+) -> None:
+    canary, stable = Observed(answered, errors), Observed(stable_answered, stable_errors)
+    better, worse = Observed(answered + 1, errors), Observed(answered, errors + 1)
+    assert SEVERITY[verdict(better, stable)] <= SEVERITY[verdict(canary, stable)]
+    if canary.requests >= POLICY.min_requests:
+        assert SEVERITY[verdict(canary, stable)] <= SEVERITY[verdict(worse, stable)]
+
+
+@given(COUNTS, COUNTS, COUNTS)
+def test_a_fallback_counts_like_an_error(answered: int, failed: int, stable_answered: int) -> None:
+    stable = Observed(stable_answered)
+    assert verdict(Observed(answered, failed, 0), stable) is verdict(Observed(answered, 0, failed), stable)
+
+
+@given(st.integers(0, 60), st.integers(0, 60), CONFIDENCES)
+def test_bounds_are_those_of_the_binomial_distribution(events: int, others: int, confidence: float) -> None:
+    trials = events + others
+    low, high = lower_bound(events, trials, confidence), upper_bound(events, trials, confidence)
+    assert 0 <= low <= high <= 1
+    if events:
+        assert _at_least(events, trials, low) == pytest.approx(1 - confidence)
+    if others:
+        assert 1 - _at_least(events + 1, trials, high) == pytest.approx(1 - confidence)
+
+
+def _at_least(events: int, trials: int, rate: float) -> float:
+    return sum(comb(trials, n) * rate**n * (1 - rate) ** (trials - n) for n in range(events, trials + 1))
+
+
+@given(st.integers(1, 500), st.integers(1, 500), CONFIDENCES)
+def test_more_of_the_same_makes_surer(events: int, others: int, confidence: float) -> None:
+    once, tenfold = (lower_bound(n * events, n * (events + others), confidence) for n in (1, 10))
+    assert once <= tenfold + 1e-12 or confidence == 0.5
+
+
+@given(st.integers(0, 200), st.integers(0, 10_000))
+def test_fail_means_that_such_a_count_is_hardly_ever_seen_at_the_limit(errors: int, answered: int) -> None:
+    """The chance of as many errors at the limit itself is what the confidence leaves."""
+    policy = CanaryPolicy(max_error_increase=1)
+    failed = judge(policy, Observed(answered, errors), Observed(), 120).verdict is Verdict.FAIL
+    trials = answered + errors
+    fewer = sum(_chance(n, trials, policy.max_error_rate) for n in range(min(errors, trials + 1)))
+    assert failed == (1 - fewer < 1 - policy.confidence) or abs(1 - fewer - 0.001) < 1e-9
+
+
+def _chance(events: int, trials: int, rate: float) -> float:
+    if events > trials:
+        return 0.0
+    ways = lgamma(trials + 1) - lgamma(events + 1) - lgamma(trials - events + 1)
+    return exp(ways + events * log(rate) + (trials - events) * log(1 - rate))
