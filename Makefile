@@ -12,6 +12,7 @@ HOST ?= 127.0.0.1
 DATASET ?= customers
 ENVIRONMENT ?= staging
 COMPOSE ?= docker compose
+ENGINE ?= docker
 TEST_PROCESSES ?= 2
 PROFILE ?= smoke
 SCHEMA_EXAMPLES ?= 200
@@ -63,6 +64,36 @@ format: $(DEV) ## Format the code and mend what ruff can
 .PHONY: build
 build: models ## Build the bento that serving.yaml describes, with its models inside
 	@$(BIN)/python -m lifecycle build
+
+.PHONY: image
+image: models ## Build an image of the bento: make image ENGINE=podman BASE_IMAGE=python:3.11-slim TAG=shokado:1.4.0
+	@$(BIN)/python -m lifecycle image $(ARGS)
+
+.PHONY: test-image
+test-image: $(DEV) ## Build the image with podman and test it, hardened; as root, on Debian
+	@TEST_IMAGE=1 $(BIN)/python -m pytest tests/image -s $(ARGS)
+
+.PHONY: push
+push: ## Push an image and print its digest: make push ENGINE=docker TAG=registry.example/shokado:1.4.0
+	@test -n "$(TAG)" || { echo "name the image: make push TAG=registry.example/shokado:1.4.0" >&2; exit 2; }
+	@$(ENGINE) push $(TAG) >&2
+	@$(ENGINE) inspect --format '{{index .RepoDigests 0}}' $(TAG) | sed 's/.*@//'
+
+.PHONY: sbom
+sbom: $(BIN)/uv ## List what the image's lock installs, with licences, as CycloneDX: var/sbom.json
+	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python var/sbom
+	@$(BIN)/uv pip sync --quiet --python var/sbom --require-hashes requirements/serve.txt
+	@$(BIN)/uv tool run --quiet --python $(BIN)/python --from cyclonedx-bom==7.5.0 cyclonedx-py environment \
+		--pyproject pyproject.toml --output-reproducible --output-file var/sbom.json var/sbom
+	@echo "var/sbom.json: $$(grep -c '"purl"' var/sbom.json) packages"
+
+.PHONY: kubeconfig
+kubeconfig: ## Write what KUBECONFIG_DATA says into the file that KUBECONFIG names, for machines that have it as a secret
+	@umask 077 && mkdir -p "$$(dirname "$$KUBECONFIG")" && printenv KUBECONFIG_DATA > "$$KUBECONFIG"
+
+.PHONY: ci
+ci: ## All that continuous integration runs, as root on Debian: make ci PART=checks | image
+	@.ci/run $(PART)
 
 .PHONY: up
 up: $(TRAIN) ## Start what compose.yaml describes, of the image that `make image` made: COMPOSE="docker compose"

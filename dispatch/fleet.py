@@ -11,6 +11,7 @@ What fails is remembered and reported, and touches no other runner.
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
@@ -183,8 +184,9 @@ class Fleet:
         try:
             slot.artefact = await self._find(version, slot.load, fetching=fetching)
             if slot.load.in_memory:
-                # Engines that measured themselves at the same time would disturb each other.
-                async with self._one_at_a_time:
+                # Engines that measured themselves at the same time would disturb each other; other servers would not.
+                remote = self._settings.remote_of(version) is not None
+                async with contextlib.nullcontext() if remote else self._one_at_a_time:
                     slot.runner = self._new_runner(version, slot.artefact)
                     self._publish()
                     await slot.runner.start(self._observer)

@@ -4,6 +4,7 @@ The bento says in its labels which versions it carries and where each came from.
 finds packages stay behind: a bento is built into an image elsewhere.
 """
 
+import logging
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -82,6 +83,8 @@ def _build(version: str | None, project: Path, labels: Mapping[str, str]) -> str
     import bentoml
     from bentoml.exceptions import BentoMLException
 
+    # It warns of nothing but our Dockerfile: only the older kind of bento carries one.
+    logging.getLogger("bentoml.build").setLevel(logging.ERROR)
     with host_index_settings_removed() as removed:
         try:
             bento = bentoml.bentos.build_bentofile(

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lifecycle import canary_cli, datasets, keys_cli, preparing, store
+from lifecycle.imaging import Engine
 from lifecycle.importing import Order, WhenTaken, import_version
 from lifecycle.refusal import plain_errors
 from lifecycle.registry import Formats
@@ -163,6 +164,42 @@ def build(
         tag = build_bento(version)
         typer.echo(f"{tag}  built")
         typer.echo("next: bentoml serve shokado:latest")
+
+
+@app.command()
+def image(
+    engine: Annotated[
+        Engine | None, typer.Option(envvar="ENGINE", help="By default the first one that works here.")
+    ] = None,
+    base_image: Annotated[
+        str | None, typer.Option(envvar="BASE_IMAGE", help="Any with Python 3.11; by default the public Python image.")
+    ] = None,
+    tag: Annotated[
+        str | None, typer.Option("--tag", "-t", envvar="TAG", help="By default shokado:<version of this project>.")
+    ] = None,
+    bento: Annotated[str | None, typer.Option(help="One that was built before, such as shokado:1.4.0.")] = None,
+    network: Annotated[str | None, typer.Option(help="Of the build, as the engine calls it, such as host.")] = None,
+) -> None:
+    """Build the bento and an image of it, and show what weighs most.
+
+    This host's ways to packages (pip's and uv's settings, certificates) serve the build and stay out of the image.
+
+    Examples:
+
+      shokado image
+
+      shokado image --engine podman --base-image registry.example/python:3.11 --tag registry.example/shokado:1.4.0
+    """
+    from lifecycle.bundling import build_bento
+    from lifecycle.imaging import ImageOrder, build_image, find_engine, megabytes
+
+    with plain_errors():
+        found = find_engine(engine)
+        built = build_image(ImageOrder(bento or build_bento(), found, tag, base_image, network))
+        for part in built.largest(10):
+            typer.echo(f"{megabytes(part.size_bytes):>10}  {part.path}")
+        typer.echo(f"{built.tag}  built with {found}")
+        typer.echo(f"next: {built.command()}")
 
 
 @app.command()

@@ -45,6 +45,10 @@ class BuildFailed(LifecycleError):
     """The bento could not be built."""
 
 
+class ImageFailed(LifecycleError):
+    """The image could not be built, or a container of it could not be started."""
+
+
 class GatewayAway(LifecycleError):
     """The gateway cannot be reached, or cannot answer for the moment."""
 

@@ -18,6 +18,9 @@ from tests.server import Server, serving
 ROOT = Path(__file__).parent.parent
 HOME = ROOT / "var" / "test" / "bentoml"
 
+# They take minutes, and a container engine: `make test-image`.
+collect_ignore = [] if "TEST_IMAGE" in os.environ else ["image"]
+
 # Before anything imports bentoml, which reads them once.
 os.environ["BENTOML_HOME"] = str(HOME)
 os.environ["BENTOML_DO_NOT_TRACK"] = "True"

@@ -14,6 +14,7 @@ import httpx
 import pytest
 import yaml
 
+from tests.lifecycle.kubernetes_api import running
 from tests.server import ROOT, ROW, Server, serving, wait_until
 
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -173,6 +174,35 @@ def test_the_key_that_is_made_opens_the_server(models: Path, tmp_path: Path) -> 
         answers = [httpx.post(url, json=change, headers={"x-api-key": word}, timeout=20) for word in printed.split()]
         (opened,) = [answer for answer in answers if answer.status_code == 200]
         assert opened.json()["by"] == "key me"
+
+
+@needs_curl
+def test_a_canary_starts_and_is_taken_back(own_server: Server) -> None:
+    _, block = commands_of("Deploy", own_server)
+    program = str(Path(sys.executable).with_name("shokado"))
+    block = re.sub(r"\.venv/bin/shokado (canary .*)", rf"{program} \1 --url {own_server.url}", block)
+    printed = shell(block)
+    assert "INCONCLUSIVE at 10 %" in printed
+    with httpx.Client(base_url=own_server.url, timeout=20) as client:
+        assert client.get("/v1/traffic-split").json()["weights"] == {"v1": 100, "v2": 0}
+        actions = [entry["by"] for entry in client.get("/v1/traffic-split/history").json()["entries"][:2]]
+    assert all("shokado canary" in by for by in actions), actions
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="needs kubectl 1.28 or newer")
+def test_the_dry_run_shows_what_a_cluster_would_make_of_the_manifests(tmp_path: Path) -> None:
+    """A stand-in answers for the cluster; kubectl is real."""
+    block, _ = re.findall(r"```bash\n(.*?)```", SECTIONS["Deploy"], re.DOTALL)
+    validate, deploy = block.strip().splitlines()
+    assert validate == "make k8s-validate"
+    with running(tmp_path / "kubeconfig") as cluster:
+        cluster.add("namespaces", "", "shokado-staging")
+        environment = {"KUBECONFIG": str(tmp_path / "kubeconfig"), "KUBECACHEDIR": str(tmp_path / "cache")}
+        printed = shell(deploy.replace("make", "make -o .venv/.dev"), environment)
+        assert cluster.applied == []
+    assert "deployment.apps/shokado-gateway serverside-applied (server dry run)" in printed
+    assert "missing: Secret shokado-keys" in printed
+    assert printed.rstrip().endswith("Nothing was changed.")
 
 
 def test_the_python_example_prints_a_prediction(server: Server) -> None:

@@ -5,8 +5,8 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from tests.protocols.raw_http import Answer, Closed, Connection
-from tests.server import Server, wait_until
+from tests.protocols.raw_http import Answer, Closed, Connection, Listening
+from tests.server import wait_until
 
 
 @dataclass
@@ -22,7 +22,7 @@ class Client:
 class ClosedLoop:
     """Clients that ask again as soon as they have their answer, from `start` until `stop`."""
 
-    def __init__(self, server: Server, clients: int, request: Callable[[int], bytes], *, reconnect: bool) -> None:
+    def __init__(self, server: Listening, clients: int, request: Callable[[int], bytes], *, reconnect: bool) -> None:
         """`request` makes a client's n-th request. `reconnect`: a client whose connection ended makes a new one."""
         self.clients = [Client() for _ in range(clients)]
         self._server = server
@@ -81,7 +81,7 @@ class ClosedLoop:
 
 @contextlib.contextmanager
 def load(
-    server: Server, clients: int, request: Callable[[int], bytes], *, reconnect: bool = False
+    server: Listening, clients: int, request: Callable[[int], bytes], *, reconnect: bool = False
 ) -> Iterator[ClosedLoop]:
     """Clients under way; each has had some answers when the context begins."""
     loop = ClosedLoop(server, clients, request, reconnect=reconnect)

@@ -1,8 +1,10 @@
 """Alerts and scaling: what they look at is measured by a running bundle, and each alert fires when it should."""
 
+import json
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from k8s.validate import FOLDER
 from tests.k8s.cluster import Cluster
-from tests.server import ROW, Server, wait_until
+from tests.server import ROW, Server, serving, wait_until
 
 needs_promtool = pytest.mark.skipif(
     shutil.which("promtool") is None, reason="needs promtool; on Debian: apt-get install prometheus"
@@ -22,6 +24,7 @@ ERRORS = 'shokado_errors_total{namespace="shokado-production",job="shokado-gatew
 ANSWERED = 'shokado_requests_total{namespace="shokado-production",job="shokado-gateway",version="v2"}'
 LATENCY = 'shokado_latency_seconds_bucket{namespace="shokado-production",job="shokado-gateway",version="v2",le="%s"}'
 GATEWAY = '{namespace="shokado-production",job="shokado-gateway",pod="%s"}'
+REMOTE_UP = 'shokado_remote_up{namespace="shokado-production",job="shokado-gateway",version="v2"}'
 
 HEALTHY = {
     "up" + GATEWAY % "a": "1x60",
@@ -34,6 +37,7 @@ HEALTHY = {
     "shokado_store_up" + GATEWAY % "a": "1x60",
     "shokado_rates_store_up" + GATEWAY % "a": "1x60",
     "shokado_keys_file_ok" + GATEWAY % "a": "1x60",
+    REMOTE_UP: "1x60",
     "shokado_generation" + GATEWAY % "a": "7x60",
     "shokado_generation" + GATEWAY % "b": "7x60",
 }
@@ -48,6 +52,7 @@ FAULTS: dict[str, dict[str, str]] = {
     "ShokadoGenerationsDiffer": {"shokado_generation" + GATEWAY % "b": "6x60"},
     "ShokadoRatesStoreAway": {"shokado_rates_store_up" + GATEWAY % "a": "0x60"},
     "ShokadoKeysFileUnusable": {"shokado_keys_file_ok" + GATEWAY % "a": "0x60"},
+    "ShokadoVersionAway": {REMOTE_UP: "0x60"},
 }
 
 
@@ -55,6 +60,14 @@ def rules(cluster: Cluster) -> list[dict[str, Any]]:
     (group,) = cluster.named("PrometheusRule", "shokado")["spec"]["groups"]
     found: list[dict[str, Any]] = group["rules"]
     return found
+
+
+@pytest.fixture
+def server(models: Path) -> Iterator[Server]:
+    """A gateway, one of whose versions is nowhere to be found."""
+    remote = {"placement": "remote", "remote": {"url": "http://127.0.0.1:1"}}
+    with serving(environment={"SHOKADO_WORKERS": "1", "SHOKADO_VERSIONS__V2": json.dumps(remote)}) as running:
+        yield running
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from lifecycle import store
 from lifecycle.cli import app
 from lifecycle.importing import Imported
 
-COMMANDS = [["models", "prepare"], ["models", "train"], ["models", "import"], ["models", "list"], ["build"]]
+COMMANDS = [["models", "prepare"], ["models", "train"], ["models", "import"], ["models", "list"], ["build"], ["image"]]
 COMMANDS += [["keys", "create"], ["keys", "list"], ["keys", "revoke"]]
 runner = CliRunner()
 

@@ -305,16 +305,17 @@ def test_a_closed_runner_leaves_nothing_behind() -> None:
     assert complaints == []
 
 
-def test_failing_batches_leave_no_cycles_behind() -> None:
+@pytest.mark.parametrize("trouble", [None, answers(404), answers(503)], ids=["scores", "404", "503"])
+def test_batches_leave_no_cycles_behind(trouble: Any) -> None:
     async def scenario() -> None:
         async with serving(OtherServer()) as server, started(server.url, eject_after_failures=1000) as runner:
-            server.trouble = answers(404)
+            server.trouble = trouble
             await submit(runner, 1)
             gc.collect()
             gc.disable()
             try:
                 for _ in range(5):
-                    assert (await submit(runner, 1)).error is not None
+                    assert ((await submit(runner, 1)).error is None) == (trouble is None)
                 gc.set_debug(gc.DEBUG_SAVEALL)
                 gc.collect()
                 left = {type(one).__name__ for one in gc.garbage}

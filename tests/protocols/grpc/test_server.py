@@ -7,6 +7,7 @@ import json
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +108,7 @@ class Held(DoubleRunner):
         await super().start(observer)
         compute = self.place.run
 
-        def run(rows: Rows, expected_s: float, done: Any) -> None:
+        def run(rows: Rows, expected_s: float, done: Any, _deadline: float = inf) -> None:
             self.batches.append(rows)
             if len(self.batches) == 1:
                 self.release = lambda: compute(rows, expected_s, done)
