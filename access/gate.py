@@ -4,13 +4,16 @@ from collections import Counter
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from access.address import client_of
 from access.decision import Asked, Refused, admit, identify, refuse_other_sites
 from access.keys import Role
-from access.rates import Rates
 from access.watch import KeyWatch
 from configuration.settings import AccessSettings
+
+if TYPE_CHECKING:
+    from access.rates import Rates
 
 
 class Outcome(StrEnum):
@@ -27,7 +30,7 @@ class Gate:
         """`root` is what a relative `keys_file` is looked for in. Raises `KeyFileError`."""
         self.settings = settings
         self.watch = KeyWatch(root / settings.keys_file) if settings.keys_file else None
-        self.rates = Rates(settings.rates, model) if settings.rates.on else None
+        self.rates = _rates(settings, model)
         self._by_key: Counter[tuple[str, str]] = Counter()
         self._by_reason: Counter[str] = Counter()
 
@@ -80,3 +83,12 @@ class Gate:
         taken = self._by_key, self._by_reason
         self._by_key, self._by_reason = Counter(), Counter()
         return taken
+
+
+def _rates(settings: AccessSettings, model: str) -> "Rates | None":
+    if not settings.rates.on:
+        return None
+    # With it come limits and redis, which take a tenth of a server's start.
+    from access.rates import Rates
+
+    return Rates(settings.rates, model)

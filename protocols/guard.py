@@ -5,15 +5,18 @@ What may not is handed on as well, with the problem in its head, so that the rou
 
 import asyncio
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from access.decision import Refused
 from access.gate import Gate
-from access.rates import Rates
 from protocols.door import Cancellable, Exchange, Handler
 from protocols.head import RequestHead
 from protocols.problem import problem_of
+
+if TYPE_CHECKING:
+    from access.rates import Rates
 
 
 class GuardedHandler:
@@ -68,7 +71,7 @@ class _Waiting(msgspec.Struct, eq=False):
     task: asyncio.Task[None] | None = None
     work: Cancellable | None = None
 
-    async def run(self, rates: Rates, key: str, address: str) -> None:
+    async def run(self, rates: "Rates", key: str, address: str) -> None:
         refusal = await rates.take_shared(key, address)
         self.task = None
         self.work = self.guard.decided(refusal, key, self.head, self.body, self.exchange)

@@ -175,11 +175,11 @@ def test_a_killed_server_is_not_noticed(models: Path, tmp_path: Path) -> None:
             for version in ("v1", "v2")
         }
         with Asking(running, clients=8) as answers:
-            wait_until(lambda: len(answers) > 400)
+            wait_until(lambda: len(answers) > 200)
             for process in (dies.process.pid, *dies.workers()):
                 os.kill(process, signal.SIGKILL)
             killed_at = len(answers)
-            wait_until(lambda: len(answers) > killed_at + 800)
+            wait_until(lambda: len(answers) > killed_at + 400)
         assert {answer.status_code for answer in answers} == {200}
         assert all(answer.json()["predictions"] == expected[answer.json()["version"]] for answer in answers)
         answered_by = {line["server"].split(", ")[-1] for line in running.access_log()[-100:]}

@@ -61,7 +61,7 @@ def test_only_unanswered_work_is_cancelled_when_the_client_vanishes(lane: LaneSe
 def test_a_connection_with_many_unanswered_requests_is_not_read_from(lane: LaneServer) -> None:
     count = 30_000
     with Connection(lane) as connection:
-        connection.socket.settimeout(0.5)
+        connection.socket.settimeout(2)
         data = b"".join(held(number) for number in range(count))
         sent = 0
         try:
@@ -70,7 +70,7 @@ def test_a_connection_with_many_unanswered_requests_is_not_read_from(lane: LaneS
         except TimeoutError:
             pass
         begun = len(lane.handler.begun)
-        assert MAX_PIPELINED < begun < count / 2
+        assert MAX_PIPELINED <= begun < count / 2
         lane.handler.echo = True
         for number in range(begun):
             lane.answer(number)
