@@ -11,15 +11,13 @@ from lifecycle.errors import GatewayAway, GatewayRefused
 from lifecycle.prometheus import MIN_WINDOW_S, Prometheus
 from lifecycle.verdict import Observed
 from tests.compose.prometheus_server import needs_prometheus, prometheus
-from tests.conftest import HOME, prepare
 from tests.server import ROW, Server, free_port, serving, wait_until
 
 
 @pytest.fixture(scope="module")
-def gateways() -> Iterator[list[Server]]:
-    prepare("customers")
-    home = {"BENTOML_HOME": str(HOME), "SHOKADO_WORKERS": "1"}
-    with serving(environment=home) as first, serving(environment=home) as second:
+def gateways(models: Path) -> Iterator[list[Server]]:
+    environment = {"SHOKADO_WORKERS": "1"}
+    with serving(environment=environment) as first, serving(environment=environment) as second:
         yield [first, second]
 
 
