@@ -26,7 +26,7 @@ TOO_SHORT = [1.0]
 def observed(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     """A Prometheus that has seen predictions by both versions of two models, errors, and refusals by a rate."""
     prepare("iris")
-    environment = {"SHOKADO_WORKERS": "1", "SHOKADO_ACCESS__RATES__PER_ADDRESS": "40/second"}
+    environment = {"SHOKADO_WORKERS": "1", "SHOKADO_ACCESS__RATES__PER_ADDRESS": "10/second"}
     with (
         serving(environment=environment) as first,
         serving(environment=environment | {"SHOKADO_MODEL": "iris"}) as second,
@@ -35,7 +35,7 @@ def observed(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
         def asked_until(query: str) -> bool:
             for server, row in ((first, ROW), (second, IRIS)):
-                for sent in [row] * 60 + [TOO_SHORT]:
+                for sent in [row, TOO_SHORT] * 30:
                     httpx.post(f"{server.url}/v1/models/predict", json={"instances": [sent]}, timeout=20)
             return bool(running.ask(query))
 
