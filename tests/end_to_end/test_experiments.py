@@ -52,11 +52,12 @@ def test_feedback_is_joined_to_the_version_that_answered_once(tuned: Server) -> 
 
 
 def test_the_weighted_split_moves_to_what_is_rewarded_and_says_why(tuned: Server) -> None:
-    assert change(tuned, {"weights": {"v1": 50, "v2": 50}, "strategy": "weighted"}).status_code == 200
     rewards = {"v1": 0.0, "v2": 1.0}
     for version, reward in rewards.items():
         answers = ask(tuned, 40, version=version)
         feedback(tuned, [{"prediction_id": each["prediction_id"], "reward": reward} for each in answers])
+    # Not before: the first step would be made with what was known halfway.
+    assert change(tuned, {"weights": {"v1": 50, "v2": 50}, "strategy": "weighted"}).status_code == 200
     wait_until(lambda: get(tuned, "/v1/traffic-split")["shares"]["v2"] > 0.9)
     shares = get(tuned, "/v1/traffic-split")["shares"]
     assert shares["v1"] >= 0.05 - 1e-9, "the least share"
