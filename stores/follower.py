@@ -282,7 +282,8 @@ class Follower:
         """What a sibling knew, where this worker has nothing from the store."""
         if self.entry is None or self.entry.generation == 0:
             kept = self._remembered()
-            if kept is not None:
+            # A sibling that goes by the configuration as well has nothing to say that this worker does not know.
+            if kept is not None and (self.entry is None or kept.generation > 0):
                 self._take(self._fitted(kept))
 
     def _note_failure(self, error: Exception) -> None:
