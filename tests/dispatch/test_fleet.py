@@ -1,7 +1,6 @@
 """The fleet with real engines: versions come, are replaced and go, while every job gets the score of its version."""
 
 import asyncio
-import gc
 import os
 import shutil
 import threading
@@ -29,6 +28,7 @@ from runners.runner import Runner, RunnerState
 from tests.conftest import HOME
 from tests.dispatch.imports import imports_under_way
 from tests.dispatch.shelf import Shelf, own_shelf
+from tests.garbage import uncollected
 
 SETTINGS = Settings.model_validate(
     {
@@ -354,11 +354,8 @@ def test_unloading_answers_what_is_queued_and_frees_the_engine(shelf: Shelf, row
             assert gone() is None
 
     # A server freezes its garbage collector's oldest generation, so what forms a cycle would stay for good.
-    gc.disable()
-    try:
+    with uncollected():
         in_time(scenario())
-    finally:
-        gc.enable()
 
 
 def test_an_unloaded_version_comes_back(models: Path) -> None:

@@ -1,7 +1,6 @@
 """The answer cache in a real Redis, which is killed, frozen, filled up and poisoned."""
 
 import asyncio
-import gc
 import logging
 import math
 import os
@@ -29,6 +28,7 @@ from runners.errors import DeadlineExceeded, NotReady
 from runners.job import Job
 from runners.runner import RunnerState
 from tests.dispatch.double_runners import DoubleRunner, OffBy, answer, eventually, in_time, packed, routed, started
+from tests.garbage import of_kinds, uncollected
 from tests.redis_server import RedisServer
 from tests.runners.engine_doubles import ChokesOnBadRows, Obliging
 
@@ -374,17 +374,13 @@ def test_nothing_of_a_request_is_left_to_the_garbage_collector(redis_server: Red
 
     async def scenario() -> None:
         stocked = await (await larder(redis_server, ChokesOnBadRows())).reached()
-        gc.collect()
-        gc.disable()
-        try:
+        with uncollected():
             for number in range(300):
                 await asyncio.gather(*(stocked.answer(float((number + more) % 50 - 10)) for more in range(3)))
             assert await refusal(stocked) is NotReady
             # The loop holds the future that woke this task until it has its turn.
             await asyncio.sleep(0)
-            assert [thing for thing in gc.get_objects() if isinstance(thing, Job)] == []
-        finally:
-            gc.enable()
+            assert of_kinds(Job) == []
         assert stocked.cache.flush()["v1"].hits > 500
         await stocked.cache.close()
 

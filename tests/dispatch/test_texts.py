@@ -17,6 +17,7 @@ from runners.job import Job
 from runners.runner import Runner
 from tests.conftest import HOME, prepare
 from tests.dispatch.double_runners import eventually, in_time, routed
+from tests.garbage import NOISE, of_kinds, uncollected
 
 TEXTS = ["Win a free cruise!!!", "", "see you on monday", "\0", "\u6771\u4eac \U0001f600"]
 
@@ -79,16 +80,11 @@ def test_nothing_of_a_text_is_left_to_the_garbage_collector() -> None:
         runners = {version: await runner(version) for version in ("v1", "v2")}
         dispatcher = routed(runners, shadow="v2")
         copier = ShadowCopier(dispatcher, ShadowSettings(cpu_share=1))
-        gc.collect()
-        for times in range(300):
-            copier.offer(await answer(dispatcher, [f"message {times}", "win"]))
-        await eventually(lambda: copier._task is None or copier._task.done())
-        assert [thing for thing in gc.get_objects() if isinstance(thing, Job)] == []
-        return gc.collect()
+        with uncollected():
+            for times in range(3 * NOISE):
+                copier.offer(await answer(dispatcher, [f"message {times}", "win"]))
+            await eventually(lambda: copier._task is None or copier._task.done())
+            assert of_kinds(Job) == []
+            return gc.collect()
 
-    gc.collect()
-    gc.disable()
-    try:
-        assert in_time(scenario()) == 0
-    finally:
-        gc.enable()
+    assert in_time(scenario()) < NOISE

@@ -1,9 +1,8 @@
 """A call from its body to its one reply: with a real dispatcher, and a runner that does its jobs when it is told."""
 
-import gc
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,6 +23,7 @@ from protocols.signature import Signature
 from runners.errors import DeadlineExceeded, ModelFailure, NotReady, Overloaded, RunnerError, Unreachable
 from runners.job import Job
 from runners.runner import Runner
+from tests.garbage import of_kinds, uncollected
 from tests.protocols.cards import NAMES, card
 from tests.protocols.memory_exchange import MemoryExchange
 
@@ -264,36 +264,27 @@ def test_cancelling_a_refused_call_does_nothing(desk: Desk) -> None:
     assert desk.counted() == {}
 
 
-@pytest.fixture
-def without_collector() -> Iterator[None]:
-    gc.collect()
-    gc.disable()
-    yield
-    gc.enable()
-
-
 @pytest.mark.parametrize("ending", ["scores", "failure", "left", "refused", "bad", "fell back"])
-def test_nothing_of_a_request_is_left_to_the_garbage_collector(
-    desk: Desk, ending: str, without_collector: None
-) -> None:
+def test_nothing_of_a_request_is_left_to_the_garbage_collector(desk: Desk, ending: str) -> None:
     """Cycles by the thousand would be collected in one stop of many milliseconds."""
     other = canary(desk) if ending == "fell back" else None
-    for _ in range(20):
-        desk.runner.refusal = Overloaded(1.0) if ending == "refused" else None
-        _, call = desk.begin(b"{" if ending == "bad" else GOOD)
-        if ending == "scores":
-            desk.runner.finish([0.0, 0.0])
-        elif ending == "failure":
-            desk.runner.finish(error=ModelFailure(0, "no"))
-        elif other is not None:
-            other.finish(error=lost())
-            desk.runner.finish([0.0, 0.0])
-        elif ending == "left":
-            call.cancel()
-            desk.runner.jobs.clear()
-        desk.runner.refusal = None
-        del call
-    assert [thing for thing in gc.get_objects() if isinstance(thing, Call | Prediction)] == []
+    with uncollected():
+        for _ in range(20):
+            desk.runner.refusal = Overloaded(1.0) if ending == "refused" else None
+            _, call = desk.begin(b"{" if ending == "bad" else GOOD)
+            if ending == "scores":
+                desk.runner.finish([0.0, 0.0])
+            elif ending == "failure":
+                desk.runner.finish(error=ModelFailure(0, "no"))
+            elif other is not None:
+                other.finish(error=lost())
+                desk.runner.finish([0.0, 0.0])
+            elif ending == "left":
+                call.cancel()
+                desk.runner.jobs.clear()
+            desk.runner.refusal = None
+            del call
+        assert of_kinds(Call, Prediction) == []
 
 
 def test_a_head_with_a_problem_keeps_nothing_of_the_requests_that_had_it(desk: Desk) -> None:

@@ -1,7 +1,6 @@
 """One connection's life on the lane, with a handler that answers when the test says so."""
 
 import contextlib
-import gc
 import select
 import time
 from collections.abc import Iterator
@@ -9,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from protocols.express_lane import MAX_PIPELINED, MAX_REMEMBERED_HEAD_BYTES, MAX_REMEMBERED_HEADS, LaneExchange
+from tests.garbage import of_kinds, uncollected
 from tests.protocols.lane_server import BIG, LaneServer, Work, lane_server
 from tests.protocols.raw_http import Connection, request
 from tests.server import wait_until
@@ -298,9 +298,7 @@ def test_a_server_whose_clients_end_first_waits_for_them() -> None:
 
 
 def test_nothing_of_an_answered_request_is_left_to_the_garbage_collector(lane: LaneServer) -> None:
-    gc.collect()
-    gc.disable()
-    try:
+    with uncollected():
         with Connection(lane) as connection:
             connection.send(b"".join(held(number) for number in range(10)))
             lane.wait_for(10)
@@ -310,6 +308,4 @@ def test_nothing_of_an_answered_request_is_left_to_the_garbage_collector(lane: L
             connection.send(held(10))
             connection.read_all(11)
             lane.handler.begun.clear()
-        wait_until(lambda: not any(isinstance(thing, LaneExchange | Work) for thing in gc.get_objects()), 5)
-    finally:
-        gc.enable()
+        wait_until(lambda: not of_kinds(LaneExchange, Work), 5)

@@ -5,6 +5,7 @@ import gc
 import socket
 import time
 import weakref
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager, closing
 from typing import Any, TypeVar
@@ -314,16 +315,17 @@ def test_batches_leave_no_cycles_behind(trouble: Any) -> None:
             gc.collect()
             gc.disable()
             try:
-                for _ in range(5):
+                for _ in range(50):
                     assert ((await submit(runner, 1)).error is None) == (trouble is None)
                 gc.set_debug(gc.DEBUG_SAVEALL)
                 gc.collect()
-                left = {type(one).__name__ for one in gc.garbage}
+                left = Counter(type(one).__name__ for one in gc.garbage)
             finally:
                 gc.set_debug(0)
                 gc.garbage.clear()
                 gc.enable()
             # The test's own jobs and futures know each other.
-            assert left <= {"Job", "Future", "Unreachable", "builtin_function_or_method", "tuple"}
+            known = {"Job", "Future", "Unreachable", "builtin_function_or_method", "tuple"}
+            assert {name for name, count in left.items() if count >= 50} <= known
 
     in_time(scenario())

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
 import json
 import socket
 import time
@@ -25,6 +24,7 @@ from runners.card import Card
 from runners.engine import Rows
 from runners.errors import ModelFailure, NotReady, Overloaded
 from tests.dispatch.double_runners import DoubleRunner, routed, started
+from tests.garbage import of_kinds, uncollected
 from tests.protocols.cards import card
 from tests.protocols.test_call import Desk
 from tests.runners.engine_doubles import Obliging
@@ -370,16 +370,10 @@ def test_nothing_of_a_request_is_left_to_the_garbage_collector(desk: Desk, endin
         async with Open(desk) as entrance:
             for _ in range(5):
                 await ask(entrance)
-            return [
-                thing for thing in gc.get_objects() if isinstance(thing, Call | Prediction | GrpcExchange | CONTEXT)
-            ]
+            return of_kinds(Call, Prediction, GrpcExchange, CONTEXT)
 
-    gc.collect()
-    gc.disable()
-    try:
+    with uncollected():
         assert asyncio.run(ask_often()) == []
-    finally:
-        gc.enable()
 
 
 def test_a_port_that_somebody_listens_at_is_seen_even_if_it_could_be_shared(desk: Desk) -> None:
