@@ -315,7 +315,7 @@ def test_batches_leave_no_cycles_behind(trouble: Any) -> None:
             gc.collect()
             gc.disable()
             try:
-                for _ in range(50):
+                for _ in range(15):
                     assert ((await submit(runner, 1)).error is None) == (trouble is None)
                 gc.set_debug(gc.DEBUG_SAVEALL)
                 gc.collect()
@@ -326,6 +326,6 @@ def test_batches_leave_no_cycles_behind(trouble: Any) -> None:
                 gc.enable()
             # The test's own jobs and futures know each other.
             known = {"Job", "Future", "Unreachable", "builtin_function_or_method", "tuple"}
-            assert {name for name, count in left.items() if count >= 50} <= known
+            assert {name for name, count in left.items() if count >= 15} <= known
 
     in_time(scenario())
