@@ -15,19 +15,21 @@ import msgspec
 from dispatch.request import Prediction, PredictionRequest
 from protocols.dialect import JSON_LINES, AnswerFacts, Content, Description, Dialect
 from protocols.head import JSON, RequestHead
+from protocols.instances import Bodies, Instances
 from protocols.labels import classes_of
 from protocols.native import unsupported_type
-from protocols.signature import AnyRow, Signature, example_rows
+from protocols.signature import Signature, example_rows
 from protocols.single import SingleOptions, confidence_of
 from protocols.text_signature import TextRow, one_given
 from protocols.unit import unit_of
 from runners.card import Card
+from runners.rows import RequestRows
 
 
-class BatchBody(SingleOptions, Generic[AnyRow], kw_only=True):
+class BatchBody(SingleOptions, Generic[Instances], kw_only=True):
     """The JSON body."""
 
-    instances: list[AnyRow]
+    instances: Instances
 
 
 class BatchTextBody(SingleOptions, kw_only=True):
@@ -65,6 +67,7 @@ class BatchAnswer(msgspec.Struct):
 
 
 _encode = msgspec.json.Encoder().encode
+_decode_texts = msgspec.json.Decoder(BatchTextBody).decode
 
 
 class Batch(Dialect):
@@ -74,26 +77,25 @@ class Batch(Dialect):
 
     def __init__(self, signature: Signature) -> None:
         super().__init__(signature)
-        of_numbers = BatchBody[signature.row_type]  # type: ignore[name-defined]
-        self._body: Any = of_numbers if signature.text_field is None else BatchTextBody
-        self._decode = msgspec.json.Decoder(self._body).decode
+        self._bodies = Bodies(BatchBody, signature)
 
     def decode(self, body: bytes, head: RequestHead) -> PredictionRequest:
-        signature = self.signature
         if head.content_type != JSON:
             raise unsupported_type(head, JSON)
-        try:
-            content: Any = self._decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            others = () if signature.text_field is None else ("emails", "texts")
-            raise signature.explain_body(body, "instances", str(error), others=others) from None
-        instances = content.instances
-        if signature.text_field is not None:
-            instances = one_given(instances=instances, emails=content.emails, texts=content.texts)
-        rows = signature.pack(instances)
+        takes_text = self.signature.text_field is not None
+        content, rows, count = self._decode_texts(body) if takes_text else self._bodies.decode(body)
         unit = unit_of(content.unit, content.user_id, content.request_id)
         version, split = content.model_version, content.use_ab_testing
-        return PredictionRequest(rows, len(instances), version, unit=unit, split=split)
+        return PredictionRequest(rows, count, version, unit=unit, split=split)
+
+    def _decode_texts(self, body: bytes) -> tuple[Any, RequestRows, int]:
+        """As `Bodies.decode`."""
+        try:
+            content = _decode_texts(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise self.signature.explain_body(body, "instances", str(error), others=("emails", "texts")) from None
+        texts = one_given(instances=content.instances, emails=content.emails, texts=content.texts)
+        return content, self.signature.pack(texts), len(texts)
 
     def encode(self, prediction: Prediction, _head: RequestHead, facts: AnswerFacts) -> tuple[bytes, bytes]:
         scores = prediction.scores
@@ -125,9 +127,10 @@ class Batch(Dialect):
         }
         if self.signature.text_field is not None:
             examples["texts alone"] = {"emails": list(named.values())}
+        body = self._bodies.type if self.signature.text_field is None else BatchTextBody
         return Description(
             "Score rows one by one",
-            {"application/json": Content(self._body, examples)},
+            {"application/json": Content(body, examples)},
             {"application/json": Content(BatchAnswer)},
         )
 

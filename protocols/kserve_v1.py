@@ -11,16 +11,17 @@ import msgspec
 from dispatch.request import Prediction, PredictionRequest
 from protocols.dialect import JSON_LINES, AnswerFacts, Content, Description, Dialect
 from protocols.head import JSON, RequestHead
+from protocols.instances import Bodies, Instances
 from protocols.native import unsupported_type
 from protocols.problem import Problem
-from protocols.signature import AnyRow, Signature, example_rows
+from protocols.signature import Signature, example_rows
 from runners.card import Card
 
 
-class KServeBody(msgspec.Struct, Generic[AnyRow]):
+class KServeBody(msgspec.Struct, Generic[Instances]):
     """The JSON body."""
 
-    instances: list[AnyRow]
+    instances: Instances
 
 
 class KServeAnswer(msgspec.Struct):
@@ -45,16 +46,13 @@ class KServeV1(Dialect):
 
     def __init__(self, signature: Signature) -> None:
         super().__init__(signature)
-        self._decode = msgspec.json.Decoder(KServeBody[signature.row_type]).decode  # type: ignore[name-defined]
+        self._bodies = Bodies(KServeBody, signature)
 
     def decode(self, body: bytes, head: RequestHead) -> PredictionRequest:
         if head.content_type != JSON:
             raise unsupported_type(head, JSON)
-        try:
-            rows = self._decode(body).instances
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise self.signature.explain_body(body, "instances", str(error)) from None
-        return PredictionRequest(self.signature.pack(rows), len(rows))
+        _, rows, count = self._bodies.decode(body)
+        return PredictionRequest(rows, count)
 
     def encode(self, prediction: Prediction, _head: RequestHead, _facts: AnswerFacts) -> tuple[bytes, bytes]:
         assert prediction.scores is not None
@@ -66,10 +64,9 @@ class KServeV1(Dialect):
     def describe(self, card: Card) -> Description:
         named, listed = example_rows(card)
         examples = {"rows as lists": {"instances": [listed]}, "rows by name": {"instances": [named, named]}}
-        body = KServeBody[self.signature.row_type]  # type: ignore[name-defined]
         return Description(
             "Score rows (KServe v1)",
-            {"application/json": Content(body, examples)},
+            {"application/json": Content(self._bodies.type, examples)},
             {"application/json": Content(KServeAnswer)},
             error=KServeError,
         )

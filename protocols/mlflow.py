@@ -16,10 +16,12 @@ import msgspec
 from dispatch.request import Prediction, PredictionRequest
 from protocols.dialect import JSON_LINES, AnswerFacts, Content, Description, Dialect
 from protocols.head import JSON, RequestHead
+from protocols.matrix import LARGE_BYTES
 from protocols.native import unsupported_type
 from protocols.problem import Problem, invalid, malformed
 from protocols.signature import AnyRow, Signature, example_rows
 from runners.card import Card
+from runners.rows import RequestRows
 
 CSV = b"text/csv"
 FORMATS = ("dataframe_split", "dataframe_records", "instances", "inputs")
@@ -42,6 +44,22 @@ class InvocationBody(msgspec.Struct, Generic[AnyRow]):
     inputs: list[AnyRow] | dict[str, list[Any]] | None = None
 
 
+class LargeFrame(msgspec.Struct):
+    """As `SplitFrame`, with the JSON of its rows."""
+
+    data: msgspec.Raw
+    columns: list[str] | None = None
+
+
+class LargeBody(msgspec.Struct):
+    """As `InvocationBody`, with the JSON of its rows."""
+
+    dataframe_split: LargeFrame | None = None
+    dataframe_records: msgspec.Raw | None = None
+    instances: msgspec.Raw | None = None
+    inputs: msgspec.Raw | None = None
+
+
 class InvocationAnswer(msgspec.Struct):
     """The JSON answer. `predictions` are probabilities (binary), lists of them (multiclass) or values (regression)."""
 
@@ -56,6 +74,7 @@ class InvocationError(msgspec.Struct):
 
 
 _encode = msgspec.json.Encoder().encode
+_decode_large = msgspec.json.Decoder(LargeBody).decode
 
 
 class MLflow(Dialect):
@@ -69,6 +88,8 @@ class MLflow(Dialect):
 
     def decode(self, body: bytes, head: RequestHead) -> PredictionRequest:
         if head.content_type == JSON:
+            if len(body) >= LARGE_BYTES and (found := self._packed_of_large(body)) is not None:
+                return PredictionRequest(*found)
             rows = self._rows_of_json(body)
         elif head.content_type == CSV:
             rows = self._rows_of_csv(body)
@@ -79,6 +100,22 @@ class MLflow(Dialect):
             # Unlike JSON, CSV can say NaN and infinity.
             self.signature.check_binary(packed)
         return PredictionRequest(packed, len(rows))
+
+    def _packed_of_large(self, body: bytes) -> tuple[RequestRows, int] | None:
+        """The rows, packed and counted, if they are lists in the features' order and nothing is wrong."""
+        try:
+            content = _decode_large(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
+        given = [value for name in FORMATS if (value := getattr(content, name)) is not None]
+        if len(given) != 1:
+            return None
+        (rows,) = given
+        if isinstance(rows, LargeFrame):
+            if rows.columns is not None and tuple(rows.columns) != self.signature.feature_names:
+                return None
+            rows = rows.data
+        return self.signature.pack_text(rows)
 
     def _rows_of_json(self, body: bytes) -> Sequence[Any]:
         try:

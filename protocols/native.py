@@ -13,17 +13,18 @@ import msgspec
 from dispatch.request import Prediction, PredictionRequest
 from protocols.dialect import BINARY_LINES, JSON_LINES, AnswerFacts, Content, Description, Dialect
 from protocols.head import BINARY, JSON, RequestHead
+from protocols.instances import Bodies, Instances
 from protocols.labels import classes_of
 from protocols.problem import Problem
-from protocols.signature import AnyRow, Signature, example_rows
+from protocols.signature import Signature, example_rows
 from protocols.unit import Unit, unit_of
 from runners.card import Card
 
 
-class NativeBody(msgspec.Struct, Generic[AnyRow], forbid_unknown_fields=True):
+class NativeBody(msgspec.Struct, Generic[Instances], forbid_unknown_fields=True):
     """The JSON body. `unit`, `user_id` and `request_id` say what sticky assignment sticks to, in this order."""
 
-    instances: list[AnyRow]
+    instances: Instances
     version: str | None = None
     unit: Unit = None
     user_id: Unit = None
@@ -54,20 +55,16 @@ class Native(Dialect):
 
     def __init__(self, signature: Signature) -> None:
         super().__init__(signature)
-        self._decode = msgspec.json.Decoder(NativeBody[signature.row_type]).decode  # type: ignore[name-defined]
+        self._bodies = Bodies(NativeBody, signature)
 
     def decode(self, body: bytes, head: RequestHead) -> PredictionRequest:
-        signature = self.signature
         if head.content_type == BINARY:
-            return PredictionRequest(body, signature.check_binary(body))
+            return PredictionRequest(body, self.signature.check_binary(body))
         if head.content_type != JSON:
             raise unsupported_type(head, JSON, BINARY)
-        try:
-            content = self._decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise signature.explain_body(body, "instances", str(error)) from None
+        content, rows, count = self._bodies.decode(body)
         unit = unit_of(content.unit, content.user_id, content.request_id)
-        return PredictionRequest(signature.pack(content.instances), len(content.instances), content.version, unit=unit)
+        return PredictionRequest(rows, count, content.version, unit=unit)
 
     def encode(self, prediction: Prediction, head: RequestHead, facts: AnswerFacts) -> tuple[bytes, bytes]:
         scores = prediction.scores
@@ -95,10 +92,9 @@ class Native(Dialect):
             "rows by name, one version": {"instances": [named, named], "version": card.version},
             "sticky": {"instances": [named], "unit": "customer-1"},
         }
-        body = NativeBody[self.signature.row_type]  # type: ignore[name-defined]
         return Description(
             "Score rows",
-            {"application/json": Content(body, examples)}
+            {"application/json": Content(self._bodies.type, examples)}
             | ({} if card.takes_text else {"application/octet-stream": _PACKED}),
             {"application/json": Content(NativeAnswer), "application/octet-stream": _PACKED},
         )

@@ -8,7 +8,7 @@ https://github.com/kserve/open-inference-protocol and Triton's "Binary Tensor Da
 """
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import msgspec
 import numpy as np
@@ -16,6 +16,7 @@ import numpy as np
 from dispatch.request import Prediction, PredictionRequest
 from protocols.dialect import BINARY_LINES, JSON_LINES, AnswerFacts, Content, Description, Dialect
 from protocols.head import BINARY, JSON, RequestHead
+from protocols.matrix import LARGE_BYTES, read_tensor
 from protocols.model_tensors import chosen_outputs, input_tensors, values_of
 from protocols.native import unsupported_type
 from protocols.problem import Problem, malformed
@@ -31,13 +32,17 @@ class InputParameters(msgspec.Struct):
     """Bytes after the JSON, one input's after the other's."""
 
 
-class InferInput(msgspec.Struct):
-    """One input tensor, whose data are here, flat or nested as the shape says, or in binary after the JSON."""
+Data = TypeVar("Data")
+"""Of an input: a list, flat or nested as the shape says, or its JSON as it came."""
+
+
+class InferInput(msgspec.Struct, Generic[Data]):
+    """One input tensor, whose data are here, or in binary after the JSON."""
 
     name: str
     shape: list[int]
     datatype: str
-    data: list[Any] | None = None
+    data: Data | None = None
     parameters: InputParameters | None = None
 
 
@@ -61,10 +66,10 @@ class InferParameters(msgspec.Struct):
     """Whether outputs are sent in binary that do not say otherwise."""
 
 
-class InferBody(msgspec.Struct):
+class InferBody(msgspec.Struct, Generic[Data]):
     """The JSON of a request."""
 
-    inputs: list[InferInput]
+    inputs: list[InferInput[Data]]
     id: str | None = None
     outputs: list[InferOutput] | None = None
     """All, unless some are named."""
@@ -126,7 +131,8 @@ _PLAIN = Wishes(None, (), (False,))
 _PACKED = Wishes(None, (), (True,))
 _BINARY_BODY = Content({"type": "string", "format": "binary", "description": "JSON, then the binary tensor data."})
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(InferBody).decode
+_decode = msgspec.json.Decoder(InferBody[list[Any]]).decode
+_decode_large = msgspec.json.Decoder(InferBody[msgspec.Raw]).decode
 
 
 class OpenInference(Dialect):
@@ -148,6 +154,8 @@ class OpenInference(Dialect):
         return self._decode(view[: head.json_bytes], view[head.json_bytes :])
 
     def _decode(self, text: bytes | memoryview, binary: memoryview) -> PredictionRequest:
+        if len(text) >= LARGE_BYTES and not binary and (found := self._decode_large(text)) is not None:
+            return found
         try:
             content = _decode(text)
         except RecursionError:
@@ -155,6 +163,26 @@ class OpenInference(Dialect):
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise malformed(str(error) if text else "the body is empty") from None
         rows, count = pack_tensors(_tensors(content.inputs, binary), self.signature)
+        return PredictionRequest(rows, count, wishes=_wishes(content))
+
+    def _decode_large(self, text: bytes | memoryview) -> PredictionRequest | None:
+        """The same for a single matrix of floats, if nothing is wrong with it."""
+        try:
+            content = _decode_large(text)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
+        one = content.inputs[0] if len(content.inputs) == 1 else None
+        if one is None or one.data is None or one.parameters is not None:
+            return None
+        if one.datatype not in ("FP32", "FP64") or len(one.shape) != 2:
+            return None
+        values = read_tensor(bytes(one.data), one.shape)
+        if values is None:
+            return None
+        try:
+            rows, count = pack_tensors([Tensor(one.name, tuple(one.shape), values)], self.signature)
+        except Problem:
+            return None
         return PredictionRequest(rows, count, wishes=_wishes(content))
 
     def encode(self, prediction: Prediction, _head: RequestHead, facts: AnswerFacts) -> tuple[bytes, bytes]:
@@ -200,7 +228,7 @@ class OpenInference(Dialect):
             examples["a tensor for each feature"] = {"inputs": columns}
         return Description(
             "Score tensors (Open Inference Protocol)",
-            {"application/json": Content(InferBody, examples), "application/octet-stream": _BINARY_BODY},
+            {"application/json": Content(InferBody[list[Any]], examples), "application/octet-stream": _BINARY_BODY},
             {"application/json": Content(InferAnswer), "application/octet-stream": _BINARY_BODY},
             error=InferError,
         )
@@ -215,7 +243,7 @@ class OpenInferenceVersion(OpenInference):
         return replace(super().describe(card), summary="Score tensors with a version (Open Inference Protocol)")
 
 
-def _tensors(inputs: list[InferInput], binary: memoryview) -> list[Tensor]:
+def _tensors(inputs: list[InferInput[list[Any]]], binary: memoryview) -> list[Tensor]:
     """The inputs, whose binary data lie one after the other in `binary`."""
     tensors, offset = [], 0
     for one in inputs:
@@ -236,7 +264,7 @@ def _tensors(inputs: list[InferInput], binary: memoryview) -> list[Tensor]:
     return tensors
 
 
-def _wishes(content: InferBody) -> Wishes:
+def _wishes(content: InferBody[Any]) -> Wishes:
     parameters = content.parameters
     by_default = parameters is not None and parameters.binary_data_output
     if not content.outputs:

@@ -11,11 +11,14 @@ from collections.abc import Sequence
 from operator import itemgetter
 from typing import Any, TypeVar
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from protocols.matrix import read_rows
 from protocols.problem import Problem, invalid, malformed, too_many_rows
 from runners.card import Card
+from runners.rows import RequestRows
 
 Row = list[float] | dict[str, float]
 AnyRow = TypeVar("AnyRow")
@@ -86,6 +89,16 @@ class Signature:
             row, column = divmod(int(finite.argmin()), len(self.feature_names))
             raise self._not_finite(row, self.feature_names[column], float(values[row, column]))
         return floats.data.cast("B")
+
+    def pack_text(self, rows: msgspec.Raw) -> tuple[RequestRows, int] | None:
+        """Pack the JSON of a list of lists of numbers, and count them; none when it is anything else, or one is bad."""
+        values = read_rows(bytes(rows), len(self.feature_names))
+        if values is None:
+            return None
+        try:
+            return self.pack_array(values), len(values)
+        except Problem:
+            return None
 
     def explain_body(
         self, body: bytes, key: str, reason: str, *, others: Sequence[str] = (), single: bool = False

@@ -7,6 +7,7 @@ longer than the limit, nor hold half a surrogate pair, which no UTF-8 can say.
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import msgspec
 from msgspec import UNSET
 from numpy.typing import NDArray
 
@@ -42,6 +43,10 @@ class TextSignature(Signature):
     def check_binary(self, body: bytes | memoryview) -> int:  # noqa: ARG002
         """Refuse packed numbers. Raises `Problem`."""
         raise Problem(415, "unsupported_media_type", "packed numbers are not understood here: the model takes a text")
+
+    def pack_text(self, rows: msgspec.Raw) -> None:  # noqa: ARG002
+        """None: texts are no numbers."""
+        return
 
     def pack_array(self, values: NDArray[Any]) -> memoryview:
         """Refuse numbers. Raises `Problem`."""
