@@ -44,6 +44,9 @@ class InvocationBody(msgspec.Struct, Generic[AnyRow]):
     inputs: list[AnyRow] | dict[str, list[Any]] | None = None
 
 
+_NOTHING = msgspec.Raw(b"")
+
+
 class LargeFrame(msgspec.Struct):
     """As `SplitFrame`, with the JSON of its rows."""
 
@@ -55,9 +58,9 @@ class LargeBody(msgspec.Struct):
     """As `InvocationBody`, with the JSON of its rows."""
 
     dataframe_split: LargeFrame | None = None
-    dataframe_records: msgspec.Raw | None = None
-    instances: msgspec.Raw | None = None
-    inputs: msgspec.Raw | None = None
+    dataframe_records: msgspec.Raw = _NOTHING
+    instances: msgspec.Raw = _NOTHING
+    inputs: msgspec.Raw = _NOTHING
 
 
 class InvocationAnswer(msgspec.Struct):
@@ -107,7 +110,7 @@ class MLflow(Dialect):
             content = _decode_large(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
-        given = [value for name in FORMATS if (value := getattr(content, name)) is not None]
+        given = [value for name in FORMATS if (value := getattr(content, name)) not in (None, _NOTHING)]
         if len(given) != 1:
             return None
         (rows,) = given

@@ -33,7 +33,7 @@ class InputParameters(msgspec.Struct):
 
 
 Data = TypeVar("Data")
-"""Of an input: a list, flat or nested as the shape says, or its JSON as it came."""
+"""Of an input: a list, flat or nested as the shape says, or none; or its JSON as it came."""
 
 
 class InferInput(msgspec.Struct, Generic[Data]):
@@ -42,7 +42,7 @@ class InferInput(msgspec.Struct, Generic[Data]):
     name: str
     shape: list[int]
     datatype: str
-    data: Data | None = None
+    data: Data = None  # type: ignore[assignment]  # a list, or none
     parameters: InputParameters | None = None
 
 
@@ -131,7 +131,7 @@ _PLAIN = Wishes(None, (), (False,))
 _PACKED = Wishes(None, (), (True,))
 _BINARY_BODY = Content({"type": "string", "format": "binary", "description": "JSON, then the binary tensor data."})
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(InferBody[list[Any]]).decode
+_decode = msgspec.json.Decoder(InferBody[list[Any] | None]).decode
 _decode_large = msgspec.json.Decoder(InferBody[msgspec.Raw]).decode
 
 
@@ -228,7 +228,10 @@ class OpenInference(Dialect):
             examples["a tensor for each feature"] = {"inputs": columns}
         return Description(
             "Score tensors (Open Inference Protocol)",
-            {"application/json": Content(InferBody[list[Any]], examples), "application/octet-stream": _BINARY_BODY},
+            {
+                "application/json": Content(InferBody[list[Any] | None], examples),
+                "application/octet-stream": _BINARY_BODY,
+            },
             {"application/json": Content(InferAnswer), "application/octet-stream": _BINARY_BODY},
             error=InferError,
         )
@@ -243,7 +246,7 @@ class OpenInferenceVersion(OpenInference):
         return replace(super().describe(card), summary="Score tensors with a version (Open Inference Protocol)")
 
 
-def _tensors(inputs: list[InferInput[list[Any]]], binary: memoryview) -> list[Tensor]:
+def _tensors(inputs: list[InferInput[list[Any] | None]], binary: memoryview) -> list[Tensor]:
     """The inputs, whose binary data lie one after the other in `binary`."""
     tensors, offset = [], 0
     for one in inputs:
