@@ -12,11 +12,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import grpc
 import httpx
 import numpy as np
 import pytest
 import yaml
 
+from protocols.grpc import open_inference_pb2 as messages
+from protocols.grpc.server import SERVICE
 from tests.end_to_end.closed_loop import load
 from tests.end_to_end.test_open_inference_clients import environment_of
 from tests.protocols.cases import NAMES
@@ -174,6 +177,50 @@ def test_a_split_moves_between_remote_versions_and_a_shadow_may_be_one(gateway: 
         assert {(answer["version"], answer["reason"]) for answer in answers} == {("v1", "SPLIT")}
         wait_until(lambda: gateway.metric("shokado_shadow_rows_total", shadow="v2") >= 20)
         assert client.post("/v1/traffic-split", json={"weights": HALVES, "shadow": None}).status_code == 200
+
+
+def test_grpc_cache_and_the_weighted_split_stand_before_remote_versions_as_before_others(
+    runners: dict[str, Server], folder: Path, server: Server
+) -> None:
+    port = free_port()
+    versions = {
+        "v1": remote(runners["v1"].url, key_file=str(folder / "runner-key")),
+        "v2": remote(runners["v2"].url),
+    }
+    more: Any = {"grpc": {"port": port}, "cache": {"backend": "memory"}, "weighted": {"update_every_s": 0.5}}
+    with serving(environment=configured(folder, versions, **more)) as gateway:
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            call = channel.unary_unary(
+                f"/{SERVICE}/ModelInfer",
+                request_serializer=messages.ModelInferRequest.SerializeToString,
+                response_deserializer=messages.ModelInferResponse.FromString,
+            )
+            tensor = messages.ModelInferRequest.InferInputTensor(name="input", datatype="FP32", shape=[100, len(ROW)])
+            asked = messages.ModelInferRequest(model_name=MODEL, model_version="v2", inputs=[tensor])
+            asked.raw_input_contents.append(rows(100).tobytes())
+            answer = call(asked, timeout=20)
+        scores = np.frombuffer(answer.raw_output_contents[0], "<f4").tolist()
+        assert (answer.model_version, scores) == ("v2", near(predictions(server, "v2", rows(100))))
+
+        def batches() -> float:
+            return gateway.metric("shokado_remote_batches_total", outcome="scored")
+
+        once = predictions(gateway, "v1", rows(1))
+        wait_until(lambda: gateway.metric("shokado_cache_requests_total", version="v1", outcome="miss") == 1)
+        before = batches()
+        assert [predictions(gateway, "v1", rows(1)) for _ in range(5)] == [once] * 5
+        wait_until(lambda: gateway.metric("shokado_cache_requests_total", version="v1", outcome="hit") == 5)
+        assert batches() == before
+
+        for version, reward in (("v1", 0), ("v2", 1)):
+            answers = [ask(gateway, {"instances": [ROW], "version": version}).json() for _ in range(30)]
+            entries = [{"prediction_id": answer["prediction_id"], "reward": reward} for answer in answers]
+            told = httpx.post(f"{gateway.url}/v1/feedback", json=entries, timeout=20).json()
+            assert told["accepted"] == 30
+        weighted = {"weights": HALVES, "strategy": "weighted"}
+        assert httpx.post(f"{gateway.url}/v1/traffic-split", json=weighted, timeout=20).status_code == 200
+        split = f"{gateway.url}/v1/traffic-split"
+        wait_until(lambda: httpx.get(split, timeout=20).json()["shares"]["v2"] > 0.8)
 
 
 def test_a_runner_that_is_killed_under_load_is_missed_by_no_client_and_comes_back(
