@@ -2,11 +2,15 @@
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from tests.protocols.raw_http import Answer, Closed, Connection, Listening
 from tests.server import wait_until
+
+PAUSE_S = 0.004
+"""Of a client between two requests: load all the same, and room for whatever else is tested meanwhile."""
 
 
 @dataclass
@@ -20,14 +24,17 @@ class Client:
 
 
 class ClosedLoop:
-    """Clients that ask again as soon as they have their answer, from `start` until `stop`."""
+    """Clients that ask again soon after they have their answer, from `start` until `stop`."""
 
-    def __init__(self, server: Listening, clients: int, request: Callable[[int], bytes], *, reconnect: bool) -> None:
+    def __init__(
+        self, server: Listening, clients: int, request: Callable[[int], bytes], *, reconnect: bool, pause_s: float
+    ) -> None:
         """`request` makes a client's n-th request. `reconnect`: a client whose connection ended makes a new one."""
         self.clients = [Client() for _ in range(clients)]
         self._server = server
         self._request = request
         self._reconnect = reconnect
+        self._pause_s = pause_s
         self._stopping = threading.Event()
         self._threads = [threading.Thread(target=self._run, args=(client,), daemon=True) for client in self.clients]
 
@@ -64,6 +71,7 @@ class ClosedLoop:
                 self._use_connection(client)
             if not self._reconnect:
                 return
+            time.sleep(self._pause_s)
 
     def _use_connection(self, client: Client) -> None:
         with Connection(self._server) as connection:
@@ -77,14 +85,20 @@ class ClosedLoop:
                 client.said_close = answer.header("connection") == "close"
                 if client.said_close:
                     return
+                time.sleep(self._pause_s)
 
 
 @contextlib.contextmanager
 def load(
-    server: Listening, clients: int, request: Callable[[int], bytes], *, reconnect: bool = False
+    server: Listening,
+    clients: int,
+    request: Callable[[int], bytes],
+    *,
+    reconnect: bool = False,
+    pause_s: float = PAUSE_S,
 ) -> Iterator[ClosedLoop]:
     """Clients under way; each has had some answers when the context begins."""
-    loop = ClosedLoop(server, clients, request, reconnect=reconnect)
+    loop = ClosedLoop(server, clients, request, reconnect=reconnect, pause_s=pause_s)
     loop.start()
     try:
         loop.wait_for_answers(5)

@@ -28,7 +28,7 @@ def test_requests_that_are_all_different_leave_nothing_behind(models: object, ma
         def memory() -> int:
             return int(psutil.Process(worker).memory_full_info().uss)
 
-        with load(server, CLIENTS, make) as clients:
+        with load(server, CLIENTS, make, pause_s=0) as clients:
             clients.wait_for_answers(WARM_UP)
             before = memory()
             clients.wait_for_answers(REQUESTS)

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 from access.keys import Role, add_key
 from configuration.settings import LimitSettings, LoadingSettings
 from load_tests.bench.gateway import DEFAULTS
+from tests.end_to_end.closed_loop import PAUSE_S
 from tests.end_to_end.test_access import ADMIN, CLASSIFIED
 from tests.gateway.nginx_server import Gateway, gateway, needs_nginx
 from tests.server import ROW, Server, serving, wait_until
@@ -210,3 +212,4 @@ class Asking:
         with httpx.Client(base_url=self._url, timeout=20, headers={"content-type": "application/json"}) as client:
             while not self._stopping.is_set():
                 self._answers.append(client.post(PREDICT, content=content))
+                time.sleep(PAUSE_S)
