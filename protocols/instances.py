@@ -4,7 +4,6 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from protocols.matrix import LARGE_BYTES
 from protocols.signature import Signature
 from runners.rows import RequestRows
 
@@ -25,7 +24,7 @@ class Bodies:
     def decode(self, body: bytes) -> tuple[Any, RequestRows, int]:
         """The body but for its rows, these packed, and how many they are. Raises `Problem`."""
         signature = self._signature
-        if len(body) >= LARGE_BYTES and (found := self._decode_large(body)) is not None:
+        if signature.is_large(body) and (found := self._decode_large(body)) is not None:
             return found
         try:
             content = self._decode(body)

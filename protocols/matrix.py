@@ -5,6 +5,7 @@ the one matrix that was looked for; whoever asked then takes the slow way, which
 """
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,21 +18,21 @@ LARGE_BYTES = 4096
 _KEPT_BYTES = 2**20
 """Of a text that the kept parser reads: it keeps some 14 times as much memory, which need not be had anew."""
 _parser = Parser()
+_begins = re.compile(rb"\[\s*\[?\s*[-0-9]").match
 _IN_NUMBERS = b"0123456789.+-eE \t\n\r"
 
 
 def read_rows(text: bytes, width: int) -> NDArray[np.float64] | None:
     """The numbers of a list of lists of `width` numbers, of shape (rows, width)."""
-    commas = text.count(b",")
-    count, rest = divmod(commas + 1, width)
-    return None if rest else _read(text, (count, width), [_nested(count, width)])
+    count, rest = divmod(text.count(b",") + 1, width)
+    return None if rest or not _begins(text) else _read(text, (count, width), [_nested(count, width)])
 
 
 def read_tensor(text: bytes, shape: Sequence[int]) -> NDArray[np.float64] | None:
     """The numbers of a list that is flat, or nested as a matrix, flat; as many as `shape` says, which has two sides."""
     count, width = shape
     # Before anything is made as large as the shape only says.
-    if min(shape) < 1 or math.prod(shape) != text.count(b",") + 1:
+    if min(shape) < 1 or math.prod(shape) != text.count(b",") + 1 or not _begins(text):
         return None
     found = _read(text, (count, width), [b"[" + b"," * (count * width - 1) + b"]", _nested(count, width)])
     return None if found is None else found.reshape(-1)

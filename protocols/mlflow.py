@@ -16,7 +16,6 @@ import msgspec
 from dispatch.request import Prediction, PredictionRequest
 from protocols.dialect import JSON_LINES, AnswerFacts, Content, Description, Dialect
 from protocols.head import JSON, RequestHead
-from protocols.matrix import LARGE_BYTES
 from protocols.native import unsupported_type
 from protocols.problem import Problem, invalid, malformed
 from protocols.signature import AnyRow, Signature, example_rows
@@ -91,7 +90,7 @@ class MLflow(Dialect):
 
     def decode(self, body: bytes, head: RequestHead) -> PredictionRequest:
         if head.content_type == JSON:
-            if len(body) >= LARGE_BYTES and (found := self._packed_of_large(body)) is not None:
+            if self.signature.is_large(body) and (found := self._packed_of_large(body)) is not None:
                 return PredictionRequest(*found)
             rows = self._rows_of_json(body)
         elif head.content_type == CSV:

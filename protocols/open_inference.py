@@ -16,7 +16,7 @@ import numpy as np
 from dispatch.request import Prediction, PredictionRequest
 from protocols.dialect import BINARY_LINES, JSON_LINES, AnswerFacts, Content, Description, Dialect
 from protocols.head import BINARY, JSON, RequestHead
-from protocols.matrix import LARGE_BYTES, read_tensor
+from protocols.matrix import read_tensor
 from protocols.model_tensors import chosen_outputs, input_tensors, values_of
 from protocols.native import unsupported_type
 from protocols.problem import Problem, malformed
@@ -154,7 +154,7 @@ class OpenInference(Dialect):
         return self._decode(view[: head.json_bytes], view[head.json_bytes :])
 
     def _decode(self, text: bytes | memoryview, binary: memoryview) -> PredictionRequest:
-        if len(text) >= LARGE_BYTES and not binary and (found := self._decode_large(text)) is not None:
+        if self.signature.is_large(text) and not binary and (found := self._decode_large(text)) is not None:
             return found
         try:
             content = _decode(text)

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from protocols.matrix import read_rows
+from protocols.matrix import LARGE_BYTES, read_rows
 from protocols.problem import Problem, invalid, malformed, too_many_rows
 from runners.card import Card
 from runners.rows import RequestRows
@@ -89,6 +89,10 @@ class Signature:
             row, column = divmod(int(finite.argmin()), len(self.feature_names))
             raise self._not_finite(row, self.feature_names[column], float(values[row, column]))
         return floats.data.cast("B")
+
+    def is_large(self, body: bytes | memoryview) -> bool:
+        """Whether a JSON body should be read as a matrix first; see `protocols.matrix`."""
+        return len(body) >= LARGE_BYTES
 
     def pack_text(self, rows: msgspec.Raw) -> tuple[RequestRows, int] | None:
         """Pack the JSON of a list of lists of numbers, and count them; none when it is anything else, or one is bad."""

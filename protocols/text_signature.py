@@ -7,7 +7,6 @@ longer than the limit, nor hold half a surrogate pair, which no UTF-8 can say.
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import msgspec
 from msgspec import UNSET
 from numpy.typing import NDArray
 
@@ -44,9 +43,9 @@ class TextSignature(Signature):
         """Refuse packed numbers. Raises `Problem`."""
         raise Problem(415, "unsupported_media_type", "packed numbers are not understood here: the model takes a text")
 
-    def pack_text(self, rows: msgspec.Raw) -> None:  # noqa: ARG002
-        """None: texts are no numbers."""
-        return
+    def is_large(self, body: bytes | memoryview) -> bool:  # noqa: ARG002
+        """Never: texts are no numbers."""
+        return False
 
     def pack_array(self, values: NDArray[Any]) -> memoryview:
         """Refuse numbers. Raises `Problem`."""

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocols import instances, mlflow, open_inference
+from protocols import open_inference, signature
 from protocols.batch import Batch
 from protocols.dialect import Dialect
 from protocols.head import RequestHead
@@ -82,8 +82,7 @@ def both_ways(make: type[Dialect], body: bytes) -> tuple[Any, Any]:
     with pytest.MonkeyPatch.context() as patch:
         outcomes = []
         for least in (0, 2**62):
-            for module in (instances, mlflow, open_inference):
-                patch.setattr(module, "LARGE_BYTES", least)
+            patch.setattr(signature, "LARGE_BYTES", least)
             outcomes.append(outcome(dialect, body))
     return outcomes[0], outcomes[1]
 
