@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests import disk
 from tests.server import Server, serving
@@ -27,6 +28,10 @@ os.environ["BENTOML_DO_NOT_TRACK"] = "True"
 os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{ROOT / 'var' / 'test' / 'mlflow.db'}"
 for variable in [name for name in os.environ if name.startswith("SHOKADO_")]:
     del os.environ[variable]
+
+# How long an example takes says most of what else the machine does.
+settings.register_profile("shokado", settings(), deadline=None)
+settings.load_profile("shokado")
 
 
 def prepare(dataset: str) -> None:

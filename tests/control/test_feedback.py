@@ -157,7 +157,7 @@ entries = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.one_of(entries, labels), max_size=8))
 def test_any_list_is_settled_entry_by_entry(site: Site, sent: list[Any]) -> None:
     for entry in sent:

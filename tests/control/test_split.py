@@ -322,7 +322,7 @@ numbers = st.one_of(st.integers(-2, 100), st.floats(), st.integers())
 values = st.one_of(numbers, st.text(max_size=3), st.booleans(), st.none(), st.lists(st.integers(), max_size=1))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(body=st.dictionaries(names, values, max_size=4))
 def test_any_object_is_taken_as_weights_that_make_sense_or_refused(site: Site, body: dict[str, Any]) -> None:
     """Where it is taken, no field was among its names, and the weights are those that were sent."""

@@ -282,7 +282,7 @@ requests = st.tuples(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(asked=st.lists(requests, max_size=30))
 def test_no_order_of_requests_brings_an_answer_of_other_rows_or_another_artefact(asked: list[Any]) -> None:
     offsets = {("v1", "0"): 0.0, ("v1", "1"): 10.0, ("v2", "0"): 20.0, ("v2", "1"): 30.0}

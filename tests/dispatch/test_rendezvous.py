@@ -51,7 +51,7 @@ def places(salt: str, given_weights: list[float], units: list[str] = UNITS) -> d
     return {unit: rendezvous.version_of(unit) for unit in units}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(before=sane_weights, index=st.integers(0, 4), raised=st.floats(1e-3, 1e3), salt=st.sampled_from(["a", "b"]))
 def test_raising_a_weight_only_moves_units_to_that_version(
     before: list[float], index: int, raised: float, salt: str
@@ -62,7 +62,7 @@ def test_raising_a_weight_only_moves_units_to_that_version(
     assert {new[unit] for unit in UNITS if old[unit] != new[unit]} <= {VERSIONS[index]}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(data=st.data(), before=sane_weights)
 def test_between_any_two_splits_units_only_move_towards_versions_that_gain_on_theirs(
     data: st.DataObject, before: list[float]
@@ -76,7 +76,6 @@ def test_between_any_two_splits_units_only_move_towards_versions_that_gain_on_th
             assert after[entered] * before[left] > before[entered] * after[left]
 
 
-@settings(deadline=None)
 @given(factor=st.floats(1e-3, 1e3), given_weights=sane_weights)
 def test_only_proportions_count(factor: float, given_weights: list[float]) -> None:
     scaled = [weight * factor for weight in given_weights]

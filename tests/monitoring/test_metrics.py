@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Histogram
 
@@ -35,7 +35,6 @@ def histogram_of(kind: type[Histogram]) -> Any:
     return kind("h", "a histogram", ["version"], registry=CollectorRegistry(), buckets=_LATENCY_BUCKETS_S)
 
 
-@settings(deadline=None)
 @given(flushes=st.lists(st.lists(seconds, max_size=30), max_size=4))
 def test_a_tallied_histogram_equals_one_that_observes_one_by_one(flushes: list[list[float]]) -> None:
     tallied, plain = histogram_of(_tallied_histogram()), histogram_of(Histogram)

@@ -89,7 +89,7 @@ ask_chunked = st.tuples(st.integers(0, 63), st.lists(st.integers(1, 40), min_siz
 ask_plain = st.integers(0, 63).map(lambda number: (number, rows_request(row_of(number), path=NATIVE + "?x")))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.one_of(ask_one, ask_one, ask_chunked, ask_plain), min_size=1, max_size=12), st.data())
 def test_however_requests_are_cut_they_get_the_answers_they_get_alone(
     server: Server, expected: list[Any], asked: list[tuple[int, bytes]], data: st.DataObject

@@ -154,4 +154,4 @@ class BatcherInAnyOrder(RuleBasedStateMachine):
 
 
 TestBatcherInAnyOrder = BatcherInAnyOrder.TestCase
-TestBatcherInAnyOrder.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
+TestBatcherInAnyOrder.settings = settings(max_examples=150, stateful_step_count=60)

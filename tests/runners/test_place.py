@@ -5,7 +5,7 @@ import threading
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from runners.engine import Engine, Rows
@@ -45,7 +45,6 @@ def test_a_good_batch_is_computed_in_one_call(per_row: int) -> None:
     assert engine.sizes == [100]
 
 
-@settings(deadline=None)
 @given(data=st.data(), size=st.integers(1, 300), per_row=st.sampled_from([1, 3]))
 def test_rows_that_an_engine_chokes_on_fail_alone(data: st.DataObject, size: int, per_row: int) -> None:
     bad = data.draw(st.sets(st.integers(0, size - 1), max_size=6))
@@ -54,7 +53,6 @@ def test_rows_that_an_engine_chokes_on_fail_alone(data: st.DataObject, size: int
     assert set(outcome.failures.values()) <= {"ValueError: 1 bad rows"}
 
 
-@settings(deadline=None)
 @given(data=st.data(), size=st.integers(1, 300), per_row=st.sampled_from([1, 3]))
 def test_rows_without_a_finite_score_fail_alone_however_many(data: st.DataObject, size: int, per_row: int) -> None:
     bad = data.draw(st.sets(st.integers(0, size - 1)))

@@ -57,7 +57,7 @@ def test_likely_rows_are_texts_of_the_examples(spam: Artefact) -> None:
     assert len(set(rows[:, 0])) > 10
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=1, max_size=8))
 def test_any_text_is_scored_the_same_alone_and_in_company(engine: Engine, texts: list[str]) -> None:
     together = engine.predict(batch(*texts))

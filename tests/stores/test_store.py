@@ -209,7 +209,7 @@ def test_sums_of_floats_are_what_python_makes_of_them(store: Store) -> None:
 
 
 @given(numbers=st.lists(amount, min_size=1, max_size=6))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
 def test_sums_of_any_floats_are_exact(store: Store, numbers: list[float]) -> None:
     store.forget(NOW + 3600, NOW)
     for number in numbers:
@@ -343,7 +343,7 @@ Change = Callable[[RoutingState], RoutingState]
 
 
 @given(steps=st.lists(changes, max_size=10))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
 def test_the_newest_entry_is_the_state_and_history_replays_to_it(place: Place, steps: list[Change]) -> None:
     place.wipe()
     writer, reader = place.open(), place.open()
