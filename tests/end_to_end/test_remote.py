@@ -314,7 +314,7 @@ def mlserver(folder: Path) -> Iterator[str]:
 
 def test_mlserver_is_a_version_like_others(models: Path, folder: Path, mlserver: str) -> None:
     """It has no artefact in our store, takes no binary data, and breaks on a row with a negative age."""
-    versions = {"v1": {}, "hundredth": remote(mlserver)}
+    versions = {"v1": {}, "hundredth": remote(mlserver, timeout_s=60)}
     # It may take its time with the parts of a failing batch, and others wait meanwhile.
     patient: Any = {"batching": {"max_queue_ms": 60_000, "standing_queue_ms": 60_000}}
     with serving(environment=configured(folder, versions, **patient)) as gateway:
@@ -334,7 +334,7 @@ def test_mlserver_is_a_version_like_others(models: Path, folder: Path, mlserver:
                 assert (answer.status_code, answer.json()["error"].get("detail")) == (500, {"row": 0}), answer.text
                 assert "negative" not in answer.text
             else:
-                assert answer.status_code == 200, answer.text
+                assert answer.status_code == 200, answer.text + gateway.log.read_text()[-4000:]
                 assert answer.json()["predictions"] == near([0.39])
         assert state_of(gateway, "hundredth") == "ready"
         assert gateway.metric("shokado_remote_ejections_total", version="hundredth") == 0
