@@ -1,9 +1,9 @@
 """Prediction ids: what feedback needs to know about a prediction, carried by the client instead of stored here.
 
-An id is `head + facts + scores + tag`, which answers show as base64. Head and facts say which version answered in which
-environment, when, and under which generation; the scores are those of the first rows; the tag is 12 bytes of BLAKE2b
-keyed with the secret that all workers share, so an id that was not made by one of them is recognised. All numbers are
-little-endian.
+An id is `head + facts + scores + tag`, which answers show as URL-safe base64 without padding. Head and facts say which
+version answered in which environment, when, and under which generation; the scores are those of the first rows; the tag
+is 12 bytes of BLAKE2b keyed with the secret that all workers share, so an id that was not made by one of them is
+recognised. All numbers are little-endian.
 """
 
 import binascii
@@ -35,6 +35,8 @@ _MAX_REMEMBERED_BEGINNINGS = 256
 _TAG_BYTES = 12
 _USE = b"shokado.id.v1"
 _CLOCK_TOLERANCE_S = 60
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
+_STANDARD = str.maketrans("-_", "+/")
 
 
 class IdFault(StrEnum):
@@ -71,8 +73,8 @@ class Provenance:
 
 
 def shown(prediction_id: bytes) -> str:
-    """An id as answers show it."""
-    return binascii.b2a_base64(prediction_id, newline=False).decode()
+    """An id as answers show it: it may stand in any part of a URL as it is."""
+    return binascii.b2a_base64(prediction_id, newline=False).translate(_URL_SAFE).rstrip(b"=").decode()
 
 
 class PredictionIds:
@@ -91,7 +93,7 @@ class PredictionIds:
         self._beginnings: dict[Origin, tuple[bytes, blake2b]] = {}
 
     def make(self, prediction: "Prediction") -> bytes:
-        """The id of a prediction that has its scores, to be shown as base64."""
+        """The id of a prediction that has its scores; see `shown`."""
         origin = prediction.origin
         head, keyed = self._beginnings.get(origin) or self._begin(origin)
         scores = prediction.scores
@@ -104,7 +106,7 @@ class PredictionIds:
         return head + facts + keyed.digest()
 
     def read(self, text: str) -> Provenance:
-        """What an id says, in base64. Raises `BadPredictionId`."""
+        """What an id says, in base64 of either alphabet, padded or not. Raises `BadPredictionId`."""
         content = _decoded(text)
         payload, tag = content[:-_TAG_BYTES], content[-_TAG_BYTES:]
         keyed = self._keyed.copy()
@@ -153,7 +155,7 @@ def _decoded(text: str) -> bytes:
     if len(text) > MAX_LETTERS:
         raise malformed
     try:
-        content = binascii.a2b_base64(text, strict_mode=True)
+        content = binascii.a2b_base64(text.translate(_STANDARD) + "=" * (-len(text) % 4), strict_mode=True)
     except ValueError:
         raise malformed from None
     if len(content) < _HEAD.size + _FACTS.size + _TAG_BYTES or content[0] != _FORMAT:

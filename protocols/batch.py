@@ -49,7 +49,7 @@ class BatchItem(msgspec.Struct):
     confidence: float | msgspec.UnsetType
     model_version: str
     request_id: str
-    prediction_id: bytes
+    prediction_id: str
     timestamp: str
     latency_ms: float
 
@@ -62,7 +62,7 @@ class BatchAnswer(msgspec.Struct):
     class_counts: dict[str, int] | msgspec.UnsetType
     model_version: str
     request_id: str
-    prediction_id: bytes
+    prediction_id: str
     latency_ms: float
 
 

@@ -120,7 +120,7 @@ class Call(msgspec.Struct, eq=False):
         head, entrance = self.head, self.entrance
         request_id = head.request_id or self.id
         try:
-            prediction_id = entrance.ids.make(prediction)
+            prediction_id = shown(entrance.ids.make(prediction))
             facts = AnswerFacts(request_id, prediction_id, int(seconds * 1e6) / 1000, self.wishes)
             own_lines, body = self.dialect.encode(prediction, head, facts)
         except Exception as error:
@@ -129,7 +129,7 @@ class Call(msgspec.Struct, eq=False):
         entrance.metrics.answered(prediction.origin.version, seconds, prediction.row_count)
         lines = b"%b%bx-request-id: %b\r\n" % (_lines_of(prediction.origin), own_lines, request_id.encode())
         if head.binary_answer:
-            lines += b"x-prediction-id: %b\r\n" % shown(prediction_id).encode()
+            lines += b"x-prediction-id: %b\r\n" % prediction_id.encode()
         self.exchange.reply(200, lines, body)
         if entrance.shadow is not None and entrance.dispatcher.shadowed:
             entrance.shadow.offer(prediction)

@@ -21,8 +21,8 @@ class AnswerFacts(msgspec.Struct, frozen=True, gc=False):
     """What an encoder may tell beside the scores."""
 
     request_id: str
-    prediction_id: bytes
-    """Shown as base64, which is how msgspec writes bytes."""
+    prediction_id: str
+    """As it is shown: URL-safe base64."""
     latency_ms: float
     """From the request's last byte to its encoding."""
     wishes: Any = None

@@ -40,7 +40,7 @@ class NativeAnswer(msgspec.Struct):
     reason: str
     generation: int
     request_id: str
-    prediction_id: bytes
+    prediction_id: str
     latency_ms: float
 
 

@@ -96,7 +96,7 @@ class AnswerParameters(msgspec.Struct):
     """What this server says of every answer."""
 
     request_id: str
-    prediction_id: bytes
+    prediction_id: str
     reason: str
     generation: int
 

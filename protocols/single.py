@@ -53,7 +53,7 @@ class SingleAnswer(msgspec.Struct):
     confidence: float | msgspec.UnsetType
     model_version: str
     request_id: str
-    prediction_id: bytes
+    prediction_id: str
     timestamp: str
     latency_ms: float
 

@@ -6,7 +6,6 @@ What tensors mean is `protocols.tensors`' and `protocols.model_tensors`' to say,
 from typing import Any
 
 from dispatch.request import Prediction, PredictionRequest
-from experiments.prediction_id import shown
 from protocols.dialect import AnswerFacts
 from protocols.grpc.open_inference_pb2 import ModelInferResponse
 from protocols.head import RequestHead
@@ -57,7 +56,7 @@ class ModelInfer:
         answer = ModelInferResponse(model_name=request.model_name, model_version=origin.version, id=request.id)
         parameters = answer.parameters
         parameters["request_id"].string_param = facts.request_id
-        parameters["prediction_id"].string_param = shown(facts.prediction_id)
+        parameters["prediction_id"].string_param = facts.prediction_id
         parameters["reason"].string_param = prediction.reason
         parameters["generation"].int64_param = origin.generation
         for tensor in chosen_outputs(origin.card, [output.name for output in request.outputs]):

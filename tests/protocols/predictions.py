@@ -9,7 +9,7 @@ from dispatch.request import Origin, Prediction
 from protocols.dialect import AnswerFacts
 from runners.card import Card
 
-FACTS = AnswerFacts("request-1", b"prediction-1", 1.25)
+FACTS = AnswerFacts("request-1", "prediction-1", 1.25)
 
 
 def prediction(

@@ -69,7 +69,7 @@ def test_an_answer_says_all_that_the_contract_names() -> None:
     assert lines == b"content-type: application/json\r\n"
     assert json.loads(body) == {
         "predictions": [0.25, 0.75], "classes": ["no", "yes"], "version": "v1", "reason": "SPLIT", "generation": 7,
-        "request_id": "request-1", "prediction_id": "cHJlZGljdGlvbi0x", "latency_ms": 1.25,
+        "request_id": "request-1", "prediction_id": "prediction-1", "latency_ms": 1.25,
     }  # fmt: skip
 
 

@@ -177,7 +177,7 @@ def test_an_answer_says_all_that_the_contract_names() -> None:
     assert content == {
         "model_name": "toy", "model_version": "v1", "id": "7",
         "parameters": {
-            "request_id": "request-1", "prediction_id": "cHJlZGljdGlvbi0x", "reason": "SPLIT", "generation": 7,
+            "request_id": "request-1", "prediction_id": "prediction-1", "reason": "SPLIT", "generation": 7,
         },
         "outputs": [
             {"name": "predictions", "datatype": "FP32", "shape": [2], "data": [0.25, 0.75]},
@@ -236,7 +236,7 @@ def test_nothing_of_a_request_is_left_to_the_garbage_collector() -> None:
             for text, head in zip(bodies, heads, strict=True):
                 status_of(DIALECT, text + PACKED * (text == bodies[3]), head)
             request = DIALECT.decode(bodies[3] + PACKED, heads[3])
-            facts = AnswerFacts("r", b"p", 1.0, request.wishes)
+            facts = AnswerFacts("r", "prediction-1", 1.0, request.wishes)
             DIALECT.encode(scored, heads[3], facts)
             del request, facts
         assert gc.collect() < NOISE

@@ -70,7 +70,7 @@ def test_an_answer_says_all_that_the_contract_names() -> None:
     assert abs(datetime.now(UTC) - made) < timedelta(minutes=1)
     assert content == {
         "prediction": 0.25, "prediction_class": "no", "confidence": 0.75, "model_version": "v1",
-        "request_id": "request-1", "prediction_id": "cHJlZGljdGlvbi0x", "latency_ms": 1.25,
+        "request_id": "request-1", "prediction_id": "prediction-1", "latency_ms": 1.25,
     }  # fmt: skip
 
 

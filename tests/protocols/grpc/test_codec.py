@@ -161,7 +161,7 @@ def answer(request: Any, task: Task, classes: tuple[int | str, ...], scores: Any
     origin = Origin("v1", "production", 3, card(task, classes))
     prediction = Prediction(decoded.rows, 2, lambda _: None, origin=origin, reason=Reason.SPLIT)
     prediction.scores = np.array(scores, dtype=np.float32)
-    lines, body = made.encode(prediction, RequestHead(), AnswerFacts("mine", b"\x01\x02\x03", 1.0))
+    lines, body = made.encode(prediction, RequestHead(), AnswerFacts("mine", "AQID", 1.0))
     assert lines == b""
     return ModelInferResponse.FromString(body)
 
