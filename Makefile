@@ -126,14 +126,11 @@ fuzz: $(DEV) models ## Send mutated requests to every prediction route: make fuz
 demo: $(DEV) ## Ask a running server, and see who answers and how fast: make demo ARGS="--help"
 	@$(BIN)/python -m load_tests.demo_client --host $(HOST) --port $(PORT) $(ARGS)
 
-# HOST is a name, as for the other targets, or a whole address.
-LOAD_URL = $(if $(findstring ://,$(HOST)),$(HOST),http://$(HOST):$(PORT))
-
 .PHONY: load
 load: $(DEV) ## Load a running server and judge it: make load PROFILE=smoke HOST=http://127.0.0.1:3000 PROCESSES=2
 	@mkdir -p var/load
 	@$(BIN)/locust --locustfile load_tests/locustfile.py --headless --only-summary --loglevel WARNING --stop-timeout 60 \
-		--html var/load/$(PROFILE).html --profile $(PROFILE) --host $(LOAD_URL) \
+		--html var/load/$(PROFILE).html --profile $(PROFILE) --host $(HOST) --server-port $(PORT) \
 		$(if $(PROCESSES),--processes $(PROCESSES) --master-bind-host 127.0.0.1) $(ARGS)
 
 .PHONY: schema

@@ -21,6 +21,8 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from load_tests.traffic.address import DEFAULT_PORT, server_url
+
 JSON = "application/json"
 NATIVE = "/v1/models/predict"
 BINS = 12
@@ -236,7 +238,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 @app.command(epilog=EXAMPLES)
 def main(  # noqa: PLR0913, PLR0917  # an option each
     host: Annotated[str, typer.Option(help="Name or address of the server.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65_535)] = 3000,
+    port: Annotated[int, typer.Option(min=1, max=65_535, help="Where the host names none.")] = DEFAULT_PORT,
     endpoint: Annotated[str, typer.Option(help="A path that answers predictions.")] = NATIVE,
     num_requests: Annotated[int, typer.Option(min=1, max=10_000_000)] = 100,
     delay: Annotated[float, typer.Option(min=0, help="Seconds that a client rests after each answer.")] = 0,
@@ -250,11 +252,9 @@ def main(  # noqa: PLR0913, PLR0917  # an option each
     """Ask a running server for predictions, and show which versions answered and how fast."""
     headers = {"x-api-key": api_key, "x-environment": environment, "x-unit-id": unit}
     sent = {name: value for name, value in headers.items() if value is not None}
-    shown_host = f"[{host}]" if ":" in host else host
+    url = server_url(host, port)
     try:
-        outcome = asyncio.run(
-            run(Console(), f"http://{shown_host}:{port}", sent, endpoint, num_requests, rows, concurrency, delay, seed)
-        )
+        outcome = asyncio.run(run(Console(), url, sent, endpoint, num_requests, rows, concurrency, delay, seed))
     except CannotAsk as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from error

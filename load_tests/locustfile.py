@@ -24,6 +24,7 @@ from locust.runners import MasterRunner, WorkerRunner
 
 from load_tests.traffic import counts as wire
 from load_tests.traffic import question as ask
+from load_tests.traffic.address import DEFAULT_PORT, server_url
 from load_tests.traffic.answer import Answer, WrongAnswer
 from load_tests.traffic.arrivals import Arrivals
 from load_tests.traffic.control import CannotAsk, ask_model, ask_routing
@@ -266,6 +267,7 @@ def add_options(parser: Any) -> None:
         "--key", env_var="SHOKADO_API_KEY", default="", is_secret=True, help="sent as X-API-Key; role predict is enough"
     )
     parser.add_argument("--environment", default="", help="whose split decides, such as staging; else the server's own")
+    parser.add_argument("--server-port", type=int, default=DEFAULT_PORT, help="of a --host that names none")
     parser.add_argument(
         "--control", default="", metavar="URL",
         help="where models and history are asked for, if a gateway in front does not show them",
@@ -276,6 +278,8 @@ def add_options(parser: Any) -> None:
 def prepare(environment: Any, **_: Any) -> None:
     """Read the profile, and see that there is something to load. Ends the program with 2 where not."""
     options = environment.parsed_options
+    if environment.host:
+        environment.host = server_url(environment.host, options.server_port)
     LOAD.headers = {"X-API-Key": options.key} if options.key else {}
     if options.environment:
         LOAD.headers["X-Environment"] = options.environment
@@ -299,8 +303,8 @@ def prepare(environment: Any, **_: Any) -> None:
 
 
 def control_url(environment: Any) -> str:
-    url: str = environment.parsed_options.control or environment.host or ""
-    return url.rstrip("/")
+    control: str = environment.parsed_options.control or environment.host or ""
+    return server_url(control, environment.parsed_options.server_port) if control else ""
 
 
 @events.test_start.add_listener

@@ -81,7 +81,7 @@ def counted(output: str) -> tuple[int, ...]:
 
 
 def test_the_smoke_profile_holds_against_a_real_server(server: Server, tmp_path: Path) -> None:
-    ran = load(server.url, tmp_path)
+    ran = load(f"{server.url}/", tmp_path)
 
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert ran.stdout.rstrip().endswith("smoke: held: all thresholds")
@@ -115,7 +115,7 @@ def test_two_processes_add_up(server: Server, tmp_path: Path) -> None:
         return server.metric("shokado_requests_total")
 
     before = answered()
-    ran = load(server.url, tmp_path, profile(150), *two_processes())
+    ran = load(server.url.removeprefix("http://"), tmp_path, profile(150), *two_processes())
 
     assert ran.returncode == 0, ran.stdout + ran.stderr
     sent, accepted, _, _ = counted(ran.stdout)
@@ -180,16 +180,16 @@ def test_a_run_that_is_stopped_is_inconclusive(server: Server, tmp_path: Path) -
     assert "tried: inconclusive: the run was stopped before its end" in output
 
 
-def test_make_takes_an_address_or_a_name_and_a_port() -> None:
+def test_make_passes_on_what_is_typed() -> None:
     def command(*variables: str) -> str:
         make = ["make", "--dry-run", "--old-file=.venv/.dev", "load", *variables]
         return subprocess.run(make, cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
-    assert "--profile smoke --host http://127.0.0.1:3000" in command()
+    assert "--profile smoke --host 127.0.0.1 --server-port 3000" in command()
     assert "--profile soak --host https://models.example.com" in command(
         "PROFILE=soak", "HOST=https://models.example.com"
     )
-    assert "--host http://runner:8080" in command("HOST=runner", "PORT=8080")
+    assert "--host runner --server-port 8080" in command("HOST=runner", "PORT=8080")
     assert "--processes 3" in command("PROCESSES=3")
 
 
