@@ -27,7 +27,7 @@ from control.documentation import describe_predictions
 from control.health import why_not_ready
 from control.refusals import describe_refusals
 from control.started import Control
-from control.stopping import Stopping
+from control.stopping import LEEWAY_S, Stopping
 from control.untimed import lift_time_limit
 from control.worker import Worker
 from protocols import express_lane, plain
@@ -60,7 +60,7 @@ if SETTINGS.express_lane:
 
 LIMITS = SETTINGS.limits
 SHUTDOWN = SETTINGS.shutdown
-OUTLAST_S = 5.0 + (SETTINGS.grpc.drain_s if SETTINGS.grpc.port is not None else 0.0)
+OUTLAST_S = LEEWAY_S + (SETTINGS.grpc.drain_s if SETTINGS.grpc.port is not None else 0.0)
 """How much longer than the gateway's HTTP a version's own service may take to stop."""
 MAX_BATCH_BYTES = 2**31
 """Of one batch on its way to a version's own service."""

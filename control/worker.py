@@ -23,8 +23,9 @@ from access.gate import Gate
 from configuration.settings import Settings
 from control.loading import Loader
 from control.readiness import versions_everywhere
+from control.replacement import Replacement
 from control.started import Started
-from control.stopping import Stopping
+from control.stopping import LEEWAY_S, Stopping
 from dispatch.cache import open_cache
 from dispatch.change import Versions
 from dispatch.dispatcher import Dispatcher
@@ -90,7 +91,9 @@ class Worker:
         self.statistics = Statistics(self.folder)
         self.desk = FeedbackDesk(self.follower, self.ids, self._cards, settings.feedback.max_age_hours * 3600)
         random = np.random.default_rng()
-        self.stopping = Stopping(settings.shutdown.pause_s, settings.shutdown.drain_s)
+        leeway_s = LEEWAY_S + (settings.grpc.drain_s if settings.grpc.port is not None else 0.0)
+        self.stopping = Stopping(settings.shutdown.pause_s, settings.shutdown.drain_s, leeway_s)
+        self.replacement = Replacement(self.stopping, self.name, settings.worker_count, self.folder)
         self._tuner = Tuner(self.follower, self.leads, self.versions, settings, random)
         self._tallying = Tallying(self.follower, self._take_tallies)
         self._cache = cache
@@ -246,9 +249,15 @@ class Worker:
         return taken
 
     async def _keep_house(self) -> None:
+        if self.replacement.why is not None:
+            await self._consider_replacement()
         await self._learn_secret()
         if await self.leads():
             await self.loader.drop_expired()
+
+    async def _consider_replacement(self) -> None:
+        reports = await self.follower.ask(self.follower.store.reports, time.time())
+        self.replacement.consider(reports, self.dispatcher.state.needed)
 
     async def _forget(self) -> None:
         if await self.leads():

@@ -1,8 +1,11 @@
 """Stopping: which of two handlers hears SIGTERM, and when. A real signal, and a uvicorn that only notes it."""
 
 import asyncio
+import faulthandler
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any
@@ -11,6 +14,7 @@ import pytest
 import uvicorn
 
 from control.stopping import Stopping
+from tests.server import ROOT
 
 
 class Listening(uvicorn.Server):
@@ -31,6 +35,8 @@ def _handler_is_put_back() -> Iterator[None]:
     before = signal.getsignal(signal.SIGTERM)
     yield
     signal.signal(signal.SIGTERM, before)
+    # Else it would end the tests.
+    faulthandler.cancel_dump_traceback_later()
 
 
 def listening(pause_s: float) -> tuple[Listening, Stopping]:
@@ -78,3 +84,50 @@ def test_without_uvicorn_the_signal_is_left_as_it_is() -> None:
         assert signal.getsignal(signal.SIGTERM) is before
 
     in_time(scenario())
+
+
+def test_a_worker_that_asks_to_be_replaced_stops_at_once_and_once() -> None:
+    async def scenario() -> None:
+        server, stopping = listening(pause_s=3600)
+        stopping.replace_worker("its engine hangs")
+        stopping.replace_worker("its engine hangs")
+        assert stopping.begun
+        assert server.heard == [signal.SIGTERM]
+
+    in_time(scenario())
+
+
+HANGING = """
+import asyncio, ctypes, threading, sys
+import uvicorn
+from control.stopping import Stopping, end_process
+
+async def app(scope, receive, send):
+    assert scope["type"] == "lifespan"
+    await receive()
+    await send({"type": "lifespan.startup.complete"})
+    asyncio.get_running_loop().call_later(0.1, begin)
+    await receive()
+    print("stopping", flush=True)
+    ctypes.PyDLL(None).pause()  # foreign code that never returns and keeps the interpreter to itself
+
+def begin():
+    stopping = Stopping(0, 0.3, leeway_s=0.3)
+    stopping.catch(asyncio.get_running_loop())
+    if sys.argv[1] == "end":
+        threading.Thread(target=end_process, args=("its event loop hangs",)).start()
+        ctypes.CDLL(None).pause()
+    stopping.replace_worker("its engine hangs")
+
+uvicorn.run(app, port=0, log_config=None)
+"""
+
+
+@pytest.mark.parametrize(("how", "said"), [("replace", "Timeout"), ("end", "most recent call first")])
+def test_a_process_ends_whatever_hangs_in_it_and_says_where(how: str, said: str) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", HANGING, how], capture_output=True, text=True, timeout=60, check=False, cwd=ROOT
+    )
+    assert ended.returncode == 1
+    assert said in ended.stderr
+    assert 'File "<string>"' in ended.stderr

@@ -1,0 +1,91 @@
+"""Replacement: a worker gives way only where the others serve, one at a time, and not again and again."""
+
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from control.replacement import MIN_INTERVAL_S, Replacement
+from control.stopping import Stopping
+from dispatch.state import VersionReport
+from stores.store import WorkerReport
+
+NOBODY = 2**22 + 1
+"""No process has this id."""
+
+
+class Noted(Stopping):
+    """Notes that it was asked."""
+
+    asked: str | None = None
+
+    def replace_worker(self, why: str) -> None:
+        self.asked = why
+
+
+@pytest.fixture
+def join(tmp_path: Path) -> Callable[..., tuple[Replacement, Noted]]:
+    def make(worker: str, workers: int = 2, later_s: float = 0.0) -> tuple[Replacement, Noted]:
+        stopping = Noted()
+        clock = lambda: os.stat(tmp_path).st_mtime + later_s  # noqa: E731
+        return Replacement(stopping, worker, workers, tmp_path, clock), stopping
+
+    return make
+
+
+def report(worker: str, pid: int | None = None, machine: str | None = None, **states: str) -> WorkerReport:
+    found = {version: VersionReport("0", state, None, 0.0) for version, state in states.items()}
+    return WorkerReport(worker, machine or socket.gethostname(), pid or os.getpid(), 1, 0.0, found)
+
+
+BOTH = [report("a", v1="ready", v2="failed"), report("b", v1="ready", v2="failed")]
+
+
+def test_a_worker_that_lacks_nothing_stays(join: Callable[..., tuple[Replacement, Noted]]) -> None:
+    replacement, stopping = join("a")
+    replacement.consider(BOTH, {"v1"})
+    assert stopping.asked is None
+
+
+def test_a_worker_gives_way_when_those_beside_it_serve_what_it_serves(
+    join: Callable[..., tuple[Replacement, Noted]],
+) -> None:
+    replacement, stopping = join("a")
+    replacement.want("a thread is lost")
+    replacement.consider(BOTH, {"v1", "v2"})
+    assert stopping.asked == "a thread is lost"
+
+
+@pytest.mark.parametrize(
+    ("workers", "others"),
+    [
+        (1, []),
+        (2, []),
+        (2, [report("b", v1="starting")]),
+        (2, [report("b", pid=NOBODY, v1="ready")]),
+        (2, [report("b", machine="elsewhere", v1="ready")]),
+        (3, [report("b", v1="ready")]),
+    ],
+)
+def test_a_worker_stays_while_not_all_beside_it_serve(
+    workers: int, others: list[WorkerReport], join: Callable[..., tuple[Replacement, Noted]]
+) -> None:
+    replacement, stopping = join("a", workers)
+    replacement.want("a thread is lost")
+    replacement.consider([report("a", v1="ready"), *others], {"v1"})
+    assert stopping.asked is None
+
+
+def test_one_at_a_time_and_the_next_one_a_while_later(join: Callable[..., tuple[Replacement, Noted]]) -> None:
+    first, second, third = join("a"), join("b"), join("b", later_s=MIN_INTERVAL_S + 1)
+    for replacement, _ in (first, second, third):
+        replacement.want("a thread is lost")
+        replacement.consider(BOTH, {"v1"})
+    assert [stopping.asked is not None for _, stopping in (first, second, third)] == [True, False, False]
+    # Its process has ended.
+    first[0].__dict__["_holding"].close()
+    for replacement, _ in (second, third):
+        replacement.consider(BOTH, {"v1"})
+    assert [stopping.asked is not None for _, stopping in (second, third)] == [False, True]
