@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from configuration.settings import ShadowSettings
 from dispatch.dispatcher import Dispatcher
 from dispatch.request import Prediction
-from runners.card import POSITIVE_FROM, Card, Task
+from runners.card import Card, Task
 from runners.engine import Scores
 from runners.errors import ModelFailure, RunnerError
 from runners.job import Job
@@ -133,8 +133,8 @@ class ShadowCopier:
 
     async def _compare_next(self) -> None:
         pair, copies = self._take()
-        runner = self._dispatcher.runners.get(pair.shadow)
-        if runner is None:
+        runner, answered = (self._dispatcher.runners.get(version) for version in (pair.shadow, pair.version))
+        if runner is None or answered is None:
             self._counts[pair].shadow_dropped_rows += sum(copy.row_count for copy in copies)
             return
         scored = [_join(copies)]
@@ -143,7 +143,7 @@ class ShadowCopier:
             # One bad row fails a job as a whole: as jobs of their own, the other requests can be compared.
             scored, jobs = copies, await _score(runner, copies)
         for copy, job in zip(scored, jobs, strict=True):
-            self._count(self._counts[pair], runner.card, copy, job)
+            self._count(self._counts[pair], (answered.card, runner.card), copy, job)
 
     def _take(self) -> tuple[Pair, list[_Copy]]:
         """The oldest copies of the pair whose turn it is, as many as make a job."""
@@ -159,7 +159,7 @@ class ShadowCopier:
             self._waiting[pair] = queue
         return pair, copies
 
-    def _count(self, counts: ShadowCounts, card: Card, copy: _Copy, job: Job) -> None:
+    def _count(self, counts: ShadowCounts, cards: tuple[Card, Card], copy: _Copy, job: Job) -> None:
         if job.scores is None or job.error is not None:
             if isinstance(job.error, ModelFailure):
                 counts.shadow_failed_rows += copy.row_count
@@ -167,29 +167,29 @@ class ShadowCopier:
                 counts.shadow_dropped_rows += copy.row_count
             return
         given = np.frombuffer(copy.scores, dtype=np.float32).reshape(job.scores.shape)
-        disagreements, differences = compare(card, given, job.scores)
+        disagreements, differences = compare(cards, given, job.scores)
         counts.shadow_rows += copy.row_count
         counts.shadow_disagreements += disagreements
         counts.shadow_difference_sum += float(differences.sum())
         counts.shadow_difference_max = max(counts.shadow_difference_max, float(differences.max()))
 
 
-def compare(card: Card, given: Scores, shadow: Scores) -> tuple[int, NDArray[np.float64]]:
+def compare(cards: tuple[Card, Card], given: Scores, shadow: Scores) -> tuple[int, NDArray[np.float64]]:
     """How many rows disagree, and each row's absolute difference (multiclass: the largest over the classes).
 
-    Both scores have shape (rows,), or (rows, classes) for multiclass; `card` is of any version, as all that are served
-    together have the same task and classes. Classifiers disagree on a row when its class differs: the likeliest one,
-    or for binary the second one from a probability of 0.5 on. Regressions disagree when the values differ by more than
-    `TOLERANCE` standard deviations of the scores of the card's examples, or than the tolerance that the version was
-    verified with, if that is more.
+    Both scores have shape (rows,), or (rows, classes) for multiclass; `cards` are of the version that answered and of
+    the shadow. Classifiers disagree on a row when its class differs, each by its own rule (see `Card.positive_from`).
+    Regressions disagree when the values differ by more than `TOLERANCE` standard deviations of the scores of the
+    shadow's examples, or than the tolerance that the shadow was verified with, if that is more.
     """
+    ours, theirs = cards
     differences = np.abs(given.astype(np.float64) - shadow)
-    if card.task is Task.MULTICLASS:
+    if theirs.task is Task.MULTICLASS:
         return int((given.argmax(axis=1) != shadow.argmax(axis=1)).sum()), differences.max(axis=1)
-    if card.task is Task.BINARY:
-        return int(((given >= POSITIVE_FROM) != (shadow >= POSITIVE_FROM)).sum()), differences
-    verified = max((receipt.tolerance for receipt in card.verification.values()), default=0.0)
-    tolerance = max(TOLERANCE * float(np.std(card.examples.scores)), verified)
+    if theirs.task is Task.BINARY:
+        return int(((given >= ours.positive_from) != (shadow >= theirs.positive_from)).sum()), differences
+    verified = max((receipt.tolerance for receipt in theirs.verification.values()), default=0.0)
+    tolerance = max(TOLERANCE * float(np.std(theirs.examples.scores)), verified)
     return int((differences > tolerance).sum()), differences
 
 

@@ -15,7 +15,7 @@ from functools import lru_cache
 
 from experiments.figures import Counted, Tallies
 from experiments.prediction_id import MAX_CARRIED_ROWS, BadPredictionId, IdFault, PredictionIds, Provenance
-from runners.card import POSITIVE_FROM, Card, Task
+from runners.card import Card, Task
 from stores.follower import Follower
 from stores.store import Settlement, StoreUnavailable, Tally
 
@@ -194,7 +194,7 @@ def _observed(entry: Feedback, origin: Provenance, card: Card) -> dict[Counted, 
         if card.task is Task.REGRESSION:
             observed |= _deviation(entry.label, outcome)
         else:
-            predicted = int(outcome >= POSITIVE_FROM) if card.task is Task.BINARY else int(outcome)
+            predicted = int(outcome >= card.positive_from) if card.task is Task.BINARY else int(outcome)
             correct = _class_index(entry.label, card.classes) == predicted
             observed |= {Counted.CLASS_LABELS: 1, Counted.CORRECT: float(correct)}
     return observed

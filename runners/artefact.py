@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from configuration.settings import Settings
-from runners.card import Card, CardError, Source, digest_of, read_card
+from runners.card import ABOVE_HALF, Card, CardError, Source, digest_of, read_card
 
 _IDENTITY = {"model", "task", "features", "classes", "source", "files", "quantization"}
+_RULES = {"positive_from", "predicts"}
+"""Count where they are not the default, so that artefacts from before there were any keep their digest."""
 
 
 class ArtefactError(Exception):
@@ -41,6 +43,7 @@ class Artefact:
 
     def __post_init__(self) -> None:
         identity = self.card.model_dump(mode="json", include=_IDENTITY)
+        identity |= self.card.model_dump(mode="json", include=_RULES, exclude_defaults=True)
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         object.__setattr__(self, "digest", digest)
 
@@ -80,6 +83,7 @@ def elsewhere(version: str, settings: Settings, card: Card) -> Artefact:
     assert remote is not None
     source = Source(uri=remote.address, run_id="", flavor="remote", framework="")
     unknown: dict[str, Any] = {"files": {}, "verification": {}, "metrics": {}, "quantization": None}
+    unknown |= {"positive_from": ABOVE_HALF}
     return Artefact(
         version, remote.address, Path(), card.model_copy(update={"version": version, "source": source, **unknown})
     )

@@ -12,8 +12,8 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 CARD_FILE = "card.json"
-POSITIVE_FROM = 0.5
-"""Probability from which a binary model predicts its second class."""
+ABOVE_HALF = 0.5 + 2**-24
+"""The smallest float32 above 0.5."""
 
 
 class CardError(Exception):
@@ -114,6 +114,11 @@ class Card(_Frozen):
     examples: Examples
     metrics: dict[str, float] = {}
     quantization: str | None = None
+    positive_from: float = Field(default=ABOVE_HALF, gt=0, le=1 + 2**-23)
+    """The smallest float32 probability from which a binary model predicts its second class. The default says that a
+    tie goes to the first one, as XGBoost and scikit-learn's `argmax` have it."""
+    predicts: Literal["labels", "scores"] = "labels"
+    """What a classifier's own `predict` returns; that of an XGBoost Booster returns probabilities."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -93,8 +93,8 @@ def test_what_was_answered_is_compared_with_what_the_shadow_says() -> None:
         await shown.answer(0.0)
         return await shown.counted(3)
 
-    # Answered: 0, 0.375, 0.5; the shadow: 0.25, 0.625, 0.75. The second row gets another class.
-    assert in_time(scenario()) == ShadowCounts(3, 1, 0.75, 0.25)
+    # Answered: 0, 0.375, 0.5; the shadow: 0.25, 0.625, 0.75. All rows but the first get another class.
+    assert in_time(scenario()) == ShadowCounts(3, 2, 0.75, 0.25)
 
 
 def test_real_versions_are_compared_as_their_engines_score(models: Path) -> None:
@@ -342,11 +342,11 @@ def test_a_copy_goes_to_the_shadow_of_the_moment_when_it_was_offered() -> None:
             DoubleRunner("v1", Obliging()), DoubleRunner("v2", OffBy(offset=1.0)), DoubleRunner("v3", third)
         )
         shown = Gallery(routed(runners, shadow="v2"))
-        await shown.answer(0.0)
+        await shown.answer(0.25)
         production = replace(shown.dispatcher.state.environments["production"], shadow="v3")
         environments = {**shown.dispatcher.state.environments, "production": production}
         shown.dispatcher.adopt(replace(shown.dispatcher.state, environments=environments), runners)
-        await shown.answer(0.0)
+        await shown.answer(0.25)
         await shown.counted(1)
         await shown.counted(1, Pair("production", "v1", "v3"))
         return shown.counts
@@ -422,15 +422,15 @@ several = arrays.arrays(np.float32, (20, 3), elements=st.floats(0, 1, width=32))
 
 
 @given(answered=single, shadow=single)
-def test_binary_scores_disagree_when_they_lie_on_two_sides_of_a_half(answered: Any, shadow: Any) -> None:
-    disagreements, differences = compare(make_card(), answered, shadow)
-    assert disagreements == sum((one >= 0.5) != (other >= 0.5) for one, other in zip(answered, shadow, strict=True))
+def test_binary_scores_disagree_when_each_version_has_its_own_class(answered: Any, shadow: Any) -> None:
+    disagreements, differences = compare((make_card(), make_card(positive_from=0.5)), answered, shadow)
+    assert disagreements == sum((one > 0.5) != (other >= 0.5) for one, other in zip(answered, shadow, strict=True))
     assert differences.tolist() == [abs(float(a) - float(b)) for a, b in zip(answered, shadow, strict=True)]
 
 
 @given(answered=several, shadow=several)
 def test_many_classes_disagree_when_another_is_the_likeliest(answered: Any, shadow: Any) -> None:
-    disagreements, differences = compare(make_card(Task.MULTICLASS), answered, shadow)
+    disagreements, differences = compare((make_card(Task.MULTICLASS),) * 2, answered, shadow)
     pairs = list(zip(answered.tolist(), shadow.tolist(), strict=True))
     assert disagreements == sum(one.index(max(one)) != other.index(max(other)) for one, other in pairs)
     assert differences.tolist() == [max(abs(a - b) for a, b in zip(*pair, strict=True)) for pair in pairs]
@@ -443,6 +443,6 @@ def test_values_disagree_beyond_a_part_of_their_spread_or_the_verified_tolerance
     card = make_card(Task.REGRESSION, examples={"rows": [[1.0, 2.0], [0.1, -3.0]], "scores": examples})
     answered = np.zeros(4, dtype=np.float32)
     shadow = np.array([0.0, tolerance * 0.99, -tolerance * 1.01, math.pi], dtype=np.float32)
-    disagreements, differences = compare(card, answered, shadow)
+    disagreements, differences = compare((card, card), answered, shadow)
     assert disagreements == 2
     assert differences == pytest.approx([0, tolerance * 0.99, tolerance * 1.01, math.pi])

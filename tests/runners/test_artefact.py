@@ -134,7 +134,11 @@ def other_source(card: Card) -> dict[str, Any]:
     return {"source": card.source.model_copy(update={"uri": "models:/customers/9"})}
 
 
-@pytest.mark.parametrize("change", [renamed_feature, renamed_class, other_file, other_source])
+def other_rule(card: Card) -> dict[str, Any]:
+    return {"positive_from": 0.5}
+
+
+@pytest.mark.parametrize("change", [renamed_feature, renamed_class, other_file, other_source, other_rule])
 def test_another_artefact_has_another_digest(change: Any, stored: Artefact, trees: Artefact) -> None:
     write_card(trees.card.model_copy(update=change(trees.card)), stored.folder)
     assert find_artefact("v1", stored.tag).digest != trees.digest

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -48,6 +49,12 @@ def test_a_card_adds_up_the_size_of_its_files() -> None:
 
 def test_a_file_is_named_after_its_kind() -> None:
     assert [kind.file_name for kind in FileKind] == ["model.onnx", "model.ubj"]
+
+
+def test_a_card_from_before_there_were_rules_gives_a_tie_to_the_first_class() -> None:
+    card = make_card()
+    assert np.float32(card.positive_from) == np.nextafter(np.float32(0.5), np.float32(1))
+    assert card.predicts == "labels"
 
 
 def test_a_card_cannot_be_changed() -> None:
