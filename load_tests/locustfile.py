@@ -7,6 +7,7 @@ usage or no server, 3 inconclusive, because the load was not made as it should h
 """
 
 import logging
+import signal
 import ssl
 import sys
 import time
@@ -300,6 +301,22 @@ def prepare(environment: Any, **_: Any) -> None:
         user.weight = LOAD.profile.users.get(user.kind, 0)
     if not isinstance(environment.runner, MasterRunner):
         gevent.spawn(watch)
+
+
+@events.init.add_listener
+def stop_when_told(environment: Any, **_: Any) -> None:
+    """End the run in order at SIGINT; a second one ends the program.
+
+    Locust waits for a `KeyboardInterrupt`, which never comes in a program that a shell began in the background, and is
+    lost where it is raised in a callback: the run went on to its end then.
+    """
+
+    def stop() -> None:
+        waiting.cancel()
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        environment.runner.quit()
+
+    waiting = gevent.signal_handler(signal.SIGINT, stop)
 
 
 def control_url(environment: Any) -> str:

@@ -19,6 +19,7 @@ from typing import Any
 
 import httpx
 import psutil
+import pytest
 import yaml
 
 from access.keys import Role, add_key
@@ -168,13 +169,20 @@ def test_refusals_are_counted_apart_and_units_stick(models: Path, tmp_path: Path
     assert "units, generation 2: v1" in ran.stdout
 
 
-def test_a_run_that_is_stopped_is_inconclusive(server: Server, tmp_path: Path) -> None:
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_run_that_is_stopped_is_inconclusive(server: Server, tmp_path: Path, processes: int) -> None:
+    """Also one that a shell began in the background: it begins with SIGINT ignored."""
     command = command_for(server.url, tmp_path, profile(50, 600, users={"single": 1}))
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as running:
-        assert running.stdout is not None
-        assert "stage 1 of 1" in running.stdout.readline()
-        running.send_signal(signal.SIGINT)
-        output = running.stdout.read()
+    command += two_processes() if processes == 2 else []
+    background = ["sh", "-c", 'trap "" INT; exec "$@"', "sh", *command]
+    with subprocess.Popen(background, cwd=ROOT, stdout=subprocess.PIPE, text=True) as running:
+        try:
+            assert running.stdout is not None
+            assert "stage 1 of 1" in running.stdout.readline()
+            running.send_signal(signal.SIGINT)
+            output, _ = running.communicate(timeout=60)
+        finally:
+            running.kill()
 
     assert running.returncode == 3, output
     assert "tried: inconclusive: the run was stopped before its end" in output
