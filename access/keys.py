@@ -21,6 +21,8 @@ from typing import Any
 
 import yaml
 
+from configuration.regular_file import read_regular_file
+
 MAX_KEYS = 64
 """In one file: every request compares with all of them, and each name is a label of metrics."""
 MAX_FILE_BYTES = 2**16
@@ -84,19 +86,32 @@ def digest_of(key: bytes) -> bytes:
 
 def read_keys(path: Path) -> KeyRing:
     """Read a file of keys, which may have none. Raises `KeyFileError`."""
+    return parse_keys(path, read_text(path))
+
+
+def read_text(path: Path) -> bytes:
+    """What a file of keys says. Raises `KeyFileError` when that cannot be told."""
     try:
-        with path.open("rb") as file:
-            text = file.read(MAX_FILE_BYTES + 1)
-        if len(text) > MAX_FILE_BYTES:
-            raise KeyFileError(f"{path}: longer than {MAX_FILE_BYTES} bytes")
-        content = yaml.safe_load(text)
+        text = read_regular_file(path, MAX_FILE_BYTES + 1)
     except OSError as error:
         raise KeyFileError(f"{path}: {error.strerror or error}") from error
+    if len(text) > MAX_FILE_BYTES:
+        raise KeyFileError(f"{path}: longer than {MAX_FILE_BYTES} bytes")
+    return text
+
+
+def parse_keys(path: Path, text: bytes) -> KeyRing:
+    """The keys that a file's text holds. Raises `KeyFileError`.
+
+    `[]` revokes all keys; no text at all does not, as a file is empty for a moment while it is written anew.
+    """
+    try:
+        content = yaml.safe_load(text)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise KeyFileError(f"{path}: not readable as YAML") from error
-    if content is not None and not isinstance(content, list):
-        raise KeyFileError(f"{path}: holds no list of keys")
-    keys = tuple(_entry(path, number, entry) for number, entry in enumerate(content or [], 1))
+    if not isinstance(content, list):
+        raise KeyFileError(f"{path}: holds no list of keys; without any, it is []")
+    keys = tuple(_entry(path, number, entry) for number, entry in enumerate(content, 1))
     if len(keys) > MAX_KEYS:
         raise KeyFileError(f"{path}: holds {len(keys)} keys; at most {MAX_KEYS} are allowed")
     for what in ("name", "sha256"):
@@ -153,7 +168,7 @@ def _changing(path: Path) -> Iterator[list[Key]]:
         raise KeyFileError(f"{path}: {error.strerror}") from error
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)
-        keys = list(read_keys(path).keys) if path.exists() else []
+        keys = list(read_keys(path).keys) if path.exists() and path.stat().st_size else []
         yield keys
         _replace(path, yaml.safe_dump([asdict(key) | {"role": str(key.role)} for key in keys], sort_keys=False))
         os.fsync(folder)

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import aiohttp
 import msgspec
 
+from configuration.regular_file import read_regular_file
 from configuration.settings import RemoteSettings
 from runners.card import Card
 from runners.engine import Rows, Scores
@@ -36,6 +37,7 @@ RENEW_EVERY_S = 10.0
 IDLE_S = 4.0
 """Less than after which servers close idle connections; uvicorn does after 5 s."""
 MAX_DEADLINE_S = 3600.0
+MAX_KEY_BYTES = 4096
 _LENGTH = "Inference-Header-Content-Length"
 _ABOUT_THE_ROWS = (400, 413, 422, 500)
 _MAX_WORDS = 200
@@ -201,7 +203,7 @@ class Endpoint:
             return {}
         path = ROOT / self._target.key_file
         try:
-            key = path.read_text(encoding="ascii").strip()
+            key = read_regular_file(path, MAX_KEY_BYTES).decode("ascii").strip()
         except (OSError, UnicodeDecodeError) as error:
             raise EndpointError(f"key_file: {path}: {getattr(error, 'strerror', None) or 'not ASCII'}") from None
         return {"X-API-Key": key}

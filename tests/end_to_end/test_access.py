@@ -200,6 +200,8 @@ def test_histories_and_metrics_name_the_key(keyed: Keyed) -> None:
     headers = {"X-Actor": "alice"}
     changed = keyed.ask("POST", "/v1/traffic-split", admin, json={"v1": 1, "v2": 1}, headers=headers).json()
     assert changed["by"] == "key boss (alice)"
+    assert keyed.ask("POST", "/v1/traffic-split", keyed.secrets[PREDICT], json={"v1": 1}).status_code == 403
+    assert keyed.ask("GET", "/v1/models").status_code == 401
 
     def counted() -> bool:
         text = keyed.ask("GET", "/metrics", admin).text
@@ -229,24 +231,29 @@ def test_keys_come_and_go_while_serving_without_a_failed_request(keyed: Keyed) -
     for thread in threads:
         thread.start()
 
-    def everywhere(secret: str, status: int) -> bool:
-        """New connections, so that both workers are among those asked."""
-        return all(keyed.ask("GET", "/v1/models", secret).status_code == status for _ in range(12))
+    def told(words: str, times: int) -> None:
+        """Wait until the workers' log has it so often: each of the two says what it has taken over."""
+        wait_until(lambda: keyed.server.log.read_text().count(words) == times)
 
     try:
         late = add_key(keyed.file, "late", PREDICT)
-        wait_until(lambda: everywhere(late, 200))
+        told("3 keys hold now", 2)
         with Connection(keyed.server) as connection:
             remembered = request(BODY, headers=[("X-API-Key", late)])
             assert connection.ask(remembered).status == 200
             revoke_key(keyed.file, "late")
             # The lane knows this head by its bytes; that it was admitted must not be remembered with it.
             wait_until(lambda: connection.ask(remembered).status == 401)
-        wait_until(lambda: everywhere(late, 401))
+        told("2 keys hold now", 2)
+        assert keyed.ask("GET", "/v1/models", late).status_code == 401
 
         whole = keyed.file.read_text()
+        # Written in place, as an editor may; for a moment the file is empty.
+        keyed.file.write_text("")
+        told("holds no list of keys; without any, it is []; the keys of before still hold", 2)
         keyed.file.write_text("nonsense: [")
-        wait_until(lambda: "not readable" in (keyed.ask("GET", "/readyz").json().get("keys") or ""))
+        told("not readable as YAML; the keys of before still hold", 2)
+        assert "not readable" in keyed.ask("GET", "/readyz").json()["keys"]
         assert keyed.ask("GET", "/v1/models", keyed.secrets[PREDICT]).status_code == 200, "the keys of before"
         # As Kubernetes renews what it has mounted: the symlink is swapped.
         swapped = keyed.file.with_name("renewed.yaml")
@@ -254,7 +261,8 @@ def test_keys_come_and_go_while_serving_without_a_failed_request(keyed: Keyed) -
         link = keyed.file.with_name("link")
         link.symlink_to(swapped)
         os.replace(link, keyed.file)
-        wait_until(lambda: all("keys" not in keyed.ask("GET", "/readyz").json() for _ in range(12)))
+        told("2 keys hold now", 4)
+        assert "keys" not in keyed.ask("GET", "/readyz").json()
     finally:
         done.set()
         for thread in threads:
