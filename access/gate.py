@@ -1,19 +1,23 @@
 """The gate of one process: keys, rates and what was counted, asked by every door."""
 
+import logging
 from collections import Counter
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from access.address import client_of
 from access.decision import Asked, Refused, admit, identify, refuse_other_sites
+from access.forwarding import Client, Headers, client_of
 from access.keys import Role
 from access.watch import KeyWatch
 from configuration.settings import AccessSettings
 
 if TYPE_CHECKING:
     from access.rates import Rates
+
+
+logger = logging.getLogger("bentoml.shokado")
 
 
 class Outcome(StrEnum):
@@ -33,6 +37,7 @@ class Gate:
         self.rates = _rates(settings, model)
         self._by_key: Counter[tuple[str, str]] = Counter()
         self._by_reason: Counter[str] = Counter()
+        self._told_unread = False
 
     @property
     def guards_predictions(self) -> bool:
@@ -61,11 +66,20 @@ class Gate:
             self.refused(refused)
             raise
 
-    def address_of(self, peer: str, forwarded_for: str) -> str:
+    def address_of(self, peer: str, headers: Headers) -> str:
         """What rates know a client by; empty when no rate asks for it."""
         if self.rates is None or not self.rates.by_address:
             return ""
-        return client_of(peer, forwarded_for, self.settings.trusted_proxies)
+        return self.client_of(peer, headers).counted_as
+
+    def client_of(self, peer: str, headers: Headers) -> Client:
+        """Who asks, through the proxies that are trusted."""
+        client = client_of(peer, headers, self.settings.trusted_proxies)
+        if client.unread and not self._told_unread:
+            self._told_unread = True
+            words = "a trusted proxy says whom it passes on for in words that cannot be read, and counts itself: %.200r"
+            logger.warning(words, client.unread)
+        return client
 
     def admitted(self, key: str) -> None:
         """Count a request that goes on to be answered."""

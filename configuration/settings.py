@@ -316,7 +316,7 @@ class AccessSettings(_Frozen):
     """Whether `/metrics` is answered without a key where there are keys."""
     rates: RateSettings = RateSettings()
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
-    """Networks of proxies whose `X-Forwarded-For` is believed."""
+    """Networks of proxies whose `X-Forwarded-For` and `Forwarded` are believed."""
     cors: CorsSettings = CorsSettings()
 
     @model_validator(mode="after")

@@ -51,7 +51,7 @@ async def enter(request: Request, gate: Gate) -> str:
     try:
         key = gate.enter(read_asked(request.scope["headers"], peer), needed, changing=changing)
         if changing:
-            await _take(gate, key, gate.address_of(peer, request.headers.get("x-forwarded-for", "")))
+            await _take(gate, key, gate.address_of(peer, request.scope["headers"]))
     except Refused as refused:
         raise problem_of(refused) from None
     if needed is not None:
