@@ -53,7 +53,8 @@ async def enter(request: Request, gate: Gate) -> str:
         if changing:
             await _take(gate, key, gate.address_of(peer, request.scope["headers"]))
     except Refused as refused:
-        raise problem_of(refused) from None
+        # Without its traceback, whose frames know it.
+        raise problem_of(refused.with_traceback(None)) from None
     if needed is not None:
         gate.admitted(key)
     return key
