@@ -148,6 +148,7 @@ class Shokado:
         supervise()
         if VERSION_SERVICES:
             refuse_long_folder()
+        GATE.tell_what_is_open()
         if SETTINGS.grpc.port is not None:
             from protocols.grpc.server import refuse_taken_port
 

@@ -33,15 +33,16 @@ def counted_as(address: Address) -> str:
     return str(address)
 
 
-def is_loopback(peer: str) -> bool:
-    """Whether a peer's address is this machine's own. A socket without addresses is not."""
-    address = parsed(peer)
-    return address is not None and address.is_loopback
-
-
 def names_loopback(host: str) -> bool:
     """Whether a `Host` header names this machine; a name that merely leads to it does not (DNS rebinding)."""
     name, separator, port = host.rpartition(":")
     if not separator or not port.isdecimal():
         name = host
-    return name.lower() in _LOOPBACK_NAMES or is_loopback(name)
+    address = parsed(name)
+    return name.lower() in _LOOPBACK_NAMES or (address is not None and address.is_loopback)
+
+
+def port_of(host: str) -> int:
+    """The port of a `Host` header: HTTP's own where it has none."""
+    found = re.search(r":([0-9]{1,5})$", host)
+    return int(found[1]) if found is not None else 80

@@ -16,6 +16,17 @@ NAMES = frozenset((b"x-forwarded-for", b"forwarded"))
 UNKNOWN = "unknown"
 """What rates count a client by whose connection has no address."""
 
+_SIGNS = frozenset(
+    (
+        b"via", b"forwarded", b"x-real-ip", b"x-client-ip", b"x-cluster-client-ip", b"x-remote-ip", b"x-scheme",
+        b"true-client-ip", b"client-ip", b"fastly-client-ip", b"cdn-loop", b"proxy-connection", b"x-proxyuser-ip",
+    )
+)  # fmt: skip
+_SIGN_PREFIXES = (
+    b"x-forwarded", b"x-original-", b"x-envoy-", b"x-amz", b"x-azure-", b"x-appengine-", b"x-arr-", b"x-nginx-",
+    b"x-vercel-", b"cf-", b"fly-", b"tailscale-", b"ngrok-",
+)  # fmt: skip
+
 # Values with `:` should be in quotes, and are understood without them too.
 _PARAMETER = re.compile(
     r"""[ \t]*([!#$%&'*+.^_`|~0-9A-Za-z-]+)=([]!#$%&'*+.:[^_`|~0-9A-Za-z-]+|"(?:[^"\\]|\\.)*")[ \t]*([;,]|$)"""
@@ -95,3 +106,17 @@ def _nodes(forwarded: str) -> list[str]:
 def _end_of_gap(forwarded: str, position: int) -> int:
     gap = _GAP.match(forwarded, position)
     return gap.end() if gap is not None else position
+
+
+def sign_of_proxy(headers: Headers, http_version: str) -> str:
+    """What of a request may be a proxy's doing; empty where nothing is.
+
+    A proxy need not say anything: nginx's `proxy_pass` alone adds no header, and makes `Host` what this server is
+    called. But it speaks HTTP/1.0, or closes the connection after each request, which hardly a client does.
+    """
+    for name, value in headers:
+        if name in _SIGNS or name.startswith(_SIGN_PREFIXES):
+            return f"the header {name.decode('latin-1')}"
+        if name == b"connection" and b"close" in value.lower():
+            return "connection: close"
+    return "" if http_version in ("1.1", "2") else f"HTTP/{http_version}"

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger("bentoml.shokado")
 
 
+_ADVICE = "set access.keys_file, and access.required to true (shokado keys create makes keys)"
+
+
 class Outcome(StrEnum):
     """What became of a request at the gate."""
 
@@ -44,6 +47,16 @@ class Gate:
         """Whether prediction routes have to ask; where not, they need no gate at all."""
         return self.watch is not None or self.rates is not None
 
+    def tell_what_is_open(self) -> None:
+        """Warn whoever starts a server without keys. Once, not in each worker."""
+        if self.watch is not None:
+            return
+        words = "there are no keys: predictions are open to everybody, and changes to clients on this machine"
+        if self.settings.trusted_proxies:
+            logger.warning("%s, but not through access.trusted_proxies; %s", words, _ADVICE)
+        else:
+            logger.warning("%s; if a proxy on it passes on for others, %s", words, _ADVICE)
+
     def predictor(self, credential: bytes | None) -> str:
         """The name of the key of a prediction, empty without keys. Raises `Refused`."""
         if self.watch is None:
@@ -61,7 +74,8 @@ class Gate:
                 refuse_other_sites(asked, self.settings.cors.origins)
             if needed is None:
                 return ""
-            return admit(asked, needed, self.watch.ring if self.watch is not None else None)
+            ring = self.watch.ring if self.watch is not None else None
+            return admit(asked, needed, ring, self.settings.trusted_proxies)
         except Refused as refused:
             self.refused(refused)
             raise

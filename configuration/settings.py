@@ -324,7 +324,7 @@ class AccessSettings(_Frozen):
     """YAML as `shokado keys create` writes it, relative to the project; without one, predictions are open to
     everybody, and changes to clients on the same machine."""
     required: bool = False
-    """Refuse to start without keys."""
+    """Refuse to start without keys; for wherever a proxy stands in front."""
     open_metrics: bool = False
     """Whether `/metrics` is answered without a key where there are keys."""
     rates: RateSettings = RateSettings()

@@ -4,7 +4,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from access.address import counted_as, is_loopback, names_loopback, parsed
+from access.address import counted_as, names_loopback, parsed, port_of
 
 
 @pytest.mark.parametrize(
@@ -47,4 +47,11 @@ def test_names_of_this_machine(host: str) -> None:
 @pytest.mark.parametrize("host", ["", "a", "localhost.a", "127.0.0.1.a:80", "0.0.0.0", "[::2]:1", "10.0.0.1", ":80"])
 def test_other_names(host: str) -> None:
     assert not names_loopback(host)
-    assert not is_loopback(host)
+
+
+@pytest.mark.parametrize(
+    ("host", "port"),
+    [("localhost:3000", 3000), ("[::1]:3000", 3000), ("localhost", 80), ("[::1]", 80), ("a:" + "9" * 5000, 80)],
+)
+def test_ports(host: str, port: int) -> None:
+    assert port_of(host) == port

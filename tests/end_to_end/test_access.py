@@ -20,6 +20,7 @@ from access.keys import Role, add_key, revoke_key
 from protocols.grpc import open_inference_pb2 as messages
 from protocols.grpc.server import SERVICE, head_of, peer_of
 from tests.end_to_end.description import Description
+from tests.gateway.nginx_server import needs_nginx, proxy
 from tests.protocols.raw_http import NATIVE, Connection, request
 from tests.redis_server import RedisServer, needs_redis
 from tests.server import ROW, Server, free_port, serving, wait_until
@@ -297,14 +298,19 @@ def test_pages_that_cors_allows_may_ask_at_both_doors(keyed: Keyed) -> None:
     ("headers", "code"),
     [
         ({}, None),
-        ({"Host": "localhost:3000"}, None),
-        ({"Host": "[::1]:3000"}, None),
+        ({"Host": "localhost:PORT"}, None),
+        ({"Host": "[::1]:PORT"}, None),
+        ({"Host": "localhost"}, "keys_needed"),
+        ({"Host": "localhost:3"}, "keys_needed"),
         ({"Sec-Fetch-Site": "same-origin", "Origin": "http://other"}, None),
-        ({"Host": "rebound.example:3000"}, "keys_needed"),
+        ({"Host": "rebound.example:PORT"}, "keys_needed"),
         ({"Host": "127.0.0.1.example"}, "keys_needed"),
         ({"X-Forwarded-For": "127.0.0.1"}, "keys_needed"),
         ({"Forwarded": "for=127.0.0.1"}, "keys_needed"),
         ({"X-Real-IP": "127.0.0.1"}, "keys_needed"),
+        ({"X-Forwarded-Proto": "https"}, "keys_needed"),
+        ({"Via": "1.1 proxy"}, "keys_needed"),
+        ({"Connection": "close"}, "keys_needed"),
         ({"Sec-Fetch-Site": "cross-site"}, "cross_site"),
         ({"Sec-Fetch-Site": "same-site"}, "cross_site"),
         ({"Origin": "https://elsewhere.example"}, "cross_site"),
@@ -315,6 +321,7 @@ def test_without_keys_changes_are_for_this_machine_and_no_page(
     keyless: Server, headers: dict[str, str], code: str | None
 ) -> None:
     """Activation has no body, so that a browser would send it without asking."""
+    headers = {name: value.replace("PORT", str(keyless.port)) for name, value in headers.items()}
     active = httpx.get(f"{keyless.url}/v1/traffic-split", timeout=20).json()["active"]
     answer = httpx.post(f"{keyless.url}/models/{active}/activate", headers=headers, timeout=20)
     if code is None:
@@ -323,6 +330,34 @@ def test_without_keys_changes_are_for_this_machine_and_no_page(
         assert (answer.status_code, code_of(answer)) == (403, code)
         assert code != "keys_needed" or "shokado keys create" in answer.json()["error"]["message"]
     assert httpx.post(f"{keyless.url}{NATIVE}", json={"instances": [ROW]}, headers=headers, timeout=20).is_success
+
+
+@needs_nginx
+@pytest.mark.parametrize(
+    "further",
+    [
+        "",
+        "proxy_http_version 1.1;",
+        'proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host $http_host;',
+    ],
+)
+def test_without_keys_changes_are_not_for_those_behind_a_proxy_that_says_nothing(
+    keyless: Server, tmp_path: Path, further: str
+) -> None:
+    """nginx's `proxy_pass` alone: it asks from this machine, for this server's own host, and adds no header."""
+    location = f"location / {{ proxy_pass {keyless.url}; {further} }}"
+    with proxy(tmp_path, location) as running:
+        outside = f"http://127.0.0.1:{running.port}"
+        assert httpx.post(f"{outside}{NATIVE}", json={"instances": [ROW]}, timeout=20).status_code == 200
+        change = httpx.post(f"{outside}/v1/traffic-split", json={"v1": 1}, timeout=20)
+        assert (change.status_code, code_of(change)) == (403, "keys_needed")
+        assert httpx.post(f"{outside}/models/v1/activate", timeout=20).status_code == 403
+        assert httpx.get(f"{outside}/v1/traffic-split", timeout=20).status_code == 200
+
+
+def test_a_server_without_keys_says_so_when_it_starts(keyless: Server, keyed: Keyed) -> None:
+    assert keyless.log.read_text().count("there are no keys: predictions are open to everybody") == 1
+    assert "there are no keys" not in keyed.server.log.read_text()
 
 
 def flood(
