@@ -9,6 +9,7 @@ import difflib
 import json
 import os
 import re
+from collections.abc import Mapping
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
@@ -26,7 +27,7 @@ from configuration.cpus import available_cpus
 DEFAULT_FILE = Path(__file__).with_name("serving.yaml")
 PREFIX = "SHOKADO_"
 MAX_WORKERS = 256
-MAX_SALT_LETTERS = 64
+MAX_SALT_LETTERS = 128
 FILE_VARIABLE = PREFIX + "CONFIG"
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
@@ -141,6 +142,24 @@ class VersionSettings(_Frozen):
         return self
 
 
+def lone_weight(weights: Mapping[str, float], other: str = "") -> str | None:
+    """What is wrong with the weight of one version alone, unless that is 100 or 1; None where nothing is.
+
+    Weights count relative to their sum, so that `{"v2": 20}` would give v2 everything, which is hardly what is meant.
+    `other` is a version that could get the rest.
+    """
+    if len(weights) != 1:
+        return None
+    ((version, weight),) = weights.items()
+    if weight in (1, 100):
+        return None
+    whole = 1 if weight < 1 else 100
+    rest = f'{{"{other}": {whole - weight:g}, "{version}": {weight:g}}}' if other and weight < whole else ""
+    part = f"{rest} for {100 * weight / whole:g} %, " if rest else ""
+    alone = f"{version} is the only version with a weight, so it would get 100 % of the traffic, not {weight:g}"
+    return f'{alone}: write {part}{{"{version}": 100}} for all of it'
+
+
 class EnvironmentSettings(_Frozen):
     """What answers in one environment until somebody changes the split."""
 
@@ -149,6 +168,7 @@ class EnvironmentSettings(_Frozen):
     strategy: Strategy = Strategy.RANDOM
     enabled: bool = True
     salt: str = Field(default="", max_length=MAX_SALT_LETTERS)
+    """What the `hash` strategy mixes units with; empty: `<model>/<environment>`."""
     shadow: Name | None = None
 
     @model_validator(mode="after")
@@ -158,6 +178,8 @@ class EnvironmentSettings(_Frozen):
                 raise ValueError(f"weight of {version} is {weight}; weights are finite and not negative")
         if not sum(self.weights.values()) > 0:
             raise ValueError("at least one weight must be above 0")
+        if fault := lone_weight(self.weights, self.active if self.active not in self.weights else ""):
+            raise ValueError(fault)
         return self
 
 

@@ -328,6 +328,10 @@ WRONG_VALUES: dict[str, tuple[Edit, str]] = {
         put("environments", "production", "weights", value={"v1": float("nan")}),
         "environments.production: weight of v1 is nan; weights are finite and not negative",
     ),
+    "a weight alone": (
+        put("environments", "production", "weights", value={"v2": 20}),
+        "environments.production: v2 is the only version with a weight, so it would get 100 % of the traffic, not 20: ",
+    ),
     "no weight": (
         put("environments", "production", "weights", value={"v1": 0}),
         "environments.production: at least one weight must be above 0",
