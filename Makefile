@@ -14,6 +14,8 @@ ENVIRONMENT ?= staging
 COMPOSE ?= docker compose
 ENGINE ?= docker
 TEST_PROCESSES ?= 2
+N ?= 5
+TOOLS := wrk nginx-light redis-server curl chromium prometheus
 PROFILE ?= smoke
 SCHEMA_EXAMPLES ?= 200
 SCHEMA_SEED ?= 1
@@ -45,6 +47,16 @@ models: $(TRAIN) ## Train, register and import the versions: DATASET=customers |
 .PHONY: test
 test: $(DEV) ## Run all tests; ARGS go to pytest: make test TEST_PROCESSES=2 ARGS="-k batcher"
 	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile $(ARGS)
+
+.PHONY: test-repeat
+test-repeat: $(DEV) ## Run all tests N times beside a busy processor: make test-repeat N=5 ARGS="-k batcher"
+	@$(BIN)/python -m tests.repeat --runs $(N) -- -n $(TEST_PROCESSES) --dist loadfile $(ARGS)
+
+.PHONY: tools
+tools: ## Install, as root on Debian, the programs without which some tests and the benchmark are skipped
+	@apt-get update -qq
+	@DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(TOOLS) >/dev/null
+	@$(MAKE) --no-print-directory clients
 
 # Public clients that ask for older libraries than the server has.
 .PHONY: clients

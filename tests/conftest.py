@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from tests import disk
+from tests import disk, tools
 from tests.server import Server, serving
 
 ROOT = Path(__file__).parent.parent
@@ -41,6 +41,23 @@ def prepare(dataset: str) -> None:
     with HOME.with_name("prepare.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         subprocess.run(command, cwd=ROOT, check=True, timeout=300)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In CI, where everything is installed, a test that is skipped is one that failed."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("CI") and reporter is not None and reporter.stats.get("skipped") and not session.exitstatus:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """The last line: how many tests wanted a program, and the command that installs all."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None and not hasattr(config, "workerinput"):
+        skipped = reporter.stats.get("skipped", [])
+        line = tools.last_line([report.longrepr[2] for report in skipped if isinstance(report.longrepr, tuple)])
+        if line is not None:
+            reporter.write_line(line)
 
 
 @pytest.fixture(scope="session")

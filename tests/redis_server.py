@@ -2,7 +2,6 @@
 
 import contextlib
 import random
-import shutil
 import signal
 import socket
 import subprocess
@@ -10,14 +9,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import pytest
 import redis
 
 from tests.server import wait_until
+from tests.tools import needs
 
-needs_redis = pytest.mark.skipif(
-    shutil.which("redis-server") is None, reason="needs redis-server; on Debian: apt-get install redis-server"
-)
+needs_redis = needs("redis-server")
 
 
 class RedisServer:

@@ -14,15 +14,17 @@ import httpx
 import pytest
 import yaml
 
+from k8s.validate import NOT_THERE
 from tests.lifecycle.kubernetes_api import running
 from tests.server import ROOT, ROW, Server, serving, wait_until
+from tests.tools import needs
 
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", TEXT, re.DOTALL)
 SHELL = [block for language, block in BLOCKS if language == "bash"]
 CURLS = [block for block in SHELL if block.startswith("curl") and "/predict " in block]
 SECTIONS = {section.partition("\n")[0]: section for section in TEXT.split("\n## ")[1:]}
-needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl; on Debian: apt-get install curl")
+needs_curl = needs("curl")
 MAKES = sorted({*re.findall(r"`(make [a-z]+)[^`]*`", TEXT), *(b.strip() for b in SHELL if b.startswith("make"))})
 
 
@@ -189,7 +191,7 @@ def test_a_canary_starts_and_is_taken_back(own_server: Server) -> None:
     assert all("shokado canary" in by for by in actions), actions
 
 
-@pytest.mark.skipif(shutil.which("kubectl") is None, reason="needs kubectl 1.28 or newer")
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason=NOT_THERE)
 def test_the_dry_run_shows_what_a_cluster_would_make_of_the_manifests(tmp_path: Path) -> None:
     """A stand-in answers for the cluster; kubectl is real."""
     block, _ = re.findall(r"```bash\n(.*?)```", SECTIONS["Deploy"], re.DOTALL)

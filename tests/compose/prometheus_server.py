@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -11,16 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 import yaml
 
 from tests.server import ROOT, Server, free_port, wait_until
+from tests.tools import needs
 
 CONFIGURATION = ROOT / "compose" / "prometheus.yaml"
 
-needs_prometheus = pytest.mark.skipif(
-    shutil.which("prometheus") is None, reason="needs prometheus; on Debian: apt-get install prometheus"
-)
+needs_prometheus = needs("prometheus")
 
 
 @dataclass

@@ -31,6 +31,7 @@ from tests.dispatch.double_runners import DoubleRunner, OffBy, answer, eventuall
 from tests.garbage import of_kinds, uncollected
 from tests.redis_server import RedisServer
 from tests.runners.engine_doubles import ChokesOnBadRows, Obliging
+from tests.tools import why
 
 HIT, MISS = CacheCounts(hits=1), CacheCounts(misses=1)
 PATTERN = "shokado:customers:cache:*"
@@ -39,7 +40,7 @@ PATTERN = "shokado:customers:cache:*"
 @pytest.fixture(scope="module")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     if shutil.which("redis-server") is None:
-        pytest.skip("needs redis-server; on Debian: apt-get install redis-server")
+        pytest.skip(why("redis-server"))
     with RedisServer(tmp_path_factory.mktemp("redis"), appendonly="no") as server:
         yield server
 

@@ -3,7 +3,6 @@
 import html
 import json
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -11,11 +10,10 @@ import httpx
 import pytest
 
 from tests.server import Server
+from tests.tools import needs
 
-needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl; on Debian: apt-get install curl")
-needs_chromium = pytest.mark.skipif(
-    shutil.which("chromium") is None, reason="needs chromium; on Debian: apt-get install chromium"
-)
+needs_curl = needs("curl")
+needs_chromium = needs("chromium")
 
 
 @needs_curl

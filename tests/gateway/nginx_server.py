@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -12,14 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 
 from load_tests.bench.gateway import filled, globals_for_this_user
 from tests.server import Server, free_port, wait_until
+from tests.tools import needs
 
-needs_nginx = pytest.mark.skipif(
-    shutil.which("nginx") is None, reason="needs nginx; on Debian: apt-get install nginx-light"
-)
+needs_nginx = needs("nginx")
 
 
 @dataclass

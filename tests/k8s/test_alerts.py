@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,10 +15,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from k8s.validate import FOLDER
 from tests.k8s.cluster import Cluster
 from tests.server import ROW, Server, serving, wait_until
+from tests.tools import needs
 
-needs_promtool = pytest.mark.skipif(
-    shutil.which("promtool") is None, reason="needs promtool; on Debian: apt-get install prometheus"
-)
+needs_promtool = needs("promtool")
 ERRORS = 'shokado_errors_total{namespace="shokado-production",job="shokado-gateway",version="v2",kind="%s"}'
 ANSWERED = 'shokado_requests_total{namespace="shokado-production",job="shokado-gateway",version="v2"}'
 LATENCY = 'shokado_latency_seconds_bucket{namespace="shokado-production",job="shokado-gateway",version="v2",le="%s"}'
