@@ -47,8 +47,8 @@ async def readyz(parts: Parts, response: Response, gate: FrontGate) -> Health:
     """200 when the routing is known and every version that is active or has traffic is ready, else 503.
 
     503 from the moment the server is told to stop, though it may go on to answer for a while.
-    A shadow may be missing, as nobody sees its answers, and so may the store. A remote version may be away, as the
-    active version answers for it, unless it is the active version of the default environment itself.
+    A shadow may be missing, as nobody sees its answers, and so may the store. A version that is not in this process
+    may be away, as the active version answers for it, unless it is that of the default environment itself.
     """
     reason = why_not_ready(parts)
     reports = parts.fleet.versions()
@@ -86,7 +86,7 @@ def why_not_ready(parts: Started) -> str | None:
         version for environment in state.environments.values() for version in (environment.active, *environment.shares)
     }
     missing = {version for version in needed if version not in runners or not runners[version].ready}
-    # One remote canary that is away must not take every gateway out of its load balancer.
+    # One canary elsewhere that is away must not take every gateway out of its load balancer.
     excused = {version for version in missing if version in runners and runners[version].state is RunnerState.AWAY}
     excused.discard(state.environments[state.default_environment].active)
     return f"not ready: {', '.join(sorted(missing - excused))}" if missing - excused else None

@@ -185,8 +185,8 @@ class Fleet:
             slot.artefact = await self._find(version, slot.load, fetching=fetching)
             if slot.load.in_memory:
                 # Engines that measured themselves at the same time would disturb each other; other servers would not.
-                remote = self._settings.remote_of(version) is not None
-                async with contextlib.nullcontext() if remote else self._one_at_a_time:
+                elsewhere = is_elsewhere(version, self._settings)
+                async with contextlib.nullcontext() if elsewhere else self._one_at_a_time:
                     slot.runner = self._new_runner(version, slot.artefact)
                     self._publish()
                     await slot.runner.start(self._observer)
@@ -222,11 +222,10 @@ class Fleet:
 
     def _new_runner(self, version: str, artefact: Artefact) -> Runner:
         settings, batching = self._settings.versions.get(version, VersionSettings()), self._settings.batching
-        remote = self._settings.remote_of(version)
-        if remote is not None:
-            return RemoteRunner(version, artefact.card, settings, batching, remote)
-        service_url = self._service_urls.get(version)
-        return Runner(version, artefact.card, artefact.folder, settings, batching, service_url=service_url)
+        far = self._settings.remote_of(version) or self._service_urls.get(version)
+        if far is not None:
+            return RemoteRunner(version, artefact.card, settings, batching, far)
+        return Runner(version, artefact.card, artefact.folder, settings, batching)
 
     def _publish(self) -> None:
         self.runners = {

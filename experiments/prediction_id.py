@@ -151,17 +151,13 @@ def _outcomes(scores: Scores) -> Scores:
 
 
 def _decoded(text: str) -> bytes:
+    malformed = BadPredictionId(IdFault.MALFORMED, "this is no prediction id")
     if len(text) > MAX_LETTERS:
-        raise _malformed()
+        raise malformed
     try:
         content = binascii.a2b_base64(text.translate(_STANDARD) + "=" * (-len(text) % 4), strict_mode=True)
     except ValueError:
-        raise _malformed() from None
+        raise malformed from None
     if len(content) < _HEAD.size + _FACTS.size + _TAG_BYTES or content[0] != _FORMAT:
-        raise _malformed()
+        raise malformed
     return content
-
-
-def _malformed() -> BadPredictionId:
-    """Made where it is raised: a frame that keeps its own exception is a cycle."""
-    return BadPredictionId(IdFault.MALFORMED, "this is no prediction id")

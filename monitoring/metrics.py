@@ -196,11 +196,11 @@ class Metrics:
             registry=registry,
         )  # fmt: skip
         self._remote_ejections = Counter(
-            "shokado_remote_ejections", "Times that a worker left a remote version alone for its failures.",
+            "shokado_remote_ejections", "Times that a worker left a version elsewhere alone for its failures.",
             ["version"], registry=registry,
         )  # fmt: skip
         self._remote_up = Gauge(
-            "shokado_remote_up", "1 while a remote version is ready in every worker.", ["version"], registry=registry,
+            "shokado_remote_up", "1 while a version elsewhere is ready in all workers.", ["version"], registry=registry,
             multiprocess_mode="livemin",
         )  # fmt: skip
         for version in (*versions, NO_VERSION):
@@ -268,7 +268,7 @@ class Metrics:
         retries: int,
         ejections: int,
     ) -> None:
-        """Add what became of batches of a remote version, and tell whether it is ready."""
+        """Add what became of batches of a version that is not in the workers, and tell whether it is ready."""
         outcomes = {
             "scored": scored, "refused": refused, "failed": failed, "overloaded": overloaded, "late": late,
         }  # fmt: skip

@@ -26,6 +26,8 @@ STANDING_AFTER_S = 0.1
 """How long a queue may be too long without ever being empty before it counts as standing."""
 CALM_S = 1.0
 """How long nobody may have been refused before a queue may be long for a while again."""
+LATE_BY_S = 0.01
+"""By how much the answer that a deadline has passed may be late."""
 LARGE_SHARE = 4
 """One in so many rows of a batch is for jobs that are too large for an equal share."""
 
@@ -75,12 +77,18 @@ class BatchObserver(Protocol):
         ...
 
 
+class Alarm(Protocol):
+    """A call that was put off, and may still be called off."""
+
+    def cancel(self) -> None: ...
+
+
 Chunk = tuple[Job, int, int]
 """A job and how many of its rows, counted from where, are part of a batch: (job, start, rows)."""
 
 
 class Batcher:
-    """Single-threaded: everything happens on one event loop, whose clock and `call_soon` it is given."""
+    """Single-threaded: everything happens on one event loop, whose clock and calls it is given."""
 
     def __init__(
         self,
@@ -93,6 +101,7 @@ class Batcher:
         bounds: QueueBounds,
         clock: Callable[[], float],
         call_soon: Callable[[Callable[[], None]], object],
+        call_later: Callable[[float, Callable[[], None]], Alarm],
     ) -> None:
         self._version = version
         self._place = place
@@ -103,11 +112,17 @@ class Batcher:
         self._bounds = bounds
         self._clock = clock
         self._call_soon = call_soon
+        self._call_later = call_later
         self._observer = observer
         self._queue: deque[Job] = deque()
         self._queued_rows = 0
         self._computing_rows = 0
         self._computing = 0
+        self._under_way: dict[int, list[Chunk]] = {}
+        """What the place is computing."""
+        self._alarm_at = inf
+        """When somebody's deadline passes: then who still waits is told so."""
+        self._alarm: Alarm | None = None
         self._freed_at = -inf
         """When a batch came back last."""
         self._scheduled = False
@@ -164,6 +179,8 @@ class Batcher:
         self._queued_rows += job.row_count
         if not self._scheduled and self._place_takes_more:
             self._schedule(idle=not self._computing)
+        if job.deadline < self._alarm_at:
+            self._set_alarm(job.deadline, now)
 
     def close(self) -> None:
         """Refuse new jobs; those already here are still answered (see `busy`)."""
@@ -201,8 +218,11 @@ class Batcher:
         ahead = self._computing >= self._place.concurrency
         self._computing += 1
         self._computing_rows += rows
+        key = id(chunks)
+        self._under_way[key] = chunks
 
         def done(outcome: BatchScores | Exception) -> None:
+            del self._under_way[key]
             self._receive(chunks, rows, release, max(now, self._freed_at) if ahead else now, outcome)
 
         if self._heeds_deadlines:
@@ -273,6 +293,31 @@ class Batcher:
                 room -= rest
         queue.extendleft(reversed(larger))
         return limit - limit // LARGE_SHARE - room
+
+    def _set_alarm(self, at: float, now: float) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm_at = at
+        self._alarm = self._call_later(at - now, self._answer_late)
+
+    def _answer_late(self) -> None:
+        """Tell those whose deadlines have passed, wherever their rows are: a place may take long, or for ever."""
+        now = self._clock()
+        self._alarm, self._alarm_at = None, inf
+        computing = (job for chunks in self._under_way.values() for job, _, _ in chunks)
+        late, next_deadline = [], inf
+        for job in (*computing, *self._queue):
+            if job.error is not None or job.cancelled:
+                continue
+            if job.deadline <= now:
+                job.error = DeadlineExceeded()
+                late.append(job)
+            elif job.deadline < next_deadline:
+                next_deadline = job.deadline
+        if next_deadline < inf:
+            self._set_alarm(max(next_deadline, now + LATE_BY_S), now)
+        for job in late:
+            job.done(job)
 
     def _is_dropped(self, job: Job, now: float) -> bool:
         """Whether nothing must be computed for the job any more; says so to its owner if somebody still waits."""

@@ -4,17 +4,14 @@
     GET  {url}/v2, .. and without /ready                       how to talk with it
     POST .. /infer                                             a batch --> its scores
 
-What went wrong is told in the terms of who asks: whether to ask again, and whether the rows or the server is at fault.
 Connections are kept and used again, but each only for a while, so that servers that join an address get their share.
 """
 
-import errno
-import os
 import time
 from collections.abc import Callable
 from math import inf
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import aiohttp
 import msgspec
@@ -22,13 +19,14 @@ import msgspec
 from configuration.regular_file import read_regular_file
 from configuration.settings import RemoteSettings
 from runners.card import Card
-from runners.engine import Rows, Scores
+from runners.engine import Rows
 from runners.errors import DeadlineExceeded, Overloaded
+from runners.far_side import MAX_WORDS, Calls, Cut, EndpointError, Refused, Reply
 from runners.inference import Form, Mismatch, ModelMetadata, ServerMetadata, agree, read_scores, write_request
+from runners.place import BatchScores, not_finite
 
 ROOT = Path(__file__).resolve().parents[1]
-CONNECT_S = 1.0
-PROBE_S = 2.0
+QUESTION_S = 2.0
 """For each of the short questions: ready? what is it?"""
 TRUST_S = 1.0
 """How long a server that has said to be ready is believed."""
@@ -40,21 +38,8 @@ MAX_DEADLINE_S = 3600.0
 MAX_KEY_BYTES = 4096
 _LENGTH = "Inference-Header-Content-Length"
 _ABOUT_THE_ROWS = (400, 413, 422, 500)
-_MAX_WORDS = 200
 
 Answered = TypeVar("Answered", bound=msgspec.Struct)
-
-
-class EndpointError(Exception):
-    """The server failed, or is another one than it should be; nothing is known about single rows."""
-
-
-class Cut(EndpointError):
-    """The same, in a way that another try may mend: scoring changes nothing, so a batch may be sent twice."""
-
-
-class Refused(Exception):
-    """The server did not score this batch, which may be the fault of some of its rows."""
 
 
 class _Error(msgspec.Struct):
@@ -62,9 +47,10 @@ class _Error(msgspec.Struct):
 
 
 class Endpoint:
-    """Methods belong to the event loop."""
+    """A far side; see `far_side`."""
 
     def __init__(self, target: RemoteSettings, card: Card, clock: Callable[[], float] = time.monotonic) -> None:
+        self.address = target.address
         self._target = target
         self._card = card
         self._clock = clock
@@ -72,74 +58,55 @@ class Endpoint:
         self._key: dict[str, str] = {}
         self._ready_until = -inf
         self._renew_at = clock() + RENEW_EVERY_S
-        self._session = aiohttp.ClientSession(
-            # One more than for batches: a probe must not wait for them.
-            connector=aiohttp.TCPConnector(limit=target.connections + 1, keepalive_timeout=IDLE_S),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            headers={"Accept-Encoding": "identity"},
+        self._calls = Calls(
+            aiohttp.TCPConnector, target.connections, target.timeout_s, target.connect_ms, IDLE_S, clock
         )
 
     async def close(self) -> None:
-        await self._session.close()
+        await self._calls.close()
 
     async def meet(self) -> None:
-        """See that it is ready, and how to talk with it. Raises `EndpointError` with what is wrong."""
         self._key = self._read_key()
-        status, said = await self._get(f"{self._target.address}/ready")
-        if status != 200:
-            raise EndpointError(f"not ready: it answered {status}{_words(said)}")
+        ready = await self._get(f"{self.address}/ready")
+        if ready.status != 200:
+            raise EndpointError(f"not ready: it answered {ready.status}{_words(ready.body)}")
         self._ready_until = self._clock() + TRUST_S
         server = await self._metadata(f"{self._target.url.rstrip('/')}/v2", ServerMetadata)
-        model = await self._metadata(self._target.address, ModelMetadata)
+        model = await self._metadata(self.address, ModelMetadata)
         try:
             self._form = agree(self._card, server, model, self._target.output)
         except Mismatch as error:
             raise EndpointError(str(error)) from None
 
-    async def is_ready(self) -> bool:
-        """Whether it says so, now or a moment ago."""
-        if self._clock() < self._ready_until:
-            return True
+    async def probe(self, patience_s: float) -> bool:
         try:
             self._key = self._read_key()
-            status, _ = await self._get(f"{self._target.address}/ready")
+            ready = (await self._get(f"{self.address}/ready", patience_s, anew=True)).status == 200
         except EndpointError:
             return False
-        if status == 200:
+        if ready:
             self._ready_until = self._clock() + TRUST_S
-        return status == 200
+        return ready
 
-    async def infer(self, rows: Rows, deadline: float = inf) -> Scores:
-        """The scores of a batch, of shape (rows,) or (rows, classes).
-
-        `deadline`, in seconds of the clock, is passed on. Raises `Refused`, `EndpointError`, `Cut`,
-        `DeadlineExceeded`, and `Overloaded` when a server that is ready has too much to do.
-        """
-        patience_s = min(self._target.timeout_s, deadline - self._clock())
-        if patience_s <= 0:
-            raise DeadlineExceeded
+    async def infer(self, rows: Rows, deadline: float = inf, *, anew: bool = False) -> BatchScores:
+        patience_s = self._calls.patience_s(deadline)
         body, json_bytes = write_request(self._form, rows)
         headers = self._headers(patience_s, json_bytes)
+        reply = await self._calls.send(f"{self.address}/infer", body, patience_s, headers=headers, anew=anew)
+        if reply.status != 200:
+            await self._refuse(reply, late=patience_s < self._target.timeout_s)
         try:
-            status, said, answered = await self._ask("POST", f"{self._target.address}/infer", patience_s, headers, body)
-        except TimeoutError:
-            if patience_s < self._target.timeout_s:
-                raise DeadlineExceeded from None
-            raise EndpointError(f"no answer within {self._target.timeout_s:g} s") from None
-        if status != 200:
-            await self._refuse(status, said, answered, late=patience_s < self._target.timeout_s)
-        try:
-            length = answered.get(_LENGTH)
-            return read_scores(self._card, self._form, said, None if length is None else int(length), len(rows))
+            length = reply.headers.get(_LENGTH)
+            scores = read_scores(self._card, self._form, reply.body, None if length is None else int(length), len(rows))
         except (Mismatch, ValueError) as error:
             raise EndpointError(str(error)) from None
+        return BatchScores(scores, not_finite(scores))
 
-    async def _refuse(self, status: int, said: bytes, headers: Any, *, late: bool) -> None:
+    async def _refuse(self, reply: Reply, *, late: bool) -> None:
         """Raise what an answer without scores means."""
-        words = f"it answered {status}{_words(said)}"
-        retry_after = headers.get("Retry-After")
-        if status == 429 or (status == 503 and retry_after is not None and await self.is_ready()):
+        status, words = reply.status, f"it answered {reply.status}{_words(reply.body)}"
+        retry_after = reply.headers.get("Retry-After")
+        if status == 429 or (status == 503 and retry_after is not None and await self._is_ready()):
             seconds = float(retry_after) if retry_after is not None and retry_after.isdecimal() else 1.0
             raise Overloaded(seconds)
         if status == 504 and late:
@@ -147,6 +114,10 @@ class Endpoint:
         if status in (502, 503):
             raise Cut(words)
         raise (Refused if status in _ABOUT_THE_ROWS else EndpointError)(words)
+
+    async def _is_ready(self) -> bool:
+        """Whether it says so, now or a moment ago."""
+        return self._clock() < self._ready_until or await self.probe(QUESTION_S)
 
     def _headers(self, patience_s: float, json_bytes: int | None) -> dict[str, str]:
         headers = {
@@ -162,41 +133,19 @@ class Endpoint:
         return headers
 
     async def _metadata(self, url: str, of: type[Answered]) -> Answered:
-        status, said = await self._get(url)
-        if status != 200:
-            raise EndpointError(f"{url} answered {status}{_words(said)}")
+        reply = await self._get(url)
+        if reply.status != 200:
+            raise EndpointError(f"{url} answered {reply.status}{_words(reply.body)}")
         try:
-            return msgspec.json.decode(said, type=of)
+            return msgspec.json.decode(reply.body, type=of)
         except msgspec.DecodeError as error:
             raise EndpointError(f"{url} did not answer as the Open Inference Protocol says: {error}") from None
 
-    async def _get(self, url: str) -> tuple[int, bytes]:
+    async def _get(self, url: str, patience_s: float = QUESTION_S, *, anew: bool = False) -> Reply:
         try:
-            status, said, _ = await self._ask("GET", url, PROBE_S, self._key)
+            return await self._calls.ask("GET", url, patience_s, headers=self._key, anew=anew)
         except TimeoutError:
-            raise EndpointError(f"no answer within {PROBE_S:g} s") from None
-        return status, said
-
-    async def _ask(
-        self, method: str, url: str, total_s: float, headers: dict[str, str], body: bytes | None = None
-    ) -> tuple[int, bytes, Any]:
-        """Status, body and headers of the answer. Raises `TimeoutError`, `Cut` and `EndpointError`."""
-        timeout = aiohttp.ClientTimeout(total=total_s, sock_connect=CONNECT_S)
-        try:
-            async with self._session.request(
-                method, url, data=body, headers=headers, timeout=timeout, allow_redirects=False
-            ) as response:
-                return response.status, await response.read(), response.headers
-        except aiohttp.ConnectionTimeoutError:
-            raise Cut("cannot connect: no answer") from None
-        except aiohttp.ClientConnectorError as error:
-            raise Cut(f"cannot connect: {_reason(error)}") from None
-        except aiohttp.ServerTimeoutError:
-            raise TimeoutError from None
-        except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError):
-            raise Cut("the connection was cut") from None
-        except aiohttp.ClientError as error:
-            raise EndpointError(f"it does not speak HTTP: {type(error).__name__}") from None
+            raise EndpointError(f"no answer within {patience_s:g} s") from None
 
     def _read_key(self) -> dict[str, str]:
         if self._target.key_file is None:
@@ -209,16 +158,11 @@ class Endpoint:
         return {"X-API-Key": key}
 
 
-def _reason(error: aiohttp.ClientConnectorError) -> str:
-    number = error.errno or 0
-    return os.strerror(number) if number in errno.errorcode else str(error.os_error)[:_MAX_WORDS]
-
-
 def _words(body: bytes) -> str:
     """What an error says of itself, as the protocol has it, or as it is."""
     try:
         said = msgspec.json.decode(body, type=_Error).error
     except msgspec.DecodeError:
         said = ""
-    said = said or body[:_MAX_WORDS].decode(errors="replace")
-    return f": {said[:_MAX_WORDS]}" if said else ""
+    said = said or body[:MAX_WORDS].decode(errors="replace")
+    return f": {said[:MAX_WORDS]}" if said else ""

@@ -2,7 +2,7 @@
 
 submit --(queue too long for the deadline or the bound)--> Overloaded
        --(not ready, or closing)-----------------------> NotReady
-queue  --(deadline passed before its turn)-------------> DeadlineExceeded
+queue, place --(deadline passed)-----------------------> DeadlineExceeded
 engine --(raises, or returns what is not a score)------> ModelFailure, for the rows that cause it
 place  --(fails with all of a batch)-------------------> Unreachable
 """
@@ -27,12 +27,12 @@ class Overloaded(RunnerError):
 
 
 class DeadlineExceeded(RunnerError):
-    """The deadline passed while the request waited; nothing was computed for it."""
+    """The deadline passed while the request waited for its turn, or for its scores."""
 
     kind = "deadline"
 
     def __init__(self) -> None:
-        super().__init__("the deadline passed before the request's turn came")
+        super().__init__("the deadline passed before there were scores")
 
 
 class NotReady(RunnerError):

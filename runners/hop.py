@@ -3,11 +3,12 @@
     POST /rows   body: float32 rows, little-endian, row after row; of a text model: MessagePack of a list of strings
     200          body: float32 scores; header `x-failures`: JSON {row: reason} for rows that could not be scored
 
-Used by `HopPlace` on the gateway's side and `answer_rows` on the service's.
+Used by `Hop` on the gateway's side and `answer_rows` on the service's.
 """
 
-import asyncio
+import time
 from collections.abc import Callable
+from functools import partial
 from math import inf
 from urllib.parse import urlsplit
 
@@ -15,87 +16,81 @@ import aiohttp
 import msgspec
 import numpy as np
 
+from configuration.settings import FarSideSettings
 from runners.card import Card
-from runners.engine import Engine, Rows
-from runners.place import BatchScores, score
+from runners.engine import Engine, Rows, example_rows
+from runners.errors import DeadlineExceeded
+from runners.far_side import MAX_WORDS, Calls, EndpointError
+from runners.place import BatchScores, score, shape_of
 from runners.rows import decode_batch, encode_batch
 
 ROUTE = "/rows"
 FAILURES_HEADER = "x-failures"
 MAX_FAILURE_LETTERS = 200
-_TIMEOUT = aiohttp.ClientTimeout(total=60, connect=5)
-_MAX_HEADER_BYTES = 2**30
-"""Every row of a batch may fail, each with a reason of its own."""
+START_S = 20.0
+"""How long to wait for a process that has died, or was started just now, until it listens again."""
+KEEP_S = 3600.0
 
 _encode = msgspec.json.Encoder().encode
 _decode_failures = msgspec.json.Decoder(dict[int, str]).decode
 
 
-class HopError(Exception):
-    """The service answered, but not with scores."""
+class Hop:
+    """A version's own service as a far side; see `far_side`. A batch that it scores is all there is to say of it."""
 
-
-class HopPlace:
-    """A version's service as a place. One call for each of its workers may be under way from each gateway worker."""
-
-    ahead = 0
-    heeds_deadlines = False
-
-    def __init__(self, url: str, scores_per_row: int, workers: int) -> None:
-        """`url` is `file:///path/to.sock` or `http://host:port`, as BentoML's runner map has it."""
-        self.concurrency = workers
-        self._scores_per_row = scores_per_row
-        parts = urlsplit(url)
-        connector: aiohttp.BaseConnector
-        if parts.scheme == "file":
-            connector = aiohttp.UnixConnector(parts.path, limit=workers, keepalive_timeout=3600)
-            self._target = "http://runner" + ROUTE
-        else:
-            connector = aiohttp.TCPConnector(limit=workers, keepalive_timeout=3600)
-            self._target = f"http://{parts.netloc}{ROUTE}"
-        self._session = aiohttp.ClientSession(
-            connector=connector, timeout=_TIMEOUT, auto_decompress=False, max_field_size=_MAX_HEADER_BYTES
-        )
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    def run(
-        self, rows: Rows, _expected_s: float, done: Callable[[BatchScores | Exception], None], _deadline: float = inf
+    def __init__(
+        self,
+        url: str,
+        card: Card,
+        workers: int,
+        settings: FarSideSettings,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        task = asyncio.get_running_loop().create_task(self._run(rows, done))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        """`url` is `file:///path/to.sock` or `http://host:port`, as BentoML's runner map has it.
+
+        One call for each of its `workers` may be under way from each gateway worker.
+        """
+        self.address = url
+        self._scores_per_row = card.scores_per_row
+        self._good_row = example_rows(card)[:1]
+        self._clock = clock
+        parts = urlsplit(url)
+        connector: Callable[..., aiohttp.BaseConnector] = aiohttp.TCPConnector
+        self._target = f"http://{parts.netloc}{ROUTE}"
+        if parts.scheme == "file":
+            connector = partial(aiohttp.UnixConnector, parts.path)
+            self._target = "http://runner" + ROUTE
+        self._calls = Calls(connector, workers, settings.timeout_s, settings.connect_ms, KEEP_S, clock)
 
     async def close(self) -> None:
-        await self._session.close()
+        await self._calls.close()
 
-    async def _run(self, rows: Rows, done: Callable[[BatchScores | Exception], None]) -> None:
-        outcome: BatchScores | Exception
+    async def meet(self) -> None:
+        # The supervisor keeps its socket: what is sent before it listens waits there until it does.
         try:
-            outcome = await self._post_twice_if_cut(rows)
-        except Exception as error:  # whatever it is, a batcher that never heard of it would wait for ever
-            outcome = error
-        done(outcome)
+            await self.infer(self._good_row, self._clock() + START_S, anew=True)
+        except DeadlineExceeded:
+            raise EndpointError(f"its process does not answer within {START_S:g} s") from None
 
-    async def _post_twice_if_cut(self, rows: Rows) -> BatchScores:
+    async def probe(self, patience_s: float) -> bool:
         try:
-            return await self._post(rows)
-        except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError):
-            # The worker at the other end died or was replaced. Scoring changes nothing, so once more is safe.
-            return await self._post(rows)
+            await self.infer(self._good_row, self._clock() + patience_s, anew=True)
+        except (EndpointError, DeadlineExceeded):
+            return False
+        return True
 
-    async def _post(self, rows: Rows) -> BatchScores:
-        async with self._session.post(self._target, data=encode_batch(rows)) as response:
-            body = await response.read()
-            if response.status != 200:
-                said = body[:200].decode(errors="replace")
-                raise HopError(f"the version's service answered {response.status}: {said}")
-            failures = response.headers.get(FAILURES_HEADER)
-        scores = np.frombuffer(body, dtype=np.float32)
-        if len(scores) != len(rows) * self._scores_per_row:
-            raise HopError(f"the version's service sent {len(scores)} scores for {len(rows)} rows")
-        if self._scores_per_row > 1:
-            scores = scores.reshape(len(rows), self._scores_per_row)
-        return BatchScores(scores, _decode_failures(failures) if failures else {})
+    async def infer(self, rows: Rows, deadline: float = inf, *, anew: bool = False) -> BatchScores:
+        patience_s = self._calls.patience_s(deadline)
+        reply = await self._calls.send(self._target, encode_batch(rows), patience_s, anew=anew)
+        if reply.status != 200:
+            raise EndpointError(f"it answered {reply.status}: {reply.body[:MAX_WORDS].decode(errors='replace')}")
+        shape = shape_of(rows, self._scores_per_row)
+        try:
+            scores = np.frombuffer(reply.body, dtype=np.float32).reshape(shape)
+            failures = reply.headers.get(FAILURES_HEADER)
+            return BatchScores(scores, _decode_failures(failures) if failures else {})
+        except ValueError as error:
+            raise EndpointError(f"it sent no scores of shape {shape}: {error}") from None
 
 
 def answer_rows(engine: Engine, card: Card, body: bytes) -> tuple[bytes, bytes | None]:

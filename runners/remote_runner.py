@@ -1,9 +1,9 @@
-"""The runner of a remote version: ready while the other server is, and otherwise away until it is back.
+"""The runner of a version that is not in this process: ready while its far side is, else away until that is back.
 
 STARTING --> READY --(ejected, or not ready when asked)--> AWAY --(it answers, and rightly)--> READY
      `-----(cannot be reached, or is not what it should be)--^
 
-It never fails for good: the other server may be started, mended or replaced while this one runs.
+It never fails for good: the far side may be started, mended or replaced while this one runs.
 """
 
 import asyncio
@@ -14,26 +14,39 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from configuration.settings import BatchingSettings, Placement, RemoteSettings, VersionSettings
+from configuration.settings import (
+    BatchingSettings,
+    FarSideSettings,
+    Placement,
+    RemoteSettings,
+    ServiceSettings,
+    VersionSettings,
+)
 from runners.batcher import BatchObserver
 from runners.card import Card, CardError
-from runners.endpoint import Endpoint, Refused
-from runners.engine import example_rows
-from runners.remote import RemoteCounts, RemotePlace
+from runners.endpoint import Endpoint
+from runners.engine import Rows, Scores, example_rows
+from runners.far_side import EndpointError, FarSide, Refused
+from runners.hop import Hop
+from runners.remote import SLOWER, RemoteCounts, RemotePlace
 from runners.runner import Runner, RunnerState
 
 PROBE_EVERY_S = 5.0
-SECOND_PROBE_S = 1.0
+PROBE_S = 1.0
+"""For its answer, and `SLOWER` times what a batch usually takes."""
+SECOND_PROBE_S = 0.25
 """After one that failed: two in a row count."""
 FIRST_PAUSE_S = 0.5
 MAX_PAUSE_S = 8.0
 """Between two attempts to reach it; each pause is twice as long as the last."""
 
+LOST = "it does not say that it is ready"
+
 logger = logging.getLogger("bentoml.shokado")
 
 
 class RemoteRunner(Runner):
-    """Serves one version from another server."""
+    """Serves one version from a service of this server, or from another server."""
 
     def __init__(
         self,
@@ -41,30 +54,38 @@ class RemoteRunner(Runner):
         card: Card,
         settings: VersionSettings,
         batching: BatchingSettings,
-        remote: RemoteSettings,
+        far: RemoteSettings | str,
         clock: Callable[[], float] = time.monotonic,
         draw: Callable[[], float] = random.random,
     ) -> None:
-        """`remote` has its names filled in; `draw` spreads what many gateways would do at the same moment."""
+        """`far` is the other server, its names filled in, or the address of the service.
+
+        `draw` spreads what many gateways would do at the same moment.
+        """
         super().__init__(version, card, Path(), settings, batching)
-        self.placement = Placement.REMOTE
-        self.engine = "remote"
-        self.address = remote.address
-        self._remote = remote
+        self._far = far
+        self.address: str | None = None
+        """Of the other server; of a service, nobody needs to know it."""
+        if isinstance(far, RemoteSettings):
+            self.placement, self.engine, self.address = Placement.REMOTE, "remote", far.address
+        else:
+            self.placement = Placement.SERVICE
         self._clock = clock
         self._draw = draw
         self._met = False
-        self._gone = asyncio.Event()
+        self._look = asyncio.Event()
+        """Something happened that cannot wait for the next probe."""
+        self._ejected = False
         self._watching: asyncio.Task[None] | None = None
-        self._endpoint: Endpoint
+        self._far_side: FarSide
         self._remote_place: RemotePlace
 
     async def start(self, observer: BatchObserver) -> None:
-        """Try to reach the other server; ready or away when this returns. Goes on trying by itself."""
+        """Try to reach the far side; ready or away when this returns. Goes on trying by itself."""
         self.state = RunnerState.STARTING
-        self._endpoint = Endpoint(self._remote, self.card, self._clock)
+        self._far_side, concurrency, asked = self._open_far_side()
         self._place = self._remote_place = RemotePlace(
-            self._endpoint, self.card, self._remote, self._eject, self._clock
+            self._far_side, self.card, concurrency, asked, self._eject, self._look.set, self._clock
         )
         self._observer = observer
         try:
@@ -80,7 +101,11 @@ class RemoteRunner(Runner):
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
         if self._met and self.state in (RunnerState.READY, RunnerState.AWAY):
+            # What nobody will answer any more must not hold up the stop.
+            giving_up = asyncio.get_running_loop().create_task(self._give_up_if_lost())
             await self._let_go()
+            giving_up.cancel()
+            await asyncio.gather(giving_up, return_exceptions=True)
         elif self.state is RunnerState.AWAY:
             await self._place.close()
             self.state = RunnerState.CLOSED
@@ -88,6 +113,14 @@ class RemoteRunner(Runner):
     def flush(self) -> RemoteCounts:
         """What became of batches since the last time."""
         return self._remote_place.flush() if self._watching is not None else RemoteCounts()
+
+    def _open_far_side(self) -> tuple[FarSide, int, FarSideSettings]:
+        """The far side, how many batches it may have at once, and how it is asked."""
+        far = self._far
+        if isinstance(far, RemoteSettings):
+            return Endpoint(far, self.card, self._clock), far.connections, far
+        asked, workers = self.settings.service or ServiceSettings(), self.settings.workers
+        return Hop(far, self.card, workers, asked, self._clock), workers, asked
 
     async def _watch(self) -> None:
         while True:
@@ -98,21 +131,39 @@ class RemoteRunner(Runner):
                 await asyncio.sleep(MAX_PAUSE_S)
 
     async def _guard(self) -> None:
-        """Ask now and then whether it is ready; returns when it was asked, or was ejected."""
+        """Returns when it was asked whether it is ready, or was ejected."""
+        if not await self._is_there() and self.ready:
+            self._remote_place.shut_out(LOST)
+            self._leave(LOST)
+
+    async def _give_up_if_lost(self) -> None:
+        while await self._is_there():
+            pass
+        self._remote_place.shut_out(LOST)
+
+    async def _is_there(self) -> bool:
+        """Ask now and then whether it is ready, and soon when there is reason to; false when it does not say so twice.
+
+        An answer to a batch says as much: while it computes, a service has no other.
+        """
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PROBE_EVERY_S * (0.75 + self._draw() / 2)):
-                await self._gone.wait()
-            return
-        if not await self._endpoint.is_ready():
-            await asyncio.sleep(SECOND_PROBE_S)
-            if self.ready and not await self._endpoint.is_ready():
-                self._remote_place.shut_out()
-                self._leave("it does not say that it is ready")
+                await self._look.wait()
+        self._look.clear()
+        if self.state is RunnerState.AWAY or await self._probe():
+            return True
+        await asyncio.sleep(SECOND_PROBE_S)
+        return await self._probe()
+
+    async def _probe(self) -> bool:
+        place, asked_at = self._remote_place, self._clock()
+        ready = await self._far_side.probe(PROBE_S + SLOWER * place.usual_s)
+        return ready or place.answered_at >= asked_at
 
     async def _recover(self) -> None:
         """Leave it alone for as long as it was ejected, and try until it is back."""
-        pause_s = self._remote_place.ejection.pause_s() if self._gone.is_set() else FIRST_PAUSE_S
-        self._gone.clear()
+        pause_s = self._remote_place.ejection.pause_s() if self._ejected else FIRST_PAUSE_S
+        self._ejected = False
         await self._rest(pause_s)
         pause_s = FIRST_PAUSE_S
         while not await self._try():
@@ -125,7 +176,7 @@ class RemoteRunner(Runner):
     async def _try(self) -> bool:
         """Whether it can be reached and answers rightly; then it is ready."""
         try:
-            await self._endpoint.meet()
+            await self._far_side.meet()
             await self._meet()
         except CardError:
             self._leave("it does not score the examples as the version's card says")
@@ -134,26 +185,35 @@ class RemoteRunner(Runner):
             self._leave(str(error) or type(error).__name__)
             return False
         if self.failure is not None:
-            logger.info("version %s is back: %s", self.version, self.address)
+            logger.info("version %s is back: %s", self.version, self._far_side.address)
+        self._look.clear()
         self._remote_place.admit()
         self.state, self.failure = RunnerState.READY, None
         return True
 
     async def _meet(self) -> None:
         """Check the examples, and the first time learn how long batches take. Raises what went wrong."""
-        infer = self._endpoint.infer
-        self._check(await infer(example_rows(self.card)))
+        examples = await self._far_side.infer(example_rows(self.card))
+        if examples.failures:
+            raise EndpointError(f"it does not score the examples: {next(iter(examples.failures.values()))}")
+        self._check(examples.scores)
         if not self._met:
-            pace, ceiling = await self._learn_pace(infer, self._target_s, (Refused,))
+            pace, ceiling = await self._learn_pace(self._score, self._target_s, (Refused,))
             # The way there and back is none of the model's time, and the batch size shall not shrink for it.
             self._open_batcher(pace, self._target_s + pace.estimate(1), ceiling, self._observer)
             self._met = True
 
+    async def _score(self, rows: Rows) -> Scores:
+        return (await self._far_side.infer(rows)).scores
+
     def _eject(self, reason: str) -> None:
-        self._gone.set()
+        self._ejected = True
+        self._look.set()
         self._leave(f"ejected: {reason}")
 
     def _leave(self, reason: str) -> None:
         if self.failure != reason:
-            logger.warning("version %s is away: %s: %s", self.version, self.address, reason)
-        self.state, self.failure = RunnerState.AWAY, reason
+            logger.warning("version %s is away: %s: %s", self.version, self._far_side.address, reason)
+        self.failure = reason
+        if self.state is not RunnerState.DRAINING:
+            self.state = RunnerState.AWAY

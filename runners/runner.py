@@ -3,7 +3,7 @@
 NEW --start--> STARTING --> READY --drain--> DRAINING --> CLOSED
                    \\--> FAILED (with the reason); CLOSED when it is cancelled
 
-AWAY is for remote versions only; see `remote_runner`.
+AWAY is for versions that are not in this process; see `remote_runner`.
 """
 
 import asyncio
@@ -22,7 +22,6 @@ from runners.batcher import Batcher, BatchObserver, QueueBounds
 from runners.card import Card, CardError
 from runners.engine import Rows, Scores, example_rows, likely_rows, open_engine
 from runners.errors import NotReady
-from runners.hop import HopPlace
 from runners.job import Job
 from runners.pace import BatchLimit, Pace
 from runners.place import BatchScores, EmbeddedPlace, Place
@@ -44,7 +43,7 @@ class RunnerState(StrEnum):
 
 
 class Runner:
-    """Serves one version in this process, wherever its engine runs. All methods belong to the event loop."""
+    """Serves one version in this process. All methods belong to the event loop."""
 
     def __init__(
         self,
@@ -53,21 +52,18 @@ class Runner:
         folder: Path,
         settings: VersionSettings,
         batching: BatchingSettings,
-        service_url: str | None = None,
     ) -> None:
-        """`service_url` is where the version's own service listens; unset: the engine is opened in this process."""
         self.version = version
         self.card = card
         self.settings = settings
         self.state = RunnerState.NEW
         self.engine = settings.engine.value
         self.failure: str | None = None
-        self.placement = Placement.SERVICE if service_url else Placement.EMBEDDED
+        self.placement = Placement.EMBEDDED
         self.jobs = 0
         """How many were handed in so far."""
         self._folder = folder
         self._batching = batching
-        self._service_url = service_url
         self._place: Place
         self._batcher: Batcher
 
@@ -128,8 +124,6 @@ class Runner:
         self.state = RunnerState.CLOSED
 
     async def _open_place(self) -> Place:
-        if self._service_url:
-            return HopPlace(self._service_url, self.card.scores_per_row, self.settings.workers)
         engine = await asyncio.to_thread(open_engine, self._folder, self.card, self.settings.engine)
         self.engine = engine.name
         return EmbeddedPlace(engine, self.card.scores_per_row, self._batching.inline_ms / 1000)
@@ -154,6 +148,7 @@ class Runner:
             ),
             clock=time.monotonic,
             call_soon=asyncio.get_running_loop().call_soon,
+            call_later=asyncio.get_running_loop().call_later,
         )
 
     async def _learn_pace(

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from typing import Any
 
 import psutil
 import pytest
@@ -57,25 +58,38 @@ def process_of(server: Server, service: str) -> int:
     return found[0]
 
 
-def test_a_killed_version_is_missed_only_until_it_is_back(
-    service_server: Server, right: dict[str, list[float]]
+@pytest.mark.parametrize("lost", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_version_whose_process_is_lost_is_missed_only_until_it_is_back(
+    service_server: Server, right: dict[str, list[float]], lost: signal.Signals
 ) -> None:
-    """Its requests are refused as not ready or answered by another version, never wrongly."""
+    """Its requests are refused as not ready or answered by another version, never wrongly, and never late."""
     server = service_server
     victim = process_of(server, "shokado-v1")
-    with load(server, CLIENTS, lambda _: UNPINNED, reconnect=True) as clients:
-        os.kill(victim, signal.SIGKILL)
+    timely = rows_request(version="v1", headers=[("X-Request-Deadline-Ms", "300")])
+    with load(server, CLIENTS, lambda number: timely if number % 4 == 0 else UNPINNED, reconnect=True) as clients:
+        os.kill(victim, lost)
+        if lost is signal.SIGSTOP:
+            wait_until(lambda: readiness(server)["versions"]["v1"] == "away")
+            assert readiness(server)["reason"] == "not ready: v1"
         clients.wait_for_answers(20)
+        if lost is signal.SIGSTOP:
+            os.kill(victim, signal.SIGCONT)
     assert clients.lost == 0
     for answer in clients.answers:
-        if answer.status == 503:
-            assert answer.code in {"not_ready", "overloaded"}
-            assert answer.header("retry-after")
+        if answer.status != 200:
+            assert (answer.status, answer.code) in {
+                (503, "not_ready"), (503, "overloaded"), (504, "deadline_exceeded"),
+            }, answer  # fmt: skip
+            assert answer.status == 504 or answer.header("retry-after")
         else:
-            assert answer.status == 200, answer
             assert is_right(answer, right)
     wait_until(lambda: v1_answers(server, right), 60)
-    assert process_of(server, "shokado-v1") != victim
+    assert (process_of(server, "shokado-v1") == victim) == (lost is signal.SIGSTOP)
+
+
+def readiness(server: Server) -> Any:
+    with Connection(server) as connection:
+        return connection.ask(request(path="/readyz", method="GET", content_type=None)).json
 
 
 def v1_answers(server: Server, right: dict[str, list[float]]) -> bool:

@@ -3,11 +3,11 @@
 from protocols.turns import PER_TURN, Turns
 from tests.protocols.lane_server import lane_server
 from tests.protocols.raw_http import Connection, request
-from tests.runners.scripted_place import HandLoop
+from tests.runners.scripted_place import HandClock, HandLoop
 
 
 def test_what_comes_after_as_many_as_may_begins_in_the_next_turns_in_order() -> None:
-    loop, turns = HandLoop(), Turns()
+    loop, turns = HandLoop(HandClock()), Turns()
     begun: list[int] = []
 
     def come(number: int) -> None:

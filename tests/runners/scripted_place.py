@@ -35,10 +35,23 @@ class HandClock:
 
 
 class HandLoop:
-    """An event loop whose turns are run by hand."""
+    """An event loop whose turns are run by hand, and which rings what is due by its clock when it is told to."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: HandClock) -> None:
         self.scheduled: list[Callable[[], None]] = []
+        self.alarms: list[HandAlarm] = []
+        self._clock = clock
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> "HandAlarm":
+        alarm = HandAlarm(self._clock() + seconds, callback, self)
+        self.alarms.append(alarm)
+        return alarm
+
+    def ring(self) -> None:
+        due = [alarm for alarm in self.alarms if alarm.at <= self._clock()]
+        for alarm in due:
+            self.alarms.remove(alarm)
+            alarm.callback()
 
     def call_soon(self, callback: Callable[[], None]) -> None:
         self.scheduled.append(callback)
@@ -47,6 +60,16 @@ class HandLoop:
         callbacks, self.scheduled = self.scheduled, []
         for callback in callbacks:
             callback()
+
+
+@dataclass(eq=False)
+class HandAlarm:
+    at: float
+    callback: Callable[[], None]
+    loop: HandLoop
+
+    def cancel(self) -> None:
+        self.loop.alarms.remove(self)
 
 
 @dataclass(eq=False)
@@ -151,7 +174,8 @@ class Bench:
     ) -> None:
         self.limit = limit if isinstance(limit, BatchLimit) else BatchLimit(inf, limit, start=limit)
         self.max_queue_s, self.standing_s = max_queue_s, standing_s
-        self.clock, self.loop, self.place = HandClock(), HandLoop(), ScriptedPlace(concurrency, ahead)
+        self.clock, self.place = HandClock(), ScriptedPlace(concurrency, ahead)
+        self.loop = HandLoop(self.clock)
         self.pace = Pace()
         if full_batch_s:
             self.pace.observe(self.limit.rows, full_batch_s)
@@ -172,6 +196,7 @@ class Bench:
             self._bounds,
             self.clock,
             self.loop.call_soon,
+            self.loop.call_later,
         )
 
     def batch(
@@ -181,7 +206,7 @@ class Bench:
         self.heard.append(Heard(list(waits_s), rows, release, seconds))
 
     def submit(self, rows: int = 1, *, deadline_s: float = inf, answered: Callable[[], None] = lambda: None) -> RowsOf:
-        """Hand in a job of `rows` fresh rows that must be started within `deadline_s`."""
+        """Hand in a job of `rows` fresh rows that must be answered within `deadline_s`."""
         job = rows_of(self._next_number, rows, self.clock.now + deadline_s, answered)
         self._next_number += rows
         self.batcher.submit(job)

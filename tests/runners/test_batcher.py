@@ -334,6 +334,21 @@ def test_a_deadline_that_passes_in_the_queue_is_answered_and_nothing_is_computed
     assert late.answers == 1
 
 
+def test_a_deadline_that_passes_while_the_place_computes_is_answered_then_and_not_when_it_is_done() -> None:
+    bench = Bench(limit=2)
+    early, late = bench.send(1, deadline_s=0.3), bench.send(1, deadline_s=0.8)
+    huge, patient = bench.send(5, deadline_s=0.5), bench.send(1)
+    for seconds, answered in ((0.29, []), (0.31, [early]), (0.52, [early, huge]), (0.81, [early, huge, late])):
+        bench.clock.now = 1000 + seconds
+        bench.loop.ring()
+        assert [job for job in (early, huge, late, patient) if job.answers] == answered
+    assert all(isinstance(job.error, DeadlineExceeded) for job in (early, late, huge))
+    bench.answer_all()
+    assert patient.has_its_scores
+    assert {job.answers for job in (early, late, huge, patient)} == {1}
+    assert sizes(bench.place.sent) == [1, 1]
+
+
 @pytest.mark.parametrize("busy", [False, True])
 def test_a_deadline_that_is_over_on_arrival_is_refused(busy: bool) -> None:
     bench = Bench(limit=8)

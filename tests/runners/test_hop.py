@@ -7,10 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runners.card import Task
+from configuration.settings import ServiceSettings
+from runners.card import Card, Task
 from runners.engine import Rows
-from runners.hop import MAX_FAILURE_LETTERS, HopError, HopPlace, answer_rows
+from runners.far_side import EndpointError
+from runners.hop import MAX_FAILURE_LETTERS, Hop, answer_rows
 from runners.place import BatchScores
+from runners.remote import RemotePlace
 from tests.runners.cards import make_card
 from tests.runners.engine_doubles import ChokesOnBadRows, ChokesOnEverything, GivesNoNumberForBadRows, Obliging
 from tests.runners.far_side import Answer, FarSide, far_side, response, scoring
@@ -26,7 +29,13 @@ def batch(*values: float) -> Rows:
     return rows
 
 
-async def run(place: HopPlace, rows: Rows) -> BatchScores | Exception:
+def place_at(url: str, card: Card = CARD) -> RemotePlace:
+    """The place of a version whose service has two workers."""
+    settings = ServiceSettings()
+    return RemotePlace(Hop(url, card, 2, settings), card, 2, settings, lambda _: None)
+
+
+async def run(place: RemotePlace, rows: Rows) -> BatchScores | Exception:
     """What the place reports for a batch, which it must do in time."""
     future: asyncio.Future[BatchScores | Exception] = asyncio.get_running_loop().create_future()
     place.run(rows, 0.0, future.set_result)
@@ -40,7 +49,7 @@ def hop(
 
     async def scenario() -> tuple[list[BatchScores | Exception], FarSide]:
         async with far_side(folder, answer) as (url, side):
-            place = HopPlace(url, per_row, workers=2)
+            place = place_at(url, CARDS[per_row])
             outcomes = [await run(place, rows) for rows in batches]
             await place.close()
         return outcomes, side
@@ -111,13 +120,13 @@ REFUSED: dict[str, bytes] = {
 @pytest.mark.parametrize("answer", REFUSED.values(), ids=REFUSED)
 def test_an_answer_that_is_not_scores_is_reported(answer: bytes, tmp_path: Path) -> None:
     (outcome,), _ = hop(tmp_path, lambda _number, _body: answer, batch(1, 2, 3))
-    assert isinstance(outcome, Exception)
+    assert isinstance(outcome, EndpointError)
 
 
 def test_an_error_is_reported_with_its_status_and_words_and_not_tried_again(tmp_path: Path) -> None:
     (outcome,), side = hop(tmp_path, lambda _number, _body: REFUSED["an error"], batch(1))
-    assert isinstance(outcome, HopError)
-    assert str(outcome) == "the version's service answered 500: out of memory"
+    assert isinstance(outcome, EndpointError)
+    assert str(outcome) == "it answered 500: out of memory"
     assert side.requests == 1
 
 
@@ -148,24 +157,26 @@ def test_a_batch_whose_connection_is_cut_is_sent_once_more(cut: bytes, tmp_path:
 @pytest.mark.parametrize("cut", CUT.values(), ids=CUT)
 def test_a_batch_whose_connection_is_cut_twice_is_reported(cut: bytes, tmp_path: Path) -> None:
     (outcome,), side = hop(tmp_path, lambda _number, _body: cut, batch(1, 2))
-    assert isinstance(outcome, Exception)
+    assert isinstance(outcome, EndpointError)
     assert side.requests == 2
 
 
 def test_a_service_that_is_not_there_is_reported(tmp_path: Path) -> None:
     async def scenario() -> BatchScores | Exception:
-        place = HopPlace(f"file://{tmp_path / 'nobody.sock'}", 1, workers=1)
+        place = place_at(f"file://{tmp_path / 'nobody.sock'}")
         outcome = await run(place, batch(1))
         await place.close()
         return outcome
 
-    assert isinstance(asyncio.run(scenario()), ConnectionError | OSError)
+    outcome = asyncio.run(scenario())
+    assert isinstance(outcome, EndpointError)
+    assert str(outcome) == "cannot connect: No such file or directory"
 
 
 def test_a_batch_for_a_closed_place_is_reported(tmp_path: Path) -> None:
     async def scenario() -> BatchScores | Exception:
         async with far_side(tmp_path, scoring(Obliging(), CARD)) as (url, _):
-            place = HopPlace(url, 1, workers=1)
+            place = place_at(url)
             await place.close()
             return await run(place, batch(1))
 
@@ -178,7 +189,7 @@ def test_a_closed_place_leaves_nothing_open(tmp_path: Path) -> None:
     async def scenario() -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context["message"]))
         async with far_side(tmp_path, scoring(Obliging(), CARD)) as (url, _):
-            place = HopPlace(url, 1, workers=1)
+            place = place_at(url)
             await run(place, batch(1))
             await place.close()
             del place

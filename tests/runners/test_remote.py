@@ -15,9 +15,10 @@ from configuration.settings import RemoteSettings
 from runners import ejection
 from runners import endpoint as endpoints
 from runners.card import Card, Task
-from runners.endpoint import Endpoint, EndpointError
+from runners.endpoint import Endpoint
 from runners.engine import Rows
 from runners.errors import DeadlineExceeded, Overloaded
+from runners.far_side import EndpointError
 from runners.place import MAX_FAILING_CALLS, BatchScores
 from runners.remote import RemoteCounts, RemotePlace
 from runners.retries import RESERVE
@@ -48,7 +49,7 @@ class Client:
         self.settings = RemoteSettings.model_validate({**defaults, **settings})
         self.endpoint = Endpoint(self.settings, card)
         self.ejected: list[str] = []
-        self.place = RemotePlace(self.endpoint, card, self.settings, self.ejected.append)
+        self.place = RemotePlace(self.endpoint, card, self.settings.connections, self.settings, self.ejected.append)
 
     async def run(self, rows: Rows, deadline_s: float = inf) -> BatchScores | Exception:
         future: asyncio.Future[BatchScores | Exception] = asyncio.get_running_loop().create_future()
@@ -440,7 +441,9 @@ def test_a_server_that_is_not_ready_is_not_taken_for_a_busy_one(monkeypatch: pyt
 def test_failures_in_a_row_eject() -> None:
     server = OtherServer(trouble=answers(404, "gone"))
     outcomes, client = asked(server, *[batch(1)] * 6, eject_after_failures=3)
-    assert [str(outcome) for outcome in outcomes] == ["it answered 404: gone"] * 3 + ["it is away"] * 3
+    assert [str(outcome) for outcome in outcomes] == ["it answered 404: gone"] * 3 + [
+        "it is away: it answered 404: gone"
+    ] * 3
     assert client.ejected == ["it answered 404: gone"]
     assert len(server.sizes) == 3
     assert client.place.flush() == RemoteCounts(failed=3, ejections=1)

@@ -3,24 +3,21 @@
 import asyncio
 from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from configuration.settings import BatchingSettings, EngineChoice, Placement, VersionSettings
+from configuration.settings import BatchingSettings, EngineChoice, VersionSettings
 from lifecycle import datasets
 from runners.artefact import Artefact
 from runners.card import CardError, FileKind
-from runners.engine import Engine, Rows, Scores, open_engine
+from runners.engine import Rows, Scores, open_engine
 from runners.errors import DeadlineExceeded, NotReady
 from runners.job import Job
 from runners.runner import Runner, RunnerState
 from tests.runners.conftest import FindArtefact
-from tests.runners.engine_doubles import ChokesOnEverything, Obliging
-from tests.runners.far_side import far_side, scoring
 
 Result = TypeVar("Result")
 # Warming up with batches of thousands of rows takes a while and teaches these tests nothing.
@@ -43,10 +40,8 @@ def runner_of(
     artefact: Artefact,
     engine: EngineChoice = EngineChoice.AUTO,
     batching: BatchingSettings = SMALL,
-    service_url: str | None = None,
 ) -> Runner:
-    settings = VersionSettings(engine=engine)
-    return Runner(artefact.version, artefact.card, artefact.folder, settings, batching, service_url)
+    return Runner(artefact.version, artefact.card, artefact.folder, VersionSettings(engine=engine), batching)
 
 
 def in_time(scenario: Coroutine[Any, Any, Result]) -> Result:
@@ -94,28 +89,6 @@ def test_a_runner_goes_from_new_to_closed_and_takes_jobs_only_when_it_is_ready(t
         assert seen == [RunnerState.NEW, RunnerState.READY, RunnerState.DRAINING, RunnerState.CLOSED]
 
     in_time(scenario())
-
-
-def test_a_runner_is_starting_while_its_service_warms_up(trees: Artefact, tmp_path: Path) -> None:
-    engine = open_engine(trees.folder, trees.card, EngineChoice.ONNXRUNTIME)
-    score = scoring(engine, trees.card)
-
-    async def scenario() -> None:
-        async with far_side(tmp_path, look_and_score) as (url, _):
-            runners.append(runner_of(trees, service_url=url))
-            await started(runners[0])
-            await runners[0].drain()
-
-    def look_and_score(number: int, body: bytes) -> bytes:
-        states.append(runners[0].state)
-        with pytest.raises(NotReady, match="v1 is starting"):
-            runners[0].submit(Job(b"", 1, lambda job: None))
-        return score(number, body)
-
-    runners: list[Runner] = []
-    states: list[RunnerState] = []
-    in_time(scenario())
-    assert set(states) == {RunnerState.STARTING}
 
 
 @pytest.mark.parametrize(("dataset", "version"), [("customers", "v1"), ("customers", "v2"), ("iris", "v1")])
@@ -245,43 +218,3 @@ def test_a_card_that_claims_another_number_of_classes_is_refused(trees: Artefact
     iris = artefact_of("iris", "v1").card
     card = trees.card.model_copy(update={"task": iris.task, "classes": iris.classes})
     assert failed_start(runner_of(Artefact("v1", trees.tag, trees.folder, card)))
-
-
-def test_a_runner_may_run_in_a_service_of_its_own(trees: Artefact, tmp_path: Path) -> None:
-    engine = open_engine(trees.folder, trees.card, EngineChoice.ONNXRUNTIME)
-    rows = customers(200)
-
-    async def scenario() -> Job:
-        async with far_side(tmp_path, scoring(engine, trees.card)) as (url, _):
-            runner = await started(runner_of(trees, service_url=url))
-            assert runner.placement is Placement.SERVICE
-            job = await submit(runner, rows)
-            await runner.drain()
-        return job
-
-    job = in_time(scenario())
-    assert job.scores is not None
-    assert_allclose(job.scores, engine.predict(rows), rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("engine", "error", "reason"),
-    [
-        (ChokesOnEverything(), RuntimeError, "out of order"),
-        (Obliging(), CardError, "does not score the card's examples"),
-    ],
-)
-def test_a_runner_whose_service_cannot_score_fails_and_leaves_no_connection_open(
-    engine: Engine, error: type[Exception], reason: str, trees: Artefact, tmp_path: Path
-) -> None:
-    async def scenario() -> None:
-        async with far_side(tmp_path, scoring(engine, trees.card)) as (url, side):
-            runner = runner_of(trees, service_url=url)
-            with pytest.raises(error, match=reason):
-                await started(runner)
-            assert runner.state is RunnerState.FAILED
-            assert side.connections == 1
-            while side.open_connections:
-                await asyncio.sleep(0.001)
-
-    in_time(scenario())
