@@ -32,10 +32,13 @@ INSTALL := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/pyth
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
 
+# BentoML takes addresses only.
+LISTEN = $(patsubst localhost,127.0.0.1,$(HOST))
+
 .PHONY: serve
 serve: models ## Serve the versions: make serve PORT=3000 HOST=127.0.0.1 DATASET=customers
 	@echo "serve: http://$(HOST):$(PORT), ready when /readyz answers 200 (Ctrl-C stops it)"
-	@SHOKADO_MODEL=$(DATASET) exec $(BIN)/bentoml serve service:Shokado --host $(HOST) --port $(PORT)
+	@SHOKADO_MODEL=$(DATASET) exec $(BIN)/bentoml serve service:Shokado --host $(LISTEN) --port $(PORT)
 
 .PHONY: models
 models: $(TRAIN) ## Train, register and import the versions: DATASET=customers | iris | breast_cancer | diabetes | spam

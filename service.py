@@ -28,6 +28,7 @@ from control.health import why_not_ready
 from control.refusals import describe_refusals
 from control.started import Control
 from control.stopping import LEEWAY_S, Stopping
+from control.supervision import end_with_supervisor, refuse_long_folder, supervise
 from control.untimed import lift_time_limit
 from control.worker import Worker
 from protocols import express_lane, plain
@@ -98,6 +99,7 @@ def version_service(version: str) -> Any:
 
         @bentoml.on_startup
         def start(self) -> None:
+            end_with_supervisor()
             card = artefact.card
             import_xgboost_alone()
             engine = open_engine(artefact.folder, card, SETTINGS.versions[version].engine)
@@ -142,7 +144,11 @@ class Shokado:
     @bentoml.on_deployment
     @staticmethod
     def check() -> None:
-        """Once, before the workers start: they share the port of the gRPC entrance, so none could see it taken."""
+        """Once, in the process that will start the workers: what none of them could see."""
+        supervise()
+        if VERSION_SERVICES:
+            refuse_long_folder()
+        GATE.tell_what_is_open()
         if SETTINGS.grpc.port is not None:
             from protocols.grpc.server import refuse_taken_port
 
@@ -154,6 +160,7 @@ class Shokado:
     @bentoml.on_startup
     async def start(self) -> None:
         """Make this process's parts, and open its doors."""
+        end_with_supervisor()
         urls = {version: service.url for version, service in VERSION_SERVICES.items()}
         self._worker = Worker(SETTINGS, ARTEFACTS, urls, GATE)
         await self._worker.start()

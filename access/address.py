@@ -1,25 +1,36 @@
-"""Addresses: where a client is, through proxies that are trusted, and whether that is this machine."""
+"""Addresses: how they are spelled, what rates count them by, and whether one is this machine's."""
 
+import re
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
+Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 _LOOPBACK_NAMES = ("localhost", "localhost.")
+_SPELLED = re.compile(r"\[(?P<v6>[^\]]*)\](?::\d{1,5})?|(?P<v4>[^:]*):\d{1,5}|(?P<bare>.*)", re.DOTALL).fullmatch
 
 
-def _parsed(text: str) -> IPv4Address | IPv6Address | None:
+def parsed(text: str) -> Address | None:
+    """An address in any of its spellings (`ip`, `ip:port`, `[v6]`, `[v6]:port`); none if it is not one."""
+    spelled = _SPELLED(text.strip())
+    assert spelled is not None, "the last alternative takes anything"
     try:
-        address = ip_address(text.strip().removeprefix("[").removesuffix("]"))
+        address = ip_address(spelled[spelled.lastgroup or 0])
     except ValueError:
         return None
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return mapped or address
 
 
-def is_loopback(peer: str) -> bool:
-    """Whether a peer's address is this machine's own. A socket without addresses is not."""
-    address = _parsed(peer)
-    return address is not None and address.is_loopback
+def address_in(address: Address, networks: Sequence[Network]) -> bool:
+    return any(address in network for network in networks)
+
+
+def counted_as(address: Address) -> str:
+    """An IPv4 address, or the /64 network of an IPv6 address: who has one of its addresses has all."""
+    if isinstance(address, IPv6Address):
+        return str(ip_network((address.packed, 64), strict=False))
+    return str(address)
 
 
 def names_loopback(host: str) -> bool:
@@ -27,25 +38,11 @@ def names_loopback(host: str) -> bool:
     name, separator, port = host.rpartition(":")
     if not separator or not port.isdecimal():
         name = host
-    return name.lower() in _LOOPBACK_NAMES or is_loopback(name)
+    address = parsed(name)
+    return name.lower() in _LOOPBACK_NAMES or (address is not None and address.is_loopback)
 
 
-def client_of(peer: str, forwarded_for: str, trusted: Sequence[Network]) -> str:
-    """What rates count a client by: its IPv4 address, or the /64 network of its IPv6 address.
-
-    `forwarded_for` (X-Forwarded-For) is heeded only as far as trusted proxies have written it: the right-most address
-    that is none of theirs is the client's.
-    """
-    client = _parsed(peer)
-    if client is None:
-        return "unknown"
-    for hop in reversed(forwarded_for.split(",")) if forwarded_for else ():
-        if not any(client in network for network in trusted):
-            break
-        before = _parsed(hop)
-        if before is None:
-            break
-        client = before
-    if isinstance(client, IPv6Address):
-        return str(ip_network((client, 64), strict=False))
-    return str(client)
+def port_of(host: str) -> int:
+    """The port of a `Host` header: HTTP's own where it has none."""
+    found = re.search(r":([0-9]{1,5})$", host)
+    return int(found[1]) if found is not None else 80

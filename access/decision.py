@@ -3,11 +3,12 @@
 (what was shown, where it came from, the role that is needed, the keys that hold) --> name of the key, or a refusal
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from access.address import is_loopback, names_loopback
+from access.address import Network, address_in, names_loopback, parsed, port_of
+from access.forwarding import Headers, sign_of_proxy
 from access.keys import KeyRing, Role, digest_of
 
 MAKE_A_KEY = "shokado keys create --name me --role admin"
@@ -36,21 +37,24 @@ class Asked:
     """Digest of the key that was shown."""
     peer: str = ""
     """Address at the other end of the connection; empty where it has none."""
-    forwarded: bool = False
-    """Whether a proxy says that it passes on for somebody else."""
+    proxy: str = ""
+    """What tells that a proxy may pass it on for somebody else; empty where nothing does."""
     host: str = "localhost"
+    port: int | None = None
+    """That this server listens at, where it is known."""
     origin: str | None = None
     fetch_site: str | None = None
 
 
-def read_asked(headers: Iterable[tuple[bytes, bytes]], peer: str) -> Asked:
+def read_asked(headers: Headers, peer: str, port: int | None = None, http_version: str = "1.1") -> Asked:
     """What the headers say, whose names are in lower case."""
     found = {name: value.decode("latin-1").strip() for name, value in headers if name in _HEEDED}
     return Asked(
         credential_of(found.get(b"x-api-key", ""), found.get(b"authorization", "")),
         peer,
-        any(name in found for name in _FORWARDING),
+        sign_of_proxy(headers, http_version),
         found.get(b"host", ""),
+        port,
         found.get(b"origin"),
         found.get(b"sec-fetch-site"),
     )
@@ -66,8 +70,7 @@ def credential_of(api_key: str, authorization: str) -> bytes | None:
     return None
 
 
-_FORWARDING = (b"x-forwarded-for", b"forwarded", b"x-real-ip")
-_HEEDED = frozenset((b"x-api-key", b"authorization", b"host", b"origin", b"sec-fetch-site", *_FORWARDING))
+_HEEDED = frozenset((b"x-api-key", b"authorization", b"host", b"origin", b"sec-fetch-site"))
 
 
 def identify(credential: bytes | None, needed: Role, ring: KeyRing) -> str:
@@ -86,27 +89,38 @@ def identify(credential: bytes | None, needed: Role, ring: KeyRing) -> str:
     return key.name
 
 
-def admit(asked: Asked, needed: Role, ring: KeyRing | None) -> str:
+def admit(asked: Asked, needed: Role, ring: KeyRing | None, proxies: Sequence[Network] = ()) -> str:
     """The name of the key that was shown, if it is good for this role; `ring` is none where there are no keys.
 
-    Without keys everybody may predict, nobody has a name (it is empty), and changes are for the same machine. Raises
-    `Refused`, as `identify` does, and 403 `keys_needed`.
+    Without keys everybody may predict, nobody has a name (it is empty), and changes are for the same machine, where
+    `proxies` are those that are known. Raises `Refused`, as `identify` does, and 403 `keys_needed`.
     """
     if ring is not None:
         return identify(asked.credential, needed, ring)
-    if needed is Role.ADMIN:
-        _check_local(asked)
+    if needed is Role.ADMIN and (why := _why_not_local(asked, proxies)):
+        message = (
+            "without keys, changes are taken from clients on the same machine only, who ask at a loopback address and "
+            f"this server's own port, with no proxy between; {why}. With keys from anywhere: {MAKE_A_KEY}, and set "
+            "access.keys_file"
+        )
+        raise Refused(403, "keys_needed", message)
     return ""
 
 
-def _check_local(asked: Asked) -> None:
-    """Without keys, changes are for clients on the same machine."""
-    if asked.forwarded or not is_loopback(asked.peer) or not names_loopback(asked.host):
-        message = (
-            "without keys, changes are taken from the same machine only, at a loopback address; "
-            f"with keys from anywhere: {MAKE_A_KEY}, and set access.keys_file"
-        )
-        raise Refused(403, "keys_needed", message)
+def _why_not_local(asked: Asked, proxies: Sequence[Network]) -> str:
+    """What tells that somebody elsewhere may be asking; empty where nothing does."""
+    peer = parsed(asked.peer)
+    if peer is None or not peer.is_loopback:
+        return "this comes from elsewhere"
+    if address_in(peer, proxies):
+        return "this comes from one of access.trusted_proxies"
+    if asked.proxy:
+        return f"{asked.proxy} may be a proxy's"
+    if not names_loopback(asked.host):
+        return f"this asks for the host {asked.host[:100]!r}"
+    if asked.port is not None and port_of(asked.host) != asked.port:
+        return f"this asks for the host {asked.host[:100]!r}, and the port is {asked.port}"
+    return ""
 
 
 def refuse_other_sites(asked: Asked, allowed_origins: Collection[str] = ()) -> None:

@@ -1,19 +1,26 @@
 """The gate of one process: keys, rates and what was counted, asked by every door."""
 
+import logging
 from collections import Counter
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from access.address import client_of
 from access.decision import Asked, Refused, admit, identify, refuse_other_sites
+from access.forwarding import Client, Headers, client_of
 from access.keys import Role
 from access.watch import KeyWatch
 from configuration.settings import AccessSettings
 
 if TYPE_CHECKING:
     from access.rates import Rates
+
+
+logger = logging.getLogger("bentoml.shokado")
+
+
+_ADVICE = "set access.keys_file, and access.required to true (shokado keys create makes keys)"
 
 
 class Outcome(StrEnum):
@@ -33,11 +40,22 @@ class Gate:
         self.rates = _rates(settings, model)
         self._by_key: Counter[tuple[str, str]] = Counter()
         self._by_reason: Counter[str] = Counter()
+        self._told_unread = False
 
     @property
     def guards_predictions(self) -> bool:
         """Whether prediction routes have to ask; where not, they need no gate at all."""
         return self.watch is not None or self.rates is not None
+
+    def tell_what_is_open(self) -> None:
+        """Warn whoever starts a server without keys. Once, not in each worker."""
+        if self.watch is not None:
+            return
+        words = "there are no keys: predictions are open to everybody, and changes to clients on this machine"
+        if self.settings.trusted_proxies:
+            logger.warning("%s, but not through access.trusted_proxies; %s", words, _ADVICE)
+        else:
+            logger.warning("%s; if a proxy on it passes on for others, %s", words, _ADVICE)
 
     def predictor(self, credential: bytes | None) -> str:
         """The name of the key of a prediction, empty without keys. Raises `Refused`."""
@@ -56,16 +74,26 @@ class Gate:
                 refuse_other_sites(asked, self.settings.cors.origins)
             if needed is None:
                 return ""
-            return admit(asked, needed, self.watch.ring if self.watch is not None else None)
+            ring = self.watch.ring if self.watch is not None else None
+            return admit(asked, needed, ring, self.settings.trusted_proxies)
         except Refused as refused:
             self.refused(refused)
             raise
 
-    def address_of(self, peer: str, forwarded_for: str) -> str:
+    def address_of(self, peer: str, headers: Headers) -> str:
         """What rates know a client by; empty when no rate asks for it."""
         if self.rates is None or not self.rates.by_address:
             return ""
-        return client_of(peer, forwarded_for, self.settings.trusted_proxies)
+        return self.client_of(peer, headers).counted_as
+
+    def client_of(self, peer: str, headers: Headers) -> Client:
+        """Who asks, through the proxies that are trusted."""
+        client = client_of(peer, headers, self.settings.trusted_proxies)
+        if client.unread and not self._told_unread:
+            self._told_unread = True
+            words = "a trusted proxy says whom it passes on for in words that cannot be read, and counts itself: %.200r"
+            logger.warning(words, client.unread)
+        return client
 
     def admitted(self, key: str) -> None:
         """Count a request that goes on to be answered."""

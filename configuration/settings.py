@@ -6,16 +6,19 @@ A nested key is spelled with two underscores: `SHOKADO_VERSIONS__V1__PLACEMENT=s
 """
 
 import difflib
+import json
 import os
 import re
+from collections.abc import Mapping
 from enum import StrEnum
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from types import UnionType
+from typing import Annotated, Any, Literal, Self, get_args, get_origin
 from urllib.parse import quote
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableVariable
 
@@ -24,11 +27,22 @@ from configuration.cpus import available_cpus
 DEFAULT_FILE = Path(__file__).with_name("serving.yaml")
 PREFIX = "SHOKADO_"
 MAX_WORKERS = 256
-MAX_SALT_LETTERS = 64
+MAX_SALT_LETTERS = 128
 FILE_VARIABLE = PREFIX + "CONFIG"
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
 """Versions, aliases, environments and models: what a BentoML tag and a metric label both accept."""
+
+
+def _network(value: Any) -> Any:
+    """Read by `ipaddress` itself, whose errors are one line; pydantic's name both kinds of network."""
+    try:
+        return ip_network(value)
+    except ValueError as error:
+        raise ValueError(f"{error}; a network is written as 10.0.0.0/8, one machine as 10.1.2.3") from None
+
+
+Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
 
 
 class SettingsError(Exception):
@@ -143,6 +157,24 @@ class VersionSettings(_Frozen):
         return self
 
 
+def lone_weight(weights: Mapping[str, float], other: str = "") -> str | None:
+    """What is wrong with the weight of one version alone, unless that is 100 or 1; None where nothing is.
+
+    Weights count relative to their sum, so that `{"v2": 20}` would give v2 everything, which is hardly what is meant.
+    `other` is a version that could get the rest.
+    """
+    if len(weights) != 1:
+        return None
+    ((version, weight),) = weights.items()
+    if weight in (1, 100):
+        return None
+    whole = 1 if weight < 1 else 100
+    rest = f'{{"{other}": {whole - weight:g}, "{version}": {weight:g}}}' if other and weight < whole else ""
+    part = f"{rest} for {100 * weight / whole:g} %, " if rest else ""
+    alone = f"{version} is the only version with a weight, so it would get 100 % of the traffic, not {weight:g}"
+    return f'{alone}: write {part}{{"{version}": 100}} for all of it'
+
+
 class EnvironmentSettings(_Frozen):
     """What answers in one environment until somebody changes the split."""
 
@@ -151,6 +183,7 @@ class EnvironmentSettings(_Frozen):
     strategy: Strategy = Strategy.RANDOM
     enabled: bool = True
     salt: str = Field(default="", max_length=MAX_SALT_LETTERS)
+    """What the `hash` strategy mixes units with; empty: `<model>/<environment>`."""
     shadow: Name | None = None
 
     @model_validator(mode="after")
@@ -160,6 +193,8 @@ class EnvironmentSettings(_Frozen):
                 raise ValueError(f"weight of {version} is {weight}; weights are finite and not negative")
         if not sum(self.weights.values()) > 0:
             raise ValueError("at least one weight must be above 0")
+        if fault := lone_weight(self.weights, self.active if self.active not in self.weights else ""):
+            raise ValueError(fault)
         return self
 
 
@@ -326,12 +361,12 @@ class AccessSettings(_Frozen):
     """YAML as `shokado keys create` writes it, relative to the project; without one, predictions are open to
     everybody, and changes to clients on the same machine."""
     required: bool = False
-    """Refuse to start without keys."""
+    """Refuse to start without keys; for wherever a proxy stands in front."""
     open_metrics: bool = False
     """Whether `/metrics` is answered without a key where there are keys."""
     rates: RateSettings = RateSettings()
-    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
-    """Networks of proxies whose `X-Forwarded-For` is believed."""
+    trusted_proxies: tuple[Network, ...] = ()
+    """Networks of proxies whose `X-Forwarded-For` and `Forwarded` are believed."""
     cors: CorsSettings = CorsSettings()
 
     @model_validator(mode="after")
@@ -465,7 +500,7 @@ def load_settings() -> Settings:
     try:
         return Settings(**content)
     except UnreadableVariable as error:
-        raise SettingsError(f"{PREFIX}*: {error}: {error.__cause__}") from error
+        raise SettingsError(_unreadable_variable() or f"{PREFIX}*: {error}: {error.__cause__}") from error
     except ValidationError as error:
         raise SettingsError("\n".join(_explain(problem, path) for problem in error.errors())) from error
 
@@ -490,6 +525,42 @@ def _refuse_unknown_variables() -> None:
         name = variable.upper().split("__")[0]
         if name.startswith(PREFIX) and name not in known and not variable.startswith(of_links):
             raise SettingsError(f"{variable}: unknown variable{_nearest(name, known)}")
+
+
+def _unreadable_variable() -> str | None:
+    """The variable that should hold JSON and does not, with the form that it should have."""
+    for variable, value in sorted(os.environ.items()):
+        if not variable.upper().startswith(PREFIX) or variable.upper() == FILE_VARIABLE:
+            continue
+        path = variable.upper().removeprefix(PREFIX).split("__")
+        form = _json_form(Settings, [part.lower() for part in path])
+        try:
+            json.loads(value)
+        except ValueError:
+            if form is not None:
+                return f"{variable}: {value!r} cannot be read; {form}"
+    return None
+
+
+def _json_form(kind: Any, path: list[str]) -> str | None:
+    """How a value is written that lies at `path` below `kind`; None for one that is no list and has no keys."""
+    inner = [part for part in get_args(kind) if part is not type(None)]
+    if get_origin(kind) is Annotated or (get_origin(kind) is UnionType and len(inner) == 1):
+        return _json_form(inner[0], path)
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        if path:
+            field = kind.model_fields.get(path[0])
+            return _json_form(field.annotation, path[1:]) if field is not None else None
+    elif get_origin(kind) is dict:
+        if path:
+            return _json_form(inner[1], path[1:])
+    elif get_origin(kind) is tuple:
+        return """write a list as JSON: ["first", "second"]"""
+    else:
+        return None
+    return (
+        """write keys with their values as JSON: {"key": "value"}, or name one key in a variable of its own, after __"""
+    )
 
 
 def _explain(problem: Any, path: Path) -> str:

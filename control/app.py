@@ -3,11 +3,12 @@
 One file for each kind of route; here they are put together, with what all of them have in common.
 """
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Collection
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import PlainTextResponse, RedirectResponse
+from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from control import (
@@ -68,7 +69,7 @@ def create_app(control: Control) -> FastAPI:
         app.include_router(part.router)
     app.include_router(_about)
     answer_errors(app)
-    app.middleware("http")(_identify)
+    app.add_middleware(_Identified)
     return app
 
 
@@ -100,16 +101,35 @@ def redoc() -> Response:
     return RedirectResponse("/docs")
 
 
-async def _identify(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-    request.state.request_id = read_head(request.scope["headers"]).request_id or new_id()
-    gate = request.app.state.control.gate
-    try:
-        request.state.key = await enter(request, gate) if gate is not None else ""
-    except Problem as problem:
-        return await answer_error(request, problem)
-    response = await call_next(request)
-    response.headers["x-request-id"] = request.state.request_id
-    return response
+class _Identified:
+    """ASGI middleware: each request has an id and the name of its key, or is refused.
+
+    Starlette's `BaseHTTPMiddleware` would leave a hundred objects in cycles for each request that has a body.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope, receive)
+        request.state.request_id = request_id = read_head(scope["headers"]).request_id or new_id()
+        gate = request.app.state.control.gate
+        try:
+            request.state.key = await enter(request, gate) if gate is not None else ""
+        except Problem as problem:
+            answer = await answer_error(request, problem)
+            await answer(scope, receive, send)
+            return
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["x-request-id"] = request_id
+            await send(message)
+
+        await self._app(scope, receive, send_with_id)
 
 
 class ControlFirst:

@@ -1,7 +1,7 @@
 """Changing the routing on behalf of a client: what all such routes have in common."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from fastapi import Depends
@@ -47,9 +47,7 @@ class _Changer:
             words = "whether the change was made is not known until the store is back: GET /v1/traffic-split tells then"
             raise _with(problem_of(error), words) from error
         except GenerationConflict as error:
-            problem = problem_of(error)
-            problem.status = 409 if self.if_match is None else 412
-            raise problem from error
+            raise replace(problem_of(error), status=409 if self.if_match is None else 412) from error
 
 
 def _with(problem: Problem, words: str) -> Problem:

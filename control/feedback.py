@@ -6,6 +6,7 @@ the status.
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -115,9 +116,9 @@ async def give_feedback(parts: Parts, settings: Configuration, request: Request)
     try:
         taken = iter(await parts.feedback.take([entry for entry in entries if isinstance(entry, Feedback)]))
     except StoreUnavailable as error:
-        problem = problem_of(error)
-        problem.message += "; send the same again later: nothing counts twice"
-        raise problem from error
+        found = problem_of(error)
+        words = "send the same again later: nothing counts twice"
+        raise replace(found, message=f"{found.message}; {words}") from error
     rulings = [next(taken) if isinstance(entry, Feedback) else entry for entry in entries]
     if alone:
         _refuse(rulings[0])

@@ -45,15 +45,19 @@ async def enter(request: Request, gate: Gate) -> str:
     """
     if not any(route.matches(request.scope)[0] is Match.FULL for route in request.app.router.routes):
         return ""
+    scope = request.scope
     peer = request.client.host if request.client is not None else ""
+    port = scope["server"][1] if scope.get("server") is not None else None
+    asked = read_asked(scope["headers"], peer, port, scope["http_version"])
     changing = is_changing(request.method)
-    needed = role_for(request.method, request.scope["path"], open_metrics=gate.settings.open_metrics)
+    needed = role_for(request.method, scope["path"], open_metrics=gate.settings.open_metrics)
     try:
-        key = gate.enter(read_asked(request.scope["headers"], peer), needed, changing=changing)
+        key = gate.enter(asked, needed, changing=changing)
         if changing:
-            await _take(gate, key, gate.address_of(peer, request.headers.get("x-forwarded-for", "")))
+            await _take(gate, key, gate.address_of(peer, scope["headers"]))
     except Refused as refused:
-        raise problem_of(refused) from None
+        # Without its traceback, whose frames know it.
+        raise problem_of(refused.with_traceback(None)) from None
     if needed is not None:
         gate.admitted(key)
     return key

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from fastapi import Depends, Header, Query, Request
 
+from access.forwarding import UNKNOWN
 from protocols.problem import Problem
 
 MAX_ACTOR_LETTERS = 64
@@ -30,7 +31,7 @@ _IfMatchHeader = Annotated[
 def _actor(request: Request, name: _ActorHeader = None) -> str:
     key = f"key {request.state.key}" if request.state.key else ""
     if name is None:
-        return key or (request.client.host if request.client is not None else "unknown")
+        return key or _address(request)
     # Headers arrive as Latin-1, whatever the client meant; most mean UTF-8.
     try:
         text = name.encode("latin-1").decode().strip()
@@ -39,6 +40,14 @@ def _actor(request: Request, name: _ActorHeader = None) -> str:
     if not (0 < len(text) <= MAX_ACTOR_LETTERS and text.isprintable()):
         raise Problem(400, "bad_header", f"x-actor is not a name of 1 to {MAX_ACTOR_LETTERS} printable letters")
     return f"{key} ({text})" if key else text
+
+
+def _address(request: Request) -> str:
+    """The client's, as far as trusted proxies tell it."""
+    peer = request.client.host if request.client is not None else ""
+    gate = request.app.state.control.gate
+    address = gate.client_of(peer, request.scope["headers"]).address if gate is not None else None
+    return str(address or peer or UNKNOWN)
 
 
 def _environment(name: _EnvironmentHeader = None) -> str | None:

@@ -32,7 +32,10 @@ class EnvironmentContent(BaseModel):
     shares: dict[str, float] = Field(description="Part of the traffic, between 0 and 1, of each version that gets any.")
     strategy: Strategy
     enabled: bool
-    salt: str = Field(description="Another salt deals all units of the hash strategy out anew.")
+    salt: str = Field(
+        description="What the hash strategy mixes units with: another salt deals all of them out anew. Environments "
+        "and models of different salts do so independently."
+    )
     shadow: str | None = Field(description="Gets a copy of the traffic; nobody sees its answers.")
 
 
@@ -46,6 +49,7 @@ class EnvironmentName(BaseModel):
 class Split(EnvironmentContent, EnvironmentName):
     """The routing of one environment, and the generation it is of."""
 
+    percent: dict[str, float] = Field(description="The shares once more, in per cent of the environment's traffic.")
     updated_at: str = Field(description="When the generation was made: ISO 8601, UTC.")
     by: str = Field(description="Who made the generation, which may concern another environment.")
     action: Action
@@ -184,6 +188,7 @@ def describe(entry: Entry, environment: str | None) -> Split:
         by=entry.by,
         action=entry.action,
         why=entry.why,
+        percent={version: round(100 * share, 6) for version, share in found.shares.items()},
         **content_of(found).model_dump(),
     )
 

@@ -14,7 +14,7 @@ import socket
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -187,7 +187,10 @@ class Worker:
         """Somebody who has just edited `serving.yaml` should not wonder."""
         state = self.follower.state or configured
         for name, environment in state.environments.items():
-            if environment != configured.environments[name]:
+            wanted = configured.environments[name]
+            # An older store has another default salt, which is as good as today's.
+            salt = wanted.salt if self.settings.environments[name].salt else environment.salt
+            if environment != replace(wanted, salt=salt):
                 words = "environment %s is not as configured, but as it was left in %s"
                 logger.info(words, name, self.follower.store.name)
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from configuration.settings import MAX_SALT_LETTERS, Strategy
+from configuration.settings import MAX_SALT_LETTERS, Strategy, lone_weight
 from dispatch.request import UnknownVersion
 from dispatch.state import Environment, Load, RoutingState
 
@@ -87,7 +87,7 @@ def with_split(state: RoutingState, name: str | None, change: SplitChange, versi
     changed = Environment(
         environment.name,
         versions.ready(change.active) if change.active is not None else environment.active,
-        environment.weights if change.weights is None else _checked_weights(change.weights, versions),
+        environment.weights if change.weights is None else _checked_weights(change.weights, versions, environment),
         change.strategy or environment.strategy,
         environment.enabled if change.enabled is None else change.enabled,
         environment.salt if change.salt is None else change.salt,
@@ -165,7 +165,7 @@ def _refuse_unloaded(state: RoutingState, environment: Environment) -> None:
             raise ConflictingChange("version_not_ready", message, version=version, state="unloaded")
 
 
-def _checked_weights(weights: Mapping[str, float], versions: Versions) -> dict[str, float]:
+def _checked_weights(weights: Mapping[str, float], versions: Versions, environment: Environment) -> dict[str, float]:
     checked: dict[str, float] = {}
     for name, weight in weights.items():
         version = versions.resolve(name)
@@ -177,6 +177,9 @@ def _checked_weights(weights: Mapping[str, float], versions: Versions) -> dict[s
         checked[version] = float(weight)
     if not any(checked.values()):
         raise InvalidChange("no_weight", "at least one weight must be above 0")
+    others = [version for version in (environment.active, *environment.weights) if version not in checked]
+    if fault := lone_weight(checked, *others[:1]):
+        raise InvalidChange("lone_weight", fault)
     for version, weight in checked.items():
         if weight > 0:
             versions.ready(version)

@@ -27,32 +27,22 @@ _SCALE = 2.0**-_BITS
 _HALF = _SCALE / 2
 
 
+_Lot = tuple[int, int, float, str]
+"""Of a version: a, b, 1 / weight, and its name."""
+
+
 class Rendezvous:
     """Assigns units to versions of positive weight. Immutable, and the same in every process."""
 
-    __slots__ = ("_hash", "_key", "_lots", "version_of")
+    __slots__ = ("_key", "_lots", "version_of")
 
     def __init__(self, salt: str, weights: Mapping[str, float]) -> None:
         self._key = blake2b(salt.encode(), digest_size=32, person=_USE).digest()
-        self._hash = blake2b(key=self._key, digest_size=8, person=_USE)
-        self._lots = tuple(
+        self._lots: tuple[_Lot, ...] = tuple(
             (*_multiplier(version), 1 / weight, version) for version, weight in weights.items() if weight > 0
         )
-
-        self.version_of: Callable[[str], str] = lru_cache(maxsize=REMEMBERED_UNITS)(self._version_of)
+        self.version_of = _remembering(self._key, self._lots)
         """The version that a unit sticks to."""
-
-    def _version_of(self, unit: str) -> str:
-        hashed = self._hash.copy()
-        hashed.update(unit.encode())
-        number = int.from_bytes(hashed.digest(), "little")
-        best = -inf
-        chosen = ""
-        for a, b, weakness, version in self._lots:
-            score = log(((a * number + b & _MODULUS) >> _SHIFT) * _SCALE + _HALF) * weakness
-            if score > best:
-                best, chosen = score, version
-        return chosen
 
     def scores_of(self, unit: str) -> dict[str, float]:
         """Each version's score, below 0; the largest has the unit."""
@@ -61,6 +51,30 @@ class Rendezvous:
             version: log(((a * number + b & _MODULUS) >> _SHIFT) * _SCALE + _HALF) * weakness
             for a, b, weakness, version in self._lots
         }
+
+
+def _remembering(key: bytes, lots: tuple[_Lot, ...]) -> Callable[[str], str]:
+    """The version of a unit, as a function that remembers who has asked of late.
+
+    Not a method: a cache around one would be a cycle, and with the collector nearly off keep its thousands of units in
+    memory after each change of the split.
+    """
+    begun = blake2b(key=key, digest_size=8, person=_USE)
+
+    @lru_cache(maxsize=REMEMBERED_UNITS)
+    def version_of(unit: str) -> str:
+        hashed = begun.copy()
+        hashed.update(unit.encode())
+        number = int.from_bytes(hashed.digest(), "little")
+        best = -inf
+        chosen = ""
+        for a, b, weakness, version in lots:
+            score = log(((a * number + b & _MODULUS) >> _SHIFT) * _SCALE + _HALF) * weakness
+            if score > best:
+                best, chosen = score, version
+        return chosen
+
+    return version_of
 
 
 def _multiplier(version: str) -> tuple[int, int]:

@@ -28,7 +28,7 @@ class Environment:
     strategy: Strategy = Strategy.RANDOM
     enabled: bool = True
     salt: str = ""
-    """Another salt deals all units out anew."""
+    """What the hash of a unit is mixed with: environments of the same salt and weights give a unit the same version."""
     shadow: str | None = None
     """Gets a copy of the traffic; nobody sees its answers."""
     thresholds: tuple[tuple[float, str], ...] = field(init=False, compare=False)
@@ -107,13 +107,27 @@ class VersionReport:
     """0 if never."""
 
 
+def default_salt(model: str, environment: str) -> str:
+    """Of an environment that is configured without one: no other model, nor environment, deals users out like it.
+
+    It is written into the state of a new environment. One that a store has keeps what it has there.
+    """
+    return f"{model}/{environment}"
+
+
 def initial_state(settings: Settings) -> RoutingState:
     """Generation 1: what the configuration says."""
     return RoutingState(
         generation=1,
         environments={
             name: Environment(
-                name, spec.active, spec.weights, spec.strategy, spec.enabled, spec.salt or name, spec.shadow
+                name,
+                spec.active,
+                spec.weights,
+                spec.strategy,
+                spec.enabled,
+                spec.salt or default_salt(settings.model, name),
+                spec.shadow,
             )
             for name, spec in settings.environments.items()
         },

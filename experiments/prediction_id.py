@@ -151,13 +151,17 @@ def _outcomes(scores: Scores) -> Scores:
 
 
 def _decoded(text: str) -> bytes:
-    malformed = BadPredictionId(IdFault.MALFORMED, "this is no prediction id")
     if len(text) > MAX_LETTERS:
-        raise malformed
+        raise _malformed()
     try:
         content = binascii.a2b_base64(text.translate(_STANDARD) + "=" * (-len(text) % 4), strict_mode=True)
     except ValueError:
-        raise malformed from None
+        raise _malformed() from None
     if len(content) < _HEAD.size + _FACTS.size + _TAG_BYTES or content[0] != _FORMAT:
-        raise malformed
+        raise _malformed()
     return content
+
+
+def _malformed() -> BadPredictionId:
+    """Made where it is raised: a frame that keeps its own exception is a cycle."""
+    return BadPredictionId(IdFault.MALFORMED, "this is no prediction id")

@@ -445,12 +445,16 @@ class ExpressLane(HttpToolsProtocol):
             if timer is not None:
                 timer.cancel()
         for exchange in self._exchanges:
-            if exchange.work is not None:
-                exchange.work.cancel()
+            # Parted, as after an answer: the work knows its exchange, too.
+            work, exchange.work = exchange.work, None
+            if work is not None:
+                work.cancel()
         self._exchanges.clear()
         self._held = None
         if self._running is not None and not self._running.response_complete:
             _disconnect(self._running)
+        # uvicorn leaves it to go off after a reset, and would remember the connection until then.
+        self._unset_keepalive_if_required()
         super().connection_lost(exc)
 
     def _close_after_last_answer(self) -> None:

@@ -40,7 +40,7 @@ class GuardedHandler:
         if rates is None:
             gate.admitted(key)
             return self.handler.begin(head, body, exchange)
-        address = gate.address_of(exchange.peer, head.forwarded_for)
+        address = gate.address_of(exchange.peer, head.forwarding)
         if rates.shared:
             waiting = _Waiting(self, head, body, exchange)
             waiting.task = asyncio.create_task(waiting.run(rates, key, address))

@@ -1,10 +1,11 @@
 """The head of a prediction request: what its headers say, read once and, for the lane, remembered by its bytes."""
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from access.decision import credential_of
+from access.forwarding import NAMES as FORWARDING
+from access.forwarding import Headers
 from protocols.problem import Problem
 
 JSON = b"application/json"
@@ -41,11 +42,11 @@ class RequestHead:
     problem: Problem | None = None
     credential: bytes | None = field(default=None, repr=False)
     """Digest of the key that was shown; see `access`."""
-    forwarded_for: str = ""
-    """The client's address as proxies tell it."""
+    forwarding: Headers = ()
+    """Lines in which proxies say whom they pass it on for; see `access.forwarding`."""
 
 
-def read_head(headers: Iterable[tuple[bytes, bytes]], pins: tuple[str, ...] = ()) -> RequestHead:
+def read_head(headers: Headers, pins: tuple[str, ...] = ()) -> RequestHead:
     """Read a request's headers, whose names are in lower case; `pins` are the versions that its path names."""
     found = {name: value.strip() for name, value in headers if name in _HEEDED}
     request_id = found.get(b"x-request-id", b"")
@@ -71,6 +72,9 @@ def read_head(headers: Iterable[tuple[bytes, bytes]], pins: tuple[str, ...] = ()
         message = f"content encoding {coding[:40].decode('latin-1')!r} is not understood here; send the body as it is"
         problem = Problem(415, "unsupported_encoding", message)
     version = names[b"x-model-version"]
+    forwarding: Headers = ()
+    if b"x-forwarded-for" in found or b"forwarded" in found:
+        forwarding = [line for line in headers if line[0] in FORWARDING]
     return RequestHead(
         content_type=found.get(b"content-type", JSON).split(b";")[0].strip().lower(),
         binary_answer=found.get(b"accept", b"").split(b";")[0].strip().lower() == BINARY,
@@ -82,7 +86,7 @@ def read_head(headers: Iterable[tuple[bytes, bytes]], pins: tuple[str, ...] = ()
         json_bytes=int(json_bytes) if json_bytes and problem is None else None,
         problem=problem,
         credential=credential_of(_latin(found, b"x-api-key"), _latin(found, b"authorization")),
-        forwarded_for=_latin(found, b"x-forwarded-for"),
+        forwarding=forwarding,
     )
 
 
@@ -99,7 +103,7 @@ _HEEDED = frozenset(
         b"content-encoding",
         b"x-api-key",
         b"authorization",
-        b"x-forwarded-for",
+        *FORWARDING,
     )
 )
 

@@ -149,20 +149,21 @@ class Follower:
         asked_at = time.monotonic()
         async with self._changing:
             self._give_up(asked_at)
-            for _ in range(_MAX_TRIES):
+            for tries_left in reversed(range(_MAX_TRIES)):
                 base = await self._newest()
                 if if_match is not None and base.generation != if_match:
                     raise GenerationConflict(if_match, base.generation)
                 entry = self._entry(make(base.state), by, action, why)
                 try:
                     await self.ask(self.store.append, entry, base.generation)
-                except GenerationConflict as conflict:
-                    last = conflict
+                except GenerationConflict:
+                    if not tries_left:
+                        raise
                     await asyncio.sleep(random.uniform(0, _MAX_JITTER_S))  # noqa: S311  # spreads the next tries
                 else:
                     self._take(entry)
                     return entry
-            raise last
+        raise AssertionError("the last try returns or raises")
 
     async def _newest(self) -> Entry:
         await self._follow()

@@ -1,5 +1,7 @@
 """The decision: every kind of request, with keys and without."""
 
+from ipaddress import ip_network
+
 import pytest
 
 from access.decision import Asked, Refused, admit, credential_of, identify, read_asked, refuse_other_sites
@@ -55,32 +57,58 @@ def test_a_key_is_read_from_either_header(headers: list[tuple[bytes, bytes]], se
 
 
 def test_with_keys_it_does_not_matter_where_one_asks_from() -> None:
-    asked = Asked(digest_of(b"boss-secret"), "203.0.113.1", True, "anything.example")
+    asked = Asked(digest_of(b"boss-secret"), "203.0.113.1", "the header via", "anything.example")
     assert admit(asked, Role.ADMIN, RING) == "boss"
     with pytest.raises(Refused, match="show a key"):
         admit(LOCAL, Role.ADMIN, RING)
 
 
 def test_without_keys_predictions_are_open_and_changes_local() -> None:
-    assert admit(Asked(peer="203.0.113.1", forwarded=True, host="x"), Role.PREDICT, None) == ""
+    proxies = [ip_network("127.0.0.9/32")]
+    assert admit(Asked(peer="203.0.113.1", proxy="the header via", host="x"), Role.PREDICT, None) == ""
     for asked in (
         LOCAL,
         Asked(peer="::1", host="[::1]:3000"),
         Asked(peer="::ffff:127.0.0.1", host="LOCALHOST"),
         Asked(peer="127.8.9.1", host="127.0.0.1"),
+        Asked(peer="127.0.0.1", host="127.0.0.1:3000", port=3000),
+        Asked(peer="127.0.0.1", host="localhost", port=80),
     ):
-        assert admit(asked, Role.ADMIN, None) == ""
+        assert admit(asked, Role.ADMIN, None, proxies) == ""
     for asked in (
         Asked(peer="203.0.113.1", host="localhost"),
         Asked(peer="", host="localhost"),
-        Asked(peer="127.0.0.1", host="localhost", forwarded=True),
+        Asked(peer="127.0.0.1", host="localhost", proxy="the header via"),
+        Asked(peer="127.0.0.1", host="localhost:80", port=3000),
+        Asked(peer="127.0.0.1", host="localhost", port=3000),
+        Asked(peer="127.0.0.9", host="localhost"),
         Asked(peer="127.0.0.1", host="evil.example"),
         Asked(peer="127.0.0.1", host="localhost.evil.example"),
         Asked(peer="127.0.0.1", host=""),
     ):
         with pytest.raises(Refused) as refused:
-            admit(asked, Role.ADMIN, None)
+            admit(asked, Role.ADMIN, None, proxies)
         assert (refused.value.status, refused.value.code) == (403, "keys_needed")
+
+
+@pytest.mark.parametrize(
+    ("header", "http_version", "sign"),
+    [
+        (("host", "localhost"), "1.1", ""),
+        (("connection", "keep-alive"), "1.1", ""),
+        (("x-request-id", "1"), "1.1", ""),
+        (("host", "localhost"), "1.0", "HTTP/1.0"),
+        (("connection", "TE, Close"), "1.1", "connection: close"),
+        (("via", "1.1 squid"), "1.1", "the header via"),
+        (("forwarded", "for=127.0.0.1"), "1.1", "the header forwarded"),
+        (("x-forwarded-proto", "https"), "1.1", "the header x-forwarded-proto"),
+        (("x-real-ip", "127.0.0.1"), "1.1", "the header x-real-ip"),
+        (("cf-connecting-ip", "127.0.0.1"), "1.1", "the header cf-connecting-ip"),
+    ],
+)
+def test_signs_of_a_proxy(header: tuple[str, str], http_version: str, sign: str) -> None:
+    headers = [(header[0].encode(), header[1].encode())]
+    assert read_asked(headers, "127.0.0.1", 3000, http_version).proxy == sign
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ def test_the_ratio_is_the_part_of_the_first_model(site: Site) -> None:
     content = answer.json()
     assert content == site.get(SPLIT)
     assert content["shares"] == pytest.approx({"v2": 0.7, "v1": 0.3})
+    assert content["percent"] == {"v2": 70, "v1": 30}
     assert [content[name] for name in ("strategy", "enabled", "by", "why")] == ["hash", True, "ann", "try"]
 
 

@@ -134,6 +134,7 @@ def test_no_store_is_needed_to_explain(site: Site) -> None:
         ("weights=v1:nan", 422, "v1"),
         ("weights=v1:-1", 422, "v1"),
         ("weights=v1:0", 422, "above 0"),
+        ("weights=v2:20", 422, "80"),
         ("weights=v1:1,v1:2", 422, "v1"),
         ("weights=v1:1,a:2", 422, "a"),
         ("weights={", 400, "JSON"),

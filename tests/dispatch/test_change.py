@@ -1,6 +1,7 @@
 """Changes of the routing state: what they make, and what they refuse, by name."""
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -83,14 +84,23 @@ def test_each_field_changes_alone() -> None:
         ({"v1": 1, "a": 1}, InvalidChange, "repeated_version", "v1"),
         ({"v1": 1, "v4": 1}, ConflictingChange, "version_not_ready", "v4 is starting"),
         ({"v5": 1}, ConflictingChange, "version_not_ready", "v5 is unloaded"),
+        ({"v2": 20}, InvalidChange, "lone_weight", '{"v1": 80, "v2": 20} for 20 %, {"v2": 100} for all'),
+        ({"v2": 0.2}, InvalidChange, "lone_weight", '{"v1": 0.8, "v2": 0.2} for 20 %, {"v2": 100} for all'),
+        ({"v1": 90}, InvalidChange, "lone_weight", '{"v2": 10, "v1": 90} for 90 %, {"v1": 100} for all'),
+        ({"v2": 200}, InvalidChange, "lone_weight", 'not 200: write {"v2": 100} for all'),
     ],
 )
 def test_weights_that_cannot_be_are_refused_by_name(
     weights: dict[str, float], kind: type[ChangeRefused], code: str, says: str
 ) -> None:
-    with pytest.raises(kind, match=says) as refused:
+    with pytest.raises(kind, match=re.escape(says)) as refused:
         changed(weights=weights)
     assert refused.value.code == code
+
+
+@pytest.mark.parametrize("weights", [{"v2": 1}, {"v2": 100}, {"v1": 0, "v2": 20}])
+def test_a_weight_that_is_meant_to_be_all_is(weights: dict[str, float]) -> None:
+    assert changed(weights=weights).environments["production"].shares == {"v2": 1.0}
 
 
 def test_a_version_that_is_not_ready_may_have_no_weight() -> None:
@@ -112,8 +122,8 @@ def test_active_and_shadow_must_be_ready(change: dict[str, Any]) -> None:
 def test_an_unknown_environment_and_a_long_salt_are_refused() -> None:
     with pytest.raises(UnknownVersion, match="'moon'"):
         with_split(STATE, "moon", SplitChange(enabled=False), VERSIONS)
-    with pytest.raises(InvalidChange, match="65 letters"):
-        changed(salt="s" * 65)
+    with pytest.raises(InvalidChange, match="129 letters"):
+        changed(salt="s" * 129)
     assert find_environment(STATE, None).name == "production"
 
 
@@ -185,7 +195,7 @@ def test_a_version_that_was_unloaded_in_the_meantime_gets_no_traffic() -> None:
 Change = Callable[[RoutingState], RoutingState]
 weight = st.one_of(st.just(0.0), st.floats(1e-3, 1e6))
 changes: st.SearchStrategy[Change] = st.one_of(
-    st.dictionaries(st.sampled_from(["v1", "v2", "v3"]), weight, min_size=1)
+    st.dictionaries(st.sampled_from(["v1", "v2", "v3"]), weight, min_size=2)
     .filter(lambda weights: any(weights.values()))
     .map(lambda weights: lambda state: with_split(state, None, SplitChange(weights=weights), VERSIONS)),
     st.sampled_from(list(Strategy)).map(

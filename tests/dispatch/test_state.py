@@ -1,6 +1,7 @@
 """The routing state: its thresholds are sound for any weights, and nobody can change it."""
 
 import dataclasses
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -8,6 +9,8 @@ import pytest
 from hypothesis import given
 
 from configuration.settings import Settings, Strategy
+from dispatch.change import SplitChange, Versions, with_split
+from dispatch.rendezvous import Rendezvous
 from dispatch.state import Load, RoutingState, decode_state, encode_state, fit, initial_state
 from tests.dispatch.shares import environment, weights
 
@@ -66,6 +69,7 @@ def test_nobody_can_reach_into_a_state() -> None:
             mapping["v9"] = 1  # type: ignore[index]
 
 
+USERS = [f"user-{number}" for number in range(4_000)]
 CONTENT: dict[str, Any] = {
     "model": "paper",
     "versions": {"v1": {}, "v2": {}},
@@ -96,9 +100,42 @@ def test_what_is_not_a_state_is_refused(content: bytes | str) -> None:
         decode_state(content)
 
 
-def test_a_salt_is_the_environments_own_unless_it_is_set() -> None:
+def test_a_salt_names_model_and_environment_unless_it_is_set() -> None:
     environments = initial_state(Settings.model_validate(CONTENT)).environments
-    assert (environments["production"].salt, environments["staging"].salt) == ("autumn", "staging")
+    assert (environments["production"].salt, environments["staging"].salt) == ("autumn", "paper/staging")
+
+
+def test_two_models_deal_the_same_users_independently() -> None:
+    """Or an experiment on one would be an experiment on the other. The hashes are fixed, so this cannot flake."""
+
+    def arms(model: str) -> list[str]:
+        split = {"active": "v1", "weights": {"v1": 50, "v2": 50}, "strategy": "hash"}
+        content = CONTENT | {"model": model, "environments": {"production": split}}
+        return [
+            initial_state(Settings.model_validate(content)).environments["production"].rendezvous.version_of(unit)
+            for unit in USERS
+        ]
+
+    pairs = Counter(zip(arms("paper"), arms("scissors"), strict=True))
+    expected = len(USERS) / 4
+    assert len(pairs) == 4
+    chi_squared = sum((count - expected) ** 2 / expected for count in pairs.values())
+    assert chi_squared < 30.7, "chi-squared with 3 degrees of freedom exceeds this once in a million"
+
+
+@pytest.mark.parametrize("salt", ["production", ""])
+def test_users_of_a_running_experiment_keep_their_arm(salt: str) -> None:
+    """A store from before the default named the model has the environment's name, written out."""
+    settings = Settings.model_validate(CONTENT)
+    fresh = initial_state(settings)
+    old = replace(fresh.environments["production"], salt=salt, strategy=Strategy.HASH)
+    stored = decode_state(encode_state(replace(fresh, environments={**fresh.environments, "production": old})))
+    fitted = fit(stored, settings).environments["production"]
+    versions = Versions({"v1": "ready", "v2": "ready"}, {})
+    raised = with_split(fit(stored, settings), "production", SplitChange(weights={"v1": 50, "v2": 50}), versions)
+    assert fitted.salt == raised.environments["production"].salt == salt
+    frozen = Rendezvous(salt, {"v1": 1.0, "v2": 0.25})
+    assert [fitted.rendezvous.version_of(unit) for unit in USERS] == [frozen.version_of(unit) for unit in USERS]
 
 
 def test_a_stored_state_keeps_its_splits_and_gets_the_configured_environments() -> None:

@@ -7,6 +7,7 @@ import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,12 @@ import grpc
 import httpx
 import pytest
 
+from access.forwarding import client_of
 from access.keys import Role, add_key, revoke_key
 from protocols.grpc import open_inference_pb2 as messages
-from protocols.grpc.server import SERVICE, peer_of
+from protocols.grpc.server import SERVICE, head_of, peer_of
 from tests.end_to_end.description import Description
+from tests.gateway.nginx_server import needs_nginx, proxy
 from tests.protocols.raw_http import NATIVE, Connection, request
 from tests.redis_server import RedisServer, needs_redis
 from tests.server import ROW, Server, free_port, serving, wait_until
@@ -295,14 +298,19 @@ def test_pages_that_cors_allows_may_ask_at_both_doors(keyed: Keyed) -> None:
     ("headers", "code"),
     [
         ({}, None),
-        ({"Host": "localhost:3000"}, None),
-        ({"Host": "[::1]:3000"}, None),
+        ({"Host": "localhost:PORT"}, None),
+        ({"Host": "[::1]:PORT"}, None),
+        ({"Host": "localhost"}, "keys_needed"),
+        ({"Host": "localhost:3"}, "keys_needed"),
         ({"Sec-Fetch-Site": "same-origin", "Origin": "http://other"}, None),
-        ({"Host": "rebound.example:3000"}, "keys_needed"),
+        ({"Host": "rebound.example:PORT"}, "keys_needed"),
         ({"Host": "127.0.0.1.example"}, "keys_needed"),
         ({"X-Forwarded-For": "127.0.0.1"}, "keys_needed"),
         ({"Forwarded": "for=127.0.0.1"}, "keys_needed"),
         ({"X-Real-IP": "127.0.0.1"}, "keys_needed"),
+        ({"X-Forwarded-Proto": "https"}, "keys_needed"),
+        ({"Via": "1.1 proxy"}, "keys_needed"),
+        ({"Connection": "close"}, "keys_needed"),
         ({"Sec-Fetch-Site": "cross-site"}, "cross_site"),
         ({"Sec-Fetch-Site": "same-site"}, "cross_site"),
         ({"Origin": "https://elsewhere.example"}, "cross_site"),
@@ -313,6 +321,7 @@ def test_without_keys_changes_are_for_this_machine_and_no_page(
     keyless: Server, headers: dict[str, str], code: str | None
 ) -> None:
     """Activation has no body, so that a browser would send it without asking."""
+    headers = {name: value.replace("PORT", str(keyless.port)) for name, value in headers.items()}
     active = httpx.get(f"{keyless.url}/v1/traffic-split", timeout=20).json()["active"]
     answer = httpx.post(f"{keyless.url}/models/{active}/activate", headers=headers, timeout=20)
     if code is None:
@@ -323,11 +332,45 @@ def test_without_keys_changes_are_for_this_machine_and_no_page(
     assert httpx.post(f"{keyless.url}{NATIVE}", json={"instances": [ROW]}, headers=headers, timeout=20).is_success
 
 
-def flood(server: Server, path: str, count: int, **headers: str) -> list[http.client.HTTPResponse]:
+@needs_nginx
+@pytest.mark.parametrize(
+    "further",
+    [
+        "",
+        "proxy_http_version 1.1;",
+        'proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host $http_host;',
+    ],
+)
+def test_without_keys_changes_are_not_for_those_behind_a_proxy_that_says_nothing(
+    keyless: Server, tmp_path: Path, further: str
+) -> None:
+    """nginx's `proxy_pass` alone: it asks from this machine, for this server's own host, and adds no header."""
+    location = f"location / {{ proxy_pass {keyless.url}; {further} }}"
+    with proxy(tmp_path, location) as running:
+        outside = f"http://127.0.0.1:{running.port}"
+        assert httpx.post(f"{outside}{NATIVE}", json={"instances": [ROW]}, timeout=20).status_code == 200
+        change = httpx.post(f"{outside}/v1/traffic-split", json={"v1": 1}, timeout=20)
+        assert (change.status_code, code_of(change)) == (403, "keys_needed")
+        assert httpx.post(f"{outside}/models/v1/activate", timeout=20).status_code == 403
+        assert httpx.get(f"{outside}/v1/traffic-split", timeout=20).status_code == 200
+
+
+def test_a_server_without_keys_says_so_when_it_starts(keyless: Server, keyed: Keyed) -> None:
+    assert keyless.log.read_text().count("there are no keys: predictions are open to everybody") == 1
+    assert "there are no keys" not in keyed.server.log.read_text()
+
+
+def flood(
+    server: Server, path: str, count: int, *lines: tuple[str, str], body: bytes = BODY
+) -> list[http.client.HTTPResponse]:
+    """The same request over new connections; `lines` are headers, whose names may recur."""
     answers = []
     for _ in range(count):
         connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
-        connection.request("POST", path, BODY, {"content-type": "application/json", **headers})
+        connection.putrequest("POST", path)
+        for name, value in (("Content-Type", "application/json"), ("Content-Length", str(len(body))), *lines):
+            connection.putheader(name, value)
+        connection.endheaders(body)
         answer = connection.getresponse()
         answer.read()
         answers.append(answer)
@@ -335,23 +378,41 @@ def flood(server: Server, path: str, count: int, **headers: str) -> list[http.cl
     return answers
 
 
-def test_rates_hold_at_both_doors_and_behind_proxies(models: Path) -> None:
-    access = {"rates": {"per_address": "3/hour"}, "trusted_proxies": ["127.0.0.0/8"]}
+def test_rates_hold_at_all_doors_and_behind_proxies(models: Path, tmp_path: Path) -> None:
+    secret = add_key(tmp_path / "keys.yaml", "boss", ADMIN)
+    access = {
+        "keys_file": str(tmp_path / "keys.yaml"),
+        "rates": {"per_address": "3/hour"},
+        "trusted_proxies": ["127.0.0.0/8"],
+    }
     environment = {"SHOKADO_WORKERS": "1", "SHOKADO_ACCESS": json.dumps(access)}
+    key = ("X-API-Key", secret)
     with serving(environment=environment) as server:
+        split = httpx.get(f"{server.url}/v1/traffic-split", headers=dict([key]), timeout=20).json()["weights"]
+        change = json.dumps(split).encode()
+        doors = ((NATIVE, BODY), (NATIVE + "?plain", BODY), ("/v1/traffic-split", change))
         # Even uvicorn's own handling of the header must not make the doors differ.
-        for number, path in enumerate((NATIVE, NATIVE + "?plain")):
-            client = {"X-Forwarded-For": f"203.0.113.9, 192.0.2.{number}"}
-            answers = flood(server, path, 5, **client)
-            assert [answer.status for answer in answers] == [200] * 3 + [429] * 2
-            refused = answers[-1]
-            assert 3500 < int(refused.headers["retry-after"]) <= 3600
-            assert refused.headers["x-ratelimit-limit"] == "3"
-            assert flood(server, path, 1, **{"X-Forwarded-For": f"198.51.100.{number}"})[0].status == 200
+        for number, (path, body) in enumerate(doors):
+            statuses, forged = [], 0
+            for client in (f"192.0.2.{number}", f"192.0.2.{number}:4711"):
+                # What the client forges comes before the line, or in the line, that the proxy adds.
+                for lines in (
+                    [("X-Forwarded-For", f"203.0.113.{forged}"), ("X-Forwarded-For", client)],
+                    [("X-Forwarded-For", f"203.0.113.{forged}, {client}")],
+                    [("Forwarded", f"for=203.0.113.{forged}"), ("Forwarded", f'for="{client}"')],
+                ):
+                    forged += 1
+                    (answer,) = flood(server, path, 1, key, *lines, body=body)
+                    statuses.append(answer.status)
+            assert statuses == [200] * 3 + [429] * 3, path
+            assert 3500 < int(answer.headers["retry-after"]) <= 3600
+            assert answer.headers["x-ratelimit-limit"] == "3"
+            (other,) = flood(server, path, 1, key, ("X-Forwarded-For", f"198.51.100.{number}"), body=body)
+            assert other.status == 200
         assert {httpx.get(f"{server.url}/readyz", timeout=20).status_code for _ in range(6)} == {200}
-        split = httpx.get(f"{server.url}/v1/traffic-split", timeout=20).json()["weights"]
-        changes = [httpx.post(f"{server.url}/v1/traffic-split", json=split, timeout=20) for _ in range(4)]
-        assert [change.status_code for change in changes] == [200] * 3 + [429]
+        (answer,) = flood(server, NATIVE, 1, key, ("Forwarded", "for=_hidden"))
+        assert answer.status == 200
+        assert "in words that cannot be read" in server.log.read_text()
 
 
 def test_grpc_asks_for_the_same_keys(models: Path, tmp_path: Path) -> None:
@@ -387,6 +448,13 @@ def test_grpc_asks_for_the_same_keys(models: Path, tmp_path: Path) -> None:
 )
 def test_addresses_of_grpc(peer: str, address: str) -> None:
     assert peer_of(peer) == address
+
+
+def test_every_line_of_grpc_metadata_is_read() -> None:
+    """One for each proxy, as headers have."""
+    metadata = (("x-forwarded-for", "1.2.3.4"), ("user-agent", "x"), ("x-forwarded-for", "192.0.2.1"))
+    client = client_of("127.0.0.1", head_of(metadata, (), None, None).forwarding, [ip_network("127.0.0.0/8")])
+    assert client.counted_as == "192.0.2.1"
 
 
 @needs_redis

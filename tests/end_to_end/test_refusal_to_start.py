@@ -10,9 +10,10 @@ import pytest
 from tests.server import ROOT, free_port
 
 
-def serve(environment: dict[str, str]) -> "subprocess.CompletedProcess[str]":
+def serve(environment: dict[str, str], port: int | None = None) -> "subprocess.CompletedProcess[str]":
     """`bentoml serve` to its end."""
-    command = [str(Path(sys.executable).with_name("bentoml")), "serve", "service:Shokado", "--port", str(free_port())]
+    bentoml = str(Path(sys.executable).with_name("bentoml"))
+    command = [bentoml, "serve", "service:Shokado", "--port", str(port or free_port())]
     env = {**os.environ, **environment}
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False)
 

@@ -58,7 +58,30 @@ def gateway(
         "STAGING_SERVERS": lines_of(staging or production),
         "ACCESS_LOG": "access.log",
     }
-    (folder / "nginx.conf").write_text(filled(places | settings))
+    with _running(folder, filled(places | settings), port, operators_port) as running:
+        yield running
+
+
+@contextlib.contextmanager
+def proxy(folder: Path, server: str, listen: str = "") -> Iterator[Gateway]:
+    """nginx as somebody may have it already: one server, which `server` says more of, and `listen` of its socket."""
+    port, operators_port = free_port(), free_port()
+    config = f"""
+        pid nginx.pid;
+        error_log stderr;
+        events {{}}
+        http {{
+            access_log off;
+            server {{ listen 127.0.0.1:{operators_port}; location /nginx_status {{ return 200; }} }}
+            server {{ listen 127.0.0.1:{port} {listen}; {server} }}
+        }}"""
+    with _running(folder, config, port, operators_port) as running:
+        yield running
+
+
+@contextlib.contextmanager
+def _running(folder: Path, config: str, port: int, operators_port: int) -> Iterator[Gateway]:
+    (folder / "nginx.conf").write_text(config)
     command = ["nginx", "-p", str(folder), "-c", str(folder / "nginx.conf"), "-g", globals_for_this_user()]
     subprocess.run([*command, "-t"], check=True, capture_output=True)
     with (folder / "error.log").open("wb") as log:

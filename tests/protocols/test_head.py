@@ -133,6 +133,8 @@ def test_empty_headers_say_nothing() -> None:
                     b"x-request-deadline-ms",
                     b"inference-header-content-length",
                     b"content-encoding",
+                    b"x-forwarded-for",
+                    b"forwarded",
                 ]
             ),
             st.binary(max_size=30),

@@ -2,16 +2,28 @@
 
 import contextlib
 import select
+import socket
 import time
 from collections.abc import Iterator
 
 import pytest
 
-from protocols.express_lane import MAX_PIPELINED, MAX_REMEMBERED_HEAD_BYTES, MAX_REMEMBERED_HEADS, LaneExchange
+from protocols.express_lane import (
+    MAX_PIPELINED,
+    MAX_REMEMBERED_HEAD_BYTES,
+    MAX_REMEMBERED_HEADS,
+    ExpressLane,
+    LaneExchange,
+)
 from tests.garbage import of_kinds, uncollected
 from tests.protocols.lane_server import BIG, LaneServer, Work, lane_server
 from tests.protocols.raw_http import Connection, request
 from tests.server import wait_until
+
+CONNECTIONS = 10_000
+TOGETHER = 50
+RESETS = b"\1\0\0\0\0\0\0\0"
+"""The linger option with which closing sends a reset."""
 
 
 def held(number: int = 0, **how: object) -> bytes:
@@ -309,3 +321,29 @@ def test_nothing_of_an_answered_request_is_left_to_the_garbage_collector(lane: L
             connection.read_all(11)
             lane.handler.begun.clear()
         wait_until(lambda: not of_kinds(LaneExchange, Work), 5)
+
+
+def test_nothing_of_a_closed_connection_is_left_to_the_garbage_collector(lane: LaneServer) -> None:
+    """However it ended: after an answer of the lane or of uvicorn, unread, or with its work under way."""
+    lane.handler.echo = True
+    asking = held(1), request(b"1", "/other"), b"GARBAGE\r\n\r\n", b"", b"POST /held HTT"
+    with uncollected():
+        for _ in range(CONNECTIONS // TOGETHER):
+            together = [lane.connect() for _ in range(TOGETHER)]
+            for number, connection in enumerate(together):
+                connection.sendall(asking[number % len(asking)])
+            for number, connection in enumerate(together):
+                if number % len(asking) < 3:
+                    assert connection.recv(65_536)
+                if number % 2:
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESETS)
+                connection.close()
+            lane.handler.begun.clear()
+        lane.handler.echo = False
+        with Connection(lane) as leaving:
+            leaving.send(held(1))
+            lane.wait_for(1)
+            leaving.reset()
+            wait_until(lambda: lane.handler.begun[0].cancelled)
+        lane.handler.begun.clear()
+        wait_until(lambda: not of_kinds(ExpressLane, LaneExchange, Work), 20)
