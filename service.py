@@ -63,6 +63,8 @@ LIMITS = SETTINGS.limits
 SHUTDOWN = SETTINGS.shutdown
 OUTLAST_S = LEEWAY_S + (SETTINGS.grpc.drain_s if SETTINGS.grpc.port is not None else 0.0)
 """How much longer than the gateway's HTTP a version's own service may take to stop."""
+STOP_WITHIN_S = SHUTDOWN.pause_s + SHUTDOWN.drain_s + OUTLAST_S + 2 * LEEWAY_S
+"""After which no process ends by itself any more."""
 MAX_BATCH_BYTES = 2**31
 """Of one batch on its way to a version's own service."""
 # What Shokado measures and logs itself, per version, BentoML need not do once more for each request.
@@ -145,7 +147,7 @@ class Shokado:
     @staticmethod
     def check() -> None:
         """Once, in the process that will start the workers: what none of them could see."""
-        supervise()
+        supervise(STOP_WITHIN_S)
         if VERSION_SERVICES:
             refuse_long_folder()
         GATE.tell_what_is_open()

@@ -5,7 +5,7 @@ again without a pause, and reloads when its terminal is closed. Workers outlive 
 hold the port, and answer for ever.
 
     a worker ends --SIGCHLD--> another is started at once; after a life too short, with a pause that grows
-    SIGHUP, SIGTERM, SIGINT --> all workers are told to stop
+    SIGHUP, SIGTERM, SIGINT --> all workers are told to stop, those that are held as well; who does not end is killed
     the supervisor dies --the kernel--> SIGTERM to each worker, which drains and ends
 """
 
@@ -43,8 +43,12 @@ _SUPERVISOR = "_SHOKADO_SUPERVISOR"
 logger = logging.getLogger("bentoml.shokado")
 
 
-def supervise() -> None:
-    """Let this process be the supervisor; call before BentoML makes its own."""
+def supervise(stop_within_s: float) -> None:
+    """Let this process be the supervisor; call before BentoML makes its own.
+
+    A worker that was told to stop and has not ended by itself within `stop_within_s` is killed.
+    """
+    Supervisor.stop_within_s = stop_within_s
     os.environ[_SUPERVISOR] = str(os.getpid())
     bentoml_circus.Arbiter = Supervisor  # type: ignore[misc]
 
@@ -83,6 +87,8 @@ class Pauses:
 class Supervisor(bentoml_circus.Arbiter):
     """BentoML's supervisor, on the main thread."""
 
+    stop_within_s: float
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._pauses: defaultdict[str, Pauses] = defaultdict(Pauses)
@@ -95,6 +101,8 @@ class Supervisor(bentoml_circus.Arbiter):
         for watcher in self.iter_watchers():
             # BentoML starts no worker again in a container; with several, one that crashed would be missing for ever.
             watcher.respawn = True
+            # BentoML's is a day.
+            watcher.graceful_timeout = self.stop_within_s
         for taken in self.sockets.values():
             if not taken.is_unix:
                 _refuse_taken(taken.family, taken.host, taken.port)
@@ -105,6 +113,13 @@ class Supervisor(bentoml_circus.Arbiter):
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
         else:
             self.ctrl.sys_hdl.handle_hup = self.ctrl.sys_hdl.quit
+
+    def _stop_watchers(self, *args: Any, **kwargs: Any) -> Any:
+        for pid in self._pids():
+            with contextlib.suppress(ProcessLookupError):
+                # Who is held (SIGSTOP) would hear of the SIGTERM that follows only when it goes on.
+                os.kill(pid, signal.SIGCONT)
+        return super()._stop_watchers(*args, **kwargs)
 
     def _look_after(self) -> None:
         """Start what is missing, as soon as circus is not busy with something else."""

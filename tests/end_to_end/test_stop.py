@@ -1,8 +1,10 @@
 """A server that is told to stop answers everything that was sent to it, and ends with 0."""
 
+import os
 import signal
 import time
 
+import psutil
 import pytest
 
 from tests.end_to_end.closed_loop import load
@@ -93,14 +95,21 @@ def test_readiness_turns_false_before_anything_else_does(models: object, environ
 
 
 def test_a_drain_that_takes_too_long_is_given_up(models: object) -> None:
-    """A client that never ends its request cannot keep the server for longer than the limit."""
-    limit = {"SHOKADO_WORKERS": "1", "SHOKADO_SHUTDOWN__DRAIN_S": "2"}
+    """Neither a client that never ends its request nor a process that is held can keep the server for longer."""
+    limit = {"SHOKADO_WORKERS": "1", "SHOKADO_SHUTDOWN__DRAIN_S": "2", "SHOKADO_VERSIONS__V2__PLACEMENT": "service"}
     with serving(environment=limit) as server, Connection(server) as endless:
+        assert endless.ask(rows_request(version="v2")).status == 200
+        workers = server.workers()
+        (service,) = [pid for pid in workers if "shokado-v2" in " ".join(psutil.Process(pid).cmdline())]
+        os.kill(service, signal.SIGSTOP)
         endless.send(rows_request()[:150])
-        server.process.send_signal(signal.SIGTERM)
-        wait_until(lambda: server.process.poll() is not None, 15)
+        with Connection(server) as waiting:
+            waiting.send(rows_request(version="v2"))
+            server.process.send_signal(signal.SIGTERM)
+            wait_until(lambda: server.process.poll() is not None, 15)
         assert server.process.returncode == 0
         assert endless.is_closed()
+        assert not any(psutil.pid_exists(pid) for pid in workers)
 
 
 def ask_health(server: Server, path: str) -> Answer:
