@@ -10,7 +10,7 @@ import httpx
 
 from lifecycle.errors import GatewayAway, GatewayRefused
 from lifecycle.verdict import Observed
-from monitoring.metrics import FELL_BACK
+from monitoring.metrics import FELL_BACK, Fault
 
 TIMEOUT_S = 30
 MIN_WINDOW_S = 60
@@ -38,7 +38,7 @@ class Prometheus:
             round(self._ask(query) or 0)
             for query in (
                 increase("requests_total"),
-                increase("errors_total", f'kind!="{FELL_BACK}"'),
+                increase("errors_total", f'kind!="{FELL_BACK}",fault!="{Fault.CLIENT}"'),
                 increase("errors_total", f'kind="{FELL_BACK}"'),
             )
         )

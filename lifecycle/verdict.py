@@ -25,7 +25,7 @@ class Observed:
     answered: int = 0
     """With a prediction of the version."""
     errors: int = 0
-    """Answered with an error."""
+    """Answered with an error that was not the client's fault."""
     fallbacks: int = 0
     """Answered by the active version in its place."""
     p99_ms: float | None = None

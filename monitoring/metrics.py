@@ -13,6 +13,7 @@ import tempfile
 from collections import Counter as Tally
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 FLUSH_EVERY_S = 0.5
 NO_VERSION = "none"
-"""Label of what failed before a version was assigned."""
+"""Label of what failed before a version was assigned, and of what no version is to blame for."""
 FELL_BACK = "fell_back"
 """Kind of error that no client saw: the version failed, or was not ready, and the active one answered instead."""
 
@@ -31,6 +32,13 @@ PROBABILITY_BUCKETS = tuple(tenths / 10 for tenths in range(1, 11))
 _ROW_BUCKETS = tuple(float(2**power) for power in range(15))
 _FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 _FOLDER_PREFIX = "shokado-metrics-"
+
+
+class Fault(StrEnum):
+    """Whose fault an error is. One that is the client's never counts against a version, whoever looks at it."""
+
+    CLIENT = "client"
+    SERVER = "server"
 
 
 @dataclass(slots=True)
@@ -46,6 +54,8 @@ class Recorder:
     scores: list[NDArray[np.float32]] = field(default_factory=list)
     releases: Tally[str] = field(default_factory=Tally)
     errors: Tally[str] = field(default_factory=Tally)
+    """By kind: the server's fault."""
+    client_errors: Tally[str] = field(default_factory=Tally)
     cancelled: int = 0
     in_flight: int = 0
     """Not reset by a flush."""
@@ -76,7 +86,7 @@ class Outcomes:
     on_time: int = 0
     """Of `requests`: answered within the latency target."""
     failed: int = 0
-    """Assigned to the version, and answered with an error."""
+    """Assigned to the version, and answered with an error that was not the client's fault."""
 
 
 class Metrics:
@@ -106,8 +116,9 @@ class Metrics:
         self._rows = Counter("shokado_rows", "Rows scored.", ["version"], registry=registry)
         self._errors = Counter(
             "shokado_errors",
-            "Requests answered with an error; of kind fell_back, with a prediction of the active version instead.",
-            ["version", "kind"],
+            "Requests answered with an error; of kind fell_back, with a prediction of the active version instead. "
+            "What is the fault of the client counts for no version.",
+            ["version", "kind", "fault"],
             registry=registry,
         )
         self._cancelled = Counter(
@@ -287,11 +298,14 @@ class Metrics:
         recorder.rows += rows
         recorder.latencies_s.append(seconds)
 
-    def failed(self, version: str | None, kind: str) -> None:
+    def failed(self, version: str | None, kind: str, fault: Fault = Fault.SERVER) -> None:
         """`version` is none for what failed before one was assigned, and was therefore never `started`."""
         recorder = self.recorders[version or NO_VERSION]
         recorder.in_flight -= version is not None
-        recorder.errors[kind] += 1
+        if fault is Fault.CLIENT:
+            self.recorders[NO_VERSION].client_errors[kind] += 1
+        else:
+            recorder.errors[kind] += 1
 
     def passed_over(self, version: str, requests: int) -> None:
         """Of requests that were assigned to the version, and given to the active one as it was not ready."""
@@ -323,8 +337,9 @@ class Metrics:
             self._rows.labels(version).inc(sum(recorder.batch_rows))
             self._cancelled.labels(version).inc(recorder.cancelled)
             self._in_flight.labels(version).set(recorder.in_flight)
-            for kind, number in recorder.errors.items():
-                self._errors.labels(version, kind).inc(number)
+            for fault, errors in ((Fault.SERVER, recorder.errors), (Fault.CLIENT, recorder.client_errors)):
+                for kind, number in errors.items():
+                    self._errors.labels(version, kind, fault).inc(number)
             for release, number in recorder.releases.items():
                 self._releases.labels(version, release).inc(number)
             self._latency.labels(version).observe_all(recorder.latencies_s)

@@ -72,8 +72,8 @@ class Figures(_Frozen):
     request_rate_per_s: float | None = None
     rows: int = Field(description="Scored.")
     errors: int = Field(
-        description="Requests that were assigned to the version and answered with an error; of kind fell_back, with a "
-        "prediction of the active version in its place."
+        description="Requests that were assigned to the version and answered with an error that was not the client's "
+        "fault; of kind fell_back, with a prediction of the active version in its place."
     )
     errors_by_kind: dict[str, int]
     error_rate: float | None = Field(description="Errors per answer of either kind.")
@@ -188,7 +188,7 @@ def read_values(folder: Path) -> dict[tuple[str, str, str], float]:
     values: dict[tuple[str, str, str], float] = {}
     for family in collector.collect():  # type: ignore[no-untyped-call]
         for sample in family.samples if family.name in _READ else ():
-            others = [value for label, value in sample.labels.items() if label != "version"]
+            others = [value for label, value in sample.labels.items() if label not in ("version", "fault")]
             values[sample.name, sample.labels["version"], "".join(others)] = sample.value
     return values
 

@@ -158,7 +158,7 @@ class Call(msgspec.Struct, eq=False):
             logger.warning("request %s: version %s: %s", request_id, version, error)
         elif isinstance(error, Unreachable):
             logger.warning("request %s: version %s: %s: %s", request_id, version, error, error.cause)
-        self.entrance.metrics.failed(version, problem.code)
+        self.entrance.metrics.failed(version, problem.code, problem.fault)
         reply_problem(self.exchange, problem, request_id, self.dialect.refuse(problem, request_id))
 
 

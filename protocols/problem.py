@@ -9,6 +9,7 @@ import msgspec
 from access.decision import Refused
 from dispatch.change import ChangeRefused, ConflictingChange
 from dispatch.request import UnknownVersion
+from monitoring.metrics import Fault
 from runners.errors import DeadlineExceeded, ModelFailure, NotReady, Overloaded
 from stores.store import GenerationConflict, StoreUnavailable
 
@@ -49,6 +50,11 @@ class Problem(Exception):
     def body(self, request_id: str) -> bytes:
         """The JSON that every dialect without an error shape of its own answers with."""
         return _encode(ProblemBody(ProblemError(self.code, self.message, self.detail), request_id))
+
+    @property
+    def fault(self) -> Fault:
+        """Whose fault it is: the only place that says so. The client's are those of 400 to 499."""
+        return Fault.CLIENT if self.status < 500 else Fault.SERVER
 
     @property
     def retry_after(self) -> int | None:

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from lifecycle.canary import Canary
 from lifecycle.cli import app
 from lifecycle.errors import GatewayAway, GatewayRefused, Overtaken
 from lifecycle.gateway import Gateway
-from lifecycle.verdict import Observed, Verdict
+from lifecycle.verdict import Observed, Verdict, judge
 from tests.end_to_end.closed_loop import load
 from tests.protocols.raw_http import request
 from tests.server import ROW, Server, free_port, serving, wait_until
@@ -251,6 +252,27 @@ def test_run_takes_back_what_fails(opened: Gateway, gateway: Server) -> None:
     now = split(gateway)
     assert (now["active"], now["shares"]) == ("v1", {"v1": 1.0})
     assert now["why"].startswith("canary of v2 failed at 50 %: 500 errors in 1000 requests")
+
+
+def test_a_client_that_asks_wrongly_fails_no_canary(opened: Gateway, gateway: Server) -> None:
+    """Each fifth request names an output that there is not, which is known only when the version has answered."""
+    url = f"{gateway.url}/v2/models/v2/infer"
+    body: dict[str, Any] = {"inputs": [{"name": "input", "datatype": "FP32", "shape": [1, len(ROW)], "data": ROW}]}
+    began = time.monotonic()
+    with httpx.Client(timeout=20) as client:
+
+        def observed() -> Observed:
+            for number in range(50):
+                wrong = {"outputs": [{"name": "no such"}]} if number % 5 == 0 else {}
+                assert client.post(url, json=body | wrong).status_code == (400 if wrong else 200)
+            return opened.observed("v2", time.monotonic() - began)
+
+        wait_until(lambda: observed().answered >= 100)
+    seen = opened.observed("v2", time.monotonic() - began)
+    assert (seen.errors, seen.fallbacks) == (0, 0)
+    assert judge(CanaryPolicy(min_seconds=0), seen, seen, 60).verdict is Verdict.PASS
+    wait_until(lambda: httpx.get(f"{gateway.url}/ab-test/status").json()["versions"]["v2"]["requests"] >= 100)
+    assert httpx.get(f"{gateway.url}/ab-test/status").json()["versions"]["v2"]["errors"] == 0
 
 
 def test_run_gives_up_what_cannot_be_judged(opened: Gateway, gateway: Server) -> None:

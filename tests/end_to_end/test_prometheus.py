@@ -28,6 +28,17 @@ def ask(gateway: Server, version: str, requests: int) -> None:
         assert answer.status_code == 200, answer.text
 
 
+def ask_wrongly(gateway: Server, version: str, requests: int) -> None:
+    """What is wrong is known only when the version has answered."""
+    body = {
+        "inputs": [{"name": "input", "datatype": "FP32", "shape": [1, len(ROW)], "data": ROW}],
+        "outputs": [{"name": "no such"}],
+    }
+    for _ in range(requests):
+        answer = httpx.post(f"{gateway.url}/v2/models/{version}/infer", json=body, timeout=20)
+        assert answer.status_code == 400, answer.text
+
+
 @needs_prometheus
 def test_all_gateways_are_added_up(gateways: list[Server], tmp_path: Path) -> None:
     with prometheus(tmp_path, gateways) as running:
@@ -36,6 +47,7 @@ def test_all_gateways_are_added_up(gateways: list[Server], tmp_path: Path) -> No
         for gateway, requests in zip(gateways, (40, 20), strict=True):
             ask(gateway, "v1", requests)
             ask(gateway, "v2", 5)
+            ask_wrongly(gateway, "v2", 5)
         everywhere = Prometheus(running.url)
         one = Prometheus(running.url, f'{{instance="127.0.0.1:{gateways[0].port}"}}')
         answered: Counter[str] = Counter()
@@ -49,8 +61,9 @@ def test_all_gateways_are_added_up(gateways: list[Server], tmp_path: Path) -> No
         # Prometheus extrapolates what happens between two looks.
         assert answered["v1"] <= 90
         assert 40 <= one.observed("v1", MIN_WINDOW_S).answered <= 60
+        wait_until(lambda: running.ask('sum(shokado_errors_total{fault="client",kind="unknown_output"}) == 10'))
         seen = everywhere.observed("v2", MIN_WINDOW_S)
-        assert (seen.errors, seen.fallbacks) == (0, 0)
+        assert (seen.errors, seen.fallbacks) == (0, 0), "what is the client's fault is not the version's error"
         assert seen.p99_ms is not None
         assert 0 < seen.p99_ms < 10_000
         assert everywhere.observed("v9", MIN_WINDOW_S) == Observed()

@@ -18,7 +18,12 @@ from tests.server import ROW, Server, serving, wait_until
 from tests.tools import needs
 
 needs_promtool = needs("promtool")
-ERRORS = 'shokado_errors_total{namespace="shokado-production",job="shokado-gateway",version="v2",kind="%s"}'
+ERRORS = (
+    'shokado_errors_total{namespace="shokado-production",job="shokado-gateway",version="v2",kind="%s",fault="server"}'
+)
+CLIENTS_ERRORS = (
+    'shokado_errors_total{namespace="shokado-production",job="shokado-gateway",version="none",kind="%s",fault="client"}'
+)
 ANSWERED = 'shokado_requests_total{namespace="shokado-production",job="shokado-gateway",version="v2"}'
 LATENCY = 'shokado_latency_seconds_bucket{namespace="shokado-production",job="shokado-gateway",version="v2",le="%s"}'
 GATEWAY = '{namespace="shokado-production",job="shokado-gateway",pod="%s"}'
@@ -28,7 +33,7 @@ HEALTHY = {
     "up" + GATEWAY % "a": "1x60",
     ANSWERED: "0+6000x60",
     ERRORS % "internal": "0+1x60",
-    ERRORS % "malformed_body": "0+6000x60",
+    CLIENTS_ERRORS % "malformed_body": "0+6000x60",
     ERRORS % "overloaded": "0x60",
     LATENCY % "0.25": "0+6000x60",
     LATENCY % "+Inf": "0+6000x60",
@@ -96,10 +101,10 @@ def test_every_kind_of_error_is_one_that_the_bundle_has(monitored: Cluster) -> N
     kinds = {
         kind
         for rule in rules(monitored)
-        for choice in re.findall(r'kind=~?"([^"]+)"', rule["expr"])
+        for choice in re.findall(r'kind[=!]~?"([^"]+)"', rule["expr"])
         for kind in choice.split("|")
     }
-    code = (FOLDER.parent / "protocols" / "problem.py").read_text()
+    code = "".join((FOLDER.parent / name).read_text() for name in ("protocols/problem.py", "monitoring/metrics.py"))
     assert kinds
     for kind in kinds:
         assert f'"{kind}"' in code

@@ -4,7 +4,7 @@ batch v1 30 freed      one batch of v1, of 30 rows, released because `freed`
 scored v1 0.2 0.9      a batch with these scores
 likeliest v1 0 2       a batch whose rows have these classes, of a, b and c
 routing 7 v1 0.25      a generation in which v1 gets a quarter of production
-started v1 · answered v1 0.5 · failed v1 overloaded · failed - malformed · cancelled v1
+started v1 · answered v1 0.5 · failed v1 overloaded · failed - malformed client · cancelled v1
 flush                  answered with a line when it is done
 """
 
@@ -12,7 +12,7 @@ import sys
 
 import numpy as np
 
-from monitoring.metrics import Metrics, prepare_folder
+from monitoring.metrics import Fault, Metrics, prepare_folder
 
 
 def obey(metrics: Metrics, name: str, version: str, *rest: str) -> None:
@@ -28,7 +28,7 @@ def obey(metrics: Metrics, name: str, version: str, *rest: str) -> None:
     elif name == "answered":
         metrics.answered(version, float(rest[0]), 1)
     elif name == "failed":
-        metrics.failed(None if version == "-" else version, rest[0])
+        metrics.failed(None if version == "-" else version, rest[0], *map(Fault, rest[1:]))
     else:
         {"started": metrics.started, "cancelled": metrics.cancelled}[name](version)
 

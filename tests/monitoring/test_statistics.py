@@ -66,6 +66,7 @@ def test_figures_are_those_of_the_version(worker: Worker) -> None:
     worker.count(
         *["started v1", "answered v1 0.004"] * 3, "started v1", "failed v1 model", "started v1", "cancelled v1",
         "batch v1 3 idle", "batch v1 100 full", "scored v1 0.05 0.25 0.95", "likeliest v2 0 2 2", "failed - malformed",
+        "started v1", "failed v1 output client",
     )  # fmt: skip
 
     async def scenario() -> None:

@@ -99,7 +99,7 @@ def test_the_numbers_of_two_workers_add_up(two_workers: tuple[Worker, Worker]) -
     assert value(folder, "shokado_rows_total", version="v1") == 47
     assert value(folder, "shokado_batches_total", version="v1", release="idle") == 2
     assert value(folder, "shokado_batches_total", version="v1", release="full") == 1
-    assert value(folder, "shokado_errors_total", version="v1", kind="model") == 1
+    assert value(folder, "shokado_errors_total", version="v1", kind="model", fault="server") == 1
     assert value(folder, "shokado_cancelled_total", version="v2") == 1
     assert value(folder, "shokado_latency_seconds_count", version="v1") == 2
     assert value(folder, "shokado_latency_seconds_sum", version="v1") == pytest.approx(0.304)
@@ -160,11 +160,13 @@ def test_an_idle_server_shows_a_zero_for_each_version(new_worker: Callable[[], W
 
 def test_labels_are_the_configured_versions_and_none(new_worker: Callable[[], Worker]) -> None:
     worker = new_worker()
-    worker.count("failed - malformed", "started v1", "failed v1 model")
+    worker.count("failed - malformed", "started v1", "failed v1 model", "started v1", "failed v1 output client")
     _, text = exposition(worker.folder)
     samples = [sample for family in text_string_to_metric_families(text.decode()) for sample in family.samples]
     assert {sample.labels["version"] for sample in samples if "version" in sample.labels} == {"v1", "v2", "none"}
-    assert value(worker.folder, "shokado_errors_total", version="none", kind="malformed") == 1
+    assert value(worker.folder, "shokado_errors_total", version="none", kind="malformed", fault="server") == 1
+    assert value(worker.folder, "shokado_errors_total", version="none", kind="output", fault="client") == 1
+    assert value(worker.folder, "shokado_errors_total", version="v1", kind="model", fault="server") == 1
 
 
 def test_scores_are_counted_by_bucket_and_classes_by_name(new_worker: Callable[[], Worker]) -> None:

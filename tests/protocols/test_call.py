@@ -16,8 +16,10 @@ from dispatch.state import Environment, RoutingState
 from experiments.prediction_id import PredictionIds
 from monitoring.metrics import NO_VERSION, Metrics
 from protocols.call import Call, Entrance, PredictionHandler
+from protocols.dialect import Codec
 from protocols.head import RequestHead
 from protocols.native import Native
+from protocols.open_inference import OpenInference
 from protocols.problem import body_too_large
 from protocols.signature import Signature
 from runners.errors import DeadlineExceeded, ModelFailure, NotReady, Overloaded, RunnerError, Unreachable
@@ -28,6 +30,11 @@ from tests.protocols.cards import NAMES, card
 from tests.protocols.memory_exchange import MemoryExchange
 
 GOOD = b'{"instances": [[1, 2, 3], [0.5, 0, 0]]}'
+
+
+NATIVE = Native(Signature(NAMES, 10))
+UNKNOWN_OUTPUT = b"""{"inputs": [{"name": "input", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 3]}],
+                      "outputs": [{"name": "no such"}]}"""
 
 
 class HeldRunner:
@@ -55,14 +62,14 @@ class HeldRunner:
 class Desk:
     """Where calls are begun; numbers of its metrics' recorders are what a flush would add."""
 
-    def __init__(self) -> None:
+    def __init__(self, dialect: Codec = NATIVE) -> None:
         self.runner = HeldRunner()
         routing = {"production": Environment("production", "v1", {"v1": 1.0}, Strategy.RANDOM)}
         runners = {"v1": cast(Runner, self.runner)}
         self.dispatcher = dispatcher = Dispatcher(runners, {"a": "v1"}, RoutingState(3, routing, "production"))
         self.metrics = Metrics(["v1"])
         self.ids = PredictionIds(b"a secret of the test's own".ljust(32), max_age_s=60)
-        self.handler = PredictionHandler(Entrance(dispatcher, self.metrics, self.ids), Native(Signature(NAMES, 10)))
+        self.handler = PredictionHandler(Entrance(dispatcher, self.metrics, self.ids), dialect)
 
     def begin(self, body: bytes = GOOD, **head: Any) -> tuple[MemoryExchange, Call]:
         exchange = MemoryExchange()
@@ -78,7 +85,12 @@ class Desk:
 
     def counted(self, version: str = "v1") -> dict[str, Any]:
         recorder = self.metrics.recorders[version]
-        found = {"in_flight": recorder.in_flight, "answered": len(recorder.latencies_s), **recorder.errors}
+        found = {
+            "in_flight": recorder.in_flight,
+            "answered": len(recorder.latencies_s),
+            **recorder.errors,
+            **recorder.client_errors,
+        }
         return {name: number for name, number in (found | {"cancelled": recorder.cancelled}).items() if number}
 
 
@@ -131,6 +143,18 @@ def test_a_bad_request_is_answered_at_once_and_counted_by_its_kind(
     assert desk.runner.jobs == []
     assert desk.counted("none") == {code: 1}
     assert desk.counted() == {}
+
+
+def test_what_is_the_clients_fault_is_never_the_versions_error(desk: Desk) -> None:
+    """Here it is found only when the version has answered: which outputs there are depends on its task."""
+    desk = Desk(OpenInference(Signature(NAMES, 10)))
+    exchange, _ = desk.begin(UNKNOWN_OUTPUT)
+    desk.runner.finish([0.5])
+    assert exchange.status == 400
+    assert desk.counted() == {}
+    assert desk.counted("none") == {"unknown_output": 1}
+    desk.metrics.flush()
+    assert desk.metrics.take_outcomes() == {}, "nor is it an observation that the weighted strategy goes by"
 
 
 def test_the_header_pins_a_version_and_a_pin_in_the_body_must_agree(desk: Desk) -> None:
