@@ -18,11 +18,21 @@ from typing import Annotated, Any, Literal, Self, get_args, get_origin
 from urllib.parse import quote
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableVariable
 
 from configuration.cpus import available_cpus
+from configuration.credentials import check_credentials, without_credentials
 
 DEFAULT_FILE = Path(__file__).with_name("serving.yaml")
 PREFIX = "SHOKADO_"
@@ -45,8 +55,15 @@ def _network(value: Any) -> Any:
 Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
 
 
+RedisUrl = Annotated[str, Field(pattern=r"^rediss?://.+$"), AfterValidator(check_credentials)]
+StoreUrl = Annotated[str, Field(pattern=r"^(sqlite:///.+|rediss?://.+)$"), AfterValidator(check_credentials)]
+
+
 class SettingsError(Exception):
-    """The configuration cannot be used; the message has one line for each wrong key."""
+    """The configuration cannot be used; the message has one line for each wrong key, and no credentials."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(without_credentials(message))
 
 
 class EngineChoice(StrEnum):
@@ -287,7 +304,7 @@ class CacheSettings(_Frozen):
     """Answers to rows that were scored before."""
 
     backend: CacheBackend = CacheBackend.OFF
-    url: str | None = Field(default=None, pattern=r"^rediss?://.+$")
+    url: RedisUrl | None = None
     """Of the Redis; better not the store's, which must not forget what a cache may."""
     ttl_s: float = Field(default=60, gt=0, le=86_400)
     max_bytes: int = Field(default=64 * 2**20, ge=1024)
@@ -313,7 +330,7 @@ class RateSettings(_Frozen):
     per_key: str | None = None
     per_address: str | None = None
     """Of a client's address, with or without a key; an IPv6 network of 64 bits counts as one."""
-    url: str | None = Field(default=None, pattern=r"^rediss?://.+$")
+    url: RedisUrl | None = None
     """A Redis in which all workers of all machines count together; without one, each worker counts for itself."""
 
     @property
@@ -411,7 +428,7 @@ class Settings(BaseSettings):
     batching: BatchingSettings = BatchingSettings()
     limits: LimitSettings = LimitSettings()
     shutdown: ShutdownSettings = ShutdownSettings()
-    store: str = Field(default="sqlite:///var/{model}.db", pattern=r"^(sqlite:///.+|rediss?://.+)$")
+    store: StoreUrl = "sqlite:///var/{model}.db"
     """Where the routing state lives: `sqlite:///relative/path`, `sqlite:////absolute/path` or `redis://host:port/db`."""
     loading: LoadingSettings = LoadingSettings()
     feedback: FeedbackSettings = FeedbackSettings()

@@ -14,6 +14,8 @@ import signal
 import sys
 from pathlib import Path
 
+from configuration.credentials import without_credentials
+
 ADDRESS = re.compile(r"models:/[^/@\x00-\x1f]{1,255}(/\d{1,9}|@[^/@\x00-\x1f]{1,255})")
 """Of a registered model: `models:/<name>/<number>` or `models:/<name>@<alias>`."""
 
@@ -85,7 +87,8 @@ def _environment() -> dict[str, str]:
 
 
 def _reason(errors: str, uri: str) -> str:
-    """What the command said, on one line; of a traceback, which is a bug, the last line."""
+    """What the command said, on one line; of a traceback, which is a bug, the last line. Without credentials."""
+    errors = without_credentials(errors)
     _, expected, said = errors.rpartition("error: ")
     if expected and "Traceback" not in said:
         return "; ".join(line.strip() for line in said.splitlines() if line.strip())

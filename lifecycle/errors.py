@@ -1,7 +1,10 @@
 """What goes wrong for a reason the user can act on; the command line prints these without a traceback.
 
-Every error carries the message (what is wrong, with the names involved) and, where there is one, the next command.
+Every error carries the message (what is wrong, with the names involved) and, where there is one, the next command, both
+without the credentials of the addresses in them.
 """
+
+from configuration.credentials import without_credentials
 
 
 class LifecycleError(Exception):
@@ -13,8 +16,8 @@ class LifecycleError(Exception):
     """
 
     def __init__(self, message: str, next_command: str | None = None) -> None:
-        super().__init__(message)
-        self.next_command = next_command
+        super().__init__(without_credentials(message))
+        self.next_command = without_credentials(next_command) if next_command is not None else None
 
 
 class UnknownDataSet(LifecycleError):

@@ -18,6 +18,7 @@ from enum import Enum, auto
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from configuration.credentials import without_credentials
 from lifecycle.errors import MissingPackage, SourceNotFound, UnsupportedModel
 from lifecycle.progress import step
 
@@ -117,6 +118,8 @@ def session() -> Iterator["MlflowClient"]:
     require_packages()
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    # At the end of a run, with what credentials it has.
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     # MLflow's own default keeps somebody who mistyped an address waiting for minutes.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     with warnings.catch_warnings():
@@ -129,7 +132,7 @@ def session() -> Iterator["MlflowClient"]:
             for logger in loggers:
                 logger.setLevel(logging.ERROR)
             client = _connect(mlflow)
-            current.outcome = _shown(tracking_uri())
+            current.outcome = without_credentials(tracking_uri())
         try:
             yield client
         finally:
@@ -139,26 +142,18 @@ def session() -> Iterator["MlflowClient"]:
 
 def _connect(mlflow: Any) -> "MlflowClient":
     """Set MLflow's addresses and ask the registry for something, which creates the tables of a new SQLite file."""
-    from mlflow.exceptions import MlflowException
-
     uri = tracking_uri()
     if database := _sqlite_file(uri):
         database.parent.mkdir(parents=True, exist_ok=True)
-    mlflow.set_tracking_uri(uri)
-    client: MlflowClient = mlflow.MlflowClient()
     try:
+        mlflow.set_tracking_uri(uri)
+        client: MlflowClient = mlflow.MlflowClient()
         client.search_registered_models(max_results=1)
-    except MlflowException as error:
+    except Exception as error:  # whatever MLflow, requests or a database's driver raises
         raise SourceNotFound(
-            f"The MLflow registry at {_shown(uri)} does not answer; MLFLOW_TRACKING_URI names it. "
-            f"MLflow says: {_shown(error.message)}"
+            f"The MLflow registry at {uri} does not answer; MLFLOW_TRACKING_URI names it. MLflow says: {error}"
         ) from error
     return client
-
-
-def _shown(text: str) -> str:
-    """An address, or a message with addresses in it, without their users and passwords."""
-    return re.sub(r"/[^/@\s]+:[^/@\s]*@", "/", text)
 
 
 def tracking_uri() -> str:
@@ -235,7 +230,7 @@ def resolve(client: "MlflowClient", uri: str) -> str:
         if run := _RUN.fullmatch(uri):
             client.get_run(run["run_id"])
     except MlflowException as error:
-        raise SourceNotFound(f"{_shown(tracking_uri())} has no {uri}: {_shown(error.message)}") from error
+        raise SourceNotFound(f"{tracking_uri()} has no {uri}: {error.message}") from error
     return uri
 
 
@@ -253,7 +248,7 @@ def fetch(client: "MlflowClient", uri: str, folder: Path, formats: Formats = For
         path = mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(folder), tracking_uri=tracking_uri())
         description = Model.load(path)
     except (MlflowException, OSError) as error:
-        raise SourceNotFound(f"The files of {uri} cannot be read: {_shown(str(error))}") from error
+        raise SourceNotFound(f"The files of {uri} cannot be read: {error}") from error
     flavor = _flavor(description, uri)
     if formats is Formats.WITHOUT_CODE:
         _refuse_code(description.flavors[flavor], flavor, uri)

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from lifecycle import store
 from lifecycle.cli import app
 from lifecycle.importing import Imported
+from tests.configuration.test_credentials import SECRETS, SPELLINGS
 
 COMMANDS = [["models", "prepare"], ["models", "train"], ["models", "import"], ["models", "list"], ["build"], ["image"]]
 COMMANDS += [["keys", "create"], ["keys", "list"], ["keys", "revoke"]]
@@ -101,13 +102,18 @@ def test_a_second_prepare_loads_nothing_heavy(
     assert time.perf_counter() - started < 3
 
 
-def test_a_registry_that_does_not_answer(own_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("credentials", SPELLINGS)
+@pytest.mark.parametrize("address", ["http://{}@127.0.0.1:9", "http://{}@no-such-host.invalid/mlflow", "x+y://{}@h/d"])
+def test_a_registry_that_does_not_answer(
+    own_store: Path, monkeypatch: pytest.MonkeyPatch, credentials: str, address: str
+) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://somebody:secret@127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address.format(credentials))
     result = runner.invoke(app, ["models", "import", "models:/iris/1", "--as", "v1"])
     assert result.exit_code == 1
-    assert result.stderr.startswith("error: The MLflow registry at http://127.0.0.1:9 does not answer")
-    assert "secret" not in result.output + result.stderr
+    shown = "error: The MLflow registry at " + address.format("***")
+    assert result.stderr.startswith(f"{shown} does not answer")
+    assert not SECRETS.search(result.output + result.stderr), result.stderr
 
 
 def test_missing_packages_are_named_with_the_command(
