@@ -8,6 +8,7 @@ import asyncio
 import gc
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ from protocols.door import Handler
 from protocols.express_lane import LaneLimits, open_lane
 from protocols.guard import GuardedHandler
 from protocols.native import Native
+from protocols.receiving import Receiving
 from protocols.routes import Found, Routes
 from protocols.rows import RowsHandler
 from protocols.signatures import signature_of
@@ -56,8 +58,8 @@ except (SettingsError, ArtefactError, KeyFileError) as error:
 # Whose word on a client's address is taken is set in `access.trusted_proxies`; uvicorn would trust all of this machine.
 os.environ["FORWARDED_ALLOW_IPS"] = ""
 lift_time_limit()
-if SETTINGS.express_lane:
-    express_lane.register()
+# Without routes of its own the lane still bounds connections, judges framing, and ends them when the server stops.
+express_lane.register()
 
 LIMITS = SETTINGS.limits
 SHUTDOWN = SETTINGS.shutdown
@@ -67,6 +69,8 @@ STOP_WITHIN_S = SHUTDOWN.pause_s + SHUTDOWN.drain_s + OUTLAST_S + 2 * LEEWAY_S
 """After which no process ends by itself any more."""
 MAX_BATCH_BYTES = 2**31
 """Of one batch on its way to a version's own service."""
+MAX_BATCHES_BYTES = 2**40
+"""Of all of them: they are the gateway's, which bounds what it takes in."""
 # What Shokado measures and logs itself, per version, BentoML need not do once more for each request.
 QUIET: dict[str, Any] = {"metrics": {"enabled": False}, "logging": {"access": {"enabled": False}}}
 
@@ -88,7 +92,14 @@ def lane_limits() -> LaneLimits:
         left_headers=left,
         request_s=LIMITS.request_timeout_s,
         max_connections=allow_connections(LIMITS.max_connections),
+        max_age_s=LIMITS.max_connection_age_s,
+        spread_s=SHUTDOWN.drain_s / 2,
     )
+
+
+def lane_routes(handlers: Iterable[Handler]) -> Routes:
+    """What the express lane answers itself."""
+    return Routes(handlers if SETTINGS.express_lane else (), SETTINGS.model)
 
 
 def version_service(version: str) -> Any:
@@ -110,13 +121,14 @@ def version_service(version: str) -> Any:
             # The gateway closes its connections when it has drained: until then it may send batches after a SIGTERM.
             day = 86_400
             limits = LaneLimits(MAX_BATCH_BYTES, LIMITS.max_header_bytes, idle_s=day, request_s=day, drain_s=None)
-            open_lane(Routes([rows]), limits)
+            self._receiving = Receiving(MAX_BATCHES_BYTES)
+            open_lane(lane_routes([rows]), limits, self._receiving)
             Stopping(SHUTDOWN.pause_s, SHUTDOWN.drain_s + OUTLAST_S).catch(asyncio.get_running_loop())
             freeze_garbage()
 
         @bentoml.api(route=RowsHandler.path, input_spec=plain.RowsInput, output_spec=plain.RowsOutput)
         async def rows(self, rows: Request) -> Response:
-            return await plain.answer(self._found, rows, MAX_BATCH_BYTES)
+            return await plain.answer(self._found, rows, MAX_BATCH_BYTES, self._receiving)
 
     return VersionService
 
@@ -128,7 +140,7 @@ VERSION_SERVICES = {
 }
 CONTROL = Control(SETTINGS, GATE)
 CONTROL_APP = create_app(CONTROL)
-PREDICTIONS = plain.Predictions(LIMITS.max_body_bytes)
+PREDICTIONS = plain.Predictions(LIMITS.max_body_bytes, CONTROL.receiving)
 CARD = next(iter(ARTEFACTS.values())).card
 SIGNATURE = signature_of(CARD, LIMITS)
 describe_predictions(CONTROL_APP, all_dialects(SIGNATURE), CARD)
@@ -171,7 +183,7 @@ class Shokado:
         if GATE.guards_predictions:
             handlers = [GuardedHandler(handler, GATE) for handler in handlers]
         PREDICTIONS.routes = Routes(handlers, SETTINGS.model)
-        open_lane(PREDICTIONS.routes, lane_limits())
+        open_lane(lane_routes(handlers), lane_limits(), CONTROL.receiving, GATE.note_bad_head)
         CONTROL.started = parts = self._worker.parts
         self._grpc: Any = None
         if SETTINGS.grpc.port is not None:

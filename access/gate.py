@@ -1,5 +1,6 @@
 """The gate of one process: keys, rates and what was counted, asked by every door."""
 
+import asyncio
 import logging
 from collections import Counter
 from collections.abc import Mapping
@@ -41,6 +42,7 @@ class Gate:
         self._by_key: Counter[tuple[str, str]] = Counter()
         self._by_reason: Counter[str] = Counter()
         self._told_unread = False
+        self._counting: set[asyncio.Task[Refused | None]] = set()
 
     @property
     def guards_predictions(self) -> bool:
@@ -105,6 +107,18 @@ class Gate:
         self._by_reason[refused.code] += 1
         if name := key or refused.key:
             self._by_key[name, Outcome.REFUSED] += 1
+
+    def note_bad_head(self, peer: str) -> None:
+        """Count what is no request against the address that it came from; call on the event loop."""
+        rates, address = self.rates, self.address_of(peer, ())
+        if rates is None or not address:
+            return
+        if rates.shared:
+            task = asyncio.create_task(rates.take_shared("", address))
+            self._counting.add(task)
+            task.add_done_callback(self._counting.discard)
+        else:
+            rates.take("", address)
 
     def take_counts(self) -> tuple[Mapping[tuple[str, str], int], Mapping[str, int]]:
         """Requests by (key, outcome) and refusals by reason, since this was last asked."""

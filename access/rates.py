@@ -108,6 +108,15 @@ class Rates:
                 return self._refusal(limit, self._memory.get_expiry(name))
         return None
 
+    def full(self, key: str, address: str) -> Refused | None:
+        """What `take` would say, without counting; none where that is for a Redis to say."""
+        if self.shared:
+            return None
+        for limit, name in self._named(key, address):
+            if self._memory.get(name) >= limit.amount:
+                return self._refusal(limit, self._memory.get_expiry(name))
+        return None
+
     async def take_shared(self, key: str, address: str) -> Refused | None:
         """The same over all workers and machines; while the Redis is away, over this process."""
         if self._clock() >= self._away_until:

@@ -234,6 +234,9 @@ class LimitSettings(_Frozen):
 
     max_rows: int = Field(default=10_000, ge=1, le=1_000_000)
     max_body_bytes: int = Field(default=16 * 2**20, ge=1024, le=2**30)
+    """Of one request, and of what a compressed one becomes."""
+    max_receiving_bytes: int | None = Field(default=None, ge=1024, le=2**40)
+    """Of all bodies together that have not wholly arrived at one worker; unset: four times `max_body_bytes`."""
     max_header_bytes: int = Field(default=64 * 2**10, ge=1024, le=2**20)
     max_text_letters: int = Field(default=100_000, ge=1, le=10_000_000)
     """Of one text, for models that take one."""
@@ -241,6 +244,21 @@ class LimitSettings(_Frozen):
     """From a request's first byte to its last; a client must take its answer as readily."""
     max_connections: int = Field(default=10_000, ge=1, le=1_000_000)
     """Of one worker."""
+    max_connection_age_s: float = Field(default=300, ge=1, le=31_536_000)
+    """After which a connection's next answer is its last, give or take a fifth; not of clients on this machine."""
+
+    @property
+    def receiving_bytes(self) -> int:
+        return self.max_receiving_bytes or 4 * self.max_body_bytes
+
+    @model_validator(mode="after")
+    def _the_largest_body_can_arrive(self) -> Self:
+        if self.receiving_bytes < self.max_body_bytes:
+            raise ValueError(
+                f"max_receiving_bytes is {self.max_receiving_bytes}, less than one body may have: "
+                f"max_body_bytes is {self.max_body_bytes}"
+            )
+        return self
 
 
 class ShutdownSettings(_Frozen):

@@ -1,6 +1,6 @@
 """Bodies of control requests, read strictly and within a limit.
 
-    bytes --(too many: 413; not JSON by its type: 415; not JSON: 400; a name twice: 422)--> content --> FastAPI's models
+    bytes --(not JSON by its type, or compressed: 415; too many: 413; not JSON: 400; a name twice: 422)--> content
 
 NaN and infinity, which some clients write although JSON has neither, are let through to where they can be refused by
 the name that they stand for.
@@ -13,10 +13,13 @@ from typing import Any
 from fastapi import Request
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict
+from starlette.datastructures import Headers
 from starlette.responses import Response
 
 from control.started import Control
-from protocols.problem import Problem, body_too_large, invalid, malformed
+from protocols.plain import read_body
+from protocols.problem import Problem, invalid, malformed
+from protocols.receiving import Receiving
 
 MAX_CHANGE_BYTES = 2**20
 """Of a change: it is read in one go, and a longer one would hold up predictions."""
@@ -38,7 +41,8 @@ class StrictRoute(APIRoute):
 
         async def read_and_answer(request: Request) -> Response:
             control: Control = request.app.state.control
-            body = await read_body(request, min(control.settings.limits.max_body_bytes, MAX_CHANGE_BYTES))
+            limit = min(control.settings.limits.max_body_bytes, MAX_CHANGE_BYTES)
+            body = await read_json_body(request, limit, control.receiving)
             return await answer(_ReadRequest(request.scope, body, parse(body) if body else None))
 
         return read_and_answer
@@ -59,21 +63,27 @@ class _ReadRequest(Request):
         return self._content
 
 
-async def read_body(request: Request, limit: int) -> bytes:
-    """The body, of which no more than `limit` bytes are kept. Raises `Problem` (413, 415)."""
-    content_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
-    if int(request.headers.get("content-length", "0")) > limit:
-        raise body_too_large(limit)
-    body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > limit:
-            raise body_too_large(limit)
-    # A page of another site can send other types without asking first.
-    if body and content_type != "application/json":
+async def read_json_body(request: Request, limit: int, receiving: Receiving) -> bytes:
+    """The body, of at most `limit` bytes; its head is looked at first. Raises `Problem` (413, 415, 503)."""
+    headers = request.headers
+    coding = headers.get("content-encoding", "identity").strip().lower()
+    if coding != "identity":
+        message = f"content encoding {coding[:40]!r} is not understood here; send the body as it is"
+        raise Problem(415, "unsupported_encoding", message)
+    if headers.get("content-length", "0") != "0":
+        _refuse_other_types(headers)
+    body = await read_body(request, limit, receiving)
+    if body:
+        _refuse_other_types(headers)
+    return body
+
+
+def _refuse_other_types(headers: Headers) -> None:
+    """A page of another site can send other types without asking first."""
+    content_type = headers.get("content-type", "").split(";")[0].strip().lower()
+    if content_type != "application/json":
         got = f"content type {content_type[:100]!r} is" if content_type else "a body without content type is"
         raise Problem(415, "unsupported_media_type", f"{got} not understood here; send application/json")
-    return bytes(body)
 
 
 def parse(body: bytes) -> Any:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field, TypeAdapter
 
 from control import bodies
 from control.errors import BODY_ERRORS, errors
-from control.started import Configuration, Parts
+from control.started import ArrivingBodies, Configuration, Parts
 from experiments.feedback import Feedback, Ruling, Verdict
 from protocols.problem import Problem, invalid, malformed, problem_of
 from stores.store import StoreUnavailable
@@ -96,13 +96,13 @@ def _described_body() -> dict[str, Any]:
     responses=errors(503, *BODY_ERRORS),
     openapi_extra=_described_body(),
 )
-async def give_feedback(parts: Parts, settings: Configuration, request: Request) -> Response:
+async def give_feedback(parts: Parts, settings: Configuration, receiving: ArrivingBodies, request: Request) -> Response:
     """Join labels and rewards to the versions that made the predictions. The same one counts once, however often sent.
 
     A list is answered with 200 once every entry is settled, the rejected ones included. A single entry that is
     rejected is answered with 422, and one that was counted before with 200.
     """
-    body = await bodies.read_body(request, settings.limits.max_body_bytes)
+    body = await bodies.read_json_body(request, settings.limits.max_body_bytes, receiving)
     raw, alone = _split(body)
     if len(raw) > settings.feedback.max_entries:
         limit = settings.feedback.max_entries

@@ -41,34 +41,38 @@ def role_for(method: str, path: str, *, open_metrics: bool) -> Role | None:
 async def enter(request: Request, gate: Gate) -> str:
     """The name of the key of a control request, empty without keys. Raises `Problem` (401, 403, 429).
 
-    Who asks for a route that there is not is told so, with or without a key.
+    Who asks for a route that there is not is told so, with or without a key. What everybody may ask is not counted, so
+    that probes are answered always; all else is, and what is refused by its address.
     """
-    if not any(route.matches(request.scope)[0] is Match.FULL for route in request.app.router.routes):
-        return ""
     scope = request.scope
     peer = request.client.host if request.client is not None else ""
     port = scope["server"][1] if scope.get("server") is not None else None
-    asked = read_asked(scope["headers"], peer, port, scope["http_version"])
     changing = is_changing(request.method)
     needed = role_for(request.method, scope["path"], open_metrics=gate.settings.open_metrics)
+    known = any(route.matches(scope)[0] is Match.FULL for route in request.app.router.routes)
+    key, refused = "", None
     try:
-        key = gate.enter(asked, needed, changing=changing)
-        if changing:
-            await _take(gate, key, gate.address_of(peer, scope["headers"]))
-    except Refused as refused:
+        if known:
+            asked = read_asked(scope["headers"], peer, port, scope["http_version"])
+            key = gate.enter(asked, needed, changing=changing)
+    except Refused as error:
+        refused = error
+    if needed is not None or refused is not None or not known:
+        refused = await _take(gate, key, gate.address_of(peer, scope["headers"])) or refused
+    if refused is not None:
         # Without its traceback, whose frames know it.
         raise problem_of(refused.with_traceback(None)) from None
-    if needed is not None:
+    if needed is not None and known:
         gate.admitted(key)
     return key
 
 
-async def _take(gate: Gate, key: str, address: str) -> None:
-    """Count a change. Raises `Refused`."""
+async def _take(gate: Gate, key: str, address: str) -> Refused | None:
+    """Count a request; why it is refused, if it is."""
     rates = gate.rates
     if rates is None:
-        return
+        return None
     refused = await rates.take_shared(key, address) if rates.shared else rates.take(key, address)
     if refused is not None:
         gate.refused(refused, key)
-        raise refused
+    return refused

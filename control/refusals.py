@@ -40,7 +40,7 @@ def describe_refusals(app: FastAPI, gate: Gate) -> None:
                 statuses |= {"401", "403"}
             if changing:
                 statuses.add("403")
-            if rates and (predicts or changing):
+            if rates and role is not None:
                 statuses.add("429")
             for status in sorted(statuses):
                 _add(operation["responses"], status, shape_of(path).__name__)

@@ -18,6 +18,7 @@ from dispatch.state import RoutingState
 from experiments.feedback import FeedbackDesk
 from monitoring.statistics import Statistics
 from protocols.problem import Problem
+from protocols.receiving import Receiving
 from stores.follower import Follower
 
 
@@ -44,6 +45,8 @@ class Control:
         """Without a gate, everybody may ask for everything."""
         self.settings = settings
         self.gate = gate
+        self.receiving = Receiving(settings.limits.receiving_bytes)
+        """What all doors of this process count arriving bodies in."""
         self.started: Started | None = None
 
 
@@ -76,6 +79,11 @@ def known_routing(parts: Started) -> RoutingState:
     return state
 
 
+def _receiving(request: Request) -> Receiving:
+    return _control(request).receiving
+
+
 Parts = Annotated[Started, Depends(_started)]
 FrontGate = Annotated[Gate | None, Depends(_gate)]
 Configuration = Annotated[Settings, Depends(_settings)]
+ArrivingBodies = Annotated[Receiving, Depends(_receiving)]

@@ -2,7 +2,9 @@
 
 uvicorn closes its listener the moment it is told to stop, while a load balancer still sends: it learns of the stop when
 it next looks at readiness. So the signal is caught first. Readiness turns false at once, requests are answered as
-before for `pause_s`, and only then uvicorn gets its signal, closes the listener and drains within `drain_s`.
+before for `pause_s`, and only then uvicorn gets its signal, closes the listener and drains within `drain_s`. Soon
+after the signal answers begin to say that they are the last of their connections, so that pooled clients go elsewhere
+while there is time.
 
 Whatever hangs then, the process ends: threads in foreign code cannot be ended, only their process can. For the same
 reason a worker that has lost a thread stops by itself; the server's supervisor starts another one in its place.
@@ -17,6 +19,10 @@ from types import FrameType
 
 import uvicorn
 
+from protocols.express_lane import retire
+
+RETIRE_AFTER_S = 1.0
+"""Of the pause: a load balancer that has not heard of the stop yet would lead who comes back at once here again."""
 LEEWAY_S = 5.0
 """How long the parts of a process may take to let go of everything when its connections have ended."""
 _STDERR = 2
@@ -57,6 +63,8 @@ class Stopping:
             if first:
                 self._end_within(pause_s + self._drain_s + self._leeway_s)
             if pause_s > 0:
+                connections = server.server_state.connections
+                loop.call_soon_threadsafe(loop.call_later, min(RETIRE_AFTER_S, pause_s), retire, connections)
                 loop.call_soon_threadsafe(loop.call_later, pause_s, server.handle_exit, number, None)
             else:
                 server.handle_exit(number, frame)

@@ -21,7 +21,7 @@ from monitoring.metrics import FELL_BACK, Metrics
 from protocols.dialect import AnswerFacts, Codec
 from protocols.door import Exchange, new_id, reply_problem
 from protocols.head import RequestHead
-from protocols.problem import conflicting_version, problem_of
+from protocols.problem import Problem, conflicting_version, problem_of
 from runners.errors import RunnerError, Unreachable
 from runners.job import Job
 
@@ -45,6 +45,22 @@ class PredictionHandler:
         self.path = dialect.path
         self._entrance = entrance
         self._dialect = dialect
+
+    def judge(self, head: RequestHead, peer: str) -> Problem | None:  # noqa: ARG002  # who asks is the guard's concern
+        dispatcher = self._entrance.dispatcher
+        if head.problem is not None:
+            return head.problem
+        if time.monotonic() < dispatcher.full_until:
+            return problem_of(dispatcher.overload)
+        try:
+            for name in head.pins:
+                dispatcher.resolve(name)
+            # Without a body nothing can be answered, but a wrong content type is what is found first.
+            self._dialect.decode(b"", head)
+        except Exception as error:
+            problem = problem_of(error)
+            return problem if problem.status in (404, 415) else None
+        return None
 
     def begin(self, head: RequestHead, body: bytes, exchange: Exchange) -> "Call":
         call = Call(self._entrance, self._dialect, head, exchange, new_id(), time.monotonic())

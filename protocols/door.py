@@ -37,6 +37,14 @@ class Handler(Protocol):
 
     path: str
 
+    def judge(self, head: RequestHead, peer: str) -> "Problem | None":
+        """What the head alone says against a request from the address `peer`; none: its body may be read.
+
+        A door asks before it keeps a body that does not come in one piece with its head. Where there is a problem it
+        goes on with `begin` at once, with the problem in the head and no body.
+        """
+        ...
+
     def begin(self, head: RequestHead, body: bytes, exchange: Exchange) -> Cancellable | None:
         """Begin to answer; the exchange may get its reply before this returns. Never raises."""
         ...

@@ -9,9 +9,13 @@ Answers leave in the order of the requests, whatever the order they become ready
 """
 
 import asyncio
+import random
+import struct
+import termios
 from collections import deque
-from collections.abc import Callable, Sized
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sized
+from dataclasses import dataclass, replace
+from fcntl import ioctl
 from typing import Any, ClassVar
 
 import msgspec
@@ -19,9 +23,11 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from access.address import parsed
 from protocols.door import Cancellable, Handler, new_id, reply_problem
 from protocols.head import RequestHead, read_head
 from protocols.problem import Problem, body_too_large, malformed
+from protocols.receiving import Receiving
 from protocols.routes import Routes
 from protocols.turns import PER_TURN, Turns
 
@@ -36,7 +42,11 @@ MIN_TAKEN_BYTES = 64 * 2**10
 CLOSED_AT_ONCE = 100
 """One in so many of the idle connections is closed when there are too many: finding the longest idle takes a while."""
 DRAIN_S = 1.0
-"""How long an idle connection is kept when the server stops: a request may be on its way to it."""
+"""How long an idle connection is kept at least when the server stops: a request may be on its way to it."""
+CLOSED_PER_S = 40
+"""Idle connections that a stopping server closes in a second, if it has the time: each may be about to be used."""
+AGE_JITTER = 0.2
+"""Part of the greatest age of connections by which theirs differ, as those that began together must not end so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +75,11 @@ class LaneLimits:
     max_connections: int = 10_000
     """Of this process."""
     drain_s: float | None = DRAIN_S
-    """How long an idle connection is kept when the server stops; none: until the client closes it."""
+    """How long an idle connection is kept at least when the server stops; none: until the client closes it."""
+    spread_s: float = 0.0
+    """Within which time after that the idle connections are closed, one after the other."""
+    max_age_s: float | None = None
+    """After which a connection's next answer is its last, give or take a fifth, if its client is on another machine."""
     left_headers: frozenset[bytes] = frozenset()
     """Names of headers, in lower case, whose requests are left to uvicorn."""
 
@@ -80,8 +94,7 @@ class LaneExchange(msgspec.Struct, eq=False):
 
     @property
     def peer(self) -> str:
-        client = self.connection.client
-        return client[0] if client is not None else ""
+        return self.connection.peer
 
     def reply(self, status: int, header_lines: bytes, body: bytes) -> None:
         self.connection.answer(self, status, header_lines, body)
@@ -106,6 +119,13 @@ class ExpressLane(HttpToolsProtocol):
     limits: ClassVar[LaneLimits] = LaneLimits(16 * 2**20, 64 * 2**10)
     heads: ClassVar[dict[bytes, ExpressHead]] = {}
     turns: ClassVar[Turns] = Turns()
+    receiving: ClassVar[Receiving] = Receiving(64 * 2**20)
+    on_bad_head: "ClassVar[staticmethod[[str], None]]" = staticmethod(lambda _peer: None)
+    """Told the address of who has sent what is no request."""
+    stopping: ClassVar[bool] = False
+    """Whether the next answer of every connection is its last."""
+    leaving: ClassVar[list["ExpressLane"]] = []
+    """Idle connections of a stopping server that have not been given their time to be closed yet."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -121,8 +141,15 @@ class ExpressLane(HttpToolsProtocol):
         self._progressed = False
         self._express: ExpressHead | None = None
         self._body: bytes | bytearray = b""
+        self._kept_bytes = 0
+        """How much of the body is counted in `receiving`."""
+        self._judged = False
+        """Whether the head of the request that is arriving was found to be admitted."""
         self._learning: bytes | None = None
-        self._draining = False
+        self._draining = self.stopping
+        """Whether the next answer is the last."""
+        self._closing = False
+        """Whether the connection is closed as soon as nothing is under way."""
         self._last = False
         """No further request of this connection is answered; what arrives is read and dropped."""
         self._last_active = 0.0
@@ -132,6 +159,7 @@ class ExpressLane(HttpToolsProtocol):
         self._taking_timer: asyncio.TimerHandle | None = None
         """Runs while more is to be written than the client takes."""
         self._untaken_bytes = 0
+        self._age_timer: asyncio.TimerHandle | None = None
 
     # What arrives -------------------------------------------------------------------------------------------------
 
@@ -140,6 +168,10 @@ class ExpressLane(HttpToolsProtocol):
         self.flow = LaneFlow(transport, self.pipeline)
         self._last_active = self.loop.time()
         self._idle_timer = self.loop.call_later(self.limits.idle_s, self._close_if_idle)
+        address = parsed(self.peer) if self.limits.max_age_s is not None else None
+        if self.limits.max_age_s is not None and address is not None and not address.is_loopback:
+            age_s = self.limits.max_age_s * random.uniform(1 - AGE_JITTER, 1 + AGE_JITTER)  # noqa: S311  # no secret
+            self._age_timer = self.loop.call_later(age_s, self.retire)
         if len(self.connections) > self.limits.max_connections:
             self._make_room()
 
@@ -192,6 +224,27 @@ class ExpressLane(HttpToolsProtocol):
             self._idle_bytes = 0 if self._progressed else self._idle_bytes + len(data)
             if self._idle_bytes > self.limits.max_header_bytes:
                 self._refuse(_headers_too_large(self.limits.max_header_bytes))
+            elif self._express is not None:
+                self._keep_arriving(self._express)
+
+    def _keep_arriving(self, express: ExpressHead) -> None:
+        """Keep what is here of a body, if its head is admitted and there is room for it."""
+        problem = None
+        if not self._judged:
+            self._judged = True
+            problem = self._judge(express)
+        more = len(self._body) - self._kept_bytes
+        if problem is None and (problem := self.receiving.keep(more)) is None:
+            self._kept_bytes += more
+        if problem is not None:
+            self._refuse(problem)
+
+    def _judge(self, express: ExpressHead) -> Problem | None:
+        """What its head alone says against a request."""
+        problem = express.handler.judge(express.head, self.peer)
+        if problem is None and express.body_bytes > self.limits.max_body_bytes:
+            problem = body_too_large(self.limits.max_body_bytes)
+        return problem
 
     def _offers_upgrade(self) -> bool:
         """Whether the client would rather go on in a protocol that is not spoken here, such as `h2c`."""
@@ -219,6 +272,9 @@ class ExpressLane(HttpToolsProtocol):
         if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > self.limits.max_header_bytes:
             self._refuse(_headers_too_large(self.limits.max_header_bytes))
             return
+        if (problem := _framing_problem(self.headers, self.parser.get_http_version())) is not None:
+            self._refuse(problem)
+            return
         express = self._express_head()
         if express is None:
             super().on_headers_complete()
@@ -231,8 +287,9 @@ class ExpressLane(HttpToolsProtocol):
             self.heads[self._learning] = express
         self._express = express
         self._body = b""
-        if express.body_bytes > self.limits.max_body_bytes:
-            self._refuse(body_too_large(self.limits.max_body_bytes))
+        self._judged = False
+        if express.body_bytes > self.limits.max_body_bytes and (problem := self._judge(express)) is not None:
+            self._refuse(problem)
 
     def on_body(self, body: bytes) -> None:
         self._progressed = True
@@ -260,8 +317,15 @@ class ExpressLane(HttpToolsProtocol):
         if express is None:
             super().on_message_complete()
             return
-        body, self._body = bytes(self._body), b""
+        body = bytes(self._body)
+        self._drop_body()
         self._begin(express, body)
+
+    def _drop_body(self) -> None:
+        self._body = b""
+        if self._kept_bytes:
+            self.receiving.let_go(self._kept_bytes)
+            self._kept_bytes = 0
 
     def _express_head(self) -> ExpressHead | None:
         """The head just parsed, if the lane answers it."""
@@ -351,7 +415,7 @@ class ExpressLane(HttpToolsProtocol):
         if self._held is not None:
             start, self._held = self._held, None
             start()
-        elif self._draining and not self._last:
+        elif self._closing and not self._last:
             self._close_later()
 
     def _refuse(self, problem: Problem) -> None:
@@ -363,12 +427,14 @@ class ExpressLane(HttpToolsProtocol):
             self._close_when_answered()
             return
         self._last = True
+        self._drop_body()
         exchange = LaneExchange(self, keep_alive=False)
         self._exchanges.append(exchange)
         if self._express is not None:
-            head = RequestHead(request_id=self._express.head.request_id, problem=problem)
-            self._express.handler.begin(head, b"", exchange)
+            self._express.handler.begin(replace(self._express.head, problem=problem), b"", exchange)
         else:
+            if problem.status < 500:
+                self.on_bad_head(self.peer)
             reply_problem(exchange, problem, new_id())
 
     def _take_back(self) -> bool:
@@ -424,24 +490,45 @@ class ExpressLane(HttpToolsProtocol):
         if not self._exchanges:
             self.flow.resume_reading()
 
+    def retire(self) -> None:
+        """Say in the next answer that begins that it is the last; a connection that is not used stays as it is."""
+        self._draining = True
+
     def shutdown(self) -> None:
         """The server stops: answer what is under way, then close."""
         if self.limits.drain_s is None:
             return
-        self._draining = True
+        self._draining = self._closing = True
         if self._unfinished_asgi:
             super().shutdown()
         elif self._exchanges:
             self._close_when_answered()
         else:
-            self._close_later()
+            self.leaving.append(self)
+            if len(self.leaving) == 1:
+                # uvicorn tells all connections in one turn.
+                self.loop.call_soon(self._close_in_turn)
+
+    def _close_in_turn(self) -> None:
+        """Give each of the connections that are leaving its time, the one that was idle for longest first.
+
+        It is the least likely to be used just then. The others may still ask, and be told that their answer is the
+        last.
+        """
+        leaving = sorted(self.leaving, key=lambda connection: connection._last_active)
+        self.leaving.clear()
+        spread_s = min(self.limits.spread_s, len(leaving) / CLOSED_PER_S)
+        for number, connection in enumerate(leaving):
+            delay_s = (self.limits.drain_s or 0) + spread_s * number / len(leaving)
+            self.loop.call_later(delay_s, connection._close_if_unused)
 
     def on_response_complete(self) -> None:
         self._last_active = self.loop.time()
         super().on_response_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        for timer in (self._idle_timer, self._arrival_timer, self._taking_timer):
+        self._drop_body()
+        for timer in (self._idle_timer, self._arrival_timer, self._taking_timer, self._age_timer):
             if timer is not None:
                 timer.cancel()
         for exchange in self._exchanges:
@@ -470,11 +557,19 @@ class ExpressLane(HttpToolsProtocol):
         self.loop.call_later(self.limits.drain_s or 0, self._close_if_unused)
 
     def _close_if_unused(self) -> None:
-        if self._in_message:
+        if self._in_message or self._has_unread:
             # A request is arriving; the supervisor's own patience bounds how long.
             self._close_later()
         elif not self._exchanges and not self._unfinished_asgi:
             self.transport.close()
+
+    @property
+    def _has_unread(self) -> bool:
+        """Whether the kernel has bytes of the client's that the loop has not come to yet."""
+        if self.transport.is_closing():
+            return False
+        found = ioctl(self.transport.get_extra_info("socket").fileno(), termios.FIONREAD, bytes(4))
+        return bool(struct.unpack("i", found)[0])
 
     def _close_if_idle(self) -> None:
         """One timer a connection, wound up again when it fires, instead of one a request."""
@@ -521,6 +616,11 @@ class ExpressLane(HttpToolsProtocol):
             self._wait_for_taking()
 
     @property
+    def peer(self) -> str:
+        """Address at the other end; empty where it has none."""
+        return self.client[0] if self.client is not None else ""
+
+    @property
     def _idle(self) -> bool:
         return not (self._in_message or self._exchanges or self._unfinished_asgi or self._last)
 
@@ -536,12 +636,26 @@ class ExpressLane(HttpToolsProtocol):
             self._refuse(_too_many_connections(self.limits.max_connections))
 
 
-def open_lane(routes: Routes, limits: LaneLimits) -> None:
+def open_lane(
+    routes: Routes, limits: LaneLimits, receiving: Receiving, on_bad_head: Callable[[str], None] = lambda _peer: None
+) -> None:
     """From now on, the connections of this process answer these routes."""
     ExpressLane.routes = routes
     ExpressLane.limits = limits
     ExpressLane.heads = {}
     ExpressLane.turns = Turns()
+    ExpressLane.receiving = receiving
+    ExpressLane.on_bad_head = staticmethod(on_bad_head)
+
+
+def retire(connections: Iterable[object]) -> None:
+    """From now on, say in every answer that it is its connection's last: those there are, and those to come."""
+    if ExpressLane.limits.drain_s is None:
+        return
+    ExpressLane.stopping = True
+    for connection in connections:
+        if isinstance(connection, ExpressLane):
+            connection.retire()
 
 
 def register() -> None:
@@ -571,6 +685,21 @@ def _disconnect(cycle: RequestResponseCycle) -> None:
     """Tell an app that the client of its request is gone."""
     cycle.disconnected = True
     cycle.message_event.set()
+
+
+def _framing_problem(headers: list[tuple[bytes, bytes]], version: str) -> Problem | None:
+    """What a proxy and this server could read in different ways. Source: RFC 9112, sections 3.2 and 6.1."""
+    hosts = codings = 0
+    for name, value in headers:
+        if name == b"host":
+            hosts += 1
+        elif name == b"transfer-encoding":
+            codings += 1
+            if value.strip().lower() != b"chunked" or codings > 1 or version != "1.1":
+                return Problem(400, "bad_header", "transfer-encoding is understood in HTTP/1.1, as chunked and once")
+    if hosts > 1 or (not hosts and version == "1.1"):
+        return Problem(400, "bad_header", f"a request has one host header, and this one has {hosts}")
+    return None
 
 
 def _headers_too_large(limit: int) -> Problem:

@@ -13,7 +13,7 @@ from access.decision import Refused
 from access.gate import Gate
 from protocols.door import Cancellable, Exchange, Handler
 from protocols.head import RequestHead
-from protocols.problem import problem_of
+from protocols.problem import Problem, problem_of
 
 if TYPE_CHECKING:
     from access.rates import Rates
@@ -27,19 +27,32 @@ class GuardedHandler:
         self.handler = handler
         self.gate = gate
 
-    def begin(self, head: RequestHead, body: bytes, exchange: Exchange) -> Cancellable | None:
-        if head.problem is not None:
-            # Refused anyway, and its headers may not have been read.
-            return self.handler.begin(head, body, exchange)
+    def judge(self, head: RequestHead, peer: str) -> Problem | None:
+        """Counts nothing but a refused key: the request is counted when it begins, whatever is wrong with it."""
         gate = self.gate
-        try:
-            key = gate.predictor(head.credential)
-        except Refused as refused:
-            return self.refuse(refused, head, exchange)
+        if head.problem is None:
+            try:
+                key = gate.predictor(head.credential)
+            except Refused as refused:
+                return problem_of(refused)
+            if gate.rates is not None:
+                refusal = gate.rates.full(key, gate.address_of(peer, head.forwarding))
+                if refusal is not None:
+                    return problem_of(refusal)
+        return self.handler.judge(head, peer)
+
+    def begin(self, head: RequestHead, body: bytes, exchange: Exchange) -> Cancellable | None:
+        gate = self.gate
+        key = ""
+        if head.problem is None:
+            try:
+                key = gate.predictor(head.credential)
+            except Refused as refused:
+                head, body = replace(head, problem=problem_of(refused)), b""
         rates = gate.rates
         if rates is None:
-            gate.admitted(key)
-            return self.handler.begin(head, body, exchange)
+            return self.decided(None, key, head, body, exchange)
+        # Refused requests count as well, but by their address alone: whoever guesses at keys has none.
         address = gate.address_of(exchange.peer, head.forwarding)
         if rates.shared:
             waiting = _Waiting(self, head, body, exchange)
@@ -53,12 +66,10 @@ class GuardedHandler:
         """Go on as the rates say."""
         if refusal is not None:
             self.gate.refused(refusal, key)
-            return self.refuse(refusal, head, exchange)
-        self.gate.admitted(key)
+            head, body = replace(head, problem=problem_of(refusal)), b""
+        elif head.problem is None:
+            self.gate.admitted(key)
         return self.handler.begin(head, body, exchange)
-
-    def refuse(self, refused: Refused, head: RequestHead, exchange: Exchange) -> Cancellable | None:
-        return self.handler.begin(replace(head, problem=problem_of(refused)), b"", exchange)
 
 
 class _Waiting(msgspec.Struct, eq=False):

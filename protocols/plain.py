@@ -6,6 +6,7 @@ the lane, so that both doors answer alike.
 """
 
 import asyncio
+from dataclasses import replace
 from typing import Any, Self
 
 from bentoml import IODescriptor
@@ -16,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from protocols.head import RequestHead, read_head
 from protocols.problem import Problem, body_too_large
+from protocols.receiving import Receiving
 from protocols.routes import Found, Routes
 
 # The object first: BentoML's clients encode by the first alternative, and would send an object's names as a list.
@@ -125,9 +127,10 @@ class PlainExchange:
 class Predictions:
     """The plain door as an ASGI app and for BentoML's APIs; it has no routes until the worker has started."""
 
-    def __init__(self, max_body_bytes: int) -> None:
+    def __init__(self, max_body_bytes: int, receiving: Receiving) -> None:
         self.routes = Routes()
         self._max_body_bytes = max_body_bytes
+        self._receiving = receiving
 
     def find(self, path: str) -> Found | None:
         return self.routes.find(path.encode())
@@ -141,7 +144,7 @@ class Predictions:
         """Answer a request for one of the routes."""
         found = self.find(request.scope["path"])
         assert found is not None, "asked for a path that is none of the routes"
-        return await answer(found, request, self._max_body_bytes)
+        return await answer(found, request, self._max_body_bytes, self._receiving)
 
     async def _refuse_method(self, request: Request) -> Response:
         """405, in the shape of the route's errors."""
@@ -157,17 +160,19 @@ class Predictions:
         return response
 
 
-async def answer(found: Found, request: Request, max_body_bytes: int) -> Response:
+async def answer(found: Found, request: Request, max_body_bytes: int, receiving: Receiving) -> Response:
     """Answer one request; when the client leaves first, its work is cancelled and nobody reads what is returned."""
     head = read_head(request.scope["headers"], found.pins)
+    exchange = PlainExchange(request.client.host if request.client is not None else "")
+    body, problem = b"", found.handler.judge(head, exchange.peer)
     try:
-        body = await _read_body(request, max_body_bytes)
+        if problem is None:
+            body = await read_body(request, max_body_bytes, receiving)
     except ClientDisconnect:
         return Response(status_code=_CLIENT_GONE)
-    if body is None:
-        head, body = RequestHead(request_id=head.request_id, problem=body_too_large(max_body_bytes)), b""
-    exchange = PlainExchange(request.client.host if request.client is not None else "")
-    work = found.handler.begin(head, body, exchange)
+    except Problem as error:
+        problem = error
+    work = found.handler.begin(head if problem is None else replace(head, problem=problem), body, exchange)
     gone = asyncio.ensure_future(_until_disconnected(request))
     await asyncio.wait((exchange.answer, gone), return_when=asyncio.FIRST_COMPLETED)
     gone.cancel()
@@ -178,15 +183,25 @@ async def answer(found: Found, request: Request, max_body_bytes: int) -> Respons
     return exchange.answer.result()
 
 
-async def _read_body(request: Request, max_body_bytes: int) -> bytes | None:
-    """The body, or nothing when it is longer than allowed: then it is not kept, nor read when its length says so."""
+async def read_body(request: Request, max_body_bytes: int, receiving: Receiving) -> bytes:
+    """The body. One that is too long is not kept, nor read when its length says so.
+
+    Raises `Problem` (413, 503) and `ClientDisconnect`.
+    """
     if int(request.headers.get("content-length", "0")) > max_body_bytes:
-        return None
+        raise body_too_large(max_body_bytes)
     body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > max_body_bytes:
-            return None
+    kept = 0
+    try:
+        async for part in request.stream():
+            body += part
+            if len(body) > max_body_bytes:
+                raise body_too_large(max_body_bytes)
+            if (problem := receiving.keep(len(body) - kept)) is not None:
+                raise problem
+            kept = len(body)
+    finally:
+        receiving.let_go(kept)
     return bytes(body)
 
 

@@ -4,7 +4,7 @@ import logging
 
 from protocols.door import Exchange, new_id, reply_problem
 from protocols.head import RequestHead
-from protocols.problem import invalid
+from protocols.problem import Problem, invalid
 from runners.card import Card
 from runners.engine import Engine
 from runners.hop import FAILURES_HEADER, ROUTE, answer_rows
@@ -20,6 +20,9 @@ class RowsHandler:
     def __init__(self, engine: Engine, card: Card) -> None:
         self._engine = engine
         self._card = card
+
+    def judge(self, head: RequestHead, peer: str) -> Problem | None:  # noqa: ARG002  # the gateway alone asks here
+        return head.problem
 
     def begin(self, head: RequestHead, body: bytes, exchange: Exchange) -> None:
         problem = head.problem

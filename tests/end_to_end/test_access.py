@@ -1,5 +1,6 @@
 """Keys, rates and CORS from outside: who gets what from a real server with two workers, at both of its doors."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -13,6 +14,7 @@ from typing import Any
 
 import grpc
 import httpx
+import psutil
 import pytest
 
 from access.forwarding import client_of
@@ -195,6 +197,56 @@ def test_both_doors_ask_alike(keyed: Keyed, header: Any) -> None:
         seen += [(a.status, a.header("www-authenticate"), None if a.status == 200 else a.code) for a in answers]
     assert len(set(seen)) == 1, seen
     assert (seen[0][0] == 200) == bool(header and keyed.secrets[PREDICT] in header[1])
+
+
+def test_no_body_of_who_has_no_key_is_kept(keyed: Keyed) -> None:
+    """At any door its head is answered at once, whatever has come of the body, and what follows is dropped."""
+    size, part = 16 * 2**20, b" " * 2**20
+    doors = [NATIVE, NATIVE + "?plain", "/v1/feedback", "/v1/traffic-split"]
+    before = memory(keyed.server)
+    with contextlib.ExitStack() as opened:
+        connections = [opened.enter_context(Connection(keyed.server)) for _ in range(64)]
+        for number, connection in enumerate(connections):
+            connection.send(request(b" ", doors[number % 4], headers=[("content-length", str(size))]))
+        for connection in connections:
+            assert connection.read().status == 401
+        for connection in connections:
+            # It may have been closed already.
+            with contextlib.suppress(ConnectionError):
+                connection.send(part)
+        assert memory(keyed.server) - before < 16 * 2**20
+
+
+def memory(server: Server) -> int:
+    return sum(psutil.Process(pid).memory_full_info().uss for pid in server.workers())
+
+
+@pytest.mark.parametrize("door", ["", "?plain"], ids=["lane", "plain"])
+def test_what_the_head_decides_is_said_before_the_body_is_here(keyed: Keyed, door: str) -> None:
+    key = ("x-api-key", keyed.secrets[PREDICT])
+    wrong = [
+        (401, NATIVE, [], "application/json"),
+        (401, NATIVE, [("content-length", "999999999999")], "application/json"),
+        (413, NATIVE, [key, ("content-length", "999999999999")], "application/json"),
+        (415, NATIVE, [key], "text/plain"),
+        (404, NATIVE, [key, ("x-model-version", "v9")], "application/json"),
+        (404, "/v1/models/v9:predict", [key], "application/json"),
+        (404, "/nowhere", [key], "application/json"),
+        (400, NATIVE, [key, ("x-request-deadline-ms", "soon")], "application/json"),
+    ]
+    if door:
+        wrong += [
+            (401, "/v1/traffic-split", [], "application/json"),
+            (403, "/v1/traffic-split", [key], "application/json"),
+            (415, "/v1/feedback", [key], "text/plain"),
+            (415, "/v1/feedback", [key, ("content-encoding", "gzip")], "application/json"),
+            (413, "/v1/feedback", [key, ("content-length", "999999999999")], "application/json"),
+        ]
+    for status, path, headers, content_type in wrong:
+        length = [] if any(name == "content-length" for name, _ in headers) else [("content-length", "1000")]
+        with Connection(keyed.server) as connection:
+            answer = connection.ask(request(b"{", path + door, headers=[*headers, *length], content_type=content_type))
+            assert answer.status == status, (path, headers, answer)
 
 
 def test_histories_and_metrics_name_the_key(keyed: Keyed) -> None:
@@ -413,6 +465,28 @@ def test_rates_hold_at_all_doors_and_behind_proxies(models: Path, tmp_path: Path
         (answer,) = flood(server, NATIVE, 1, key, ("Forwarded", "for=_hidden"))
         assert answer.status == 200
         assert "in words that cannot be read" in server.log.read_text()
+        history = f"{server.url}/v1/traffic-split/history"
+        for number, path in enumerate((history, f"{server.url}/nowhere")):
+            reader = {"X-Forwarded-For": f"192.0.2.1{number}", "X-API-Key": secret}
+            statuses = [httpx.get(path, headers=reader, timeout=20).status_code for _ in range(4)]
+            assert statuses == [200 if path == history else 404] * 3 + [429]
+            assert httpx.get(f"{server.url}/livez", headers=reader, timeout=20).status_code == 200, "probes are free"
+        for number, path in enumerate((NATIVE, NATIVE + "?plain")):
+            line = ("X-Forwarded-For", f"192.0.2.2{number}")
+            answers = flood(server, path, 3, key, line, ("X-Request-Deadline-Ms", "soon"))
+            assert [answer.status for answer in answers] == [400] * 3
+            assert flood(server, path, 1, key, line)[0].status == 429, "bad heads count as well"
+        for number, path in enumerate((NATIVE, NATIVE + "?plain", "/v1/feedback", "/v1/traffic-split")):
+            line = ("X-Forwarded-For", f"192.0.2.3{number}")
+            answers = [
+                *flood(server, path, 4, ("X-API-Key", "shk_guess"), line),
+                *flood(server, path, 1, key, line),
+            ]
+            assert [answer.status for answer in answers] == [401] * 3 + [429] * 2, "guessing ends"
+        for _ in range(3):
+            with Connection(server) as connection:
+                assert connection.ask(b"HELO shokado\r\n\r\n").status == 400
+        assert flood(server, NATIVE, 1, key)[0].status == 429, "what is no request counts as well"
 
 
 def test_grpc_asks_for_the_same_keys(models: Path, tmp_path: Path) -> None:
@@ -461,7 +535,8 @@ def test_every_line_of_grpc_metadata_is_read() -> None:
 def test_servers_count_together_in_redis_and_alone_without(models: Path, tmp_path: Path) -> None:
     with RedisServer(tmp_path / "redis") as store:
         rates = {"per_address": "6/hour", "url": store.url}
-        environment = {"SHOKADO_WORKERS": "1", "SHOKADO_ACCESS__RATES": json.dumps(rates)}
+        access = {"rates": rates, "open_metrics": True}
+        environment = {"SHOKADO_WORKERS": "1", "SHOKADO_ACCESS": json.dumps(access)}
         with serving(environment=environment) as one, serving(environment=environment) as other:
             statuses = [flood(server, path, 2)[-1].status for server in (one, other) for path in (NATIVE, NATIVE + "?")]
             assert statuses == [200, 200, 200, 429]

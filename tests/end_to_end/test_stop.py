@@ -1,8 +1,14 @@
 """A server that is told to stop answers everything that was sent to it, and ends with 0."""
 
+import asyncio
 import os
+import random
 import signal
 import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
 
 import psutil
 import pytest
@@ -73,7 +79,10 @@ def test_a_request_on_its_way_when_the_server_stops_is_answered(models: object, 
 
 @pytest.mark.parametrize("environment", [EMBEDDED, SERVICE], ids=["embedded", "service"])
 def test_readiness_turns_false_before_anything_else_does(models: object, environment: dict[str, str]) -> None:
-    """While the pause lasts, requests are answered on old connections and new ones; then the server ends in time."""
+    """While the pause lasts, requests are answered on old connections and new ones; then the server ends in time.
+
+    Soon after the signal each answer is the last of its connection, so that clients go elsewhere while there is time.
+    """
     paused = environment | {"SHOKADO_SHUTDOWN__PAUSE_S": "4"}
     with serving(environment=paused) as server, load(server, 8, lambda number: KINDS[number % 3]) as clients:
         server.process.send_signal(signal.SIGTERM)
@@ -87,11 +96,71 @@ def test_readiness_turns_false_before_anything_else_does(models: object, environ
         assert ask_health(server, "/readyz").json["reason"] == "the server is stopping"
         assert time.monotonic() - stopped_at < 4, "too slow a machine to see anything of the pause"
         clients.join()
-        assert time.monotonic() - stopped_at > 4
+        assert all(client.said_close for client in clients.clients)
+        for kind in (KINDS[0], rows_request(path=NATIVE + "?x"), request(path="/livez", method="GET")):
+            # The workers hear of it one after the other.
+            wait_until(partial(is_told_to_end, server, kind), 3)
+        assert time.monotonic() - stopped_at < 4, "told in the pause"
         assert clients.lost == 0
         assert {answer.status for answer in clients.answers} == {200}
         wait_until(lambda: server.process.poll() is not None, 20)
         assert server.process.returncode == 0
+
+
+def test_pooled_clients_that_ask_at_random_lose_nothing(models: object) -> None:
+    """200 connections that are idle most of the time: each is told to end by an answer, or closed while it is idle."""
+    paused = EMBEDDED | {"SHOKADO_SHUTDOWN__PAUSE_S": "3", "SHOKADO_SHUTDOWN__DRAIN_S": "12"}
+    kinds = [*KINDS, rows_request(path=NATIVE + "?x"), request(path="/v1/traffic-split", method="GET")]
+    with serving(environment=paused) as server:
+        pool = asyncio.run(pooled(server, 200, kinds, stop=lambda: server.process.send_signal(signal.SIGTERM)))
+        assert pool.failures == []
+        assert pool.ends["told"] > 100
+        assert pool.ends["idle"] > 0, "some must not have asked in time, or this test shows nothing"
+        wait_until(lambda: server.process.poll() is not None, 25)
+        assert server.process.returncode == 0
+
+
+@dataclass
+class Pool:
+    """What became of pooled connections."""
+
+    ends: Counter[str] = field(default_factory=Counter)
+    failures: list[str] = field(default_factory=list)
+
+
+async def pooled(server: Server, size: int, kinds: list[bytes], stop: Callable[[], None]) -> Pool:
+    """Connections that ask again after a random pause, until the server, told to stop by `stop`, has ended them all."""
+    pool, asked = Pool(), asyncio.Semaphore(0)
+    draw = random.Random(11)
+
+    async def use(number: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        while True:
+            # As a pool looks before it takes a connection.
+            if reader.at_eof():
+                pool.ends["idle"] += 1
+                return
+            try:
+                writer.write(kinds[number % len(kinds)])
+                head = (await reader.readuntil(b"\r\n\r\n")).lower()
+                await reader.readexactly(int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0]))
+            except (OSError, asyncio.IncompleteReadError) as error:
+                pool.failures.append(f"{number}: {error!r}")
+                return
+            if not head.startswith(b"http/1.1 200"):
+                pool.failures.append(f"{number}: {head[:100]!r}")
+            asked.release()
+            if b"connection: close" in head:
+                pool.ends["told"] += 1
+                return
+            await asyncio.sleep(draw.expovariate(1 / 2.0))  # a client's pauses
+
+    clients = [asyncio.create_task(use(number)) for number in range(size)]
+    for _ in range(2 * size):
+        await asked.acquire()
+    stop()
+    await asyncio.wait_for(asyncio.gather(*clients), 60)
+    return pool
 
 
 def test_a_drain_that_takes_too_long_is_given_up(models: object) -> None:
@@ -113,8 +182,19 @@ def test_a_drain_that_takes_too_long_is_given_up(models: object) -> None:
 
 
 def ask_health(server: Server, path: str) -> Answer:
+    return ask_once(server, request(path=path, method="GET", content_type=None))
+
+
+def is_told_to_end(server: Server, data: bytes) -> bool:
+    return ask_once(server, data).header("connection") == "close"
+
+
+def ask_once(server: Server, data: bytes) -> Answer:
+    """Over a connection of its own, whatever it says of its end."""
     with Connection(server) as connection:
-        return connection.ask(request(path=path, method="GET", content_type=None))
+        answer = connection.ask(data)
+        assert answer.status in (200, 503)
+        return answer
 
 
 def assert_answered_at_last(connection: Connection, data: bytes) -> None:

@@ -11,6 +11,8 @@ import uvicorn
 from protocols.door import Exchange, reply_problem
 from protocols.express_lane import ExpressHead, ExpressLane, LaneLimits
 from protocols.head import RequestHead
+from protocols.problem import Problem
+from protocols.receiving import Receiving
 from protocols.routes import Routes
 from protocols.turns import Turns
 from tests.server import wait_until
@@ -39,6 +41,13 @@ class HeldHandler:
     def __init__(self) -> None:
         self.begun: list[Work] = []
         self.echo = False
+        self.judged = 0
+        self.verdict: Problem | None = None
+        """What every head is refused for."""
+
+    def judge(self, head: RequestHead, _peer: str) -> Problem | None:
+        self.judged += 1
+        return self.verdict or head.problem
 
     def begin(self, head: RequestHead, body: bytes, exchange: Exchange) -> Work | None:
         work = Work(body, exchange)
@@ -55,25 +64,28 @@ class HeldHandler:
 class LaneServer:
     """A running lane on a loopback port."""
 
-    def __init__(self, limits: LaneLimits) -> None:
+    def __init__(self, limits: LaneLimits, host: str, receiving: Receiving) -> None:
         self.handler = handler = HeldHandler()
 
         class Lane(ExpressLane):
             routes: ClassVar[Routes] = Routes([handler])
             heads: ClassVar[dict[bytes, ExpressHead]] = {}
             turns: ClassVar[Turns] = Turns()
+            leaving: ClassVar[list[ExpressLane]] = []
 
         Lane.limits = limits
+        Lane.receiving = self.receiving = receiving
         self.heads = Lane.heads
+        self.host = "127.0.0.1"
+        """Where it is connected to."""
         config = uvicorn.Config(_app, http=Lane, lifespan="off", log_level="error", timeout_keep_alive=1)
         self._server = uvicorn.Server(config)
-        self._socket = socket.create_server(("127.0.0.1", 0))
+        self._socket = socket.create_server((host, 0))
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],), daemon=True)
 
     @property
     def address(self) -> tuple[str, int]:
-        host, port = self._socket.getsockname()
-        return host, port
+        return self.host, self._socket.getsockname()[1]
 
     def connect(self) -> socket.socket:
         return socket.create_connection(self.address, timeout=20)
@@ -81,6 +93,20 @@ class LaneServer:
     def start(self) -> None:
         self._thread.start()
         wait_until(lambda: self._server.started)
+
+    def retire(self) -> None:
+        """Have all connections end with their next answer."""
+
+        def tell() -> None:
+            for connection in self._server.server_state.connections:
+                if isinstance(connection, ExpressLane):
+                    connection.retire()
+            told.set()
+
+        told = threading.Event()
+        loop: Any = next(iter(self._server.server_state.connections)).loop
+        loop.call_soon_threadsafe(tell)
+        assert told.wait(10)
 
     def begin_to_stop(self) -> None:
         self._server.should_exit = True
@@ -113,8 +139,9 @@ class LaneServer:
 
 
 @contextlib.contextmanager
-def lane_server(**limits: Any) -> Iterator[LaneServer]:
-    server = LaneServer(LaneLimits(**({"max_body_bytes": 2**20, "max_header_bytes": 2**14} | limits)))
+def lane_server(host: str = "127.0.0.1", max_receiving_bytes: int = 2**22, **limits: Any) -> Iterator[LaneServer]:
+    bounds = LaneLimits(**({"max_body_bytes": 2**20, "max_header_bytes": 2**14} | limits))
+    server = LaneServer(bounds, host, Receiving(max_receiving_bytes))
     server.start()
     try:
         yield server

@@ -14,7 +14,7 @@ from configuration.settings import AccessSettings
 from protocols.door import Exchange
 from protocols.guard import GuardedHandler
 from protocols.head import RequestHead
-from protocols.problem import malformed
+from protocols.problem import Problem, malformed
 from tests.garbage import NOISE, uncollected
 from tests.protocols.memory_exchange import MemoryExchange
 from tests.redis_server import RedisServer, needs_redis
@@ -39,6 +39,9 @@ class Behind:
 
     def __init__(self) -> None:
         self.begun: list[Work] = []
+
+    def judge(self, head: RequestHead, _peer: str) -> Problem | None:
+        return head.problem
 
     def begin(self, head: RequestHead, body: bytes, exchange: Exchange) -> Work:
         self.begun.append(Work(head, body))
@@ -83,6 +86,30 @@ def test_rates_count_by_key_and_peer(tmp_path: Path) -> None:
         guard.begin(RequestHead(credential=credential), b"", MemoryExchange())
     assert codes(behind) == [None, None, "rate_limited"]
     assert guard.gate.take_counts()[0] == {("ci", "admitted"): 2, ("ci", "refused"): 1}
+
+
+def test_refusals_count_by_their_address(tmp_path: Path) -> None:
+    guard, behind, credential = guarded(tmp_path, rates={"per_address": "3/hour"})
+    for head in (RequestHead(), RequestHead(credential=b"x" * 32), RequestHead(problem=malformed("bad"))):
+        guard.begin(head, b"body", MemoryExchange())
+    guard.begin(RequestHead(credential=b"x" * 32), b"body", MemoryExchange())
+    guard.begin(RequestHead(credential=credential), b"body", MemoryExchange())
+    assert codes(behind) == ["missing_key", "unknown_key", "malformed_body", "rate_limited", "rate_limited"]
+    assert {work.body for work in behind.begun[:2]} == {b""}
+
+
+def test_a_head_is_judged_without_being_counted(tmp_path: Path) -> None:
+    guard, behind, credential = guarded(tmp_path, rates={"per_address": "1/hour"})
+    good, bad = RequestHead(credential=credential), RequestHead()
+
+    def verdict(head: RequestHead) -> str | None:
+        problem = guard.judge(head, MemoryExchange.peer)
+        return problem.code if problem is not None else None
+
+    assert [verdict(head) for head in (good, good, bad)] == [None, None, "missing_key"]
+    guard.begin(good, b"", MemoryExchange())
+    assert [verdict(head) for head in (good, bad)] == ["rate_limited", "missing_key"]
+    assert codes(behind) == [None]
 
 
 def test_nothing_of_a_request_is_left_to_the_garbage_collector(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Requests of attackers and of other protocols at both doors, by RFC 9112: never a 5xx, never a second answer.
+"""Requests of attackers and of other protocols at all doors, by RFC 9112: never a 5xx, never a second answer.
 
 Beside the broken framing in `test_express_lane`: shapes that a proxy could read in another way, and odd targets.
 """
@@ -10,7 +10,7 @@ import pytest
 from tests.protocols.raw_http import NATIVE, Closed, Connection, like, request, rows_request, scored
 from tests.server import Server
 
-DOORS = {"lane": NATIVE, "plain": f"{NATIVE}?x=1"}
+DOORS = {"lane": NATIVE, "plain": f"{NATIVE}?x=1", "control": "/v1/traffic-split"}
 SMUGGLED = b"GET /smuggled HTTP/1.1\r\nhost: x\r\n\r\n"
 
 
@@ -29,11 +29,19 @@ def hostile(path: str) -> dict[str, bytes]:
         "a length in hexadecimal": post(path, b"content-length: 0x0", body=SMUGGLED),
         "a coding like chunked": post(path, b"transfer-encoding: xchunked", body=chunks + SMUGGLED),
         "chunked twice over": post(path, b"transfer-encoding: chunked, identity", body=chunks + SMUGGLED),
+        "chunked after another coding": post(path, b"transfer-encoding: gzip, chunked", body=chunks + SMUGGLED),
+        "chunked twice": post(path, b"transfer-encoding: chunked, chunked", body=chunks + SMUGGLED),
+        "chunked on two lines": post(path, *[b"transfer-encoding: chunked"] * 2, body=chunks + SMUGGLED),
+        "chunks in HTTP/1.0": post(path, b"transfer-encoding: chunked", body=chunks + SMUGGLED).replace(b"1.1", b"1.0"),
+        "two hosts": post(path, b"host: y", b"content-length: 0", body=SMUGGLED),
+        "two hosts that agree": post(path, b"host: x", b"content-length: 0", body=SMUGGLED),
+        "no host": post(path, b"content-length: 0", body=SMUGGLED).replace(b"host: x\r\n", b"", 1),
+        "two hosts in HTTP/1.0": post(path, b"host: y", b"content-length: 0").replace(b"1.1", b"1.0"),
         "a tab before the colon": post(path, b"transfer-encoding\t: chunked", body=chunks + SMUGGLED),
         "a negative chunk": post(path, b"transfer-encoding: chunked", body=b"-1\r\n" + SMUGGLED),
         "a chunk beyond counting": post(path, b"transfer-encoding: chunked", body=b"f" * 17 + b"\r\n" + SMUGGLED),
         "a NUL in a name": post(path, b"x\x00y: 1", b"content-length: 0", body=SMUGGLED),
-        "a NUL in the path": post(path.replace("/models", "/mod\x00els"), b"content-length: 0", body=SMUGGLED),
+        "a NUL in the path": post(path.replace("/v1/", "/v1\x00/"), b"content-length: 0", body=SMUGGLED),
         "HTTP/0.9": b"GET /\r\n",
         "the preface of HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     }
@@ -49,7 +57,13 @@ def test_it_is_refused_and_nothing_after_it_is_read(server: Server, name: str, d
             assert 400 <= connection.read().status < 500
         assert connection.is_closed(), "something was read after what was refused"
     with Connection(server) as connection:
-        assert scored(connection.ask(rows_request(path=DOORS[door])))
+        assert scored(connection.ask(rows_request()))
+
+
+def test_http_1_0_needs_no_host(server: Server) -> None:
+    with Connection(server) as connection:
+        data = rows_request(http="1.0").replace(b"host: shokado\r\n", b"")
+        assert connection.ask(data).status == 200
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from protocols.express_lane import (
     ExpressLane,
     LaneExchange,
 )
+from protocols.problem import Problem
 from tests.garbage import of_kinds, uncollected
 from tests.protocols.lane_server import BIG, LaneServer, Work, lane_server
 from tests.protocols.raw_http import Connection, request
@@ -108,6 +109,126 @@ def test_remembered_heads_are_bounded_in_number(lane: LaneServer) -> None:
             assert int(connection.ask(held(number, headers=[("x-number", str(number))])).body) == number
             assert len(lane.heads) <= MAX_REMEMBERED_HEADS
         assert len(lane.heads) == 10
+
+
+# Heads, and bodies on their way -----------------------------------------------------------------------------------
+
+REFUSAL = Problem(401, "missing_key", "show a key")
+
+
+@pytest.mark.parametrize("chunks", [False, True], ids=["length", "chunks"])
+def test_what_its_head_refuses_is_refused_before_its_body_is_kept(lane: LaneServer, chunks: bool) -> None:
+    lane.handler.verdict = REFUSAL
+    with Connection(lane) as connection:
+        connection.send(held())
+        lane.wait_for(1)
+        assert lane.handler.judged == 0, "a request in one piece is judged when it begins"
+        lane.answer(0)
+        assert connection.read().status == 200
+        how = ("transfer-encoding", "chunked") if chunks else ("content-length", "1000000")
+        connection.send(request(b"1000\r\n0" if chunks else b"0", "/held", headers=[how, ("x-request-id", "unread")]))
+        answer = connection.read()
+        assert (answer.status, answer.code, answer.header("connection")) == (401, "missing_key", "close")
+        assert [work.body for work in lane.handler.begun[1:]] == [b""]
+        with contextlib.suppress(ConnectionError):
+            connection.send(b"0" * 100_000)
+        assert connection.is_closed()
+    assert lane.receiving.kept == 0
+
+
+def test_a_head_is_judged_once_however_its_body_comes(lane: LaneServer) -> None:
+    lane.handler.echo = True
+    data = held()
+    with Connection(lane) as connection:
+        for _ in range(2):
+            for start in range(len(data) - 6, len(data)):
+                connection.send(data[:start])
+                time.sleep(0.002)  # so that the parts come one by one
+                assert int(connection.ask(data[start:]).body) == 0
+                data = held()
+    assert 0 < lane.handler.judged <= 12
+
+
+def test_bodies_on_their_way_are_bounded_together() -> None:
+    """One for which there is no room is refused; what was kept is given back whether it is answered or gone."""
+    half = 600_000
+    with lane_server(max_receiving_bytes=2**20) as lane, Connection(lane) as first, Connection(lane) as vanishing:
+        lane.handler.echo = True
+        how = [("content-length", str(half + 1))]
+        first.send(request(b"0" * half, "/held", headers=how))
+        wait_until(lambda: lane.receiving.kept == half)
+        vanishing.send(request(b"0" * 200_000, "/held", headers=how))
+        wait_until(lambda: lane.receiving.kept == half + 200_000)
+        with Connection(lane) as late:
+            late.send(request(b"0" * half, "/held", headers=how))
+            answer = late.read()
+            assert (answer.status, answer.code, answer.header("retry-after")) == (503, "too_many_bodies", "1")
+            assert late.is_closed()
+        with Connection(lane) as small:
+            assert small.ask(held()).status == 200, "what comes in one piece waits for nobody"
+        assert len(first.ask(b"0").body) == half + 1
+        wait_until(lambda: lane.receiving.kept == 200_000)
+        vanishing.reset()
+        wait_until(lambda: lane.receiving.kept == 0)
+
+
+# How long connections live ----------------------------------------------------------------------------------------
+
+
+def test_a_retired_connection_says_so_in_its_next_answer(lane: LaneServer) -> None:
+    lane.handler.echo = True
+    for path in ("/held", "/other"):
+        with Connection(lane) as connection:
+            assert connection.ask(request(b"0", path)).header("connection") is None
+            lane.retire()
+            answer = connection.ask(request(b"0", path))
+            assert (answer.status, answer.header("connection")) == (200, "close")
+            assert connection.is_closed()
+
+
+def own_address() -> str:
+    """One of this machine that is no loopback address."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            pytest.skip("this machine has no address but its loopback")
+        return str(probe.getsockname()[0])
+
+
+def test_a_connection_ends_at_its_age_with_an_answer_and_not_on_loopback() -> None:
+    with lane_server(host="0.0.0.0", max_age_s=0.3) as lane:  # to be reached at an address of the machine
+        lane.handler.echo = True
+        with Connection(lane) as near:
+            lane.host = own_address()
+            for _ in range(2):
+                with Connection(lane) as far:
+                    answers = 0
+                    while far.ask(held()).header("connection") is None:
+                        answers += 1
+                    assert answers > 1
+                    assert far.is_closed()
+            assert near.ask(held()).header("connection") is None, "although it is older than any age"
+
+
+def test_idle_connections_of_a_stopping_server_end_one_after_the_other() -> None:
+    """The longest idle one first; those that are used meanwhile are answered and told."""
+    with lane_server(drain_s=0.2, spread_s=2.0) as lane, contextlib.ExitStack() as opened:
+        lane.handler.echo = True
+        connections = [opened.enter_context(Connection(lane)) for _ in range(80)]
+        for connection in reversed(connections):
+            assert connection.ask(held()).status == 200
+            time.sleep(0.002)  # the loop's clock counts milliseconds
+        lane.begin_to_stop()
+        assert connections[-1].is_closed(), "the longest idle"
+        answer = connections[0].ask(held())
+        assert (answer.status, answer.header("connection")) == (200, "close")
+        ends = []
+        for connection in reversed(connections):
+            assert connection.is_closed()
+            ends.append(time.monotonic())
+        assert ends[-1] - ends[0] > 1
+        wait_until(lambda: lane.stopped)
 
 
 def test_an_idle_connection_is_closed_after_its_time_and_not_before() -> None:

@@ -13,6 +13,9 @@ class Nobody:
     def __init__(self, path: str) -> None:
         self.path = path
 
+    def judge(self, *_: Any) -> None:
+        raise AssertionError("not asked for")
+
     def begin(self, *_: Any) -> None:
         raise AssertionError("not asked for")
 
