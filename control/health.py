@@ -1,5 +1,6 @@
 """Health: is the process alive, and can it answer?"""
 
+import logging
 from typing import Any
 
 from fastapi import APIRouter, Response
@@ -8,6 +9,7 @@ from pydantic import BaseModel, Field
 from control.started import FrontGate, Parts, Started
 from runners.runner import RunnerState
 
+logger = logging.getLogger("bentoml.shokado")
 router = APIRouter(tags=["health"])
 
 
@@ -90,6 +92,33 @@ def why_not_ready(parts: Started) -> str | None:
     excused = {version for version in missing if version in runners and runners[version].state is RunnerState.AWAY}
     excused.discard(state.environments[state.default_environment].active)
     return f"not ready: {', '.join(sorted(missing - excused))}" if missing - excused else None
+
+
+class ReadinessLog:
+    """Tells the log why this worker cannot answer, once for each reason that two looks find, and when that is over.
+
+    Where no probe's answer is kept, as in Kubernetes, a pod that is not ready says so in its log.
+    """
+
+    def __init__(self) -> None:
+        self._seen: str | None = None
+        self._told: str | None = None
+
+    def look(self, parts: Started) -> None:
+        """To be called once in a while."""
+        if parts.stopping.begun:
+            return
+        reason = why_not_ready(parts)
+        lasts, self._seen = reason == self._seen, reason
+        if not lasts or reason == self._told:
+            return
+        self._told = reason
+        if reason is None:
+            logger.info("ready again")
+            return
+        found = {version: report.failure for version, report in parts.fleet.versions().items() if report.failure}
+        failures = "".join(f"; {version}: {failure}" for version, failure in found.items())
+        logger.warning("not ready: %s%s", reason.removeprefix("not ready: "), failures)
 
 
 def _store(parts: Started) -> StoreHealth:

@@ -21,6 +21,7 @@ import numpy as np
 
 from access.gate import Gate
 from configuration.settings import Settings
+from control.health import ReadinessLog
 from control.loading import Loader
 from control.readiness import versions_everywhere
 from control.replacement import Replacement
@@ -100,6 +101,7 @@ class Worker:
         self._tallies: defaultdict[Tally, float] = defaultdict(float)
         self._tasks: list[asyncio.Task[None]] = []
         self._secret: bytes | None = None
+        self._readiness = ReadinessLog()
         self._started = False
 
     async def start(self) -> None:
@@ -226,6 +228,7 @@ class Worker:
         self.metrics.flush()
         self.metrics.store(reached=self.follower.failure is None)
         self._tell_access()
+        self._readiness.look(self.parts)
         for tally, number in tallies_of(self.metrics.take_outcomes()).items():
             self._tallies[tally] += number
         for pair, counts in self.shadow.flush().items():

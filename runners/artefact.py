@@ -16,6 +16,9 @@ _RULES = {"positive_from", "predicts"}
 """Count where they are not the default, so that artefacts from before there were any keep their digest."""
 
 
+_MAKEFILE = Path(__file__).resolve().parents[1] / "Makefile"
+
+
 class ArtefactError(Exception):
     """A version cannot be served; the message is one line that says why."""
 
@@ -64,17 +67,27 @@ def find_artefacts(settings: Settings) -> dict[str, Artefact]:
             found[version] = find_artefact(version, settings.tag_of(version))
         except ArtefactMissing as error:
             if settings.remote_of(version) is None:
-                raise ArtefactMissing(f"{error}; make it with: make models") from error
+                raise ArtefactMissing(f"{error}; {_remedy('make it')}") from error
         except ArtefactError as error:
-            raise ArtefactError(f"{error}; import it again with: make models") from error
+            raise ArtefactError(f"{error}; {_remedy('import it again')}") from error
     check_alike(found.values())
     if not found:
         raise ArtefactMissing(
             "no version has an artefact in the BentoML model store, and one of them must, to say what the model takes "
-            "and gives; make it with: make models"
+            f"and gives; {_remedy('make it')}"
         )
     card = next(iter(found.values())).card
     return {version: found.get(version) or elsewhere(version, settings, card) for version in settings.versions}
+
+
+def _remedy(wanted: str) -> str:
+    """What helps: in a checkout a command, and in a bento or an image, which has no Makefile, another one of them."""
+    if _MAKEFILE.is_file():
+        return f"{wanted} with: make models"
+    import bentoml
+
+    held = ", ".join(sorted(str(model.tag) for model in bentoml.models.list())) or "no versions"
+    return f"{held} are in this bento; build one that holds it, in a checkout, with: make image"
 
 
 def elsewhere(version: str, settings: Settings, card: Card) -> Artefact:

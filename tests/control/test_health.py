@@ -2,6 +2,7 @@
 
 import pytest
 
+from control.health import ReadinessLog
 from dispatch.state import RoutingState
 from runners.runner import RunnerState
 from tests.control.site import Site
@@ -64,6 +65,33 @@ def test_a_remote_version_may_be_away_unless_it_is_the_active_one(site: Site, ve
     assert answer.status_code == status
     assert answer.json()["versions"][version] == "away"
     assert answer.json()["failures"] == {version: "ejected: it answered 500"}
+
+
+def test_the_log_says_once_why_it_is_not_ready(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    parts, log = site.workers[0].parts, ReadinessLog()
+    runner = site.workers[0].dispatcher.runners["v1"]
+
+    def said() -> list[str]:
+        log.look(parts)
+        log.look(parts)
+        return [record.getMessage() for record in caplog.records if "ready" in record.getMessage()]
+
+    caplog.set_level("INFO")
+    assert said() == []
+    runner.state, runner.failure = RunnerState.AWAY, "connection refused"
+    log.look(parts)
+    runner.state = RunnerState.READY
+    assert said() == [], "a reason that is gone at the next look is none"
+    runner.state = RunnerState.AWAY
+    away = "not ready: v1; v1: connection refused"
+    assert said() == [away]
+    runner.failure = "timed out after 0.31 s"
+    assert said() == [away]
+    runner.state, runner.failure = RunnerState.READY, None
+    assert said() == [away, "ready again"]
+    runner.state = RunnerState.AWAY
+    parts.stopping.begun = True
+    assert said() == [away, "ready again"]
 
 
 def test_a_remote_version_may_be_away_that_is_active_only_in_another_environment(site: Site) -> None:

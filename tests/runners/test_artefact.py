@@ -3,11 +3,13 @@
 import os
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from configuration.settings import Settings
+from runners import artefact
 from runners.artefact import (
     Artefact,
     ArtefactError,
@@ -64,6 +66,14 @@ def test_a_missing_model_is_one_line_that_says_what_to_run(trees: Artefact) -> N
     assert "customers:v99" in said
     assert "make models" in said
     assert "\n" not in said
+
+
+def test_in_an_image_the_advice_helps_there(trees: Artefact, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(artefact, "_MAKEFILE", tmp_path / "Makefile")
+    said = refusal("customers:v1", "customers:v99")
+    assert "make models" not in said
+    assert "customers:v1" in said.partition("; ")[2]
+    assert said.endswith("are in this bento; build one that holds it, in a checkout, with: make image")
 
 
 def test_a_missing_card_is_one_line_that_says_which_and_what_to_run(stored: Artefact) -> None:
