@@ -209,22 +209,40 @@ def deploy(
     context: Annotated[str | None, typer.Option("--context", help="Of the kubeconfig; by default the current.")] = None,
     image: Annotated[str | None, typer.Option("--image", help="With its tag or digest, for all pods.")] = None,
     timeout: Annotated[float, typer.Option("--timeout", min=1, help="Seconds until all must be ready.")] = 300,
+    undo: Annotated[
+        bool, typer.Option("--undo", help="Bring back the newest release that was Ready before what is there.")
+    ] = False,
+    rollback: Annotated[
+        bool, typer.Option("--rollback-on-failure", help="Undo what does not become ready in time.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force-conflicts", help="Take fields from other tools, and not only from kubectl.")
+    ] = False,
 ) -> None:
     """Apply an environment to a Kubernetes cluster, and wait until it is ready there.
+
+    The cluster is asked first whether it would take everything. What is gone from the manifests is deleted at the end.
 
     Examples:
 
       shokado deploy --environment staging --dry-run
 
       shokado deploy --environment production --context prod --image registry.example.com/shokado:1.4.0
+
+      shokado deploy --environment production --undo
     """
     from lifecycle import deploying
 
+    if undo and (dry_run or image):
+        raise typer.BadParameter("--undo brings back a release as it was: neither --image nor --dry-run goes with it.")
     with plain_errors():
-        order = deploying.Order(environment, context, image, timeout)
+        order = deploying.Order(environment, context, image, timeout, rollback, force)
         if dry_run:
             deploying.dry_run(order)
             typer.echo("Nothing was changed.")
+            return
+        if undo:
+            typer.echo(f"{environment} is ready: {deploying.undo(order)}")
             return
         deploying.deploy(order)
         typer.echo(f"{environment} is ready")

@@ -1,27 +1,28 @@
 """Deploying: an environment goes into a cluster, and is ready there when this is done.
 
-render --> schemas --> secrets there? --> apply --> rollouts --> endpoints ready
+render --> schemas --> secrets there? --> rehearse --> apply --> rollouts --> endpoints --> delete what is gone
 
-The first step that fails ends it, with what failed, why as far as the cluster tells, and the command that helps. What
-was applied until then stays: Kubernetes keeps the old pods until the new ones are ready.
+The first step that fails ends it, with what failed, why as far as the cluster tells, and the command that helps. Until
+the cluster has taken everything in the rehearsal, nothing is changed. What was applied and did not become ready stays,
+as Kubernetes keeps the old pods until the new ones are ready; `undo` brings back the release that was Ready before.
 """
 
 import shlex
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from datetime import UTC, datetime
 
-import yaml
-
+from lifecycle import applying, releases
 from lifecycle.errors import DeployFailed
 from lifecycle.kubectl import Kubectl, Manifest
-from lifecycle.manifests import Workload, needed_secrets, render, services, workloads
+from lifecycle.manifests import identities, identity, namespace_of, needed_secrets, render, within
 from lifecycle.progress import say, step
+from lifecycle.releases import Release, Releases, release_of
+from lifecycle.rollout import NotReady, wait_until_ready
 
-FIELD_MANAGER = "shokado"
-MAX_EVENTS = 3
-POLL_S = 1.0
+LITERALS = {"password": '"$(openssl rand -hex 24)"', "runner-key": '"$(cat runner-key)"'}
+"""What a key of a Secret may be given by a command, so that no line's end gets into it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,30 +34,65 @@ class Order:
     image: str | None = None
     timeout_s: float = 300
     """For all rollouts together, and then for the endpoints."""
+    rollback_on_failure: bool = False
+    """Undo what does not become ready."""
+    force: bool = False
+    """Take fields from other tools as well."""
+
+    def command(self, *options: str) -> str:
+        """The same order as it is typed, with other options."""
+        named = ["--context", self.context] if self.context else []
+        return shlex.join(["shokado", "deploy", "--environment", self.environment, *named, *options])
 
 
-def deploy(
-    order: Order, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Time:
+    """What passes while it waits; tests have their own."""
+
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+
+REAL_TIME = Time()
+
+
+def deploy(order: Order, passing: Time = REAL_TIME) -> None:
     """Apply an environment and wait until it is ready. Raises `LifecycleError`."""
     kubectl = Kubectl(order.context)
     objects = _rendered(order)
     _require_cluster(kubectl)
-    missing = missing_secrets(kubectl, objects)
-    if missing:
-        raise missing[0]
-    with step("apply") as current:
-        lines = _apply(kubectl, objects).splitlines()
-        current.outcome = f"{len(lines)} objects"
-    for line in lines:
-        say(line)
-    end = clock() + order.timeout_s
-    for workload in workloads(objects):
-        with step(f"roll out {workload}"):
-            _roll_out(kubectl, workload, max(end - clock(), 1))
-    with step("wait for the endpoints"):
-        for namespace, name in services(objects):
-            _wait_for_endpoint(kubectl, namespace, name, end, clock, sleep)
+    if missing := missing_secrets(kubectl, objects):
+        raise missing
+    known = releases.read(kubectl, namespace_of(objects))
+    try:
+        _bring(kubectl, order, known, release_of(objects, passing.now()), passing)
+    except NotReady as error:
+        if known.ready is None:
+            raise
+        if not order.rollback_on_failure:
+            raise DeployFailed(str(error), order.command("--undo")) from error
+        say(f"error: {error}")
+        back = undo(order, passing)
+        raise DeployFailed(f"{str(error).rstrip('.')}. It was undone: {back} is ready again.") from error
+
+
+def undo(order: Order, passing: Time = REAL_TIME) -> Release:
+    """Bring back the newest release that was Ready; or, if that is what is there, the one before it.
+
+    Raises `LifecycleError`, as where there is none.
+    """
+    kubectl = Kubectl(order.context)
+    namespace = namespace_of(render(order.environment))
+    _require_cluster(kubectl)
+    known = releases.read(kubectl, namespace)
+    back = known.way_back
+    if back is None:
+        message = f"Namespace {namespace} knows no release to go back to: this command has made none Ready before."
+        raise DeployFailed(message, shlex.join(kubectl.words("describe", "pods", f"--namespace={namespace}")))
+    say(f"back to {back}")
+    _bring(kubectl, order, known, back, passing)
+    return back
 
 
 def dry_run(order: Order) -> None:
@@ -76,36 +112,41 @@ def dry_run(order: Order) -> None:
         say(f"No cluster was asked, as none can be reached: {reason}")
         say("So this is rendered and held to the schemas, but neither admitted nor compared with what is there.")
         return
-    for line in _dry_run(kubectl, objects).splitlines():
-        say(line)
-    for problem in missing_secrets(kubectl, objects):
-        say(f"missing: {problem} Make it with: {problem.next_command}")
+    _show_what_would_be(kubectl, order, objects)
+    if missing := missing_secrets(kubectl, objects):
+        say(f"missing: {missing} Make it with: {missing.next_command}")
 
 
-def missing_secrets(kubectl: Kubectl, objects: list[Manifest]) -> list[DeployFailed]:
-    """One refusal for each Secret that pods could not start without. No value of a Secret is read."""
+def missing_secrets(kubectl: Kubectl, objects: list[Manifest]) -> DeployFailed | None:
+    """One refusal for all Secrets that pods could not start without. No value of a Secret is read."""
     names = "--output=go-template={{range $key, $value := .data}}{{$key}} {{end}}"
-    missing = []
+    messages, commands, homeless = [], [], set[str]()
     for (namespace, name), keys in sorted(needed_secrets(objects).items()):
         where = f"--namespace={namespace}"
         there = kubectl.run("get", "secret", name, where, "--ignore-not-found", names).split()
         if lacking := sorted(keys - set(there)):
-            message = (
-                f"Secret {name} in namespace {namespace} does not hold {' and '.join(lacking)}: pods cannot start."
-            )
-            missing.append(DeployFailed(message, _way_to_secret(kubectl, namespace, name, keys, there=bool(there))))
-    return missing
+            messages.append(f"Secret {name} in namespace {namespace} does not hold {' and '.join(lacking)}")
+            commands.append(_way_to_secret(kubectl, namespace, name, keys, there=bool(there)))
+            homeless |= {namespace}
+    if not messages:
+        return None
+    made = [
+        shlex.join(kubectl.words("create", "namespace", namespace))
+        for namespace in sorted(homeless)
+        if kubectl.found("namespace", namespace) is None
+    ]
+    return DeployFailed(f"{'; '.join(messages)}: pods cannot start.", " && ".join([*made, *commands]))
 
 
 def _way_to_secret(kubectl: Kubectl, namespace: str, name: str, keys: set[str], *, there: bool) -> str:
     where = f"--namespace={namespace}"
     if there:
         return shlex.join(kubectl.words("edit", f"secret/{name}", where))
-    files = [f"--from-file={key}=FILE" for key in sorted(keys)]
-    create = shlex.join(kubectl.words("create", "secret", "generic", name, where, *files))
-    if kubectl.found("namespace", namespace) is not None:
-        return create
-    return f"{shlex.join(kubectl.words('create', 'namespace', namespace))} && {create}"
+    create = shlex.join(kubectl.words("create", "secret", "generic", name, where))
+    given = [
+        f"--from-literal={key}={LITERALS[key]}" if key in LITERALS else f"--from-file={key}" for key in sorted(keys)
+    ]
+    return " ".join([create, *given])
 
 
 def _rendered(order: Order) -> list[Manifest]:
@@ -134,82 +175,67 @@ def _unreachable(reason: str) -> DeployFailed:
     return DeployFailed(f"The cluster cannot be reached: {reason}", "kubectl config get-contexts")
 
 
-def _apply(kubectl: Kubectl, objects: list[Manifest], *options: str) -> str:
-    """Server-side, so that what others own, such as the replicas of the HPA, stays theirs."""
-    manager = f"--field-manager={FIELD_MANAGER}"
-    content = yaml.safe_dump_all(objects, sort_keys=False)
-    return kubectl.run("apply", "--server-side", manager, *options, "--filename=-", content=content, wait_s=120)
+def _bring(kubectl: Kubectl, order: Order, known: Releases, release: Release, passing: Time) -> None:
+    """From what is there to a release that is ready, and nothing beside it."""
+    objects = within(list(release.objects), order.timeout_s)
+    namespace = namespace_of(objects)
+    applying.make_namespaces(kubectl, objects)
+    with step("ask the cluster whether it would take all of it"):
+        rehearsal = _rehearse(kubectl, order, objects)
+    if rehearsal.taken_back:
+        say(f"taken back: {rehearsal.taken_back}")
+    begun = known.begun(release)
+    releases.keep(kubectl, namespace, begun)
+    with step("apply") as current:
+        lines = _apply_all(kubectl, objects, known, force=order.force or rehearsal.taken_back is not None)
+        current.outcome = f"{len(lines)} objects"
+    for line in lines:
+        say(line)
+    wait_until_ready(kubectl, objects, order.timeout_s, passing.clock, passing.sleep)
+    for line in applying.delete(kubectl, begun.superfluous):
+        say(line)
+    releases.keep(kubectl, namespace, begun.succeeded())
 
 
-def _dry_run(kubectl: Kubectl, objects: list[Manifest]) -> str:
-    namespaces = [item["metadata"]["name"] for item in objects if item["kind"] == "Namespace"]
-    if all(kubectl.found("namespace", name) is not None for name in namespaces):
-        return _apply(kubectl, objects, "--dry-run=server")
-    # The cluster would not take objects of a namespace that is not there.
-    content = yaml.safe_dump_all(objects, sort_keys=False)
-    return kubectl.run("apply", "--dry-run=client", "--filename=-", content=content)
+def _rehearse(kubectl: Kubectl, order: Order, objects: list[Manifest]) -> applying.Rehearsal:
+    return applying.rehearse(kubectl, objects, order.command("--force-conflicts"), force=order.force)
 
 
-def _roll_out(kubectl: Kubectl, workload: Workload, timeout_s: float) -> None:
-    where = f"--namespace={workload.namespace}"
+def _apply_all(kubectl: Kubectl, objects: list[Manifest], known: Releases, *, force: bool) -> tuple[str, ...]:
+    """Apply them; where the cluster refuses one that it would have taken a moment ago, none of them stays."""
     try:
-        kubectl.run("rollout", "status", str(workload), where, f"--timeout={timeout_s:.0f}s", wait_s=timeout_s)
+        return applying.apply(kubectl, objects, force=force)
     except DeployFailed as error:
-        reasons = _reasons(kubectl, workload)
-        message = f"{workload} was not rolled out: {error}. " + "; ".join(reasons or ["The cluster tells no reason"])
-        raise DeployFailed(f"{message}.", shlex.join(kubectl.words(*_way_back(kubectl, workload), where))) from error
+        message = f"The cluster took only a part: {error}"
+        if known.ready is None:
+            raise DeployFailed(f"{message} There is no release to go back to: repeat the command.") from error
+        old = list(known.ready.objects)
+        applying.apply(kubectl, old, force=True)
+        applying.delete(kubectl, identities(objects) - identities(old))
+        releases.keep(kubectl, namespace_of(old), known)
+        raise DeployFailed(f"{message} It was taken back: {known.ready} is applied again.") from error
 
 
-def _way_back(kubectl: Kubectl, workload: Workload) -> list[str]:
-    """To the revision before, if there was one; else to what there is to see."""
-    found = kubectl.found(str(workload), f"--namespace={workload.namespace}") or {}
-    first = found.get("metadata", {}).get("annotations", {}).get("deployment.kubernetes.io/revision") == "1"
-    return ["describe", str(workload)] if first else ["rollout", "undo", str(workload)]
-
-
-def _reasons(kubectl: Kubectl, workload: Workload) -> list[str]:
-    """What its pods and the events of the last hour say, without repetitions."""
-    where = f"--namespace={workload.namespace}"
-    selector = ",".join(f"{label}={value}" for label, value in workload.labels.items())
-    pods = kubectl.found("pods", where, f"--selector={selector}") or {}
-    events = kubectl.found("events", where, "--field-selector=type=Warning") or {}
-    said = [reason for pod in pods.get("items", []) for reason in _pod_reasons(pod)]
-    about = [event for event in events.get("items", []) if event["involvedObject"]["name"].startswith(workload.name)]
-    about.sort(key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or "")
-    said += [f"{event['reason']}: {event.get('message', '').strip()}" for event in about[-MAX_EVENTS:]]
-    return list(dict.fromkeys(said))
-
-
-def _pod_reasons(pod: Mapping[str, Any]) -> list[str]:
-    status, name = pod.get("status", {}), pod["metadata"]["name"]
-    said = []
-    for container in (*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])):
-        for state in (container.get("state", {}).get("waiting"), container.get("lastState", {}).get("terminated")):
-            if state:
-                words = [state.get("reason", ""), state.get("message", "")]
-                words += [f"exit code {state['exitCode']}"] if "exitCode" in state else []
-                said.append(f"{name}: {', '.join(word for word in words if word)}")
-    return said + [
-        f"{name}: {condition.get('reason')}: {condition.get('message')}"
-        for condition in status.get("conditions", [])
-        if condition["type"] == "PodScheduled" and condition["status"] == "False"
+def _show_what_would_be(kubectl: Kubectl, order: Order, objects: list[Manifest]) -> None:
+    missing = [
+        item for item in applying.namespaces(objects) if kubectl.found("namespace", item["metadata"]["name"]) is None
     ]
-
-
-def _wait_for_endpoint(
-    kubectl: Kubectl, namespace: str, name: str, end: float, clock: Callable[[], float], sleep: Callable[[float], None]
-) -> None:
-    where = [f"--namespace={namespace}", f"--selector=kubernetes.io/service-name={name}"]
-    while True:
-        slices = (kubectl.found("endpointslices", *where) or {}).get("items", [])
-        conditions = [point.get("conditions", {}) for slice_ in slices for point in slice_.get("endpoints") or []]
-        if any(condition.get("ready", True) for condition in conditions):
-            return
-        if clock() >= end:
-            message = f"Service {name} in namespace {namespace} has no endpoint that is ready."
-            raise DeployFailed(message, shlex.join(kubectl.words("describe", f"service/{name}", where[0])))
-        sleep(POLL_S)
+    if missing:
+        say(f"{_name(missing[0])} is not there yet, so the cluster cannot be asked about the rest:")
+        for item in objects:
+            say(f"{_name(item)} rendered")
+        return
+    rehearsal = _rehearse(kubectl, order, objects)
+    for line in rehearsal.lines:
+        say(line)
+    if rehearsal.taken_back:
+        say(f"would be taken back: {rehearsal.taken_back}")
+    known = releases.read(kubectl, namespace_of(objects))
+    gone = known.begun(Release(tuple(objects), "")).superfluous
+    for _, kind, _, name in sorted(gone):
+        say(f"{kind.lower()}/{name} would be deleted, as it is not in the manifests any more")
 
 
 def _name(item: Manifest) -> str:
-    return f"{item['kind'].lower()}/{item['metadata']['name']}"
+    _, kind, _, name = identity(item)
+    return f"{kind.lower()}/{name}"

@@ -3,8 +3,9 @@
 Rendered by the kustomize inside kubectl; no cluster is asked.
 """
 
+import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from lifecycle.kubectl import Kubectl, Manifest
 OVERLAYS = Path(__file__).resolve().parents[1] / "k8s" / "overlays"
 IMAGE = "shokado"
 """The last part of the repository of the images that `--image` replaces."""
+Identity = tuple[str, str, str, str]
+"""(apiVersion, kind, namespace, name)."""
 _WORKLOADS = ("StatefulSet", "Deployment")
 _PINNED = re.compile(r".+(:(?!latest$)[\w][\w.-]{0,127}|@sha256:[0-9a-f]{64})")
 
@@ -53,6 +56,45 @@ def render(environment: str, image: str | None = None, overlays: Path | None = N
         if _repository(container["image"]).rpartition("/")[2] == IMAGE:
             container["image"] = image
     return objects
+
+
+def identity(item: Manifest) -> Identity:
+    """By which a cluster tells an object from all others."""
+    metadata = item["metadata"]
+    return item["apiVersion"], item["kind"], metadata.get("namespace", ""), metadata["name"]
+
+
+def identities(objects: Iterable[Manifest]) -> frozenset[Identity]:
+    """Of what may be taken away again: everything but namespaces, which hold what others put there."""
+    return frozenset(identity(item) for item in objects if item["kind"] != "Namespace")
+
+
+def namespace_of(objects: list[Manifest]) -> str:
+    """Of an environment."""
+    named = (item["metadata"].get("namespace") for item in objects)
+    return next((name for name in named if name), "default")
+
+
+def bundle_image(objects: Iterable[Manifest]) -> str | None:
+    """What the gateways and the runners are made of; none where there are several, or none."""
+    images = {container["image"] for container in _containers(objects)}
+    ours = {image for image in images if _repository(image).rpartition("/")[2] == IMAGE}
+    return ours.pop() if len(ours) == 1 else None
+
+
+def within(objects: list[Manifest], seconds: float) -> list[Manifest]:
+    """The same, with as much time for the progress of each Deployment as a deploy waits for it."""
+    return [
+        item | {"spec": item["spec"] | {"progressDeadlineSeconds": _deadline(item["spec"], seconds)}}
+        if item["kind"] == "Deployment"
+        else item
+        for item in objects
+    ]
+
+
+def _deadline(spec: Mapping[str, Any], seconds: float) -> int:
+    least: int = spec.get("minReadySeconds", 0) + 1
+    return max(math.ceil(seconds), least)
 
 
 def workloads(objects: list[Manifest]) -> list[Workload]:
@@ -109,7 +151,7 @@ def _secret_keys(pod: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
                 yield reference["name"], reference["key"]
 
 
-def _containers(objects: list[Manifest]) -> Iterator[dict[str, Any]]:
+def _containers(objects: Iterable[Manifest]) -> Iterator[dict[str, Any]]:
     for item in objects:
         if item["kind"] in _WORKLOADS:
             yield from _of_pod(item["spec"]["template"]["spec"])

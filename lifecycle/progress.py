@@ -28,4 +28,4 @@ def step(what: str, clock: Callable[[], float] = time.perf_counter) -> Iterator[
 
 def say(line: str) -> None:
     """Print a line that is not a step."""
-    Console(highlight=False).print(f"            {line}", soft_wrap=True)
+    Console(highlight=False).print(f"            {line}", soft_wrap=True, markup=False)

@@ -1,13 +1,15 @@
 """A stand-in for a cluster's API server: enough of it for a real kubectl to apply objects and to wait for rollouts.
 
-It keeps what is applied and tells it back, and says of every workload what a cluster would that made its pods ready,
-or that failed to. It admits everything, and merges nothing.
+It holds objects to the published schemas, owns, merges and refuses as server-side apply does, defaults and keeps fixed
+what decides that, and says of every workload what a cluster would that made its pods ready, or that failed to. No
+controller runs in it: there are no ReplicaSets, no quotas, no scheduler.
 """
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from copy import deepcopy
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import yaml
 
+from k8s.validate import problems
+from tests.lifecycle import server_side_apply
+
 Resource = dict[str, Any]
+Place = tuple[str, str, str]
 KINDS = {
     "v1": {
         "Namespace": "namespaces", "Pod": "pods", "Event": "events", "Secret": "secrets", "ConfigMap": "configmaps",
@@ -33,6 +39,15 @@ _DISCOVERY = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryLi
 _TYPES = {plural: (version, kind) for version, kinds in KINDS.items() for kind, plural in kinds.items()}
 
 
+class Refused(Exception):
+    """An answer other than 2xx, as the API server words it."""
+
+    def __init__(self, status: int, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
+
+
 class Cluster:
     """What is in it, by (plural, namespace, name), and how it behaves."""
 
@@ -42,9 +57,18 @@ class Cluster:
         """Names in the order in which they came, those of dry runs left out."""
         self.failing: set[str] = set()
         """Workloads whose pods do not become ready."""
+        self.bad_images: set[str] = set()
+        """Images that nobody can pull: what runs them does not become ready."""
+        self.logs: dict[str, str] = {}
+        """What the containers of a workload have logged; its pods run then, and are not ready if it fails."""
         self.without_endpoints: set[str] = set()
         """Services that no pod that is ready stands behind."""
+        self.refuses: Callable[[Resource, bool], str | None] = lambda _content, _dry: None
+        """Why an object is not admitted, such as a webhook's reason; and whether that was a dry run."""
         self.url = ""
+
+    def names(self, plural: str, namespace: str) -> set[str]:
+        return {name for of, where, name in self.objects if (of, where) == (plural, namespace)}
 
     def add(self, plural: str, namespace: str, name: str, **content: Any) -> None:
         """Put something there that nobody applied."""
@@ -56,19 +80,77 @@ class Cluster:
     def add_secret(self, namespace: str, name: str, *keys: str) -> None:
         self.add("secrets", namespace, name, data=dict.fromkeys(keys, "c2VjcmV0"))
 
-    def apply(self, plural: str, namespace: str, name: str, content: Resource, *, dry: bool) -> Resource:
+    def change(self, plural: str, namespace: str, name: str, manager: str, change: Callable[[Resource], None]) -> None:
+        """As somebody else writes an object."""
+        before = self.objects[plural, namespace, name]
+        after = deepcopy(before)
+        change(after)
+        self.store(plural, namespace, name, server_side_apply.write(before, after, manager), dry=False)
+
+    def apply(self, place: Place, content: Resource, query: Mapping[str, str]) -> Resource:
+        """Server-side. Raises `Refused`."""
+        dry = query.get("dryRun") == "All"
+        self._admit(place, content, dry=dry)
+        before = self.objects.get(place)
+        try:
+            force = query.get("force") == "true"
+            after = server_side_apply.apply(before, content, query["fieldManager"], force=force)
+        except server_side_apply.Conflict as conflict:
+            raise Refused(409, "Conflict", str(conflict)) from conflict
+        stored = self.store(*place, after, dry=dry)
+        if not dry:
+            self.applied.append(f"{content['kind'].lower()}/{place[2]}")
+        return stored
+
+    def write(self, place: Place, content: Resource, query: Mapping[str, str]) -> Resource:
+        """Create or replace. Raises `Refused`."""
+        dry = query.get("dryRun") == "All"
+        before = self.objects.get(place)
+        named = content["metadata"].get("resourceVersion")
+        if before is not None and named not in (None, before["metadata"]["resourceVersion"]):
+            raise Refused(
+                409, "Conflict", "the object has been modified; please apply your changes to the latest version"
+            )
+        self._admit(place, {name: part for name, part in content.items() if name != "status"}, dry=dry)
+        after = server_side_apply.write(before, _with_defaults(content), query.get("fieldManager", "unknown"))
+        return self.store(*place, after, dry=dry)
+
+    def patch(self, place: Place, patch: Any, query: Mapping[str, str]) -> Resource:
+        """A merge patch, or a JSON patch of the whole of `managedFields`. Raises `Refused`."""
+        before = self.objects[place]
+        if not isinstance(patch, list):
+            return self.write(place, server_side_apply.merge_patch(before, patch), query)
+        metadata = dict(before["metadata"])
+        for operation in patch:
+            parent, _, name = operation["path"].rpartition("/")
+            assert parent == "/metadata", operation
+            metadata[name] = operation["value"]
+        return self.store(*place, {**before, "metadata": metadata}, dry=False)
+
+    def delete(self, place: Place) -> None:
+        self.objects.pop(place)
+        plural, namespace, name = place
+        if plural in ("deployments", "statefulsets"):
+            self.objects.pop(("pods", namespace, f"{name}-abc"), None)
+
+    def store(self, plural: str, namespace: str, name: str, content: Resource, *, dry: bool) -> Resource:
+        """Keep it, and let happen what a cluster would make of it. Raises `Refused`."""
         before = self.objects.get((plural, namespace, name))
-        metadata = {**content["metadata"], "uid": name, "resourceVersion": "2", "generation": 1}
-        revision = "2" if before else "1"
-        metadata["annotations"] = {"deployment.kubernetes.io/revision": revision}
+        content = _with_defaults(content)
+        _refuse_what_is_immutable(before, content)
+        old: Resource = before["metadata"] if before else {"resourceVersion": "0", "generation": 0}
+        same = before is not None and before.get("spec") == content.get("spec")
+        metadata = {
+            **content["metadata"], "uid": name, "resourceVersion": str(int(old["resourceVersion"]) + 1),
+            "generation": old["generation"] + (0 if same else 1),
+        }  # fmt: skip
         stored = {**content, "metadata": metadata}
         if dry:
             return stored
-        self.applied.append(f"{content['kind'].lower()}/{name}")
         if plural in ("deployments", "statefulsets"):
-            stored["spec"] = {"replicas": 1, "updateStrategy": {"type": "RollingUpdate"}} | content["spec"]
-            stored["status"] = _status(failing=name in self.failing)
-            self._add_pod(stored)
+            failing = self._fails(stored)
+            stored["status"] = _status(metadata["generation"], stored["spec"]["replicas"], failing=failing)
+            self._add_pod(stored, failing=failing)
         if plural == "services" and name not in self.without_endpoints:
             labels = {"kubernetes.io/service-name": name}
             points = [{"addresses": ["10.0.0.1"], "conditions": {"ready": True}}]
@@ -76,27 +158,99 @@ class Cluster:
         self.objects[plural, namespace, name] = stored
         return stored
 
-    def _add_pod(self, workload: Resource) -> None:
+    def _admit(self, place: Place, content: Resource, *, dry: bool) -> None:
+        _, namespace, name = place
+        if namespace and ("namespaces", "", namespace) not in self.objects:
+            raise Refused(404, "NotFound", f'namespaces "{namespace}" not found')
+        metadata = {key: value for key, value in content["metadata"].items() if key != "managedFields"}
+        if found := problems({**content, "metadata": metadata}):
+            raise Refused(400, "BadRequest", f"strict decoding error: {found[0]}")
+        if reason := self.refuses(content, dry):
+            raise Refused(403, "Forbidden", f'{content["kind"]} "{name}" is forbidden: {reason}')
+
+    def _fails(self, workload: Resource) -> bool:
+        images = {container["image"] for container in workload["spec"]["template"]["spec"]["containers"]}
+        return workload["metadata"]["name"] in self.failing or bool(images & self.bad_images)
+
+    def _add_pod(self, workload: Resource, *, failing: bool) -> None:
         name, namespace = workload["metadata"]["name"], workload["metadata"]["namespace"]
         state: Resource = {"running": {}}
-        if name in self.failing:
-            state = {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}
-            event = {"type": "Warning", "reason": "Failed", "message": "Failed to pull image"}
-            about = {"kind": "Pod", "name": f"{name}-abc"}
-            self.add(
-                "events", namespace, f"{name}-e", involvedObject=about, lastTimestamp="2026-01-01T00:00:00Z", **event
-            )
-        labels = workload["spec"]["template"]["metadata"]["labels"]
-        status = {"containerStatuses": [{"name": "shokado", "state": state}]}
-        self.add("pods", namespace, f"{name}-abc", metadata={"labels": labels}, status=status)
+        if failing and name not in self.logs:
+            message = 'Back-off pulling image "shokado:no": ErrImagePull: no such image'
+            state = {"waiting": {"reason": "ImagePullBackOff", "message": message}}
+            for number, (reason, said) in enumerate(
+                [
+                    ("Failed", 'Failed to pull image "shokado:no": no such image'),
+                    ("Failed", "Error: ErrImagePull"),
+                    ("BackOff", 'Back-off pulling image "shokado:no"'),
+                ]
+            ):
+                self.add_event(namespace, f"{name}-{number}", "Pod", f"{name}-abc", reason, said)
+        template = workload["spec"]["template"]
+        labels, containers = template["metadata"]["labels"], template["spec"]["containers"]
+        status = {"containerStatuses": [{"name": "shokado", "ready": not failing, "state": state}]}
+        spec = {"containers": containers}
+        self.add("pods", namespace, f"{name}-abc", metadata={"labels": labels}, spec=spec, status=status)
+
+    def add_event(self, namespace: str, name: str, kind: str, about: str, reason: str, message: str) -> None:
+        involved = {"kind": kind, "name": about}
+        event = {
+            "type": "Warning",
+            "reason": reason,
+            "message": message,
+            "lastTimestamp": f"2026-01-01T00:00:00Z{name}",
+        }
+        self.add("events", namespace, name, involvedObject=involved, **event)
 
 
-def _status(*, failing: bool) -> Resource:
-    """Of a workload with one replica."""
-    ready = 0 if failing else 1
-    status: Resource = {"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "currentReplicas": 1}
-    status |= {"readyReplicas": ready, "availableReplicas": ready, "unavailableReplicas": 1 - ready}
-    return status | {"currentRevision": "a", "updateRevision": "a"}
+def _with_defaults(content: Resource) -> Resource:
+    """What an API server fills in, of what decides whether a later apply conflicts."""
+    content = deepcopy(content)
+    if content["kind"] in ("Deployment", "StatefulSet"):
+        content["spec"].setdefault("replicas", 1)
+        content["spec"].setdefault("revisionHistoryLimit", 10)
+        for container in content["spec"]["template"]["spec"]["containers"]:
+            container.setdefault("imagePullPolicy", "IfNotPresent")
+            container.setdefault("terminationMessagePath", "/dev/termination-log")
+            container.setdefault("terminationMessagePolicy", "File")
+    if content["kind"] == "StatefulSet":
+        content["spec"].setdefault("updateStrategy", {}).setdefault("type", "RollingUpdate")
+        for claim in content["spec"].get("volumeClaimTemplates", []):
+            claim.setdefault("apiVersion", "v1")
+            claim.setdefault("kind", "PersistentVolumeClaim")
+            claim["spec"].setdefault("volumeMode", "Filesystem")
+            claim.setdefault("status", {"phase": "Pending"})
+    return content
+
+
+_MUTABLE = {"replicas", "ordinals", "template", "updateStrategy", "minReadySeconds", "revisionHistoryLimit",
+            "persistentVolumeClaimRetentionPolicy"}  # fmt: skip
+
+
+def _refuse_what_is_immutable(before: Resource | None, after: Resource) -> None:
+    if before is None or after["kind"] not in ("Deployment", "StatefulSet"):
+        return
+    old, new = before["spec"], after["spec"]
+    changed = {name for name in old.keys() | new.keys() if old.get(name) != new.get(name)}
+    if after["kind"] == "StatefulSet" and (fixed := changed - _MUTABLE):
+        words = "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', .. are forbidden"
+        raise Refused(
+            422, "Invalid", f"{_called(after)} is invalid: spec: Forbidden: {words} ({', '.join(sorted(fixed))})"
+        )
+    if "selector" in changed:
+        raise Refused(422, "Invalid", f"{_called(after)} is invalid: spec.selector: field is immutable")
+
+
+def _called(resource: Resource) -> str:
+    return f'{resource["kind"]}.apps "{resource["metadata"]["name"]}"'
+
+
+def _status(generation: int, replicas: int, *, failing: bool) -> Resource:
+    """Of a workload whose pods are all new."""
+    ready = 0 if failing else replicas
+    status: Resource = {"observedGeneration": generation, "replicas": replicas, "updatedReplicas": replicas}
+    status |= {"currentReplicas": replicas, "readyReplicas": ready, "availableReplicas": ready}
+    return status | {"unavailableReplicas": replicas - ready, "currentRevision": "a", "updateRevision": "a"}
 
 
 @contextmanager
@@ -146,16 +300,53 @@ class _Handler(BaseHTTPRequestHandler):
                 self._answer({"paths": paths})
             case ["openapi", "v3", *path]:
                 self._answer(_openapi("/".join(path)))
+            case ["api", "v1", "namespaces", _, "pods", name, "log"]:
+                self._answer_text(self.of.logs.get(name.removesuffix("-abc"), ""))
             case parts:
                 self._read(*_place(parts), query)
 
     def do_PATCH(self) -> None:
+        place, query = self._named()
+        content = yaml.safe_load(self._body())
+        if self.headers["content-type"] == "application/apply-patch+yaml":
+            self._try(lambda: self.of.apply(place, content, query))
+        elif place not in self.of.objects:
+            self._answer(_not_found(place[2]), status=404)
+        else:
+            self._try(lambda: self.of.patch(place, content, query))
+
+    def do_POST(self) -> None:
+        (plural, namespace, _), query = self._named()
+        content = json.loads(self._body())
+        self._try(lambda: self.of.write((plural, namespace, content["metadata"]["name"]), content, query), status=201)
+
+    def do_PUT(self) -> None:
+        place, query = self._named()
+        content = json.loads(self._body())
+        self._try(lambda: self.of.write(place, content, query))
+
+    def do_DELETE(self) -> None:
+        place, _ = self._named()
+        self._body()
+        if place not in self.of.objects:
+            self._answer(_not_found(place[2]), status=404)
+            return
+        self.of.delete(place)
+        self._answer({"kind": "Status", "apiVersion": "v1", "status": "Success"})
+
+    def _named(self) -> tuple[Place, dict[str, str]]:
         url = urlsplit(self.path)
-        content = yaml.safe_load(self.rfile.read(int(self.headers["content-length"])))
         plural, namespace, name = _place(url.path.strip("/").split("/"))
-        assert name is not None
-        dry = parse_qs(url.query).get("dryRun") == ["All"]
-        self._answer(self.of.apply(plural, namespace, name, content, dry=dry))
+        return (plural, namespace, name or ""), {key: values[0] for key, values in parse_qs(url.query).items()}
+
+    def _body(self) -> bytes:
+        return self.rfile.read(int(self.headers.get("content-length", "0")))
+
+    def _try(self, act: Callable[[], Resource], status: int = 200) -> None:
+        try:
+            self._answer(act(), status=status)
+        except Refused as refused:
+            self._answer(_failure(refused.status, refused.reason, str(refused)), status=refused.status)
 
     def log_message(self, *_: object) -> None:
         """Nothing."""
@@ -189,7 +380,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def _answer(self, content: Resource, content_type: str = "application/json", status: int = 200) -> None:
-        body = json.dumps(content).encode()
+        self._send(json.dumps(content).encode(), content_type, status)
+
+    def _answer_text(self, text: str) -> None:
+        self._send(text.encode(), "text/plain", 200)
+
+    def _send(self, body: bytes, content_type: str, status: int) -> None:
         self.send_response(status)
         self.send_header("content-type", content_type)
         self.send_header("content-length", str(len(body)))
@@ -258,12 +454,9 @@ def _openapi(path: str) -> Resource:
 
 
 def _not_found(what: str) -> Resource:
-    message = f"{what} not found"
-    return {
-        "kind": "Status",
-        "apiVersion": "v1",
-        "status": "Failure",
-        "code": 404,
-        "reason": "NotFound",
-        "message": message,
-    }
+    return _failure(404, "NotFound", f"{what} not found")
+
+
+def _failure(code: int, reason: str, message: str) -> Resource:
+    said = {"status": "Failure", "code": code, "reason": reason, "message": message}
+    return {"kind": "Status", "apiVersion": "v1", **said}

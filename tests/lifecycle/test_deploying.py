@@ -2,6 +2,7 @@
 
 import shutil
 import socket
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,11 @@ from typer.testing import CliRunner, Result
 
 from lifecycle import deploying, manifests
 from lifecycle.cli import app
-from lifecycle.deploying import Order
+from lifecycle.deploying import Order, Time
 from lifecycle.errors import DeployFailed, LifecycleError
-from lifecycle.manifests import needed_secrets, render, services, workloads
+from lifecycle.kubectl import Kubectl
+from lifecycle.manifests import Workload, needed_secrets, render, services, workloads
+from lifecycle.rollout import POLL_S, reasons_of
 from tests.lifecycle.kubernetes_api import Cluster, running
 
 pytestmark = pytest.mark.skipif(
@@ -78,26 +81,222 @@ def test_an_environment_is_applied_and_ready(cluster: Cluster) -> None:
     assert images["shokado-redis"].startswith("redis:"), "other images stay"
 
 
-def test_a_rollout_that_does_not_become_ready_stops_with_the_reason_and_the_way_back(cluster: Cluster) -> None:
+def kubectl(*arguments: str) -> None:
+    subprocess.run(["kubectl", *arguments], check=True, capture_output=True)
+
+
+def images(cluster: Cluster) -> dict[str, str]:
+    """Of the bundle's workloads, by name."""
+    return {
+        name: item["spec"]["template"]["spec"]["containers"][0]["image"]
+        for (plural, _, name), item in cluster.objects.items()
+        if plural == "deployments"
+    }
+
+
+def managers(cluster: Cluster, plural: str, name: str) -> set[str]:
+    fields = cluster.objects[plural, NAMESPACE, name]["metadata"]["managedFields"]
+    return {entry["manager"] for entry in fields}
+
+
+def test_what_was_applied_by_hand_is_deployed_over(cluster: Cluster) -> None:
+    """Also where the cluster has filled in defaults since, and where somebody has changed a field with kubectl."""
+    kubectl("apply", "-k", str(manifests.OVERLAYS / "staging"))
+    first = deploy()
+    assert first.exit_code == 0, first.output
+    assert "taken back" not in first.stdout
+    kubectl("-n", NAMESPACE, "set", "image", "deployment/shokado-v2", "shokado=shokado:by-hand")
+    kubectl("-n", NAMESPACE, "set", "image", "deployment/shokado-v1", "shokado=shokado:by-hand")
+    second = deploy()
+    assert second.exit_code == 0, second.output
+    assert 'taken back: .spec.template.spec.containers[name="shokado"].image of kubectl-set\n' in second.stdout
+    assert set(images(cluster).values()) == {"shokado:0.1.0"}
+    assert "kubectl-set" not in managers(cluster, "deployments", "shokado-v2")
+
+
+def test_what_an_hpa_has_set_stays(cluster: Cluster) -> None:
     assert deploy().exit_code == 0
-    cluster.failing.add("shokado-v2")
-    result = deploy("--timeout", "2", "--context", "test")
+
+    def scale(deployment: dict[str, Any]) -> None:
+        deployment["spec"]["replicas"] = 3
+
+    cluster.change("deployments", NAMESPACE, "shokado-v1", "kube-controller-manager", scale)
+    result = deploy()
+    assert result.exit_code == 0, result.output
+    assert "taken back" not in result.stdout
+    assert cluster.objects["deployments", NAMESPACE, "shokado-v1"]["spec"]["replicas"] == 3
+
+
+def test_fields_of_another_tool_are_a_conflict_unless_by_force(cluster: Cluster) -> None:
+    assert deploy().exit_code == 0
+
+    def resize(deployment: dict[str, Any]) -> None:
+        deployment["spec"]["template"]["spec"]["containers"][0]["resources"]["requests"]["cpu"] = "250m"
+
+    cluster.change("deployments", NAMESPACE, "shokado-v1", "vpa-recommender", resize)
+    before, applied = dict(cluster.objects), len(cluster.applied)
+    result = deploy("--image", "r/shokado:2")
     assert result.exit_code == 1
-    assert "error: deployment/shokado-v2 was not rolled out: timed out" in result.stderr
-    assert "shokado-v2-abc: ImagePullBackOff, no such image" in result.stderr
-    assert "Failed: Failed to pull image" in result.stderr
-    command = "kubectl --context=test rollout undo deployment/shokado-v2 --namespace=shokado-staging"
-    assert f"next: {command}" in result.stderr
-    assert "roll out deployment/shokado-v1" in result.stdout
+    assert '.spec.template.spec.containers[name="shokado"].resources.requests.cpu of vpa-recommender' in result.stderr
+    assert "Nothing was applied" in result.stderr
+    assert "next: shokado deploy --environment staging --force-conflicts" in result.stderr
+    assert (cluster.objects, len(cluster.applied)) == (before, applied)
+    assert deploy("--image", "r/shokado:2", "--force-conflicts").exit_code == 0
+    assert managers(cluster, "deployments", "shokado-v1") == {"shokado"}
+
+
+@pytest.mark.parametrize("at", ["rehearsal", "apply"])
+def test_what_is_refused_is_not_half_applied(at: str, cluster: Cluster) -> None:
+    assert deploy("--image", "r/shokado:1").exit_code == 0
+
+    def refuse(content: dict[str, Any], dry: bool) -> str | None:
+        wanted = content["kind"] == "Deployment" and content["metadata"]["name"] == "shokado-v2"
+        image = content["spec"]["template"]["spec"]["containers"][0]["image"] if wanted else ""
+        return "no image of today" if image == "r/shokado:2" and (at == "rehearsal" or not dry) else None
+
+    cluster.refuses = refuse
+    result = deploy("--image", "r/shokado:2")
+    assert result.exit_code == 1
+    assert "no image of today" in result.stderr
+    assert ("nothing was applied" if at == "rehearsal" else "It was taken back") in result.stderr
+    assert set(images(cluster).values()) == {"r/shokado:1"}
+    result = deploy("--undo")
+    assert result.exit_code == 1, "nothing was begun since the only release"
+
+
+def test_a_rollout_that_does_not_become_ready_stops_with_the_reason_and_one_way_back(cluster: Cluster) -> None:
+    assert deploy("--image", "r/shokado:1").exit_code == 0
+    cluster.bad_images.add("r/shokado:2")
+    result = deploy("--image", "r/shokado:2", "--timeout", "2", "--context", "test")
+    assert result.exit_code == 1
+    assert "error: deployment/shokado-v1 was not rolled out: timed out" in result.stderr
+    assert "shokado-v1-abc: ImagePullBackOff, " in result.stderr
+    assert result.stderr.count("no such image") == 1, "each reason once"
+    assert "next: shokado deploy --environment staging --context test --undo" in result.stderr
     assert "roll out deployment/shokado-gateway" not in result.stdout, "it stops at the first failure"
     assert "is ready" not in result.stdout
+    undone = deploy("--undo")
+    assert undone.exit_code == 0, undone.output
+    assert "staging is ready: the release of 20" in undone.stdout
+    assert "(r/shokado:1)" in undone.stdout
+    assert set(images(cluster).values()) == {"r/shokado:1"}, "of all, and not only of the one that was waited for"
+    after = deploy("--image", "r/shokado:3")
+    assert after.exit_code == 0, after.output
+    assert "taken back" not in after.stdout
+
+
+def test_what_fails_is_undone_at_once_where_that_is_wanted(cluster: Cluster) -> None:
+    assert deploy("--image", "r/shokado:1").exit_code == 0
+    cluster.bad_images.add("r/shokado:2")
+    result = deploy("--image", "r/shokado:2", "--timeout", "2", "--rollback-on-failure")
+    assert result.exit_code == 1
+    assert "It was undone: the release of 20" in result.stderr
+    assert "is ready again" in result.stderr
+    assert set(images(cluster).values()) == {"r/shokado:1"}
+
+
+def test_a_release_that_was_ready_can_be_undone_and_the_undo_too(cluster: Cluster) -> None:
+    for number in (1, 2, 2):
+        assert deploy("--image", f"r/shokado:{number}").exit_code == 0
+    assert "(r/shokado:1)" in deploy("--undo").stdout
+    assert set(images(cluster).values()) == {"r/shokado:1"}
+    assert "(r/shokado:2)" in deploy("--undo").stdout
+    assert set(images(cluster).values()) == {"r/shokado:2"}
 
 
 def test_a_first_rollout_has_no_way_back(cluster: Cluster) -> None:
     cluster.failing.add("shokado-redis")
-    result = deploy("--timeout", "1")
+    result = deploy("--timeout", "1", "--rollback-on-failure")
     assert result.exit_code == 1
     assert "next: kubectl describe statefulset/shokado-redis --namespace=shokado-staging" in result.stderr
+    undone = deploy("--undo")
+    assert undone.exit_code == 1
+    assert "knows no release to go back to" in undone.stderr
+    assert "next: kubectl describe pods --namespace=shokado-staging" in undone.stderr
+
+
+def test_what_is_not_in_the_manifests_any_more_does_not_go_on_running(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_v2() -> None:
+        overlays = tmp_path / "k8s" / "overlays"
+        shutil.copytree(manifests.OVERLAYS.parent, overlays.parent)
+        base = overlays.parent / "base" / "kustomization.yaml"
+        base.write_text(base.read_text().replace("  - v2\n", ""))
+        monkeypatch.setattr(manifests, "OVERLAYS", overlays)
+
+    assert deploy().exit_code == 0
+    cluster.add("services", NAMESPACE, "shokado-v2-of-somebody-else")
+    there = {place for place in cluster.objects if place[2] == "shokado-v2"}
+    assert {plural for plural, _, _ in there} == {
+        "deployments", "services", "horizontalpodautoscalers", "poddisruptionbudgets",
+    }  # fmt: skip
+    without_v2()
+    assert (
+        "deployment/shokado-v2 would be deleted, as it is not in the manifests any more" in deploy("--dry-run").stdout
+    )
+    assert there <= cluster.objects.keys()
+    result = deploy()
+    assert result.exit_code == 0, result.output
+    assert 'deployment.apps "shokado-v2" deleted' in result.stdout
+    assert not there & cluster.objects.keys()
+    assert {name for name in cluster.names("services", NAMESPACE) if "v2" in name} == {"shokado-v2-of-somebody-else"}
+    assert deploy("--undo").exit_code == 0
+    assert there <= cluster.objects.keys()
+
+
+def test_what_a_failed_deploy_added_is_gone_after_the_undo(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert deploy().exit_code == 0
+    overlays = tmp_path / "k8s" / "overlays"
+    shutil.copytree(manifests.OVERLAYS.parent, overlays.parent)
+    (overlays / "staging" / "more.yaml").write_text(
+        yaml.safe_dump({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "more"}})
+    )
+    file = overlays / "staging" / "kustomization.yaml"
+    file.write_text(file.read_text().replace("  - ../../base\n", "  - ../../base\n  - more.yaml\n"))
+    monkeypatch.setattr(manifests, "OVERLAYS", overlays)
+    cluster.bad_images.add("r/shokado:2")
+    assert deploy("--image", "r/shokado:2", "--timeout", "1").exit_code == 1
+    assert "more" in cluster.names("serviceaccounts", NAMESPACE)
+    assert deploy("--undo").exit_code == 0
+    assert cluster.names("serviceaccounts", NAMESPACE) == {"shokado"}
+
+
+def test_the_time_to_wait_is_the_deployments_too(cluster: Cluster) -> None:
+    assert deploy("--timeout", "77").exit_code == 0
+    for name in images(cluster):
+        assert cluster.objects["deployments", NAMESPACE, name]["spec"]["progressDeadlineSeconds"] == 77
+
+
+def test_a_pod_that_is_not_ready_tells_why_by_its_log(cluster: Cluster) -> None:
+    cluster.failing.add("shokado-gateway")
+    cluster.logs["shokado-gateway"] = "started\nW 2026 not ready: v1; v1: connection refused\nGET /readyz 503\n"
+    cluster.add_event(
+        NAMESPACE, "a", "HorizontalPodAutoscaler", "shokado-gateway", "FailedGetResourceMetric", "no metrics"
+    )
+    cluster.add_event(NAMESPACE, "b", "Pod", "shokado-gateway-abc", "Unhealthy", "Readiness probe failed: 503")
+    cluster.add_event(NAMESPACE, "c", "ReplicaSet", "shokado-gateway-5d", "FailedCreate", "exceeded quota")
+    result = deploy("--timeout", "1")
+    assert result.exit_code == 1
+    assert (
+        "shokado-gateway-abc: not ready: v1; v1: connection refused; FailedCreate: exceeded quota.\n" in result.stderr
+    )
+    assert "no metrics" not in result.stderr
+    assert "Unhealthy" not in result.stderr
+
+
+def test_a_pod_that_ended_tells_its_last_words_once(cluster: Cluster) -> None:
+    waiting = {"reason": "CrashLoopBackOff", "message": "back-off 10s restarting failed container=shokado"}
+    ended = {"reason": "Error", "exitCode": 1, "message": "error: store: nothing can be read\n"}
+    status = {
+        "containerStatuses": [{"name": "shokado", "state": {"waiting": waiting}, "lastState": {"terminated": ended}}]
+    }
+    for name in ("shokado-v1-a", "shokado-v1-b"):
+        cluster.add("pods", NAMESPACE, name, metadata={"labels": {"app": "v1"}}, status=status)
+    found = reasons_of(Kubectl(), Workload("Deployment", "shokado-v1", NAMESPACE, {"app": "v1"}))
+    assert found == ["shokado-v1-a: Error, exit code 1, error: store: nothing can be read"]
 
 
 def test_a_service_that_nothing_stands_behind_is_not_ready(cluster: Cluster) -> None:
@@ -118,8 +317,8 @@ def test_endpoints_may_come_late(cluster: Cluster) -> None:
             "endpointslices", NAMESPACE, "late", metadata={"labels": labels}, endpoints=[{"addresses": ["10.0.0.2"]}]
         )
 
-    deploying.deploy(Order("staging"), sleep=sleep)
-    assert slept == [deploying.POLL_S]
+    deploying.deploy(Order("staging"), Time(sleep=sleep))
+    assert slept == [POLL_S]
 
 
 def test_a_dry_run_changes_nothing(cluster: Cluster) -> None:
@@ -135,7 +334,7 @@ def test_a_dry_run_before_the_first_deploy_says_what_is_missing(cluster: Cluster
     cluster.objects.clear()
     result = deploy("--dry-run")
     assert result.exit_code == 0, result.output
-    assert "namespace/shokado-staging created (dry run)" in result.stdout
+    assert "namespace/shokado-staging is not there yet" in result.stdout
     assert "missing: Secret shokado-keys in namespace shokado-staging" in result.stdout
     assert not cluster.objects
 
@@ -162,23 +361,30 @@ def test_without_a_cluster_nothing_is_deployed(no_cluster: None) -> None:
     assert "next: kubectl config get-contexts" in result.stderr
 
 
-@pytest.mark.parametrize(
-    ("there", "message", "command"),
-    [
-        (None, "does not hold keys.yaml and runner-key", "kubectl create secret generic shokado-keys"),
-        (["keys.yaml"], "does not hold runner-key", "kubectl edit secret/shokado-keys"),
-    ],
-)
-def test_a_missing_secret_is_said_before_anything_is_applied(
-    there: list[str] | None, message: str, command: str, cluster: Cluster
-) -> None:
-    del cluster.objects["secrets", NAMESPACE, "shokado-keys"]
-    if there is not None:
-        cluster.add_secret(NAMESPACE, "shokado-keys", *there)
+def test_missing_secrets_are_said_together_before_anything_is_applied(cluster: Cluster) -> None:
+    cluster.objects.clear()
     result = deploy()
     assert result.exit_code == 1
-    assert message in result.stderr
-    assert f"next: {command}" in result.stderr
+    assert "Secret shokado-keys in namespace shokado-staging does not hold keys.yaml and runner-key; " in result.stderr
+    assert (
+        "Secret shokado-redis in namespace shokado-staging does not hold password: pods cannot start." in result.stderr
+    )
+    keys = '--from-file=keys.yaml --from-literal=runner-key="$(cat runner-key)"'
+    redis = '--from-literal=password="$(openssl rand -hex 24)"'
+    assert (
+        "next: kubectl create namespace shokado-staging"
+        f" && kubectl create secret generic shokado-keys --namespace=shokado-staging {keys}"
+        f" && kubectl create secret generic shokado-redis --namespace=shokado-staging {redis}\n"
+    ) in result.stderr
+    assert not cluster.objects
+
+
+def test_a_secret_that_lacks_a_key_is_said(cluster: Cluster) -> None:
+    cluster.add_secret(NAMESPACE, "shokado-keys", "keys.yaml")
+    result = deploy()
+    assert result.exit_code == 1
+    assert "does not hold runner-key" in result.stderr
+    assert "next: kubectl edit secret/shokado-keys" in result.stderr
     assert not cluster.applied
 
 
