@@ -3,28 +3,35 @@
 Every `model.onnx` keeps one contract, whatever it was converted from: one input `input`, float32 [N, features], or
 string [N, 1] where the feature is a text; one output, `probabilities` float32 [N, classes] for classifiers or `value`
 float32 [N, 1] for regression; N is dynamic.
-An XGBoost model gives a `model.ubj` as well, without feature names, so that a Booster takes bare arrays.
+An XGBoost model gives a `model.ubj` as well, without feature names, so that a Booster takes bare arrays; but for one
+with a number that means a missing value (`missing=-999`), which only the graph can tell.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import onnx
+import pandas as pd
 from onnx import ModelProto, TensorProto, helper
 from onnxmltools import convert_xgboost
 from onnxmltools.convert.common import data_types as xgboost_types
 from pydantic import BaseModel, ConfigDict, ValidationError
 from skl2onnx import to_onnx
 from skl2onnx.common import data_types as sklearn_types
+from skl2onnx.common import tree_ensemble
 from sklearn.base import is_classifier, is_regressor
 from xgboost import Booster
 
 from lifecycle.errors import UnsupportedModel
+from lifecycle.label_rules import positive_from, predicts, without_threshold
+from lifecycle.probing_rows import parts_of, sentinels_of
 from lifecycle.registry import LoadedModel
 from lifecycle.text_conversion import converter_options, vectorizers_of, with_split_terms
-from runners.card import Feature, FileKind, Task
+from runners.card import ABOVE_HALF, Feature, FileKind, Task
 
 INPUT = "input"
 PROBABILITIES = "probabilities"
@@ -34,6 +41,21 @@ ML_OPSET = 1
 """The tree and scaler operators have not changed since, and every ONNX Runtime has it."""
 
 _OBJECTIVES = {"binary:logistic": Task.BINARY, "multi:softprob": Task.MULTICLASS}
+_add_node = tree_ensemble.add_node
+
+
+def _add_exact_node(*node: Any, **arguments: Any) -> None:
+    """Of trees that were grown by histogram, with what skl2onnx 1.20 leaves out.
+
+    It gives protobuf a boolean for a whole number, which protobuf 7 refuses, and rounds their thresholds to the nearest
+    float32, by which a row on a threshold may take the other side.
+    """
+    tracks = int(arguments.pop("nodes_missing_value_tracks_true", 0))
+    exact = {"adjust_threshold_for_sklearn": True, "nodes_missing_value_tracks_true": tracks}
+    _add_node(*node, **arguments | exact)
+
+
+tree_ensemble.add_node = _add_exact_node
 
 
 class Description(BaseModel):
@@ -45,6 +67,8 @@ class Description(BaseModel):
     features: tuple[Feature, ...]
     classes: tuple[int | str, ...] = ()
     dataset: str | None = None
+    positive_from: float = ABOVE_HALF
+    predicts: Literal["labels", "scores"] = "labels"
 
     @property
     def takes_text(self) -> bool:
@@ -83,10 +107,13 @@ def describe(source: LoadedModel) -> Description:
 
     Raises `UnsupportedModel` where they contradict the model, or the model takes or gives what rows of floats cannot.
     """
-    task, classes = _task_and_classes(source.model)
     width = _width(source.model)
+    if reason := why_not(source, width):
+        raise UnsupportedModel(f"{source.uri} cannot be served: {reason}.")
+    task, classes = _task_and_classes(source.model)
+    rules = _rules(source.model, task)
     if not source.metadata:
-        return Description(task=task, features=_features(source, width), classes=classes)
+        return Description(task=task, features=_features(source, width), classes=classes, **rules)
     try:
         description = Description.model_validate(source.metadata)
     except ValidationError as error:
@@ -97,7 +124,14 @@ def describe(source: LoadedModel) -> Description:
             f"The metadata `shokado` of {source.uri} says {declared} (task, classes, features), the model is "
             f"{(task, len(classes), width)}."
         )
-    return description
+    _check_names(source, [feature.name for feature in description.features])
+    return description.model_copy(update=rules)
+
+
+def _rules(model: Any, task: Task) -> dict[str, Any]:
+    if task is Task.REGRESSION:
+        return {}
+    return {"predicts": predicts(model)} | ({"positive_from": positive_from(model)} if task is Task.BINARY else {})
 
 
 def is_xgboost(model: Any) -> bool:
@@ -123,8 +157,7 @@ def _task_and_classes(model: Any) -> tuple[Task, tuple[int | str, ...]]:
 
 
 def _booster_task_and_classes(model: Any) -> tuple[Task, tuple[int | str, ...]]:
-    booster = model if not hasattr(model, "get_booster") else model.get_booster()
-    learner = json.loads(booster.save_config())["learner"]
+    learner = _learner(model)
     objective = learner["objective"]["name"]
     if objective.startswith("reg:"):
         return Task.REGRESSION, ()
@@ -145,6 +178,64 @@ def _class_labels(labels: Any) -> tuple[int | str, ...]:
         int(label) if isinstance(label, (bool, int, float)) and float(label).is_integer() else str(label)
         for label in plain
     )
+
+
+def why_not(source: LoadedModel, width: int) -> str | None:
+    """What of a model would be lost on the way, or None.
+
+    What it was constructed with and `predict` uses must be in its files: conversions take trees and weights, and leave
+    out the rest without a word.
+    """
+    model = source.model
+    if _outputs_of(model, width) > 1:
+        return f"it gives {_outputs_of(model, width)} outputs a row, where one number, label or text belongs"
+    if is_xgboost(model):
+        return _why_not_xgboost(model, source.parameters)
+    if any(_has_categories(part) for part in parts_of(model)):
+        return "its histogram gradient boosting has categorical_features: encode them as numbers"
+    return None
+
+
+def _why_not_xgboost(model: Any, parameters: Mapping[str, str]) -> str | None:
+    missing = getattr(model, "missing", float("nan"))
+    logged = parameters.get("missing", "nan").strip().lower()
+    if logged not in ("nan", "none", str(missing).lower(), str(float(missing))):
+        return (
+            f"it was trained with missing={logged}, which MLflow's xgboost flavor does not keep: log it with "
+            "mlflow.sklearn.log_model, or train it with NaN for missing values"
+        )
+    kind, objective = type(model).__name__, _learner(model)["objective"]["name"]
+    if callable(own := getattr(model, "objective", None)):
+        return f"it is an {kind} with an objective of its own ({own.__name__}), which its files do not keep"
+    if hasattr(model, "predict_proba") and objective not in _OBJECTIVES:
+        return f"it is an {kind} with the objective {objective}, whose scores are no probabilities"
+    return None
+
+
+def _outputs_of(model: Any, width: int) -> int:
+    if is_xgboost(model):
+        return int(_learner(model)["learner_model_param"]["num_target"])
+    if any(vectorizers_of(model)):
+        return 1
+    zeros: Any = np.zeros((2, width))
+    if names := trained_names(model):
+        zeros = pd.DataFrame(zeros, columns=list(names))
+    try:
+        answer = np.asarray(model.predict(zeros))
+    except Exception:  # what it does not take is said where its columns are read
+        return 1
+    return int(answer.shape[1]) if answer.ndim > 1 else 1
+
+
+def _has_categories(part: Any) -> bool:
+    predictors = getattr(part, "_predictors", None) or ()
+    return any(tree.nodes["is_categorical"].any() for trees in predictors for tree in trees)
+
+
+def _learner(model: Any) -> dict[str, Any]:
+    booster = model.get_booster() if hasattr(model, "get_booster") else model
+    learner: dict[str, Any] = json.loads(booster.save_config())["learner"]
+    return learner
 
 
 def _width(model: Any) -> int:
@@ -169,8 +260,9 @@ def _features(source: LoadedModel, width: int) -> tuple[Feature, ...]:
     inputs = source.signature.inputs if source.signature is not None else None
     if inputs is None or inputs.is_tensor_spec():
         if any(vectorizers_of(source.model)):
-            return (Feature(name=str(next(iter(getattr(source.model, "feature_names_in_", ["text"])))), type="text"),)
-        return tuple(Feature(name=f"f{i}") for i in range(width))
+            return (Feature(name=next(iter(trained_names(source.model)), "text"), type="text"),)
+        names = trained_names(source.model) or [f"f{index}" for index in range(width)]
+        return tuple(Feature(name=name) for name in names)
     columns = {str(column.name or "text"): str(getattr(column.type, "name", column.type)) for column in inputs.inputs}
     odd = [f"{name} ({kind})" for name, kind in columns.items() if kind not in _COLUMN_TYPES]
     if odd or len(columns) != width:
@@ -183,9 +275,26 @@ def _features(source: LoadedModel, width: int) -> tuple[Feature, ...]:
         raise UnsupportedModel(
             f"The signature of {source.uri} has {', '.join(texts)} beside other columns: a text must be alone."
         )
-    trained = [str(name) for name in getattr(source.model, "feature_names_in_", columns)]
-    order = trained if set(trained) == set(columns) else list(columns)
+    _check_names(source, sorted(columns), in_order=False)
+    order = trained_names(source.model) or columns
     return tuple(Feature(name=name, type=_COLUMN_TYPES[columns[name]]) for name in order)
+
+
+def trained_names(model: Any) -> tuple[str, ...]:
+    """The columns' names that the model was trained with, in the order that it takes them in; none: bare arrays."""
+    booster = model.get_booster() if hasattr(model, "get_booster") else model
+    names = booster.feature_names if is_xgboost(model) else getattr(model, "feature_names_in_", None)
+    return tuple(map(str, names if names is not None else ()))
+
+
+def _check_names(source: LoadedModel, said: list[str], *, in_order: bool = True) -> None:
+    """Raise `UnsupportedModel` where the names that the address says are not those the model was trained with."""
+    trained = trained_names(source.model)
+    if trained and said != (list(trained) if in_order else sorted(trained)):
+        raise UnsupportedModel(
+            f"{source.uri} says that its columns are {', '.join(said)}, and the model was trained on "
+            f"{', '.join(trained)}. Log it again with the signature of its training data."
+        )
 
 
 def convert(model: Any, description: Description, folder: Path) -> tuple[FileKind, ...]:
@@ -193,6 +302,7 @@ def convert(model: Any, description: Description, folder: Path) -> tuple[FileKin
     output = Output.of(description)
     taken = Input.of(description)
     booster = _plain_booster(model) if is_xgboost(model) else None
+    sentinels = sentinels_of(model) if booster is not None else ()
     try:
         graph = _onnx_of_booster(booster, taken) if booster is not None else _onnx_of_sklearn(model, taken)
     except UnsupportedModel:
@@ -200,10 +310,12 @@ def convert(model: Any, description: Description, folder: Path) -> tuple[FileKin
     except Exception as error:  # the converters raise whatever they stumble over
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UnsupportedModel(f"{type(model).__name__} has no conversion to ONNX: {reason}") from error
+    if sentinels:
+        _take_for_missing(graph, sentinels[0])
     _normalise(graph, taken, output)
     (folder / FileKind.ONNX.file_name).write_bytes(graph.SerializeToString(deterministic=True))
-    if booster is None:
-        return (FileKind.ONNX,)
+    if booster is None or sentinels:
+        return (FileKind.ONNX,)  # XGBoost's own file does not say what a missing value is
     booster.save_model(folder / FileKind.UBJ.file_name)
     return FileKind.ONNX, FileKind.UBJ
 
@@ -232,8 +344,18 @@ def _onnx_of_booster(booster: Booster, taken: Input) -> ModelProto:
     return graph
 
 
+def _take_for_missing(graph: ModelProto, sentinel: float) -> None:
+    """Put NaN in place of the number that means a missing value, in front of all else."""
+    body = graph.graph
+    _rename(body, INPUT, "present")
+    for name, value in (("sentinel", sentinel), ("missing", np.nan)):
+        body.initializer.append(onnx.numpy_helper.from_array(np.array(value, dtype=np.float32), name))
+    body.node.insert(0, helper.make_node("Where", ["is_missing", "missing", INPUT], ["present"]))
+    body.node.insert(0, helper.make_node("Equal", [INPUT, "sentinel"], ["is_missing"]))
+
+
 def _onnx_of_sklearn(model: Any, taken: Input) -> ModelProto:
-    model = with_split_terms(model)
+    model = with_split_terms(without_threshold(model))
     options: dict[int, Any] = {id(model): {"zipmap": False}} if hasattr(model, "predict_proba") else {}
     kind = sklearn_types.StringTensorType if taken.text else sklearn_types.FloatTensorType
     # A ColumnTransformer finds its column by name, but only where there is no more than one.

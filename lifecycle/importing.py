@@ -182,6 +182,8 @@ def _import(client: "MlflowClient", order: Order, uri: str, stage: Path) -> Arte
         current.outcome = "largest difference " + ", ".join(
             f"{kind} {receipt.max_abs_difference:.1e}" for kind, receipt in verified.files.items()
         )
+        if verified.close_calls:
+            current.outcome += f"; {verified.close_calls} labels that rounding to float32 decides"
     with step(f"{tag}: store") as current:
         write_card(_card(order, source, description, prepared, verified), prepared)
         labels = {"dataset": description.dataset or "unknown", "task": description.task.value, "source": uri}
@@ -208,4 +210,6 @@ def _card(
         verification=verified.files,
         examples=verified.examples,
         metrics=source.metrics,
+        positive_from=description.positive_from,
+        predicts=description.predicts,
     )

@@ -13,7 +13,7 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,6 +87,7 @@ class LoadedModel:
         example: the logged input example as pandas or numpy, or None.
         metrics: the run's finite metrics.
         metadata: what the training put into the model's metadata under `shokado`; empty for foreign models.
+        parameters: what the run logged of how the model was made.
     """
 
     model: Any
@@ -98,6 +99,7 @@ class LoadedModel:
     example: Any
     metrics: dict[str, float]
     metadata: dict[str, Any]
+    parameters: dict[str, str] = field(default_factory=dict)
 
 
 def require_packages() -> None:
@@ -257,6 +259,7 @@ def fetch(client: "MlflowClient", uri: str, folder: Path, formats: Formats = For
         example = description.load_input_example(path) if description.saved_input_example_info else None
     except Exception as error:  # whatever the framework's own loader raises
         raise UnsupportedModel(f"{uri} does not load with the installed packages: {error}") from error
+    metrics, parameters = _run(client, description.run_id)
     return LoadedModel(
         model=model,
         uri=uri,
@@ -265,7 +268,8 @@ def fetch(client: "MlflowClient", uri: str, folder: Path, formats: Formats = For
         framework=_framework(description, flavor),
         signature=description.signature,
         example=example,
-        metrics=_metrics(client, description.run_id),
+        metrics=metrics,
+        parameters=parameters,
         metadata=dict((description.metadata or {}).get("shokado", {})),
     )
 
@@ -308,8 +312,10 @@ def _framework(description: "Model", flavor: str) -> str:
     return f"{package} {description.flavors[flavor].get(key, 'of unknown version')}"
 
 
-def _metrics(client: "MlflowClient", run_id: str | None) -> dict[str, float]:
+def _run(client: "MlflowClient", run_id: str | None) -> tuple[dict[str, float], dict[str, str]]:
+    """The finite metrics and the parameters of a run."""
     if not run_id:
-        return {}
-    found = client.get_run(run_id).data.metrics
-    return {name: float(value) for name, value in found.items() if math.isfinite(value)}
+        return {}, {}
+    data = client.get_run(run_id).data
+    finite = {name: float(value) for name, value in data.metrics.items() if math.isfinite(value)}
+    return finite, dict(data.params)

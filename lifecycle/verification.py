@@ -1,80 +1,163 @@
-"""Verification: a converted file must score as the framework does, row by row, or the import is refused.
+"""Verification: a converted file must score and decide as the framework does, row by row, or the import is refused.
 
 A loaded model, its description and the files' folder go in, a `Verification` per file comes out, and a few rows with
 the framework's scores by which a server can check its engine again. The files are opened from disk with the engines
 that serve them, and asked for the whole batch and for one row alone.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pandas as pd
 import xgboost
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from lifecycle import datasets
-from lifecycle.conversion import INPUT, Description, is_xgboost
-from lifecycle.errors import VerificationFailed
+from lifecycle.conversion import INPUT, Description, is_xgboost, trained_names
+from lifecycle.errors import UnsupportedModel, VerificationFailed
+from lifecycle.label_rules import chosen, own_labels
+from lifecycle.probing_rows import Columns, probing_rows, remembered, sentinels_of, trees_of
 from lifecycle.probing_texts import probing_texts
 from lifecycle.registry import LoadedModel
 from lifecycle.text_conversion import vectorizers_of
-from runners.card import Examples, FileKind, Task, Verification
+from runners.card import ABOVE_HALF, Examples, FileKind, Task, Verification
 
 EXAMPLE_ROWS = 32
 """Rows that go into the card: enough to take most paths through a tree, and a few KiB."""
 RANDOM_ROWS = 1000
 RANDOM_SEED = 3
+LAST_OF = {"boolean": 1.0, "category": 9.0}
+"""What such a column holds at least, from 0 on."""
+PAIRS = 100
+HALVINGS = 12
+"""To where a probability is between the extremes."""
+FATAL = 4
+"""ONNX Runtime's level of what it logs."""
+FLOAT32_STEP = 2.0**-24
+ROUNDING = 2e-6
+"""Of the largest value: what some thirty roundings to float32 add up to."""
 
 Scores = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """Rows, the framework's scores for them, and the largest difference that is allowed."""
+    """Rows, what the framework says of them, and each row's largest difference of a score that is allowed.
+
+    `rows` are float64, or texts, as the framework is asked; a server makes float32 of them. `labels` are positions of
+    classes, and none for regression.
+    """
 
     rows: datasets.Rows
     scores: Scores
-    allowed: float
+    labels: NDArray[np.int64] | None
+    allowed: Scores
+    """[N, 1]."""
 
 
 @dataclass(frozen=True)
 class Verified:
-    """What the card records of a verification."""
+    """What the card records of a verification.
+
+    `close_calls` are the rows whose label is another than the framework's because their scores lie nearer to the
+    threshold than float32 can tell.
+    """
 
     files: dict[FileKind, Verification]
     examples: Examples
+    close_calls: int = 0
 
 
 def verify(
     source: LoadedModel, description: Description, folder: Path, kinds: tuple[FileKind, ...], tolerance: float
 ) -> Verified:
-    """Compare every file's scores with the model's own.
+    """Compare every file's scores and labels with the model's own.
 
     Args:
         folder: where the files are.
-        tolerance: largest difference of a probability; of a value, in units of the values' standard deviation.
+        tolerance: largest difference of a probability; of a value, in units of the values' spread.
 
     Raises:
-        VerificationFailed: a file differs by more than the tolerance, is not a number, or has another shape.
+        VerificationFailed: a file differs by more than the tolerance, is not a number, gives another label, or has
+            another shape.
     """
-    rows = texts_for(source, description) if description.takes_text else rows_for(description, source.example)
-    scores = framework_scores(source.model, description, rows)
-    scale = float(scores.std()) if description.task is Task.REGRESSION else 1.0
-    reference = Reference(rows, scores, tolerance * (scale if scale > 0 else 1.0))
-    files = {kind: _compare(kind, folder, description, reference) for kind in kinds}
-    return Verified(files, _examples(reference, description.task))
+    if description.takes_text:
+        rows = texts_for(source, description)
+    else:
+        rows = rows_for(source, description, onnx.load(folder / FileKind.ONNX.file_name))
+    # Small batches, many times: threads that wait for each other take longer than one.
+    with threadpool_limits(1):
+        reference = _reference(source.model, description, rows, tolerance)
+        compared = {kind: _compare(kind, folder, source.model, description, reference) for kind in kinds}
+    close_calls = max(found.close_calls for found in compared.values())
+    receipts = {kind: found.receipt for kind, found in compared.items()}
+    return Verified(receipts, _examples(reference, description.task), close_calls)
+
+
+def _reference(model: Any, description: Description, rows: datasets.Rows, tolerance: float) -> Reference:
+    try:
+        scores = framework_scores(model, description, rows)
+        if description.task is Task.REGRESSION:
+            return _of_values(rows, scores, tolerance)
+        if rows.dtype != object and description.dataset not in datasets.NAMES:
+            rows = np.vstack([rows, _between_classes(model, description, rows, scores)])
+            scores = framework_scores(model, description, rows)
+        labels = own_labels(model, as_trained(model, rows), scores)
+    except ValueError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise VerificationFailed(f"The framework's own model does not score all rows of numbers: {reason}") from error
+    return Reference(rows, scores, labels, np.full((len(rows), 1), tolerance))
+
+
+def _of_values(rows: datasets.Rows, scores: Scores, tolerance: float) -> Reference:
+    """A difference is measured by the spread of the middle two thirds of the values, a value far out by its distance.
+
+    Otherwise a few rows far out would make all others' differences look small. Less than what rounding takes of a value
+    is nothing, and what float32 cannot hold is left out.
+    """
+    held = np.abs(scores[:, 0]) < np.finfo(np.float32).max / 2
+    rows, scores = rows[held], scores[held]
+    low, middle, high = np.quantile(scores, (1 / 6, 1 / 2, 5 / 6))
+    spread = np.maximum((high - low) / 2, np.abs(scores - middle) / 10)
+    allowed = np.maximum(tolerance * spread, ROUNDING * np.abs(scores))
+    return Reference(rows, scores, None, np.maximum(allowed, np.finfo(np.float32).tiny))
+
+
+def _between_classes(model: Any, description: Description, rows: datasets.Rows, scores: Scores) -> datasets.Rows:
+    """Rows near to where the class changes, where probabilities are neither 0 nor 1: pairs of rows, brought together.
+
+    Of rows far from it, a model of another offset gives the very same scores.
+    """
+    classes = scores.argmax(axis=1)
+    pairs = np.random.default_rng(RANDOM_SEED).permutation(len(rows))
+    pairs = pairs[: len(pairs) // 2 * 2].reshape(-1, 2)
+    one, other = pairs[classes[pairs[:, 0]] != classes[pairs[:, 1]]][:PAIRS].T
+    near, far, side = rows[one].copy(), rows[other].copy(), classes[one]
+    whole = _whole(description)
+    for _ in range(HALVINGS if len(near) else 0):
+        middle = as_served((near + far) / 2).astype(rows.dtype)
+        middle[:, whole] = np.rint(middle[:, whole])
+        same = framework_scores(model, description, middle).argmax(axis=1) == side
+        near[same], far[~same] = middle[same], middle[~same]
+    return np.vstack([near, far])
 
 
 def _examples(reference: Reference, task: Task) -> Examples:
     """The first rows and their scores as a server gives them: one number each, or for multiclass one per class."""
-    rows, scores = reference.rows[:EXAMPLE_ROWS], reference.scores[:EXAMPLE_ROWS]
+    rows, scores = as_served(reference.rows[:EXAMPLE_ROWS]), reference.scores[:EXAMPLE_ROWS]
     given = scores if task is Task.MULTICLASS else scores[:, -1]
     plain = rows[:, 0].tolist() if rows.dtype == object else rows.tolist()
     return Examples(rows=plain, scores=given.tolist())
+
+
+def as_served(rows: datasets.Rows) -> datasets.Rows:
+    """The rows as a server packs them: float32, or texts."""
+    return rows if rows.dtype == object else rows.astype(np.float32)
 
 
 def texts_for(source: LoadedModel, description: Description) -> datasets.Rows:
@@ -92,59 +175,74 @@ def texts_for(source: LoadedModel, description: Description) -> datasets.Rows:
     return np.array(texts, dtype=object).reshape(-1, 1)
 
 
-def rows_for(description: Description, example: Any) -> datasets.Rows:
-    """The rows to compare over, float32 [N, features].
+def rows_for(source: LoadedModel, description: Description, graph: onnx.ModelProto) -> datasets.Rows:
+    """The rows to compare over, [N, features]: float64, or float32 where the framework is given no more.
 
-    The test part of the data set that the model was trained on; for a model of unknown origin its input example and
-    seeded random rows within the example's range, widened by half; without an example, rows that fit the types.
+    The test part of the data set that the model was trained on; for a model of unknown origin its input example, and
+    rows over all that is known of its columns' range and on both sides of its trees' thresholds; see `probing_rows`.
     """
     if description.dataset in datasets.NAMES:
         return datasets.load(str(description.dataset)).test.rows
-    random = np.random.default_rng(RANDOM_SEED)
-    known = _example_rows(description, example)
-    if known is None:
-        columns = [_random_column(random, feature.type) for feature in description.features]
-        return np.column_stack(columns).astype(np.float32)
-    low, high = known.min(axis=0), known.max(axis=0)
-    margin = np.maximum((high - low) / 2, 1e-3)
-    drawn = random.uniform(low - margin, high + margin, (RANDOM_ROWS, known.shape[1]))
-    whole = [feature.type != "float" for feature in description.features]
-    drawn[:, whole] = np.rint(drawn[:, whole])
-    return np.vstack([known, drawn]).astype(np.float32)
+    width, whole = len(description.features), _whole(description)
+    unknown = np.full(width, np.nan)
+    columns = Columns(unknown, unknown, whole).widened(remembered(source.model, width))
+    known = _example_rows(description, source.example)
+    if len(known) > 1 or not np.isfinite(columns.low).all():
+        columns = columns.widened(known)
+    booleans = np.array([feature.type == "boolean" for feature in description.features])
+    last = np.array([LAST_OF.get(feature.type, np.nan) for feature in description.features])
+    columns = columns.widened(np.vstack([last * 0, last]))
+    drawn = probing_rows(columns, trees_of(graph), sentinels_of(source.model), RANDOM_ROWS, RANDOM_SEED)
+    drawn[:, booleans] = np.clip(drawn[:, booleans], 0, 1)
+    rows = np.vstack([known, drawn])
+    narrow = _narrow(source, description)
+    rows[:, narrow] = rows[:, narrow].astype(np.float32)
+    return rows
 
 
-def _example_rows(description: Description, example: Any) -> datasets.Rows | None:
+def _whole(description: Description) -> NDArray[np.bool_]:
+    return np.array([feature.type != "float" for feature in description.features])
+
+
+def _narrow(source: LoadedModel, description: Description) -> NDArray[np.bool_]:
+    """Which columns the signature calls float32, so that the framework never sees more digits than a server."""
+    inputs = source.signature.inputs if source.signature is not None else None
+    if inputs is None:
+        return np.zeros(len(description.features), dtype=bool)
+    if inputs.is_tensor_spec():
+        return np.full(len(description.features), inputs.inputs[0].type == np.float32)
+    kinds = {str(column.name): getattr(column.type, "name", "") for column in inputs.inputs}
+    return np.array([kinds.get(feature.name) == "float" for feature in description.features])
+
+
+def _example_rows(description: Description, example: Any) -> datasets.Rows:
+    """The input example, float64 [N, features]; of no rows where it does not fit."""
     names = [feature.name for feature in description.features]
     columns = getattr(example, "columns", None)
     if columns is not None and set(names) <= set(columns):
         example = example[names]
     try:
-        rows = np.atleast_2d(np.asarray(example, dtype=np.float32))
+        rows = np.atleast_2d(np.asarray(example, dtype=np.float64))
     except (TypeError, ValueError):
-        return None
-    return rows if rows.ndim == 2 and rows.shape[1] == len(names) and np.isfinite(rows).all() else None
-
-
-def _random_column(random: np.random.Generator, kind: str) -> NDArray[Any]:
-    ceiling: Mapping[str, int] = {"boolean": 2, "category": 10, "integer": 1000}
-    if kind in ceiling:
-        return random.integers(0, ceiling[kind], RANDOM_ROWS)
-    return random.normal(0, 1, RANDOM_ROWS) * 10 ** random.uniform(-1, 3, RANDOM_ROWS)
+        return np.empty((0, len(names)))
+    fits = rows.ndim == 2 and rows.shape[1] == len(names)
+    return rows[np.isfinite(rows).all(axis=1)] if fits else np.empty((0, len(names)))
 
 
 def framework_scores(model: Any, description: Description, rows: datasets.Rows) -> Scores:
     """The framework's own answer: float64 [N, classes] for classifiers, [N, 1] for regression."""
-    if is_xgboost(model) and not hasattr(model, "get_booster"):
-        scores = model.predict(xgboost.DMatrix(rows, feature_names=model.feature_names))
-    else:
-        named = _as_trained(model, rows)
-        scores = model.predict(named) if description.task is Task.REGRESSION else model.predict_proba(named)
+    given = as_trained(model, rows)
+    with_probabilities = description.task is not Task.REGRESSION and hasattr(model, "predict_proba")
+    scores = model.predict_proba(given) if with_probabilities else model.predict(given)
     return _by_column(np.asarray(scores, dtype=np.float64), description)
 
 
-def _as_trained(model: Any, rows: datasets.Rows) -> Any:
-    names = getattr(model, "feature_names_in_", None)
-    if names is None:
+def as_trained(model: Any, rows: datasets.Rows) -> Any:
+    """The rows in the form in which the model was given its training data."""
+    if is_xgboost(model) and not hasattr(model, "get_booster"):
+        return xgboost.DMatrix(rows, feature_names=model.feature_names)
+    names = trained_names(model)
+    if not names:
         return rows[:, 0] if rows.dtype == object else rows
     return pd.DataFrame(rows, columns=list(names))
 
@@ -162,26 +260,96 @@ def file_scores(kind: FileKind, path: Path, description: Description, rows: data
         booster = xgboost.Booster(model_file=path)
         return _by_column(np.asarray(booster.inplace_predict(rows), dtype=np.float64), description)
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    (scores,) = session.run(None, {INPUT: rows})
+    options.intra_op_num_threads, options.log_severity_level = 1, FATAL
+    try:
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        (scores,) = session.run(None, {INPUT: rows})
+    except Exception as error:  # ONNX Runtime has some of its own, without a common base
+        reason = str(error).strip().splitlines()[0]
+        raise UnsupportedModel(f"{path.name} does not work in ONNX Runtime: {reason}") from error
     return np.asarray(scores, dtype=np.float64)
 
 
-def _compare(kind: FileKind, folder: Path, description: Description, reference: Reference) -> Verification:
-    path, rows, expected = folder / kind.file_name, reference.rows, reference.scores
+@dataclass(frozen=True)
+class _Compared:
+    receipt: Verification
+    close_calls: int
+
+
+def _compare(kind: FileKind, folder: Path, model: Any, description: Description, reference: Reference) -> _Compared:
+    path, rows, expected = folder / kind.file_name, as_served(reference.rows), reference.scores
     together, alone = file_scores(kind, path, description, rows), file_scores(kind, path, description, rows[:1])
     if together.shape != expected.shape or alone.shape != expected[:1].shape:
         raise VerificationFailed(
             f"{path.name} answers {list(together.shape)} for {len(rows)} rows and {list(alone.shape)} for one, "
             f"where the framework answers {list(expected.shape)}. Nothing was stored."
         )
-    distances = np.abs(together - expected).max(axis=1)
-    difference = float(max(distances.max(), np.abs(alone - expected[:1]).max()))
+    distances = np.abs(together - expected) / reference.allowed
+    distances[0] = np.maximum(distances[0], np.abs(alone[0] - expected[0]) / reference.allowed[0])
     # Asked this way round because a score that is not a number is never within any bound.
-    if not difference <= reference.allowed:
+    if not distances.max() <= 1:
+        row = int(distances.max(axis=1).argmax())
+        difference, allowed = np.abs(together[row] - expected[row]).max(), reference.allowed[row, 0]
         raise VerificationFailed(
-            f"{path.name} differs from the framework's own scores by {difference:.3g} (row {int(distances.argmax())} "
-            f"of {len(rows)}), {reference.allowed:.3g} is allowed. Nothing was stored."
+            f"{path.name} differs from the framework's own scores by {difference:.3g} (row {row} of {len(rows)}), "
+            f"{allowed:.3g} is allowed. {_lost_digits(model, description, reference, row, together[row])}"
+            "Nothing was stored."
         )
-    return Verification(rows=len(rows), max_abs_difference=difference, tolerance=reference.allowed)
+    least = float(reference.allowed.min())
+    difference = float(distances.max()) * least
+    close_calls = _check_labels(path, description, reference, together, difference)
+    receipt = Verification(rows=len(rows), max_abs_difference=difference, tolerance=least)
+    return _Compared(receipt, close_calls)
+
+
+def _check_labels(path: Path, description: Description, reference: Reference, scores: Scores, difference: float) -> int:
+    """How many rows have another label because rounding decides. Raises `VerificationFailed` for any further one."""
+    if reference.labels is None:
+        return 0
+    labels = chosen(scores, description.positive_from)
+    wrong = labels != reference.labels
+    margin = _margin(reference.scores, description)
+    # A tie that the file keeps to the last bit must be broken as the framework breaks it, if by these scores it does.
+    tie = (margin == 0) & (_margin(scores, description) == 0)
+    tie &= len(np.unique(reference.labels[tie])) == 1 or scores.shape[1] > 2
+    certain = wrong & (tie | (margin > max(difference, FLOAT32_STEP)))
+    if certain.any():
+        row = int(np.flatnonzero(certain)[0])
+        names = description.classes
+        raise VerificationFailed(
+            f"{path.name} gives {int(certain.sum())} of {len(wrong)} rows another label than the framework's predict, "
+            f"such as {names[labels[row]]!r} for {names[reference.labels[row]]!r} with the scores "
+            f"{reference.scores[row].tolist()}: its labels do not follow from its probabilities. Nothing was stored."
+        )
+    return int(wrong.sum())
+
+
+def _margin(scores: Scores, description: Description) -> NDArray[np.float64]:
+    """How far each row's scores are from another label; 0: a tie."""
+    if scores.shape[1] == 2:
+        threshold = 0.5 if description.positive_from == ABOVE_HALF else description.positive_from
+        return np.asarray(np.abs(scores[:, 1] - threshold))
+    ordered = np.sort(scores, axis=1)
+    return np.asarray(ordered[:, -1] - ordered[:, -2])
+
+
+def _lost_digits(model: Any, description: Description, reference: Reference, row: int, scores: Scores) -> str:
+    """A sentence that names the feature whose float32 moves the framework's own score of a row, if that explains it."""
+    given = reference.rows[row]
+    if given.dtype != np.float64:
+        return ""
+    rounded = given.astype(np.float32).astype(np.float64)
+    changed = np.flatnonzero(rounded != given)
+    rows = np.vstack([rounded, np.tile(given, (len(changed), 1))])
+    rows[np.arange(len(changed)) + 1, changed] = rounded[changed]
+    asked = framework_scores(model, description, rows)
+    moves = np.abs(asked[1:] - reference.scores[row]).max(axis=1, initial=0)
+    if not len(moves) or np.abs(asked[0] - scores).max() > reference.allowed[row, 0]:
+        return ""
+    column = int(changed[moves.argmax()])
+    name, value = description.features[column].name, given[column].item()
+    return (
+        f"The feature {name!r} needs more digits than rows have here: they carry float32, in which {value!r} becomes "
+        f"{rounded[column].item()!r}, and the framework's own score moves by {moves.max():.3g}. Train the model on "
+        "smaller numbers, such as the days since a recent date for a time stamp. "
+    )

@@ -114,7 +114,7 @@ class Card(_Frozen):
     examples: Examples
     metrics: dict[str, float] = {}
     quantization: str | None = None
-    positive_from: float = Field(default=ABOVE_HALF, gt=0, le=1 + 2**-23)
+    positive_from: float = Field(default=ABOVE_HALF, ge=0, le=1 + 2**-23)
     """The smallest float32 probability from which a binary model predicts its second class. The default says that a
     tie goes to the first one, as XGBoost and scikit-learn's `argmax` have it."""
     predicts: Literal["labels", "scores"] = "labels"

@@ -2,9 +2,10 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from subprocess import CompletedProcess, run
+from types import MappingProxyType
 from typing import Any
 
 import mlflow
@@ -44,11 +45,12 @@ def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def log_model(prepared: dict[str, Imported]) -> Callable[..., str]:
     """Log a model as a stranger would, without this project's metadata; gives its `runs:/` address."""
 
-    def log(flavor: str, model: Any, **arguments: Any) -> str:
+    def log(flavor: str, model: Any, parameters: Mapping[str, Any] = MappingProxyType({}), **arguments: Any) -> str:
         arguments = {"name": "model", "pip_requirements": []} | arguments
         with registry.session() as client:
             experiment = registry.open_experiment(client, "strangers")
             with mlflow.start_run(experiment_id=experiment) as active:
+                mlflow.log_params(dict(parameters))
                 keyword = {"pyfunc": "python_model", "xgboost": "xgb_model", "sklearn": "sk_model"}[flavor]
                 getattr(mlflow, flavor).log_model(**{keyword: model}, **arguments)
             return f"runs:/{active.info.run_id}/model"

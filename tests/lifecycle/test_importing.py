@@ -231,7 +231,7 @@ def test_a_strangers_classifier_with_text_labels(log_model: Callable[..., str], 
     uri = log_model("sklearn", model, signature=signature, input_example=frame[:3])
     card = import_version(Order(uri, "v1", model="stranger")).artefact.card
     assert (card.task, card.classes, card.feature_names) == (Task.BINARY, ("no", "yes"), ("left", "right"))
-    assert card.verification[FileKind.ONNX].rows == 3 + verification.RANDOM_ROWS
+    assert card.verification[FileKind.ONNX].rows > 3 + verification.RANDOM_ROWS
 
 
 def test_a_strangers_booster_without_names(log_model: Callable[..., str], own_store: Path) -> None:

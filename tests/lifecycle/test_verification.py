@@ -1,20 +1,35 @@
 """A file that scores differently from its framework never passes."""
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import mlflow
 import numpy as np
 import onnx
+import pandas as pd
 import pytest
+import xgboost
 from numpy.typing import NDArray
+from sklearn.base import is_classifier
+from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingRegressor, RandomForestRegressor
+from sklearn.gaussian_process import GaussianProcessClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import RadiusNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from lifecycle import conversion, registry, verification
 from lifecycle.conversion import Description
-from lifecycle.errors import VerificationFailed
+from lifecycle.errors import UnsupportedModel, VerificationFailed
 from lifecycle.importing import Imported
 from lifecycle.registry import LoadedModel
-from runners.card import Feature, FileKind, Task
+from runners.card import FileKind, Task
 
+RANDOM = np.random.default_rng(5)
 Change = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
@@ -57,29 +72,127 @@ def test_a_doctored_file_is_refused(change: Change, net: LoadedModel, tmp_path: 
 def test_a_file_of_another_shape_is_refused(net: LoadedModel, prepared: dict[str, Imported], tmp_path: Path) -> None:
     description = conversion.describe(net)
     other = Description(task=Task.REGRESSION, features=description.features)
-    scores = verification.Reference(np.zeros((3, 10), np.float32), np.zeros((3, 1)), 1e-4)
+    scores = verification.Reference(np.zeros((3, 10), np.float32), np.zeros((3, 1)), None, np.full((3, 1), 1e-4))
     folder = prepared["customers:v2"].artefact.folder
     with pytest.raises(VerificationFailed, match=r"answers \[3, 2\] for 3 rows"):
-        verification._compare(FileKind.ONNX, folder, other, scores)
+        verification._compare(FileKind.ONNX, folder, net.model, other, scores)
 
 
-def test_rows_for_a_stranger_lie_around_its_example() -> None:
-    description = Description(task=Task.REGRESSION, features=(Feature(name="a"), Feature(name="b", type="integer")))
-    example = np.array([[0.0, 10], [1.0, 30]])
-    rows = verification.rows_for(description, example)
-    np.testing.assert_array_equal(rows[:2], example)
-    assert rows.dtype == np.float32
-    assert len(rows) == 2 + verification.RANDOM_ROWS
-    assert -0.5 <= rows[:, 0].min() < 0
-    assert 1 < rows[:, 0].max() <= 1.5
-    np.testing.assert_array_equal(rows[:, 1], np.rint(rows[:, 1]))
-    np.testing.assert_array_equal(rows, verification.rows_for(description, example))
+def stranger(model: Any, frame: pd.DataFrame, example_rows: int = 1) -> LoadedModel:
+    """A fitted model as it comes out of the registry."""
+    signature = mlflow.models.infer_signature(frame)
+    return LoadedModel(model, "models:/x/1", "", "sklearn", "scikit-learn", signature, frame[:example_rows], {}, {})
 
 
-@pytest.mark.parametrize("example", [None, "text", {"a": "x"}, np.zeros((2, 5))])
-def test_rows_without_a_usable_example_fit_the_types(example: object) -> None:
-    features = (Feature(name="a"), Feature(name="b", type="boolean"), Feature(name="c", type="category"))
-    rows = verification.rows_for(Description(task=Task.REGRESSION, features=features), example)
-    assert rows.shape == (verification.RANDOM_ROWS, 3)
-    assert set(np.unique(rows[:, 1])) == {0, 1}
-    assert np.isfinite(rows).all()
+def verified(source: LoadedModel, folder: Path, change: Callable[[onnx.ModelProto], None] = lambda graph: None) -> Any:
+    """Convert, change the graph, verify."""
+    description = conversion.describe(source)
+    kinds = conversion.convert(source.model, description, folder)
+    graph = onnx.load(folder / "model.onnx")
+    change(graph)
+    onnx.save(graph, folder / "model.onnx")
+    return verification.verify(source, description, folder, kinds, 1e-4)
+
+
+FRAME = pd.DataFrame(
+    {
+        "width": RANDOM.normal(size=300),
+        "weight": RANDOM.uniform(0, 100, 300),
+        "count": RANDOM.integers(0, 9, 300),
+        "seen_at": RANDOM.integers(1_700_000_000, 1_730_000_000, 300),
+    }
+)
+TARGETS = FRAME["width"] * 3 + FRAME["weight"] / 10 + FRAME["count"] + (FRAME["seen_at"] - 1.7e9) / 1e7
+NARROW = ["width", "weight", "count"]
+
+
+def shift_one_threshold(graph: onnx.ModelProto) -> None:
+    """By a thousandth of the column's range, in the middle of the trees."""
+    node = next(node for node in graph.graph.node if node.op_type.startswith("TreeEnsemble"))
+    values = next(item for item in node.attribute if item.name == "nodes_values")
+    modes = next(item for item in node.attribute if item.name == "nodes_modes")
+    features = next(item for item in node.attribute if item.name == "nodes_featureids")
+    weights = [at for at, mode in enumerate(modes.strings) if mode != b"LEAF" and features.ints[at] == 1]
+    values.floats[weights[len(weights) // 2]] += 0.1
+
+
+def shift_intercept(graph: onnx.ModelProto) -> None:
+    """By a hundredth."""
+    node = next(node for node in graph.graph.node if node.op_type.startswith("Linear"))
+    intercepts = next(item for item in node.attribute if item.name == "intercepts")
+    intercepts.floats[:] = [value + 0.01 * sign for value, sign in zip(intercepts.floats, (-1, 1), strict=False)]
+
+
+@pytest.mark.parametrize(
+    ("model", "change"),
+    [
+        (DecisionTreeRegressor(), shift_one_threshold),
+        (HistGradientBoostingRegressor(max_iter=20), shift_one_threshold),
+        (GradientBoostingClassifier(n_estimators=20), shift_one_threshold),
+        (xgboost.XGBRegressor(n_estimators=20, n_jobs=1), shift_one_threshold),
+        (LogisticRegression(), shift_intercept),
+        (make_pipeline(StandardScaler(), LogisticRegression()), shift_intercept),
+    ],
+    ids=lambda given: type(given).__name__,
+)
+def test_with_one_row_for_an_example_a_good_model_passes_and_a_wrong_one_does_not(
+    model: Any, change: Callable[[onnx.ModelProto], None], tmp_path: Path
+) -> None:
+    targets = TARGETS.gt(TARGETS.median()) if is_classifier(model) else TARGETS
+    source = stranger(model.fit(FRAME[NARROW], targets.astype(float)), FRAME[NARROW])
+    verified(source, tmp_path)
+    with pytest.raises(VerificationFailed, match=r"model\.onnx (differs|gives)"):
+        verified(source, tmp_path, change)
+
+
+def test_a_constant_value_may_differ_by_what_rounding_takes(tmp_path: Path) -> None:
+    model = RandomForestRegressor(n_estimators=30, n_jobs=1).fit(FRAME[NARROW], np.full(len(FRAME), 1234.567))
+    receipt = verified(stranger(model, FRAME[NARROW]), tmp_path).files[FileKind.ONNX]
+    assert 0 < receipt.max_abs_difference <= receipt.tolerance < 0.01
+
+
+@pytest.mark.parametrize("factor", [1, 1000.0], ids=["epoch seconds", "epoch milliseconds as double"])
+@pytest.mark.parametrize("example_rows", [1, 5])
+def test_a_feature_that_does_not_survive_float32_is_named(factor: float, example_rows: int, tmp_path: Path) -> None:
+    frame = FRAME.assign(seen_at=FRAME["seen_at"] * factor)
+    model = HistGradientBoostingRegressor(max_iter=30).fit(frame, TARGETS)
+    with pytest.raises(VerificationFailed, match="The feature 'seen_at' needs more digits than rows have here"):
+        verified(stranger(model, frame, example_rows), tmp_path)
+
+
+@pytest.mark.parametrize("model", [RandomForestRegressor(10, n_jobs=1), xgboost.XGBRegressor(n_estimators=10)])
+def test_a_framework_that_makes_float32_of_its_rows_itself_loses_nothing(model: Any, tmp_path: Path) -> None:
+    verified(stranger(model.fit(FRAME, TARGETS), FRAME), tmp_path)
+
+
+def test_labels_that_do_not_follow_from_probabilities_are_refused(tmp_path: Path) -> None:
+    """A support vector machine decides by its margin, and its probabilities are another model's."""
+    labels = RANDOM.integers(0, 2, 60)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = SVC(probability=True).fit(FRAME[NARROW][:60], labels)
+    with pytest.raises(VerificationFailed, match="another label than the framework's predict"):
+        verified(stranger(model, FRAME[NARROW]), tmp_path)
+
+
+def test_a_label_at_a_tie_counts(tmp_path: Path) -> None:
+    model = DecisionTreeClassifier().fit(pd.DataFrame({"a": [0.0, 0, 1, 1]}), [0, 1, 1, 1])
+    source = stranger(model, pd.DataFrame({"a": [0.0]}))
+    description = conversion.describe(source)
+    kinds = conversion.convert(source.model, description, tmp_path)
+    verification.verify(source, description, tmp_path, kinds, 1e-4)
+    wrong = description.model_copy(update={"positive_from": 0.5})
+    with pytest.raises(VerificationFailed, match=r"such as 1 for 0 with the scores \[0\.5, 0\.5\]"):
+        verification.verify(source, wrong, tmp_path, kinds, 1e-4)
+
+
+def test_what_the_engine_cannot_run_is_refused_in_one_line(tmp_path: Path) -> None:
+    model = GaussianProcessClassifier().fit(FRAME[NARROW][:40], np.arange(40) % 2)
+    with pytest.raises(UnsupportedModel, match=r"^model\.onnx does not work in ONNX Runtime: .*$"):
+        verified(stranger(model, FRAME[NARROW]), tmp_path)
+
+
+def test_rows_that_the_framework_itself_does_not_take_are_a_reason(tmp_path: Path) -> None:
+    model = RadiusNeighborsClassifier().fit(FRAME[NARROW], np.arange(len(FRAME)) % 2)
+    with pytest.raises(VerificationFailed, match="framework's own model does not score all rows"):
+        verified(stranger(model, FRAME[NARROW]), tmp_path)

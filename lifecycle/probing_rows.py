@@ -1,0 +1,211 @@
+"""Rows to verify a model of unknown origin on: both sides of its trees' thresholds, and the range it is known for.
+
+The model's ONNX graph, its example and what a scaler remembers go in; float64 rows come out, whole numbers where the
+column has them. A seed makes them the same every time.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import ModelProto, helper
+
+MAX_NODES = 1200
+"""Of a model's thresholds, so many are tried: all of a small model's, and of a large one's a share of every tree's."""
+EXACT_UP_TO = 2.0**24
+"""float32 holds every whole number up to here, and beyond it only some."""
+_SENTINEL_SHARE = 0.1
+_CONTAINERS = ("steps", "transformers_", "transformer_list")
+
+Rows = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Columns:
+    """What is known of each column: arrays of shape [features]; NaN where a bound is not known."""
+
+    low: Rows
+    high: Rows
+    whole: NDArray[np.bool_]
+
+    def widened(self, rows: Rows) -> "Columns":
+        """With the range of further rows [N, features], of which there may be none; NaN says nothing."""
+        if not len(rows):
+            return self
+        low, high = np.fmin.reduce(rows, axis=0), np.fmax.reduce(rows, axis=0)
+        return Columns(np.fmin(self.low, low), np.fmax(self.high, high), self.whole)
+
+
+@dataclass(frozen=True, eq=False)
+class Trees:
+    """The nodes of all trees that look at the input itself, one array an attribute; parents are positions in them."""
+
+    features: NDArray[np.int64]
+    values: Rows
+    splits: NDArray[np.bool_]
+    parents: NDArray[np.int64]
+    """-1: a root."""
+    below: NDArray[np.bool_]
+    """Whether the node is on its parent's side of small values."""
+
+
+def trees_of(graph: ModelProto) -> Trees | None:
+    """The trees of a graph whose thresholds can be compared with the input; None: it has none."""
+    inputs = _same_as_input(graph)
+    found = [node for node in graph.graph.node if node.op_type.startswith("TreeEnsemble") and node.input[0] in inputs]
+    parts = [_nodes_of({item.name: helper.get_attribute_value(item) for item in node.attribute}) for node in found]
+    if not parts:
+        return None
+    offsets = np.cumsum([0, *(len(part.values) for part in parts)])
+    parents = [np.where(part.parents < 0, -1, part.parents + at) for part, at in zip(parts, offsets, strict=False)]
+    return Trees(
+        features=np.concatenate([part.features for part in parts]),
+        values=np.concatenate([part.values for part in parts]),
+        splits=np.concatenate([part.splits for part in parts]),
+        parents=np.concatenate(parents),
+        below=np.concatenate([part.below for part in parts]),
+    )
+
+
+def _same_as_input(graph: ModelProto) -> set[str]:
+    names = {item.name for item in graph.graph.input}
+    for node in graph.graph.node:
+        if node.op_type in ("Identity", "Cast") and node.input[0] in names:
+            names.update(node.output)
+    return names
+
+
+def _nodes_of(attributes: dict[str, Any]) -> Trees:
+    ids = list(zip(attributes["nodes_treeids"], attributes["nodes_nodeids"], strict=True))
+    place = {key: index for index, key in enumerate(ids)}
+    splits = np.array([mode != b"LEAF" for mode in attributes["nodes_modes"]], dtype=bool)
+    parents, below = np.full(len(ids), -1), np.zeros(len(ids), dtype=bool)
+    for index in np.flatnonzero(splits):
+        tree = ids[index][0]
+        small, large = (place[tree, attributes[side][index]] for side in ("nodes_truenodeids", "nodes_falsenodeids"))
+        parents[[small, large]] = index
+        below[small] = True
+    return Trees(
+        np.array(attributes["nodes_featureids"], dtype=np.int64),
+        np.array(attributes["nodes_values"], dtype=np.float64),
+        splits,
+        parents,
+        below,
+    )
+
+
+def probing_rows(columns: Columns, trees: Trees | None, sentinels: Sequence[float], count: int, seed: int) -> Rows:
+    """`count` rows over the columns' range, and rows that lead to thresholds and lie on both sides of them.
+
+    A range that nobody knows is a wide one, with numbers of all sizes. `sentinels` are numbers that mean a missing
+    value to the model: a part of the cells has them.
+    """
+    random = np.random.default_rng(seed)
+    if trees is not None:
+        columns = columns.widened(_bounds(trees, len(columns.low)))
+    rows = [_drawn(random, columns, count)]
+    if trees is not None and trees.splits.any():
+        rows.append(_at_thresholds(random, columns, trees))
+    drawn = np.vstack(rows)
+    for sentinel in sentinels:
+        drawn[random.random(drawn.shape) < _SENTINEL_SHARE] = sentinel
+    return drawn
+
+
+def _bounds(trees: Trees, width: int) -> Rows:
+    """The smallest and the largest threshold of each column: [2, features], NaN where there are none."""
+    bounds = np.full((2, width), np.nan)
+    features, values = trees.features[trees.splits], trees.values[trees.splits]
+    for column in np.unique(features):
+        bounds[:, column] = values[features == column].min(), values[features == column].max()
+    return bounds
+
+
+def _drawn(random: np.random.Generator, columns: Columns, count: int) -> Rows:
+    """Rows over the known range, widened by half on both sides; over a wide one where none is known."""
+    shape = (count, len(columns.low))
+    low, high = np.nan_to_num(columns.low), np.nan_to_num(columns.high)
+    margin = (high - low) / 2
+    known = random.uniform(low - margin, high + margin, shape)
+    size = np.maximum(np.abs(low), 1) * 10 ** random.uniform(-2, 2, shape)
+    drawn = np.where(high > low, known, low + random.normal(0, 1, shape) * size)
+    return np.where(columns.whole, np.rint(drawn), drawn)
+
+
+def _at_thresholds(random: np.random.Generator, columns: Columns, trees: Trees) -> Rows:
+    """For each of the chosen splits, rows that reach it and lie as near to its threshold, on both sides, as can be."""
+    splits = np.flatnonzero(trees.splits)
+    nodes = splits if len(splits) <= MAX_NODES else np.sort(random.choice(splits, MAX_NODES, replace=False))
+    reaching = _reaching(random, columns, trees, nodes)
+    features, values = trees.features[nodes], trees.values[nodes]
+    return np.vstack([_with(reaching, features, side) for side in _sides(random, values, columns.whole[features])])
+
+
+def _reaching(random: np.random.Generator, columns: Columns, trees: Trees, nodes: NDArray[np.int64]) -> Rows:
+    """A row for each node that takes the way from the root to it, drawn from what is left of each column's range."""
+    drawn = _drawn(random, columns, len(nodes))
+    low, high = np.full(drawn.shape, -np.inf), np.full(drawn.shape, np.inf)
+    at, index = nodes.copy(), np.arange(len(nodes))
+    while len(index := index[trees.parents[at[index]] >= 0]):
+        parents, below = trees.parents[at[index]], trees.below[at[index]]
+        features, values = trees.features[parents], trees.values[parents]
+        down, up = index[below], index[~below]
+        high[down, features[below]] = np.minimum(high[down, features[below]], values[below])
+        low[up, features[~below]] = np.maximum(low[up, features[~below]], values[~below])
+        at[index] = parents
+    inside = (drawn > low) & (drawn < high)
+    size = np.maximum(np.abs(np.where(np.isfinite(low), low, np.where(np.isfinite(high), high, 0))), 1)
+    start = np.where(np.isfinite(low), low, np.where(np.isfinite(high), high - size, -size))
+    stop = np.where(np.isfinite(high), high, start + size)
+    return np.where(inside, drawn, start + (stop - start) * random.uniform(0.25, 0.75, drawn.shape))
+
+
+def _sides(random: np.random.Generator, values: Rows, whole: NDArray[np.bool_]) -> list[Rows]:
+    """The float32 numbers nearest to each threshold, or the whole ones; beyond `EXACT_UP_TO` any between as well."""
+    near = values.astype(np.float32)
+    below, above = (np.nextafter(near, np.float32(end)).astype(np.float64) for end in (-np.inf, np.inf))
+    sides = [
+        np.where(whole, np.floor(values), values),
+        np.where(whole, np.ceil(values) - 1, below),
+        np.where(whole, np.floor(values) + 1, above),
+    ]
+    if (large := np.abs(values) >= EXACT_UP_TO).any():
+        for _ in range(4):
+            between = values + (above - below) * random.uniform(-0.5, 0.5, len(values))
+            sides.append(np.where(large, np.where(whole, np.rint(between), between), values))
+    return sides
+
+
+def _with(rows: Rows, features: NDArray[np.int64], values: Rows) -> Rows:
+    rows = rows.copy()
+    rows[np.arange(len(rows)), features] = values
+    return rows
+
+
+def remembered(model: Any, width: int) -> Rows:
+    """Rows at the ends of what a model's scaler remembers of its training data; of shape [0, width] if it has none."""
+    for part in parts_of(model):
+        mean, scale = getattr(part, "mean_", None), getattr(part, "scale_", None)
+        if hasattr(part, "data_min_") and np.size(part.data_min_) == width:
+            return np.vstack([part.data_min_, part.data_max_]).astype(np.float64)
+        if mean is not None and scale is not None and np.size(mean) == np.size(scale) == width:
+            return np.vstack([mean - 3 * scale, mean + 3 * scale]).astype(np.float64)
+    return np.empty((0, width))
+
+
+def sentinels_of(model: Any) -> tuple[float, ...]:
+    """The numbers that mean a missing value to the model or a part of it, such as -999; NaN is none of them."""
+    given = (getattr(part, name, None) for part in parts_of(model) for name in ("missing", "missing_values"))
+    found = {float(value) for value in given if isinstance(value, int | float) and np.isfinite(value)}
+    return tuple(sorted(found))
+
+
+def parts_of(model: Any) -> list[Any]:
+    """The model and all that it is made of, steps and branches."""
+    parts = [model]
+    for name in _CONTAINERS:
+        for _, part, *_ in getattr(model, name, None) or ():
+            parts += parts_of(part)
+    return parts
