@@ -87,7 +87,7 @@ class Worker:
         self.shadow = ShadowCopier(self.dispatcher, settings.shadow)
         # Until the store tells the one that all share.
         self.ids = PredictionIds(secrets.token_bytes(32), settings.feedback.max_age_hours * 3600)
-        self.entrance = Entrance(self.dispatcher, self.metrics, self.ids, self.shadow)
+        self.entrance = Entrance(self.dispatcher, self.metrics, self.ids, self.shadow, settings.limits.max_body_bytes)
         self.loader = Loader(settings, artefacts, self.follower)
         self.statistics = Statistics(self.folder)
         self.desk = FeedbackDesk(self.follower, self.ids, self._cards, settings.feedback.max_age_hours * 3600)

@@ -18,6 +18,7 @@ from dispatch.request import Origin, Prediction
 from dispatch.shadow import ShadowCopier
 from experiments.prediction_id import PredictionIds, shown
 from monitoring.metrics import FELL_BACK, Metrics
+from protocols.compression import inflate
 from protocols.dialect import AnswerFacts, Codec
 from protocols.door import Exchange, new_id, reply_problem
 from protocols.head import RequestHead
@@ -36,6 +37,8 @@ class Entrance:
     metrics: Metrics
     ids: PredictionIds
     shadow: ShadowCopier | None = None
+    max_body_bytes: int = 16 * 2**20
+    """Of what a compressed body becomes."""
 
 
 class PredictionHandler:
@@ -95,6 +98,8 @@ class Call(msgspec.Struct, eq=False):
             self._fail(entrance.dispatcher.overload)
             return
         try:
+            if head.coding:
+                body = inflate(body, head.coding, entrance.max_body_bytes)
             request = self.dialect.decode(body, head)
             if head.pins:
                 request.version = self._pinned(request.version)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from access.decision import credential_of
 from access.forwarding import NAMES as FORWARDING
 from access.forwarding import Headers
+from protocols.compression import WBITS
 from protocols.problem import Problem
 
 JSON = b"application/json"
@@ -39,6 +40,8 @@ class RequestHead:
     """Seconds from arrival, of `X-Request-Deadline-Ms`."""
     json_bytes: int | None = None
     """How much of the body is JSON, of `Inference-Header-Content-Length`; binary tensor data follow."""
+    coding: bytes = b""
+    """How the body is compressed, as `protocols.compression` understands it; empty where it is not."""
     problem: Problem | None = None
     credential: bytes | None = field(default=None, repr=False)
     """Digest of the key that was shown; see `access`."""
@@ -68,8 +71,9 @@ def read_head(headers: Headers, pins: tuple[str, ...] = ()) -> RequestHead:
     if json_bytes and not _LENGTH(json_bytes):
         problem = Problem(400, "bad_header", "inference-header-content-length is not a number of bytes")
     coding = found.get(b"content-encoding", b"identity").lower()
-    if coding != b"identity":
-        message = f"content encoding {coding[:40].decode('latin-1')!r} is not understood here; send the body as it is"
+    if coding != b"identity" and coding not in WBITS:
+        got = coding[:40].decode("latin-1")
+        message = f"content encoding {got!r} is not understood here; send gzip, deflate, or the body as it is"
         problem = Problem(415, "unsupported_encoding", message)
     version = names[b"x-model-version"]
     forwarding: Headers = ()
@@ -84,6 +88,7 @@ def read_head(headers: Headers, pins: tuple[str, ...] = ()) -> RequestHead:
         unit=_text(unit),
         deadline_s=deadline_s,
         json_bytes=int(json_bytes) if json_bytes and problem is None else None,
+        coding=coding if coding in WBITS else b"",
         problem=problem,
         credential=credential_of(_latin(found, b"x-api-key"), _latin(found, b"authorization")),
         forwarding=forwarding,

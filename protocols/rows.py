@@ -26,6 +26,8 @@ class RowsHandler:
 
     def begin(self, head: RequestHead, body: bytes, exchange: Exchange) -> None:
         problem = head.problem
+        if head.coding:
+            problem = Problem(415, "unsupported_encoding", "batches are sent as they are")
         try:
             scores, failures = answer_rows(self._engine, self._card, body)
         except ValueError as error:

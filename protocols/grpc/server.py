@@ -256,8 +256,8 @@ def head_of(
 ) -> RequestHead:
     """What HTTP's headers say, from the metadata of the same names; `remaining_s` is the client's own deadline."""
     headers = [(name.encode(), value.encode("latin-1")) for name, value in metadata if isinstance(value, str)]
-    # The codec knows but one content type, and answers in it.
-    headers = [header for header in headers if header[0] not in (b"content-type", b"accept")]
+    # The codec knows but one content type, and answers in it; grpc undoes its own codings.
+    headers = [header for header in headers if header[0] not in (b"content-type", b"accept", b"content-encoding")]
     head = read_head(headers, pins)
     deadlines = [seconds for seconds in (head.deadline_s, remaining_s) if seconds is not None]
     return replace(head, deadline_s=min(deadlines, default=None), problem=problem or head.problem)

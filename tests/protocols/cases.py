@@ -1,6 +1,8 @@
 """The table of requests that both doors must answer, and answer alike: good ones, and one for each kind of fault."""
 
+import gzip
 import json
+import zlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,6 +76,15 @@ def _good() -> list[Case]:
     reverse = dict(reversed(NAMED.items()))
     return [
         Case("a list", native()),
+        *(
+            Case(f"{coding} by {len(body)}", body, NATIVE, (("content-encoding", coding),))
+            for coding, compress in (("gzip", gzip.compress), ("deflate", zlib.compress))
+            for body in (compress(native()), compress(native(instances=[ROW, OTHER_ROW] * 3000)))
+        ),
+        Case(
+            "packed and compressed", gzip.compress(PACKED), NATIVE,
+            (("content-encoding", "gzip"), ("x-model-version", "v2")), BINARY.decode(),
+        ),
         Case("an object", native(instances=[NAMED])),
         Case("an object in another order", native(instances=[reverse])),
         Case("lists and objects", native(instances=[ROW, NAMED, OTHER_ROW, reverse])),
@@ -255,6 +266,9 @@ def _bad_heads() -> list[Case]:
             code = "unsupported_media_type"
             cases.append(Case(f"type {content_type!r}", body, route, content_type=content_type, status=415, code=code))
         for header, value, status, code in (
+            ("content-encoding", "br", 415, "unsupported_encoding"),
+            ("content-encoding", "gzip", 400, "malformed_body"),
+            ("content-encoding", "deflate", 400, "malformed_body"),
             ("x-model-version", "v9", 404, "unknown_version"),
             ("x-model-version", "v 1", 400, "bad_header"),
             ("x-model-version", "n" * 129, 400, "bad_header"),
@@ -273,6 +287,10 @@ def _bad_heads() -> list[Case]:
             cases.append(Case(name, body, route, headers=((header, value),), status=status, code=code))
     return [
         *cases,
+        Case(
+            "a bomb", gzip.compress(bytes(2**22)), headers=(("content-encoding", "gzip"),), status=413,
+            code="compressed_too_well",
+        ),
         Case("packed rows", PACKED, SINGLE, content_type=BINARY.decode(), status=415, code="unsupported_media_type"),
         Case("an unknown version", native(version="v9"), status=404, code="unknown_version"),
         Case(

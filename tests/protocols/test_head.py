@@ -109,8 +109,13 @@ def test_a_length_that_cannot_be_is_a_problem(value: str) -> None:
     assert (problem.status, problem.code) == (400, "bad_header")
 
 
-@pytest.mark.parametrize("value", ["gzip", "deflate", "identity, gzip", "zstd"])
-def test_a_compressed_body_is_not_understood(value: str) -> None:
+@pytest.mark.parametrize("value", ["gzip", "x-gzip", "Deflate"])
+def test_a_compressed_body_is_understood(value: str) -> None:
+    assert head(content_encoding=value) == RequestHead(coding=value.lower().encode())
+
+
+@pytest.mark.parametrize("value", ["gzip, gzip", "identity, gzip", "zstd", "br"])
+def test_what_is_compressed_otherwise_is_not_understood(value: str) -> None:
     problem = head(content_encoding=value).problem
     assert problem is not None
     assert (problem.status, value in problem.message) == (415, True)
