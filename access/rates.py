@@ -1,7 +1,8 @@
 """Rate limits: how many requests a key or an address may make, counted with the `limits` library.
 
 Windows are fixed: one begins with the first request, and everything in it counts. Counts are kept in this process, or
-in a Redis that all workers of all machines share. While that is away, each process counts for itself.
+in a Redis that all workers of all machines share. While that is away, each process counts for itself. Windows are
+measured, never read off the time of day: a clock that is set back must not lock anybody out.
 """
 
 import asyncio
@@ -35,7 +36,7 @@ class BoundedMemory(Storage):
     The library's own storage in memory looks through all its counts again and again, in a thread or on the event loop.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.time, capacity: int = MAX_COUNTED) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, capacity: int = MAX_COUNTED) -> None:
         super().__init__()
         self._clock = clock
         self._capacity = capacity
@@ -79,11 +80,19 @@ class BoundedMemory(Storage):
 class Rates:
     """The limits of one process."""
 
-    def __init__(self, settings: RateSettings, model: str, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        settings: RateSettings,
+        model: str,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """`now` gives the time of day, in which clients are told when to come back; nothing is measured by it."""
         self._per_key = parse_many(settings.per_key) if settings.per_key else []
         self._per_address = parse_many(settings.per_address) if settings.per_address else []
         self._prefix = f"shokado:{model}"
         self._clock = clock
+        self._now = now
         self._memory = BoundedMemory(clock)
         self._redis: Any = _redis(settings.url) if settings.url else None
         self._away_until = 0.0
@@ -105,7 +114,7 @@ class Rates:
         for limit, name in self._named(key, address):
             count = self._memory.incr(name, limit.get_expiry())
             if count > limit.amount:
-                return self._refusal(limit, self._memory.get_expiry(name))
+                return self._refusal(limit, self._memory.get_expiry(name) - self._clock())
         return None
 
     def full(self, key: str, address: str) -> Refused | None:
@@ -133,7 +142,13 @@ class Rates:
     async def _take_from_redis(self, key: str, address: str) -> Refused | None:
         for limit, name in self._named(key, address):
             if await self._redis.incr(name, limit.get_expiry()) > limit.amount:
-                return self._refusal(limit, await self._redis.get_expiry(name))
+                # The library asks for the seconds that are left, and adds the time of day to them.
+                left_s = await self._redis.get_expiry(name) - time.time()
+                if left_s <= limit.get_expiry() + 1:
+                    return self._refusal(limit, left_s)
+                # A window that is longer than it can be: the clock of the Redis was set back meanwhile.
+                await self._redis.clear(name)
+                await self._redis.incr(name, limit.get_expiry())
         return None
 
     def _named(self, key: str, address: str) -> list[tuple[RateLimitItem, str]]:
@@ -142,13 +157,13 @@ class Rates:
             (limit, limit.key_for(self._prefix, "address", address)) for limit in self._per_address if address
         ]
 
-    def _refusal(self, limit: RateLimitItem, ends: float) -> Refused:
+    def _refusal(self, limit: RateLimitItem, left_s: float) -> Refused:
         refused = Refused(429, "rate_limited", f"more than {limit} were asked for")
-        refused.retry_after_s = max(0.0, ends - self._clock())
+        refused.retry_after_s = max(0.0, left_s)
         refused.headers |= {
             "x-ratelimit-limit": str(limit.amount),
             "x-ratelimit-remaining": "0",
-            "x-ratelimit-reset": str(math.ceil(ends)),
+            "x-ratelimit-reset": str(math.ceil(self._now() + refused.retry_after_s)),
         }
         return refused
 

@@ -39,6 +39,8 @@ from stores.follower import Follower
 from stores.store import Action, Entry, StoreUnavailable, WorkerReport
 
 POLL_S = 0.15
+_CLOCKS_APART_S = 60.0
+"""How far the clocks of two machines may differ."""
 SERVER = "shokado"
 """Who makes the changes that nobody asked for by name."""
 
@@ -57,13 +59,18 @@ class Loader:
         artefacts: Mapping[str, Artefact],
         follower: Follower,
         clock: Callable[[], float] = time.time,
+        timer: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`artefacts` are the configured ones; what is loaded must take and give the same as they do."""
+        """`artefacts` are the configured ones; what is loaded must take and give the same as they do.
+
+        `clock` gives Unix seconds, which all workers understand; what this one waits for is measured by `timer`.
+        """
         self._settings = settings
         self._limits = settings.loading
         self._artefacts = artefacts
         self._follower = follower
         self._clock = clock
+        self._timer = timer
         self._tasks: set[asyncio.Task[Entry]] = set()
 
     async def load(self, version: str, uri: str | None, by: str, why: str = "") -> Entry:
@@ -87,7 +94,9 @@ class Loader:
         """Give up the candidates whose time is over: their loader has died. To be called every few seconds."""
         state = self._follower.state
         for version, load in dict(state.candidates if state else {}).items():
-            if (load.expires_at or 0) <= self._clock():
+            left_s = (load.expires_at or 0) - self._clock()
+            # One that has longer than any load was begun before a clock was set back.
+            if not 0 < left_s <= self._limits.timeout_s + _CLOCKS_APART_S:
                 logger.warning("the load of version %s did not end in time and is given up", version)
                 await self._abandon(version, load, SERVER, "it did not end in time")
 
@@ -107,7 +116,7 @@ class Loader:
         return task.result()
 
     async def _load(self, version: str, uri: str | None, by: str, why: str) -> Entry:
-        deadline = self._clock() + self._limits.timeout_s
+        deadline = self._timer() + self._limits.timeout_s
         self._check_version(version)
         await self.drop_expired()
         load = await self._obtain(version, uri, deadline)
@@ -115,7 +124,7 @@ class Loader:
             entry = self._entry
             await self._arrived(version, load, entry, READY, deadline)
             return entry
-        candidate = replace(load, expires_at=deadline)
+        candidate = replace(load, expires_at=self._clock() + deadline - self._timer())
         try:
             entry = await self._follower.change(
                 lambda state: with_candidate(self._with_room(state, version), version, candidate),
@@ -152,7 +161,7 @@ class Loader:
             action=Action.UNLOAD,
             why=why,
         )
-        await self._arrived(version, known[version], entry, UNLOADED, self._clock() + self._limits.timeout_s)
+        await self._arrived(version, known[version], entry, UNLOADED, self._timer() + self._limits.timeout_s)
         return entry
 
     @property
@@ -207,7 +216,7 @@ class Loader:
                 "<name>:<version> of the BentoML model store",
             )
         try:
-            return await fetch(uri, version, self._settings.model, deadline - self._clock(), "--beside")
+            return await fetch(uri, version, self._settings.model, deadline - self._timer(), "--beside")
         except CannotFetch as error:
             raise ConflictingChange("cannot_import_here", str(error), version=version) from error
         except FetchFailed as error:
@@ -299,7 +308,7 @@ class Loader:
                 if reports and not late:
                     return
                 waiting = ", ".join(map(_name_of, late)) or "a first report"
-            if self._clock() >= deadline:
+            if self._timer() >= deadline:
                 message = f"{self._limits.timeout_s:g} s were not enough: still waiting for {waiting}"
                 raise ConflictingChange("load_timed_out", message)
             await asyncio.sleep(POLL_S)

@@ -211,7 +211,8 @@ class Fleet:
                 hint = f"bring it back with: {command(load.source, label, model)}"
                 raise ArtefactMissing(f"{error} of this machine; {hint}") from error
             seconds = self._settings.loading.timeout_s
-            timeout_s = seconds if load.expires_at is None else load.expires_at - self._clock()
+            # No longer than that, wherever the clock was set since.
+            timeout_s = seconds if load.expires_at is None else min(load.expires_at - self._clock(), seconds)
             await fetch(load.source, label, model, timeout_s)
             artefact = await asyncio.to_thread(find_artefact, version, load.tag)
         if artefact.digest != load.digest:

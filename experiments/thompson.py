@@ -50,8 +50,16 @@ _TOTALS = {
 
 
 def decayed(tallies: Tallies, environment: str, now: float, half_life_s: float) -> Evidence:
-    """What was counted up to `now` (Unix seconds): a minute weighs half for every half-life since it was over."""
-    return add_up(tallies, environment, lambda minute: 0.5 ** (max(now - minute - BUCKET_S, 0) / half_life_s))
+    """What was counted up to `now` (Unix seconds): a minute weighs half for every half-life since it was over.
+
+    One that lies ahead was counted before a clock was set back; it weighs as little as one that is as far behind.
+    """
+
+    def weight(minute: int) -> float:
+        away_s = max(now - minute - BUCKET_S, minute - now, 0)
+        return float(0.5 ** (away_s / half_life_s))
+
+    return add_up(tallies, environment, weight)
 
 
 def criterion_of(evidence: Evidence, versions: Sequence[str]) -> Criterion | None:

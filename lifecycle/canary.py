@@ -6,6 +6,7 @@ did. So `start`, `step`, `promote` and `abort` may come from different people an
 by any of them at any time.
 """
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -102,7 +103,7 @@ class Canary:
             sleep(LOOK_EVERY_S)
             late = clock() - began > self._policy.max_seconds
             try:
-                status = self._judged(self._undisturbed(started, expected))
+                status = self._judged(self._undisturbed(started, expected), clock() - began)
                 after = self._follow_through(status, late=late)
             except (GatewayAway, GatewayRefused) as error:
                 if late:
@@ -135,9 +136,10 @@ class Canary:
             message = f"The traffic of {routing.environment} is split already: {routing}."
             raise CanaryRefused(message, "shokado canary abort" if routing.canary else None)
 
-    def _judged(self, routing: Routing) -> Status:
+    def _judged(self, routing: Routing, at_most_s: float = math.inf) -> Status:
+        """`at_most_s` is how long the step has lasted for sure, wherever the gateway's clock was set meanwhile."""
         version = _canary_of(routing)
-        seconds = self._gateway.seconds_unchanged(routing)
+        seconds = min(self._gateway.seconds_unchanged(routing), at_most_s)
         canary, stable = (self._observe(name, seconds) for name in (version, routing.active))
         return Status(routing, seconds, canary, stable, judge(self._policy, canary, stable, seconds))
 

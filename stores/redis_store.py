@@ -26,6 +26,7 @@ from stores.record import decode_entry, decode_report, encode_entry, encode_repo
 from stores.store import (
     BUCKET_S,
     EMPTY,
+    MAX_KEEP_S,
     Entry,
     GenerationConflict,
     Position,
@@ -153,7 +154,7 @@ class RedisStore:
     def reports(self, now: float) -> list[WorkerReport]:
         found = self._kept_reports()
         with self._explained():
-            return [decode_report(content) for _, (until, content) in sorted(found.items()) if until > now]
+            return [decode_report(content) for _, (until, content) in sorted(found.items()) if _is_kept(until, now)]
 
     def withdraw(self, worker: str) -> None:
         with self._explained():
@@ -186,7 +187,7 @@ class RedisStore:
 
     def forget(self, before: float, now: float) -> None:
         # Settled keys expire by themselves.
-        late = [worker for worker, (until, _) in self._kept_reports().items() if until <= now]
+        late = [worker for worker, (until, _) in self._kept_reports().items() if not _is_kept(until, now)]
         with self._explained():
             if late:
                 self._redis.hdel(self._key("reports"), *late)
@@ -259,6 +260,10 @@ class RedisStore:
 
     def _tallies_keys(self, minute: int) -> list[str]:
         return [self._tallies_key(minute), self._key("minutes")]
+
+
+def _is_kept(until: float, now: float) -> bool:
+    return now < until <= now + MAX_KEEP_S
 
 
 def _counts(counts: Mapping[Tally, float]) -> str:

@@ -19,6 +19,7 @@ from urllib.parse import quote
 from stores.record import decode_entry, decode_report, encode_entry, encode_report
 from stores.store import (
     EMPTY,
+    MAX_KEEP_S,
     Entry,
     GenerationConflict,
     Position,
@@ -98,7 +99,8 @@ class SqliteStore:
             connection.execute("INSERT OR REPLACE INTO reports VALUES (?, ?, ?)", row)
 
     def reports(self, now: float) -> list[WorkerReport]:
-        rows = self._rows("SELECT content FROM reports WHERE forgotten_at > ? ORDER BY worker", now)
+        query = "SELECT content FROM reports WHERE forgotten_at > ? AND forgotten_at <= ? ORDER BY worker"
+        rows = self._rows(query, now, now + MAX_KEEP_S)
         with self._explained():
             return [decode_report(content) for (content,) in rows]
 
@@ -135,7 +137,8 @@ class SqliteStore:
         with self._writing(firmly=False) as connection:
             connection.execute("DELETE FROM tallies WHERE minute < ?", (minute_of(before),))
             connection.execute("DELETE FROM settled WHERE expires_at <= ?", (now,))
-            connection.execute("DELETE FROM reports WHERE forgotten_at <= ?", (now,))
+            late = "DELETE FROM reports WHERE forgotten_at <= ? OR forgotten_at > ?"
+            connection.execute(late, (now, now + MAX_KEEP_S))
 
     def close(self) -> None:
         connection, self._connection = self._connection, None

@@ -13,6 +13,8 @@ from dispatch.state import RoutingState, VersionReport
 
 BUCKET_S = 60
 """Tallies are added up per minute."""
+MAX_KEEP_S = 60.0
+"""A report that would be kept for longer was told before a clock was set back: who lives has told a newer one since."""
 
 
 def minute_of(at: float) -> int:
@@ -161,11 +163,11 @@ class Store(Protocol):
         ...
 
     def report(self, report: WorkerReport, keep_s: float) -> None:
-        """Replace the worker's last report; it is forgotten after `keep_s`."""
+        """Replace the worker's last report; it is forgotten after `keep_s`, which is less than `MAX_KEEP_S`."""
         ...
 
     def reports(self, now: float) -> list[WorkerReport]:
-        """The reports that are not forgotten yet, by worker."""
+        """The reports that are not forgotten yet, by worker, nor kept for longer than `MAX_KEEP_S`."""
         ...
 
     def withdraw(self, worker: str) -> None:
@@ -188,7 +190,7 @@ class Store(Protocol):
         ...
 
     def forget(self, before: float, now: float) -> None:
-        """Drop tallies older than `before`, and keys and reports that have expired."""
+        """Drop tallies older than `before`, keys that have expired, and the reports that `reports` leaves out."""
         ...
 
     def close(self) -> None: ...

@@ -1,10 +1,17 @@
 """Rates in memory: how many get through, when the next may, and that memory is bounded."""
 
 import asyncio
+import time
+from pathlib import Path
 from typing import Any
+
+import pytest
+import redis
 
 from access.rates import BoundedMemory, Rates
 from configuration.settings import RateSettings
+from tests.redis_server import RedisServer, needs_redis
+from tests.server import wait_until
 
 
 class Clock:
@@ -18,7 +25,7 @@ class Clock:
 
 
 def rates(clock: Clock, **settings: Any) -> Rates:
-    return Rates(RateSettings(**settings), "paper", clock)
+    return Rates(RateSettings(**settings), "paper", clock, now=lambda: clock.now + 500_000)
 
 
 def test_a_window_takes_its_number_and_the_next_begins_anew() -> None:
@@ -29,10 +36,43 @@ def test_a_window_takes_its_number_and_the_next_begins_anew() -> None:
     refused = limited.take("", "a")
     assert refused is not None
     assert (refused.status, refused.code, refused.retry_after_s) == (429, "rate_limited", 40)
-    assert refused.headers["x-ratelimit-reset"] == "1060"
+    assert refused.headers["x-ratelimit-reset"] == "501060"
     assert limited.take("", "b") is None
     clock.now += 40
     assert limited.take("", "a") is None
+
+
+def test_a_time_of_day_that_is_set_back_locks_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does one that jumps ahead let anybody through."""
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now)
+    limited = Rates(RateSettings(per_address="2/second"), "paper")
+    assert [limited.take("", "a") is None for _ in range(3)] == [True, True, False]
+    now += 86_400
+    assert limited.take("", "a") is not None
+    now -= 2 * 86_400
+    refused = limited.take("", "a")
+    assert refused is not None
+    assert refused.retry_after_s is not None
+    assert refused.retry_after_s <= 1
+    wait_until(lambda: limited.take("", "a") is None, 5)
+
+
+@needs_redis
+def test_a_redis_whose_time_of_day_was_set_back_locks_nobody_out(tmp_path: Path) -> None:
+    """It keeps until when a window lasts, so that a window of a minute may have a day to go."""
+
+    async def run(url: str, keys: redis.Redis) -> list[bool]:
+        limited = rates(Clock(), per_address="2/minute", url=url)
+        taken = [await limited.take_shared("", "a") is None for _ in range(3)]
+        for key in keys.scan_iter():
+            keys.expire(key, 86_400)
+        taken += [await limited.take_shared("", "a") is None for _ in range(3)]
+        await limited.close()
+        return taken
+
+    with RedisServer(tmp_path / "redis") as server, server.client() as keys:
+        assert asyncio.run(run(server.url, keys)) == [True, True, False, True, True, False]
 
 
 def test_every_limit_of_a_list_holds_and_keys_and_addresses_apart() -> None:

@@ -437,6 +437,43 @@ def test_a_load_whose_loader_died_is_given_up_when_its_time_is_over(shelf: Shelf
     in_time(scenario())
 
 
+def test_a_load_of_before_the_clock_was_set_back_is_given_up(shelf: Shelf, database: Path) -> None:
+    """It would keep all others out until its time has come again."""
+    artefact = shelf.put("v3")
+    now = [1000.0]
+
+    async def scenario() -> None:
+        async with serving(settings(), database, clock=lambda: now[0]) as server:
+            orphan = Load(artefact.tag, artefact.digest, artefact.tag, expires_at=1030.0)
+            await server[1].follower.change(
+                lambda state: with_candidate(state, "v3", orphan), by="ann", action=Action.PREPARE
+            )
+            await until(lambda: prepared(*server.workers))
+            now[0] -= 86_400
+            await server[0].loader.load("v4", artefact.tag, by="bob")
+            assert await server.actions() == ["configured", "prepare", "abandon", "prepare", "load"]
+
+    in_time(scenario())
+
+
+@pytest.mark.parametrize("step_s", [86_400, -86_400])
+def test_a_clock_that_is_set_while_a_version_is_loaded_changes_nothing(
+    step_s: float, shelf: Shelf, database: Path
+) -> None:
+    artefact = shelf.put("v3")
+    now = [1000.0]
+
+    async def scenario() -> None:
+        async with serving(settings(), database, clock=lambda: now[0]) as server:
+            loading = asyncio.ensure_future(server[0].loader.load("v3", artefact.tag, by="ann"))
+            await until(lambda: server.state.candidates)
+            now[0] += step_s
+            await loading
+            assert await server.actions() == ["configured", "prepare", "load"]
+
+    in_time(scenario())
+
+
 def test_a_load_waits_for_every_worker_that_lives(shelf: Shelf, database: Path) -> None:
     artefact = shelf.put("v3")
 

@@ -43,14 +43,17 @@ class Quiet:
 
 
 class Worker:
-    """One worker; `clock` is the loader's and the fleet's."""
+    """One worker; `clock` gives the time of day."""
 
     def __init__(self, chosen: Settings, database: Path, clock: Callable[[], float]) -> None:
         artefacts = find_artefacts(chosen)
         self._number = next(_numbers)
+        self._clock = clock
         self.fleet = Fleet(chosen, artefacts, Quiet(), {}, self._route, clock)
         self.dispatcher = Dispatcher({}, {}, RoutingState(0, {}, "production"))
-        self.follower = Follower(SqliteStore(database), chosen, self._adopt, self._report, poll_every_s=0.05)
+        self.follower = Follower(
+            SqliteStore(database), chosen, self._adopt, self._report, clock=clock, poll_every_s=0.05
+        )
         self.loader = Loader(chosen, artefacts, self.follower, clock)
 
     async def start(self) -> None:
@@ -75,7 +78,7 @@ class Worker:
     def _report(self) -> WorkerReport:
         entry = self.follower.entry
         generation = entry.generation if entry is not None else 0
-        name, now = f"worker-{self._number}", time.time()
+        name, now = f"worker-{self._number}", self._clock()
         return WorkerReport(name, "here", self._number, generation, now, self.fleet.versions(), self.fleet.candidates())
 
     async def predict(self, rows: Rows, version: str | None = None) -> Prediction:

@@ -275,6 +275,24 @@ def test_a_client_that_asks_wrongly_fails_no_canary(opened: Gateway, gateway: Se
     assert httpx.get(f"{gateway.url}/ab-test/status").json()["versions"]["v2"]["errors"] == 0
 
 
+def test_a_gateway_whose_clock_is_set_ahead_makes_no_step_longer(
+    opened: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a step would be over at once, judged by the traffic of before it."""
+    watch = Watch()
+    asked: list[float] = []
+    monkeypatch.setattr(opened, "seconds_unchanged", lambda _: 86_400.0)
+
+    def observe(_: str, seconds: float) -> Observed:
+        asked.append(seconds)
+        return GOOD
+
+    policy = CanaryPolicy(min_seconds=30)
+    assert Canary(opened, policy, observe).run("v2", lambda _: None, watch, watch.sleep) is Verdict.PASS
+    assert max(asked) == 30
+    assert watch.now == 3 * 30
+
+
 def test_run_gives_up_what_cannot_be_judged(opened: Gateway, gateway: Server) -> None:
     watch = Watch()
     policy = CanaryPolicy(min_seconds=0, max_seconds=60)

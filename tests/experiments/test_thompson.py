@@ -260,6 +260,12 @@ def test_a_minute_weighs_half_for_each_half_life_since_it_ended() -> None:
     }
 
 
+@pytest.mark.parametrize(("ahead_s", "weight"), [(0, 1.0), (3_600, 0.5), (36_000, 2.0**-10)])
+def test_a_minute_of_before_the_clock_was_set_back_fades_as_well(ahead_s: int, weight: float) -> None:
+    tallies = {(7_200 + ahead_s, Tally("v1", "production", Counted.REWARDS)): 1000.0}
+    assert decayed(tallies, "production", 7_200, 3_600) == {"v1": {Counted.REWARDS: 1000 * weight}}
+
+
 def test_evidence_is_of_one_environment_and_of_what_counts_for_all() -> None:
     tallies = {
         (0, Tally("v1", "production", Counted.REWARDS)): 1.0,

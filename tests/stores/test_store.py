@@ -136,6 +136,20 @@ def test_reports_are_replaced_and_expire_and_are_withdrawn(store: Store, place: 
     assert other.reports(NOW) == []
 
 
+def test_a_report_of_before_a_clock_was_set_back_does_not_live_on(store: Store) -> None:
+    """Its worker may be dead, and all would wait for it, or leave to it what only one does."""
+    day_s = 86_400
+    store.report(report("dead", NOW + day_s), 10)
+    store.report(report("alive", NOW + day_s), 10)
+    assert store.reports(NOW) == []
+    store.report(report("alive", NOW), 10)
+    assert [one.worker for one in store.reports(NOW)] == ["alive"]
+    store.forget(before=0, now=NOW)
+    assert store.reports(NOW + day_s) == [], "nor does it come back when the time comes again"
+    store.report(report("ahead", NOW + 30), 10)
+    assert "ahead" in [one.worker for one in store.reports(NOW)], "another machine's clock may be a little ahead"
+
+
 def test_reports_of_workers_with_odd_names(store: Store) -> None:
     for name in ODD:
         store.report(report(name), 10)
