@@ -16,8 +16,11 @@ from pathlib import Path
 
 from configuration.credentials import without_credentials
 
-ADDRESS = re.compile(r"models:/[^/@\x00-\x1f]{1,255}(/\d{1,9}|@[^/@\x00-\x1f]{1,255})")
-"""Of a registered model: `models:/<name>/<number>` or `models:/<name>@<alias>`."""
+ADDRESS = re.compile(r"models:/[^/@\x00-\x1f]{1,255}(/\d{1,9}|/latest|@[^/@\x00-\x1f]{1,255})?")
+"""`models:/<name>`, or with `/<number>`, `/latest` or `@<alias>` behind it; or `models:/<model id>`.
+
+The import resolves what may move, and the artefact's card says what it was.
+"""
 
 _ROOT = Path(__file__).resolve().parents[1]
 _NEEDED = ("lifecycle", "mlflow")

@@ -76,7 +76,13 @@ def train(dataset: DataSetName = "customers") -> None:
 
 @models.command("import")
 def import_(
-    uri: Annotated[str, typer.Argument(help="models:/<name>/<number>, models:/<name>@<alias> or runs:/<id>/<path>.")],
+    uri: Annotated[
+        str,
+        typer.Argument(
+            help="models:/<name>/<number>, models:/<name>/latest, models:/<name>@<alias>, models:/<model id> or "
+            "runs:/<id>/<path>."
+        ),
+    ],
     version: Annotated[str, typer.Option("--as", help="Version label in the store, such as v3.")],
     name: Annotated[str | None, typer.Option(help="Model name in the store; by default the registered one.")] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Import even where the label is taken.")] = False,

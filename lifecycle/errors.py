@@ -36,6 +36,10 @@ class UnsupportedModel(LifecycleError):
     """The model's flavor, task, signature or graph is not one that can be imported."""
 
 
+class CanCarryCode(UnsupportedModel):
+    """Reading the model could run code that its author chose, and only harmless formats were asked for."""
+
+
 class VerificationFailed(LifecycleError):
     """A converted file scores differently from the framework by more than the tolerance."""
 

@@ -9,13 +9,14 @@ is found without importing MLflow, scikit-learn or XGBoost.
 
 import dataclasses
 import hashlib
+import shlex
 from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lifecycle import registry, store
-from lifecycle.errors import LifecycleError, VersionTaken
+from lifecycle.errors import CanCarryCode, LifecycleError, VersionTaken
 from lifecycle.progress import say, step
 from lifecycle.registry import Formats
 from lifecycle.store import Artefact, DamagedArtefact
@@ -52,7 +53,8 @@ class Order:
     """What to import, and as what. Raises `LifecycleError` if the store cannot take the names.
 
     Attributes:
-        uri: `models:/<name>/<number>`, `models:/<name>@<alias>` or `runs:/<id>/<path>`.
+        uri: `models:/<name>/<number>`, `models:/<name>/latest`, `models:/<name>@<alias>`, `models:/<model id>` or
+            `runs:/<id>/<path>`.
         version: label in the store, such as `v3`.
         model: name in the store; by default the registered model's. `runs:/` has none, so it must be given.
         when_taken: what to do when another source is there under that label.
@@ -70,15 +72,23 @@ class Order:
 
     def __post_init__(self) -> None:
         registry.check_address(self.uri)
-        store.check_name("model name", self.name)
         store.check_name("version label", self.version)
+        try:
+            store.check_name("model name", self.name)
+        except LifecycleError as error:
+            raise LifecycleError(str(error), self.command(name=store.fitting_name(self.name))) from None
 
     @property
     def name(self) -> str:
         name = self.model or registry.model_name(self.uri)
         if name is None:
-            raise LifecycleError(f"{self.uri} does not say which model it is a version of: add --name.")
+            message = f"{self.uri} does not say which model it is a version of: add --name."
+            raise LifecycleError(message, self.command(name="<name>"))
         return name
+
+    def command(self, name: str) -> str:
+        """What somebody types to import the same by hand under another name; they may read any format."""
+        return f"shokado models import {shlex.quote(self.uri)} --name {name} --as {self.version}"
 
 
 @dataclass(frozen=True)
@@ -171,7 +181,11 @@ def _import(client: "MlflowClient", order: Order, uri: str, stage: Path) -> Arte
     prepared.mkdir()
     downloads.mkdir()
     with step(f"{tag}: load {uri}") as current:
-        source = registry.fetch(client, uri, downloads, order.formats)
+        try:
+            source = registry.fetch(client, uri, downloads, order.formats)
+        except CanCarryCode as error:
+            by_hand = dataclasses.replace(order, uri=uri).command(order.name)
+            raise CanCarryCode(f"{error} It will be {tag}.", by_hand) from error
         description = conversion.describe(source)
         current.outcome = f"{source.framework}, {description.task}, {len(description.features)} features"
     with step(f"{tag}: convert") as current:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from configuration.credentials import without_credentials
-from lifecycle.errors import MissingPackage, SourceNotFound, UnsupportedModel
+from lifecycle.errors import CanCarryCode, MissingPackage, SourceNotFound, UnsupportedModel
 from lifecycle.progress import step
 
 if TYPE_CHECKING:
@@ -36,9 +36,15 @@ INSTALL_COMMAND = "uv pip install -r requirements/train.txt"
 
 _SAFE_XGBOOST_CLASS = re.compile(r"xgboost\.(core\.Booster|sklearn\.XGB\w+)")
 _SAFE_SKOPS_TYPES = frozenset(
-    f"sklearn.neural_network._stochastic_optimizers.{name}Optimizer" for name in ("Adam", "SGD")
+    {
+        "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+        "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
+        "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
+        "sklearn.tree._tree.Tree",
+    }
 )
-"""What skops does not know to be harmless, and is."""
+"""What skops does not trust by itself, and what cannot run code: they hold arrays and numbers, and call nothing that
+they are given. A doctored tree may lead its reader astray in memory, which ends the import's process (decision 31)."""
 
 _PACKAGES = {
     "mlflow": "mlflow",
@@ -50,6 +56,8 @@ _PACKAGES = {
     "xgboost": "xgboost-cpu",
 }
 _EXACT = re.compile(r"models:/(?P<name>[^/@]+)/(?P<version>\d+)")
+_LOGGED = re.compile(r"models:/(?P<model_id>m-[0-9a-f]{32})")
+_LATEST = re.compile(r"models:/(?P<name>[^/@]+)(/latest)?")
 _ALIAS = re.compile(r"models:/(?P<name>[^/@]+)@(?P<alias>[^/@]+)")
 _RUN = re.compile(r"runs:/(?P<run_id>[^/]+)/.+")
 
@@ -200,22 +208,24 @@ def register(client: "MlflowClient", name: str, logged: "ModelInfo", tags: dict[
 
 
 def is_exact(uri: str) -> bool:
-    """Whether the address names a version by its number, so that it means the same model forever."""
-    return _EXACT.fullmatch(uri) is not None
+    """Whether the address names a version by its number, or a model by its id, so that it means the same forever."""
+    return any(form.fullmatch(uri) for form in (_EXACT, _LOGGED))
 
 
 def model_name(uri: str) -> str | None:
-    """The registered model that the address names; None for `runs:/`."""
-    match = _EXACT.fullmatch(uri) or _ALIAS.fullmatch(uri)
+    """The registered model that the address names; None for `runs:/` and for a model's id."""
+    if _LOGGED.fullmatch(uri):
+        return None
+    match = _EXACT.fullmatch(uri) or _ALIAS.fullmatch(uri) or _LATEST.fullmatch(uri)
     return match["name"] if match else None
 
 
 def check_address(uri: str) -> None:
     """Raise `SourceNotFound` unless it has the form of a model's address."""
-    if not any(form.fullmatch(uri) for form in (_EXACT, _ALIAS, _RUN)):
+    if not any(form.fullmatch(uri) for form in (_EXACT, _LOGGED, _ALIAS, _LATEST, _RUN)):
         raise SourceNotFound(
-            f"{uri!r} is no address of a model: use models:/<name>/<number>, models:/<name>@<alias> or "
-            "runs:/<id>/<path>."
+            f"{uri!r} is no address of a model: use models:/<name>/<number>, models:/<name>/latest, "
+            "models:/<name>@<alias>, models:/<model id> or runs:/<id>/<path>."
         )
 
 
@@ -229,11 +239,23 @@ def resolve(client: "MlflowClient", uri: str) -> str:
             return Registered(alias["name"], int(version.version)).uri
         if exact := _EXACT.fullmatch(uri):
             client.get_model_version(exact["name"], exact["version"])
-        if run := _RUN.fullmatch(uri):
+        elif logged := _LOGGED.fullmatch(uri):
+            client.get_logged_model(logged["model_id"])
+        elif latest := _LATEST.fullmatch(uri):
+            return _newest(client, latest["name"]).uri
+        elif run := _RUN.fullmatch(uri):
             client.get_run(run["run_id"])
     except MlflowException as error:
         raise SourceNotFound(f"{tracking_uri()} has no {uri}: {error.message}") from error
     return uri
+
+
+def _newest(client: "MlflowClient", name: str) -> Registered:
+    """The version of the highest number."""
+    found = client.search_model_versions(f"name = '{name}'", order_by=["version_number DESC"], max_results=1)
+    if not found or found[0].name != name:
+        raise SourceNotFound(f"{tracking_uri()} has no version of a registered model {name!r}.")
+    return Registered(name, int(found[0].version))
 
 
 def fetch(client: "MlflowClient", uri: str, folder: Path, formats: Formats = Formats.ANY) -> LoadedModel:
@@ -283,7 +305,7 @@ def _flavor(description: "Model", uri: str) -> str:
 
 
 def _refuse_code(stored: Mapping[str, Any], flavor: str, uri: str) -> None:
-    """Raise `UnsupportedModel` when reading the model could run code that its author chose.
+    """Raise `CanCarryCode` when reading the model could run code that its author chose.
 
     `stored` is what the flavor's part of the `MLmodel` file says. skops reads nothing but types that are harmless, and
     those that this file, which is the author's, calls trusted.
@@ -300,9 +322,9 @@ def _refuse_code(stored: Mapping[str, Any], flavor: str, uri: str) -> None:
     elif flavor == "xgboost" and not _SAFE_XGBOOST_CLASS.fullmatch(model_class):
         danger = f"its class is {model_class}"
     if danger:
-        raise UnsupportedModel(
+        raise CanCarryCode(
             f"{uri} could run code when it is read: {danger}. Register it again in the format skops, or, if you trust "
-            "it, import it by hand, which leaves that out.",
+            "it, import it by hand, which leaves that out, and load what that says it stored.",
             f"shokado models import {uri} --as <label>",
         )
 

@@ -56,6 +56,12 @@ def check_name(kind: str, name: str) -> str:
     return name
 
 
+def fitting_name(name: str) -> str:
+    """A name that BentoML takes and that is as near as can be, such as `titanic_rf` for `Titanic_RF`."""
+    fitting = re.sub(r"[^-._a-z0-9]+", "-", name.lower()).strip("-._")[:63].rstrip("-._")
+    return fitting if fitting and fitting != "latest" else "model"
+
+
 def folder_of(model: str, version: str) -> Path:
     """Where the artefact is or would be."""
     return home() / "models" / model / version

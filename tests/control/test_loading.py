@@ -216,7 +216,7 @@ def test_a_model_that_scores_otherwise_than_its_card_says_is_refused(shelf: Shel
         ("v3", "runs:/0a1b/model", "source_not_allowed", "'runs:/0a1b/model' cannot be loaded; these can: models:/"),
         ("v3", "/etc/passwd", "source_not_allowed", "<name>:<version> of the BentoML model store"),
         ("v3", "http://example.org/model.onnx", "source_not_allowed", "these can"),
-        ("v3", "models:/customers", "source_not_allowed", "these can"),
+        ("v3", "models:/customers/Production", "source_not_allowed", "these can"),
         ("v3", "models:/customers/1/2", "source_not_allowed", "these can"),
         ("v3", "../customers:v1", "source_not_allowed", "these can"),
         ("v3", "customers:v99", "unfit_artefact", "no model 'customers:v99' in the BentoML model store"),
@@ -577,7 +577,7 @@ def test_a_registered_version_is_imported_by_a_process_of_its_own_and_loaded(
             assert prediction.scores is not None
             net = find_artefact("v2", "customers:v2")
             assert_allclose(prediction.scores, expected[file_of(net)], rtol=1e-4, atol=1e-5)
-            assert await server[1].loader.load("v2", "models:/customers/2", by="bob") == entry
+            assert await server[1].loader.load("v2", "models:/customers/latest", by="bob") == entry
 
     in_time(scenario())
 

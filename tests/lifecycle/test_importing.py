@@ -4,10 +4,12 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 import mlflow
@@ -17,7 +19,11 @@ import onnxruntime
 import pandas as pd
 import pytest
 import xgboost
+from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression, RidgeClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from lifecycle import datasets, registry, store, verification
 from lifecycle.conversion import Description
@@ -188,10 +194,46 @@ def test_two_imports_at_once_do_the_work_once(prepared: dict[str, Imported], own
     assert sorted(outcomes) == [Outcome.ALREADY_THERE, Outcome.IMPORTED]
 
 
-@pytest.mark.parametrize("uri", ["models:/customers/77", "models:/customers@nobody", "models:/nothing/1", "runs:/0/m"])
+ABSENT = ("customers/77", "customers@nobody", "nothing/1", "nothing/latest", "nothing", f"m-{'0' * 32}")
+
+
+@pytest.mark.parametrize("uri", [*(f"models:/{name}" for name in ABSENT), "runs:/0/m"])
 def test_a_source_that_is_not_there(uri: str, prepared: dict[str, Imported], own_store: Path) -> None:
-    with pytest.raises(SourceNotFound, match=uri):
+    with pytest.raises(SourceNotFound, match=re.escape(uri.removesuffix("/latest").rpartition("/")[2])):
         import_version(Order(uri, "v9", model="toy"))
+
+
+@pytest.mark.parametrize("uri", ["models:/iris/latest", "models:/iris", "models:/iris@challenger"])
+def test_an_address_that_moves_is_stored_as_what_it_means_now(
+    uri: str, prepared: dict[str, Imported], own_store: Path
+) -> None:
+    imported = import_version(Order(uri, "v7"))
+    assert (imported.artefact.tag, imported.artefact.card.source.uri) == ("iris:v7", "models:/iris/2")
+
+
+def test_a_logged_model_is_imported_by_its_id(log_model: Callable[..., str], own_store: Path) -> None:
+    run = log_model("sklearn", LinearRegression().fit([[0.0], [1.0]], [0.0, 1.0]))
+    with registry.session() as client:
+        (logged,) = client.get_run(run.split("/")[1]).outputs.model_outputs
+    uri = f"models:/{logged.model_id}"
+    with pytest.raises(LifecycleError, match="does not say which model"):
+        Order(uri, "v1")
+    imported = import_version(Order(uri, "v1", model="line"))
+    assert imported.artefact.card.source.uri == uri
+    assert import_version(Order(uri, "v1", model="line")).outcome is Outcome.ALREADY_THERE
+
+
+@pytest.mark.parametrize(
+    ("name", "fitting"), [("Titanic_RF", "titanic_rf"), ("my model (new)", "my-model-new"), ("latest", "model")]
+)
+def test_a_name_that_the_store_does_not_take_is_offered_in_one_that_it_does(name: str, fitting: str) -> None:
+    uri = f"models:/{name}/3"
+    with pytest.raises(LifecycleError, match="cannot be a model name") as refused:
+        Order(uri, "v1")
+    command = refused.value.next_command
+    assert command is not None
+    assert shlex.split(command) == ["shokado", "models", "import", uri, "--name", fitting, "--as", "v1"]
+    assert Order(uri, "v1", model=fitting).name == fitting
 
 
 def test_artifacts_that_are_gone(
@@ -203,7 +245,7 @@ def test_artifacts_that_are_gone(
         import_version(Order(uri, "v9", model="toy"))
 
 
-@pytest.mark.parametrize("uri", ["customers", "models:/customers", "file:///etc/passwd", "models:/a/b/c"])
+@pytest.mark.parametrize("uri", ["customers", "models:/customers/Production", "file:///etc/passwd", "models:/a/b/c"])
 def test_what_is_no_address(uri: str) -> None:
     with pytest.raises(SourceNotFound, match="no address of a model"):
         Order(uri, "v1", model="toy")
@@ -323,12 +365,54 @@ def test_formats_that_can_carry_code_are_refused_unread(
         UnsupportedModel, match=re.escape(f"{uri} could run code when it is read: {danger}.")
     ) as refused:
         import_version(Order(uri, "v1", model="stranger", formats=Formats.WITHOUT_CODE))
-    assert refused.value.next_command == f"shokado models import {uri} --as <label>"
+    assert "import it by hand" in str(refused.value)
+    assert str(refused.value).endswith("It will be stranger:v1.")
+    assert refused.value.next_command == f"shokado models import {uri} --name stranger --as v1"
     assert "BOMB" not in os.environ
     assert store.artefacts() == []
     with contextlib.suppress(UnsupportedModel):
         import_version(Order(uri, "v1", model="stranger"))
     assert os.environ["BOMB"] == "went off"
+
+
+TREE = "sklearn.tree._tree.Tree"
+HISTOGRAM = "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"
+
+
+@pytest.mark.parametrize(
+    ("model", "trusted"),
+    [
+        (DecisionTreeClassifier(max_depth=3), TREE),
+        (RandomForestClassifier(4), TREE),
+        (GradientBoostingClassifier(n_estimators=4), TREE),
+        (make_pipeline(StandardScaler(), DecisionTreeRegressor(max_depth=1)), TREE),
+        (HistGradientBoostingClassifier(max_iter=4), HISTOGRAM),
+    ],
+    ids=lambda given: type(given).__name__,
+)
+def test_trees_in_skops_cannot_run_code_and_are_imported(
+    model: Any, trusted: str, log_model: Callable[..., str], own_store: Path
+) -> None:
+    rows = np.random.default_rng(0).normal(size=(60, 2))
+    uri = log_model("sklearn", model.fit(rows, (rows[:, 0] > 0).astype(int)), skops_trusted_types=[trusted])
+    imported = import_version(Order(uri, "v1", model="stranger", formats=Formats.WITHOUT_CODE))
+    assert imported.outcome is Outcome.IMPORTED
+
+
+def test_a_doctored_tree_ends_the_process_of_its_import_and_leaves_nothing(
+    log_model: Callable[..., str], own_store: Path, python: Callable[..., CompletedProcess[str]]
+) -> None:
+    """scikit-learn follows the numbers of children without a look at how many nodes there are."""
+    rows = np.random.default_rng(0).normal(size=(60, 2))
+    model = DecisionTreeClassifier().fit(rows, (rows[:, 0] > 0).astype(int))
+    state = model.tree_.__getstate__()
+    state["nodes"] = state["nodes"].copy()
+    state["nodes"]["left_child"][0] = state["nodes"]["right_child"][0] = 2**30
+    model.tree_.__setstate__(state)
+    uri = log_model("sklearn", model, skops_trusted_types=[TREE])
+    command = ("-m", "lifecycle", "models", "import", uri, "--name", "doctored", "--as", "v1", "--no-pickle")
+    assert python(*command).returncode != 0
+    assert store.artefacts() == []
 
 
 def test_an_xgboost_model_of_a_class_that_is_none_of_xgboosts_is_refused_unread(
