@@ -29,7 +29,7 @@ from dispatch.change import (
     with_unloaded,
     without_candidate,
 )
-from dispatch.fetching import CannotFetch, FetchFailed, fetch, is_address
+from dispatch.fetching import FORMS, CannotFetch, FetchFailed, fetch, is_address
 from dispatch.fleet import UNLOADED, is_elsewhere, known_loads
 from dispatch.request import UnknownVersion
 from dispatch.state import Load, RoutingState, VersionReport
@@ -76,7 +76,7 @@ class Loader:
     async def load(self, version: str, uri: str | None, by: str, why: str = "") -> Entry:
         """Load a version, new or known, and return the generation that serves it, once every worker does.
 
-        `uri` is `models:/<name>/<number>` or `models:/<name>@<alias>` of the MLflow registry, or the tag
+        `uri` is an address of the MLflow registry (see `dispatch.fetching.ADDRESS`), or the tag
         `<name>:<version>` of an artefact in the BentoML model store; none: what the version is known as, for one that
         was unloaded. Raises `ChangeRefused` with the reason, `UnknownVersion`, and `StoreUnavailable`. It goes on when
         its caller is cancelled.
@@ -209,7 +209,7 @@ class Loader:
         if _TAG.fullmatch(uri):
             return uri
         if not (is_address(uri) and self._limits.registry):
-            registry = "models:/<name>/<number> or models:/<name>@<alias> of the MLflow registry, or "
+            registry = f"{FORMS} of the MLflow registry, or "
             raise InvalidChange(
                 "source_not_allowed",
                 f"{uri[:300]!r} cannot be loaded; these can: {registry if self._limits.registry else ''}"

@@ -21,6 +21,7 @@ ADDRESS = re.compile(r"models:/[^/@\x00-\x1f]{1,255}(/\d{1,9}|/latest|@[^/@\x00-
 
 The import resolves what may move, and the artefact's card says what it was.
 """
+FORMS = "models:/<name>/<number>, models:/<name>/latest, models:/<name>@<alias> or models:/<model id>"
 
 _ROOT = Path(__file__).resolve().parents[1]
 _NEEDED = ("lifecycle", "mlflow")
