@@ -214,7 +214,9 @@ def test_an_address_that_moves_is_stored_as_what_it_means_now(
 def test_a_logged_model_is_imported_by_its_id(log_model: Callable[..., str], own_store: Path) -> None:
     run = log_model("sklearn", LinearRegression().fit([[0.0], [1.0]], [0.0, 1.0]))
     with registry.session() as client:
-        (logged,) = client.get_run(run.split("/")[1]).outputs.model_outputs
+        outputs = client.get_run(run.split("/")[1]).outputs
+        assert outputs is not None
+        (logged,) = outputs.model_outputs
     uri = f"models:/{logged.model_id}"
     with pytest.raises(LifecycleError, match="does not say which model"):
         Order(uri, "v1")
