@@ -28,7 +28,7 @@ from control.documentation import describe_predictions
 from control.health import why_not_ready
 from control.refusals import describe_refusals
 from control.started import Control
-from control.stopping import LEEWAY_S, Stopping
+from control.stopping import LEEWAY_S, Stopping, end_process
 from control.supervision import end_with_supervisor, refuse_long_folder, supervise
 from control.untimed import lift_time_limit
 from control.worker import Worker
@@ -47,6 +47,7 @@ from protocols.signatures import signature_of
 from protocols.single import Single
 from runners.artefact import ArtefactError, find_artefacts
 from runners.engine import import_xgboost_alone, open_engine
+from runners.watch import Watch
 
 try:
     SETTINGS = load_settings()
@@ -116,7 +117,9 @@ def version_service(version: str) -> Any:
             card = artefact.card
             import_xgboost_alone()
             engine = open_engine(artefact.folder, card, SETTINGS.versions[version].engine)
-            rows = RowsHandler(engine, card)
+            rows = RowsHandler(engine, card, version, SETTINGS.batching.max_run_s)
+            self._watch = Watch(None, end_process)
+            self._watch.add(rows)
             self._found = Found(rows)
             # The gateway closes its connections when it has drained: until then it may send batches after a SIGTERM.
             day = 86_400

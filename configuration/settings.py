@@ -227,6 +227,8 @@ class BatchingSettings(_Frozen):
     max_queue_requests: int = Field(default=50_000, ge=1, le=10_000_000)
     """Of one version in one worker: a bound of memory, whatever the engine's pace."""
     inline_ms: float = Field(default=2, ge=0, le=1000)
+    max_run_s: float = Field(default=10, ge=0.1, le=3600)
+    """Of one batch in the engine. Then it is interrupted and fails; the version is away until the engine is back."""
 
 
 class LimitSettings(_Frozen):

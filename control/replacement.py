@@ -3,7 +3,8 @@
     `want(why)` --> looked at every few seconds: all workers beside this one serve, and none is being replaced
                 --> it stops gracefully, and the server's supervisor starts another one
 
-A single worker is not replaced: nobody would answer meanwhile. It goes on without the thread, and the log says so.
+A single worker is not replaced while it serves: nobody would answer meanwhile. It goes on without the thread, and the
+log says so. One that is not ready, as the active version needs that thread, is replaced even if it is alone.
 """
 
 import fcntl
@@ -48,12 +49,12 @@ class Replacement:
             logger.error("%s; %s", why, words)
         self.why = why
 
-    def consider(self, reports: Collection[WorkerReport], needed: Collection[str]) -> None:
+    def consider(self, reports: Collection[WorkerReport], needed: Collection[str], *, ready: bool = True) -> None:
         """Replace this worker if it should be and can; to be called every few seconds.
 
-        `reports` are those of all workers, `needed` the versions that have traffic.
+        `reports` are those of all workers, `needed` the versions that have traffic; `ready` says whether this one is.
         """
-        if self.why is not None and self._others_serve(reports, needed) and self._take_turn():
+        if self.why is not None and (not ready or self._others_serve(reports, needed)) and self._take_turn():
             self._stopping.replace_worker(self.why)
 
     def _others_serve(self, reports: Collection[WorkerReport], needed: Collection[str]) -> bool:

@@ -21,12 +21,12 @@ import numpy as np
 
 from access.gate import Gate
 from configuration.settings import Settings
-from control.health import ReadinessLog
+from control.health import ReadinessLog, why_not_ready
 from control.loading import Loader
 from control.readiness import versions_everywhere
 from control.replacement import Replacement
 from control.started import Started
-from control.stopping import LEEWAY_S, Stopping
+from control.stopping import LEEWAY_S, Stopping, end_process
 from dispatch.cache import open_cache
 from dispatch.change import Versions
 from dispatch.dispatcher import Dispatcher
@@ -45,6 +45,7 @@ from runners.artefact import Artefact
 from runners.card import Card, Task
 from runners.engine import import_xgboost_alone
 from runners.remote_runner import RemoteRunner
+from runners.watch import Watch
 from stores.follower import Follower
 from stores.opening import open_store
 from stores.store import Entry, StoreUnavailable, Tally, WorkerReport
@@ -81,7 +82,19 @@ class Worker:
         self.follower = Follower(store, settings, self._adopt, self._report, self.folder / "routing.json")
         cache = open_cache(settings, asyncio.get_running_loop().call_soon)
         settle = cache.settle if cache is not None else None
-        self.fleet = Fleet(settings, artefacts, self.metrics, service_urls, self._reroute, settle=settle)
+        leeway_s = LEEWAY_S + (settings.grpc.drain_s if settings.grpc.port is not None else 0.0)
+        self.stopping = Stopping(settings.shutdown.pause_s, settings.shutdown.drain_s, leeway_s)
+        self.replacement = Replacement(self.stopping, self.name, settings.worker_count, self.folder)
+        self.fleet = Fleet(
+            settings,
+            artefacts,
+            self.metrics,
+            service_urls,
+            self._reroute,
+            settle=settle,
+            lost=self.replacement.want,
+            watch=Watch(self.folder, end_process),
+        )
         nowhere = RoutingState(0, {}, settings.default_environment)
         self.dispatcher = Dispatcher({}, settings.aliases, nowhere, cache)
         self.shadow = ShadowCopier(self.dispatcher, settings.shadow)
@@ -92,9 +105,6 @@ class Worker:
         self.statistics = Statistics(self.folder)
         self.desk = FeedbackDesk(self.follower, self.ids, self._cards, settings.feedback.max_age_hours * 3600)
         random = np.random.default_rng()
-        leeway_s = LEEWAY_S + (settings.grpc.drain_s if settings.grpc.port is not None else 0.0)
-        self.stopping = Stopping(settings.shutdown.pause_s, settings.shutdown.drain_s, leeway_s)
-        self.replacement = Replacement(self.stopping, self.name, settings.worker_count, self.folder)
         self._tuner = Tuner(self.follower, self.leads, self.versions, settings, random)
         self._tallying = Tallying(self.follower, self._take_tallies)
         self._cache = cache
@@ -242,6 +252,7 @@ class Worker:
         for version, runner in self.fleet.runners.items():
             if isinstance(runner, RemoteRunner):
                 self.metrics.add_remote(version, up=runner.ready, **asdict(runner.flush()))
+            self.metrics.add_overruns(version, runner.take_overruns())
 
     def _tell_access(self) -> None:
         watch, rates = self.gate.watch, self.gate.rates
@@ -263,7 +274,8 @@ class Worker:
 
     async def _consider_replacement(self) -> None:
         reports = await self.follower.ask(self.follower.store.reports, time.time())
-        self.replacement.consider(reports, self.dispatcher.state.needed)
+        ready = why_not_ready(self.parts) is None
+        self.replacement.consider(reports, self.dispatcher.state.needed, ready=ready)
 
     async def _forget(self) -> None:
         if await self.leads():

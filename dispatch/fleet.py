@@ -25,6 +25,7 @@ from runners.artefact import Artefact, ArtefactError, ArtefactMissing, find_arte
 from runners.batcher import BatchObserver
 from runners.remote_runner import RemoteRunner
 from runners.runner import Runner, RunnerState
+from runners.watch import Watch
 
 UNLOADED = "unloaded"
 
@@ -82,11 +83,14 @@ class Fleet:
         changed: Callable[[], None],
         clock: Callable[[], float] = time.time,
         settle: Callable[[], Awaitable[None]] | None = None,
+        lost: Callable[[str], None] = logger.error,
+        watch: Watch | None = None,
     ) -> None:
         """`artefacts` are the configured ones; `service_urls` say where the versions listen that have a service.
 
         `changed` is called when `runners` or a report has become another one by itself, after `adopt` has returned.
-        `settle` waits for requests that are on their way to a runner, before it drains.
+        `settle` waits for requests that are on their way to a runner, before it drains. `lost` is told when an engine
+        does not give back its thread; `watch` sees engines at work.
         """
         self.runners: Mapping[str, Runner] = {}
         """Of the versions in memory, ready or not. Never changed, but replaced."""
@@ -96,6 +100,8 @@ class Fleet:
         self._service_urls = service_urls
         self._changed = changed
         self._settle = settle
+        self._lost = lost
+        self._watch = watch
         self._clock = clock
         self._slots: dict[str, Slot] = {}
         self._candidates: dict[str, Slot] = {}
@@ -226,7 +232,7 @@ class Fleet:
         far = self._settings.remote_of(version) or self._service_urls.get(version)
         if far is not None:
             return RemoteRunner(version, artefact.card, settings, batching, far)
-        return Runner(version, artefact.card, artefact.folder, settings, batching)
+        return Runner(version, artefact.card, artefact.folder, settings, batching, self._watch, self._lost)
 
     def _publish(self) -> None:
         self.runners = {

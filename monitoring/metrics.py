@@ -214,6 +214,10 @@ class Metrics:
             "shokado_remote_up", "1 while a version elsewhere is ready in all workers.", ["version"], registry=registry,
             multiprocess_mode="livemin",
         )  # fmt: skip
+        self._overruns = Counter(
+            "shokado_engine_overruns", "Batches that took an engine too long: moved from the event loop to its thread, "
+            "failed, or lost with the thread.", ["version", "outcome"], registry=registry,
+        )  # fmt: skip
         for version in (*versions, NO_VERSION):
             self.add_version(version)
         self.flush()
@@ -288,6 +292,11 @@ class Metrics:
         self._remote_retries.labels(version).inc(retries)
         self._remote_ejections.labels(version).inc(ejections)
         self._remote_up.labels(version).set(up)
+
+    def add_overruns(self, version: str, overruns: Mapping[str, int]) -> None:
+        """Add batches that took a version's engine too long, by what became of them."""
+        for outcome, number in overruns.items():
+            self._overruns.labels(version, outcome).inc(number)
 
     def started(self, version: str) -> None:
         self.recorders[version].in_flight += 1

@@ -1,24 +1,27 @@
 """The far side of the hop: a version's own service answers `POST /rows` with scores; see `runners.hop`."""
 
 import logging
+from math import inf
 
 from protocols.door import Exchange, new_id, reply_problem
 from protocols.head import RequestHead
 from protocols.problem import Problem, invalid
 from runners.card import Card
-from runners.engine import Engine
+from runners.engine import Engine, Interrupted
+from runners.errors import Overran
 from runners.hop import FAILURES_HEADER, ROUTE, answer_rows
+from runners.watch import Watched
 
 logger = logging.getLogger("shokado.protocols")
 
 
-class RowsHandler:
+class RowsHandler(Watched):
     """Scores a whole batch on the event loop: this process has nothing else to do."""
 
     path = ROUTE
 
-    def __init__(self, engine: Engine, card: Card) -> None:
-        self._engine = engine
+    def __init__(self, engine: Engine, card: Card, version: str = "", max_run_s: float = inf) -> None:
+        super().__init__(version, engine, max_run_s, inline_s=max_run_s)
         self._card = card
 
     def judge(self, head: RequestHead, peer: str) -> Problem | None:  # noqa: ARG002  # the gateway alone asks here
@@ -28,10 +31,15 @@ class RowsHandler:
         problem = head.problem
         if head.coding:
             problem = Problem(415, "unsupported_encoding", "batches are sent as they are")
+        self.turn += 1
         try:
             scores, failures = answer_rows(self._engine, self._card, body)
         except ValueError as error:
             problem = problem or invalid("wrong_feature_count", str(error))
+        except Interrupted:
+            problem = Problem(500, "overran", str(Overran(self.max_run_s)))
+        finally:
+            self.turn += 1
         if problem is not None:
             reply_problem(exchange, problem, new_id())
             return

@@ -26,6 +26,10 @@ MAX_PADDED_LETTERS = 4_000_000
 CROSSOVER_SIZES = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
 
 
+class Interrupted(BaseException):
+    """A call was ended by `Engine.interrupt`. It is nobody's failure, so that nothing which handles those sees it."""
+
+
 class Engine(Protocol):
     """Scores batches; may raise anything. Not required to be safe for two threads at once."""
 
@@ -33,6 +37,13 @@ class Engine(Protocol):
     def name(self) -> str: ...
 
     def predict(self, rows: Rows) -> Scores: ...
+
+    def interrupt(self, still: Callable[[], bool]) -> None:
+        """End the call that is under way, from another thread, if that can be: it raises `Interrupted` soon.
+
+        `still` says whether it is under way still; a call that has begun since is left alone.
+        """
+        ...
 
 
 class OnnxEngine:
@@ -49,12 +60,27 @@ class OnnxEngine:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         self._run = self._session.run
+        self._new_options = onnxruntime.RunOptions
+        self._options = self._new_options()
         self._outputs = ["value" if card.task is Task.REGRESSION else "probabilities"]
         self._column = {Task.BINARY: 1, Task.REGRESSION: 0, Task.MULTICLASS: None}[card.task]
 
     def predict(self, rows: Rows) -> Scores:
-        scores: Scores = self._run(self._outputs, {"input": rows})[0]
+        # New ones for each call, which cost less than none: who ends a call cannot end the next one.
+        options = self._options = self._new_options()
+        try:
+            scores: Scores = self._run(self._outputs, {"input": rows}, options)[0]
+        except Exception:
+            if options.terminate:
+                raise Interrupted from None
+            raise
         return scores if self._column is None else scores[:, self._column]
+
+    def interrupt(self, still: Callable[[], bool]) -> None:
+        """Between two nodes of the graph, or two rounds of a loop in it."""
+        options = self._options
+        if still():
+            options.terminate = True
 
 
 class XgboostEngine:
@@ -73,6 +99,9 @@ class XgboostEngine:
     def predict(self, rows: Rows) -> Scores:
         scores: Scores = self._booster.inplace_predict(rows)
         return scores
+
+    def interrupt(self, still: Callable[[], bool]) -> None:
+        """Nothing ends it; but trees have no loops."""
 
 
 class TextEngine:
@@ -98,6 +127,9 @@ class TextEngine:
         unsorted[order] = scores
         return unsorted
 
+    def interrupt(self, still: Callable[[], bool]) -> None:
+        self._engine.interrupt(still)
+
     def _parts(self, lengths: list[int]) -> list[tuple[int, int]]:
         """Where to cut texts whose lengths grow: as many at a time as their longest allows, at least one."""
         parts, start = [], 0
@@ -117,6 +149,10 @@ class FasterEngine:
 
     def predict(self, rows: Rows) -> Scores:
         return (self.small if len(rows) < self.crossover_rows else self.large).predict(rows)
+
+    def interrupt(self, still: Callable[[], bool]) -> None:
+        for engine in (self.small, self.large):
+            engine.interrupt(still)
 
 
 def import_xgboost_alone() -> None:

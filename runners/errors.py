@@ -50,6 +50,14 @@ class Unreachable(NotReady):
         """For the log: another server's words are not for clients."""
 
 
+class Overran(Unreachable):
+    """The engine computed for longer than it may, and was or will be interrupted."""
+
+    def __init__(self, max_run_s: float) -> None:
+        NotReady.__init__(self, f"a batch took longer than batching.max_run_s: {max_run_s:g} s")
+        self.cause = "the engine was interrupted"
+
+
 class ModelFailure(RunnerError):
     """The model could not score a row; `row` counts within the request."""
 

@@ -4,17 +4,26 @@
 """
 
 import asyncio
+import contextlib
+import logging
 import math
+import threading
 from collections.abc import Callable, Generator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from math import inf
+from queue import SimpleQueue
 from typing import Protocol
 
 import numpy as np
 
-from runners.engine import Engine, Rows, Scores
+from runners.engine import Engine, Interrupted, Rows, Scores
+from runners.errors import Overran
+from runners.watch import Watch, Watched
 
+logger = logging.getLogger("bentoml.shokado")
+
+WARY_BATCHES = 1000
+"""After a call on the event loop had to be interrupted, so many batches go to the thread, each time twice as many."""
 MAX_FAILING_CALLS = 64
 """How often a failing batch is cut in half before the rest of it fails as it is: a broken model must not cost much."""
 
@@ -46,42 +55,185 @@ class Place(Protocol):
     async def close(self) -> None: ...
 
 
-class EmbeddedPlace:
+class EngineHolder(Protocol):
+    """Hears of an engine that takes too long, on the event loop."""
+
+    def engine_interrupted(self) -> None:
+        """A batch took too long on the event loop, and goes on in the thread."""
+        ...
+
+    def engine_hangs(self, reason: str) -> None:
+        """A batch took too long in the thread: it has failed, and so do all until `engine_back`."""
+        ...
+
+    def engine_back(self) -> None: ...
+
+    def engine_lost(self) -> None:
+        """It heeds no interruption, and its thread is lost unless it comes back by itself."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class _Call:
+    """A batch in the thread; `given_up` when nobody waits for it any more."""
+
+    rows: Rows
+    done: Callable[[BatchScores | Exception], None]
+    given_up: bool = False
+
+
+class EmbeddedPlace(Watched):
     """The engine in this process: short batches on the event loop, long ones in one thread beside it."""
 
     concurrency = 1
     ahead = 1
     heeds_deadlines = False
 
-    def __init__(self, engine: Engine, scores_per_row: int, inline_s: float) -> None:
-        self._engine = engine
+    def __init__(
+        self,
+        engine: Engine,
+        scores_per_row: int,
+        inline_s: float,
+        *,
+        version: str = "",
+        max_run_s: float = inf,
+        watch: Watch | None = None,
+        holder: EngineHolder | None = None,
+    ) -> None:
+        """Batches that are expected to take no longer than `inline_s` run on the event loop, if they may at all.
+
+        A batch may take `max_run_s`; `watch` sees to it. Without one, nobody does.
+        """
+        super().__init__(version, engine, max_run_s)
         self._scores_per_row = scores_per_row
-        self._inline_s = inline_s
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="shokado-engine")
-        self._in_thread = 0
+        self._may_take_s = inline_s
+        self._holder = holder
+        self._wary = 0
+        """How many batches go to the thread, however short they should be."""
+        self._wary_next = WARY_BATCHES
+        self._hangs: Overran | None = None
+        self._in_thread: list[_Call] = []
+        self._calls: SimpleQueue[_Call | None] = SimpleQueue()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._left = asyncio.Event()
+        """Set when nobody need wait for the thread: it has ended, or will not be had back."""
+        if watch is not None:
+            watch.add(self)
+            if watch.has_held_up(version):
+                logger.warning("version %s has held up an event loop: all its batches go to a thread", version)
+                self._may_take_s = -1.0
 
     def run(
         self, rows: Rows, expected_s: float, done: Callable[[BatchScores | Exception], None], _deadline: float = inf
     ) -> None:
-        if expected_s <= self._inline_s and not self._in_thread:
-            done(score(self._engine, rows, self._scores_per_row))
+        if expected_s <= self._may_take_s and not self._in_thread and not self._wary:
+            outcome = self._score_here(rows)
+            if outcome is not None:
+                done(outcome)
+                return
+        if self._hangs is not None:
+            done(self._hangs)
             return
-
-        def come_back(scores: BatchScores) -> None:
-            self._in_thread -= 1
-            done(scores)
-
-        self._in_thread += 1
-        loop = asyncio.get_running_loop()
-        future = self._thread.submit(score, self._engine, rows, self._scores_per_row)
-        future.add_done_callback(lambda future: loop.call_soon_threadsafe(come_back, future.result()))
+        if self._wary:
+            self._wary -= 1
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+            # A daemon: a call that never ends must not keep the process.
+            threading.Thread(target=self._work, name="shokado-engine", daemon=True).start()
+        call = _Call(rows, done)
+        self._in_thread.append(call)
+        self._calls.put(call)
 
     async def close(self) -> None:
-        await asyncio.to_thread(self._thread.shutdown)
+        """Waits for the thread, unless that hangs."""
+        self._holder = None
+        if self._loop is not None:
+            self._calls.put(None)
+            await self._left.wait()
+
+    def on_overrun(self, turn: int) -> None:
+        self._tell(self._give_up, turn)
+
+    def on_loss(self, turn: int) -> None:
+        self._tell(self._miss, turn)
+
+    def _score_here(self, rows: Rows) -> BatchScores | None:
+        """None when it took so long that the event loop must not wait for it."""
+        self.inline = True
+        self.turn += 1
+        try:
+            return score(self._engine, rows, self._scores_per_row)
+        except Interrupted:
+            self._wary, self._wary_next = self._wary_next, 2 * self._wary_next
+            if self._holder is not None:
+                self._holder.engine_interrupted()
+            return None
+        finally:
+            self.turn += 1
+
+    def _work(self) -> None:
+        """The thread."""
+        while (call := self._calls.get()) is not None:
+            if call.given_up:
+                continue
+            self.inline = False
+            self.turn += 1
+            outcome: BatchScores | Exception
+            try:
+                outcome = score(self._engine, call.rows, self._scores_per_row)
+            except Interrupted:
+                outcome = Overran(self.max_run_s)
+            finally:
+                self.turn += 1
+            self._tell(self._come_back, call, outcome)
+            del call, outcome
+        self._tell(self._left.set)
+
+    def _tell(self, what: Callable[..., None], *arguments: object) -> None:
+        """On the event loop, if that is still there."""
+        assert self._loop is not None
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(what, *arguments)
+
+    def _come_back(self, call: _Call, outcome: BatchScores | Exception) -> None:
+        self._in_thread.remove(call)
+        if isinstance(outcome, Overran) and not call.given_up:
+            self._tell_holder_that_it_hangs(outcome)
+        if call.given_up or isinstance(outcome, Overran):
+            self._hangs = None
+            self._left.clear()
+            if self._holder is not None:
+                self._holder.engine_back()
+        if not call.given_up:
+            call.done(outcome)
+
+    def _give_up(self, turn: int) -> None:
+        """Nobody is to wait any more for the batch that takes too long, nor for the one behind it."""
+        if self.turn != turn:
+            return
+        self._hangs = Overran(self.max_run_s)
+        self._left.set()
+        calls, self._in_thread = self._in_thread, self._in_thread[:1]
+        for call in calls:
+            call.given_up = True
+        self._tell_holder_that_it_hangs(self._hangs)
+        for call in calls:
+            call.done(self._hangs)
+
+    def _miss(self, turn: int) -> None:
+        if self.turn == turn and self._holder is not None:
+            self._holder.engine_lost()
+
+    def _tell_holder_that_it_hangs(self, why: Overran) -> None:
+        if self._holder is not None:
+            self._holder.engine_hangs(str(why))
 
 
 def score(engine: Engine, rows: Rows, scores_per_row: int) -> BatchScores:
-    """Predict, and when the batch fails cut it in halves, so that only the rows that cause it fail. Never raises."""
+    """Predict, and when the batch fails cut it in halves, so that only the rows that cause it fail.
+
+    Raises `Interrupted`, and nothing else.
+    """
     shape = shape_of(rows, scores_per_row)
     try:
         scores = _predict(engine, rows, shape)

@@ -3,13 +3,15 @@
 NEW --start--> STARTING --> READY --drain--> DRAINING --> CLOSED
                    \\--> FAILED (with the reason); CLOSED when it is cancelled
 
-AWAY is for versions that are not in this process; see `remote_runner`.
+AWAY is for versions that are not in this process (see `remote_runner`), and for one whose engine does not come back,
+as long as that lasts (see `watch`).
 """
 
 import asyncio
 import contextlib
 import math
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from functools import partial
@@ -26,6 +28,7 @@ from runners.job import Job
 from runners.pace import BatchLimit, Pace
 from runners.place import BatchScores, EmbeddedPlace, Place
 from runners.rows import join_of
+from runners.watch import Watch
 
 _WARM_UP_REPEATS = 3
 _WARM_UP_PATIENCE_S = 1.0
@@ -52,7 +55,10 @@ class Runner:
         folder: Path,
         settings: VersionSettings,
         batching: BatchingSettings,
+        watch: Watch | None = None,
+        lost: Callable[[str], None] = lambda _: None,
     ) -> None:
+        """`watch` ends calls of the engine that take too long; `lost` is told when it does not come back."""
         self.version = version
         self.card = card
         self.settings = settings
@@ -64,6 +70,9 @@ class Runner:
         """How many were handed in so far."""
         self._folder = folder
         self._batching = batching
+        self._engine_watch = watch
+        self._lost = lost
+        self._overruns: Counter[str] = Counter()
         self._place: Place
         self._batcher: Batcher
 
@@ -112,8 +121,30 @@ class Runner:
 
     async def drain(self) -> None:
         """Refuse new jobs, answer those that are here, and let go of the place."""
-        if self.state is RunnerState.READY:
+        if self.state in (RunnerState.READY, RunnerState.AWAY):
             await self._let_go()
+
+    def take_overruns(self) -> Counter[str]:
+        """Calls of the engine that took too long, by what became of them, since this was last asked."""
+        taken, self._overruns = self._overruns, Counter()
+        return taken
+
+    def engine_interrupted(self) -> None:
+        self._overruns["moved"] += 1
+
+    def engine_hangs(self, reason: str) -> None:
+        self._overruns["failed"] += 1
+        if self.state is RunnerState.READY:
+            self.state, self.failure = RunnerState.AWAY, reason
+
+    def engine_back(self) -> None:
+        if self.state is RunnerState.AWAY:
+            self.state, self.failure = RunnerState.READY, None
+
+    def engine_lost(self) -> None:
+        self._overruns["lost"] += 1
+        self.failure = f"{self.failure}, and its engine does not come back"
+        self._lost(f"a thread of this worker is lost: the engine of version {self.version} does not come back")
 
     async def _let_go(self) -> None:
         self.state = RunnerState.DRAINING
@@ -126,7 +157,15 @@ class Runner:
     async def _open_place(self) -> Place:
         engine = await asyncio.to_thread(open_engine, self._folder, self.card, self.settings.engine)
         self.engine = engine.name
-        return EmbeddedPlace(engine, self.card.scores_per_row, self._batching.inline_ms / 1000)
+        return EmbeddedPlace(
+            engine,
+            self.card.scores_per_row,
+            self._batching.inline_ms / 1000,
+            version=self.version,
+            max_run_s=self._batching.max_run_s,
+            watch=self._engine_watch,
+            holder=self,
+        )
 
     @property
     def _target_s(self) -> float:

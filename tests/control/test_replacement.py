@@ -78,6 +78,17 @@ def test_a_worker_stays_while_not_all_beside_it_serve(
     assert stopping.asked is None
 
 
+def test_a_worker_that_cannot_answer_gives_way_even_if_it_is_alone(
+    join: Callable[..., tuple[Replacement, Noted]],
+) -> None:
+    replacement, stopping = join("a", 1)
+    replacement.consider([report("a", v1="away")], {"v1"}, ready=False)
+    assert stopping.asked is None
+    replacement.want("a thread is lost")
+    replacement.consider([report("a", v1="away")], {"v1"}, ready=False)
+    assert stopping.asked == "a thread is lost"
+
+
 def test_one_at_a_time_and_the_next_one_a_while_later(join: Callable[..., tuple[Replacement, Noted]]) -> None:
     first, second, third = join("a"), join("b"), join("b", later_s=MIN_INTERVAL_S + 1)
     for replacement, _ in (first, second, third):

@@ -1,6 +1,7 @@
 """What may happen to a version's placement, and what its requests are told: in time, and never a wrong score.
 
-Placements that are not in this process behave alike, each over a real socket with a faulty wire in between.
+Placements that are not in this process behave alike, each over a real socket with a faulty wire in between. In this
+process there is a real engine with a row that it never ends.
 """
 
 import asyncio
@@ -22,10 +23,12 @@ from runners import remote, remote_runner
 from runners.errors import RunnerError
 from runners.remote_runner import RemoteRunner
 from runners.runner import Runner, RunnerState
-from tests.dispatch.double_runners import DoubleRunner, OffBy, in_time, packed
+from runners.watch import Watch
+from tests.dispatch.double_runners import DoubleRunner, OffBy, in_time
 from tests.runners.engine_doubles import Obliging
 from tests.runners.far_side import far_side, scoring
 from tests.runners.faulty_wire import FaultyWire, wired
+from tests.runners.looping import FOREVER, looping_artefact, row
 from tests.runners.other_server import OtherServer, card_of_doubles, serving
 from tests.runners.test_remote_runner import Quiet
 
@@ -51,21 +54,22 @@ def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
 class Scene:
     """v1 is active and answers in this process, half too high; v2 is elsewhere and has half of the traffic."""
 
-    def __init__(self, runners: dict[str, Runner], wire: FaultyWire) -> None:
+    wire: FaultyWire
+
+    def __init__(self, runners: dict[str, Runner]) -> None:
         production = Environment("production", "v1", {"v1": 0.5, "v2": 0.5})
         state = RoutingState(1, {"production": production}, "production")
-        self.wire = wire
         self.v2 = runners["v2"]
         self.dispatcher = Dispatcher(runners, {}, state)
         self._numbers = iter(range(1, 10_000))
 
     async def ask(
-        self, *, version: str | None, deadline_s: float | None = None
+        self, *, version: str | None, deadline_s: float | None = None, rounds: float = 0.0
     ) -> tuple[int, Prediction | None, float]:
         """One row: the status that its client is told, the prediction with its scores, and the seconds it took."""
         number = next(self._numbers)
         asked_at = time.monotonic()
-        request = PredictionRequest(packed(number), 1, version=version)
+        request = PredictionRequest(row(number, rounds).tobytes(), 1, version=version)
         if deadline_s is not None:
             request.deadline = asked_at + deadline_s
         prediction: Prediction | None = None
@@ -120,7 +124,9 @@ async def scene(placement: Placement, folder: Path, **asked: Any) -> AsyncIterat
         await v2.start(Quiet())
         assert v2.ready
         try:
-            yield Scene({"v1": v1, "v2": v2}, wire)
+            at = Scene({"v1": v1, "v2": v2})
+            at.wire = wire
+            yield at
         finally:
             await v2.drain()
             await v1.drain()
@@ -233,5 +239,38 @@ def test_a_slow_one_is_waited_for_until_its_time_is_over(
             assert {status for status, _, _ in patient} == {200}
             assert Counter(status for status, _, _ in hurried) == {504: TOGETHER}
             assert at.v2.ready
+
+    in_time(scenario())
+
+
+@pytest.mark.parametrize("deadline_s", [None, DEADLINE_S])
+def test_a_row_that_an_engine_in_this_process_never_ends_is_answered_in_time(
+    deadline_s: float | None, tmp_path: Path
+) -> None:
+    async def scenario() -> None:
+        card = looping_artefact(tmp_path)
+        batching = SMALL.model_copy(update={"max_run_s": TIMEOUT_S})
+        v1 = DoubleRunner("v1", OffBy(offset=0.5))
+        v2 = Runner("v2", card, tmp_path, VersionSettings(), batching, Watch(None, pytest.fail, 0.02))
+        await v1.start(v1)
+        await v2.start(Quiet())
+        at = Scene({"v1": v1, "v2": v2})
+        for _ in range(2):  # the first one still on the event loop
+            endless = asyncio.ensure_future(at.ask(version="v2", deadline_s=deadline_s, rounds=FOREVER))
+            await asyncio.sleep(0)
+            beside = await at.ask_many(version="v1")
+            assert {status for status, _, _ in beside} == {200}
+            status, _, seconds = await endless
+            assert status == (503 if deadline_s is None else 504)
+            assert max(seconds, *(one for _, _, one in beside)) < (WITHIN_S if deadline_s is None else 1.0)
+        assert {status for status, _, _ in await at.ask_many(version=None, rounds=FOREVER)} == {200}
+        while not v2.ready:
+            await asyncio.sleep(0.01)
+        assert {status for status, _, _ in await at.ask_many(version="v2")} == {200}
+        asked = asyncio.ensure_future(at.ask(version="v2", rounds=FOREVER))
+        await asyncio.sleep(0)
+        await v2.drain()
+        assert (await asked)[0] == 503
+        await v1.drain()
 
     in_time(scenario())

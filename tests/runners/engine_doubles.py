@@ -1,5 +1,6 @@
 """Engines named after how they behave. A row's score is its first value plus a half; a negative one is a bad row."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,6 +20,9 @@ class Obliging:
         self.sizes.append(len(rows))
         scores = rows[:, 0] + np.float32(0.5)
         return scores if self.per_row == 1 else np.repeat(scores[:, None], self.per_row, axis=1)
+
+    def interrupt(self, still: Callable[[], bool]) -> None:
+        """It cannot be."""
 
 
 class ChokesOnBadRows(Obliging):

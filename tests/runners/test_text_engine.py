@@ -1,5 +1,6 @@
 """The engine of the spam filter: texts alone and together, long ones among short ones, and what is no Unicode."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,8 @@ class Lengths:
         lengths = [len(text) for text in rows[:, 0]]
         self.asked.append((len(rows), max(lengths)))
         return np.array(lengths, dtype=np.float32)
+
+    def interrupt(self, still: Callable[[], bool]) -> None: ...
 
 
 @pytest.fixture(scope="module")
