@@ -46,7 +46,7 @@ def configured(folder: Path, versions: dict[str, Any], active: str = "v1", **mor
         "model": MODEL,
         "workers": 1,
         "versions": versions,
-        "environments": {"production": {"active": active, "weights": dict.fromkeys(versions, 50)}},
+        "environments": {"production": {"active": active, "weights": dict.fromkeys(versions, 100 / len(versions))}},
         **more,
     }
     path = folder / f"serving-{next(_numbers)}.yaml"
