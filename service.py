@@ -83,7 +83,7 @@ def freeze_garbage() -> None:
     gc.set_threshold(50_000, 20, 100)
 
 
-def lane_limits() -> LaneLimits:
+def lane_limits(max_connections: int) -> LaneLimits:
     """Of the gateway's connections, as many as this process may have open."""
     # With CORS on, one implementation answers pages: Starlette's, behind the plain door.
     left = frozenset((b"origin",)) if SETTINGS.access.cors.origins else frozenset()
@@ -92,7 +92,7 @@ def lane_limits() -> LaneLimits:
         LIMITS.max_header_bytes,
         left_headers=left,
         request_s=LIMITS.request_timeout_s,
-        max_connections=allow_connections(LIMITS.max_connections),
+        max_connections=max_connections,
         max_age_s=LIMITS.max_connection_age_s,
         spread_s=SHUTDOWN.drain_s / 2,
     )
@@ -186,20 +186,23 @@ class Shokado:
         if GATE.guards_predictions:
             handlers = [GuardedHandler(handler, GATE) for handler in handlers]
         PREDICTIONS.routes = Routes(handlers, SETTINGS.model)
-        open_lane(lane_routes(handlers), lane_limits(), CONTROL.receiving, GATE.note_bad_head)
+        wanted = [LIMITS.max_connections, *([SETTINGS.grpc.max_connections] if SETTINGS.grpc.port is not None else [])]
+        http_room, *grpc_room = allow_connections(*wanted)
+        open_lane(lane_routes(handlers), lane_limits(http_room), CONTROL.receiving, GATE.note_bad_head)
         CONTROL.started = parts = self._worker.parts
         self._grpc: Any = None
         if SETTINGS.grpc.port is not None:
             from protocols.grpc.server import GrpcServer
 
             self._grpc = GrpcServer(
-                SETTINGS.grpc,
+                SETTINGS.grpc.model_copy(update={"max_connections": grpc_room[0]}),
                 LIMITS,
                 SETTINGS.model,
                 CARD,
                 self._worker.entrance,
                 lambda: not why_not_ready(parts),
                 GATE,
+                CONTROL.receiving,
             )
             await self._grpc.start()
         self._worker.stopping.catch(asyncio.get_running_loop())

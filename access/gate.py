@@ -108,6 +108,16 @@ class Gate:
         if name := key or refused.key:
             self._by_key[name, Outcome.REFUSED] += 1
 
+    async def take(self, key: str, address: str) -> Refused | None:
+        """Count a request, where rates are counted; why it is refused, if it is."""
+        rates = self.rates
+        if rates is None:
+            return None
+        refused = await rates.take_shared(key, address) if rates.shared else rates.take(key, address)
+        if refused is not None:
+            self.refused(refused, key)
+        return refused
+
     def note_bad_head(self, peer: str) -> None:
         """Count what is no request against the address that it came from; call on the event loop."""
         rates, address = self.rates, self.address_of(peer, ())

@@ -246,8 +246,11 @@ class LimitSettings(_Frozen):
     """From a request's first byte to its last; a client must take its answer as readily."""
     max_connections: int = Field(default=10_000, ge=1, le=1_000_000)
     """Of one worker."""
-    max_connection_age_s: float = Field(default=300, ge=1, le=31_536_000)
-    """After which a connection's next answer is its last, give or take a fifth; not of clients on this machine."""
+    max_connection_age_s: float = Field(default=300, ge=1, le=2_000_000)
+    """After which a connection's next answer is its last, give or take a fifth; not of clients on this machine.
+
+    Over gRPC, which tells its clients to connect anew by itself, also of those.
+    """
 
     @property
     def receiving_bytes(self) -> int:
@@ -424,6 +427,10 @@ class GrpcSettings(_Frozen):
     """Of one request; unset: `limits.max_body_bytes`."""
     max_concurrent_requests: int = Field(default=1024, ge=1, le=100_000)
     """In each worker; beyond them a request is refused."""
+    max_connections: int = Field(default=1000, ge=1, le=1_000_000)
+    """Of one worker, beside `limits.max_connections`; beyond them a new one is closed."""
+    max_connection_idle_s: float = Field(default=300, ge=1, le=2_000_000)
+    """How long a connection may be without a call."""
     drain_s: float = Field(default=5, ge=0, le=60)
     """How long a stopping server waits for the answers that are under way."""
 

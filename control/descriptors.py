@@ -9,19 +9,19 @@ RESERVED = 200
 logger = logging.getLogger("bentoml.shokado")
 
 
-def allow_connections(wanted: int) -> int:
+def allow_connections(*wanted: int) -> tuple[int, ...]:
     """Raise the soft limit as far as need be and the hard one allows; returns how many connections there is room for.
 
-    Says so where that is fewer than `wanted`.
+    `wanted` has a number for each listener, so that none takes what another needs. Says so where there is less room.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = wanted + RESERVED
+    needed = sum(wanted) + RESERVED
     if soft == resource.RLIM_INFINITY or soft >= needed:
         return wanted
     allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
-    room = max(1, allowed - RESERVED)
+    room = tuple(max(1, (allowed - RESERVED) * number // sum(wanted)) for number in wanted)
     if room < wanted:
-        words = "at most %d connections instead of limits.max_connections, %d: only %d files may be open (ulimit -Hn)"
-        logger.warning(words, room, wanted, hard)
+        words = "at most %s connections instead of max_connections, %s: only %d files may be open (ulimit -Hn)"
+        logger.warning(words, " and ".join(map(str, room)), " and ".join(map(str, wanted)), hard)
     return room

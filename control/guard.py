@@ -58,21 +58,10 @@ async def enter(request: Request, gate: Gate) -> str:
     except Refused as error:
         refused = error
     if needed is not None or refused is not None or not known:
-        refused = await _take(gate, key, gate.address_of(peer, scope["headers"])) or refused
+        refused = await gate.take(key, gate.address_of(peer, scope["headers"])) or refused
     if refused is not None:
         # Without its traceback, whose frames know it.
         raise problem_of(refused.with_traceback(None)) from None
     if needed is not None and known:
         gate.admitted(key)
     return key
-
-
-async def _take(gate: Gate, key: str, address: str) -> Refused | None:
-    """Count a request; why it is refused, if it is."""
-    rates = gate.rates
-    if rates is None:
-        return None
-    refused = await rates.take_shared(key, address) if rates.shared else rates.take(key, address)
-    if refused is not None:
-        gate.refused(refused, key)
-    return refused

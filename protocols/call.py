@@ -61,7 +61,8 @@ class PredictionHandler:
             # Without a body nothing can be answered, but a wrong content type is what is found first.
             self._dialect.decode(b"", head)
         except Exception as error:
-            problem = problem_of(error)
+            # Without its traceback, whose frames would know it.
+            problem = problem_of(error.with_traceback(None))
             return problem if problem.status in (404, 415) else None
         return None
 

@@ -15,7 +15,7 @@ from urllib.parse import unquote
 import grpc
 import msgspec
 from google.protobuf.message import DecodeError
-from grpc_health.v1 import health_pb2_grpc
+from grpc_health.v1 import health_pb2
 
 from access.decision import Refused
 from access.gate import Gate
@@ -31,10 +31,12 @@ from protocols.guard import GuardedHandler
 from protocols.head import RequestHead, read_head
 from protocols.model_tensors import input_tensors, output_tensors
 from protocols.problem import Problem, ProblemBody, conflicting_version, malformed, problem_of
+from protocols.receiving import Receiving
 from protocols.signatures import signature_of
 from runners.card import Card
 
 SERVICE = "inference.GRPCInferenceService"
+HEALTH = "grpc.health.v1.Health"
 
 logger = logging.getLogger("bentoml.shokado")
 
@@ -43,6 +45,7 @@ _STATUS = {
     401: grpc.StatusCode.UNAUTHENTICATED,
     403: grpc.StatusCode.PERMISSION_DENIED,
     404: grpc.StatusCode.NOT_FOUND,
+    408: grpc.StatusCode.DEADLINE_EXCEEDED,
     409: grpc.StatusCode.ABORTED,
     413: grpc.StatusCode.INVALID_ARGUMENT,
     415: grpc.StatusCode.INVALID_ARGUMENT,
@@ -51,7 +54,14 @@ _STATUS = {
     503: grpc.StatusCode.UNAVAILABLE,
     504: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
+RECEIVED_AT_ONCE = 8
+"""Messages that grpc may be receiving together, beside those that take long: how long one is it does not tell."""
+RECEIVED_SOON_S = 0.1
+"""A message that is not here by then counts among the bodies that are on their way, at the length it may have."""
+AGE_GRACE_S = 60
+"""For the calls that are under way on a connection of the greatest age; what is watched is watched anew then."""
 _STOPPING = Problem(503, "stopping", "the server is stopping; ask again, over a new connection")
+_NO_MESSAGE = malformed("a call has one message, and this one has none")
 _decode_problem = msgspec.json.Decoder(ProblemBody).decode
 
 
@@ -97,8 +107,12 @@ class GrpcServer:
         entrance: Entrance,
         ready: Callable[[], bool],
         gate: Gate | None = None,
+        receiving: Receiving | None = None,
     ) -> None:
-        """`card` is any version's; `ready` says whether this worker can answer. Without a gate, everybody may ask."""
+        """`card` is any version's; `ready` says whether this worker can answer. Without a gate, everybody may ask.
+
+        `receiving` counts arriving bodies, at other doors as well.
+        """
         self._gate = gate if gate is not None and gate.guards_predictions else None
         self._settings = settings
         self._model = model
@@ -109,17 +123,29 @@ class GrpcServer:
         self._health = Health(("", SERVICE), ready)
         self._under_way: set[asyncio.Task[Any]] = set()
         self._stopping = False
+        self._max_message_bytes = settings.max_message_bytes or limits.max_body_bytes
+        self._request_s = limits.request_timeout_s
+        self._receiving = receiving or Receiving(limits.receiving_bytes)
+        self._places = asyncio.Semaphore(RECEIVED_AT_ONCE)
+        self._unread = self._handler(messages.ModelInferRequest())
+        """Judges heads before their messages are read."""
         self._server = grpc.aio.server(
             maximum_concurrent_rpcs=settings.max_concurrent_requests,
             options=[
                 ("grpc.so_reuseport", 1),
-                ("grpc.max_receive_message_length", settings.max_message_bytes or limits.max_body_bytes),
+                ("grpc.max_receive_message_length", self._max_message_bytes),
                 ("grpc.max_send_message_length", -1),
                 ("grpc.max_metadata_size", limits.max_header_bytes),
+                ("grpc.max_allowed_incoming_connections", settings.max_connections),
+                ("grpc.max_connection_idle_ms", int(settings.max_connection_idle_s * 1000)),
+                ("grpc.max_connection_age_ms", int(limits.max_connection_age_s * 1000)),
+                ("grpc.max_connection_age_grace_ms", AGE_GRACE_S * 1000),
+                # Who connects and says nothing.
+                ("grpc.server_handshake_timeout_ms", int(limits.request_timeout_s * 1000)),
             ],
         )
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, self._methods()),))
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(HEALTH, self._health_methods()),))
 
     async def start(self) -> None:
         """Listen. Raises `RuntimeError` when the port cannot be had."""
@@ -145,48 +171,92 @@ class GrpcServer:
         await self._server.stop(None)
 
     def _methods(self) -> dict[str, Any]:
-        def method(name: str, answer: Any) -> Any:
-            request_type, response_type = getattr(messages, f"{name}Request"), getattr(messages, f"{name}Response")
-
-            async def answer_or_refuse(request: Any, context: Any) -> Any:
-                try:
-                    return answer(request, context)
-                except (Refused, UnknownVersion, Problem) as error:
-                    problem = problem_of(error)
-                    metadata = _metadata_of(problem.header_lines)
-                    await _refuse(
-                        context, status_of(problem.status, problem.code), problem.message, problem.code, metadata
-                    )
-                    return response_type()
-
-            return grpc.unary_unary_rpc_method_handler(
-                answer_or_refuse, request_type.FromString, response_type.SerializeToString
-            )
-
+        """Bytes in and out, and streams of one message: what is declared to have one, grpc reads before it asks."""
         return {
-            "ServerLive": method("ServerLive", self._server_live),
-            "ServerReady": method("ServerReady", self._server_ready),
-            "ServerMetadata": method("ServerMetadata", self._server_metadata),
-            "ModelReady": method("ModelReady", self._model_ready),
-            "ModelMetadata": method("ModelMetadata", self._model_metadata),
-            # Bytes in and out: what is no message is a problem like any other.
-            "ModelInfer": grpc.unary_unary_rpc_method_handler(self._infer),
+            # An empty message need not be read.
+            "ServerLive": self._method(lambda _: messages.ServerLiveResponse(live=True), guarded=False),
+            "ServerReady": self._method(lambda _: messages.ServerReadyResponse(ready=self._ready()), guarded=False),
+            "ServerMetadata": self._method(lambda _: messages.ServerMetadataResponse(name="shokado", version="1")),
+            "ModelReady": self._method(self._model_ready, messages.ModelReadyRequest),
+            "ModelMetadata": self._method(self._model_metadata, messages.ModelMetadataRequest),
+            "ModelInfer": grpc.stream_unary_rpc_method_handler(self._infer),
         }
 
-    async def _infer(self, body: bytes, context: Any) -> bytes:
-        request, problem = messages.ModelInferRequest(), _STOPPING if self._stopping else None
+    def _method(self, answer: Callable[[Any], Any], request_type: Any = None, *, guarded: bool = True) -> Any:
+        async def answer_or_refuse(_messages: Any, context: Any) -> bytes:
+            problem = await self._refusal(context) if guarded else None
+            if problem is None:
+                try:
+                    request = await self._request(context, request_type) if request_type is not None else None
+                    return bytes(answer(request).SerializeToString())
+                except (UnknownVersion, Problem) as fault:
+                    # Without its traceback, whose frames know it.
+                    problem = problem_of(fault.with_traceback(None))
+            await _refuse_for(context, problem)
+            return b""
+
+        return grpc.stream_unary_rpc_method_handler(answer_or_refuse)
+
+    def _health_methods(self) -> dict[str, Any]:
+        async def check(_messages: Any, context: Any) -> bytes:
+            try:
+                request = await self._request(context, health_pb2.HealthCheckRequest)
+            except Problem as fault:
+                await _refuse_for(context, fault.with_traceback(None))
+                return b""
+            answer = await self._health.Check(request, context)
+            return bytes(answer.SerializeToString())
+
+        async def watch(_messages: Any, context: Any) -> None:
+            try:
+                request = await self._request(context, health_pb2.HealthCheckRequest)
+            except Problem as fault:
+                await _refuse_for(context, fault.with_traceback(None))
+            else:
+                await self._health.Watch(request, context)
+
+        return {
+            "Check": grpc.stream_unary_rpc_method_handler(check),
+            "Watch": grpc.stream_stream_rpc_method_handler(
+                watch, response_serializer=health_pb2.HealthCheckResponse.SerializeToString
+            ),
+        }
+
+    async def _request(self, context: Any, request_type: Any) -> Any:
+        """The call's message. Raises `Problem`."""
+        message = await self._message(context)
+        if message is None:
+            raise _NO_MESSAGE
         try:
-            request.ParseFromString(body)
+            return request_type.FromString(message)
         except DecodeError:
-            problem = malformed("this is no ModelInferRequest")
-        self._note_call()
-        pins = tuple(name for name in (request.model_name, request.model_version) if name and name != self._model)
-        head = head_of(context.invocation_metadata(), pins, context.time_remaining(), problem)
-        exchange = GrpcExchange(peer_of(context.peer()))
+            raise malformed(f"this is no {request_type.DESCRIPTOR.name}") from None
+
+    def _handler(self, request: Any) -> Handler:
         handler: Handler = PredictionHandler(self._entrance, ModelInfer(self._signature, request))
-        if self._gate is not None:
-            handler = GuardedHandler(handler, self._gate)
-        work = handler.begin(head, b"", exchange)
+        return GuardedHandler(handler, self._gate) if self._gate is not None else handler
+
+    async def _infer(self, _messages: Any, context: Any) -> bytes:
+        self._note_call()
+        request, exchange = messages.ModelInferRequest(), GrpcExchange(peer_of(context.peer()))
+        head = head_of(context.invocation_metadata(), context.time_remaining(), _STOPPING if self._stopping else None)
+        problem = self._unread.judge(head, exchange.peer)
+        if problem is None:
+            try:
+                message = await self._message(context)
+                if message is None:
+                    # Too long, of which grpc has told the client by now, or not there.
+                    await _refuse_for(context, _NO_MESSAGE)
+                    return b""
+                request.ParseFromString(message)
+            except DecodeError:
+                problem = malformed("this is no ModelInferRequest")
+            except Problem as fault:
+                problem = fault.with_traceback(None)
+        names = (request.model_name, request.model_version)
+        pins = tuple(name for name in names if name and name != self._model)
+        head = replace(head, pins=(*pins, *head.pins), problem=problem)
+        work = self._handler(request).begin(head, b"", exchange)
         try:
             status, lines, answer = await exchange.answer
         except asyncio.CancelledError:
@@ -201,6 +271,37 @@ class GrpcServer:
         context.set_trailing_metadata(metadata)
         return answer
 
+    async def _message(self, context: Any) -> bytes | None:
+        """The call's message, if there is one. Raises `Problem` (408, 503): too slow, or one of too many."""
+        loop = asyncio.get_running_loop()
+        kept, problem = 0, _too_slow(self._request_s)
+
+        def count() -> None:
+            nonlocal kept, problem
+            refused = self._receiving.keep(self._max_message_bytes)
+            if refused is None:
+                kept = self._max_message_bytes
+                self._places.release()
+            else:
+                problem = refused
+                patience.reschedule(loop.time())
+
+        try:
+            async with asyncio.timeout(self._request_s) as patience:
+                await self._places.acquire()
+                counting = loop.call_later(RECEIVED_SOON_S, count)
+                try:
+                    message = await context.read()
+                finally:
+                    counting.cancel()
+                    if kept:
+                        self._receiving.let_go(kept)
+                    else:
+                        self._places.release()
+        except TimeoutError:
+            raise problem from None
+        return None if message is grpc.aio.EOF else bytes(message)
+
     def _note_call(self) -> None:
         """Keep grpc's task of the running call until it ends: then the answer is written."""
         task = asyncio.current_task()
@@ -208,29 +309,26 @@ class GrpcServer:
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
 
-    def _server_live(self, _request: Any, _context: Any) -> Any:
-        return messages.ServerLiveResponse(live=True)
+    async def _refusal(self, context: Any) -> Problem | None:
+        """Metadata is for who may predict; liveness and readiness are for everybody."""
+        gate = self._gate
+        if gate is None:
+            return None
+        head = head_of(context.invocation_metadata(), None, None)
+        key, refused = "", None
+        try:
+            key = gate.predictor(head.credential)
+        except Refused as error:
+            refused = error.with_traceback(None)
+        refused = await gate.take(key, gate.address_of(peer_of(context.peer()), head.forwarding)) or refused
+        return problem_of(refused) if refused is not None else None
 
-    def _server_ready(self, _request: Any, _context: Any) -> Any:
-        return messages.ServerReadyResponse(ready=self._ready())
-
-    def _admit(self, context: Any) -> None:
-        """Metadata is for who may predict; liveness and readiness are for everybody. Raises `Refused`."""
-        if self._gate is not None:
-            self._gate.predictor(head_of(context.invocation_metadata(), (), None, None).credential)
-
-    def _server_metadata(self, _request: Any, context: Any) -> Any:
-        self._admit(context)
-        return messages.ServerMetadataResponse(name="shokado", version="1")
-
-    def _model_ready(self, request: Any, context: Any) -> Any:
-        self._admit(context)
+    def _model_ready(self, request: Any) -> Any:
         version = self._version_of(request)
         runner = self._entrance.dispatcher.runners.get(version) if version else None
         return messages.ModelReadyResponse(ready=self._ready() if version is None else bool(runner and runner.ready))
 
-    def _model_metadata(self, request: Any, context: Any) -> Any:
-        self._admit(context)
+    def _model_metadata(self, request: Any) -> Any:
         version = self._version_of(request)
         answer = messages.ModelMetadataResponse(name=request.name, platform="shokado")
         answer.versions.extend([version] if version else sorted(self._entrance.dispatcher.runners))
@@ -251,14 +349,12 @@ class GrpcServer:
         return found.pop() if found else None
 
 
-def head_of(
-    metadata: Iterable[tuple[str, Any]], pins: tuple[str, ...], remaining_s: float | None, problem: Problem | None
-) -> RequestHead:
+def head_of(metadata: Iterable[tuple[str, Any]], remaining_s: float | None, problem: Problem | None) -> RequestHead:
     """What HTTP's headers say, from the metadata of the same names; `remaining_s` is the client's own deadline."""
     headers = [(name.encode(), value.encode("latin-1")) for name, value in metadata if isinstance(value, str)]
     # The codec knows but one content type, and answers in it; grpc undoes its own codings.
     headers = [header for header in headers if header[0] not in (b"content-type", b"accept", b"content-encoding")]
-    head = read_head(headers, pins)
+    head = read_head(headers)
     deadlines = [seconds for seconds in (head.deadline_s, remaining_s) if seconds is not None]
     return replace(head, deadline_s=min(deadlines, default=None), problem=problem or head.problem)
 
@@ -269,6 +365,10 @@ def peer_of(address: str) -> str:
     return rest.rpartition(":")[0].strip("[]") if kind in ("ipv4", "ipv6") else ""
 
 
+def _too_slow(limit_s: float) -> Problem:
+    return Problem(408, "request_timeout", f"the message did not arrive within {limit_s:g} s", {"limit_s": limit_s})
+
+
 def _metadata_of(lines: bytes) -> tuple[tuple[str, str], ...]:
     pairs = (line.decode("latin-1").split(": ", 1) for line in lines.splitlines())
     metadata = {name: value for name, value in pairs if name != "content-type"}
@@ -276,6 +376,11 @@ def _metadata_of(lines: bytes) -> tuple[tuple[str, str], ...]:
         # What clients that retry by themselves go by: https://github.com/grpc/proposal/blob/master/A6-client-retries.md
         metadata["grpc-retry-pushback-ms"] = str(int(metadata["retry-after"]) * 1000)
     return tuple(metadata.items())
+
+
+async def _refuse_for(context: Any, problem: Problem) -> None:
+    metadata = _metadata_of(problem.header_lines)
+    await _refuse(context, status_of(problem.status, problem.code), problem.message, problem.code, metadata)
 
 
 async def _refuse(

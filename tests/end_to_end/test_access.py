@@ -489,14 +489,30 @@ def test_rates_hold_at_all_doors_and_behind_proxies(models: Path, tmp_path: Path
         assert flood(server, NATIVE, 1, key)[0].status == 429, "what is no request counts as well"
 
 
+def assert_no_message_is_kept(server: Server, port: int) -> None:
+    """Of who has no key: the call is refused, or answered, before its message is read."""
+    before = memory(server)
+    options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_send_message_length", -1)]
+    with contextlib.ExitStack() as opened:
+        calls = []
+        for number in range(64):
+            channel = opened.enter_context(grpc.insecure_channel(f"127.0.0.1:{port}", options=options))
+            name = ("ModelInfer", "ServerLive")[number % 2]
+            calls.append(channel.unary_unary(f"/{SERVICE}/{name}").future(bytes(15 * 2**20), timeout=20))
+        codes = {call.code() for call in calls}
+        assert codes == {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.OK}
+        assert memory(server) - before < 128 * 2**20
+
+
 def test_grpc_asks_for_the_same_keys(models: Path, tmp_path: Path) -> None:
     secret, port = add_key(tmp_path / "keys.yaml", "ci", PREDICT), free_port()
-    access = {"keys_file": str(tmp_path / "keys.yaml"), "rates": {"per_key": "2/hour", "per_address": "9/hour"}}
+    access = {"keys_file": str(tmp_path / "keys.yaml"), "rates": {"per_key": "3/hour", "per_address": "99/hour"}}
     environment = {"SHOKADO_WORKERS": "1", "SHOKADO_GRPC__PORT": str(port), "SHOKADO_ACCESS": json.dumps(access)}
     tensor = {"name": "x", "datatype": "FP32", "shape": [1, len(ROW)], "contents": {"fp32_contents": ROW}}
     infer = messages.ModelInferRequest(model_name="v1", inputs=[tensor])
     metadata, live = messages.ServerMetadataRequest(), messages.ServerLiveRequest()
-    with serving(environment=environment), grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+    with serving(environment=environment) as server, grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        assert_no_message_is_kept(server, port)
 
         def ask(name: str, request: Any, *headers: tuple[str, str]) -> Any:
             method = channel.unary_unary(f"/{SERVICE}/{name}", type(request).SerializeToString, lambda data: data)
@@ -527,7 +543,7 @@ def test_addresses_of_grpc(peer: str, address: str) -> None:
 def test_every_line_of_grpc_metadata_is_read() -> None:
     """One for each proxy, as headers have."""
     metadata = (("x-forwarded-for", "1.2.3.4"), ("user-agent", "x"), ("x-forwarded-for", "192.0.2.1"))
-    client = client_of("127.0.0.1", head_of(metadata, (), None, None).forwarding, [ip_network("127.0.0.0/8")])
+    client = client_of("127.0.0.1", head_of(metadata, None, None).forwarding, [ip_network("127.0.0.0/8")])
     assert client.counted_as == "192.0.2.1"
 
 

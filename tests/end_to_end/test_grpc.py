@@ -1,5 +1,6 @@
 """The gRPC entrance of a real server with two workers, asked by the public clients of the protocol."""
 
+import contextlib
 import importlib.util
 import os
 import signal
@@ -278,3 +279,26 @@ def test_without_a_port_grpc_is_not_even_in_memory(server: Server) -> None:
 def test_with_a_port_it_is(entrances: Entrances) -> None:
     """Or the test before could not fail."""
     assert any("cygrpc" in mapped.path for mapped in psutil.Process(entrances.server.workers()[0]).memory_maps())
+
+
+def test_idle_connections_leave_room_for_http(models: Path, tmp_path: Path) -> None:
+    """300 connections that say nothing, where a process may have 256 open files."""
+    program, port = tmp_path / "bentoml", free_port()
+    program.write_text(f'#!/bin/sh\nulimit -n 256\nexec {BENTOML} "$@"\n')
+    program.chmod(0o755)
+    environment = {"SHOKADO_WORKERS": "1", "SHOKADO_GRPC__PORT": str(port)}
+    with serving(environment=environment, program=program) as server, contextlib.ExitStack() as opened:
+        for _ in range(300):
+            with contextlib.suppress(ConnectionError):
+                opened.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20))
+        for _ in range(20):
+            assert httpx.get(f"{server.url}/livez", timeout=5).status_code == 200
+        opened.close()
+
+        def answers() -> bool:
+            options = [("grpc.use_local_subchannel_pool", 1)]
+            with contextlib.suppress(grpc.RpcError), grpc.insecure_channel(f"127.0.0.1:{port}", options=options) as one:
+                return bool(health_pb2_grpc.HealthStub(one).Check(health_pb2.HealthCheckRequest(), timeout=5).status)
+            return False
+
+        wait_until(answers)
