@@ -39,6 +39,8 @@ PREFIX = "SHOKADO_"
 MAX_WORKERS = 256
 MAX_SALT_LETTERS = 128
 FILE_VARIABLE = PREFIX + "CONFIG"
+_FIRST_OF_ROUTES = frozenset(("ab-test", "api", "model", "models", "predict", "static_content", "v1", "v2"))
+"""What paths of routes with several parts begin with: behind such a prefix, nobody could tell which is meant."""
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
 """Versions, aliases, environments and models: what a BentoML tag and a metric label both accept."""
@@ -449,6 +451,8 @@ class Settings(BaseSettings):
     model: Name
     workers: int | Literal["auto"] = "auto"
     express_lane: bool = True
+    prefix: str = ""
+    """Path that a proxy serves this server under, such as `/shokado`; `X-Forwarded-Prefix` goes before it."""
     versions: dict[Name, VersionSettings] = Field(min_length=1)
     default_environment: Name = "production"
     environments: dict[Name, EnvironmentSettings] = Field(min_length=1)
@@ -504,6 +508,16 @@ class Settings(BaseSettings):
         if value == "auto" or (str(value).isdecimal() and 1 <= int(value) <= MAX_WORKERS):
             return value
         raise ValueError(f"{value!r} is not allowed; 1 to {MAX_WORKERS} are, or auto")
+
+    @field_validator("prefix")
+    @classmethod
+    def _is_the_beginning_of_a_path(cls, prefix: str) -> str:
+        prefix = prefix.rstrip("/")
+        if prefix and not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", prefix):
+            raise ValueError(f"{prefix!r} is no beginning of a path, such as /shokado")
+        if prefix and prefix.split("/")[1] in _FIRST_OF_ROUTES:
+            raise ValueError(f"{prefix!r} is how routes of the server itself begin")
+        return prefix
 
     @model_validator(mode="after")
     def _names_fit_together(self) -> Self:

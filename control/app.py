@@ -25,6 +25,8 @@ from control import (
 )
 from control.errors import answer_error, answer_errors
 from control.guard import enter
+from control.methods import OF_FILES, OF_PREDICTIONS, allowed_methods, without_body
+from control.outside import seen_from_outside, without_prefix
 from control.page import protect, protect_page
 from control.started import Control
 from protocols.door import new_id
@@ -59,6 +61,8 @@ def create_app(control: Control) -> FastAPI:
         description=DESCRIPTION,
         docs_url=None,
         redoc_url=None,
+        # A redirect would have to know how the client asks; `ControlFirst` takes the slash off instead.
+        redirect_slashes=False,
         openapi_tags=[{"name": name, "description": description} for name, description in TAGS.items()],
     )
     app.state.control = control
@@ -83,22 +87,24 @@ async def version(request: Request) -> PlainTextResponse:
 
 
 @_about.get("/docs", include_in_schema=False)
-def docs() -> Response:
+def docs(request: Request) -> Response:
     """Swagger UI with the files that BentoML brings along, so that it works without the internet."""
+    prefix = request.scope["root_path"]
+    files = prefix + _STATIC
     page = get_swagger_ui_html(
-        openapi_url="/openapi.json",
+        openapi_url=f"{prefix}/openapi.json",
         title="Shokado",
-        swagger_js_url=f"{_STATIC}/swagger-ui-bundle.js",
-        swagger_css_url=f"{_STATIC}/swagger-ui.css",
-        swagger_favicon_url=f"{_STATIC}/favicon-light-32x32.png",
+        swagger_js_url=f"{files}/swagger-ui-bundle.js",
+        swagger_css_url=f"{files}/swagger-ui.css",
+        swagger_favicon_url=f"{files}/favicon-light-32x32.png",
     )
     return protect_page(page)
 
 
 @_about.get("/redoc", include_in_schema=False)
-def redoc() -> Response:
+def redoc(request: Request) -> Response:
     """ReDoc's own page would need a script from the internet."""
-    return RedirectResponse("/docs")
+    return RedirectResponse(f"{request.scope['root_path']}/docs")
 
 
 class _Identified:
@@ -135,6 +141,9 @@ class _Identified:
 class ControlFirst:
     """ASGI middleware: BentoML answers its own APIs and the files of the documentation page, the control app the rest.
 
+    Here is what all routes have alike: a slash at the end of a path makes no difference, HEAD is answered as GET, and
+    OPTIONS with the methods.
+
     BentoML would also answer `/livez`, `/readyz`, `/metrics` and `/`, with less to say, and put its name into answers.
     """
 
@@ -149,6 +158,10 @@ class ControlFirst:
         if scope["type"] != "http":
             await self._bentoml(scope, receive, send)
             return
+        settings = self._control.state.control.settings
+        scope = {**scope, "path": without_prefix(scope["path"], settings.prefix)}
+        target = self._target(scope)
+        predicts = target is self._predictions or scope["path"] in self._apis
 
         async def send_without_server_name(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -158,11 +171,23 @@ class ControlFirst:
                     protect(message["headers"])
             await send(message)
 
-        target = self._target(scope)
-        predicts = target is self._predictions or scope["path"] in self._apis
+        if scope["method"] == "OPTIONS" and (allowed := self._allowed(scope, target)):
+            request_id = read_head(scope["headers"]).request_id or new_id()
+            target = Response(status_code=204, headers={"allow": allowed, "x-request-id": request_id})
+        elif scope["method"] == "HEAD":
+            scope["method"] = "GET"
+            send = without_body(send)
         if target is self._bentoml:
             scope = _in_capitals(scope)
+        elif target is self._control:
+            scope = seen_from_outside(scope, settings.prefix, settings.access.trusted_proxies)
         await target(scope, receive, send_without_server_name)
+
+    def _allowed(self, scope: Scope, target: ASGIApp) -> str:
+        """The methods of a path; empty where there is no route."""
+        if target is self._predictions:
+            return OF_PREDICTIONS
+        return allowed_methods(self._control, scope) if target is self._control else OF_FILES
 
     def _target(self, scope: Scope) -> ASGIApp:
         path: str = scope["path"]

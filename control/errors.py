@@ -8,6 +8,8 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
+from control.methods import allowed_methods
+from control.outside import route_of
 from dispatch.change import ChangeRefused
 from dispatch.request import UnknownVersion
 from protocols.open_inference import InferError
@@ -98,19 +100,21 @@ async def answer_error(request: Request, error: Exception) -> Response:
     match error:
         case HTTPException():
             code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
-            problem = Problem(error.status_code, code, f"{request.method} {request.url.path}: {error.detail}")
+            problem = Problem(error.status_code, code, f"{request.method} {route_of(request.scope)}: {error.detail}")
         case RequestValidationError():
             problem = _invalid(error)
         case _:
             problem = problem_of(error)
     request_id = request.state.request_id
-    # A 405 says in `allow` what would be right.
     headers = {**(getattr(error, "headers", None) or {}), "content-type": "application/json"}
+    if problem.status == 405:
+        # The framework names the methods of the first of a path's routes alone.
+        headers["Allow"] = allowed_methods(request.app, request.scope)
     if problem.retry_after is not None:
         headers["retry-after"] = str(problem.retry_after)
     # The middleware does not see what is answered to an unforeseen error.
     headers["x-request-id"] = request_id
-    return Response(_body(request.url.path, problem, request_id), problem.status, headers=headers)
+    return Response(_body(route_of(request.scope), problem, request_id), problem.status, headers=headers)
 
 
 def shape_of(path: str) -> type[Error | InferError]:

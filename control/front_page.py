@@ -61,7 +61,8 @@ async def index(request: Request, response: Response, settings: Configuration) -
     if preferred(",".join(request.headers.getlist("accept")), _JSON, _HTML) == _HTML:
         return protect_page(HTMLResponse(_page(request), headers={"vary": "Accept"}))
     response.headers["vary"] = "Accept"
-    return Index(name="shokado", model=settings.model, version=request.app.version, links=_LINKS)
+    links = {name: request.scope["root_path"] + path for name, path in _LINKS.items()}
+    return Index(name="shokado", model=settings.model, version=request.app.version, links=links)
 
 
 def _page(request: Request) -> str:
@@ -69,10 +70,12 @@ def _page(request: Request) -> str:
     control: Control = request.app.state.control
     parts, gate = control.started, control.gate
     card = _card(parts) if parts is not None else None
-    address = f"{request.url.scheme}://{request.url.netloc}"
+    prefix = request.scope["root_path"]
+    address = f"{request.url.scheme}://{request.url.netloc}{prefix}"
     keyed = gate is not None and gate.watch is not None
     return _PAGE.render(
         model=control.settings.model,
+        prefix=prefix,
         card=card,
         versions=all_versions(parts) if parts is not None else [],
         routing=parts.dispatcher.state if parts is not None else None,

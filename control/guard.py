@@ -9,6 +9,7 @@ from starlette.routing import Match
 from access.decision import Refused, read_asked
 from access.gate import Gate
 from access.keys import Role
+from control.outside import route_of
 from protocols.problem import problem_of
 
 OPEN = frozenset(
@@ -48,7 +49,7 @@ async def enter(request: Request, gate: Gate) -> str:
     peer = request.client.host if request.client is not None else ""
     port = scope["server"][1] if scope.get("server") is not None else None
     changing = is_changing(request.method)
-    needed = role_for(request.method, scope["path"], open_metrics=gate.settings.open_metrics)
+    needed = role_for(request.method, route_of(scope), open_metrics=gate.settings.open_metrics)
     known = any(route.matches(scope)[0] is Match.FULL for route in request.app.router.routes)
     key, refused = "", None
     try:

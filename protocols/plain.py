@@ -156,7 +156,7 @@ class Predictions:
         exchange = PlainExchange("")
         found.handler.begin(RequestHead(request_id=request_id, problem=problem), b"", exchange)
         response = await exchange.answer
-        response.headers["allow"] = "POST"
+        response.headers["allow"] = "OPTIONS, POST"
         return response
 
 

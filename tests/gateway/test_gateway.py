@@ -77,7 +77,19 @@ def test_everybody_may_predict_and_read_and_operators_the_rest(
         assert outside.headers["content-type"] == inside.headers["content-type"]
 
 
-@pytest.mark.parametrize("path", ["//metrics", "/%6detrics", "/v1/../metrics", "/v1/metrics/v1", "/v1//metrics/v1"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "//metrics",
+        "/metrics/",
+        "/metrics//",
+        "/v1/metrics/v1/",
+        "/%6detrics",
+        "/v1/../metrics",
+        "/v1/metrics/v1",
+        "/v1//metrics/v1",
+    ],
+)
 def test_metrics_are_not_reached_by_another_spelling(front: Gateway, keys: tuple[Path, str], path: str) -> None:
     with socket.create_connection(("127.0.0.1", front.port), timeout=20) as raw:
         raw.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\nX-API-Key: {keys[1]}\r\nConnection: close\r\n\r\n".encode())

@@ -396,12 +396,12 @@ def test_broken_http_behind_a_request_off_the_lane_does_not_lose_its_answer(serv
 
 
 @pytest.mark.parametrize("path", [NATIVE, SINGLE])
-@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH"])
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "PATCH"])
 def test_other_methods_on_a_prediction_route_are_not_allowed(server: Server, method: str, path: str) -> None:
     with Connection(server) as connection:
         connection.send(request(b"", path, method, content_type=None))
         answer = connection.read(to_head=method == "HEAD")
-        assert (answer.status, answer.header("allow")) == (405, "POST")
+        assert (answer.status, answer.header("allow")) == (405, "OPTIONS, POST")
         if method != "HEAD":
             assert answer.code == "method_not_allowed"
         assert connection.ask(rows_request()).status == 200
