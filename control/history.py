@@ -1,5 +1,6 @@
 """The history of the routing: who changed what, when and why, and the way back."""
 
+import asyncio
 from itertools import zip_longest
 from typing import Annotated, Any
 
@@ -18,6 +19,7 @@ from protocols.problem import Problem
 from stores.store import Action, Entry
 
 MAX_ENTRIES = 500
+_SLICE = 20
 
 router = APIRouter(tags=["split"], route_class=bodies.StrictRoute)
 
@@ -69,8 +71,13 @@ async def read_history(
         environment = find_environment(known_routing(parts), environment).name
     # One more, for the last one to be compared with.
     found = await parts.follower.ask(parts.follower.store.history, limit + 1, before)
-    pairs = zip_longest(found, found[1:])
-    return History(entries=[_describe(entry, older, environment) for entry, older in list(pairs)[:limit]])
+    pairs = list(zip_longest(found, found[1:]))[:limit]
+    entries: list[HistoryEntry] = []
+    for start in range(0, len(pairs), _SLICE):
+        entries += [_describe(entry, older, environment) for entry, older in pairs[start : start + _SLICE]]
+        # A long page must not hold up predictions.
+        await asyncio.sleep(0)
+    return History(entries=entries)
 
 
 @router.post(

@@ -34,6 +34,22 @@ def generations(store: SqliteStore) -> list[int]:
     return [one.generation for one in store.history(10_000)]
 
 
+def test_a_page_of_the_history_is_read_from_an_index(tmp_path: Path) -> None:
+    """However long the history is: `limit` is what a page costs."""
+    store = SqliteStore(tmp_path / "routing.db")
+    for generation in range(1, 30):
+        store.append(entry(generation), generation - 1)
+    asked: list[str] = []
+    connection = store._opened()
+    connection.set_trace_callback(asked.append)
+    assert [one.generation for one in store.history(2, 20)] == [19, 18]
+    connection.set_trace_callback(None)
+    (query,) = [text for text in asked if text.startswith("SELECT content FROM entries")]
+    assert "LIMIT 2" in query
+    (plan,) = connection.execute(f"EXPLAIN QUERY PLAN {query}").fetchall()
+    assert plan[3].startswith("SEARCH entries USING INTEGER PRIMARY KEY"), "neither a scan nor a sort"
+
+
 def test_reading_makes_no_file(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "deeper" / "routing.db")
     assert (store.position(), store.history(1), store.tallies(0)) == (EMPTY, [], {})
