@@ -1,12 +1,12 @@
 """Bodies of control requests, read strictly and within a limit.
 
-    bytes --(not JSON by its type, or compressed: 415; too many: 413; not JSON: 400; a name twice: 422)--> content
+    bytes --(not JSON by its type, or compressed: 415; too many: 413; not JSON: 400)--> content
+                                          a name twice, or half a letter: 422 --^
 
 NaN and infinity, which some clients write although JSON has neither, are let through to where they can be refused by
 the name that they stand for.
 """
 
-import json
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -17,12 +17,15 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 
 from control.started import Control
+from protocols.json_text import exceeds, legible, read_leniently, refuse_half_letters
 from protocols.plain import read_body
-from protocols.problem import Problem, invalid, malformed
+from protocols.problem import Problem, invalid
 from protocols.receiving import Receiving
 
 MAX_CHANGE_BYTES = 2**20
 """Of a change: it is read in one go, and a longer one would hold up predictions."""
+MAX_CHANGE_VALUES = 1000
+"""Of a change, of lists and objects as well: each one that is wrong gets an explanation, made on the event loop."""
 
 
 class Body(BaseModel):
@@ -87,17 +90,19 @@ def _refuse_other_types(headers: Headers) -> None:
 
 
 def parse(body: bytes) -> Any:
-    """What the JSON says. Raises `Problem` (400, 422)."""
-    try:
-        return json.loads(body.decode(), object_pairs_hook=_unique)
-    except (ValueError, RecursionError) as error:
-        raise malformed(f"the body is not JSON: {error}") from None
+    """What the JSON says. Raises `Problem` (400, 413, 422)."""
+    if exceeds(body, MAX_CHANGE_VALUES, MAX_CHANGE_VALUES):
+        message = f"the body has more than {MAX_CHANGE_VALUES} values, or lists; no change takes as many"
+        raise Problem(413, "too_many_values", message, {"limit": MAX_CHANGE_VALUES})
+    content = read_leniently(body, _unique)
+    refuse_half_letters(body, content)
+    return content
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    content = dict(pairs)
-    if len(content) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise invalid("repeated_key", f"{twice[:100]!r} occurs twice in the same object")
+    content: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in content:
+            raise invalid("repeated_key", f"{legible(name)!r} occurs twice in the same object")
+        content[name] = value
     return content

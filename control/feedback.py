@@ -17,9 +17,12 @@ from control import bodies
 from control.errors import BODY_ERRORS, errors
 from control.started import ArrivingBodies, Configuration, Parts
 from experiments.feedback import Feedback, Ruling, Verdict
-from protocols.problem import Problem, invalid, malformed, problem_of
+from protocols.json_text import LONG_BYTES, exceeds, refusal
+from protocols.problem import Problem, body_too_large, invalid, problem_of
 from stores.store import StoreUnavailable
 
+_MAX_VALUES = 8
+"""Of an entry, more than it has names for."""
 _SLICE = 64
 """Entries that are decoded in one go."""
 
@@ -103,11 +106,12 @@ async def give_feedback(parts: Parts, settings: Configuration, receiving: Arrivi
     rejected is answered with 422, and one that was counted before with 200.
     """
     body = await bodies.read_json_body(request, settings.limits.max_body_bytes, receiving)
+    limit = settings.feedback.max_entries
+    if len(body) >= LONG_BYTES and exceeds(body, limit * _MAX_VALUES, limit * _MAX_VALUES):
+        raise _too_many(f"more than {limit} entries", limit)
     raw, alone = _split(body)
-    if len(raw) > settings.feedback.max_entries:
-        limit = settings.feedback.max_entries
-        message = f"{len(raw)} entries in one list; at most {limit} are allowed"
-        raise Problem(413, "too_many_entries", message, {"limit": limit})
+    if len(raw) > limit:
+        raise _too_many(f"{len(raw)} entries", limit)
     entries: list[Feedback | Ruling] = []
     for start in range(0, len(raw), _SLICE):
         entries += map(_entry, raw[start : start + _SLICE])
@@ -129,15 +133,22 @@ async def give_feedback(parts: Parts, settings: Configuration, receiving: Arrivi
     return Response(_encode(answer), media_type="application/json")
 
 
+def _too_many(entries: str, limit: int) -> Problem:
+    message = f"{entries} in one list; at most {limit} are allowed"
+    return Problem(413, "too_many_entries", message, {"limit": limit})
+
+
 def _split(body: bytes) -> tuple[list[msgspec.Raw], bool]:
     """The entries, and whether it is one without a list. Raises `Problem` (400, 422)."""
     try:
         if body.lstrip()[:1] == b"[":
             return _decode_list(body), False
+        if len(body) > bodies.MAX_CHANGE_BYTES:
+            raise body_too_large(bodies.MAX_CHANGE_BYTES)
         if not isinstance(msgspec.json.decode(body), dict):
             raise invalid("invalid", "the body is neither an entry nor a list of entries")
     except (ValueError, RecursionError) as error:
-        raise malformed(f"the body is not JSON: {error}") from None
+        raise refusal(body, error) from None
     return [msgspec.Raw(body)], True
 
 
@@ -145,7 +156,7 @@ def _entry(raw: msgspec.Raw) -> Feedback | Ruling:
     try:
         entry = _decode_entry(raw)
     except (ValueError, RecursionError) as error:
-        return Ruling(Verdict.INVALID, str(error))
+        return Ruling(Verdict.INVALID, refusal(bytes(raw), error).message)
     return Feedback(entry.prediction_id, entry.index, entry.label, entry.reward)
 
 

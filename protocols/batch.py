@@ -90,6 +90,7 @@ class Batch(Dialect):
 
     def _decode_texts(self, body: bytes) -> tuple[Any, RequestRows, int]:
         """As `Bodies.decode`."""
+        self.signature.refuse_excess(body)
         try:
             content = _decode_texts(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -19,17 +19,22 @@ class Bodies:
         """What is described to clients."""
         self._signature = signature
         self._decode = msgspec.json.Decoder(self.type).decode
+        self._read_truths = signature.truth_reader(lambda row: body[list[row]])  # type: ignore[valid-type]
         self._decode_around = msgspec.json.Decoder(body[msgspec.Raw]).decode
 
     def decode(self, body: bytes) -> tuple[Any, RequestRows, int]:
         """The body but for its rows, these packed, and how many they are. Raises `Problem`."""
         signature = self._signature
+        signature.refuse_excess(body)
         if signature.is_large(body) and (found := self._decode_large(body)) is not None:
             return found
         try:
             content = self._decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise signature.explain_body(body, "instances", str(error)) from None
+            content = self._read_truths(body)
+            if content is None:
+                raise signature.explain_body(body, "instances", str(error)) from None
+            return content, signature.pack_values(content.instances), len(content.instances)
         return content, signature.pack(content.instances), len(content.instances)
 
     def _decode_large(self, body: bytes) -> tuple[Any, RequestRows, int] | None:

@@ -8,7 +8,7 @@ Source: https://mlflow.org/docs/latest/ml/deployment/deploy-model-locally
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Generic
 
 import msgspec
@@ -16,8 +16,9 @@ import msgspec
 from dispatch.request import Prediction, PredictionRequest
 from protocols.dialect import JSON_LINES, AnswerFacts, Content, Description, Dialect
 from protocols.head import JSON, RequestHead
+from protocols.json_text import LONG_BYTES
 from protocols.native import unsupported_type
-from protocols.problem import Problem, invalid, malformed
+from protocols.problem import Problem, invalid, malformed, too_many_rows
 from protocols.signature import AnyRow, Signature, example_rows
 from runners.card import Card
 from runners.rows import RequestRows
@@ -43,6 +44,12 @@ class InvocationBody(msgspec.Struct, Generic[AnyRow]):
     inputs: list[AnyRow] | dict[str, list[Any]] | None = None
 
 
+_MAX_COMMAS = 1024
+"""Of a line of CSV, where a row has fewer: what a row has too many is then told by row."""
+_MAX_BLANK_LINES = 1024
+"""Beside as many as there may be rows."""
+_TRUTHS = {"True": True, "TRUE": True, "true": True, "False": False, "FALSE": False, "false": False}
+"""As pandas reads and writes them."""
 _NOTHING = msgspec.Raw(b"")
 
 
@@ -86,10 +93,12 @@ class MLflow(Dialect):
 
     def __init__(self, signature: Signature) -> None:
         super().__init__(signature)
+        self._read_truths = signature.truth_reader(lambda row: InvocationBody[row])  # type: ignore[valid-type]
         self._decode = msgspec.json.Decoder(InvocationBody[signature.row_type]).decode  # type: ignore[name-defined]
 
     def decode(self, body: bytes, head: RequestHead) -> PredictionRequest:
         if head.content_type == JSON:
+            self.signature.refuse_excess(body)
             if self.signature.is_large(body) and (found := self._packed_of_large(body)) is not None:
                 return PredictionRequest(*found)
             rows = self._rows_of_json(body)
@@ -97,7 +106,7 @@ class MLflow(Dialect):
             rows = self._rows_of_csv(body)
         else:
             raise unsupported_type(head, JSON, CSV)
-        packed = self.signature.pack(rows)
+        packed = self.signature.pack_values(rows)
         if head.content_type == CSV and isinstance(packed, bytes):
             # Unlike JSON, CSV can say NaN and infinity.
             self.signature.check_binary(packed)
@@ -123,42 +132,79 @@ class MLflow(Dialect):
         try:
             content = self._decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            key = next((name for name in FORMATS if b'"%b"' % name.encode() in body), FORMATS[0])
-            raise self.signature.explain_body(body, key, str(error)) from None
+            content = self._read_truths(body)
+            if content is None:
+                key = next((name for name in FORMATS if b'"%b"' % name.encode() in body), FORMATS[0])
+                raise self.signature.explain_body(body, key, str(error)) from None
         found = [value for name in FORMATS if (value := getattr(content, name)) is not None]
         if len(found) != 1:
             message = f"the body has {len(found)} of the fields {', '.join(FORMATS)}; exactly one belongs here"
             raise invalid("missing_field" if not found else "conflicting_fields", message)
         match found[0]:
             case SplitFrame() as frame:
-                return frame.data if frame.columns is None else self._named(frame.columns, frame.data)
+                return frame.data if frame.columns is None else self._in_order(frame.columns, frame.data)
             case dict() as columns:
                 if len({len(values) for values in columns.values()}) > 1:
                     raise invalid("wrong_type", "the columns have different lengths")
-                return self._named(list(columns), list(zip(*columns.values(), strict=True)))
+                if (count := max(map(len, columns.values()), default=0)) > self.signature.max_rows:
+                    raise too_many_rows(count, self.signature.max_rows)
+                return self._in_order(list(columns), list(map(list, zip(*columns.values(), strict=True))))
             case rows:
                 return list(rows)
 
     def _rows_of_csv(self, body: bytes) -> Sequence[Any]:
+        """Rows of the table, of which no more are read than a request may have."""
+        names: list[str] | None = None
+        rows: list[list[Any]] = []
+        takes_text = self.signature.text_field is not None
         try:
-            names, *rows = [row for row in csv.reader(io.StringIO(body.decode("utf-8-sig")), strict=True) if row]
+            # A row's values stand in one line, but for texts.
+            for row in csv.reader(self._lines_of(body), strict=True):
+                if not row:
+                    continue
+                if names is None:
+                    names = row
+                    continue
+                if len(rows) == self.signature.max_rows:
+                    raise too_many_rows(f"more than {len(rows)}", len(rows))
+                rows.append(row if takes_text else list(map(_value, row)))
         except (UnicodeDecodeError, csv.Error) as error:
             raise malformed(f"the body is not CSV: {error}") from None
-        except ValueError:
-            raise malformed("the body is empty") from None
-        if self.signature.text_field is None:
-            return self._named(names, [[_number(value) for value in row] for row in rows])
-        return self._named(names, rows)
+        if names is None:
+            raise malformed("the body is empty")
+        return self._in_order(names, rows)
 
-    def _named(self, names: Sequence[str], rows: Sequence[Sequence[Any]]) -> Sequence[Any]:
-        """Rows of values in the order of `names`, as the signature packs them. Raises `Problem`."""
+    def _lines_of(self, body: bytes) -> Iterator[str]:
+        """The lines of a table. Raises `Problem` (413) for one that is longer, or has more values, than any row."""
+        names, letters = self.signature.feature_names, self.signature.max_text_letters
+        most_commas = max(_MAX_COMMAS, len(names) + sum(name.count(",") for name in names))
+        for number, line in enumerate(io.TextIOWrapper(io.BytesIO(body), "utf-8-sig", newline="")):
+            if not letters and number > 2 * self.signature.max_rows + _MAX_BLANK_LINES:
+                raise malformed(f"the body is not CSV: {number} lines, most of them blank")
+            if letters and len(line) > LONG_BYTES + 2 * letters:
+                message = f"a line of the table has {len(line)} letters; at most {letters} are allowed in a text"
+                raise Problem(413, "text_too_long", message, {"limit": letters})
+            if not letters and line.count(",") > most_commas:
+                message = f"a line of the table has {line.count(',') + 1} values; the model takes {len(names)}"
+                raise Problem(413, "row_too_long", message, {"limit": len(names)})
+            yield line
+
+    def _in_order(self, names: Sequence[str], rows: Sequence[list[Any]]) -> Sequence[Any]:
+        """Rows of values in the order of `names`, brought into that of the features. Raises `Problem`."""
         for index, row in enumerate(rows):
             if len(row) != len(names):
                 message = f"row {index} has {len(row)} values for {len(names)} columns"
                 raise invalid("wrong_feature_count", message, row=index, expected=len(names), got=len(row))
-        if len(set(names)) < len(names):
+        places = {name: place for place, name in enumerate(names)}
+        if len(places) < len(names):
             raise invalid("repeated_column", "a column occurs twice")
-        return [dict(zip(names, row, strict=True)) for row in rows]
+        features = self.signature.feature_names
+        if places.keys() != set(features):
+            raise self.signature.explain([dict(zip(names, row, strict=True)) for row in rows[:1]])
+        if tuple(names) == features:
+            return rows
+        order = [places[name] for name in features]
+        return [[row[place] for place in order] for row in rows]
 
     def encode(self, prediction: Prediction, _head: RequestHead, _facts: AnswerFacts) -> tuple[bytes, bytes]:
         assert prediction.scores is not None
@@ -193,9 +239,9 @@ class MLflow(Dialect):
         )
 
 
-def _number(text: str) -> float | str:
-    """The text itself where it is no number, so that the signature can name it."""
+def _value(text: str) -> float | bool | str:
+    """The number or truth value that a text says; else the text itself, so that the signature can name it."""
     try:
         return text if "_" in text else float(text)
     except ValueError:
-        return text
+        return _TRUTHS.get(text, text)

@@ -16,6 +16,7 @@ import numpy as np
 from dispatch.request import Prediction, PredictionRequest
 from protocols.dialect import BINARY_LINES, JSON_LINES, AnswerFacts, Content, Description, Dialect
 from protocols.head import BINARY, JSON, RequestHead
+from protocols.json_text import refusal
 from protocols.matrix import read_tensor
 from protocols.model_tensors import chosen_outputs, input_tensors, values_of
 from protocols.native import unsupported_type
@@ -154,14 +155,13 @@ class OpenInference(Dialect):
         return self._decode(view[: head.json_bytes], view[head.json_bytes :])
 
     def _decode(self, text: bytes | memoryview, binary: memoryview) -> PredictionRequest:
+        self.signature.refuse_excess(text, lists_per_row=len(self.signature.feature_names))
         if self.signature.is_large(text) and not binary and (found := self._decode_large(text)) is not None:
             return found
         try:
             content = _decode(text)
-        except RecursionError:
-            raise malformed("nested too deeply") from None
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise malformed(str(error) if text else "the body is empty") from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise refusal(bytes(text), error) from None
         rows, count = pack_tensors(_tensors(content.inputs, binary), self.signature)
         return PredictionRequest(rows, count, wishes=_wishes(content))
 

@@ -118,7 +118,7 @@ def conflicting_version(name: str) -> Problem:
     return Problem(400, "conflicting_version", message)
 
 
-def too_many_rows(rows: int, limit: int) -> Problem:
+def too_many_rows(rows: int | str, limit: int) -> Problem:
     return Problem(413, "too_many_rows", f"{rows} rows in one request; at most {limit} are allowed", {"limit": limit})
 
 

@@ -4,10 +4,9 @@ A row is a list of numbers in the features' order, or an object of all features 
 and the range; only when something is wrong is the body read again, to say which row and which feature.
 """
 
-import json
 import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from operator import itemgetter
 from typing import Any, TypeVar
 
@@ -15,29 +14,42 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from protocols.json_text import LONG_BYTES, exceeds, legible, read_leniently, refuse_half_letters
 from protocols.matrix import LARGE_BYTES, read_rows
-from protocols.problem import Problem, invalid, malformed, too_many_rows
+from protocols.problem import Problem, invalid, too_many_rows
 from runners.card import Card
 from runners.rows import RequestRows
 
 Row = list[float] | dict[str, float]
+TruthRow = list[float | bool] | dict[str, float | bool]
 AnyRow = TypeVar("AnyRow")
 """What a body's struct takes as a row: `row_type` of the signature."""
 
+_BESIDE_ROWS = 1024
+"""Values, and lists, that a body may have beside its rows; for each feature, a tensor may say its name and shape."""
+_PER_FEATURE = 8
 FLOAT32_MAX = float(np.finfo(np.float32).max)
-_NESTING = "nested too deeply"
 
 
 class Signature:
     """Packs and explains rows of `feature_names`, up to `max_rows` a request."""
 
     row_type: Any = Row
+    truth_row_type: Any = None
+    """The same with truth values, where a feature is boolean: rows are read so that could not be read as numbers."""
     text_field: str | None = None
     """The feature's name, where it is a text that bodies may also give by this name alone."""
+    max_text_letters: int = 0
+    """Of one text; 0 where rows are numbers."""
 
-    def __init__(self, feature_names: Sequence[str], max_rows: int) -> None:
+    def __init__(self, feature_names: Sequence[str], max_rows: int, booleans: Collection[str] = ()) -> None:
+        """`booleans` are the features that may also be given as `true` or `false`, which mean 1 and 0."""
         self.feature_names = tuple(feature_names)
+        self.booleans = frozenset(booleans)
+        if self.booleans:
+            self.truth_row_type = TruthRow
         self.max_rows = max_rows
+        self._known = frozenset(self.feature_names)
         self._pack = struct.Struct(f"<{len(self.feature_names)}f").pack
         # With one name, itemgetter gives the bare value instead of a tuple.
         getter = itemgetter(*self.feature_names)
@@ -56,6 +68,16 @@ class Signature:
             )
         except (struct.error, OverflowError, KeyError, TypeError, _WrongCount):
             raise self.explain(rows) from None
+
+    def pack_values(self, rows: Sequence[Any]) -> RequestRows:
+        """As `pack`, of rows whose values may be anything: a truth value belongs to a boolean feature."""
+        self._check_count(len(rows))
+        for row in rows:
+            if bool in set(map(type, row.values() if isinstance(row, dict) else row)):
+                pairs = row.items() if isinstance(row, dict) else zip(self.feature_names, row, strict=False)
+                if any(type(value) is bool and name not in self.booleans for name, value in pairs):
+                    raise self.explain(rows)
+        return self.pack(rows)
 
     def check_binary(self, body: bytes | memoryview) -> int:
         """Number of rows in packed float32 values. Raises `Problem` unless they are whole, few enough and finite."""
@@ -90,6 +112,21 @@ class Signature:
             raise self._not_finite(row, self.feature_names[column], float(values[row, column]))
         return floats.data.cast("B")
 
+    def refuse_excess(self, body: bytes | memoryview, max_rows: int | None = None, lists_per_row: int = 1) -> None:
+        """Raise `Problem` (413) when a JSON body has more values, or more lists, than all rows allowed can have.
+
+        To be asked before a body is decoded: what a decoder makes of one may be thirty times as large.
+        """
+        if len(body) < LONG_BYTES:
+            return
+        rows, width = self.max_rows if max_rows is None else max_rows, len(self.feature_names)
+        beside = _BESIDE_ROWS + _PER_FEATURE * width
+        # Tables may have a number for each row.
+        if exceeds(bytes(body), rows * (width + 1) + beside, rows * lists_per_row + beside):
+            limit = f"{rows} {'row' if rows == 1 else 'rows'} of {width}"
+            message = f"the body has more values than {limit}, which are allowed in one request"
+            raise Problem(413, "too_many_rows", message, {"limit": rows})
+
     def is_large(self, body: bytes | memoryview) -> bool:
         """Whether a JSON body should be read as a matrix first; see `protocols.matrix`."""
         return len(body) >= LARGE_BYTES
@@ -104,6 +141,23 @@ class Signature:
         except Problem:
             return None
 
+    def truth_reader(self, body: Callable[[Any], Any]) -> Callable[[bytes], Any]:
+        """What reads a body that could not be read with numbers alone: it gives nothing where truth values do not help.
+
+        `body` makes the body's type of the rows'. Numbers are tried first, as they are the fast and the usual way.
+        """
+        if self.truth_row_type is None:
+            return lambda _: None
+        decode = msgspec.json.Decoder(body(self.truth_row_type)).decode
+
+        def read(text: bytes) -> Any:
+            try:
+                return decode(text)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                return None
+
+        return read
+
     def explain_body(
         self, body: bytes, key: str, reason: str, *, others: Sequence[str] = (), single: bool = False
     ) -> Problem:
@@ -111,15 +165,10 @@ class Signature:
 
         `key` names where the rows (row) should be, `others` where they may be instead.
         """
-        if not body:
-            return malformed("the body is empty")
         try:
-            # Lenient on purpose: the standard library reads NaN and Infinity, so that they can be named.
-            content = json.loads(body.decode())
-        except RecursionError:
-            return malformed(_NESTING)
-        except (ValueError, UnicodeDecodeError) as error:
-            return malformed(f"the body is not JSON: {error}")
+            content = read_leniently(body)
+        except Problem as problem:
+            return problem
         if not isinstance(content, dict):
             return invalid("wrong_type", f"the body is {kind_of(content)}; an object with {key!r} belongs here")
         key = next((other for other in others if other in content and key not in content), key)
@@ -130,6 +179,10 @@ class Signature:
             found = self._first_fault(rows)
             if found:
                 return found
+        try:
+            refuse_half_letters(body, content)
+        except Problem as problem:
+            return problem
         return invalid("wrong_type", reason)
 
     def explain(self, rows: Sequence[Any]) -> Problem:
@@ -162,11 +215,10 @@ class Signature:
 
     def _fault_of_names(self, index: int, row: dict[str, Any]) -> Problem | None:
         for name in row:
-            if name not in self.feature_names:
-                # JSON can spell half a surrogate pair, which no answer can.
-                legible = name[:100].encode(errors="replace").decode()
-                message = f"row {index} has the unknown feature {legible!r}; known are {', '.join(self.feature_names)}"
-                return invalid("unknown_feature", message, row=index, feature=legible)
+            if name not in self._known:
+                shown = legible(name)
+                message = f"row {index} has the unknown feature {shown!r}; known are {', '.join(self.feature_names)}"
+                return invalid("unknown_feature", message, row=index, feature=shown)
         for name in self.feature_names:
             if name not in row:
                 return invalid("missing_feature", f"row {index} lacks the feature {name!r}", row=index, feature=name)
@@ -174,9 +226,10 @@ class Signature:
 
     def _fault_of_values(self, index: int, values: Any) -> Problem | None:
         for name, value in values:
+            if isinstance(value, bool) and name in self.booleans:
+                continue
             if isinstance(value, bool) or not isinstance(value, int | float):
-                message = f"row {index}, feature {name!r}: {kind_of(value)} where a number belongs"
-                return invalid("not_a_number", message, row=index, feature=name)
+                return self.no_number(index, name, value)
             try:
                 number = float(value)
             except OverflowError:
@@ -184,6 +237,11 @@ class Signature:
             if not abs(number) <= FLOAT32_MAX:
                 return self._not_finite(index, name, number)
         return None
+
+    def no_number(self, row: int, feature: str, value: Any) -> Problem:
+        """The problem of a value that is none."""
+        message = f"row {row}, feature {feature!r}: {kind_of(value)} where a number belongs"
+        return invalid("not_a_number", message, row=row, feature=feature)
 
     def _not_finite(self, row: int, feature: str, value: float) -> Problem:
         what = "NaN" if math.isnan(value) else "infinite" if math.isinf(value) else "beyond the range of float32"

@@ -10,4 +10,5 @@ def signature_of(card: Card, limits: LimitSettings) -> Signature:
     """The signature of the card's model."""
     if card.takes_text:
         return TextSignature(card.feature_names[0], limits.max_rows, limits.max_text_letters)
-    return Signature(card.feature_names, limits.max_rows)
+    booleans = [feature.name for feature in card.features if feature.type == "boolean"]
+    return Signature(card.feature_names, limits.max_rows, booleans)

@@ -21,6 +21,7 @@ from protocols.signature import AnyRow, Signature, example_rows
 from protocols.text_signature import TextRow, one_given
 from protocols.unit import Unit, unit_of
 from runners.card import Card, Task
+from runners.rows import RequestRows
 
 
 class SingleOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -69,22 +70,29 @@ class Single(Dialect):
     def __init__(self, signature: Signature) -> None:
         super().__init__(signature)
         self._body = _body_of(signature)
+        self._read_truths = signature.truth_reader(lambda row: SingleBody[row])  # type: ignore[valid-type]
         self._decode = msgspec.json.Decoder(self._body).decode
 
     def decode(self, body: bytes, head: RequestHead) -> PredictionRequest:
         signature = self.signature
         if head.content_type != JSON:
             raise unsupported_type(head, JSON)
+        signature.refuse_excess(body, max_rows=1)
         try:
             content = self._decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             key, others = ("features", ()) if signature.text_field is None else (signature.text_field, ("features",))
-            raise signature.explain_body(body, key, str(error), others=others, single=True) from None
+            content = self._read_truths(body)
+            if content is None:
+                raise signature.explain_body(body, key, str(error), others=others, single=True) from None
+            return self._request(content, signature.pack_values([content.features]))
         if signature.text_field is None:
             row = content.features
         else:
             row = one_given(**{signature.text_field: content.text, "features": content.features})
-        rows = signature.pack([row])
+        return self._request(content, signature.pack([row]))
+
+    def _request(self, content: Any, rows: RequestRows) -> PredictionRequest:
         unit = unit_of(content.unit, content.user_id, content.request_id)
         return PredictionRequest(rows, 1, content.model_version, unit=unit, split=content.use_ab_testing)
 

@@ -78,13 +78,13 @@ def pack_tensors(tensors: Sequence[Tensor], signature: Signature) -> tuple[Reque
         values = _matrix(tensors[0], signature)
     else:
         values = _columns(tensors, signature)
+    if values.dtype == bool:
+        # One row says for all of them which features are boolean.
+        signature.pack_values(values[:1].tolist())
     if values.dtype != object:
         return signature.pack_array(values), len(values)
     rows = values.tolist()
-    if all(isinstance(value, str) for value in values.flat):
-        return signature.pack(rows), len(rows)
-    # Lists of numbers and truth values would be packed as well.
-    raise signature.explain(rows)
+    return signature.pack_values(rows), len(rows)
 
 
 def _matrix(tensor: Tensor, signature: Signature) -> NDArray[Any]:
@@ -108,6 +108,9 @@ def _columns(tensors: Sequence[Tensor], signature: Signature) -> NDArray[Any]:
             message = f"input {_shown(tensor.name)} has shape {_sides(tensor.shape)}; [{rows}] or [{rows}, 1]"
             raise invalid("wrong_shape", f"{message} belongs here", feature=_cut(tensor.name))
     columns = [tensor.values for tensor in ordered]
+    for name, column in zip(names, columns, strict=True):
+        if rows and column.dtype == bool and name not in signature.booleans:
+            raise signature.no_number(0, name, bool(column[0]))
     if any(column.dtype == object for column in columns):
         return np.stack([column.astype(object) for column in columns], axis=1)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -158,14 +161,14 @@ def _numbers(name: str, datatype: str, values: Sequence[Any]) -> NDArray[Any]:
     if float in set(map(type, values)) or (values and not least <= min(values) <= max(values) <= most):
         bad = next(value for value in values if type(value) is float or not least <= value <= most)
         raise invalid("wrong_type", f"input {_shown(name)}: {bad!s:.{_SHOWN_LETTERS}} is no {datatype}")
-    return np.array(values, dtype)
+    return np.array(values, bool if datatype == "BOOL" else dtype)
 
 
 def _unpacked(name: str, datatype: str, shape: Sequence[int], data: bytes | memoryview) -> NDArray[Any]:
     """Values of the datatypes that numpy has not as they are sent."""
     if datatype == "BOOL":
         _check_size(name, shape, len(data), "bytes of BOOL")
-        truths: NDArray[Any] = np.minimum(np.frombuffer(data, "<u1"), 1)
+        truths: NDArray[Any] = np.frombuffer(data, "<u1") != 0
         return truths
     if datatype == BF16:
         _check_size(name, shape, len(data), "bytes of BF16", 2)

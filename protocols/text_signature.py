@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from protocols.problem import Problem, invalid
 from protocols.signature import Signature, kind_of
+from runners.rows import RequestRows
 
 TextRow = str | list[str] | dict[str, str]
 
@@ -24,20 +25,24 @@ class TextSignature(Signature):
     def __init__(self, feature_name: str, max_rows: int, max_text_letters: int) -> None:
         super().__init__((feature_name,), max_rows)
         self.text_field = self._name = feature_name
-        self._max_text_letters = max_text_letters
+        self.max_text_letters = max_text_letters
 
     def pack(self, rows: Sequence[TextRow]) -> list[str]:  # type: ignore[override]  # either is what a request takes
         """The texts of the rows. Raises `Problem` that names the first bad row."""
         self._check_count(len(rows))
         try:
             texts = [row if type(row) is str else self._text(row) for row in rows]
-            if max(map(len, texts)) > self._max_text_letters:
+            if max(map(len, texts)) > self.max_text_letters:
                 raise ValueError
             "".join(texts).encode()
         # An UnicodeEncodeError, for half a surrogate pair, is a ValueError as well.
         except (ValueError, TypeError, AttributeError):
             raise self.explain(rows) from None
         return texts
+
+    def pack_values(self, rows: Sequence[Any]) -> RequestRows:
+        """As `pack`: whatever is no text is refused."""
+        return self.pack(rows)
 
     def check_binary(self, body: bytes | memoryview) -> int:  # noqa: ARG002
         """Refuse packed numbers. Raises `Problem`."""
@@ -67,8 +72,8 @@ class TextSignature(Signature):
             where = f"row {index}, feature {name!r}"
             if not isinstance(value, str):
                 return invalid("not_a_text", f"{where}: {kind_of(value)} where a text belongs", row=index, feature=name)
-            if len(value) > self._max_text_letters:
-                limit = self._max_text_letters
+            if len(value) > self.max_text_letters:
+                limit = self.max_text_letters
                 message = f"{where}: a text of {len(value)} letters; at most {limit} are allowed"
                 return Problem(413, "text_too_long", message, {"row": index, "feature": name, "limit": limit})
             if not _is_unicode(value):

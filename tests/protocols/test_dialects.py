@@ -13,6 +13,8 @@ from protocols.features import ActiveFeatures, SplitFeatures
 from protocols.head import RequestHead
 from protocols.kserve_v1 import KServeV1
 from protocols.mlflow import MLflow
+from protocols.native import Native
+from protocols.open_inference import OpenInference
 from protocols.problem import Problem
 from protocols.signature import Signature
 from protocols.single import Single
@@ -58,6 +60,61 @@ def rows_of(
 )
 def test_a_row_comes_out_packed_in_the_features_order(dialect: type[Dialect], body: Any) -> None:
     assert rows_of(dialect, body) == [[1, 2, 3]]
+
+
+WITH_TRUTH = Signature(NAMES, max_rows=3, booleans=["width"])
+
+
+def _truths(where: int) -> list[tuple[type[Dialect], Any, RequestHead]]:
+    """A row, in every way to write one, with true for the feature at that place."""
+    values: list[Any] = [1, 2, 3]
+    values[where] = True
+    named = dict(zip(NAMES, values, strict=True))
+    tensors = [
+        {"name": name, "shape": [1], "datatype": "BOOL" if value is True else "FP32", "data": [value]}
+        for name, value in named.items()
+    ]
+    table = ",".join(NAMES).encode() + b"\n" + ",".join(map(str, values)).encode()
+    json_head = RequestHead()
+    return [
+        (Native, {"instances": [values]}, json_head),
+        (Native, {"instances": [named]}, json_head),
+        (Single, {"features": values}, json_head),
+        (Single, {"features": named}, json_head),
+        (Batch, {"instances": [named]}, json_head),
+        (KServeV1, {"instances": [values]}, json_head),
+        (MLflow, {"dataframe_records": [named]}, json_head),
+        (MLflow, {"dataframe_split": {"columns": NAMES, "data": [values]}}, json_head),
+        (MLflow, {"instances": [values]}, json_head),
+        (MLflow, {"inputs": {name: [value] for name, value in named.items()}}, json_head),
+        (MLflow, table, CSV),
+        (MLflow, table.lower(), CSV),
+        (OpenInference, {"inputs": tensors}, json_head),
+        (OpenInference, {"inputs": [{"name": "x", "shape": [1, 3], "datatype": "FP32", "data": values}]}, json_head),
+    ]
+
+
+@pytest.mark.parametrize(("dialect", "body", "head"), _truths(1))
+def test_a_truth_value_of_a_boolean_feature_is_1(dialect: type[Dialect], body: Any, head: RequestHead) -> None:
+    assert rows_of(dialect, body, head, WITH_TRUTH) == [[1, 1, 3]]
+
+
+@pytest.mark.parametrize(("dialect", "body", "head"), _truths(2))
+def test_a_truth_value_elsewhere_is_refused_in_the_same_words(
+    dialect: type[Dialect], body: Any, head: RequestHead
+) -> None:
+    for signature in (WITH_TRUTH, SIGNATURE):
+        with pytest.raises(Problem) as refused:
+            rows_of(dialect, body, head, signature)
+        assert (refused.value.status, refused.value.code) == (422, "not_a_number")
+        assert refused.value.message == "row 0, feature 'depth': true where a number belongs"
+
+
+def test_half_a_letter_beside_the_rows_is_told_by_its_field() -> None:
+    for dialect, rows in ((Native, '"instances": [[1, 2, 3]]'), (Single, '"features": [1, 2, 3]')):
+        with pytest.raises(Problem, match="unit: the text holds half a surrogate pair") as refused:
+            rows_of(dialect, f'{{{rows}, "unit": "\\ud800x"}}'.encode())
+        assert refused.value.status == 422
 
 
 @pytest.mark.parametrize(

@@ -117,7 +117,7 @@ def test_what_is_not_known_is_ignored_and_what_is_null_is_not_there() -> None:
         ({"inputs": [MATRIX | {"shape": [2, 1.5]}]}, 400, "float"),
         ({"inputs": [MATRIX | {"shape": [2**62, 2**62]}]}, 400, "'input'"),
         ({"inputs": [MATRIX | {"shape": [-2, -3]}]}, 400, "'input'"),
-        ({"inputs": [MATRIX | {"shape": [9] * 1_000_000}]}, 400, "is no shape: one to 8 sides"),
+        ({"inputs": [MATRIX | {"shape": [9] * 50_000}]}, 400, "is no shape: one to 8 sides"),
         ({"inputs": [MATRIX | {"data": 7}]}, 400, "array"),
         ({"inputs": [MATRIX | {"data": None}]}, 400, "'input'"),
         ({"inputs": [MATRIX | {"parameters": {"binary_data_size": 0}}]}, 400, "one of both"),
@@ -125,7 +125,7 @@ def test_what_is_not_known_is_ignored_and_what_is_null_is_not_there() -> None:
         ({"inputs": [MATRIX | {"data": [0, 1, 2, 3, None, 5]}]}, 422, "row 1, feature 'width'"),
         ({"inputs": [MATRIX | {"shape": [4, 3], "data": [0] * 12}]}, 413, "at most 3"),
         ({"inputs": [MATRIX], "id": 7}, 400, "id"),
-        (b'{"inputs": [], "id": "\\ud800"}', 400, "surrogate|truncated"),
+        (b'{"inputs": [], "id": "\\ud800"}', 422, "id: the text holds half a surrogate pair"),
     ],
 )
 def test_a_bad_body_is_a_problem(content: Any, status: int, says: str) -> None:

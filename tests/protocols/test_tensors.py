@@ -17,7 +17,8 @@ from protocols.text_signature import TextSignature
 from runners.datatypes import DTYPES, to_bytes
 from tests.protocols.cards import NAMES
 
-SIGNATURE = Signature(NAMES, max_rows=20)
+SIGNATURE = Signature(NAMES, max_rows=20, booleans=("height", "depth"))
+TRUTHS = Signature(NAMES, max_rows=20, booleans=NAMES)
 TEXTS = TextSignature("message", max_rows=3, max_text_letters=10)
 HUGE = 2**62
 Sent = Callable[[str, str, tuple[int, ...], NDArray[Any]], Tensor]
@@ -57,7 +58,7 @@ def matrices(draw: st.DrawFn) -> tuple[str, NDArray[Any]]:
 @given(matrices(), st.sampled_from(FORMS))
 def test_a_matrix_of_any_datatype_gives_the_rows_of_numpy(made: tuple[str, NDArray[Any]], form: Sent) -> None:
     datatype, values = made
-    packed, rows = pack_tensors([form("anything", datatype, values.shape, values)], SIGNATURE)
+    packed, rows = pack_tensors([form("anything", datatype, values.shape, values)], TRUTHS)
     assert rows == len(values)
     assert bytes(packed) == values.astype("<f4").tobytes()  # type: ignore[arg-type]
 
@@ -71,7 +72,7 @@ def test_columns_of_any_datatypes_give_the_rows_of_numpy(data: st.DataObject) ->
     for name, (datatype, values) in zip(NAMES, columns, strict=True):
         shape = data.draw(st.sampled_from([(rows,), (rows, 1)]))
         tensors.append(data.draw(st.sampled_from(FORMS))(name, datatype, shape, values))
-    packed, count = pack_tensors(data.draw(st.permutations(tensors)), SIGNATURE)
+    packed, count = pack_tensors(data.draw(st.permutations(tensors)), TRUTHS)
     assert count == rows
     expected = np.stack([values.astype("<f4") for _, values in columns], axis=1)
     assert bytes(packed) == expected.tobytes()  # type: ignore[arg-type]
@@ -91,7 +92,7 @@ def test_a_binary_float32_matrix_is_not_copied() -> None:
 
 
 def test_a_binary_truth_value_is_any_byte_but_0() -> None:
-    packed, _ = pack_tensors([from_bytes("x", "BOOL", (1, 3), b"\0\1\xff")], SIGNATURE)
+    packed, _ = pack_tensors([from_bytes("x", "BOOL", (1, 3), b"\0\1\xff")], TRUTHS)
     assert np.frombuffer(packed, "<f4").tolist() == [0, 1, 1]  # type: ignore[arg-type]
 
 

@@ -50,7 +50,7 @@ def message(*tensors: tuple[str, str, Any], raw: bool = False, **fields: Any) ->
 
 
 def codec(request: Any) -> ModelInfer:
-    return ModelInfer(Signature(NAMES, 10), request)
+    return ModelInfer(Signature(NAMES, 10, booleans=NAMES), request)
 
 
 def decode(request: Any) -> PredictionRequest:
