@@ -55,17 +55,14 @@ def test_every_route_that_is_read_answers_as_declared_in_each_of_its_types(descr
     "headers",
     [
         {"content-type": "application/x-unheard-of"},
-        {"content-type": "application/json", "content-encoding": "gzip"},
+        {"content-type": "application/json", "content-encoding": "br"},
     ],
     ids=["type", "encoding"],
 )
 def test_every_body_of_another_type_is_refused_as_declared(
     description: Description, plain_server: Server, headers: dict[str, str]
 ) -> None:
-    of_predictions = {dialect.path for dialect in DIALECTS}
     for path, method, operation in description.operations("post", "put", "patch", "delete"):
-        if "content-encoding" in headers and path not in of_predictions:
-            continue
         for one in (description, Description(plain_server, description.content)):
             answer = one.ask(method, path, examples_of(operation), content=b"{}", headers=headers)
             assert answer.status_code == 415, (path, answer.text)
