@@ -19,6 +19,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from monitoring import files
+
 FLUSH_EVERY_S = 0.5
 NO_VERSION = "none"
 """Label of what failed before a version was assigned, and of what no version is to blame for."""
@@ -218,6 +220,13 @@ class Metrics:
             "shokado_engine_overruns", "Batches that took an engine too long: moved from the event loop to its thread, "
             "failed, or lost with the thread.", ["version", "outcome"], registry=registry,
         )  # fmt: skip
+        self._renewal = files.Renewal()
+        self._in_memory = Gauge(
+            "shokado_metrics_in_memory",
+            "Workers that count in their memory, as the folder of temporary files is full or cannot be written.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
         for version in (*versions, NO_VERSION):
             self.add_version(version)
         self.flush()
@@ -339,6 +348,8 @@ class Metrics:
 
     def flush(self) -> None:
         """Add what was recorded to the shared files."""
+        self._renewal.look()
+        self._in_memory.set(files.MetricsFile.lost is not None)
         for version, recorder in self.recorders.items():
             self.recorders[version] = Recorder(in_flight=recorder.in_flight)
             self._add_outcomes(version, recorder)
@@ -408,10 +419,13 @@ def prepare_folder() -> Path:
     root = Path(tempfile.gettempdir())
     folder = root / f"{_FOLDER_PREFIX}{os.getuid()}-{parent}-{_start_ticks(parent)}"
     _remove_folders_of_dead_servers(root)
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if folder.stat().st_uid != os.getuid():
+    # A full disk is no reason not to start: see `monitoring.files`.
+    with contextlib.suppress(OSError):
+        folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.exists() and folder.stat().st_uid != os.getuid():
         raise PermissionError(f"{folder} belongs to somebody else")
     os.environ[_FOLDER_VARIABLE] = str(folder)
+    files.use()
     return folder
 
 
@@ -425,6 +439,9 @@ def exposition(folder: Path) -> tuple[str, bytes]:
         if _start_ticks(pid) is None:
             mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]
     registry = CollectorRegistry()
+    if not folder.is_dir():
+        # It was deleted; the workers are about to make it again.
+        return CONTENT_TYPE_LATEST, b""
     MultiProcessCollector(registry, str(folder))  # type: ignore[no-untyped-call]
     return CONTENT_TYPE_LATEST, generate_latest(registry)
 

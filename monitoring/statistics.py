@@ -184,6 +184,8 @@ def read_values(folder: Path) -> dict[tuple[str, str, str], float]:
     from prometheus_client import CollectorRegistry
     from prometheus_client.multiprocess import MultiProcessCollector
 
+    if not folder.is_dir():
+        return {}
     collector = MultiProcessCollector(CollectorRegistry(), str(folder))  # type: ignore[no-untyped-call]
     values: dict[tuple[str, str, str], float] = {}
     for family in collector.collect():  # type: ignore[no-untyped-call]
