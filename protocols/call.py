@@ -106,7 +106,7 @@ class Call(msgspec.Struct, eq=False):
                 request.version = self._pinned(request.version)
             self.wishes = request.wishes
             request.environment = head.environment
-            request.unit = head.unit or request.unit or head.request_id or self.id
+            request.unit = head.unit or request.unit or head.id_unit or self.id
             if head.deadline_s is not None:
                 request.deadline = self.received_at + head.deadline_s
             prediction = self.prediction = entrance.dispatcher.dispatch(request, self._finish)

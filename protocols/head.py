@@ -31,6 +31,8 @@ class RequestHead:
     """Whether the client asked for `application/octet-stream`."""
     request_id: str | None = None
     """The client's `X-Request-ID`, kept if sane: at most 128 of letters, digits and `._:/+=@-`."""
+    id_unit: str = ""
+    """What the client sent as `X-Request-ID`, kept or not: equal ids stick to the same version."""
     pins: tuple[str, ...] = ()
     """Versions or aliases that the path and `X-Model-Version` name."""
     environment: str | None = None
@@ -75,7 +77,11 @@ def read_head(headers: Headers, pins: tuple[str, ...] = ()) -> RequestHead:
         got = coding[:40].decode("latin-1")
         message = f"content encoding {got!r} is not understood here; send gzip, deflate, or the body as it is"
         problem = Problem(415, "unsupported_encoding", message)
+    if len(request_id) > MAX_UNIT_LETTERS:
+        problem = Problem(400, "bad_header", f"x-request-id is longer than {MAX_UNIT_LETTERS} letters")
     version = names[b"x-model-version"]
+    if version and len({value.strip() for name, value in headers if name == b"x-model-version"}) > 1:
+        problem = Problem(400, "conflicting_version", "x-model-version is sent twice, with different versions")
     forwarding: Headers = ()
     if b"x-forwarded-for" in found or b"forwarded" in found:
         forwarding = [line for line in headers if line[0] in FORWARDING]
@@ -83,6 +89,7 @@ def read_head(headers: Headers, pins: tuple[str, ...] = ()) -> RequestHead:
         content_type=found.get(b"content-type", JSON).split(b";")[0].strip().lower(),
         binary_answer=found.get(b"accept", b"").split(b";")[0].strip().lower() == BINARY,
         request_id=request_id.decode("ascii") if _SANE_ID(request_id) else None,
+        id_unit=_text(request_id) if len(request_id) <= MAX_UNIT_LETTERS else "",
         pins=(*pins, version) if version else pins,
         environment=names[b"x-environment"],
         unit=_text(unit),

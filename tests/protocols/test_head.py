@@ -42,7 +42,7 @@ def test_a_sane_request_id_is_kept(value: str) -> None:
 
 @pytest.mark.parametrize("value", ["", " ", "a b", "x" * 129, "a\tb", "ä", 'a"b', "a,b", "<a>", "{1}"])
 def test_any_other_request_id_is_replaced_without_a_problem(value: str) -> None:
-    assert head(x_request_id=value) == RequestHead()
+    assert head(x_request_id=value) == RequestHead(id_unit=value.strip())
 
 
 @pytest.mark.parametrize("value", ["v1", "a.b_c-D", "x" * 128])
@@ -153,3 +153,22 @@ def test_any_header_bytes_can_be_read(headers: list[tuple[bytes, bytes]]) -> Non
         assert found.problem.body("id")
     if found.request_id is not None:
         assert found.request_id.isascii()
+
+
+@pytest.mark.parametrize("value", ["order-1", "{order-1}", "a" * 200])
+def test_what_was_sent_as_id_is_the_unit_whether_it_is_kept_or_not(value: str) -> None:
+    assert read_head([(b"x-request-id", value.encode())]).id_unit == value
+
+
+def test_an_id_that_can_be_no_unit_is_a_problem() -> None:
+    problem = read_head([(b"x-request-id", b"a" * 257)]).problem
+    assert problem is not None
+    assert problem.status == 400
+
+
+def test_two_versions_in_two_headers_are_a_problem() -> None:
+    twice = [(b"x-model-version", b"v1"), (b"x-model-version", b"v2")]
+    problem = read_head(twice).problem
+    assert problem is not None
+    assert (problem.status, problem.code) == (400, "conflicting_version")
+    assert read_head([twice[0], twice[0]]).problem is None
