@@ -50,7 +50,7 @@ class Rendering:
 def renderings() -> list[Rendering]:
     """The base and each overlay as they are, and each component where it belongs."""
     overlays = sorted(f"overlays/{folder.name}" for folder in (FOLDER / "overlays").iterdir() if folder.is_dir())
-    found = [Rendering(target) for target in ("base", *overlays)]
+    found = [Rendering(target) for target in ("base", "canary", *overlays)]
     for component in sorted(folder.name for folder in (FOLDER / "components").iterdir() if folder.is_dir()):
         found += [Rendering(target, _with_what_it_needs(component)) for target in _targets(component, overlays)]
     return found

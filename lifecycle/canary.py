@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from configuration.canary import CanaryPolicy
-from lifecycle.errors import CanaryRefused, GatewayAway, GatewayRefused
+from lifecycle.errors import CanaryRefused, GatewayAway, GatewayRefused, LifecycleError
 from lifecycle.gateway import Gateway, Routing, overtaken
 from lifecycle.verdict import Judgement, Observed, Verdict, judge
 
@@ -32,6 +32,30 @@ class Status:
     canary: Observed
     stable: Observed
     judgement: Judgement
+
+
+class Trouble:
+    """What keeps a canary from being judged: said when it begins, when it becomes another, and when it is over."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._kind: type[LifecycleError] | None = None
+        self._since = 0.0
+
+    def seconds(self, error: LifecycleError, now: float) -> float:
+        """How long it has lasted. A gateway is away in many words, which come and go with each attempt."""
+        if self._kind is None:
+            self._since = now
+        if self._kind is not type(error):
+            self._kind = type(error)
+            self._say(f"{str(error).rstrip('.')}; it is asked again every {LOOK_EVERY_S:g} s")
+        return now - self._since
+
+    def over(self) -> None:
+        """It can be judged again."""
+        if self._kind is not None:
+            self._kind = None
+            self._say("it answers again")
 
 
 class Canary:
@@ -92,13 +116,15 @@ class Canary:
     ) -> Verdict:
         """From start to promotion, or to the abort after a FAIL, or after a step that could not be judged in time.
 
-        A gateway that does not answer, or refuses, is asked again until the step's time is over. Raises `Overtaken`
-        as soon as somebody else has changed the split: then it is theirs.
+        A gateway that does not answer, or refuses, is asked again, and that is said once. What has been away for as
+        long as a step may take ends it as inconclusive, with the split as it was last seen where it cannot be taken
+        back. Raises `Overtaken` as soon as somebody else has changed the split: then it is theirs.
         """
         started = self.start(name)
+        seen = started
         expected: Routing | None = started
         say(f"{started}")
-        began = clock()
+        began, trouble = clock(), Trouble(say)
         while True:
             sleep(LOOK_EVERY_S)
             late = clock() - began > self._policy.max_seconds
@@ -106,21 +132,36 @@ class Canary:
                 status = self._judged(self._undisturbed(started, expected), clock() - began)
                 after = self._follow_through(status, late=late)
             except (GatewayAway, GatewayRefused) as error:
-                if late:
-                    why = f"canary of {started.canary} aborted, not judged in time: {error}"
-                    self._take_back(self._undisturbed(started, None), why)
-                    raise
-                say(f"{error}")
                 # It may have made a change all the same.
                 expected = None
+                if trouble.seconds(error, clock()) > self._policy.max_seconds or (
+                    late and type(error) is GatewayRefused
+                ):
+                    return self._give_up(started, seen, error, say)
                 continue
-            expected = after
+            trouble.over()
+            seen = expected = after
             if after != status.routing:
                 began = clock()
                 say(f"{status.judgement.verdict} at {status.routing.percent:g} %: {status.judgement.why}")
                 say(f"{after}" if after.canary else f"{after}; {after.active} is the active version")
             if after.canary is None:
                 return status.judgement.verdict
+
+    def _give_up(self, started: Routing, seen: Routing, trouble: LifecycleError, say: Callable[[str], None]) -> Verdict:
+        """Take the canary back, if the gateway lets it be done. Raises `GatewayRefused` if that was it."""
+        why = f"canary of {started.canary} aborted, not judged in time: {trouble}"
+        try:
+            after = self._take_back(self._undisturbed(started, None), why)
+        except GatewayAway:
+            say(f"{Verdict.INCONCLUSIVE}: {trouble}")
+            say(f"Nothing could be taken back: the split was {seen} when it was last seen, and stays so")
+            return Verdict.INCONCLUSIVE
+        if isinstance(trouble, GatewayRefused):
+            raise trouble
+        say(f"{Verdict.INCONCLUSIVE}: {trouble}")
+        say(f"{after}; {after.active} is the active version")
+        return Verdict.INCONCLUSIVE
 
     @property
     def _models(self) -> str:

@@ -1,5 +1,7 @@
 """`shokado canary`: give a version more and more of a gateway's traffic, or take it back.
 
+An image has it as `python -m lifecycle.canary_cli`.
+
 Exit status 0: done; 1: refused, or the canary failed and was aborted; 2: wrong usage; 3: too little was seen to judge.
 """
 
@@ -235,3 +237,8 @@ def _show(status: "Status") -> None:
     typer.echo(f"{status.judgement.verdict} at {status.routing.percent:g} %, after {status.seconds:.0f} s")
     for finding in status.judgement.findings:
         typer.echo(f"  {finding.verdict:<12}  {finding.text}")
+
+
+if __name__ == "__main__":
+    # In an image, which has no other commands.
+    app()

@@ -65,6 +65,21 @@ def test_the_bento_is_served_from_an_empty_folder(bare_environment: Path, carrie
         assert "<h1>customers</h1>" in httpx.get(server.url, headers={"Accept": "text/html"}, timeout=20).text
 
 
+def test_a_canary_runs_from_the_bento(bento: bentoml.Bento, bare_environment: Path) -> None:
+    command = [
+        str(bare_environment / "python"),
+        "-m",
+        "lifecycle.canary_cli",
+        "run",
+        "v2",
+        "--url",
+        "http://127.0.0.1:1",
+    ]
+    ended = subprocess.run(command, cwd=Path(bento.path) / "src", capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr.startswith("error: No gateway answers at http://127.0.0.1:1")
+
+
 def test_the_bare_environment_cannot_train(bare_environment: Path) -> None:
     probe = "import importlib.util as u; print([n for n in ('mlflow', 'sklearn', 'onnx', 'pandas') if u.find_spec(n)])"
     assert run(bare_environment / "python", "-c", probe).strip() == "[]"
@@ -91,6 +106,6 @@ def test_only_what_serving_needs_is_in_the_bento(bento: bentoml.Bento) -> None:
     source = Path(bento.path) / "src"
     assert {path.name for path in source.iterdir()} == {
         "README.md", "access", "bentofile.yaml", "configuration", "control", "dispatch", "experiments", "monitoring",
-        "protocols", "runners", "stores",
+        "lifecycle", "protocols", "runners", "stores",
         "service.py",
     }  # fmt: skip

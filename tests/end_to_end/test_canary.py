@@ -337,7 +337,70 @@ def test_run_asks_again_when_the_gateway_was_away_or_refused(opened: Gateway, ga
 
     policy = CanaryPolicy(min_seconds=0)
     assert Canary(opened, policy, observe).run("v2", said.append, watch, watch.sleep) is Verdict.PASS
-    assert {"away", "not ready"} <= set(said)
+    assert [line for line in said if "again" in line] == [
+        "away; it is asked again every 5 s", "not ready; it is asked again every 5 s", "it answers again",
+    ]  # fmt: skip
+
+
+class Forwarded(Gateway):
+    """A gateway whose way can break and come back, as that of `kubectl port-forward` does."""
+
+    broken = False
+
+    def _send(self, method: str, path: str, **arguments: Any) -> httpx.Response:
+        if self.broken:
+            raise GatewayAway(f"No gateway answers at {self.url}: connection refused.")
+        return super()._send(method, path, **arguments)
+
+
+def test_run_goes_on_when_its_way_to_the_gateway_comes_back(shokado: object, gateway: Server) -> None:
+    watch, said = Watch(), list[str]()
+
+    def sleep(seconds: float) -> None:
+        watch.sleep(seconds)
+        if len(watch.slept) == 1:
+            through.broken = True
+        if len(watch.slept) == 5:
+            through.broken = False
+
+    with Forwarded(gateway.url, None, None, "test") as through:
+        policy = CanaryPolicy(min_seconds=0, max_seconds=60)
+        verdict = Canary(through, policy, lambda *_: GOOD).run("v2", said.append, watch, sleep)
+    assert verdict is Verdict.PASS
+    assert [line for line in said if "again" in line] == [
+        next(line for line in said if line.startswith(f"No gateway answers at {gateway.url}: ")),
+        "it answers again",
+    ]
+    assert split(gateway)["active"] == "v2"
+
+
+def test_run_that_cannot_reach_its_gateway_says_what_the_split_is(shokado: object, gateway: Server) -> None:
+    watch, said = Watch(), list[str]()
+
+    def sleep(seconds: float) -> None:
+        watch.sleep(seconds)
+        through.broken = True
+
+    with Forwarded(gateway.url, None, None, "test") as through:
+        policy = CanaryPolicy(min_seconds=0, max_seconds=60)
+        verdict = Canary(through, policy, lambda *_: GOOD).run("v2", said.append, watch, sleep)
+    assert verdict is Verdict.INCONCLUSIVE
+    assert 60 < watch.now <= 60 + 3 * canary.LOOK_EVERY_S
+    assert said[-2].startswith("INCONCLUSIVE: No gateway answers at ")
+    assert said[-1].endswith("the split was v1 90 %, v2 10 % when it was last seen, and stays so")
+    assert split(gateway)["shares"] == {"v1": 0.9, "v2": 0.1}
+
+
+def test_run_takes_back_what_could_not_be_observed_for_too_long(opened: Gateway, gateway: Server) -> None:
+    watch, said = Watch(), list[str]()
+
+    def observe(version: str, seconds: float) -> Observed:
+        raise GatewayAway("No Prometheus answers.")
+
+    policy = CanaryPolicy(min_seconds=0, max_seconds=30)
+    assert Canary(opened, policy, observe).run("v2", said.append, watch, watch.sleep) is Verdict.INCONCLUSIVE
+    assert said[-1] == "v1 100 %; v1 is the active version"
+    assert split(gateway)["shares"] == {"v1": 1.0}
 
 
 def test_run_does_not_take_another_canary_for_its_own(opened: Gateway, gateway: Server) -> None:
