@@ -383,7 +383,7 @@ class CorsSettings(_Frozen):
     """Such as `https://app.example.com`, or `*` for all; none: browsers refuse."""
     headers: tuple[str, ...] = (
         "Content-Type", "X-API-Key", "Authorization", "X-Request-ID", "X-Model-Version", "X-Environment", "X-Unit-ID",
-        "X-Request-Deadline-Ms", "X-Actor", "If-Match", "If-None-Match",
+        "X-Request-Deadline-Ms", "Inference-Header-Content-Length", "X-Actor", "If-Match", "If-None-Match",
     )  # fmt: skip
     """That such pages may send."""
 
