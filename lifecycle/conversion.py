@@ -27,9 +27,11 @@ from sklearn.base import is_classifier, is_regressor
 from xgboost import Booster
 
 from lifecycle.errors import UnsupportedModel
+from lifecycle.forests import average
 from lifecycle.label_rules import positive_from, predicts, without_threshold
 from lifecycle.probing_rows import parts_of, sentinels_of
 from lifecycle.registry import LoadedModel
+from lifecycle.scaled_trees import scaler_of, unscale
 from lifecycle.text_conversion import converter_options, vectorizers_of, with_split_terms
 from runners.card import ABOVE_HALF, Feature, FileKind, Task
 
@@ -356,6 +358,14 @@ def _take_for_missing(graph: ModelProto, sentinel: float) -> None:
 
 def _onnx_of_sklearn(model: Any, taken: Input) -> ModelProto:
     model = with_split_terms(without_threshold(model))
+    if (scaler := scaler_of(model)) is not None:
+        graph = _plain_onnx_of_sklearn(model[-1], taken)
+        if unscale(graph, scaler, model[-1]):
+            return graph
+    return _plain_onnx_of_sklearn(model, taken)
+
+
+def _plain_onnx_of_sklearn(model: Any, taken: Input) -> ModelProto:
     options: dict[int, Any] = {id(model): {"zipmap": False}} if hasattr(model, "predict_proba") else {}
     kind = sklearn_types.StringTensorType if taken.text else sklearn_types.FloatTensorType
     # A ColumnTransformer finds its column by name, but only where there is no more than one.
@@ -369,6 +379,7 @@ def _onnx_of_sklearn(model: Any, taken: Input) -> ModelProto:
     for item in graph.graph.input:
         _rename(graph.graph, item.name, INPUT)
         item.name = INPUT
+    average(graph, model)
     return graph
 
 

@@ -14,6 +14,8 @@ from onnx import ModelProto, helper
 
 MAX_NODES = 1200
 """Of a model's thresholds, so many are tried: all of a small model's, and of a large one's a share of every tree's."""
+MAX_DIGITS = 3
+DECIMAL_SHARE = 0.2
 EXACT_UP_TO = 2.0**24
 """float32 holds every whole number up to here, and beyond it only some."""
 _SENTINEL_SHARE = 0.1
@@ -140,7 +142,7 @@ def _at_thresholds(random: np.random.Generator, columns: Columns, trees: Trees) 
     nodes = splits if len(splits) <= MAX_NODES else np.sort(random.choice(splits, MAX_NODES, replace=False))
     reaching = _reaching(random, columns, trees, nodes)
     features, values = trees.features[nodes], trees.values[nodes]
-    return np.vstack([_with(reaching, features, side) for side in _sides(random, values, columns.whole[features])])
+    return np.vstack([_with(reaching, features, side) for side in _sides(random, values, features, columns.whole)])
 
 
 def _reaching(random: np.random.Generator, columns: Columns, trees: Trees, nodes: NDArray[np.int64]) -> Rows:
@@ -162,20 +164,40 @@ def _reaching(random: np.random.Generator, columns: Columns, trees: Trees, nodes
     return np.where(inside, drawn, start + (stop - start) * random.uniform(0.25, 0.75, drawn.shape))
 
 
-def _sides(random: np.random.Generator, values: Rows, whole: NDArray[np.bool_]) -> list[Rows]:
+def _sides(
+    random: np.random.Generator, values: Rows, features: NDArray[np.int64], wholes: NDArray[np.bool_]
+) -> list[Rows]:
     """The float32 numbers nearest to each threshold, or the whole ones; beyond `EXACT_UP_TO` any between as well."""
-    near = values.astype(np.float32)
+    near, whole = values.astype(np.float32), wholes[features]
     below, above = (np.nextafter(near, np.float32(end)).astype(np.float64) for end in (-np.inf, np.inf))
     sides = [
         np.where(whole, np.floor(values), values),
         np.where(whole, np.ceil(values) - 1, below),
         np.where(whole, np.floor(values) + 1, above),
+        np.where(whole, values, _as_decimal(values, features, (above - below) / 2)),
     ]
     if (large := np.abs(values) >= EXACT_UP_TO).any():
         for _ in range(4):
             between = values + (above - below) * random.uniform(-0.5, 0.5, len(values))
             sides.append(np.where(large, np.where(whole, np.rint(between), between), values))
     return sides
+
+
+def _as_decimal(values: Rows, features: NDArray[np.int64], within: Rows) -> Rows:
+    """The short decimal that float32 cannot tell from each number, such as 40.2, in columns that have those.
+
+    A column has them where a fifth of its thresholds do, of which chance makes one in twenty at most.
+    """
+    found = values
+    for digits in range(MAX_DIGITS, -1, -1):
+        decimal = np.round(values, digits)
+        near = (np.abs(decimal - values) <= within) & (within < 0.025 * 10.0**-digits)
+        found = np.where(near, decimal, found)
+    for column in np.unique(features):
+        mine = features == column
+        if np.mean(found[mine] != values[mine]) < DECIMAL_SHARE:
+            found = np.where(mine, values, found)
+    return found
 
 
 def _with(rows: Rows, features: NDArray[np.int64], values: Rows) -> Rows:

@@ -351,5 +351,5 @@ def _lost_digits(model: Any, description: Description, reference: Reference, row
     return (
         f"The feature {name!r} needs more digits than rows have here: they carry float32, in which {value!r} becomes "
         f"{rounded[column].item()!r}, and the framework's own score moves by {moves.max():.3g}. Train the model on "
-        "smaller numbers, such as the days since a recent date for a time stamp. "
+        "columns of float32, and log it with them, or on smaller numbers, such as days since a recent date. "
     )

@@ -12,6 +12,7 @@ import xgboost
 from numpy.typing import NDArray
 from sklearn.ensemble import (
     AdaBoostClassifier,
+    ExtraTreesClassifier,
     ExtraTreesRegressor,
     GradientBoostingClassifier,
     HistGradientBoostingClassifier,
@@ -24,14 +25,17 @@ from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV, Tune
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
-from sklearn.tree import DecisionTreeClassifier
+from sklearn.preprocessing import MinMaxScaler, RobustScaler, StandardScaler
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from xgboost import XGBClassifier, XGBRegressor, XGBRFClassifier
 
 from configuration.settings import EngineChoice
-from lifecycle import store
+from lifecycle import conversion, store
 from lifecycle.errors import UnsupportedModel
 from lifecycle.importing import Order, import_version
+from lifecycle.label_rules import chosen
+from lifecycle.registry import LoadedModel
+from lifecycle.verification import file_scores
 from protocols.labels import classes_of
 from runners.card import Card, FileKind
 from runners.engine import open_engine
@@ -45,9 +49,9 @@ def customers(rows: int) -> pd.DataFrame:
         {
             "visits per week": RANDOM.integers(0, 4, rows).astype(float),
             "spent": RANDOM.integers(0, 5, rows) * 12.25,
-            "age": RANDOM.normal(40, 10, rows).round(1),
+            "age": RANDOM.normal(40, 10, rows),
         }
-    )
+    ).astype({"age": "float32"})
 
 
 FRAME, OTHERS = customers(400), customers(500)
@@ -75,6 +79,13 @@ SKLEARN: dict[str, Callable[[], Any]] = {
     "decision tree": lambda: DecisionTreeClassifier().fit(FRAME[COARSE], TOSSED),
     "tree of three": lambda: DecisionTreeClassifier(max_depth=3).fit(FRAME[COARSE], THREE),
     "forest": lambda: RandomForestClassifier(8, max_depth=3, n_jobs=1).fit(FRAME[COARSE], YES),
+    "grown forest": lambda: RandomForestClassifier(20, n_jobs=1).fit(FRAME, TOSSED),
+    "grown forest of three": lambda: ExtraTreesClassifier(6, bootstrap=True, n_jobs=1).fit(FRAME, TOSSED + TWO),
+    "scaled forest": lambda: make_pipeline(StandardScaler(), RandomForestClassifier(8, n_jobs=1)).fit(FRAME, TWO),
+    "scaled histogram's values": lambda: make_pipeline(
+        RobustScaler(), MinMaxScaler(), HistGradientBoostingRegressor(max_iter=8)
+    ).fit(FRAME, VALUE),
+    "scaled tree's values": lambda: make_pipeline(StandardScaler(), DecisionTreeRegressor()).fit(FRAME, VALUE),
     "forest's values": lambda: RandomForestRegressor(8, n_jobs=1).fit(FRAME, VALUE),
     "extra trees": lambda: ExtraTreesRegressor(8, n_jobs=1).fit(FRAME, VALUE),
     "gradient boosting": lambda: GradientBoostingClassifier(n_estimators=8).fit(FRAME, TWO),
@@ -166,6 +177,22 @@ def test_there_are_ties_among_what_is_compared() -> None:
     ):
         model = models[name]()
         assert (model.predict_proba(OTHERS[model.feature_names_in_])[:, 1] == 0.5).any(), name
+
+
+@pytest.mark.parametrize("name", ["decision tree", "grown forest", "grown forest of three"])
+def test_forests_decide_every_tie_as_scikit_learn_does(name: str, tmp_path: Path) -> None:
+    """Ten trees of twenty for each class are a tie in float32 as well."""
+    model = SKLEARN[name]()
+    rows = OTHERS[list(model.feature_names_in_)]
+    source = LoadedModel(model, "models:/x/1", "", "sklearn", "scikit-learn", None, rows[:1], {}, {})
+    description = conversion.describe(source)
+    conversion.convert(model, description, tmp_path)
+    scores = file_scores(FileKind.ONNX, tmp_path / "model.onnx", description, rows.to_numpy("f4"))
+    truth = model.predict_proba(rows)
+    ordered = np.sort(truth, axis=1)
+    assert (ordered[:, -1] == ordered[:, -2]).sum() > 5
+    assert chosen(scores, description.positive_from).tolist() == truth.argmax(axis=1).tolist()
+    assert truth.argmax(axis=1).tolist() == model.predict(rows).tolist()
 
 
 def test_the_columns_names_decide_and_not_their_order_in_the_signature(

@@ -160,6 +160,20 @@ def test_a_feature_that_does_not_survive_float32_is_named(factor: float, example
         verified(stranger(model, frame, example_rows), tmp_path)
 
 
+@pytest.mark.parametrize(
+    "model", [HistGradientBoostingRegressor(max_iter=30), make_pipeline(StandardScaler(), DecisionTreeRegressor())]
+)
+def test_a_decimal_on_a_threshold_takes_the_side_that_the_framework_takes_or_the_model_is_refused(
+    model: Any, tmp_path: Path
+) -> None:
+    """Between 40.1 and 40.3 the threshold is 40.2, which is another number in float32."""
+    frame = FRAME[NARROW].assign(weight=FRAME["weight"].round(1))
+    with pytest.raises(VerificationFailed, match=r"The feature 'weight' .* Train the model on columns of float32"):
+        verified(stranger(model.fit(frame, TARGETS), frame), tmp_path)
+    narrow = frame.astype("float32")
+    verified(stranger(model.fit(narrow, TARGETS), narrow), tmp_path)
+
+
 @pytest.mark.parametrize("model", [RandomForestRegressor(10, n_jobs=1), xgboost.XGBRegressor(n_estimators=10)])
 def test_a_framework_that_makes_float32_of_its_rows_itself_loses_nothing(model: Any, tmp_path: Path) -> None:
     verified(stranger(model.fit(FRAME, TARGETS), FRAME), tmp_path)
