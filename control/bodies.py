@@ -35,7 +35,10 @@ class Body(BaseModel):
 
 
 class StrictRoute(APIRoute):
-    """A route whose JSON body, where it has one, is read as described above before FastAPI looks at it."""
+    """A route whose JSON body, where it has one, is read as described above before FastAPI looks at it.
+
+    With `strict_content_type=False` a body whose content type is not said is taken for JSON.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         answer = super().get_route_handler()
@@ -45,7 +48,8 @@ class StrictRoute(APIRoute):
         async def read_and_answer(request: Request) -> Response:
             control: Control = request.app.state.control
             limit = min(control.settings.limits.max_body_bytes, MAX_CHANGE_BYTES)
-            body = await read_json_body(request, limit, control.receiving)
+            typed = self.strict_content_type is not False
+            body = await read_json_body(request, limit, control.receiving, typed=typed)
             return await answer(_ReadRequest(request.scope, body, parse(body) if body else None))
 
         return read_and_answer
@@ -66,17 +70,21 @@ class _ReadRequest(Request):
         return self._content
 
 
-async def read_json_body(request: Request, limit: int, receiving: Receiving) -> bytes:
-    """The body, of at most `limit` bytes; its head is looked at first. Raises `Problem` (413, 415, 503)."""
+async def read_json_body(request: Request, limit: int, receiving: Receiving, *, typed: bool = True) -> bytes:
+    """The body, of at most `limit` bytes; its head is looked at first. Raises `Problem` (413, 415, 503).
+
+    Its content type must be said where it is `typed`, and be that of JSON where it is said.
+    """
     headers = request.headers
     coding = headers.get("content-encoding", "identity").strip().lower()
     if coding != "identity":
         message = f"content encoding {coding[:40]!r} is not understood here; send the body as it is"
         raise Problem(415, "unsupported_encoding", message)
-    if headers.get("content-length", "0") != "0":
+    typed = typed or "content-type" in headers
+    if typed and headers.get("content-length", "0") != "0":
         _refuse_other_types(headers)
     body = await read_body(request, limit, receiving)
-    if body:
+    if typed and body:
         _refuse_other_types(headers)
     return body
 

@@ -1,8 +1,8 @@
 """The Open Inference Protocol's routes that are no predictions: what the server and its models are, and health.
 
 A model is asked for by the configured model's name, which is ready when all that has traffic is, or by the name of a
-version or alias. Sources: https://github.com/kserve/open-inference-protocol, and for the index Triton's "Model
-Repository Extension".
+version or alias; what is loaded and unloaded is a version. Sources: https://github.com/kserve/open-inference-protocol,
+and for the repository Triton's "Model Repository Extension", whose clients do not say that their bodies are JSON.
 """
 
 from typing import Annotated, Any
@@ -12,17 +12,21 @@ from pydantic import BaseModel, Field
 
 from configuration.settings import Settings
 from control import bodies
+from control.headers import Actor
 from control.health import why_not_ready
 from control.started import Configuration, Parts, Started
+from control.versions import MAX_URI_LETTERS
 from dispatch.change import READY
 from protocols.model_tensors import TensorMetadata, input_tensors, output_tensors
-from protocols.problem import Problem, conflicting_version
+from protocols.problem import Problem, conflicting_version, invalid
 from runners.runner import RunnerState
 
 PLATFORM = "shokado"
 EXTENSIONS = ["binary_tensor_data", "model_repository"]
 
-router = APIRouter(prefix="/v2", tags=["open inference"], route_class=bodies.StrictRoute)
+router = APIRouter(
+    prefix="/v2", tags=["open inference"], route_class=bodies.StrictRoute, strict_content_type=False
+)  # fmt: skip
 
 
 class OpenInferenceError(BaseModel):
@@ -85,9 +89,43 @@ class IndexEntry(BaseModel):
     reason: str = Field(description="Why it is not ready.")
 
 
+class LoadParameters(bodies.Body):
+    """Where a version comes from. Files and configurations cannot be sent."""
+
+    uri: str | None = Field(
+        default=None,
+        max_length=MAX_URI_LETTERS,
+        description="`models:/name/3` or `models:/name@alias` of the MLflow registry, or a tag `name:version` of the "
+        "BentoML model store. Without one, a version that was unloaded is brought back.",
+    )
+
+
+class RepositoryLoadBody(bodies.Body):
+    """What is loaded as the version."""
+
+    parameters: LoadParameters | None = None
+
+
+class UnloadParameters(bodies.Body):
+    """What Triton's clients send."""
+
+    unload_dependents: bool = Field(default=False, description="Makes no difference: no version depends on another.")
+
+
+class RepositoryUnloadBody(bodies.Body):
+    """How a version is unloaded."""
+
+    parameters: UnloadParameters | None = None
+
+
+class Done(BaseModel):
+    """It is done; the protocol says no more."""
+
+
 _DESCRIBED = {
     400: "Names that contradict each other, or a body that cannot be read.",
     404: "No such model, version or alias.",
+    409: "Not as things stand: the version has traffic, or another is being loaded.",
     413: "The body is too long.",
     415: "The content type is not understood.",
     422: "Readable, but it makes no sense.",
@@ -170,6 +208,51 @@ async def repository_index(
     ]
     only_ready = body is not None and body.ready
     return [entry for entry in entries if entry.state == "READY" or not only_ready]
+
+
+@router.post(
+    "/repository/models/{model}/load",
+    summary="Load a version into every worker",
+    responses=_errors(400, 404, 409, 413, 415, 422, 503),
+)
+async def load_model(
+    parts: Parts,
+    settings: Configuration,
+    by: Actor,
+    model: str,
+    body: Annotated[RepositoryLoadBody | None, Body(examples=[{"parameters": {"uri": "models:/customers/3"}}])] = None,
+) -> Done:
+    """The same as `POST /v1/models/{version}/load`; `model` is the name of the version."""
+    _refuse_model(parts, settings, model)
+    parameters = body.parameters if body is not None else None
+    await parts.loader.load(model, parameters.uri if parameters is not None else None, by=by)
+    return Done()
+
+
+@router.post(
+    "/repository/models/{model}/unload",
+    summary="Take a version out of the memory of every worker",
+    responses=_errors(400, 404, 409, 413, 415, 422, 503),
+)
+async def unload_model(
+    parts: Parts,
+    settings: Configuration,
+    by: Actor,
+    model: str,
+    body: Annotated[RepositoryUnloadBody | None, Body(examples=[{"parameters": {"unload_dependents": False}}])] = None,  # noqa: ARG001
+) -> Done:
+    """The same as `POST /v1/models/{version}/unload`; `model` is the name of the version."""
+    _refuse_model(parts, settings, model)
+    await parts.loader.unload(model, by=by)
+    return Done()
+
+
+def _refuse_model(parts: Started, settings: Settings, name: str) -> None:
+    """A model has versions, and one of them is loaded. Raises `Problem` (422)."""
+    known = parts.fleet.versions()
+    if name == settings.model and name not in known:
+        message = f"{name} is the model; name the version to load or unload: {', '.join(known)}, or a new one"
+        raise invalid("model_not_version", message)
 
 
 def _version(parts: Started, settings: Settings, *names: str) -> str | None:

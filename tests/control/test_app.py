@@ -40,6 +40,8 @@ PUBLIC = {
     "/v2/models/{model}/versions/{version}": {"get"},
     "/v2/models/{model}/versions/{version}/ready": {"get"},
     "/v2/repository/index": {"post"},
+    "/v2/repository/models/{model}/load": {"post"},
+    "/v2/repository/models/{model}/unload": {"post"},
 }
 ERRORS = {"Error", "Health", "OpenInferenceError", "Ready", "ModelReady"}
 WITHOUT_A_WORKER = {"/", "/livez", "/version", "/v2", "/v2/health/live"}

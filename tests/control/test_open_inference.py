@@ -67,3 +67,36 @@ def test_the_index_needs_no_body_and_refuses_one_that_it_cannot_read(site: Site)
     assert len(site.ask("POST", "/v2/repository/index").json()) == 3
     answer = site.ask("POST", "/v2/repository/index", content=b"{", headers={"content-type": "application/json"})
     assert (answer.status_code, isinstance(answer.json()["error"], str)) == (400, True)
+
+
+REPOSITORY = "/v2/repository/models"
+
+
+def test_a_version_is_unloaded_through_the_repository(site: Site) -> None:
+    """With the body of Triton's clients, who do not say its content type."""
+    answer = site.ask("POST", f"{REPOSITORY}/v3/unload", content=b'{"parameters": {"unload_dependents": false}}')
+    assert (answer.status_code, answer.json()) == (200, {}), answer.text
+    index = site.post("/v2/repository/index", {}).json()
+    assert {entry["version"]: entry["state"] for entry in index}["v3"] == "UNAVAILABLE"
+
+
+@pytest.mark.parametrize(
+    ("path", "parameters", "status", "said"),
+    [
+        ("paper/load", {}, 422, "v1, v2, v3"),
+        ("paper/unload", {}, 422, "v1, v2, v3"),
+        ("v9/load", {}, 404, "v9"),
+        ("a/load", {}, 422, "alias"),
+        ("v1/unload", {}, 409, "v1"),
+        ("v4/load", {"uri": "s3://bucket/model.pkl"}, 422, "cannot be loaded"),
+        ("v3/load", {"config": "{}"}, 422, "parameters.config: unknown field"),
+        ("v3/unload", {"force": True}, 422, "parameters.force: unknown field"),
+    ],
+)
+def test_what_the_repository_refuses_is_an_error_of_the_protocol(
+    site: Site, path: str, parameters: dict[str, Any], status: int, said: str
+) -> None:
+    answer = site.post(f"{REPOSITORY}/{path}", {"parameters": parameters})
+    assert answer.status_code == status
+    assert said in answer.json()["error"]
+    assert site.get("/v1/traffic-split")["generation"] == 1

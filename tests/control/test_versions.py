@@ -208,8 +208,9 @@ def test_a_real_version_is_loaded_given_traffic_and_unloaded(models: Path, tmp_p
                 await client.post(SPLIT, json={"v1": 1})
                 unloaded = await client.post("/v1/models/v3/unload")
                 assert unloaded.json()["version"]["state"] == "unloaded"
-                again = await client.post("/v1/models/v3/load", headers=ANN)
-                assert again.json()["version"]["state"] == "ready"
+                again = await client.post("/v2/repository/models/v3/load", content=b"{}", headers=ANN)
+                assert (again.status_code, again.json()) == (200, {}), "as Triton's clients ask, without a content type"
+                assert server.states() == [{"v1": "ready", "v2": "ready", "v3": "ready"}] * 2
                 history = (await client.get(f"{SPLIT}/history?limit=6")).json()["entries"]
                 assert [entry["action"] for entry in history] == ["load", "prepare", "unload", "split", "split", "load"]
 

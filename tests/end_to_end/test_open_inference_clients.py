@@ -127,6 +127,15 @@ def test_triton_many_rows_at_once(any_server: Server, address: str) -> None:
             assert scores[:2].tolist() == scores_of(any_server, "v1")
 
 
+def test_triton_loads_and_unloads_versions(address: str) -> None:
+    with triton.InferenceServerClient(address) as client:
+        client.load_model("v1")
+        with pytest.raises(utils.InferenceServerException, match="active"):
+            client.unload_model("v1")
+        with pytest.raises(utils.InferenceServerException, match="name the version"):
+            client.load_model(MODEL)
+
+
 def test_triton_is_told_what_there_is(any_server: Server, address: str) -> None:
     with triton.InferenceServerClient(address) as client:
         assert client.is_server_live()
