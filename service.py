@@ -162,10 +162,9 @@ class Shokado:
     @staticmethod
     def check() -> None:
         """Once, in the process that will start the workers: what none of them could see."""
-        supervise(STOP_WITHIN_S)
+        supervise(STOP_WITHIN_S, GATE.tell_what_is_open)
         if VERSION_SERVICES:
             refuse_long_folder()
-        GATE.tell_what_is_open()
         if SETTINGS.grpc.port is not None:
             from protocols.grpc.server import refuse_taken_port
 

@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from typing import Any
 
 import psutil
@@ -43,12 +44,14 @@ _SUPERVISOR = "_SHOKADO_SUPERVISOR"
 logger = logging.getLogger("bentoml.shokado")
 
 
-def supervise(stop_within_s: float) -> None:
+def supervise(stop_within_s: float, opened: Callable[[], None]) -> None:
     """Let this process be the supervisor; call before BentoML makes its own.
 
-    A worker that was told to stop and has not ended by itself within `stop_within_s` is killed.
+    A worker that was told to stop and has not ended by itself within `stop_within_s` is killed. `opened` is called once
+    the port is open: what a start says comes after what could have prevented it.
     """
     Supervisor.stop_within_s = stop_within_s
+    Supervisor.opened = staticmethod(opened)
     os.environ[_SUPERVISOR] = str(os.getpid())
     bentoml_circus.Arbiter = Supervisor  # type: ignore[misc]
 
@@ -88,6 +91,7 @@ class Supervisor(bentoml_circus.Arbiter):
     """BentoML's supervisor, on the main thread."""
 
     stop_within_s: float
+    opened: "staticmethod[[], None]"
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -107,6 +111,7 @@ class Supervisor(bentoml_circus.Arbiter):
             if not taken.is_unix:
                 _refuse_taken(taken.family, taken.host, taken.port)
         super().initialize()
+        self.opened()
         signal.signal(signal.SIGCHLD, lambda *_: self.loop.add_callback_from_signal(self._look_after))
         # Ignored is what `nohup` asks for; circus would reload.
         if self.ctrl.sys_hdl._old[signal.SIGHUP] is signal.SIG_IGN:
