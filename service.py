@@ -146,7 +146,7 @@ CONTROL_APP = create_app(CONTROL)
 PREDICTIONS = plain.Predictions(LIMITS.max_body_bytes, CONTROL.receiving)
 CARD = next(iter(ARTEFACTS.values())).card
 SIGNATURE = signature_of(CARD, LIMITS)
-describe_predictions(CONTROL_APP, all_dialects(SIGNATURE), CARD)
+describe_predictions(CONTROL_APP, all_dialects(SIGNATURE, SETTINGS.dialects), CARD)
 describe_refusals(CONTROL_APP, GATE)
 
 
@@ -181,7 +181,8 @@ class Shokado:
         self._worker = Worker(SETTINGS, ARTEFACTS, urls, GATE)
         await self._worker.start()
         handlers: list[Handler]
-        handlers = [PredictionHandler(self._worker.entrance, dialect) for dialect in all_dialects(SIGNATURE)]
+        dialects = all_dialects(SIGNATURE, SETTINGS.dialects)
+        handlers = [PredictionHandler(self._worker.entrance, dialect) for dialect in dialects]
         if GATE.guards_predictions:
             handlers = [GuardedHandler(handler, GATE) for handler in handlers]
         PREDICTIONS.routes = Routes(handlers, SETTINGS.model)

@@ -88,6 +88,13 @@ class Strategy(StrEnum):
     WEIGHTED = "weighted"
 
 
+class PredictMethod(StrEnum):
+    """What an MLflow client gets of a classifier: what its `predict` gives, or each class's probability."""
+
+    PREDICT = "predict"
+    PREDICT_PROBA = "predict_proba"
+
+
 class CacheBackend(StrEnum):
     OFF = "off"
     MEMORY = "memory"
@@ -437,6 +444,13 @@ class GrpcSettings(_Frozen):
     """How long a stopping server waits for the answers that are under way."""
 
 
+class DialectSettings(_Frozen):
+    """How the dialects answer where their home servers can be had in more ways than one."""
+
+    invocations: PredictMethod = PredictMethod.PREDICT
+    """For requests that do not say so themselves, by `{"params": {"predict_method": ".."}}`."""
+
+
 class Settings(BaseSettings):
     """The whole configuration; see `serving.yaml` for what each key does."""
 
@@ -468,6 +482,7 @@ class Settings(BaseSettings):
     cache: CacheSettings = CacheSettings()
     access: AccessSettings = AccessSettings()
     grpc: GrpcSettings = GrpcSettings()
+    dialects: DialectSettings = DialectSettings()
 
     @property
     def aliases(self) -> dict[str, str]:
@@ -652,6 +667,7 @@ def _keys_beside(location: list[str]) -> list[str]:
         "access.rates": RateSettings,
         "access.cors": CorsSettings,
         "grpc": GrpcSettings,
+        "dialects": DialectSettings,
     }
     if location[0] == "versions" and location[2:-1] == ["remote"]:
         return list(RemoteSettings.model_fields)

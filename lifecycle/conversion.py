@@ -70,7 +70,8 @@ class Description(BaseModel):
     classes: tuple[int | str, ...] = ()
     dataset: str | None = None
     positive_from: float = ABOVE_HALF
-    predicts: Literal["labels", "scores"] = "labels"
+    predicts: Literal["labels", "scores", "probabilities"] = "labels"
+    own_classes: tuple[bool | int | float | str, ...] = ()
 
     @property
     def takes_text(self) -> bool:
@@ -113,7 +114,7 @@ def describe(source: LoadedModel) -> Description:
     if reason := why_not(source, width):
         raise UnsupportedModel(f"{source.uri} cannot be served: {reason}.")
     task, classes = _task_and_classes(source.model)
-    rules = _rules(source.model, task)
+    rules = _rules(source, task)
     if not source.metadata:
         return Description(task=task, features=_features(source, width), classes=classes, **rules)
     try:
@@ -130,10 +131,14 @@ def describe(source: LoadedModel) -> Description:
     return description.model_copy(update=rules)
 
 
-def _rules(model: Any, task: Task) -> dict[str, Any]:
+def _rules(source: LoadedModel, task: Task) -> dict[str, Any]:
+    """What a classifier makes of its scores."""
     if task is Task.REGRESSION:
         return {}
-    return {"predicts": predicts(model)} | ({"positive_from": positive_from(model)} if task is Task.BINARY else {})
+    model = source.model
+    given = "probabilities" if source.predict_method == "predict_proba" else predicts(model)
+    rules: dict[str, Any] = {"predicts": given, "own_classes": _own_classes(model)}
+    return rules | ({"positive_from": positive_from(model)} if task is Task.BINARY else {})
 
 
 def is_xgboost(model: Any) -> bool:
@@ -171,6 +176,12 @@ def _booster_task_and_classes(model: Any) -> tuple[Task, tuple[int | str, ...]]:
         return task, _class_labels(model.classes_)
     count = 2 if task is Task.BINARY else int(learner["learner_model_param"]["num_class"])
     return task, tuple(range(count))
+
+
+def _own_classes(model: Any) -> tuple[bool | int | float | str, ...]:
+    """Labels as MLflow puts them into JSON; none for a Booster, which knows no labels."""
+    plain = np.asarray(getattr(model, "classes_", ())).tolist()
+    return tuple(label if isinstance(label, (bool, int, float, str)) else str(label) for label in plain)
 
 
 def _class_labels(labels: Any) -> tuple[int | str, ...]:

@@ -226,4 +226,5 @@ def _card(
         metrics=source.metrics,
         positive_from=description.positive_from,
         predicts=description.predicts,
+        own_classes=description.own_classes,
     )

@@ -96,6 +96,7 @@ class LoadedModel:
         metrics: the run's finite metrics.
         metadata: what the training put into the model's metadata under `shokado`; empty for foreign models.
         parameters: what the run logged of how the model was made.
+        predict_method: which of its methods MLflow's own server calls.
     """
 
     model: Any
@@ -108,6 +109,7 @@ class LoadedModel:
     metrics: dict[str, float]
     metadata: dict[str, Any]
     parameters: dict[str, str] = field(default_factory=dict)
+    predict_method: str = "predict"
 
 
 def require_packages() -> None:
@@ -293,6 +295,7 @@ def fetch(client: "MlflowClient", uri: str, folder: Path, formats: Formats = For
         metrics=metrics,
         parameters=parameters,
         metadata=dict((description.metadata or {}).get("shokado", {})),
+        predict_method=description.flavors.get("python_function", {}).get("predict_fn", "predict"),
     )
 
 

@@ -3,10 +3,11 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import msgspec
 
+from configuration.settings import DialectSettings
 from dispatch.request import Prediction, PredictionRequest
 from protocols.head import RequestHead
 from protocols.problem import Problem, ProblemBody
@@ -72,6 +73,11 @@ class Dialect(ABC):
 
     def __init__(self, signature: Signature) -> None:
         self.signature = signature
+
+    @classmethod
+    def configured(cls, signature: Signature, _settings: DialectSettings) -> Self:
+        """One that answers as it is set; most know only one way."""
+        return cls(signature)
 
     @abstractmethod
     def decode(self, body: bytes, head: RequestHead) -> PredictionRequest:

@@ -1,5 +1,6 @@
 """The table of dialects: every route where predictions are asked for. A new dialect is one file and one line here."""
 
+from configuration.settings import DialectSettings
 from protocols.batch import Batch, BatchUnderPredict
 from protocols.dialect import Dialect
 from protocols.features import ActiveFeatures, SplitFeatures, VersionFeatures
@@ -25,6 +26,6 @@ DIALECTS: tuple[type[Dialect], ...] = (
 )
 
 
-def all_dialects(signature: Signature) -> list[Dialect]:
+def all_dialects(signature: Signature, settings: DialectSettings = DialectSettings()) -> list[Dialect]:  # noqa: B008
     """One of each, for the model of this signature."""
-    return [dialect(signature) for dialect in DIALECTS]
+    return [dialect.configured(signature, settings) for dialect in DIALECTS]

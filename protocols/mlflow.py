@@ -1,27 +1,29 @@
 """MLflow's scoring protocol, which SageMaker speaks as well: `POST /invocations`.
 
 In: JSON with exactly one of `dataframe_split`, `dataframe_records`, `instances` and `inputs` (rows, or an object of
-columns), or `text/csv` with a header line that has the names in any order. `params` and other fields are ignored, as
-MLflow ignores them where a model has no parameters. Out: `{"predictions": [..]}`. Errors: `{"error_code", "message"}`.
+columns), or `text/csv` with a header line that has the names in any order. `params` may say `predict_method`; other
+fields are ignored, as MLflow ignores them where a model has no parameters. Out: `{"predictions": [..]}`, what MLflow's
+own server gives, or probabilities. Errors: `{"error_code", "message"}`.
 Source: https://mlflow.org/docs/latest/ml/deployment/deploy-model-locally
 """
 
 import csv
 import io
 from collections.abc import Iterator, Sequence
-from typing import Any, Generic
+from typing import Annotated, Any, Generic, Self
 
 import msgspec
 
+from configuration.settings import DialectSettings, PredictMethod
 from dispatch.request import Prediction, PredictionRequest
 from protocols.dialect import JSON_LINES, AnswerFacts, Content, Description, Dialect
 from protocols.head import JSON, RequestHead
 from protocols.json_text import LONG_BYTES
+from protocols.labels import predicted, probabilities
 from protocols.native import unsupported_type
 from protocols.problem import Problem, invalid, malformed, too_many_rows
 from protocols.signature import AnyRow, Signature, example_rows
 from runners.card import Card
-from runners.rows import RequestRows
 
 CSV = b"text/csv"
 FORMATS = ("dataframe_split", "dataframe_records", "instances", "inputs")
@@ -35,13 +37,24 @@ class SplitFrame(msgspec.Struct):
     columns: list[str] | None = None
 
 
+_METHODS = [method.value for method in PredictMethod]
+
+
+class InvocationParams(msgspec.Struct):
+    """Others are ignored."""
+
+    predict_method: Annotated[str, msgspec.Meta(extra_json_schema={"enum": _METHODS})] | None = None
+    """`predict`: labels or values, as MLflow's own server gives them; `predict_proba`: each class's probability."""
+
+
 class InvocationBody(msgspec.Struct, Generic[AnyRow]):
-    """The JSON body, which has exactly one of these."""
+    """The JSON body, which has exactly one of these, and may have `params`."""
 
     dataframe_split: SplitFrame | None = None
     dataframe_records: list[AnyRow] | None = None
     instances: list[AnyRow] | None = None
     inputs: list[AnyRow] | dict[str, list[Any]] | None = None
+    params: InvocationParams | None = None
 
 
 _MAX_COMMAS = 1024
@@ -67,12 +80,15 @@ class LargeBody(msgspec.Struct):
     dataframe_records: msgspec.Raw = _NOTHING
     instances: msgspec.Raw = _NOTHING
     inputs: msgspec.Raw = _NOTHING
+    params: InvocationParams | None = None
 
 
 class InvocationAnswer(msgspec.Struct):
-    """The JSON answer. `predictions` are probabilities (binary), lists of them (multiclass) or values (regression)."""
+    """The JSON answer. `predictions` are what the model's own `predict` returns: labels, or values for regression and
+    Boosters; with `predict_proba`, lists of each class's probability.
+    """
 
-    predictions: list[float | list[float]]
+    predictions: list[float | int | str | bool | list[float]]
 
 
 class InvocationError(msgspec.Struct):
@@ -91,17 +107,24 @@ class MLflow(Dialect):
 
     path = "/invocations"
 
-    def __init__(self, signature: Signature) -> None:
+    def __init__(self, signature: Signature, method: PredictMethod = PredictMethod.PREDICT) -> None:
+        """`method` is for requests that do not name one."""
         super().__init__(signature)
+        self._method = method
         self._read_truths = signature.truth_reader(lambda row: InvocationBody[row])  # type: ignore[valid-type]
         self._decode = msgspec.json.Decoder(InvocationBody[signature.row_type]).decode  # type: ignore[name-defined]
 
+    @classmethod
+    def configured(cls, signature: Signature, settings: DialectSettings) -> Self:
+        return cls(signature, settings.invocations)
+
     def decode(self, body: bytes, head: RequestHead) -> PredictionRequest:
+        method = None
         if head.content_type == JSON:
             self.signature.refuse_excess(body)
             if self.signature.is_large(body) and (found := self._packed_of_large(body)) is not None:
-                return PredictionRequest(*found)
-            rows = self._rows_of_json(body)
+                return found
+            rows, method = self._rows_of_json(body)
         elif head.content_type == CSV:
             rows = self._rows_of_csv(body)
         else:
@@ -110,10 +133,10 @@ class MLflow(Dialect):
         if head.content_type == CSV and isinstance(packed, bytes):
             # Unlike JSON, CSV can say NaN and infinity.
             self.signature.check_binary(packed)
-        return PredictionRequest(packed, len(rows))
+        return PredictionRequest(packed, len(rows), wishes=method)
 
-    def _packed_of_large(self, body: bytes) -> tuple[RequestRows, int] | None:
-        """The rows, packed and counted, if they are lists in the features' order and nothing is wrong."""
+    def _packed_of_large(self, body: bytes) -> PredictionRequest | None:
+        """The request, if its rows are lists in the features' order and nothing is wrong."""
         try:
             content = _decode_large(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -126,9 +149,11 @@ class MLflow(Dialect):
             if rows.columns is not None and tuple(rows.columns) != self.signature.feature_names:
                 return None
             rows = rows.data
-        return self.signature.pack_text(rows)
+        packed = self.signature.pack_text(rows)
+        return None if packed is None else PredictionRequest(*packed, wishes=_method_of(content.params))
 
-    def _rows_of_json(self, body: bytes) -> Sequence[Any]:
+    def _rows_of_json(self, body: bytes) -> tuple[Sequence[Any], PredictMethod | None]:
+        """Rows, and the method that the body names."""
         try:
             content = self._decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -140,7 +165,10 @@ class MLflow(Dialect):
         if len(found) != 1:
             message = f"the body has {len(found)} of the fields {', '.join(FORMATS)}; exactly one belongs here"
             raise invalid("missing_field" if not found else "conflicting_fields", message)
-        match found[0]:
+        return self._in_rows(found[0]), _method_of(content.params)
+
+    def _in_rows(self, given: Any) -> Sequence[Any]:
+        match given:
             case SplitFrame() as frame:
                 return frame.data if frame.columns is None else self._in_order(frame.columns, frame.data)
             case dict() as columns:
@@ -206,9 +234,15 @@ class MLflow(Dialect):
         order = [places[name] for name in features]
         return [[row[place] for place in order] for row in rows]
 
-    def encode(self, prediction: Prediction, _head: RequestHead, _facts: AnswerFacts) -> tuple[bytes, bytes]:
-        assert prediction.scores is not None
-        return JSON_LINES, _encode(InvocationAnswer(prediction.scores.tolist()))
+    def encode(self, prediction: Prediction, _head: RequestHead, facts: AnswerFacts) -> tuple[bytes, bytes]:
+        card, scores = prediction.card, prediction.scores
+        assert scores is not None
+        method = facts.wishes or self._method
+        if method is PredictMethod.PREDICT or (not card.classes and facts.wishes is None):
+            return JSON_LINES, _encode(InvocationAnswer(predicted(card, scores)))
+        if not card.classes:
+            raise invalid("unknown_predict_method", f"a {card.task} model has no {method}; predict is understood")
+        return JSON_LINES, _encode(InvocationAnswer([*probabilities(card, scores)]))
 
     def refuse(self, problem: Problem, _request_id: str) -> bytes:
         code = _CODES.get(problem.status, "BAD_REQUEST" if problem.status < 500 else "INTERNAL_ERROR")
@@ -227,6 +261,8 @@ class MLflow(Dialect):
             "inputs as rows": {"inputs": [named]},
             "inputs as columns": {"inputs": {name: [value] for name, value in zip(names, values, strict=True)}},
         }
+        if card.classes:
+            examples["probabilities"] = {"instances": [listed], "params": {"predict_method": "predict_proba"}}
         body = InvocationBody[self.signature.row_type]  # type: ignore[name-defined]
         return Description(
             "Score rows (MLflow, SageMaker)",
@@ -237,6 +273,18 @@ class MLflow(Dialect):
             {"application/json": Content(InvocationAnswer)},
             error=InvocationError,
         )
+
+
+def _method_of(params: InvocationParams | None) -> PredictMethod | None:
+    """The method that a request names. Raises `Problem` for one that there is not."""
+    if params is None or params.predict_method is None:
+        return None
+    try:
+        return PredictMethod(params.predict_method)
+    except ValueError:
+        named = params.predict_method[:100]
+        message = f"params: there is no predict_method {named!r}; {' and '.join(_METHODS)} are understood"
+        raise invalid("unknown_predict_method", message) from None
 
 
 def _value(text: str) -> float | bool | str:

@@ -117,8 +117,11 @@ class Card(_Frozen):
     positive_from: float = Field(default=ABOVE_HALF, ge=0, le=1 + 2**-23)
     """The smallest float32 probability from which a binary model predicts its second class. The default says that a
     tie goes to the first one, as XGBoost and scikit-learn's `argmax` have it."""
-    predicts: Literal["labels", "scores"] = "labels"
-    """What a classifier's own `predict` returns; that of an XGBoost Booster returns probabilities."""
+    predicts: Literal["labels", "scores", "probabilities"] = "labels"
+    """What MLflow's own server gives of a classifier: labels; `scores` as ours for an XGBoost Booster; each class's
+    probability where the model was logged with `pyfunc_predict_fn="predict_proba"`."""
+    own_classes: tuple[bool | int | float | str, ...] = ()
+    """What the model itself calls its classes, as MLflow's JSON has them; empty: as `classes`."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -132,6 +135,8 @@ class Card(_Frozen):
         enough = {Task.BINARY: len(self.classes) == 2, Task.MULTICLASS: len(self.classes) >= 3}
         if not enough.get(self.task, not self.classes):
             raise ValueError(f"a {self.task} model cannot have {len(self.classes)} classes")
+        if self.own_classes and len(self.own_classes) != len(self.classes):
+            raise ValueError(f"a model cannot have {len(self.classes)} classes and {len(self.own_classes)} of its own")
         return self
 
     @model_validator(mode="after")

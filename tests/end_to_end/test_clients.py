@@ -135,14 +135,15 @@ def test_a_client_of_bentoml_predicts_batches(any_server: Server, score: Any) ->
         assert answer["total"] == 2
 
 
-def test_mlflows_own_client_predicts(server: Server) -> None:
+@pytest.mark.parametrize(("params", "field"), [(None, "classes"), ({"predict_method": "predict_proba"}, "predictions")])
+def test_mlflows_own_client_predicts(server: Server, params: Any, field: str) -> None:
     pandas = pytest.importorskip("pandas", reason="make test installs it")
     client = pytest.importorskip("mlflow.pyfunc.scoring_server.client", reason="make test installs it")
     mlflow = client.ScoringServerClient("127.0.0.1", server.port)
     mlflow.ping()
     other = [value * 1.5 for value in ROW]
-    answer = mlflow.invoke(pandas.DataFrame([ROW, other, ROW], columns=list(NAMED)), params=None)
+    answer = mlflow.invoke(pandas.DataFrame([ROW, other, ROW], columns=list(NAMED)), params=params)
     with Connection(server) as connection:
         asked = [connection.ask(rows_request(ROW, other, ROW, version=version)) for version in ("v1", "v2")]
-    given = [score for (score,) in answer.get_predictions().to_numpy().tolist()]
-    assert given in [near(one.json["predictions"]) for one in asked], "those of the version that the split chose"
+    given = [row[-1] for row in answer.get_predictions().to_numpy().tolist()]
+    assert given in [near(one.json[field]) for one in asked], "those of the version that the split chose"

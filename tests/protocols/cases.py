@@ -204,10 +204,12 @@ def _bad_bodies() -> list[Case]:
             ("100,000 brackets", b"[" * 100_000),
             ("100,000 brackets as rows", b'{"%b": %b' % (field.encode(), b"[" * 100_000)),
             ("100,000 brackets, closed", b'{"%b": %b%b}' % (field.encode(), b"[" * 100_000, b"]" * 100_000)),
-            ("100,000 objects", b'{"a":' * 100_000 + b"1" + b"}" * 100_000),
+            ("10,000 objects", b'{"a":' * 10_000 + b"1" + b"}" * 10_000),
             ("a control character", make().replace(b"v1", b"v\x001")),
         ):
             cases.append(Case(name, body, route, status=400, code="malformed_body"))
+        nested = b'{"a":' * 100_000 + b"1" + b"}" * 100_000
+        cases.append(Case("100,000 objects", nested, route, status=413, code="too_many_rows"))
         for name, body, code in (
             ("a list for a body", b"[]", "wrong_type"),
             ("null for a body", b"null", "wrong_type"),
@@ -333,7 +335,9 @@ def _others() -> list[Case]:
         ("/invocations", {"dataframe_records": [NAMED]}),
         ("/invocations", {"instances": rows}),
         ("/invocations", {"inputs": columns}),
+        ("/invocations", {"instances": rows, "params": {"predict_method": "predict_proba"}}),
     ]
+    other_method = {"instances": rows, "params": {"predict_method": "transform"}}
     rows_alone = json.dumps({"instances": [ROW]}).encode()
     bad: list[tuple[str, Any]] = [(path, {}) for path, _ in good[:8]] + [(path, []) for path, _ in good[:8]]
     return [
@@ -341,6 +345,7 @@ def _others() -> list[Case]:
         *(Case(f"bad {body}", json.dumps(body).encode(), path, pin, status=422) for path, body in bad),
         *(Case("no JSON", b"{", path, pin, status=400) for path, _ in good[:8]),
         *(Case("text", b"x", path, pin, "text/plain", status=415) for path, _ in good[:8]),
+        Case("another method", json.dumps(other_method).encode(), "/invocations", pin, status=422),
         Case("a table", table.encode(), "/invocations", pin, "text/csv; charset=utf-8"),
         Case("no table", b"", "/invocations", pin, "text/csv", status=400),
         Case("two versions", json.dumps({"features": ROW}).encode(), "/api/v1/models/b/predictions", pin, status=400),

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from configuration.settings import PredictMethod
 from protocols.batch import Batch
-from protocols.dialect import Dialect
+from protocols.dialect import AnswerFacts, Dialect
 from protocols.dialects import all_dialects
 from protocols.features import ActiveFeatures, SplitFeatures
 from protocols.head import RequestHead
@@ -19,7 +20,7 @@ from protocols.problem import Problem
 from protocols.signature import Signature
 from protocols.single import Single
 from protocols.text_signature import TextSignature
-from runners.card import Task
+from runners.card import Card, Task
 from tests.protocols.cards import NAMES, card
 from tests.protocols.predictions import FACTS, prediction
 
@@ -233,6 +234,45 @@ def test_a_batch_tells_each_row_and_the_totals() -> None:
     assert (content["total"], content["class_counts"], content["model_version"]) == (3, {"0": 1, "1": 2}, "v1")
     _, body = Batch(SIGNATURE).encode(prediction(card(Task.REGRESSION, ()), [17.5]), RequestHead(), FACTS)
     assert "class_counts" not in json.loads(body)
+
+
+PROBA = {"predict_method": "predict_proba"}
+
+
+def invoked(card: Card, scores: list[Any], method: PredictMethod = PredictMethod.PREDICT, **fields: Any) -> Any:
+    """The predictions of MLflow's route, set to a method and asked with these fields beside the rows."""
+    dialect = MLflow(SIGNATURE, method)
+    request = dialect.decode(json.dumps({"instances": [[1, 2, 3]], **fields}).encode(), RequestHead())
+    facts = AnswerFacts("request-1", "prediction-1", 1.25, request.wishes)
+    return json.loads(dialect.encode(prediction(card, scores), RequestHead(), facts)[1])["predictions"]
+
+
+def test_mlflows_route_predicts_in_the_models_own_words() -> None:
+    binary = card(classes=("stays", "leaves"))
+    assert invoked(binary, [0.5, 0.75]) == ["stays", "leaves"]
+    assert invoked(binary, [0.75], PredictMethod.PREDICT_PROBA) == [[0.25, 0.75]]
+    assert invoked(binary, [0.75], PredictMethod.PREDICT_PROBA, params={"predict_method": "predict"}) == ["leaves"]
+    assert invoked(binary, [0.75], params=PROBA) == [[0.25, 0.75]]
+    named_by_number = card(Task.MULTICLASS, ("a", "b", "c")).model_copy(update={"own_classes": (0, 1, 2)})
+    assert invoked(named_by_number, [[0.25, 0.5, 0.25]]) == [1]
+    assert invoked(named_by_number, [[0.25, 0.5, 0.25]], params=PROBA) == [[0.25, 0.5, 0.25]]
+
+
+def test_mlflows_route_gives_values_where_there_are_no_classes() -> None:
+    regression = card(Task.REGRESSION, ())
+    assert invoked(regression, [17.5], PredictMethod.PREDICT_PROBA) == [17.5]
+    with pytest.raises(Problem, match="a regression model has no predict_proba; predict is understood") as refused:
+        invoked(regression, [17.5], params=PROBA)
+    assert refused.value.status == 422
+
+
+def test_a_method_that_there_is_not_is_refused_with_those_there_are() -> None:
+    message = "params: there is no predict_method 'transform'; predict and predict_proba are understood"
+    with pytest.raises(Problem, match=message) as refused:
+        invoked(card(), [0.5], params={"predict_method": "transform"})
+    assert (refused.value.status, refused.value.code) == (422, "unknown_predict_method")
+    with pytest.raises(Problem, match="predict_method"):
+        invoked(card(), [0.5], params={"predict_method": 1})
 
 
 def test_errors_have_the_shape_of_the_dialect() -> None:

@@ -47,6 +47,8 @@ BODIES: dict[str, tuple[type[Dialect], Callable[[list[Any]], Any]]] = {
     "kserve": (KServeV1, lambda rows: {"instances": rows, "other": {"instances": []}}),
     "mlflow instances": (MLflow, lambda rows: {"instances": rows}),
     "mlflow inputs": (MLflow, lambda rows: {"inputs": rows, "params": {}}),
+    "mlflow method": (MLflow, lambda rows: {"instances": rows, "params": {"predict_method": "predict_proba"}}),
+    "mlflow other method": (MLflow, lambda rows: {"instances": rows, "params": {"predict_method": "transform"}}),
     "mlflow split": (MLflow, lambda rows: {"dataframe_split": {"data": rows}}),
     "mlflow named": (MLflow, lambda rows: {"dataframe_split": {"columns": NAMES, "data": rows}}),
     "mlflow turned": (MLflow, lambda rows: {"dataframe_split": {"columns": NAMES[::-1], "data": rows}}),
