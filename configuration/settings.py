@@ -293,7 +293,12 @@ class LoadingSettings(_Frozen):
     max_version_bytes: int = Field(default=2**30, ge=1)
     """Size of one version's model files."""
     timeout_s: float = Field(default=180, gt=0, le=3600)
-    """For the whole of a load: fetching, converting, verifying, and getting ready in every worker."""
+    """For the whole of a load: fetching, converting, verifying, and getting ready in every worker.
+
+    As long a version may take to get ready when a server starts; one that takes longer has failed, and others serve.
+    """
+    max_trial_bytes: int = Field(default=2**32, ge=2**20)
+    """Memory that a version may take in the process in which it is tried before any worker opens it."""
 
 
 class FeedbackSettings(_Frozen):

@@ -1,10 +1,11 @@
 """Loading and unloading versions while the server runs, in every worker of every machine.
 
-    source -> artefact in the store -> checked -> candidate: every worker gets it ready, aside -> all ready: it serves
-                                    \\-> refused              \\-> one failed, or too late: given up, no traffic touched
+    source -> artefact in the store -> checked, tried -> candidate: every worker gets it ready, aside -> it serves
+                                           \\-> refused      \\-> one failed, or too late: given up, no traffic touched
 
 While a version is being loaded there is one more in memory than `loading.max_versions_in_memory` allows; when it
-serves, the one that was used least recently, and that no environment needs, is unloaded. One load at a time.
+serves, the one that was used least recently, and that no environment needs, is unloaded. One load at a time, imports
+included, and one that waits for its turn. What was imported for a load that is refused leaves the store again.
 """
 
 import asyncio
@@ -12,8 +13,9 @@ import contextlib
 import logging
 import re
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -33,8 +35,10 @@ from dispatch.fetching import FORMS, CannotFetch, FetchFailed, fetch, is_address
 from dispatch.fleet import UNLOADED, is_elsewhere, known_loads
 from dispatch.request import UnknownVersion
 from dispatch.state import Load, RoutingState, VersionReport
-from runners.artefact import Artefact, ArtefactError, check_alike, check_files, find_artefact
+from dispatch.trials import Trials
+from runners.artefact import Artefact, ArtefactError, check_alike, check_files, find_artefact, remove_artefact
 from runners.runner import RunnerState
+from runners.trial import TrialFailed
 from stores.follower import Follower
 from stores.store import Action, Entry, StoreUnavailable, WorkerReport
 
@@ -43,6 +47,7 @@ _CLOCKS_APART_S = 60.0
 """How far the clocks of two machines may differ."""
 SERVER = "shokado"
 """Who makes the changes that nobody asked for by name."""
+_BUSY = "a version is being loaded, and another load waits for its turn: try again when GET /v1/models shows both"
 
 _TAG = re.compile(r"[a-z0-9]([-._a-z0-9]{0,61}[a-z0-9])?:[a-z0-9]([-._a-z0-9]{0,61}[a-z0-9])?")
 _check_name = TypeAdapter[str](Name).validate_python
@@ -58,6 +63,7 @@ class Loader:
         settings: Settings,
         artefacts: Mapping[str, Artefact],
         follower: Follower,
+        trials: Trials,
         clock: Callable[[], float] = time.time,
         timer: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -69,6 +75,7 @@ class Loader:
         self._limits = settings.loading
         self._artefacts = artefacts
         self._follower = follower
+        self._trials = trials
         self._clock = clock
         self._timer = timer
         self._tasks: set[asyncio.Task[Entry]] = set()
@@ -116,15 +123,53 @@ class Loader:
         return task.result()
 
     async def _load(self, version: str, uri: str | None, by: str, why: str) -> Entry:
+        since = self._clock()
         deadline = self._timer() + self._limits.timeout_s
         self._check_version(version)
-        await self.drop_expired()
-        load = await self._obtain(version, uri, deadline)
-        if await self._serves(version, load):
-            entry = self._entry
-            await self._arrived(version, load, entry, READY, deadline)
+        self._check_source(uri)
+        async with self._turn(deadline), contextlib.AsyncExitStack() as refused:
+            await self.drop_expired()
+            load, artefact = await self._obtain(version, uri, deadline, refused)
+            if await self._serves(version, load):
+                entry = self._entry
+            else:
+                await self._tried(version, artefact, since, deadline)
+                candidate = replace(load, expires_at=self._clock() + deadline - self._timer())
+                entry = await self._change(version, candidate, deadline, by, why)
+            refused.pop_all()
+            try:
+                await self._arrived(version, load, entry, READY, deadline)
+            finally:
+                await self._make_room(version, by)
             return entry
-        candidate = replace(load, expires_at=self._clock() + deadline - self._timer())
+
+    @contextlib.asynccontextmanager
+    async def _turn(self, deadline: float) -> AsyncIterator[None]:
+        """Of the loads through this machine one is under way, and one waits. Raises `ConflictingChange`."""
+        machine = self._trials.machine
+        async with contextlib.AsyncExitStack() as turn:
+            try:
+                if not turn.enter_context(machine.held("load")):
+                    with machine.held("next-load") as free:
+                        if not free:
+                            raise ConflictingChange("load_in_progress", _BUSY)
+                        await turn.enter_async_context(machine.turn("load", deadline - self._timer()))
+            except TimeoutError:
+                message = f"{self._limits.timeout_s:g} s were not enough: still waiting for the load before this one"
+                raise ConflictingChange("load_timed_out", message) from None
+            except OSError as error:
+                raise ConflictingChange("cannot_load_here", f"loads cannot take turns: {error}") from error
+            yield
+
+    async def _tried(self, version: str, artefact: Artefact, since: float, deadline: float) -> None:
+        try:
+            await self._trials.passed(version, artefact, since, deadline - self._timer())
+        except TrialFailed as error:
+            message = f"{artefact.tag} cannot be served: {error}"
+            raise InvalidChange("load_failed", message, version=version) from error
+
+    async def _change(self, version: str, candidate: Load, deadline: float, by: str, why: str) -> Entry:
+        """Make it a candidate and, when every worker has it ready, a load. Raises as `load` does."""
         try:
             entry = await self._follower.change(
                 lambda state: with_candidate(self._with_room(state, version), version, candidate),
@@ -133,7 +178,7 @@ class Loader:
                 why=why,
             )
             await self._prepared(version, candidate, entry.generation, deadline)
-            entry = await self._follower.change(
+            return await self._follower.change(
                 lambda state: with_load(_with_ours(state, version, candidate), version),
                 by=by,
                 action=Action.LOAD,
@@ -142,11 +187,6 @@ class Loader:
         except BaseException as error:
             await self._abandon(version, candidate, by, str(error) or "the server stopped")
             raise
-        try:
-            await self._arrived(version, load, entry, READY, deadline)
-        finally:
-            await self._make_room(version, by)
-        return entry
 
     async def _unload(self, version: str, by: str, why: str) -> Entry:
         self._check_version(version)
@@ -190,37 +230,56 @@ class Loader:
             message = f"version {version} {where} (placement: {placement}), which only a restart changes"
             raise ConflictingChange(f"{placement}_placement", message, version=version)
 
-    async def _obtain(self, version: str, uri: str | None, deadline: float) -> Load:
-        """What is to be loaded, in the store of this machine and checked."""
+    def _check_source(self, uri: str | None) -> None:
+        if uri is None or _TAG.fullmatch(uri) or (is_address(uri) and self._limits.registry):
+            return
+        registry = f"{FORMS} of the MLflow registry, or "
+        raise InvalidChange(
+            "source_not_allowed",
+            f"{uri[:300]!r} cannot be loaded; these can: {registry if self._limits.registry else ''}"
+            "<name>:<version> of the BentoML model store",
+        )
+
+    async def _obtain(
+        self, version: str, uri: str | None, deadline: float, refused: contextlib.AsyncExitStack
+    ) -> tuple[Load, Artefact]:
+        """What is to be loaded, in the store of this machine and checked; `refused` takes an import out again."""
         known = self._known()
         if uri is None and version not in known:
             raise UnknownVersion("version", version, list(known))
-        tag = known[version].tag if uri is None else await self._tag_of(version, uri, deadline)
+        tag = uri or known[version].tag
+        if is_address(tag):
+            # Before minutes are spent.
+            self._with_room(self._entry.state, version)
+            tag = await self._imported(version, tag, deadline, refused)
         try:
             artefact = await asyncio.to_thread(self._checked, version, tag)
         except ArtefactError as error:
             raise InvalidChange("unfit_artefact", str(error), version=version) from error
         if uri is None and known[version].digest == artefact.digest:
-            return replace(known[version], in_memory=True)
+            return replace(known[version], in_memory=True, expires_at=None), artefact
         source = artefact.card.source.uri if uri is not None and is_address(uri) else tag
-        return Load(tag, artefact.digest, source)
+        return Load(tag, artefact.digest, source), artefact
 
-    async def _tag_of(self, version: str, uri: str, deadline: float) -> str:
-        if _TAG.fullmatch(uri):
-            return uri
-        if not (is_address(uri) and self._limits.registry):
-            registry = f"{FORMS} of the MLflow registry, or "
-            raise InvalidChange(
-                "source_not_allowed",
-                f"{uri[:300]!r} cannot be loaded; these can: {registry if self._limits.registry else ''}"
-                "<name>:<version> of the BentoML model store",
-            )
+    async def _imported(self, version: str, uri: str, deadline: float, refused: contextlib.AsyncExitStack) -> str:
         try:
-            return await fetch(uri, version, self._settings.model, deadline - self._timer(), "--beside")
+            seconds = deadline - self._timer()
+            fetched = await fetch(self._trials.machine, uri, version, self._settings.model, seconds, "--beside")
         except CannotFetch as error:
             raise ConflictingChange("cannot_import_here", str(error), version=version) from error
         except FetchFailed as error:
             raise InvalidChange("import_failed", str(error), version=version) from error
+        if fetched.new:
+            refused.push_async_exit(partial(self._take_back, fetched.tag))
+        return fetched.tag
+
+    async def _take_back(self, tag: str, _: object, error: BaseException | None, __: object) -> None:
+        """Take what was imported for a refused load out of the store."""
+        if isinstance(error, StoreUnavailable):
+            # The load may have been made, as will be known when the routing can be read again.
+            return
+        with contextlib.suppress(OSError):
+            await asyncio.to_thread(remove_artefact, tag)
 
     def _checked(self, version: str, tag: str) -> Artefact:
         """The artefact, if it may serve here. Reads all of it. Raises `ArtefactError` and `InvalidChange`."""

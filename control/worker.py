@@ -31,8 +31,10 @@ from dispatch.cache import open_cache
 from dispatch.change import Versions
 from dispatch.dispatcher import Dispatcher
 from dispatch.fleet import Fleet
+from dispatch.machine import Machine
 from dispatch.shadow import ShadowCopier
 from dispatch.state import RoutingState, initial_state
+from dispatch.trials import Trials
 from experiments.feedback import FeedbackDesk
 from experiments.prediction_id import PredictionIds
 from experiments.tallying import Tallying, tallies_of
@@ -53,6 +55,7 @@ from stores.store import Entry, StoreUnavailable, Tally, WorkerReport
 ROOT = Path(__file__).resolve().parents[1]
 HOUSEKEEPING_EVERY_S = 5.0
 FORGET_EVERY_S = 300.0
+_FLEET_STOPS_IN_S = LEEWAY_S / 2
 _SHADOW_TALLIES = ("shadow_rows", "shadow_disagreements", "shadow_difference_sum", "shadow_dropped_rows")
 
 logger = logging.getLogger("bentoml.shokado")
@@ -82,6 +85,7 @@ class Worker:
         self.follower = Follower(store, settings, self._adopt, self._report, self.folder / "routing.json")
         cache = open_cache(settings, asyncio.get_running_loop().call_soon)
         settle = cache.settle if cache is not None else None
+        trials = Trials(settings, Machine.of(settings.store, settings.model))
         leeway_s = LEEWAY_S + (settings.grpc.drain_s if settings.grpc.port is not None else 0.0)
         self.stopping = Stopping(settings.shutdown.pause_s, settings.shutdown.drain_s, leeway_s)
         self.replacement = Replacement(self.stopping, self.name, settings.worker_count, self.folder)
@@ -91,6 +95,7 @@ class Worker:
             self.metrics,
             service_urls,
             self._reroute,
+            trials,
             settle=settle,
             lost=self.replacement.want,
             watch=Watch(self.folder, end_process),
@@ -101,7 +106,7 @@ class Worker:
         # Until the store tells the one that all share.
         self.ids = PredictionIds(secrets.token_bytes(32), settings.feedback.max_age_hours * 3600)
         self.entrance = Entrance(self.dispatcher, self.metrics, self.ids, self.shadow, settings.limits.max_body_bytes)
-        self.loader = Loader(settings, artefacts, self.follower)
+        self.loader = Loader(settings, artefacts, self.follower, trials)
         self.statistics = Statistics(self.folder)
         self.desk = FeedbackDesk(self.follower, self.ids, self._cards, settings.feedback.max_age_hours * 3600)
         random = np.random.default_rng()
@@ -141,7 +146,9 @@ class Worker:
     async def stop(self) -> None:
         """Answer what is under way, and let go of everything."""
         await self.loader.stop()
-        await self.fleet.stop()
+        # Requests have been answered or given up by now: what is still under way in an engine need not end.
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.fleet.stop(), _FLEET_STOPS_IN_S)
         await self.shadow.stop()
         for task in self._tasks:
             task.cancel()

@@ -7,11 +7,11 @@ whole, and a report on every version.
     ready candidate --(a state loads it)--> in `runners`, in one step; the runner that it replaces drains
     version --(a state unloads it)--> out of `runners`, drains
 
-What fails is remembered and reported, and touches no other runner.
+What fails is remembered and reported, and touches no other runner. What could crash this process, or hang it, has shown
+in a process of its own that it does not (see `trials`); what hangs nevertheless is left behind, with its thread.
 """
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
@@ -21,13 +21,17 @@ from typing import Any
 from configuration.settings import Placement, Settings, VersionSettings
 from dispatch.fetching import command, fetch, is_address
 from dispatch.state import Load, RoutingState, VersionReport
-from runners.artefact import Artefact, ArtefactError, ArtefactMissing, find_artefact
+from dispatch.trials import Trials
+from runners.artefact import Artefact, ArtefactError, ArtefactMissing, find_artefact, remove_artefact
 from runners.batcher import BatchObserver
 from runners.remote_runner import RemoteRunner
 from runners.runner import Runner, RunnerState
+from runners.trial import TrialFailed
 from runners.watch import Watch
 
 UNLOADED = "unloaded"
+_LOST_AFTER_S = 10.0
+"""How long a thread that is not waited for any more may take to come back."""
 
 logger = logging.getLogger("bentoml.shokado")
 
@@ -56,6 +60,12 @@ class Slot:
     runner: Runner | None = None
     failure: str | None = None
     preparation: "asyncio.Task[None] | None" = None
+    deaths: int = 0
+    """How many workers in a row have died while they opened it."""
+    expired: bool = False
+    """Whether it is a candidate whose time was over when this process started."""
+    imported: bool = False
+    """Whether it was imported into the store of this machine for this slot."""
     jobs_seen: int = 0
 
     @property
@@ -64,7 +74,9 @@ class Slot:
             return UNLOADED
         if self.failure is not None:
             return RunnerState.FAILED
-        return self.runner.state if self.runner is not None else RunnerState.STARTING
+        if self.runner is None or self.runner.state is RunnerState.NEW:
+            return RunnerState.STARTING
+        return self.runner.state
 
     def holds(self, load: Load) -> bool:
         """Whether it is for the same artefact, and as much in memory."""
@@ -81,6 +93,7 @@ class Fleet:
         observer: BatchObserver,
         service_urls: Mapping[str, str],
         changed: Callable[[], None],
+        trials: Trials,
         clock: Callable[[], float] = time.time,
         settle: Callable[[], Awaitable[None]] | None = None,
         lost: Callable[[str], None] = logger.error,
@@ -99,6 +112,7 @@ class Fleet:
         self._observer = observer
         self._service_urls = service_urls
         self._changed = changed
+        self._trials = trials
         self._settle = settle
         self._lost = lost
         self._watch = watch
@@ -110,15 +124,17 @@ class Fleet:
         self._one_at_a_time = asyncio.Lock()
         self._started = False
         self._tasks: set[asyncio.Task[None]] = set()
+        self._left: set[asyncio.Task[None]] = set()
 
     async def start(self, state: RoutingState) -> None:
         """Start all versions that the state wants in memory; returns when each is ready or has failed.
 
-        What the store of this machine lacks is not fetched: a server starts from what it has.
+        What the store of this machine lacks is not fetched: a server starts from what it has. What a worker has died of
+        is not waited for: the others serve while it is tried.
         """
         self._started = True
         self._adopt(state, fetching=False)
-        await _ended(slot.preparation for slot in self._slots.values() if slot.preparation)
+        await _ended(slot.preparation for slot in self._slots.values() if slot.preparation and not slot.deaths)
 
     def adopt(self, state: RoutingState) -> None:
         """Make `runners` what the state wants, as far as it is ready, and set about the rest.
@@ -159,10 +175,12 @@ class Fleet:
         for version, load in known.items():
             self._seat(version, load, prepared, fetching=fetching)
         for version, slot in prepared.items():
-            self._retire(version, slot)
+            self._retire(version, slot, unwanted=True)
         for version, load in state.candidates.items():
             if version not in self._candidates:
-                self._candidates[version] = self._begin(version, load, fetching=True)
+                # A clock that is set while this process serves makes no difference.
+                expired = not fetching and (load.expires_at or 0) <= self._clock()
+                self._candidates[version] = self._begin(version, load, fetching=True, expired=expired)
         self._publish()
 
     def _seat(self, version: str, load: Load, prepared: dict[str, Slot], *, fetching: bool) -> None:
@@ -181,29 +199,87 @@ class Fleet:
         if slot is not None:
             self._retire(version, slot)
 
-    def _begin(self, version: str, load: Load, *, fetching: bool) -> Slot:
-        slot = Slot(load)
+    def _begin(self, version: str, load: Load, *, fetching: bool, expired: bool = False) -> Slot:
+        slot = Slot(load, expired=expired)
+        if not is_elsewhere(version, self._settings):
+            slot.deaths = self._trials.deaths(version, load)
         slot.preparation = self._run(self._prepare(version, slot, fetching=fetching))
         return slot
 
     async def _prepare(self, version: str, slot: Slot, *, fetching: bool) -> None:
         try:
-            slot.artefact = await self._find(version, slot.load, fetching=fetching)
+            if slot.expired:
+                raise TrialFailed("its time was over before this worker began")
+            slot.artefact = await self._find(version, slot, fetching=fetching)
             if slot.load.in_memory:
-                # Engines that measured themselves at the same time would disturb each other; other servers would not.
-                elsewhere = is_elsewhere(version, self._settings)
-                async with contextlib.nullcontext() if elsewhere else self._one_at_a_time:
+                if is_elsewhere(version, self._settings):
                     slot.runner = self._new_runner(version, slot.artefact)
                     self._publish()
                     await slot.runner.start(self._observer)
-                    logger.info("version %s is %s: %s", version, slot.runner.state, slot.load.tag)
+                else:
+                    await self._start_here(version, slot, slot.artefact, new=fetching)
+                logger.info("version %s is %s: %s", version, slot.state, slot.load.tag)
         except Exception as error:
             slot.failure = slot.runner.failure if slot.runner and slot.runner.failure else str(error)
             # The version says so in /readyz and /v1/models, and others answer in its place.
             logger.error("version %s cannot be served: %s", version, slot.failure)
         self._changed()
 
-    async def _find(self, version: str, load: Load, *, fetching: bool) -> Artefact:
+    async def _start_here(self, version: str, slot: Slot, artefact: Artefact, *, new: bool) -> None:
+        """Raises what went wrong; `new` is what was not there when this process started."""
+        if new or slot.deaths:
+            left_s = self._left_s(slot.load)
+            since = self._clock() + left_s - self._settings.loading.timeout_s
+            await self._trials.passed(version, artefact, since, left_s)
+        # Engines that measured themselves at the same time would disturb each other.
+        async with self._one_at_a_time:
+            with self._trials.opening(version, slot.load, slot.deaths):
+                slot.runner = self._new_runner(version, artefact)
+                self._publish()
+                try:
+                    await self._opened(version, slot.runner, self._left_s(slot.load))
+                except TimeoutError:
+                    slot.runner = None
+                    self._publish()
+                    raise
+
+    async def _opened(self, version: str, runner: Runner, seconds: float) -> None:
+        """Raises what the runner raises, or `TimeoutError`, and waits no longer: foreign code may never return."""
+        opening = asyncio.get_running_loop().create_task(runner.start(self._observer))
+        try:
+            await asyncio.wait([opening], timeout=max(seconds, 0))
+        finally:
+            if not opening.done():
+                self._leave(version, runner, opening)
+        if not opening.done():
+            raise TimeoutError(f"its engine was not ready within {seconds:.0f} s")
+        opening.result()
+
+    def _leave(self, version: str, runner: Runner, opening: "asyncio.Task[None]") -> None:
+        """Let it end whenever it does, if ever, and what it opened be closed then."""
+
+        def ended(_: "asyncio.Task[None]") -> None:
+            self._left.discard(opening)
+            watch.cancel()
+            if runner.ready:
+                self._run(runner.drain())
+
+        def look() -> None:
+            self._lost(f"a thread of this worker is lost: the engine of version {version} does not come back")
+
+        watch = asyncio.get_running_loop().call_later(_LOST_AFTER_S, look)
+        self._left.add(opening)
+        opening.add_done_callback(ended)
+        opening.cancel()
+
+    def _left_s(self, load: Load) -> float:
+        """How long a version may take to be ready: what is left of its load, unless the clock was set since."""
+        seconds = self._settings.loading.timeout_s
+        left_s = seconds if load.expires_at is None else load.expires_at - self._clock()
+        return left_s if 0 < left_s <= seconds else seconds
+
+    async def _find(self, version: str, slot: Slot, *, fetching: bool) -> Artefact:
+        load = slot.load
         configured = self._configured.get(version)
         if configured is not None and configured.digest == load.digest:
             return configured
@@ -216,10 +292,8 @@ class Fleet:
             if not (fetching and self._settings.loading.registry):
                 hint = f"bring it back with: {command(load.source, label, model)}"
                 raise ArtefactMissing(f"{error} of this machine; {hint}") from error
-            seconds = self._settings.loading.timeout_s
-            # No longer than that, wherever the clock was set since.
-            timeout_s = seconds if load.expires_at is None else min(load.expires_at - self._clock(), seconds)
-            await fetch(load.source, label, model, timeout_s)
+            fetched = await fetch(self._trials.machine, load.source, label, model, self._left_s(load))
+            slot.imported = fetched.new
             artefact = await asyncio.to_thread(find_artefact, version, load.tag)
         if artefact.digest != load.digest:
             raise ArtefactError(
@@ -241,11 +315,12 @@ class Fleet:
             if slot.runner is not None and slot.load.in_memory
         }
 
-    def _retire(self, version: str, slot: Slot) -> None:
+    def _retire(self, version: str, slot: Slot, *, unwanted: bool = False) -> None:
         self._draining[slot] = version
-        self._run(self._close(slot))
+        self._run(self._close(slot, unwanted=unwanted))
 
-    async def _close(self, slot: Slot) -> None:
+    async def _close(self, slot: Slot, *, unwanted: bool) -> None:
+        """Of what is `unwanted`, as its load was refused, nothing stays in the store that was imported for it."""
         if slot.preparation is not None:
             slot.preparation.cancel()
             await _ended([slot.preparation])
@@ -257,8 +332,13 @@ class Fleet:
             last_one = [slot.runner]
             slot.runner = None
             await asyncio.to_thread(last_one.clear)
+        if unwanted and slot.imported and not self._uses(slot.load.tag):
+            await asyncio.to_thread(remove_artefact, slot.load.tag)
         self._draining.pop(slot, None)
         self._changed()
+
+    def _uses(self, tag: str) -> bool:
+        return any(slot.load.tag == tag for slot in (*self._slots.values(), *self._candidates.values()))
 
     def _report(self, version: str, slot: Slot) -> VersionReport:
         if slot.runner is not None and slot.runner.jobs != slot.jobs_seen:

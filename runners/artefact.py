@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -119,6 +120,15 @@ def find_artefact(version: str, tag: str) -> Artefact:
         return Artefact(version, tag, folder, read_card(folder))
     except CardError as error:
         raise ArtefactError(str(error)) from error
+
+
+def remove_artefact(tag: str) -> None:
+    """Take an artefact out of the store, if it is there."""
+    import bentoml
+    from bentoml.exceptions import NotFound
+
+    with suppress(NotFound):
+        bentoml.models.delete(tag)
 
 
 def check_alike(artefacts: Iterable[Artefact]) -> None:

@@ -28,6 +28,7 @@ from runners.job import Job
 from runners.pace import BatchLimit, Pace
 from runners.place import BatchScores, EmbeddedPlace, Place
 from runners.rows import join_of
+from runners.thread import in_own_thread
 from runners.watch import Watch
 
 _WARM_UP_REPEATS = 3
@@ -155,7 +156,7 @@ class Runner:
         self.state = RunnerState.CLOSED
 
     async def _open_place(self) -> Place:
-        engine = await asyncio.to_thread(open_engine, self._folder, self.card, self.settings.engine)
+        engine = await in_own_thread(open_engine, self._folder, self.card, self.settings.engine)
         self.engine = engine.name
         return EmbeddedPlace(
             engine,

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from configuration.credentials import check_credentials, without_credentials
 from configuration.settings import SettingsError, load_settings
 from dispatch.fetching import FetchFailed, fetch
+from dispatch.machine import Machine
 from lifecycle.errors import LifecycleError
 from lifecycle.gateway import Gateway
 from lifecycle.prometheus import Prometheus
@@ -134,10 +135,10 @@ def test_the_command_line_and_what_asks_others() -> None:
         assert not SECRETS.search(f"{away.value} {away.value.next_command}")
 
 
-def test_a_load_from_a_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_load_from_a_registry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """What this says, `/v1/models`, the log and the answer to the load say."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://s3cret:s3cret@s3cret@127.0.0.1:9")
     with pytest.raises(FetchFailed, match="does not answer") as failed:
-        asyncio.run(fetch("models:/paper/1", "v1", "paper", 60))
+        asyncio.run(fetch(Machine(tmp_path), "models:/paper/1", "v1", "paper", 60))
     assert not SECRETS.search(str(failed.value))

@@ -19,7 +19,9 @@ from control.loading import Loader
 from control.started import Control, Started
 from dispatch.dispatcher import Dispatcher
 from dispatch.fleet import Fleet
+from dispatch.machine import Machine
 from dispatch.state import RoutingState
+from dispatch.trials import Trials
 from experiments.feedback import FeedbackDesk
 from experiments.prediction_id import PredictionIds
 from monitoring.statistics import Statistics
@@ -61,6 +63,13 @@ class Choking(ChokesOnEverything):
         return Obliging.predict(self, rows) if not self.sizes else super().predict(rows)
 
 
+class PaperTrials(Trials):
+    """Of artefacts that have no files: there is nothing to try."""
+
+    async def passed(self, *_: object) -> None:
+        return
+
+
 class PaperFleet(Fleet):
     """Its runners have engine doubles; those of the versions in `broken` cannot be started."""
 
@@ -94,7 +103,8 @@ class SiteWorker:
             version: Artefact(version, f"paper:{version}", Path("nowhere"), card)
             for version, card in self.cards.items()
         }
-        self.fleet = PaperFleet(chosen, artefacts, self, {}, self._route)
+        trials = PaperTrials(chosen, Machine(folder))
+        self.fleet = PaperFleet(chosen, artefacts, self, {}, self._route, trials)
         self.fleet.broken = broken
         self.dispatcher = Dispatcher({}, chosen.aliases, RoutingState(0, {}, chosen.default_environment))
         self.follower = Follower(store, chosen, self._adopt, self.report, poll_every_s=0.02)
@@ -103,7 +113,7 @@ class SiteWorker:
             self.dispatcher,
             self.follower,
             self.fleet,
-            Loader(chosen, artefacts, self.follower),
+            Loader(chosen, artefacts, self.follower, trials),
             FeedbackDesk(self.follower, self.ids, lambda: self.cards, MAX_AGE_S),
             Statistics(folder),
             folder,

@@ -13,7 +13,7 @@ import pytest
 from numpy.testing import assert_allclose
 from sklearn.linear_model import LogisticRegression
 
-from configuration.settings import EngineChoice, Settings
+from configuration.settings import EngineChoice, Settings, VersionSettings
 from dispatch import fetching
 from dispatch.change import (
     ChangeRefused,
@@ -33,7 +33,7 @@ from runners.card import Feature, FileKind
 from runners.engine import Rows, Scores, open_engine
 from stores.store import Action, WorkerReport
 from tests.conftest import HOME
-from tests.control.workers import Server, Worker, serving, settings
+from tests.control.workers import MACHINE, Server, Worker, serving, settings
 from tests.dispatch.imports import imports_under_way
 from tests.dispatch.shelf import Shelf, own_shelf
 
@@ -92,7 +92,7 @@ async def give_traffic(worker: Worker, weights: Mapping[str, float]) -> None:
 def own_settings(shelf: Shelf, **changes: Any) -> Settings:
     """Imports of this server get the shelf's name in the store."""
     return settings(
-        model=shelf.model, versions={"v1": {"tag": "customers:v1"}, "v2": {"tag": "customers:v2"}}, **changes
+        **{"model": shelf.model, "versions": {"v1": {"tag": "customers:v1"}, "v2": {"tag": "customers:v2"}}} | changes
     )
 
 
@@ -509,10 +509,10 @@ def test_a_load_that_not_every_worker_makes_in_time_is_given_up(shelf: Shelf, da
     artefact = shelf.put("v3")
 
     async def scenario() -> None:
-        async with serving(settings(loading={"timeout_s": 0.5}), database, workers=1) as server:
+        async with serving(settings(loading={"timeout_s": 10}), database, workers=1) as server:
             slow = WorkerReport("slow", "elsewhere", 7, 1, time.time())
             await server[0].follower.ask(server[0].follower.store.report, slow, 60)
-            with pytest.raises(ConflictingChange, match=r"0.5 s were not enough: .* worker 7 on elsewhere"):
+            with pytest.raises(ConflictingChange, match=r"10 s were not enough: .* worker 7 on elsewhere"):
                 await server[0].loader.load("v3", artefact.tag, by="ann")
             assert await server.actions() == ["configured", "prepare", "abandon"]
 
@@ -604,6 +604,71 @@ def test_a_pickled_model_is_refused(
             assert refused.value.code == "import_failed"
             assert "shokado models import models:/pickled/1" in str(refused.value)
             assert server.state.generation == 1
+
+    in_time(scenario())
+
+
+def test_what_was_imported_for_a_refused_load_leaves_the_store_again(shelf: Shelf, database: Path) -> None:
+    own = HOME / "models" / shelf.model
+    renamed(shelf)
+
+    async def scenario() -> None:
+        other_features = own_settings(shelf).model_copy(
+            update={"versions": {"v1": VersionSettings(tag=f"{shelf.model}:v3")}}
+        )
+        async with serving(other_features, database, workers=1) as server:
+            with pytest.raises(InvalidChange, match="cannot serve side by side"):
+                await server[0].loader.load("v5", "models:/customers/1", by="ann")
+        assert {path.name for path in own.iterdir()} == {"v3", "latest"}
+        assert (own / "latest").read_text() == "v3"
+        async with serving(own_settings(shelf), database) as server:
+            # One of the workers wants an engine that the second version's model has not.
+            await server.join(
+                own_settings(
+                    shelf, versions={"v1": {"tag": "customers:v1"}, "v4": {"engine": "xgboost", "tag": "customers:v1"}}
+                )
+            )
+            with pytest.raises(InvalidChange, match=r"worker \d+ on \S+ cannot serve it: .* has no model.ubj"):
+                await server[0].loader.load("v4", "models:/customers/2", by="ann")
+        assert {path.name for path in own.iterdir()} == {"v3", "latest"}
+
+    in_time(scenario())
+
+
+def test_what_was_there_before_a_refused_load_stays(shelf: Shelf, database: Path) -> None:
+    artefact = shelf.crashing("v3")
+
+    async def scenario() -> None:
+        async with serving(settings(), database) as server:
+            with pytest.raises(
+                InvalidChange, match="v3 cannot be served: it kills the process that opens it"
+            ) as refused:
+                await server[0].loader.load("v3", artefact.tag, by="ann")
+            assert refused.value.code == "load_failed"
+            assert server.state.generation == 1
+            assert artefact.folder.exists()
+
+    in_time(scenario())
+
+
+def test_of_loads_that_come_together_one_goes_one_waits_and_the_others_are_refused(
+    shelf: Shelf, database: Path
+) -> None:
+    first, second = shelf.put("v3"), shelf.put("v4", "v2")
+
+    async def scenario() -> None:
+        async with serving(settings(), database) as server:
+            with MACHINE.held("load"):
+                waiting = asyncio.ensure_future(server[0].loader.load("v3", first.tag, by="ann"))
+                await asyncio.sleep(0)
+                for worker in server.workers:
+                    with pytest.raises(ConflictingChange, match="another load waits for its turn") as refused:
+                        await worker.loader.load("v4", second.tag, by="bob")
+                    assert refused.value.code == "load_in_progress"
+                assert not waiting.done()
+            await until(lambda: server.state.candidates)
+            await asyncio.gather(waiting, server[1].loader.load("v4", second.tag, by="bob"))
+            assert server.states() == [{"v1": "ready", "v2": "ready", "v3": "ready", "v4": "ready"}] * 2
 
     in_time(scenario())
 

@@ -4,6 +4,7 @@ store, and with real engines.
 
 import asyncio
 import itertools
+import os
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -14,8 +15,10 @@ from configuration.settings import Settings
 from control.loading import Loader
 from dispatch.dispatcher import Dispatcher
 from dispatch.fleet import Fleet
+from dispatch.machine import Machine
 from dispatch.request import Prediction, PredictionRequest
 from dispatch.state import RoutingState
+from dispatch.trials import Trials
 from runners.artefact import find_artefacts
 from runners.engine import Rows
 from stores.follower import Follower
@@ -23,6 +26,7 @@ from stores.sqlite_store import SqliteStore
 from stores.store import Entry, WorkerReport
 
 _numbers = itertools.count(1)
+MACHINE = Machine.of("the tests of loading", str(os.getpid()))
 
 
 def settings(**changes: Any) -> Settings:
@@ -49,12 +53,13 @@ class Worker:
         artefacts = find_artefacts(chosen)
         self._number = next(_numbers)
         self._clock = clock
-        self.fleet = Fleet(chosen, artefacts, Quiet(), {}, self._route, clock)
+        trials = Trials(chosen, MACHINE, clock)
+        self.fleet = Fleet(chosen, artefacts, Quiet(), {}, self._route, trials, clock)
         self.dispatcher = Dispatcher({}, {}, RoutingState(0, {}, "production"))
         self.follower = Follower(
             SqliteStore(database), chosen, self._adopt, self._report, clock=clock, poll_every_s=0.05
         )
-        self.loader = Loader(chosen, artefacts, self.follower, clock)
+        self.loader = Loader(chosen, artefacts, self.follower, trials, clock)
 
     async def start(self) -> None:
         await self.follower.start()

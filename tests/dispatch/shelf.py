@@ -2,15 +2,16 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import yaml
 
 from runners.artefact import Artefact, find_artefact
-from runners.card import FileKind, read_card, write_card
+from runners.card import FileKind, describe_file, read_card, write_card
 from tests.conftest import HOME
+from tests.dispatch.hostile import crashing_trees, endless
 
 
 class Shelf:
@@ -30,6 +31,23 @@ class Shelf:
         card = read_card(folder).model_copy(update={"model": self.model, "version": label} | changes)
         write_card(card, folder)
         return find_artefact(label, f"{self.model}:{label}")
+
+    def with_file(self, label: str, kind: FileKind, make: Callable[[bytes], bytes], copied: str = "v1") -> Artefact:
+        """A copy with this model file alone, made of the one that was there, and a card that goes with it."""
+        artefact = self.put(label, copied)
+        path = artefact.folder / kind.file_name
+        path.write_bytes(make(path.read_bytes() if path.exists() else b""))
+        write_card(artefact.card.model_copy(update={"files": {kind: describe_file(path)}}), artefact.folder)
+        return find_artefact(label, artefact.tag)
+
+    def crashing(self, label: str) -> Artefact:
+        """Kills the process that opens it."""
+        return self.with_file(label, FileKind.UBJ, crashing_trees)
+
+    def endless(self, label: str) -> Artefact:
+        """Is never ready."""
+        features = len(find_artefact("v1", "customers:v1").card.features)
+        return self.with_file(label, FileKind.ONNX, lambda _: endless(features))
 
     def truncate(self, artefact: Artefact, kind: FileKind = FileKind.ONNX) -> None:
         """Cut the model file in half and leave its card as it is."""

@@ -1,6 +1,7 @@
 """The fleet with real engines: versions come, are replaced and go, while every job gets the score of its version."""
 
 import asyncio
+import contextlib
 import os
 import shutil
 import threading
@@ -15,9 +16,12 @@ import pytest
 from numpy.testing import assert_allclose
 
 from configuration.settings import EngineChoice, Placement, RemoteSettings, Settings, VersionSettings
+from dispatch import fleet as fleet_module
 from dispatch.change import with_candidate, with_load, with_unloaded, without_candidate
 from dispatch.fleet import Fleet, known_loads
+from dispatch.machine import Machine
 from dispatch.state import Load, RoutingState, initial_state
+from dispatch.trials import Trials
 from lifecycle import datasets
 from runners import runner as runner_module
 from runners.artefact import Artefact, find_artefact, find_artefacts
@@ -38,6 +42,7 @@ SETTINGS = Settings.model_validate(
         "batching": {"max_batch_rows": 64, "max_queue_ms": 60_000, "standing_queue_ms": 60_000},
     }
 )
+MACHINE = Machine.of("the tests of the fleet", str(os.getpid()))
 
 
 class Quiet:
@@ -49,10 +54,16 @@ class Quiet:
 class Kitchen:
     """A fleet of the configured versions, and the state that it has adopted."""
 
-    def __init__(self, state: RoutingState | None = None, clock: Callable[[], float] = lambda: 50.0) -> None:
+    def __init__(
+        self,
+        state: RoutingState | None = None,
+        clock: Callable[[], float] = lambda: 50.0,
+        lost: Callable[[str], None] = pytest.fail,
+    ) -> None:
         self.artefacts = find_artefacts(SETTINGS)
         self.changes = asyncio.Event()
-        self.fleet = Fleet(SETTINGS, self.artefacts, Quiet(), {}, self.changes.set, clock)
+        trials = Trials(SETTINGS, MACHINE, clock)
+        self.fleet = Fleet(SETTINGS, self.artefacts, Quiet(), {}, self.changes.set, trials, clock, lost=lost)
         self.state = state or initial_state(SETTINGS)
 
     async def __aenter__(self) -> "Kitchen":
@@ -179,7 +190,7 @@ def test_a_remote_version_is_reported_as_it_is_and_stays_what_is_configured(mode
     state = replace(initial_state(settings), loads={"v2": Load("customers:v1", "0" * 64, "customers:v1")})
 
     async def scenario() -> None:
-        fleet = Fleet(settings, artefacts, Quiet(), {}, lambda: None)
+        fleet = Fleet(settings, artefacts, Quiet(), {}, lambda: None, Trials(settings, MACHINE))
         await fleet.start(state)
         report = fleet.versions()["v2"]
         assert (report.state, report.failure) == ("away", "cannot connect: Connection refused")
@@ -511,4 +522,95 @@ def test_engines_are_opened_and_warmed_up_beside_the_event_loop(models: Path, mo
             assert threading.current_thread() not in threads
 
     monkeypatch.setattr(runner_module, "open_engine", opened)
+    in_time(scenario())
+
+
+def leave_deaths(version: str, load: Load, deaths: int = 1) -> None:
+    """As so many workers in a row would that died while they opened it."""
+    with contextlib.suppress(TimeoutError), Trials(SETTINGS, MACHINE).opening(version, load, deaths - 1):
+        raise TimeoutError
+
+
+def test_what_a_worker_died_of_is_tried_while_the_others_serve(shelf: Shelf) -> None:
+    deadly = replace(load_of(shelf.crashing("v3")), expires_at=None)
+    good = Load("customers:v2", find_artefact("v2", "customers:v2").digest, "customers:v2")
+    leave_deaths("v3", deadly)
+    leave_deaths("v2", good)
+
+    async def scenario() -> None:
+        async with Kitchen(replace(initial_state(SETTINGS), loads={"v3": deadly})) as kitchen:
+            assert kitchen.states() == {"v1": "ready", "v2": "starting", "v3": "starting"}
+            await kitchen.until(lambda: "starting" not in kitchen.states().values())
+            # Whatever killed the other worker: in a process of its own it did not.
+            assert kitchen.states() == {"v1": "ready", "v2": "ready", "v3": "failed"}
+            assert "it kills the process that opens it: SIGSEGV" in str(kitchen.fleet.versions()["v3"].failure)
+        trials = Trials(SETTINGS, MACHINE)
+        assert (trials.deaths("v2", good), trials.deaths("v3", deadly)) == (0, 1)
+
+    in_time(scenario())
+
+
+def test_a_second_death_gives_it_up_until_it_is_loaded_again(shelf: Shelf) -> None:
+    artefact = shelf.put("v3")
+    load = load_of(artefact)
+    configured = replace(load, expires_at=None)
+    leave_deaths("v3", configured, deaths=2)
+
+    async def scenario() -> None:
+        async with Kitchen(replace(initial_state(SETTINGS), loads={"v3": configured})) as kitchen:
+            await kitchen.until(lambda: kitchen.states()["v3"] == "failed")
+            assert "2 workers in a row died while they opened it" in str(kitchen.fleet.versions()["v3"].failure)
+            await kitchen.loaded("v3", load)
+            assert kitchen.states()["v3"] == "ready"
+
+    in_time(scenario())
+    leave_deaths("v3", load, deaths=2)
+
+    async def again() -> None:
+        async with Kitchen() as kitchen:
+            state, failure = await kitchen.candidate("v3", load)
+            assert (state, "2 workers in a row died" in str(failure)) == ("failed", True)
+
+    in_time(again())
+
+
+def test_a_candidate_whose_time_is_over_is_not_begun(shelf: Shelf) -> None:
+    expired = replace(load_of(shelf.crashing("v3")), expires_at=50.0)
+
+    async def scenario() -> None:
+        async with Kitchen(with_candidate(initial_state(SETTINGS), "v3", expired)) as kitchen:
+            await kitchen.until(lambda: kitchen.fleet.candidates()["v3"].state == "failed")
+            assert kitchen.fleet.candidates()["v3"].failure == "its time was over before this worker began"
+
+    in_time(scenario())
+
+
+def test_an_engine_that_never_opens_is_left_behind_with_its_thread(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artefact, next_one = shelf.put("v3"), shelf.put("v4", "v2")
+    released, lost = threading.Event(), list[str]()
+
+    def opened(folder: Path, *others: Any) -> Any:
+        if folder == artefact.folder:
+            released.wait()
+        return open_engine(folder, *others)
+
+    monkeypatch.setattr(runner_module, "open_engine", opened)
+    monkeypatch.setattr(fleet_module, "_LOST_AFTER_S", 0.0)
+
+    async def scenario() -> None:
+        async with Kitchen(lost=lost.append) as kitchen:
+            await Trials(SETTINGS, MACHINE, lambda: 50.0).passed("v3", artefact, 50.0, 60.0)
+            state, failure = await kitchen.candidate("v3", replace(load_of(artefact), expires_at=50.2))
+            assert (state, failure) == ("failed", "its engine was not ready within 0 s")
+            while not lost:
+                await asyncio.sleep(0)
+            assert "the engine of version v3 does not come back" in lost[0]
+            await kitchen.loaded("v4", load_of(next_one))
+            assert kitchen.states()["v4"] == "ready"
+        # Stopping does not wait for the thread either.
+        assert {thread.name for thread in threading.enumerate()} >= {"shokado-opened"}
+        released.set()
+
     in_time(scenario())

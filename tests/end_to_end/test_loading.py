@@ -1,12 +1,18 @@
 """Versions loaded, replaced, refused and unloaded in a real server under load: no request notices."""
 
+import contextlib
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
 from tests.conftest import prepare
+from tests.dispatch.imports import imports_under_way
+from tests.dispatch.shelf import own_shelf
 from tests.end_to_end.closed_loop import load
 from tests.end_to_end.test_routing import ask, change, get
 from tests.end_to_end.test_worker_loss import UNPINNED
@@ -74,6 +80,66 @@ def test_a_model_of_another_signature_is_refused_with_the_difference(loaded: Ser
     assert "v4" not in states(loaded)
     assert get(loaded, "/v1/traffic-split") == before
     assert {answer.status for answer in clients.answers} == {200}
+
+
+def test_a_model_that_kills_its_process_is_refused_and_no_request_notices(loaded: Server) -> None:
+    before, workers = get(loaded, "/v1/traffic-split"), loaded.workers()
+    with own_shelf("deadly") as shelf, load(loaded, CLIENTS, lambda _: UNPINNED) as clients:
+        refused = post(loaded, "/v1/models/v6/load", {"uri": shelf.crashing("v6").tag})
+        clients.wait_for_answers(5)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (422, "load_failed")
+    assert "it kills the process that opens it: SIGSEGV" in refused.json()["error"]["message"]
+    assert "v6" not in states(loaded)
+    assert get(loaded, "/v1/traffic-split") == before
+    assert loaded.workers() == workers
+    assert clients.lost == 0
+    assert {answer.status for answer in clients.answers} == {200}
+
+
+def test_a_configured_model_that_kills_its_process_has_failed_and_the_others_serve(models: object) -> None:
+    with own_shelf("deadly") as shelf:
+        configured = {"SHOKADO_VERSIONS__V3__TAG": shelf.crashing("v3").tag, "SHOKADO_WORKERS": "2"}
+        with serving(environment=configured) as server:
+            wait_until(
+                lambda: all(state == "failed" for state in reported(server, "v3")) and reported(server, "v3"), 60
+            )
+            workers = server.workers()
+            health = get(server, "/readyz")
+            assert health["versions"] == {"v1": "ready", "v2": "ready", "v3": "failed"}
+            assert "it kills the process that opens it: SIGSEGV" in health["failures"]["v3"]
+            with load(server, CLIENTS, lambda _: UNPINNED) as clients:
+                clients.wait_for_answers(20)
+            assert clients.lost == 0
+            assert {answer.status for answer in clients.answers} == {200}
+            assert server.workers() == workers
+
+
+def reported(server: Server, version: str) -> list[str]:
+    """What the workers, both of them, say of a version."""
+    found = [worker["versions"].get(version) for worker in get(server, "/v1/models")["workers"] if worker["versions"]]
+    return found if len(found) == 2 else []
+
+
+def test_of_many_loads_at_once_one_imports_one_waits_and_the_others_are_refused(loaded: Server) -> None:
+    def ask_for(number: int) -> int:
+        return post(loaded, f"/v1/models/v{number}/load", {"uri": "models:/customers/4711"}).status_code
+
+    most, most_bytes = 0, 0
+    with ThreadPoolExecutor(24) as threads:
+        asking = [threads.submit(ask_for, 10 + number) for number in range(24)]
+        while not all(each.done() for each in asking):
+            imports = imports_under_way(loaded.process.pid)
+            most, most_bytes = max(most, len(imports)), max(most_bytes, sum(map(resident_bytes, imports)))
+    assert Counter(each.result() for each in asking) == {409: 22, 422: 2}
+    assert most == 1
+    assert 0 < most_bytes < 600e6
+
+
+def resident_bytes(process: psutil.Process) -> int:
+    with contextlib.suppress(psutil.Error):
+        resident: int = process.memory_info().rss
+        return resident
+    return 0
 
 
 @pytest.mark.parametrize(
