@@ -86,10 +86,9 @@ async def _read_answer(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
     return head, await reader.readexactly(int(length[1])) if length else b""
 
 
-def _request(method: str, path: str, content: Any, **headers: str) -> bytes:
+def _request(port: int, method: str, path: str, content: Any) -> bytes:
     body = json.dumps(content).encode() if content is not None else b""
-    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    head = f"{method} {path} HTTP/1.1\r\nHost: {HOST}\r\nContent-Type: application/json\r\n{lines}"
+    head = f"{method} {path} HTTP/1.1\r\nHost: {HOST}:{port}\r\nContent-Type: application/json\r\n"
     return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
@@ -115,7 +114,7 @@ async def _change(port: int, every_s: float, seen: Seen, end: float) -> None:
         due = time.monotonic() + every_s
         if due >= end:
             break
-        writer.write(_request("POST", "/v1/traffic-split", split | {"why": f"change {number}"}))
+        writer.write(_request(port, "POST", "/v1/traffic-split", split | {"why": f"change {number}"}))
         head, body = await _read_answer(reader)
         answer = json.loads(body)
         if not head.startswith(b"HTTP/1.1 200"):
@@ -131,12 +130,12 @@ async def reroute(port: int, seconds: float, every_s: float) -> Seen:
     """Ask and change at once for so long."""
     rows = draw_rows(DIFFERENT_REQUESTS, seed=7).tolist()
     requests = [
-        _request("POST", "/v1/models/predict", {"instances": [row], "unit": f"user-{number}"})
+        _request(port, "POST", "/v1/models/predict", {"instances": [row], "unit": f"user-{number}"})
         for number, row in enumerate(rows)
     ]
     seen = Seen()
     reader, writer = await asyncio.open_connection(HOST, port)
-    writer.write(_request("GET", "/v1/traffic-split", None))
+    writer.write(_request(port, "GET", "/v1/traffic-split", None))
     _, body = await _read_answer(reader)
     writer.close()
     first = json.loads(body)
