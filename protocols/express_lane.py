@@ -646,6 +646,8 @@ def open_lane(
     ExpressLane.turns = Turns()
     ExpressLane.receiving = receiving
     ExpressLane.on_bad_head = staticmethod(on_bad_head)
+    ExpressLane.stopping = False
+    ExpressLane.leaving = []
 
 
 def retire(connections: Iterable[object]) -> None:
