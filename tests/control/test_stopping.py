@@ -14,6 +14,7 @@ import pytest
 import uvicorn
 
 from control.stopping import Stopping
+from protocols.express_lane import ExpressLane
 from tests.server import ROOT
 
 
@@ -31,7 +32,8 @@ class Listening(uvicorn.Server):
 
 
 @pytest.fixture(autouse=True)
-def _handler_is_put_back() -> Iterator[None]:
+def _process_is_as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(ExpressLane, "stopping", False)
     before = signal.getsignal(signal.SIGTERM)
     yield
     signal.signal(signal.SIGTERM, before)

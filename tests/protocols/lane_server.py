@@ -72,6 +72,7 @@ class LaneServer:
             heads: ClassVar[dict[bytes, ExpressHead]] = {}
             turns: ClassVar[Turns] = Turns()
             leaving: ClassVar[list[ExpressLane]] = []
+            stopping: ClassVar[bool] = False
 
         Lane.limits = limits
         Lane.receiving = self.receiving = receiving
