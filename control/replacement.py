@@ -7,7 +7,6 @@ A single worker is not replaced while it serves: nobody would answer meanwhile. 
 log says so. One that is not ready, as the active version needs that thread, is replaced even if it is alone.
 """
 
-import fcntl
 import logging
 import os
 import socket
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from control.stopping import Stopping
 from dispatch.change import READY
+from dispatch.machine import lock
 from stores.store import WorkerReport
 
 MIN_INTERVAL_S = 60.0
@@ -77,14 +77,16 @@ class Replacement:
         """Whether no other worker of this server is being replaced, or was a moment ago; held until this one ends."""
         with suppress(OSError), ExitStack() as opened:
             file = opened.enter_context(self._turn.open("ab"))
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            last = os.fstat(file.fileno())
-            if last.st_size == 0 or abs(self._clock() - last.st_mtime) >= MIN_INTERVAL_S:
+            if lock(file) and self._is_long_ago(os.fstat(file.fileno())):
                 file.write(b".")
                 file.flush()
                 # An open file holds its lock: the kernel lets go of it when the process has ended, however it did.
                 self._holding = opened.pop_all()
         return self._holding is not None
+
+    def _is_long_ago(self, last: os.stat_result) -> bool:
+        """Whether the replacement that the file tells of, if any, is."""
+        return last.st_size == 0 or abs(self._clock() - last.st_mtime) >= MIN_INTERVAL_S
 
 
 def _lives(pid: int) -> bool:

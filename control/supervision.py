@@ -10,7 +10,6 @@ hold the port, and answer for ever.
 """
 
 import contextlib
-import ctypes
 import errno
 import logging
 import os
@@ -29,6 +28,8 @@ from circus.exc import ConflictError
 from circus.util import synchronized
 from tornado import gen
 
+from runners.child import end_with_parent
+
 SHORT_LIFE_S = 30.0
 """A worker that ends sooner is one that fails; when its next one does too, there is a pause before the one after."""
 FIRST_PAUSE_S = 1.0
@@ -37,7 +38,6 @@ AGAIN_S = 0.1
 """When circus is asked again that is busy with another command."""
 MAX_FOLDER_BYTES = 60
 """Of TMPDIR; BentoML adds up to 42 bytes, and its sockets' addresses must have less than 103."""
-_PR_SET_PDEATHSIG = 1
 _SUPERVISOR = "_SHOKADO_SUPERVISOR"
 """Names the supervisor's process to its workers."""
 
@@ -62,7 +62,7 @@ def end_with_supervisor() -> None:
     A closed terminal tells all processes; here it is the supervisor's word that counts.
     """
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    end_with_parent(signal.SIGTERM)
     supervisor = os.environ.get(_SUPERVISOR)
     if supervisor is not None and os.getppid() != int(supervisor):
         sys.exit("shokado: the supervisor of this worker has ended")

@@ -78,10 +78,10 @@ def _half_letter(content: Any) -> list[str] | None:
     """The names and indices that lead to the first text of the content that is no Unicode."""
     match content:
         case str():
-            return None if _is_unicode(content) else []
+            return None if is_unicode(content) else []
         case dict():
             for name, value in content.items():
-                if not _is_unicode(name):
+                if not is_unicode(name):
                     return [legible(name)]
                 if (path := _half_letter(value)) is not None:
                     return [legible(name), *path]
@@ -97,7 +97,8 @@ def legible(name: str) -> str:
     return name[:100].encode(errors="replace").decode()
 
 
-def _is_unicode(text: str) -> bool:
+def is_unicode(text: str) -> bool:
+    """Whether it holds no half of a surrogate pair."""
     try:
         text.encode()
     except UnicodeEncodeError:

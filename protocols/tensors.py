@@ -20,6 +20,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from protocols.json_text import legible
 from protocols.problem import Problem, invalid
 from protocols.signature import Signature
 from runners.datatypes import BYTES, DTYPES, LENGTH_BYTES
@@ -106,7 +107,7 @@ def _columns(tensors: Sequence[Tensor], signature: Signature) -> NDArray[Any]:
     for tensor in ordered:
         if tensor.shape not in ((rows,), (rows, 1)):
             message = f"input {_shown(tensor.name)} has shape {_sides(tensor.shape)}; [{rows}] or [{rows}, 1]"
-            raise invalid("wrong_shape", f"{message} belongs here", feature=_cut(tensor.name))
+            raise invalid("wrong_shape", f"{message} belongs here", feature=legible(tensor.name))
     columns = [tensor.values for tensor in ordered]
     for name, column in zip(names, columns, strict=True):
         if rows and column.dtype == bool and name not in signature.booleans:
@@ -123,7 +124,7 @@ def _in_order(tensors: Sequence[Tensor], names: Sequence[str]) -> list[Tensor]:
     for name in by_name:
         if name not in names:
             message = f"input {_shown(name)} is no feature; known are {', '.join(names)}"
-            raise invalid("unknown_feature", message, feature=_cut(name))
+            raise invalid("unknown_feature", message, feature=legible(name))
     for name in names:
         if name not in by_name:
             raise invalid("missing_feature", f"the input of feature {name!r} is missing", feature=name)
@@ -233,7 +234,7 @@ def _check_size(name: str, shape: Sequence[int], got: int, what: str, item_bytes
 
 
 def _malformed(name: str, message: str) -> Problem:
-    return Problem(400, "malformed_tensor", f"input {_shown(name)}: {message}", {"input": _cut(name)})
+    return Problem(400, "malformed_tensor", f"input {_shown(name)}: {message}", {"input": legible(name)})
 
 
 def _sides(shape: Sequence[int]) -> str:
@@ -241,9 +242,4 @@ def _sides(shape: Sequence[int]) -> str:
 
 
 def _shown(name: str) -> str:
-    return repr(_cut(name))
-
-
-def _cut(name: str) -> str:
-    """As much of a name as an answer repeats; JSON can spell half a surrogate pair, which no answer can."""
-    return name[:_SHOWN_LETTERS].encode(errors="replace").decode()
+    return repr(legible(name))

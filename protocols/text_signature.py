@@ -10,6 +10,7 @@ from typing import Any
 from msgspec import UNSET
 from numpy.typing import NDArray
 
+from protocols.json_text import is_unicode
 from protocols.problem import Problem, invalid
 from protocols.signature import Signature, kind_of
 from runners.rows import RequestRows
@@ -76,18 +77,10 @@ class TextSignature(Signature):
                 limit = self.max_text_letters
                 message = f"{where}: a text of {len(value)} letters; at most {limit} are allowed"
                 return Problem(413, "text_too_long", message, {"row": index, "feature": name, "limit": limit})
-            if not _is_unicode(value):
+            if not is_unicode(value):
                 message = f"{where}: the text holds half a surrogate pair, which is no character"
                 return invalid("not_unicode", message, row=index, feature=name)
         return None
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def one_given(**values: Any) -> Any:

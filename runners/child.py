@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ctypes
 import os
 import signal
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 _ROOT = Path(__file__).resolve().parents[1]
 _NICENESS = 10
+_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,11 @@ async def run_child(module: str, *arguments: str, timeout_s: float, given: bytes
         await process.wait()
     assert process.returncode is not None
     return Ended(process.returncode, output.decode(errors="replace"), errors.decode(errors="replace"))
+
+
+def end_with_parent(number: signal.Signals) -> None:
+    """Let the kernel send this process that signal when its parent dies. Raises `AttributeError` where it cannot."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
 
 
 def _environment() -> dict[str, str]:

@@ -7,7 +7,6 @@ Foreign code reads the model files. What crashes it, fills the memory or never e
 
 import asyncio
 import contextlib
-import ctypes
 import resource
 import signal
 import sys
@@ -17,13 +16,12 @@ from pydantic import BaseModel
 
 from configuration.settings import BatchingSettings, VersionSettings
 from runners.card import CardError, read_card
-from runners.child import Ended, run_child
+from runners.child import Ended, end_with_parent, run_child
 from runners.engine import import_xgboost_alone
 from runners.free_memory import free_bytes
 from runners.runner import Runner
 
 _REFUSED = 3
-_PR_SET_PDEATHSIG = 1
 
 
 class TrialFailed(Exception):
@@ -72,7 +70,7 @@ class _Nobody:
 def _go_first() -> None:
     """End with the process that waits for this one, and be the one that the kernel kills when memory is short."""
     with contextlib.suppress(AttributeError, OSError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        end_with_parent(signal.SIGKILL)
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
 

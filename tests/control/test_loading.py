@@ -413,17 +413,20 @@ def test_the_least_recently_used_version_makes_room(shelf: Shelf, database: Path
     in_time(scenario())
 
 
+async def begin_and_die(server: Server, artefact: Artefact) -> None:
+    """A load of v3 that every worker gets ready, and whose loader is no more; its time is over at 1030."""
+    orphan = Load(artefact.tag, artefact.digest, artefact.tag, expires_at=1030.0)
+    await server[1].follower.change(lambda state: with_candidate(state, "v3", orphan), by="ann", action=Action.PREPARE)
+    await until(lambda: prepared(*server.workers))
+
+
 def test_a_load_whose_loader_died_is_given_up_when_its_time_is_over(shelf: Shelf, database: Path) -> None:
     artefact = shelf.put("v3")
     now = [1000.0]
 
     async def scenario() -> None:
         async with serving(settings(), database, clock=lambda: now[0]) as server:
-            orphan = Load(artefact.tag, artefact.digest, artefact.tag, expires_at=1030.0)
-            await server[1].follower.change(
-                lambda state: with_candidate(state, "v3", orphan), by="ann", action=Action.PREPARE
-            )
-            await until(lambda: prepared(*server.workers))
+            await begin_and_die(server, artefact)
             await server[0].loader.drop_expired()
             assert server.state.candidates
             with pytest.raises(ConflictingChange, match="version v3 is being loaded"):
@@ -444,11 +447,7 @@ def test_a_load_of_before_the_clock_was_set_back_is_given_up(shelf: Shelf, datab
 
     async def scenario() -> None:
         async with serving(settings(), database, clock=lambda: now[0]) as server:
-            orphan = Load(artefact.tag, artefact.digest, artefact.tag, expires_at=1030.0)
-            await server[1].follower.change(
-                lambda state: with_candidate(state, "v3", orphan), by="ann", action=Action.PREPARE
-            )
-            await until(lambda: prepared(*server.workers))
+            await begin_and_die(server, artefact)
             now[0] -= 86_400
             await server[0].loader.load("v4", artefact.tag, by="bob")
             assert await server.actions() == ["configured", "prepare", "abandon", "prepare", "load"]
