@@ -3,12 +3,13 @@
 import shutil
 import socket
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 from lifecycle import deploying, manifests
@@ -264,10 +265,20 @@ def test_what_a_failed_deploy_added_is_gone_after_the_undo(
     assert cluster.names("serviceaccounts", NAMESPACE) == {"shokado"}
 
 
+def deadlines(objects: Iterable[dict[str, Any]]) -> set[int]:
+    return {item["spec"]["progressDeadlineSeconds"] for item in objects if item["kind"] == "Deployment"}
+
+
+@pytest.mark.parametrize("environment", ["staging", "production"])
+def test_manifests_give_a_rollout_as_long_as_deploy_waits(environment: str) -> None:
+    command = get_command(app).commands["deploy"]  # type: ignore[attr-defined]
+    (timeout,) = [option.default for option in command.params if option.name == "timeout"]
+    assert deadlines(render(environment)) == {timeout} == {Order(environment).timeout_s}
+
+
 def test_the_time_to_wait_is_the_deployments_too(cluster: Cluster) -> None:
     assert deploy("--timeout", "77").exit_code == 0
-    for name in images(cluster):
-        assert cluster.objects["deployments", NAMESPACE, name]["spec"]["progressDeadlineSeconds"] == 77
+    assert deadlines(cluster.objects.values()) == {77}
 
 
 def test_a_pod_that_is_not_ready_tells_why_by_its_log(cluster: Cluster) -> None:
