@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from configuration.settings import BatchingSettings, VersionSettings
 from runners.card import CardError, read_card
-from runners.child import Ended, end_with_parent, run_child
+from runners.child import Ended, run_child
 from runners.engine import import_xgboost_alone
 from runners.free_memory import free_bytes
 from runners.runner import Runner
@@ -68,9 +68,7 @@ class _Nobody:
 
 
 def _go_first() -> None:
-    """End with the process that waits for this one, and be the one that the kernel kills when memory is short."""
-    with contextlib.suppress(AttributeError, OSError):
-        end_with_parent(signal.SIGKILL)
+    """Be the one that the kernel kills when memory is short."""
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
 
