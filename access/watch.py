@@ -1,13 +1,12 @@
 """The keys of a server that runs: read again when their file changes, also behind a symlink as Kubernetes swaps it."""
 
 import asyncio
-import contextlib
 import logging
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
 from access.keys import KeyFileError, KeyRing, parse_keys, read_text
+from runners.thread import begin_in_own_thread
 
 LOOK_EVERY_S = 1.0
 SETTLE_S = 0.25
@@ -77,31 +76,16 @@ class KeyWatch:
 
     async def _look_beside(self, timeout_s: float) -> None:
         """Look in a thread that nobody need wait for, not even the end of the process: a file system can hang."""
-        loop = asyncio.get_running_loop()
-        looked: asyncio.Future[None] = loop.create_future()
-        failures: list[Exception] = []
-
-        def tell() -> None:
-            if not looked.done():
-                looked.set_result(None)
-
-        def look() -> None:
-            try:
-                self.look()
-            except Exception as error:
-                failures.append(error)
-            # The loop may have been closed meanwhile.
-            with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(tell)
-
-        threading.Thread(target=look, name="shokado-keys", daemon=True).start()
+        looked = begin_in_own_thread(self.look)
         done, _ = await asyncio.wait((looked,), timeout=timeout_s)
         if not done:
             self._tell_unread(f"{self.path}: was not read within {timeout_s:g} s")
+        try:
             await looked
-        if failures:
-            self._tell_unread(f"{self.path}: cannot be read: {failures[0]!r}")
-        elif self._unread is not None:
+        except Exception as error:
+            self._tell_unread(f"{self.path}: cannot be read: {error!r}")
+            return
+        if self._unread is not None:
             self._unread = None
             logger.info("%s: is read again", self.path)
 

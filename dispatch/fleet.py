@@ -237,25 +237,25 @@ class Fleet:
                 slot.runner = self._new_runner(version, artefact)
                 self._publish()
                 try:
-                    await self._opened(version, slot.runner, self._left_s(slot.load))
+                    await self._opened(slot.runner, self._left_s(slot.load))
                 except TimeoutError:
                     slot.runner = None
                     self._publish()
                     raise
 
-    async def _opened(self, version: str, runner: Runner, seconds: float) -> None:
+    async def _opened(self, runner: Runner, seconds: float) -> None:
         """Raises what the runner raises, or `TimeoutError`, and waits no longer: foreign code may never return."""
         opening = asyncio.get_running_loop().create_task(runner.start(self._observer))
         try:
             await asyncio.wait([opening], timeout=max(seconds, 0))
         finally:
             if not opening.done():
-                self._leave(version, runner, opening)
+                self._leave(runner, opening)
         if not opening.done():
             raise TimeoutError(f"its engine was not ready within {seconds:.0f} s")
         opening.result()
 
-    def _leave(self, version: str, runner: Runner, opening: "asyncio.Task[None]") -> None:
+    def _leave(self, runner: Runner, opening: "asyncio.Task[None]") -> None:
         """Let it end whenever it does, if ever, and what it opened be closed then."""
 
         def ended(_: "asyncio.Task[None]") -> None:
@@ -264,10 +264,7 @@ class Fleet:
             if runner.ready:
                 self._run(runner.drain())
 
-        def look() -> None:
-            self._lost(f"a thread of this worker is lost: the engine of version {version} does not come back")
-
-        watch = asyncio.get_running_loop().call_later(_LOST_AFTER_S, look)
+        watch = asyncio.get_running_loop().call_later(_LOST_AFTER_S, runner.engine_lost)
         self._left.add(opening)
         opening.add_done_callback(ended)
         opening.cancel()

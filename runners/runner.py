@@ -143,8 +143,10 @@ class Runner:
             self.state, self.failure = RunnerState.READY, None
 
     def engine_lost(self) -> None:
+        """A thread is in foreign code, and will not be had back."""
         self._overruns["lost"] += 1
-        self.failure = f"{self.failure}, and its engine does not come back"
+        if self.failure is not None:
+            self.failure = f"{self.failure}, and its engine does not come back"
         self._lost(f"a thread of this worker is lost: the engine of version {self.version} does not come back")
 
     async def _let_go(self) -> None:
