@@ -25,6 +25,7 @@ from control.app import ControlFirst, create_app
 from control.cors import cors_options
 from control.descriptors import allow_connections
 from control.documentation import describe_predictions
+from control.errors import answer_heads
 from control.health import why_not_ready
 from control.refusals import describe_refusals
 from control.started import Control
@@ -188,7 +189,8 @@ class Shokado:
         PREDICTIONS.routes = Routes(handlers, SETTINGS.model)
         wanted = [LIMITS.max_connections, *([SETTINGS.grpc.max_connections] if SETTINGS.grpc.port is not None else [])]
         http_room, *grpc_room = allow_connections(*wanted)
-        open_lane(lane_routes(handlers), lane_limits(http_room), CONTROL.receiving, GATE.note_bad_head)
+        refuse_head = answer_heads(PREDICTIONS.routes, SETTINGS.prefix, GATE.note_bad_head)
+        open_lane(lane_routes(handlers), lane_limits(http_room), CONTROL.receiving, refuse_head)
         CONTROL.started = parts = self._worker.parts
         self._grpc: Any = None
         if SETTINGS.grpc.port is not None:

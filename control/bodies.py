@@ -23,9 +23,9 @@ from protocols.problem import Problem, invalid
 from protocols.receiving import Receiving
 
 MAX_CHANGE_BYTES = 2**20
-"""Of a change: it is read in one go, and a longer one would hold up predictions."""
+"""Of a change, or a question: it is read in one go, and a longer one would hold up predictions."""
 MAX_CHANGE_VALUES = 1000
-"""Of a change, of lists and objects as well: each one that is wrong gets an explanation, made on the event loop."""
+"""Of both, of lists and objects as well: each one that is wrong gets an explanation, made on the event loop."""
 
 
 class Body(BaseModel):
@@ -100,7 +100,7 @@ def _refuse_other_types(headers: Headers) -> None:
 def parse(body: bytes) -> Any:
     """What the JSON says. Raises `Problem` (400, 413, 422)."""
     if exceeds(body, MAX_CHANGE_VALUES, MAX_CHANGE_VALUES):
-        message = f"the body has more than {MAX_CHANGE_VALUES} values, or lists; no change takes as many"
+        message = f"the body has more than {MAX_CHANGE_VALUES} values, or lists; at most as many are allowed here"
         raise Problem(413, "too_many_values", message, {"limit": MAX_CHANGE_VALUES})
     content = read_leniently(body, _unique)
     refuse_half_letters(body, content)

@@ -1,5 +1,6 @@
 """Errors of the control routes: every one in the shape that the prediction routes use, and how they are described."""
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -9,11 +10,14 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from control.methods import allowed_methods
-from control.outside import route_of
+from control.outside import route_of, without_prefix
 from dispatch.change import ChangeRefused
 from dispatch.request import UnknownVersion
+from protocols.door import Exchange, new_id, reply_problem
+from protocols.head import RequestHead
 from protocols.open_inference import InferError
 from protocols.problem import Problem, problem_of
+from protocols.routes import Routes
 from stores.store import GenerationConflict, StoreUnavailable
 
 
@@ -115,6 +119,28 @@ async def answer_error(request: Request, error: Exception) -> Response:
     # The middleware does not see what is answered to an unforeseen error.
     headers["x-request-id"] = request_id
     return Response(_body(route_of(request.scope), problem, request_id), problem.status, headers=headers)
+
+
+def answer_heads(
+    routes: Routes, prefix: str, note: Callable[[str], None]
+) -> Callable[[Exchange, bytes, Problem], None]:
+    """What answers requests that are refused for their heads alone, which reach no route: in the shape of its errors.
+
+    `routes` are all prediction routes, `prefix` is what may stand before any path, and `note` is told the address of
+    who has sent the others, as no route counts them.
+    """
+
+    def answer(exchange: Exchange, path: bytes, problem: Problem) -> None:
+        route = without_prefix(path.decode("latin-1"), prefix)
+        if (found := routes.find(route.encode("latin-1"))) is not None:
+            found.handler.begin(RequestHead(problem=problem), b"", exchange)
+            return
+        if problem.status < 500:
+            note(exchange.peer)
+        request_id = new_id()
+        reply_problem(exchange, problem, request_id, _body(route, problem, request_id))
+
+    return answer
 
 
 def shape_of(path: str) -> type[Error | InferError]:

@@ -10,12 +10,14 @@ Answers leave in the order of the requests, whatever the order they become ready
 
 import asyncio
 import random
+import re
 import struct
 import termios
 from collections import deque
 from collections.abc import Callable, Iterable, Sized
 from dataclasses import dataclass, replace
 from fcntl import ioctl
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import msgspec
@@ -24,7 +26,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from access.address import parsed
-from protocols.door import Cancellable, Handler, new_id, reply_problem
+from protocols.door import Cancellable, Exchange, Handler, new_id, reply_problem
 from protocols.head import RequestHead, read_head
 from protocols.problem import Problem, body_too_large, malformed
 from protocols.receiving import Receiving
@@ -45,6 +47,13 @@ DRAIN_S = 1.0
 """How long an idle connection is kept at least when the server stops: a request may be on its way to it."""
 CLOSED_PER_S = 40
 """Idle connections that a stopping server closes in a second, if it has the time: each may be about to be used."""
+MAX_HOST_BYTES = 512
+"""A name has at most 253 letters, of which each may be written as three."""
+_HOST = re.compile(
+    rb"(?:(?:[\w.~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*|\[[0-9A-Fa-f:.]+(?:%25[\w.~%-]+)?\]|\[v[0-9A-Fa-f]+\.[\w.~!$&'()*+,;=:-]+\])"
+    rb"(?::[0-9]*)?"
+).fullmatch
+"""A name or an address, and a port. Source: RFC 3986, section 3.2.2, and RFC 6874 for zones."""
 AGE_JITTER = 0.2
 """Part of the greatest age of connections by which theirs differ, as those that began together must not end so."""
 
@@ -100,6 +109,10 @@ class LaneExchange(msgspec.Struct, eq=False):
         self.connection.answer(self, status, header_lines, body)
 
 
+def _refuse_head(exchange: Exchange, _path: bytes, problem: Problem) -> None:
+    reply_problem(exchange, problem, new_id())
+
+
 class LaneFlow(FlowControl):
     """Reads on only when nothing waits to be answered or to be written; uvicorn alone would read without bound."""
 
@@ -120,8 +133,8 @@ class ExpressLane(HttpToolsProtocol):
     heads: ClassVar[dict[bytes, ExpressHead]] = {}
     turns: ClassVar[Turns] = Turns()
     receiving: ClassVar[Receiving] = Receiving(64 * 2**20)
-    on_bad_head: "ClassVar[staticmethod[[str], None]]" = staticmethod(lambda _peer: None)
-    """Told the address of who has sent what is no request."""
+    refuse_head: "ClassVar[staticmethod[[Exchange, bytes, Problem], None]]" = staticmethod(_refuse_head)
+    """Answers a request whose head is refused, or what is none; told its path, empty where it was not read."""
     stopping: ClassVar[bool] = False
     """Whether the next answer of every connection is its last."""
     leaving: ClassVar[list["ExpressLane"]] = []
@@ -214,8 +227,8 @@ class ExpressLane(HttpToolsProtocol):
                 self._decline_upgrade(data[upgrade.args[0] :])
             elif self._should_upgrade():
                 self.handle_websocket_upgrade()
-        except HttpParserError:
-            self.send_400_response("Invalid HTTP request received.")
+        except HttpParserError as error:
+            self.send_400_response(str(error))
         self._learning = None
         if self._in_message and not self._last:
             if self._arrival_timer is None:
@@ -433,9 +446,8 @@ class ExpressLane(HttpToolsProtocol):
         if self._express is not None:
             self._express.handler.begin(replace(self._express.head, problem=problem), b"", exchange)
         else:
-            if problem.status < 500:
-                self.on_bad_head(self.peer)
-            reply_problem(exchange, problem, new_id())
+            path = self.url.partition(b"?")[0] if self._in_message else b""
+            self.refuse_head(exchange, path, problem)
 
     def _take_back(self) -> bool:
         """Let go of uvicorn's request when it is the only one and its own body cannot be read, so as to refuse it."""
@@ -460,7 +472,9 @@ class ExpressLane(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         if not self._last:
-            self._refuse(malformed(msg))
+            in_body = self._express is not None or self._unfinished_asgi
+            message = f"this is no HTTP request: {msg}"
+            self._refuse(malformed(message) if in_body else Problem(400, "bad_header", message))
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
@@ -637,7 +651,10 @@ class ExpressLane(HttpToolsProtocol):
 
 
 def open_lane(
-    routes: Routes, limits: LaneLimits, receiving: Receiving, on_bad_head: Callable[[str], None] = lambda _peer: None
+    routes: Routes,
+    limits: LaneLimits,
+    receiving: Receiving,
+    refuse_head: Callable[[Exchange, bytes, Problem], None] = _refuse_head,
 ) -> None:
     """From now on, the connections of this process answer these routes."""
     ExpressLane.routes = routes
@@ -645,7 +662,7 @@ def open_lane(
     ExpressLane.heads = {}
     ExpressLane.turns = Turns()
     ExpressLane.receiving = receiving
-    ExpressLane.on_bad_head = staticmethod(on_bad_head)
+    ExpressLane.refuse_head = staticmethod(refuse_head)
     ExpressLane.stopping = False
     ExpressLane.leaving = []
 
@@ -695,13 +712,21 @@ def _framing_problem(headers: list[tuple[bytes, bytes]], version: str) -> Proble
     for name, value in headers:
         if name == b"host":
             hosts += 1
+            if not _is_host(value):
+                host = value[:100].decode("latin-1")
+                return Problem(400, "bad_header", f"{host!r} is no host, with or without a port")
         elif name == b"transfer-encoding":
             codings += 1
             if value.strip().lower() != b"chunked" or codings > 1 or version != "1.1":
                 return Problem(400, "bad_header", "transfer-encoding is understood in HTTP/1.1, as chunked and once")
-    if hosts > 1 or (not hosts and version == "1.1"):
+    if hosts > 1 or (not hosts and version != "1.0"):
         return Problem(400, "bad_header", f"a request has one host header, and this one has {hosts}")
     return None
+
+
+@lru_cache(maxsize=16)  # Clients of one server say the same few over and over.
+def _is_host(value: bytes) -> bool:
+    return len(value) <= MAX_HOST_BYTES and _HOST(value.strip()) is not None
 
 
 def _headers_too_large(limit: int) -> Problem:

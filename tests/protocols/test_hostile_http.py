@@ -37,6 +37,14 @@ def hostile(path: str) -> dict[str, bytes]:
         "two hosts that agree": post(path, b"host: x", b"content-length: 0", body=SMUGGLED),
         "no host": post(path, b"content-length: 0", body=SMUGGLED).replace(b"host: x\r\n", b"", 1),
         "two hosts in HTTP/1.0": post(path, b"host: y", b"content-length: 0").replace(b"1.1", b"1.0"),
+        "a host with a blank and a path": post(path, b"content-length: 0").replace(b": x", b": a b/..", 1),
+        "a host with a path": post(path, b"content-length: 0").replace(b": x", b": a/b", 1),
+        "a host with a user": post(path, b"content-length: 0").replace(b": x", b": user@a", 1),
+        "a host with a query": post(path, b"content-length: 0").replace(b": x", b": a?b", 1),
+        "a host with a port that is none": post(path, b"content-length: 0").replace(b": x", b": a:b", 1),
+        "a host that is no text": post(path, b"content-length: 0").replace(b": x", b": \xe4", 1),
+        "an address that does not end": post(path, b"content-length: 0").replace(b": x", b": [::1", 1),
+        "a bad host in HTTP/1.0": post(path, b"content-length: 0").replace(b": x", b": a/b").replace(b"1.1", b"1.0"),
         "a tab before the colon": post(path, b"transfer-encoding\t: chunked", body=chunks + SMUGGLED),
         "a negative chunk": post(path, b"transfer-encoding: chunked", body=b"-1\r\n" + SMUGGLED),
         "a chunk beyond counting": post(path, b"transfer-encoding: chunked", body=b"f" * 17 + b"\r\n" + SMUGGLED),
@@ -58,6 +66,37 @@ def test_it_is_refused_and_nothing_after_it_is_read(server: Server, name: str, d
         assert connection.is_closed(), "something was read after what was refused"
     with Connection(server) as connection:
         assert scored(connection.ask(rows_request()))
+
+
+SHAPES = {
+    NATIVE: {"error", "request_id"},
+    f"{NATIVE}?x=1": {"error", "request_id"},
+    "/invocations": {"error_code", "message"},
+    "/invocations?x=1": {"error_code", "message"},
+    "/v1/models/customers:predict": {"error"},
+    "/v2/models/customers/infer": {"error"},
+    "/v2/repository/index": {"error"},
+    "/v1/traffic-split": {"error", "request_id"},
+    "/nowhere": {"error", "request_id"},
+}
+
+
+@pytest.mark.parametrize("name", ["a length and chunks", "two hosts", "a host with a path", "a tab before the colon"])
+def test_a_bad_head_is_refused_in_the_shape_of_its_route(server: Server, name: str) -> None:
+    for path, shape in SHAPES.items():
+        with Connection(server) as connection:
+            answer = connection.ask(hostile(path)[name])
+        assert (answer.status, set(answer.json)) == (400, shape), path
+
+
+@pytest.mark.parametrize(
+    "host", ["", "x", "a_b.example.:80", "127.0.0.1:3000", "[::1]:3000", "[fe80::1%25eth0]", "%e4.example", " x \t"]
+)
+def test_a_good_host_is_taken(server: Server, host: str) -> None:
+    with Connection(server) as connection:
+        for path in (NATIVE, DOORS["plain"]):
+            data = rows_request(path=path).replace(b"host: shokado", b"host: %b" % host.encode())
+            assert connection.ask(data).status == 200
 
 
 def test_http_1_0_needs_no_host(server: Server) -> None:
