@@ -87,10 +87,17 @@ def _paths_and_schemas(dialects: Iterable[Dialect], card: Card) -> tuple[dict[st
                 "summary": found.summary,
                 "description": found.text,
                 "operationId": re.sub(r"\W+", "_", path).strip("_"),
-                "parameters": [*_named_in(path, card), *_headers()],
+                "parameters": [*_named_in(path, card), *_headers({**_HEADERS, **found.headers})],
                 "requestBody": {"required": True, "content": _contents(found.takes, reference_of)},
                 "responses": {
-                    "200": {"description": "The prediction.", "content": _contents(found.gives, reference_of)},
+                    "200": {
+                        "description": "The prediction.",
+                        "content": _contents(found.gives, reference_of),
+                        "headers": {
+                            name: {"description": description, "schema": schema}
+                            for name, (description, schema) in found.answer_headers.items()
+                        },
+                    },
                     **{
                         status: {"description": description, "content": {"application/json": error}}
                         for status, description in _ERRORS.items()
@@ -140,8 +147,8 @@ def _with_examples(parameters: list[dict[str, Any]], card: Card) -> list[dict[st
     ]
 
 
-def _headers() -> list[dict[str, Any]]:
+def _headers(headers: Mapping[str, tuple[str, Mapping[str, Any]]]) -> list[dict[str, Any]]:
     return [
         {"in": "header", "required": False, "name": name, "description": description, "schema": schema}
-        for name, (description, schema) in _HEADERS.items()
+        for name, (description, schema) in headers.items()
     ]

@@ -22,7 +22,7 @@ from protocols.problem import Problem, conflicting_version, invalid
 from runners.runner import RunnerState
 
 PLATFORM = "shokado"
-EXTENSIONS = ["binary_tensor_data", "model_repository"]
+EXTENSIONS = ["binary_tensor_data", "classification", "model_repository"]
 
 router = APIRouter(
     prefix="/v2", tags=["open inference"], route_class=bodies.StrictRoute, strict_content_type=False

@@ -51,6 +51,9 @@ class Description:
     text: str = ""
     error: Any = ProblemBody
     """The shape of this dialect's errors: a type that msgspec knows."""
+    headers: Mapping[str, tuple[str, Mapping[str, Any]]] = field(default_factory=dict)
+    """Of requests, beside those that all dialects heed: description and JSON schema by name."""
+    answer_headers: Mapping[str, tuple[str, Mapping[str, Any]]] = field(default_factory=dict)
 
 
 class Codec(Protocol):

@@ -11,27 +11,19 @@ from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
 import msgspec
-import numpy as np
 
 from dispatch.request import Prediction, PredictionRequest
 from protocols.dialect import BINARY_LINES, JSON_LINES, AnswerFacts, Content, Description, Dialect
 from protocols.head import BINARY, JSON, RequestHead
 from protocols.json_text import refusal
 from protocols.matrix import read_tensor
-from protocols.model_tensors import chosen_outputs, input_tensors, values_of
+from protocols.model_tensors import WantedOutput, chosen_outputs, input_tensors, values_of
 from protocols.native import unsupported_type
+from protocols.parameters import InferParameters, InputParameters, OutputParameters
 from protocols.problem import Problem, malformed
 from protocols.tensors import Tensor, from_bytes, from_json, pack_tensors
 from runners.card import Card
 from runners.datatypes import to_bytes
-
-
-class InputParameters(msgspec.Struct):
-    """Others are ignored, here and below, as the protocol says."""
-
-    binary_data_size: int | None = None
-    """Bytes after the JSON, one input's after the other's."""
-
 
 Data = TypeVar("Data")
 """Of an input: a list, flat or nested as the shape says, or none; or its JSON as it came."""
@@ -47,24 +39,11 @@ class InferInput(msgspec.Struct, Generic[Data]):
     parameters: InputParameters | None = None
 
 
-class OutputParameters(msgspec.Struct):
-    """How an output is sent."""
-
-    binary_data: bool | None = None
-
-
 class InferOutput(msgspec.Struct):
     """An output that is asked for."""
 
     name: str
     parameters: OutputParameters | None = None
-
-
-class InferParameters(msgspec.Struct):
-    """Of the whole request."""
-
-    binary_data_output: bool = False
-    """Whether outputs are sent in binary that do not say otherwise."""
 
 
 class InferBody(msgspec.Struct, Generic[Data]):
@@ -122,8 +101,8 @@ class Wishes(msgspec.Struct, frozen=True, gc=False):
     """What a client wants of the answer."""
 
     id: str | None
-    outputs: tuple[str, ...]
-    """Names; none: all."""
+    outputs: tuple[WantedOutput, ...]
+    """None: all."""
     binary: tuple[bool, ...]
     """For each output that is named; else of all, in one."""
 
@@ -131,6 +110,13 @@ class Wishes(msgspec.Struct, frozen=True, gc=False):
 _PLAIN = Wishes(None, (), (False,))
 _PACKED = Wishes(None, (), (True,))
 _BINARY_BODY = Content({"type": "string", "format": "binary", "description": "JSON, then the binary tensor data."})
+_HEADERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "Inference-Header-Content-Length": (
+        "Bytes of the JSON that binary tensor data follow. Of a request, 0: the whole body is packed float32 rows.",
+        {"type": "integer", "minimum": 0},
+    )
+}
+_HOW = OutputParameters()
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(InferBody[list[Any] | None]).decode
 _decode_large = msgspec.json.Decoder(InferBody[msgspec.Raw]).decode
@@ -192,14 +178,15 @@ class OpenInference(Dialect):
         outputs, parts = [], []
         for tensor, is_binary in zip(chosen, binary, strict=True):
             values = values_of(tensor, prediction)
-            shape = np.shape(values)
+            shape = (len(values),) if isinstance(values, list) else values.shape
+            flat = values if isinstance(values, list) else values.ravel()
             if is_binary:
-                part = to_bytes(tensor.datatype, values)
+                part = to_bytes(tensor.datatype, flat)
                 parts.append(part)
                 size = BinaryParameters(len(part))
                 outputs.append(InferredOutput(tensor.name, tensor.datatype, shape, parameters=size))
             else:
-                data = values if isinstance(values, list) else values.ravel().tolist()
+                data = flat if isinstance(flat, list) else flat.tolist()
                 outputs.append(InferredOutput(tensor.name, tensor.datatype, shape, data))
         origin = prediction.origin
         parameters = AnswerParameters(facts.request_id, facts.prediction_id, prediction.reason, origin.generation)
@@ -222,6 +209,9 @@ class OpenInference(Dialect):
             "one tensor": {"inputs": [matrix]},
             "one output, with an id": {"id": "7", "inputs": [matrix], "outputs": [{"name": "predictions"}]},
         }
+        if card.classes:
+            best = {"name": "predictions", "parameters": {"classification": 2}}
+            examples["the best two classes"] = {"inputs": [matrix], "outputs": [best]}
         if not isinstance(first, str):
             named = zip(card.feature_names, first, strict=True)
             columns = [{"name": name, "datatype": "FP64", "shape": [1], "data": [value]} for name, value in named]
@@ -234,6 +224,8 @@ class OpenInference(Dialect):
             },
             {"application/json": Content(InferAnswer), "application/octet-stream": _BINARY_BODY},
             error=InferError,
+            headers=_HEADERS,
+            answer_headers=_HEADERS,
         )
 
 
@@ -252,6 +244,8 @@ def _tensors(inputs: list[InferInput[list[Any] | None]], binary: memoryview) -> 
     for one in inputs:
         size = one.parameters.binary_data_size if one.parameters is not None else None
         name = one.name[:100]
+        if one.parameters is not None:
+            one.parameters.refuse(one.name)
         if (size is None) == (one.data is None):
             raise malformed(f"input {name!r}: data or the parameter binary_data_size, one of both, belongs here")
         if size is None:
@@ -268,10 +262,17 @@ def _tensors(inputs: list[InferInput[list[Any] | None]], binary: memoryview) -> 
 
 
 def _wishes(content: InferBody[Any]) -> Wishes:
+    """What is wanted of the answer. Raises `Problem` for what is not served."""
     parameters = content.parameters
+    if parameters is not None:
+        parameters.refuse()
     by_default = parameters is not None and parameters.binary_data_output
     if not content.outputs:
         return _PLAIN if content.id is None and not by_default else Wishes(content.id, (), (by_default,))
-    said = [output.parameters.binary_data if output.parameters is not None else None for output in content.outputs]
-    binary = tuple(by_default if one is None else one for one in said)
-    return Wishes(content.id, tuple(output.name for output in content.outputs), binary)
+    wanted, binary = [], []
+    for output in content.outputs:
+        how = output.parameters or _HOW
+        how.refuse(output.name)
+        wanted.append(WantedOutput(output.name, how.classification))
+        binary.append(by_default if how.binary_data is None else how.binary_data)
+    return Wishes(content.id, tuple(wanted), tuple(binary))

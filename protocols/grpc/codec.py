@@ -3,13 +3,16 @@
 What tensors mean is `protocols.tensors`' and `protocols.model_tensors`' to say, as over REST.
 """
 
-from typing import Any
+from typing import Any, TypeVar
+
+import msgspec
 
 from dispatch.request import Prediction, PredictionRequest
 from protocols.dialect import AnswerFacts
 from protocols.grpc.open_inference_pb2 import ModelInferResponse
 from protocols.head import RequestHead
-from protocols.model_tensors import chosen_outputs, values_of
+from protocols.model_tensors import WantedOutput, chosen_outputs, values_of
+from protocols.parameters import InferParameters, InputParameters, OutputParameters
 from protocols.problem import Problem
 from protocols.signature import Signature
 from protocols.tensors import Tensor, from_bytes, from_values, pack_tensors
@@ -31,6 +34,8 @@ _CONTENTS = {
 }
 """The field of `InferTensorContents` that carries each datatype; what is not here comes in raw contents only."""
 
+Parameters = TypeVar("Parameters", InferParameters, InputParameters, OutputParameters)
+
 
 class ModelInfer:
     """One request's decode and encode, for its call."""
@@ -43,12 +48,17 @@ class ModelInfer:
 
     def decode(self, _body: bytes, _head: RequestHead, /) -> PredictionRequest:
         """The rows of the message. Raises `Problem`."""
-        inputs, raw = self._request.inputs, self._request.raw_input_contents
+        request = self._request
+        inputs, raw = request.inputs, request.raw_input_contents
+        _parameters(request, InferParameters, "the request").refuse()
+        for one in inputs:
+            _parameters(one, InputParameters, f"input {one.name[:100]!r}").refuse(one.name)
         if raw and len(raw) != len(inputs):
             message = f"{len(raw)} raw_input_contents for {len(inputs)} inputs; one for each belongs here"
             raise Problem(400, "malformed_body", message)
         tensors = [_raw_tensor(*pair) for pair in zip(inputs, raw, strict=True)] if raw else list(map(_tensor, inputs))
-        return PredictionRequest(*pack_tensors(tensors, self._signature))
+        wishes = tuple(map(_wanted, request.outputs))
+        return PredictionRequest(*pack_tensors(tensors, self._signature), wishes=wishes)
 
     def encode(self, prediction: Prediction, _head: RequestHead, facts: AnswerFacts, /) -> tuple[bytes, bytes]:
         """No header lines, and the bytes of the answer; its contents are raw if the request's were."""
@@ -59,19 +69,44 @@ class ModelInfer:
         parameters["prediction_id"].string_param = facts.prediction_id
         parameters["reason"].string_param = prediction.reason
         parameters["generation"].int64_param = origin.generation
-        for tensor in chosen_outputs(origin.card, [output.name for output in request.outputs]):
+        for tensor in chosen_outputs(origin.card, facts.wishes):
             values = values_of(tensor, prediction)
             shape = (len(values),) if isinstance(values, list) else values.shape
+            flat = values if isinstance(values, list) else values.ravel()
             output = answer.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=shape)
             if request.raw_input_contents:
-                answer.raw_output_contents.append(to_bytes(tensor.datatype, values))
+                answer.raw_output_contents.append(to_bytes(tensor.datatype, flat))
             else:
-                _fill(output.contents, tensor.datatype, values)
+                _fill(output.contents, tensor.datatype, flat)
         return b"", answer.SerializeToString()
 
     def refuse(self, problem: Problem, request_id: str) -> bytes:
         """The JSON that the door makes a status of."""
         return problem.body(request_id)
+
+
+def _wanted(output: Any) -> WantedOutput:
+    """Raises `Problem` for what is not served."""
+    how = _parameters(output, OutputParameters, f"output {output.name[:100]!r}")
+    how.refuse(output.name)
+    return WantedOutput(output.name, how.classification)
+
+
+def _parameters(of: Any, known: type[Parameters], whose: str) -> Parameters:
+    """The parameters of a message, as over REST. Raises `Problem` for one of the wrong type."""
+    if not of.parameters:
+        return known()
+    given = {name: _value(parameter) for name, parameter in of.parameters.items()}
+    try:
+        return msgspec.convert(given, known)
+    except msgspec.ValidationError as error:
+        raise Problem(400, "malformed_body", f"parameters of {whose}: {error}") from None
+
+
+def _value(parameter: Any) -> Any:
+    """What a parameter says, if anything."""
+    choice = parameter.WhichOneof("parameter_choice")
+    return None if choice is None else getattr(parameter, choice)
 
 
 def _raw_tensor(tensor: Any, raw: bytes) -> Tensor:
@@ -94,4 +129,4 @@ def _fill(contents: Any, datatype: str, values: Any) -> None:
     elif datatype == "INT64":
         contents.int64_contents.extend(values)
     else:
-        contents.fp32_contents.extend(values.ravel().tolist())
+        contents.fp32_contents.extend(values.tolist())

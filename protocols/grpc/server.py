@@ -61,6 +61,7 @@ RECEIVED_SOON_S = 0.1
 AGE_GRACE_S = 60
 """For the calls that are under way on a connection of the greatest age; what is watched is watched anew then."""
 _STOPPING = Problem(503, "stopping", "the server is stopping; ask again, over a new connection")
+_METADATA = messages.ServerMetadataResponse(name="shokado", version="1", extensions=["classification"])
 _NO_MESSAGE = malformed("a call has one message, and this one has none")
 _decode_problem = msgspec.json.Decoder(ProblemBody).decode
 
@@ -176,7 +177,7 @@ class GrpcServer:
             # An empty message need not be read.
             "ServerLive": self._method(lambda _: messages.ServerLiveResponse(live=True), guarded=False),
             "ServerReady": self._method(lambda _: messages.ServerReadyResponse(ready=self._ready()), guarded=False),
-            "ServerMetadata": self._method(lambda _: messages.ServerMetadataResponse(name="shokado", version="1")),
+            "ServerMetadata": self._method(lambda _: _METADATA),
             "ModelReady": self._method(self._model_ready, messages.ModelReadyRequest),
             "ModelMetadata": self._method(self._model_metadata, messages.ModelMetadataRequest),
             "ModelInfer": grpc.stream_unary_rpc_method_handler(self._infer),

@@ -38,7 +38,10 @@ def test_all_prediction_routes_take_the_same_headers(described: Any) -> None:
     expected = {"X-Model-Version", "X-Environment", "X-Unit-ID", "X-Request-ID", "X-Request-Deadline-Ms"}
     for dialect in DIALECTS:
         headers = headers_of(dialect.path, described)
-        assert headers.keys() == expected
+        of_binary = {"Inference-Header-Content-Length"} if dialect.path.startswith("/v2/") else set()
+        assert headers.keys() == expected | of_binary
+        answered = described["paths"][dialect.path]["post"]["responses"]["200"]["headers"]
+        assert answered.keys() == of_binary
         assert all(header["description"] and not header["required"] for header in headers.values())
 
 
@@ -49,11 +52,12 @@ def test_all_prediction_routes_take_the_same_headers(described: Any) -> None:
             "v1", "a" * 128, "a" * 129, "A-Z._09", "v 1", "v1/", "ü",
         )),
         *(("X-Unit-ID", value) for value in ("customer 1", "a" * 256, "a" * 257, "ü")),
+        *(("Inference-Header-Content-Length", value) for value in (0, 1, 10**12, -1, 1.5, "x")),
         *(("X-Request-Deadline-Ms", value) for value in (0.5, 1, 3_600_000, 3_600_000.1, 0, -1, "soon")),
     ],
 )  # fmt: skip
 def test_what_a_header_may_be_is_what_is_taken(described: Any, name: str, value: Any) -> None:
-    schema = headers_of("/predict", described)[name]["schema"]
+    schema = headers_of("/v2/models/{model}/infer", described)[name]["schema"]
     head = read_head([(name.lower().encode(), str(value).encode())])
     assert jsonschema_rs.is_valid(schema, value) == (head.problem is None)
 

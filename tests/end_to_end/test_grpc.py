@@ -129,6 +129,19 @@ def test_names_ids_outputs_and_environments(triton: Callable[..., Any], entrance
     assert httpx.post(f"{entrances.server.url}/v1/feedback", json=feedback, timeout=20).status_code < 300
 
 
+@needs_triton
+def test_a_classification_is_that_of_http(triton: Callable[..., Any], entrances: Entrances) -> None:
+    call = replace(MATRIX, version="v1", outputs=["predictions"], class_count=2)
+    (answer,) = triton(triton_calls.infer, [call])
+    expected = entrances.http(version="v1")
+    for texts, score, label in zip(
+        answer.outputs["predictions"], expected["predictions"], expected["classes"], strict=True
+    ):
+        pairs = [text.decode().split(":") for text in texts]
+        assert {int(index): float(value) for value, index, _ in pairs}[1] == score
+        assert [int(index) for _, index, _ in pairs] == [label, 1 - label]
+
+
 REFUSED = {
     "no version": (replace(MATRIX, version="v9"), "NOT_FOUND"),
     "no model": (replace(MATRIX, model="cats"), "NOT_FOUND"),
@@ -136,6 +149,7 @@ REFUSED = {
     "no environment": (replace(MATRIX, headers={"x-environment": "moon"}), "NOT_FOUND"),
     "too narrow": (Infer([("input", "FP32", ROWS[:, :5])]), "INVALID_ARGUMENT"),
     "a NaN": (Infer([("input", "FP32", ROWS * np.float32("nan"))]), "INVALID_ARGUMENT"),
+    "labels of labels": (replace(MATRIX, outputs=["classes"], class_count=1), "INVALID_ARGUMENT"),
     "no output": (replace(MATRIX, outputs=["logits"]), "INVALID_ARGUMENT"),
     "too many rows": (Infer([("input", "INT8", np.zeros((10_001, 10), dtype=np.int8))]), "INVALID_ARGUMENT"),
     "too long": (Infer([("input", "FP64", np.zeros((20_000, 10)))]), "RESOURCE_EXHAUSTED"),

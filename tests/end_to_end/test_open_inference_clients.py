@@ -94,6 +94,29 @@ def test_triton_gets_the_scores_of_the_native_route(
             assert httpx.post(f"{any_server.url}/v1/feedback", json=feedback, timeout=20).status_code < 300
 
 
+@pytest.mark.parametrize("binary", [True, False], ids=["binary", "JSON"])
+def test_triton_asks_for_the_best_classes(any_server: Server, address: str, binary: bool) -> None:
+    scores = scores_of(any_server, "v1").expected
+    with triton.InferenceServerClient(address) as client:
+        for top in (1, 2, 7):
+            asked = [triton.InferRequestedOutput("predictions", binary_data=binary, class_count=top)]
+            found = client.infer("v1", matrix(binary=binary), outputs=asked).as_numpy("predictions")
+            assert found.shape == (2, min(top, 2))
+            for texts, score in zip(found, scores, strict=True):
+                first = texts[0].decode() if binary else texts[0]
+                value, index, _ = first.split(":")
+                assert [float(value)] == near([max(score, 1 - score)])
+                assert int(index) == int(score > 0.5)
+        for name, top in (("predictions", -1), ("classes", 1)):
+            asked = [triton.InferRequestedOutput(name, binary_data=binary, class_count=top)]
+            with pytest.raises(utils.InferenceServerException, match=f"output '{name}'"):
+                client.infer("v1", matrix(binary=binary), outputs=asked)
+        shared = triton.InferRequestedOutput("predictions")
+        shared.set_shared_memory("mine", 8)
+        with pytest.raises(utils.InferenceServerException, match="shared memory is not served"):
+            client.infer("v1", matrix(binary=binary), outputs=[shared])
+
+
 @pytest.mark.parametrize("coding", ["gzip", "deflate"])
 @pytest.mark.parametrize("binary", [True, False], ids=["binary", "JSON"])
 def test_triton_may_compress_what_it_asks(any_server: Server, address: str, binary: bool, coding: str) -> None:

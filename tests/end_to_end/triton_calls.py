@@ -17,6 +17,7 @@ class Infer:
     model: str = "customers"
     version: str = ""
     outputs: Sequence[str] = ()
+    class_count: int = 0
     id: str = ""
     headers: dict[str, str] = field(default_factory=dict)
     timeout_s: float | None = 20
@@ -103,7 +104,7 @@ def _arguments(call: Infer) -> dict[str, Any]:
         "model_name": call.model,
         "inputs": inputs,
         "model_version": call.version,
-        "outputs": [triton.InferRequestedOutput(name) for name in call.outputs] or None,
+        "outputs": [triton.InferRequestedOutput(name, call.class_count) for name in call.outputs] or None,
         "request_id": call.id,
         "headers": call.headers or None,
         "client_timeout": call.timeout_s,

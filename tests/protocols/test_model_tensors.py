@@ -2,7 +2,7 @@
 
 import pytest
 
-from protocols.model_tensors import chosen_outputs, input_tensors, output_tensors, values_of
+from protocols.model_tensors import WantedOutput, chosen_outputs, input_tensors, output_tensors, values_of
 from protocols.problem import Problem
 from runners.card import Card, Feature, Task
 from tests.protocols.cards import card
@@ -15,6 +15,10 @@ VALUE = card(Task.REGRESSION, ())
 
 def shown(card: Card) -> list[tuple[str, str, tuple[int, ...]]]:
     return [(tensor.name, tensor.datatype, tensor.shape) for tensor in output_tensors(card)]
+
+
+def wanted(*names: str, top: int | None = None) -> list[WantedOutput]:
+    return [WantedOutput(name, top) for name in names]
 
 
 def test_a_model_gives_what_its_task_has() -> None:
@@ -32,7 +36,8 @@ def test_a_model_takes_a_matrix_or_texts() -> None:
 
 
 def test_outputs_come_in_the_order_that_they_are_asked_for() -> None:
-    assert [tensor.name for tensor in chosen_outputs(BINARY, ["classes", "predictions"])] == ["classes", "predictions"]
+    chosen = chosen_outputs(BINARY, wanted("classes", "predictions"))
+    assert [tensor.name for tensor in chosen] == ["classes", "predictions"]
     assert chosen_outputs(BINARY, []) == output_tensors(BINARY)
 
 
@@ -46,7 +51,7 @@ def test_outputs_come_in_the_order_that_they_are_asked_for() -> None:
 )
 def test_an_output_that_is_not_there_or_named_twice_is_refused(of: Card, names: list[str], says: str) -> None:
     with pytest.raises(Problem, match=says) as caught:
-        chosen_outputs(of, names)
+        chosen_outputs(of, wanted(*names))
     assert caught.value.status == 400
 
 
@@ -57,3 +62,24 @@ def test_values_are_scores_and_labels() -> None:
     assert values_of(output_tensors(BINARY)[1], prediction(BINARY, [0.25, 0.75])) == [0, 1]
     mixed = card(classes=(0, "many"))
     assert values_of(output_tensors(mixed)[1], prediction(mixed, [0.25, 0.75])) == ["0", "many"]
+
+
+@pytest.mark.parametrize(("top", "width"), [(1, 1), (3, 3), (2**70, 3)])
+def test_classifications_are_texts_of_no_more_classes_than_there_are(top: int, width: int) -> None:
+    (tensor,) = chosen_outputs(LABELS, wanted("predictions", top=top))
+    assert (tensor.datatype, tensor.shape) == ("BYTES", (-1, width))
+    values = values_of(tensor, prediction(LABELS, [[0.25, 0.5, 0.25]]))
+    assert values.tolist() == [["0.5:1:b", "0.25:0:a", "0.25:2:c"][:width]]
+
+
+@pytest.mark.parametrize(
+    ("of", "name", "says"),
+    [
+        (VALUE, "predictions", "output 'predictions': .* a regression model gives values"),
+        (LABELS, "classes", "output 'classes': .* ask for that of predictions"),
+    ],
+)
+def test_a_classification_of_what_has_no_scores_of_classes_is_refused(of: Card, name: str, says: str) -> None:
+    with pytest.raises(Problem, match=says) as caught:
+        chosen_outputs(of, wanted(name, top=1))
+    assert (caught.value.status, caught.value.code) == (400, "no_classification")

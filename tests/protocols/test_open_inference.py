@@ -17,6 +17,7 @@ from protocols.problem import Problem
 from protocols.signature import Signature
 from protocols.text_signature import TextSignature
 from runners.card import Card, Task
+from runners.datatypes import to_bytes
 from tests.garbage import NOISE, uncollected
 from tests.protocols.cards import NAMES, card
 from tests.protocols.predictions import FACTS, prediction
@@ -209,6 +210,42 @@ def test_all_outputs_are_binary_where_the_request_says_so_and_an_output_does_not
     assert len(data) == 8
 
 
+def test_a_classification_comes_in_json_and_in_binary() -> None:
+    many = card(Task.MULTICLASS, ("a", "b", "c"))
+    scores = [[0.25, 0.5, 0.25], [0.75, 0.0, 0.25]]
+    best: list[dict[str, Any]] = [{"name": "predictions", "parameters": {"classification": 2}}, {"name": "classes"}]
+    content, _, _ = encode({"outputs": best}, scores, many)
+    texts = ["0.5:1:b", "0.25:0:a", "0.75:0:a", "0.25:2:c"]
+    assert content["outputs"][0] == {"name": "predictions", "datatype": "BYTES", "shape": [2, 2], "data": texts}
+    assert content["outputs"][1]["data"] == ["b", "a"]
+    best[0]["parameters"] = {"classification": 2, "binary_data": True}
+    content, _, data = encode({"outputs": best}, scores, many)
+    assert content["outputs"][0]["parameters"] == {"binary_data_size": len(data)}
+    assert data == to_bytes("BYTES", texts)
+
+
+REGION = {"shared_memory_region": "mine", "shared_memory_byte_size": 8}
+NOT_SERVED: list[tuple[dict[str, Any], str]] = [
+    ({"outputs": [{"name": "predictions", "parameters": {"classification": 0}}]}, "'predictions': classification is 0"),
+    ({"outputs": [{"name": "predictions", "parameters": {"classification": -2}}]}, "'predictions'.* is -2; 1 or more"),
+    ({"outputs": [{"name": "predictions", "parameters": {"classification": True}}]}, "int.*classification"),
+    ({"outputs": [{"name": "predictions", "parameters": REGION}]}, "output 'predictions': shared memory is not served"),
+    ({"outputs": [{"name": "predictions", "parameters": {"argmax": 1}}]}, "unknown field `argmax`"),
+    ({"outputs": [{"name": "classes", "parameters": {"content_type": "base64"}}]}, "output 'classes'.*'base64'"),
+    ({"inputs": [MATRIX | {"data": None, "parameters": REGION}]}, "input 'input': shared memory is not served"),
+    ({"inputs": [MATRIX | {"parameters": {"content_type": "base64"}}]}, "input 'input'.*'base64'.*np, pd, str"),
+    ({"parameters": {"content_type": "datetime"}}, "the request: the content_type 'datetime'"),
+    ({"parameters": {"sequence_id": 7, "sequence_start": True}}, "sequence_id is not served"),
+]
+
+
+@pytest.mark.parametrize(("content", "says"), NOT_SERVED)
+def test_parameters_that_would_change_the_answer_are_not_ignored(content: dict[str, Any], says: str) -> None:
+    with pytest.raises(Problem, match=says) as refused:
+        decode({"inputs": [MATRIX]} | content)
+    assert refused.value.status == 400
+
+
 @pytest.mark.parametrize("names", [["logits"], ["classes", "logits"], ["predictions", "predictions"]])
 def test_an_output_that_is_not_there_or_twice_is_refused(names: list[str]) -> None:
     with pytest.raises(Problem) as refused:
@@ -221,7 +258,7 @@ def test_examples_are_understood_for_numbers_and_for_texts() -> None:
         assert decode(content).row_count == 1
     of_texts = TEXTS.describe(make_card(**TEXT)).takes["application/json"].examples
     assert all(decode(content, dialect=TEXTS).row_count == 1 for content in of_texts.values())
-    assert len(of_texts) == 2
+    assert len(of_texts) == 3
 
 
 def test_nothing_of_a_request_is_left_to_the_garbage_collector() -> None:

@@ -161,7 +161,7 @@ def answer(request: Any, task: Task, classes: tuple[int | str, ...], scores: Any
     origin = Origin("v1", "production", 3, card(task, classes))
     prediction = Prediction(decoded.rows, 2, lambda _: None, origin=origin, reason=Reason.SPLIT)
     prediction.scores = np.array(scores, dtype=np.float32)
-    lines, body = made.encode(prediction, RequestHead(), AnswerFacts("mine", "AQID", 1.0))
+    lines, body = made.encode(prediction, RequestHead(), AnswerFacts("mine", "AQID", 1.0, decoded.wishes))
     assert lines == b""
     return ModelInferResponse.FromString(body)
 
@@ -200,6 +200,43 @@ def test_an_output_that_is_not_there_is_refused() -> None:
 def test_only_the_outputs_that_were_asked_for_are_answered() -> None:
     request = message(("x", "FP32", ROWS), outputs=[{"name": "classes"}])
     assert [output.name for output in answer(request, Task.BINARY, (0, 1), [0.25, 0.75]).outputs] == ["classes"]
+
+
+@pytest.mark.parametrize("raw", [False, True], ids=["typed", "raw"])
+def test_a_classification_is_texts(raw: bool) -> None:
+    best = {"name": "predictions", "parameters": {"classification": {"int64_param": 2}}}
+    request = message(("x", "FP32", ROWS), raw=raw, outputs=[best])
+    found = answer(request, Task.MULTICLASS, ("a", "bé", "c"), [[0.25, 0.5, 0.25], [0.75, 0, 0.25]])
+    (output,) = found.outputs
+    texts = ["0.5:1:bé", "0.25:0:a", "0.75:0:a", "0.25:2:c"]
+    assert (output.datatype, list(output.shape)) == ("BYTES", [2, 2])
+    if raw:
+        assert list(found.raw_output_contents) == [to_bytes("BYTES", texts)]
+    else:
+        assert [text.decode() for text in output.contents.bytes_contents] == texts
+
+
+REGION = {"shared_memory_region": {"string_param": "mine"}}
+NOT_SERVED: list[tuple[dict[str, Any], str]] = [
+    ({"outputs": [{"name": "p", "parameters": {"classification": {"int64_param": 0}}}]}, "'p': classification is 0"),
+    ({"outputs": [{"name": "p", "parameters": {"classification": {"string_param": "2"}}}]}, "output 'p'.*int"),
+    ({"outputs": [{"name": "p", "parameters": {"argmax": {"bool_param": True}}}]}, "output 'p'.*`argmax`"),
+    ({"outputs": [{"name": "p", "parameters": REGION}]}, "output 'p': shared memory is not served"),
+    ({"inputs": [{"name": "x", "parameters": REGION}]}, "input 'x': shared memory is not served"),
+    ({"parameters": {"sequence_id": {"int64_param": 7}}}, "sequence_id is not served"),
+]
+
+
+@pytest.mark.parametrize(("fields", "says"), NOT_SERVED)
+def test_parameters_that_would_change_the_answer_are_not_ignored(fields: dict[str, Any], says: str) -> None:
+    with pytest.raises(Problem, match=says) as refused:
+        decode(ModelInferRequest(**fields))
+    assert refused.value.status == 400
+
+
+def test_parameters_that_change_nothing_are_ignored() -> None:
+    harmless = {"priority": {"uint64_param": 1}, "sequence_id": {"int64_param": 0}, "nothing": {}}
+    assert decode(message(("x", "FP32", ROWS), parameters=harmless)).row_count == 2
 
 
 def test_a_regression_has_values_only() -> None:
