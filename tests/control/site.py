@@ -29,6 +29,7 @@ from runners.artefact import Artefact
 from runners.card import Card
 from runners.runner import Runner
 from stores.follower import Follower
+from stores.redis_store import RedisStore
 from stores.sqlite_store import SqliteStore
 from stores.store import Entry, Store, WorkerReport
 from tests.dispatch.double_runners import DoubleRunner
@@ -156,8 +157,9 @@ class SiteWorker:
 class Site:
     """Workers, and the store file that they share."""
 
-    def __init__(self, folder: Path, runner: asyncio.Runner, chosen: Settings) -> None:
+    def __init__(self, folder: Path, runner: asyncio.Runner, chosen: Settings, redis: str | None) -> None:
         self.database = folder / "routing.db"
+        self.redis = redis
         self.folder = folder / f"shokado-metrics-{os.getuid()}-{os.getpid()}-0"
         """Of the metrics, named as `monitoring.metrics.prepare_folder` would."""
         self.folder.mkdir()
@@ -177,7 +179,8 @@ class Site:
         return worker
 
     async def _new_worker(self, number: int, broken: frozenset[str], card: Mapping[str, Any]) -> SiteWorker:
-        return SiteWorker(number, self.settings, SqliteStore(self.database), self.folder, broken, card)
+        store = RedisStore(self.redis, self.settings.model) if self.redis else SqliteStore(self.database)
+        return SiteWorker(number, self.settings, store, self.folder, broken, card)
 
     def ask(self, method: str, path: str, worker: int = 0, **how: Any) -> httpx.Response:
         return self.run(self.workers[worker].client.request(method, path, **how))
@@ -210,10 +213,10 @@ class Site:
 
 
 @contextmanager
-def open_site(folder: Path, chosen: Settings | None = None) -> Iterator[Site]:
-    """A site without workers."""
+def open_site(folder: Path, chosen: Settings | None = None, redis: str | None = None) -> Iterator[Site]:
+    """A site without workers; `redis` is the address of its store, which is a file where there is none."""
     with asyncio.Runner() as runner:
-        site = Site(folder, runner, chosen or settings())
+        site = Site(folder, runner, chosen or settings(), redis)
         try:
             yield site
         finally:

@@ -1,13 +1,16 @@
 """The history of the routing, page by page, and the way back."""
 
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from dispatch.change import with_candidate
 from dispatch.state import Load
 from stores.store import Action
-from tests.control.site import Site, code_of, message_of
+from tests.control.site import Site, code_of, message_of, open_site
+from tests.redis_server import RedisServer, needs_redis
 
 SPLIT = "/v1/traffic-split"
 HISTORY = f"{SPLIT}/history"
@@ -65,6 +68,36 @@ def test_pages_join_without_a_gap(site: Site) -> None:
     assert [[entry["generation"] for entry in page] for page in pages] == [[8, 7, 6], [5, 4, 3], [2, 1]]
     assert pages[0] + pages[1] + pages[2] == entries(site)
     assert pages[0][2]["changed"]["production"]["weights"]["before"] == {"v1": 4, "v2": 1}
+
+
+@needs_redis
+def test_over_redis_pages_and_rollbacks_are_those_of_the_file(site: Site, tmp_path: Path) -> None:
+    queries = [f"?limit={limit}{before}" for limit in (1, 3, 500) for before in ("", "&before=5", "&before=1")]
+    queries += ["", "?environment=staging&limit=4", f"?before={2**53}", "?limit=0", "?environment=moon"]
+
+    def change(one: Site) -> list[Any]:
+        for weight in range(1, 8):
+            one.post(SPLIT, {"weights": {"v1": weight, "v2": 1}, "why": f"step {weight}"}, ANN)
+        one.post(SPLIT, {"v1": 1}, {"X-Environment": "staging"})
+        one.post(ROLLBACK, {"generation": 3, "why": "worse"}, ANN)
+        return [one.ask("GET", HISTORY + query) for query in queries]
+
+    def told(answer: httpx.Response) -> Any:
+        content = answer.json()
+        for entry in content.get("entries", ()):
+            del entry["at"]
+        content.pop("request_id", None)
+        return answer.status_code, content
+
+    (tmp_path / "other").mkdir()
+    with RedisServer(tmp_path / "redis") as server, open_site(tmp_path / "other", redis=server.url) as other:
+        other.join()
+        answers, expected = change(other), change(site)
+        assert [told(answer) for answer in answers] == [told(answer) for answer in expected]
+        assert [entry["generation"] for entry in entries(other, "?limit=2")] == [10, 9]
+        server.kill()
+        gone = other.ask("GET", HISTORY)
+        assert (gone.status_code, code_of(gone), gone.headers["retry-after"]) == (503, "store_unavailable", "1")
 
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=501", "limit=x", "before=0", "before=-1", f"before={10**30}"])

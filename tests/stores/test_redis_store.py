@@ -15,7 +15,7 @@ from stores.store import EMPTY, GenerationConflict, Store, StoreUnavailable
 from tests.redis_server import RedisServer, needs_redis
 from tests.server import wait_until
 from tests.stores.entries import NOW, REQUESTS, entry, filled, report, settlement, total
-from tests.stores.places import RedisPlace
+from tests.stores.places import RedisPlace, SqlitePlace
 
 pytestmark = needs_redis
 
@@ -105,6 +105,46 @@ def test_the_position_costs_one_command(redis_place: RedisPlace) -> None:
         for _ in range(10):
             store.position()
         assert client.info("stats")["total_commands_processed"] - before <= 11
+
+
+def test_pages_of_the_history_are_those_of_sqlite(redis_place: RedisPlace, sqlite_place: SqlitePlace) -> None:
+    """With generations left out, and asked for from where there are none."""
+    both: list[Store] = [redis_place.open(), sqlite_place.open()]
+    for store in both:
+        newest = 0
+        for generation in (1, 2, 3, 7, 8, 20, 2**53 - 1):
+            store.append(entry(generation), newest)
+            newest = generation
+    for before in (None, 1, 2, 5, 8, 9, 21, 2**53 - 1, 2**53):
+        for limit in (0, 1, 3, 100):
+            page, expected = (store.history(limit, before) for store in both)
+            assert page == expected, (limit, before)
+            assert [one.state for one in page] == [one.state for one in expected]
+
+
+def test_a_page_of_the_history_costs_what_its_limit_says(redis_place: RedisPlace) -> None:
+    """Two commands that read an index and the page, however long the history is."""
+    store = redis_place.open()
+
+    def cost() -> tuple[int, int]:
+        """Commands, and bytes that the server sends, of a page in the middle."""
+        with redis_place.server.client() as client:
+            # What the counting sends is the same each time, and small beside a long history.
+            before = client.info("stats")
+            assert [one.generation for one in store.history(2, 20)] == [19, 18]
+            after = client.info("stats")
+        counts = ("total_commands_processed", "total_net_output_bytes")
+        commands, sent = (after[count] - before[count] for count in counts)
+        return commands - 1, sent
+
+    filled(store, 30)
+    commands, sent = cost()
+    assert commands == 2
+    for generation in range(31, 1_001):
+        store.append(entry(generation), generation - 1)
+    again, sent_again = cost()
+    assert again == 2
+    assert sent_again < sent + 500
 
 
 def test_nothing_is_left_of_tallies_that_are_forgotten(redis_place: RedisPlace) -> None:
