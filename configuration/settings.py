@@ -445,6 +445,12 @@ class GrpcSettings(_Frozen):
     """Of one worker, beside `limits.max_connections`; beyond them a new one is closed."""
     max_connection_idle_s: float = Field(default=300, ge=1, le=2_000_000)
     """How long a connection may be without a call."""
+    keepalive_time_s: float = Field(default=60, ge=1, le=2_000_000)
+    """Seconds without anything from a client until it is pinged."""
+    keepalive_timeout_s: float = Field(default=20, ge=1, le=3600)
+    """Seconds within which a client answers a ping, or its connection is closed."""
+    min_ping_interval_s: float = Field(default=0.5, ge=0, le=2_000_000)
+    """Seconds between a client's own pings, with and without calls; one that pings more often is disconnected."""
     drain_s: float = Field(default=5, ge=0, le=60)
     """How long a stopping server waits for the answers that are under way."""
 

@@ -141,6 +141,12 @@ class GrpcServer:
                 ("grpc.max_connection_idle_ms", int(settings.max_connection_idle_s * 1000)),
                 ("grpc.max_connection_age_ms", int(limits.max_connection_age_s * 1000)),
                 ("grpc.max_connection_age_grace_ms", AGE_GRACE_S * 1000),
+                ("grpc.keepalive_time_ms", int(settings.keepalive_time_s * 1000)),
+                ("grpc.keepalive_timeout_ms", int(settings.keepalive_timeout_s * 1000)),
+                # Else grpc allows a client without calls one ping in two hours.
+                ("grpc.keepalive_permit_without_calls", 1),
+                ("grpc.http2.max_pings_without_data", 0),
+                ("grpc.http2.min_ping_interval_without_data_ms", int(settings.min_ping_interval_s * 1000)),
                 # Who connects and says nothing.
                 ("grpc.server_handshake_timeout_ms", int(limits.request_timeout_s * 1000)),
             ],

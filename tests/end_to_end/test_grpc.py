@@ -130,6 +130,12 @@ def test_names_ids_outputs_and_environments(triton: Callable[..., Any], entrance
 
 
 @needs_triton
+def test_a_client_may_ping_as_tritons_do(triton: Callable[..., Any]) -> None:
+    """grpc's server, left to itself, sends a client away at the third ping within five minutes (or two hours)."""
+    assert triton(triton_calls.stay_idle, 5) == ["READY"]
+
+
+@needs_triton
 def test_a_classification_is_that_of_http(triton: Callable[..., Any], entrances: Entrances) -> None:
     call = replace(MATRIX, version="v1", outputs=["predictions"], class_count=2)
     (answer,) = triton(triton_calls.infer, [call])

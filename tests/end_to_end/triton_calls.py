@@ -2,6 +2,7 @@
 as protobuf has a single table of message names."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -59,6 +60,25 @@ def infer_at_once(address: str, calls: Sequence[Infer]) -> list[Answer]:
             return list(await asyncio.gather(*(one(client, call) for call in calls)))
 
     return asyncio.run(every())
+
+
+def stay_idle(address: str, seconds: float) -> list[str]:
+    """The states of a connection that is idle between two calls, and pings as Triton's documentation has it."""
+    import tritonclient.grpc as triton
+
+    pinging = triton.KeepAliveOptions(
+        keepalive_time_ms=1000,
+        keepalive_timeout_ms=20_000,
+        keepalive_permit_without_calls=True,
+        http2_max_pings_without_data=0,
+    )
+    states: list[str] = []
+    with triton.InferenceServerClient(address, keepalive_options=pinging) as client:
+        assert client.is_server_live()
+        client._channel.subscribe(lambda state: states.append(state.name))
+        time.sleep(seconds)
+        assert client.is_server_live()
+    return states
 
 
 def describe(address: str) -> dict[str, Any]:

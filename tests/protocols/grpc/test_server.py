@@ -406,3 +406,26 @@ def test_a_port_that_somebody_listens_at_is_seen_even_if_it_could_be_shared(desk
 )
 def test_every_problem_has_a_status(problem: Problem, name: str) -> None:
     assert status_of(problem.status, problem.code).name == name
+
+
+async def state_while_pinging(opened: Open, *, until_gone: bool) -> Any:
+    """What becomes of an idle connection whose client pings each second: its state after 5 s, or when it is gone."""
+    opened.options += [("grpc.keepalive_time_ms", 1000), ("grpc.keepalive_permit_without_calls", 1)]
+    opened.options += [("grpc.http2.max_pings_without_data", 0)]
+    async with opened:
+        assert await opened.health() == STATUSES.SERVING
+        with contextlib.suppress(TimeoutError):
+            ready = grpc.ChannelConnectivity.READY
+            await asyncio.wait_for(opened.channel.wait_for_state_change(ready), 60 if until_gone else 5)
+        return opened.channel.get_state()
+
+
+def test_how_often_a_client_may_ping_is_a_setting(desk: Desk) -> None:
+    async def scenario() -> tuple[Any, Any]:
+        patient, strict = Open(desk), Open(desk, min_ping_interval_s=300)
+        both = state_while_pinging(patient, until_gone=False), state_while_pinging(strict, until_gone=True)
+        return await asyncio.gather(*both)
+
+    kept, gone = asyncio.run(scenario())
+    assert kept is grpc.ChannelConnectivity.READY
+    assert gone is not grpc.ChannelConnectivity.READY, "or this test could not fail"
