@@ -20,11 +20,13 @@ _SIGNS = frozenset(
     (
         b"via", b"forwarded", b"x-real-ip", b"x-client-ip", b"x-cluster-client-ip", b"x-remote-ip", b"x-scheme",
         b"true-client-ip", b"client-ip", b"fastly-client-ip", b"cdn-loop", b"proxy-connection", b"x-proxyuser-ip",
+        b"x-varnish", b"surrogate-capability", b"front-end-https", b"x-url-scheme",
     )
 )  # fmt: skip
 _SIGN_PREFIXES = (
     b"x-forwarded", b"x-original-", b"x-envoy-", b"x-amz", b"x-azure-", b"x-appengine-", b"x-arr-", b"x-nginx-",
-    b"x-vercel-", b"cf-", b"fly-", b"tailscale-", b"ngrok-",
+    b"x-vercel-", b"x-kong-", b"x-akamai-", b"akamai-", b"x-sucuri-", b"incap-", b"cf-", b"fly-", b"tailscale-",
+    b"ngrok-",
 )  # fmt: skip
 
 # Values with `:` should be in quotes, and are understood without them too.
@@ -112,11 +114,15 @@ def sign_of_proxy(headers: Headers, http_version: str) -> str:
     """What of a request may be a proxy's doing; empty where nothing is.
 
     A proxy need not say anything: nginx's `proxy_pass` alone adds no header, and makes `Host` what this server is
-    called. But it speaks HTTP/1.0, or closes the connection after each request, which hardly a client does.
+    called. But it speaks HTTP/1.0, closes the connection after each request, or, set up for WebSocket as manuals say,
+    asks for an upgrade without saying to what; hardly a client does so.
     """
+    upgrades = any(name == b"upgrade" for name, _ in headers)
     for name, value in headers:
         if name in _SIGNS or name.startswith(_SIGN_PREFIXES):
             return f"the header {name.decode('latin-1')}"
         if name == b"connection" and b"close" in value.lower():
             return "connection: close"
+        if name == b"connection" and b"upgrade" in value.lower() and not upgrades:
+            return "connection: upgrade"
     return "" if http_version in ("1.1", "2") else f"HTTP/{http_version}"

@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from protocols.head import RequestHead, read_head
+from protocols.head import read_head
 from protocols.problem import Problem, body_too_large
 from protocols.receiving import Receiving
 from protocols.routes import Found, Routes
@@ -152,9 +152,9 @@ class Predictions:
         assert found is not None, "asked for a path that is none of the routes"
         message = f"{request.method} {request.url.path}: predictions are asked for by POST"
         problem = Problem(405, "method_not_allowed", message)
-        request_id = read_head(request.scope["headers"]).request_id
-        exchange = PlainExchange("")
-        found.handler.begin(RequestHead(request_id=request_id, problem=problem), b"", exchange)
+        head = read_head(request.scope["headers"])
+        exchange = PlainExchange(_peer_of(request))
+        found.handler.begin(replace(head, problem=problem), b"", exchange)
         response = await exchange.answer
         response.headers["allow"] = "OPTIONS, POST"
         return response
@@ -163,7 +163,7 @@ class Predictions:
 async def answer(found: Found, request: Request, max_body_bytes: int, receiving: Receiving) -> Response:
     """Answer one request; when the client leaves first, its work is cancelled and nobody reads what is returned."""
     head = read_head(request.scope["headers"], found.pins)
-    exchange = PlainExchange(request.client.host if request.client is not None else "")
+    exchange = PlainExchange(_peer_of(request))
     body, problem = b"", found.handler.judge(head, exchange.peer)
     try:
         if problem is None:
@@ -181,6 +181,10 @@ async def answer(found: Found, request: Request, max_body_bytes: int, receiving:
             work.cancel()
         return Response(status_code=_CLIENT_GONE)
     return exchange.answer.result()
+
+
+def _peer_of(request: Request) -> str:
+    return request.client.host if request.client is not None else ""
 
 
 async def read_body(request: Request, max_body_bytes: int, receiving: Receiving) -> bytes:

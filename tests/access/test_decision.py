@@ -99,7 +99,9 @@ def test_without_keys_predictions_are_open_and_changes_local() -> None:
         (("x-request-id", "1"), "1.1", ""),
         (("host", "localhost"), "1.0", "HTTP/1.0"),
         (("connection", "TE, Close"), "1.1", "connection: close"),
+        (("connection", "upgrade"), "1.1", "connection: upgrade"),
         (("via", "1.1 squid"), "1.1", "the header via"),
+        (("x-varnish", "32770"), "1.1", "the header x-varnish"),
         (("forwarded", "for=127.0.0.1"), "1.1", "the header forwarded"),
         (("x-forwarded-proto", "https"), "1.1", "the header x-forwarded-proto"),
         (("x-real-ip", "127.0.0.1"), "1.1", "the header x-real-ip"),
@@ -109,6 +111,12 @@ def test_without_keys_predictions_are_open_and_changes_local() -> None:
 def test_signs_of_a_proxy(header: tuple[str, str], http_version: str, sign: str) -> None:
     headers = [(header[0].encode(), header[1].encode())]
     assert read_asked(headers, "127.0.0.1", 3000, http_version).proxy == sign
+
+
+def test_a_client_that_offers_another_protocol_is_no_proxy() -> None:
+    """As curl does with --http2."""
+    headers = [(b"connection", b"Upgrade, HTTP2-Settings"), (b"upgrade", b"h2c")]
+    assert not read_asked(headers, "127.0.0.1", 3000).proxy
 
 
 @pytest.mark.parametrize(

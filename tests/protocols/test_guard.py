@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from access.gate import Gate
@@ -14,7 +15,10 @@ from configuration.settings import AccessSettings
 from protocols.door import Exchange
 from protocols.guard import GuardedHandler
 from protocols.head import RequestHead
+from protocols.plain import Predictions
 from protocols.problem import Problem, malformed
+from protocols.receiving import Receiving
+from protocols.routes import Routes
 from tests.garbage import NOISE, uncollected
 from tests.protocols.memory_exchange import MemoryExchange
 from tests.redis_server import RedisServer, needs_redis
@@ -96,6 +100,21 @@ def test_refusals_count_by_their_address(tmp_path: Path) -> None:
     guard.begin(RequestHead(credential=credential), b"body", MemoryExchange())
     assert codes(behind) == ["missing_key", "unknown_key", "malformed_body", "rate_limited", "rate_limited"]
     assert {work.body for work in behind.begun[:2]} == {b""}
+
+
+def test_requests_of_another_method_count_by_their_own_address(tmp_path: Path) -> None:
+    guard, behind, _ = guarded(tmp_path, trusted_proxies=["10.0.0.0/8"], rates={"per_address": "1/hour"})
+    predictions = Predictions(1000, Receiving(10_000))
+    predictions.routes = Routes([guard])
+
+    async def ask() -> None:
+        transport = httpx.ASGITransport(predictions, client=("10.0.0.1", 1))
+        async with httpx.AsyncClient(transport=transport, base_url="http://site") as client:
+            for address in ("192.0.2.1", "192.0.2.1", "192.0.2.2"):
+                await client.get(behind.path, headers={"X-Forwarded-For": address})
+
+    asyncio.run(ask())
+    assert codes(behind) == ["method_not_allowed", "rate_limited", "method_not_allowed"]
 
 
 def test_a_head_is_judged_without_being_counted(tmp_path: Path) -> None:
