@@ -10,6 +10,8 @@ LEFT_OUT = "***"
 # slashes begin a path, in which no credentials are.
 _IN_WORDS = re.compile(r"(?<!/)//(?!/)[^\s'\"<>]*@")
 _IN_VARIABLE = re.compile(r"(?<!/)//(?!/)((?:(?!//).)*)@", re.DOTALL)
+_IN_MISTAKE = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*:/?)?([^/:\s]*:(?!/).*)@", re.DOTALL)
+"""In a variable without the two slashes that an address has: `user:password@host`, or `http:user:password@host`."""
 _VARIABLES = re.compile(r"(MLFLOW|SHOKADO|PIP|UV)_.*|.*_PROXY", re.IGNORECASE)
 """Names of environment variables that hold addresses."""
 
@@ -30,10 +32,13 @@ def check_credentials(url: str) -> str:
     try:
         parts = urlsplit(url)
         whole = not parts.netloc or "@" not in parts.path + parts.query + parts.fragment
+        # Raises for what is no number of a port, which may be a part of a password.
+        whole = whole and isinstance(parts.port, int | None)
     except ValueError:
         whole = False
     if not whole:
-        raise ValueError("special letters of a user or password in an address are written as %40, %2F, %23, ..")
+        words = "special letters of a user or password in an address are written as %40, %2F, %23, .."
+        raise ValueError(f"{words}, and its port is a number up to 65535")
     return url
 
 
@@ -41,5 +46,6 @@ def _known() -> set[str]:
     """The parts of all credentials in the environment's addresses, in every spelling."""
     addresses = [value for name, value in os.environ.items() if "@" in value and _VARIABLES.fullmatch(name)]
     found = {credentials for address in addresses for credentials in _IN_VARIABLE.findall(address)}
+    found |= {mistake[1] for address in addresses if "//" not in address and (mistake := _IN_MISTAKE.match(address))}
     found |= {part for credentials in found for part in re.split(r"[:@/?#\s]", credentials)}
     return {spelled for part in found if part for spelled in (part, unquote(part), quote(part, safe=""))}

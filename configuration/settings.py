@@ -15,7 +15,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Self, get_args, get_origin
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import yaml
 from pydantic import (
@@ -57,8 +57,16 @@ def _network(value: Any) -> Any:
 Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
 
 
-RedisUrl = Annotated[str, Field(pattern=r"^rediss?://.+$"), AfterValidator(check_credentials)]
-StoreUrl = Annotated[str, Field(pattern=r"^(sqlite:///.+|rediss?://.+)$"), AfterValidator(check_credentials)]
+def _check_address(url: str) -> str:
+    """Also the number of a Redis database: its client takes what is none for 0."""
+    parts = urlsplit(check_credentials(url))
+    if parts.scheme.startswith("redis") and not re.fullmatch(r"/?|/[0-9]+", parts.path):
+        raise ValueError(f"{parts.path[1:]!r} is no number of a Redis database, as the 0 in redis://host:6379/0")
+    return url
+
+
+RedisUrl = Annotated[str, Field(pattern=r"^rediss?://.+$"), AfterValidator(_check_address)]
+StoreUrl = Annotated[str, Field(pattern=r"^(sqlite:///.+|rediss?://.+)$"), AfterValidator(_check_address)]
 
 
 class SettingsError(Exception):

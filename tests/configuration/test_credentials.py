@@ -77,6 +77,15 @@ def test_parts_of_what_the_environment_knows_are_left_out_alone(
     )
 
 
+@pytest.mark.parametrize("address", ["http:{}@host/path", "http:/{}@host/path", "{}@host/path"])
+@pytest.mark.parametrize("credentials", [spelling for spelling in SPELLINGS if ":" in spelling])
+def test_slashes_that_are_missing_show_nothing(monkeypatch: pytest.MonkeyPatch, address: str, credentials: str) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address.format(credentials))
+    shown = without_credentials(f"nothing at {address.format(credentials)}")
+    assert not SECRETS.search(shown), shown
+    assert shown.endswith("@host/path")
+
+
 @given(st.text(alphabet="s3cret:@/?#%.-", min_size=1, max_size=20))
 def test_nothing_before_the_last_at_sign_is_left(credentials: str) -> None:
     shown = without_credentials(f"error at http://x{credentials}@host/path?a=b.")

@@ -294,6 +294,14 @@ WRONG_VALUES: dict[str, tuple[Edit, str]] = {
         put("versions", "v1", value={"placement": "remote", "remote": {"url": "http://me:secret@other"}}),
         "versions.v1.remote.url: an address with credentials or @ in it; a key belongs into key_file",
     ),
+    "a Redis at no port": (
+        put("store", value="redis://:secret@other:secret/0"),
+        "store: special letters of a user or password in an address are written as %40, %2F, %23, .., and its port is",
+    ),
+    "a Redis database in words": (
+        put("cache", value={"backend": "redis", "url": "redis://other:6379/zero"}),
+        "cache.url: 'zero' is no number of a Redis database, as the 0 in redis://host:6379/0",
+    ),
     "no processes": (put("versions", "v1", "workers", value=0), "versions.v1.workers: "),
     "too many processes": (put("versions", "v1", "workers", value=65), "versions.v1.workers: "),
     "no workers": (put("workers", value=0), "workers: 0 is not allowed; 1 to 256 are, or auto"),
