@@ -64,31 +64,42 @@ def refuse_half_letters(text: bytes, content: Any) -> None:
     """
     if b"\\u" not in text:
         return
-    try:
-        found = _half_letter(content)
-    except RecursionError:
-        raise malformed(_NESTING) from None
+    found = _path_to(content, lambda value: isinstance(value, str) and not is_unicode(value))
     if found is not None:
         where = ".".join(found) or "the body"
         message = f"{where}: the text holds half a surrogate pair, which is no character"
         raise invalid("not_unicode", message, field=where)
 
 
-def _half_letter(content: Any) -> list[str] | None:
-    """The names and indices that lead to the first text of the content that is no Unicode."""
+def refuse_endless_numbers(content: Any) -> None:
+    """Raise `Problem` (400) that names the first number in the content which is NaN, or infinite as a float64."""
+    found = _path_to(content, lambda value: isinstance(value, float) and not math.isfinite(value))
+    if found is not None:
+        raise malformed(f"{'.'.join(found) or 'the body'}: the number is NaN or infinite, which JSON has not")
+
+
+def _path_to(content: Any, is_bad: Callable[[Any], bool]) -> list[str] | None:
+    """The names and indices that lead to the first bad value, or bad name. Raises `Problem` (400)."""
+    try:
+        return _path(content, is_bad)
+    except RecursionError:
+        raise malformed(_NESTING) from None
+
+
+def _path(content: Any, is_bad: Callable[[Any], bool]) -> list[str] | None:
     match content:
-        case str():
-            return None if is_unicode(content) else []
         case dict():
             for name, value in content.items():
-                if not is_unicode(name):
+                if is_bad(name):
                     return [legible(name)]
-                if (path := _half_letter(value)) is not None:
+                if (path := _path(value, is_bad)) is not None:
                     return [legible(name), *path]
         case list():
             for index, value in enumerate(content):
-                if (path := _half_letter(value)) is not None:
+                if (path := _path(value, is_bad)) is not None:
                     return [str(index), *path]
+        case _ if is_bad(content):
+            return []
     return None
 
 
@@ -116,6 +127,7 @@ def refusal(text: bytes, error: Exception) -> Problem:
         return malformed(_NESTING if isinstance(error, RecursionError) else str(error))
     try:
         refuse_half_letters(text, content)
+        refuse_endless_numbers(content)
     except Problem as problem:
         return problem
     return malformed(str(error))

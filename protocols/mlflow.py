@@ -10,6 +10,7 @@ Source: https://mlflow.org/docs/latest/ml/deployment/deploy-model-locally
 import csv
 import io
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Annotated, Any, Generic, Self
 
 import msgspec
@@ -18,7 +19,7 @@ from configuration.settings import DialectSettings, PredictMethod
 from dispatch.request import Prediction, PredictionRequest
 from protocols.dialect import JSON_LINES, AnswerFacts, Content, Description, Dialect
 from protocols.head import JSON, RequestHead
-from protocols.json_text import LONG_BYTES
+from protocols.json_text import LONG_BYTES, legible
 from protocols.labels import predicted, probabilities
 from protocols.native import unsupported_type
 from protocols.problem import Problem, invalid, malformed, too_many_rows
@@ -160,12 +161,23 @@ class MLflow(Dialect):
             content = self._read_truths(body)
             if content is None:
                 key = next((name for name in FORMATS if b'"%b"' % name.encode() in body), FORMATS[0])
-                raise self.signature.explain_body(body, key, str(error)) from None
+                rows_in = partial(self._rows_in, key)
+                raise self.signature.explain_body(body, key, str(error), rows_in=rows_in) from None
         found = [value for name in FORMATS if (value := getattr(content, name)) is not None]
         if len(found) != 1:
             message = f"the body has {len(found)} of the fields {', '.join(FORMATS)}; exactly one belongs here"
             raise invalid("missing_field" if not found else "conflicting_fields", message)
         return self._in_rows(found[0]), _method_of(content.params)
+
+    def _rows_in(self, key: str, given: Any) -> Any:
+        """The rows of a field that only could be read leniently; none if it is an object of another form."""
+        form: Any = {"dataframe_split": SplitFrame, "inputs": dict[str, list[Any]]}.get(key)
+        if not isinstance(given, dict) or form is None:
+            return given
+        try:
+            return list(self._in_rows(msgspec.convert(given, form)))
+        except msgspec.ValidationError:
+            return None
 
     def _in_rows(self, given: Any) -> Sequence[Any]:
         match given:
@@ -200,7 +212,22 @@ class MLflow(Dialect):
             raise malformed(f"the body is not CSV: {error}") from None
         if names is None:
             raise malformed("the body is empty")
+        self._check_header(names)
         return self._in_order(names, rows)
+
+    def _check_header(self, names: Sequence[str]) -> None:
+        """Raise `Problem` (422) where the first line is a row, is separated otherwise, or has a DataFrame's index."""
+        features = self.signature.feature_names
+        if not set(names) & set(features):
+            shown = ",".join(map(legible, names[:3]))[:100]
+            message = (
+                f"the first line of the table, {shown!r}, names no feature; "
+                f"the names belong there, separated by commas: {','.join(features)}"
+            )
+            raise invalid("missing_header", message)
+        if "" in names:
+            message = "a column of the table has no name; pandas writes one for its index: to_csv(index=False) does not"
+            raise invalid("unknown_feature", message, feature="")
 
     def _lines_of(self, body: bytes) -> Iterator[str]:
         """The lines of a table. Raises `Problem` (413) for one that is longer, or has more values, than any row."""

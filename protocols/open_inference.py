@@ -15,7 +15,7 @@ import msgspec
 from dispatch.request import Prediction, PredictionRequest
 from protocols.dialect import BINARY_LINES, JSON_LINES, AnswerFacts, Content, Description, Dialect
 from protocols.head import BINARY, JSON, RequestHead
-from protocols.json_text import refusal
+from protocols.json_text import read_leniently, refusal
 from protocols.matrix import read_tensor
 from protocols.model_tensors import WantedOutput, chosen_outputs, input_tensors, values_of
 from protocols.native import unsupported_type
@@ -147,9 +147,23 @@ class OpenInference(Dialect):
         try:
             content = _decode(text)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise refusal(bytes(text), error) from None
+            raise self._explain(bytes(text), binary, error) from None
         rows, count = pack_tensors(_tensors(content.inputs, binary), self.signature)
         return PredictionRequest(rows, count, wishes=_wishes(content))
+
+    def _explain(self, text: bytes, binary: memoryview, error: Exception) -> Problem:
+        """Why a body was refused: by row and feature, if it is for a number that JSON has not."""
+        try:
+            content = msgspec.convert(read_leniently(text), InferBody[list[Any] | None])
+            rows, _ = pack_tensors(_tensors(content.inputs, binary), self.signature)
+            if not isinstance(rows, list):
+                self.signature.check_binary(rows)
+        except (msgspec.ValidationError, RecursionError):
+            pass
+        except Problem as problem:
+            if "row" in problem.detail:
+                return problem
+        return refusal(text, error)
 
     def _decode_large(self, text: bytes | memoryview) -> PredictionRequest | None:
         """The same for a single matrix of floats, if nothing is wrong with it."""

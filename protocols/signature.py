@@ -14,7 +14,14 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from protocols.json_text import LONG_BYTES, exceeds, legible, read_leniently, refuse_half_letters
+from protocols.json_text import (
+    LONG_BYTES,
+    exceeds,
+    legible,
+    read_leniently,
+    refuse_endless_numbers,
+    refuse_half_letters,
+)
 from protocols.matrix import LARGE_BYTES, read_rows
 from protocols.problem import Problem, invalid, too_many_rows
 from runners.card import Card
@@ -28,7 +35,14 @@ AnyRow = TypeVar("AnyRow")
 _BESIDE_ROWS = 1024
 """Values, and lists, that a body may have beside its rows; for each feature, a tensor may say its name and shape."""
 _PER_FEATURE = 8
+_MAX_NUMBER_LETTERS = 40
+"""Of a text that is looked at as a number."""
+RowsIn = Callable[[Any], Any]
 FLOAT32_MAX = float(np.finfo(np.float32).max)
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
 
 
 class Signature:
@@ -159,11 +173,12 @@ class Signature:
         return read
 
     def explain_body(
-        self, body: bytes, key: str, reason: str, *, others: Sequence[str] = (), single: bool = False
+        self, body: bytes, key: str, reason: str, *, others: Sequence[str] = (), rows_in: RowsIn = _as_it_is
     ) -> Problem:
         """Why a JSON body was refused: `reason` is the strict decoder's.
 
-        `key` names where the rows (row) should be, `others` where they may be instead.
+        `key` names the field with the rows, `others` those that may have them instead. `rows_in` gives the list of rows
+        of the field's value, or none where that cannot be read; it may raise `Problem`.
         """
         try:
             content = read_leniently(body)
@@ -174,13 +189,16 @@ class Signature:
         key = next((other for other in others if other in content and key not in content), key)
         if key not in content:
             return invalid("missing_field", f"the field {key!r} is missing", field=key)
-        rows = [content[key]] if single else content[key]
-        if isinstance(rows, list):
-            found = self._first_fault(rows)
-            if found:
-                return found
         try:
+            rows = rows_in(content[key])
+            if isinstance(rows, list):
+                if (found := self._first_fault(rows)) is not None:
+                    return found
+            elif rows is not None:
+                message = f"the field {key!r} is {kind_of(rows)}; a list of rows belongs there"
+                return invalid("wrong_type", message, field=key)
             refuse_half_letters(body, content)
+            refuse_endless_numbers(content)
         except Problem as problem:
             return problem
         return invalid("wrong_type", reason)
@@ -238,14 +256,36 @@ class Signature:
                 return self._not_finite(index, name, number)
         return None
 
-    def no_number(self, row: int, feature: str, value: Any) -> Problem:
-        """The problem of a value that is none."""
-        message = f"row {row}, feature {feature!r}: {kind_of(value)} where a number belongs"
+    def no_number(self, row: int, feature: str, value: Any, instead: str = "") -> Problem:
+        """The problem of a value that is none; `instead` says what to send, where the value does not."""
+        instead = instead or _instead_of(value)
+        message = f"row {row}, feature {feature!r}: {kind_of(value)} where a number belongs{instead and '; '}{instead}"
         return invalid("not_a_number", message, row=row, feature=feature)
 
     def _not_finite(self, row: int, feature: str, value: float) -> Problem:
-        what = "NaN" if math.isnan(value) else "infinite" if math.isinf(value) else "beyond the range of float32"
+        what = _NAN if math.isnan(value) else _INFINITE if math.isinf(value) else _TOO_LARGE
         return invalid("not_finite", f"row {row}, feature {feature!r}: the value is {what}", row=row, feature=feature)
+
+
+_FILL_IN = "the model takes no missing values, so fill it in"
+_NAN = f"NaN; {_FILL_IN}"
+_INFINITE = "infinite; send a finite number"
+_TOO_LARGE = f"beyond the range of float32; at most {FLOAT32_MAX:.2g} is"
+_MISSING = frozenset(("", "na", "n/a", "nan", "null", "none", "?"))
+"""How a table or a text says that a value is missing, in lower case."""
+
+
+def _instead_of(value: Any) -> str:
+    """What to send in place of a value that is no number, if that can be told."""
+    if value is None or (isinstance(value, str) and value.strip().lower() in _MISSING):
+        return _FILL_IN
+    if not isinstance(value, str) or len(value) > _MAX_NUMBER_LETTERS:
+        return ""
+    try:
+        number = float(value)
+    except ValueError:
+        return ""
+    return "send the number itself, without quotes" if math.isfinite(number) else "send a finite number"
 
 
 class _WrongCount(Exception):
@@ -266,12 +306,16 @@ def kind_of(value: Any) -> str:
             return "null"
         case bool():
             return "true" if value else "false"
+        case "":
+            return "an empty text"
         case str():
             return f"the text {value[:40]!r}"
         case list():
             return "a list"
         case dict():
             return "an object"
+        case float() if not math.isfinite(value):
+            return "NaN" if math.isnan(value) else "infinity"
         case _:
             return f"the number {value}"
 

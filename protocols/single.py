@@ -84,7 +84,7 @@ class Single(Dialect):
             key, others = ("features", ()) if signature.text_field is None else (signature.text_field, ("features",))
             content = self._read_truths(body)
             if content is None:
-                raise signature.explain_body(body, key, str(error), others=others, single=True) from None
+                raise signature.explain_body(body, key, str(error), others=others, rows_in=_one_row) from None
             return self._request(content, signature.pack_values([content.features]))
         if signature.text_field is None:
             row = content.features
@@ -128,6 +128,10 @@ class Single(Dialect):
             {"application/json": Content(self._body, examples)},
             {"application/json": Content(SingleAnswer)},
         )
+
+
+def _one_row(row: Any) -> list[Any]:
+    return [row]
 
 
 def _body_of(signature: Signature) -> Any:

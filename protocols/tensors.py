@@ -39,6 +39,8 @@ class Tensor(msgspec.Struct, frozen=True, eq=False, gc=False):
     shape: tuple[int, ...]
     values: NDArray[Any]
     """Flat. Numbers; or objects: texts, and whatever else JSON had where numbers belong, to be refused by row."""
+    is_text: bool = False
+    """Whether they were declared as texts."""
 
 
 def from_json(name: str, datatype: str, shape: Sequence[int], data: list[Any]) -> Tensor:
@@ -49,8 +51,8 @@ def from_json(name: str, datatype: str, shape: Sequence[int], data: list[Any]) -
     _check_size(name, shape, len(values), "values")
     allowed = {bool, int, float} if datatype == "BOOL" else {int, float}
     if datatype == BYTES or not set(map(type, values)) <= allowed:
-        return Tensor(name, tuple(shape), _objects(values))
-    return Tensor(name, tuple(shape), _numbers(name, datatype, values))
+        return Tensor(name, tuple(shape), _objects(values), datatype == BYTES)
+    return Tensor(name, tuple(shape), _numbers(name, datatype, shape, values))
 
 
 def from_values(name: str, datatype: str, shape: Sequence[int], values: Sequence[Any]) -> Tensor:
@@ -58,15 +60,16 @@ def from_values(name: str, datatype: str, shape: Sequence[int], values: Sequence
     _check_typed(name, datatype)
     _check_size(name, shape, len(values), "values")
     if datatype == BYTES:
-        return Tensor(name, tuple(shape), _objects([_text(name, index, value) for index, value in enumerate(values)]))
-    return Tensor(name, tuple(shape), _numbers(name, datatype, values))
+        texts = [_text(name, index, value) for index, value in enumerate(values)]
+        return Tensor(name, tuple(shape), _objects(texts), is_text=True)
+    return Tensor(name, tuple(shape), _numbers(name, datatype, shape, values))
 
 
 def from_bytes(name: str, datatype: str, shape: Sequence[int], data: bytes | memoryview) -> Tensor:
     """A tensor of binary data, as a view of it where the datatype allows. Raises `Problem`."""
     dtype = DTYPES.get(datatype)
     if dtype is None or datatype == "BOOL":
-        return Tensor(name, tuple(shape), _unpacked(name, datatype, shape, data))
+        return Tensor(name, tuple(shape), _unpacked(name, datatype, shape, data), datatype == BYTES)
     _check_size(name, shape, len(data), f"bytes of {datatype}", dtype.itemsize)
     return Tensor(name, tuple(shape), np.frombuffer(data, dtype))
 
@@ -79,6 +82,8 @@ def pack_tensors(tensors: Sequence[Tensor], signature: Signature) -> tuple[Reque
         values = _matrix(tensors[0], signature)
     else:
         values = _columns(tensors, signature)
+    if len(values) and signature.text_field is None:
+        _refuse_texts(tensors, signature)
     if values.dtype == bool:
         # One row says for all of them which features are boolean.
         signature.pack_values(values[:1].tolist())
@@ -86,6 +91,15 @@ def pack_tensors(tensors: Sequence[Tensor], signature: Signature) -> tuple[Reque
         return signature.pack_array(values), len(values)
     rows = values.tolist()
     return signature.pack_values(rows), len(rows)
+
+
+def _refuse_texts(tensors: Sequence[Tensor], signature: Signature) -> None:
+    """Raise `Problem` where numbers belong: what is declared as texts is not read as numbers."""
+    for tensor in tensors:
+        if tensor.is_text:
+            names = signature.feature_names
+            feature = tensor.name if tensor.name in names else names[0]
+            raise signature.no_number(0, feature, tensor.values[0], "send a tensor of numbers, such as FP32, not BYTES")
 
 
 def _matrix(tensor: Tensor, signature: Signature) -> NDArray[Any]:
@@ -145,7 +159,7 @@ def _flat(name: str, shape: Sequence[int], data: list[Any]) -> list[Any]:
     return level
 
 
-def _numbers(name: str, datatype: str, values: Sequence[Any]) -> NDArray[Any]:
+def _numbers(name: str, datatype: str, shape: Sequence[int], values: Sequence[Any]) -> NDArray[Any]:
     """An array of Python's numbers. Integers must fit; what is beyond a float's range becomes infinite."""
     # FP32 stays as exact as it came, so that a value beyond its range can be told from infinity.
     dtype = DTYPES["FP64" if datatype == "FP32" else datatype]
@@ -160,8 +174,16 @@ def _numbers(name: str, datatype: str, values: Sequence[Any]) -> NDArray[Any]:
             return _objects(values)
     least, most = (0, 1) if datatype == "BOOL" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
     if float in set(map(type, values)) or (values and not least <= min(values) <= max(values) <= most):
-        bad = next(value for value in values if type(value) is float or not least <= value <= most)
-        raise invalid("wrong_type", f"input {_shown(name)}: {bad!s:.{_SHOWN_LETTERS}} is no {datatype}")
+        index, bad = next(
+            (index, value) for index, value in enumerate(values) if type(value) is float or not least <= value <= most
+        )
+        if type(bad) is float and not math.isfinite(bad):
+            # The signature says where.
+            return _objects(values)
+        row, column = divmod(index, math.prod(shape[1:]))
+        where = f"input {_shown(name)}, row {row}" + (f", column {column}" if math.prod(shape[1:]) > 1 else "")
+        message = f"{where}: {bad!s:.{_SHOWN_LETTERS}} is no {datatype}; send another datatype, such as FP64"
+        raise invalid("wrong_type", message, row=row)
     return np.array(values, bool if datatype == "BOOL" else dtype)
 
 

@@ -54,8 +54,10 @@ class TextSignature(Signature):
         return False
 
     def pack_array(self, values: NDArray[Any]) -> memoryview:
-        """Refuse numbers. Raises `Problem`."""
-        raise self.explain(values[:1].tolist())
+        """Refuse numbers, which only come in tensors. Raises `Problem`."""
+        problem = self.explain(values[:1].tolist())
+        problem.message += "; send a tensor of BYTES"
+        raise problem
 
     def _text(self, row: Any) -> str:
         (text,) = row if isinstance(row, list) else row.values()

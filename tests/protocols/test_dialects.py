@@ -111,6 +111,99 @@ def test_a_truth_value_elsewhere_is_refused_in_the_same_words(
         assert refused.value.message == "row 0, feature 'depth': true where a number belongs"
 
 
+def _written(value: str) -> list[tuple[type[Dialect], str]]:
+    """Two rows in every dialect and form of JSON, the second with this value for the feature `width`."""
+    rows = f"[[1, 2, 3], [1, {value}, 3]]"
+    names = '["height", "width", "depth"]'
+    named = f'{{"height": 1, "width": {value}, "depth": 3}}'
+    columns = f'{{"height": [1, 1], "width": [2, {value}], "depth": [3, 3]}}'
+    tensors = [
+        f'{{"name": "{name}", "shape": [2], "datatype": "{kind}", "data": [1, {value if name == "width" else 1}]}}'
+        for name, kind in zip(NAMES, ("FP32", "INT64", "FP64"), strict=True)
+    ]
+    tensor = '{"inputs": [{"name": "x", "shape": [2, 3], "datatype": "FP32", "data": %s}]}'
+    return [
+        (Native, f'{{"instances": {rows}}}'),
+        (Single, f'{{"features": {named}}}'),
+        (ActiveFeatures, f'{{"features": [1, {value}, 3]}}'),
+        (Batch, f'{{"instances": {rows}}}'),
+        (KServeV1, f'{{"instances": {rows}}}'),
+        (MLflow, f'{{"dataframe_split": {{"columns": {names}, "data": {rows}}}}}'),
+        (MLflow, f'{{"dataframe_split": {{"data": {rows}}}}}'),
+        (MLflow, f'{{"dataframe_records": [{named}]}}'),
+        (MLflow, f'{{"inputs": {columns}}}'),
+        (OpenInference, tensor % rows),
+        (OpenInference, tensor % f"[1, 2, 3, 1, {value}, 3]"),
+        (OpenInference, f'{{"inputs": [{", ".join(tensors)}]}}'),
+    ]
+
+
+NO_MISSING = "the model takes no missing values, so fill it in"
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ("NaN", f"the value is NaN; {NO_MISSING}"),
+        ("Infinity", "the value is infinite; send a finite number"),
+        ("-Infinity", "the value is infinite; send a finite number"),
+        ("1e999", "the value is infinite; send a finite number"),
+        ("null", f"null where a number belongs; {NO_MISSING}"),
+        ('""', f"an empty text where a number belongs; {NO_MISSING}"),
+        ('"NaN"', f"the text 'NaN' where a number belongs; {NO_MISSING}"),
+        ('"-inf"', "the text '-inf' where a number belongs; send a finite number"),
+        ('"1.5"', "the text '1.5' where a number belongs; send the number itself, without quotes"),
+        ("[1]", "a list where a number belongs"),
+        ('{"a": 1}', "an object where a number belongs"),
+    ],
+)
+def test_every_dialect_says_where_the_bad_value_is_and_what_to_send_instead(value: str, says: str) -> None:
+    for dialect, body in _written(value):
+        with pytest.raises(Problem) as refused:
+            rows_of(dialect, body.encode())
+        row = 0 if dialect in (Single, ActiveFeatures) or "records" in body else 1
+        assert (refused.value.status, refused.value.detail["row"]) == (422, row), body
+        assert refused.value.message == f"row {row}, feature 'width': {says}", body
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "says"),
+    [
+        ('{"instances": {"height": 1}}', 422, "the field 'instances' is an object; a list of rows belongs there"),
+        ('{"instances": NaN}', 422, "the field 'instances' is NaN; a list of rows belongs there"),
+        ('{"instances": [[1, 2, 3]], "unit": NaN}', 400, "unit: the number is NaN or infinite, which JSON has not"),
+    ],
+)
+def test_what_is_no_list_of_rows_is_told_by_its_field(body: str, status: int, says: str) -> None:
+    with pytest.raises(Problem) as refused:
+        rows_of(Native, body.encode())
+    assert (refused.value.status, refused.value.message) == (status, says)
+
+
+@pytest.mark.parametrize("table", [b"1,2,3\n", b"1,2,3\n4,5,6\n", b"0,1,2\n1,2,3\n", b"height;width;depth\n1;2;3\n"])
+def test_a_table_without_a_header_is_told_what_belongs_there(table: bytes) -> None:
+    with pytest.raises(Problem, match=r"first line .* names no feature; .* commas: height,width,depth") as refused:
+        rows_of(MLflow, table, CSV)
+    assert (refused.value.status, refused.value.code) == (422, "missing_header")
+
+
+@pytest.mark.parametrize(
+    ("table", "says"),
+    [
+        (b",height,width,depth\n0,1,2,3\n", r"a column of the table has no name; .* to_csv\(index=False\)"),
+        (b"height,width,depth\n1,2,3\n1,2\n", "row 1 has 2 values for 3 columns"),
+        (b"height,width,depth\n1,2,3,4\n", "row 0 has 4 values for 3 columns"),
+        (b"height,width,depth\n1,,3\n", f"row 0, feature 'width': an empty text .*; {NO_MISSING}"),
+        (b"height,width,depth\n1,nan,3\n", f"row 0, feature 'width': the value is NaN; {NO_MISSING}"),
+        (b"height,width,depth\n1,-inf,3\n", "row 0, feature 'width': the value is infinite; send a finite number"),
+    ],
+)
+def test_a_table_is_told_where_it_is_wrong(table: bytes, says: str) -> None:
+    with pytest.raises(Problem, match=says) as refused:
+        rows_of(MLflow, table, CSV)
+    assert refused.value.status == 422
+
+
 def test_half_a_letter_beside_the_rows_is_told_by_its_field() -> None:
     for dialect, rows in ((Native, '"instances": [[1, 2, 3]]'), (Single, '"features": [1, 2, 3]')):
         with pytest.raises(Problem, match="unit: the text holds half a surrogate pair") as refused:

@@ -282,3 +282,21 @@ def test_any_json_data_is_rows_or_a_problem(datatype: str, shape: list[int], dat
     for signature in (SIGNATURE, TEXTS):
         outcome = rows_or_problem(lambda: from_json("x", datatype, shape, data), signature)
         assert outcome in (shape[:1], 400, 413, 422)
+
+
+@pytest.mark.parametrize("data", [["1", "2"], [1, 2], ["a", "b"]], ids=str)
+def test_texts_are_not_read_as_numbers(data: list[Any]) -> None:
+    says = "where a number belongs; send a tensor of numbers, such as FP32, not BYTES"
+    for inputs, feature in (
+        ([from_json("x", "BYTES", [1, 2], data)], "height"),
+        ([from_json("height", "FP32", [1], [1]), from_json("width", "BYTES", [1], data[:1])], "width"),
+    ):
+        with pytest.raises(Problem, match=says) as refused:
+            pack_tensors(inputs, Signature(["height", "width"], max_rows=3))
+        assert refused.value.detail == {"row": 0, "feature": feature}
+
+
+def test_a_number_of_another_datatype_is_told_by_row_and_column() -> None:
+    for shape, says in (([2, 2], "input 'x', row 1, column 0: 1.5 is no INT32"), ([4], "row 2: 1.5 is no INT32; send")):
+        with pytest.raises(Problem, match=says):
+            from_json("x", "INT32", shape, [1, 2, 1.5, 3])
