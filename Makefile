@@ -35,8 +35,14 @@ help: ## List the targets
 # BentoML takes addresses only.
 LISTEN = $(patsubst localhost,127.0.0.1,$(HOST))
 
+# Asked first: the models may take minutes to make.
+.PHONY: port
+port:
+	@[[ "$(PORT)" =~ ^[1-9][0-9]{0,4}$$ ]] && (( $(PORT) <= 65535 )) \
+		|| { echo "make: PORT=$(PORT): a port is a number from 1 to 65535: make $(MAKECMDGOALS) PORT=3000" >&2; exit 2; }
+
 .PHONY: serve
-serve: models ## Serve the versions: make serve PORT=3000 HOST=127.0.0.1 DATASET=customers
+serve: port models ## Serve the versions: make serve PORT=3000 HOST=127.0.0.1 DATASET=customers
 	@echo "serve: http://$(HOST):$(PORT), ready when /readyz answers 200 (Ctrl-C stops it)"
 	@SHOKADO_MODEL=$(DATASET) exec $(BIN)/bentoml serve service:Shokado --host $(LISTEN) --port $(PORT)
 
@@ -138,11 +144,11 @@ fuzz: $(DEV) models ## Send mutated requests to every prediction route: make fuz
 	@$(BIN)/python -m load_tests.fuzz $(ARGS)
 
 .PHONY: demo
-demo: $(DEV) ## Ask a running server, and see who answers and how fast: make demo ARGS="--help"
+demo: port $(DEV) ## Ask a running server, and see who answers and how fast: make demo ARGS="--help"
 	@$(BIN)/python -m load_tests.demo_client --host $(HOST) --port $(PORT) $(ARGS)
 
 .PHONY: load
-load: $(DEV) ## Load a running server and judge it: make load PROFILE=smoke HOST=http://127.0.0.1:3000 PROCESSES=2
+load: port $(DEV) ## Load a running server and judge it: make load PROFILE=smoke HOST=http://127.0.0.1:3000 PROCESSES=2
 	@mkdir -p var/load
 	@$(BIN)/locust --locustfile load_tests/locustfile.py --headless --only-summary --loglevel WARNING --stop-timeout 60 \
 		--html var/load/$(PROFILE).html --profile $(PROFILE) --host $(HOST) --server-port $(PORT) \

@@ -27,6 +27,7 @@ from control.descriptors import allow_connections
 from control.documentation import describe_predictions
 from control.errors import answer_heads
 from control.health import why_not_ready
+from control.listening import refuse_unfit_address
 from control.refusals import describe_refusals
 from control.started import Control
 from control.stopping import LEEWAY_S, Stopping, end_process
@@ -163,6 +164,7 @@ class Shokado:
     @staticmethod
     def check() -> None:
         """Once, in the process that will start the workers: what none of them could see."""
+        refuse_unfit_address(SETTINGS.grpc)
         supervise(STOP_WITHIN_S, GATE.tell_what_is_open)
         if VERSION_SERVICES:
             refuse_long_folder()

@@ -33,6 +33,7 @@ from pydantic_settings import SettingsError as UnreadableVariable
 
 from configuration.cpus import available_cpus
 from configuration.credentials import check_credentials, without_credentials
+from configuration.port import Port, check_port
 
 DEFAULT_FILE = Path(__file__).with_name("serving.yaml")
 PREFIX = "SHOKADO_"
@@ -59,7 +60,7 @@ Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
 
 def _check_address(url: str) -> str:
     """Also the number of a Redis database: its client takes what is none for 0."""
-    parts = urlsplit(check_credentials(url))
+    parts = urlsplit(check_port(check_credentials(url)))
     if parts.scheme.startswith("redis") and not re.fullmatch(r"/?|/[0-9]+", parts.path):
         raise ValueError(f"{parts.path[1:]!r} is no number of a Redis database, as the 0 in redis://host:6379/0")
     return url
@@ -162,7 +163,7 @@ class RemoteSettings(FarSideSettings):
             raise ValueError("an address with credentials or @ in it; a key belongs into key_file")
         if not re.fullmatch(r"https?://[^/?#\s]+(/[^?#\s]*)?", url):
             raise ValueError(f"{url!r} is no address of a server, such as http://shokado-v1:3000")
-        return url
+        return check_port(url)
 
 
 class VersionSettings(_Frozen):
@@ -441,7 +442,7 @@ class AccessSettings(_Frozen):
 class GrpcSettings(_Frozen):
     """The gRPC entrance of the Open Inference Protocol."""
 
-    port: int | None = Field(default=None, ge=1, le=65_535)
+    port: Port | None = None
     """Unset: there is none."""
     host: str = "127.0.0.1"
     """The address that it listens at; 0.0.0.0: all of IPv4, [::]: all."""

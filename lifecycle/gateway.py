@@ -13,6 +13,7 @@ from typing import Any, Self
 
 import httpx
 
+from configuration.port import check_port
 from lifecycle.errors import GatewayAway, GatewayRefused, Overtaken
 from lifecycle.verdict import Observed
 from monitoring.metrics import FELL_BACK
@@ -63,7 +64,7 @@ class Gateway:
         """`environment`: none is the gateway's default one. `actor` is who makes changes, for their history."""
         named = {"X-Actor": actor, "X-Environment": environment, "X-API-Key": key}
         headers = {name.encode(): value.encode() for name, value in named.items() if value is not None}
-        self.url = url.rstrip("/")
+        self.url = checked_address(url)
         self._client = httpx.Client(base_url=self.url, headers=headers, timeout=TIMEOUT_S)
 
     def __enter__(self) -> Self:
@@ -141,6 +142,14 @@ class Gateway:
         except (httpx.TransportError, httpx.InvalidURL) as error:
             message = f"No gateway answers at {self.url}: {error or type(error).__name__}."
             raise GatewayAway(message, f"curl {self.url}/readyz") from error
+
+
+def checked_address(url: str) -> str:
+    """Without slashes at its end. Raises `GatewayRefused` where its port is none."""
+    try:
+        return check_port(url.rstrip("/"))
+    except ValueError as error:
+        raise GatewayRefused(f"{url}: {error}.") from None
 
 
 def overtaken(routing: Routing) -> Overtaken:

@@ -9,6 +9,7 @@ import math
 import httpx
 
 from lifecycle.errors import GatewayAway, GatewayRefused
+from lifecycle.gateway import checked_address
 from lifecycle.verdict import Observed
 from monitoring.metrics import FELL_BACK, Fault
 
@@ -22,7 +23,7 @@ class Prometheus:
 
     def __init__(self, url: str, selector: str = "") -> None:
         """`selector` is a list of label matchers, such as `namespace="shokado-production",job="shokado-gateway"`."""
-        self._url = url.rstrip("/")
+        self._url = checked_address(url)
         self._selector = selector.strip().strip("{}")
 
     def observed(self, version: str, seconds: float) -> Observed:

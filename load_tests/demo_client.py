@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from load_tests.traffic.address import DEFAULT_PORT, server_url
+from load_tests.traffic.address import DEFAULT_PORT, WrongAddress, server_url
 
 JSON = "application/json"
 NATIVE = "/v1/models/predict"
@@ -252,10 +252,10 @@ def main(  # noqa: PLR0913, PLR0917  # an option each
     """Ask a running server for predictions, and show which versions answered and how fast."""
     headers = {"x-api-key": api_key, "x-environment": environment, "x-unit-id": unit}
     sent = {name: value for name, value in headers.items() if value is not None}
-    url = server_url(host, port)
     try:
+        url = server_url(host, port)
         outcome = asyncio.run(run(Console(), url, sent, endpoint, num_requests, rows, concurrency, delay, seed))
-    except CannotAsk as error:
+    except (CannotAsk, WrongAddress) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from error
     if len(outcome.latencies_ms) < num_requests:

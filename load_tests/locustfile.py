@@ -25,7 +25,7 @@ from locust.runners import MasterRunner, WorkerRunner
 
 from load_tests.traffic import counts as wire
 from load_tests.traffic import question as ask
-from load_tests.traffic.address import DEFAULT_PORT, server_url
+from load_tests.traffic.address import DEFAULT_PORT, WrongAddress, server_url
 from load_tests.traffic.answer import Answer, WrongAnswer
 from load_tests.traffic.arrivals import Arrivals
 from load_tests.traffic.control import CannotAsk, ask_model, ask_routing
@@ -279,8 +279,6 @@ def add_options(parser: Any) -> None:
 def prepare(environment: Any, **_: Any) -> None:
     """Read the profile, and see that there is something to load. Ends the program with 2 where not."""
     options = environment.parsed_options
-    if environment.host:
-        environment.host = server_url(environment.host, options.server_port)
     LOAD.headers = {"X-API-Key": options.key} if options.key else {}
     if options.environment:
         LOAD.headers["X-Environment"] = options.environment
@@ -288,12 +286,14 @@ def prepare(environment: Any, **_: Any) -> None:
     # Not earlier: locust forks its workers, and they would all send the same at the same time.
     LOAD.random = Random()
     try:
+        if environment.host:
+            environment.host = server_url(environment.host, options.server_port)
         LOAD.profile = load_profile(LOAD.name, Path(options.profiles))
         # A worker may be told to begin while it waits for an answer; it gets the model from the master, with that word.
         if not isinstance(environment.runner, WorkerRunner):
             LOAD.model = ask_model(control_url(environment), LOAD.headers)
             options.model = msgspec.json.encode(LOAD.model).decode()
-    except (ProfileError, CannotAsk) as error:
+    except (ProfileError, CannotAsk, WrongAddress) as error:
         if not isinstance(environment.runner, WorkerRunner):
             print(f"load: {error}", file=sys.stderr)
         sys.exit(Conclusion.WRONG_USAGE)

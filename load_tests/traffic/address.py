@@ -1,9 +1,14 @@
 """Addresses of servers as people type them: a name, with a port or without, or all of it."""
 
 import re
+from urllib.parse import urlsplit
 
 DEFAULT_PORT = 3000
 _WITH_PORT = re.compile(r"(\[.+\]|[^\[\]:]+):\d+")
+
+
+class WrongAddress(ValueError):
+    """The message says what is wrong with it."""
 
 
 def server_url(host: str, port: int = DEFAULT_PORT) -> str:
@@ -11,11 +16,18 @@ def server_url(host: str, port: int = DEFAULT_PORT) -> str:
 
     Args:
         port: where the host names none; an address with a scheme has its scheme's own.
+
+    Raises `WrongAddress`: the kernel would be asked for another port, 14464 for 80000.
     """
     bare = host.strip().rstrip("/")
-    if "://" in bare:
-        return bare
-    if _WITH_PORT.fullmatch(bare):
-        return f"http://{bare}"
-    shown = f"[{bare}]" if bare.count(":") > 1 and not bare.startswith("[") else bare
-    return f"http://{shown}:{port}"
+    url = bare
+    if "://" not in bare:
+        shown = f"[{bare}]" if bare.count(":") > 1 and not bare.startswith("[") else bare
+        url = f"http://{bare}" if _WITH_PORT.fullmatch(bare) else f"http://{shown}:{port}"
+    try:
+        unfit = urlsplit(url).port == 0
+    except ValueError:
+        unfit = True
+    if unfit:
+        raise WrongAddress(f"{url}: a port is a number from 1 to 65535")
+    return url

@@ -53,3 +53,10 @@ def test_an_unknown_model_names_the_command_as_well(models: Path) -> None:
 )
 def test_a_wrong_setting_is_named(models: Path, variable: str, value: str, said: str) -> None:
     assert_one_line(serve({variable: value}), said)
+
+
+def test_a_port_that_is_none_is_not_cut_to_another(models: Path) -> None:
+    assert_one_line(serve({}, port=80_000), "--port 80000", "1 to 65535")
+    made = subprocess.run(["make", "serve", "PORT=80000"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert made.returncode == 2
+    assert made.stderr.startswith("make: PORT=80000: a port is a number from 1 to 65535: make serve PORT=3000\n")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from load_tests.traffic.address import server_url
+from load_tests.traffic.address import WrongAddress, server_url
 
 
 @pytest.mark.parametrize(
@@ -21,3 +21,11 @@ from load_tests.traffic.address import server_url
 )
 def test_every_way_to_write_an_address(host: str, url: str) -> None:
     assert server_url(host, 3001) == url
+
+
+@pytest.mark.parametrize("host", ["localhost:80000", "http://localhost:0", "http://localhost:x", "[::1]:65536"])
+def test_a_port_that_is_none(host: str) -> None:
+    with pytest.raises(WrongAddress, match="from 1 to 65535"):
+        server_url(host)
+    with pytest.raises(WrongAddress):
+        server_url("localhost", 80_000)
