@@ -37,7 +37,7 @@ from tests.control.workers import MACHINE, Server, Worker, serving, settings
 from tests.dispatch.imports import imports_under_way
 from tests.dispatch.shelf import Shelf, own_shelf
 
-LIMIT_S = 60
+LIMIT_S = 150
 
 
 def in_time(scenario: Coroutine[Any, Any, None]) -> None:
