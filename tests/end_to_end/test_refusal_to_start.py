@@ -15,7 +15,7 @@ def serve(environment: dict[str, str], port: int | None = None) -> "subprocess.C
     bentoml = str(Path(sys.executable).with_name("bentoml"))
     command = [bentoml, "serve", "service:Shokado", "--port", str(port or free_port())]
     env = {**os.environ, **environment}
-    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=150, check=False)
 
 
 def assert_one_line(ended: "subprocess.CompletedProcess[str]", *said: str) -> None:
