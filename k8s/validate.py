@@ -2,10 +2,13 @@
 
 In: this folder. Out: a line for each rendering, and one for each object that breaks its schema, with status 1 then.
 The schemas are those of `kubernetes-validate`, without unknown fields, of the three newest Kubernetes versions that it
-knows; custom resources have theirs in `schemas/`. `tests/k8s` checks how the objects fit together.
+knows; custom resources have theirs in `schemas/`, or in a folder of the definitions that a cluster has. `tests/k8s`
+checks how the objects fit together.
 """
 
+import argparse
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -14,21 +17,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import jsonschema_rs
 import kubernetes_validate
 import yaml
 from kubernetes_validate.utils import all_versions
 
+from k8s import custom_resources
+from k8s.custom_resources import Definitions, NoDefinitions, Resource, kind_of, where
+
 FOLDER = Path(__file__).parent
 VERSIONS = tuple(dict.fromkeys(all_versions()))[-3:]
 """Of Kubernetes, such as `1.37.0`."""
 OLDEST_KUBECTL = 28
 """Of version 1: it brings kustomize 5."""
-NOT_THERE = f"needs kubectl 1.{OLDEST_KUBECTL} or newer; on Debian 13: apt-get install kubernetes-client"
-
-Resource = dict[str, Any]
+NOT_THERE = f"needs kubectl 1.{OLDEST_KUBECTL} or newer; `make lint` installs one into .venv"
+NO_DEFINITIONS = Definitions({})
 
 
 class RenderingFailed(Exception):
@@ -93,29 +97,50 @@ def render(rendering: Rendering) -> tuple[Resource, ...]:
 @cache
 def has_kubectl() -> bool:
     """Whether there is a kubectl whose kustomize knows all that is used here."""
-    if shutil.which("kubectl") is None:
+    if _kubectl() is None:
         return False
-    command = ["kubectl", "version", "--client", "--output", "json"]
+    command = [str(_kubectl()), "version", "--client", "--output", "json"]
     said = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
     minor: str = said["clientVersion"]["minor"]
     return int(minor.rstrip("+")) >= OLDEST_KUBECTL
 
 
+def _kubectl() -> str | None:
+    """The one of this environment, which is pinned; else the machine's."""
+    beside = str(Path(sys.executable).parent)
+    return shutil.which("kubectl", path=os.pathsep.join([beside, os.environ.get("PATH", os.defpath)]))
+
+
 def _kustomize(folder: Path) -> Iterator[Resource]:
-    ended = subprocess.run(["kubectl", "kustomize", folder], capture_output=True, text=True, check=False)
+    ended = subprocess.run([str(_kubectl()), "kustomize", folder], capture_output=True, text=True, check=False)
     if ended.returncode != 0 or ended.stderr:
         raise RenderingFailed(ended.stderr.strip())
     yield from yaml.safe_load_all(ended.stdout)
 
 
-def problems(resource: Resource) -> list[str]:
-    """What is wrong with an object, by the schemas; nothing when it is valid."""
+def problems(resource: Resource, definitions: Definitions = NO_DEFINITIONS) -> list[str]:
+    """What is wrong with an object, by the schemas; nothing when it is valid.
+
+    Args:
+        definitions: of custom resources; those that it does not know are held to `schemas/`.
+    """
     name = f"{resource['kind']} {resource['metadata']['name']}"
     schema = FOLDER / "schemas" / f"{resource['kind']}.yaml"
-    if schema.is_file():
+    if definitions.knows(resource):
+        found = [*_broken_metadata(resource), *definitions.problems(resource)]
+    elif schema.is_file():
         validator = jsonschema_rs.Draft202012Validator(yaml.safe_load(schema.read_text()))
-        return [f"{name}: {_where(error.instance_path)}: {error.message}" for error in validator.iter_errors(resource)]
-    return [f"{name}: {problem}" for version in VERSIONS for problem in _broken(json.dumps(resource), version)]
+        found = [f"{where(error.instance_path)}: {error.message}" for error in validator.iter_errors(resource)]
+        found += _broken_metadata(resource)
+    else:
+        found = [problem for version in VERSIONS for problem in _broken(json.dumps(resource), version)]
+    return [f"{name}: {problem}" for problem in found]
+
+
+def _broken_metadata(resource: Resource) -> tuple[str, ...]:
+    """All objects have the same; the schemas of Kubernetes hold it for a kind of theirs."""
+    bare = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": resource["metadata"]}
+    return _broken(json.dumps(bare), VERSIONS[-1])
 
 
 @cache
@@ -124,35 +149,47 @@ def _broken(resource: str, version: str) -> tuple[str, ...]:
     try:
         kubernetes_validate.validate(json.loads(resource), version, strict=True)
     except kubernetes_validate.ValidationError as error:
-        return (f"Kubernetes {version}: {_where(list(error.path))}: {error.message}",)
+        return (f"Kubernetes {version}: {where(list(error.path))}: {error.message}",)
     except kubernetes_validate.SchemaNotFoundError as error:
         return (error.message,)
     return ()
 
 
-def _where(path: list[Any]) -> str:
-    return ".".join(str(part) for part in path) or "(the object)"
-
-
-def main() -> int:
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m k8s.validate", description="Render k8s/ and hold it to schemas.")
+    parser.add_argument("--crds", type=Path, help="a folder of CustomResourceDefinitions, such as those of a cluster")
+    folder: Path | None = parser.parse_args(arguments).crds
     if not has_kubectl():
         print(NOT_THERE, file=sys.stderr)
         return 1
+    try:
+        definitions = custom_resources.read(folder) if folder is not None else NO_DEFINITIONS
+    except NoDefinitions as error:
+        print(error, file=sys.stderr)
+        return 1
     failed = False
+    undefined = set[str]()
     for rendering in renderings():
         try:
             resources = render(rendering)
         except RenderingFailed as error:
             found = [str(error)]
         else:
-            found = [problem for resource in resources for problem in problems(resource)]
+            found = [problem for resource in resources for problem in problems(resource, definitions)]
+            undefined |= {" ".join(kind_of(resource)) for resource in resources if _is_undefined(resource, definitions)}
         failed |= bool(found)
         print(f"{rendering}: " + (f"{len(resources)} objects" if not found else "not valid"))
         for problem in found:
             print(f"  {problem}")
     print(f"checked for Kubernetes {', '.join(VERSIONS)}")
+    if undefined:
+        print(f"held to k8s/schemas, without their definitions: {', '.join(sorted(undefined))}")
     return int(failed)
 
 
+def _is_undefined(resource: Resource, definitions: Definitions) -> bool:
+    return (FOLDER / "schemas" / f"{resource['kind']}.yaml").is_file() and not definitions.knows(resource)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -26,6 +26,8 @@ collect_ignore = [] if "TEST_IMAGE" in os.environ else ["image"]
 os.environ["BENTOML_HOME"] = str(HOME)
 os.environ["BENTOML_DO_NOT_TRACK"] = "True"
 os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{ROOT / 'var' / 'test' / 'mlflow.db'}"
+# The programs of this environment, such as kubectl, before those of the machine.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
 for variable in [name for name in os.environ if name.startswith("SHOKADO_")]:
     del os.environ[variable]
 

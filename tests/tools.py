@@ -14,7 +14,7 @@ PACKAGES = {
     "redis-server": "redis-server",
 }
 """Debian's package of each program; `make tools` installs them all."""
-_INSTALLED = (*(f"needs {program};" for program in PACKAGES), "needs the client of")
+_INSTALLED = (*(f"needs {program};" for program in PACKAGES), "needs the client of", "needs the published definitions")
 """How the reasons begin of tests that it lets run."""
 
 

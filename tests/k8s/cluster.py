@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from k8s.validate import Rendering, Resource, render
+from k8s.custom_resources import Resource
+from k8s.validate import Rendering, render
 
 Labels = Mapping[str, str]
 

@@ -5,7 +5,8 @@ from typing import Any
 import httpx
 import pytest
 
-from k8s.validate import Rendering, Resource
+from k8s.custom_resources import Resource
+from k8s.validate import Rendering
 from tests.k8s.cluster import Cluster
 from tests.server import Server
 

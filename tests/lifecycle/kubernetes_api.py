@@ -354,27 +354,31 @@ class _Handler(BaseHTTPRequestHandler):
     def _read(self, plural: str, namespace: str, name: str | None, query: dict[str, str]) -> None:
         if plural not in _TYPES:
             self._answer(_not_found(self.path), status=404)
-        elif name is not None:
+            return
+        if name is not None:
             found = self.of.objects.get((plural, namespace, name))
             self._answer(found or _not_found(name), status=200 if found else 404)
-        elif query.get("watch") in ("true", "1"):
-            self._watch()
+            return
+        version, kind = _TYPES[plural]
+        items = [
+            item
+            for (of, where, _), item in list(self.of.objects.items())
+            if (of, where) == (plural, namespace) and _selected(item, query)
+        ]
+        if query.get("watch") in ("true", "1"):
+            self._watch(_initial_events(version, kind, items) if query.get("sendInitialEvents") == "true" else [])
         else:
-            version, kind = _TYPES[plural]
-            items = [
-                item
-                for (of, where, _), item in list(self.of.objects.items())
-                if (of, where) == (plural, namespace) and _selected(item, query)
-            ]
             self._answer(
                 {"apiVersion": version, "kind": f"{kind}List", "metadata": {"resourceVersion": "1"}, "items": items}
             )
 
-    def _watch(self) -> None:
-        """Nothing ever changes: the connection stays until the client leaves."""
+    def _watch(self, events: list[Resource]) -> None:
+        """After these nothing ever changes: the connection stays until the client leaves."""
         self.send_response(200)
         self.send_header("content-type", "application/json")
         self.end_headers()
+        for event in events:
+            self.wfile.write(json.dumps(event).encode() + b"\n")
         self.wfile.flush()
         self.connection.recv(1)
         self.close_connection = True
@@ -391,6 +395,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+
+def _initial_events(version: str, kind: str, items: list[Resource]) -> list[Resource]:
+    """What is there, and that this was all: kubectl 1.35 and newer ask for it in place of a list."""
+    metadata = {"resourceVersion": "1", "annotations": {"k8s.io/initial-events-end": "true"}}
+    end = {"type": "BOOKMARK", "object": {"apiVersion": version, "kind": kind, "metadata": metadata}}
+    return [*({"type": "ADDED", "object": item} for item in items), end]
 
 
 def _path_of(version: str) -> str:

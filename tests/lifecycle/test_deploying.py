@@ -12,6 +12,7 @@ import yaml
 from typer.main import get_command
 from typer.testing import CliRunner, Result
 
+from k8s.validate import NOT_THERE, has_kubectl
 from lifecycle import deploying, manifests
 from lifecycle.cli import app
 from lifecycle.deploying import Order, Time
@@ -21,9 +22,7 @@ from lifecycle.manifests import Workload, needed_secrets, render, services, work
 from lifecycle.rollout import POLL_S, reasons_of
 from tests.lifecycle.kubernetes_api import Cluster, running
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("kubectl") is None, reason="needs kubectl; on Debian 13: apt-get install kubernetes-client"
-)
+pytestmark = pytest.mark.skipif(not has_kubectl(), reason=NOT_THERE)
 NAMESPACE = "shokado-staging"
 WORKLOADS = [
     "statefulset/shokado-redis",
