@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cel
 import jsonschema_rs
 import yaml
 
@@ -164,6 +163,8 @@ def _keys(items: list[Any], schema: Schema) -> list[Any]:
 
 
 def _broken(rule: Mapping[str, str], value: Any) -> str | None:
+    import cel
+
     try:
         if cel.evaluate(rule["rule"], {"self": value}) is True:
             return None
