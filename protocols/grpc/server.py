@@ -5,6 +5,7 @@ workers listen at the same port, among which the kernel deals out the connection
 """
 
 import asyncio
+import contextlib
 import logging
 import socket
 from collections.abc import Callable, Iterable
@@ -54,9 +55,11 @@ _STATUS = {
     503: grpc.StatusCode.UNAVAILABLE,
     504: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
-RECEIVED_AT_ONCE = 8
+STREAMS_OF_A_CONNECTION = 128
+"""Calls of one connection: each may have 64 KiB unread. Clients keep more calls back by themselves."""
+RECEIVED_AT_ONCE = 2
 """Messages that grpc may be receiving together, beside those that take long: how long one is it does not tell."""
-RECEIVED_SOON_S = 0.1
+RECEIVED_SOON_S = 0.05
 """A message that is not here by then counts among the bodies that are on their way, at the length it may have."""
 AGE_GRACE_S = 60
 """For the calls that are under way on a connection of the greatest age; what is watched is watched anew then."""
@@ -147,6 +150,9 @@ class GrpcServer:
                 ("grpc.keepalive_permit_without_calls", 1),
                 ("grpc.http2.max_pings_without_data", 0),
                 ("grpc.http2.min_ping_interval_without_data_ms", int(settings.min_ping_interval_s * 1000)),
+                # Else grpc lets each stream have as much unread as came fast: megabytes, of messages nobody waits for.
+                ("grpc.http2.bdp_probe", 0),
+                ("grpc.max_concurrent_streams", STREAMS_OF_A_CONNECTION),
                 # Who connects and says nothing.
                 ("grpc.server_handshake_timeout_ms", int(limits.request_timeout_s * 1000)),
             ],
@@ -205,21 +211,22 @@ class GrpcServer:
         return grpc.stream_unary_rpc_method_handler(answer_or_refuse)
 
     def _health_methods(self) -> dict[str, Any]:
-        async def check(_messages: Any, context: Any) -> bytes:
+        async def asked(context: Any) -> Any:
+            """The request; none where it was refused."""
             try:
-                request = await self._request(context, health_pb2.HealthCheckRequest)
+                return await self._request(context, health_pb2.HealthCheckRequest)
             except Problem as fault:
-                await _refuse_for(context, fault.with_traceback(None))
-                return b""
-            answer = await self._health.Check(request, context)
-            return bytes(answer.SerializeToString())
+                problem = fault.with_traceback(None)
+            await _refuse_for(context, problem)
+            return None
+
+        async def check(_messages: Any, context: Any) -> bytes:
+            request = await asked(context)
+            return b"" if request is None else bytes((await self._health.Check(request, context)).SerializeToString())
 
         async def watch(_messages: Any, context: Any) -> None:
-            try:
-                request = await self._request(context, health_pb2.HealthCheckRequest)
-            except Problem as fault:
-                await _refuse_for(context, fault.with_traceback(None))
-            else:
+            request = await asked(context)
+            if request is not None:
                 await self._health.Watch(request, context)
 
         return {
@@ -234,10 +241,7 @@ class GrpcServer:
         message = await self._message(context)
         if message is None:
             raise _NO_MESSAGE
-        try:
-            return request_type.FromString(message)
-        except DecodeError:
-            raise malformed(f"this is no {request_type.DESCRIPTOR.name}") from None
+        return _parsed(message, request_type)
 
     def _handler(self, request: Any) -> Handler:
         handler: Handler = PredictionHandler(self._entrance, ModelInfer(self._signature, request))
@@ -255,9 +259,7 @@ class GrpcServer:
                     # Too long, of which grpc has told the client by now, or not there.
                     await _refuse_for(context, _NO_MESSAGE)
                     return b""
-                request.ParseFromString(message)
-            except DecodeError:
-                problem = malformed("this is no ModelInferRequest")
+                request = _parsed(message, messages.ModelInferRequest)
             except Problem as fault:
                 problem = fault.with_traceback(None)
         names = (request.model_name, request.model_version)
@@ -354,6 +356,13 @@ class GrpcServer:
         if len(found) > 1:
             raise conflicting_version(request.name)
         return found.pop() if found else None
+
+
+def _parsed(message: bytes, request_type: Any) -> Any:
+    """Raises `Problem` that does not know the message, which it would keep: it outlives the call."""
+    with contextlib.suppress(DecodeError):
+        return request_type.FromString(message)
+    raise malformed(f"this is no {request_type.DESCRIPTOR.name}")
 
 
 def head_of(metadata: Iterable[tuple[str, Any]], remaining_s: float | None, problem: Problem | None) -> RequestHead:

@@ -12,6 +12,7 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from configuration.settings import GrpcSettings, LimitSettings
@@ -371,6 +372,23 @@ def test_nothing_of_a_request_is_left_to_the_garbage_collector(desk: Desk, endin
             for _ in range(5):
                 await ask(entrance)
             return of_kinds(Call, Prediction, GrpcExchange, CONTEXT)
+
+    with uncollected():
+        assert asyncio.run(ask_often()) == []
+
+
+@pytest.mark.parametrize(
+    "method", ["grpc.health.v1.Health/Check", "grpc.health.v1.Health/Watch", f"{SERVICE}/ModelReady"]
+)
+def test_nothing_is_left_of_what_is_no_message(desk: Desk, method: str) -> None:
+    """The error of the parser knows the call, which has the message: megabytes of it, for who may not even predict."""
+
+    async def ask_often() -> list[object]:
+        async with Open(desk) as entrance:
+            for _ in range(5):
+                async with refused(grpc.StatusCode.INVALID_ARGUMENT):
+                    await entrance.channel.unary_unary(f"/{method}")(bytes(1_000), timeout=20)
+            return of_kinds(DecodeError, CONTEXT)
 
     with uncollected():
         assert asyncio.run(ask_often()) == []
