@@ -30,10 +30,13 @@ from control.health import why_not_ready
 from control.listening import refuse_unfit_address
 from control.refusals import describe_refusals
 from control.started import Control
-from control.stopping import LEEWAY_S, Stopping, end_process
+from control.stopping import LEEWAY_S, Stopping
 from control.supervision import end_with_supervisor, refuse_long_folder, supervise
 from control.untimed import lift_time_limit
+from control.version_process import open_rows
 from control.worker import Worker
+from dispatch.machine import Machine
+from dispatch.trials import Trials
 from protocols import express_lane, plain
 from protocols.batch import Batch
 from protocols.call import PredictionHandler
@@ -48,8 +51,6 @@ from protocols.rows import RowsHandler
 from protocols.signatures import signature_of
 from protocols.single import Single
 from runners.artefact import ArtefactError, find_artefacts
-from runners.engine import import_xgboost_alone, open_engine
-from runners.watch import Watch
 
 try:
     SETTINGS = load_settings()
@@ -114,14 +115,10 @@ def version_service(version: str) -> Any:
         model = BentoModel(artefact.tag)
 
         @bentoml.on_startup
-        def start(self) -> None:
+        async def start(self) -> None:
             end_with_supervisor()
-            card = artefact.card
-            import_xgboost_alone()
-            engine = open_engine(artefact.folder, card, SETTINGS.versions[version].engine)
-            rows = RowsHandler(engine, card, version, SETTINGS.batching.max_run_s)
-            self._watch = Watch(None, end_process)
-            self._watch.add(rows)
+            trials = Trials(SETTINGS, Machine.of(SETTINGS.store, SETTINGS.model))
+            rows = await open_rows(version, artefact, SETTINGS, trials)
             self._found = Found(rows)
             # The gateway closes its connections when it has drained: until then it may send batches after a SIGTERM.
             day = 86_400

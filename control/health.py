@@ -6,8 +6,9 @@ from typing import Any
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
+from configuration.settings import Placement
 from control.started import FrontGate, Parts, Started
-from runners.runner import RunnerState
+from runners.runner import Runner, RunnerState
 
 logger = logging.getLogger("bentoml.shokado")
 router = APIRouter(tags=["health"])
@@ -50,7 +51,8 @@ async def readyz(parts: Parts, response: Response, gate: FrontGate) -> Health:
 
     503 from the moment the server is told to stop, though it may go on to answer for a while.
     A shadow may be missing, as nobody sees its answers, and so may the store. A version that is not in this process
-    may be away, as the active version answers for it, unless it is that of the default environment itself.
+    may be away or have failed, as the active version answers for it, unless it is that of the default environment
+    itself.
     """
     reason = why_not_ready(parts)
     reports = parts.fleet.versions()
@@ -88,10 +90,16 @@ def why_not_ready(parts: Started) -> str | None:
         version for environment in state.environments.values() for version in (environment.active, *environment.shares)
     }
     missing = {version for version in needed if version not in runners or not runners[version].ready}
-    # One canary elsewhere that is away must not take every gateway out of its load balancer.
-    excused = {version for version in missing if version in runners and runners[version].state is RunnerState.AWAY}
+    # One canary elsewhere must not take every gateway out of its load balancer.
+    excused = {version for version in missing if version in runners and _is_elsewhere_or_away(runners[version])}
     excused.discard(state.environments[state.default_environment].active)
     return f"not ready: {', '.join(sorted(missing - excused))}" if missing - excused else None
+
+
+def _is_elsewhere_or_away(runner: Runner) -> bool:
+    if runner.placement is Placement.EMBEDDED:
+        return runner.state is RunnerState.AWAY
+    return runner.state in (RunnerState.AWAY, RunnerState.FAILED)
 
 
 class ReadinessLog:

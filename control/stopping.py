@@ -16,6 +16,7 @@ import logging
 import os
 import signal
 from types import FrameType
+from typing import NoReturn
 
 import uvicorn
 
@@ -25,6 +26,8 @@ RETIRE_AFTER_S = 1.0
 """Of the pause: a load balancer that has not heard of the stop yet would lead who comes back at once here again."""
 LEEWAY_S = 5.0
 """How long the parts of a process may take to let go of everything when its connections have ended."""
+NOTHING_TO_SERVE = os.EX_CONFIG
+"""The exit code of a worker none of whose versions can be served."""
 _STDERR = 2
 
 logger = logging.getLogger("bentoml.shokado")
@@ -90,8 +93,14 @@ class Stopping:
         faulthandler.dump_traceback_later(seconds, exit=True, file=_STDERR)
 
 
-def end_process(why: str) -> None:
+def end_process(why: str) -> NoReturn:
     """End this process at once, from any thread, where even its event loop does not come back; it is replaced then."""
     logger.error("this process ends, to be replaced by another one: %s", why)
     faulthandler.dump_traceback(file=_STDERR, all_threads=True)
     os._exit(1)
+
+
+def end_idle(why: str) -> NoReturn:
+    """End this worker, which serves nobody and never did; where it was the last one, the supervisor ends as well."""
+    logger.critical("nothing can be served: %s", why)
+    os._exit(NOTHING_TO_SERVE)

@@ -5,6 +5,7 @@ again without a pause, and reloads when its terminal is closed. Workers outlive 
 hold the port, and answer for ever.
 
     a worker ends --SIGCHLD--> another is started at once; after a life too short, with a pause that grows
+    the last one ends as it has nothing to serve --> the server ends
     SIGHUP, SIGTERM, SIGINT --> all workers are told to stop, those that are held as well; who does not end is killed
     the supervisor dies --the kernel--> SIGTERM to each worker, which drains and ends
 """
@@ -28,6 +29,7 @@ from circus.exc import ConflictError
 from circus.util import synchronized
 from tornado import gen
 
+from control.stopping import NOTHING_TO_SERVE
 from runners.child import end_with_parent
 
 SHORT_LIFE_S = 30.0
@@ -92,6 +94,7 @@ class Supervisor(bentoml_circus.Arbiter):
 
     stop_within_s: float
     opened: "staticmethod[[], None]"
+    _exception: BaseException | None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -140,6 +143,8 @@ class Supervisor(bentoml_circus.Arbiter):
     def manage_watchers(self) -> Any:
         """Take note of the workers that ended, and start others; one kind's pause holds up no other kind."""
         self.reap_processes()
+        if self._exception is not None:
+            return
         now = time.monotonic()
         for watcher in self.iter_watchers():
             left_s = self._pauses[watcher.name].until - now
@@ -166,6 +171,10 @@ class Supervisor(bentoml_circus.Arbiter):
                 return
             if (watcher := workers.get(pid)) is not None:
                 watcher.reap_process(pid, status)
+                if os.waitstatus_to_exitcode(status) == NOTHING_TO_SERVE and not watcher.processes:
+                    self._exception = SystemExit(f"shokado: worker {pid}, the last one, has nothing to serve")
+                    self.ctrl.sys_hdl.quit()
+                    continue
                 now = time.monotonic()
                 pause_s = self._pauses[watcher.name].ended(now - self._seen_at.get(pid, now), now)
                 when = f"in {pause_s:.0f} s" if pause_s else "now"

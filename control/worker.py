@@ -26,7 +26,7 @@ from control.loading import Loader
 from control.readiness import versions_everywhere
 from control.replacement import Replacement
 from control.started import Started
-from control.stopping import LEEWAY_S, Stopping, end_process
+from control.stopping import LEEWAY_S, Stopping, end_idle, end_process
 from dispatch.cache import open_cache
 from dispatch.change import Versions
 from dispatch.dispatcher import Dispatcher
@@ -47,6 +47,7 @@ from runners.artefact import Artefact
 from runners.card import Card, Task
 from runners.engine import import_xgboost_alone
 from runners.remote_runner import RemoteRunner
+from runners.runner import RunnerState
 from runners.watch import Watch
 from stores.follower import Follower
 from stores.opening import open_store
@@ -94,7 +95,7 @@ class Worker:
             artefacts,
             self.metrics,
             service_urls,
-            self._reroute,
+            self._fleet_changed,
             trials,
             settle=settle,
             lost=self.replacement.want,
@@ -118,6 +119,7 @@ class Worker:
         self._secret: bytes | None = None
         self._readiness = ReadinessLog()
         self._started = False
+        self._has_served = False
 
     async def start(self) -> None:
         """Read the routing, get the versions ready, and begin to follow what others change."""
@@ -201,6 +203,12 @@ class Worker:
         if self._started:
             self.fleet.adopt(entry.state)
             self._reroute()
+
+    def _fleet_changed(self) -> None:
+        self._has_served |= any(runner.ready for runner in self.fleet.runners.values())
+        if not self._has_served:
+            _end_without_versions(self.fleet)
+        self._reroute()
 
     def _tell_what_differs(self, configured: RoutingState) -> None:
         """Somebody who has just edited `serving.yaml` should not wonder."""
@@ -288,6 +296,13 @@ class Worker:
         if await self.leads():
             now = time.time()
             await self.follower.ask(self.follower.store.forget, now - self.settings.feedback.window_hours * 3600, now)
+
+
+def _end_without_versions(fleet: Fleet) -> None:
+    """End this process where all versions have failed and none is being loaded: a pod should not look as if it ran."""
+    reports = fleet.versions()
+    if reports and not fleet.candidates() and all(report.state == RunnerState.FAILED for report in reports.values()):
+        end_idle("; ".join(f"{version}: {report.failure}" for version, report in reports.items()))
 
 
 async def _repeat(every_s: float, work: Callable[[], Awaitable[None]]) -> None:

@@ -1,4 +1,7 @@
-"""The far side of the hop: a version's own service answers `POST /rows` with scores; see `runners.hop`."""
+"""The far side of the hop: a version's own service answers `POST /rows` with scores, or why it has none.
+
+See `runners.hop`.
+"""
 
 import logging
 from math import inf
@@ -9,7 +12,7 @@ from protocols.problem import Problem, invalid
 from runners.card import Card
 from runners.engine import Engine, Interrupted
 from runners.errors import Overran
-from runners.hop import FAILURES_HEADER, ROUTE, answer_rows
+from runners.hop import FAILURES_HEADER, ROUTE, UNSERVABLE, answer_rows
 from runners.watch import Watched
 
 logger = logging.getLogger("shokado.protocols")
@@ -47,3 +50,18 @@ class RowsHandler(Watched):
         if failures is not None:
             lines += b"%b: %b\r\n" % (FAILURES_HEADER.encode(), failures)
         exchange.reply(200, lines, scores)
+
+
+class NoRows:
+    """Answers every batch with the reason why the version cannot be served."""
+
+    path = ROUTE
+
+    def __init__(self, reason: str) -> None:
+        self._reason = reason.encode(errors="replace")
+
+    def judge(self, head: RequestHead, peer: str) -> Problem | None:  # noqa: ARG002  # the gateway alone asks here
+        return head.problem
+
+    def begin(self, head: RequestHead, body: bytes, exchange: Exchange) -> None:  # noqa: ARG002  # whatever is asked
+        exchange.reply(UNSERVABLE, b"content-type: text/plain; charset=utf-8\r\n", self._reason)

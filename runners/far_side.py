@@ -28,6 +28,10 @@ class EndpointError(Exception):
     """The far side failed, or is another one than it should be; nothing is known about single rows."""
 
 
+class Unservable(EndpointError):
+    """The far side cannot serve the version, and says why: asking again would not mend it."""
+
+
 class Cut(EndpointError):
     """The same, in a way that another try may mend: scoring changes nothing, so a batch may be sent twice."""
 

@@ -2,6 +2,7 @@
 
     POST /rows   body: float32 rows, little-endian, row after row; of a text model: MessagePack of a list of strings
     200          body: float32 scores; header `x-failures`: JSON {row: reason} for rows that could not be scored
+    501          the version cannot be served there; body: the reason, UTF-8
 
 Used by `Hop` on the gateway's side and `answer_rows` on the service's.
 """
@@ -20,12 +21,13 @@ from configuration.settings import FarSideSettings
 from runners.card import Card
 from runners.engine import Engine, Rows, example_rows
 from runners.errors import DeadlineExceeded
-from runners.far_side import MAX_WORDS, Calls, EndpointError
+from runners.far_side import MAX_WORDS, Calls, EndpointError, Unservable
 from runners.place import BatchScores, score, shape_of
 from runners.rows import decode_batch, encode_batch
 
 ROUTE = "/rows"
 FAILURES_HEADER = "x-failures"
+UNSERVABLE = 501
 MAX_FAILURE_LETTERS = 200
 START_S = 20.0
 """How long to wait for a process that has died, or was started just now, until it listens again."""
@@ -82,6 +84,8 @@ class Hop:
     async def infer(self, rows: Rows, deadline: float = inf, *, anew: bool = False) -> BatchScores:
         patience_s = self._calls.patience_s(deadline)
         reply = await self._calls.send(self._target, encode_batch(rows), patience_s, anew=anew)
+        if reply.status == UNSERVABLE:
+            raise Unservable(reply.body.decode(errors="replace"))
         if reply.status != 200:
             raise EndpointError(f"it answered {reply.status}: {reply.body[:MAX_WORDS].decode(errors='replace')}")
         shape = shape_of(rows, self._scores_per_row)

@@ -1,9 +1,10 @@
 """The runner of a version that is not in this process: ready while its far side is, else away until that is back.
 
 STARTING --> READY --(ejected, or not ready when asked)--> AWAY --(it answers, and rightly)--> READY
-     `-----(cannot be reached, or is not what it should be)--^
+     |-----(cannot be reached, or is not what it should be)--^
+     `-----(says that it cannot serve the version)--> FAILED
 
-It never fails for good: the far side may be started, mended or replaced while this one runs.
+Neither lasts for good: the far side may be started, mended or replaced while this one runs.
 """
 
 import asyncio
@@ -26,10 +27,10 @@ from runners.batcher import BatchObserver
 from runners.card import Card, CardError
 from runners.endpoint import Endpoint
 from runners.engine import Rows, Scores, example_rows
-from runners.far_side import EndpointError, FarSide, Refused
+from runners.far_side import EndpointError, FarSide, Refused, Unservable
 from runners.hop import Hop
 from runners.remote import SLOWER, RemoteCounts, RemotePlace
-from runners.runner import Runner, RunnerState
+from runners.runner import Runner, RunnerState, check_examples
 
 PROBE_EVERY_S = 5.0
 PROBE_S = 1.0
@@ -100,13 +101,13 @@ class RemoteRunner(Runner):
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
-        if self._met and self.state in (RunnerState.READY, RunnerState.AWAY):
+        if self._met and self.state in (RunnerState.READY, RunnerState.AWAY, RunnerState.FAILED):
             # What nobody will answer any more must not hold up the stop.
             giving_up = asyncio.get_running_loop().create_task(self._give_up_if_lost())
             await self._let_go()
             giving_up.cancel()
             await asyncio.gather(giving_up, return_exceptions=True)
-        elif self.state is RunnerState.AWAY:
+        elif self.state in (RunnerState.AWAY, RunnerState.FAILED):
             await self._place.close()
             self.state = RunnerState.CLOSED
 
@@ -178,6 +179,9 @@ class RemoteRunner(Runner):
         try:
             await self._far_side.meet()
             await self._meet()
+        except Unservable as error:
+            self._leave(str(error), RunnerState.FAILED)
+            return False
         except CardError:
             self._leave("it does not score the examples as the version's card says")
             return False
@@ -196,7 +200,7 @@ class RemoteRunner(Runner):
         examples = await self._far_side.infer(example_rows(self.card))
         if examples.failures:
             raise EndpointError(f"it does not score the examples: {next(iter(examples.failures.values()))}")
-        self._check(examples.scores)
+        check_examples(examples.scores, self.card, self._folder)
         if not self._met:
             pace, ceiling = await self._learn_pace(self._score, self._target_s, (Refused,))
             # The way there and back is none of the model's time, and the batch size shall not shrink for it.
@@ -211,9 +215,10 @@ class RemoteRunner(Runner):
         self._look.set()
         self._leave(f"ejected: {reason}")
 
-    def _leave(self, reason: str) -> None:
+    def _leave(self, reason: str, state: RunnerState = RunnerState.AWAY) -> None:
         if self.failure != reason:
-            logger.warning("version %s is away: %s: %s", self.version, self._far_side.address, reason)
+            words = "cannot be served" if state is RunnerState.FAILED else f"is away: {self._far_side.address}"
+            logger.warning("version %s %s: %s", self.version, words, reason)
         self.failure = reason
         if self.state is not RunnerState.DRAINING:
-            self.state = RunnerState.AWAY
+            self.state = state

@@ -101,7 +101,7 @@ class Runner:
                 self._place = await self._open_place()
                 opened.push_async_callback(self._place.close)
                 score = partial(_run, self._place)
-                self._check(await score(example_rows(self.card)))
+                check_examples(await score(example_rows(self.card)), self.card, self._folder)
                 pace, ceiling = await self._learn_pace(score, _WARM_UP_PATIENCE_S)
                 opened.pop_all()
         except asyncio.CancelledError:
@@ -220,13 +220,14 @@ class Runner:
                 break
         return pace, ceiling
 
-    def _check(self, scores: Scores) -> None:
-        """Raise `CardError` when scores of the card's examples are not the framework's."""
-        expected = np.array(self.card.examples.scores, dtype=np.float32)
-        # Without a receipt, the examples' scores are another version's.
-        tolerance = max((receipt.tolerance for receipt in self.card.verification.values()), default=math.inf)
-        if scores.shape != expected.shape or not np.abs(scores - expected).max() <= tolerance:
-            raise CardError(f"{self._folder}: the engine does not score the card's examples as the card says")
+
+def check_examples(scores: Scores, card: Card, folder: Path) -> None:
+    """Raise `CardError` when scores of the card's examples are not the framework's."""
+    expected = np.array(card.examples.scores, dtype=np.float32)
+    # Without a receipt, the examples' scores are another version's.
+    tolerance = max((receipt.tolerance for receipt in card.verification.values()), default=math.inf)
+    if scores.shape != expected.shape or not np.abs(scores - expected).max() <= tolerance:
+        raise CardError(f"{folder}: the engine does not score the card's examples as the card says")
 
 
 def _warm_up_sizes(ceiling: int) -> list[int]:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from configuration.settings import Placement
 from control.health import ReadinessLog
 from dispatch.state import RoutingState
 from runners.runner import RunnerState
@@ -56,14 +57,18 @@ def test_a_shadow_may_be_missing(site: Site) -> None:
     assert site.get("/readyz", worker=1)["status"] == "ok"
 
 
+@pytest.mark.parametrize("state", [RunnerState.AWAY, RunnerState.FAILED])
 @pytest.mark.parametrize(("version", "status"), [("v1", 503), ("v2", 200)])
-def test_a_remote_version_may_be_away_unless_it_is_the_active_one(site: Site, version: str, status: int) -> None:
+def test_a_version_elsewhere_may_be_away_or_have_failed_unless_it_is_the_active_one(
+    site: Site, version: str, status: int, state: RunnerState
+) -> None:
     """v1 is active, and v2 has traffic."""
     runner = site.workers[0].dispatcher.runners[version]
-    runner.state, runner.failure = RunnerState.AWAY, "ejected: it answered 500"
+    runner.placement = Placement.SERVICE
+    runner.state, runner.failure = state, "ejected: it answered 500"
     answer = site.ask("GET", "/readyz")
     assert answer.status_code == status
-    assert answer.json()["versions"][version] == "away"
+    assert answer.json()["versions"][version] == state
     assert answer.json()["failures"] == {version: "ejected: it answered 500"}
 
 

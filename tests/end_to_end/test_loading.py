@@ -98,15 +98,15 @@ def test_a_model_that_kills_its_process_is_refused_and_no_request_notices(loaded
 
 def test_a_configured_model_that_kills_its_process_has_failed_and_the_others_serve(models: object) -> None:
     with own_shelf("deadly") as shelf:
-        configured = {"SHOKADO_VERSIONS__V3__TAG": shelf.crashing("v3").tag, "SHOKADO_WORKERS": "2"}
+        placed = {"SHOKADO_VERSIONS__V4__TAG": shelf.crashing("v4").tag, "SHOKADO_VERSIONS__V4__PLACEMENT": "service"}
+        configured = {"SHOKADO_VERSIONS__V3__TAG": shelf.crashing("v3").tag, "SHOKADO_WORKERS": "2", **placed}
         with serving(environment=configured) as server:
-            wait_until(
-                lambda: all(state == "failed" for state in reported(server, "v3")) and reported(server, "v3"), 60
-            )
+            wait_until(lambda: {*reported(server, "v3")} == {*reported(server, "v4")} == {"failed"}, 60)
             workers = server.workers()
             health = get(server, "/readyz")
-            assert health["versions"] == {"v1": "ready", "v2": "ready", "v3": "failed"}
-            assert "it kills the process that opens it: SIGSEGV" in health["failures"]["v3"]
+            assert health["versions"] == {"v1": "ready", "v2": "ready", "v3": "failed", "v4": "failed"}
+            for version in ("v3", "v4"):
+                assert "it kills the process that opens it: SIGSEGV" in health["failures"][version]
             with load(server, CLIENTS, lambda _: UNPINNED) as clients:
                 clients.wait_for_answers(20)
             assert clients.lost == 0

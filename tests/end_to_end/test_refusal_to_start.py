@@ -1,5 +1,6 @@
 """A server that cannot serve says why in one line and ends, instead of showing its insides."""
 
+import json
 import os
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.dispatch.shelf import own_shelf
 from tests.server import ROOT, free_port
 
 
@@ -35,6 +37,25 @@ def test_without_the_keys_that_it_should_have_it_does_not_start(models: Path, tm
     missing = str(tmp_path / "keys.yaml")
     assert_one_line(serve({"SHOKADO_ACCESS__KEYS_FILE": missing}), missing, "No such file")
     assert_one_line(serve({"SHOKADO_ACCESS__REQUIRED": "true"}), "keys_file", "shokado keys create")
+
+
+def test_a_server_none_of_whose_versions_can_be_served_ends_with_the_reason(models: Path, tmp_path: Path) -> None:
+    """As in a pod: its container is started again, and its status has the last of what it said."""
+    with own_shelf("deadly") as shelf:
+        tag = shelf.crashing("v1").tag
+        alone = {
+            "model": "customers",
+            "versions": {"v1": {"tag": tag}},
+            "environments": {"production": {"active": "v1", "weights": {"v1": 1}}},
+        }
+        (tmp_path / "serving.yaml").write_text(json.dumps(alone))
+        ended = serve(
+            {"SHOKADO_CONFIG": str(tmp_path / "serving.yaml"), "SHOKADO_STORE": f"sqlite:///{tmp_path / 'routing.db'}"}
+        )
+    assert ended.returncode == 1
+    assert "nothing can be served: v1: it kills the process that opens it: SIGSEGV" in ended.stdout.splitlines()[-1]
+    assert ended.stderr.splitlines()[-1].endswith("the last one, has nothing to serve")
+    assert "Traceback" not in ended.stdout + ended.stderr
 
 
 def test_an_unknown_model_names_the_command_as_well(models: Path) -> None:

@@ -8,6 +8,7 @@ import weakref
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager, closing
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -25,6 +26,7 @@ from runners.remote import RemoteCounts
 from runners.remote_runner import RemoteRunner
 from runners.runner import RunnerState
 from tests.runners.engine_doubles import Obliging
+from tests.runners.far_side import far_side, response, scoring
 from tests.runners.other_server import OtherServer, answers, card_of_doubles, cut, first, hang, serving
 
 Result = TypeVar("Result")
@@ -95,6 +97,29 @@ def test_it_is_ready_when_the_other_server_is_and_scores_rightly() -> None:
             assert [one.tolist() for one in scores if one is not None] == [[n + 0.5, n + 1.5] for n in range(50)]
             assert (runner.placement, runner.engine) == (Placement.REMOTE, "remote")
             assert runner.address == f"{server.url}/v2/models/m/versions/v1"
+
+    in_time(scenario())
+
+
+def test_a_service_that_cannot_serve_the_version_has_failed_until_another_one_can(tmp_path: Path) -> None:
+    mended, right = False, scoring(Obliging(), CARD)
+
+    def answer(number: int, body: bytes) -> bytes:
+        return right(number, body) if mended else response(b"it kills its process", status="501 Not Implemented")
+
+    async def scenario() -> None:
+        nonlocal mended
+        async with far_side(tmp_path, answer) as (url, _):
+            runner = RemoteRunner("v1", CARD, VersionSettings(placement=Placement.SERVICE), SMALL, url)
+            await runner.start(Quiet())
+            assert (runner.state, runner.failure) == (RunnerState.FAILED, "it kills its process")
+            mended = True
+            await until(lambda: runner.ready)
+            assert runner.failure is None
+            mended = False
+            await until(lambda: runner.state is RunnerState.FAILED)
+            await runner.drain()
+            assert runner.state is RunnerState.CLOSED
 
     in_time(scenario())
 
