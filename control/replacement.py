@@ -30,9 +30,12 @@ class Replacement:
     """Of this worker. Methods belong to the event loop."""
 
     def __init__(
-        self, stopping: Stopping, worker: str, workers: int, folder: Path, clock: Callable[[], float] = time.time
+        self, stopping: Stopping, worker: str, workers: int, folder: Path, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """`worker` is this one's name, `workers` how many the server has, `folder` one that only they share."""
+        """`worker` is this one's name, `workers` how many the server has, `folder` one that only they share.
+
+        `clock` has to be the same for all of them, as the machine's monotonic one is.
+        """
         self.why: str | None = None
         """Why this worker should be replaced; none while it need not be."""
         self._stopping = stopping
@@ -77,16 +80,22 @@ class Replacement:
         """Whether no other worker of this server is being replaced, or was a moment ago; held until this one ends."""
         with suppress(OSError), ExitStack() as opened:
             file = opened.enter_context(self._turn.open("ab"))
-            if lock(file) and self._is_long_ago(os.fstat(file.fileno())):
-                file.write(b".")
+            if lock(file) and self._is_long_ago():
+                # The server's folder does not outlive a start of the machine, with which this clock begins anew.
+                file.truncate(0)
+                file.write(f"{self._clock():.3f}".encode())
                 file.flush()
                 # An open file holds its lock: the kernel lets go of it when the process has ended, however it did.
                 self._holding = opened.pop_all()
         return self._holding is not None
 
-    def _is_long_ago(self, last: os.stat_result) -> bool:
+    def _is_long_ago(self) -> bool:
         """Whether the replacement that the file tells of, if any, is."""
-        return last.st_size == 0 or abs(self._clock() - last.st_mtime) >= MIN_INTERVAL_S
+        try:
+            last = float(self._turn.read_bytes())
+        except ValueError:
+            return True
+        return not 0 <= self._clock() - last < MIN_INTERVAL_S
 
 
 def _lives(pid: int) -> bool:

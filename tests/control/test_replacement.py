@@ -29,8 +29,7 @@ class Noted(Stopping):
 def join(tmp_path: Path) -> Callable[..., tuple[Replacement, Noted]]:
     def make(worker: str, workers: int = 2, later_s: float = 0.0) -> tuple[Replacement, Noted]:
         stopping = Noted()
-        clock = lambda: os.stat(tmp_path).st_mtime + later_s  # noqa: E731
-        return Replacement(stopping, worker, workers, tmp_path, clock), stopping
+        return Replacement(stopping, worker, workers, tmp_path, lambda: 1000 + later_s), stopping
 
     return make
 
@@ -100,3 +99,19 @@ def test_one_at_a_time_and_the_next_one_a_while_later(join: Callable[..., tuple[
     for replacement, _ in (second, third):
         replacement.consider(BOTH, {"v1"})
     assert [stopping.asked is not None for _, stopping in (second, third)] == [False, True]
+
+
+def test_the_clock_may_be_set_meanwhile(join: Callable[..., tuple[Replacement, Noted]], tmp_path: Path) -> None:
+    """The time of day of the file says nothing."""
+    first, _ = join("a")
+    first.want("a thread is lost")
+    first.consider(BOTH, {"v1"})
+    first.__dict__["_holding"].close()
+    for later_s, asked in ((1.0, False), (MIN_INTERVAL_S, True)):
+        for set_to in (0, 2**32):
+            os.utime(tmp_path / "replacement.lock", (set_to, set_to))
+            replacement, stopping = join("b", later_s=later_s)
+            replacement.want("a thread is lost")
+            assert replacement._is_long_ago() is asked
+    replacement.consider(BOTH, {"v1"})
+    assert stopping.asked == "a thread is lost"
