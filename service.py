@@ -145,6 +145,7 @@ CONTROL_APP = create_app(CONTROL)
 PREDICTIONS = plain.Predictions(LIMITS.max_body_bytes, CONTROL.receiving)
 CARD = next(iter(ARTEFACTS.values())).card
 SIGNATURE = signature_of(CARD, LIMITS)
+ROW: Any = plain.TextRow if CARD.takes_text else plain.NumberRow
 describe_predictions(CONTROL_APP, all_dialects(SIGNATURE, SETTINGS.dialects), CARD)
 describe_refusals(CONTROL_APP, GATE)
 
@@ -216,20 +217,18 @@ class Shokado:
             await self._grpc.stop()
         await self._worker.stop()
 
-    @bentoml.api(route=Native.path, input_spec=plain.NativeInput, output_spec=plain.NativeOutput)
-    async def predict(self, instances: Request, version: Any = None, unit: Any = None) -> Response:
+    @bentoml.api(route=Native.path, input_spec=plain.NativeInput[ROW], output_spec=plain.NativeOutput)
+    async def predict(self, instances: Request, **_: Any) -> Response:
         """Score rows with the version that the split, or the request, names."""
         return await PREDICTIONS.answer(instances)
 
-    @bentoml.api(route=Single.path, input_spec=plain.SingleInput, output_spec=plain.SingleOutput)
-    async def predict_one(self, features: Request, model_version: Any = None, use_ab_testing: Any = True) -> Response:
+    @bentoml.api(route=Single.path, input_spec=plain.SingleInput[ROW], output_spec=plain.SingleOutput)
+    async def predict_one(self, features: Request, **_: Any) -> Response:
         """Score one row."""
         return await PREDICTIONS.answer(features)
 
-    @bentoml.api(route=Batch.path, input_spec=plain.BatchInput, output_spec=plain.BatchOutput)
-    async def predict_batch(
-        self, instances: Request, model_version: Any = None, use_ab_testing: Any = True
-    ) -> Response:
+    @bentoml.api(route=Batch.path, input_spec=plain.BatchInput[ROW], output_spec=plain.BatchOutput)
+    async def predict_batch(self, instances: Request, **_: Any) -> Response:
         """Score rows one by one."""
         return await PREDICTIONS.answer(instances)
 

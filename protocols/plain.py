@@ -7,9 +7,10 @@ the lane, so that both doors answer alike.
 
 import asyncio
 from dataclasses import replace
-from typing import Any, Self
+from typing import Annotated, Any, Generic, Self, TypeVar
 
 from bentoml import IODescriptor
+from bentoml.validators import TensorSchema
 from pydantic import Field
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -19,15 +20,26 @@ from protocols.head import read_head
 from protocols.problem import Problem, body_too_large
 from protocols.receiving import Receiving
 from protocols.routes import Found, Routes
+from protocols.unit import Unit
 
-# The object first: BentoML's clients encode by the first alternative, and would send an object's names as a list.
-Row = dict[str, float] | list[float]
+NumberRow = Annotated[Any, TensorSchema("numpy-array")]
+"""A list, object or array. BentoML's clients make numbers of JSON of numpy's only where the schema says that an array
+belongs there; an object passes as it is."""
+TextRow = dict[str, str] | list[str] | str
+"""No array, as numpy takes NUL from the end of a text; the object first, as BentoML's clients encode by the first of
+alternatives, and would send an object's names as a list."""
+Row = TypeVar("Row")
 
 _CLIENT_GONE = 499
 
 
 class _Untouched(IODescriptor):
-    """Puts the request itself into `_field`, unread."""
+    """Puts the request itself into every field, unread."""
+
+    @classmethod
+    def model_parametrized_name(cls, params: tuple[type[Any], ...]) -> str:  # noqa: ARG003
+        """What the schema calls it, whatever a row is."""
+        return cls.__name__
 
     @classmethod
     async def from_http_request(cls, request: Request, serde: Any) -> Self:  # noqa: ARG003
@@ -35,28 +47,39 @@ class _Untouched(IODescriptor):
         return untouched
 
 
-class NativeInput(_Untouched):
+Sticky = Annotated[Unit, Field(description="What sticky assignment sticks to: the first of the three that is given.")]
+
+
+class NativeInput(_Untouched, Generic[Row]):
     """What `POST /v1/models/predict` takes."""
 
     instances: list[Row] = Field(description="Rows: lists of all features in their order, or objects by name.")
     version: str | None = Field(default=None, description="A version or alias to pin; left out: the split decides.")
-    unit: str | None = Field(default=None, description="What sticky assignment sticks to.")
+    unit: Sticky = None
+    user_id: Sticky = None
+    request_id: Sticky = None
 
 
-class SingleInput(_Untouched):
+class SingleInput(_Untouched, Generic[Row]):
     """What `POST /predict` takes."""
 
     features: Row = Field(description="One row: a list of all features in their order, or an object by name.")
     model_version: str | None = Field(default=None, description="A version or alias to pin.")
     use_ab_testing: bool = Field(default=True, description="False: the active version answers.")
+    unit: Sticky = None
+    user_id: Sticky = None
+    request_id: Sticky = None
 
 
-class BatchInput(_Untouched):
+class BatchInput(_Untouched, Generic[Row]):
     """What `POST /batch_predict` takes."""
 
     instances: list[Row] = Field(description="Rows: lists of all features in their order, or objects by name.")
     model_version: str | None = Field(default=None, description="A version or alias to pin.")
     use_ab_testing: bool = Field(default=True, description="False: the active version answers.")
+    unit: Sticky = None
+    user_id: Sticky = None
+    request_id: Sticky = None
 
 
 class NativeOutput(IODescriptor):

@@ -5,6 +5,7 @@ from typing import Any
 
 import bentoml
 import httpx
+import numpy as np
 import pytest
 
 from tests.protocols.cases import NAMED
@@ -46,6 +47,57 @@ def test_the_asynchronous_client_of_bentoml_predicts(server: Server, score: Any)
     one, many = asyncio.run(use())
     assert one["prediction"] == score
     assert [answer["predictions"] for answer in many] == [[score]] * 20
+
+
+ARRAY = np.array([ROW, ROW], np.float32)
+ARRAYS = {
+    "float32": ARRAY,
+    "float64": ARRAY.astype(np.float64),
+    "arrays in a list": list(ARRAY),
+    "scalars in lists": [list(row) for row in ARRAY],
+    "an array and an object": [ARRAY[0], NAMED],
+    "an object of plain values": [
+        {name: value.item() for name, value in zip(NAMED, row, strict=True)} for row in ARRAY
+    ],
+}
+
+
+@pytest.mark.parametrize("rows", ARRAYS.values(), ids=ARRAYS)
+def test_a_client_of_bentoml_sends_arrays_and_scalars(server: Server, score: Any, rows: Any) -> None:
+    async def ask() -> Any:
+        async with bentoml.AsyncHTTPClient(server.url) as client:
+            return await client.predict(instances=rows, version="v1")
+
+    assert asyncio.run(ask())["predictions"] == [score, score]
+    with bentoml.SyncHTTPClient(server.url) as client:
+        assert client.predict(rows, version="v1")["predictions"] == [score, score]
+        batch = client.predict_batch(instances=rows, model_version="v1")
+        assert [item["prediction"] for item in batch["predictions"]] == [score, score]
+        assert client.predict_one(features=rows[0], model_version="v1")["prediction"] == score
+
+
+@pytest.mark.parametrize("name", ["unit", "user_id", "request_id"])
+def test_a_client_of_bentoml_says_the_unit_by_argument(server: Server, name: str) -> None:
+    with bentoml.SyncHTTPClient(server.url) as client:
+        calls = [(client.predict, [ROW]), (client.predict_batch, [ROW]), (client.predict_one, ROW)]
+        for call, rows in calls:
+            assert call(rows, **{name: "customer-1"})
+            assert call(rows, **{name: 17})
+            with pytest.raises(bentoml.exceptions.BentoMLException, match="the unit has 300 letters"):
+                call(rows, **{name: "u" * 300})
+
+
+def test_what_a_client_of_bentoml_cannot_send_is_an_error(server: Server) -> None:
+    """As docs/dialects.md says; when one of these works, it may say less."""
+    with bentoml.SyncHTTPClient(server.url) as client:
+        with pytest.raises(TypeError, match="float32 is not JSON serializable"):
+            client.predict(instances=[dict(zip(NAMED, ARRAY[0], strict=True))])
+        with pytest.raises(TypeError, match="int64 is not JSON serializable"):
+            client.predict(instances=[ROW], user_id=np.int64(7))
+        with pytest.raises(bentoml.exceptions.BentoMLException, match="row 0 is the text 'age'"):
+            client.predict(instances=dict(NAMED))
+        with pytest.raises(bentoml.exceptions.BentoMLException, match="feature 'age': the value is NaN"):
+            client.predict(instances=ARRAY * np.float32("nan"))
 
 
 def test_a_client_of_bentoml_is_told_what_is_wrong(server: Server) -> None:
