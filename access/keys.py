@@ -100,7 +100,7 @@ def read_text(path: Path) -> bytes:
     return text
 
 
-def parse_keys(path: Path, text: bytes) -> KeyRing:
+def parse_keys(path: Path | str, text: bytes) -> KeyRing:
     """The keys that a file's text holds. Raises `KeyFileError`.
 
     `[]` revokes all keys; no text at all does not, as a file is empty for a moment while it is written anew.
@@ -122,7 +122,7 @@ def parse_keys(path: Path, text: bytes) -> KeyRing:
     return KeyRing(keys)
 
 
-def _entry(path: Path, number: int, entry: Any) -> Key:
+def _entry(path: Path | str, number: int, entry: Any) -> Key:
     where = f"{path}: entry {number}"
     if not isinstance(entry, dict) or set(entry) != _FIELDS:
         raise KeyFileError(f"{where} must have name, role and sha256, and nothing else")
@@ -138,24 +138,40 @@ def _entry(path: Path, number: int, entry: Any) -> Key:
 
 def add_key(path: Path, name: str, role: Role) -> str:
     """Make a key, add its digest to the file, and return it. Raises `KeyFileError`, as for a name that is taken."""
-    secret = PREFIX + secrets.token_urlsafe(KEY_BYTES)
-    entry = Key(name, role, digest_of(secret.encode()).hex())
     with _changing(path) as keys:
-        if any(key.name == name for key in keys):
-            raise KeyFileError(f"{path}: there is a key called {name}")
-        keys.append(_entry(path, len(keys) + 1, asdict(entry)))
-        if len(keys) > MAX_KEYS:
-            raise KeyFileError(f"{path}: holds {MAX_KEYS} keys, and no more are allowed")
-    return secret
+        return add_to(path, keys, name, role)
 
 
 def revoke_key(path: Path, name: str) -> None:
     """Take a key out of the file. Raises `KeyFileError`, as when there is none of that name."""
     with _changing(path) as keys:
-        kept = [key for key in keys if key.name != name]
-        if len(kept) == len(keys):
-            raise KeyFileError(f"{path}: there is no key called {name}")
-        keys[:] = kept
+        take_from(path, keys, name)
+
+
+def add_to(where: Path | str, keys: list[Key], name: str, role: Role) -> str:
+    """Make a key, add it to the keys, and return what is shown once. `where` begins the words of a `KeyFileError`."""
+    secret = PREFIX + secrets.token_urlsafe(KEY_BYTES)
+    entry = Key(name, role, digest_of(secret.encode()).hex())
+    if any(key.name == name for key in keys):
+        raise KeyFileError(f"{where}: there is a key called {name}")
+    keys.append(_entry(where, len(keys) + 1, asdict(entry)))
+    if len(keys) > MAX_KEYS:
+        raise KeyFileError(f"{where}: holds {MAX_KEYS} keys, and no more are allowed")
+    return secret
+
+
+def take_from(where: Path | str, keys: list[Key], name: str) -> Key:
+    """Take a key out of the keys, and return it. `where` begins the words of a `KeyFileError`."""
+    found = next((key for key in keys if key.name == name), None)
+    if found is None:
+        raise KeyFileError(f"{where}: there is no key called {name}")
+    keys.remove(found)
+    return found
+
+
+def text_of(keys: list[Key]) -> str:
+    """What a file of these keys says."""
+    return yaml.safe_dump([asdict(key) | {"role": str(key.role)} for key in keys], sort_keys=False)
 
 
 @contextmanager
@@ -170,7 +186,7 @@ def _changing(path: Path) -> Iterator[list[Key]]:
         fcntl.flock(folder, fcntl.LOCK_EX)
         keys = list(read_keys(path).keys) if path.exists() and path.stat().st_size else []
         yield keys
-        _replace(path, yaml.safe_dump([asdict(key) | {"role": str(key.role)} for key in keys], sort_keys=False))
+        _replace(path, text_of(keys))
         os.fsync(folder)
     except OSError as error:
         raise KeyFileError(f"{path}: {error.strerror}") from error

@@ -65,6 +65,8 @@ class Cluster:
         """Services that no pod that is ready stands behind."""
         self.refuses: Callable[[Resource, bool], str | None] = lambda _content, _dry: None
         """Why an object is not admitted, such as a webhook's reason; and whether that was a dry run."""
+        self.before_write: Callable[[], None] = lambda: None
+        """What somebody else does just before an object is written."""
         self.url = ""
 
     def names(self, plural: str, namespace: str) -> set[str]:
@@ -105,6 +107,7 @@ class Cluster:
     def write(self, place: Place, content: Resource, query: Mapping[str, str]) -> Resource:
         """Create or replace. Raises `Refused`."""
         dry = query.get("dryRun") == "All"
+        self.before_write()
         before = self.objects.get(place)
         named = content["metadata"].get("resourceVersion")
         if before is not None and named not in (None, before["metadata"]["resourceVersion"]):
