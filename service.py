@@ -21,6 +21,7 @@ from starlette.responses import Response
 from access.gate import Gate
 from access.keys import KeyFileError
 from configuration.settings import Placement, SettingsError, load_settings
+from configuration.temporary import share_temporary_folder
 from control.app import ControlFirst, create_app
 from control.cors import cors_options
 from control.descriptors import allow_connections
@@ -163,6 +164,7 @@ class Shokado:
     def check() -> None:
         """Once, in the process that will start the workers: what none of them could see."""
         refuse_unfit_address(SETTINGS.grpc)
+        share_temporary_folder()
         supervise(STOP_WITHIN_S, GATE.tell_what_is_open)
         if VERSION_SERVICES:
             refuse_long_folder()

@@ -7,11 +7,12 @@ import asyncio
 import fcntl
 import hashlib
 import os
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import IO
+
+from configuration.temporary import temporary_folder
 
 _POLL_S = 0.05
 
@@ -26,7 +27,7 @@ class Machine:
     def of(cls, store: str, model: str) -> "Machine":
         """The one of the server whose store has this address; others of this machine have other folders."""
         name = hashlib.sha256(f"{store}\n{model}".encode()).hexdigest()[:16]
-        return cls(Path(tempfile.gettempdir()) / f"shokado-{os.getuid()}-{name}")
+        return cls(temporary_folder() / f"shokado-{os.getuid()}-{name}")
 
     @property
     def folder(self) -> Path:

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
+from monitoring.process import own_name
+
 TRY_EVERY_S = 2.0
 
 logger = logging.getLogger("bentoml.shokado")
@@ -73,7 +75,7 @@ class MetricsFile:
             self._path.parent.mkdir(mode=0o700, exist_ok=True)
             if self._path.parent.stat().st_uid != os.getuid():
                 raise PermissionError(f"{self._path.parent} belongs to somebody else")
-            self._mapped = _reserved()(str(self._path))
+            self._mapped = reserved()(str(self._path))
             for key, known in self._values.items():
                 self._mapped.write_value(key, *known)
         except OSError as error:
@@ -117,13 +119,16 @@ class Renewal:
 
 
 def use() -> None:
-    """Let `prometheus_client` count in such files."""
+    """Let `prometheus_client` count in such files, named after this process and no later one of the same number."""
     from prometheus_client import values
 
-    values.MmapedDict = MetricsFile  # type: ignore[attr-defined, assignment]
+    if values.MmapedDict is not MetricsFile:  # type: ignore[attr-defined, comparison-overlap]
+        values.MmapedDict = MetricsFile  # type: ignore[attr-defined, assignment]
+        if values.ValueClass is not values.MutexValue:
+            values.ValueClass = values.MultiProcessValue(own_name)  # type: ignore[no-untyped-call]
 
 
-def _reserved() -> type:
+def reserved() -> type:
     """Lazily, as `prometheus_client` looks at its environment when it is imported."""
     from prometheus_client.mmap_dict import _INITIAL_MMAP_SIZE, MmapedDict
 

@@ -9,17 +9,20 @@ import contextlib
 import math
 import os
 import shutil
-import tempfile
 from collections import Counter as Tally
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from configuration.temporary import temporary_folder
 from monitoring import files
+from monitoring.ended import collect, keep_ended
+from monitoring.process import start_ticks
 
 FLUSH_EVERY_S = 0.5
 NO_VERSION = "none"
@@ -416,8 +419,8 @@ def prepare_folder() -> Path:
     BentoML's own folder is shared by all servers of a BENTOML_HOME, and wiped when one of them starts.
     """
     parent = os.getppid()
-    root = Path(tempfile.gettempdir())
-    folder = root / f"{_FOLDER_PREFIX}{os.getuid()}-{parent}-{_start_ticks(parent)}"
+    root = temporary_folder()
+    folder = root / f"{_FOLDER_PREFIX}{os.getuid()}-{parent}-{start_ticks(parent)}"
     _remove_folders_of_dead_servers(root)
     # A full disk is no reason not to start: see `monitoring.files`.
     with contextlib.suppress(OSError):
@@ -426,41 +429,32 @@ def prepare_folder() -> Path:
         raise PermissionError(f"{folder} belongs to somebody else")
     os.environ[_FOLDER_VARIABLE] = str(folder)
     files.use()
+    keep_ended(folder)
     return folder
 
 
 def exposition(folder: Path) -> tuple[str, bytes]:
-    """Content type and Prometheus text of all workers that share `folder`."""
+    """Content type and Prometheus text of all workers that share `folder`; it is empty while they make it again."""
     from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-    from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-    for path in folder.glob("gauge_live*_*.db"):
-        pid = int(path.stem.rpartition("_")[2])
-        if _start_ticks(pid) is None:
-            mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]
     registry = CollectorRegistry()
-    if not folder.is_dir():
-        # It was deleted; the workers are about to make it again.
-        return CONTENT_TYPE_LATEST, b""
-    MultiProcessCollector(registry, str(folder))  # type: ignore[no-untyped-call]
+    registry.register(_Shared(folder))
     return CONTENT_TYPE_LATEST, generate_latest(registry)
+
+
+class _Shared:
+    """What `prometheus_client` calls a collector."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def collect(self) -> list[Any]:
+        return collect(self._folder)
 
 
 def _remove_folders_of_dead_servers(root: Path) -> None:
     for folder in root.glob(f"{_FOLDER_PREFIX}{os.getuid()}-*"):
         with contextlib.suppress(ValueError):
             pid, started = (int(part) for part in folder.name.rsplit("-", 2)[1:])
-            if _start_ticks(pid) != started:
+            if start_ticks(pid) != started:
                 shutil.rmtree(folder, ignore_errors=True)
-
-
-def _start_ticks(pid: int) -> int | None:
-    """When a process started, in clock ticks since the machine did; none when there is no such process.
-
-    Together with the pid it names a process for good, which a time of day would not: the clock may be set.
-    """
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
-    return int(stat.rpartition(")")[2].split()[19])

@@ -17,6 +17,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from monitoring.ended import collect
+
 EVERY_S = 5.0
 MAX_WINDOW_S = 300.0
 
@@ -181,14 +183,8 @@ class Statistics:
 
 def read_values(folder: Path) -> dict[tuple[str, str, str], float]:
     """All samples of the metrics that `figures` are made of, by (sample, version, other label)."""
-    from prometheus_client import CollectorRegistry
-    from prometheus_client.multiprocess import MultiProcessCollector
-
-    if not folder.is_dir():
-        return {}
-    collector = MultiProcessCollector(CollectorRegistry(), str(folder))  # type: ignore[no-untyped-call]
     values: dict[tuple[str, str, str], float] = {}
-    for family in collector.collect():  # type: ignore[no-untyped-call]
+    for family in collect(folder):
         for sample in family.samples if family.name in _READ else ():
             others = [value for label, value in sample.labels.items() if label not in ("version", "fault")]
             values[sample.name, sample.labels["version"], "".join(others)] = sample.value
@@ -287,7 +283,7 @@ def _read_uses(folder: Path) -> dict[int, _Use]:
 
     server = int(folder.name.split("-")[-2])
     uses: dict[int, _Use] = {}
-    for pid in {int(path.stem.rpartition("_")[2]) for path in folder.glob("counter_*.db")}:
+    for pid in {int(path.stem.rpartition("_")[2].partition("-")[0]) for path in folder.glob("counter_[0-9]*.db")}:
         # Those that are gone; the number of one may have been given to another program.
         with contextlib.suppress(psutil.Error):
             process: Any = psutil.Process(pid)

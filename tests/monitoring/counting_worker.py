@@ -5,6 +5,7 @@ scored v1 0.2 0.9      a batch with these scores
 likeliest v1 0 2       a batch whose rows have these classes, of a, b and c
 routing 7 v1 0.25      a generation in which v1 gets a quarter of production
 started v1 · answered v1 0.5 · failed v1 overloaded · failed - malformed client · cancelled v1
+differs v1 0.5         a row that the shadow v2 scored otherwise, by so much
 flush                  answered with a line when it is done
 """
 
@@ -25,6 +26,12 @@ def obey(metrics: Metrics, name: str, version: str, *rest: str) -> None:
         metrics.batch(version, [0.0], len(rest), "idle", 0.001, rows)
     elif name == "routing":
         metrics.routing(int(version), {("production", rest[0]): float(rest[1])})
+    elif name == "differs":
+        by = float(rest[0])
+        metrics.add_shadow(
+            "production", version, "v2", shadow_rows=1, shadow_disagreements=0, shadow_difference_sum=by,
+            shadow_difference_max=by, shadow_dropped_rows=0, shadow_failed_rows=0,
+        )  # fmt: skip
     elif name == "answered":
         metrics.answered(version, float(rest[0]), 1)
     elif name == "failed":

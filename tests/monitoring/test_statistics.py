@@ -155,7 +155,7 @@ def test_processes_are_told_while_they_live(worker: Worker, tmp_path: Path) -> N
 
 
 def test_a_folder_that_cannot_be_read_does_not_end_the_snapshots(worker: Worker) -> None:
-    broken = worker.folder / f"counter_{worker.process.pid}9.db"
+    broken = worker.folder / f"counter_{worker.process.pid}-9.db"
 
     async def scenario() -> None:
         statistics = Statistics(worker.folder)

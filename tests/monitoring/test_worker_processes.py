@@ -2,16 +2,23 @@
 
 import contextlib
 import os
+import shutil
+import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from configuration.temporary import share_temporary_folder
+from monitoring.ended import KINDS, keep_ended
 from monitoring.metrics import exposition
 from tests.conftest import ROOT
+from tests.disk import fill
+from tests.server import wait_until
 
 
 class Worker:
@@ -148,6 +155,92 @@ def test_a_worker_that_replaces_another_adds_to_its_numbers(new_worker: Callable
     second.count("batch v1 5 idle")
     assert second.folder == first.folder
     assert value(second.folder, "shokado_rows_total", version="v1") == 35
+
+
+def test_many_restarts_leave_few_files_and_every_number(new_worker: Callable[[], Worker]) -> None:
+    for number in range(1, 7):
+        worker = new_worker()
+        worker.count(f"batch v1 {number} idle", f"batch v{number} 1 idle" if number < 3 else "started v1")
+        worker.count(f"differs v1 {0.9 if number == 3 else 0.1}")
+        worker.kill()
+    worker = new_worker()
+    worker.count("batch v1 1 idle")
+    per_worker = {path.name.rpartition("_")[0] for path in worker.folder.glob("*_[0-9]*.db")}
+    left = list(worker.folder.iterdir())
+    assert len(left) <= len(per_worker) + len(KINDS) + 1, left
+    assert value(worker.folder, "shokado_rows_total", version="v1") == 23
+    assert value(worker.folder, "shokado_rows_total", version="v2") == 1
+    assert value(worker.folder, "shokado_batch_rows_count", version="v1") == 8
+    assert value(worker.folder, "shokado_batch_rows_sum", version="v1") == 23
+    assert value(worker.folder, "shokado_batch_rows_bucket", version="v1", le="2.0") == 4
+    compared = {"environment": "production", "version": "v1", "shadow": "v2"}
+    assert value(worker.folder, "shokado_shadow_largest_difference", **compared) == 0.9
+    assert "shokado_ended_processes" not in exposition(worker.folder)[1].decode()
+
+
+def test_a_merge_that_is_killed_neither_loses_nor_doubles(two_workers: tuple[Worker, Worker], tmp_path: Path) -> None:
+    """At whatever call: a forked process merges a copy of the files, and kills itself at its n-th access to one."""
+    for worker in two_workers:
+        worker.count("batch v1 30 idle")
+        worker.kill()
+    folder = two_workers[0].folder
+
+    def rows(of: Path) -> float | None:
+        return value(of, "shokado_rows_total", version="v1")
+
+    fates = []
+    for call in range(1, 200):
+        copy = Path(shutil.copytree(folder, tmp_path / f"copy-{call}"))
+        fates.append(merge_until(call, copy))
+        assert rows(copy) == 60, f"after call {call}"
+        keep_ended(copy)
+        assert rows(copy) == 60, f"after call {call}, and a whole merge"
+        assert value(copy, "shokado_batch_rows_sum", version="v1") == 60
+        assert {path.name for path in copy.glob("*.db")} == {"counter_ended.db", "histogram_ended.db"}
+        if fates[-1] == 0:
+            break
+    assert fates[-1] == 0, "it was never whole"
+    assert len(fates) > 10
+
+
+def merge_until(call: int, folder: Path) -> int:
+    """How a process ended that kills itself at this call within the folder, if it comes to it."""
+    if child := os.fork():
+        return os.waitpid(child, 0)[1]
+    left = [call]
+
+    def count(_: str, arguments: tuple[object, ...]) -> None:
+        if arguments and isinstance(arguments[0], str | Path) and str(arguments[0]).startswith(str(folder)):
+            left[0] -= 1
+            if left[0] == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(count)
+    keep_ended(folder)
+    os._exit(0)
+
+
+def test_a_worker_that_starts_while_the_folder_is_full_joins_its_siblings_later(
+    small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(small_disk))
+    monkeypatch.setenv("_SHOKADO_TEMPORARY", "")
+    share_temporary_folder()
+    with contextlib.ExitStack() as started:
+        first = started.enter_context(contextlib.closing(Worker(small_disk)))
+        first.count("batch v1 1 idle")
+        free = fill(small_disk)
+        second = started.enter_context(contextlib.closing(Worker(small_disk)))
+        assert second.folder == first.folder
+        second.count("batch v1 5 idle")
+        assert value(first.folder, "shokado_rows_total", version="v1") == 1
+        free()
+
+        def joined() -> bool:
+            second.count()
+            return value(first.folder, "shokado_rows_total", version="v1") == 6
+
+        wait_until(joined)
 
 
 def test_an_idle_server_shows_a_zero_for_each_version(new_worker: Callable[[], Worker]) -> None:

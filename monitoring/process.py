@@ -1,0 +1,33 @@
+"""Processes by names that no other one will ever have: their number, and when they were started."""
+
+import os
+from functools import lru_cache
+from pathlib import Path
+
+
+def start_ticks(pid: int) -> int | None:
+    """When a process started, in clock ticks since the machine did; none when there is no such process.
+
+    Together with the pid it names a process for good, which a time of day would not: the clock may be set.
+    """
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    return int(stat.rpartition(")")[2].split()[19])
+
+
+def own_name() -> str:
+    """Such as `4711-123456`."""
+    return _name_of(os.getpid())
+
+
+def lives(name: str) -> bool:
+    """Whether the process of that name has not ended."""
+    pid, _, ticks = name.partition("-")
+    return start_ticks(int(pid)) == int(ticks)
+
+
+@lru_cache(maxsize=4)
+def _name_of(pid: int) -> str:
+    return f"{pid}-{start_ticks(pid) or 0}"
