@@ -6,6 +6,7 @@ hold the port, and answer for ever.
 
     a worker ends --SIGCHLD--> another is started at once; after a life too short, with a pause that grows
     the last one ends as it has nothing to serve --> the server ends
+    SIGUSR1 --> one more of the gateway's workers is started; the next one that ends is not followed by another
     SIGHUP, SIGTERM, SIGINT --> all workers are told to stop, those that are held as well; who does not end is killed
     the supervisor dies --the kernel--> SIGTERM to each worker, which drains and ends
 """
@@ -40,6 +41,8 @@ AGAIN_S = 0.1
 """When circus is asked again that is busy with another command."""
 MAX_FOLDER_BYTES = 60
 """Of TMPDIR; BentoML adds up to 42 bytes, and its sockets' addresses must have less than 103."""
+_GATEWAY = "service"
+"""BentoML's name for the kind of workers that answer at the port."""
 _SUPERVISOR = "_SHOKADO_SUPERVISOR"
 """Names the supervisor's process to its workers."""
 
@@ -56,6 +59,14 @@ def supervise(stop_within_s: float, opened: Callable[[], None]) -> None:
     Supervisor.opened = staticmethod(opened)
     os.environ[_SUPERVISOR] = str(os.getpid())
     bentoml_circus.Arbiter = Supervisor  # type: ignore[misc]
+
+
+def ask_for_another_worker() -> bool:
+    """Have the supervisor of this worker start one more beside it; false where there is none that could."""
+    if os.environ.get(_SUPERVISOR) != str(os.getppid()):
+        return False
+    os.kill(os.getppid(), signal.SIGUSR1)
+    return True
 
 
 def end_with_supervisor() -> None:
@@ -114,8 +125,10 @@ class Supervisor(bentoml_circus.Arbiter):
             if not taken.is_unix:
                 _refuse_taken(taken.family, taken.host, taken.port)
         super().initialize()
+        self._workers = self.get_watcher(_GATEWAY).numprocesses
         self.opened()
         signal.signal(signal.SIGCHLD, lambda *_: self.loop.add_callback_from_signal(self._look_after))
+        signal.signal(signal.SIGUSR1, lambda *_: self.loop.add_callback_from_signal(self._add_worker))
         # Ignored is what `nohup` asks for; circus would reload.
         if self.ctrl.sys_hdl._old[signal.SIGHUP] is signal.SIG_IGN:
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -128,6 +141,13 @@ class Supervisor(bentoml_circus.Arbiter):
                 # Who is held (SIGSTOP) would hear of the SIGTERM that follows only when it goes on.
                 os.kill(pid, signal.SIGCONT)
         return super()._stop_watchers(*args, **kwargs)
+
+    def _add_worker(self) -> None:
+        """Start one more, which will take the place of one that wants to go."""
+        watcher = self.get_watcher(_GATEWAY)
+        if watcher.numprocesses == self._workers:
+            watcher.numprocesses += 1
+            self._look_after()
 
     def _look_after(self) -> None:
         """Start what is missing, as soon as circus is not busy with something else."""
@@ -174,6 +194,12 @@ class Supervisor(bentoml_circus.Arbiter):
                 if os.waitstatus_to_exitcode(status) == NOTHING_TO_SERVE and not watcher.processes:
                     self._exception = SystemExit(f"shokado: worker {pid}, the last one, has nothing to serve")
                     self.ctrl.sys_hdl.quit()
+                    continue
+                if watcher.name == _GATEWAY and watcher.numprocesses > self._workers:
+                    watcher.numprocesses = self._workers
+                    logger.info(
+                        "worker %d (%s) %s; the others are as many as belong there", pid, watcher.name, _how(status)
+                    )
                     continue
                 now = time.monotonic()
                 pause_s = self._pauses[watcher.name].ended(now - self._seen_at.get(pid, now), now)

@@ -27,6 +27,7 @@ from control.readiness import versions_everywhere
 from control.replacement import Replacement
 from control.started import Started
 from control.stopping import LEEWAY_S, Stopping, end_idle, end_process
+from control.supervision import ask_for_another_worker
 from dispatch.cache import open_cache
 from dispatch.change import Versions
 from dispatch.dispatcher import Dispatcher
@@ -89,7 +90,9 @@ class Worker:
         trials = Trials(settings, Machine.of(settings.store, settings.model))
         leeway_s = LEEWAY_S + (settings.grpc.drain_s if settings.grpc.port is not None else 0.0)
         self.stopping = Stopping(settings.shutdown.pause_s, settings.shutdown.drain_s, leeway_s)
-        self.replacement = Replacement(self.stopping, self.name, settings.worker_count, self.folder)
+        self.replacement = Replacement(
+            self.stopping, self.name, settings.worker_count, self.folder, ask_for_another_worker
+        )
         self.fleet = Fleet(
             settings,
             artefacts,

@@ -20,6 +20,7 @@ class Noted(Stopping):
     """Notes that it was asked."""
 
     asked: str | None = None
+    asked_for_another = 0
 
     def replace_worker(self, why: str) -> None:
         self.asked = why
@@ -27,9 +28,14 @@ class Noted(Stopping):
 
 @pytest.fixture
 def join(tmp_path: Path) -> Callable[..., tuple[Replacement, Noted]]:
-    def make(worker: str, workers: int = 2, later_s: float = 0.0) -> tuple[Replacement, Noted]:
+    def make(worker: str, workers: int = 2, later_s: float = 0.0, comes: bool = True) -> tuple[Replacement, Noted]:
         stopping = Noted()
-        return Replacement(stopping, worker, workers, tmp_path, lambda: 1000 + later_s), stopping
+
+        def ask_for_another() -> bool:
+            stopping.asked_for_another += 1
+            return comes
+
+        return Replacement(stopping, worker, workers, tmp_path, ask_for_another, lambda: 1000 + later_s), stopping
 
     return make
 
@@ -75,6 +81,30 @@ def test_a_worker_stays_while_not_all_beside_it_serve(
     replacement.want("a thread is lost")
     replacement.consider([report("a", v1="ready"), *others], {"v1"})
     assert stopping.asked is None
+
+
+def test_a_single_worker_asks_for_another_one_and_gives_way_when_that_one_serves(
+    join: Callable[..., tuple[Replacement, Noted]],
+) -> None:
+    replacement, stopping = join("a", 1)
+    replacement.want("a thread is lost")
+    for beside in ([], [report("b")], [report("b", v1="starting")]):
+        replacement.consider([report("a", v1="ready"), *beside], {"v1"})
+        assert (stopping.asked, stopping.asked_for_another) == (None, 1)
+    replacement.consider([report("a", v1="ready"), report("b", v1="ready")], {"v1"})
+    assert stopping.asked == "a thread is lost"
+
+
+@pytest.mark.parametrize("room", [True, False])
+def test_a_single_worker_gives_way_at_once_where_there_can_be_no_other_beside_it(
+    room: bool, join: Callable[..., tuple[Replacement, Noted]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replacement, stopping = join("a", 1, comes=False)
+    if not room:
+        monkeypatch.setattr("control.replacement.free_bytes", lambda: 1000)
+    replacement.want("a thread is lost")
+    replacement.consider([report("a", v1="ready")], {"v1"})
+    assert (stopping.asked, stopping.asked_for_another) == ("a thread is lost", int(room))
 
 
 def test_a_worker_that_cannot_answer_gives_way_even_if_it_is_alone(

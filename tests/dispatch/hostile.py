@@ -35,6 +35,43 @@ def endless(features: int) -> bytes:
     return _model(features, [always, helper.make_node("Loop", ["", "always", "input"], ["rows"], body=body)])
 
 
+def looping(content: bytes) -> bytes:
+    """A model as it was, but that it loops before it scores, as often as a row's first feature says."""
+    made = onnx.load_from_string(content)
+    (given,) = made.graph.input
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go_on"], ["goes_on"]), helper.make_node("Identity", ["kept"], ["keeps"])],
+        "body",
+        [
+            helper.make_tensor_value_info("turn", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("kept", TensorProto.FLOAT, None),
+        ],
+        [
+            helper.make_tensor_value_info("goes_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("keeps", TensorProto.FLOAT, None),
+        ],
+    )
+    constants = [
+        helper.make_tensor("first_feature", TensorProto.INT64, [1], [0]),
+        helper.make_tensor("always", TensorProto.BOOL, [], [True]),
+    ]
+    nodes = [
+        helper.make_node("Gather", [given.name, "first_feature"], ["firsts"], axis=1),
+        helper.make_node("ReduceMax", ["firsts"], ["most"], keepdims=0),
+        helper.make_node("Cast", ["most"], ["rounds"], to=TensorProto.INT64),
+        helper.make_node("Loop", ["rounds", "always", given.name], ["looped"], body=body),
+    ]
+    scoring = list(made.graph.node)
+    for node in scoring:
+        node.input[:] = ["looped" if name == given.name else name for name in node.input]
+    del made.graph.node[:]
+    made.graph.node.extend([*nodes, *scoring])
+    made.graph.initializer.extend(constants)
+    changed: bytes = made.SerializeToString()
+    return changed
+
+
 def hungry(features: int, mib: int) -> bytes:
     """A binary model that fills so much memory."""
     size = helper.make_tensor("size", TensorProto.INT64, [1], [mib * MIB // 4])
