@@ -28,11 +28,13 @@ from protocols.grpc import open_inference_pb2 as messages
 from protocols.grpc.codec import ModelInfer
 from protocols.grpc.connections import hang_up, stop_listening
 from protocols.grpc.health import Health
+from protocols.grpc.wire import refuse_excess
 from protocols.guard import GuardedHandler
 from protocols.head import RequestHead, read_head
 from protocols.model_tensors import input_tensors, output_tensors
 from protocols.problem import Problem, ProblemBody, conflicting_version, malformed, problem_of
 from protocols.receiving import Receiving
+from protocols.signature import Signature
 from protocols.signatures import signature_of
 from runners.card import Card
 
@@ -241,7 +243,7 @@ class GrpcServer:
         message = await self._message(context)
         if message is None:
             raise _NO_MESSAGE
-        return _parsed(message, request_type)
+        return parsed(message, request_type)
 
     def _handler(self, request: Any) -> Handler:
         handler: Handler = PredictionHandler(self._entrance, ModelInfer(self._signature, request))
@@ -259,7 +261,7 @@ class GrpcServer:
                     # Too long, of which grpc has told the client by now, or not there.
                     await _refuse_for(context, _NO_MESSAGE)
                     return b""
-                request = _parsed(message, messages.ModelInferRequest)
+                request = infer_request(message, self._signature)
             except Problem as fault:
                 problem = fault.with_traceback(None)
         names = (request.model_name, request.model_version)
@@ -358,7 +360,13 @@ class GrpcServer:
         return found.pop() if found else None
 
 
-def _parsed(message: bytes, request_type: Any) -> Any:
+def infer_request(message: bytes, signature: Signature) -> Any:
+    """Raises `Problem`, before it is parsed if it has too much in it."""
+    refuse_excess(message, signature)
+    return parsed(message, messages.ModelInferRequest)
+
+
+def parsed(message: bytes, request_type: Any) -> Any:
     """Raises `Problem` that does not know the message, which it would keep: it outlives the call."""
     with contextlib.suppress(DecodeError):
         return request_type.FromString(message)

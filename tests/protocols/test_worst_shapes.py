@@ -3,13 +3,17 @@
 import subprocess
 import sys
 import time
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
 
+from access.forwarding import client_of
 from protocols.dialect import Dialect
-from protocols.head import RequestHead
-from tests.protocols.worst_shapes import all_shapes, decode
+from protocols.express_lane import _framing_problem
+from protocols.grpc.server import head_of
+from protocols.head import RequestHead, read_head
+from tests.protocols.worst_shapes import GrpcMethod, all_shapes, decode, header_shapes
 
 MIB = 2**20
 MAX_S_PER_MIB = 0.25
@@ -21,7 +25,7 @@ MAX_BYTES_PER_BYTE = 14.0
 """Of a body of 1 MiB, whose values are few enough to be decoded; of a longer one that is refused, it is 5."""
 
 
-def seconds(dialect: Dialect, body: bytes, head: RequestHead) -> float:
+def seconds(dialect: Dialect | GrpcMethod, body: bytes, head: RequestHead) -> float:
     began = time.thread_time()
     decode(dialect, body, head)
     return time.thread_time() - began
@@ -39,6 +43,23 @@ def test_time_grows_with_the_body_in_every_dialect() -> None:
             before = min(seconds(dialect, small, head) for _ in range(3))
             took = min(took, seconds(dialect, large, head))
             assert took < len(large) / len(small) * MAX_GROWTH * before + NOISE_S, f"{name} to {dialect.path}"
+
+
+def test_time_grows_with_the_head() -> None:
+    """At HTTP's doors and gRPC's: as long as heads may be, and four times as long."""
+
+    def took(headers: list[tuple[bytes, bytes]]) -> float:
+        metadata = [(name.decode(), value.decode()) for name, value in headers]
+        began = time.thread_time()
+        _framing_problem(headers, "1.1")
+        client_of("10.0.0.1", read_head(headers).forwarding, (ip_network("10.0.0.0/8"),))
+        head_of(metadata, None, None)
+        return time.thread_time() - began
+
+    for (name, small), (_, large) in zip(header_shapes(2**16), header_shapes(2**18), strict=True):
+        took_large = min(took(large) for _ in range(3))
+        assert took_large < 4 * MAX_GROWTH * min(took(small) for _ in range(3)) + NOISE_S, name
+        assert took_large < MAX_S_PER_MIB, name
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="this kernel does not tell peaks")

@@ -8,11 +8,17 @@ import ctypes
 import gc
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+
+from grpc_health.v1 import health_pb2
 
 from protocols.dialect import Dialect
 from protocols.dialects import all_dialects
+from protocols.grpc import open_inference_pb2 as messages
+from protocols.grpc.codec import ModelInfer
+from protocols.grpc.server import infer_request, parsed
 from protocols.head import RequestHead
 from protocols.problem import Problem
 from protocols.signature import Signature
@@ -88,7 +94,80 @@ def csv_shapes(size: int) -> Iterator[tuple[str, bytes]]:
     yield "commas", b"," * size
 
 
-def all_shapes(size: int) -> Iterator[tuple[Dialect, str, RequestHead, bytes]]:
+def field(number: int, content: bytes) -> bytes:
+    """A field of protobuf's that holds bytes."""
+    return bytes((*_varint(number << 3 | 2), *_varint(len(content)))) + content
+
+
+def _varint(value: int) -> Iterator[int]:
+    while value >= 0x80:
+        yield value & 0x7F | 0x80
+        value >>= 7
+    yield value
+
+
+def message_shapes(size: int) -> Iterator[tuple[str, bytes]]:
+    """The same of messages: fields of ModelInferRequest, which to the other messages of gRPC are unknown ones."""
+
+    def many(unit: bytes) -> bytes:
+        return unit * (size // len(unit))
+
+    names = b"".join(field(4, field(1, b"k%d" % number)) for number in range(size // 11))
+    for number, what in {1: "names", 4: "parameters", 5: "inputs", 6: "outputs", 7: "raw", 9: "unknown"}.items():
+        yield f"empty {what}", many(field(number, b""))
+        yield f"one long field of {what}", field(number, bytes(size))
+    yield "inputs with names", many(field(5, field(1, b"x")))
+    yield "inputs with raw contents", many(field(5, field(1, b"x"))) + many(field(7, b""))
+    yield "parameters of many names", names
+    for number, what in {3: "sides", 4: "parameters", 5: "contents"}.items():
+        yield f"{what} of an input", field(5, many(field(number, b"\1" if number == 3 else b"")))
+    yield "parameters of many names of an input", field(5, names)
+    yield "parameters of an output", field(6, many(field(2, b"")))
+    yield "a shape of many sides", field(5, field(3, many(b"\1")))
+    yield "a shape of many sides, one by one", field(5, many(b"\x18\1"))
+    for number in range(1, 9):
+        yield f"values of contents {number}", field(5, field(5, field(number, many(b"\1"))))
+        yield f"values of contents {number}, one by one", field(5, field(5, many(field(number, b""))))
+    yield "numbers of contents, one by one", field(5, field(5, many(b"\x18\1")))
+    yield "groups", many(b"\x4b\x4c")
+    yield "groups in groups", many(b"\x4b")
+    yield "a number that does not end", many(b"\xff")
+
+
+class GrpcMethod:
+    """The decoder of a method's message, as a dialect has one of a body."""
+
+    def __init__(self, path: str, read: Callable[[bytes], object]) -> None:
+        self.path = path
+        self._read = read
+
+    def decode(self, body: bytes, _head: RequestHead, /) -> object:
+        return self._read(body)
+
+
+def grpc_methods(signature: Signature) -> list[GrpcMethod]:
+    """All that read a message."""
+
+    def infer(message: bytes) -> object:
+        return ModelInfer(signature, infer_request(message, signature)).decode(b"", RequestHead())
+
+    types = (messages.ModelReadyRequest, messages.ModelMetadataRequest, health_pb2.HealthCheckRequest)
+    others = [GrpcMethod(kind.DESCRIPTOR.full_name, partial(parsed, request_type=kind)) for kind in types]
+    return [GrpcMethod("ModelInfer", infer), *others]
+
+
+def header_shapes(size: int) -> Iterator[tuple[str, list[tuple[bytes, bytes]]]]:
+    """The same of heads, over HTTP and, as metadata, over gRPC."""
+    yield "many headers", [(b"x-%d" % number, b"y") for number in range(size // 10)]
+    yield "one header again and again", [(b"x-request-id", b"y")] * (size // 13)
+    yield "versions", [(b"x-model-version", b"v%d" % number) for number in range(size // 20)]
+    yield "addresses", [(b"x-forwarded-for", b"10.0.0.1")] * (size // 24)
+    for name in (b"x-other", b"x-unit-id", b"x-request-id", b"authorization", b"accept", b"x-request-deadline-ms"):
+        for what, letter in (("letters", b"a"), ("commas", b","), ("blanks", b" ."), ("digits", b"9")):
+            yield f"{name.decode()} of many {what}", [(name, letter * (size // len(letter)))]
+
+
+def all_shapes(size: int) -> Iterator[tuple[Dialect | GrpcMethod, str, RequestHead, bytes]]:
     """Each shape for each way to decode a body, of a model of numbers and of one that takes a text."""
     numbers, text = Signature(NAMES, MAX_ROWS, booleans=["is_premium"]), TextSignature("text", MAX_ROWS, 100_000)
     for signature in (numbers, text):
@@ -99,9 +178,12 @@ def all_shapes(size: int) -> Iterator[tuple[Dialect, str, RequestHead, bytes]]:
             if dialect.path == "/invocations":
                 for name, body in csv_shapes(size):
                     yield dialect, name, HEADS["text/csv"], body
+    for method in grpc_methods(numbers):
+        for name, body in message_shapes(size):
+            yield method, name, RequestHead(), body
 
 
-def decode(dialect: Dialect, body: bytes, head: RequestHead) -> None:
+def decode(dialect: Dialect | GrpcMethod, body: bytes, head: RequestHead) -> None:
     """Decode a body; a problem, which most of them are, is as good."""
     with contextlib.suppress(Problem):
         dialect.decode(body, head)
