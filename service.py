@@ -20,6 +20,7 @@ from starlette.responses import Response
 
 from access.gate import Gate
 from access.keys import KeyFileError
+from configuration.secret_file import read_secret
 from configuration.settings import Placement, SettingsError, load_settings
 from configuration.temporary import share_temporary_folder
 from control.app import ControlFirst, create_app
@@ -57,6 +58,7 @@ try:
     SETTINGS = load_settings()
     ARTEFACTS = find_artefacts(SETTINGS)
     GATE = Gate(SETTINGS.access, SETTINGS.model, Path(__file__).parent)
+    SECRET = read_secret(Path(__file__).parent, SETTINGS.feedback.secret_file)
 except (SettingsError, ArtefactError, KeyFileError) as error:
     sys.exit(f"shokado: {error}")
 
@@ -181,7 +183,7 @@ class Shokado:
         """Make this process's parts, and open its doors."""
         end_with_supervisor()
         urls = {version: service.url for version, service in VERSION_SERVICES.items()}
-        self._worker = Worker(SETTINGS, ARTEFACTS, urls, GATE)
+        self._worker = Worker(SETTINGS, ARTEFACTS, urls, GATE, SECRET)
         await self._worker.start()
         handlers: list[Handler]
         dialects = all_dialects(SIGNATURE, SETTINGS.dialects)

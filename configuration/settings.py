@@ -319,6 +319,8 @@ class FeedbackSettings(_Frozen):
     """What the figures per version look back on."""
     max_entries: int = Field(default=10_000, ge=1, le=1_000_000)
     """Of one list."""
+    secret_file: str | None = None
+    """What seals prediction ids, in place of a secret that the store keeps; read at the start."""
 
 
 class WeightedSettings(_Frozen):

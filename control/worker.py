@@ -38,6 +38,7 @@ from dispatch.state import RoutingState, initial_state
 from dispatch.trials import Trials
 from experiments.feedback import FeedbackDesk
 from experiments.prediction_id import PredictionIds
+from experiments.seals import LEARN_EVERY_S, Seals
 from experiments.tallying import Tallying, tallies_of
 from experiments.tuner import Tuner
 from monitoring.access import AccessMetrics
@@ -67,9 +68,17 @@ class Worker:
     """Make one per process, on its event loop."""
 
     def __init__(
-        self, settings: Settings, artefacts: Mapping[str, Artefact], service_urls: Mapping[str, str], gate: Gate
+        self,
+        settings: Settings,
+        artefacts: Mapping[str, Artefact],
+        service_urls: Mapping[str, str],
+        gate: Gate,
+        secret: bytes | None,
     ) -> None:
-        """`artefacts` are the configured versions'; `service_urls` say where versions with a service listen."""
+        """`artefacts` are the configured versions'; `service_urls` say where versions with a service listen.
+
+        `secret` seals prediction ids, where one is configured.
+        """
         import_xgboost_alone()
         card = next(iter(artefacts.values())).card
         self.settings = settings
@@ -87,7 +96,8 @@ class Worker:
         self.follower = Follower(store, settings, self._adopt, self._report, self.folder / "routing.json")
         cache = open_cache(settings, asyncio.get_running_loop().call_soon)
         settle = cache.settle if cache is not None else None
-        trials = Trials(settings, Machine.of(settings.store, settings.model))
+        machine = Machine.of(settings.store, settings.model)
+        trials = Trials(settings, machine)
         leeway_s = LEEWAY_S + (settings.grpc.drain_s if settings.grpc.port is not None else 0.0)
         self.stopping = Stopping(settings.shutdown.pause_s, settings.shutdown.drain_s, leeway_s)
         self.replacement = Replacement(
@@ -107,19 +117,20 @@ class Worker:
         nowhere = RoutingState(0, {}, settings.default_environment)
         self.dispatcher = Dispatcher({}, settings.aliases, nowhere, cache)
         self.shadow = ShadowCopier(self.dispatcher, settings.shadow)
-        # Until the store tells the one that all share.
-        self.ids = PredictionIds(secrets.token_bytes(32), settings.feedback.max_age_hours * 3600)
+        max_age_s = settings.feedback.max_age_hours * 3600
+        # None is made before `Seals.start` has found what all make them with.
+        self.ids = PredictionIds(secrets.token_bytes(32), max_age_s)
+        self.seals = Seals(self.follower, self.ids, machine, secret, max_age_s)
         self.entrance = Entrance(self.dispatcher, self.metrics, self.ids, self.shadow, settings.limits.max_body_bytes)
         self.loader = Loader(settings, artefacts, self.follower, trials)
         self.statistics = Statistics(self.folder)
-        self.desk = FeedbackDesk(self.follower, self.ids, self._cards, settings.feedback.max_age_hours * 3600)
+        self.desk = FeedbackDesk(self.follower, self.ids, self._cards, max_age_s, look_again=self.seals.look_again)
         random = np.random.default_rng()
         self._tuner = Tuner(self.follower, self.leads, self.versions, settings, random)
         self._tallying = Tallying(self.follower, self._take_tallies)
         self._cache = cache
         self._tallies: defaultdict[Tally, float] = defaultdict(float)
         self._tasks: list[asyncio.Task[None]] = []
-        self._secret: bytes | None = None
         self._readiness = ReadinessLog()
         self._started = False
         self._has_served = False
@@ -127,18 +138,19 @@ class Worker:
     async def start(self) -> None:
         """Read the routing, get the versions ready, and begin to follow what others change."""
         await self.follower.start()
+        await self.seals.start()
         self._started = True
         configured = initial_state(self.settings)
         self._tell_what_differs(configured)
         await self.fleet.start(self.follower.state or configured)
         self._reroute()
-        with contextlib.suppress(StoreUnavailable):
-            await self._learn_secret()
         self._tasks = [
             asyncio.create_task(work)
             for work in (
                 self.statistics.run(),
                 _repeat(FLUSH_EVERY_S, self._flush),
+                _repeat(LEARN_EVERY_S, self.seals.learn),
+                _repeat(HOUSEKEEPING_EVERY_S, self._consider_replacement),
                 _repeat(HOUSEKEEPING_EVERY_S, self._keep_house),
                 _repeat(FORGET_EVERY_S, self._forget),
                 self._tallying.run(),
@@ -242,13 +254,6 @@ class Worker:
     def _cards(self) -> dict[str, Card]:
         return {version: artefact.card for version, artefact in self.fleet.artefacts.items()}
 
-    async def _learn_secret(self) -> None:
-        """What seals prediction ids; a store that has lost it is told."""
-        secret = await self.follower.ask(self.follower.store.secret, self._secret)
-        if secret != self._secret:
-            self.ids.use(secret)
-            self._secret = secret
-
     async def _flush(self) -> None:
         """Add what the hot path noted to the metrics, and keep it for the tallies."""
         for version, requests in self.dispatcher.take_passed_over().items():
@@ -284,13 +289,12 @@ class Worker:
         return taken
 
     async def _keep_house(self) -> None:
-        if self.replacement.why is not None:
-            await self._consider_replacement()
-        await self._learn_secret()
         if await self.leads():
             await self.loader.drop_expired()
 
     async def _consider_replacement(self) -> None:
+        if self.replacement.why is None:
+            return
         reports = await self.follower.ask(self.follower.store.reports, time.time())
         ready = why_not_ready(self.parts) is None
         self.replacement.consider(reports, self.dispatcher.state.needed, ready=ready)
@@ -299,6 +303,7 @@ class Worker:
         if await self.leads():
             now = time.time()
             await self.follower.ask(self.follower.store.forget, now - self.settings.feedback.window_hours * 3600, now)
+            await self.seals.age(FORGET_EVERY_S)
 
 
 def _end_without_versions(fleet: Fleet) -> None:

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -27,6 +27,8 @@ _MAX_SHOWN_LETTERS = 100
 _SLICE = 64
 """Entries that are joined in one go: about a millisecond."""
 _REFUSED_PREFIX = "feedback_"
+_MAX_LOOKS = 40
+"""Four times as many as it takes when the store does not lose anything meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +90,18 @@ class FeedbackDesk:
         cards: Callable[[], Mapping[str, Card]],
         max_age_s: float,
         clock: Callable[[], float] = time.time,
+        look_again: Callable[[], Awaitable[bool]] | None = None,
     ) -> None:
-        """`cards` gives those of all versions that are known now; `max_age_s` is that of `ids`."""
+        """`cards` gives those of all versions that are known now; `max_age_s` is that of `ids`.
+
+        `look_again` is awaited where an id seems forged: see `experiments.seals.Seals`.
+        """
         self._follower = follower
         self._ids = ids
         self._cards = cards
         self._max_age_s = max_age_s
         self._clock = clock
+        self._look_again = look_again
 
     async def take(self, entries: Sequence[Feedback]) -> list[Ruling]:
         """Count what can be counted, once; a ruling for each entry, in order.
@@ -102,14 +109,8 @@ class FeedbackDesk:
         Raises `StoreUnavailable`: then it is not known whether anything was counted, and all may be sent again.
         """
         now = self._clock()
-        rulings: list[Ruling] = []
-        for start in range(0, len(entries), _SLICE):
-            cards = self._cards()
-            rulings += (
-                join(entry, self._ids.read, cards, now, self._max_age_s) for entry in entries[start : start + _SLICE]
-            )
-            # A long list must not hold up predictions.
-            await asyncio.sleep(0)
+        rulings = await self._join_all(entries, now)
+        await self._reconsider(entries, rulings, now)
         settlements = [ruling.settlement for ruling in rulings if ruling.settlement is not None]
         if settlements:
             counted = iter(await self._follower.ask(self._follower.store.settle, settlements, now))
@@ -121,6 +122,33 @@ class FeedbackDesk:
             ]
         await self._count_refused(rulings, now)
         return rulings
+
+    async def _join_all(self, entries: Sequence[Feedback], now: float) -> list[Ruling]:
+        rulings: list[Ruling] = []
+        for start in range(0, len(entries), _SLICE):
+            cards = self._cards()
+            rulings += (
+                join(entry, self._ids.read, cards, now, self._max_age_s) for entry in entries[start : start + _SLICE]
+            )
+            # A long list must not hold up predictions.
+            await asyncio.sleep(0)
+        return rulings
+
+    async def _reconsider(self, entries: Sequence[Feedback], rulings: list[Ruling], now: float) -> None:
+        """Rule again on what seems forged, until it is known of every secret that others make ids with."""
+        if self._look_again is None:
+            return
+        for _ in range(_MAX_LOOKS):
+            places = [place for place, ruling in enumerate(rulings) if ruling.verdict is Verdict.FORGED]
+            if not places:
+                return
+            complete = await self._look_again()
+            again = await self._join_all([entries[place] for place in places], now)
+            for place, ruling in zip(places, again, strict=True):
+                rulings[place] = ruling
+            if complete:
+                return
+        raise StoreUnavailable("the store keeps losing what tells real ids from forged ones")
 
     async def _count_refused(self, rulings: Sequence[Ruling], now: float) -> None:
         """So that all workers' numbers can be seen together; they are not worth an error."""

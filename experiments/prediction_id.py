@@ -2,7 +2,7 @@
 
 An id is `head + facts + scores + tag`, which answers show as URL-safe base64 without padding. Head and facts say which
 version answered in which environment, when, and under which generation; the scores are those of the first rows; the tag
-is 12 bytes of BLAKE2b keyed with the secret that all workers share, so an id that was not made by one of them is
+is 12 bytes of BLAKE2b keyed with a secret that all workers share, so an id that was not made by one of them is
 recognised. All numbers are little-endian.
 """
 
@@ -11,7 +11,7 @@ import itertools
 import secrets
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import blake2b
@@ -77,18 +77,19 @@ def shown(prediction_id: bytes) -> str:
 
 
 class PredictionIds:
-    """Makes and reads ids. All workers that are given the same secret (32 bytes) read each other's."""
+    """Makes and reads ids. All workers that know the same secrets (32 bytes each) read each other's."""
 
     def __init__(self, secret: bytes, max_age_s: float, clock: Callable[[], float] = time.time) -> None:
         self._max_age_s = max_age_s
         self._clock = clock
         # From so large a range that no two processes get near each other.
         self._numbers = itertools.count(secrets.randbits(63))
-        self.use(secret)
+        self.use([secret])
 
-    def use(self, secret: bytes) -> None:
-        """Make and read ids by another secret from now on."""
-        self._keyed = blake2b(key=secret, digest_size=_TAG_BYTES, person=_USE)
+    def use(self, known: Sequence[bytes]) -> None:
+        """Make ids by the first secret from now on, and read those of all."""
+        self._seals = tuple(blake2b(key=secret, digest_size=_TAG_BYTES, person=_USE) for secret in known)
+        self._keyed = self._seals[0]
         self._beginnings: dict[Origin, tuple[bytes, blake2b]] = {}
 
     def make(self, prediction: "Prediction") -> bytes:
@@ -108,9 +109,7 @@ class PredictionIds:
         """What an id says, in base64 of either alphabet, padded or not. Raises `BadPredictionId`."""
         content = _decoded(text)
         payload, tag = content[:-_TAG_BYTES], content[-_TAG_BYTES:]
-        keyed = self._keyed.copy()
-        keyed.update(payload)
-        if not secrets.compare_digest(keyed.digest(), tag):
+        if not any(secrets.compare_digest(_tag(seal, payload), tag) for seal in self._seals):
             raise BadPredictionId(IdFault.FORGED, "the id was not made by this service")
         _, version_length, environment_length, generation = _HEAD.unpack_from(payload)
         names_end = _HEAD.size + version_length + environment_length
@@ -142,6 +141,12 @@ class PredictionIds:
         keyed.update(head)
         self._beginnings[origin] = head, keyed
         return head, keyed
+
+
+def _tag(seal: blake2b, payload: bytes) -> bytes:
+    keyed = seal.copy()
+    keyed.update(payload)
+    return keyed.digest()
 
 
 def _outcomes(scores: Scores) -> Scores:

@@ -2,7 +2,8 @@
 
     shokado:{<model>}:newest            generation and id of the newest entry
     shokado:{<model>}:entries           content by generation        shokado:{<model>}:generations   their order
-    shokado:{<model>}:reports           by worker                    shokado:{<model>}:secret
+    shokado:{<model>}:reports           by worker
+    shokado:{<model>}:secrets           by value                     shokado:{<model>}:secret        of older versions
     shokado:{<model>}:settled:<key>     until it expires
     shokado:{<model>}:tallies:<minute>  by tally                     shokado:{<model>}:minutes       their order
 
@@ -12,7 +13,6 @@ that this can be had (see `RedisStore.durability`).
 
 import contextlib
 import json
-import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from math import ceil
 from typing import Any, cast
@@ -24,12 +24,15 @@ from redis.retry import Retry
 
 from stores.record import decode_entry, decode_report, encode_entry, encode_report
 from stores.store import (
+    BEFORE,
     BUCKET_S,
     EMPTY,
+    GIVEN,
     MAX_KEEP_S,
     Entry,
     GenerationConflict,
     Position,
+    Secret,
     Settlement,
     StoreUnavailable,
     Tally,
@@ -48,6 +51,41 @@ redis.call('HSET', KEYS[2], ARGV[2], ARGV[4])
 redis.call('ZADD', KEYS[3], ARGV[2], ARGV[2])
 redis.call('HSET', KEYS[1], 'generation', ARGV[2], 'id', ARGV[3])
 return -1
+"""
+# What is kept of a secret is "made_at idle_s placed".
+_IDLE = """
+local function idle(kept) return tonumber(string.match(kept, ' (%S+) ')) end
+local function with_idle(kept, seconds) return (string.gsub(kept, ' %S+ ', ' ' .. seconds .. ' ')) end
+"""
+_KEEP_SECRETS = f"""{_IDLE}
+local function keep(value, told)
+    local kept = redis.call('HGET', KEYS[1], value)
+    if not kept then
+        redis.call('HSET', KEYS[1], value, told)
+    elseif idle(told) < idle(kept) then
+        redis.call('HSET', KEYS[1], value, with_idle(kept, string.match(told, ' (%S+) ')))
+    end
+end
+local old = redis.call('EXISTS', KEYS[1]) == 0 and redis.call('GET', KEYS[2])
+if old then keep(old, ARGV[2] .. ' 0 ') end
+for place = 5, #ARGV, 2 do keep(ARGV[place], ARGV[place + 1]) end
+local made = false
+for _, kept in ipairs(redis.call('HVALS', KEYS[1])) do
+    made = made or tonumber(string.match(kept, '%S+')) > tonumber(ARGV[1])
+end
+if not made and ARGV[3] ~= '' then keep(ARGV[3], ARGV[4]) end
+return redis.call('HGETALL', KEYS[1])
+"""
+_AGE_SECRETS = f"""{_IDLE}
+local found = redis.call('HGETALL', KEYS[1])
+for place = 1, #found, 2 do
+    local value, kept = found[place], found[place + 1]
+    if value ~= ARGV[3] and idle(kept) > tonumber(ARGV[2]) then
+        redis.call('HDEL', KEYS[1], value)
+    elseif value ~= ARGV[3] then
+        redis.call('HSET', KEYS[1], value, with_idle(kept, string.format('%.17g', idle(kept) + ARGV[1])))
+    end
+end
 """
 # In doubles, as SQLite does: HINCRBYFLOAT keeps 17 digits after the point, and nothing of what is smaller.
 _ADD = """
@@ -98,6 +136,8 @@ class RedisStore:
         self._append = self._redis.register_script(_APPEND)
         self._add = self._redis.register_script(_ADD_ALL)
         self._settle = self._redis.register_script(_SETTLE)
+        self._keep_secrets = self._redis.register_script(_KEEP_SECRETS)
+        self._age_secrets = self._redis.register_script(_AGE_SECRETS)
         self._durability: str | None = None
 
     @property
@@ -140,11 +180,23 @@ class RedisStore:
             contents = cast(list[Any], self._redis.hmget(self._key("entries"), generations))
             return [decode_entry(content) for content in contents if content is not None]
 
-    def secret(self, known: bytes | None = None) -> bytes:
-        key = self._key("secret")
+    def secrets(self) -> list[Secret]:
         with self._explained():
-            self._redis.set(key, known or secrets.token_bytes(32), nx=True)
-            return cast(bytes, self._redis.get(key))
+            found = cast(dict[bytes, bytes], self._redis.hgetall(self._key("secrets")))
+            return [_secret(value, kept) for value, kept in found.items()]
+
+    def keep_secrets(self, known: Sequence[Secret], fresh: Secret | None = None) -> list[Secret]:
+        keys = [self._key("secrets"), self._key("secret")]
+        told = [b"", b""] if fresh is None else _told(fresh)
+        for secret in known:
+            told += _told(secret)
+        with self._explained():
+            found = iter(cast(list[bytes], self._keep_secrets(keys, [GIVEN, BEFORE, *told])))
+            return [_secret(value, kept) for value, kept in zip(found, found, strict=True)]
+
+    def age_secrets(self, by_s: float, limit_s: float, sealing: bytes) -> None:
+        with self._explained():
+            self._age_secrets([self._key("secrets")], [by_s, limit_s, sealing])
 
     def report(self, report: WorkerReport, keep_s: float) -> None:
         content = f"{report.at + keep_s:.3f} {encode_report(report).decode()}"
@@ -264,6 +316,16 @@ class RedisStore:
 
 def _is_kept(until: float, now: float) -> bool:
     return now < until <= now + MAX_KEEP_S
+
+
+def _told(secret: Secret) -> list[bytes]:
+    """Its value, and what is kept of it."""
+    return [secret.value, f"{secret.made_at!r} {secret.idle_s!r} {secret.placed}".encode()]
+
+
+def _secret(value: bytes, kept: bytes) -> Secret:
+    made_at, idle_s, placed = kept.decode().split(" ")
+    return Secret(value, float(made_at), float(idle_s), placed)
 
 
 def _counts(counts: Mapping[Tally, float]) -> str:

@@ -7,22 +7,25 @@ import contextlib
 import errno
 import fcntl
 import os
-import secrets
 import sqlite3
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from stores.record import decode_entry, decode_report, encode_entry, encode_report
 from stores.store import (
+    BEFORE,
     EMPTY,
+    GIVEN,
     MAX_KEEP_S,
     Entry,
     GenerationConflict,
     Position,
+    Secret,
     Settlement,
     StoreUnavailable,
     Tally,
@@ -36,12 +39,22 @@ _NO_ROOM_BESIDE = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQL
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS entries (generation INTEGER PRIMARY KEY, id TEXT NOT NULL, content BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS secret (number INTEGER PRIMARY KEY CHECK (number = 1), value BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS secrets (
+    value BLOB PRIMARY KEY, made_at REAL NOT NULL, idle_s REAL NOT NULL, placed TEXT NOT NULL
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS reports (worker TEXT PRIMARY KEY, forgotten_at REAL NOT NULL, content BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS settled (key TEXT PRIMARY KEY, expires_at REAL NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS tallies (
     minute INTEGER, version TEXT, environment TEXT, name TEXT, value REAL NOT NULL,
     PRIMARY KEY (minute, version, environment, name)
 ) WITHOUT ROWID;
+"""
+_SECRETS = "SELECT value, made_at, idle_s, placed FROM secrets"
+_IMPORT_OLDER = """
+INSERT INTO secrets SELECT value, ?, 0, '' FROM secret WHERE NOT EXISTS (SELECT 1 FROM secrets)
+"""
+_KEEP = """
+INSERT INTO secrets VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET idle_s = min(idle_s, excluded.idle_s)
 """
 
 
@@ -84,14 +97,22 @@ class SqliteStore:
         query = "SELECT content FROM entries WHERE generation < ? ORDER BY generation DESC LIMIT ?"
         return self._entries(query, before if before is not None else 2**62, limit)
 
-    def secret(self, known: bytes | None = None) -> bytes:
-        query = "SELECT value FROM secret"
-        rows = self._rows(query)
-        if not rows:
-            with self._writing(firmly=True) as connection:
-                connection.execute("INSERT OR IGNORE INTO secret VALUES (1, ?)", (known or secrets.token_bytes(32),))
-                rows = connection.execute(query).fetchall()
-        return bytes(rows[0][0])
+    def secrets(self) -> list[Secret]:
+        return [Secret(*row) for row in self._rows(_SECRETS)]
+
+    def keep_secrets(self, known: Sequence[Secret], fresh: Secret | None = None) -> list[Secret]:
+        with self._writing(firmly=True) as connection:
+            connection.execute(_IMPORT_OLDER, (BEFORE,))
+            connection.executemany(_KEEP, [astuple(secret) for secret in known])
+            made = "SELECT 1 FROM secrets WHERE made_at > ?"
+            if fresh is not None and connection.execute(made, (GIVEN,)).fetchone() is None:
+                connection.execute(_KEEP, astuple(fresh))
+            return [Secret(*row) for row in connection.execute(_SECRETS)]
+
+    def age_secrets(self, by_s: float, limit_s: float, sealing: bytes) -> None:
+        with self._writing(firmly=False) as connection:
+            connection.execute("DELETE FROM secrets WHERE idle_s > ? AND value != ?", (limit_s, sealing))
+            connection.execute("UPDATE secrets SET idle_s = idle_s + ? WHERE value != ?", (by_s, sealing))
 
     def report(self, report: WorkerReport, keep_s: float) -> None:
         row = (report.worker, report.at + keep_s, encode_report(report))
@@ -204,7 +225,7 @@ class SqliteStore:
             self.close()
 
     def _make(self) -> None:
-        """Make an empty file, for nobody else, as it will hold the secret; or make sure that this one can be written.
+        """Make an empty file, for nobody else, as it will hold secrets; or make sure that this one can be written.
 
         SQLite gives the same mode to the files that it makes beside it.
         """

@@ -121,6 +121,26 @@ class Settlement:
     counts: Mapping[Tally, float]
 
 
+GIVEN = 0.0
+"""When a secret was made that is given by configuration."""
+BEFORE = 1.0
+"""When the one secret was made that older versions kept: before any other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """What prediction ids are sealed with, or were."""
+
+    value: bytes
+    """32 bytes that nobody can guess."""
+    made_at: float
+    """Unix time, or `GIVEN`. The newest one seals; one that is given seals only where it is configured."""
+    idle_s: float
+    """How long workers have seen nobody seal with it: their count, as a clock that is set would lose secrets."""
+    placed: str
+    """Of the time that it was put into the store: another one shows that the store had lost it meanwhile."""
+
+
 class Store(Protocol):
     """All methods raise `StoreUnavailable`."""
 
@@ -155,10 +175,22 @@ class Store(Protocol):
         """Entries with generations below `before`, newest first."""
         ...
 
-    def secret(self, known: bytes | None = None) -> bytes:
-        """32 random bytes, made when first asked for and the same for everybody ever after.
+    def secrets(self) -> list[Secret]:
+        """All that are kept, in any order; none where that of an older version waits for `keep_secrets`."""
+        ...
 
-        `known` is put back where they were lost.
+    def keep_secrets(self, known: Sequence[Secret], fresh: Secret | None = None) -> list[Secret]:
+        """Add those that are lacking, in one piece and for good, and return all that are kept then.
+
+        The smaller `idle_s` counts. `fresh` is added only where each one that would be there is `GIVEN`. Where none is
+        kept, the one that older versions kept is added first; it also stays where those look for it.
+        """
+        ...
+
+    def age_secrets(self, by_s: float, limit_s: float, sealing: bytes) -> None:
+        """Drop those that were idle for more than `limit_s`, and let all but `sealing` have been so for `by_s` more.
+
+        So everybody has some time to read of one that it will be dropped.
         """
         ...
 

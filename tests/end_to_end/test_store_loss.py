@@ -6,12 +6,15 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from math import inf
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from configuration.secret_file import read_secret
+from experiments.prediction_id import PredictionIds
 from tests.disk import fill, remount
 from tests.end_to_end.closed_loop import load
 from tests.end_to_end.test_routing import ask, change, get
@@ -130,6 +133,41 @@ def answers(server: Server) -> bool:
     with contextlib.suppress(httpx.TransportError):
         return httpx.get(f"{server.url}/readyz", timeout=5).status_code == 200
     return False
+
+
+@needs_redis
+def test_a_redis_is_flushed_before_another_server_starts(
+    models: object, tmp_path: Path, redis_server: RedisServer
+) -> None:
+    """The new one has no file in common with the old one, and not its secret; each takes feedback on what both said."""
+    (tmp_path / "secret").write_text("a secret of the test's own\n")
+    (tmp_path / "tmp").mkdir()
+    secret = read_secret(tmp_path, "secret")
+    assert secret is not None
+    with serving(environment=on(redis_server, SHOKADO_FEEDBACK__SECRET_FILE=str(tmp_path / "secret"))) as old:
+        told = ids_of(old)
+        assert {PredictionIds(secret, inf).read(one).version for one in told} <= {"v1", "v2"}, "sealed by the file's"
+        with redis_server.client() as client:
+            client.flushall()
+        with serving(environment=on(redis_server, TMPDIR=str(tmp_path / "tmp"))) as new:
+            for _ in range(3):
+                told += ids_of(new) + ids_of(old)
+                assert verdicts(new, told) | verdicts(old, told) <= {"accepted", "duplicate"}
+                with redis_server.client() as client:
+                    client.flushall()
+            assert verdicts(new, [told[0][:-4] + "AAAA"]) == {"forged"}
+
+
+def ids_of(server: Server) -> list[str]:
+    """Of predictions by all workers, as connections go to any of them."""
+    return [answer["prediction_id"] for answer in ask(server, 10)]
+
+
+def verdicts(server: Server, ids: list[str]) -> set[str]:
+    entries = [{"prediction_id": one, "label": 1} for one in ids]
+    answer = httpx.post(f"{server.url}/v1/feedback", json=entries, timeout=60)
+    assert answer.status_code == 200, answer.text
+    return {result["status"] for result in answer.json()["results"]}
 
 
 @needs_redis

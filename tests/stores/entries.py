@@ -4,7 +4,7 @@ from typing import Any
 
 from configuration.settings import Settings
 from dispatch.state import Environment, Load, RoutingState
-from stores.store import Action, Entry, Settlement, Store, Tally, WorkerReport
+from stores.store import Action, Entry, Secret, Settlement, Store, Tally, WorkerReport
 
 NOW = 1_790_000_000.0
 REQUESTS = Tally("v1", "production", "requests")
@@ -42,6 +42,11 @@ def filled(store: Store, generations: int) -> Store:
 def report(worker: str, at: float = NOW, **given: Any) -> WorkerReport:
     content: dict[str, Any] = {"machine": "here", "pid": 7, "generation": 3} | given
     return WorkerReport(worker, at=at, **content)
+
+
+def secret(number: int = 1, **given: Any) -> Secret:
+    content: dict[str, Any] = {"made_at": NOW + number, "idle_s": 0.0, "placed": f"place-{number}"} | given
+    return Secret(bytes([number]) * 32, **content)
 
 
 def settlement(key: str, counts: dict[Tally, float] | None = None, keep_s: float = 3600.0) -> Settlement:

@@ -63,6 +63,14 @@ class Place(ABC):
     def put(self, generation: int, identifier: str, content: bytes) -> None:
         """Have this as the newest entry, whatever it is."""
 
+    @abstractmethod
+    def put_older_secret(self, value: bytes) -> None:
+        """As versions did that kept one only."""
+
+    @abstractmethod
+    def older_secret(self) -> bytes:
+        """What those versions would find."""
+
 
 class SqlitePlace(Place):
     """An SQLite file in a folder, which is a link, so that what lies behind it can be changed in one piece."""
@@ -113,6 +121,16 @@ class SqlitePlace(Place):
         with contextlib.closing(self.connect()) as connection, connection:
             connection.execute("INSERT OR REPLACE INTO entries VALUES (?, ?, ?)", (generation, identifier, content))
 
+    def put_older_secret(self, value: bytes) -> None:
+        with contextlib.closing(self.connect()) as connection, connection:
+            table = "CREATE TABLE secret (number INTEGER PRIMARY KEY CHECK (number = 1), value BLOB NOT NULL)"
+            connection.execute(table)
+            connection.execute("INSERT INTO secret VALUES (1, ?)", (value,))
+
+    def older_secret(self) -> bytes:
+        with contextlib.closing(self.connect()) as connection:
+            return bytes(connection.execute("SELECT value FROM secret").fetchone()[0])
+
     def connect(self) -> sqlite3.Connection:
         return sqlite3.connect(self.path)
 
@@ -162,3 +180,11 @@ class RedisPlace(Place):
             client.hset(f"{prefix}entries", str(generation), content)
             client.zadd(f"{prefix}generations", {str(generation): generation})
             client.hset(f"{prefix}newest", mapping={"generation": generation, "id": identifier})
+
+    def put_older_secret(self, value: bytes) -> None:
+        with self.server.client() as client:
+            client.set(f"shokado:{{{MODEL}}}:secret", value)
+
+    def older_secret(self) -> bytes:
+        with self.server.client() as client:
+            return bytes(client.get(f"shokado:{{{MODEL}}}:secret") or b"")

@@ -14,7 +14,7 @@ from stores.redis_store import RedisStore
 from stores.store import EMPTY, GenerationConflict, Store, StoreUnavailable
 from tests.redis_server import RedisServer, needs_redis
 from tests.server import wait_until
-from tests.stores.entries import NOW, REQUESTS, entry, filled, report, settlement, total
+from tests.stores.entries import NOW, REQUESTS, entry, filled, report, secret, settlement, total
 from tests.stores.places import RedisPlace, SqlitePlace
 
 pytestmark = needs_redis
@@ -42,6 +42,7 @@ def methods(store: RedisStore) -> list[Callable[[], object]]:
     return [
         store.position,
         store.read,
+        store.secrets,
         lambda: store.entry(1),
         lambda: store.history(5),
         lambda: store.reports(NOW),
@@ -52,7 +53,8 @@ def methods(store: RedisStore) -> list[Callable[[], object]]:
 
 def writing_methods(store: RedisStore) -> list[Callable[[], object]]:
     return [
-        store.secret,
+        lambda: store.keep_secrets([secret(2)]),
+        lambda: store.age_secrets(1, 1, b""),
         lambda: store.append(entry(50), 3),
         lambda: store.report(report("a"), 10),
         lambda: store.withdraw("a"),
@@ -73,13 +75,13 @@ def refused(ask: Callable[[], object], store: Store, why: str) -> None:
 
 def test_a_server_that_is_killed_and_started_again(own: RedisServer) -> None:
     store = RedisStore(own.url, "paper")
-    secret = filled(store, 3).secret()
+    kept = filled(store, 3).keep_secrets([secret()])
     store.settle([settlement("one")], NOW)
     own.kill()
     for ask in methods(store):
         refused(ask, store, "refused|closed|reset")
     own.start()
-    assert (store.read(), store.secret(), total(store)) == (entry(3), secret, 1.0)
+    assert (store.read(), store.secrets(), total(store)) == (entry(3), kept, 1.0)
     store.append(entry(4), 3)
     assert store.settle([settlement("one"), settlement("two")], NOW) == [False, True]
 
@@ -158,7 +160,7 @@ def test_nothing_is_left_of_tallies_that_are_forgotten(redis_place: RedisPlace) 
 def test_a_server_that_stops_answering_and_goes_on(soon: None, own: RedisServer) -> None:
     """What it answers too late is taken for no answer, rather than for that to another question."""
     store, fresh = RedisStore(own.url, "paper"), RedisStore(own.url, "paper")
-    secret = filled(store, 3).secret()
+    kept = filled(store, 3).keep_secrets([secret()])
     own.pause()
     for ask in [*methods(store), fresh.position]:
         refused(ask, store, "(?i)timeout")
@@ -166,7 +168,7 @@ def test_a_server_that_stops_answering_and_goes_on(soon: None, own: RedisServer)
     wait_until(lambda: answers(store))
     for handle in (store, fresh):
         assert handle.position() in {(3, "id-3"), (50, "id-50")}
-        assert handle.secret() == secret
+        assert handle.secrets() == kept
         assert handle.entry(2) == entry(2)
         assert [one.generation for one in handle.history(9, before=4)] == [3, 2, 1]
 
@@ -210,18 +212,18 @@ def test_a_server_that_is_full_and_has_room_again(own: RedisServer) -> None:
         refused(lambda: store.settle([settlement("two")], NOW), store, "maxmemory")
         refused(lambda: store.report(report("a"), 10), store, "maxmemory")
         refused(lambda: store.add({REQUESTS: 1.0}, NOW), store, "maxmemory")
-        refused(store.secret, store, "maxmemory")
+        refused(lambda: store.keep_secrets([secret()]), store, "maxmemory")
         assert (store.read(), total(store)) == (entry(3), 1.0)
         client.config_set("maxmemory", 0)
     store.append(entry(4), 3)
     assert store.settle([settlement("one"), settlement("two")], NOW) == [False, True]
     assert total(store) == 2.0
-    assert len(store.secret()) == 32
+    assert store.keep_secrets([secret()]) == [secret()]
 
 
 def test_a_replica_can_be_read(own: RedisServer, tmp_path: Path) -> None:
     store = RedisStore(own.url, "paper")
-    filled(store, 3).secret()
+    filled(store, 3)
     with own.client() as client:
         client.config_set("repl-diskless-sync-delay", 0)
     with RedisServer(tmp_path / "replica", replicaof=f"127.0.0.1 {own.port}") as server:
@@ -240,11 +242,11 @@ def test_a_replica_can_be_read(own: RedisServer, tmp_path: Path) -> None:
 
 def test_a_server_that_is_flushed_is_empty(redis_place: RedisPlace) -> None:
     store = redis_place.open()
-    secret = filled(store, 3).secret()
+    filled(store, 3).keep_secrets([secret()])
     store.settle([settlement("one")], NOW)
     redis_place.wipe()
     assert (store.position(), store.read(), store.history(9), store.tallies(0)) == (EMPTY, None, [], {})
-    assert store.secret() != secret
+    assert store.secrets() == []
     with pytest.raises(GenerationConflict):
         store.append(entry(4), 3)
     store.append(entry(4), 0)
@@ -268,7 +270,8 @@ def test_models_share_a_server_and_nothing_else(redis_place: RedisPlace) -> None
     paper.settle([settlement("one")], NOW)
     assert (glass.position(), glass.reports(NOW), glass.tallies(0)) == (EMPTY, [], {})
     assert glass.settle([settlement("one")], NOW) == [True]
-    assert glass.secret() != paper.secret()
+    paper.keep_secrets([secret()])
+    assert glass.secrets() == []
 
 
 def test_keys_are_remembered_for_as_long_as_the_caller_says_by_his_own_clock(redis_place: RedisPlace) -> None:

@@ -19,7 +19,7 @@ from stores.sqlite_store import SqliteStore
 from stores.store import EMPTY, GenerationConflict, StoreUnavailable
 from tests.disk import fill, remount
 from tests.server import wait_until
-from tests.stores.entries import NOW, REQUESTS, entry, filled, report, settlement, total
+from tests.stores.entries import NOW, REQUESTS, entry, filled, report, secret, settlement, total
 from tests.stores.places import SqlitePlace
 from tests.stores.processes import in_processes, no_file_above, process, unprivileged
 
@@ -61,7 +61,7 @@ def test_writing_makes_the_file_and_its_folders_for_nobody_else(tmp_path: Path) 
     try:
         path = tmp_path / "deeper" / "still" / "routing.db"
         store = SqliteStore(path)
-        store.secret()
+        store.keep_secrets([secret()])
         modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
         assert modes == {"routing.db": 0o600, "routing.db-wal": 0o600, "routing.db-shm": 0o600}
     finally:
@@ -89,7 +89,8 @@ def test_what_matters_is_written_through_and_the_rest_is_not(sqlite_place: Sqlit
         (lambda: store.add({REQUESTS: 1.0}, NOW), normal),
         (lambda: store.settle([settlement("one")], NOW), full),
         (lambda: store.withdraw("a"), normal),
-        (store.secret, full),
+        (lambda: store.keep_secrets([secret()]), full),
+        (lambda: store.age_secrets(1, 1, b""), normal),
         (lambda: store.forget(0, 0), normal),
     ]
     for step, expected in steps:
@@ -110,12 +111,12 @@ def test_a_file_that_may_only_be_read(shared_folder: Path) -> None:
 
     def scenario() -> None:
         store = SqliteStore(path)
-        secret = filled(store, 3).secret()
+        kept = filled(store, 3).keep_secrets([secret()])
         store.close()
         path.chmod(0o400)
         for handle in (store, SqliteStore(path)):
             assert handle.read() == entry(3)
-            assert handle.secret() == secret
+            assert handle.secrets() == kept
             refused(lambda handle=handle: handle.append(entry(4), 3), path, "read-only")  # type: ignore[misc]
             refused(lambda handle=handle: handle.report(report("a"), 10), path, "read-only")  # type: ignore[misc]
             assert handle.position() == (3, "id-3")
@@ -201,7 +202,7 @@ def test_a_file_that_cannot_be_made(shared_folder: Path) -> None:
         store = SqliteStore(path)
         assert store.position() == EMPTY
         refused(lambda: store.append(entry(1), 0), path, "Permission denied")
-        refused(store.secret, path, "Permission denied")
+        refused(lambda: store.keep_secrets([secret()]), path, "Permission denied")
         shared_folder.chmod(0o700)
         store.append(entry(1), 0)
         assert store.position() == (1, "id-1")
@@ -241,13 +242,13 @@ def test_a_disk_that_is_full_and_has_room_again(sqlite_place: SqlitePlace) -> No
 def test_what_is_there_can_be_read_when_the_disk_is_full_from_the_start(sqlite_place: SqlitePlace) -> None:
     path = sqlite_place.path
     store = SqliteStore(path)
-    secret = filled(store, 3).secret()
+    kept = filled(store, 3).keep_secrets([secret()])
     store.close()
 
     def scenario(_: int) -> None:
         store = SqliteStore(path)
         with no_file_above(100):
-            assert (generations(store), store.secret()) == ([3, 2, 1], secret)
+            assert (generations(store), store.secrets()) == ([3, 2, 1], kept)
             refused(lambda: store.append(entry(4), 3), path, "full|disk I/O")
             refused(
                 lambda: SqliteStore(path.with_name("new.db")).append(entry(1), 0), path.with_name("new.db"), "full|I/O"
@@ -261,7 +262,7 @@ def test_what_is_there_can_be_read_when_the_disk_is_full_from_the_start(sqlite_p
 def test_a_file_system_that_is_really_full_and_then_read_only(small_disk: Path) -> None:
     path = small_disk / "routing.db"
     store = SqliteStore(path)
-    secret = filled(store, 3).secret()
+    kept = filled(store, 3).keep_secrets([secret()])
     make_room = fill(small_disk)
     last = until_refused(store)
     assert generations(store) == list(range(last, 0, -1))
@@ -269,7 +270,7 @@ def test_a_file_system_that_is_really_full_and_then_read_only(small_disk: Path) 
     store.append(entry(last + 1), last)
     store.close()
     remount(small_disk, "ro")
-    assert (store.position().generation, store.secret()) == (last + 1, secret)
+    assert (store.position().generation, store.secrets()) == (last + 1, kept)
     refused(lambda: store.append(entry(last + 2), last + 1), path, "it is read-only")
     remount(small_disk, "rw")
     store.append(entry(last + 2), last + 1)
@@ -339,7 +340,7 @@ def test_a_file_that_is_damaged_while_it_is_open(sqlite_place: SqlitePlace) -> N
     sqlite_place.keep_copy()
     for damage in (garbage, shorten, lambda path: os.truncate(path, 0)):
         damage(path)
-        for ask in (store.read, lambda: store.append(entry(50), 3), lambda: store.history(5), store.secret) * 2:
+        for ask in (store.read, lambda: store.append(entry(50), 3), lambda: store.history(5), store.secrets) * 2:
             with contextlib.suppress(StoreUnavailable, GenerationConflict):
                 ask()
         sqlite_place.set_back()
@@ -353,7 +354,7 @@ def test_a_file_that_is_damaged_while_it_is_open(sqlite_place: SqlitePlace) -> N
 def test_a_file_that_is_deleted_while_it_is_open(tmp_path: Path, which: str) -> None:
     path = tmp_path / "inner" / "routing.db"
     store, other = SqliteStore(path), SqliteStore(path)
-    secret = filled(store, 3).secret()
+    filled(store, 3).keep_secrets([secret()])
     assert other.position() == (3, "id-3")
     if which == "the file":
         path.unlink()
@@ -368,7 +369,7 @@ def test_a_file_that_is_deleted_while_it_is_open(tmp_path: Path, which: str) -> 
     assert other.position() == (1, "new")
     other.append(entry(2), 1)
     assert generations(store) == [2, 1]
-    assert store.secret() != secret
+    assert store.secrets() == []
     assert whole(path)
 
 

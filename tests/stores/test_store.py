@@ -12,10 +12,21 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dispatch.state import RoutingState, VersionReport
-from stores.store import Action, Entry, GenerationConflict, Position, Store, StoreUnavailable, Tally
+from stores.store import (
+    BEFORE,
+    GIVEN,
+    Action,
+    Entry,
+    GenerationConflict,
+    Position,
+    Secret,
+    Store,
+    StoreUnavailable,
+    Tally,
+)
 from tests.dispatch.test_change import STATE, changes
 from tests.server import wait_until
-from tests.stores.entries import NOW, REQUESTS, ROWS, entry, filled, report, settlement, total
+from tests.stores.entries import NOW, REQUESTS, ROWS, entry, filled, report, secret, settlement, total
 from tests.stores.places import Place
 from tests.stores.processes import in_processes
 
@@ -91,22 +102,55 @@ def test_history_comes_in_pages_newest_first(store: Store) -> None:
     assert len(store.history(1000)) == 25
 
 
-def test_the_secret_is_the_same_for_everybody_for_good(store: Store, place: Place) -> None:
-    secret = store.secret()
-    assert len(secret) == 32
-    assert len(set(secret)) > 8
+def test_secrets_are_the_same_for_everybody_for_good(store: Store, place: Place) -> None:
+    assert store.secrets() == []
+    assert store.keep_secrets([], secret(1)) == [secret(1)]
     other = place.open()
-    assert [store.secret(), other.secret()] == [secret, secret]
+    assert other.keep_secrets([], secret(2)) == other.secrets() == [secret(1)], "a fresh one is for an empty store"
+    assert by_value(other.keep_secrets([secret(3), secret(4, idle_s=0.25)])) == [
+        secret(1),
+        secret(3),
+        secret(4, idle_s=0.25),
+    ]
     store.close()
     other.close()
-    assert [store.secret(), place.open().secret()] == [secret, secret]
+    for handle in (store, other, place.open()):
+        assert by_value(handle.secrets()) == [secret(1), secret(3), secret(4, idle_s=0.25)]
 
 
-def test_a_secret_that_was_lost_is_put_back_by_who_knows_it(store: Store, place: Place) -> None:
-    known = bytes(range(32))
-    assert store.secret(known) == known
-    assert place.open().secret() == known
-    assert store.secret(bytes(32)) == known, "what is there stays"
+def test_a_secret_that_is_kept_stays_as_it_is_but_for_shorter_idleness(store: Store) -> None:
+    store.keep_secrets([secret(1, idle_s=7.5)])
+    assert store.keep_secrets([secret(1, idle_s=9.5, placed="again")]) == [secret(1, idle_s=7.5)]
+    assert store.keep_secrets([secret(1, idle_s=2.25, placed="again")]) == [secret(1, idle_s=2.25)]
+
+
+def test_where_all_secrets_are_given_by_configuration_a_fresh_one_is_kept_as_well(store: Store) -> None:
+    given = secret(9, made_at=GIVEN)
+    assert store.keep_secrets([given]) == [given]
+    assert by_value(store.keep_secrets([], secret(1))) == [secret(1), given]
+    assert by_value(store.keep_secrets([given], secret(2))) == [secret(1), given]
+
+
+def test_the_one_secret_of_an_older_version_is_taken_over_and_stays(store: Store, place: Place) -> None:
+    old = Secret(bytes(range(32)), BEFORE, 0.0, "")
+    place.put_older_secret(old.value)
+    assert by_value(store.keep_secrets([secret(1, idle_s=3)], secret(2))) == [old, secret(1, idle_s=3)]
+    assert place.older_secret() == old.value
+    store.age_secrets(10, 5, secret(1).value)
+    store.age_secrets(10, 5, secret(1).value)
+    assert store.keep_secrets([secret(1, idle_s=3)], secret(2)) == [secret(1, idle_s=3)], "its time is over"
+
+
+def test_idle_secrets_are_dropped_when_it_could_be_read_for_a_while_that_they_will_be(store: Store) -> None:
+    store.keep_secrets([secret(1), secret(2), secret(3, idle_s=0.1)])
+    store.age_secrets(60.2, 60, secret(2).value)
+    assert by_value(store.secrets()) == [secret(1, idle_s=60.2), secret(2), secret(3, idle_s=0.1 + 60.2)]
+    store.keep_secrets([secret(3)])
+    store.age_secrets(1, 60, secret(2).value)
+    assert by_value(store.secrets()) == [secret(2), secret(3, idle_s=1)]
+    for _ in range(3):
+        store.age_secrets(1e9, 60, secret(2).value)
+    assert store.secrets() == [secret(2)], "never the one that seals"
 
 
 def test_a_closed_store_opens_again(store: Store) -> None:
@@ -316,15 +360,15 @@ def test_processes_race_for_the_secret_and_the_first_entry(place: Place) -> None
 
     def begin(number: int) -> tuple[bytes, bool]:
         store = place.open()
-        secret = store.secret()
+        (kept,) = store.keep_secrets([], secret(number))
         try:
             store.append(entry(1, id=f"by-{number}"), 0)
         except GenerationConflict:
-            return secret, False
-        return secret, True
+            return kept.value, False
+        return kept.value, True
 
     found = in_processes(begin, 20)
-    assert {secret for secret, _ in found} == {place.open().secret()}
+    assert [{value for value, _ in found}] == [{kept.value} for kept in place.open().secrets()]
     assert Counter(first for _, first in found) == {True: 1, False: 19}
     assert place.open().position() == (1, f"by-{[first for _, first in found].index(True)}")
 
@@ -351,6 +395,10 @@ def test_a_reader_never_sees_half_of_what_a_writer_writes(place: Place) -> None:
         return seen
 
     assert in_processes(run, 3) == [0, 300, 300]
+
+
+def by_value(secrets: list[Secret]) -> list[Secret]:
+    return sorted(secrets, key=lambda secret: secret.value)
 
 
 Change = Callable[[RoutingState], RoutingState]
