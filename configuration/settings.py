@@ -585,9 +585,9 @@ class Settings(BaseSettings):
         return env_settings, init_settings
 
 
-def load_settings() -> Settings:
-    """Read the configuration. Raises `SettingsError`."""
-    path = Path(os.environ.get(FILE_VARIABLE) or DEFAULT_FILE)
+def load_settings(path: Path | None = None) -> Settings:
+    """Read the configuration, of another file where one is named. Raises `SettingsError`."""
+    path = path or Path(os.environ.get(FILE_VARIABLE) or DEFAULT_FILE)
     if not path.is_file():
         raise SettingsError(f"{path}: no such file (named by {FILE_VARIABLE})")
     _refuse_unknown_variables()

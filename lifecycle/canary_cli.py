@@ -209,12 +209,12 @@ def _canary(
             rules = load_policy(policy)
         except SettingsError as error:
             raise LifecycleError(str(error)) from error
-        with Gateway(url, environment, _key(key_file), f"{_user()} (shokado canary)") as gateway:
+        with Gateway(url, environment, key_of(key_file), f"{user()} (shokado canary)") as gateway:
             observe = Prometheus(prometheus, selector).observed if prometheus else gateway.observed
             yield Canary(gateway, rules, observe)
 
 
-def _key(file: Path | None) -> str | None:
+def key_of(file: Path | None) -> str | None:
     try:
         key = os.environ.get(KEY_VARIABLE, "") if file is None else file.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeError) as error:
@@ -225,7 +225,7 @@ def _key(file: Path | None) -> str | None:
     return key or None
 
 
-def _user() -> str:
+def user() -> str:
     """Who types this, for the history; a container may have no names for its users."""
     try:
         return getpass.getuser()[:40]

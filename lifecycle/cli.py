@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from lifecycle import canary_cli, datasets, keys_cli, preparing, store
+from lifecycle import canary_cli, datasets, k8s_cli, keys_cli, preparing, store
 from lifecycle.imaging import Engine
 from lifecycle.importing import Order, WhenTaken, import_version
 from lifecycle.refusal import plain_errors
@@ -27,6 +27,7 @@ models = typer.Typer(help="Train, import and list model versions.", no_args_is_h
 app.add_typer(models, name="models")
 app.add_typer(keys_cli.app, name="keys")
 app.add_typer(canary_cli.app, name="canary")
+app.add_typer(k8s_cli.app, name="k8s")
 
 PIPE_COLUMNS = 160
 """Width of a table that goes into a file or a pipe, where nothing has to fit a screen."""

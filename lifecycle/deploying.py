@@ -153,17 +153,22 @@ def _rendered(order: Order) -> list[Manifest]:
     with step(f"render k8s/overlays/{order.environment}") as current:
         objects = render(order.environment, order.image)
         current.outcome = f"{len(objects)} objects"
+    hold_to_schemas(objects)
+    return objects
+
+
+def hold_to_schemas(objects: list[Manifest]) -> None:
+    """Raises `DeployFailed` where an object is not valid; where the schemas are not installed, that is said."""
     try:
         from k8s.validate import VERSIONS, problems
     except ImportError as error:
         say(f"not held to the schemas of Kubernetes: {error.name} is not installed")
-        return objects
+        return
     with step("hold them to the schemas of Kubernetes") as current:
         found = [problem for item in objects for problem in problems(item)]
         if found:
             raise DeployFailed("The manifests are not valid: " + "; ".join(found), "make k8s-validate")
         current.outcome = ", ".join(VERSIONS)
-    return objects
 
 
 def _require_cluster(kubectl: Kubectl) -> None:

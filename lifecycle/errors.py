@@ -74,3 +74,7 @@ class CanaryRefused(LifecycleError):
 
 class DeployFailed(LifecycleError):
     """Something is not in the cluster as it should be; the message says what and why."""
+
+
+class ManifestsRefused(LifecycleError):
+    """The manifests cannot be edited as asked; they are as they were."""

@@ -21,6 +21,7 @@ from monitoring.metrics import FELL_BACK
 TIMEOUT_S = 30
 MAX_WHY_LETTERS = 500
 MAX_WINDOW_S = 300.0
+LATELY_S = 60
 SNAPSHOT_EVERY_S = 5.0
 """A window of the gateway's figures begins up to this much earlier than it was asked for."""
 _RETRIES = 5
@@ -100,6 +101,23 @@ class Gateway:
         if "state" not in found:
             raise GatewayRefused(f"{name} is the name of the model, not of one of its versions.")
         return found["version"], found["ready"], found["state"]
+
+    def uses_of(self, version: str) -> list[str]:
+        """What gives a version traffic, in any environment; none of a version that is not known here.
+
+        Requests that name it themselves are those that this server has seen lately.
+        """
+        listed = self._ask("GET", "/v1/models").json()["versions"]
+        found = next((each for each in listed if each["version"] == version), None)
+        if found is None:
+            return []
+        uses = [f"it is active in {environment}" for environment in found["active_in"]]
+        uses += [f"{100 * share:g} % of {environment}" for environment, share in found["weights"].items() if share > 0]
+        uses += [f"it is the shadow of {environment}" for environment in found["shadow_in"]]
+        seen = self._ask("GET", f"/v1/metrics/{version}", params={"window_s": LATELY_S}).json()["recent"]
+        if seen is not None and seen["requests"] > 0:
+            uses.append(f"{seen['requests']} requests within {seen['seconds']:.0f} s")
+        return uses
 
     def observed(self, version: str, seconds: float) -> Observed:
         """What happened to a version's requests within the last `seconds`, and no earlier.

@@ -1,8 +1,13 @@
 """Renderings, made once each; without kubectl there are none."""
 
+import shutil
+from dataclasses import dataclass
+
 import pytest
 
-from k8s.validate import NOT_THERE, Rendering, has_kubectl, renderings
+from k8s.custom_resources import Resource
+from k8s.validate import FOLDER, NOT_THERE, Rendering, has_kubectl, renderings
+from lifecycle import manifests, version_manifests
 from tests.k8s.cluster import Cluster
 
 APPLICABLE = [rendering for rendering in renderings() if rendering.target]
@@ -22,9 +27,33 @@ def rendered(request: pytest.FixtureRequest) -> Cluster:
     return _cluster(request.param)
 
 
-@pytest.fixture(params=OVERLAYS, ids=str)
+@dataclass(frozen=True)
+class Grown(Cluster):
+    """What manifests become by `shokado k8s add-version`."""
+
+    grown: tuple[Resource, ...]
+
+    @property
+    def resources(self) -> tuple[Resource, ...]:
+        return self.grown
+
+
+@pytest.fixture(scope="session")
+def grown(tmp_path_factory: pytest.TempPathFactory) -> Cluster:
+    """Staging with a version more."""
+    staging = _cluster(Rendering("overlays/staging"))
+    folder = tmp_path_factory.mktemp("grown") / "k8s"
+    shutil.copytree(FOLDER, folder)
+    version_manifests.add("v9", folder=folder)
+    return Grown(staging.rendering, tuple(manifests.render("staging", overlays=folder / "overlays")))
+
+
+@pytest.fixture(params=[*OVERLAYS, "grown"], ids=str)
 def cluster(request: pytest.FixtureRequest) -> Cluster:
-    """An overlay, as it is or with a component."""
+    """An overlay, as it is, with a component, or with a version more."""
+    if request.param == "grown":
+        grown: Cluster = request.getfixturevalue("grown")
+        return grown
     return _cluster(request.param)
 
 

@@ -37,6 +37,7 @@ def block(section: str) -> str:
 
 
 def run(commands: str, folder: Path) -> None:
+    commands = re.sub(r"shokado (k8s .*)", r"shokado \1 --folder k8s", commands)
     commands = commands.replace(".venv/bin/shokado", f"{sys.executable} -m lifecycle")
     environment = os.environ | {"PYTHONPATH": str(FOLDER.parent)}
     ended = subprocess.run(
@@ -79,28 +80,19 @@ def test_the_secrets_are_made_as_the_pods_need_them(checkout: Path) -> None:
 
 
 @needs_kubectl
-@pytest.mark.parametrize("environment", ["staging", "production"])
-def test_a_version_is_added_by_three_commands(environment: str, checkout: Path) -> None:
-    before = render(checkout / "k8s" / "overlays" / environment)
-    run(block("Add a version"), checkout)
-    after = render(checkout / "k8s" / "overlays" / environment)
-    known = {(resource["kind"], resource["metadata"]["name"]) for resource in before}
-    added = [resource for resource in after if (resource["kind"], resource["metadata"]["name"]) not in known]
-    texts = {resource["metadata"]["name"].rpartition("-")[0]: resource["data"]["serving.yaml"]
-             for resource in added if resource["kind"] == "ConfigMap"}  # fmt: skip
-    assert set(texts) == {"shokado-v3", "shokado-gateway"}
-    assert list(yaml.safe_load(texts["shokado-v3"])["versions"]) == ["v3"]
-    versions = yaml.safe_load(texts["shokado-gateway"])["versions"]
-    assert list(versions) == ["v1", "v2", "v3"]
-    assert versions["v3"] == {
-        "placement": "remote",
-        "remote": {"url": "http://shokado-v3:3000", "key_file": "/run/secrets/shokado/runner-key"},
-    }
-    others = {(resource["kind"], resource["metadata"]["name"]) for resource in added if resource["kind"] != "ConfigMap"}
-    kinds = ("Deployment", "HorizontalPodAutoscaler", "PodDisruptionBudget", "Service")
-    assert others == {(kind, "shokado-v3") for kind in kinds}
-    (service,) = [resource for resource in added if resource["kind"] == "Service"]
-    assert service["spec"]["selector"]["app.kubernetes.io/version"] == "v3"
+def test_a_version_comes_and_goes_by_a_command_each(checkout: Path) -> None:
+    def files() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in checkout.rglob("*") if path.is_file()}
+
+    before = files()
+    come, go = (
+        line for line in SECTIONS["Versions come and go"].splitlines() if line.startswith(".venv/bin/shokado k8s")
+    )
+    run(come, checkout)
+    assert checkout / "k8s" / "base" / "v3" / "serving.yaml" in files()
+    # Nothing runs here that could be asked.
+    run(re.sub(r"--url \S+", "--unasked staging", go), checkout)
+    assert files() == before
 
 
 def test_the_picture_is_followed_by_every_folder() -> None:

@@ -218,29 +218,29 @@ def test_a_first_rollout_has_no_way_back(cluster: Cluster) -> None:
 def test_what_is_not_in_the_manifests_any_more_does_not_go_on_running(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def without_v2() -> None:
-        overlays = tmp_path / "k8s" / "overlays"
-        shutil.copytree(manifests.OVERLAYS.parent, overlays.parent)
-        base = overlays.parent / "base" / "kustomization.yaml"
-        base.write_text(base.read_text().replace("  - v2\n", ""))
-        monkeypatch.setattr(manifests, "OVERLAYS", overlays)
+    def k8s(*arguments: str) -> None:
+        result = runner.invoke(app, ["k8s", *arguments, "--folder", str(tmp_path / "k8s")])
+        assert result.exit_code == 0, result.output
 
+    shutil.copytree(manifests.OVERLAYS.parent, tmp_path / "k8s")
+    monkeypatch.setattr(manifests, "OVERLAYS", tmp_path / "k8s" / "overlays")
+    k8s("add-version", "v3")
     assert deploy().exit_code == 0
-    cluster.add("services", NAMESPACE, "shokado-v2-of-somebody-else")
-    there = {place for place in cluster.objects if place[2] == "shokado-v2"}
+    cluster.add("services", NAMESPACE, "shokado-v3-of-somebody-else")
+    there = {place for place in cluster.objects if place[2] == "shokado-v3"}
     assert {plural for plural, _, _ in there} == {
         "deployments", "services", "horizontalpodautoscalers", "poddisruptionbudgets",
     }  # fmt: skip
-    without_v2()
+    k8s("remove-version", "v3", "--unasked", "production", "--unasked", "staging")
     assert (
-        "deployment/shokado-v2 would be deleted, as it is not in the manifests any more" in deploy("--dry-run").stdout
+        "deployment/shokado-v3 would be deleted, as it is not in the manifests any more" in deploy("--dry-run").stdout
     )
     assert there <= cluster.objects.keys()
     result = deploy()
     assert result.exit_code == 0, result.output
-    assert 'deployment.apps "shokado-v2" deleted' in result.stdout
+    assert 'deployment.apps "shokado-v3" deleted' in result.stdout
     assert not there & cluster.objects.keys()
-    assert {name for name in cluster.names("services", NAMESPACE) if "v2" in name} == {"shokado-v2-of-somebody-else"}
+    assert {name for name in cluster.names("services", NAMESPACE) if "v3" in name} == {"shokado-v3-of-somebody-else"}
     assert deploy("--undo").exit_code == 0
     assert there <= cluster.objects.keys()
 
