@@ -22,7 +22,7 @@ from protocols.compression import inflate
 from protocols.dialect import AnswerFacts, Codec
 from protocols.door import Exchange, new_id, reply_problem
 from protocols.head import RequestHead
-from protocols.problem import Problem, conflicting_version, problem_of
+from protocols.problem import Problem, conflicting_version, parted, problem_of
 from runners.errors import RunnerError, Unreachable
 from runners.job import Job
 
@@ -61,8 +61,7 @@ class PredictionHandler:
             # Without a body nothing can be answered, but a wrong content type is what is found first.
             self._dialect.decode(b"", head)
         except Exception as error:
-            # Without its traceback, whose frames would know it.
-            problem = problem_of(error.with_traceback(None))
+            problem = problem_of(parted(error))
             return problem if problem.status in (404, 415) else None
         return None
 

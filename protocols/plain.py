@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from protocols.head import read_head
-from protocols.problem import Problem, body_too_large
+from protocols.problem import Problem, body_too_large, parted
 from protocols.receiving import Receiving
 from protocols.routes import Found, Routes
 from protocols.unit import Unit
@@ -194,7 +194,7 @@ async def answer(found: Found, request: Request, max_body_bytes: int, receiving:
     except ClientDisconnect:
         return Response(status_code=_CLIENT_GONE)
     except Problem as error:
-        problem = error
+        problem = parted(error)
     work = found.handler.begin(head if problem is None else replace(head, problem=problem), body, exchange)
     gone = asyncio.ensure_future(_until_disconnected(request))
     await asyncio.wait((exchange.answer, gone), return_when=asyncio.FIRST_COMPLETED)

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -65,6 +65,15 @@ class Problem(Exception):
     def header_lines(self) -> bytes:
         lines = b"" if self.retry_after is None else b"retry-after: %d\r\n" % self.retry_after
         return lines + b"".join(f"{name}: {value}\r\n".encode() for name, value in self.headers.items())
+
+
+Raised = TypeVar("Raised", bound=BaseException)
+
+
+def parted(fault: Raised) -> Raised:
+    """The fault without its traceback and what came before it, whose frames know it: a cycle for the collector."""
+    fault.__traceback__ = fault.__context__ = fault.__cause__ = None
+    return fault
 
 
 def problem_of(error: BaseException) -> Problem:  # noqa: C901  # one case for each kind of error

@@ -1,5 +1,6 @@
 """A call from its body to its one reply: with a real dispatcher, and a runner that does its jobs when it is told."""
 
+import gc
 import logging
 import time
 from collections.abc import Callable
@@ -25,7 +26,7 @@ from protocols.signature import Signature
 from runners.errors import DeadlineExceeded, ModelFailure, NotReady, Overloaded, RunnerError, Unreachable
 from runners.job import Job
 from runners.runner import Runner
-from tests.garbage import of_kinds, uncollected
+from tests.garbage import NOISE, of_kinds, uncollected
 from tests.protocols.cards import NAMES, card
 from tests.protocols.memory_exchange import MemoryExchange
 
@@ -309,6 +310,15 @@ def test_nothing_of_a_request_is_left_to_the_garbage_collector(desk: Desk, endin
             desk.runner.refusal = None
             del call
         assert of_kinds(Call, Prediction) == []
+
+
+def test_a_judged_head_leaves_nothing_to_the_garbage_collector(desk: Desk) -> None:
+    """As of a body whose client leaves before it is here."""
+    with uncollected():
+        for _ in range(NOISE):
+            for head in (RequestHead(), RequestHead(pins=("v9",)), RequestHead(content_type=b"text/html")):
+                desk.handler.judge(head, "192.0.2.1")
+        assert gc.collect() < NOISE
 
 
 def test_a_head_with_a_problem_keeps_nothing_of_the_requests_that_had_it(desk: Desk) -> None:

@@ -447,7 +447,8 @@ def test_nothing_of_an_answered_request_is_left_to_the_garbage_collector(lane: L
 def test_nothing_of_a_closed_connection_is_left_to_the_garbage_collector(lane: LaneServer) -> None:
     """However it ended: after an answer of the lane or of uvicorn, unread, or with its work under way."""
     lane.handler.echo = True
-    asking = held(1), request(b"1", "/other"), b"GARBAGE\r\n\r\n", b"", b"POST /held HTT"
+    cut = request(b"x" * 70_000, "/held")
+    asking = held(1), request(b"1", "/other"), b"GARBAGE\r\n\r\n", b"", b"POST /held HTT", cut[:20_000], cut[:-70_000]
     with uncollected():
         for _ in range(CONNECTIONS // TOGETHER):
             together = [lane.connect() for _ in range(TOGETHER)]
