@@ -270,6 +270,30 @@ def test_more_requests_at_once_than_allowed_are_refused(desk: Desk) -> None:
     asyncio.run(ask())
 
 
+@pytest.mark.parametrize("silent", [True, False], ids=["say nothing", "have asked"])
+def test_where_all_connections_are_taken_a_client_is_refused_at_once_until_one_ends(desk: Desk, silent: bool) -> None:
+    async def ask() -> None:
+        async with Open(desk, max_connections=2) as entrance, contextlib.AsyncExitStack() as opened:
+            if silent:
+                taken = [socket.create_connection(("127.0.0.1", entrance.port)) for _ in range(2)]
+            else:
+                for _ in range(2):
+                    channel = grpc.aio.insecure_channel(f"127.0.0.1:{entrance.port}", options=entrance.options)
+                    await opened.enter_async_context(channel)
+                    await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=20)
+            async with refused(grpc.StatusCode.UNAVAILABLE), asyncio.timeout(20):
+                await entrance.health()
+            if silent:
+                for connection in taken:
+                    connection.close()
+            await opened.aclose()
+            health = health_pb2_grpc.HealthStub(entrance.channel)
+            answer = await health.Check(health_pb2.HealthCheckRequest(), timeout=20, wait_for_ready=True)
+            assert answer.status == STATUSES.SERVING
+
+    asyncio.run(ask())
+
+
 def test_stopping_answers_what_was_accepted_and_refuses_the_rest(desk: Desk) -> None:
     async def ask() -> None:
         async with Open(desk) as entrance:
