@@ -66,8 +66,34 @@ def _check_address(url: str) -> str:
     return url
 
 
-RedisUrl = Annotated[str, Field(pattern=r"^rediss?://.+$"), AfterValidator(_check_address)]
-StoreUrl = Annotated[str, Field(pattern=r"^(sqlite:///.+|rediss?://.+)$"), AfterValidator(_check_address)]
+def _check_form(value: Any) -> Any:
+    """What becomes of an address on its way out of a Secret or a file of variables, in words that repeat none of it."""
+    if not isinstance(value, str):
+        return value
+    if not value.strip():
+        raise ValueError(f"is blank; {_ADDRESS_FORM}")
+    if re.search(r"[\r\n]", value):
+        commands = "kubectl create secret generic NAME --from-literal=KEY=VALUE, or printf %s VALUE"
+        raise ValueError(f"holds a line's end, as echo makes one; write it with {commands}")
+    if value != value.strip():
+        raise ValueError(f"begins or ends with a space; {_ADDRESS_FORM}")
+    if value[0] in "'\"":
+        raise ValueError(f"begins with a quotation mark, which is a part of it here; {_ADDRESS_FORM}, without quotes")
+    if "://" not in value:
+        raise ValueError(f"has no scheme; {_ADDRESS_FORM}")
+    return value
+
+
+_ADDRESS_FORM = "an address is written as redis://host:6379/0"
+RedisUrl = Annotated[
+    str, BeforeValidator(_check_form), Field(pattern=r"^rediss?://.+$"), AfterValidator(_check_address)
+]
+StoreUrl = Annotated[
+    str,
+    BeforeValidator(_check_form),
+    Field(pattern=r"^(sqlite:///.+|rediss?://.+)$"),
+    AfterValidator(_check_address),
+]
 
 
 class SettingsError(Exception):

@@ -365,6 +365,18 @@ WRONG_VALUES: dict[str, tuple[Edit, str]] = {
         "settings: environment production names version v9, which is not configured",
     ),
     "a store that is none": (put("store", value="postgres://x"), "store: "),
+    "a store with a line's end": (
+        put("store", value="redis://:pw\n@a:1/0"),
+        "store: holds a line's end, as echo makes",
+    ),
+    "a blank store": (put("store", value=" "), "store: is blank; an address is written as redis://host:6379/0"),
+    "a store with a space": (put("store", value="redis://a:1/0 "), "store: begins or ends with a space"),
+    "a store without a scheme": (put("store", value="redis:6379"), "store: has no scheme"),
+    "a store in quotes": (put("store", value="'redis://a:1/0'"), "store: begins with a quotation mark"),
+    "rates in a Redis with a line's end": (
+        put("access", value={"rates": {"url": "redis://a:1/0\n"}}),
+        "access.rates.url: holds a line's end",
+    ),
     "no share at all": (put("weighted", "max_step", value=0), "weighted.max_step: "),
     "a cache of an unknown kind": (put("cache", "backend", value="disk"), "cache.backend: "),
     "a cache in a Redis that is not there": (
