@@ -7,6 +7,8 @@
 Connections are kept and used again, but each only for a while, so that servers that join an address get their share.
 """
 
+import asyncio
+import logging
 import time
 from collections.abc import Callable
 from math import inf
@@ -24,6 +26,7 @@ from runners.errors import DeadlineExceeded, Overloaded
 from runners.far_side import MAX_WORDS, Calls, Cut, EndpointError, Refused, Reply
 from runners.inference import Form, Mismatch, ModelMetadata, ServerMetadata, agree, read_scores, write_request
 from runners.place import BatchScores, not_finite
+from runners.thread import begin_in_own_thread
 
 ROOT = Path(__file__).resolve().parents[1]
 QUESTION_S = 2.0
@@ -36,10 +39,14 @@ IDLE_S = 4.0
 """Less than after which servers close idle connections; uvicorn does after 5 s."""
 MAX_DEADLINE_S = 3600.0
 MAX_KEY_BYTES = 4096
+KEY_TIMEOUT_S = 2.0
+"""For the key's file to be read: a file system may hang."""
 _LENGTH = "Inference-Header-Content-Length"
 _ABOUT_THE_ROWS = (400, 413, 422, 500)
 
 Answered = TypeVar("Answered", bound=msgspec.Struct)
+
+logger = logging.getLogger("bentoml.shokado")
 
 
 class _Error(msgspec.Struct):
@@ -56,6 +63,8 @@ class Endpoint:
         self._clock = clock
         self._form = Form()
         self._key: dict[str, str] = {}
+        self._reading: asyncio.Future[dict[str, str]] | None = None
+        """The key's file being read."""
         self._ready_until = -inf
         self._renew_at = clock() + RENEW_EVERY_S
         self._calls = Calls(
@@ -66,7 +75,7 @@ class Endpoint:
         await self._calls.close()
 
     async def meet(self) -> None:
-        self._key = self._read_key()
+        await self._renew_key()
         ready = await self._get(f"{self.address}/ready")
         if ready.status != 200:
             raise EndpointError(f"not ready: it answered {ready.status}{_words(ready.body)}")
@@ -80,7 +89,7 @@ class Endpoint:
 
     async def probe(self, patience_s: float) -> bool:
         try:
-            self._key = self._read_key()
+            await self._renew_key()
             ready = (await self._get(f"{self.address}/ready", patience_s, anew=True)).status == 200
         except EndpointError:
             return False
@@ -147,15 +156,33 @@ class Endpoint:
         except TimeoutError:
             raise EndpointError(f"no answer within {patience_s:g} s") from None
 
-    def _read_key(self) -> dict[str, str]:
+    async def _renew_key(self) -> None:
+        """Read the key again, in a thread that nobody need wait for. While it hangs, the key of before holds on.
+
+        Raises `EndpointError`.
+        """
         if self._target.key_file is None:
-            return {}
-        path = ROOT / self._target.key_file
-        try:
-            key = read_regular_file(path, MAX_KEY_BYTES).decode("ascii").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise EndpointError(f"key_file: {path}: {getattr(error, 'strerror', None) or 'not ASCII'}") from None
-        return {"X-API-Key": key}
+            return
+        hung = self._reading is not None and not self._reading.done()
+        if self._reading is None or not hung:
+            self._reading = begin_in_own_thread(_read_key, ROOT / self._target.key_file)
+        await asyncio.wait((self._reading,), timeout=0 if hung and self._key else KEY_TIMEOUT_S)
+        if self._reading.done():
+            self._key = self._reading.result()
+            return
+        failure = f"key_file: {ROOT / self._target.key_file}: was not read within {KEY_TIMEOUT_S:g} s"
+        if not self._key:
+            raise EndpointError(failure)
+        if not hung:
+            logger.error("%s; the key of before holds on", failure)
+
+
+def _read_key(path: Path) -> dict[str, str]:
+    try:
+        key = read_regular_file(path, MAX_KEY_BYTES).decode("ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise EndpointError(f"key_file: {path}: {getattr(error, 'strerror', None) or 'not ASCII'}") from None
+    return {"X-API-Key": key}
 
 
 def _words(body: bytes) -> str:

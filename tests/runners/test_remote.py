@@ -1,6 +1,7 @@
 """The remote place against real servers on loopback: right scores, and everything that another server may do to it."""
 
 import asyncio
+import threading
 import time
 from collections.abc import Coroutine
 from math import inf
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from configuration.regular_file import read_regular_file
 from configuration.settings import RemoteSettings
 from runners import ejection
 from runners import endpoint as endpoints
@@ -258,6 +260,45 @@ def test_a_key_is_shown_and_read_again(tmp_path: Path) -> None:
             await client.place.close()
 
     in_time(scenario())
+
+
+def test_a_key_file_that_hangs_holds_up_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a file system whose server is gone; a file that was never read is no key."""
+    hangs = threading.Event()
+
+    def read_later(path: Path, max_bytes: int) -> bytes:
+        hangs.wait(PATIENCE_S)
+        return read_regular_file(path, max_bytes)
+
+    async def scenario() -> None:
+        path = tmp_path / "key"
+        path.write_text("old")
+        async with serving(OtherServer(key="old")) as server:
+            client, late = Client(server, key_file=str(path)), Client(server, key_file=str(path))
+            await client.endpoint.meet()
+            monkeypatch.setattr("runners.endpoint.read_regular_file", read_later)
+            path.write_text("new")
+            before = threading.active_count()
+            for _ in range(20):
+                assert await client.endpoint.probe(5)
+            assert threading.active_count() <= before + 1
+            assert await client.scores(batch(1)) == [1.5]
+            with pytest.raises(EndpointError, match=r"key_file: .*key: was not read within 0.1 s"):
+                await late.endpoint.meet()
+            server.key = "new"
+            assert not await client.endpoint.probe(5)
+            hangs.set()
+            while not await client.endpoint.probe(5):
+                await asyncio.sleep(0.01)
+            await late.endpoint.meet()
+            await client.place.close()
+            await late.place.close()
+
+    monkeypatch.setattr(endpoints, "KEY_TIMEOUT_S", 0.1)
+    try:
+        in_time(scenario())
+    finally:
+        hangs.set()
 
 
 def test_a_refused_key_is_told_in_the_servers_words() -> None:
