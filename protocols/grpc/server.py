@@ -32,7 +32,7 @@ from protocols.grpc.wire import refuse_excess
 from protocols.guard import GuardedHandler
 from protocols.head import RequestHead, read_head
 from protocols.model_tensors import input_tensors, output_tensors
-from protocols.problem import Problem, ProblemBody, conflicting_version, malformed, problem_of
+from protocols.problem import Problem, ProblemBody, conflicting_version, malformed, parted, problem_of
 from protocols.receiving import Receiving
 from protocols.signature import Signature
 from protocols.signatures import signature_of
@@ -205,8 +205,7 @@ class GrpcServer:
                     request = await self._request(context, request_type) if request_type is not None else None
                     return bytes(answer(request).SerializeToString())
                 except (UnknownVersion, Problem) as fault:
-                    # Without its traceback, whose frames know it.
-                    problem = problem_of(fault.with_traceback(None))
+                    problem = problem_of(parted(fault))
             await _refuse_for(context, problem)
             return b""
 
@@ -218,7 +217,7 @@ class GrpcServer:
             try:
                 return await self._request(context, health_pb2.HealthCheckRequest)
             except Problem as fault:
-                problem = fault.with_traceback(None)
+                problem = parted(fault)
             await _refuse_for(context, problem)
             return None
 
@@ -263,7 +262,7 @@ class GrpcServer:
                     return b""
                 request = infer_request(message, self._signature)
             except Problem as fault:
-                problem = fault.with_traceback(None)
+                problem = parted(fault)
         names = (request.model_name, request.model_version)
         pins = tuple(name for name in names if name and name != self._model)
         head = replace(head, pins=(*pins, *head.pins), problem=problem)
@@ -330,7 +329,7 @@ class GrpcServer:
         try:
             key = gate.predictor(head.credential)
         except Refused as error:
-            refused = error.with_traceback(None)
+            refused = parted(error)
         refused = await gate.take(key, gate.address_of(peer_of(context.peer()), head.forwarding)) or refused
         return problem_of(refused) if refused is not None else None
 
@@ -418,4 +417,4 @@ async def _refuse(
     try:
         await context.abort(status, message, (("x-error-code", code), *metadata))
     except grpc.aio.AbortError as error:
-        error.__traceback__ = None
+        parted(error)

@@ -418,6 +418,25 @@ def test_nothing_is_left_of_what_is_no_message(desk: Desk, method: str) -> None:
         assert asyncio.run(ask_often()) == []
 
 
+@pytest.mark.parametrize("method", ["ModelInfer", "ModelReady"])
+def test_nothing_is_left_of_a_message_that_does_not_come(desk: Desk, method: str) -> None:
+    """The timeout that the refusal was raised in knows the call's frames, and they the refusal."""
+
+    async def ask_often() -> list[object]:
+        async with Open(desk) as entrance:
+            entrance.server._request_s = 0.05
+            for _ in range(5):
+                call = entrance.channel.stream_unary(f"/{SERVICE}/{method}")(timeout=20)
+                async with refused(grpc.StatusCode.DEADLINE_EXCEEDED) as said:
+                    await call
+                assert said["x-error-code"] == "request_timeout"
+            return of_kinds(Problem, TimeoutError, CONTEXT)
+
+    with uncollected():
+        before = len(of_kinds(Problem))
+        assert len(asyncio.run(ask_often())) <= before
+
+
 def test_a_port_that_somebody_listens_at_is_seen_even_if_it_could_be_shared(desk: Desk) -> None:
     async def ask() -> None:
         async with Open(desk) as entrance:
