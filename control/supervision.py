@@ -41,6 +41,7 @@ AGAIN_S = 0.1
 """When circus is asked again that is busy with another command."""
 MAX_FOLDER_BYTES = 60
 """Of TMPDIR; BentoML adds up to 42 bytes, and its sockets' addresses must have less than 103."""
+_NOT_OF_THIS_MACHINE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 _GATEWAY = "service"
 """BentoML's name for the kind of workers that answer at the port."""
 _SUPERVISOR = "_SHOKADO_SUPERVISOR"
@@ -123,7 +124,7 @@ class Supervisor(bentoml_circus.Arbiter):
             watcher.graceful_timeout = self.stop_within_s
         for taken in self.sockets.values():
             if not taken.is_unix:
-                _refuse_taken(taken.family, taken.host, taken.port)
+                refuse_unfit(taken.family, taken.host, taken.port)
         super().initialize()
         self._workers = self.get_watcher(_GATEWAY).numprocesses
         self.opened()
@@ -216,17 +217,20 @@ def _how(status: int) -> str:
     return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
 
 
-def _refuse_taken(family: int, host: str, port: int) -> None:
-    """Exit with one line, which says who has it, where an address cannot be listened at."""
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
+def refuse_unfit(family: int, host: str, port: int) -> None:
+    """Exit with one line where an address cannot be listened at: who has its port, or that it is another machine's."""
+    try:
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host, port))
-        except OSError as error:
-            why = f"{error.strerror or error}{_listening_at(port) if error.errno == errno.EADDRINUSE else ''}"
-            sys.exit(
-                f"shokado: --port {port}: cannot listen at {host}: {why}; choose another: make serve PORT={port + 1}"
-            )
+    except OSError as error:
+        why = f"cannot listen at {host}: {error.strerror or error}"
+        if error.errno in _NOT_OF_THIS_MACHINE:
+            sys.exit(f"shokado: --host {host}: {why}; choose an address of this machine: make serve HOST=127.0.0.1")
+        taken = _listening_at(port) if error.errno == errno.EADDRINUSE else ""
+        # Ports below 1024 are not everybody's.
+        other = port + 1 if 1024 <= port < 65_535 else 3000
+        sys.exit(f"shokado: --port {port}: {why}{taken}; choose another: make serve PORT={other}")
 
 
 def _listening_at(port: int) -> str:

@@ -1,10 +1,20 @@
-"""The supervisor's pauses, and the folder that is too long; real supervisors are in `end_to_end.test_supervision`."""
+"""The supervisor's pauses, and what it refuses; real supervisors are in `end_to_end.test_supervision`."""
 
+import socket
 import tempfile
 
 import pytest
 
-from control.supervision import FIRST_PAUSE_S, MAX_FOLDER_BYTES, MAX_PAUSE_S, SHORT_LIFE_S, Pauses, refuse_long_folder
+from control.supervision import (
+    FIRST_PAUSE_S,
+    MAX_FOLDER_BYTES,
+    MAX_PAUSE_S,
+    SHORT_LIFE_S,
+    Pauses,
+    refuse_long_folder,
+    refuse_unfit,
+)
+from tests.server import free_port
 
 
 def test_the_first_end_is_followed_at_once_and_the_next_ones_after_pauses_that_double() -> None:
@@ -33,3 +43,13 @@ def test_a_folder_too_long_for_sockets_is_named(
             refuse_long_folder()
     else:
         refuse_long_folder()
+
+
+def test_an_address_that_cannot_be_listened_at_is_told_with_what_helps() -> None:
+    with pytest.raises(SystemExit, match=r"--host 192\.0\.2\.1: .* an address of this machine: make serve HOST="):
+        refuse_unfit(socket.AF_INET, "192.0.2.1", 3000)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", port := free_port()))
+        other.listen()
+        with pytest.raises(SystemExit, match=rf"--port {port}: .* choose another: make serve PORT={port + 1}"):
+            refuse_unfit(socket.AF_INET, "127.0.0.1", port)
