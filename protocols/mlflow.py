@@ -176,7 +176,7 @@ class MLflow(Dialect):
             return given
         try:
             return list(self._in_rows(msgspec.convert(given, form)))
-        except msgspec.ValidationError:
+        except (msgspec.ValidationError, UnicodeEncodeError):
             return None
 
     def _in_rows(self, given: Any) -> Sequence[Any]:

@@ -158,7 +158,7 @@ class OpenInference(Dialect):
             rows, _ = pack_tensors(_tensors(content.inputs, binary), self.signature)
             if not isinstance(rows, list):
                 self.signature.check_binary(rows)
-        except (msgspec.ValidationError, RecursionError):
+        except (msgspec.ValidationError, RecursionError, UnicodeEncodeError):
             pass
         except Problem as problem:
             if "row" in problem.detail:

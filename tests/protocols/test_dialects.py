@@ -1,6 +1,7 @@
 """The dialects beside the native one, each by itself: good bodies come out packed, bad ones are told in its shape."""
 
 import json
+import re
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,14 @@ def rows_of(
     if isinstance(request.rows, list):
         return request.rows
     return np.frombuffer(request.rows, "<f4").reshape(request.row_count, -1).tolist()
+
+
+def problem_of(dialect: type[Dialect], body: bytes) -> Problem | None:
+    try:
+        rows_of(dialect, body)
+    except Problem as problem:
+        return problem
+    return None
 
 
 @pytest.mark.parametrize(
@@ -209,6 +218,38 @@ def test_half_a_letter_beside_the_rows_is_told_by_its_field() -> None:
         with pytest.raises(Problem, match="unit: the text holds half a surrogate pair") as refused:
             rows_of(dialect, f'{{{rows}, "unit": "\\ud800x"}}'.encode())
         assert refused.value.status == 422
+
+
+@pytest.mark.parametrize(
+    ("dialect", "body"),
+    [
+        (Native, '{"instances": [[1, 2, 3]], "unit": "u"}'),
+        (Single, '{"features": {"width": 2, "depth": 3, "height": 1}, "user_id": "u"}'),
+        (ActiveFeatures, '{"features": [1, 2, 3]}'),
+        (Batch, '{"instances": [{"width": 2, "depth": 3, "height": 1}], "model_version": "v1"}'),
+        (KServeV1, '{"instances": [[1, 2, 3]], "parameters": {"a": "b"}}'),
+        (MLflow, '{"dataframe_split": {"columns": ["width", "depth", "height"], "data": [[3, 1, 2]]}}'),
+        (MLflow, '{"inputs": {"width": [3], "depth": [1], "height": [2]}, "params": {"a": "b"}}'),
+        (
+            OpenInference,
+            '{"inputs": [{"name": "input", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 3]}], "id": "7"}',
+        ),
+        (
+            OpenInference,
+            '{"inputs": [], "outputs": [{"name": "predictions", "parameters": {"classification": 1}}]}',
+        ),
+    ],
+)
+def test_half_a_letter_anywhere_is_no_more_than_a_bad_body(dialect: type[Dialect], body: str) -> None:
+    """In each name and text, and in place of each value, of numbers and of lists."""
+    half = "\\ud800"
+    places = [(match.start() + 1, match.start() + 1, half) for match in re.finditer(r'"[^"]*"', body)]
+    places += [(*match.span(), f'"{half}"') for match in re.finditer(r'"[^"]*"(?!:)|\d+(?![^",]*")|\[[^][]*\]', body)]
+    for start, end, put in [*places, (0, len(body), f'"{half}"')]:
+        bad = body[:start] + put + body[end:]
+        problem = problem_of(dialect, bad.encode())
+        assert problem is None or problem.status in (400, 422), bad
+        assert problem is None or json.dumps([problem.message, problem.detail], ensure_ascii=False).encode(), bad
 
 
 @pytest.mark.parametrize(
