@@ -38,6 +38,8 @@ RENEW_EVERY_S = 10.0
 IDLE_S = 4.0
 """Less than after which servers close idle connections; uvicorn does after 5 s."""
 MAX_DEADLINE_S = 3600.0
+MAX_RETRY_AFTER_S = 60.0
+"""Clients are told to stay away for no longer, whatever a server that is overloaded, or wrong, says."""
 MAX_KEY_BYTES = 4096
 KEY_TIMEOUT_S = 2.0
 """For the key's file to be read: a file system may hang."""
@@ -117,7 +119,7 @@ class Endpoint:
         retry_after = reply.headers.get("Retry-After")
         if status == 429 or (status == 503 and retry_after is not None and await self._is_ready()):
             seconds = float(retry_after) if retry_after is not None and retry_after.isdecimal() else 1.0
-            raise Overloaded(seconds)
+            raise Overloaded(min(seconds, MAX_RETRY_AFTER_S))
         if status == 504 and late:
             raise DeadlineExceeded
         if status in (502, 503):

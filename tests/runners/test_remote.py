@@ -460,6 +460,7 @@ def test_other_answers_are_failures_of_the_server(status: int) -> None:
         (answers(503, Retry_After="7"), 7),
         (answers(429, Retry_After="Sat, 21 Nov 2026 00:00:00 GMT"), 1),
         (answers(429), 1),
+        (answers(429, Retry_After="9" * 400), endpoints.MAX_RETRY_AFTER_S),
     ],
 )
 def test_a_server_that_has_too_much_to_do_is_told_as_such_and_not_as_broken(trouble: Any, seconds: float) -> None:
