@@ -83,6 +83,8 @@ def test_every_fiftieth_request_of_a_route_is_good() -> None:
         (400, JSON, b"[]", "without"),
         (400, JSON, b'{"error": "Traceback (most recent call last)"}', "traceback"),
         (500, JSON, b'{"error": "x"}', "status 500"),
+        (500, JSON, b'{"error": "row 0: the model returned a score that is not a finite number"}', None),
+        (500, JSON, b"the model returned a score that is not a finite number", "without"),
         (503, JSON, b'{"error": "x"}', "status 503"),
     ],
 )
