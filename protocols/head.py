@@ -80,8 +80,8 @@ def read_head(headers: Headers, pins: tuple[str, ...] = ()) -> RequestHead:
     if len(request_id) > MAX_UNIT_LETTERS:
         problem = Problem(400, "bad_header", f"x-request-id is longer than {MAX_UNIT_LETTERS} letters")
     version = names[b"x-model-version"]
-    if version and len({value.strip() for name, value in headers if name == b"x-model-version"}) > 1:
-        problem = Problem(400, "conflicting_version", "x-model-version is sent twice, with different versions")
+    if len(dict(headers)) < len(headers):
+        problem = _conflict(headers) or problem
     forwarding: Headers = ()
     if b"x-forwarded-for" in found or b"forwarded" in found:
         forwarding = [line for line in headers if line[0] in FORWARDING]
@@ -118,6 +118,33 @@ _HEEDED = frozenset(
         *FORWARDING,
     )
 )
+
+
+_SENT_ONCE = frozenset(
+    (
+        b"content-type",
+        b"x-model-version",
+        b"x-environment",
+        b"x-unit-id",
+        b"x-request-deadline-ms",
+        b"inference-header-content-length",
+        b"content-encoding",
+    )
+)
+"""Proxies add request ids of their own."""
+
+
+def _conflict(headers: Headers) -> Problem | None:
+    """What there is to say of lines of one name that differ: no choice between them would be right."""
+    values: dict[bytes, set[bytes]] = {}
+    for name, value in headers:
+        if name in _SENT_ONCE:
+            values.setdefault(name, set()).add(value.strip())
+    for name, sent in values.items():
+        if len(sent) > 1:
+            code = "conflicting_version" if name == b"x-model-version" else "bad_header"
+            return Problem(400, code, f"{name.decode()} is sent twice, with different values")
+    return None
 
 
 def _latin(found: dict[bytes, bytes], name: bytes) -> str:

@@ -303,6 +303,10 @@ def _bad_heads() -> list[Case]:
             "two versions", single(model_version="v1"), SINGLE, headers=(("x-model-version", "v2"),), status=400,
             code="conflicting_version",
         ),
+        Case(
+            "two environments", native(), headers=(("x-environment", "staging"), ("x-environment", "production")),
+            status=400, code="bad_header",
+        ),
         Case("an empty version", native(version=""), status=404, code="unknown_version"),
         Case("a strange version", native(version="../\n\u2603'\""), status=404, code="unknown_version"),
         Case("an unknown version", single(model_version="v9"), SINGLE, status=404, code="unknown_version"),

@@ -166,9 +166,29 @@ def test_an_id_that_can_be_no_unit_is_a_problem() -> None:
     assert problem.status == 400
 
 
-def test_two_versions_in_two_headers_are_a_problem() -> None:
-    twice = [(b"x-model-version", b"v1"), (b"x-model-version", b"v2")]
-    problem = read_head(twice).problem
-    assert problem is not None
-    assert (problem.status, problem.code) == (400, "conflicting_version")
-    assert read_head([twice[0], twice[0]]).problem is None
+@pytest.mark.parametrize(
+    ("name", "one", "other", "code"),
+    [
+        (b"x-model-version", b"v1", b"v2", "conflicting_version"),
+        (b"x-model-version", b"v1", b"", "conflicting_version"),
+        (b"x-environment", b"staging", b"production", "bad_header"),
+        (b"x-unit-id", b"user-1", b"user-2", "bad_header"),
+        (b"x-request-deadline-ms", b"100", b"200", "bad_header"),
+        (b"inference-header-content-length", b"10", b"20", "bad_header"),
+        (b"content-encoding", b"gzip", b"identity", "bad_header"),
+        (b"content-type", b"text/csv", b"application/json", "bad_header"),
+    ],
+)
+def test_two_headers_of_one_name_that_differ_are_a_problem(name: bytes, one: bytes, other: bytes, code: str) -> None:
+    """Whichever was taken, half of the clients would have meant the other."""
+    for values in ((one, other), (other, one)):
+        problem = read_head([(name, value) for value in values]).problem
+        assert problem is not None
+        assert (problem.status, problem.code) == (400, code)
+        assert problem.message == f"{name.decode()} is sent twice, with different values"
+    assert read_head([(name, one), (name, one)]).problem is None
+
+
+def test_of_two_request_ids_one_is_a_proxys() -> None:
+    head = read_head([(b"x-request-id", b"theirs"), (b"x-request-id", b"ours")])
+    assert (head.problem, head.request_id) == (None, "ours")
