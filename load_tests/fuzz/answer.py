@@ -11,6 +11,8 @@ CHANGING = {"request_id", "prediction_id", "latency_ms", "timestamp", "generatio
 _NO_SCORE = b"the model returned a score that is not a finite number"
 """Numbers near the end of what float32 can say are good ones, and a scaler or a sum may go beyond it."""
 _HEAD = re.compile(rb"HTTP/1\.1 ([1-5]\d\d) [ -~]*\r\n((?:[A-Za-z0-9-]+: ?[ -~]*\r\n)*)\r\n").fullmatch
+_CLASSIFIED = re.compile(r"[0-9.e-]+:\d+:").match
+"""`score:index:label` of Triton's classifications."""
 _LENGTH = re.compile(rb"(?:^|\r\n)content-length: (\d+)\r\n")
 _TYPE = re.compile(rb"(?:^|\r\n)content-type: ([^;\r]+)")
 
@@ -78,6 +80,9 @@ def is_same(content: Any, other: Any) -> bool:
         )
     if isinstance(content, list) and isinstance(other, list):
         return len(content) == len(other) and all(map(is_same, content, other))
+    if isinstance(content, str) and isinstance(other, str) and _CLASSIFIED(content) and _CLASSIFIED(other):
+        (score, *which), (other_score, *other_which) = content.split(":", 1), other.split(":", 1)
+        return which == other_which and is_same(float(score), float(other_score))
     if isinstance(content, float) and isinstance(other, float):
         return math.isclose(content, other, rel_tol=1e-4, abs_tol=1e-6)
     if isinstance(content, bytes) and isinstance(other, bytes):

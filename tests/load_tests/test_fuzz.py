@@ -111,6 +111,9 @@ def test_answers_are_the_same_but_for_ids_and_last_digits() -> None:
     assert not is_same(answer, {**answer, "predictions": [0.51, 0.25]})
     assert not is_same(answer, {**answer, "version": "v2"})
     assert not is_same(answer, {"predictions": [0.5, 0.25]})
+    assert is_same(["0.984346:0:no", "0.015654:1:yes"], ["0.984347:0:no", "0.015653:1:yes"]), "classifications"
+    assert not is_same(["0.98434:0:no"], ["0.98434:1:yes"])
+    assert not is_same(["0.98434:0:no"], ["0.97434:0:no"])
 
 
 def test_a_short_run_finds_nothing(models: Path) -> None:
