@@ -25,6 +25,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -247,16 +248,18 @@ class EnvironmentSettings(_Frozen):
     """What the `hash` strategy mixes units with; empty: `<model>/<environment>`."""
     shadow: Name | None = None
 
-    @model_validator(mode="after")
-    def _weights_can_be_drawn_from(self) -> Self:
-        for version, weight in self.weights.items():
+    @field_validator("weights")
+    @classmethod
+    def _can_be_drawn_from(cls, weights: dict[str, float], beside: ValidationInfo) -> dict[str, float]:
+        for version, weight in weights.items():
             if not 0 <= weight < float("inf"):
                 raise ValueError(f"weight of {version} is {weight}; weights are finite and not negative")
-        if not sum(self.weights.values()) > 0:
+        if not sum(weights.values()) > 0:
             raise ValueError("at least one weight must be above 0")
-        if fault := lone_weight(self.weights, self.active if self.active not in self.weights else ""):
+        active = beside.data.get("active", "")
+        if fault := lone_weight(weights, active if active not in weights else ""):
             raise ValueError(fault)
-        return self
+        return weights
 
 
 class BatchingSettings(_Frozen):
@@ -618,6 +621,7 @@ def load_settings(path: Path | None = None) -> Settings:
         raise SettingsError(f"{path}: no such file (named by {FILE_VARIABLE})")
     _refuse_unknown_variables()
     content = _read(path)
+    _drop_replaced_weights(content)
     try:
         return Settings(**content)
     except UnreadableVariable as error:
@@ -635,6 +639,15 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict | None):
         raise SettingsError(f"{path}: holds a {type(content).__name__}, where keys with values belong")
     return {str(key): value for key, value in (content or {}).items()}
+
+
+def _drop_replaced_weights(content: dict[str, Any]) -> None:
+    """Weights that a variable holds as a whole replace the file's: beside those, `{"v2": 100}` would be half of all."""
+    environments = content.get("environments")
+    variables = {variable.upper() for variable in os.environ}
+    for name, environment in environments.items() if isinstance(environments, dict) else ():
+        if isinstance(environment, dict) and f"{PREFIX}ENVIRONMENTS__{name}__WEIGHTS".upper() in variables:
+            environment.pop("weights", None)
 
 
 def _refuse_unknown_variables() -> None:

@@ -144,6 +144,10 @@ OVERRIDDEN: dict[str, tuple[str, str, Callable[[Settings], object], object]] = {
         "SHOKADO_ENVIRONMENTS__PRODUCTION__WEIGHTS__V2", "0",
         lambda s: s.environments["production"].weights, {"v1": 80, "v2": 0},
     ),
+    "all weights": (
+        "SHOKADO_ENVIRONMENTS__PRODUCTION__WEIGHTS", '{"v2": 100}',
+        lambda s: s.environments["production"].weights, {"v2": 100},
+    ),
     "a list": ("SHOKADO_VERSIONS__V1__ALIASES", '["x", "y"]', lambda s: s.versions["v1"].aliases, ("x", "y")),
     "a key in small letters": ("shokado_model", "iris", lambda s: s.model, "iris"),
 }  # fmt: skip
@@ -334,27 +338,27 @@ WRONG_VALUES: dict[str, tuple[Edit, str]] = {
     ),
     "a negative weight": (
         put("environments", "production", "weights", value={"v1": 2, "v2": -1}),
-        "environments.production: weight of v2 is -1.0; weights are finite and not negative",
+        "environments.production.weights: weight of v2 is -1.0; weights are finite and not negative",
     ),
     "an infinite weight": (
         put("environments", "production", "weights", value={"v1": float("inf")}),
-        "environments.production: weight of v1 is inf; weights are finite and not negative",
+        "environments.production.weights: weight of v1 is inf; weights are finite and not negative",
     ),
     "a weight that is no number": (
         put("environments", "production", "weights", value={"v1": float("nan")}),
-        "environments.production: weight of v1 is nan; weights are finite and not negative",
+        "environments.production.weights: weight of v1 is nan; weights are finite and not negative",
     ),
     "a weight alone": (
         put("environments", "production", "weights", value={"v2": 20}),
-        "environments.production: v2 is the only version with a weight, so it would get 100 % of the traffic, not 20: ",
+        "environments.production.weights: v2 is the only version with a weight, so it would get 100 % of the traffic, ",
     ),
     "no weight": (
         put("environments", "production", "weights", value={"v1": 0}),
-        "environments.production: at least one weight must be above 0",
+        "environments.production.weights: at least one weight must be above 0",
     ),
     "no weights": (
         put("environments", "production", "weights", value={}),
-        "environments.production: at least one weight must be above 0",
+        "environments.production.weights: at least one weight must be above 0",
     ),
     "an unknown strategy": (
         put("environments", "production", "strategy", value="luck"),
@@ -475,6 +479,7 @@ def test_off_is_a_word_even_where_yaml_reads_a_truth_value(file: Path) -> None:
         ("SHOKADO_VERSIONS__V1__ALIASES", "x,y", "list as JSON"),
         ("SHOKADO_VERSIONS__V1__ALIASES", '["a"', "list as JSON"),
         ("SHOKADO_VERSIONS", "v1", 'keys with their values as JSON: {"key": "value"}'),
+        ("SHOKADO_ENVIRONMENTS__PRODUCTION__WEIGHTS", '{"v2": 20}', 'write {"v1": 80, "v2": 20} for 20 %'),
         ("SHOKADO_ENVIRONMENTS__PRODUCTION__WEIGHTS", "v1:80", "keys with their values as JSON"),
         ("SHOKADO_LIMITS", "[x", "keys with their values as JSON"),
         ("SHOKADO_ACCESS", "foo", "keys with their values as JSON"),
