@@ -7,6 +7,7 @@ An XGBoost model gives a `model.ubj` as well, without feature names, so that a B
 with a number that means a missing value (`missing=-999`), which only the graph can tell.
 """
 
+import copy
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,12 +23,14 @@ from onnxmltools.convert.common import data_types as xgboost_types
 from pydantic import BaseModel, ConfigDict, ValidationError
 from skl2onnx import to_onnx
 from skl2onnx.common import data_types as sklearn_types
-from skl2onnx.common import tree_ensemble
 from sklearn.base import is_classifier, is_regressor
+from sklearn.ensemble import VotingClassifier, VotingRegressor
+from sklearn.pipeline import Pipeline
 from xgboost import Booster
 
 from lifecycle.errors import UnsupportedModel
 from lifecycle.forests import average
+from lifecycle.histogram_trees import exact_nodes
 from lifecycle.label_rules import positive_from, predicts, without_threshold
 from lifecycle.probing_rows import parts_of, sentinels_of
 from lifecycle.registry import LoadedModel
@@ -43,21 +46,6 @@ ML_OPSET = 1
 """The tree and scaler operators have not changed since, and every ONNX Runtime has it."""
 
 _OBJECTIVES = {"binary:logistic": Task.BINARY, "multi:softprob": Task.MULTICLASS}
-_add_node = tree_ensemble.add_node
-
-
-def _add_exact_node(*node: Any, **arguments: Any) -> None:
-    """Of trees that were grown by histogram, with what skl2onnx 1.20 leaves out.
-
-    It gives protobuf a boolean for a whole number, which protobuf 7 refuses, and rounds their thresholds to the nearest
-    float32, by which a row on a threshold may take the other side.
-    """
-    tracks = int(arguments.pop("nodes_missing_value_tracks_true", 0))
-    exact = {"adjust_threshold_for_sklearn": True, "nodes_missing_value_tracks_true": tracks}
-    _add_node(*node, **arguments | exact)
-
-
-tree_ensemble.add_node = _add_exact_node
 
 
 class Description(BaseModel):
@@ -72,6 +60,21 @@ class Description(BaseModel):
     positive_from: float = ABOVE_HALF
     predicts: Literal["labels", "scores", "probabilities"] = "labels"
     own_classes: tuple[bool | int | float | str, ...] = ()
+    narrow: tuple[bool, ...] = ()
+    """Which columns the signature calls float32; none where nobody says."""
+
+    @property
+    def exact(self) -> tuple[bool, ...]:
+        """Which columns have numbers that float32 holds as they come: those of float32, and whole ones up to 2^24."""
+        narrow = self.narrow or (False,) * len(self.features)
+        return tuple(
+            is_narrow or feature.type != "float" for is_narrow, feature in zip(narrow, self.features, strict=True)
+        )
+
+    @property
+    def given(self) -> type[np.float32 | np.float64]:
+        """What the framework is given rows as: of columns of float32 alone scikit-learn makes no float64."""
+        return np.float32 if self.narrow and all(self.narrow) else np.float64
 
     @property
     def takes_text(self) -> bool:
@@ -84,11 +87,15 @@ class Input:
 
     columns: int
     text: str | None = None
+    exact: tuple[bool, ...] = ()
+    given: type[np.float32 | np.float64] = np.float64
+    """Both as in `Description`."""
 
     @classmethod
     def of(cls, description: Description) -> "Input":
         names = [feature.name for feature in description.features]
-        return cls(len(names), names[0] if description.takes_text else None)
+        text = names[0] if description.takes_text else None
+        return cls(len(names), text, description.exact, description.given)
 
 
 @dataclass(frozen=True)
@@ -116,7 +123,8 @@ def describe(source: LoadedModel) -> Description:
     task, classes = _task_and_classes(source.model)
     rules = _rules(source, task)
     if not source.metadata:
-        return Description(task=task, features=_features(source, width), classes=classes, **rules)
+        features = _features(source, width)
+        return Description(task=task, features=features, classes=classes, narrow=_narrow(source, features), **rules)
     try:
         description = Description.model_validate(source.metadata)
     except ValidationError as error:
@@ -128,7 +136,7 @@ def describe(source: LoadedModel) -> Description:
             f"{(task, len(classes), width)}."
         )
     _check_names(source, [feature.name for feature in description.features])
-    return description.model_copy(update=rules)
+    return description.model_copy(update=rules | {"narrow": _narrow(source, description.features)})
 
 
 def _rules(source: LoadedModel, task: Task) -> dict[str, Any]:
@@ -293,6 +301,17 @@ def _features(source: LoadedModel, width: int) -> tuple[Feature, ...]:
     return tuple(Feature(name=name, type=_COLUMN_TYPES[columns[name]]) for name in order)
 
 
+def _narrow(source: LoadedModel, features: tuple[Feature, ...]) -> tuple[bool, ...]:
+    """Which columns the signature calls float32."""
+    inputs = source.signature.inputs if source.signature is not None else None
+    if inputs is None:
+        return ()
+    if inputs.is_tensor_spec():
+        return (inputs.inputs[0].type == np.float32,) * len(features)
+    kinds = {str(column.name): getattr(column.type, "name", "") for column in inputs.inputs}
+    return tuple(kinds.get(feature.name) == "float" for feature in features)
+
+
 def trained_names(model: Any) -> tuple[str, ...]:
     """The columns' names that the model was trained with, in the order that it takes them in; none: bare arrays."""
     booster = model.get_booster() if hasattr(model, "get_booster") else model
@@ -315,6 +334,12 @@ def convert(model: Any, description: Description, folder: Path) -> tuple[FileKin
     output = Output.of(description)
     taken = Input.of(description)
     booster = _plain_booster(model) if is_xgboost(model) else None
+    if booster is not None and description.task is Task.BINARY and not booster.get_score(importance_type="weight"):
+        raise UnsupportedModel(
+            f"{type(model).__name__} has trees of a single leaf only, so that it answers the same for every row: there "
+            "is nothing to predict. Its training found no split; look at its parameters (gamma, min_child_weight) and "
+            "its data."
+        )
     sentinels = sentinels_of(model) if booster is not None else ()
     try:
         graph = _onnx_of_booster(booster, taken) if booster is not None else _onnx_of_sklearn(model, taken)
@@ -368,12 +393,25 @@ def _take_for_missing(graph: ModelProto, sentinel: float) -> None:
 
 
 def _onnx_of_sklearn(model: Any, taken: Input) -> ModelProto:
-    model = with_split_terms(without_threshold(model))
+    model = _as_voters(with_split_terms(without_threshold(model)))
     if (scaler := scaler_of(model)) is not None:
         graph = _plain_onnx_of_sklearn(model[-1], taken)
-        if unscale(graph, scaler, model[-1]):
+        if unscale(graph, scaler, model[-1], taken.exact, taken.given):
             return graph
     return _plain_onnx_of_sklearn(model, taken)
+
+
+def _as_voters(model: Any) -> Any:
+    """The model with a vote as skl2onnx takes it: its weights in an array, of those that vote, and flat no more."""
+    if isinstance(model, Pipeline):
+        return Pipeline([*model.steps[:-1], (model.steps[-1][0], _as_voters(model[-1]))])
+    if not isinstance(model, VotingClassifier | VotingRegressor):
+        return model
+    changed = copy.copy(model)
+    changed.flatten_transform = False
+    if model.weights is not None:
+        changed.weights = np.asarray(model._weights_not_none)
+    return changed
 
 
 def _plain_onnx_of_sklearn(model: Any, taken: Input) -> ModelProto:
@@ -381,12 +419,15 @@ def _plain_onnx_of_sklearn(model: Any, taken: Input) -> ModelProto:
     kind = sklearn_types.StringTensorType if taken.text else sklearn_types.FloatTensorType
     # A ColumnTransformer finds its column by name, but only where there is no more than one.
     name = taken.text if taken.text and hasattr(model, "feature_names_in_") else INPUT
-    graph: ModelProto = to_onnx(
-        model,
-        initial_types=[(name, kind([None, taken.columns]))],
-        target_opset={"": OPSET, "ai.onnx.ml": ML_OPSET},
-        options=options | converter_options(model),
-    )
+    # Behind another step a column is another, or is none of those that come.
+    is_first = not any(hasattr(part, "steps") or hasattr(part, "transformers_") for part in parts_of(model))
+    with exact_nodes(taken.exact if is_first else ()):
+        graph: ModelProto = to_onnx(
+            model,
+            initial_types=[(name, kind([None, taken.columns]))],
+            target_opset={"": OPSET, "ai.onnx.ml": ML_OPSET},
+            options=options | converter_options(model),
+        )
     for item in graph.graph.input:
         _rename(graph.graph, item.name, INPUT)
         item.name = INPUT

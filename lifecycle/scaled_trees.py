@@ -2,10 +2,13 @@
 
 Left to itself a converted scaler computes in float32 where scikit-learn computes in float64, so that rows near a
 threshold take the other side: one of a thousand in a forest over columns whose mean is far from 0. Scalers keep the
-order of numbers, so each threshold has its like before the scaler, to the last bit: the largest float32 that still goes
-to the side of small values. It saves an operator, too.
+order of numbers, so each threshold has its like before the scaler, to the last bit: the largest number that still goes
+to the side of small values. It is one of float32, but for histogram gradient boosting over columns of float64: values
+of its data are thresholds, and are rounded as the rows' numbers are. It saves an operator, too.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,6 +24,19 @@ _BITS = 33
 """Halvings that find one float32 among all of them."""
 
 
+@dataclass(frozen=True, eq=False)
+class _Scaler:
+    """A scaler, and what it is given: see `unscale`."""
+
+    scaler: Pipeline
+    exact: NDArray[np.bool_]
+    given: type[np.floating]
+
+    def of(self, rows: NDArray[Any]) -> NDArray[Any]:
+        names, rows = getattr(self.scaler, "feature_names_in_", None), rows.astype(self.given)
+        return np.asarray(self.scaler.transform(rows if names is None else pd.DataFrame(rows, columns=list(names))))
+
+
 def scaler_of(model: Any) -> Pipeline | None:
     """What comes before the last step of a pipeline, if that is nothing but scalers."""
     if not isinstance(model, Pipeline) or len(model.steps) < 2:
@@ -30,29 +46,35 @@ def scaler_of(model: Any) -> Pipeline | None:
     return model[:-1] if known else None
 
 
-def unscale(graph: ModelProto, scaler: Pipeline, last: Any) -> bool:
-    """Put the thresholds of the graph of `last` before the scaler, in place; False where it has more than trees."""
-    (given,) = graph.graph.input
-    nodes = [node for node in graph.graph.node if given.name in node.input]
+def unscale(graph: ModelProto, scaler: Pipeline, last: Any, exact: Sequence[bool], given: type[np.floating]) -> bool:
+    """Put the thresholds of the graph of `last` before the scaler, in place; False where it has more than trees.
+
+    Args:
+        exact: for each column whether float32 holds its numbers.
+        given: what scikit-learn is given rows as.
+    """
+    (source,) = graph.graph.input
+    nodes = [node for node in graph.graph.node if source.name in node.input]
     if not nodes or not all(node.op_type.startswith("TreeEnsemble") for node in nodes):
         return False
-    exact = [tree.nodes["num_threshold"] for trees in getattr(last, "_predictors", ()) for tree in trees]
+    wide = [tree.nodes["num_threshold"] for trees in getattr(last, "_predictors", ()) for tree in trees]
+    before = _Scaler(scaler, np.array(exact), given)
     for node in nodes:
-        _unscale(node, scaler, np.concatenate(exact) if exact else None)
+        _unscale(node, before, np.concatenate(wide) if wide else None)
     return True
 
 
-def _unscale(node: NodeProto, scaler: Pipeline, exact: NDArray[np.float64] | None) -> None:
-    """`exact` are the thresholds of trees that compare in float64; the others make float32 of what the scaler gives."""
+def _unscale(node: NodeProto, scaler: _Scaler, wide: NDArray[np.float64] | None) -> None:
+    """`wide` are the thresholds of trees that compare in float64; the others make float32 of what the scaler gives."""
     attributes = {item.name: item for item in node.attribute}
     features = np.array(attributes["nodes_featureids"].ints)
-    values = np.array(attributes["nodes_values"].floats, dtype=np.float64) if exact is None else exact
+    values = np.array(attributes["nodes_values"].floats, dtype=np.float64) if wide is None else wide
     splits = np.array([mode != b"LEAF" for mode in attributes["nodes_modes"].strings])
-    by_column = [np.unique(values[splits & (features == at)]) for at in range(scaler.n_features_in_)]
+    by_column = [np.unique(values[splits & (features == at)]) for at in range(len(scaler.exact))]
     bounds = np.full((max(map(len, by_column)), len(by_column)), np.nan)
     for at, column in enumerate(by_column):
         bounds[: len(column), at] = column
-    found = _largest_within(scaler, bounds, np.float32 if exact is None else np.float64)
+    found = _largest_within(scaler, bounds, np.float32 if wide is None else np.float64)
     unscaled = values.copy()
     for at, column in enumerate(by_column):
         mine = splits & (features == at)
@@ -60,14 +82,23 @@ def _unscale(node: NodeProto, scaler: Pipeline, exact: NDArray[np.float64] | Non
     attributes["nodes_values"].floats[:] = np.where(splits, unscaled, 0).astype(np.float32).tolist()
 
 
-def _largest_within(scaler: Pipeline, bounds: NDArray[np.float64], compared_as: Any) -> NDArray[np.float32]:
-    """For each bound [N, columns] the largest float32 that the scaler does not take beyond it."""
+def _largest_within(scaler: _Scaler, bounds: NDArray[np.float64], compared_as: Any) -> NDArray[np.float32]:
+    """For each bound [N, columns] the largest float32 that the scaler does not take beyond it.
+
+    Where float64 is compared, and is what a column has, it is the float32 nearest to the largest float64: the larger
+    one of two neighbours only if what lies above their middle is not taken beyond the bound.
+    """
     low, high = np.full(bounds.shape, -_LARGEST), np.full(bounds.shape, _LARGEST)
     with np.errstate(over="ignore", invalid="ignore"):
         for _ in range(_BITS):
             middle = (low + high + 1) // 2
-            within = _scaled(scaler, _numbers(middle)).astype(compared_as) <= bounds
+            within = scaler.of(_numbers(middle)).astype(compared_as) <= bounds
             low, high = np.where(within, middle, low), np.where(within, high, np.maximum(middle - 1, low))
+        if compared_as is np.float64 and not scaler.exact.all():
+            following = np.minimum(low + 1, _LARGEST)
+            middles = (_numbers(low).astype(np.float64) + _numbers(following)) / 2
+            within = scaler.of(np.nextafter(middles, np.inf)).astype(compared_as) <= bounds
+            low = np.where(within & ~scaler.exact, following, low)
     return _numbers(low)
 
 
@@ -75,9 +106,3 @@ def _numbers(places: NDArray[np.int64]) -> NDArray[np.float32]:
     """The float32 at each place in their order, which is 0 for 0."""
     magnitudes = np.abs(places).astype(np.int32).view(np.float32)
     return np.where(places < 0, -magnitudes, magnitudes)
-
-
-def _scaled(scaler: Pipeline, rows: NDArray[np.float32]) -> NDArray[np.float64]:
-    names = getattr(scaler, "feature_names_in_", None)
-    wide = rows.astype(np.float64)
-    return np.asarray(scaler.transform(wide if names is None else pd.DataFrame(wide, columns=list(names))))

@@ -21,9 +21,22 @@ from lifecycle import datasets
 from lifecycle.conversion import INPUT, Description, is_xgboost, trained_names
 from lifecycle.errors import UnsupportedModel, VerificationFailed
 from lifecycle.label_rules import chosen, own_labels
-from lifecycle.probing_rows import Columns, probing_rows, remembered, sentinels_of, trees_of
+from lifecycle.probing_rows import (
+    Columns,
+    cell_of,
+    learned_rows,
+    parts_of,
+    probing_rows,
+    remembered,
+    rows_at_changes,
+    rows_like,
+    rows_near,
+    sentinels_of,
+    trees_of,
+)
 from lifecycle.probing_texts import probing_texts
 from lifecycle.registry import LoadedModel
+from lifecycle.scaled_trees import scaler_of
 from lifecycle.text_conversion import vectorizers_of
 from runners.card import ABOVE_HALF, Examples, FileKind, Task, Verification
 
@@ -31,6 +44,9 @@ EXAMPLE_ROWS = 32
 """Rows that go into the card: enough to take most paths through a tree, and a few KiB."""
 RANDOM_ROWS = 1000
 RANDOM_SEED = 3
+NEAR_ROWS = 200
+CHANGES = 200
+"""Of trees whose thresholds are not of the input's columns, so many are looked for."""
 LAST_OF = {"boolean": 1.0, "category": 9.0}
 """What such a column holds at least, from 0 on."""
 PAIRS = 100
@@ -41,6 +57,11 @@ FATAL = 4
 FLOAT32_STEP = 2.0**-24
 ROUNDING = 2e-6
 """Of the largest value: what some thirty roundings to float32 add up to."""
+
+_MORE_ROWS = (
+    "An input example of one row does not tell how far its large numbers lie from each other; if far enough, log one "
+    "of several rows. "
+)
 
 Scores = NDArray[np.float64]
 
@@ -58,6 +79,8 @@ class Reference:
     labels: NDArray[np.int64] | None
     allowed: Scores
     """[N, 1]."""
+    advice: str = ""
+    """What may help where rows lose digits that they need."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +94,8 @@ class Verified:
     files: dict[FileKind, Verification]
     examples: Examples
     close_calls: int = 0
+    is_rounded: bool = False
+    """Whether the model's trees compare in float64, and a column has numbers that float32 does not hold."""
 
 
 def verify(
@@ -86,24 +111,35 @@ def verify(
         VerificationFailed: a file differs by more than the tolerance, is not a number, gives another label, or has
             another shape.
     """
-    if description.takes_text:
-        rows = texts_for(source, description)
-    else:
-        rows = rows_for(source, description, onnx.load(folder / FileKind.ONNX.file_name))
     # Small batches, many times: threads that wait for each other take longer than one.
     with threadpool_limits(1):
-        reference = _reference(source.model, description, rows, tolerance)
+        reference = _reference(source, description, folder, tolerance)
         compared = {kind: _compare(kind, folder, source.model, description, reference) for kind in kinds}
     close_calls = max(found.close_calls for found in compared.values())
     receipts = {kind: found.receipt for kind, found in compared.items()}
-    return Verified(receipts, _examples(reference, description.task), close_calls)
+    examples = _examples(reference, description.task)
+    return Verified(receipts, examples, close_calls, _is_rounded(source.model, description, folder))
 
 
-def _reference(model: Any, description: Description, rows: datasets.Rows, tolerance: float) -> Reference:
+def _is_rounded(model: Any, description: Description, folder: Path) -> bool:
+    if description.takes_text or all(description.exact):
+        return False
+    is_scaled = scaler_of(model) is not None and trees_of(onnx.load(folder / FileKind.ONNX.file_name)) is not None
+    return is_scaled or _has_histogram(model)
+
+
+def _reference(source: LoadedModel, description: Description, folder: Path, tolerance: float) -> Reference:
+    model = source.model
     try:
+        if description.takes_text:
+            groups: tuple[datasets.Rows, ...] = (texts_for(source, description),)
+        else:
+            groups = rows_for(source, description, onnx.load(folder / FileKind.ONNX.file_name))
+        rows = np.vstack(groups)
         scores = framework_scores(model, description, rows)
+        advice = _MORE_ROWS if len(groups) > 1 else ""
         if description.task is Task.REGRESSION:
-            return _of_values(rows, scores, tolerance)
+            return _of_values(groups, scores, tolerance, advice)
         if rows.dtype != object and description.dataset not in datasets.NAMES:
             rows = np.vstack([rows, _between_classes(model, description, rows, scores)])
             scores = framework_scores(model, description, rows)
@@ -111,21 +147,31 @@ def _reference(model: Any, description: Description, rows: datasets.Rows, tolera
     except ValueError as error:
         reason = str(error).strip().splitlines()[0]
         raise VerificationFailed(f"The framework's own model does not score all rows of numbers: {reason}") from error
-    return Reference(rows, scores, labels, np.full((len(rows), 1), tolerance))
+    return Reference(rows, scores, labels, np.full((len(rows), 1), tolerance), advice)
 
 
-def _of_values(rows: datasets.Rows, scores: Scores, tolerance: float) -> Reference:
+def _of_values(groups: tuple[datasets.Rows, ...], scores: Scores, tolerance: float, advice: str) -> Reference:
+    """Each group of rows has a measure of its own, and what float32 cannot hold is left out."""
+    ends = np.cumsum([len(rows) for rows in groups])[:-1]
+    allowed = np.vstack([_allowed(values, tolerance) for values in np.split(scores, ends)])
+    held = _held(scores)
+    return Reference(np.vstack(groups)[held], scores[held], None, allowed[held], advice)
+
+
+def _held(values: Scores) -> NDArray[np.bool_]:
+    return np.asarray(np.abs(values[:, 0]) < np.finfo(np.float32).max / 2)
+
+
+def _allowed(values: Scores, tolerance: float) -> Scores:
     """A difference is measured by the spread of the middle two thirds of the values, a value far out by its distance.
 
     Otherwise a few rows far out would make all others' differences look small. Less than what rounding takes of a value
-    is nothing, and what float32 cannot hold is left out.
+    is nothing.
     """
-    held = np.abs(scores[:, 0]) < np.finfo(np.float32).max / 2
-    rows, scores = rows[held], scores[held]
-    low, middle, high = np.quantile(scores, (1 / 6, 1 / 2, 5 / 6))
-    spread = np.maximum((high - low) / 2, np.abs(scores - middle) / 10)
-    allowed = np.maximum(tolerance * spread, ROUNDING * np.abs(scores))
-    return Reference(rows, scores, None, np.maximum(allowed, np.finfo(np.float32).tiny))
+    low, middle, high = np.quantile(values[_held(values)], (1 / 6, 1 / 2, 5 / 6))
+    spread = np.maximum((high - low) / 2, np.abs(values - middle) / 10)
+    allowed = np.maximum(tolerance * spread, ROUNDING * np.abs(values))
+    return np.asarray(np.maximum(allowed, np.finfo(np.float32).tiny))
 
 
 def _between_classes(model: Any, description: Description, rows: datasets.Rows, scores: Scores) -> datasets.Rows:
@@ -175,44 +221,54 @@ def texts_for(source: LoadedModel, description: Description) -> datasets.Rows:
     return np.array(texts, dtype=object).reshape(-1, 1)
 
 
-def rows_for(source: LoadedModel, description: Description, graph: onnx.ModelProto) -> datasets.Rows:
-    """The rows to compare over, [N, features]: float64, or float32 where the framework is given no more.
+def rows_for(source: LoadedModel, description: Description, graph: onnx.ModelProto) -> tuple[datasets.Rows, ...]:
+    """The groups of rows to compare over, [N, features]: float64, or float32 where the framework is given no more.
 
     The test part of the data set that the model was trained on; for a model of unknown origin its input example, and
-    rows over all that is known of its columns' range and on both sides of its trees' thresholds; see `probing_rows`.
+    rows over all that is known of its columns' range and on both sides of its trees' thresholds, or like those that it
+    has learned; and rows near the example, where its numbers are large and their range is not known. See
+    `probing_rows`.
     """
     if description.dataset in datasets.NAMES:
-        return datasets.load(str(description.dataset)).test.rows
-    width, whole = len(description.features), _whole(description)
+        return (datasets.load(str(description.dataset)).test.rows,)
+    width = len(description.features)
     unknown = np.full(width, np.nan)
-    columns = Columns(unknown, unknown, whole).widened(remembered(source.model, width))
+    columns = Columns(unknown, unknown, _whole(description), np.array(description.exact))
+    columns = columns.widened(remembered(source.model, width))
     known = _example_rows(description, source.example)
     if len(known) > 1 or not np.isfinite(columns.low).all():
         columns = columns.widened(known)
     booleans = np.array([feature.type == "boolean" for feature in description.features])
     last = np.array([LAST_OF.get(feature.type, np.nan) for feature in description.features])
     columns = columns.widened(np.vstack([last * 0, last]))
-    drawn = probing_rows(columns, trees_of(graph), sentinels_of(source.model), RANDOM_ROWS, RANDOM_SEED)
+    sentinels, trees = sentinels_of(source.model), trees_of(graph)
+
+    def scores(rows: datasets.Rows) -> Scores:
+        return framework_scores(source.model, description, rows.astype(description.given))
+
+    is_wide = _has_histogram(source.model)
+    drawn = probing_rows(columns, trees, scores if is_wide else None, sentinels, RANDOM_ROWS, RANDOM_SEED)
     drawn[:, booleans] = np.clip(drawn[:, booleans], 0, 1)
-    rows = np.vstack([known, drawn])
-    narrow = _narrow(source, description)
-    rows[:, narrow] = rows[:, narrow].astype(np.float32)
-    return rows
+    if trees is None and is_wide:
+        drawn = np.vstack([drawn, rows_at_changes(drawn, scores, CHANGES, RANDOM_SEED)])
+    if len(learned := learned_rows(source.model)):
+        drawn = np.vstack([drawn, rows_like(learned, RANDOM_ROWS, RANDOM_SEED)])
+    groups = [np.vstack([known, drawn])]
+    if len(known) == 1:
+        groups.append(rows_near(columns, known[0], NEAR_ROWS, RANDOM_SEED))
+    for rows in groups:
+        narrow = np.array(description.narrow or [False] * width)
+        rows[:, narrow] = rows[:, narrow].astype(np.float32)
+    return tuple(rows.astype(description.given) for rows in groups if len(rows))
+
+
+def _has_histogram(model: Any) -> bool:
+    """Whether a part is histogram gradient boosting, which compares in float64, and with values of its data."""
+    return any(hasattr(part, "_predictors") for part in parts_of(model))
 
 
 def _whole(description: Description) -> NDArray[np.bool_]:
     return np.array([feature.type != "float" for feature in description.features])
-
-
-def _narrow(source: LoadedModel, description: Description) -> NDArray[np.bool_]:
-    """Which columns the signature calls float32, so that the framework never sees more digits than a server."""
-    inputs = source.signature.inputs if source.signature is not None else None
-    if inputs is None:
-        return np.zeros(len(description.features), dtype=bool)
-    if inputs.is_tensor_spec():
-        return np.full(len(description.features), inputs.inputs[0].type == np.float32)
-    kinds = {str(column.name): getattr(column.type, "name", "") for column in inputs.inputs}
-    return np.array([kinds.get(feature.name) == "float" for feature in description.features])
 
 
 def _example_rows(description: Description, example: Any) -> datasets.Rows:
@@ -289,10 +345,11 @@ def _compare(kind: FileKind, folder: Path, model: Any, description: Description,
     # Asked this way round because a score that is not a number is never within any bound.
     if not distances.max() <= 1:
         row = int(distances.max(axis=1).argmax())
+        wrong = np.asarray(~(distances <= 1).all(axis=1))
         difference, allowed = np.abs(together[row] - expected[row]).max(), reference.allowed[row, 0]
         raise VerificationFailed(
             f"{path.name} differs from the framework's own scores by {difference:.3g} (row {row} of {len(rows)}), "
-            f"{allowed:.3g} is allowed. {_lost_digits(model, description, reference, row, together[row])}"
+            f"{allowed:.3g} is allowed. {_reason(model, description, reference, wrong)}"
             "Nothing was stored."
         )
     least = float(reference.allowed.min())
@@ -333,23 +390,50 @@ def _margin(scores: Scores, description: Description) -> NDArray[np.float64]:
     return np.asarray(ordered[:, -1] - ordered[:, -2])
 
 
-def _lost_digits(model: Any, description: Description, reference: Reference, row: int, scores: Scores) -> str:
-    """A sentence that names the feature whose float32 moves the framework's own score of a row, if that explains it."""
-    given = reference.rows[row]
-    if given.dtype != np.float64:
+def _reason(model: Any, description: Description, reference: Reference, wrong: NDArray[np.bool_]) -> str:
+    """A sentence that says why those rows are wrong, where that is known."""
+    if reference.rows.dtype == object:
         return ""
-    rounded = given.astype(np.float32).astype(np.float64)
-    changed = np.flatnonzero(rounded != given)
-    rows = np.vstack([rounded, np.tile(given, (len(changed), 1))])
-    rows[np.arange(len(changed)) + 1, changed] = rounded[changed]
-    asked = framework_scores(model, description, rows)
-    moves = np.abs(asked[1:] - reference.scores[row]).max(axis=1, initial=0)
-    if not len(moves) or np.abs(asked[0] - scores).max() > reference.allowed[row, 0]:
+    if scaler_of(model) is None and len(parts_of(model)) > 1 and _has_histogram(model):
+        return (
+            "Its histogram gradient boosting has thresholds at values of its data, and stands behind steps that ONNX "
+            "computes in float32. Train it on the columns themselves: trees need no scaling. "
+        )
+    if len(learned_rows(model)):
+        return (
+            "Of neighbours that are equally far, as whole numbers often are, ONNX takes others than scikit-learn does, "
+            "and it measures in float32. "
+        )
+    return _lost_digits(model, description, reference, wrong)
+
+
+def _lost_digits(model: Any, description: Description, reference: Reference, wrong: NDArray[np.bool_]) -> str:
+    """Name the feature whose float32 moves the framework's own score of a wrong row furthest, if too far.
+
+    A number that is not float32 stands for all that become the same.
+    """
+    rows, scores, allowed = reference.rows[wrong], reference.scores[wrong], reference.allowed[wrong, 0]
+    rounded = rows.astype(np.float32).astype(rows.dtype)
+    low, high = (np.where(description.exact, rounded, end) for end in cell_of(rounded))
+
+    def moved(others: datasets.Rows, scores: Scores) -> NDArray[np.float64]:
+        return np.asarray(np.abs(framework_scores(model, description, others) - scores).max(axis=1))
+
+    moves = np.array([moved(others, scores) for others in (rounded, low, high)])
+    kind, at = np.unravel_index((moves / allowed).argmax(), moves.shape)
+    if not moves[kind, at] > allowed[at]:
         return ""
-    column = int(changed[moves.argmax()])
+    given, other = rows[at], (rounded, low, high)[kind][at]
+    changed = np.flatnonzero(other != given)
+    alone = np.tile(given, (len(changed), 1))
+    alone[np.arange(len(changed)), changed] = other[changed]
+    by_column = moved(alone, scores[at])
+    column = int(changed[by_column.argmax()])
     name, value = description.features[column].name, given[column].item()
+    is_same = "becomes" if kind == 0 else f"and {other[column].item()!r} become"
     return (
-        f"The feature {name!r} needs more digits than rows have here: they carry float32, in which {value!r} becomes "
-        f"{rounded[column].item()!r}, and the framework's own score moves by {moves.max():.3g}. Train the model on "
-        "columns of float32, and log it with them, or on smaller numbers, such as days since a recent date. "
+        f"The feature {name!r} needs more digits than rows have here: they carry float32, in which {value!r} {is_same} "
+        f"{rounded[at, column].item()!r}, and the framework's own score moves by {by_column.max():.3g}. Train the "
+        "model on columns of float32, and log it with them, or on smaller numbers, such as days since a recent date. "
+        f"{reference.advice}"
     )

@@ -19,6 +19,7 @@ from sklearn.ensemble import (
     HistGradientBoostingRegressor,
     RandomForestClassifier,
     RandomForestRegressor,
+    VotingClassifier,
 )
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV, TunedThresholdClassifierCV
@@ -106,6 +107,11 @@ SKLEARN: dict[str, Callable[[], Any]] = {
     "tuned threshold in a pipeline": lambda: make_pipeline(
         StandardScaler(), TunedThresholdClassifierCV(LogisticRegression(), cv=3, scoring="f1")
     ).fit(FRAME, TWO),
+    "vote": lambda: VotingClassifier(
+        [("a", LogisticRegression(max_iter=1000)), ("b", DecisionTreeClassifier(max_depth=3)), ("c", "drop")],
+        voting="soft",
+        weights=[2, 1, 5],
+    ).fit(FRAME[COARSE], TWO),
     "grid": lambda: GridSearchCV(DecisionTreeClassifier(), {"max_depth": [2, 3]}, cv=2).fit(FRAME[COARSE], TWO),
     "XGBoost with a number for what is missing": lambda: XGBClassifier(n_estimators=8, missing=ABSENT, n_jobs=1).fit(
         with_gaps(FRAME), TWO
@@ -258,6 +264,11 @@ LOST: dict[str, tuple[str, Callable[[], Any], str]] = {
         r"an XGBClassifier with an objective of its own \(squared_error\)",
     ),
     "categories of a histogram": ("sklearn", by_category, "categorical_features: encode them as numbers"),
+    "trees of a leaf": (
+        "sklearn",
+        lambda: XGBClassifier(n_estimators=3, gamma=1e9).fit(FRAME, TWO),
+        "trees of a single leaf only",
+    ),
     "a threshold on the decision": (
         "sklearn",
         lambda: FixedThresholdClassifier(LogisticRegression(), threshold=1.0, response_method="decision_function").fit(

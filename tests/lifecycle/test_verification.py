@@ -1,5 +1,6 @@
 """A file that scores differently from its framework never passes."""
 
+import dataclasses
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import mlflow
 import numpy as np
 import onnx
+import onnxruntime
 import pandas as pd
 import pytest
 import xgboost
@@ -15,10 +17,10 @@ from numpy.typing import NDArray
 from sklearn.base import is_classifier
 from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingRegressor, RandomForestRegressor
 from sklearn.gaussian_process import GaussianProcessClassifier
-from sklearn.linear_model import LogisticRegression
-from sklearn.neighbors import RadiusNeighborsClassifier
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier, RadiusNeighborsClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import MinMaxScaler, PolynomialFeatures, RobustScaler, StandardScaler
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
@@ -104,6 +106,9 @@ FRAME = pd.DataFrame(
 )
 TARGETS = FRAME["width"] * 3 + FRAME["weight"] / 10 + FRAME["count"] + (FRAME["seen_at"] - 1.7e9) / 1e7
 NARROW = ["width", "weight", "count"]
+OTHER = np.random.default_rng(6)
+WIDE = pd.DataFrame({"width": OTHER.normal(size=700), "weight": OTHER.uniform(0, 100, 700)})
+WIDE_TARGETS = WIDE["width"] * 3 + WIDE["weight"] / 10
 
 
 def shift_one_threshold(graph: onnx.ModelProto) -> None:
@@ -166,12 +171,87 @@ def test_a_feature_that_does_not_survive_float32_is_named(factor: float, example
 def test_a_decimal_on_a_threshold_takes_the_side_that_the_framework_takes_or_the_model_is_refused(
     model: Any, tmp_path: Path
 ) -> None:
-    """Between 40.1 and 40.3 the threshold is 40.2, which is another number in float32."""
+    """Between 40.1 and 40.3 the threshold is 40.2, or the float64 before it, and one number of float32."""
     frame = FRAME[NARROW].assign(weight=FRAME["weight"].round(1))
-    with pytest.raises(VerificationFailed, match=r"The feature 'weight' .* Train the model on columns of float32"):
-        verified(stranger(model.fit(frame, TARGETS), frame), tmp_path)
+    others = pd.DataFrame({"width": 0.5, "weight": np.arange(1001) / 10, "count": 3})
+    source = stranger(model.fit(frame, TARGETS), frame)
+    if isinstance(model, HistGradientBoostingRegressor):
+        verified(source, tmp_path)
+        assert_served(model, others, tmp_path)
+    else:
+        with pytest.raises(VerificationFailed, match=r"The feature 'weight' .* Train the model on columns of float32"):
+            verified(source, tmp_path)
     narrow = frame.astype("float32")
     verified(stranger(model.fit(narrow, TARGETS), narrow), tmp_path)
+    assert_served(model, others.astype("float32"), tmp_path)
+
+
+def assert_served(model: Any, rows: pd.DataFrame, folder: Path) -> None:
+    """Every row's value is the framework's own for the rows as they are."""
+    served = onnxruntime.InferenceSession(folder / "model.onnx").run(None, {"input": rows.to_numpy("f4")})[0]
+    np.testing.assert_allclose(served[:, 0], model.predict(rows), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("scalers", [(), (StandardScaler(),), (RobustScaler(), MinMaxScaler())])
+@pytest.mark.parametrize("kind", ["float64", "float32"])
+def test_values_of_the_training_data_that_are_thresholds_keep_their_side(
+    scalers: tuple[Any, ...], kind: str, tmp_path: Path
+) -> None:
+    """With more than 255 different values histogram gradient boosting takes some of them for thresholds."""
+    frame = WIDE.astype(kind)
+    steps = make_pipeline(*scalers, HistGradientBoostingRegressor(max_iter=30))
+    model = (steps if scalers else steps[-1]).fit(frame, WIDE_TARGETS)
+    assert verified(stranger(model, frame), tmp_path).is_rounded == (kind == "float64")
+    assert_served(model, frame, tmp_path)
+
+
+def test_whole_numbers_that_nobody_calls_so_keep_their_side(tmp_path: Path) -> None:
+    """Half-way between neighbours float32 has no number for a threshold."""
+    frame = pd.DataFrame({"a": np.arange(2**23, 2**23 + 200)})
+    model = DecisionTreeRegressor(max_depth=4).fit(frame, np.arange(200) % 7)
+    histogram = HistGradientBoostingRegressor(max_iter=20, min_samples_leaf=2).fit(frame, np.arange(200) % 7)
+    for each in (model, histogram):
+        source = stranger(each, frame)
+        verified(source, tmp_path)
+        assert_served(each, frame, tmp_path)
+        description = conversion.describe(dataclasses.replace(source, signature=None))
+        conversion.convert(each, description, tmp_path)
+        assert_served(each, frame, tmp_path)
+
+
+def test_a_histogram_behind_steps_that_are_computed_in_float32_is_refused(tmp_path: Path) -> None:
+    model = make_pipeline(PolynomialFeatures(2), HistGradientBoostingRegressor(max_iter=30)).fit(WIDE, WIDE_TARGETS)
+    with pytest.raises(VerificationFailed, match="stands behind steps that ONNX computes in float32"):
+        verified(stranger(model, WIDE), tmp_path)
+
+
+@pytest.mark.parametrize("model", [KNeighborsClassifier(4), make_pipeline(StandardScaler(), KNeighborsClassifier(4))])
+def test_neighbours_that_are_equally_far_are_a_reason_to_refuse(model: Any, tmp_path: Path) -> None:
+    """Nobody says that the columns have whole numbers, but for what the model has learned."""
+    rows = OTHER.integers(0, 20, (600, 4))
+    labels = rows.sum(axis=1) + OTHER.integers(-8, 8, 600) > 38
+    source = dataclasses.replace(stranger(model.fit(rows, labels), pd.DataFrame(rows)), signature=None)
+    with pytest.raises(VerificationFailed, match="Of neighbours that are equally far"):
+        verified(source, tmp_path)
+
+
+def test_neighbours_among_real_numbers_pass(tmp_path: Path) -> None:
+    model = KNeighborsClassifier(4).fit(FRAME[["width", "weight"]], TARGETS.gt(TARGETS.median()))
+    verified(stranger(model, FRAME[["width", "weight"]]), tmp_path)
+
+
+@pytest.mark.parametrize("factor", [1, 1000], ids=["seconds", "milliseconds"])
+@pytest.mark.parametrize("kind", ["int64", "float64"])
+def test_a_line_over_time_stamps_is_measured_near_its_example(factor: int, kind: str, tmp_path: Path) -> None:
+    seconds = 1_700_000_000 + OTHER.integers(0, 20_000, 300)
+    frame = pd.DataFrame({"width": FRAME["width"], "seen_at": (seconds * factor).astype(kind)})
+    model = LinearRegression().fit(frame, seconds % 20_000 / 5000)
+    with pytest.raises(VerificationFailed, match=r"'seen_at' needs more digits .* one row does not tell how far"):
+        verified(stranger(model, frame), tmp_path)
+    with pytest.raises(VerificationFailed, match="'seen_at' needs more digits"):
+        verified(stranger(model, frame, 5), tmp_path)
+    years = frame.assign(seen_at=(FRAME["seen_at"] * factor).astype(kind))
+    verified(stranger(LinearRegression().fit(years, TARGETS), years, 5), tmp_path)
 
 
 @pytest.mark.parametrize("model", [RandomForestRegressor(10, n_jobs=1), xgboost.XGBRegressor(n_estimators=10)])

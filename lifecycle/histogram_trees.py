@@ -1,0 +1,51 @@
+"""Histogram gradient boosting: its nodes get from skl2onnx what the newest, 1.20, leaves out or rounds otherwise.
+
+skl2onnx gives protobuf a boolean for a whole number, which protobuf 7 refuses, and rounds thresholds to the nearest
+float32. The trees compare in float64, and with more than 255 different values in a column a threshold may be a value
+itself. Which float32 keeps a row that lies on a threshold on its side depends on what the column has.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from skl2onnx.common import tree_ensemble
+
+_add_node = tree_ensemble.add_node
+
+
+@contextmanager
+def exact_nodes(exact: Sequence[bool]) -> Iterator[None]:
+    """While it lasts, thresholds are rounded as their columns need it; no more than one thread converts at a time.
+
+    Args:
+        exact: the columns whose numbers float32 holds as they come; a column beyond them is not.
+    """
+
+    def add_node(*node: Any, **arguments: Any) -> None:
+        *tree, feature, mode, value = node[:8]
+        tracks = arguments.pop("nodes_missing_value_tracks_true", None)
+        if tracks is not None and mode != "LEAF" and not (feature < len(exact) and exact[feature]):
+            value = nearest(value)
+        given = {"adjust_threshold_for_sklearn": True, "nodes_missing_value_tracks_true": int(tracks or 0)}
+        _add_node(*tree, feature, mode, value, *node[8:], **arguments | given)
+
+    tree_ensemble.add_node = add_node
+    try:
+        yield
+    finally:
+        tree_ensemble.add_node = _add_node
+
+
+def nearest(threshold: float) -> float:
+    """The nearest float32, and the smaller one of two that are as near.
+
+    Numbers are rounded to the nearest as well, before they are compared, so that one that is at most the threshold
+    still is. Half-way between two lie thresholds between neighbours that float32 holds, such as whole numbers.
+    """
+    below = np.float32(threshold)
+    if below > threshold:
+        below = np.nextafter(below, np.float32(-np.inf))
+    above = np.nextafter(below, np.float32(np.inf))
+    return float(above if threshold - float(below) > float(above) - threshold else below)
