@@ -413,6 +413,8 @@ def _lost_digits(model: Any, description: Description, reference: Reference, wro
     A number that is not float32 stands for all that become the same.
     """
     rows, scores, allowed = reference.rows[wrong], reference.scores[wrong], reference.allowed[wrong, 0]
+    if rows.dtype != np.float64:
+        return ""
     rounded = rows.astype(np.float32).astype(rows.dtype)
     low, high = (np.where(description.exact, rounded, end) for end in cell_of(rounded))
 
@@ -425,6 +427,8 @@ def _lost_digits(model: Any, description: Description, reference: Reference, wro
         return ""
     given, other = rows[at], (rounded, low, high)[kind][at]
     changed = np.flatnonzero(other != given)
+    if not len(changed):
+        return ""
     alone = np.tile(given, (len(changed), 1))
     alone[np.arange(len(changed)), changed] = other[changed]
     by_column = moved(alone, scores[at])
