@@ -25,8 +25,13 @@ def configuration(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def one_worker(models: Path, configuration: Path) -> Iterator[Server]:
-    with serving(environment={"SHOKADO_WORKERS": "1", "SHOKADO_CONFIG": str(configuration)}) as running:
+def one_worker(models: Path, configuration: Path, tmp_path: Path) -> Iterator[Server]:
+    """One that heeds SIGHUP, also where the tests were begun with `nohup`."""
+    program = tmp_path / "serve"
+    program.write_text(f'#!/bin/sh\nexec env --default-signal=HUP {BENTOML} "$@"\n')
+    program.chmod(0o755)
+    environment = {"SHOKADO_WORKERS": "1", "SHOKADO_CONFIG": str(configuration)}
+    with serving(environment=environment, program=program) as running:
         yield running
 
 
