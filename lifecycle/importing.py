@@ -199,7 +199,7 @@ def _import(client: "MlflowClient", order: Order, uri: str, stage: Path) -> Arte
         if verified.close_calls:
             current.outcome += f"; {verified.close_calls} labels that rounding to float32 decides"
         if verified.is_rounded:
-            current.outcome += "; a number that float32 cannot tell from a threshold counts as on it"
+            current.outcome += "; a number that float32 cannot tell from a threshold may take its other side"
     with step(f"{tag}: store") as current:
         write_card(_card(order, source, description, prepared, verified), prepared)
         labels = {"dataset": description.dataset or "unknown", "task": description.task.value, "source": uri}
