@@ -16,9 +16,14 @@ def stop_listening(port: int) -> None:
     """Take no more connections; those that are there stay."""
     for number, found in _sockets_at(port):
         if found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-            # A mere shutdown would be an error to grpc, which it would log. It closes what stands in the place later.
-            with socket.socket(found.family) as unused:
-                os.dup2(unused.fileno(), number, inheritable=False)
+            # A mere shutdown would be an error to grpc, which it would log, and so would a socket that does not listen
+            # be to a thread that accepts just then. It closes what stands in the place later.
+            with socket.socket(socket.AF_UNIX) as silent:
+                # Of a name that the kernel chooses, and nobody knows.
+                silent.bind("")
+                silent.listen(1)
+                silent.setblocking(False)
+                os.dup2(silent.fileno(), number, inheritable=False)
 
 
 def hang_up(port: int) -> None:

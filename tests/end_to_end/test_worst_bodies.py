@@ -121,6 +121,10 @@ def test_the_worst_bodies_of_all_dialects_at_once_fit_into_512_mb(models: Path) 
         workers = server.workers()
         with peak_of(server) as peak:
             asyncio.run(ask())
+            # On a busy machine no call over gRPC may have come to its end.
+            for _ in range(5):
+                if not all(flood.ended for flood in floods):
+                    asyncio.run(ask())
         print(f"{peak[0] / MIB:.0f} MiB; {dict(statuses)}; gRPC: {[dict(flood.ended) for flood in floods]}")
         assert peak[0] < MAX_BYTES
         assert set(statuses) <= {"200", "400", "413", "415", "422", "503"}

@@ -39,6 +39,17 @@ class Gateway:
     def access_log(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in (self.folder / "access.log").read_text().splitlines()]
 
+    def line_of(self, answer: httpx.Response) -> dict[str, Any]:
+        """What the log says of an answer, which its client may have before the log has the line."""
+        found: list[dict[str, Any]] = []
+
+        def is_there() -> bool:
+            found[:] = [line for line in self.access_log() if line["request_id"] == answer.headers["x-request-id"]]
+            return bool(found)
+
+        wait_until(is_there)
+        return found[-1]
+
 
 def lines_of(servers: Sequence[Server]) -> str:
     """The servers as the template wants them."""

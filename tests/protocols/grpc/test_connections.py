@@ -1,5 +1,6 @@
 """Sockets at a port, of which this process ends its own, and no others."""
 
+import os
 import socket
 
 import pytest
@@ -28,6 +29,9 @@ def test_what_is_at_the_port_ends_and_nothing_else(family: socket.AddressFamily,
             stop_listening(address[1])
             with socket.socket(family) as late:
                 assert late.connect_ex(address) != 0
+            with pytest.raises(BlockingIOError):
+                # A thread that is about to accept finds that there is nobody, which is no error.
+                socket.socket(fileno=os.dup(ending.fileno())).accept()
             accepted.sendall(b"last words")
             hang_up(address[1])
             client.settimeout(20)
