@@ -24,6 +24,7 @@ BODY_BYTES = 8 * MIB
 PART_BYTES = 2**16
 MESSAGE_BYTES = 16 * MIB - 1024
 SECONDS = 8.0
+MAX_SECONDS = 60.0
 SHAPES = (
     "empty lists as rows",
     "rows as rows",
@@ -113,10 +114,16 @@ def test_the_worst_bodies_of_all_dialects_at_once_fit_into_512_mb(models: Path) 
         ]
 
         async def ask() -> None:
+            flooding = [asyncio.create_task(flood.run(MAX_SECONDS)) for flood in floods]
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(SECONDS):
-                    asked = [ask_on_and_on(server.port, data, statuses) for data in bodies]
-                    await asyncio.gather(*asked, *(flood.run(SECONDS) for flood in floods))
+                    await asyncio.gather(*(ask_on_and_on(server.port, data, statuses) for data in bodies))
+            # Beside the others, on a busy machine, calls over gRPC may not have come to an end.
+            while not all(flood.ended for flood in floods) and not all(task.done() for task in flooding):
+                await asyncio.sleep(0.05)
+            for task in flooding:
+                task.cancel()
+            await asyncio.gather(*flooding, return_exceptions=True)
 
         workers = server.workers()
         with peak_of(server) as peak:
@@ -125,8 +132,7 @@ def test_the_worst_bodies_of_all_dialects_at_once_fit_into_512_mb(models: Path) 
         assert peak[0] < MAX_BYTES
         assert set(statuses) <= {"200", "400", "413", "415", "422", "503"}
         assert sum(statuses.values()) > 64
-        # On a busy machine not each flood has had an answer within the time; what it had sent counted above.
-        assert any(flood.ended for flood in floods)
+        assert all(flood.ended for flood in floods)
         assert server.workers() == workers, "nobody died"
         with Connection(server) as connection:
             assert scored(connection.ask(rows_request()))
