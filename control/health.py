@@ -91,15 +91,14 @@ def why_not_ready(parts: Started) -> str | None:
     }
     missing = {version for version in needed if version not in runners or not runners[version].ready}
     # One canary elsewhere must not take every gateway out of its load balancer.
-    excused = {version for version in missing if version in runners and _is_elsewhere_or_away(runners[version])}
+    excused = {version for version in missing if version in runners and _is_excused(runners[version])}
     excused.discard(state.environments[state.default_environment].active)
     return f"not ready: {', '.join(sorted(missing - excused))}" if missing - excused else None
 
 
-def _is_elsewhere_or_away(runner: Runner) -> bool:
-    if runner.placement is Placement.EMBEDDED:
-        return runner.state is RunnerState.AWAY
-    return runner.state in (RunnerState.AWAY, RunnerState.FAILED)
+def _is_excused(runner: Runner) -> bool:
+    has_failed_elsewhere = runner.state is RunnerState.FAILED and runner.placement is not Placement.EMBEDDED
+    return runner.state is RunnerState.AWAY or has_failed_elsewhere
 
 
 class ReadinessLog:

@@ -30,6 +30,7 @@ from circus.exc import ConflictError
 from circus.util import synchronized
 from tornado import gen
 
+from configuration.port import MAX_PORT
 from control.stopping import NOTHING_TO_SERVE
 from runners.child import end_with_parent
 
@@ -229,7 +230,7 @@ def refuse_unfit(family: int, host: str, port: int) -> None:
             sys.exit(f"shokado: --host {host}: {why}; choose an address of this machine: make serve HOST=127.0.0.1")
         taken = _listening_at(port) if error.errno == errno.EADDRINUSE else ""
         # Ports below 1024 are not everybody's.
-        other = port + 1 if 1024 <= port < 65_535 else 3000
+        other = port + 1 if 1024 <= port < MAX_PORT else 3000
         sys.exit(f"shokado: --port {port}: {why}{taken}; choose another: make serve PORT={other}")
 
 

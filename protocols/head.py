@@ -102,24 +102,6 @@ def read_head(headers: Headers, pins: tuple[str, ...] = ()) -> RequestHead:
     )
 
 
-_HEEDED = frozenset(
-    (
-        b"content-type",
-        b"accept",
-        b"x-request-id",
-        b"x-model-version",
-        b"x-environment",
-        b"x-unit-id",
-        b"x-request-deadline-ms",
-        b"inference-header-content-length",
-        b"content-encoding",
-        b"x-api-key",
-        b"authorization",
-        *FORWARDING,
-    )
-)
-
-
 _SENT_ONCE = frozenset(
     (
         b"content-type",
@@ -132,6 +114,7 @@ _SENT_ONCE = frozenset(
     )
 )
 """Proxies add request ids of their own."""
+_HEEDED = _SENT_ONCE | {b"accept", b"x-request-id", b"x-api-key", b"authorization", *FORWARDING}
 
 
 def _conflict(headers: Headers) -> Problem | None:

@@ -50,9 +50,9 @@ class ModelInfer:
         """The rows of the message. Raises `Problem`."""
         request = self._request
         inputs, raw = request.inputs, request.raw_input_contents
-        _parameters(request, InferParameters, "the request").refuse()
+        _parameters(request, InferParameters).refuse()
         for one in inputs:
-            _parameters(one, InputParameters, f"input {one.name[:100]!r}").refuse(one.name)
+            _parameters(one, InputParameters).refuse(one.name)
         if raw and len(raw) != len(inputs):
             message = f"{len(raw)} raw_input_contents for {len(inputs)} inputs; one for each belongs here"
             raise Problem(400, "malformed_body", message)
@@ -87,12 +87,12 @@ class ModelInfer:
 
 def _wanted(output: Any) -> WantedOutput:
     """Raises `Problem` for what is not served."""
-    how = _parameters(output, OutputParameters, f"output {output.name[:100]!r}")
+    how = _parameters(output, OutputParameters)
     how.refuse(output.name)
     return WantedOutput(output.name, how.classification)
 
 
-def _parameters(of: Any, known: type[Parameters], whose: str) -> Parameters:
+def _parameters(of: Any, known: type[Parameters]) -> Parameters:
     """The parameters of a message, as over REST. Raises `Problem` for one of the wrong type."""
     if not of.parameters:
         return known()
@@ -100,7 +100,14 @@ def _parameters(of: Any, known: type[Parameters], whose: str) -> Parameters:
     try:
         return msgspec.convert(given, known)
     except msgspec.ValidationError as error:
-        raise Problem(400, "malformed_body", f"parameters of {whose}: {error}") from None
+        raise Problem(400, "malformed_body", f"parameters of {_owner(of, known)}: {error}") from None
+
+
+def _owner(of: Any, known: type[Parameters]) -> str:
+    """Whose the parameters are, as it is said to who has sent them."""
+    if known is InferParameters:
+        return "the request"
+    return f"{'input' if known is InputParameters else 'output'} {of.name[:100]!r}"
 
 
 def _value(parameter: Any) -> Any:
