@@ -28,6 +28,7 @@ from protocols.grpc import open_inference_pb2 as messages
 from protocols.grpc.codec import ModelInfer
 from protocols.grpc.connections import hang_up, stop_listening
 from protocols.grpc.health import Health
+from protocols.grpc.large_blocks import return_large_blocks
 from protocols.grpc.wire import refuse_excess
 from protocols.guard import GuardedHandler
 from protocols.head import RequestHead, read_head
@@ -164,6 +165,7 @@ class GrpcServer:
 
     async def start(self) -> None:
         """Listen. Raises `RuntimeError` when the port cannot be had."""
+        return_large_blocks()
         self._server.add_insecure_port(f"{self._settings.host}:{self._settings.port}")
         await self._health.start()
         await self._server.start()
