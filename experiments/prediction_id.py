@@ -6,11 +6,11 @@ is 12 bytes of BLAKE2b keyed with a secret that all workers share, so an id that
 recognised. All numbers are little-endian.
 """
 
-import binascii
 import itertools
 import secrets
 import struct
 import time
+from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -71,11 +71,6 @@ class Provenance:
     value) or the index of the likeliest class (multiclass)."""
 
 
-def shown(prediction_id: bytes) -> str:
-    """An id as answers show it: it may stand in any part of a URL as it is."""
-    return binascii.b2a_base64(prediction_id, newline=False).translate(_URL_SAFE).rstrip(b"=").decode()
-
-
 class PredictionIds:
     """Makes and reads ids. All workers that know the same secrets (32 bytes each) read each other's."""
 
@@ -92,8 +87,8 @@ class PredictionIds:
         self._keyed = self._seals[0]
         self._beginnings: dict[Origin, tuple[bytes, blake2b]] = {}
 
-    def make(self, prediction: "Prediction") -> bytes:
-        """The id of a prediction that has its scores; see `shown`."""
+    def make(self, prediction: "Prediction") -> str:
+        """The id of a prediction that has its scores."""
         origin = prediction.origin
         head, keyed = self._beginnings.get(origin) or self._begin(origin)
         scores = prediction.scores
@@ -103,7 +98,7 @@ class PredictionIds:
         facts = _FACTS.pack(int(self._clock()), next(self._numbers), prediction.row_count) + scores.tobytes()
         keyed = keyed.copy()
         keyed.update(facts)
-        return head + facts + keyed.digest()
+        return b2a_base64(head + facts + keyed.digest()).translate(_URL_SAFE, b"=\n").decode()
 
     def read(self, text: str) -> Provenance:
         """What an id says, in base64 of either alphabet, padded or not. Raises `BadPredictionId`."""
@@ -159,7 +154,7 @@ def _decoded(text: str) -> bytes:
     if len(text) > MAX_LETTERS:
         raise _malformed()
     try:
-        content = binascii.a2b_base64(text.translate(_STANDARD) + "=" * (-len(text) % 4), strict_mode=True)
+        content = a2b_base64(text.translate(_STANDARD) + "=" * (-len(text) % 4), strict_mode=True)
     except ValueError:
         raise _malformed() from None
     if len(content) < _HEAD.size + _FACTS.size + _TAG_BYTES or content[0] != _FORMAT:

@@ -16,7 +16,7 @@ import msgspec
 from dispatch.dispatcher import Dispatcher
 from dispatch.request import Origin, Prediction
 from dispatch.shadow import ShadowCopier
-from experiments.prediction_id import PredictionIds, shown
+from experiments.prediction_id import PredictionIds
 from monitoring.metrics import FELL_BACK, Metrics
 from protocols.compression import inflate
 from protocols.dialect import AnswerFacts, Codec
@@ -141,7 +141,7 @@ class Call(msgspec.Struct, eq=False):
         head, entrance = self.head, self.entrance
         request_id = head.request_id or self.id
         try:
-            prediction_id = shown(entrance.ids.make(prediction))
+            prediction_id = entrance.ids.make(prediction)
             facts = AnswerFacts(request_id, prediction_id, int(seconds * 1e6) / 1000, self.wishes)
             own_lines, body = self.dialect.encode(prediction, head, facts)
         except Exception as error:

@@ -206,7 +206,7 @@ class ExpressLane(HttpToolsProtocol):
         start = 0
         while (end := data.find(b"\r\n\r\n", start) + 4) > 3:
             express = heads.get(data[start:end])
-            if express is None or self._unfinished_asgi or self._last:
+            if express is None or self._last or (self.cycle is not None and self._unfinished_asgi):
                 break
             stop = end + express.body_bytes
             if stop > len(data):
@@ -409,21 +409,18 @@ class ExpressLane(HttpToolsProtocol):
         exchanges = self._exchanges
         if exchanges[0] is exchange:
             while exchanges and (ready := exchanges[0].answer) is not None:
-                self._write(exchanges.popleft(), ready)
+                self.transport.write(ready)
+                self.server_state.total_requests += 1
+                if not exchanges.popleft().keep_alive:
+                    self._close_after_last_answer()
             if not exchanges:
                 self._all_answered()
-
-    def _write(self, exchange: LaneExchange, ready: bytes) -> None:
-        self.transport.write(ready)
-        self.server_state.total_requests += 1
-        if not exchange.keep_alive:
-            self._close_after_last_answer()
 
     def _all_answered(self) -> None:
         self._last_active = self.loop.time()
         if self.transport.is_closing():
             return
-        if not self._unfinished_asgi:
+        if self.cycle is None or not self._unfinished_asgi:
             self.flow.resume_reading()
         if self._held is not None:
             start, self._held = self._held, None

@@ -4,6 +4,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from protocols.matrix import LARGE_BYTES
 from protocols.signature import Signature
 from runners.rows import RequestRows
 
@@ -25,9 +26,11 @@ class Bodies:
     def decode(self, body: bytes) -> tuple[Any, RequestRows, int]:
         """The body but for its rows, these packed, and how many they are. Raises `Problem`."""
         signature = self._signature
-        signature.refuse_excess(body)
-        if signature.is_large(body) and (found := self._decode_large(body)) is not None:
-            return found
+        # No shorter one is large, or has more than is allowed.
+        if len(body) >= LARGE_BYTES:
+            signature.refuse_excess(body)
+            if signature.is_large(body) and (found := self._decode_large(body)) is not None:
+                return found
         try:
             content = self._decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -257,7 +257,8 @@ class Batcher:
         while queue and room:
             job = queue.popleft()
             rest = job.row_count - job.taken
-            if self._is_dropped(job, now):
+            # Asked here first, as it is rarely so.
+            if (job.deadline <= now or job.cancelled or job.error is not None) and self._is_dropped(job, now):
                 self._queued_rows -= rest
                 continue
             count = min(rest, room)

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from experiments.prediction_id import shown
 from stores.store import Tally
 from tests.control.site import Site, code_of, message_of
 from tests.protocols.predictions import prediction
@@ -94,7 +93,7 @@ def test_the_status_tells_traffic_and_feedback_by_version(site: Site) -> None:
     add(site, "v2", requests=10, rows=10)
     worker = site.workers[0]
     sent = [
-        {"prediction_id": shown(worker.ids.make(prediction(worker.cards["v1"], [0.9]))), "label": label, "reward": 1}
+        {"prediction_id": worker.ids.make(prediction(worker.cards["v1"], [0.9])), "label": label, "reward": 1}
         for label in (1, 1, 0, 1)
     ]
     assert site.post("/v1/feedback", sent).json()["accepted"] == 4

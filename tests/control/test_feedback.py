@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from experiments.prediction_id import PredictionIds, shown
+from experiments.prediction_id import PredictionIds
 from tests.control.site import MAX_AGE_S, SECRET, Site, code_of, message_of
 from tests.protocols.predictions import prediction
 
@@ -18,16 +18,16 @@ FEEDBACK = "/v1/feedback"
 def made(site: Site, *scores: float) -> str:
     """The id of a prediction by v1 with these scores."""
     worker = site.workers[0]
-    return shown(worker.ids.make(prediction(worker.cards["v1"], list(scores or (0.9,)))))
+    return worker.ids.make(prediction(worker.cards["v1"], list(scores or (0.9,))))
 
 
 def old(site: Site) -> str:
     ids = PredictionIds(SECRET, MAX_AGE_S, clock=lambda: 1e9)
-    return shown(ids.make(prediction(site.workers[0].cards["v1"], [0.9])))
+    return ids.make(prediction(site.workers[0].cards["v1"], [0.9]))
 
 
 def forged(site: Site) -> str:
-    return shown(PredictionIds(bytes(32), MAX_AGE_S).make(prediction(site.workers[0].cards["v1"], [0.9])))
+    return PredictionIds(bytes(32), MAX_AGE_S).make(prediction(site.workers[0].cards["v1"], [0.9]))
 
 
 def send(site: Site, text: str | bytes, content_type: str = "application/json") -> httpx.Response:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from experiments.feedback import Feedback, Ruling, Verdict, join, refused
 from experiments.figures import Counted
-from experiments.prediction_id import PredictionIds, shown
+from experiments.prediction_id import PredictionIds
 from runners.card import Card, Task
 from stores.store import Tally
 from tests.protocols.cards import card
@@ -28,7 +28,7 @@ labels = st.one_of(st.integers(), st.floats(), st.text(), st.booleans(), st.none
 
 def made(card: Card, scores: list[Any], at: float = NOW) -> str:
     """The id of a prediction with these scores."""
-    return shown(PredictionIds(SECRET, HOUR_S, clock=lambda: at).make(prediction(card, scores)))
+    return PredictionIds(SECRET, HOUR_S, clock=lambda: at).make(prediction(card, scores))
 
 
 def ruling(card: Card, scores: list[Any], at: float = NOW, **entry: Any) -> Ruling:
@@ -208,7 +208,7 @@ def test_what_is_no_id_is_malformed(text: str) -> None:
 
 
 def test_an_id_of_another_service_is_forged() -> None:
-    stranger = shown(PredictionIds(bytes(32), HOUR_S, clock=lambda: NOW).make(prediction(BINARY, [0.9])))
+    stranger = PredictionIds(bytes(32), HOUR_S, clock=lambda: NOW).make(prediction(BINARY, [0.9]))
     assert join(Feedback(stranger, label=1), IDS.read, {"v1": BINARY}, NOW, HOUR_S).verdict is Verdict.FORGED
 
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatch.request import Prediction
-from experiments.prediction_id import MAX_CARRIED_ROWS, BadPredictionId, IdFault, PredictionIds, shown
+from experiments.prediction_id import MAX_CARRIED_ROWS, BadPredictionId, IdFault, PredictionIds
 from runners.card import Task
 from tests.protocols.cards import card
 from tests.protocols.predictions import prediction
@@ -42,7 +42,7 @@ def ids(clock: Clock) -> PredictionIds:
 
 def make(ids: PredictionIds, answered: Prediction) -> str:
     """The id as an answer shows it."""
-    return shown(ids.make(answered))
+    return ids.make(answered)
 
 
 def predicted(

@@ -14,7 +14,7 @@ import pytest
 from dispatch.machine import Machine
 from experiments import seals
 from experiments.feedback import Feedback, FeedbackDesk, Verdict
-from experiments.prediction_id import BadPredictionId, PredictionIds, shown
+from experiments.prediction_id import BadPredictionId, PredictionIds
 from experiments.seals import Seals
 from stores.store import BEFORE, GIVEN, Secret, StoreUnavailable
 from tests.experiments.test_feedback import BINARY
@@ -56,7 +56,7 @@ class Sealer:
         self.desk = FeedbackDesk(self.follower, self.ids, lambda: {"v1": BINARY}, HOUR_S, clock, look)
 
     def make(self) -> str:
-        return shown(self.ids.make(prediction(BINARY, [0.9])))
+        return self.ids.make(prediction(BINARY, [0.9]))
 
     def reads(self, made: str) -> bool:
         """By what it knows already."""
@@ -137,7 +137,7 @@ def test_a_store_that_is_flushed_again_and_again_while_workers_run_and_start(pla
             await until(lambda: len({sealer.seals._used[0] for sealer in old}) == 1)
             newest = max(kept(place).values(), key=lambda one: (one.made_at, one.value))
             assert sealed_by(newest.value, old[0].make()), "the newest one seals"
-            assert await old[0].verdicts(shown(PredictionIds(F1, HOUR_S).make(prediction(BINARY, [0.9])))) == {
+            assert await old[0].verdicts(PredictionIds(F1, HOUR_S).make(prediction(BINARY, [0.9]))) == {
                 Verdict.FORGED
             }, "a stranger's is still told"
 
