@@ -50,7 +50,7 @@ serve: port models ## Serve the versions: make serve PORT=3000 HOST=127.0.0.1 DA
 
 .PHONY: models
 models: $(TRAIN) ## Train, register and import the versions: DATASET=customers | iris | breast_cancer | diabetes | spam
-	@$(BIN)/python -m lifecycle models prepare --dataset $(DATASET)
+	@$(BIN)/python -m shokado models prepare --dataset $(DATASET)
 
 .PHONY: test
 test: $(DEV) ## Run all tests; ARGS go to pytest: make test TEST_PROCESSES=2 ARGS="-k batcher"
@@ -93,11 +93,11 @@ format: $(DEV) ## Format the code and mend what ruff can
 
 .PHONY: build
 build: models ## Build the bento that serving.yaml describes, with its models inside
-	@$(BIN)/python -m lifecycle build
+	@$(BIN)/python -m shokado build
 
 .PHONY: image
 image: models ## Build an image of the bento: make image ENGINE=podman BASE_IMAGE=python:3.11-slim TAG=shokado:1.4.0
-	@$(BIN)/python -m lifecycle image $(ARGS)
+	@$(BIN)/python -m shokado image $(ARGS)
 
 .PHONY: test-image
 test-image: $(DEV) ## Build the image with podman and test it, hardened; as root, on Debian
@@ -177,11 +177,11 @@ k8s-validate: $(DEV) ## Render all of k8s/ and check it, also against your clust
 
 .PHONY: deploy
 deploy: $(DEV) ## Apply an environment to a cluster and wait for it: make deploy ENVIRONMENT=staging ARGS="--dry-run"
-	@$(BIN)/python -m lifecycle deploy --environment $(ENVIRONMENT) $(ARGS)
+	@$(BIN)/python -m shokado deploy --environment $(ENVIRONMENT) $(ARGS)
 
 .PHONY: canary
 canary: $(TRAIN) ## Give a version more and more of the traffic: make canary ARGS="start v2 --url http://127.0.0.1:3000"
-	@$(BIN)/python -m lifecycle canary $(ARGS)
+	@$(BIN)/python -m shokado canary $(ARGS)
 
 .PHONY: lock
 lock: $(BIN)/uv ## Resolve the pins in requirements/ anew from pyproject.toml

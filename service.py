@@ -18,41 +18,41 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 
-from access.gate import Gate
-from access.keys import KeyFileError
 from configuration.secret_file import read_secret
 from configuration.settings import Placement, SettingsError, load_settings
 from configuration.temporary import share_temporary_folder
-from control.app import ControlFirst, create_app
-from control.cors import cors_options
-from control.descriptors import allow_connections
-from control.documentation import describe_predictions
-from control.errors import answer_heads
-from control.health import why_not_ready
-from control.listening import refuse_unfit_address
-from control.refusals import describe_refusals
-from control.started import Control
-from control.stopping import LEEWAY_S, Stopping
-from control.supervision import end_with_supervisor, refuse_long_folder, supervise
-from control.untimed import lift_time_limit
-from control.version_process import open_rows
-from control.worker import Worker
-from dispatch.machine import Machine
-from dispatch.trials import Trials
-from protocols import express_lane, plain
-from protocols.batch import Batch
-from protocols.call import PredictionHandler
-from protocols.dialects import all_dialects
-from protocols.door import Handler
-from protocols.express_lane import LaneLimits, open_lane
-from protocols.guard import GuardedHandler
-from protocols.native import Native
-from protocols.receiving import Receiving
-from protocols.routes import Found, Routes
-from protocols.rows import RowsHandler
-from protocols.signatures import signature_of
-from protocols.single import Single
-from runners.artefact import ArtefactError, find_artefacts
+from runners.artefacts.artefact import ArtefactError, find_artefacts
+from shokado.access.gate import Gate
+from shokado.access.keys import KeyFileError
+from shokado.control.app import ControlFirst, create_app
+from shokado.control.health import why_not_ready
+from shokado.control.http.cors import cors_options
+from shokado.control.http.documentation import describe_predictions
+from shokado.control.http.errors import answer_heads
+from shokado.control.http.refusals import describe_refusals
+from shokado.dialects.batch import Batch
+from shokado.dialects.dialects import all_dialects
+from shokado.dialects.native import Native
+from shokado.dialects.signatures import signature_of
+from shokado.dialects.single import Single
+from shokado.dispatch.machine import Machine
+from shokado.dispatch.trials import Trials
+from shokado.transports import express_lane, plain
+from shokado.transports.call import PredictionHandler
+from shokado.transports.door import Handler
+from shokado.transports.express_lane import LaneLimits, open_lane
+from shokado.transports.guard import GuardedHandler
+from shokado.transports.receiving import Receiving
+from shokado.transports.routes import Found, Routes
+from shokado.transports.rows import RowsHandler
+from shokado.worker.descriptors import allow_connections
+from shokado.worker.listening import refuse_unfit_address
+from shokado.worker.started import Control
+from shokado.worker.stopping import LEEWAY_S, Stopping
+from shokado.worker.supervision import end_with_supervisor, refuse_long_folder, supervise
+from shokado.worker.untimed import lift_time_limit
+from shokado.worker.version_process import open_rows
+from shokado.worker.worker import Worker
 
 try:
     SETTINGS = load_settings()
@@ -171,7 +171,7 @@ class Shokado:
         if VERSION_SERVICES:
             refuse_long_folder()
         if SETTINGS.grpc.port is not None:
-            from protocols.grpc.server import refuse_taken_port
+            from shokado.transports.grpc.server import refuse_taken_port
 
             try:
                 refuse_taken_port(SETTINGS.grpc)
@@ -198,7 +198,7 @@ class Shokado:
         CONTROL.started = parts = self._worker.parts
         self._grpc: Any = None
         if SETTINGS.grpc.port is not None:
-            from protocols.grpc.server import GrpcServer
+            from shokado.transports.grpc.server import GrpcServer
 
             self._grpc = GrpcServer(
                 SETTINGS.grpc.model_copy(update={"max_connections": grpc_room[0]}),

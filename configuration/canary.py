@@ -1,7 +1,7 @@
 """The policy of a canary as data: how fast a version gets more of the traffic, and what must not happen meanwhile.
 
 In: a YAML file, by default the one beside this module. Out: a frozen `CanaryPolicy`, or a `SettingsError` that names
-each wrong key. What is observed is judged by it in `lifecycle.verdict`.
+each wrong key. What is observed is judged by it in `shokado.lifecycle.rollout.verdict`.
 """
 
 import difflib

@@ -117,7 +117,7 @@ class Placement(StrEnum):
 
 
 class Strategy(StrEnum):
-    """How a request gets its version; see `dispatch.assignment`."""
+    """How a request gets its version; see `shokado.dispatch.assignment`."""
 
     RANDOM = "random"
     HASH = "hash"
@@ -142,7 +142,7 @@ class _Frozen(BaseModel):
 
 
 class FarSideSettings(_Frozen):
-    """How a version is asked that does not run in this process; see `runners.remote`."""
+    """How a version is asked that does not run in this process; see `runners.placements.remote`."""
 
     timeout_s: float = Field(default=10, gt=0, le=600)
     """For one batch, if its requests' deadlines leave as much."""
@@ -161,7 +161,7 @@ class ServiceSettings(FarSideSettings):
 
 
 class RemoteSettings(FarSideSettings):
-    """A version behind another server of the Open Inference Protocol, version 2; see `runners.remote`."""
+    """A version behind another server of the Open Inference Protocol, version 2; see `runners.placements.remote`."""
 
     url: str
     """Of the server, up to what comes before `/v2`; without credentials, as everybody who may predict can read it."""
@@ -314,7 +314,7 @@ class LimitSettings(_Frozen):
 
 
 class ShutdownSettings(_Frozen):
-    """What happens after SIGTERM; see `control.stopping`."""
+    """What happens after SIGTERM; see `shokado.worker.stopping`."""
 
     pause_s: float = Field(default=0, ge=0, le=600)
     """How long requests are answered as before, while readiness says 503 already."""
@@ -353,7 +353,7 @@ class FeedbackSettings(_Frozen):
 
 
 class WeightedSettings(_Frozen):
-    """How the `weighted` strategy moves the split towards the better version; see `experiments.thompson`."""
+    """How the `weighted` strategy moves the split towards the better version; see `shokado.experiments.thompson`."""
 
     update_every_s: float = Field(default=60, ge=0.1, le=86_400)
     min_share: float = Field(default=0.05, ge=0, le=0.5)

@@ -20,16 +20,16 @@ from pathlib import Path
 import numpy as np
 
 from configuration.settings import BatchingSettings, Placement, VersionSettings
-from runners.batcher import Batcher, BatchObserver, QueueBounds
-from runners.card import Card, CardError
-from runners.engine import Rows, Scores, example_rows, likely_rows, open_engine
+from runners.artefacts.card import Card, CardError
+from runners.batching.batcher import Batcher, BatchObserver, QueueBounds
+from runners.batching.job import Job
+from runners.batching.pace import BatchLimit, Pace
+from runners.engines.engine import Rows, Scores, example_rows, likely_rows, open_engine
+from runners.engines.thread import in_own_thread
+from runners.engines.watch import Watch
 from runners.errors import NotReady
-from runners.job import Job
-from runners.pace import BatchLimit, Pace
-from runners.place import BatchScores, EmbeddedPlace, Place
-from runners.rows import join_of
-from runners.thread import in_own_thread
-from runners.watch import Watch
+from runners.inputs.rows import join_of
+from runners.placements.place import BatchScores, EmbeddedPlace, Place
 
 _WARM_UP_REPEATS = 3
 _WARM_UP_PATIENCE_S = 1.0

@@ -15,9 +15,9 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from configuration.settings import BatchingSettings, VersionSettings
-from runners.card import CardError, read_card
+from runners.artefacts.card import CardError, read_card
 from runners.child import Ended, run_child
-from runners.engine import import_xgboost_alone
+from runners.engines.engine import import_xgboost_alone
 from runners.free_memory import free_bytes
 from runners.runner import Runner
 

@@ -39,7 +39,7 @@ settings.load_profile("shokado")
 def prepare(dataset: str) -> None:
     """Train and import a data set's versions, unless an earlier run, or a test process beside this one, did."""
     HOME.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "lifecycle", "models", "prepare", "--dataset", dataset]
+    command = [sys.executable, "-m", "shokado", "models", "prepare", "--dataset", dataset]
     with HOME.with_name("prepare.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         subprocess.run(command, cwd=ROOT, check=True, timeout=300)

@@ -26,7 +26,7 @@ def run(*command: str | Path, home: Path | None = None) -> str:
 @pytest.fixture(scope="module")
 def bento(models: Path) -> bentoml.Bento:
     """What `make build` builds."""
-    run(sys.executable, "-m", "lifecycle", "build")
+    run(sys.executable, "-m", "shokado", "build")
     return bentoml.bentos.get("shokado:latest")
 
 
@@ -69,7 +69,7 @@ def test_a_canary_runs_from_the_bento(bento: bentoml.Bento, bare_environment: Pa
     command = [
         str(bare_environment / "python"),
         "-m",
-        "lifecycle.canary_cli",
+        "shokado.cli.canary",
         "run",
         "v2",
         "--url",
@@ -105,7 +105,5 @@ def test_nothing_of_this_machine_is_in_the_bento(bento: bentoml.Bento) -> None:
 def test_only_what_serving_needs_is_in_the_bento(bento: bentoml.Bento) -> None:
     source = Path(bento.path) / "src"
     assert {path.name for path in source.iterdir()} == {
-        "README.md", "access", "bentofile.yaml", "configuration", "control", "dispatch", "experiments", "monitoring",
-        "lifecycle", "protocols", "runners", "stores",
-        "service.py",
+        "README.md", "bentofile.yaml", "configuration", "runners", "service.py", "shokado",
     }  # fmt: skip

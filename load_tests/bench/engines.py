@@ -32,8 +32,8 @@ def open_engine(name: str, model: Model) -> Scorer:
 
 def _auto(folder: Path) -> Scorer:
     from configuration.settings import EngineChoice
-    from runners.card import CardError, read_card
-    from runners.engine import open_engine as open_shokado
+    from runners.artefacts.card import CardError, read_card
+    from runners.engines.engine import open_engine as open_shokado
 
     try:
         engine = open_shokado(folder, read_card(folder), EngineChoice.AUTO)

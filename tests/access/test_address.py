@@ -4,7 +4,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from access.address import counted_as, names_loopback, parsed, port_of
+from shokado.access.address import counted_as, names_loopback, parsed, port_of
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from ipaddress import ip_network
 
 import pytest
 
-from access.decision import Asked, Refused, admit, credential_of, identify, read_asked, refuse_other_sites
-from access.keys import Key, KeyRing, Role, digest_of
+from shokado.access.decision import Asked, Refused, admit, credential_of, identify, read_asked, refuse_other_sites
+from shokado.access.keys import Key, KeyRing, Role, digest_of
 
 RING = KeyRing(
     (

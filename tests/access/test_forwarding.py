@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from access.forwarding import client_of
-from access.gate import Gate
 from configuration.settings import AccessSettings
+from shokado.access.forwarding import client_of
+from shokado.access.gate import Gate
 
 TRUSTED = (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
 PROXY = "10.0.0.1"

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from access import keys
-from access.keys import MAX_KEYS, KeyFileError, KeyRing, Role, add_key, digest_of, read_keys, revoke_key
+from shokado.access import keys
+from shokado.access.keys import MAX_KEYS, KeyFileError, KeyRing, Role, add_key, digest_of, read_keys, revoke_key
 
 DIGEST = "ab" * 32
 
@@ -63,7 +63,7 @@ def test_every_key_is_compared_in_constant_time(file: Path, monkeypatch: pytest.
         compared.append(known)
         return hmac.compare_digest(known, shown)
 
-    monkeypatch.setattr("access.keys.compare_digest", compare)
+    monkeypatch.setattr("shokado.access.keys.compare_digest", compare)
     for secret in (secrets[0], secrets[-1], "shk_unknown"):
         compared.clear()
         read_keys(file).find(digest_of(secret.encode()))

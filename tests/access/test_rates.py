@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import redis
 
-from access.rates import BoundedMemory, Rates
 from configuration.settings import RateSettings
+from shokado.access.rates import BoundedMemory, Rates
 from tests.redis_server import RedisServer, needs_redis
 from tests.server import wait_until
 

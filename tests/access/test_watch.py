@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from access.keys import KeyFileError, Role, add_key, digest_of, read_text, revoke_key
-from access.watch import KeyWatch
+from shokado.access.keys import KeyFileError, Role, add_key, digest_of, read_text, revoke_key
+from shokado.access.watch import KeyWatch
 
 
 @pytest.fixture

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from configuration.credentials import check_credentials, without_credentials
 from configuration.settings import SettingsError, load_settings
-from dispatch.fetching import FetchFailed, fetch
-from dispatch.machine import Machine
-from lifecycle.errors import LifecycleError
-from lifecycle.gateway import Gateway
-from lifecycle.prometheus import Prometheus
-from stores.opening import open_store
-from stores.store import StoreUnavailable
+from shokado.dispatch.fetching import FetchFailed, fetch
+from shokado.dispatch.machine import Machine
+from shokado.lifecycle.errors import LifecycleError
+from shokado.lifecycle.rollout.gateway import Gateway
+from shokado.lifecycle.rollout.prometheus import Prometheus
+from shokado.stores.opening import open_store
+from shokado.stores.store import StoreUnavailable
 
 SPELLINGS = (
     "s3cret",

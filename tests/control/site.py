@@ -14,24 +14,24 @@ from typing import Any, TypeVar
 import httpx
 
 from configuration.settings import Settings
-from control.app import create_app
-from control.loading import Loader
-from control.started import Control, Started
-from dispatch.dispatcher import Dispatcher
-from dispatch.fleet import Fleet
-from dispatch.machine import Machine
-from dispatch.state import RoutingState
-from dispatch.trials import Trials
-from experiments.feedback import FeedbackDesk
-from experiments.prediction_id import PredictionIds
-from monitoring.statistics import Statistics
-from runners.artefact import Artefact
-from runners.card import Card
+from runners.artefacts.artefact import Artefact
+from runners.artefacts.card import Card
 from runners.runner import Runner
-from stores.follower import Follower
-from stores.redis_store import RedisStore
-from stores.sqlite_store import SqliteStore
-from stores.store import Entry, Store, WorkerReport
+from shokado.control.app import create_app
+from shokado.dispatch.dispatcher import Dispatcher
+from shokado.dispatch.fleet import Fleet
+from shokado.dispatch.machine import Machine
+from shokado.dispatch.state import RoutingState
+from shokado.dispatch.trials import Trials
+from shokado.experiments.feedback import FeedbackDesk
+from shokado.experiments.prediction_id import PredictionIds
+from shokado.monitoring.statistics import Statistics
+from shokado.stores.follower import Follower
+from shokado.stores.redis_store import RedisStore
+from shokado.stores.sqlite_store import SqliteStore
+from shokado.stores.store import Entry, Store, WorkerReport
+from shokado.worker.loading import Loader
+from shokado.worker.started import Control, Started
 from tests.dispatch.double_runners import DoubleRunner
 from tests.runners.cards import make_card
 from tests.runners.engine_doubles import ChokesOnEverything, Obliging
@@ -161,7 +161,7 @@ class Site:
         self.database = folder / "routing.db"
         self.redis = redis
         self.folder = folder / f"shokado-metrics-{os.getuid()}-{os.getpid()}-0"
-        """Of the metrics, named as `monitoring.metrics.prepare_folder` would."""
+        """Of the metrics, named as `shokado.monitoring.metrics.prepare_folder` would."""
         self.folder.mkdir()
         self.settings = chosen
         self.workers: list[SiteWorker] = []

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from stores.store import Tally
+from shokado.stores.store import Tally
 from tests.control.site import Site, code_of, message_of
-from tests.protocols.predictions import prediction
+from tests.transports.predictions import prediction
 
 CONFIGURE = "/ab-test/configure"
 STATUS = "/ab-test/status"

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from control.bodies import MAX_CHANGE_BYTES, parse
-from protocols.problem import Problem
+from shokado.control.http.bodies import MAX_CHANGE_BYTES, parse
+from shokado.dialects.problem import Problem
 
 SHAPES: dict[str, Callable[[int], bytes]] = {
     "different names, the last one twice": lambda n: b"{%b}" % b",".join(b'"k%d":1' % (i % (n - 1)) for i in range(n)),

@@ -6,11 +6,11 @@ import jsonschema_rs
 import pytest
 from fastapi import FastAPI
 
-from control.documentation import describe_predictions
-from protocols.dialects import DIALECTS, all_dialects
-from protocols.head import read_head
-from protocols.signature import Signature
-from tests.protocols.cards import NAMES, card
+from shokado.control.http.documentation import describe_predictions
+from shokado.dialects.dialects import DIALECTS, all_dialects
+from shokado.dialects.head import read_head
+from shokado.dialects.signature import Signature
+from tests.dialects.cards import NAMES, card
 
 ID_LETTERS = "aZ09._:/+=@-"
 

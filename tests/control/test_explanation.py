@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configuration.settings import Strategy
-from control.explanation import explain_assignment, read_weights
-from dispatch.assignment import Reason
-from dispatch.request import PredictionRequest
-from dispatch.state import Environment
-from protocols.problem import Problem
+from shokado.control.explanation import explain_assignment, read_weights
+from shokado.dialects.problem import Problem
+from shokado.dispatch.assignment import Reason
+from shokado.dispatch.request import PredictionRequest
+from shokado.dispatch.state import Environment
 from tests.control.site import Site, code_of, message_of
 from tests.dispatch.double_runners import packed
 

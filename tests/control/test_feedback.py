@@ -8,9 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from experiments.prediction_id import PredictionIds
+from shokado.experiments.prediction_id import PredictionIds
 from tests.control.site import MAX_AGE_S, SECRET, Site, code_of, message_of
-from tests.protocols.predictions import prediction
+from tests.transports.predictions import prediction
 
 FEEDBACK = "/v1/feedback"
 

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from runners.card import Task
+from runners.artefacts.card import Task
 from tests.control.site import Site
 from tests.runners.cards import CLASSES, TEXT, card_content
 

@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import pytest
 
-from dispatch.change import with_candidate, with_load, with_unloaded
-from dispatch.fleet import Slot
-from dispatch.rendezvous import Rendezvous
-from dispatch.state import Environment, Load, RoutingState
-from runners.batcher import Batcher
+from runners.batching.batcher import Batcher
 from runners.runner import Runner
+from shokado.dispatch.change import with_candidate, with_load, with_unloaded
+from shokado.dispatch.fleet import Slot
+from shokado.dispatch.rendezvous import Rendezvous
+from shokado.dispatch.state import Environment, Load, RoutingState
 from tests.control.site import Site
 from tests.garbage import of_kinds, uncollected
 

@@ -3,9 +3,9 @@
 import pytest
 
 from configuration.settings import Placement
-from control.health import ReadinessLog
-from dispatch.state import RoutingState
 from runners.runner import RunnerState
+from shokado.control.health import ReadinessLog
+from shokado.dispatch.state import RoutingState
 from tests.control.site import Site
 
 READY = ["/readyz", "/ready", "/health"]

@@ -6,9 +6,9 @@ from typing import Any
 import httpx
 import pytest
 
-from dispatch.change import with_candidate
-from dispatch.state import Load
-from stores.store import Action
+from shokado.dispatch.change import with_candidate
+from shokado.dispatch.state import Load
+from shokado.stores.store import Action
 from tests.control.site import Site, code_of, message_of, open_site
 from tests.redis_server import RedisServer, needs_redis
 

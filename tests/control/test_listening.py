@@ -7,7 +7,7 @@ import pytest
 from bentoml_cli.cli import cli
 
 from configuration.settings import GrpcSettings
-from control.listening import refuse_unfit_address
+from shokado.worker.listening import refuse_unfit_address
 
 BOTH_AT = GrpcSettings(port=3001)
 

@@ -7,13 +7,13 @@ import httpx
 import pytest
 from starlette.responses import PlainTextResponse
 
-from control.app import ControlFirst, create_app
-from protocols.door import Cancellable, Exchange, reply_problem
-from protocols.head import RequestHead
-from protocols.plain import Predictions
-from protocols.problem import Problem
-from protocols.receiving import Receiving
-from protocols.routes import Routes
+from shokado.control.app import ControlFirst, create_app
+from shokado.dialects.head import RequestHead
+from shokado.dialects.problem import Problem
+from shokado.transports.door import Cancellable, Exchange, reply_problem
+from shokado.transports.plain import Predictions
+from shokado.transports.receiving import Receiving
+from shokado.transports.routes import Routes
 from tests.control.site import Site
 from tests.control.test_app import PUBLIC
 

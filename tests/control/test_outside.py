@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from control.outside import route_of, seen_from_outside, without_prefix
+from shokado.control.outside import route_of, seen_from_outside, without_prefix
 
 TRUSTED = [ip_network("10.0.0.0/8")]
 

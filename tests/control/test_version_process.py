@@ -11,18 +11,18 @@ import numpy as np
 import pytest
 
 from configuration.settings import Settings
-from control import version_process
-from control.version_process import open_rows
-from dispatch.machine import Machine
-from dispatch.state import Load
-from dispatch.trials import Trials
-from protocols.head import RequestHead
-from runners.artefact import Artefact
-from runners.card import Examples
-from runners.engine import example_rows
-from runners.hop import UNSERVABLE
+from runners.artefacts.artefact import Artefact
+from runners.artefacts.card import Examples
+from runners.engines.engine import example_rows
+from runners.placements.hop import UNSERVABLE
+from shokado.dialects.head import RequestHead
+from shokado.dispatch.machine import Machine
+from shokado.dispatch.state import Load
+from shokado.dispatch.trials import Trials
+from shokado.worker import version_process
+from shokado.worker.version_process import open_rows
 from tests.dispatch.shelf import Shelf, own_shelf
-from tests.protocols.memory_exchange import MemoryExchange
+from tests.transports.memory_exchange import MemoryExchange
 
 SETTINGS = Settings.model_validate(
     {

@@ -7,18 +7,18 @@ from typing import Any
 import httpx
 import pytest
 
-from control.app import create_app
-from control.started import Control, Started
-from control.versions import version_of
-from dispatch.change import with_candidate, without_candidate
-from dispatch.state import Load
-from experiments.feedback import FeedbackDesk
-from experiments.prediction_id import PredictionIds
-from monitoring.statistics import Statistics
-from stores.store import Action
+from shokado.control.app import create_app
+from shokado.control.versions import version_of
+from shokado.dispatch.change import with_candidate, without_candidate
+from shokado.dispatch.state import Load
+from shokado.experiments.feedback import FeedbackDesk
+from shokado.experiments.prediction_id import PredictionIds
+from shokado.monitoring.statistics import Statistics
+from shokado.stores.store import Action
+from shokado.worker.started import Control, Started
 from tests.control.site import SECRET, Site, code_of, message_of
-from tests.control.workers import Worker, serving, settings
 from tests.dispatch.shelf import own_shelf
+from tests.worker.workers import Worker, serving, settings
 
 SPLIT = "/v1/traffic-split"
 ANN = {"X-Actor": "ann"}

@@ -10,14 +10,14 @@ from typing import Any, TypeVar
 import numpy as np
 
 from configuration.settings import BatchingSettings, VersionSettings
-from dispatch.cache import Cache
-from dispatch.dispatcher import Dispatcher
-from dispatch.request import Prediction, PredictionRequest
-from dispatch.state import Environment, RoutingState
-from runners.card import Task
-from runners.engine import Engine, Rows, Scores
-from runners.place import BatchScores, EmbeddedPlace, Place
+from runners.artefacts.card import Task
+from runners.engines.engine import Engine, Rows, Scores
+from runners.placements.place import BatchScores, EmbeddedPlace, Place
 from runners.runner import Runner
+from shokado.dispatch.cache import Cache
+from shokado.dispatch.dispatcher import Dispatcher
+from shokado.dispatch.request import Prediction, PredictionRequest
+from shokado.dispatch.state import Environment, RoutingState
 from tests.runners.cards import make_card
 from tests.runners.engine_doubles import Obliging
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from dispatch.assignment import assign
-from dispatch.state import Environment
+from shokado.dispatch.assignment import assign
+from shokado.dispatch.state import Environment
 
 VERSIONS = ("v1", "v2", "v3", "v4", "v5")
 BELOW_ONE = math.nextafter(1.0, 0.0)

@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
-from runners.artefact import Artefact, find_artefact
-from runners.card import FileKind, describe_file, read_card, write_card
+from runners.artefacts.artefact import Artefact, find_artefact
+from runners.artefacts.card import FileKind, describe_file, read_card, write_card
 from tests.conftest import HOME
 from tests.dispatch.hostile import crashing_trees, endless
 

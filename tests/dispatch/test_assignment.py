@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatch.assignment import Assignment, Reason, assign
+from shokado.dispatch.assignment import Assignment, Reason, assign
 from tests.dispatch.shares import BELOW_ONE, VERSIONS, environment, random_numbers, shares, weights
 
 

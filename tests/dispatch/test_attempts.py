@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from dispatch.attempts import FORGET_S, Attempts
-from dispatch.machine import Machine
+from shokado.dispatch.attempts import FORGET_S, Attempts
+from shokado.dispatch.machine import Machine
 from tests.server import ROOT
 
 OPENING = """
 import sys, time
 from pathlib import Path
-from dispatch.attempts import Attempts
-from dispatch.machine import Machine
+from shokado.dispatch.attempts import Attempts
+from shokado.dispatch.machine import Machine
 with Attempts(Machine(Path(sys.argv[1]))).begin("v1", int(sys.argv[2])):
     print("begun", flush=True)
     time.sleep(600)

@@ -15,14 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configuration.settings import CacheBackend, CacheSettings, Settings
-from dispatch.cache import ENTRY_BYTES, CacheCounts, MemoryCache, open_cache
-from dispatch.dispatcher import Dispatcher
-from dispatch.redis_cache import RedisCache
-from dispatch.request import Prediction, PredictionRequest
-from runners.card import Task
+from runners.artefacts.card import Task
+from runners.batching.job import Job
 from runners.errors import DeadlineExceeded, ModelFailure, NotReady
-from runners.job import Job
 from runners.runner import RunnerState
+from shokado.dispatch.cache import ENTRY_BYTES, CacheCounts, MemoryCache, open_cache
+from shokado.dispatch.dispatcher import Dispatcher
+from shokado.dispatch.redis_cache import RedisCache
+from shokado.dispatch.request import Prediction, PredictionRequest
 from tests.dispatch.double_runners import DoubleRunner, OffBy, answer, in_time, packed, routed, started
 from tests.garbage import NOISE, of_kinds, uncollected
 from tests.runners.engine_doubles import ChokesOnBadRows, Obliging

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configuration.settings import Strategy
-from dispatch.change import (
+from shokado.dispatch.change import (
     ChangeRefused,
     ConflictingChange,
     InvalidChange,
@@ -25,8 +25,8 @@ from dispatch.change import (
     with_unloaded,
     without_candidate,
 )
-from dispatch.request import UnknownVersion
-from dispatch.state import Load, RoutingState, decode_state, encode_state
+from shokado.dispatch.request import UnknownVersion
+from shokado.dispatch.state import Load, RoutingState, decode_state, encode_state
 from tests.dispatch.shares import environment
 
 VERSIONS = Versions(

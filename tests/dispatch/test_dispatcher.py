@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from configuration.settings import BatchingSettings, Strategy, VersionSettings
-from dispatch.assignment import Reason
-from dispatch.dispatcher import Dispatcher
-from dispatch.request import Prediction, PredictionRequest, UnknownVersion
-from dispatch.state import RoutingState
+from runners.batching.job import Job
 from runners.errors import NotReady, Overloaded, Unreachable
-from runners.job import Job
 from runners.runner import Runner, RunnerState
+from shokado.dispatch.assignment import Reason
+from shokado.dispatch.dispatcher import Dispatcher
+from shokado.dispatch.request import Prediction, PredictionRequest, UnknownVersion
+from shokado.dispatch.state import RoutingState
 from tests.dispatch.shares import environment
 from tests.runners.cards import make_card
 

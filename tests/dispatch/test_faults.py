@@ -15,22 +15,22 @@ from typing import Any
 import pytest
 
 from configuration.settings import BatchingSettings, Placement, RemoteSettings, ServiceSettings, VersionSettings
-from dispatch.dispatcher import Dispatcher
-from dispatch.request import Prediction, PredictionRequest
-from dispatch.state import Environment, RoutingState
-from protocols.problem import problem_of
-from runners import remote, remote_runner
+from runners.engines.watch import Watch
 from runners.errors import RunnerError
-from runners.remote_runner import RemoteRunner
+from runners.placements import remote, remote_runner
+from runners.placements.remote_runner import RemoteRunner
 from runners.runner import Runner, RunnerState
-from runners.watch import Watch
+from shokado.dialects.problem import problem_of
+from shokado.dispatch.dispatcher import Dispatcher
+from shokado.dispatch.request import Prediction, PredictionRequest
+from shokado.dispatch.state import Environment, RoutingState
 from tests.dispatch.double_runners import DoubleRunner, OffBy, in_time
 from tests.runners.engine_doubles import Obliging
-from tests.runners.far_side import far_side, scoring
 from tests.runners.faulty_wire import FaultyWire, wired
 from tests.runners.looping import FOREVER, looping_artefact, row
 from tests.runners.other_server import OtherServer, card_of_doubles, serving
-from tests.runners.test_remote_runner import Quiet
+from tests.runners.placements.far_side import far_side, scoring
+from tests.runners.placements.test_remote_runner import Quiet
 
 ELSEWHERE = [Placement.SERVICE, Placement.REMOTE]
 TIMEOUT_S = 1.0
@@ -76,7 +76,7 @@ class Scene:
         answered = asyncio.Event()
 
         def finish(_: Any) -> None:
-            """As `protocols.call` does."""
+            """As `shokado.transports.call` does."""
             nonlocal prediction
             assert prediction is not None
             with contextlib.suppress(RunnerError):

@@ -16,19 +16,19 @@ import pytest
 from numpy.testing import assert_allclose
 
 from configuration.settings import EngineChoice, Placement, RemoteSettings, Settings, VersionSettings
-from dispatch import fleet as fleet_module
-from dispatch.change import with_candidate, with_load, with_unloaded, without_candidate
-from dispatch.fleet import Fleet, known_loads
-from dispatch.machine import Machine
-from dispatch.state import Load, RoutingState, initial_state
-from dispatch.trials import Trials
-from lifecycle import datasets
 from runners import runner as runner_module
-from runners.artefact import Artefact, find_artefact, find_artefacts
-from runners.card import FileKind, write_card
-from runners.engine import Rows, Scores, open_engine
-from runners.job import Job
+from runners.artefacts.artefact import Artefact, find_artefact, find_artefacts
+from runners.artefacts.card import FileKind, write_card
+from runners.batching.job import Job
+from runners.engines.engine import Rows, Scores, open_engine
 from runners.runner import Runner, RunnerState
+from shokado.dispatch import fleet as fleet_module
+from shokado.dispatch.change import with_candidate, with_load, with_unloaded, without_candidate
+from shokado.dispatch.fleet import Fleet, known_loads
+from shokado.dispatch.machine import Machine
+from shokado.dispatch.state import Load, RoutingState, initial_state
+from shokado.dispatch.trials import Trials
+from shokado.lifecycle.examples import datasets
 from tests.conftest import HOME
 from tests.dispatch.imports import imports_under_way
 from tests.dispatch.shelf import Shelf, own_shelf

@@ -18,15 +18,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configuration.settings import CacheSettings
-from dispatch import redis_cache
-from dispatch.cache import KEY_BYTES, CacheCounts
-from dispatch.dispatcher import Dispatcher
-from dispatch.redis_cache import RedisCache, seal, unseal
-from dispatch.request import Prediction, PredictionRequest
-from runners.card import Task
+from runners.artefacts.card import Task
+from runners.batching.job import Job
 from runners.errors import DeadlineExceeded, NotReady
-from runners.job import Job
 from runners.runner import RunnerState
+from shokado.dispatch import redis_cache
+from shokado.dispatch.cache import KEY_BYTES, CacheCounts
+from shokado.dispatch.dispatcher import Dispatcher
+from shokado.dispatch.redis_cache import RedisCache, seal, unseal
+from shokado.dispatch.request import Prediction, PredictionRequest
 from tests.dispatch.double_runners import DoubleRunner, OffBy, answer, eventually, in_time, packed, routed, started
 from tests.garbage import of_kinds, uncollected
 from tests.redis_server import RedisServer

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from dispatch.rendezvous import Rendezvous
+from shokado.dispatch.rendezvous import Rendezvous
 from tests.dispatch.shares import VERSIONS, weights
 
 VECTORS = json.loads((Path(__file__).parent / "rendezvous_vectors.json").read_text(encoding="utf-8"))
@@ -117,7 +117,7 @@ def test_salt_and_unit_are_not_run_together(unit: str, salt: str) -> None:
 def test_another_process_gives_the_same_answers(tmp_path: Path) -> None:
     """Python's own hash would not: it is seeded anew in each process."""
     program = (
-        "import json; from dispatch.rendezvous import Rendezvous;"
+        "import json; from shokado.dispatch.rendezvous import Rendezvous;"
         "r = Rendezvous('s', {'v1': 1, 'v2': 2, 'v3': 3}); print(json.dumps([r.version_of(f'user-{n}')"
         " for n in range(300)]))"
     )

@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from configuration.settings import BatchingSettings, EngineChoice, ShadowSettings, VersionSettings
-from dispatch.dispatcher import Dispatcher
-from dispatch.request import Prediction
-from dispatch.shadow import MAX_JOB_ROWS, TOLERANCE, Pair, ShadowCopier, ShadowCounts, compare
-from lifecycle import datasets
-from runners.card import Task, read_card
-from runners.engine import open_engine
+from runners.artefacts.card import Task, read_card
+from runners.batching.job import Job
+from runners.engines.engine import open_engine
 from runners.errors import Overloaded
-from runners.job import Job
 from runners.runner import Runner, RunnerState
+from shokado.dispatch.dispatcher import Dispatcher
+from shokado.dispatch.request import Prediction
+from shokado.dispatch.shadow import MAX_JOB_ROWS, TOLERANCE, Pair, ShadowCopier, ShadowCounts, compare
+from shokado.lifecycle.examples import datasets
 from tests.conftest import HOME
 from tests.dispatch.double_runners import DoubleRunner, OffBy, answer, eventually, in_time, routed, started
 from tests.garbage import NOISE, of_kinds, uncollected

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 
 from configuration.settings import Settings, Strategy
-from dispatch.change import SplitChange, Versions, with_split
-from dispatch.rendezvous import Rendezvous
-from dispatch.state import Load, RoutingState, decode_state, encode_state, fit, initial_state
+from shokado.dispatch.change import SplitChange, Versions, with_split
+from shokado.dispatch.rendezvous import Rendezvous
+from shokado.dispatch.state import Load, RoutingState, decode_state, encode_state, fit, initial_state
 from tests.dispatch.shares import environment, weights
 
 

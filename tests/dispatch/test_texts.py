@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from configuration.settings import BatchingSettings, CacheBackend, CacheSettings, ShadowSettings, VersionSettings
-from dispatch.cache import MemoryCache
-from dispatch.dispatcher import Dispatcher
-from dispatch.request import Prediction, PredictionRequest
-from dispatch.shadow import ShadowCopier
-from runners.card import read_card
-from runners.engine import open_engine
-from runners.job import Job
+from runners.artefacts.card import read_card
+from runners.batching.job import Job
+from runners.engines.engine import open_engine
 from runners.runner import Runner
+from shokado.dispatch.cache import MemoryCache
+from shokado.dispatch.dispatcher import Dispatcher
+from shokado.dispatch.request import Prediction, PredictionRequest
+from shokado.dispatch.shadow import ShadowCopier
 from tests.conftest import HOME, prepare
 from tests.dispatch.double_runners import eventually, in_time, routed
 from tests.garbage import NOISE, of_kinds, uncollected

@@ -10,8 +10,8 @@ from typing import Any
 import grpc
 import numpy as np
 
-from protocols.grpc import open_inference_pb2 as messages
-from protocols.grpc.server import SERVICE
+from shokado.transports.grpc import open_inference_pb2 as messages
+from shokado.transports.grpc.server import SERVICE
 from tests.server import wait_until
 
 TIMEOUT_S = 20

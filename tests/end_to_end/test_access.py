@@ -17,15 +17,15 @@ import httpx
 import psutil
 import pytest
 
-from access.forwarding import client_of
-from access.keys import Role, add_key, revoke_key
-from protocols.grpc import open_inference_pb2 as messages
-from protocols.grpc.server import SERVICE, head_of, peer_of
+from shokado.access.forwarding import client_of
+from shokado.access.keys import Role, add_key, revoke_key
+from shokado.transports.grpc import open_inference_pb2 as messages
+from shokado.transports.grpc.server import SERVICE, head_of, peer_of
 from tests.end_to_end.description import Description
 from tests.gateway.nginx_server import needs_nginx, proxy
-from tests.protocols.raw_http import NATIVE, Connection, request
 from tests.redis_server import RedisServer, needs_redis
 from tests.server import ROW, Server, free_port, serving, wait_until
+from tests.transports.raw_http import NATIVE, Connection, request
 
 BODY = json.dumps({"instances": [ROW]}).encode()
 OPEN, PREDICT, ADMIN = None, Role.PREDICT, Role.ADMIN
@@ -78,7 +78,7 @@ CLASSIFIED: dict[tuple[str, str], Role | None] = {
     ("post", "/v2/repository/models/{model}/load"): ADMIN,
     ("post", "/v2/repository/models/{model}/unload"): ADMIN,
 }
-"""Every route of the description, and who may ask for it: a new route belongs here, and in `control.guard`."""
+"""Every route of the description, and who may ask for it. New ones belong here and in `shokado.control.http.guard`."""
 
 OWN_ERRORS = {"/v1/models/v0:predict", "/invocations"}
 """Routes of dialects whose errors have a shape of their own."""

@@ -12,17 +12,17 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
-from access.keys import Role, add_key
 from configuration.canary import CanaryPolicy
-from lifecycle import canary
-from lifecycle.canary import Canary
-from lifecycle.cli import app
-from lifecycle.errors import GatewayAway, GatewayRefused, Overtaken
-from lifecycle.gateway import Gateway
-from lifecycle.verdict import Observed, Verdict, judge
+from shokado.access.keys import Role, add_key
+from shokado.cli.app import app
+from shokado.lifecycle.errors import GatewayAway, GatewayRefused, Overtaken
+from shokado.lifecycle.rollout import canary
+from shokado.lifecycle.rollout.canary import Canary
+from shokado.lifecycle.rollout.gateway import Gateway
+from shokado.lifecycle.rollout.verdict import Observed, Verdict, judge
 from tests.end_to_end.closed_loop import load
-from tests.protocols.raw_http import request
 from tests.server import ROW, Server, free_port, serving, wait_until
+from tests.transports.raw_http import request
 
 QUICK = {"min_seconds": 0, "min_requests": 50, "p99_allowance_ms": 10_000}
 GOOD = Observed(answered=1000, p99_ms=5.0)

@@ -8,9 +8,9 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.protocols.cases import NAMED
-from tests.protocols.raw_http import Connection, near, rows_request
+from tests.dialects.cases import NAMED
 from tests.server import ROW, Server
+from tests.transports.raw_http import Connection, near, rows_request
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from configuration.settings import EngineChoice
-from runners.card import Task, read_card
-from runners.engine import open_engine
+from runners.artefacts.card import Task, read_card
+from runners.engines.engine import open_engine
 from tests.conftest import prepare
 from tests.server import serving
 

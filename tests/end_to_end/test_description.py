@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from protocols.dialects import DIALECTS
+from shokado.dialects.dialects import DIALECTS
 from tests.end_to_end.description import Description, examples_of
 from tests.server import Server
 

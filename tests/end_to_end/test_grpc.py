@@ -20,12 +20,12 @@ import psutil
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from protocols.grpc import open_inference_pb2 as messages
-from protocols.grpc.server import SERVICE
+from shokado.transports.grpc import open_inference_pb2 as messages
+from shokado.transports.grpc.server import SERVICE
+from tests.dialects.cases import NAMES, OTHER_ROW
 from tests.end_to_end import triton_calls
 from tests.end_to_end.grpc_load import grpc_load
 from tests.end_to_end.triton_calls import Answer, Infer
-from tests.protocols.cases import NAMES, OTHER_ROW
 from tests.server import BENTOML, ROOT, ROW, Server, free_port, serving, wait_until
 
 needs_triton = pytest.mark.skipif(

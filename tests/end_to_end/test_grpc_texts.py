@@ -11,10 +11,10 @@ import grpc
 import numpy as np
 import pytest
 
-from protocols.grpc import open_inference_pb2 as messages
-from protocols.grpc.server import SERVICE
-from runners.card import read_card
-from runners.datatypes import to_bytes
+from runners.artefacts.card import read_card
+from runners.inputs.datatypes import to_bytes
+from shokado.transports.grpc import open_inference_pb2 as messages
+from shokado.transports.grpc.server import SERVICE
 from tests.conftest import HOME, prepare
 from tests.end_to_end import triton_calls
 from tests.end_to_end.test_grpc import infer, needs_triton

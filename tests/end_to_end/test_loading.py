@@ -16,8 +16,8 @@ from tests.dispatch.shelf import own_shelf
 from tests.end_to_end.closed_loop import load
 from tests.end_to_end.test_routing import ask, change, get
 from tests.end_to_end.test_worker_loss import UNPINNED
-from tests.protocols.raw_http import near
 from tests.server import ROW, Server, serving, wait_until
+from tests.transports.raw_http import near
 
 CLIENTS = 8
 

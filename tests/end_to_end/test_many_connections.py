@@ -11,8 +11,8 @@ import psutil
 import pytest
 
 from tests.end_to_end.closed_loop import load
-from tests.protocols.raw_http import rows_request
 from tests.server import Server, serving, wait_until
+from tests.transports.raw_http import rows_request
 
 IDLE = 10_000
 SLOW = 500

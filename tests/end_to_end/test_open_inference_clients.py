@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 
 from tests.conftest import ROOT, prepare
-from tests.protocols.cases import NAMES, OTHER_ROW
-from tests.protocols.raw_http import near
+from tests.dialects.cases import NAMES, OTHER_ROW
 from tests.server import ROW, Server, serving
+from tests.transports.raw_http import near
 
 triton = pytest.importorskip("tritonclient.http", reason="needs a client: uv pip install 'tritonclient[http]'")
 triton_aio = pytest.importorskip("tritonclient.http.aio", reason="needs a client: uv pip install 'tritonclient[http]'")

@@ -7,9 +7,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from lifecycle.errors import GatewayAway, GatewayRefused
-from lifecycle.prometheus import MIN_WINDOW_S, Prometheus
-from lifecycle.verdict import Observed
+from shokado.lifecycle.errors import GatewayAway, GatewayRefused
+from shokado.lifecycle.rollout.prometheus import MIN_WINDOW_S, Prometheus
+from shokado.lifecycle.rollout.verdict import Observed
 from tests.compose.prometheus_server import needs_prometheus, prometheus
 from tests.server import ROW, Server, free_port, serving, wait_until
 

@@ -18,13 +18,13 @@ import numpy as np
 import pytest
 import yaml
 
-from protocols.grpc import open_inference_pb2 as messages
-from protocols.grpc.server import SERVICE
+from shokado.transports.grpc import open_inference_pb2 as messages
+from shokado.transports.grpc.server import SERVICE
+from tests.dialects.cases import NAMES
 from tests.end_to_end.closed_loop import load
 from tests.end_to_end.test_open_inference_clients import environment_of
-from tests.protocols.cases import NAMES
-from tests.protocols.raw_http import near, request
 from tests.server import ROOT, ROW, Server, free_port, serving, wait_until
+from tests.transports.raw_http import near, request
 
 MODEL = "customers"
 HALVES = {"v1": 50, "v2": 50}
@@ -96,7 +96,7 @@ def runners(models: Path, folder: Path) -> Iterator[dict[str, Server]]:
     """A server for each version, as a Deployment of its own would be. v2's takes no more than 100 rows at once."""
     key = folder / "runner-key"
     keys = folder / "keys.yaml"
-    command = [sys.executable, "-m", "lifecycle", "keys", "create", "--name", "gateway"]
+    command = [sys.executable, "-m", "shokado", "keys", "create", "--name", "gateway"]
     made = subprocess.run(
         [*command, "--role", "predict", "--file", str(keys)], capture_output=True, text=True, check=True, cwd=ROOT
     )

@@ -18,10 +18,10 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from lifecycle.cli import app
+from shokado.cli.app import app
 from tests.end_to_end.closed_loop import ClosedLoop, load
-from tests.protocols.raw_http import request
 from tests.server import ROW, Server, serving, wait_until
+from tests.transports.raw_http import request
 
 pytestmark = pytest.mark.timeout(600)
 CLIENTS = 4

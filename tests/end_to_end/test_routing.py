@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.protocols.raw_http import Connection, request
 from tests.server import ROW, Server, serving, wait_until
+from tests.transports.raw_http import Connection, request
 
 WORKERS = 2
 

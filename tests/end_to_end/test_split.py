@@ -9,9 +9,9 @@ from statistics import NormalDist
 import httpx
 import pytest
 
-from monitoring.metrics import FLUSH_EVERY_S
-from tests.protocols.raw_http import NATIVE, Answer, Connection, near, request, rows_request
+from shokado.monitoring.metrics import FLUSH_EVERY_S
 from tests.server import ROW, Server, wait_until
+from tests.transports.raw_http import NATIVE, Answer, Connection, near, request, rows_request
 
 CONNECTIONS = 40
 UNPINNED = request(json.dumps({"instances": [ROW]}).encode())

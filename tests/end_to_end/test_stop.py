@@ -13,10 +13,10 @@ from functools import partial
 import psutil
 import pytest
 
+from tests.dialects.cases import single
 from tests.end_to_end.closed_loop import load
-from tests.protocols.cases import single
-from tests.protocols.raw_http import NATIVE, SINGLE, Answer, Connection, request, rows_request
 from tests.server import ROW, Server, serving, wait_until
+from tests.transports.raw_http import NATIVE, SINGLE, Answer, Connection, request, rows_request
 
 EMBEDDED = {"SHOKADO_WORKERS": "2"}
 SERVICE = {

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from configuration.secret_file import read_secret
-from experiments.prediction_id import PredictionIds
+from shokado.experiments.prediction_id import PredictionIds
 from tests.disk import fill, remount
 from tests.end_to_end.closed_loop import load
 from tests.end_to_end.test_routing import ask, change, get

@@ -9,12 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import psutil
 
-from runners.card import FileKind
+from runners.artefacts.card import FileKind
 from tests.dispatch.hostile import looping
 from tests.dispatch.shelf import own_shelf
 from tests.end_to_end.test_routing import get
-from tests.protocols.raw_http import Connection, rows_request
 from tests.server import ROW, Server, serving, wait_until
+from tests.transports.raw_http import Connection, rows_request
 
 DRAIN_S = 2.0
 LEEWAY_S = 5.0

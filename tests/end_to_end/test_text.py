@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from configuration.settings import EngineChoice
-from lifecycle.messages import generate_messages
-from runners.card import read_card
-from runners.engine import Rows, Scores, open_engine
+from runners.artefacts.card import read_card
+from runners.engines.engine import Rows, Scores, open_engine
+from shokado.lifecycle.messages import generate_messages
 from tests.conftest import HOME, prepare
 from tests.server import Server, serving, wait_until
 

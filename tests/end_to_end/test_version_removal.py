@@ -10,8 +10,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from k8s.validate import FOLDER, NOT_THERE, has_kubectl
-from lifecycle import version_manifests
-from lifecycle.cli import app
+from shokado.cli.app import app
+from shokado.lifecycle.rollout import version_manifests
 from tests.server import ROW, Server, serving, wait_until
 
 pytestmark = pytest.mark.skipif(not has_kubectl(), reason=NOT_THERE)

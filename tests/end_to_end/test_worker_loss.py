@@ -9,8 +9,8 @@ import psutil
 import pytest
 
 from tests.end_to_end.closed_loop import load
-from tests.protocols.raw_http import Answer, Connection, near, request, rows_request
 from tests.server import ROW, Server, serving, wait_until
+from tests.transports.raw_http import Answer, Connection, near, request, rows_request
 
 UNPINNED = request(json.dumps({"instances": [ROW]}).encode())
 CLIENTS = 12

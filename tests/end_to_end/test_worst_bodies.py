@@ -10,13 +10,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from protocols.dialects import all_dialects
-from protocols.signature import Signature
+from shokado.dialects.dialects import all_dialects
+from shokado.dialects.signature import Signature
+from tests.dialects.cases import NAMES
 from tests.end_to_end.grpc_flood import Flood
-from tests.protocols.cases import NAMES
-from tests.protocols.raw_http import Connection, rows_request, scored
-from tests.protocols.worst_shapes import MAX_ROWS, csv_shapes, json_shapes
 from tests.server import Server, free_port, serving
+from tests.transports.raw_http import Connection, rows_request, scored
+from tests.transports.worst_shapes import MAX_ROWS, csv_shapes, json_shapes
 
 MIB = 2**20
 MAX_BYTES = 512 * MIB

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from configuration.settings import Settings
-from stores.follower import Follower
-from stores.opening import open_store
-from stores.store import Store, WorkerReport
+from shokado.stores.follower import Follower
+from shokado.stores.opening import open_store
+from shokado.stores.store import Store, WorkerReport
 
 _FILE = "store.db"
 

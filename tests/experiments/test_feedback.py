@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.feedback import Feedback, Ruling, Verdict, join, refused
-from experiments.figures import Counted
-from experiments.prediction_id import PredictionIds
-from runners.card import Card, Task
-from stores.store import Tally
-from tests.protocols.cards import card
-from tests.protocols.predictions import prediction
+from runners.artefacts.card import Card, Task
+from shokado.experiments.feedback import Feedback, Ruling, Verdict, join, refused
+from shokado.experiments.figures import Counted
+from shokado.experiments.prediction_id import PredictionIds
+from shokado.stores.store import Tally
+from tests.dialects.cards import card
+from tests.transports.predictions import prediction
 
 NOW = 1_790_000_000.0
 HOUR_S = 3600.0

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from configuration.settings import Settings
-from experiments.feedback import Feedback, FeedbackDesk, Verdict, refused
-from experiments.figures import VersionFigures, figures
-from stores.follower import Follower
-from stores.store import StoreUnavailable
+from shokado.experiments.feedback import Feedback, FeedbackDesk, Verdict, refused
+from shokado.experiments.figures import VersionFigures, figures
+from shokado.stores.follower import Follower
+from shokado.stores.store import StoreUnavailable
 from tests.experiments.following import break_store, following
 from tests.experiments.test_feedback import BINARY, HOUR_S, IDS, NOW, made
 

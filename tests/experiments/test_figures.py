@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.figures import Counted, Proportion, add_up, figures
-from stores.store import Tally
+from shokado.experiments.figures import Counted, Proportion, add_up, figures
+from shokado.stores.store import Tally
 
 Entry = tuple[int, str, str, str, float]
 

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatch.request import Prediction
-from experiments.prediction_id import MAX_CARRIED_ROWS, BadPredictionId, IdFault, PredictionIds
-from runners.card import Task
-from tests.protocols.cards import card
-from tests.protocols.predictions import prediction
+from runners.artefacts.card import Task
+from shokado.dispatch.request import Prediction
+from shokado.experiments.prediction_id import MAX_CARRIED_ROWS, BadPredictionId, IdFault, PredictionIds
+from tests.dialects.cards import card
+from tests.transports.predictions import prediction
 
 SECRET = bytes(range(32))
 NOW = 1_790_000_000.25
@@ -60,7 +60,7 @@ def test_an_id_says_what_it_was_made_of(ids: PredictionIds) -> None:
 
 def test_another_process_with_the_same_secret_reads_it(ids: PredictionIds) -> None:
     program = (
-        "import sys; from experiments.prediction_id import PredictionIds;"
+        "import sys; from shokado.experiments.prediction_id import PredictionIds;"
         f"print(PredictionIds(bytes(range(32)), 3600, lambda: {NOW}).read(sys.argv[1]).version)"
     )
     command = [sys.executable, "-c", program, make(ids, predicted())]

@@ -11,18 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from dispatch.machine import Machine
-from experiments import seals
-from experiments.feedback import Feedback, FeedbackDesk, Verdict
-from experiments.prediction_id import BadPredictionId, PredictionIds
-from experiments.seals import Seals
-from stores.store import BEFORE, GIVEN, Secret, StoreUnavailable
+from shokado.dispatch.machine import Machine
+from shokado.experiments import seals
+from shokado.experiments.feedback import Feedback, FeedbackDesk, Verdict
+from shokado.experiments.prediction_id import BadPredictionId, PredictionIds
+from shokado.experiments.seals import Seals
+from shokado.stores.store import BEFORE, GIVEN, Secret, StoreUnavailable
 from tests.experiments.test_feedback import BINARY
-from tests.protocols.predictions import prediction
 from tests.stores.entries import secret
 from tests.stores.following import NEVER_S, Worker, in_time, until
 from tests.stores.places import Place
 from tests.stores.processes import in_processes, process
+from tests.transports.predictions import prediction
 
 HOUR_S = 3600.0
 LEEWAY_S = 86_400.0

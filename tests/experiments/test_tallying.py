@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from configuration.settings import Settings
-from experiments.figures import Counted
-from experiments.tallying import Tallying, tallies_of
-from monitoring.metrics import Outcomes
-from stores.store import Tally
+from shokado.experiments.figures import Counted
+from shokado.experiments.tallying import Tallying, tallies_of
+from shokado.monitoring.metrics import Outcomes
+from shokado.stores.store import Tally
 from tests.experiments.following import break_store, following, store_in
 
 NOW = 1_790_000_000.0

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configuration.settings import Strategy, WeightedSettings
-from dispatch.state import Environment
-from experiments.figures import Counted, Counts
-from experiments.thompson import (
+from shokado.dispatch.state import Environment
+from shokado.experiments.figures import Counted, Counts
+from shokado.experiments.thompson import (
     Criterion,
     Evidence,
     chances,
@@ -20,7 +20,7 @@ from experiments.thompson import (
     next_weights,
     observations,
 )
-from stores.store import Tally
+from shokado.stores.store import Tally
 from tests.dispatch.shares import VERSIONS
 
 SETTINGS = WeightedSettings()

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from configuration.settings import Settings
-from dispatch.change import SplitChange, Versions, with_split
-from dispatch.state import RoutingState
-from experiments.figures import Counted
-from experiments.thompson import Evidence
-from experiments.tuner import Tuner, explain
-from stores.follower import Follower
-from stores.store import Action, Entry, Tally
+from shokado.dispatch.change import SplitChange, Versions, with_split
+from shokado.dispatch.state import RoutingState
+from shokado.experiments.figures import Counted
+from shokado.experiments.thompson import Evidence
+from shokado.experiments.tuner import Tuner, explain
+from shokado.stores.follower import Follower
+from shokado.stores.store import Action, Entry, Tally
 from tests.dispatch.shares import environment
 from tests.experiments.following import break_store, following, store_in
 

@@ -14,9 +14,9 @@ import httpx
 import psutil
 import pytest
 
-from access.keys import Role, add_key
 from configuration.settings import LimitSettings, LoadingSettings
 from load_tests.bench.gateway import DEFAULTS
+from shokado.access.keys import Role, add_key
 from tests.end_to_end.closed_loop import PAUSE_S
 from tests.end_to_end.test_access import ADMIN, CLASSIFIED
 from tests.gateway.nginx_server import Gateway, gateway, needs_nginx

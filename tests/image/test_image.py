@@ -15,13 +15,14 @@ from pathlib import Path
 import httpx
 import pytest
 
-from access.keys import Role, add_key
-from lifecycle import package_sources, store
+from shokado.access.keys import Role, add_key
+from shokado.lifecycle.importing import store
+from shokado.lifecycle.packaging import package_sources
 from tests.end_to_end.closed_loop import load
 from tests.image import podman as engine
 from tests.image.podman import Container, podman, started
-from tests.protocols.raw_http import rows_request
 from tests.server import ROOT, ROW, wait_until
+from tests.transports.raw_http import rows_request
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -56,7 +57,7 @@ def built(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
         "PIP_FIND_LINKS": f"{os.environ.get('PIP_FIND_LINKS', '')} {folder}".strip(),
         "PIP_TRUSTED_HOST": f"{SECRET}.invalid",
     }
-    command = [sys.executable, "-m", "lifecycle", "image", "--engine", "podman", "--base-image", engine.BASE]
+    command = [sys.executable, "-m", "shokado", "image", "--engine", "podman", "--base-image", engine.BASE]
     command += ["--tag", IMAGE, *(["--network", network] if network == "host" else [])]
     finished = subprocess.run(command, cwd=ROOT, env={**os.environ, **own}, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr

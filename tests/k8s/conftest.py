@@ -7,7 +7,7 @@ import pytest
 
 from k8s.custom_resources import Resource
 from k8s.validate import FOLDER, NOT_THERE, Rendering, has_kubectl, renderings
-from lifecycle import manifests, version_manifests
+from shokado.lifecycle.rollout import manifests, version_manifests
 from tests.k8s.cluster import Cluster
 
 APPLICABLE = [rendering for rendering in renderings() if rendering.target]

@@ -104,7 +104,8 @@ def test_every_kind_of_error_is_one_that_the_bundle_has(monitored: Cluster) -> N
         for choice in re.findall(r'kind[=!]~?"([^"]+)"', rule["expr"])
         for kind in choice.split("|")
     }
-    code = "".join((FOLDER.parent / name).read_text() for name in ("protocols/problem.py", "monitoring/metrics.py"))
+    files = ("dialects/problem.py", "monitoring/metrics.py")
+    code = "".join((FOLDER.parent / "shokado" / name).read_text() for name in files)
     assert kinds
     for kind in kinds:
         assert f'"{kind}"' in code

@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from access.keys import Role, add_key
+from shokado.access.keys import Role, add_key
 from tests.k8s.cluster import Cluster
 from tests.server import Server, serving
 

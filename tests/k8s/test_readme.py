@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from access.keys import Role, read_keys
 from k8s.validate import FOLDER, NOT_THERE, has_kubectl
+from shokado.access.keys import Role, read_keys
 from tests.k8s.test_wiring import SECRETS
 
 TEXT = (FOLDER / "README.md").read_text()
@@ -38,7 +38,7 @@ def block(section: str) -> str:
 
 def run(commands: str, folder: Path) -> None:
     commands = re.sub(r"shokado (k8s .*)", r"shokado \1 --folder k8s", commands)
-    commands = commands.replace(".venv/bin/shokado", f"{sys.executable} -m lifecycle")
+    commands = commands.replace(".venv/bin/shokado", f"{sys.executable} -m shokado")
     environment = os.environ | {"PYTHONPATH": str(FOLDER.parent)}
     ended = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", commands],

@@ -3,7 +3,7 @@
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from stores.redis_store import RedisStore
+from shokado.stores.redis_store import RedisStore
 from tests.k8s.cluster import Cluster
 from tests.k8s.running_redis import PASSWORD, running_redis
 from tests.redis_server import needs_redis

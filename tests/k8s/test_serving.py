@@ -9,8 +9,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from access.keys import Role, add_key
 from configuration.settings import FILE_VARIABLE
+from shokado.access.keys import Role, add_key
 from tests.k8s.cluster import Cluster, Pod
 from tests.k8s.running_redis import PASSWORD, running_redis
 from tests.redis_server import needs_redis

@@ -9,9 +9,9 @@ from subprocess import CompletedProcess
 import pytest
 
 from configuration.settings import load_settings
-from lifecycle import bundling
-from lifecycle.errors import LifecycleError
-from lifecycle.importing import Imported
+from shokado.lifecycle.errors import LifecycleError
+from shokado.lifecycle.importing.version import Imported
+from shokado.lifecycle.packaging import bundling
 
 HOST = {"UV_FIND_LINKS": "/host/wheels", "UV_INDEX_URL": "https://host.invalid/simple", "PIP_FIND_LINKS": "/host/more"}
 
@@ -92,7 +92,7 @@ def test_a_bento_is_built(
     (tmp_path / "tiny" / "tiny_service.py").write_text(SERVICE)
     (tmp_path / "tiny" / "bentofile.yaml").write_text(BENTOFILE)
     code = (
-        "from pathlib import Path; from lifecycle.bundling import build_bento; import bentoml\n"
+        "from pathlib import Path; from shokado.lifecycle.packaging.bundling import build_bento; import bentoml\n"
         f"tag = build_bento('1.0.0', Path({str(tmp_path / 'tiny')!r}))\n"
         "print(tag, sorted(bentoml.bentos.get(tag).info.labels.items()))"
     )

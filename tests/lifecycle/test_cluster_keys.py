@@ -8,9 +8,9 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
-from access.keys import Key, KeyRing, Role, add_to, digest_of, parse_keys, text_of
 from k8s.validate import NOT_THERE, has_kubectl
-from lifecycle.cli import app
+from shokado.access.keys import Key, KeyRing, Role, add_to, digest_of, parse_keys, text_of
+from shokado.cli.app import app
 from tests.lifecycle.kubernetes_api import Cluster, running
 
 pytestmark = pytest.mark.skipif(not has_kubectl(), reason=NOT_THERE)

@@ -31,15 +31,15 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from xgboost import XGBClassifier, XGBRegressor, XGBRFClassifier
 
 from configuration.settings import EngineChoice
-from lifecycle import conversion, store
-from lifecycle.errors import UnsupportedModel
-from lifecycle.importing import Order, import_version
-from lifecycle.label_rules import chosen
-from lifecycle.registry import LoadedModel
-from lifecycle.verification import file_scores
-from protocols.labels import classes_of
-from runners.card import Card, FileKind
-from runners.engine import open_engine
+from runners.artefacts.card import Card, FileKind
+from runners.engines.engine import open_engine
+from shokado.dialects.labels import classes_of
+from shokado.lifecycle.errors import UnsupportedModel
+from shokado.lifecycle.importing import conversion, store
+from shokado.lifecycle.importing.label_rules import chosen
+from shokado.lifecycle.importing.registry import LoadedModel
+from shokado.lifecycle.importing.verification import file_scores
+from shokado.lifecycle.importing.version import Order, import_version
 
 RANDOM = np.random.default_rng(2)
 

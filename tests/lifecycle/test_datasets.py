@@ -5,9 +5,9 @@ import hashlib
 import numpy as np
 import pytest
 
-from lifecycle import datasets
-from lifecycle.errors import UnknownDataSet
-from runners.card import Task
+from runners.artefacts.card import Task
+from shokado.lifecycle.errors import UnknownDataSet
+from shokado.lifecycle.examples import datasets
 
 SHAPES = {
     "customers": (Task.BINARY, 10, (0, 1), 16_000, 4_000),

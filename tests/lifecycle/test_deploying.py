@@ -13,13 +13,13 @@ from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 from k8s.validate import NOT_THERE, has_kubectl
-from lifecycle import deploying, manifests
-from lifecycle.cli import app
-from lifecycle.deploying import Order, Time
-from lifecycle.errors import DeployFailed, LifecycleError
-from lifecycle.kubectl import Kubectl
-from lifecycle.manifests import Workload, needed_secrets, render, services, workloads
-from lifecycle.rollout import POLL_S, reasons_of
+from shokado.cli.app import app
+from shokado.lifecycle.errors import DeployFailed, LifecycleError
+from shokado.lifecycle.rollout import deploying, manifests
+from shokado.lifecycle.rollout.deploying import Order, Time
+from shokado.lifecycle.rollout.kubectl import Kubectl
+from shokado.lifecycle.rollout.manifests import Workload, needed_secrets, render, services, workloads
+from shokado.lifecycle.rollout.waiting import POLL_S, reasons_of
 from tests.lifecycle.kubernetes_api import Cluster, running
 
 pytestmark = pytest.mark.skipif(not has_kubectl(), reason=NOT_THERE)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from lifecycle import imaging
-from lifecycle.errors import LifecycleError
-from lifecycle.imaging import Engine, Image, Part
-from lifecycle.importing import Imported
+from shokado.lifecycle.errors import LifecycleError
+from shokado.lifecycle.importing.version import Imported
+from shokado.lifecycle.packaging import imaging
+from shokado.lifecycle.packaging.imaging import Engine, Image, Part
 from tests.server import ROOT
 
 
@@ -69,7 +69,7 @@ def test_an_engine_that_fails_is_quoted(engine: Engine, prepared: dict[str, Impo
         "PIP_FIND_LINKS": f"{wheels} https://wheels.invalid/",
         "COLUMNS": "200",
     }
-    command = [sys.executable, "-m", "lifecycle", "image", "--engine", engine, "--base-image", "base:1", "-t", "made:2"]
+    command = [sys.executable, "-m", "shokado", "image", "--engine", engine, "--base-image", "base:1", "-t", "made:2"]
     finished = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert finished.returncode == 1, finished.stderr
     assert f"{engine} did not build made:2" in finished.stderr

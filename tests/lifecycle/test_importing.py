@@ -25,12 +25,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-from lifecycle import datasets, registry, store, verification
-from lifecycle.conversion import Description
-from lifecycle.errors import LifecycleError, SourceNotFound, UnsupportedModel, VerificationFailed, VersionTaken
-from lifecycle.importing import Imported, Order, Outcome, WhenTaken, import_version
-from lifecycle.registry import Formats
-from runners.card import FileKind, Task, describe_file, read_card
+from runners.artefacts.card import FileKind, Task, describe_file, read_card
+from shokado.lifecycle.errors import LifecycleError, SourceNotFound, UnsupportedModel, VerificationFailed, VersionTaken
+from shokado.lifecycle.examples import datasets
+from shokado.lifecycle.importing import registry, store, verification
+from shokado.lifecycle.importing.conversion import Description
+from shokado.lifecycle.importing.registry import Formats
+from shokado.lifecycle.importing.version import Imported, Order, Outcome, WhenTaken, import_version
 
 TAGS = [f"{name}:{label}" for name in datasets.NAMES for label in ("v1", "v2")]
 FLAVORS = {"v1": "xgboost", "v2": "sklearn"}
@@ -412,7 +413,7 @@ def test_a_doctored_tree_ends_the_process_of_its_import_and_leaves_nothing(
     state["nodes"]["left_child"][0] = state["nodes"]["right_child"][0] = 2**30
     model.tree_.__setstate__(state)
     uri = log_model("sklearn", model, skops_trusted_types=[TREE])
-    command = ("-m", "lifecycle", "models", "import", uri, "--name", "doctored", "--as", "v1", "--no-pickle")
+    command = ("-m", "shokado", "models", "import", uri, "--name", "doctored", "--as", "v1", "--no-pickle")
     assert python(*command).returncode != 0
     assert store.artefacts() == []
 

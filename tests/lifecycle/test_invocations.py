@@ -16,14 +16,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from configuration.settings import EngineChoice, LimitSettings
-from lifecycle.importing import Imported, Order, import_version
-from lifecycle.store import Artefact
-from protocols.dialect import AnswerFacts
-from protocols.head import RequestHead
-from protocols.mlflow import MLflow
-from protocols.signatures import signature_of
-from runners.engine import open_engine
-from tests.protocols.predictions import prediction
+from runners.engines.engine import open_engine
+from shokado.dialects.dialect import AnswerFacts
+from shokado.dialects.head import RequestHead
+from shokado.dialects.mlflow import MLflow
+from shokado.dialects.signatures import signature_of
+from shokado.lifecycle.importing.store import Artefact
+from shokado.lifecycle.importing.version import Imported, Order, import_version
+from tests.transports.predictions import prediction
 
 RANDOM = np.random.default_rng(5)
 FRAME = pd.DataFrame(RANDOM.integers(0, 9, (300, 2)).astype(float), columns=["a", "b"])

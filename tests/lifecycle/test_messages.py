@@ -4,8 +4,8 @@ import hashlib
 
 import numpy as np
 
-from lifecycle import messages
-from lifecycle.datasets import SPAM_ROWS, SPAM_SEED
+from shokado.lifecycle import messages
+from shokado.lifecycle.examples.datasets import SPAM_ROWS, SPAM_SEED
 
 
 def test_messages_are_frozen() -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from lifecycle import package_sources
-from lifecycle.package_sources import PackageSources
+from shokado.lifecycle.packaging import package_sources
+from shokado.lifecycle.packaging.package_sources import PackageSources
 
 
 @pytest.fixture(autouse=True)

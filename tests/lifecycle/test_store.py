@@ -12,9 +12,19 @@ from subprocess import CompletedProcess
 import numpy as np
 import pytest
 
-from lifecycle import store
-from lifecycle.errors import LifecycleError
-from runners.card import Card, Examples, Feature, FileKind, Source, Task, Verification, describe_file, write_card
+from runners.artefacts.card import (
+    Card,
+    Examples,
+    Feature,
+    FileKind,
+    Source,
+    Task,
+    Verification,
+    describe_file,
+    write_card,
+)
+from shokado.lifecycle.errors import LifecycleError
+from shokado.lifecycle.importing import store
 
 FILE_BYTES = 64 << 20
 

@@ -15,14 +15,14 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.naive_bayes import MultinomialNB
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 
-from lifecycle import conversion, registry, verification
-from lifecycle.errors import LifecycleError, UnsupportedModel
-from lifecycle.importing import Order, import_version
-from lifecycle.messages import generate_messages
-from lifecycle.probing_texts import probing_texts
-from lifecycle.registry import LoadedModel
-from lifecycle.text_conversion import vectorizers_of, with_split_terms
-from runners.card import FileKind, Verification
+from runners.artefacts.card import FileKind, Verification
+from shokado.lifecycle.errors import LifecycleError, UnsupportedModel
+from shokado.lifecycle.importing import conversion, registry, verification
+from shokado.lifecycle.importing.probing_texts import probing_texts
+from shokado.lifecycle.importing.registry import LoadedModel
+from shokado.lifecycle.importing.text_conversion import vectorizers_of, with_split_terms
+from shokado.lifecycle.importing.version import Order, import_version
+from shokado.lifecycle.messages import generate_messages
 
 TEXTS, SPAM = generate_messages(600, 1)
 BODY = pd.Series(TEXTS[:, 0], name="body")

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from lifecycle import datasets, registry
-from lifecycle.importing import Imported
+from shokado.lifecycle.examples import datasets
+from shokado.lifecycle.importing import registry
+from shokado.lifecycle.importing.version import Imported
 
 FLOORS = {
     "customers": {"auc": 0.84, "accuracy": 0.80},

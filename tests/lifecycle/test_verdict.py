@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configuration.canary import CanaryPolicy
-from lifecycle.verdict import Observed, Verdict, judge, lower_bound, upper_bound
+from shokado.lifecycle.rollout.verdict import Observed, Verdict, judge, lower_bound, upper_bound
 
 POLICY = CanaryPolicy()
 STABLE = Observed(answered=9000, p99_ms=8.0)

@@ -24,12 +24,12 @@ from sklearn.preprocessing import MinMaxScaler, PolynomialFeatures, RobustScaler
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-from lifecycle import conversion, registry, verification
-from lifecycle.conversion import Description
-from lifecycle.errors import UnsupportedModel, VerificationFailed
-from lifecycle.importing import Imported
-from lifecycle.registry import LoadedModel
-from runners.card import FileKind, Task
+from runners.artefacts.card import FileKind, Task
+from shokado.lifecycle.errors import UnsupportedModel, VerificationFailed
+from shokado.lifecycle.importing import conversion, registry, verification
+from shokado.lifecycle.importing.conversion import Description
+from shokado.lifecycle.importing.registry import LoadedModel
+from shokado.lifecycle.importing.version import Imported
 
 RANDOM = np.random.default_rng(5)
 Change = Callable[[NDArray[np.float32]], NDArray[np.float32]]

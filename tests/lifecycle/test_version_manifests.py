@@ -12,10 +12,10 @@ from typer.testing import CliRunner, Result
 
 from configuration.settings import load_settings
 from k8s.validate import FOLDER, NOT_THERE, has_kubectl, problems
-from lifecycle import version_manifests
-from lifecycle.cli import app
-from lifecycle.manifests import render
-from lifecycle.version_files import additions
+from shokado.cli.app import app
+from shokado.lifecycle.rollout import version_manifests
+from shokado.lifecycle.rollout.manifests import render
+from shokado.lifecycle.rollout.version_files import additions
 
 pytestmark = pytest.mark.skipif(not has_kubectl(), reason=NOT_THERE)
 ENVIRONMENTS = ["production", "staging"]

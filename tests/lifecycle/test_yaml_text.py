@@ -2,7 +2,7 @@
 
 import pytest
 
-from lifecycle.yaml_text import NotEditable, with_entry, without_entry
+from shokado.lifecycle.rollout.yaml_text import NotEditable, with_entry, without_entry
 
 TEXT = """\
 # What is served.

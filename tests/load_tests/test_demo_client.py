@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from load_tests.demo_client import CannotAsk, draw_row, endpoints_of, find_endpoint, histogram, percentile
-from protocols.dialects import DIALECTS
+from shokado.dialects.dialects import DIALECTS
 from tests.conftest import ROOT
 from tests.server import Server, free_port
 

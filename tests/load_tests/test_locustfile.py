@@ -22,7 +22,7 @@ import psutil
 import pytest
 import yaml
 
-from access.keys import Role, add_key
+from shokado.access.keys import Role, add_key
 from tests.conftest import ROOT
 from tests.gateway.nginx_server import gateway, needs_nginx
 from tests.server import Server, free_port, serving

@@ -13,7 +13,7 @@ import sys
 
 import numpy as np
 
-from monitoring.metrics import Fault, Metrics, prepare_folder
+from shokado.monitoring.metrics import Fault, Metrics, prepare_folder
 
 
 def obey(metrics: Metrics, name: str, version: str, *rest: str) -> None:

@@ -11,7 +11,7 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from monitoring import files
-from monitoring.metrics import Metrics, exposition, prepare_folder
+from shokado.monitoring.metrics import Metrics, exposition, prepare_folder
 files.TRY_EVERY_S = 0.0
 folder = prepare_folder()
 metrics = Metrics(["v1"])

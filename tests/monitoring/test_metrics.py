@@ -15,7 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Histogram
 
-from monitoring.metrics import _LATENCY_BUCKETS_S, _ROW_BUCKETS, Metrics, Outcomes, _tallied_histogram, prepare_folder
+from shokado.monitoring.metrics import (
+    _LATENCY_BUCKETS_S,
+    _ROW_BUCKETS,
+    Metrics,
+    Outcomes,
+    _tallied_histogram,
+    prepare_folder,
+)
 
 ON_THE_EDGE = [near for bucket in _LATENCY_BUCKETS_S for near in (bucket, nextafter(bucket, 0), nextafter(bucket, 99))]
 seconds = st.one_of(st.sampled_from(ON_THE_EDGE), st.floats(0, 30), st.just(0.0))

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitoring.metrics import _LATENCY_BUCKETS_S
-from monitoring.statistics import Statistics, figures, quantile
+from shokado.monitoring.metrics import _LATENCY_BUCKETS_S
+from shokado.monitoring.statistics import Statistics, figures, quantile
 from tests.monitoring.test_worker_processes import Worker
 from tests.runners.scripted_place import HandClock
 

@@ -14,8 +14,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from configuration.temporary import share_temporary_folder
-from monitoring.ended import KINDS, keep_ended
-from monitoring.metrics import exposition
+from shokado.monitoring.ended import KINDS, keep_ended
+from shokado.monitoring.metrics import exposition
 from tests.conftest import ROOT
 from tests.disk import fill
 from tests.server import wait_until

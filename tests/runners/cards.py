@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from runners.card import Card, Task
+from runners.artefacts.card import Card, Task
 
 CLASSES: dict[Task, list[int | str]] = {
     Task.BINARY: [0, 1],

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from runners.artefact import Artefact
-from runners.card import read_card
+from runners.artefacts.artefact import Artefact
+from runners.artefacts.card import read_card
 from tests.conftest import HOME, prepare
 
 FindArtefact = Callable[[str, str], Artefact]

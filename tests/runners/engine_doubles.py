@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from runners.engine import Rows, Scores
+from runners.engines.engine import Rows, Scores
 
 
 @dataclass

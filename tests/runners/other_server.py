@@ -14,8 +14,8 @@ import numpy as np
 from aiohttp import web
 from numpy.typing import NDArray
 
-from runners.card import Card
-from runners.engine import Engine, Rows
+from runners.artefacts.card import Card
+from runners.engines.engine import Engine, Rows
 from tests.runners.cards import make_card
 from tests.runners.engine_doubles import ChokesOnBadRows
 

@@ -11,12 +11,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from runners.batcher import Batcher, QueueBounds
-from runners.engine import Rows, Scores
-from runners.job import Job
-from runners.pace import BatchLimit, Pace
-from runners.place import BatchScores
-from runners.rows import RequestRows, join_numbers
+from runners.batching.batcher import Batcher, QueueBounds
+from runners.batching.job import Job
+from runners.batching.pace import BatchLimit, Pace
+from runners.engines.engine import Rows, Scores
+from runners.inputs.rows import RequestRows, join_numbers
+from runners.placements.place import BatchScores
 
 FEATURES = 2
 

@@ -10,13 +10,13 @@ import pytest
 from numpy.testing import assert_allclose
 
 from configuration.settings import BatchingSettings, EngineChoice, VersionSettings
-from lifecycle import datasets
-from runners.artefact import Artefact
-from runners.card import CardError, FileKind
-from runners.engine import Rows, Scores, open_engine
+from runners.artefacts.artefact import Artefact
+from runners.artefacts.card import CardError, FileKind
+from runners.batching.job import Job
+from runners.engines.engine import Rows, Scores, open_engine
 from runners.errors import DeadlineExceeded, NotReady
-from runners.job import Job
 from runners.runner import Runner, RunnerState
+from shokado.lifecycle.examples import datasets
 from tests.runners.conftest import FindArtefact
 
 Result = TypeVar("Result")

@@ -8,8 +8,8 @@ import psutil
 import pytest
 
 from configuration.settings import BatchingSettings, VersionSettings
-from runners.artefact import Artefact
-from runners.card import FileKind
+from runners.artefacts.artefact import Artefact
+from runners.artefacts.card import FileKind
 from runners.free_memory import free_bytes
 from runners.trial import TrialFailed, TrialOrder, run_trial
 from tests.dispatch.hostile import MIB, hungry

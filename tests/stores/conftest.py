@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stores.store import Store
+from shokado.stores.store import Store
 from tests.redis_server import RedisServer, needs_redis
 from tests.stores.places import Place, RedisPlace, SqlitePlace
 

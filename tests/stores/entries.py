@@ -3,8 +3,8 @@
 from typing import Any
 
 from configuration.settings import Settings
-from dispatch.state import Environment, Load, RoutingState
-from stores.store import Action, Entry, Secret, Settlement, Store, Tally, WorkerReport
+from shokado.dispatch.state import Environment, Load, RoutingState
+from shokado.stores.store import Action, Entry, Secret, Settlement, Store, Tally, WorkerReport
 
 NOW = 1_790_000_000.0
 REQUESTS = Tally("v1", "production", "requests")

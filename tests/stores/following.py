@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from configuration.settings import Settings
-from dispatch.change import SplitChange, Versions, with_split
-from dispatch.state import RoutingState
-from stores.follower import Follower
-from stores.store import Action, Entry, WorkerReport
+from shokado.dispatch.change import SplitChange, Versions, with_split
+from shokado.dispatch.state import RoutingState
+from shokado.stores.follower import Follower
+from shokado.stores.store import Action, Entry, WorkerReport
 from tests.stores.entries import NOW, report, settings
 from tests.stores.places import Place
 

@@ -6,8 +6,8 @@ import sqlite3
 from abc import ABC, abstractmethod
 from pathlib import Path
 
-from stores.opening import open_store
-from stores.store import Store
+from shokado.stores.opening import open_store
+from shokado.stores.store import Store
 from tests.redis_server import RedisServer
 
 MODEL = "paper"

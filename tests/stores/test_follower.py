@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from dispatch.change import InvalidChange, with_candidate
-from dispatch.state import Load, RoutingState, VersionReport, initial_state
-from stores.record import decode_entry, encode_entry
-from stores.store import Action, GenerationConflict, Position
+from shokado.dispatch.change import InvalidChange, with_candidate
+from shokado.dispatch.state import Load, RoutingState, VersionReport, initial_state
+from shokado.stores.record import decode_entry, encode_entry
+from shokado.stores.store import Action, GenerationConflict, Position
 from tests.stores.entries import NOW, entry, filled, report, settings
 from tests.stores.following import NEVER_S, Worker, in_time, more, running, until, working
 from tests.stores.places import Place

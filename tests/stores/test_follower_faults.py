@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from dispatch.state import initial_state
-from stores.record import decode_entry, encode_entry
-from stores.store import EMPTY, Action, GenerationConflict, StoreUnavailable
+from shokado.dispatch.state import initial_state
+from shokado.stores.record import decode_entry, encode_entry
+from shokado.stores.store import EMPTY, Action, GenerationConflict, StoreUnavailable
 from tests.redis_server import needs_redis
 from tests.stores.entries import NOW, REQUESTS, entry, filled, settings, settlement, total
 from tests.stores.following import NEVER_S, Worker, in_time, running, until, working
@@ -444,7 +444,7 @@ def test_those_in_line_are_refused_with_the_first_when_the_store_does_not_answer
     redis_place: RedisPlace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each would wait as long again, the last for minutes."""
-    monkeypatch.setattr("stores.redis_store.TIMEOUT_S", 1.5)
+    monkeypatch.setattr("shokado.stores.redis_store.TIMEOUT_S", 1.5)
 
     async def scenario() -> None:
         async with working(redis_place, poll_every_s=NEVER_S) as [worker]:

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from stores.opening import open_store
-from stores.redis_store import RedisStore
-from stores.sqlite_store import SqliteStore
-from stores.store import EMPTY
+from shokado.stores.opening import open_store
+from shokado.stores.redis_store import RedisStore
+from shokado.stores.sqlite_store import SqliteStore
+from shokado.stores.store import EMPTY
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from dispatch.state import VersionReport
-from stores.record import decode_entry, decode_report, encode_entry, encode_report
+from shokado.dispatch.state import VersionReport
+from shokado.stores.record import decode_entry, decode_report, encode_entry, encode_report
 from tests.stores.entries import entry, report
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from stores.redis_store import RedisStore
-from stores.store import EMPTY, GenerationConflict, Store, StoreUnavailable
+from shokado.stores.redis_store import RedisStore
+from shokado.stores.store import EMPTY, GenerationConflict, Store, StoreUnavailable
 from tests.redis_server import RedisServer, needs_redis
 from tests.server import wait_until
 from tests.stores.entries import NOW, REQUESTS, entry, filled, report, secret, settlement, total
@@ -34,7 +34,7 @@ def own(tmp_path: Path) -> Iterator[RedisServer]:
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stores give up soon."""
-    monkeypatch.setattr("stores.redis_store.TIMEOUT_S", 0.2)
+    monkeypatch.setattr("shokado.stores.redis_store.TIMEOUT_S", 0.2)
 
 
 def methods(store: RedisStore) -> list[Callable[[], object]]:

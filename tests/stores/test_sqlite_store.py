@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from stores.sqlite_store import SqliteStore
-from stores.store import EMPTY, GenerationConflict, StoreUnavailable
+from shokado.stores.sqlite_store import SqliteStore
+from shokado.stores.store import EMPTY, GenerationConflict, StoreUnavailable
 from tests.disk import fill, remount
 from tests.server import wait_until
 from tests.stores.entries import NOW, REQUESTS, entry, filled, report, secret, settlement, total
@@ -499,7 +499,7 @@ def whole(path: Path) -> bool:
 
 
 def test_a_lock_that_is_held_too_long_is_said(sqlite_place: SqlitePlace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stores.sqlite_store._BUSY_S", 0.05)
+    monkeypatch.setattr("shokado.stores.sqlite_store._BUSY_S", 0.05)
     store = SqliteStore(sqlite_place.path)
     filled(store, 2)
     with contextlib.closing(sqlite_place.connect()) as other:
@@ -513,7 +513,7 @@ def test_a_lock_that_is_held_too_long_is_said(sqlite_place: SqlitePlace, monkeyp
 def test_a_file_that_somebody_takes_too_long_to_open_is_said(
     sqlite_place: SqlitePlace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stores.sqlite_store._BUSY_S", 0.05)
+    monkeypatch.setattr("shokado.stores.sqlite_store._BUSY_S", 0.05)
     path = sqlite_place.path
     handle = os.open(path.parent, os.O_RDONLY)
     fcntl.flock(handle, fcntl.LOCK_EX)

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dispatch.state import RoutingState, VersionReport
-from stores.store import (
+from shokado.dispatch.state import RoutingState, VersionReport
+from shokado.stores.store import (
     BEFORE,
     GIVEN,
     Action,

@@ -1,0 +1,187 @@
+"""The card of an artefact: what a version is, where it came from, and how that was verified.
+
+An artefact is a folder in the BentoML model store that holds `card.json` beside `model.onnx`, `model.ubj` or both,
+and nothing that could execute. `shokado.lifecycle` writes cards; `runners` reads them and trusts nothing else.
+"""
+
+import hashlib
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+CARD_FILE = "card.json"
+ABOVE_HALF = 0.5 + 2**-24
+"""The smallest float32 above 0.5."""
+
+
+class CardError(Exception):
+    """The artefact's card is missing, unreadable or contradicts itself; the message says which and where."""
+
+
+class Task(StrEnum):
+    """What the model predicts, which fixes the shape of its scores (see `Card.scores_per_row`)."""
+
+    BINARY = "binary"
+    MULTICLASS = "multiclass"
+    REGRESSION = "regression"
+
+
+class FileKind(StrEnum):
+    """The two formats a server loads; neither can carry code."""
+
+    ONNX = "onnx"
+    UBJ = "ubj"
+
+    @property
+    def file_name(self) -> str:
+        return f"model.{self.value}"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Feature(_Frozen):
+    """One input column. Rows carry every feature as a float32, but for a text; `description` is for people."""
+
+    name: str = Field(min_length=1)
+    type: Literal["float", "integer", "boolean", "category", "text"] = "float"
+    """A text is a model's only feature; which of the others a feature has is for people."""
+    description: str = ""
+
+
+class Source(_Frozen):
+    """Where the version came from, as exactly as the registry can say it."""
+
+    uri: str
+    """MLflow registry address, such as `models:/customers/1`."""
+    run_id: str
+    flavor: str
+    """The MLflow flavor that was imported: `xgboost` or `sklearn`."""
+    framework: str
+    """Package and version that trained it, such as `xgboost 3.2.0`."""
+
+
+class ModelFile(_Frozen):
+    """A model file of the artefact with its digest, so that a damaged file is refused before it is parsed."""
+
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    size_bytes: int = Field(gt=0)
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal. Raises `OSError`."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def describe_file(path: Path) -> ModelFile:
+    """Digest and size of a file, which must not be empty. Raises `OSError`."""
+    return ModelFile(sha256=digest_of(path), size_bytes=path.stat().st_size)
+
+
+class Verification(_Frozen):
+    """The receipt of the import: how far a file's scores lie from the framework's own, over the test rows."""
+
+    rows: int = Field(gt=0)
+    max_abs_difference: float = Field(ge=0)
+    tolerance: float = Field(gt=0)
+
+
+class Examples(_Frozen):
+    """Real rows with the framework's own scores: a runner warms up on them, and refuses an engine that disagrees."""
+
+    rows: tuple[tuple[float, ...], ...] | tuple[str, ...] = Field(min_length=1)
+    """Texts where the model takes one."""
+    scores: tuple[float | tuple[float, ...], ...]
+
+
+class Card(_Frozen):
+    """Everything a runner needs to know about a version before it opens the model file."""
+
+    format: Literal[2] = 2
+    model: str
+    version: str
+    task: Task
+    features: tuple[Feature, ...] = Field(min_length=1)
+    classes: tuple[int | str, ...] = ()
+    """Class labels in the order of the score columns; two for binary, none for regression."""
+    source: Source
+    files: dict[FileKind, ModelFile] = Field(min_length=1)
+    verification: dict[FileKind, Verification] = Field(min_length=1)
+    examples: Examples
+    metrics: dict[str, float] = {}
+    quantization: str | None = None
+    positive_from: float = Field(default=ABOVE_HALF, ge=0, le=1 + 2**-23)
+    """The smallest float32 probability from which a binary model predicts its second class. The default says that a
+    tie goes to the first one, as XGBoost and scikit-learn's `argmax` have it."""
+    predicts: Literal["labels", "scores", "probabilities"] = "labels"
+    """What MLflow's own server gives of a classifier: labels; `scores` as ours for an XGBoost Booster; each class's
+    probability where the model was logged with `pyfunc_predict_fn="predict_proba"`."""
+    own_classes: tuple[bool | int | float | str, ...] = ()
+    """What the model itself calls its classes, as MLflow's JSON has them; empty: as `classes`."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        names = self.feature_names
+        if len(set(names)) != len(names):
+            raise ValueError("feature names repeat")
+        if self.takes_text and len(names) > 1:
+            raise ValueError("a text must be the only feature")
+        if self.takes_text and set(self.files) != {FileKind.ONNX}:
+            raise ValueError("a model that takes a text is an ONNX file")
+        enough = {Task.BINARY: len(self.classes) == 2, Task.MULTICLASS: len(self.classes) >= 3}
+        if not enough.get(self.task, not self.classes):
+            raise ValueError(f"a {self.task} model cannot have {len(self.classes)} classes")
+        if self.own_classes and len(self.own_classes) != len(self.classes):
+            raise ValueError(f"a model cannot have {len(self.classes)} classes and {len(self.own_classes)} of its own")
+        return self
+
+    @model_validator(mode="after")
+    def _examples_fit(self) -> Self:
+        rows = self.examples.rows
+        if any(isinstance(row, str) is not self.takes_text for row in rows):
+            raise ValueError(f"example rows must be {'texts' if self.takes_text else 'numbers'}")
+        if not self.takes_text and any(len(row) != len(self.features) for row in rows):
+            raise ValueError(f"an example row does not have {len(self.features)} values")
+        if len(self.examples.scores) != len(self.examples.rows):
+            raise ValueError("examples have another number of scores than of rows")
+        return self
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        return tuple(feature.name for feature in self.features)
+
+    @property
+    def takes_text(self) -> bool:
+        """Whether a row is one text instead of numbers."""
+        return any(feature.type == "text" for feature in self.features)
+
+    @property
+    def scores_per_row(self) -> int:
+        """1 for binary (probability of the second class) and regression (value), else one per class."""
+        return len(self.classes) if self.task is Task.MULTICLASS else 1
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(file.size_bytes for file in self.files.values())
+
+
+def read_card(folder: Path) -> Card:
+    """Read `card.json` of an artefact. Raises `CardError` with the file's path and what is wrong with it."""
+    path = folder / CARD_FILE
+    try:
+        return Card.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise CardError(f"{path}: {error.strerror or error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "card"
+        raise CardError(f"{path}: {where}: {first['msg']}") from error
+
+
+def write_card(card: Card, folder: Path) -> None:
+    """Write `card.json` into the artefact's folder."""
+    (folder / CARD_FILE).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")

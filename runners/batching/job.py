@@ -1,0 +1,55 @@
+"""A job: the rows of one request on their way through a batcher, and what comes back for them."""
+
+from collections.abc import Callable
+from math import inf
+
+import msgspec
+import numpy as np
+
+from runners.engines.engine import Scores
+from runners.errors import RunnerError
+from runners.inputs.rows import RequestRows
+
+
+class Job(msgspec.Struct, eq=False):
+    """Rows of one request, of the kind that the model takes; see `runners.inputs.rows`.
+
+    `done` is called exactly once, on the event loop, unless the job was cancelled: then `scores` has shape
+    (rows,) or (rows, classes), or `error` says why there are none. Times are seconds of the batcher's clock.
+    A `Struct`, because making one takes a fifth of the time that an ordinary object does.
+    """
+
+    rows: RequestRows
+    row_count: int
+    done: "Callable[[Job], None]"
+    deadline: float = inf
+    scores: Scores | None = None
+    error: RunnerError | None = None
+    cancelled: bool = False
+    submitted_at: float = 0.0
+    started_at: float = 0.0
+    taken: int = 0
+    filled: int = 0
+    """How many rows were put into batches (`taken`), and how many of those came back."""
+
+    def part(self, start: int, count: int) -> RequestRows:
+        """`count` rows from `start` on, for a batch."""
+        rows = self.rows
+        if count == self.row_count:
+            return rows
+        if isinstance(rows, list):
+            return rows[start : start + count]
+        stride = len(rows) // self.row_count
+        return memoryview(rows)[start * stride : (start + count) * stride]
+
+    def fill(self, start: int, scores: Scores) -> bool:
+        """Put back the scores of the rows from `start` on; true when these were the last."""
+        if len(scores) == self.row_count:
+            self.scores = scores
+            self.filled = self.row_count
+            return True
+        if self.scores is None:
+            self.scores = np.empty((self.row_count, *scores.shape[1:]), dtype=np.float32)
+        self.scores[start : start + len(scores)] = scores
+        self.filled += len(scores)
+        return self.filled == self.row_count

@@ -1,0 +1,242 @@
+"""Engines: what turns a batch of rows into scores, on one thread, with nothing but the artefact's model file.
+
+In: float32 rows of shape (n, features), or texts of shape (n, 1). Out: float32 scores of shape (n,) for binary
+(probability of the second class) and regression (value), (n, classes) for multiclass; see `Card.scores_per_row`.
+"""
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from configuration.settings import EngineChoice
+from runners.artefacts.card import Card, CardError, FileKind, Task, digest_of
+
+Rows = NDArray[Any]
+"""A batch: float32 of shape (n, features), or strings (dtype object) of shape (n, 1) for a model that takes a text."""
+Scores = NDArray[np.float32]
+
+
+MAX_PADDED_LETTERS = 4_000_000
+"""Of texts that are scored together, each counted as long as the longest (see `TextEngine`): some 200 MB at most."""
+CROSSOVER_SIZES = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
+
+
+class Interrupted(BaseException):
+    """A call was ended by `Engine.interrupt`. It is nobody's failure, so that nothing which handles those sees it."""
+
+
+class Engine(Protocol):
+    """Scores batches; may raise anything. Not required to be safe for two threads at once."""
+
+    @property
+    def name(self) -> str: ...
+
+    def predict(self, rows: Rows) -> Scores: ...
+
+    def interrupt(self, still: Callable[[], bool]) -> None:
+        """End the call that is under way, from another thread, if that can be: it raises `Interrupted` soon.
+
+        `still` says whether it is under way still; a call that has begun since is left alone.
+        """
+        ...
+
+
+class OnnxEngine:
+    """ONNX Runtime: some microseconds a call, so the better one for small batches."""
+
+    name = EngineChoice.ONNXRUNTIME.value
+
+    def __init__(self, path: Path, card: Card) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        # One thread a session and one worker a CPU; left alone it would count the host's cores.
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self._run = self._session.run
+        self._new_options = onnxruntime.RunOptions
+        self._options = self._new_options()
+        self._outputs = ["value" if card.task is Task.REGRESSION else "probabilities"]
+        self._column = {Task.BINARY: 1, Task.REGRESSION: 0, Task.MULTICLASS: None}[card.task]
+
+    def predict(self, rows: Rows) -> Scores:
+        # New ones for each call, which cost less than none: who ends a call cannot end the next one.
+        options = self._options = self._new_options()
+        try:
+            scores: Scores = self._run(self._outputs, {"input": rows}, options)[0]
+        except Exception:
+            if options.terminate:
+                raise Interrupted from None
+            raise
+        return scores if self._column is None else scores[:, self._column]
+
+    def interrupt(self, still: Callable[[], bool]) -> None:
+        """Between two nodes of the graph, or two rounds of a loop in it."""
+        options = self._options
+        if still():
+            options.terminate = True
+
+
+class XgboostEngine:
+    """XGBoost itself: a fixed cost of some 200 us a call, and the faster one a row once batches are large."""
+
+    name = EngineChoice.XGBOOST.value
+
+    def __init__(self, path: Path) -> None:
+        import xgboost
+
+        self._booster = xgboost.Booster(params={"nthread": 1}, model_file=str(path))
+        # The rows come without names; the card has the names, and the decoder has checked them.
+        self._booster.feature_names = None
+        self._booster.feature_types = None
+
+    def predict(self, rows: Rows) -> Scores:
+        scores: Scores = self._booster.inplace_predict(rows)
+        return scores
+
+    def interrupt(self, still: Callable[[], bool]) -> None:
+        """Nothing ends it; but trees have no loops."""
+
+
+class TextEngine:
+    """An engine for texts, which are scored together only with others of about their length.
+
+    ONNX Runtime's tokenizer pads all texts of a batch to as many tokens as the longest has, 32 bytes each: a batch of
+    4,000 short texts with a single one of 100,000 letters would take gigabytes.
+    """
+
+    def __init__(self, engine: Engine, max_padded_letters: int = MAX_PADDED_LETTERS) -> None:
+        self.name = engine.name
+        self._engine = engine
+        self._max_padded_letters = max_padded_letters
+
+    def predict(self, rows: Rows) -> Scores:
+        lengths = [len(text) for text in rows[:, 0].tolist()]
+        if len(rows) * max(lengths) <= self._max_padded_letters:
+            return self._engine.predict(rows)
+        order = sorted(range(len(rows)), key=lengths.__getitem__)
+        parts = self._parts([lengths[row] for row in order])
+        scores = np.concatenate([self._engine.predict(rows[order[start:stop]]) for start, stop in parts])
+        unsorted = np.empty_like(scores)
+        unsorted[order] = scores
+        return unsorted
+
+    def interrupt(self, still: Callable[[], bool]) -> None:
+        self._engine.interrupt(still)
+
+    def _parts(self, lengths: list[int]) -> list[tuple[int, int]]:
+        """Where to cut texts whose lengths grow: as many at a time as their longest allows, at least one."""
+        parts, start = [], 0
+        for stop in range(1, len(lengths) + 1):
+            if stop == len(lengths) or (stop + 1 - start) * lengths[stop] > self._max_padded_letters:
+                parts.append((start, stop))
+                start = stop
+        return parts
+
+
+class FasterEngine:
+    """Two engines over the same trees; each batch goes to the one that was measured to be faster at its size."""
+
+    def __init__(self, small: Engine, large: Engine, crossover_rows: int) -> None:
+        self.small, self.large, self.crossover_rows = small, large, crossover_rows
+        self.name = f"{small.name} below {crossover_rows} rows, {large.name} from there"
+
+    def predict(self, rows: Rows) -> Scores:
+        return (self.small if len(rows) < self.crossover_rows else self.large).predict(rows)
+
+    def interrupt(self, still: Callable[[], bool]) -> None:
+        for engine in (self.small, self.large):
+            engine.interrupt(still)
+
+
+def import_xgboost_alone() -> None:
+    """Import xgboost without scikit-learn and pandas, which it loads wherever they are installed.
+
+    Scoring needs neither, and they cost each worker 3 s and 110 MB. Only for processes that serve: xgboost's own
+    scikit-learn classes are missing afterwards.
+    """
+    hidden = {name: None for name in ("sklearn", "pandas") if name not in sys.modules}
+    sys.modules.update(hidden)  # type: ignore[arg-type]  # None makes an import fail
+    try:
+        import xgboost  # noqa: F401
+    finally:
+        for name in hidden:
+            del sys.modules[name]
+
+
+def open_engine(folder: Path, card: Card, choice: EngineChoice) -> Engine:
+    """Open the engine that `choice` asks for. Raises `CardError` when the artefact lacks its file or it is damaged."""
+    openers: dict[FileKind, Callable[[Path], Engine]] = {
+        FileKind.ONNX: lambda path: TextEngine(OnnxEngine(path, card)) if card.takes_text else OnnxEngine(path, card),
+        FileKind.UBJ: XgboostEngine,
+    }
+    wanted = {EngineChoice.ONNXRUNTIME: [FileKind.ONNX], EngineChoice.XGBOOST: [FileKind.UBJ]}.get(
+        choice, [kind for kind in FileKind if kind in card.files]
+    )
+    engines = [openers[kind](_checked_file(folder, card, kind)) for kind in wanted]
+    if len(engines) == 1:
+        return engines[0]
+    small, large = engines
+    return FasterEngine(small, large, find_crossover(small, large, likely_rows(card, CROSSOVER_SIZES[-1])))
+
+
+def example_rows(card: Card) -> Rows:
+    """The card's examples, as a batch."""
+    dtype = object if card.takes_text else np.float32
+    return np.array(card.examples.rows, dtype=dtype).reshape(len(card.examples.rows), -1)
+
+
+def likely_rows(card: Card, count: int) -> Rows:
+    """A batch of `count` rows whose values are each drawn from the examples; the same ones every time.
+
+    How long trees take depends on the rows: the same few again and again teach the processor's branch predictor, which
+    made ONNX Runtime look faster than XGBoost up to 4,096 rows where 128 is the truth.
+    """
+    examples = example_rows(card)
+    drawn = np.random.default_rng(0).integers(0, len(examples), (count, examples.shape[1]))
+    return np.take_along_axis(examples, drawn, axis=0)
+
+
+def find_crossover(
+    small: Engine,
+    large: Engine,
+    rows: Rows,
+    sizes: tuple[int, ...] = CROSSOVER_SIZES,
+    repeats: int = 5,
+    clock: Callable[[], float] = time.perf_counter,
+) -> int:
+    """The first of `sizes` at which `large` is faster (best of `repeats`, in turns); beyond the last if it never is.
+
+    `rows` are at least as many as the last of `sizes`.
+    """
+    for size in sizes:
+        batch = rows[:size]
+        best = [float("inf"), float("inf")]
+        for _ in range(repeats):
+            for index, engine in enumerate((small, large)):
+                started = clock()
+                engine.predict(batch)
+                best[index] = min(best[index], clock() - started)
+        if best[1] < best[0]:
+            return size
+    return sizes[-1] + 1
+
+
+def _checked_file(folder: Path, card: Card, kind: FileKind) -> Path:
+    expected = card.files.get(kind)
+    path = folder / kind.file_name
+    if expected is None:
+        raise CardError(f"{folder}: the artefact has no {kind.file_name}; choose another engine or import it again")
+    try:
+        digest = digest_of(path)
+    except OSError as error:
+        raise CardError(f"{path}: {error.strerror or error}") from error
+    if digest != expected.sha256:
+        raise CardError(f"{path}: sha256 is {digest}, its card says {expected.sha256}; import the version again")
+    return path

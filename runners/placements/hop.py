@@ -1,0 +1,107 @@
+"""The hop to a version that runs in a service of its own: one HTTP call carries a whole batch, as packed floats.
+
+    POST /rows   body: float32 rows, little-endian, row after row; of a text model: MessagePack of a list of strings
+    200          body: float32 scores; header `x-failures`: JSON {row: reason} for rows that could not be scored
+    501          the version cannot be served there; body: the reason, UTF-8
+
+Used by `Hop` on the gateway's side and `answer_rows` on the service's.
+"""
+
+import time
+from collections.abc import Callable
+from functools import partial
+from math import inf
+from urllib.parse import urlsplit
+
+import aiohttp
+import msgspec
+import numpy as np
+
+from configuration.settings import FarSideSettings
+from runners.artefacts.card import Card
+from runners.engines.engine import Engine, Rows, example_rows
+from runners.errors import DeadlineExceeded
+from runners.inputs.rows import decode_batch, encode_batch
+from runners.placements.far_side import MAX_WORDS, Calls, EndpointError, Unservable
+from runners.placements.place import BatchScores, score, shape_of
+
+ROUTE = "/rows"
+FAILURES_HEADER = "x-failures"
+UNSERVABLE = 501
+MAX_FAILURE_LETTERS = 200
+START_S = 20.0
+"""How long to wait for a process that has died, or was started just now, until it listens again."""
+KEEP_S = 3600.0
+
+_encode = msgspec.json.Encoder().encode
+_decode_failures = msgspec.json.Decoder(dict[int, str]).decode
+
+
+class Hop:
+    """A version's own service as a far side; see `far_side`. A batch that it scores is all there is to say of it."""
+
+    def __init__(
+        self,
+        url: str,
+        card: Card,
+        workers: int,
+        settings: FarSideSettings,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`url` is `file:///path/to.sock` or `http://host:port`, as BentoML's runner map has it.
+
+        One call for each of its `workers` may be under way from each gateway worker.
+        """
+        self.address = url
+        self._scores_per_row = card.scores_per_row
+        self._good_row = example_rows(card)[:1]
+        self._clock = clock
+        parts = urlsplit(url)
+        connector: Callable[..., aiohttp.BaseConnector] = aiohttp.TCPConnector
+        self._target = f"http://{parts.netloc}{ROUTE}"
+        if parts.scheme == "file":
+            connector = partial(aiohttp.UnixConnector, parts.path)
+            self._target = "http://runner" + ROUTE
+        self._calls = Calls(connector, workers, settings.timeout_s, settings.connect_ms, KEEP_S, clock)
+
+    async def close(self) -> None:
+        await self._calls.close()
+
+    async def meet(self) -> None:
+        # The supervisor keeps its socket: what is sent before it listens waits there until it does.
+        try:
+            await self.infer(self._good_row, self._clock() + START_S, anew=True)
+        except DeadlineExceeded:
+            raise EndpointError(f"its process does not answer within {START_S:g} s") from None
+
+    async def probe(self, patience_s: float) -> bool:
+        try:
+            await self.infer(self._good_row, self._clock() + patience_s, anew=True)
+        except (EndpointError, DeadlineExceeded):
+            return False
+        return True
+
+    async def infer(self, rows: Rows, deadline: float = inf, *, anew: bool = False) -> BatchScores:
+        patience_s = self._calls.patience_s(deadline)
+        reply = await self._calls.send(self._target, encode_batch(rows), patience_s, anew=anew)
+        if reply.status == UNSERVABLE:
+            raise Unservable(reply.body.decode(errors="replace"))
+        if reply.status != 200:
+            raise EndpointError(f"it answered {reply.status}: {reply.body[:MAX_WORDS].decode(errors='replace')}")
+        shape = shape_of(rows, self._scores_per_row)
+        try:
+            scores = np.frombuffer(reply.body, dtype=np.float32).reshape(shape)
+            failures = reply.headers.get(FAILURES_HEADER)
+            return BatchScores(scores, _decode_failures(failures) if failures else {})
+        except ValueError as error:
+            raise EndpointError(f"it sent no scores of shape {shape}: {error}") from None
+
+
+def answer_rows(engine: Engine, card: Card, body: bytes) -> tuple[bytes, bytes | None]:
+    """Score the body of a `POST /rows`: packed scores, and the value of `x-failures` when there are any.
+
+    Raises `ValueError` when the body is not a whole number of rows.
+    """
+    outcome = score(engine, decode_batch(card, body), card.scores_per_row)
+    failures = {row: reason[:MAX_FAILURE_LETTERS] for row, reason in outcome.failures.items()}
+    return np.ascontiguousarray(outcome.scores).tobytes(), _encode(failures) if failures else None

@@ -1,0 +1,313 @@
+"""Places: where a runner's batches are computed. Here: in this process.
+
+`hop` has the one in another process of this server, `remote` the one in another server.
+"""
+
+import asyncio
+import contextlib
+import logging
+import math
+import threading
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from math import inf
+from queue import SimpleQueue
+from typing import Protocol
+
+import numpy as np
+
+from runners.engines.engine import Engine, Interrupted, Rows, Scores
+from runners.engines.watch import Watch, Watched
+from runners.errors import Overran
+
+logger = logging.getLogger("bentoml.shokado")
+
+WARY_BATCHES = 1000
+"""After a call on the event loop had to be interrupted, so many batches go to the thread, each time twice as many."""
+MAX_FAILING_CALLS = 64
+"""How often a failing batch is cut in half before the rest of it fails as it is: a broken model must not cost much."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchScores:
+    """What came back for a batch: scores of every row, and why the rows in `failures` have none worth reading."""
+
+    scores: Scores
+    failures: dict[int, str] = field(default_factory=dict)
+
+
+class Place(Protocol):
+    """Computes batches, up to `concurrency` at once, and calls `done` on the event loop with what came back.
+
+    Of `ahead` more it takes care itself: they start when earlier ones end. `done` may be called before `run` returns.
+    An exception is handed to it, never raised.
+    """
+
+    concurrency: int
+    ahead: int
+    heeds_deadlines: bool
+    """Whether `run` is to be told until when anybody waits for the scores, in seconds of `time.monotonic`."""
+
+    def run(
+        self, rows: Rows, expected_s: float, done: Callable[[BatchScores | Exception], None], deadline: float = inf, /
+    ) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+class EngineHolder(Protocol):
+    """Hears of an engine that takes too long, on the event loop."""
+
+    def engine_interrupted(self) -> None:
+        """A batch took too long on the event loop, and goes on in the thread."""
+        ...
+
+    def engine_hangs(self, reason: str) -> None:
+        """A batch took too long in the thread: it has failed, and so do all until `engine_back`."""
+        ...
+
+    def engine_back(self) -> None: ...
+
+    def engine_lost(self) -> None:
+        """It heeds no interruption, and its thread is lost unless it comes back by itself."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class _Call:
+    """A batch in the thread; `given_up` when nobody waits for it any more."""
+
+    rows: Rows
+    done: Callable[[BatchScores | Exception], None]
+    given_up: bool = False
+
+
+class EmbeddedPlace(Watched):
+    """The engine in this process: short batches on the event loop, long ones in one thread beside it."""
+
+    concurrency = 1
+    ahead = 1
+    heeds_deadlines = False
+
+    def __init__(
+        self,
+        engine: Engine,
+        scores_per_row: int,
+        inline_s: float,
+        *,
+        version: str = "",
+        max_run_s: float = inf,
+        watch: Watch | None = None,
+        holder: EngineHolder | None = None,
+    ) -> None:
+        """Batches that are expected to take no longer than `inline_s` run on the event loop, if they may at all.
+
+        A batch may take `max_run_s`; `watch` sees to it. Without one, nobody does.
+        """
+        super().__init__(version, engine, max_run_s)
+        self._scores_per_row = scores_per_row
+        self._may_take_s = inline_s
+        self._holder = holder
+        self._wary = 0
+        """How many batches go to the thread, however short they should be."""
+        self._wary_next = WARY_BATCHES
+        self._hangs: Overran | None = None
+        self._in_thread: list[_Call] = []
+        self._calls: SimpleQueue[_Call | None] = SimpleQueue()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._left = asyncio.Event()
+        """Set when nobody need wait for the thread: it has ended, or will not be had back."""
+        if watch is not None:
+            watch.add(self)
+            if watch.has_held_up(version):
+                logger.warning("version %s has held up an event loop: all its batches go to a thread", version)
+                self._may_take_s = -1.0
+
+    def run(
+        self, rows: Rows, expected_s: float, done: Callable[[BatchScores | Exception], None], _deadline: float = inf
+    ) -> None:
+        if expected_s <= self._may_take_s and not self._in_thread and not self._wary:
+            outcome = self._score_here(rows)
+            if outcome is not None:
+                done(outcome)
+                return
+        if self._hangs is not None:
+            done(self._hangs)
+            return
+        if self._wary:
+            self._wary -= 1
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+            # A daemon: a call that never ends must not keep the process.
+            threading.Thread(target=self._work, name="shokado-engine", daemon=True).start()
+        call = _Call(rows, done)
+        self._in_thread.append(call)
+        self._calls.put(call)
+
+    async def close(self) -> None:
+        """Waits for the thread, unless that hangs."""
+        self._holder = None
+        if self._loop is not None:
+            self._calls.put(None)
+            await self._left.wait()
+
+    def on_overrun(self, turn: int) -> None:
+        self._tell(self._give_up, turn)
+
+    def on_loss(self, turn: int) -> None:
+        self._tell(self._miss, turn)
+
+    def _score_here(self, rows: Rows) -> BatchScores | None:
+        """None when it took so long that the event loop must not wait for it."""
+        self.inline = True
+        self.turn += 1
+        try:
+            return score(self._engine, rows, self._scores_per_row)
+        except Interrupted:
+            self._wary, self._wary_next = self._wary_next, 2 * self._wary_next
+            if self._holder is not None:
+                self._holder.engine_interrupted()
+            return None
+        finally:
+            self.turn += 1
+
+    def _work(self) -> None:
+        """The thread."""
+        while (call := self._calls.get()) is not None:
+            if call.given_up:
+                continue
+            self.inline = False
+            self.turn += 1
+            outcome: BatchScores | Exception
+            try:
+                outcome = score(self._engine, call.rows, self._scores_per_row)
+            except Interrupted:
+                outcome = Overran(self.max_run_s)
+            finally:
+                self.turn += 1
+            self._tell(self._come_back, call, outcome)
+            del call, outcome
+        self._tell(self._left.set)
+
+    def _tell(self, what: Callable[..., None], *arguments: object) -> None:
+        """On the event loop, if that is still there."""
+        assert self._loop is not None
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(what, *arguments)
+
+    def _come_back(self, call: _Call, outcome: BatchScores | Exception) -> None:
+        self._in_thread.remove(call)
+        if isinstance(outcome, Overran) and not call.given_up:
+            self._tell_holder_that_it_hangs(outcome)
+        if call.given_up or isinstance(outcome, Overran):
+            self._hangs = None
+            self._left.clear()
+            if self._holder is not None:
+                self._holder.engine_back()
+        if not call.given_up:
+            call.done(outcome)
+
+    def _give_up(self, turn: int) -> None:
+        """Nobody is to wait any more for the batch that takes too long, nor for the one behind it."""
+        if self.turn != turn:
+            return
+        self._hangs = Overran(self.max_run_s)
+        self._left.set()
+        calls, self._in_thread = self._in_thread, self._in_thread[:1]
+        for call in calls:
+            call.given_up = True
+        self._tell_holder_that_it_hangs(self._hangs)
+        for call in calls:
+            call.done(self._hangs)
+
+    def _miss(self, turn: int) -> None:
+        if self.turn == turn and self._holder is not None:
+            self._holder.engine_lost()
+
+    def _tell_holder_that_it_hangs(self, why: Overran) -> None:
+        if self._holder is not None:
+            self._holder.engine_hangs(str(why))
+
+
+def score(engine: Engine, rows: Rows, scores_per_row: int) -> BatchScores:
+    """Predict, and when the batch fails cut it in halves, so that only the rows that cause it fail.
+
+    Raises `Interrupted`, and nothing else.
+    """
+    shape = shape_of(rows, scores_per_row)
+    try:
+        scores = _predict(engine, rows, shape)
+    except Exception as error:
+        reason = _reason(error)
+    else:
+        return BatchScores(scores, not_finite(scores))
+    return _score_in_halves(engine, rows, shape, reason)
+
+
+def shape_of(rows: Rows, scores_per_row: int) -> tuple[int, ...]:
+    """Of the scores of a batch."""
+    return (len(rows),) if scores_per_row == 1 else (len(rows), scores_per_row)
+
+
+def halves(shape: tuple[int, ...], reason: str) -> Generator[tuple[int, int], Scores | str, BatchScores]:
+    """Which parts (start, stop) of a batch to score, after it failed as a whole with this reason.
+
+    It is sent the scores of each part, or why there are none, and returns what is known of the batch in the end.
+    `shape` is that of the batch's scores.
+    """
+    scores = np.zeros(shape, dtype=np.float32)
+    failures: dict[int, str] = {}
+    failing = [(0, len(scores), reason)]
+    calls = 0
+    while failing:
+        start, stop, reason = failing.pop()
+        if stop - start == 1 or calls > MAX_FAILING_CALLS:
+            failures.update(dict.fromkeys(range(start, stop), reason))
+            continue
+        middle = (start + stop) // 2
+        for low, high in ((start, middle), (middle, stop)):
+            outcome = yield low, high
+            if isinstance(outcome, str):
+                calls += 1
+                failing.append((low, high, outcome))
+            else:
+                scores[low:high] = outcome
+    return BatchScores(scores, failures | not_finite(scores))
+
+
+def _score_in_halves(engine: Engine, rows: Rows, shape: tuple[int, ...], reason: str) -> BatchScores:
+    """Score a batch that failed as a whole. Of errors only texts are kept: tracebacks know this frame, a cycle."""
+    parts = halves(shape, reason)
+    outcome: Scores | str | None = None
+    while True:
+        try:
+            low, high = parts.send(outcome)  # type: ignore[arg-type]  # none starts it
+        except StopIteration as end:
+            result: BatchScores = end.value
+            return result
+        try:
+            outcome = _predict(engine, rows[low:high], (high - low, *shape[1:]))
+        except Exception as cause:
+            outcome = _reason(cause)
+
+
+def _predict(engine: Engine, rows: Rows, shape: tuple[int, ...]) -> Scores:
+    """Predict, and refuse what is not scores of `shape`."""
+    scores = engine.predict(rows)
+    if scores.shape != shape:
+        raise ValueError(f"the model returned scores of shape {scores.shape} where {shape} belong")
+    return scores
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def not_finite(scores: Scores) -> dict[int, str]:
+    """Why each row failed whose score is no number."""
+    # Finite if all scores are and none is huge: a quarter of the time that looking at each takes.
+    if math.isfinite(np.vdot(scores, scores)):
+        return {}
+    finite = np.isfinite(scores).reshape(len(scores), -1).all(axis=1)
+    bad_rows = np.flatnonzero(~finite)
+    return dict.fromkeys(bad_rows.tolist(), "the model returned a score that is not a finite number")

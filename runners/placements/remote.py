@@ -1,0 +1,210 @@
+"""The remote place: batches are computed by a far side, which may be slow, broken, overloaded or away.
+
+    batch --> far side --> scores
+                 |--(cut)----------------> once more, on a new connection, while the retry budget lasts
+                 |--(refused)------------> a row known to be good is asked
+                 |                            |--(scored)--> the rows are at fault: cut in halves until they are alone
+                 |                            `--(not)-----> the far side failed
+                 |--(too busy)-----------> `Overloaded`
+                 `--(no answer for long)-> `overdue` is called, so that somebody looks whether it is still there
+    far side failed --(once too often)--> ejected: every batch, sent already or not, fails at once, until `admit`
+
+A batch that it failed to score fails as a whole, so that its requests can be answered by another version.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import inf
+
+from configuration.settings import FarSideSettings
+from runners.artefacts.card import Card
+from runners.engines.engine import Rows, Scores, example_rows
+from runners.errors import DeadlineExceeded, Overloaded
+from runners.placements.ejection import Ejection
+from runners.placements.far_side import Cut, EndpointError, FarSide, Refused
+from runners.placements.place import BatchScores, halves, shape_of
+from runners.placements.retries import RetryBudget
+
+TELL_EVERY_S = 1.0
+OVERDUE_S = 0.25
+"""How much longer than `SLOWER` times the usual a batch may take before somebody looks after the far side."""
+SLOWER = 4
+
+logger = logging.getLogger("bentoml.shokado")
+
+
+@dataclass(slots=True)
+class RemoteCounts:
+    """What became of batches, and of the version, since the last flush."""
+
+    scored: int = 0
+    refused: int = 0
+    """Scored but for some rows that the server would not score."""
+    failed: int = 0
+    overloaded: int = 0
+    late: int = 0
+    """Given up at their deadline."""
+    retries: int = 0
+    ejections: int = 0
+
+
+class RemotePlace:
+    """A far side as a place."""
+
+    ahead = 0
+    heeds_deadlines = True
+
+    def __init__(
+        self,
+        far_side: FarSide,
+        card: Card,
+        concurrency: int,
+        settings: FarSideSettings,
+        ejected: Callable[[str], None],
+        overdue: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`ejected` is called with the reason when it has failed once too often, `overdue` when a batch takes long."""
+        self.concurrency = concurrency
+        self.ejection = Ejection(
+            settings.eject_after_failures, settings.eject_at_failure_share, settings.eject_for_s, clock
+        )
+        self.answered_at = -inf
+        """When a batch was scored last."""
+        self.usual_s = 0.0
+        """How long batches usually take, those of the largest sizes that were sent lately."""
+        self._far_side = far_side
+        self._scores_per_row = card.scores_per_row
+        self._good_row = example_rows(card)[:1]
+        self._ejected = ejected
+        self._overdue = overdue
+        self._away: str | None = None
+        """Why it gets no batches."""
+        self._clock = clock
+        self._told_at = -inf
+        self._retries = RetryBudget()
+        self._counts = RemoteCounts()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def run(
+        self, rows: Rows, expected_s: float, done: Callable[[BatchScores | Exception], None], deadline: float = inf
+    ) -> None:
+        if self._away is not None:
+            done(EndpointError(self._away))
+            return
+        self.usual_s = max(expected_s, 0.9 * self.usual_s)
+        loop = asyncio.get_running_loop()
+        watch = loop.call_later(OVERDUE_S + SLOWER * self.usual_s, self._overdue)
+        task = loop.create_task(self._run(rows, done, deadline, watch))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def shut_out(self, reason: str) -> None:
+        """Let every batch fail at once from now on, those under way as well."""
+        self._away = f"it is away: {reason}"
+        for task in self._tasks - {asyncio.current_task()}:
+            task.cancel()
+
+    def admit(self) -> None:
+        """Send batches again."""
+        self._away = None
+        self.ejection.returned()
+
+    def flush(self) -> RemoteCounts:
+        """Hand over what was counted since the last time."""
+        counts, self._counts = self._counts, RemoteCounts()
+        return counts
+
+    async def close(self) -> None:
+        await self._far_side.close()
+
+    async def _run(
+        self,
+        rows: Rows,
+        done: Callable[[BatchScores | Exception], None],
+        deadline: float,
+        watch: asyncio.TimerHandle,
+    ) -> None:
+        outcome: BatchScores | Exception
+        try:
+            outcome = await self._score(rows, deadline)
+        except asyncio.CancelledError:
+            if self._away is None:
+                raise
+            outcome = EndpointError(self._away)
+        except Exception as error:  # whatever it is, a batcher that never heard of it would wait for ever
+            # Its traceback knows this frame, and so itself: a cycle.
+            outcome = error.with_traceback(None)
+        finally:
+            watch.cancel()
+        self._note(outcome)
+        done(outcome)
+
+    async def _score(self, rows: Rows, deadline: float) -> BatchScores:
+        try:
+            return await self._infer(rows, deadline)
+        except Refused as refused:
+            reason = str(refused)
+        try:
+            await self._infer(self._good_row, deadline)
+        except Refused:
+            raise EndpointError(reason) from None
+        return await self._score_in_halves(rows, deadline, reason)
+
+    async def _score_in_halves(self, rows: Rows, deadline: float, reason: str) -> BatchScores:
+        parts = halves(shape_of(rows, self._scores_per_row), reason)
+        outcome: Scores | str | None = None
+        while True:
+            try:
+                low, high = parts.send(outcome)  # type: ignore[arg-type]  # none starts it
+            except StopIteration as end:
+                result: BatchScores = end.value
+                return result
+            try:
+                outcome = (await self._infer(rows[low:high], deadline)).scores
+            except Refused as refused:
+                outcome = str(refused)
+
+    async def _infer(self, rows: Rows, deadline: float) -> BatchScores:
+        self._retries.pay_in()
+        try:
+            return await self._far_side.infer(rows, deadline)
+        except Cut as cut:
+            # A server closes connections whenever it likes, many at once when it has trouble: of those that are kept,
+            # one after another may be cut, which says nothing against it and costs no retry. Hence the new one.
+            if self._away is not None or not (cut.stale or self._retries.take()):
+                raise
+        self._counts.retries += 1
+        return await self._far_side.infer(rows, deadline, anew=True)
+
+    def _note(self, outcome: BatchScores | Exception) -> None:
+        """Count it, and eject the version if this was one failure too many."""
+        match outcome:
+            case BatchScores():
+                if outcome.failures:
+                    self._counts.refused += 1
+                else:
+                    self._counts.scored += 1
+                self.answered_at = self._clock()
+                self.ejection.succeeded()
+            case Overloaded():
+                self._counts.overloaded += 1
+            case DeadlineExceeded():
+                self._counts.late += 1
+            case _:
+                self._counts.failed += 1
+                self._tell(outcome)
+                if self.ejection.failed() and self._away is None:
+                    self._counts.ejections += 1
+                    self.shut_out(str(outcome))
+                    self._ejected(str(outcome))
+
+    def _tell(self, failure: Exception) -> None:
+        """For the log, which is told now and then, not of each batch."""
+        now = self._clock()
+        if now >= self._told_at + TELL_EVERY_S:
+            self._told_at = now
+            logger.warning("a batch failed at %s: %s", self._far_side.address, failure)

@@ -1,0 +1,224 @@
+"""The runner of a version that is not in this process: ready while its far side is, else away until that is back.
+
+STARTING --> READY --(ejected, or not ready when asked)--> AWAY --(it answers, and rightly)--> READY
+     |-----(cannot be reached, or is not what it should be)--^
+     `-----(says that it cannot serve the version)--> FAILED
+
+Neither lasts for good: the far side may be started, mended or replaced while this one runs.
+"""
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from configuration.settings import (
+    BatchingSettings,
+    FarSideSettings,
+    Placement,
+    RemoteSettings,
+    ServiceSettings,
+    VersionSettings,
+)
+from runners.artefacts.card import Card, CardError
+from runners.batching.batcher import BatchObserver
+from runners.engines.engine import Rows, Scores, example_rows
+from runners.placements.endpoint import Endpoint
+from runners.placements.far_side import EndpointError, FarSide, Refused, Unservable
+from runners.placements.hop import Hop
+from runners.placements.remote import SLOWER, RemoteCounts, RemotePlace
+from runners.runner import Runner, RunnerState, check_examples
+
+PROBE_EVERY_S = 5.0
+PROBE_S = 1.0
+"""For its answer, and `SLOWER` times what a batch usually takes."""
+SECOND_PROBE_S = 0.25
+"""After one that failed: two in a row count."""
+FIRST_PAUSE_S = 0.5
+MAX_PAUSE_S = 8.0
+"""Between two attempts to reach it; each pause is twice as long as the last."""
+
+LOST = "it does not say that it is ready"
+
+logger = logging.getLogger("bentoml.shokado")
+
+
+class RemoteRunner(Runner):
+    """Serves one version from a service of this server, or from another server."""
+
+    def __init__(
+        self,
+        version: str,
+        card: Card,
+        settings: VersionSettings,
+        batching: BatchingSettings,
+        far: RemoteSettings | str,
+        clock: Callable[[], float] = time.monotonic,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        """`far` is the other server, its names filled in, or the address of the service.
+
+        `draw` spreads what many gateways would do at the same moment.
+        """
+        super().__init__(version, card, Path(), settings, batching)
+        self._far = far
+        self.address: str | None = None
+        """Of the other server; of a service, nobody needs to know it."""
+        if isinstance(far, RemoteSettings):
+            self.placement, self.engine, self.address = Placement.REMOTE, "remote", far.address
+        else:
+            self.placement = Placement.SERVICE
+        self._clock = clock
+        self._draw = draw
+        self._met = False
+        self._look = asyncio.Event()
+        """Something happened that cannot wait for the next probe."""
+        self._ejected = False
+        self._watching: asyncio.Task[None] | None = None
+        self._far_side: FarSide
+        self._remote_place: RemotePlace
+
+    async def start(self, observer: BatchObserver) -> None:
+        """Try to reach the far side; ready or away when this returns. Goes on trying by itself."""
+        self.state = RunnerState.STARTING
+        self._far_side, concurrency, asked = self._open_far_side()
+        self._place = self._remote_place = RemotePlace(
+            self._far_side, self.card, concurrency, asked, self._eject, self._look.set, self._clock
+        )
+        self._observer = observer
+        try:
+            await self._try()
+        except asyncio.CancelledError:
+            self.state = RunnerState.CLOSED
+            await self._place.close()
+            raise
+        self._watching = asyncio.get_running_loop().create_task(self._watch())
+
+    async def drain(self) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
+        if self._met and self.state in (RunnerState.READY, RunnerState.AWAY, RunnerState.FAILED):
+            # What nobody will answer any more must not hold up the stop.
+            giving_up = asyncio.get_running_loop().create_task(self._give_up_if_lost())
+            await self._let_go()
+            giving_up.cancel()
+            await asyncio.gather(giving_up, return_exceptions=True)
+        elif self.state in (RunnerState.AWAY, RunnerState.FAILED):
+            await self._place.close()
+            self.state = RunnerState.CLOSED
+
+    def flush(self) -> RemoteCounts:
+        """What became of batches since the last time."""
+        return self._remote_place.flush() if self._watching is not None else RemoteCounts()
+
+    def _open_far_side(self) -> tuple[FarSide, int, FarSideSettings]:
+        """The far side, how many batches it may have at once, and how it is asked."""
+        far = self._far
+        if isinstance(far, RemoteSettings):
+            return Endpoint(far, self.card, self._clock), far.connections, far
+        asked, workers = self.settings.service or ServiceSettings(), self.settings.workers
+        return Hop(far, self.card, workers, asked, self._clock), workers, asked
+
+    async def _watch(self) -> None:
+        while True:
+            try:
+                await (self._guard() if self.ready else self._recover())
+            except Exception:
+                logger.exception("version %s cannot be watched", self.version)
+                await asyncio.sleep(MAX_PAUSE_S)
+
+    async def _guard(self) -> None:
+        """Returns when it was asked whether it is ready, or was ejected."""
+        if not await self._is_there() and self.ready:
+            self._remote_place.shut_out(LOST)
+            self._leave(LOST)
+
+    async def _give_up_if_lost(self) -> None:
+        while await self._is_there():
+            pass
+        self._remote_place.shut_out(LOST)
+
+    async def _is_there(self) -> bool:
+        """Ask now and then whether it is ready, and soon when there is reason to; false when it does not say so twice.
+
+        An answer to a batch says as much: while it computes, a service has no other.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PROBE_EVERY_S * (0.75 + self._draw() / 2)):
+                await self._look.wait()
+        self._look.clear()
+        if self.state is RunnerState.AWAY or await self._probe():
+            return True
+        await asyncio.sleep(SECOND_PROBE_S)
+        return await self._probe()
+
+    async def _probe(self) -> bool:
+        place, asked_at = self._remote_place, self._clock()
+        ready = await self._far_side.probe(PROBE_S + SLOWER * place.usual_s)
+        return ready or place.answered_at >= asked_at
+
+    async def _recover(self) -> None:
+        """Leave it alone for as long as it was ejected, and try until it is back."""
+        pause_s = self._remote_place.ejection.pause_s() if self._ejected else FIRST_PAUSE_S
+        self._ejected = False
+        await self._rest(pause_s)
+        pause_s = FIRST_PAUSE_S
+        while not await self._try():
+            await self._rest(pause_s)
+            pause_s = min(2 * pause_s, MAX_PAUSE_S)
+
+    async def _rest(self, seconds: float) -> None:
+        await asyncio.sleep(seconds * (1 + self._draw() / 4))
+
+    async def _try(self) -> bool:
+        """Whether it can be reached and answers rightly; then it is ready."""
+        try:
+            await self._far_side.meet()
+            await self._meet()
+        except Unservable as error:
+            self._leave(str(error), RunnerState.FAILED)
+            return False
+        except CardError:
+            self._leave("it does not score the examples as the version's card says")
+            return False
+        except Exception as error:
+            self._leave(str(error) or type(error).__name__)
+            return False
+        if self.failure is not None:
+            logger.info("version %s is back: %s", self.version, self._far_side.address)
+        self._look.clear()
+        self._remote_place.admit()
+        self.state, self.failure = RunnerState.READY, None
+        return True
+
+    async def _meet(self) -> None:
+        """Check the examples, and the first time learn how long batches take. Raises what went wrong."""
+        examples = await self._far_side.infer(example_rows(self.card))
+        if examples.failures:
+            raise EndpointError(f"it does not score the examples: {next(iter(examples.failures.values()))}")
+        check_examples(examples.scores, self.card, self._folder)
+        if not self._met:
+            pace, ceiling = await self._learn_pace(self._score, self._target_s, (Refused,))
+            # The way there and back is none of the model's time, and the batch size shall not shrink for it.
+            self._open_batcher(pace, self._target_s + pace.estimate(1), ceiling, self._observer)
+            self._met = True
+
+    async def _score(self, rows: Rows) -> Scores:
+        return (await self._far_side.infer(rows)).scores
+
+    def _eject(self, reason: str) -> None:
+        self._ejected = True
+        self._look.set()
+        self._leave(f"ejected: {reason}")
+
+    def _leave(self, reason: str, state: RunnerState = RunnerState.AWAY) -> None:
+        if self.failure != reason:
+            words = "cannot be served" if state is RunnerState.FAILED else f"is away: {self._far_side.address}"
+            logger.warning("version %s %s: %s", self.version, words, reason)
+        self.failure = reason
+        if self.state is not RunnerState.DRAINING:
+            self.state = state

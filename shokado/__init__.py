@@ -1,0 +1,1 @@
+"""Several versions of one model side by side, with live traffic split between them."""

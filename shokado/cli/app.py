@@ -1,0 +1,260 @@
+"""The `shokado` command line: what is typed goes in, progress lines and one table or one next command come out.
+
+Exit status 0: done; 1: refused for a reason that is printed, with the command that helps; 2: wrong usage.
+"""
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from shokado.cli import canary as canary_cli
+from shokado.cli import k8s as k8s_cli
+from shokado.cli import keys as keys_cli
+from shokado.lifecycle.examples import datasets, preparing
+from shokado.lifecycle.importing import store
+from shokado.lifecycle.importing.registry import Formats
+from shokado.lifecycle.importing.store import Artefact, DamagedArtefact
+from shokado.lifecycle.importing.version import Order, WhenTaken, import_version
+from shokado.lifecycle.packaging.imaging import Engine
+from shokado.lifecycle.refusal import plain_errors
+
+app = typer.Typer(
+    help="Bring model versions into the BentoML store, verified, and build the bundle that serves them.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+models = typer.Typer(help="Train, import and list model versions.", no_args_is_help=True, rich_markup_mode="rich")
+app.add_typer(models, name="models")
+app.add_typer(keys_cli.app, name="keys")
+app.add_typer(canary_cli.app, name="canary")
+app.add_typer(k8s_cli.app, name="k8s")
+
+PIPE_COLUMNS = 160
+"""Width of a table that goes into a file or a pipe, where nothing has to fit a screen."""
+
+DataSetName = Annotated[
+    str,
+    typer.Option("--dataset", "-d", envvar="DATASET", help=f"Data set and model name: {', '.join(datasets.NAMES)}."),
+]
+
+
+@models.command()
+def prepare(dataset: DataSetName = "customers") -> None:
+    """Make both example versions of a data set ready to be served: train, register and import what is missing.
+
+    A second run finds everything in place and takes less than a second.
+
+    Examples:
+
+      shokado models prepare
+
+      shokado models prepare --dataset iris
+
+      DATASET=diabetes shokado models prepare
+    """
+    with plain_errors():
+        for imported in preparing.prepare(dataset):
+            artefact = imported.artefact
+            typer.echo(f"{artefact.tag}  {imported.outcome}  from {artefact.card.source.uri}")
+
+
+@models.command()
+def train(dataset: DataSetName = "customers") -> None:
+    """Train both example versions anew and register them in MLflow; nothing that is served changes.
+
+    The registry is MLFLOW_TRACKING_URI, or var/mlflow.db of this project.
+
+    Examples:
+
+      shokado models train
+
+      MLFLOW_TRACKING_URI=http://mlflow.example:5000 shokado models train --dataset iris
+    """
+    with plain_errors():
+        for registered in preparing.train(dataset):
+            typer.echo(f"{registered.uri}  registered; next: shokado models import {registered.uri} --as <label>")
+
+
+@models.command("import")
+def import_(
+    uri: Annotated[
+        str,
+        typer.Argument(
+            help="models:/<name>/<number>, models:/<name>/latest, models:/<name>@<alias>, models:/<model id> or "
+            "runs:/<id>/<path>."
+        ),
+    ],
+    version: Annotated[str, typer.Option("--as", help="Version label in the store, such as v3.")],
+    name: Annotated[str | None, typer.Option(help="Model name in the store; by default the registered one.")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Import even where the label is taken.")] = False,
+    beside: Annotated[bool, typer.Option("--beside", help="Where the label is taken, add a number to it.")] = False,
+    no_pickle: Annotated[
+        bool, typer.Option("--no-pickle", help="Refuse formats that can run code when they are read.")
+    ] = False,
+    tolerance: Annotated[float, typer.Option(min=0, help="Largest difference from the framework's scores.")] = 1e-4,
+) -> None:
+    """Convert one version out of the MLflow registry, verify it against its framework, and store it.
+
+    XGBoost and scikit-learn flavors can be imported. A model whose converted files score differently is refused.
+
+    Examples:
+
+      shokado models import models:/customers/3 --as v3
+
+      shokado models import models:/customers@challenger --as v3 --no-pickle
+
+      shokado models import runs:/0a1b2c3d/model --name customers --as v4
+    """
+    with plain_errors():
+        when_taken = WhenTaken.REPLACE if replace else WhenTaken.BESIDE if beside else WhenTaken.REFUSE
+        formats = Formats.WITHOUT_CODE if no_pickle else Formats.ANY
+        imported = import_version(Order(uri, version, name, when_taken, tolerance, formats))
+        artefact = imported.artefact
+        typer.echo(f"{artefact.tag}  {imported.outcome}  from {artefact.card.source.uri}")
+
+
+@models.command("list")
+def list_(name: Annotated[str | None, typer.Argument(help="Only the versions of this model.")] = None) -> None:
+    """Show the versions in the store, with where they came from and how they were verified.
+
+    Examples:
+
+      shokado models list
+
+      shokado models list customers
+    """
+    found = store.artefacts(name)
+    if not found:
+        typer.echo(f"No versions{f' of {name}' if name else ''} in {store.home() / 'models'}.")
+        typer.echo("next: shokado models prepare")
+        return
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = PIPE_COLUMNS
+    console.print(_table([item for item in found if isinstance(item, Artefact)]))
+    for damaged in found:
+        if isinstance(damaged, DamagedArtefact):
+            typer.echo(f"damaged: {damaged}")
+
+
+def _table(artefacts: list[Artefact]) -> Table:
+    table = Table("version", "task", "inputs", "file, max difference", "size", "source", "metrics", box=None)
+    for artefact in artefacts:
+        card = artefact.card
+        table.add_row(
+            artefact.tag,
+            card.task,
+            str(len(card.features)),
+            "\n".join(f"{kind:<4} {receipt.max_abs_difference:.1e}" for kind, receipt in card.verification.items()),
+            f"{card.size_bytes / 1024:,.0f} KiB",
+            f"{card.source.uri}\n{card.source.framework}",
+            "\n".join(f"{metric} {value:.3f}" for metric, value in card.metrics.items()),
+        )
+    return table
+
+
+@app.command()
+def build(
+    version: Annotated[str | None, typer.Option(help="Version of the bento; by default BentoML makes one.")] = None,
+) -> None:
+    """Build the bento: the code and every version that serving.yaml names, with the sources as labels.
+
+    Examples:
+
+      shokado build
+
+      shokado build --version 1.4.0
+    """
+    from shokado.lifecycle.packaging.bundling import build_bento
+
+    with plain_errors():
+        tag = build_bento(version)
+        typer.echo(f"{tag}  built")
+        typer.echo("next: bentoml serve shokado:latest")
+
+
+@app.command()
+def image(
+    engine: Annotated[
+        Engine | None, typer.Option(envvar="ENGINE", help="By default the first one that works here.")
+    ] = None,
+    base_image: Annotated[
+        str | None, typer.Option(envvar="BASE_IMAGE", help="Any with Python 3.11; by default the public Python image.")
+    ] = None,
+    tag: Annotated[
+        str | None, typer.Option("--tag", "-t", envvar="TAG", help="By default shokado:<version of this project>.")
+    ] = None,
+    bento: Annotated[str | None, typer.Option(help="One that was built before, such as shokado:1.4.0.")] = None,
+    network: Annotated[str | None, typer.Option(help="Of the build, as the engine calls it, such as host.")] = None,
+) -> None:
+    """Build the bento and an image of it, and show what weighs most.
+
+    This host's ways to packages (pip's and uv's settings, certificates) serve the build and stay out of the image.
+
+    Examples:
+
+      shokado image
+
+      shokado image --engine podman --base-image registry.example/python:3.11 --tag registry.example/shokado:1.4.0
+    """
+    from shokado.lifecycle.packaging.bundling import build_bento
+    from shokado.lifecycle.packaging.imaging import ImageOrder, build_image, find_engine, megabytes
+
+    with plain_errors():
+        found = find_engine(engine)
+        built = build_image(ImageOrder(bento or build_bento(), found, tag, base_image, network))
+        for part in built.largest(10):
+            typer.echo(f"{megabytes(part.size_bytes):>10}  {part.path}")
+        typer.echo(f"{built.tag}  built with {found}")
+        typer.echo(f"next: {built.command()}")
+
+
+@app.command()
+def deploy(
+    environment: Annotated[str, typer.Option("--environment", help="A folder of k8s/overlays: staging, production.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be applied, and change nothing.")] = False,
+    context: Annotated[str | None, typer.Option("--context", help="Of the kubeconfig; by default the current.")] = None,
+    image: Annotated[str | None, typer.Option("--image", help="With its tag or digest, for all pods.")] = None,
+    timeout: Annotated[float, typer.Option("--timeout", min=1, help="Seconds until all must be ready.")] = 300,
+    undo: Annotated[
+        bool, typer.Option("--undo", help="Bring back the newest release that was Ready before what is there.")
+    ] = False,
+    rollback: Annotated[
+        bool, typer.Option("--rollback-on-failure", help="Undo what does not become ready in time.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force-conflicts", help="Take fields from other tools, and not only from kubectl.")
+    ] = False,
+) -> None:
+    """Apply an environment to a Kubernetes cluster, and wait until it is ready there.
+
+    The cluster is asked first whether it would take everything. What is gone from the manifests is deleted at the end.
+
+    Examples:
+
+      shokado deploy --environment staging --dry-run
+
+      shokado deploy --environment production --context prod --image registry.example.com/shokado:1.4.0
+
+      shokado deploy --environment production --undo
+    """
+    from shokado.lifecycle.rollout import deploying
+
+    if undo and (dry_run or image):
+        raise typer.BadParameter("--undo brings back a release as it was: neither --image nor --dry-run goes with it.")
+    with plain_errors():
+        order = deploying.Order(environment, context, image, timeout, rollback, force)
+        if dry_run:
+            deploying.dry_run(order)
+            typer.echo("Nothing was changed.")
+            return
+        if undo:
+            typer.echo(f"{environment} is ready: {deploying.undo(order)}")
+            return
+        deploying.deploy(order)
+        typer.echo(f"{environment} is ready")
+        typer.echo("next: shokado canary start VERSION --url URL")

@@ -1,0 +1,62 @@
+"""Changing the routing on behalf of a client: what all such routes have in common."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+from fastapi import Depends
+
+from shokado.control.http.headers import Actor, IfMatch
+from shokado.dialects.problem import Problem, problem_of
+from shokado.dispatch.change import Versions
+from shokado.dispatch.state import RoutingState
+from shokado.stores.store import Action, Entry, GenerationConflict, StoreUnavailable
+from shokado.worker.readiness import versions_everywhere
+from shokado.worker.started import Parts, Started
+
+MAX_WHY_LETTERS = 500
+MAX_GENERATION = 2**53
+"""Largest number that every client of JSON can say exactly."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Changer:
+    """Makes changes as the headers of the request say."""
+
+    parts: Started
+    by: str
+    if_match: int | None
+
+    async def change(
+        self, make: Callable[[RoutingState, Versions], RoutingState], action: Action, why: str = ""
+    ) -> Entry:
+        """Replace the routing by what `make` makes of it and of the versions as all workers have them.
+
+        Raises `Problem` for what the store or somebody else prevents, and what `make` raises.
+        """
+        follower = self.parts.follower
+        try:
+            versions = await versions_everywhere(self.parts)
+        except StoreUnavailable as error:
+            raise _with(problem_of(error), "nothing was changed") from error
+        try:
+            return await follower.change(
+                lambda state: make(state, versions), by=self.by, action=action, why=why, if_match=self.if_match
+            )
+        except StoreUnavailable as error:
+            words = "whether the change was made is not known until the store is back: GET /v1/traffic-split tells then"
+            raise _with(problem_of(error), words) from error
+        except GenerationConflict as error:
+            raise replace(problem_of(error), status=409 if self.if_match is None else 412) from error
+
+
+def _with(problem: Problem, words: str) -> Problem:
+    problem.message += f"; {words}"
+    return problem
+
+
+def _changer(parts: Parts, by: Actor, if_match: IfMatch) -> _Changer:
+    return _Changer(parts, by, if_match)
+
+
+Changer = Annotated[_Changer, Depends(_changer)]

@@ -1,0 +1,166 @@
+"""Errors of the control routes: every one in the shape that the prediction routes use, and how they are described."""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+
+from shokado.control.http.methods import allowed_methods
+from shokado.control.outside import route_of, without_prefix
+from shokado.dialects.head import RequestHead
+from shokado.dialects.open_inference import InferError
+from shokado.dialects.problem import Problem, problem_of
+from shokado.dispatch.change import ChangeRefused
+from shokado.dispatch.request import UnknownVersion
+from shokado.stores.store import GenerationConflict, StoreUnavailable
+from shokado.transports.door import Exchange, new_id, reply_problem
+from shokado.transports.routes import Routes
+
+
+class ErrorBody(BaseModel):
+    """A code for programs, a message for people, and particulars."""
+
+    code: str
+    message: str
+    detail: dict[str, object] | None = None
+
+
+class Error(BaseModel):
+    """Every error of every route."""
+
+    error: ErrorBody
+    request_id: str
+
+
+_DESCRIBED = {
+    400: ("The body or a header cannot be read.", "malformed_body", "the body is not JSON: Expecting value"),
+    404: (
+        "No such version, environment or generation.",
+        "unknown_version",
+        "unknown version 'v9'; served are a, b, v1, v2",
+    ),
+    409: (
+        "Not as things stand.",
+        "version_not_ready",
+        "version v2 is starting in worker 812 on web-1, so it cannot be given traffic",
+    ),
+    412: (
+        "Somebody has changed the routing since `If-Match` was read.",
+        "generation_conflict",
+        "the routing is at generation 8, not 7",
+    ),
+    413: (
+        "The body is too long, or has too many entries.",
+        "body_too_large",
+        "the body is longer than 1048576 bytes",
+    ),
+    415: (
+        "The content type is not understood.",
+        "unsupported_media_type",
+        "content type 'text/plain' is not understood here; send application/json",
+    ),
+    422: (
+        "Readable, but it makes no sense: names what is wrong.",
+        "invalid_weight",
+        "the weight of v1 is -1; weights are finite and not negative",
+    ),
+    503: (
+        "The store or the worker cannot be used now; `Retry-After` says when to come back.",
+        "store_unavailable",
+        "the store redis://store:6379/0 cannot be used: Connection refused; predictions go on as they were",
+    ),
+}
+
+BODY_ERRORS = (400, 413, 415, 422)
+
+
+def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The description of these error answers, with an example each."""
+    described: dict[int | str, dict[str, Any]] = {}
+    for status in sorted(statuses):
+        description, code, message = _DESCRIBED[status]
+        example = {"error": {"code": code, "message": message}, "request_id": "3f9c2b7a10e40000000001"}
+        content = {"application/json": {"example": example}}
+        described[status] = {"model": Error, "description": description, "content": content}
+    return described
+
+
+def answer_errors(app: FastAPI) -> None:
+    """Have every error of the app answered in the common shape."""
+    handled = (
+        Problem, UnknownVersion, ChangeRefused, GenerationConflict, StoreUnavailable, HTTPException,
+        RequestValidationError, Exception,
+    )  # fmt: skip
+    for kind in handled:
+        app.add_exception_handler(kind, answer_error)
+
+
+async def answer_error(request: Request, error: Exception) -> Response:
+    """The answer that an error gets."""
+    match error:
+        case HTTPException():
+            code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
+            problem = Problem(error.status_code, code, f"{request.method} {route_of(request.scope)}: {error.detail}")
+        case RequestValidationError():
+            problem = _invalid(error)
+        case _:
+            problem = problem_of(error)
+    request_id = request.state.request_id
+    headers = {**(getattr(error, "headers", None) or {}), "content-type": "application/json"}
+    if problem.status == 405:
+        # The framework names the methods of the first of a path's routes alone.
+        headers["Allow"] = allowed_methods(request.app, request.scope)
+    if problem.retry_after is not None:
+        headers["retry-after"] = str(problem.retry_after)
+    # The middleware does not see what is answered to an unforeseen error.
+    headers["x-request-id"] = request_id
+    return Response(_body(route_of(request.scope), problem, request_id), problem.status, headers=headers)
+
+
+def answer_heads(
+    routes: Routes, prefix: str, note: Callable[[str], None]
+) -> Callable[[Exchange, bytes, Problem], None]:
+    """What answers requests that are refused for their heads alone, which reach no route: in the shape of its errors.
+
+    `routes` are all prediction routes, `prefix` is what may stand before any path, and `note` is told the address of
+    who has sent the others, as no route counts them.
+    """
+
+    def answer(exchange: Exchange, path: bytes, problem: Problem) -> None:
+        route = without_prefix(path.decode("latin-1"), prefix)
+        if (found := routes.find(route.encode("latin-1"))) is not None:
+            found.handler.begin(RequestHead(problem=problem), b"", exchange)
+            return
+        if problem.status < 500:
+            note(exchange.peer)
+        request_id = new_id()
+        reply_problem(exchange, problem, request_id, _body(route, problem, request_id))
+
+    return answer
+
+
+def shape_of(path: str) -> type[Error | InferError]:
+    """The routes of the Open Inference Protocol have errors of their own shape."""
+    return InferError if path == "/v2" or path.startswith("/v2/") else Error
+
+
+def _body(path: str, problem: Problem, request_id: str) -> bytes:
+    if shape_of(path) is InferError:
+        return msgspec.json.encode(InferError(problem.message))
+    return problem.body(request_id)
+
+
+def _invalid(error: RequestValidationError) -> Problem:
+    """422, naming the first field that is wrong. What was sent is not repeated, except for its names."""
+    first = error.errors()[0]
+    # A name may hold what is half a letter in JSON, and none in an answer.
+    where = [str(part).encode(errors="backslashreplace").decode()[:100] for part in first["loc"]]
+    field = ".".join(where[1:]) or where[0]
+    if first["type"] == "extra_forbidden":
+        return Problem(422, "unknown_field", f"{field}: unknown field", {"field": field})
+    message = first["msg"].removeprefix("Value error, ")
+    return Problem(422, "invalid", f"{field}: {message}", {"field": field})

@@ -1,0 +1,68 @@
+"""The guard before the control routes: which role each of them needs, and what the gate says to who asks.
+
+A route that no table names needs `admin` if it changes something, by its method, and else `predict`.
+"""
+
+from fastapi import Request
+from starlette.routing import Match
+
+from shokado.access.decision import Refused, read_asked
+from shokado.access.gate import Gate
+from shokado.access.keys import Role
+from shokado.control.outside import route_of
+from shokado.dialects.problem import problem_of
+
+OPEN = frozenset(
+    (
+        "/livez", "/readyz", "/ready", "/health", "/ping", "/v2/health/live", "/v2/health/ready",
+        "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json",
+    )
+)  # fmt: skip
+"""What probes and readers of the documentation ask for, who have no key."""
+METRICS = "/metrics"
+ASKED_BY_POST = frozenset(("/v1/feedback", "/v2/repository/index"))
+"""What whoever predicts may do, although it is posted to."""
+
+_SAFE = frozenset(("GET", "HEAD", "OPTIONS"))
+
+
+def is_changing(method: str) -> bool:
+    return method not in _SAFE
+
+
+def role_for(method: str, path: str, *, open_metrics: bool) -> Role | None:
+    """The role that a control route needs; none where everybody may ask."""
+    if not is_changing(method):
+        if path in OPEN or (open_metrics and path == METRICS):
+            return None
+        return Role.PREDICT
+    return Role.PREDICT if path in ASKED_BY_POST else Role.ADMIN
+
+
+async def enter(request: Request, gate: Gate) -> str:
+    """The name of the key of a control request, empty without keys. Raises `Problem` (401, 403, 429).
+
+    Who asks for a route that there is not is told so, with or without a key. What everybody may ask is not counted, so
+    that probes are answered always; all else is, and what is refused by its address.
+    """
+    scope = request.scope
+    peer = request.client.host if request.client is not None else ""
+    port = scope["server"][1] if scope.get("server") is not None else None
+    changing = is_changing(request.method)
+    needed = role_for(request.method, route_of(scope), open_metrics=gate.settings.open_metrics)
+    known = any(route.matches(scope)[0] is Match.FULL for route in request.app.router.routes)
+    key, refused = "", None
+    try:
+        if known:
+            asked = read_asked(scope["headers"], peer, port, scope["http_version"])
+            key = gate.enter(asked, needed, changing=changing)
+    except Refused as error:
+        refused = error
+    if needed is not None or refused is not None or not known:
+        refused = await gate.take(key, gate.address_of(peer, scope["headers"])) or refused
+    if refused is not None:
+        # Without its traceback, whose frames know it.
+        raise problem_of(refused.with_traceback(None)) from None
+    if needed is not None and known:
+        gate.admitted(key)
+    return key

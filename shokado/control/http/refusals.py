@@ -1,0 +1,53 @@
+"""What the description of the API says about who may ask: keys, and the answers to those who may not."""
+
+from typing import Any
+
+from fastapi import FastAPI
+
+from shokado.access.gate import Gate
+from shokado.access.keys import Role
+from shokado.control.http.errors import shape_of
+from shokado.control.http.guard import is_changing, role_for
+
+_SCHEMES = {
+    "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+    "bearer": {"type": "http", "scheme": "bearer"},
+}
+_DESCRIBED = {
+    "401": "No key, or one that does not count.",
+    "403": "Not with this key, or not from another site or machine.",
+    "429": "Too often; `Retry-After` says when to come back.",
+}
+
+
+def describe_refusals(app: FastAPI, gate: Gate) -> None:
+    """Add keys and refusals, as this gate has them, to what `app` answers at `/openapi.json`.
+
+    Call it when all routes are described.
+    """
+    keys, rates = gate.watch is not None, gate.rates is not None
+    schema = app.openapi()
+    if keys:
+        schema["components"]["securitySchemes"] = _SCHEMES
+    for path, operations in schema["paths"].items():
+        for method, operation in operations.items():
+            predicts = "predictions" in operation["tags"]
+            changing = is_changing(method.upper()) and not predicts
+            role = Role.PREDICT if predicts else role_for(method.upper(), path, open_metrics=gate.settings.open_metrics)
+            statuses = set()
+            if keys and role is not None:
+                operation["security"] = [{name: []} for name in _SCHEMES]
+                statuses |= {"401", "403"}
+            if changing:
+                statuses.add("403")
+            if rates and role is not None:
+                statuses.add("429")
+            for status in sorted(statuses):
+                _add(operation["responses"], status, shape_of(path).__name__)
+
+
+def _add(responses: dict[str, Any], status: str, shape: str) -> None:
+    """In the shape of the route's other errors, if it has any."""
+    error = {"application/json": {"schema": {"$ref": f"#/components/schemas/{shape}"}}}
+    contents = (answer.get("content") for code, answer in responses.items() if code.startswith("4"))
+    responses[status] = {"description": _DESCRIBED[status], "content": next(filter(None, contents), error)}

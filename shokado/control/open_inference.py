@@ -1,0 +1,298 @@
+"""The Open Inference Protocol's routes that are no predictions: what the server and its models are, and health.
+
+A model is asked for by the configured model's name, which is ready when all that has traffic is, or by the name of a
+version or alias; what is loaded and unloaded is a version. Sources: https://github.com/kserve/open-inference-protocol,
+and for the repository Triton's "Model Repository Extension", whose clients do not say that their bodies are JSON.
+"""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Request, Response
+from pydantic import BaseModel, Field
+
+from configuration.settings import Settings
+from runners.runner import RunnerState
+from shokado.control.health import why_not_ready
+from shokado.control.http import bodies
+from shokado.control.http.headers import Actor
+from shokado.control.versions import MAX_URI_LETTERS
+from shokado.dialects.model_tensors import TensorMetadata, input_tensors, output_tensors
+from shokado.dialects.problem import Problem, conflicting_version, invalid
+from shokado.dispatch.change import READY
+from shokado.worker.started import Configuration, Parts, Started
+
+PLATFORM = "shokado"
+EXTENSIONS = ["binary_tensor_data", "classification", "model_repository"]
+
+router = APIRouter(
+    prefix="/v2", tags=["open inference"], route_class=bodies.StrictRoute, strict_content_type=False
+)  # fmt: skip
+
+
+class OpenInferenceError(BaseModel):
+    """Every error of these routes."""
+
+    error: str
+
+
+class ServerMetadata(BaseModel):
+    """What the server is."""
+
+    name: str
+    version: str
+    extensions: list[str]
+
+
+class Live(BaseModel):
+    """The process answers."""
+
+    live: bool
+
+
+class Ready(BaseModel):
+    """Whether every version with traffic is ready."""
+
+    ready: bool
+
+
+class ModelReady(BaseModel):
+    """Whether a model, or one version of it, can answer."""
+
+    name: str
+    ready: bool
+
+
+class ModelMetadata(BaseModel):
+    """What a model takes and gives; -1 in a shape is the number of rows."""
+
+    name: str
+    versions: list[str]
+    platform: str
+    inputs: list[TensorMetadata] = Field(
+        description="One matrix; instead, each feature may come as a tensor of its own, named after it."
+    )
+    outputs: list[TensorMetadata]
+
+
+class IndexBody(BaseModel):
+    """Which versions are listed."""
+
+    ready: bool = Field(default=False, description="Only those that are ready.")
+
+
+class IndexEntry(BaseModel):
+    """One version of the model."""
+
+    name: str
+    version: str
+    state: str = Field(description="READY, LOADING, UNLOADING or UNAVAILABLE.")
+    reason: str = Field(description="Why it is not ready.")
+
+
+class LoadParameters(bodies.Body):
+    """Where a version comes from. Files and configurations cannot be sent."""
+
+    uri: str | None = Field(
+        default=None,
+        max_length=MAX_URI_LETTERS,
+        description="`models:/name/3` or `models:/name@alias` of the MLflow registry, or a tag `name:version` of the "
+        "BentoML model store. Without one, a version that was unloaded is brought back.",
+    )
+
+
+class RepositoryLoadBody(bodies.Body):
+    """What is loaded as the version."""
+
+    parameters: LoadParameters | None = None
+
+
+class UnloadParameters(bodies.Body):
+    """What Triton's clients send."""
+
+    unload_dependents: bool = Field(default=False, description="Makes no difference: no version depends on another.")
+
+
+class RepositoryUnloadBody(bodies.Body):
+    """How a version is unloaded."""
+
+    parameters: UnloadParameters | None = None
+
+
+class Done(BaseModel):
+    """It is done; the protocol says no more."""
+
+
+_DESCRIBED = {
+    400: "Names that contradict each other, or a body that cannot be read.",
+    404: "No such model, version or alias.",
+    409: "Not as things stand: the version has traffic, or another is being loaded.",
+    413: "The body is too long.",
+    415: "The content type is not understood.",
+    422: "Readable, but it makes no sense.",
+    503: "The server is starting.",
+}
+
+
+def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    return {status: {"model": OpenInferenceError, "description": _DESCRIBED[status]} for status in statuses}
+
+
+def _not_ready(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
+    return {503: {"model": model | OpenInferenceError, "description": "It cannot answer."}}
+
+
+@router.get("", summary="What the server is")
+async def server_metadata(request: Request) -> ServerMetadata:
+    return ServerMetadata(name="shokado", version=request.app.version, extensions=EXTENSIONS)
+
+
+@router.get("/health/live", summary="Is the process alive?")
+async def live() -> Live:
+    return Live(live=True)
+
+
+@router.get("/health/ready", summary="Can it answer?", responses=_not_ready(Ready))
+async def ready(parts: Parts, response: Response) -> Ready:
+    is_ready = why_not_ready(parts) is None
+    response.status_code = 200 if is_ready else 503
+    return Ready(ready=is_ready)
+
+
+@router.get("/models/{model}", summary="What a model takes and gives", responses=_errors(404, 422, 503))
+async def model_metadata(parts: Parts, settings: Configuration, model: str) -> ModelMetadata:
+    return _metadata(parts, model, _version(parts, settings, model))
+
+
+@router.get(
+    "/models/{model}/versions/{version}",
+    summary="What a version takes and gives",
+    responses=_errors(400, 404, 422, 503),
+)
+async def version_metadata(parts: Parts, settings: Configuration, model: str, version: str) -> ModelMetadata:
+    return _metadata(parts, model, _version(parts, settings, model, version))
+
+
+@router.get(
+    "/models/{model}/ready",
+    summary="Can a model answer?",
+    responses=_errors(404, 422) | _not_ready(ModelReady),
+)
+async def model_ready(parts: Parts, settings: Configuration, response: Response, model: str) -> ModelReady:
+    return _readiness(parts, response, model, _version(parts, settings, model))
+
+
+@router.get(
+    "/models/{model}/versions/{version}/ready",
+    summary="Can a version answer?",
+    responses=_errors(400, 404, 422) | _not_ready(ModelReady),
+)
+async def version_ready(
+    parts: Parts, settings: Configuration, response: Response, model: str, version: str
+) -> ModelReady:
+    return _readiness(parts, response, model, _version(parts, settings, model, version))
+
+
+@router.post(
+    "/repository/index",
+    summary="The versions and whether they are ready",
+    responses=_errors(400, 413, 415, 422, 503),
+)
+async def repository_index(
+    parts: Parts,
+    settings: Configuration,
+    body: Annotated[IndexBody | None, Body(examples=[{"ready": True}])] = None,
+) -> list[IndexEntry]:
+    entries = [
+        IndexEntry(name=settings.model, version=version, state=_state(found.state), reason=found.failure or "")
+        for version, found in parts.fleet.versions().items()
+    ]
+    only_ready = body is not None and body.ready
+    return [entry for entry in entries if entry.state == "READY" or not only_ready]
+
+
+@router.post(
+    "/repository/models/{model}/load",
+    summary="Load a version into every worker",
+    responses=_errors(400, 404, 409, 413, 415, 422, 503),
+)
+async def load_model(
+    parts: Parts,
+    settings: Configuration,
+    by: Actor,
+    model: str,
+    body: Annotated[RepositoryLoadBody | None, Body(examples=[{"parameters": {"uri": "models:/customers/3"}}])] = None,
+) -> Done:
+    """The same as `POST /v1/models/{version}/load`; `model` is the name of the version."""
+    _refuse_model(parts, settings, model)
+    parameters = body.parameters if body is not None else None
+    await parts.loader.load(model, parameters.uri if parameters is not None else None, by=by)
+    return Done()
+
+
+@router.post(
+    "/repository/models/{model}/unload",
+    summary="Take a version out of the memory of every worker",
+    responses=_errors(400, 404, 409, 413, 415, 422, 503),
+)
+async def unload_model(
+    parts: Parts,
+    settings: Configuration,
+    by: Actor,
+    model: str,
+    body: Annotated[RepositoryUnloadBody | None, Body(examples=[{"parameters": {"unload_dependents": False}}])] = None,  # noqa: ARG001
+) -> Done:
+    """The same as `POST /v1/models/{version}/unload`; `model` is the name of the version."""
+    _refuse_model(parts, settings, model)
+    await parts.loader.unload(model, by=by)
+    return Done()
+
+
+def _refuse_model(parts: Started, settings: Settings, name: str) -> None:
+    """A model has versions, and one of them is loaded. Raises `Problem` (422)."""
+    known = parts.fleet.versions()
+    if name == settings.model and name not in known:
+        message = f"{name} is the model; name the version to load or unload: {', '.join(known)}, or a new one"
+        raise invalid("model_not_version", message)
+
+
+def _version(parts: Started, settings: Settings, *names: str) -> str | None:
+    """The version that the names mean; none: the model with all its versions. Raises `Problem`, `UnknownVersion`."""
+    found = {parts.dispatcher.resolve(name) for name in names if name != settings.model}
+    if len(found) > 1:
+        raise conflicting_version(names[0])
+    return found.pop() if found else None
+
+
+def _metadata(parts: Started, name: str, version: str | None) -> ModelMetadata:
+    runners = parts.dispatcher.runners
+    # All versions have the same features.
+    runner = runners.get(version or "") or next(iter(runners.values()), None)
+    if runner is None:
+        raise Problem(503, "not_ready", "no version is in memory", retry_after_s=1)
+    return ModelMetadata(
+        name=name,
+        versions=[version] if version is not None else sorted(runners),
+        platform=PLATFORM,
+        inputs=input_tensors(runner.card),
+        outputs=list(output_tensors(runner.card)),
+    )
+
+
+def _readiness(parts: Started, response: Response, name: str, version: str | None) -> ModelReady:
+    if version is None:
+        is_ready = why_not_ready(parts) is None
+    else:
+        runner = parts.dispatcher.runners.get(version)
+        is_ready = runner is not None and runner.ready
+    response.status_code = 200 if is_ready else 503
+    return ModelReady(name=name, ready=is_ready)
+
+
+def _state(state: str) -> str:
+    """As Triton calls it."""
+    return {
+        READY: "READY",
+        RunnerState.NEW: "LOADING",
+        RunnerState.STARTING: "LOADING",
+        RunnerState.DRAINING: "UNLOADING",
+    }.get(state, "UNAVAILABLE")

@@ -1,0 +1,142 @@
+"""The batch dialect, `POST /batch_predict` and `POST /predict/batch`: what `POST /predict` answers, for many rows.
+
+In: `{"instances": [{name: value} or [..]], "model_version"?, "use_ab_testing"?: true}`; texts may also come as
+`{"emails": [..]}` or `{"texts": [..]}`. Out: `{"predictions": [..],
+"total", "class_counts"?, "model_version", "request_id", "prediction_id", "latency_ms"}`. One version answers all rows.
+"""
+
+import time
+from collections import Counter
+from datetime import UTC, datetime
+from typing import Any, Generic
+
+import msgspec
+
+from runners.artefacts.card import Card
+from runners.inputs.rows import RequestRows
+from shokado.dialects.dialect import JSON_LINES, AnswerFacts, Content, Description, Dialect
+from shokado.dialects.head import JSON, RequestHead
+from shokado.dialects.instances import Bodies, Instances
+from shokado.dialects.labels import classes_of
+from shokado.dialects.native import unsupported_type
+from shokado.dialects.signature import Signature, example_rows
+from shokado.dialects.single import SingleOptions, confidence_of
+from shokado.dialects.text_signature import TextRow, one_given
+from shokado.dialects.unit import unit_of
+from shokado.dispatch.request import Prediction, PredictionRequest
+
+
+class BatchBody(SingleOptions, Generic[Instances], kw_only=True):
+    """The JSON body."""
+
+    instances: Instances
+
+
+class BatchTextBody(SingleOptions, kw_only=True):
+    """The JSON body for a model that takes a text: one of the three."""
+
+    instances: list[TextRow] | msgspec.UnsetType = msgspec.UNSET
+    emails: list[str] | msgspec.UnsetType = msgspec.UNSET
+    texts: list[str] | msgspec.UnsetType = msgspec.UNSET
+
+
+class BatchItem(msgspec.Struct):
+    """One row's answer. Feedback names it by `prediction_id` and `index`."""
+
+    index: int
+    prediction: float | list[float]
+    prediction_class: int | str | msgspec.UnsetType
+    confidence: float | msgspec.UnsetType
+    model_version: str
+    request_id: str
+    prediction_id: str
+    timestamp: str
+    latency_ms: float
+
+
+class BatchAnswer(msgspec.Struct):
+    """The JSON answer; `class_counts` has the classes that were predicted, for classifiers."""
+
+    predictions: list[BatchItem]
+    total: int
+    class_counts: dict[str, int] | msgspec.UnsetType
+    model_version: str
+    request_id: str
+    prediction_id: str
+    latency_ms: float
+
+
+_encode = msgspec.json.Encoder().encode
+_decode_texts = msgspec.json.Decoder(BatchTextBody).decode
+
+
+class Batch(Dialect):
+    """Decode and encode of `POST /batch_predict`."""
+
+    path = "/batch_predict"
+
+    def __init__(self, signature: Signature) -> None:
+        super().__init__(signature)
+        self._bodies = Bodies(BatchBody, signature)
+
+    def decode(self, body: bytes, head: RequestHead) -> PredictionRequest:
+        if head.content_type != JSON:
+            raise unsupported_type(head, JSON)
+        takes_text = self.signature.text_field is not None
+        content, rows, count = self._decode_texts(body) if takes_text else self._bodies.decode(body)
+        unit = unit_of(content.unit, content.user_id, content.request_id)
+        version, split = content.model_version, content.use_ab_testing
+        return PredictionRequest(rows, count, version, unit=unit, split=split)
+
+    def _decode_texts(self, body: bytes) -> tuple[Any, RequestRows, int]:
+        """As `Bodies.decode`."""
+        self.signature.refuse_excess(body)
+        try:
+            content = _decode_texts(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise self.signature.explain_body(body, "instances", str(error), others=("emails", "texts")) from None
+        texts = one_given(instances=content.instances, emails=content.emails, texts=content.texts)
+        return content, self.signature.pack(texts), len(texts)
+
+    def encode(self, prediction: Prediction, _head: RequestHead, facts: AnswerFacts) -> tuple[bytes, bytes]:
+        scores = prediction.scores
+        assert scores is not None
+        card, version, values = prediction.card, prediction.version, scores.tolist()
+        labels = classes_of(card, values)
+        made_at = datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="milliseconds")
+        of_all = (version, facts.request_id, facts.prediction_id)
+        items = [
+            BatchItem(
+                index,
+                score,
+                labels[index] if labels else msgspec.UNSET,
+                confidence_of(card.task, score),
+                *of_all,
+                made_at,
+                facts.latency_ms,
+            )
+            for index, score in enumerate(values)
+        ]
+        counts = dict(Counter(map(str, labels))) if labels else msgspec.UNSET
+        return JSON_LINES, _encode(BatchAnswer(items, len(items), counts, *of_all, facts.latency_ms))
+
+    def describe(self, card: Card) -> Description:
+        named, listed = example_rows(card)
+        examples = {
+            "by name": {"instances": [named, named]},
+            "lists, one version": {"instances": [listed], "model_version": card.version},
+        }
+        if self.signature.text_field is not None:
+            examples["texts alone"] = {"emails": list(named.values())}
+        body = self._bodies.type if self.signature.text_field is None else BatchTextBody
+        return Description(
+            "Score rows one by one",
+            {"application/json": Content(body, examples)},
+            {"application/json": Content(BatchAnswer)},
+        )
+
+
+class BatchUnderPredict(Batch):
+    """The same at `POST /predict/batch`."""
+
+    path = "/predict/batch"

@@ -1,0 +1,31 @@
+"""The table of dialects: every route where predictions are asked for. A new dialect is one file and one line here."""
+
+from configuration.settings import DialectSettings
+from shokado.dialects.batch import Batch, BatchUnderPredict
+from shokado.dialects.dialect import Dialect
+from shokado.dialects.features import ActiveFeatures, SplitFeatures, VersionFeatures
+from shokado.dialects.kserve_v1 import KServeV1
+from shokado.dialects.mlflow import MLflow
+from shokado.dialects.native import Native
+from shokado.dialects.open_inference import OpenInference, OpenInferenceVersion
+from shokado.dialects.signature import Signature
+from shokado.dialects.single import Single
+
+DIALECTS: tuple[type[Dialect], ...] = (
+    Native,
+    Single,
+    ActiveFeatures,
+    SplitFeatures,
+    VersionFeatures,
+    Batch,
+    BatchUnderPredict,
+    KServeV1,
+    MLflow,
+    OpenInference,
+    OpenInferenceVersion,
+)
+
+
+def all_dialects(signature: Signature, settings: DialectSettings = DialectSettings()) -> list[Dialect]:  # noqa: B008
+    """One of each, for the model of this signature."""
+    return [dialect.configured(signature, settings) for dialect in DIALECTS]

@@ -1,0 +1,322 @@
+"""MLflow's scoring protocol, which SageMaker speaks as well: `POST /invocations`.
+
+In: JSON with exactly one of `dataframe_split`, `dataframe_records`, `instances` and `inputs` (rows, or an object of
+columns), or `text/csv` with a header line that has the names in any order. `params` may say `predict_method`; other
+fields are ignored, as MLflow ignores them where a model has no parameters. Out: `{"predictions": [..]}`, what MLflow's
+own server gives, or probabilities. Errors: `{"error_code", "message"}`.
+Source: https://mlflow.org/docs/latest/ml/deployment/deploy-model-locally
+"""
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Annotated, Any, Generic, Self
+
+import msgspec
+
+from configuration.settings import DialectSettings, PredictMethod
+from runners.artefacts.card import Card
+from shokado.dialects.dialect import JSON_LINES, AnswerFacts, Content, Description, Dialect
+from shokado.dialects.head import JSON, RequestHead
+from shokado.dialects.json_text import LONG_BYTES, legible
+from shokado.dialects.labels import predicted, probabilities
+from shokado.dialects.native import unsupported_type
+from shokado.dialects.problem import Problem, invalid, malformed, too_many_rows
+from shokado.dialects.signature import AnyRow, Signature, example_rows
+from shokado.dispatch.request import Prediction, PredictionRequest
+
+CSV = b"text/csv"
+FORMATS = ("dataframe_split", "dataframe_records", "instances", "inputs")
+_CODES = {404: "RESOURCE_DOES_NOT_EXIST", 429: "REQUEST_LIMIT_EXCEEDED", 503: "TEMPORARILY_UNAVAILABLE"}
+
+
+class SplitFrame(msgspec.Struct):
+    """A table as `DataFrame.to_dict(orient="split")` gives it; without columns they are in the features' order."""
+
+    data: list[list[Any]]
+    columns: list[str] | None = None
+
+
+_METHODS = [method.value for method in PredictMethod]
+
+
+class InvocationParams(msgspec.Struct):
+    """Others are ignored."""
+
+    predict_method: Annotated[str, msgspec.Meta(extra_json_schema={"enum": _METHODS})] | None = None
+    """`predict`: labels or values, as MLflow's own server gives them; `predict_proba`: each class's probability."""
+
+
+class InvocationBody(msgspec.Struct, Generic[AnyRow]):
+    """The JSON body, which has exactly one of these, and may have `params`."""
+
+    dataframe_split: SplitFrame | None = None
+    dataframe_records: list[AnyRow] | None = None
+    instances: list[AnyRow] | None = None
+    inputs: list[AnyRow] | dict[str, list[Any]] | None = None
+    params: InvocationParams | None = None
+
+
+_MAX_COMMAS = 1024
+"""Of a line of CSV, where a row has fewer: what a row has too many is then told by row."""
+_MAX_BLANK_LINES = 1024
+"""Beside as many as there may be rows."""
+_TRUTHS = {"True": True, "TRUE": True, "true": True, "False": False, "FALSE": False, "false": False}
+"""As pandas reads and writes them."""
+_NOTHING = msgspec.Raw(b"")
+
+
+class LargeFrame(msgspec.Struct):
+    """As `SplitFrame`, with the JSON of its rows."""
+
+    data: msgspec.Raw
+    columns: list[str] | None = None
+
+
+class LargeBody(msgspec.Struct):
+    """As `InvocationBody`, with the JSON of its rows."""
+
+    dataframe_split: LargeFrame | None = None
+    dataframe_records: msgspec.Raw = _NOTHING
+    instances: msgspec.Raw = _NOTHING
+    inputs: msgspec.Raw = _NOTHING
+    params: InvocationParams | None = None
+
+
+class InvocationAnswer(msgspec.Struct):
+    """The JSON answer. `predictions` are what the model's own `predict` returns: labels, or values for regression and
+    Boosters; with `predict_proba`, lists of each class's probability.
+    """
+
+    predictions: list[float | int | str | bool | list[float]]
+
+
+class InvocationError(msgspec.Struct):
+    """The JSON of an error."""
+
+    error_code: str
+    message: str
+
+
+_encode = msgspec.json.Encoder().encode
+_decode_large = msgspec.json.Decoder(LargeBody).decode
+
+
+class MLflow(Dialect):
+    """Decode and encode of MLflow's route."""
+
+    path = "/invocations"
+
+    def __init__(self, signature: Signature, method: PredictMethod = PredictMethod.PREDICT) -> None:
+        """`method` is for requests that do not name one."""
+        super().__init__(signature)
+        self._method = method
+        self._read_truths = signature.truth_reader(lambda row: InvocationBody[row])  # type: ignore[valid-type]
+        self._decode = msgspec.json.Decoder(InvocationBody[signature.row_type]).decode  # type: ignore[name-defined]
+
+    @classmethod
+    def configured(cls, signature: Signature, settings: DialectSettings) -> Self:
+        return cls(signature, settings.invocations)
+
+    def decode(self, body: bytes, head: RequestHead) -> PredictionRequest:
+        method = None
+        if head.content_type == JSON:
+            self.signature.refuse_excess(body)
+            if self.signature.is_large(body) and (found := self._packed_of_large(body)) is not None:
+                return found
+            rows, method = self._rows_of_json(body)
+        elif head.content_type == CSV:
+            rows = self._rows_of_csv(body)
+        else:
+            raise unsupported_type(head, JSON, CSV)
+        packed = self.signature.pack_values(rows)
+        if head.content_type == CSV and isinstance(packed, bytes):
+            # Unlike JSON, CSV can say NaN and infinity.
+            self.signature.check_binary(packed)
+        return PredictionRequest(packed, len(rows), wishes=method)
+
+    def _packed_of_large(self, body: bytes) -> PredictionRequest | None:
+        """The request, if its rows are lists in the features' order and nothing is wrong."""
+        try:
+            content = _decode_large(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
+        given = [value for name in FORMATS if (value := getattr(content, name)) not in (None, _NOTHING)]
+        if len(given) != 1:
+            return None
+        (rows,) = given
+        if isinstance(rows, LargeFrame):
+            if rows.columns is not None and tuple(rows.columns) != self.signature.feature_names:
+                return None
+            rows = rows.data
+        packed = self.signature.pack_text(rows)
+        return None if packed is None else PredictionRequest(*packed, wishes=_method_of(content.params))
+
+    def _rows_of_json(self, body: bytes) -> tuple[Sequence[Any], PredictMethod | None]:
+        """Rows, and the method that the body names."""
+        try:
+            content = self._decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            content = self._read_truths(body)
+            if content is None:
+                key = next((name for name in FORMATS if b'"%b"' % name.encode() in body), FORMATS[0])
+                rows_in = partial(self._rows_in, key)
+                raise self.signature.explain_body(body, key, str(error), rows_in=rows_in) from None
+        found = [value for name in FORMATS if (value := getattr(content, name)) is not None]
+        if len(found) != 1:
+            message = f"the body has {len(found)} of the fields {', '.join(FORMATS)}; exactly one belongs here"
+            raise invalid("missing_field" if not found else "conflicting_fields", message)
+        return self._in_rows(found[0]), _method_of(content.params)
+
+    def _rows_in(self, key: str, given: Any) -> Any:
+        """The rows of a field that only could be read leniently; none if it is an object of another form."""
+        form: Any = {"dataframe_split": SplitFrame, "inputs": dict[str, list[Any]]}.get(key)
+        if not isinstance(given, dict) or form is None:
+            return given
+        try:
+            return list(self._in_rows(msgspec.convert(given, form)))
+        except (msgspec.ValidationError, UnicodeEncodeError):
+            return None
+
+    def _in_rows(self, given: Any) -> Sequence[Any]:
+        match given:
+            case SplitFrame() as frame:
+                return frame.data if frame.columns is None else self._in_order(frame.columns, frame.data)
+            case dict() as columns:
+                if len({len(values) for values in columns.values()}) > 1:
+                    raise invalid("wrong_type", "the columns have different lengths")
+                if (count := max(map(len, columns.values()), default=0)) > self.signature.max_rows:
+                    raise too_many_rows(count, self.signature.max_rows)
+                return self._in_order(list(columns), list(map(list, zip(*columns.values(), strict=True))))
+            case rows:
+                return list(rows)
+
+    def _rows_of_csv(self, body: bytes) -> Sequence[Any]:
+        """Rows of the table, of which no more are read than a request may have."""
+        names: list[str] | None = None
+        rows: list[list[Any]] = []
+        takes_text = self.signature.text_field is not None
+        try:
+            # A row's values stand in one line, but for texts.
+            for row in csv.reader(self._lines_of(body), strict=True):
+                if not row:
+                    continue
+                if names is None:
+                    names = row
+                    continue
+                if len(rows) == self.signature.max_rows:
+                    raise too_many_rows(f"more than {len(rows)}", len(rows))
+                rows.append(row if takes_text else list(map(_value, row)))
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise malformed(f"the body is not CSV: {error}") from None
+        if names is None:
+            raise malformed("the body is empty")
+        self._check_header(names)
+        return self._in_order(names, rows)
+
+    def _check_header(self, names: Sequence[str]) -> None:
+        """Raise `Problem` (422) where the first line is a row, is separated otherwise, or has a DataFrame's index."""
+        features = self.signature.feature_names
+        if not set(names) & set(features):
+            shown = ",".join(map(legible, names[:3]))[:100]
+            message = (
+                f"the first line of the table, {shown!r}, names no feature; "
+                f"the names belong there, separated by commas: {','.join(features)}"
+            )
+            raise invalid("missing_header", message)
+        if "" in names:
+            message = "a column of the table has no name; pandas writes one for its index: to_csv(index=False) does not"
+            raise invalid("unknown_feature", message, feature="")
+
+    def _lines_of(self, body: bytes) -> Iterator[str]:
+        """The lines of a table. Raises `Problem` (413) for one that is longer, or has more values, than any row."""
+        names, letters = self.signature.feature_names, self.signature.max_text_letters
+        most_commas = max(_MAX_COMMAS, len(names) + sum(name.count(",") for name in names))
+        for number, line in enumerate(io.TextIOWrapper(io.BytesIO(body), "utf-8-sig", newline="")):
+            if not letters and number > 2 * self.signature.max_rows + _MAX_BLANK_LINES:
+                raise malformed(f"the body is not CSV: {number} lines, most of them blank")
+            if letters and len(line) > LONG_BYTES + 2 * letters:
+                message = f"a line of the table has {len(line)} letters; at most {letters} are allowed in a text"
+                raise Problem(413, "text_too_long", message, {"limit": letters})
+            if not letters and line.count(",") > most_commas:
+                message = f"a line of the table has {line.count(',') + 1} values; the model takes {len(names)}"
+                raise Problem(413, "row_too_long", message, {"limit": len(names)})
+            yield line
+
+    def _in_order(self, names: Sequence[str], rows: Sequence[list[Any]]) -> Sequence[Any]:
+        """Rows of values in the order of `names`, brought into that of the features. Raises `Problem`."""
+        for index, row in enumerate(rows):
+            if len(row) != len(names):
+                message = f"row {index} has {len(row)} values for {len(names)} columns"
+                raise invalid("wrong_feature_count", message, row=index, expected=len(names), got=len(row))
+        places = {name: place for place, name in enumerate(names)}
+        if len(places) < len(names):
+            raise invalid("repeated_column", "a column occurs twice")
+        features = self.signature.feature_names
+        if places.keys() != set(features):
+            raise self.signature.explain([dict(zip(names, row, strict=True)) for row in rows[:1]])
+        if tuple(names) == features:
+            return rows
+        order = [places[name] for name in features]
+        return [[row[place] for place in order] for row in rows]
+
+    def encode(self, prediction: Prediction, _head: RequestHead, facts: AnswerFacts) -> tuple[bytes, bytes]:
+        card, scores = prediction.card, prediction.scores
+        assert scores is not None
+        method = facts.wishes or self._method
+        if method is PredictMethod.PREDICT or (not card.classes and facts.wishes is None):
+            return JSON_LINES, _encode(InvocationAnswer(predicted(card, scores)))
+        if not card.classes:
+            raise invalid("unknown_predict_method", f"a {card.task} model has no {method}; predict is understood")
+        return JSON_LINES, _encode(InvocationAnswer([*probabilities(card, scores)]))
+
+    def refuse(self, problem: Problem, _request_id: str) -> bytes:
+        code = _CODES.get(problem.status, "BAD_REQUEST" if problem.status < 500 else "INTERNAL_ERROR")
+        return _encode(InvocationError(code, problem.message))
+
+    def describe(self, card: Card) -> Description:
+        named, listed = example_rows(card)
+        names = list(card.feature_names)
+        values = [named[name] for name in names]
+        table = io.StringIO()
+        csv.writer(table).writerows([names, values])
+        examples = {
+            "split": {"dataframe_split": {"columns": names, "data": [listed]}},
+            "records": {"dataframe_records": [named]},
+            "instances": {"instances": [listed]},
+            "inputs as rows": {"inputs": [named]},
+            "inputs as columns": {"inputs": {name: [value] for name, value in zip(names, values, strict=True)}},
+        }
+        if card.classes:
+            examples["probabilities"] = {"instances": [listed], "params": {"predict_method": "predict_proba"}}
+        body = InvocationBody[self.signature.row_type]  # type: ignore[name-defined]
+        return Description(
+            "Score rows (MLflow, SageMaker)",
+            {
+                "application/json": Content(body, examples),
+                "text/csv": Content({"type": "string"}, {"a table": table.getvalue()}),
+            },
+            {"application/json": Content(InvocationAnswer)},
+            error=InvocationError,
+        )
+
+
+def _method_of(params: InvocationParams | None) -> PredictMethod | None:
+    """The method that a request names. Raises `Problem` for one that there is not."""
+    if params is None or params.predict_method is None:
+        return None
+    try:
+        return PredictMethod(params.predict_method)
+    except ValueError:
+        named = params.predict_method[:100]
+        message = f"params: there is no predict_method {named!r}; {' and '.join(_METHODS)} are understood"
+        raise invalid("unknown_predict_method", message) from None
+
+
+def _value(text: str) -> float | bool | str:
+    """The number or truth value that a text says; else the text itself, so that the signature can name it."""
+    try:
+        return text if "_" in text else float(text)
+    except ValueError:
+        return _TRUTHS.get(text, text)

@@ -1,0 +1,103 @@
+"""The tensors that a model takes and gives, as the Open Inference Protocol names them: for metadata and answers.
+
+In: the model's card, and a prediction. Out: names, datatypes, shapes and values.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from runners.artefacts.card import Card, Task
+from runners.inputs.datatypes import BYTES
+from shokado.dialects.labels import classes_of, classifications
+from shokado.dialects.problem import Problem
+from shokado.dispatch.request import Prediction
+
+INPUT = "input"
+PREDICTIONS = "predictions"
+CLASSES = "classes"
+ROWS = -1
+"""The side of a shape that may have any length."""
+
+
+@dataclass(frozen=True)
+class TensorMetadata:
+    """Name, datatype and shape of a tensor, as metadata shows them."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+
+
+class WantedOutput(msgspec.Struct, frozen=True, gc=False):
+    """An output that a request names."""
+
+    name: str
+    top: int | None = None
+    """How many of the classes are wanted, best first, in place of the scores; none: the output as it is."""
+
+
+def input_tensors(card: Card) -> list[TensorMetadata]:
+    """What a model of this card takes: one matrix, or a tensor of texts."""
+    if card.takes_text:
+        return [TensorMetadata(card.feature_names[0], BYTES, (ROWS,))]
+    return [TensorMetadata(INPUT, "FP32", (ROWS, len(card.features)))]
+
+
+def output_tensors(card: Card) -> tuple[TensorMetadata, ...]:
+    """What a model of this card gives: `predictions`, and for classifiers `classes`, the labels."""
+    return _outputs(card.task, card.classes)
+
+
+@lru_cache(maxsize=16)
+def _outputs(task: Task, classes: tuple[int | str, ...]) -> tuple[TensorMetadata, ...]:
+    if task is Task.REGRESSION:
+        return (TensorMetadata(PREDICTIONS, "FP32", (ROWS,)),)
+    scores = (ROWS, len(classes)) if task is Task.MULTICLASS else (ROWS,)
+    datatype = "INT64" if all(isinstance(label, int) for label in classes) else BYTES
+    return TensorMetadata(PREDICTIONS, "FP32", scores), TensorMetadata(CLASSES, datatype, (ROWS,))
+
+
+def chosen_outputs(card: Card, wanted: Sequence[WantedOutput]) -> Sequence[TensorMetadata]:
+    """The outputs that are wanted, in their order; if none are named, all.
+
+    Raises `Problem` (400) if one is unknown, twice, or has no classes to choose from. What there is depends on the
+    version's task, so this is known when the version is.
+    """
+    tensors = output_tensors(card)
+    if not wanted:
+        return tensors
+    known = {tensor.name: tensor for tensor in tensors}
+    for one in wanted:
+        if one.name not in known:
+            message = f"there is no output {one.name[:100]!r}; there are {', '.join(known)}"
+            raise Problem(400, "unknown_output", message)
+    if len({one.name for one in wanted}) < len(wanted):
+        raise Problem(400, "repeated_output", "an output is named twice")
+    return [known[one.name] if one.top is None else _classified(card, one.name, one.top) for one in wanted]
+
+
+def _classified(card: Card, name: str, top: int) -> TensorMetadata:
+    """An output as the best of its classes. Raises `Problem` (400)."""
+    if not card.classes:
+        message = f"output {name!r}: there is no classification of it; a {card.task} model gives values"
+        raise Problem(400, "no_classification", message)
+    if name != PREDICTIONS:
+        message = f"output {name!r}: there is no classification of it, as it has labels; ask for that of {PREDICTIONS}"
+        raise Problem(400, "no_classification", message)
+    return TensorMetadata(name, BYTES, (ROWS, min(top, len(card.classes))))
+
+
+def values_of(tensor: TensorMetadata, prediction: Prediction) -> Any:
+    """The values of an output: float32 of shape (rows,) or (rows, classes), a list of labels, or classifications as
+    texts of shape (rows, wanted).
+    """
+    scores = prediction.scores
+    assert scores is not None
+    if tensor.name == PREDICTIONS:
+        return scores if tensor.datatype != BYTES else classifications(prediction.card, scores, tensor.shape[1])
+    labels = classes_of(prediction.card, scores.tolist())
+    return labels if tensor.datatype == "INT64" else [str(label) for label in labels]

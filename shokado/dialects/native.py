@@ -1,0 +1,107 @@
+"""The native dialect, `POST /v1/models/predict`.
+
+In: `{"instances": [[..]] or [{name: value}], "version"?, "unit"?}`, for a text model `{"instances": ["..", ..]}` as
+well, or packed float32 rows (little-endian, row after row) as `application/octet-stream`. Out: `{"predictions",
+"classes"?, "version", "reason", "generation", ..}`, or, for `Accept: application/octet-stream`, the packed float32
+scores alone.
+"""
+
+from typing import Generic
+
+import msgspec
+
+from runners.artefacts.card import Card
+from shokado.dialects.dialect import BINARY_LINES, JSON_LINES, AnswerFacts, Content, Description, Dialect
+from shokado.dialects.head import BINARY, JSON, RequestHead
+from shokado.dialects.instances import Bodies, Instances
+from shokado.dialects.labels import classes_of
+from shokado.dialects.problem import Problem
+from shokado.dialects.signature import Signature, example_rows
+from shokado.dialects.unit import Unit, unit_of
+from shokado.dispatch.request import Prediction, PredictionRequest
+
+
+class NativeBody(msgspec.Struct, Generic[Instances], forbid_unknown_fields=True):
+    """The JSON body. `unit`, `user_id` and `request_id` say what sticky assignment sticks to, in this order."""
+
+    instances: Instances
+    version: str | None = None
+    unit: Unit = None
+    user_id: Unit = None
+    request_id: Unit = None
+
+
+class NativeAnswer(msgspec.Struct):
+    """The JSON answer. `predictions` are probabilities (binary), lists of them (multiclass) or values (regression)."""
+
+    predictions: list[float | list[float]]
+    classes: list[int | str] | msgspec.UnsetType
+    version: str
+    reason: str
+    generation: int
+    request_id: str
+    prediction_id: str
+    latency_ms: float
+
+
+_encode = msgspec.json.Encoder().encode
+_PACKED = Content({"type": "string", "format": "binary", "description": "Packed float32, little-endian."})
+
+
+class Native(Dialect):
+    """Decode and encode of the native route."""
+
+    path = "/v1/models/predict"
+
+    def __init__(self, signature: Signature) -> None:
+        super().__init__(signature)
+        self._bodies = Bodies(NativeBody, signature)
+
+    def decode(self, body: bytes, head: RequestHead) -> PredictionRequest:
+        if head.content_type == BINARY:
+            return PredictionRequest(body, self.signature.check_binary(body))
+        if head.content_type != JSON:
+            raise unsupported_type(head, JSON, BINARY)
+        content, rows, count = self._bodies.decode(body)
+        unit = unit_of(content.unit, content.user_id, content.request_id)
+        return PredictionRequest(rows, count, content.version, unit=unit)
+
+    def encode(self, prediction: Prediction, head: RequestHead, facts: AnswerFacts) -> tuple[bytes, bytes]:
+        scores = prediction.scores
+        assert scores is not None
+        if head.binary_answer:
+            return BINARY_LINES, scores.tobytes()
+        origin, values = prediction.origin, scores.tolist()
+        return JSON_LINES, _encode(
+            NativeAnswer(
+                values,
+                classes_of(origin.card, values) or msgspec.UNSET,
+                origin.version,
+                prediction.reason,
+                origin.generation,
+                facts.request_id,
+                facts.prediction_id,
+                facts.latency_ms,
+            )
+        )
+
+    def describe(self, card: Card) -> Description:
+        named, listed = example_rows(card)
+        examples = {
+            "rows as lists": {"instances": [listed]},
+            "rows by name, one version": {"instances": [named, named], "version": card.version},
+            "sticky": {"instances": [named], "unit": "customer-1"},
+        }
+        return Description(
+            "Score rows",
+            {"application/json": Content(self._bodies.type, examples)}
+            | ({} if card.takes_text else {"application/octet-stream": _PACKED}),
+            {"application/json": Content(NativeAnswer), "application/octet-stream": _PACKED},
+        )
+
+
+def unsupported_type(head: RequestHead, *supported: bytes) -> Problem:
+    """415, with what would be understood."""
+    wanted = " or ".join(content_type.decode() for content_type in supported)
+    got = head.content_type.decode("latin-1")[:100]
+    return Problem(415, "unsupported_media_type", f"content type {got!r} is not understood here; send {wanted}")

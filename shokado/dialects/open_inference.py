@@ -1,0 +1,292 @@
+"""The Open Inference Protocol (V2) over HTTP: `POST /v2/models/{model}/infer`, also with `/versions/{version}`.
+
+In: tensors in JSON, `{"inputs": [{"name", "shape", "datatype", "data"}], "id"?, "outputs"?, "parameters"?}`, and in
+binary after the JSON whose length `Inference-Header-Content-Length` says; `shokado.dialects.tensors` has what they are.
+A length of 0: the whole body is one matrix of packed float32 values. Out: `{"model_name", "model_version", "id"?,
+"parameters", "outputs"}`, and binary data after it where they were asked for. Errors: `{"error": ".."}`. Source:
+https://github.com/kserve/open-inference-protocol and Triton's "Binary Tensor Data Extension".
+"""
+
+from dataclasses import replace
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from runners.artefacts.card import Card
+from runners.inputs.datatypes import to_bytes
+from shokado.dialects.dialect import BINARY_LINES, JSON_LINES, AnswerFacts, Content, Description, Dialect
+from shokado.dialects.head import BINARY, JSON, RequestHead
+from shokado.dialects.json_text import read_leniently, refusal
+from shokado.dialects.matrix import read_tensor
+from shokado.dialects.model_tensors import WantedOutput, chosen_outputs, input_tensors, values_of
+from shokado.dialects.native import unsupported_type
+from shokado.dialects.parameters import InferParameters, InputParameters, OutputParameters
+from shokado.dialects.problem import Problem, malformed
+from shokado.dialects.tensors import Tensor, from_bytes, from_json, pack_tensors
+from shokado.dispatch.request import Prediction, PredictionRequest
+
+Data = TypeVar("Data")
+"""Of an input: a list, flat or nested as the shape says, or none; or its JSON as it came."""
+
+
+class InferInput(msgspec.Struct, Generic[Data]):
+    """One input tensor, whose data are here, or in binary after the JSON."""
+
+    name: str
+    shape: list[int]
+    datatype: str
+    data: Data = None  # type: ignore[assignment]  # a list, or none
+    parameters: InputParameters | None = None
+
+
+class InferOutput(msgspec.Struct):
+    """An output that is asked for."""
+
+    name: str
+    parameters: OutputParameters | None = None
+
+
+class InferBody(msgspec.Struct, Generic[Data]):
+    """The JSON of a request."""
+
+    inputs: list[InferInput[Data]]
+    id: str | None = None
+    outputs: list[InferOutput] | None = None
+    """All, unless some are named."""
+    parameters: InferParameters | None = None
+
+
+class BinaryParameters(msgspec.Struct):
+    """Of an output that is sent in binary."""
+
+    binary_data_size: int
+
+
+class InferredOutput(msgspec.Struct, omit_defaults=True):
+    """One output tensor, whose data are here, flat, or in binary after the JSON."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    data: list[float | int | str] | None = None
+    parameters: BinaryParameters | None = None
+
+
+class AnswerParameters(msgspec.Struct):
+    """What this server says of every answer."""
+
+    request_id: str
+    prediction_id: str
+    reason: str
+    generation: int
+
+
+class InferAnswer(msgspec.Struct, omit_defaults=True):
+    """The JSON of an answer."""
+
+    model_name: str
+    model_version: str
+    outputs: list[InferredOutput]
+    parameters: AnswerParameters
+    id: str | None = None
+
+
+class InferError(msgspec.Struct):
+    """The JSON of an error."""
+
+    error: str
+
+
+class Wishes(msgspec.Struct, frozen=True, gc=False):
+    """What a client wants of the answer."""
+
+    id: str | None
+    outputs: tuple[WantedOutput, ...]
+    """None: all."""
+    binary: tuple[bool, ...]
+    """For each output that is named; else of all, in one."""
+
+
+_PLAIN = Wishes(None, (), (False,))
+_PACKED = Wishes(None, (), (True,))
+_BINARY_BODY = Content({"type": "string", "format": "binary", "description": "JSON, then the binary tensor data."})
+_HEADERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "Inference-Header-Content-Length": (
+        "Bytes of the JSON that binary tensor data follow. Of a request, 0: the whole body is packed float32 rows.",
+        {"type": "integer", "minimum": 0},
+    )
+}
+_HOW = OutputParameters()
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(InferBody[list[Any] | None]).decode
+_decode_large = msgspec.json.Decoder(InferBody[msgspec.Raw]).decode
+
+
+class OpenInference(Dialect):
+    """Decode and encode of the route for the model by its name, which the split routes, or for a version's."""
+
+    path = "/v2/models/{model}/infer"
+
+    def decode(self, body: bytes, head: RequestHead) -> PredictionRequest:
+        if head.content_type not in (JSON, BINARY):
+            raise unsupported_type(head, JSON, BINARY)
+        if head.json_bytes is None:
+            return self._decode(body, memoryview(b""))
+        if head.json_bytes == 0:
+            return PredictionRequest(body, self.signature.check_binary(body), wishes=_PACKED)
+        if head.json_bytes > len(body):
+            message = f"inference-header-content-length is {head.json_bytes}, and the body has {len(body)} bytes"
+            raise malformed(message)
+        view = memoryview(body)
+        return self._decode(view[: head.json_bytes], view[head.json_bytes :])
+
+    def _decode(self, text: bytes | memoryview, binary: memoryview) -> PredictionRequest:
+        self.signature.refuse_excess(text, lists_per_row=len(self.signature.feature_names))
+        if self.signature.is_large(text) and not binary and (found := self._decode_large(text)) is not None:
+            return found
+        try:
+            content = _decode(text)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise self._explain(bytes(text), binary, error) from None
+        rows, count = pack_tensors(_tensors(content.inputs, binary), self.signature)
+        return PredictionRequest(rows, count, wishes=_wishes(content))
+
+    def _explain(self, text: bytes, binary: memoryview, error: Exception) -> Problem:
+        """Why a body was refused: by row and feature, if it is for a number that JSON has not."""
+        try:
+            content = msgspec.convert(read_leniently(text), InferBody[list[Any] | None])
+            rows, _ = pack_tensors(_tensors(content.inputs, binary), self.signature)
+            if not isinstance(rows, list):
+                self.signature.check_binary(rows)
+        except (msgspec.ValidationError, RecursionError, UnicodeEncodeError):
+            pass
+        except Problem as problem:
+            if "row" in problem.detail:
+                return problem
+        return refusal(text, error)
+
+    def _decode_large(self, text: bytes | memoryview) -> PredictionRequest | None:
+        """The same for a single matrix of floats, if nothing is wrong with it."""
+        try:
+            content = _decode_large(text)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
+        one = content.inputs[0] if len(content.inputs) == 1 else None
+        if one is None or one.data is None or one.parameters is not None:
+            return None
+        if one.datatype not in ("FP32", "FP64") or len(one.shape) != 2:
+            return None
+        values = read_tensor(bytes(one.data), one.shape)
+        if values is None:
+            return None
+        try:
+            rows, count = pack_tensors([Tensor(one.name, tuple(one.shape), values)], self.signature)
+        except Problem:
+            return None
+        return PredictionRequest(rows, count, wishes=_wishes(content))
+
+    def encode(self, prediction: Prediction, _head: RequestHead, facts: AnswerFacts) -> tuple[bytes, bytes]:
+        wishes: Wishes = facts.wishes
+        chosen = chosen_outputs(prediction.card, wishes.outputs)
+        binary = wishes.binary if wishes.outputs else wishes.binary * len(chosen)
+        outputs, parts = [], []
+        for tensor, is_binary in zip(chosen, binary, strict=True):
+            values = values_of(tensor, prediction)
+            shape = (len(values),) if isinstance(values, list) else values.shape
+            flat = values if isinstance(values, list) else values.ravel()
+            if is_binary:
+                part = to_bytes(tensor.datatype, flat)
+                parts.append(part)
+                size = BinaryParameters(len(part))
+                outputs.append(InferredOutput(tensor.name, tensor.datatype, shape, parameters=size))
+            else:
+                data = flat if isinstance(flat, list) else flat.tolist()
+                outputs.append(InferredOutput(tensor.name, tensor.datatype, shape, data))
+        origin = prediction.origin
+        parameters = AnswerParameters(facts.request_id, facts.prediction_id, prediction.reason, origin.generation)
+        text = _encode(InferAnswer(origin.card.model, origin.version, outputs, parameters, wishes.id))
+        if not parts:
+            return JSON_LINES, text
+        lines = b"%binference-header-content-length: %d\r\n" % (BINARY_LINES, len(text))
+        return lines, b"".join((text, *parts))
+
+    def refuse(self, problem: Problem, _request_id: str) -> bytes:
+        return _encode(InferError(problem.message))
+
+    def describe(self, card: Card) -> Description:
+        (tensor,) = input_tensors(card)
+        first = card.examples.rows[0]
+        shape = [1, *tensor.shape[1:]]
+        data = [first] if isinstance(first, str) else list(first)
+        matrix = {"name": tensor.name, "datatype": tensor.datatype, "shape": shape, "data": data}
+        examples: dict[str, Any] = {
+            "one tensor": {"inputs": [matrix]},
+            "one output, with an id": {"id": "7", "inputs": [matrix], "outputs": [{"name": "predictions"}]},
+        }
+        if card.classes:
+            best = {"name": "predictions", "parameters": {"classification": 2}}
+            examples["the best two classes"] = {"inputs": [matrix], "outputs": [best]}
+        if not isinstance(first, str):
+            named = zip(card.feature_names, first, strict=True)
+            columns = [{"name": name, "datatype": "FP64", "shape": [1], "data": [value]} for name, value in named]
+            examples["a tensor for each feature"] = {"inputs": columns}
+        return Description(
+            "Score tensors (Open Inference Protocol)",
+            {
+                "application/json": Content(InferBody[list[Any] | None], examples),
+                "application/octet-stream": _BINARY_BODY,
+            },
+            {"application/json": Content(InferAnswer), "application/octet-stream": _BINARY_BODY},
+            error=InferError,
+            headers=_HEADERS,
+            answer_headers=_HEADERS,
+        )
+
+
+class OpenInferenceVersion(OpenInference):
+    """The same for the version in the path."""
+
+    path = "/v2/models/{model}/versions/{version}/infer"
+
+    def describe(self, card: Card) -> Description:
+        return replace(super().describe(card), summary="Score tensors with a version (Open Inference Protocol)")
+
+
+def _tensors(inputs: list[InferInput[list[Any] | None]], binary: memoryview) -> list[Tensor]:
+    """The inputs, whose binary data lie one after the other in `binary`."""
+    tensors, offset = [], 0
+    for one in inputs:
+        size = one.parameters.binary_data_size if one.parameters is not None else None
+        name = one.name[:100]
+        if one.parameters is not None:
+            one.parameters.refuse(one.name)
+        if (size is None) == (one.data is None):
+            raise malformed(f"input {name!r}: data or the parameter binary_data_size, one of both, belongs here")
+        if size is None:
+            tensors.append(from_json(one.name, one.datatype, one.shape, one.data or []))
+        elif 0 <= size <= len(binary) - offset:
+            tensors.append(from_bytes(one.name, one.datatype, one.shape, binary[offset : offset + size]))
+            offset += size
+        else:
+            left = len(binary) - offset
+            raise malformed(f"input {name!r}: binary_data_size is {size}, and {left} bytes are left of the body")
+    if offset != len(binary):
+        raise malformed(f"the inputs take {offset} bytes of binary data; there are {len(binary)}")
+    return tensors
+
+
+def _wishes(content: InferBody[Any]) -> Wishes:
+    """What is wanted of the answer. Raises `Problem` for what is not served."""
+    parameters = content.parameters
+    if parameters is not None:
+        parameters.refuse()
+    by_default = parameters is not None and parameters.binary_data_output
+    if not content.outputs:
+        return _PLAIN if content.id is None and not by_default else Wishes(content.id, (), (by_default,))
+    wanted, binary = [], []
+    for output in content.outputs:
+        how = output.parameters or _HOW
+        how.refuse(output.name)
+        wanted.append(WantedOutput(output.name, how.classification))
+        binary.append(by_default if how.binary_data is None else how.binary_data)
+    return Wishes(content.id, tuple(wanted), tuple(binary))

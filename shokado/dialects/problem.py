@@ -1,0 +1,135 @@
+"""Problems: every way in which a request gets no prediction, with its status, code and words for the client."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import msgspec
+
+from runners.errors import DeadlineExceeded, ModelFailure, NotReady, Overloaded
+from shokado.access.decision import Refused
+from shokado.dispatch.change import ChangeRefused, ConflictingChange
+from shokado.dispatch.request import UnknownVersion
+from shokado.monitoring.metrics import Fault
+from shokado.stores.store import GenerationConflict, StoreUnavailable
+
+_encode = msgspec.json.Encoder().encode
+
+
+class ProblemError(msgspec.Struct, omit_defaults=True):
+    """What is wrong."""
+
+    code: str
+    """For programs."""
+    message: str
+    """For people."""
+    detail: dict[str, Any] = {}
+    """Where: the row, the feature, the limit."""
+
+
+class ProblemBody(msgspec.Struct):
+    """The JSON of every error whose dialect has no shape of its own."""
+
+    error: ProblemError
+    request_id: str
+
+
+@dataclass(eq=False)
+class Problem(Exception):
+    """An answer that is an error: HTTP status, a code for programs, a message for people, and particulars."""
+
+    status: int
+    code: str
+    message: str
+    detail: dict[str, Any] = field(default_factory=dict)
+    retry_after_s: float | None = None
+    version: str | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    """More of the answer's headers, names in lower case."""
+
+    def body(self, request_id: str) -> bytes:
+        """The JSON that every dialect without an error shape of its own answers with."""
+        return _encode(ProblemBody(ProblemError(self.code, self.message, self.detail), request_id))
+
+    @property
+    def fault(self) -> Fault:
+        """Whose fault it is: the only place that says so. The client's are those of 400 to 499."""
+        return Fault.CLIENT if self.status < 500 else Fault.SERVER
+
+    @property
+    def retry_after(self) -> int | None:
+        """The header's value: whole seconds, at least one; none where there is no time to name."""
+        return None if self.retry_after_s is None else max(1, math.ceil(self.retry_after_s))
+
+    @property
+    def header_lines(self) -> bytes:
+        lines = b"" if self.retry_after is None else b"retry-after: %d\r\n" % self.retry_after
+        return lines + b"".join(f"{name}: {value}\r\n".encode() for name, value in self.headers.items())
+
+
+Raised = TypeVar("Raised", bound=BaseException)
+
+
+def parted(fault: Raised) -> Raised:
+    """The fault without its traceback and what came before it, whose frames know it: a cycle for the collector."""
+    fault.__traceback__ = fault.__context__ = fault.__cause__ = None
+    return fault
+
+
+def problem_of(error: BaseException) -> Problem:  # noqa: C901  # one case for each kind of error
+    """The problem that an exception of the inner rooms means to a client; anything unforeseen is an internal error."""
+    match error:
+        case Problem():
+            return error
+        case Refused():
+            return Problem(
+                error.status, error.code, str(error), retry_after_s=error.retry_after_s, headers=error.headers
+            )
+        case UnknownVersion():
+            return Problem(404, f"unknown_{error.what}", str(error))
+        case Overloaded():
+            message = f"the server is overloaded: {error}; try again later"
+            return Problem(503, "overloaded", message, retry_after_s=error.retry_after_s)
+        case NotReady():
+            return Problem(503, "not_ready", str(error), retry_after_s=1)
+        case DeadlineExceeded():
+            return Problem(504, "deadline_exceeded", str(error))
+        case ModelFailure():
+            message = f"the model could not score row {error.row}"
+            return Problem(500, "model_failure", message, {"row": error.row})
+        case ChangeRefused():
+            status = 409 if isinstance(error, ConflictingChange) else 422
+            return Problem(status, error.code, str(error), error.detail)
+        case GenerationConflict():
+            detail = {"expected": error.expected, "found": error.found}
+            return Problem(409, "generation_conflict", str(error), detail)
+        case StoreUnavailable():
+            message = f"{error}; predictions go on as they were"
+            return Problem(503, "store_unavailable", message, retry_after_s=1)
+        case _:
+            return Problem(500, "internal", "an unexpected error happened; the server's log has it")
+
+
+def malformed(message: str) -> Problem:
+    """400: the body is not what its content type says."""
+    return Problem(400, "malformed_body", message)
+
+
+def invalid(code: str, message: str, row: int | None = None, feature: str | None = None, **detail: Any) -> Problem:
+    """422: readable, but not a request that the model can score; names the row and the feature where there is one."""
+    where = {"row": row, "feature": feature, **detail}
+    return Problem(422, code, message, {key: value for key, value in where.items() if value is not None})
+
+
+def conflicting_version(name: str) -> Problem:
+    """400: path, header and body pin different versions; `name` is the one of the path or of the header."""
+    message = f"{name[:100]!r} and another version are named: path, x-model-version and body must agree"
+    return Problem(400, "conflicting_version", message)
+
+
+def too_many_rows(rows: int | str, limit: int) -> Problem:
+    return Problem(413, "too_many_rows", f"{rows} rows in one request; at most {limit} are allowed", {"limit": limit})
+
+
+def body_too_large(limit: int) -> Problem:
+    return Problem(413, "body_too_large", f"the body is longer than {limit} bytes", {"limit": limit})

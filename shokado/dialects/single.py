@@ -1,0 +1,160 @@
+"""The single-row dialect, `POST /predict`.
+
+In: `{"features": {name: value} or [..], "model_version"?, "use_ab_testing"?: true}`; a text may also stand under its
+own name, as in `{"email_content": ".."}`. Out: `{"prediction", "prediction_class"?, "confidence"?, "model_version",
+"request_id", "prediction_id", "timestamp", "latency_ms"}`.
+"""
+
+import time
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any, Generic
+
+import msgspec
+
+from runners.artefacts.card import Card, Task
+from runners.inputs.rows import RequestRows
+from shokado.dialects.dialect import JSON_LINES, AnswerFacts, Content, Description, Dialect
+from shokado.dialects.head import JSON, RequestHead
+from shokado.dialects.labels import classes_of
+from shokado.dialects.native import unsupported_type
+from shokado.dialects.signature import AnyRow, Signature, example_rows
+from shokado.dialects.text_signature import TextRow, one_given
+from shokado.dialects.unit import Unit, unit_of
+from shokado.dispatch.request import Prediction, PredictionRequest
+
+
+class SingleOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """What a body may say beside its rows; `use_ab_testing: false` asks for the active version."""
+
+    model_version: str | None = None
+    use_ab_testing: bool = True
+    unit: Unit = None
+    user_id: Unit = None
+    request_id: Unit = None
+
+
+class SingleBody(SingleOptions, Generic[AnyRow], kw_only=True):
+    """The JSON body."""
+
+    features: AnyRow
+
+
+class SingleTextBody(SingleOptions, kw_only=True):
+    """The JSON body for a model that takes a text; a field of the text's own name is added where it is known."""
+
+    features: TextRow | msgspec.UnsetType = msgspec.UNSET
+
+
+class SingleAnswer(msgspec.Struct):
+    """The JSON answer. `confidence` is the probability of the class that was chosen."""
+
+    prediction: float | list[float]
+    prediction_class: int | str | msgspec.UnsetType
+    confidence: float | msgspec.UnsetType
+    model_version: str
+    request_id: str
+    prediction_id: str
+    timestamp: str
+    latency_ms: float
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Single(Dialect):
+    """Decode and encode of the single-row route."""
+
+    path = "/predict"
+
+    def __init__(self, signature: Signature) -> None:
+        super().__init__(signature)
+        self._body = _body_of(signature)
+        self._read_truths = signature.truth_reader(lambda row: SingleBody[row])  # type: ignore[valid-type]
+        self._decode = msgspec.json.Decoder(self._body).decode
+
+    def decode(self, body: bytes, head: RequestHead) -> PredictionRequest:
+        signature = self.signature
+        if head.content_type != JSON:
+            raise unsupported_type(head, JSON)
+        signature.refuse_excess(body, max_rows=1)
+        try:
+            content = self._decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            key, others = ("features", ()) if signature.text_field is None else (signature.text_field, ("features",))
+            content = self._read_truths(body)
+            if content is None:
+                raise signature.explain_body(body, key, str(error), others=others, rows_in=_one_row) from None
+            return self._request(content, signature.pack_values([content.features]))
+        if signature.text_field is None:
+            row = content.features
+        else:
+            row = one_given(**{signature.text_field: content.text, "features": content.features})
+        return self._request(content, signature.pack([row]))
+
+    def _request(self, content: Any, rows: RequestRows) -> PredictionRequest:
+        unit = unit_of(content.unit, content.user_id, content.request_id)
+        return PredictionRequest(rows, 1, content.model_version, unit=unit, split=content.use_ab_testing)
+
+    def encode(self, prediction: Prediction, _head: RequestHead, facts: AnswerFacts) -> tuple[bytes, bytes]:
+        scores = prediction.scores
+        assert scores is not None
+        values = scores.tolist()
+        score = values[0]
+        labels = classes_of(prediction.card, values)
+        answer = SingleAnswer(
+            score,
+            labels[0] if labels else msgspec.UNSET,
+            confidence_of(prediction.card.task, score),
+            prediction.version,
+            facts.request_id,
+            facts.prediction_id,
+            datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="milliseconds"),
+            facts.latency_ms,
+        )
+        return JSON_LINES, _encode(answer)
+
+    def describe(self, card: Card) -> Description:
+        named, listed = example_rows(card)
+        examples = {
+            "by name": {"features": named},
+            "a list, one version": {"features": listed, "model_version": card.version},
+            "the active version": {"features": named, "use_ab_testing": False},
+        }
+        if self.signature.text_field is not None:
+            examples["the text alone"] = dict(named)
+        return Description(
+            "Score one row",
+            {"application/json": Content(self._body, examples)},
+            {"application/json": Content(SingleAnswer)},
+        )
+
+
+def _one_row(row: Any) -> list[Any]:
+    return [row]
+
+
+def _body_of(signature: Signature) -> Any:
+    """The struct of the JSON body."""
+    if signature.text_field is None:
+        return SingleBody[signature.row_type]  # type: ignore[name-defined]
+    return _text_body(signature.text_field)
+
+
+@cache
+def _text_body(name: str) -> Any:
+    """The struct with the text's own field; one for all routes, so that it is described once."""
+    own = msgspec.field(default=msgspec.UNSET, name=name)
+    text = ("text", str | msgspec.UnsetType, own)
+    return msgspec.defstruct(SingleTextBody.__name__, [text], bases=(SingleTextBody,), kw_only=True)
+
+
+def confidence_of(task: Task, score: float | list[float]) -> float | msgspec.UnsetType:
+    """Probability of the class that was chosen; none for regression."""
+    match task, score:
+        case Task.BINARY, float():
+            return max(score, 1 - score)
+        case Task.MULTICLASS, list():
+            return max(score)
+        case _:
+            return msgspec.UNSET

@@ -1,0 +1,267 @@
+"""Tensors of the Open Inference Protocol: their data, in JSON, as typed values or in binary, become rows of the model.
+
+In: name, datatype, shape and data of each input. Out: rows as the signature packs them. The inputs are one matrix of
+shape [rows, features], of any name, or a tensor of shape [rows] or [rows, 1] for each feature, named after it. What
+carries them is not known here: REST and gRPC both use this.
+
+    from_json, from_values, from_bytes --(400: shape, size or datatype is wrong)--> Tensor
+    pack_tensors --(422: no such feature, no number, not finite; 413: too many rows)--> rows
+
+Binary data is little-endian; an element of BYTES has its length in 4 bytes before it. Source:
+https://github.com/kserve/open-inference-protocol and Triton's "Binary Tensor Data Extension".
+"""
+
+import math
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from runners.inputs.datatypes import BYTES, DTYPES, LENGTH_BYTES
+from runners.inputs.rows import RequestRows
+from shokado.dialects.json_text import legible
+from shokado.dialects.problem import Problem, invalid
+from shokado.dialects.signature import Signature
+
+BF16 = "BF16"
+_SHOWN_LETTERS = 100
+_MAX_SIDES = 8
+"""Of a shape; a product of more would be work, and no model here takes them."""
+
+
+class Tensor(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """One input, whose values are as many as its shape says."""
+
+    name: str
+    shape: tuple[int, ...]
+    values: NDArray[Any]
+    """Flat. Numbers; or objects: texts, and whatever else JSON had where numbers belong, to be refused by row."""
+    is_text: bool = False
+    """Whether they were declared as texts."""
+
+
+def from_json(name: str, datatype: str, shape: Sequence[int], data: list[Any]) -> Tensor:
+    """A tensor of decoded JSON data, flat or nested as the shape says. Raises `Problem`."""
+    _check_typed(name, datatype)
+    _check_shape(name, shape)
+    values = _flat(name, shape, data)
+    _check_size(name, shape, len(values), "values")
+    allowed = {bool, int, float} if datatype == "BOOL" else {int, float}
+    if datatype == BYTES or not set(map(type, values)) <= allowed:
+        return Tensor(name, tuple(shape), _objects(values), datatype == BYTES)
+    return Tensor(name, tuple(shape), _numbers(name, datatype, shape, values))
+
+
+def from_values(name: str, datatype: str, shape: Sequence[int], values: Sequence[Any]) -> Tensor:
+    """A tensor of flat values of its datatype: numbers, or encoded texts for BYTES. Raises `Problem`."""
+    _check_typed(name, datatype)
+    _check_size(name, shape, len(values), "values")
+    if datatype == BYTES:
+        texts = [_text(name, index, value) for index, value in enumerate(values)]
+        return Tensor(name, tuple(shape), _objects(texts), is_text=True)
+    return Tensor(name, tuple(shape), _numbers(name, datatype, shape, values))
+
+
+def from_bytes(name: str, datatype: str, shape: Sequence[int], data: bytes | memoryview) -> Tensor:
+    """A tensor of binary data, as a view of it where the datatype allows. Raises `Problem`."""
+    dtype = DTYPES.get(datatype)
+    if dtype is None or datatype == "BOOL":
+        return Tensor(name, tuple(shape), _unpacked(name, datatype, shape, data), datatype == BYTES)
+    _check_size(name, shape, len(data), f"bytes of {datatype}", dtype.itemsize)
+    return Tensor(name, tuple(shape), np.frombuffer(data, dtype))
+
+
+def pack_tensors(tensors: Sequence[Tensor], signature: Signature) -> tuple[RequestRows, int]:
+    """The rows that the inputs say, packed, and how many they are. Raises `Problem` that names a row and feature."""
+    if not tensors:
+        raise invalid("no_rows", "there are no input tensors")
+    if len(tensors) == 1 and (len(tensors[0].shape) == 2 or len(signature.feature_names) > 1):
+        values = _matrix(tensors[0], signature)
+    else:
+        values = _columns(tensors, signature)
+    if len(values) and signature.text_field is None:
+        _refuse_texts(tensors, signature)
+    if values.dtype == bool:
+        # One row says for all of them which features are boolean.
+        signature.pack_values(values[:1].tolist())
+    if values.dtype != object:
+        return signature.pack_array(values), len(values)
+    rows = values.tolist()
+    return signature.pack_values(rows), len(rows)
+
+
+def _refuse_texts(tensors: Sequence[Tensor], signature: Signature) -> None:
+    """Raise `Problem` where numbers belong: what is declared as texts is not read as numbers."""
+    for tensor in tensors:
+        if tensor.is_text:
+            names = signature.feature_names
+            feature = tensor.name if tensor.name in names else names[0]
+            raise signature.no_number(0, feature, tensor.values[0], "send a tensor of numbers, such as FP32, not BYTES")
+
+
+def _matrix(tensor: Tensor, signature: Signature) -> NDArray[Any]:
+    expected = len(signature.feature_names)
+    if len(tensor.shape) != 2 or tensor.shape[1] != expected:
+        message = f"input {_shown(tensor.name)} has shape {_sides(tensor.shape)}; [rows, {expected}] belongs here"
+        raise invalid("wrong_feature_count", message, expected=expected)
+    return tensor.values.reshape(tensor.shape)
+
+
+def _columns(tensors: Sequence[Tensor], signature: Signature) -> NDArray[Any]:
+    """Rows of one tensor for each feature, in the features' order; numbers as they were sent if one does not fit."""
+    names = signature.feature_names
+    if len(tensors) == len(names) == 1:
+        ordered: Sequence[Tensor] = tensors
+    else:
+        ordered = _in_order(tensors, names)
+    rows = len(ordered[0].values)
+    for tensor in ordered:
+        if tensor.shape not in ((rows,), (rows, 1)):
+            message = f"input {_shown(tensor.name)} has shape {_sides(tensor.shape)}; [{rows}] or [{rows}, 1]"
+            raise invalid("wrong_shape", f"{message} belongs here", feature=legible(tensor.name))
+    columns = [tensor.values for tensor in ordered]
+    for name, column in zip(names, columns, strict=True):
+        if rows and column.dtype == bool and name not in signature.booleans:
+            raise signature.no_number(0, name, bool(column[0]))
+    if any(column.dtype == object for column in columns):
+        return np.stack([column.astype(object) for column in columns], axis=1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        floats = np.stack([column.astype("<f4") for column in columns], axis=1)
+    return floats if np.isfinite(floats).all() else np.stack([column.astype("<f8") for column in columns], axis=1)
+
+
+def _in_order(tensors: Sequence[Tensor], names: Sequence[str]) -> list[Tensor]:
+    by_name = {tensor.name: tensor for tensor in tensors}
+    for name in by_name:
+        if name not in names:
+            message = f"input {_shown(name)} is no feature; known are {', '.join(names)}"
+            raise invalid("unknown_feature", message, feature=legible(name))
+    for name in names:
+        if name not in by_name:
+            raise invalid("missing_feature", f"the input of feature {name!r} is missing", feature=name)
+    if len(by_name) < len(tensors):
+        raise Problem(400, "malformed_body", "two inputs have the same name")
+    return [by_name[name] for name in names]
+
+
+def _flat(name: str, shape: Sequence[int], data: list[Any]) -> list[Any]:
+    """Row after row, of data that is flat already or nested exactly as the shape says."""
+    if not data or type(data[0]) is not list:
+        return data
+    level: list[Any] = [data]
+    for side in shape:
+        if set(map(type, level)) != {list} or set(map(len, level)) != {side}:
+            raise _malformed(name, f"the data is nested otherwise than shape {_sides(shape)} says")
+        level = list(chain.from_iterable(level))
+    return level
+
+
+def _numbers(name: str, datatype: str, shape: Sequence[int], values: Sequence[Any]) -> NDArray[Any]:
+    """An array of Python's numbers. Integers must fit; what is beyond a float's range becomes infinite."""
+    # FP32 stays as exact as it came, so that a value beyond its range can be told from infinity.
+    dtype = DTYPES["FP64" if datatype == "FP32" else datatype]
+    if dtype.kind == "f":
+        try:
+            if datatype != "FP16":
+                return np.array(values, dtype)
+            with np.errstate(over="ignore"):
+                return np.array(values, dtype)
+        except OverflowError:
+            # An integer of more digits than a float64 has: the signature says where.
+            return _objects(values)
+    least, most = (0, 1) if datatype == "BOOL" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    if float in set(map(type, values)) or (values and not least <= min(values) <= max(values) <= most):
+        index, bad = next(
+            (index, value) for index, value in enumerate(values) if type(value) is float or not least <= value <= most
+        )
+        if type(bad) is float and not math.isfinite(bad):
+            # The signature says where.
+            return _objects(values)
+        row, column = divmod(index, math.prod(shape[1:]))
+        where = f"input {_shown(name)}, row {row}" + (f", column {column}" if math.prod(shape[1:]) > 1 else "")
+        message = f"{where}: {bad!s:.{_SHOWN_LETTERS}} is no {datatype}; send another datatype, such as FP64"
+        raise invalid("wrong_type", message, row=row)
+    return np.array(values, bool if datatype == "BOOL" else dtype)
+
+
+def _unpacked(name: str, datatype: str, shape: Sequence[int], data: bytes | memoryview) -> NDArray[Any]:
+    """Values of the datatypes that numpy has not as they are sent."""
+    if datatype == "BOOL":
+        _check_size(name, shape, len(data), "bytes of BOOL")
+        truths: NDArray[Any] = np.frombuffer(data, "<u1") != 0
+        return truths
+    if datatype == BF16:
+        _check_size(name, shape, len(data), "bytes of BF16", 2)
+        # Each is the upper half of a float32.
+        halves = np.zeros((len(data) // 2, 2), "<u2")
+        halves[:, 1] = np.frombuffer(data, "<u2")
+        return halves.view("<f4")[:, 0]
+    _check_datatype(name, datatype)
+    texts = _unpacked_texts(name, data)
+    _check_size(name, shape, len(texts), "values")
+    return _objects(texts)
+
+
+def _unpacked_texts(name: str, data: bytes | memoryview) -> list[str]:
+    texts: list[str] = []
+    offset, size = 0, len(data)
+    while offset < size:
+        start = offset + LENGTH_BYTES
+        offset = start + int.from_bytes(data[offset:start], "little")
+        if start > size or offset > size:
+            raise _malformed(name, f"element {len(texts)} of the binary data is longer than what is there")
+        texts.append(_text(name, len(texts), bytes(data[start:offset])))
+    return texts
+
+
+def _text(name: str, index: int, value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        raise _malformed(name, f"element {index} is not UTF-8") from None
+
+
+def _objects(values: Sequence[Any]) -> NDArray[Any]:
+    return np.fromiter(values, object, len(values))
+
+
+def _check_typed(name: str, datatype: str) -> None:
+    """For data that is no bytes."""
+    _check_datatype(name, datatype)
+    if datatype == BF16:
+        raise _malformed(name, "BF16 has no form but binary data")
+
+
+def _check_datatype(name: str, datatype: str) -> None:
+    if datatype not in DTYPES and datatype not in (BF16, BYTES):
+        known = ", ".join((*DTYPES, BF16, BYTES))
+        raise _malformed(name, f"the datatype {_shown(datatype)} is not known; known are {known}")
+
+
+def _check_shape(name: str, shape: Sequence[int]) -> None:
+    if not 0 < len(shape) <= _MAX_SIDES or min(shape) < 0:
+        raise _malformed(name, f"{_sides(shape)} is no shape: one to {_MAX_SIDES} sides, and none below 0")
+
+
+def _check_size(name: str, shape: Sequence[int], got: int, what: str, item_bytes: int = 1) -> None:
+    """Before anything is made as large as the shape only says."""
+    _check_shape(name, shape)
+    expected = math.prod(shape) * item_bytes
+    if expected != got:
+        said = f"{expected}"[:20] + "..." * (expected >= 10**20)
+        raise _malformed(name, f"there are {got} {what}; shape {_sides(shape)} takes {said}")
+
+
+def _malformed(name: str, message: str) -> Problem:
+    return Problem(400, "malformed_tensor", f"input {_shown(name)}: {message}", {"input": legible(name)})
+
+
+def _sides(shape: Sequence[int]) -> str:
+    return f"{list(shape[:_MAX_SIDES])!s:.{_SHOWN_LETTERS}}"
+
+
+def _shown(name: str) -> str:
+    return repr(legible(name))

@@ -1,0 +1,186 @@
+"""Changes of the routing state, pure: a state and what is wanted go in, the next state comes out, or a refusal.
+
+The next state has the next generation. Whoever keeps it (`stores`) makes sure that nobody else was faster.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from configuration.settings import MAX_SALT_LETTERS, Strategy, lone_weight
+from shokado.dispatch.request import UnknownVersion
+from shokado.dispatch.state import Environment, Load, RoutingState
+
+READY = "ready"
+UNCHANGED: Any = object()
+"""Stands for a field that a change leaves alone, where None means something."""
+
+
+class ChangeRefused(Exception):
+    """The change cannot be made; the message says what is wrong with which part of it."""
+
+    def __init__(self, code: str, message: str, **detail: Any) -> None:
+        super().__init__(message)
+        self.code = code
+        self.detail = detail
+
+
+class InvalidChange(ChangeRefused):
+    """It makes no sense by itself."""
+
+
+class ConflictingChange(ChangeRefused):
+    """It makes sense, but not as things stand: a version is not ready, or has traffic."""
+
+
+@dataclass(frozen=True, slots=True)
+class Versions:
+    """The versions as a change sees them: the state of each ("ready", ..), and what their aliases stand for."""
+
+    states: Mapping[str, str]
+    aliases: Mapping[str, str]
+
+    def resolve(self, name: str) -> str:
+        """Raises `UnknownVersion`."""
+        version = self.aliases.get(name, name)
+        if version not in self.states:
+            raise UnknownVersion("version", name, [*self.states, *self.aliases])
+        return version
+
+    def ready(self, name: str) -> str:
+        """The version behind a name. Raises `UnknownVersion`, and `ConflictingChange` unless it is ready."""
+        version = self.resolve(name)
+        if self.states[version] != READY:
+            message = f"version {version} is {self.states[version]}, so it cannot be given traffic"
+            raise ConflictingChange("version_not_ready", message, version=version, state=self.states[version])
+        return version
+
+
+@dataclass(frozen=True, slots=True)
+class SplitChange:
+    """What to change in an environment; a field that is none (for `shadow`: `UNCHANGED`) stays as it is."""
+
+    weights: Mapping[str, float] | None = None
+    strategy: Strategy | None = None
+    enabled: bool | None = None
+    salt: str | None = None
+    shadow: str | None = UNCHANGED
+    active: str | None = None
+
+
+def find_environment(state: RoutingState, name: str | None) -> Environment:
+    """The environment of that name, or the default one. Raises `UnknownVersion`."""
+    wanted = name or state.default_environment
+    environment = state.environments.get(wanted)
+    if environment is None:
+        raise UnknownVersion("environment", wanted, list(state.environments))
+    return environment
+
+
+def with_split(state: RoutingState, name: str | None, change: SplitChange, versions: Versions) -> RoutingState:
+    """The state with an environment changed. Raises `UnknownVersion`, `InvalidChange` and `ConflictingChange`."""
+    environment = find_environment(state, name)
+    if change.salt is not None and len(change.salt) > MAX_SALT_LETTERS:
+        raise InvalidChange("salt_too_long", f"the salt has {len(change.salt)} letters; at most {MAX_SALT_LETTERS} do")
+    shadow = environment.shadow if change.shadow is UNCHANGED else change.shadow
+    changed = Environment(
+        environment.name,
+        versions.ready(change.active) if change.active is not None else environment.active,
+        environment.weights if change.weights is None else _checked_weights(change.weights, versions, environment),
+        change.strategy or environment.strategy,
+        environment.enabled if change.enabled is None else change.enabled,
+        environment.salt if change.salt is None else change.salt,
+        versions.ready(shadow) if change.shadow is not UNCHANGED and shadow else shadow,
+    )
+    _refuse_unloaded(state, changed)
+    return replace(
+        state, generation=state.generation + 1, environments={**state.environments, environment.name: changed}
+    )
+
+
+def rolled_back(state: RoutingState, old: RoutingState, versions: Versions) -> RoutingState:
+    """The state with the environments of an earlier one, as far as they still exist.
+
+    Raises `ConflictingChange` when a version that they need is not ready, or not known any more.
+    """
+    environments = {name: old.environments.get(name, value) for name, value in state.environments.items()}
+    restored = replace(state, generation=state.generation + 1, environments=environments)
+    changed = [value for name, value in environments.items() if value != state.environments[name]]
+    for version in sorted({version for environment in changed for version in environment.named}):
+        current = versions.states.get(version, "unknown")
+        if current != READY:
+            source = old.loads[version].source if version in old.loads else None
+            hint = f"; it was loaded from {source}" if source else ""
+            raise ConflictingChange(
+                "version_not_ready",
+                f"generation {old.generation} needs version {version}, which is {current}{hint}; load it first",
+                version=version,
+                state=current,
+            )
+    for environment in changed:
+        _refuse_unloaded(state, environment)
+    return restored
+
+
+def with_candidate(state: RoutingState, version: str, load: Load) -> RoutingState:
+    """The state in which every worker gets the version ready, aside. Raises `ConflictingChange` if it is already."""
+    if version in state.candidates:
+        raise ConflictingChange("load_in_progress", f"version {version} is being loaded already", version=version)
+    return replace(state, generation=state.generation + 1, candidates={**state.candidates, version: load})
+
+
+def without_candidate(state: RoutingState, version: str) -> RoutingState:
+    """The state in which a load was given up."""
+    candidates = {name: load for name, load in state.candidates.items() if name != version}
+    return replace(state, generation=state.generation + 1, candidates=candidates)
+
+
+def with_load(state: RoutingState, version: str) -> RoutingState:
+    """The state in which a candidate serves. Raises `ConflictingChange` when it was given up in the meantime."""
+    load = state.candidates.get(version)
+    if load is None:
+        raise ConflictingChange("load_given_up", f"the load of version {version} was given up", version=version)
+    loads = {**state.loads, version: replace(load, expires_at=None, in_memory=True)}
+    return replace(without_candidate(state, version), loads=loads)
+
+
+def with_unloaded(state: RoutingState, version: str, load: Load) -> RoutingState:
+    """The state in which a version is known but not in memory. Raises `ConflictingChange` while something needs it."""
+    for name, environment in state.environments.items():
+        if version in environment.named:
+            role = "is its active version" if version == environment.active else "has traffic or is its shadow"
+            message = f"version {version} is needed by environment {name}: it {role}"
+            raise ConflictingChange("version_in_use", message, version=version, environment=name)
+    loads = {**state.loads, version: replace(load, in_memory=False)}
+    return replace(state, generation=state.generation + 1, loads=loads)
+
+
+def _refuse_unloaded(state: RoutingState, environment: Environment) -> None:
+    """What workers said of a version may be older than the state, in which somebody has unloaded it."""
+    for version in sorted(environment.named):
+        load = state.loads.get(version)
+        if load is not None and not load.in_memory:
+            message = f"version {version} is unloaded, so it cannot be given traffic"
+            raise ConflictingChange("version_not_ready", message, version=version, state="unloaded")
+
+
+def _checked_weights(weights: Mapping[str, float], versions: Versions, environment: Environment) -> dict[str, float]:
+    checked: dict[str, float] = {}
+    for name, weight in weights.items():
+        version = versions.resolve(name)
+        if not (math.isfinite(weight) and weight >= 0):
+            message = f"the weight of {name} is {weight}; weights are finite and not negative"
+            raise InvalidChange("invalid_weight", message, version=name)
+        if version in checked:
+            raise InvalidChange("repeated_version", f"{name} and another name both stand for {version}", version=name)
+        checked[version] = float(weight)
+    if not any(checked.values()):
+        raise InvalidChange("no_weight", "at least one weight must be above 0")
+    others = [version for version in (environment.active, *environment.weights) if version not in checked]
+    if fault := lone_weight(checked, *others[:1]):
+        raise InvalidChange("lone_weight", fault)
+    for version, weight in checked.items():
+        if weight > 0:
+            versions.ready(version)
+    return checked

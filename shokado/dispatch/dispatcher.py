@@ -1,0 +1,145 @@
+"""The dispatcher: request in, assignment, and off to the assigned version's runner.
+
+Where that is not ready, or fails as a whole, the environment's active version answers: its assignment says `FALLBACK`.
+"""
+
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from math import inf
+
+from runners.batching.job import Job
+from runners.errors import NotReady, Overloaded, Unreachable
+from runners.runner import Runner
+from shokado.dispatch.assignment import Reason, assign
+from shokado.dispatch.cache import Cache
+from shokado.dispatch.request import Origin, Prediction, PredictionRequest, UnknownVersion
+from shokado.dispatch.state import RoutingState
+
+FULL_FOR_S = 0.001
+"""How long requests are refused unread once every version has refused."""
+
+
+class Dispatcher:
+    """Holds the routing state of this worker and its runners; `adopt` replaces both in one piece."""
+
+    def __init__(
+        self,
+        runners: Mapping[str, Runner],
+        aliases: Mapping[str, str],
+        state: RoutingState,
+        cache: Cache | None = None,
+        draw: Callable[[], float] = random.random,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`cache` answers rows that were scored before; none: every request goes to its runner."""
+        self.full_until = -inf
+        """Until this time of the clock nothing can be accepted, whichever version it is for: refuse it unread."""
+        self.overload = Overloaded(0.0)
+        """Why."""
+        self._clock = clock
+        self.aliases = aliases
+        self._cache = cache
+        self._draw = draw
+        self._passed_over: Counter[str] = Counter()
+        self.adopt(state, runners)
+
+    def adopt(self, state: RoutingState, runners: Mapping[str, Runner], known: Iterable[str] = ()) -> None:
+        """Route by `state` from the next request on. `runners` must not be changed afterwards.
+
+        `known` names versions that exist without being in memory.
+        """
+        self.state = state
+        self.runners = runners
+        self.shadowed = any(environment.shadow for environment in state.environments.values())
+        self._names = {**self.aliases, **{version: version for version in (*known, *runners)}}
+        self._routes = {
+            name: (
+                environment,
+                {
+                    version: (Origin(version, name, state.generation, runner.card), runner)
+                    for version, runner in runners.items()
+                },
+            )
+            for name, environment in state.environments.items()
+        }
+
+    def dispatch(self, request: PredictionRequest, done: Callable[[Job], None]) -> Prediction:
+        """Assign and submit; `done` is called with the returned prediction when it has its scores or its error.
+
+        Raises `UnknownVersion`, and what `Runner.submit` raises.
+        """
+        route = self._routes.get(request.environment or self.state.default_environment)
+        if route is None:
+            raise self._unknown_environment(request.environment)
+        environment, places = route
+        pinned = self.resolve(request.version) if request.version is not None else None
+        version, reason = assign(environment, self._draw(), request.unit, pinned=pinned, split=request.split)
+        place = places.get(version)
+        if (place is None or not place[1].ready) and reason is not Reason.PINNED:
+            active = places.get(environment.active)
+            if active is not None and active[1].ready:
+                place, reason = active, Reason.FALLBACK
+                self._passed_over[version] += 1
+        if place is None:
+            raise NotReady(f"version {version} is not in memory")
+        origin, runner = place
+        prediction = Prediction(request.rows, request.row_count, done, request.deadline, origin=origin, reason=reason)
+        if self._cache is None:
+            try:
+                runner.submit(prediction)
+            except Overloaded as overload:
+                self._note(overload)
+                raise
+        else:
+            self._cache.submit(prediction, runner)
+        return prediction
+
+    def fall_back(self, failed: Prediction, done: Callable[[Job], None]) -> Prediction | None:
+        """Submit what its version failed to answer to the active one, as if that version had not been ready.
+
+        Gives the new prediction; none where the error stands: the version was pinned or is the active one itself, the
+        rows are at fault, or it is too late. Raises what `Runner.submit` raises.
+        """
+        if not isinstance(failed.error, Unreachable) or failed.reason is Reason.PINNED:
+            return None
+        environment, places = self._routes.get(failed.origin.environment, (None, {}))
+        active = places.get(environment.active) if environment is not None else None
+        if active is None or active[0].version == failed.version or not active[1].ready:
+            return None
+        origin, runner = active
+        prediction = Prediction(
+            failed.rows, failed.row_count, done, failed.deadline, origin=origin, reason=Reason.FALLBACK
+        )
+        if self._cache is None:
+            runner.submit(prediction)
+        else:
+            self._cache.submit(prediction, runner)
+        return prediction
+
+    def take_passed_over(self) -> Counter[str]:
+        """Requests that were assigned to a version that was not ready, by that version, since this was last asked.
+
+        The active version got them at once.
+        """
+        taken, self._passed_over = self._passed_over, Counter()
+        return taken
+
+    def resolve(self, name: str) -> str:
+        """The version that a version's name or alias stands for. Raises `UnknownVersion`."""
+        version = self._names.get(name)
+        if version is None:
+            raise UnknownVersion("version", name, list(self._names))
+        return version
+
+    def _note(self, overload: Overloaded) -> None:
+        """Remember a refusal that everybody would get; only for a moment, as a batch may come back at any time."""
+        if all(runner.full for runner in self.runners.values() if runner.ready):
+            self.full_until = self._clock() + FULL_FOR_S
+            self.overload = Overloaded(overload.expected_wait_s, overload.retry_after_s)
+
+    def _unknown_environment(self, name: str | None) -> Exception:
+        if not self._routes:
+            return NotReady("the routing is not known yet: the store has not been reached since the server started")
+        return UnknownVersion("environment", name or self.state.default_environment, list(self._routes))

@@ -1,0 +1,64 @@
+"""What the protocols and the dispatcher say to each other, free of any wire format."""
+
+from math import inf
+from typing import Any
+
+import msgspec
+
+from runners.artefacts.card import Card
+from runners.batching.job import Job
+from runners.inputs.rows import RequestRows
+from shokado.dispatch.assignment import Reason
+
+
+class PredictionRequest(msgspec.Struct, eq=False, gc=False):
+    """A decoded request: `row_count` rows as the model takes them, their numbers finite, their texts Unicode."""
+
+    rows: RequestRows
+    row_count: int
+    version: str | None = None
+    """A version or alias that the client asks for."""
+    environment: str | None = None
+    split: bool = True
+    """False where the route or the client wants the active version."""
+    unit: str = ""
+    """What sticky assignment sticks to."""
+    deadline: float = inf
+    """In seconds of `time.monotonic`."""
+    wishes: Any = None
+    """What the client wants of the answer, for the encoder of the same dialect; nobody else looks at it."""
+
+
+class Origin(msgspec.Struct, eq=False, frozen=True):
+    """Where predictions come from: one version in one environment, under one generation; new with each routing.
+
+    It does not know its runner: whatever remembers origins would keep engines in memory that were unloaded.
+    """
+
+    version: str
+    environment: str
+    generation: int
+    card: Card
+
+
+class Prediction(Job, eq=False, kw_only=True):
+    """A job with its assignment: which version scores it, where and under which generation, and why."""
+
+    origin: Origin
+    reason: Reason
+
+    @property
+    def version(self) -> str:
+        return self.origin.version
+
+    @property
+    def card(self) -> Card:
+        return self.origin.card
+
+
+class UnknownVersion(Exception):
+    """The request names a version or environment that is not served here."""
+
+    def __init__(self, what: str, name: str, known: list[str]) -> None:
+        super().__init__(f"unknown {what} {name[:100]!r}; served are {', '.join(sorted(known))}")
+        self.what = what

@@ -1,0 +1,242 @@
+"""Shadow copies: a version that gets a copy of the traffic, and whose answers nobody sees.
+
+    answer given --> offer --(fits in the bound)--> waiting --(nothing else to do)--> shadow's runner --> compared
+                       `--(does not)--> dropped
+
+Rows that were answered go in, with the scores that were given; counts of how far the shadow's scores lie from them come
+out. A shadow never influences an answer: copies are taken afterwards, live rows go first, and whatever goes wrong is
+only counted.
+"""
+
+import asyncio
+import time
+from collections import defaultdict, deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from configuration.settings import ShadowSettings
+from runners.artefacts.card import Card, Task
+from runners.batching.job import Job
+from runners.engines.engine import Scores
+from runners.errors import ModelFailure, RunnerError
+from runners.inputs.rows import RequestRows, joined, kept
+from runners.runner import Runner
+from shokado.dispatch.dispatcher import Dispatcher
+from shokado.dispatch.request import Prediction
+
+MAX_JOB_ROWS = 128
+"""Enough to make good use of an engine, and few enough that a live request which comes meanwhile waits but a moment."""
+TOLERANCE = 0.01
+"""Regression: by how much of the standard deviation of the examples' scores two values may differ and still agree."""
+_YIELD_S = 0.01
+
+
+class Pair(NamedTuple):
+    """Whose answers are compared with whose."""
+
+    environment: str
+    version: str
+    """The one that answered."""
+    shadow: str
+
+
+@dataclass(slots=True)
+class ShadowCounts:
+    """What became of the copies of one pair since the last flush; all in rows, except the differences."""
+
+    shadow_rows: int = 0
+    """Compared."""
+    shadow_disagreements: int = 0
+    """Of these: another class, or for regression another value (see `compare`)."""
+    shadow_difference_sum: float = 0.0
+    """Of the absolute differences of scores; for multiclass, of each row's largest one."""
+    shadow_difference_max: float = 0.0
+    shadow_dropped_rows: int = 0
+    """Not scored: too many were waiting, or the shadow was not ready or overloaded."""
+    shadow_failed_rows: int = 0
+    """Of requests in which the shadow's model could not score some row."""
+
+
+class _Copy(NamedTuple):
+    """Some rows of a request and the scores that were given, packed float32; nothing else of it is kept."""
+
+    rows: RequestRows
+    row_count: int
+    scores: bytes
+
+
+class ShadowCopier:
+    """Copies this worker's traffic to the shadows that the routing names. All methods belong to the event loop."""
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        settings: ShadowSettings,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._dispatcher = dispatcher
+        self._max_waiting_rows = settings.max_waiting_rows
+        self._rest = 1 / settings.cpu_share - 1
+        """Seconds of rest for each second of work."""
+        self._clock = clock
+        self._sleep = sleep
+        self._waiting: dict[Pair, deque[_Copy]] = {}
+        self._waiting_rows = 0
+        self._counts: defaultdict[Pair, ShadowCounts] = defaultdict(ShadowCounts)
+        self._task: asyncio.Task[None] | None = None
+
+    def offer(self, prediction: Prediction) -> None:
+        """Copy a prediction that was answered, if its environment has a shadow that did not answer itself."""
+        environment = self._dispatcher.state.environments.get(prediction.origin.environment)
+        if environment is None or environment.shadow is None or environment.shadow == prediction.version:
+            return
+        pair = Pair(environment.name, prediction.version, environment.shadow)
+        row_count = prediction.row_count
+        if self._waiting_rows + row_count > self._max_waiting_rows:
+            self._counts[pair].shadow_dropped_rows += row_count
+            return
+        queue = self._waiting.get(pair)
+        if queue is None:
+            queue = self._waiting[pair] = deque()
+        queue.extend(_copies(prediction))
+        self._waiting_rows += row_count
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._work())
+
+    def flush(self) -> dict[Pair, ShadowCounts]:
+        """Hand over what was counted since the last time."""
+        counts, self._counts = self._counts, defaultdict(ShadowCounts)
+        return dict(counts)
+
+    async def stop(self) -> None:
+        """Forget the copies that wait. Call it when the runners have drained: an offer would start anew."""
+        self._waiting.clear()
+        self._waiting_rows = 0
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _work(self) -> None:
+        """Score what waits, a job at a time, and rest after each one, so that the work has its share of the time."""
+        while self._waiting:
+            if any(runner.waiting_rows for runner in self._dispatcher.runners.values()):
+                await self._sleep(_YIELD_S)
+                continue
+            started = self._clock()
+            await self._compare_next()
+            await self._sleep((self._clock() - started) * self._rest)
+
+    async def _compare_next(self) -> None:
+        pair, copies = self._take()
+        runner, answered = (self._dispatcher.runners.get(version) for version in (pair.shadow, pair.version))
+        if runner is None or answered is None:
+            self._counts[pair].shadow_dropped_rows += sum(copy.row_count for copy in copies)
+            return
+        scored = [_join(copies)]
+        jobs = await _score(runner, scored)
+        if isinstance(jobs[0].error, ModelFailure) and len(copies) > 1:
+            # One bad row fails a job as a whole: as jobs of their own, the other requests can be compared.
+            scored, jobs = copies, await _score(runner, copies)
+        for copy, job in zip(scored, jobs, strict=True):
+            self._count(self._counts[pair], (answered.card, runner.card), copy, job)
+
+    def _take(self) -> tuple[Pair, list[_Copy]]:
+        """The oldest copies of the pair whose turn it is, as many as make a job."""
+        pair, queue = next(iter(self._waiting.items()))
+        copies: list[_Copy] = []
+        room = MAX_JOB_ROWS
+        while queue and queue[0].row_count <= room:
+            copies.append(queue.popleft())
+            room -= copies[-1].row_count
+        self._waiting_rows -= MAX_JOB_ROWS - room
+        del self._waiting[pair]
+        if queue:
+            self._waiting[pair] = queue
+        return pair, copies
+
+    def _count(self, counts: ShadowCounts, cards: tuple[Card, Card], copy: _Copy, job: Job) -> None:
+        if job.scores is None or job.error is not None:
+            if isinstance(job.error, ModelFailure):
+                counts.shadow_failed_rows += copy.row_count
+            else:
+                counts.shadow_dropped_rows += copy.row_count
+            return
+        given = np.frombuffer(copy.scores, dtype=np.float32).reshape(job.scores.shape)
+        disagreements, differences = compare(cards, given, job.scores)
+        counts.shadow_rows += copy.row_count
+        counts.shadow_disagreements += disagreements
+        counts.shadow_difference_sum += float(differences.sum())
+        counts.shadow_difference_max = max(counts.shadow_difference_max, float(differences.max()))
+
+
+def compare(cards: tuple[Card, Card], given: Scores, shadow: Scores) -> tuple[int, NDArray[np.float64]]:
+    """How many rows disagree, and each row's absolute difference (multiclass: the largest over the classes).
+
+    Both scores have shape (rows,), or (rows, classes) for multiclass; `cards` are of the version that answered and of
+    the shadow. Classifiers disagree on a row when its class differs, each by its own rule (see `Card.positive_from`).
+    Regressions disagree when the values differ by more than `TOLERANCE` standard deviations of the scores of the
+    shadow's examples, or than the tolerance that the shadow was verified with, if that is more.
+    """
+    ours, theirs = cards
+    differences = np.abs(given.astype(np.float64) - shadow)
+    if theirs.task is Task.MULTICLASS:
+        return int((given.argmax(axis=1) != shadow.argmax(axis=1)).sum()), differences.max(axis=1)
+    if theirs.task is Task.BINARY:
+        return int(((given >= ours.positive_from) != (shadow >= theirs.positive_from)).sum()), differences
+    verified = max((receipt.tolerance for receipt in theirs.verification.values()), default=0.0)
+    tolerance = max(TOLERANCE * float(np.std(theirs.examples.scores)), verified)
+    return int((differences > tolerance).sum()), differences
+
+
+def _copies(prediction: Prediction) -> list[_Copy]:
+    """The prediction's rows and scores, cut into pieces of at most `MAX_JOB_ROWS`."""
+    scores = prediction.scores
+    assert scores is not None
+    copies = []
+    for start in range(0, prediction.row_count, MAX_JOB_ROWS):
+        count = min(MAX_JOB_ROWS, prediction.row_count - start)
+        # Bytes of their own: views would keep the whole request and the whole batch of scores.
+        rows = kept(prediction.part(start, count))
+        copies.append(_Copy(rows, count, scores[start : start + count].tobytes()))
+    return copies
+
+
+def _join(copies: Sequence[_Copy]) -> _Copy:
+    return _Copy(
+        joined([copy.rows for copy in copies]),
+        sum(copy.row_count for copy in copies),
+        b"".join(copy.scores for copy in copies),
+    )
+
+
+async def _score(runner: Runner, copies: Sequence[_Copy]) -> list[Job]:
+    """A finished job for each copy; what the runner refuses is finished with its refusal."""
+    answered = asyncio.get_running_loop().create_future()
+    missing = len(copies)
+
+    def done(_: Job) -> None:
+        nonlocal missing
+        missing -= 1
+        if not missing:
+            answered.set_result(None)
+
+    jobs = [Job(copy.rows, copy.row_count, done) for copy in copies]
+    try:
+        for job in jobs:
+            try:
+                runner.submit(job)
+            except RunnerError as error:
+                # Without its traceback, whose frames know the job: a cycle for the garbage collector.
+                job.error = error.with_traceback(None)
+                done(job)
+        await answered
+    except asyncio.CancelledError:
+        for job in jobs:
+            job.cancelled = True
+        raise
+    return jobs

@@ -1,0 +1,223 @@
+"""The routing state: who gets which share of the traffic, as one immutable value with a generation.
+
+It is replaced whole, never changed, so every reader sees one generation or the other. The first one is made from the
+configuration; `shokado.dispatch.change` makes the next ones, and `stores` keeps and shares them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import accumulate
+from math import isfinite
+from types import MappingProxyType
+
+import msgspec
+
+from configuration.settings import Settings, Strategy
+from shokado.dispatch.rendezvous import Rendezvous
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """The routing of one environment: production, staging."""
+
+    name: str
+    active: str
+    """Answers when the split is off or the assigned version is not ready."""
+    weights: Mapping[str, float]
+    """Shares of the traffic, relative to their sum; versions of weight 0 get none."""
+    strategy: Strategy = Strategy.RANDOM
+    enabled: bool = True
+    salt: str = ""
+    """What the hash of a unit is mixed with: environments of the same salt and weights give a unit the same version."""
+    shadow: str | None = None
+    """Gets a copy of the traffic; nobody sees its answers."""
+    thresholds: tuple[tuple[float, str], ...] = field(init=False, compare=False)
+    """(upper end of its slice of [0, 1], version), ascending; the last end is 1."""
+    shares: Mapping[str, float] = field(init=False, compare=False)
+    """Part of the traffic, between 0 and 1, of each version that gets any."""
+    rendezvous: Rendezvous = field(init=False, compare=False)
+    """Who gets which unit under the `hash` strategy."""
+
+    def __post_init__(self) -> None:
+        largest = max(self.weights.values())
+        # In units of the largest only where the sum would not be a number: 90 of 100 should read 0.9.
+        unit = 1.0 if isfinite(sum(self.weights.values())) else largest
+        drawn = {version: weight / unit for version, weight in self.weights.items() if weight > 0}
+        ends = list(accumulate(drawn.values()))
+        thresholds = tuple((end / ends[-1], version) for end, version in zip(ends, drawn, strict=True))
+        shares = {version: weight / ends[-1] for version, weight in drawn.items()}
+        object.__setattr__(self, "weights", MappingProxyType(dict(self.weights)))
+        object.__setattr__(self, "thresholds", thresholds)
+        object.__setattr__(self, "shares", MappingProxyType(shares))
+        object.__setattr__(
+            self,
+            "rendezvous",
+            Rendezvous(self.salt, {version: weight / largest for version, weight in self.weights.items()}),
+        )
+
+    @property
+    def named(self) -> set[str]:
+        """The versions that must be in memory: active, with traffic, or shadow."""
+        return {self.active, *self.shares} | ({self.shadow} if self.shadow else set())
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What a running server was told about a version, over and above the configuration."""
+
+    tag: str
+    """In the BentoML model store."""
+    digest: str
+    """SHA-256 of the artefact's card, which has the digests of its model files."""
+    source: str
+    """Where it was loaded from: an address in the MLflow registry, or the tag itself."""
+    in_memory: bool = True
+    expires_at: float | None = None
+    """Of a candidate: when it is given up, in seconds of the Unix clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoutingState:
+    generation: int
+    environments: Mapping[str, Environment]
+    default_environment: str
+    loads: Mapping[str, Load] = field(default_factory=dict)
+    """By version: loaded or unloaded while serving. Versions of the configuration that were left alone are not here."""
+    candidates: Mapping[str, Load] = field(default_factory=dict)
+    """By version: every worker gets these ready, aside and without traffic, until they become loads or are dropped."""
+
+    def __post_init__(self) -> None:
+        for name in ("environments", "loads", "candidates"):
+            object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
+
+    @property
+    def needed(self) -> set[str]:
+        """The versions that some environment needs in memory."""
+        return {version for environment in self.environments.values() for version in environment.named}
+
+
+@dataclass(frozen=True, slots=True)
+class VersionReport:
+    """How one worker has one version; `digest` is its artefact's (see `Load`)."""
+
+    digest: str
+    state: str
+    failure: str | None
+    last_used_at: float
+    """0 if never."""
+
+
+def default_salt(model: str, environment: str) -> str:
+    """Of an environment that is configured without one: no other model, nor environment, deals users out like it.
+
+    It is written into the state of a new environment. One that a store has keeps what it has there.
+    """
+    return f"{model}/{environment}"
+
+
+def initial_state(settings: Settings) -> RoutingState:
+    """Generation 1: what the configuration says."""
+    return RoutingState(
+        generation=1,
+        environments={
+            name: Environment(
+                name,
+                spec.active,
+                spec.weights,
+                spec.strategy,
+                spec.enabled,
+                spec.salt or default_salt(settings.model, name),
+                spec.shadow,
+            )
+            for name, spec in settings.environments.items()
+        },
+        default_environment=settings.default_environment,
+    )
+
+
+def fit(state: RoutingState, settings: Settings) -> RoutingState:
+    """A stored state under today's configuration: new environments begin as configured, those that are gone go.
+
+    The configuration says which environments there are and which is the default; what is in them, the store says.
+    """
+    fresh = initial_state(settings)
+    return RoutingState(
+        state.generation,
+        {name: state.environments.get(name, environment) for name, environment in fresh.environments.items()},
+        fresh.default_environment,
+        state.loads,
+        state.candidates,
+    )
+
+
+class _EnvironmentRecord(msgspec.Struct):
+    active: str
+    weights: dict[str, float]
+    strategy: Strategy
+    enabled: bool
+    salt: str
+    shadow: str | None
+
+
+class _LoadRecord(msgspec.Struct):
+    tag: str
+    digest: str
+    source: str
+    in_memory: bool
+    expires_at: float | None
+
+
+class _StateRecord(msgspec.Struct):
+    generation: int
+    environments: dict[str, _EnvironmentRecord]
+    default_environment: str
+    loads: dict[str, _LoadRecord]
+    candidates: dict[str, _LoadRecord]
+
+
+_decode = msgspec.json.Decoder(_StateRecord).decode
+
+
+def encode_state(state: RoutingState) -> bytes:
+    """The state as JSON, for a store."""
+    return msgspec.json.encode(
+        _StateRecord(
+            state.generation,
+            {
+                name: _EnvironmentRecord(
+                    value.active, dict(value.weights), value.strategy, value.enabled, value.salt, value.shadow
+                )
+                for name, value in state.environments.items()
+            },
+            state.default_environment,
+            *(
+                {
+                    version: _LoadRecord(load.tag, load.digest, load.source, load.in_memory, load.expires_at)
+                    for version, load in loads.items()
+                }
+                for loads in (state.loads, state.candidates)
+            ),
+        )
+    )
+
+
+def decode_state(content: bytes | str) -> RoutingState:
+    """The state that `encode_state` wrote. Raises `ValueError` when it is not one."""
+    record = _decode(content)
+    return RoutingState(
+        record.generation,
+        {
+            name: Environment(
+                name, value.active, value.weights, value.strategy, value.enabled, value.salt, value.shadow
+            )
+            for name, value in record.environments.items()
+        },
+        record.default_environment,
+        *(
+            {
+                version: Load(load.tag, load.digest, load.source, load.in_memory, load.expires_at)
+                for version, load in loads.items()
+            }
+            for loads in (record.loads, record.candidates)
+        ),
+    )

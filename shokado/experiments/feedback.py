@@ -1,0 +1,265 @@
+"""Feedback: what became of a prediction, joined to the version that made it.
+
+In: labels and rewards with the ids of their predictions. Out: a ruling on each, and for the good ones a settlement,
+which adds to the version's tallies (`shokado.experiments.figures.Counted`) once, however often it arrives.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import lru_cache
+
+from runners.artefacts.card import Card, Task
+from shokado.experiments.figures import Counted, Tallies
+from shokado.experiments.prediction_id import MAX_CARRIED_ROWS, BadPredictionId, IdFault, PredictionIds, Provenance
+from shokado.stores.follower import Follower
+from shokado.stores.store import Settlement, StoreUnavailable, Tally
+
+_MAX_VALUE = 3.4028234663852886e38
+"""Largest float32: no prediction lies beyond it, and no sum of errors below it overflows."""
+_CLOCKS_APART_S = 3600.0
+"""How far the clocks of two machines may differ before one takes what the other has forgotten."""
+_MAX_SHOWN_LETTERS = 100
+_SLICE = 64
+"""Entries that are joined in one go: about a millisecond."""
+_REFUSED_PREFIX = "feedback_"
+_MAX_LOOKS = 40
+"""Four times as many as it takes when the store does not lose anything meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """One entry as it was received; a label, a reward, or both."""
+
+    prediction_id: str
+    index: int = 0
+    """Of the row in its request."""
+    label: int | float | str | bool | None = None
+    """What would have been right: a class, or the value of a regression."""
+    reward: float | None = None
+    """How well it went, from 0 to 1; a conversion is 1."""
+
+
+class Verdict(StrEnum):
+    """What became of an entry."""
+
+    ACCEPTED = "accepted"
+    DUPLICATE = "duplicate"
+    MALFORMED = "malformed"
+    FORGED = "forged"
+    EXPIRED = "expired"
+    UNKNOWN = "unknown"
+    """The version is not known any more, or the request had no such row."""
+    INVALID = "invalid"
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    verdict: Verdict
+    reason: str = ""
+    """For people; empty when accepted."""
+    version: str = ""
+    """That made the prediction, as far as it is known."""
+    settlement: Settlement | None = None
+    """Of what can be accepted."""
+
+
+_FAULTS = {
+    IdFault.MALFORMED: Verdict.MALFORMED,
+    IdFault.FORGED: Verdict.FORGED,
+    IdFault.EXPIRED: Verdict.EXPIRED,
+}
+_DUPLICATE = "feedback for this row of this prediction was counted before"
+
+
+class _Unfit(Exception):
+    """The label or the reward says nothing about the prediction; the message says why."""
+
+
+class FeedbackDesk:
+    """Takes feedback on behalf of one worker. Methods belong to the event loop."""
+
+    def __init__(
+        self,
+        follower: Follower,
+        ids: PredictionIds,
+        cards: Callable[[], Mapping[str, Card]],
+        max_age_s: float,
+        clock: Callable[[], float] = time.time,
+        look_again: Callable[[], Awaitable[bool]] | None = None,
+    ) -> None:
+        """`cards` gives those of all versions that are known now; `max_age_s` is that of `ids`.
+
+        `look_again` is awaited where an id seems forged: see `shokado.experiments.seals.Seals`.
+        """
+        self._follower = follower
+        self._ids = ids
+        self._cards = cards
+        self._max_age_s = max_age_s
+        self._clock = clock
+        self._look_again = look_again
+
+    async def take(self, entries: Sequence[Feedback]) -> list[Ruling]:
+        """Count what can be counted, once; a ruling for each entry, in order.
+
+        Raises `StoreUnavailable`: then it is not known whether anything was counted, and all may be sent again.
+        """
+        now = self._clock()
+        rulings = await self._join_all(entries, now)
+        await self._reconsider(entries, rulings, now)
+        settlements = [ruling.settlement for ruling in rulings if ruling.settlement is not None]
+        if settlements:
+            counted = iter(await self._follower.ask(self._follower.store.settle, settlements, now))
+            rulings = [
+                Ruling(Verdict.DUPLICATE, _DUPLICATE, ruling.version)
+                if ruling.settlement is not None and not next(counted)
+                else ruling
+                for ruling in rulings
+            ]
+        await self._count_refused(rulings, now)
+        return rulings
+
+    async def _join_all(self, entries: Sequence[Feedback], now: float) -> list[Ruling]:
+        rulings: list[Ruling] = []
+        for start in range(0, len(entries), _SLICE):
+            cards = self._cards()
+            rulings += (
+                join(entry, self._ids.read, cards, now, self._max_age_s) for entry in entries[start : start + _SLICE]
+            )
+            # A long list must not hold up predictions.
+            await asyncio.sleep(0)
+        return rulings
+
+    async def _reconsider(self, entries: Sequence[Feedback], rulings: list[Ruling], now: float) -> None:
+        """Rule again on what seems forged, until it is known of every secret that others make ids with."""
+        if self._look_again is None:
+            return
+        for _ in range(_MAX_LOOKS):
+            places = [place for place, ruling in enumerate(rulings) if ruling.verdict is Verdict.FORGED]
+            if not places:
+                return
+            complete = await self._look_again()
+            again = await self._join_all([entries[place] for place in places], now)
+            for place, ruling in zip(places, again, strict=True):
+                rulings[place] = ruling
+            if complete:
+                return
+        raise StoreUnavailable("the store keeps losing what tells real ids from forged ones")
+
+    async def _count_refused(self, rulings: Sequence[Ruling], now: float) -> None:
+        """So that all workers' numbers can be seen together; they are not worth an error."""
+        numbers = Counter(
+            (ruling.version, ruling.verdict) for ruling in rulings if ruling.verdict is not Verdict.ACCEPTED
+        )
+        if numbers:
+            counts = {
+                Tally(version, "", _REFUSED_PREFIX + verdict): number for (version, verdict), number in numbers.items()
+            }
+            with contextlib.suppress(StoreUnavailable):
+                await self._follower.ask(self._follower.store.add, counts, now)
+
+
+def refused(tallies: Tallies) -> dict[Verdict, int]:
+    """How many entries were not accepted, by verdict."""
+    sums: dict[Verdict, int] = {verdict: 0 for verdict in Verdict if verdict is not Verdict.ACCEPTED}
+    names = {_REFUSED_PREFIX + verdict: verdict for verdict in sums}
+    for (_, tally), value in tallies.items():
+        if tally.name in names:
+            sums[names[tally.name]] += round(value)
+    return sums
+
+
+def join(
+    entry: Feedback, read: Callable[[str], Provenance], cards: Mapping[str, Card], now: float, max_age_s: float
+) -> Ruling:
+    """Rule on one entry: `ACCEPTED` with a settlement, which may still turn out to be known already, or refused.
+
+    `read` raises `BadPredictionId`; `now` is in Unix seconds.
+    """
+    try:
+        origin = read(entry.prediction_id)
+    except BadPredictionId as error:
+        return Ruling(_FAULTS[error.fault], str(error))
+    card = cards.get(origin.version)
+    if card is None:
+        reason = f"the prediction was made by version {origin.version}, which is not known here any more"
+        return Ruling(Verdict.UNKNOWN, reason)
+    if not 0 <= entry.index < origin.row_count:
+        reason = f"the request had {origin.row_count} rows, counted from 0; there is no row {entry.index}"
+        return Ruling(Verdict.UNKNOWN, reason, origin.version)
+    try:
+        observed = _observed(entry, origin, card)
+    except _Unfit as unfit:
+        return Ruling(Verdict.INVALID, str(unfit), origin.version)
+    observed |= {Counted.FEEDBACK: 1, Counted.DELAY_S: max(now - origin.at, 0.0)}
+    settlement = Settlement(
+        key=f"{origin.key}:{entry.index}",
+        expires_at=origin.at + max_age_s + _CLOCKS_APART_S,
+        counts={Tally(origin.version, origin.environment, name): value for name, value in observed.items()},
+    )
+    return Ruling(Verdict.ACCEPTED, version=origin.version, settlement=settlement)
+
+
+def _observed(entry: Feedback, origin: Provenance, card: Card) -> dict[Counted, float]:
+    """What the entry adds to the version's counts. Raises `_Unfit`."""
+    observed: dict[Counted, float] = {}
+    if entry.label is None and entry.reward is None:
+        raise _Unfit("neither a label nor a reward is given")
+    if entry.reward is not None:
+        # Also refuses what is not a number.
+        if not 0 <= entry.reward <= 1:
+            raise _Unfit(f"the reward is {_shown(entry.reward)}; rewards are numbers from 0 to 1")
+        observed |= {Counted.REWARDS: 1, Counted.REWARD_SUM: float(entry.reward)}
+    if entry.label is not None:
+        if entry.index >= len(origin.outcomes):
+            message = f"labels can be joined to the first {MAX_CARRIED_ROWS} rows of a request; send a reward instead"
+            raise _Unfit(message)
+        outcome = origin.outcomes[entry.index]
+        if card.task is Task.REGRESSION:
+            observed |= _deviation(entry.label, outcome)
+        else:
+            predicted = int(outcome >= card.positive_from) if card.task is Task.BINARY else int(outcome)
+            correct = _class_index(entry.label, card.classes) == predicted
+            observed |= {Counted.CLASS_LABELS: 1, Counted.CORRECT: float(correct)}
+    return observed
+
+
+def _deviation(label: int | float | str | bool, predicted: float) -> dict[Counted, float]:
+    if isinstance(label, bool | str) or not abs(label) <= _MAX_VALUE:
+        raise _Unfit(f"the label is {_shown(label)}; labels of a regression are finite numbers")
+    squared = (label - predicted) ** 2
+    return {Counted.VALUE_LABELS: 1, Counted.SQUARED_ERROR: squared, Counted.SQUARED_ERROR_SQUARED: squared**2}
+
+
+def _class_index(label: int | float | str | bool, classes: tuple[int | str, ...]) -> int:
+    indices = _indices(classes)
+    index: int | None
+    if isinstance(label, bool):
+        index = indices.get(int(label)) if set(classes) == {0, 1} else None
+    else:
+        # A number for a class that is a text with digits, as a text with digits for a class that is a number.
+        index = indices.get(label, indices.get(str(label)))
+    if index is None:
+        raise _Unfit(f"the label is {_shown(label)}; the classes are {_shown_classes(classes)}")
+    return index
+
+
+@lru_cache(maxsize=64)
+def _indices(classes: tuple[int | str, ...]) -> dict[int | float | str, int]:
+    """Position of each class, by itself and by how it is written."""
+    indices: dict[int | float | str, int] = {str(name): index for index, name in enumerate(classes)}
+    return indices | {name: index for index, name in enumerate(classes)}
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _MAX_SHOWN_LETTERS else text[:_MAX_SHOWN_LETTERS] + ".."
+
+
+def _shown_classes(classes: tuple[int | str, ...]) -> str:
+    text = ", ".join(map(str, classes))
+    return text if len(text) <= _MAX_SHOWN_LETTERS else text[:_MAX_SHOWN_LETTERS] + f" .. ({len(classes)} in all)"

@@ -1,0 +1,142 @@
+"""The figures per version: from what all workers counted to what people compare versions by.
+
+In: tallies, as `stores.Store.tallies` gives them. Out: `VersionFigures`, where every figure comes with the number of
+observations behind it.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from shokado.stores.store import Tally
+
+Counts = Mapping[str, float]
+"""Sums of one version, by `Counted`; what is not there was never counted."""
+Tallies = Mapping[tuple[int, Tally], float]
+"""By (beginning of the minute in Unix seconds, what was counted)."""
+
+_Z_95 = 1.959964
+"""97.5 % quantile of the standard normal distribution."""
+
+
+class Counted(StrEnum):
+    """What is added up per version: the names of tallies."""
+
+    REQUESTS = "requests"
+    """Answered with a prediction. This one and the next three are counted over all environments together."""
+    ROWS = "rows"
+    """Of these requests."""
+    ON_TIME = "on_time"
+    """Requests that were answered within `weighted.latency_target_ms`."""
+    FAILED = "failed"
+    """Requests that were assigned to the version and answered with an error."""
+    FEEDBACK = "feedback"
+    """Pieces of feedback. This one and the following are counted by environment, in the minute they arrived."""
+    DELAY_S = "delay_s"
+    """Seconds from the prediction to its feedback."""
+    CLASS_LABELS = "class_labels"
+    CORRECT = "correct"
+    """Of `CLASS_LABELS`: the predicted class was the right one."""
+    VALUE_LABELS = "value_labels"
+    """Labels of a regression."""
+    SQUARED_ERROR = "squared_error"
+    SQUARED_ERROR_SQUARED = "squared_error_squared"
+    """Sum of the squares of the squared errors: how much they vary."""
+    REWARDS = "rewards"
+    """Number of rewards."""
+    REWARD_SUM = "reward_sum"
+
+
+@dataclass(frozen=True, slots=True)
+class Proportion:
+    """A mean of numbers between 0 and 1, with the interval that has the true one in 95 of 100 cases."""
+
+    value: float
+    low: float
+    high: float
+    observations: int
+
+
+@dataclass(frozen=True, slots=True)
+class VersionFigures:
+    """How a version did; a figure that nothing was observed for is none."""
+
+    requests: int
+    """This one and the next three are of all environments, as are `Counted.REQUESTS` and its like."""
+    rows: int
+    on_time: int
+    failed: int
+    feedback: int
+    labels: int
+    accuracy: Proportion | None
+    """Part of the labels that the predicted class was right for; of classifiers."""
+    conversion: Proportion | None
+    """Mean reward."""
+    mean_squared_error: float | None
+    """Over all labels; of regressions."""
+    label_coverage: float | None
+    """Labels per row that was answered; none for a single environment, whose rows are not counted apart."""
+    mean_delay_s: float | None
+    """From the prediction to its feedback."""
+
+
+def figures(tallies: Tallies, version: str, environment: str | None = None) -> VersionFigures:
+    """The figures of one version, with the feedback of one environment, or of all."""
+    counts = add_up(tallies, environment).get(version, {})
+
+    def count(name: Counted) -> int:
+        return round(counts.get(name, 0))
+
+    def mean(total: Counted, of: Counted) -> float | None:
+        return counts.get(total, 0) / counts[of] if count(of) else None
+
+    labels = count(Counted.CLASS_LABELS) + count(Counted.VALUE_LABELS)
+    rows = count(Counted.ROWS)
+    return VersionFigures(
+        requests=count(Counted.REQUESTS),
+        rows=rows,
+        on_time=count(Counted.ON_TIME),
+        failed=count(Counted.FAILED),
+        feedback=count(Counted.FEEDBACK),
+        labels=labels,
+        accuracy=_proportion(counts.get(Counted.CORRECT, 0), count(Counted.CLASS_LABELS)),
+        conversion=_proportion(counts.get(Counted.REWARD_SUM, 0), count(Counted.REWARDS)),
+        mean_squared_error=mean(Counted.SQUARED_ERROR, Counted.VALUE_LABELS),
+        # Labels may come for rows that were answered before these tallies begin.
+        label_coverage=min(labels / rows, 1.0) if rows and environment is None else None,
+        mean_delay_s=mean(Counted.DELAY_S, Counted.FEEDBACK),
+    )
+
+
+def add_up(
+    tallies: Tallies, environment: str | None = None, weight: Callable[[int], float] = lambda _: 1.0
+) -> dict[str, Counts]:
+    """Sums by version, of one environment or of all; `weight` says how much a minute counts.
+
+    What was counted over all environments together is in every sum.
+    """
+    weights = {minute: weight(minute) for minute in {minute for minute, _ in tallies}}
+    sums: dict[str, defaultdict[str, float]] = defaultdict(lambda: defaultdict(float))
+    for (minute, tally), value in tallies.items():
+        if environment is None or tally.environment in ("", environment):
+            sums[tally.version][tally.name] += weights[minute] * value
+    return {version: dict(counts) for version, counts in sums.items()}
+
+
+def _proportion(total: float, observations: int) -> Proportion | None:
+    """With the score interval of E. B. Wilson, "Probable inference, the law of succession, and statistical inference",
+    Journal of the American Statistical Association 22 (1927).
+
+    For numbers between 0 and 1 that are not just 0 or 1 it is wider than it need be, as those vary less.
+    """
+    if not observations:
+        return None
+    mean = min(max(total / observations, 0.0), 1.0)
+    z2_n = _Z_95**2 / observations
+    centre = mean + z2_n / 2
+    reach = math.sqrt(z2_n * (mean * (1 - mean) + z2_n / 4))
+    low, high = ((centre + side * reach) / (1 + z2_n) for side in (-1, 1))
+    # Rounding must not push the mean out of its interval.
+    return Proportion(mean, min(max(low, 0.0), mean), max(min(high, 1.0), mean), observations)

@@ -1,0 +1,167 @@
+"""Prediction ids: what feedback needs to know about a prediction, carried by the client instead of stored here.
+
+An id is `head + facts + scores + tag`, which answers show as URL-safe base64 without padding. Head and facts say which
+version answered in which environment, when, and under which generation; the scores are those of the first rows; the tag
+is 12 bytes of BLAKE2b keyed with a secret that all workers share, so an id that was not made by one of them is
+recognised. All numbers are little-endian.
+"""
+
+import itertools
+import secrets
+import struct
+import time
+from binascii import a2b_base64, b2a_base64
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from runners.engines.engine import Scores
+
+if TYPE_CHECKING:
+    from shokado.dispatch.request import Origin, Prediction
+
+MAX_CARRIED_ROWS = 32
+MAX_LETTERS = 512
+_FORMAT = 1
+_HEAD = struct.Struct("<BBBI")
+"""Format; lengths of the version's and the environment's name, which follow; generation."""
+_FACTS = struct.Struct("<IQI")
+"""Unix time; the prediction's own number; rows. The scores follow."""
+_MAX_REMEMBERED_BEGINNINGS = 256
+_TAG_BYTES = 12
+_USE = b"shokado.id.v1"
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
+_STANDARD = str.maketrans("-_", "+/")
+
+
+class IdFault(StrEnum):
+    """What is wrong with an id."""
+
+    MALFORMED = "malformed"
+    FORGED = "forged"
+    EXPIRED = "expired"
+
+
+class BadPredictionId(Exception):
+    """An id that feedback cannot be joined by."""
+
+    def __init__(self, fault: IdFault, message: str) -> None:
+        super().__init__(message)
+        self.fault = fault
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """The prediction that an id stands for."""
+
+    key: str
+    """Unique per prediction."""
+    version: str
+    environment: str
+    generation: int
+    at: float
+    """Unix seconds."""
+    row_count: int
+    outcomes: tuple[float, ...]
+    """Of the first rows, at most `MAX_CARRIED_ROWS`: the score (binary: probability of the second class; regression:
+    value) or the index of the likeliest class (multiclass)."""
+
+
+class PredictionIds:
+    """Makes and reads ids. All workers that know the same secrets (32 bytes each) read each other's."""
+
+    def __init__(self, secret: bytes, max_age_s: float, clock: Callable[[], float] = time.time) -> None:
+        self._max_age_s = max_age_s
+        self._clock = clock
+        # From so large a range that no two processes get near each other.
+        self._numbers = itertools.count(secrets.randbits(63))
+        self.use([secret])
+
+    def use(self, known: Sequence[bytes]) -> None:
+        """Make ids by the first secret from now on, and read those of all."""
+        self._seals = tuple(blake2b(key=secret, digest_size=_TAG_BYTES, person=_USE) for secret in known)
+        self._keyed = self._seals[0]
+        self._beginnings: dict[Origin, tuple[bytes, blake2b]] = {}
+
+    def make(self, prediction: "Prediction") -> str:
+        """The id of a prediction that has its scores."""
+        origin = prediction.origin
+        head, keyed = self._beginnings.get(origin) or self._begin(origin)
+        scores = prediction.scores
+        assert scores is not None
+        if prediction.row_count > 1 or scores.ndim > 1:
+            scores = _outcomes(scores)
+        facts = _FACTS.pack(int(self._clock()), next(self._numbers), prediction.row_count) + scores.tobytes()
+        keyed = keyed.copy()
+        keyed.update(facts)
+        return b2a_base64(head + facts + keyed.digest()).translate(_URL_SAFE, b"=\n").decode()
+
+    def read(self, text: str) -> Provenance:
+        """What an id says, in base64 of either alphabet, padded or not. Raises `BadPredictionId`."""
+        content = _decoded(text)
+        payload, tag = content[:-_TAG_BYTES], content[-_TAG_BYTES:]
+        if not any(secrets.compare_digest(_tag(seal, payload), tag) for seal in self._seals):
+            raise BadPredictionId(IdFault.FORGED, "the id was not made by this service")
+        _, version_length, environment_length, generation = _HEAD.unpack_from(payload)
+        names_end = _HEAD.size + version_length + environment_length
+        names = payload[_HEAD.size : names_end].decode()
+        at, number, row_count = _FACTS.unpack_from(payload, names_end)
+        age_s = self._clock() - at
+        # One that lies ahead was made here as well, before a clock was set back.
+        if abs(age_s) > self._max_age_s:
+            message = f"the prediction is {age_s / 3600:.1f} hours old; at most {self._max_age_s / 3600:g} are allowed"
+            raise BadPredictionId(IdFault.EXPIRED, message)
+        return Provenance(
+            key=f"{number:016x}{at:08x}",
+            version=names[:version_length],
+            environment=names[version_length:],
+            generation=generation,
+            at=float(at),
+            row_count=row_count,
+            outcomes=tuple(np.frombuffer(payload, dtype="<f4", offset=names_end + _FACTS.size).tolist()),
+        )
+
+    def _begin(self, origin: "Origin") -> tuple[bytes, blake2b]:
+        """What all ids of this origin begin with, and the hash of that."""
+        if len(self._beginnings) >= _MAX_REMEMBERED_BEGINNINGS:
+            self._beginnings.clear()
+        version, environment = origin.version.encode(), origin.environment.encode()
+        lengths = len(version), len(environment)
+        head = _HEAD.pack(_FORMAT, *lengths, origin.generation & 0xFFFFFFFF) + version + environment
+        keyed = self._keyed.copy()
+        keyed.update(head)
+        self._beginnings[origin] = head, keyed
+        return head, keyed
+
+
+def _tag(seal: blake2b, payload: bytes) -> bytes:
+    keyed = seal.copy()
+    keyed.update(payload)
+    return keyed.digest()
+
+
+def _outcomes(scores: Scores) -> Scores:
+    """One number for each of the first rows."""
+    first = scores[:MAX_CARRIED_ROWS]
+    return np.argmax(first, axis=1).astype(np.float32) if first.ndim > 1 else first
+
+
+def _decoded(text: str) -> bytes:
+    if len(text) > MAX_LETTERS:
+        raise _malformed()
+    try:
+        content = a2b_base64(text.translate(_STANDARD) + "=" * (-len(text) % 4), strict_mode=True)
+    except ValueError:
+        raise _malformed() from None
+    if len(content) < _HEAD.size + _FACTS.size + _TAG_BYTES or content[0] != _FORMAT:
+        raise _malformed()
+    return content
+
+
+def _malformed() -> BadPredictionId:
+    """Made where it is raised: a frame that keeps its own exception is a cycle."""
+    return BadPredictionId(IdFault.MALFORMED, "this is no prediction id")

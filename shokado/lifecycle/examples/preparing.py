@@ -1,0 +1,64 @@
+"""Preparation: the name of a data set goes in, both of its example versions are in the model store afterwards.
+
+Whatever is there already is kept: an artefact is not imported twice, a registered version is not trained twice.
+"""
+
+from typing import TYPE_CHECKING
+
+from shokado.lifecycle.examples import datasets
+from shokado.lifecycle.importing import registry, store
+from shokado.lifecycle.importing.store import Artefact
+from shokado.lifecycle.importing.version import Imported, Order, Outcome, import_from, present
+from shokado.lifecycle.progress import step
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+LABELS = ("v1", "v2")
+
+
+def prepare(dataset: str) -> list[Imported]:
+    """Make sure that `<dataset>:v1` and `<dataset>:v2` can be served. Raises what training and importing raise.
+
+    When both are there it reads two small folders and imports nothing heavy.
+    """
+    datasets.check_name(dataset)
+    found = {label: present(dataset, label) for label in LABELS}
+    if all(found.values()):
+        return [_kept(artefact) for artefact in found.values() if artefact]
+    data = _load(dataset)
+    with store.exclusive("prepare"), registry.session() as client:
+        return [_prepare_version(client, data, label) for label in LABELS]
+
+
+def train(dataset: str) -> list[registry.Registered]:
+    """Train and register new versions of both recipes, whatever is registered; import nothing."""
+    data = _load(dataset)
+    with store.exclusive("prepare"), registry.session() as client:
+        from shokado.lifecycle.examples import training
+
+        return [training.train(data, recipe, client) for recipe in training.recipes_of(data)]
+
+
+def _load(dataset: str) -> datasets.DataSet:
+    datasets.check_name(dataset)
+    registry.require_packages()
+    with step(f"{dataset}: load the data") as current:
+        data = datasets.load(dataset)
+        current.outcome = f"{len(data.train.rows):,} training and {len(data.test.rows):,} test rows"
+    return data
+
+
+def _prepare_version(client: "MlflowClient", data: datasets.DataSet, label: str) -> Imported:
+    if artefact := present(data.name, label):
+        return _kept(artefact)
+    from shokado.lifecycle.examples import training
+
+    registered = registry.find(client, data.name, label) or training.train(
+        data, training.recipe_of(data, label), client
+    )
+    return import_from(client, Order(registered.uri, label))
+
+
+def _kept(artefact: Artefact) -> Imported:
+    return Imported(artefact, Outcome.ALREADY_THERE)

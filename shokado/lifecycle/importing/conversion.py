@@ -1,0 +1,480 @@
+"""Conversion: a trained model goes in, what describes it and the files that a server loads come out.
+
+Every `model.onnx` keeps one contract, whatever it was converted from: one input `input`, float32 [N, features], or
+string [N, 1] where the feature is a text; one output, `probabilities` float32 [N, classes] for classifiers or `value`
+float32 [N, 1] for regression; N is dynamic.
+An XGBoost model gives a `model.ubj` as well, without feature names, so that a Booster takes bare arrays; but for one
+with a number that means a missing value (`missing=-999`), which only the graph can tell.
+"""
+
+import copy
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+import pandas as pd
+from onnx import ModelProto, TensorProto, helper
+from onnxmltools import convert_xgboost
+from onnxmltools.convert.common import data_types as xgboost_types
+from pydantic import BaseModel, ConfigDict, ValidationError
+from skl2onnx import to_onnx
+from skl2onnx.common import data_types as sklearn_types
+from sklearn.base import is_classifier, is_regressor
+from sklearn.ensemble import VotingClassifier, VotingRegressor
+from sklearn.pipeline import Pipeline
+from xgboost import Booster
+
+from runners.artefacts.card import ABOVE_HALF, Feature, FileKind, Task
+from shokado.lifecycle.errors import UnsupportedModel
+from shokado.lifecycle.importing.forests import average
+from shokado.lifecycle.importing.histogram_trees import exact_nodes
+from shokado.lifecycle.importing.label_rules import positive_from, predicts, without_threshold
+from shokado.lifecycle.importing.probing_rows import parts_of, sentinels_of
+from shokado.lifecycle.importing.registry import LoadedModel
+from shokado.lifecycle.importing.scaled_trees import scaler_of, unscale
+from shokado.lifecycle.importing.text_conversion import converter_options, vectorizers_of, with_split_terms
+
+INPUT = "input"
+PROBABILITIES = "probabilities"
+VALUE = "value"
+OPSET = 15
+ML_OPSET = 1
+"""The tree and scaler operators have not changed since, and every ONNX Runtime has it."""
+
+_OBJECTIVES = {"binary:logistic": Task.BINARY, "multi:softprob": Task.MULTICLASS}
+
+
+class Description(BaseModel):
+    """What the card says about a model before it is converted; training logs the same fields as metadata."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    task: Task
+    features: tuple[Feature, ...]
+    classes: tuple[int | str, ...] = ()
+    dataset: str | None = None
+    positive_from: float = ABOVE_HALF
+    predicts: Literal["labels", "scores", "probabilities"] = "labels"
+    own_classes: tuple[bool | int | float | str, ...] = ()
+    narrow: tuple[bool, ...] = ()
+    """Which columns the signature calls float32; none where nobody says."""
+
+    @property
+    def exact(self) -> tuple[bool, ...]:
+        """Which columns have numbers that float32 holds as they come: those of float32, and whole ones up to 2^24."""
+        narrow = self.narrow or (False,) * len(self.features)
+        return tuple(
+            is_narrow or feature.type != "float" for is_narrow, feature in zip(narrow, self.features, strict=True)
+        )
+
+    @property
+    def given(self) -> type[np.float32 | np.float64]:
+        """What the framework is given rows as: of columns of float32 alone scikit-learn makes no float64."""
+        return np.float32 if self.narrow and all(self.narrow) else np.float64
+
+    @property
+    def takes_text(self) -> bool:
+        return any(feature.type == "text" for feature in self.features)
+
+
+@dataclass(frozen=True)
+class Input:
+    """The one input of an ONNX file: how many columns it has, and what its text is called where it is one."""
+
+    columns: int
+    text: str | None = None
+    exact: tuple[bool, ...] = ()
+    given: type[np.float32 | np.float64] = np.float64
+    """Both as in `Description`."""
+
+    @classmethod
+    def of(cls, description: Description) -> "Input":
+        names = [feature.name for feature in description.features]
+        text = names[0] if description.takes_text else None
+        return cls(len(names), text, description.exact, description.given)
+
+
+@dataclass(frozen=True)
+class Output:
+    """The one output of an ONNX file: its name, and how many columns it has."""
+
+    name: str
+    columns: int
+
+    @classmethod
+    def of(cls, description: Description) -> "Output":
+        if description.task is Task.REGRESSION:
+            return cls(VALUE, 1)
+        return cls(PROBABILITIES, len(description.classes))
+
+
+def describe(source: LoadedModel) -> Description:
+    """Task, features and classes: from the metadata that training logged, else from the signature and the model.
+
+    Raises `UnsupportedModel` where they contradict the model, or the model takes or gives what rows of floats cannot.
+    """
+    width = _width(source.model)
+    if reason := why_not(source, width):
+        raise UnsupportedModel(f"{source.uri} cannot be served: {reason}.")
+    task, classes = _task_and_classes(source.model)
+    rules = _rules(source, task)
+    if not source.metadata:
+        features = _features(source, width)
+        return Description(task=task, features=features, classes=classes, narrow=_narrow(source, features), **rules)
+    try:
+        description = Description.model_validate(source.metadata)
+    except ValidationError as error:
+        raise UnsupportedModel(f"The metadata `shokado` of {source.uri} cannot be read: {error}") from error
+    declared = (description.task, len(description.classes), len(description.features))
+    if declared != (task, len(classes), width):
+        raise UnsupportedModel(
+            f"The metadata `shokado` of {source.uri} says {declared} (task, classes, features), the model is "
+            f"{(task, len(classes), width)}."
+        )
+    _check_names(source, [feature.name for feature in description.features])
+    return description.model_copy(update=rules | {"narrow": _narrow(source, description.features)})
+
+
+def _rules(source: LoadedModel, task: Task) -> dict[str, Any]:
+    """What a classifier makes of its scores."""
+    if task is Task.REGRESSION:
+        return {}
+    model = source.model
+    given = "probabilities" if source.predict_method == "predict_proba" else predicts(model)
+    rules: dict[str, Any] = {"predicts": given, "own_classes": _own_classes(model)}
+    return rules | ({"positive_from": positive_from(model)} if task is Task.BINARY else {})
+
+
+def is_xgboost(model: Any) -> bool:
+    """Whether it is a Booster or one of XGBoost's scikit-learn estimators, which MLflow logs with either flavor."""
+    return type(model).__module__.partition(".")[0] == "xgboost"
+
+
+def _task_and_classes(model: Any) -> tuple[Task, tuple[int | str, ...]]:
+    if is_xgboost(model):
+        return _booster_task_and_classes(model)
+    if is_classifier(model) and hasattr(model, "predict_proba"):
+        classes = _class_labels(model.classes_)
+        if len(set(classes)) < 2:
+            raise UnsupportedModel(
+                f"{type(model).__name__} knows {len(classes)} class, so there is nothing to predict."
+            )
+        return (Task.BINARY if len(classes) == 2 else Task.MULTICLASS), classes
+    if is_regressor(model):
+        return Task.REGRESSION, ()
+    raise UnsupportedModel(
+        f"{type(model).__name__} is neither a classifier with probabilities nor a regressor, so it cannot be served."
+    )
+
+
+def _booster_task_and_classes(model: Any) -> tuple[Task, tuple[int | str, ...]]:
+    learner = _learner(model)
+    objective = learner["objective"]["name"]
+    if objective.startswith("reg:"):
+        return Task.REGRESSION, ()
+    if objective not in _OBJECTIVES:
+        known = ", ".join((*_OBJECTIVES, "reg:.."))
+        raise UnsupportedModel(f"The XGBoost objective {objective} cannot be served; supported are {known}.")
+    task = _OBJECTIVES[objective]
+    if hasattr(model, "classes_"):
+        return task, _class_labels(model.classes_)
+    count = 2 if task is Task.BINARY else int(learner["learner_model_param"]["num_class"])
+    return task, tuple(range(count))
+
+
+def _own_classes(model: Any) -> tuple[bool | int | float | str, ...]:
+    """Labels as MLflow puts them into JSON; none for a Booster, which knows no labels."""
+    plain = np.asarray(getattr(model, "classes_", ())).tolist()
+    return tuple(label if isinstance(label, (bool, int, float, str)) else str(label) for label in plain)
+
+
+def _class_labels(labels: Any) -> tuple[int | str, ...]:
+    """Labels as they travel in JSON: whole numbers and booleans as int, anything else as text."""
+    plain = [label.item() if hasattr(label, "item") else label for label in labels]
+    return tuple(
+        int(label) if isinstance(label, (bool, int, float)) and float(label).is_integer() else str(label)
+        for label in plain
+    )
+
+
+def why_not(source: LoadedModel, width: int) -> str | None:
+    """What of a model would be lost on the way, or None.
+
+    What it was constructed with and `predict` uses must be in its files: conversions take trees and weights, and leave
+    out the rest without a word.
+    """
+    model = source.model
+    if _outputs_of(model, width) > 1:
+        return f"it gives {_outputs_of(model, width)} outputs a row, where one number, label or text belongs"
+    if is_xgboost(model):
+        return _why_not_xgboost(model, source.parameters)
+    if any(_has_categories(part) for part in parts_of(model)):
+        return "its histogram gradient boosting has categorical_features: encode them as numbers"
+    return None
+
+
+def _why_not_xgboost(model: Any, parameters: Mapping[str, str]) -> str | None:
+    missing = getattr(model, "missing", float("nan"))
+    logged = parameters.get("missing", "nan").strip().lower()
+    if logged not in ("nan", "none", str(missing).lower(), str(float(missing))):
+        return (
+            f"it was trained with missing={logged}, which MLflow's xgboost flavor does not keep: log it with "
+            "mlflow.sklearn.log_model, or train it with NaN for missing values"
+        )
+    kind, objective = type(model).__name__, _learner(model)["objective"]["name"]
+    if callable(own := getattr(model, "objective", None)):
+        return f"it is an {kind} with an objective of its own ({own.__name__}), which its files do not keep"
+    if hasattr(model, "predict_proba") and objective not in _OBJECTIVES:
+        return f"it is an {kind} with the objective {objective}, whose scores are no probabilities"
+    return None
+
+
+def _outputs_of(model: Any, width: int) -> int:
+    if is_xgboost(model):
+        return int(_learner(model)["learner_model_param"]["num_target"])
+    if any(vectorizers_of(model)):
+        return 1
+    zeros: Any = np.zeros((2, width))
+    if names := trained_names(model):
+        zeros = pd.DataFrame(zeros, columns=list(names))
+    try:
+        answer = np.asarray(model.predict(zeros))
+    except Exception:  # what it does not take is said where its columns are read
+        return 1
+    return int(answer.shape[1]) if answer.ndim > 1 else 1
+
+
+def _has_categories(part: Any) -> bool:
+    predictors = getattr(part, "_predictors", None) or ()
+    return any(tree.nodes["is_categorical"].any() for trees in predictors for tree in trees)
+
+
+def _learner(model: Any) -> dict[str, Any]:
+    booster = model.get_booster() if hasattr(model, "get_booster") else model
+    learner: dict[str, Any] = json.loads(booster.save_config())["learner"]
+    return learner
+
+
+def _width(model: Any) -> int:
+    if not is_xgboost(model) and not hasattr(model, "n_features_in_"):
+        return 1  # a text, which scikit-learn does not count
+    return int(model.num_features() if hasattr(model, "num_features") else model.n_features_in_)
+
+
+_FeatureType = Literal["float", "integer", "boolean", "category", "text"]
+_COLUMN_TYPES: dict[str, _FeatureType] = {
+    "float": "float",
+    "double": "float",
+    "integer": "integer",
+    "long": "integer",
+    "boolean": "boolean",
+    "string": "text",
+}
+
+
+def _features(source: LoadedModel, width: int) -> tuple[Feature, ...]:
+    """Names and types out of the signature; `f0`, `f1`, .. for a model that was logged without names."""
+    inputs = source.signature.inputs if source.signature is not None else None
+    if inputs is None or inputs.is_tensor_spec():
+        if any(vectorizers_of(source.model)):
+            return (Feature(name=next(iter(trained_names(source.model)), "text"), type="text"),)
+        names = trained_names(source.model) or [f"f{index}" for index in range(width)]
+        return tuple(Feature(name=name) for name in names)
+    columns = {str(column.name or "text"): str(getattr(column.type, "name", column.type)) for column in inputs.inputs}
+    odd = [f"{name} ({kind})" for name, kind in columns.items() if kind not in _COLUMN_TYPES]
+    if odd or len(columns) != width:
+        raise UnsupportedModel(
+            f"The signature of {source.uri} has {len(columns)} columns for {width} features"
+            + (f"; these are neither numbers nor text: {', '.join(odd)}." if odd else ".")
+        )
+    texts = [f"{name} (string)" for name, kind in columns.items() if kind == "string"]
+    if texts and len(columns) > 1:
+        raise UnsupportedModel(
+            f"The signature of {source.uri} has {', '.join(texts)} beside other columns: a text must be alone."
+        )
+    _check_names(source, sorted(columns), in_order=False)
+    order = trained_names(source.model) or columns
+    return tuple(Feature(name=name, type=_COLUMN_TYPES[columns[name]]) for name in order)
+
+
+def _narrow(source: LoadedModel, features: tuple[Feature, ...]) -> tuple[bool, ...]:
+    """Which columns the signature calls float32."""
+    inputs = source.signature.inputs if source.signature is not None else None
+    if inputs is None:
+        return ()
+    if inputs.is_tensor_spec():
+        return (inputs.inputs[0].type == np.float32,) * len(features)
+    kinds = {str(column.name): getattr(column.type, "name", "") for column in inputs.inputs}
+    return tuple(kinds.get(feature.name) == "float" for feature in features)
+
+
+def trained_names(model: Any) -> tuple[str, ...]:
+    """The columns' names that the model was trained with, in the order that it takes them in; none: bare arrays."""
+    booster = model.get_booster() if hasattr(model, "get_booster") else model
+    names = booster.feature_names if is_xgboost(model) else getattr(model, "feature_names_in_", None)
+    return tuple(map(str, names if names is not None else ()))
+
+
+def _check_names(source: LoadedModel, said: list[str], *, in_order: bool = True) -> None:
+    """Raise `UnsupportedModel` where the names that the address says are not those the model was trained with."""
+    trained = trained_names(source.model)
+    if trained and said != (list(trained) if in_order else sorted(trained)):
+        raise UnsupportedModel(
+            f"{source.uri} says that its columns are {', '.join(said)}, and the model was trained on "
+            f"{', '.join(trained)}. Log it again with the signature of its training data."
+        )
+
+
+def convert(model: Any, description: Description, folder: Path) -> tuple[FileKind, ...]:
+    """Write the model's files into the folder and say which. Raises `UnsupportedModel` if there is no conversion."""
+    output = Output.of(description)
+    taken = Input.of(description)
+    booster = _plain_booster(model) if is_xgboost(model) else None
+    if booster is not None and description.task is Task.BINARY and not booster.get_score(importance_type="weight"):
+        raise UnsupportedModel(
+            f"{type(model).__name__} has trees of a single leaf only, so that it answers the same for every row: there "
+            "is nothing to predict. Its training found no split; look at its parameters (gamma, min_child_weight) and "
+            "its data."
+        )
+    sentinels = sentinels_of(model) if booster is not None else ()
+    try:
+        graph = _onnx_of_booster(booster, taken) if booster is not None else _onnx_of_sklearn(model, taken)
+    except UnsupportedModel:
+        raise
+    except Exception as error:  # the converters raise whatever they stumble over
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UnsupportedModel(f"{type(model).__name__} has no conversion to ONNX: {reason}") from error
+    if sentinels:
+        _take_for_missing(graph, sentinels[0])
+    _normalise(graph, taken, output)
+    (folder / FileKind.ONNX.file_name).write_bytes(graph.SerializeToString(deterministic=True))
+    if booster is None or sentinels:
+        return (FileKind.ONNX,)  # XGBoost's own file does not say what a missing value is
+    booster.save_model(folder / FileKind.UBJ.file_name)
+    return FileKind.ONNX, FileKind.UBJ
+
+
+def _plain_booster(model: Any) -> Booster:
+    """A copy without feature names, cut to the trees that the model itself predicts with."""
+    booster: Booster = model
+    if hasattr(model, "get_booster"):
+        booster = model.get_booster()
+        best = booster.attr("best_iteration")
+        booster = booster[: int(best) + 1] if best is not None else booster
+    booster = booster.copy()
+    if "c" in (booster.feature_types or ()):
+        raise UnsupportedModel("XGBoost's own categorical features cannot be served: encode them as numbers.")
+    booster.feature_names = None
+    booster.feature_types = None
+    booster.set_attr(best_iteration=None, best_score=None)
+    return booster
+
+
+def _onnx_of_booster(booster: Booster, taken: Input) -> ModelProto:
+    if taken.text:
+        raise UnsupportedModel("XGBoost takes numbers only, its model's signature says text.")
+    inputs = [(INPUT, xgboost_types.FloatTensorType([None, taken.columns]))]
+    graph: ModelProto = convert_xgboost(booster, initial_types=inputs, target_opset=OPSET)
+    return graph
+
+
+def _take_for_missing(graph: ModelProto, sentinel: float) -> None:
+    """Put NaN in place of the number that means a missing value, in front of all else."""
+    body = graph.graph
+    _rename(body, INPUT, "present")
+    for name, value in (("sentinel", sentinel), ("missing", np.nan)):
+        body.initializer.append(onnx.numpy_helper.from_array(np.array(value, dtype=np.float32), name))
+    body.node.insert(0, helper.make_node("Where", ["is_missing", "missing", INPUT], ["present"]))
+    body.node.insert(0, helper.make_node("Equal", [INPUT, "sentinel"], ["is_missing"]))
+
+
+def _onnx_of_sklearn(model: Any, taken: Input) -> ModelProto:
+    model = _as_voters(with_split_terms(without_threshold(model)))
+    if (scaler := scaler_of(model)) is not None:
+        graph = _plain_onnx_of_sklearn(model[-1], taken)
+        if unscale(graph, scaler, model[-1], taken.exact, taken.given):
+            return graph
+    return _plain_onnx_of_sklearn(model, taken)
+
+
+def _as_voters(model: Any) -> Any:
+    """The model with a vote as skl2onnx takes it: its weights in an array, of those that vote, and flat no more."""
+    if isinstance(model, Pipeline):
+        return Pipeline([*model.steps[:-1], (model.steps[-1][0], _as_voters(model[-1]))])
+    if not isinstance(model, VotingClassifier | VotingRegressor):
+        return model
+    changed = copy.copy(model)
+    changed.flatten_transform = False
+    if model.weights is not None:
+        changed.weights = np.asarray(model._weights_not_none)
+    return changed
+
+
+def _plain_onnx_of_sklearn(model: Any, taken: Input) -> ModelProto:
+    options: dict[int, Any] = {id(model): {"zipmap": False}} if hasattr(model, "predict_proba") else {}
+    kind = sklearn_types.StringTensorType if taken.text else sklearn_types.FloatTensorType
+    # A ColumnTransformer finds its column by name, but only where there is no more than one.
+    name = taken.text if taken.text and hasattr(model, "feature_names_in_") else INPUT
+    # Behind another step a column is another, or is none of those that come.
+    is_first = not any(hasattr(part, "steps") or hasattr(part, "transformers_") for part in parts_of(model))
+    with exact_nodes(taken.exact if is_first else ()):
+        graph: ModelProto = to_onnx(
+            model,
+            initial_types=[(name, kind([None, taken.columns]))],
+            target_opset={"": OPSET, "ai.onnx.ml": ML_OPSET},
+            options=options | converter_options(model),
+        )
+    for item in graph.graph.input:
+        _rename(graph.graph, item.name, INPUT)
+        item.name = INPUT
+    average(graph, model)
+    return graph
+
+
+def _normalise(graph: ModelProto, taken: Input, output: Output) -> None:
+    """Bring the graph under the contract, in place: one output of the agreed name, and nothing that it does not need.
+
+    Without the label's branch a net loses a quarter of its nodes, each of which costs every request a few us.
+    """
+    body = graph.graph
+    floats = [item.name for item in body.output if item.type.tensor_type.elem_type == TensorProto.FLOAT]
+    if [item.name for item in body.input] != [INPUT] or len(floats) != 1:
+        raise UnsupportedModel(f"Its ONNX graph has {len(floats)} outputs of floats where one is expected.")
+    _rename(body, floats[0], output.name)
+    _prune(body, output.name)
+    del body.input[:], body.output[:], body.value_info[:]
+    kind = TensorProto.STRING if taken.text else TensorProto.FLOAT
+    body.input.append(helper.make_tensor_value_info(INPUT, kind, ["N", taken.columns]))
+    body.output.append(helper.make_tensor_value_info(output.name, TensorProto.FLOAT, ["N", output.columns]))
+    # The converters put random or dated names here; constant ones make the file's digest repeatable.
+    body.name, body.doc_string, graph.doc_string = "shokado", "", ""
+    if "" not in {entry.domain for entry in graph.opset_import}:
+        graph.opset_import.append(helper.make_opsetid("", OPSET))
+    onnx.checker.check_model(graph)
+
+
+def _rename(body: Any, old: str, new: str) -> None:
+    if old == new:
+        return
+    if any(new in (*node.input, *node.output) for node in body.node):
+        _rename(body, new, f"{new}_inner")
+    for node in body.node:
+        node.input[:] = [new if name == old else name for name in node.input]
+        node.output[:] = [new if name == old else name for name in node.output]
+
+
+def _prune(body: Any, output: str) -> None:
+    """Drop the nodes and constants that do not lead to the output."""
+    needed, kept = {output}, []
+    for node in reversed(body.node):
+        if needed.intersection(node.output):
+            kept.append(node)
+            needed.update(node.input)
+    constants = [item for item in body.initializer if item.name in needed]
+    del body.node[:], body.initializer[:]
+    body.node.extend(reversed(kept))
+    body.initializer.extend(constants)

@@ -1,0 +1,92 @@
+"""Labels: which class a framework's own `predict` gives a row, and the rule by which a server does the same.
+
+A fitted model goes in; the smallest probability that means the second class comes out, whether `predict` gives labels
+at all, and the labels themselves for verification.
+"""
+
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.ensemble import GradientBoostingClassifier
+from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
+from sklearn.pipeline import Pipeline
+
+from runners.artefacts.card import ABOVE_HALF
+from shokado.lifecycle.errors import UnsupportedModel
+
+_WITH_THRESHOLD = (FixedThresholdClassifier, TunedThresholdClassifierCV)
+_ABOVE_ONE = 1 + 2.0**-23
+"""The smallest float32 above 1: no row is of the second class."""
+
+
+def positive_from(model: Any) -> float:
+    """The smallest float32 probability from which a binary model's `predict` gives the second class.
+
+    scikit-learn's and XGBoost's classifiers give a tie to the first class (`argmax`, or a decision above 0), but for
+    gradient boosting, which asks for a decision of at least 0. Raises `UnsupportedModel` for a threshold on something
+    else than the probability.
+    """
+    for name in ("best_estimator_", "final_estimator_"):
+        if hasattr(model, name):
+            return positive_from(getattr(model, name))
+    if isinstance(model, Pipeline):
+        return positive_from(model[-1])
+    if isinstance(model, _WITH_THRESHOLD):
+        return _from_threshold(model)
+    return 0.5 if isinstance(model, GradientBoostingClassifier) else ABOVE_HALF
+
+
+def _from_threshold(model: Any) -> float:
+    inner = without_threshold(model)
+    if model.response_method == "decision_function" or not hasattr(inner, "predict_proba"):
+        raise UnsupportedModel(
+            f"{type(model).__name__} has its threshold on the decision function, where answers are probabilities: "
+            "give it response_method='predict_proba'."
+        )
+    given = model.best_threshold_ if hasattr(model, "best_threshold_") else model.threshold
+    threshold = 0.5 if given == "auto" else float(given)
+    # A tuned threshold knows its class by its scorer alone.
+    scorer = getattr(model, "_curve_scorer", None)
+    positive = model.pos_label if scorer is None else scorer._get_pos_label()
+    of_the_first = positive is not None and positive == inner.classes_[0]
+    return _least_float32(1 - threshold, above=True) if of_the_first else _least_float32(threshold)
+
+
+def _least_float32(bound: float, *, above: bool = False) -> float:
+    """The smallest float32 that is at least `bound`, or above it, as far as probabilities go."""
+    near = np.float32(bound)
+    if float(near) < bound or (above and float(near) == bound):
+        near = np.nextafter(near, np.float32(np.inf))
+    return min(max(float(near), 0.0), _ABOVE_ONE)
+
+
+def without_threshold(model: Any) -> Any:
+    """The model, or the one that it puts a threshold of its own on: the probabilities are the same."""
+    if isinstance(model, _WITH_THRESHOLD):
+        return getattr(model, "estimator_", model.estimator)
+    if isinstance(model, Pipeline) and isinstance(model[-1], _WITH_THRESHOLD):
+        return Pipeline([*model.steps[:-1], (model.steps[-1][0], without_threshold(model[-1]))])
+    return model
+
+
+def predicts(model: Any) -> Literal["labels", "scores"]:
+    """What `predict` gives; a classifier without `predict_proba` gives probabilities there, such as a Booster."""
+    return "labels" if hasattr(model, "predict_proba") else "scores"
+
+
+def chosen(scores: NDArray[Any], threshold: float) -> NDArray[np.int64]:
+    """The position of each row's class by the rule of a server: scores [N, classes], as float32."""
+    served = scores.astype(np.float32)
+    if served.shape[1] == 2:
+        return (served[:, 1] >= threshold).astype(np.int64)
+    likeliest: NDArray[np.int64] = served.argmax(axis=1)
+    return likeliest
+
+
+def own_labels(model: Any, rows: Any, scores: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The position of each row's class by the framework's own word; where that has none, by its scores."""
+    if predicts(model) == "scores":
+        return chosen(scores, ABOVE_HALF)
+    positions = {label: position for position, label in enumerate(np.asarray(model.classes_).tolist())}
+    return np.array([positions[label] for label in np.asarray(model.predict(rows)).ravel().tolist()], dtype=np.int64)

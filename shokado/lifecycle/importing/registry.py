@@ -1,0 +1,346 @@
+"""The MLflow registry: where it is, which versions it holds, and a model out of it by address.
+
+`models:/customers/1`, `models:/customers@champion` or `runs:/<id>/model` goes in; a loaded model, its description
+and its exact address come out. `MLFLOW_TRACKING_URI` names the registry; without it, it is the SQLite file
+`var/mlflow.db` of this project. Importing this module does not import MLflow.
+"""
+
+import importlib.util
+import logging
+import math
+import os
+import re
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from configuration.credentials import without_credentials
+from shokado.lifecycle.errors import CanCarryCode, MissingPackage, SourceNotFound, UnsupportedModel
+from shokado.lifecycle.progress import step
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.models import Model, ModelSignature
+    from mlflow.models.model import ModelInfo
+
+_CHECKOUT = Path(__file__).resolve().parents[3]
+PROJECT = _CHECKOUT if (_CHECKOUT / "pyproject.toml").is_file() else Path.cwd()
+"""The checkout; for an installed package the folder it is used in."""
+VERSION_TAG = "shokado.version"
+FLAVORS = ("xgboost", "sklearn")
+INSTALL_COMMAND = "uv pip install -r requirements/train.txt"
+
+_SAFE_XGBOOST_CLASS = re.compile(r"xgboost\.(core\.Booster|sklearn\.XGB\w+)")
+_SAFE_SKOPS_TYPES = frozenset(
+    {
+        "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+        "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
+        "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
+        "sklearn.tree._tree.Tree",
+    }
+)
+"""What skops does not trust by itself, and what cannot run code: they hold arrays and numbers, and call nothing that
+they are given. A doctored tree may lead its reader astray in memory, which ends the import's process (decision 31)."""
+
+_PACKAGES = {
+    "mlflow": "mlflow",
+    "onnx": "onnx",
+    "onnxmltools": "onnxmltools",
+    "pandas": "pandas",
+    "skl2onnx": "skl2onnx",
+    "sklearn": "scikit-learn",
+    "xgboost": "xgboost-cpu",
+}
+_EXACT = re.compile(r"models:/(?P<name>[^/@]+)/(?P<version>\d+)")
+_LOGGED = re.compile(r"models:/(?P<model_id>m-[0-9a-f]{32})")
+_LATEST = re.compile(r"models:/(?P<name>[^/@]+)(/latest)?")
+_ALIAS = re.compile(r"models:/(?P<name>[^/@]+)@(?P<alias>[^/@]+)")
+_RUN = re.compile(r"runs:/(?P<run_id>[^/]+)/.+")
+
+
+class Formats(Enum):
+    """Which formats a model may be stored in."""
+
+    ANY = auto()
+    WITHOUT_CODE = auto()
+    """None that can run code of the model's author when it is read, such as pickle."""
+
+
+@dataclass(frozen=True)
+class Registered:
+    """One version of a registered model."""
+
+    name: str
+    version: int
+
+    @property
+    def uri(self) -> str:
+        return f"models:/{self.name}/{self.version}"
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedModel:
+    """A model out of the registry, with what MLflow knows about it.
+
+    Attributes:
+        model: the framework's own object, such as `XGBClassifier` or a scikit-learn `Pipeline`.
+        uri: its exact address: an alias is resolved to the version it means now.
+        run_id: the run that logged it, or "".
+        flavor: one of `FLAVORS`.
+        framework: package and version that trained it, such as `xgboost 3.2.0`.
+        example: the logged input example as pandas or numpy, or None.
+        metrics: the run's finite metrics.
+        metadata: what the training put into the model's metadata under `shokado`; empty for foreign models.
+        parameters: what the run logged of how the model was made.
+        predict_method: which of its methods MLflow's own server calls.
+    """
+
+    model: Any
+    uri: str
+    run_id: str
+    flavor: str
+    framework: str
+    signature: "ModelSignature | None"
+    example: Any
+    metrics: dict[str, float]
+    metadata: dict[str, Any]
+    parameters: dict[str, str] = field(default_factory=dict)
+    predict_method: str = "predict"
+
+
+def require_packages() -> None:
+    """Raise `MissingPackage` with the command to run unless the whole `train` extra is installed."""
+    missing = [package for module, package in _PACKAGES.items() if importlib.util.find_spec(module) is None]
+    if missing:
+        raise MissingPackage(
+            f"Training and importing need packages that serving does not: {', '.join(missing)}.", INSTALL_COMMAND
+        )
+
+
+@contextmanager
+def session() -> Iterator["MlflowClient"]:
+    """A client of the registry, which is MLflow's current one as well, and quiet while it is used.
+
+    MLflow, Alembic and the converters do not talk, and MLflow reports its use to nobody.
+    """
+    require_packages()
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    # At the end of a run, with what credentials it has.
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    # MLflow's own default keeps somebody who mistyped an address waiting for minutes.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with step("open the registry") as current:
+            import mlflow
+
+            loggers = [logging.getLogger(name) for name in ("mlflow", "alembic", "skl2onnx")]
+            levels = [logger.level for logger in loggers]
+            for logger in loggers:
+                logger.setLevel(logging.ERROR)
+            client = _connect(mlflow)
+            current.outcome = without_credentials(tracking_uri())
+        try:
+            yield client
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+
+
+def _connect(mlflow: Any) -> "MlflowClient":
+    """Set MLflow's addresses and ask the registry for something, which creates the tables of a new SQLite file."""
+    uri = tracking_uri()
+    if database := _sqlite_file(uri):
+        database.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        mlflow.set_tracking_uri(uri)
+        client: MlflowClient = mlflow.MlflowClient()
+        client.search_registered_models(max_results=1)
+    except Exception as error:  # whatever MLflow, requests or a database's driver raises
+        raise SourceNotFound(
+            f"The MLflow registry at {uri} does not answer; MLFLOW_TRACKING_URI names it. MLflow says: {error}"
+        ) from error
+    return client
+
+
+def tracking_uri() -> str:
+    """`MLFLOW_TRACKING_URI`, else the project's own SQLite file."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{PROJECT / 'var' / 'mlflow.db'}"
+
+
+def _sqlite_file(uri: str) -> Path | None:
+    prefix = "sqlite:///"
+    return Path(uri.removeprefix(prefix)).absolute() if uri.startswith(prefix) else None
+
+
+def open_experiment(client: "MlflowClient", name: str) -> str:
+    """The experiment's id. Beside an SQLite file the artifacts go to `mlartifacts`, else where the server says."""
+    experiment = client.get_experiment_by_name(name)
+    if experiment is not None:
+        return str(experiment.experiment_id)
+    database = _sqlite_file(tracking_uri())
+    location = (database.parent / "mlartifacts" / name).as_uri() if database else None
+    return str(client.create_experiment(name, artifact_location=location))
+
+
+def find(client: "MlflowClient", name: str, label: str) -> Registered | None:
+    """The newest registered version that training tagged with that version label."""
+    versions = client.search_model_versions(f"name = '{name}'")
+    tagged = [int(version.version) for version in versions if version.tags.get(VERSION_TAG) == label]
+    return Registered(name, max(tagged)) if tagged else None
+
+
+def register(client: "MlflowClient", name: str, logged: "ModelInfo", tags: dict[str, str], alias: str) -> Registered:
+    """Make a logged model the newest version of a registered model, with its tags from the first moment on."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    version = client.create_model_version(name, source=logged.model_uri, run_id=logged.run_id, tags=tags)
+    client.set_registered_model_alias(name, alias, str(version.version))
+    return Registered(name, int(version.version))
+
+
+def is_exact(uri: str) -> bool:
+    """Whether the address names a version by its number, or a model by its id, so that it means the same forever."""
+    return any(form.fullmatch(uri) for form in (_EXACT, _LOGGED))
+
+
+def model_name(uri: str) -> str | None:
+    """The registered model that the address names; None for `runs:/` and for a model's id."""
+    if _LOGGED.fullmatch(uri):
+        return None
+    match = _EXACT.fullmatch(uri) or _ALIAS.fullmatch(uri) or _LATEST.fullmatch(uri)
+    return match["name"] if match else None
+
+
+def check_address(uri: str) -> None:
+    """Raise `SourceNotFound` unless it has the form of a model's address."""
+    if not any(form.fullmatch(uri) for form in (_EXACT, _LOGGED, _ALIAS, _LATEST, _RUN)):
+        raise SourceNotFound(
+            f"{uri!r} is no address of a model: use models:/<name>/<number>, models:/<name>/latest, "
+            "models:/<name>@<alias>, models:/<model id> or runs:/<id>/<path>."
+        )
+
+
+def resolve(client: "MlflowClient", uri: str) -> str:
+    """The exact address of what the address means now. Raises `SourceNotFound` if the registry does not have it."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        if alias := _ALIAS.fullmatch(uri):
+            version = client.get_model_version_by_alias(alias["name"], alias["alias"])
+            return Registered(alias["name"], int(version.version)).uri
+        if exact := _EXACT.fullmatch(uri):
+            client.get_model_version(exact["name"], exact["version"])
+        elif logged := _LOGGED.fullmatch(uri):
+            client.get_logged_model(logged["model_id"])
+        elif latest := _LATEST.fullmatch(uri):
+            return _newest(client, latest["name"]).uri
+        elif run := _RUN.fullmatch(uri):
+            client.get_run(run["run_id"])
+    except MlflowException as error:
+        raise SourceNotFound(f"{tracking_uri()} has no {uri}: {error.message}") from error
+    return uri
+
+
+def _newest(client: "MlflowClient", name: str) -> Registered:
+    """The version of the highest number."""
+    found = client.search_model_versions(f"name = '{name}'", order_by=["version_number DESC"], max_results=1)
+    if not found or found[0].name != name:
+        raise SourceNotFound(f"{tracking_uri()} has no version of a registered model {name!r}.")
+    return Registered(name, int(found[0].version))
+
+
+def fetch(client: "MlflowClient", uri: str, folder: Path, formats: Formats = Formats.ANY) -> LoadedModel:
+    """Load the model at an exact address (see `resolve`); artifacts that are not local are copied into `folder`.
+
+    Loading runs the framework's own deserialization, so only a registry that is trusted may be read in any format.
+    Raises `SourceNotFound` or `UnsupportedModel`.
+    """
+    import mlflow
+    from mlflow.exceptions import MlflowException
+    from mlflow.models import Model
+
+    try:
+        path = mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(folder), tracking_uri=tracking_uri())
+        description = Model.load(path)
+    except (MlflowException, OSError) as error:
+        raise SourceNotFound(f"The files of {uri} cannot be read: {error}") from error
+    flavor = _flavor(description, uri)
+    if formats is Formats.WITHOUT_CODE:
+        _refuse_code(description.flavors[flavor], flavor, uri)
+    try:
+        model = getattr(mlflow, flavor).load_model(path)
+        example = description.load_input_example(path) if description.saved_input_example_info else None
+    except Exception as error:  # whatever the framework's own loader raises
+        raise UnsupportedModel(f"{uri} does not load with the installed packages: {error}") from error
+    metrics, parameters = _run(client, description.run_id)
+    return LoadedModel(
+        model=model,
+        uri=uri,
+        run_id=description.run_id or "",
+        flavor=flavor,
+        framework=_framework(description, flavor),
+        signature=description.signature,
+        example=example,
+        metrics=metrics,
+        parameters=parameters,
+        metadata=dict((description.metadata or {}).get("shokado", {})),
+        predict_method=description.flavors.get("python_function", {}).get("predict_fn", "predict"),
+    )
+
+
+def _flavor(description: "Model", uri: str) -> str:
+    for flavor in FLAVORS:
+        if flavor in description.flavors:
+            return flavor
+    found = ", ".join(sorted(set(description.flavors) - {"python_function"})) or "none but python_function"
+    raise UnsupportedModel(f"{uri} has the MLflow flavor {found}; the flavors {' and '.join(FLAVORS)} can be imported.")
+
+
+def _refuse_code(stored: Mapping[str, Any], flavor: str, uri: str) -> None:
+    """Raise `CanCarryCode` when reading the model could run code that its author chose.
+
+    `stored` is what the flavor's part of the `MLmodel` file says. skops reads nothing but types that are harmless, and
+    those that this file, which is the author's, calls trusted.
+    """
+    trusted = set(stored.get("skops_trusted_types") or ()) - _SAFE_SKOPS_TYPES
+    model_class = str(stored.get("model_class", "xgboost.core.Booster"))
+    danger = None
+    if stored.get("code"):
+        danger = "it brings Python files of its own"
+    elif flavor == "sklearn" and (kind := stored.get("serialization_format", "pickle")) != "skops":
+        danger = f"it is stored as {kind}"
+    elif flavor == "sklearn" and trusted:
+        danger = f"it asks to trust {', '.join(sorted(trusted))}"
+    elif flavor == "xgboost" and not _SAFE_XGBOOST_CLASS.fullmatch(model_class):
+        danger = f"its class is {model_class}"
+    if danger:
+        raise CanCarryCode(
+            f"{uri} could run code when it is read: {danger}. Register it again in the format skops, or, if you trust "
+            "it, import it by hand, which leaves that out, and load what that says it stored.",
+            f"shokado models import {uri} --as <label>",
+        )
+
+
+def _framework(description: "Model", flavor: str) -> str:
+    package, key = {"xgboost": ("xgboost", "xgb_version"), "sklearn": ("scikit-learn", "sklearn_version")}[flavor]
+    return f"{package} {description.flavors[flavor].get(key, 'of unknown version')}"
+
+
+def _run(client: "MlflowClient", run_id: str | None) -> tuple[dict[str, float], dict[str, str]]:
+    """The finite metrics and the parameters of a run."""
+    if not run_id:
+        return {}, {}
+    data = client.get_run(run_id).data
+    finite = {name: float(value) for name, value in data.metrics.items() if math.isfinite(value)}
+    return finite, dict(data.params)

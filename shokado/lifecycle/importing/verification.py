@@ -1,0 +1,443 @@
+"""Verification: a converted file must score and decide as the framework does, row by row, or the import is refused.
+
+A loaded model, its description and the files' folder go in, a `Verification` per file comes out, and a few rows with
+the framework's scores by which a server can check its engine again. The files are opened from disk with the engines
+that serve them, and asked for the whole batch and for one row alone.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pandas as pd
+import xgboost
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from runners.artefacts.card import ABOVE_HALF, Examples, FileKind, Task, Verification
+from shokado.lifecycle.errors import UnsupportedModel, VerificationFailed
+from shokado.lifecycle.examples import datasets
+from shokado.lifecycle.importing.conversion import INPUT, Description, is_xgboost, trained_names
+from shokado.lifecycle.importing.label_rules import chosen, own_labels
+from shokado.lifecycle.importing.probing_rows import (
+    Columns,
+    cell_of,
+    learned_rows,
+    parts_of,
+    probing_rows,
+    remembered,
+    rows_at_changes,
+    rows_like,
+    rows_near,
+    sentinels_of,
+    trees_of,
+)
+from shokado.lifecycle.importing.probing_texts import probing_texts
+from shokado.lifecycle.importing.registry import LoadedModel
+from shokado.lifecycle.importing.scaled_trees import scaler_of
+from shokado.lifecycle.importing.text_conversion import vectorizers_of
+
+EXAMPLE_ROWS = 32
+"""Rows that go into the card: enough to take most paths through a tree, and a few KiB."""
+RANDOM_ROWS = 1000
+RANDOM_SEED = 3
+NEAR_ROWS = 200
+CHANGES = 200
+"""Of trees whose thresholds are not of the input's columns, so many are looked for."""
+LAST_OF = {"boolean": 1.0, "category": 9.0}
+"""What such a column holds at least, from 0 on."""
+PAIRS = 100
+HALVINGS = 12
+"""To where a probability is between the extremes."""
+FATAL = 4
+"""ONNX Runtime's level of what it logs."""
+FLOAT32_STEP = 2.0**-24
+ROUNDING = 2e-6
+"""Of the largest value: what some thirty roundings to float32 add up to."""
+
+_MORE_ROWS = (
+    "An input example of one row does not tell how far its large numbers lie from each other; if far enough, log one "
+    "of several rows. "
+)
+
+Scores = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """Rows, what the framework says of them, and each row's largest difference of a score that is allowed.
+
+    `rows` are float64, or texts, as the framework is asked; a server makes float32 of them. `labels` are positions of
+    classes, and none for regression.
+    """
+
+    rows: datasets.Rows
+    scores: Scores
+    labels: NDArray[np.int64] | None
+    allowed: Scores
+    """[N, 1]."""
+    advice: str = ""
+    """What may help where rows lose digits that they need."""
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What the card records of a verification.
+
+    `close_calls` are the rows whose label is another than the framework's because their scores lie nearer to the
+    threshold than float32 can tell.
+    """
+
+    files: dict[FileKind, Verification]
+    examples: Examples
+    close_calls: int = 0
+    is_rounded: bool = False
+    """Whether the model's trees compare in float64, and a column has numbers that float32 does not hold."""
+
+
+def verify(
+    source: LoadedModel, description: Description, folder: Path, kinds: tuple[FileKind, ...], tolerance: float
+) -> Verified:
+    """Compare every file's scores and labels with the model's own.
+
+    Args:
+        folder: where the files are.
+        tolerance: largest difference of a probability; of a value, in units of the values' spread.
+
+    Raises:
+        VerificationFailed: a file differs by more than the tolerance, is not a number, gives another label, or has
+            another shape.
+    """
+    # Small batches, many times: threads that wait for each other take longer than one.
+    with threadpool_limits(1):
+        reference = _reference(source, description, folder, tolerance)
+        compared = {kind: _compare(kind, folder, source.model, description, reference) for kind in kinds}
+    close_calls = max(found.close_calls for found in compared.values())
+    receipts = {kind: found.receipt for kind, found in compared.items()}
+    examples = _examples(reference, description.task)
+    return Verified(receipts, examples, close_calls, _is_rounded(source.model, description, folder))
+
+
+def _is_rounded(model: Any, description: Description, folder: Path) -> bool:
+    if description.takes_text or all(description.exact):
+        return False
+    is_scaled = scaler_of(model) is not None and trees_of(onnx.load(folder / FileKind.ONNX.file_name)) is not None
+    return is_scaled or _has_histogram(model)
+
+
+def _reference(source: LoadedModel, description: Description, folder: Path, tolerance: float) -> Reference:
+    model = source.model
+    try:
+        if description.takes_text:
+            groups: tuple[datasets.Rows, ...] = (texts_for(source, description),)
+        else:
+            groups = rows_for(source, description, onnx.load(folder / FileKind.ONNX.file_name))
+        rows = np.vstack(groups)
+        scores = framework_scores(model, description, rows)
+        advice = _MORE_ROWS if len(groups) > 1 else ""
+        if description.task is Task.REGRESSION:
+            return _of_values(groups, scores, tolerance, advice)
+        if rows.dtype != object and description.dataset not in datasets.NAMES:
+            rows = np.vstack([rows, _between_classes(model, description, rows, scores)])
+            scores = framework_scores(model, description, rows)
+        labels = own_labels(model, as_trained(model, rows), scores)
+    except ValueError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise VerificationFailed(f"The framework's own model does not score all rows of numbers: {reason}") from error
+    return Reference(rows, scores, labels, np.full((len(rows), 1), tolerance), advice)
+
+
+def _of_values(groups: tuple[datasets.Rows, ...], scores: Scores, tolerance: float, advice: str) -> Reference:
+    """Each group of rows has a measure of its own, and what float32 cannot hold is left out."""
+    ends = np.cumsum([len(rows) for rows in groups])[:-1]
+    allowed = np.vstack([_allowed(values, tolerance) for values in np.split(scores, ends)])
+    held = _held(scores)
+    return Reference(np.vstack(groups)[held], scores[held], None, allowed[held], advice)
+
+
+def _held(values: Scores) -> NDArray[np.bool_]:
+    return np.asarray(np.abs(values[:, 0]) < np.finfo(np.float32).max / 2)
+
+
+def _allowed(values: Scores, tolerance: float) -> Scores:
+    """A difference is measured by the spread of the middle two thirds of the values, a value far out by its distance.
+
+    Otherwise a few rows far out would make all others' differences look small. Less than what rounding takes of a value
+    is nothing.
+    """
+    low, middle, high = np.quantile(values[_held(values)], (1 / 6, 1 / 2, 5 / 6))
+    spread = np.maximum((high - low) / 2, np.abs(values - middle) / 10)
+    allowed = np.maximum(tolerance * spread, ROUNDING * np.abs(values))
+    return np.asarray(np.maximum(allowed, np.finfo(np.float32).tiny))
+
+
+def _between_classes(model: Any, description: Description, rows: datasets.Rows, scores: Scores) -> datasets.Rows:
+    """Rows near to where the class changes, where probabilities are neither 0 nor 1: pairs of rows, brought together.
+
+    Of rows far from it, a model of another offset gives the very same scores.
+    """
+    classes = scores.argmax(axis=1)
+    pairs = np.random.default_rng(RANDOM_SEED).permutation(len(rows))
+    pairs = pairs[: len(pairs) // 2 * 2].reshape(-1, 2)
+    one, other = pairs[classes[pairs[:, 0]] != classes[pairs[:, 1]]][:PAIRS].T
+    near, far, side = rows[one].copy(), rows[other].copy(), classes[one]
+    whole = _whole(description)
+    for _ in range(HALVINGS if len(near) else 0):
+        middle = as_served((near + far) / 2).astype(rows.dtype)
+        middle[:, whole] = np.rint(middle[:, whole])
+        same = framework_scores(model, description, middle).argmax(axis=1) == side
+        near[same], far[~same] = middle[same], middle[~same]
+    return np.vstack([near, far])
+
+
+def _examples(reference: Reference, task: Task) -> Examples:
+    """The first rows and their scores as a server gives them: one number each, or for multiclass one per class."""
+    rows, scores = as_served(reference.rows[:EXAMPLE_ROWS]), reference.scores[:EXAMPLE_ROWS]
+    given = scores if task is Task.MULTICLASS else scores[:, -1]
+    plain = rows[:, 0].tolist() if rows.dtype == object else rows.tolist()
+    return Examples(rows=plain, scores=given.tolist())
+
+
+def as_served(rows: datasets.Rows) -> datasets.Rows:
+    """The rows as a server packs them: float32, or texts."""
+    return rows if rows.dtype == object else rows.astype(np.float32)
+
+
+def texts_for(source: LoadedModel, description: Description) -> datasets.Rows:
+    """The texts to compare over, str (dtype object) [N, 1].
+
+    The test part of the data set that the model was trained on; for a model of unknown origin its input example and
+    texts of its own vocabulary, made hard; see `probing_texts`.
+    """
+    if description.dataset in datasets.NAMES:
+        return datasets.load(str(description.dataset)).test.rows
+    vocabulary = [str(term) for vectorizer in vectorizers_of(source.model) for term in sorted(vectorizer.vocabulary_)]
+    given: Any = [] if source.example is None else np.asarray(source.example, dtype=object).ravel()
+    examples = [text for text in given if isinstance(text, str)]
+    texts = probing_texts(vocabulary, examples, RANDOM_ROWS, RANDOM_SEED)
+    return np.array(texts, dtype=object).reshape(-1, 1)
+
+
+def rows_for(source: LoadedModel, description: Description, graph: onnx.ModelProto) -> tuple[datasets.Rows, ...]:
+    """The groups of rows to compare over, [N, features]: float64, or float32 where the framework is given no more.
+
+    The test part of the data set that the model was trained on; for a model of unknown origin its input example, and
+    rows over all that is known of its columns' range and on both sides of its trees' thresholds, or like those that it
+    has learned; and rows near the example, where its numbers are large and their range is not known. See
+    `probing_rows`.
+    """
+    if description.dataset in datasets.NAMES:
+        return (datasets.load(str(description.dataset)).test.rows,)
+    width = len(description.features)
+    unknown = np.full(width, np.nan)
+    columns = Columns(unknown, unknown, _whole(description), np.array(description.exact))
+    columns = columns.widened(remembered(source.model, width))
+    known = _example_rows(description, source.example)
+    if len(known) > 1 or not np.isfinite(columns.low).all():
+        columns = columns.widened(known)
+    booleans = np.array([feature.type == "boolean" for feature in description.features])
+    last = np.array([LAST_OF.get(feature.type, np.nan) for feature in description.features])
+    columns = columns.widened(np.vstack([last * 0, last]))
+    sentinels, trees = sentinels_of(source.model), trees_of(graph)
+
+    def scores(rows: datasets.Rows) -> Scores:
+        return framework_scores(source.model, description, rows.astype(description.given))
+
+    is_wide = _has_histogram(source.model)
+    drawn = probing_rows(columns, trees, scores if is_wide else None, sentinels, RANDOM_ROWS, RANDOM_SEED)
+    drawn[:, booleans] = np.clip(drawn[:, booleans], 0, 1)
+    if trees is None and is_wide:
+        drawn = np.vstack([drawn, rows_at_changes(drawn, scores, CHANGES, RANDOM_SEED)])
+    if len(learned := learned_rows(source.model)):
+        drawn = np.vstack([drawn, rows_like(learned, RANDOM_ROWS, RANDOM_SEED)])
+    groups = [np.vstack([known, drawn])]
+    if len(known) == 1:
+        groups.append(rows_near(columns, known[0], NEAR_ROWS, RANDOM_SEED))
+    for rows in groups:
+        narrow = np.array(description.narrow or [False] * width)
+        rows[:, narrow] = rows[:, narrow].astype(np.float32)
+    return tuple(rows.astype(description.given) for rows in groups if len(rows))
+
+
+def _has_histogram(model: Any) -> bool:
+    """Whether a part is histogram gradient boosting, which compares in float64, and with values of its data."""
+    return any(hasattr(part, "_predictors") for part in parts_of(model))
+
+
+def _whole(description: Description) -> NDArray[np.bool_]:
+    return np.array([feature.type != "float" for feature in description.features])
+
+
+def _example_rows(description: Description, example: Any) -> datasets.Rows:
+    """The input example, float64 [N, features]; of no rows where it does not fit."""
+    names = [feature.name for feature in description.features]
+    columns = getattr(example, "columns", None)
+    if columns is not None and set(names) <= set(columns):
+        example = example[names]
+    try:
+        rows = np.atleast_2d(np.asarray(example, dtype=np.float64))
+    except (TypeError, ValueError):
+        return np.empty((0, len(names)))
+    fits = rows.ndim == 2 and rows.shape[1] == len(names)
+    return rows[np.isfinite(rows).all(axis=1)] if fits else np.empty((0, len(names)))
+
+
+def framework_scores(model: Any, description: Description, rows: datasets.Rows) -> Scores:
+    """The framework's own answer: float64 [N, classes] for classifiers, [N, 1] for regression."""
+    given = as_trained(model, rows)
+    with_probabilities = description.task is not Task.REGRESSION and hasattr(model, "predict_proba")
+    scores = model.predict_proba(given) if with_probabilities else model.predict(given)
+    return _by_column(np.asarray(scores, dtype=np.float64), description)
+
+
+def as_trained(model: Any, rows: datasets.Rows) -> Any:
+    """The rows in the form in which the model was given its training data."""
+    if is_xgboost(model) and not hasattr(model, "get_booster"):
+        return xgboost.DMatrix(rows, feature_names=model.feature_names)
+    names = trained_names(model)
+    if not names:
+        return rows[:, 0] if rows.dtype == object else rows
+    return pd.DataFrame(rows, columns=list(names))
+
+
+def _by_column(scores: Scores, description: Description) -> Scores:
+    """Give a Booster's [N] its columns: both classes of a binary model, or the one value."""
+    if scores.ndim == 1 and description.task is Task.BINARY:
+        return np.column_stack([1 - scores, scores])
+    return scores.reshape(len(scores), -1)
+
+
+def file_scores(kind: FileKind, path: Path, description: Description, rows: datasets.Rows) -> Scores:
+    """What the file answers in the engine that serves it, shaped like `framework_scores`."""
+    if kind is FileKind.UBJ:
+        booster = xgboost.Booster(model_file=path)
+        return _by_column(np.asarray(booster.inplace_predict(rows), dtype=np.float64), description)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = 1, FATAL
+    try:
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        (scores,) = session.run(None, {INPUT: rows})
+    except Exception as error:  # ONNX Runtime has some of its own, without a common base
+        reason = str(error).strip().splitlines()[0]
+        raise UnsupportedModel(f"{path.name} does not work in ONNX Runtime: {reason}") from error
+    return np.asarray(scores, dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class _Compared:
+    receipt: Verification
+    close_calls: int
+
+
+def _compare(kind: FileKind, folder: Path, model: Any, description: Description, reference: Reference) -> _Compared:
+    path, rows, expected = folder / kind.file_name, as_served(reference.rows), reference.scores
+    together, alone = file_scores(kind, path, description, rows), file_scores(kind, path, description, rows[:1])
+    if together.shape != expected.shape or alone.shape != expected[:1].shape:
+        raise VerificationFailed(
+            f"{path.name} answers {list(together.shape)} for {len(rows)} rows and {list(alone.shape)} for one, "
+            f"where the framework answers {list(expected.shape)}. Nothing was stored."
+        )
+    distances = np.abs(together - expected) / reference.allowed
+    distances[0] = np.maximum(distances[0], np.abs(alone[0] - expected[0]) / reference.allowed[0])
+    # Asked this way round because a score that is not a number is never within any bound.
+    if not distances.max() <= 1:
+        row = int(distances.max(axis=1).argmax())
+        wrong = np.asarray(~(distances <= 1).all(axis=1))
+        difference, allowed = np.abs(together[row] - expected[row]).max(), reference.allowed[row, 0]
+        raise VerificationFailed(
+            f"{path.name} differs from the framework's own scores by {difference:.3g} (row {row} of {len(rows)}), "
+            f"{allowed:.3g} is allowed. {_reason(model, description, reference, wrong)}"
+            "Nothing was stored."
+        )
+    least = float(reference.allowed.min())
+    difference = float(distances.max()) * least
+    close_calls = _check_labels(path, description, reference, together, difference)
+    receipt = Verification(rows=len(rows), max_abs_difference=difference, tolerance=least)
+    return _Compared(receipt, close_calls)
+
+
+def _check_labels(path: Path, description: Description, reference: Reference, scores: Scores, difference: float) -> int:
+    """How many rows have another label because rounding decides. Raises `VerificationFailed` for any further one."""
+    if reference.labels is None:
+        return 0
+    labels = chosen(scores, description.positive_from)
+    wrong = labels != reference.labels
+    margin = _margin(reference.scores, description)
+    # A tie that the file keeps to the last bit must be broken as the framework breaks it, if by these scores it does.
+    tie = (margin == 0) & (_margin(scores, description) == 0)
+    tie &= len(np.unique(reference.labels[tie])) == 1 or scores.shape[1] > 2
+    certain = wrong & (tie | (margin > max(difference, FLOAT32_STEP)))
+    if certain.any():
+        row = int(np.flatnonzero(certain)[0])
+        names = description.classes
+        raise VerificationFailed(
+            f"{path.name} gives {int(certain.sum())} of {len(wrong)} rows another label than the framework's predict, "
+            f"such as {names[labels[row]]!r} for {names[reference.labels[row]]!r} with the scores "
+            f"{reference.scores[row].tolist()}: its labels do not follow from its probabilities. Nothing was stored."
+        )
+    return int(wrong.sum())
+
+
+def _margin(scores: Scores, description: Description) -> NDArray[np.float64]:
+    """How far each row's scores are from another label; 0: a tie."""
+    if scores.shape[1] == 2:
+        threshold = 0.5 if description.positive_from == ABOVE_HALF else description.positive_from
+        return np.asarray(np.abs(scores[:, 1] - threshold))
+    ordered = np.sort(scores, axis=1)
+    return np.asarray(ordered[:, -1] - ordered[:, -2])
+
+
+def _reason(model: Any, description: Description, reference: Reference, wrong: NDArray[np.bool_]) -> str:
+    """A sentence that says why those rows are wrong, where that is known."""
+    if reference.rows.dtype == object:
+        return ""
+    if scaler_of(model) is None and len(parts_of(model)) > 1 and _has_histogram(model):
+        return (
+            "Its histogram gradient boosting has thresholds at values of its data, and stands behind steps that ONNX "
+            "computes in float32. Train it on the columns themselves: trees need no scaling. "
+        )
+    if len(learned_rows(model)):
+        return (
+            "Of neighbours that are equally far, as whole numbers often are, ONNX takes others than scikit-learn does, "
+            "and it measures in float32. "
+        )
+    return _lost_digits(model, description, reference, wrong)
+
+
+def _lost_digits(model: Any, description: Description, reference: Reference, wrong: NDArray[np.bool_]) -> str:
+    """Name the feature whose float32 moves the framework's own score of a wrong row furthest, if too far.
+
+    A number that is not float32 stands for all that become the same.
+    """
+    rows, scores, allowed = reference.rows[wrong], reference.scores[wrong], reference.allowed[wrong, 0]
+    if rows.dtype != np.float64:
+        return ""
+    rounded = rows.astype(np.float32).astype(rows.dtype)
+    low, high = (np.where(description.exact, rounded, end) for end in cell_of(rounded))
+
+    def moved(others: datasets.Rows, scores: Scores) -> NDArray[np.float64]:
+        return np.asarray(np.abs(framework_scores(model, description, others) - scores).max(axis=1))
+
+    moves = np.array([moved(others, scores) for others in (rounded, low, high)])
+    kind, at = np.unravel_index((moves / allowed).argmax(), moves.shape)
+    if not moves[kind, at] > allowed[at]:
+        return ""
+    given, other = rows[at], (rounded, low, high)[kind][at]
+    changed = np.flatnonzero(other != given)
+    if not len(changed):
+        return ""
+    alone = np.tile(given, (len(changed), 1))
+    alone[np.arange(len(changed)), changed] = other[changed]
+    by_column = moved(alone, scores[at])
+    column = int(changed[by_column.argmax()])
+    name, value = description.features[column].name, given[column].item()
+    is_same = "becomes" if kind == 0 else f"and {other[column].item()!r} become"
+    return (
+        f"The feature {name!r} needs more digits than rows have here: they carry float32, in which {value!r} {is_same} "
+        f"{rounded[at, column].item()!r}, and the framework's own score moves by {by_column.max():.3g}. Train the "
+        "model on columns of float32, and log it with them, or on smaller numbers, such as days since a recent date. "
+        f"{reference.advice}"
+    )

@@ -1,0 +1,232 @@
+"""Import: an address in the MLflow registry goes in, a verified artefact in the BentoML model store comes out.
+
+    registry address -> load (SourceNotFound, UnsupportedModel) -> describe -> convert (UnsupportedModel)
+                     -> verify (VerificationFailed) -> card -> one rename into the store
+
+Whatever fails, and whenever the process is killed, the store is as it was before. An artefact that is there already
+is found without importing MLflow, scikit-learn or XGBoost.
+"""
+
+import dataclasses
+import hashlib
+import shlex
+from dataclasses import dataclass
+from enum import Enum, StrEnum, auto
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from runners.artefacts.card import Card, Source, describe_file, write_card
+from shokado.lifecycle.errors import CanCarryCode, LifecycleError, VersionTaken
+from shokado.lifecycle.importing import registry, store
+from shokado.lifecycle.importing.registry import Formats
+from shokado.lifecycle.importing.store import Artefact, DamagedArtefact
+from shokado.lifecycle.progress import say, step
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+    from shokado.lifecycle.importing.conversion import Description
+    from shokado.lifecycle.importing.registry import LoadedModel
+    from shokado.lifecycle.importing.verification import Verified
+
+
+class Outcome(StrEnum):
+    """What an import did to the store."""
+
+    ALREADY_THERE = "already imported"
+    IMPORTED = "imported"
+    REPLACED = "replaced"
+
+
+class WhenTaken(Enum):
+    """What to do when another source is there under the label."""
+
+    REFUSE = auto()
+    REPLACE = auto()
+    """Import in any case, in place of what is there."""
+    BESIDE = auto()
+    """Import under the label with the registry's number behind it, or if that is taken too, with a digest."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to import, and as what. Raises `LifecycleError` if the store cannot take the names.
+
+    Attributes:
+        uri: `models:/<name>/<number>`, `models:/<name>/latest`, `models:/<name>@<alias>`, `models:/<model id>` or
+            `runs:/<id>/<path>`.
+        version: label in the store, such as `v3`.
+        model: name in the store; by default the registered model's. `runs:/` has none, so it must be given.
+        when_taken: what to do when another source is there under that label.
+        tolerance: largest difference that verification allows: of a probability; of a value, in units of the values'
+            standard deviation.
+        formats: which formats the registry's model may have.
+    """
+
+    uri: str
+    version: str
+    model: str | None = None
+    when_taken: WhenTaken = WhenTaken.REFUSE
+    tolerance: float = 1e-4
+    formats: Formats = Formats.ANY
+
+    def __post_init__(self) -> None:
+        registry.check_address(self.uri)
+        store.check_name("version label", self.version)
+        try:
+            store.check_name("model name", self.name)
+        except LifecycleError as error:
+            raise LifecycleError(str(error), self.command(name=store.fitting_name(self.name))) from None
+
+    @property
+    def name(self) -> str:
+        name = self.model or registry.model_name(self.uri)
+        if name is None:
+            message = f"{self.uri} does not say which model it is a version of: add --name."
+            raise LifecycleError(message, self.command(name="<name>"))
+        return name
+
+    def command(self, name: str) -> str:
+        """What somebody types to import the same by hand under another name; they may read any format."""
+        return f"shokado models import {shlex.quote(self.uri)} --name {name} --as {self.version}"
+
+
+@dataclass(frozen=True)
+class Imported:
+    """The artefact, and whether it was there before."""
+
+    artefact: Artefact
+    outcome: Outcome
+
+
+def present(model: str, version: str) -> Artefact | None:
+    """The artefact if a server can use it; one that it would refuse counts as absent."""
+    try:
+        return store.look_up(model, version)
+    except DamagedArtefact:
+        return None
+
+
+def import_version(order: Order) -> Imported:
+    """Carry out the order; when the artefact is there already, without opening the registry.
+
+    Raises:
+        SourceNotFound, UnsupportedModel, VerificationFailed: see the module's docstring.
+        VersionTaken: another source is there under that label, and is to stay.
+    """
+    if artefact := _already_there(order):
+        return Imported(artefact, Outcome.ALREADY_THERE)
+    # Of the many workers of a server that want the same version at once, one opens the registry, which takes 300 MB.
+    with store.exclusive("registry"):
+        if artefact := _already_there(order):
+            return Imported(artefact, Outcome.ALREADY_THERE)
+        with registry.session() as client:
+            return import_from(client, order)
+
+
+def _already_there(order: Order) -> Artefact | None:
+    return _reusable(_labelled(order, order.uri), order.uri) if registry.is_exact(order.uri) else None
+
+
+def import_from(client: "MlflowClient", order: Order) -> Imported:
+    """`import_version` over a registry session that is open already."""
+    uri = registry.resolve(client, order.uri)
+    with store.staging() as stage:
+        # Asked under the lock: another process may have imported it in the meantime.
+        order = _labelled(order, uri)
+        if artefact := _reusable(order, uri):
+            return Imported(artefact, Outcome.ALREADY_THERE)
+        there = _say_what_is_replaced(order)
+        artefact = _import(client, order, uri, stage)
+        return Imported(artefact, Outcome.REPLACED if there else Outcome.IMPORTED)
+
+
+def _say_what_is_replaced(order: Order) -> bool:
+    try:
+        artefact = store.look_up(order.name, order.version)
+    except DamagedArtefact as error:
+        say(f"{error}; it is imported again")
+        return True
+    return artefact is not None
+
+
+def _labelled(order: Order, uri: str) -> Order:
+    """The order with the label that it gets in the end: the first one that is free or has the same source."""
+    if order.when_taken is not WhenTaken.BESIDE:
+        return order
+    number = uri.rpartition("/")[2]
+    digest = hashlib.sha256(uri.encode()).hexdigest()[:8]
+    for label in (order.version, f"{order.version}-{number}"):
+        artefact = present(order.name, label)
+        if artefact is None or artefact.card.source.uri == uri:
+            return dataclasses.replace(order, version=label)
+    return dataclasses.replace(order, version=f"{order.version}-{digest}")
+
+
+def _reusable(order: Order, uri: str) -> Artefact | None:
+    artefact = None if order.when_taken is WhenTaken.REPLACE else present(order.name, order.version)
+    if artefact is None or artefact.card.source.uri == uri:
+        return artefact
+    raise VersionTaken(
+        f"{artefact.tag} is {artefact.card.source.uri}, not {uri}: choose another label, or add --replace.",
+        f"shokado models import {uri} --name {order.name} --as <label>",
+    )
+
+
+def _import(client: "MlflowClient", order: Order, uri: str, stage: Path) -> Artefact:
+    from shokado.lifecycle.importing import conversion, verification
+
+    tag = f"{order.name}:{order.version}"
+    prepared, downloads = stage / "prepared", stage / "downloads"
+    prepared.mkdir()
+    downloads.mkdir()
+    with step(f"{tag}: load {uri}") as current:
+        try:
+            source = registry.fetch(client, uri, downloads, order.formats)
+        except CanCarryCode as error:
+            by_hand = dataclasses.replace(order, uri=uri).command(order.name)
+            raise CanCarryCode(f"{error} It will be {tag}.", by_hand) from error
+        description = conversion.describe(source)
+        current.outcome = f"{source.framework}, {description.task}, {len(description.features)} features"
+    with step(f"{tag}: convert") as current:
+        kinds = conversion.convert(source.model, description, prepared)
+        current.outcome = ", ".join(kind.file_name for kind in kinds)
+    with step(f"{tag}: verify") as current:
+        verified = verification.verify(source, description, prepared, kinds, order.tolerance)
+        current.outcome = "largest difference " + ", ".join(
+            f"{kind} {receipt.max_abs_difference:.1e}" for kind, receipt in verified.files.items()
+        )
+        if verified.close_calls:
+            current.outcome += f"; {verified.close_calls} labels that rounding to float32 decides"
+        if verified.is_rounded:
+            current.outcome += "; a number that float32 cannot tell from a threshold may take its other side"
+    with step(f"{tag}: store") as current:
+        write_card(_card(order, source, description, prepared, verified), prepared)
+        labels = {"dataset": description.dataset or "unknown", "task": description.task.value, "source": uri}
+        artefact = store.put(prepared, stage, labels)
+        current.outcome = f"{artefact.card.size_bytes / 1024:,.0f} KiB"
+    return artefact
+
+
+def _card(
+    order: Order,
+    source: "LoadedModel",
+    description: "Description",
+    folder: Path,
+    verified: "Verified",
+) -> Card:
+    return Card(
+        model=order.name,
+        version=order.version,
+        task=description.task,
+        features=description.features,
+        classes=description.classes,
+        source=Source(uri=source.uri, run_id=source.run_id, flavor=source.flavor, framework=source.framework),
+        files={kind: describe_file(folder / kind.file_name) for kind in verified.files},
+        verification=verified.files,
+        examples=verified.examples,
+        metrics=source.metrics,
+        positive_from=description.positive_from,
+        predicts=description.predicts,
+        own_classes=description.own_classes,
+    )

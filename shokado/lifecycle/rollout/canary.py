@@ -1,0 +1,234 @@
+"""A canary: a version that gets more and more of the traffic, as long as what is observed of it is good enough.
+
+In: a gateway and a policy. Out: changes of the gateway's split. There is no state beside the routing and its history:
+a canary is under way when a second version shares the traffic with the active one, and its step began when that split
+did. So `start`, `step`, `promote` and `abort` may come from different people and machines, and `run` can be replaced
+by any of them at any time.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from configuration.canary import CanaryPolicy
+from shokado.lifecycle.errors import CanaryRefused, GatewayAway, GatewayRefused, LifecycleError
+from shokado.lifecycle.rollout.gateway import Gateway, Routing, overtaken
+from shokado.lifecycle.rollout.verdict import Judgement, Observed, Verdict, judge
+
+LOOK_EVERY_S = 5.0
+
+Observe = Callable[[str, float], Observed]
+"""What happened to a version's requests within the last so many seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """A canary under way, and how it does."""
+
+    routing: Routing
+    seconds: float
+    """Since its step began."""
+    canary: Observed
+    stable: Observed
+    judgement: Judgement
+
+
+class Trouble:
+    """What keeps a canary from being judged: said when it begins, when it becomes another, and when it is over."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._kind: type[LifecycleError] | None = None
+        self._since = 0.0
+
+    def seconds(self, error: LifecycleError, now: float) -> float:
+        """How long it has lasted. A gateway is away in many words, which come and go with each attempt."""
+        if self._kind is None:
+            self._since = now
+        if self._kind is not type(error):
+            self._kind = type(error)
+            self._say(f"{str(error).rstrip('.')}; it is asked again every {LOOK_EVERY_S:g} s")
+        return now - self._since
+
+    def over(self) -> None:
+        """It can be judged again."""
+        if self._kind is not None:
+            self._kind = None
+            self._say("it answers again")
+
+
+class Canary:
+    """The commands, on one environment of one gateway. All raise `LifecycleError`."""
+
+    def __init__(self, gateway: Gateway, policy: CanaryPolicy, observe: Observe | None = None) -> None:
+        """`observe` says what happened to versions; by default the gateway itself."""
+        self._gateway = gateway
+        self._policy = policy
+        self._observe = observe or gateway.observed
+
+    def start(self, name: str) -> Routing:
+        """Give a version the first step's share, and the active version the rest."""
+        routing = self._gateway.routing()
+        version, ready, state = self._gateway.version(name)
+        self._refuse_to_start(routing, version)
+        if not ready:
+            raise CanaryRefused(f"Version {version} is {state}, so it cannot be given traffic.", self._models)
+        _, ready, state = self._gateway.version(routing.active)
+        if not ready:
+            message = f"The active version {routing.active} is {state}: there would be no way back to it."
+            raise CanaryRefused(message, self._models)
+        return self._give(routing, version, self._policy.steps[0], f"canary of {version} begins")
+
+    def status(self) -> Status:
+        """How the canary does. Raises `CanaryRefused` when none is under way."""
+        return self._judged(self._gateway.routing())
+
+    def step(self) -> tuple[Status, Routing]:
+        """Act on the verdict: PASS is followed by the next step, if there is one, FAIL by the abort.
+
+        Returns:
+            What was judged, and the routing that follows from it.
+        """
+        status = self.status()
+        return status, self._follow(status)
+
+    def promote(self) -> Routing:
+        """Give the canary everything and make it the active version, in one change, unless it fails."""
+        status = self.status()
+        if status.judgement.verdict is Verdict.FAIL:
+            message = f"Version {status.routing.canary} fails: {status.judgement.why}."
+            raise CanaryRefused(message, "shokado canary abort")
+        return self._promote(status)
+
+    def abort(self, why: str = "by hand") -> Routing:
+        """Give the active version everything, in one change."""
+        routing = self._gateway.routing()
+        version = _canary_of(routing)
+        return self._take_back(routing, f"canary of {version} aborted at {routing.percent:g} %: {why}")
+
+    def run(
+        self,
+        name: str,
+        say: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> Verdict:
+        """From start to promotion, or to the abort after a FAIL, or after a step that could not be judged in time.
+
+        A gateway that does not answer, or refuses, is asked again, and that is said once. What has been away for as
+        long as a step may take ends it as inconclusive, with the split as it was last seen where it cannot be taken
+        back. Raises `Overtaken` as soon as somebody else has changed the split: then it is theirs.
+        """
+        started = self.start(name)
+        seen = started
+        expected: Routing | None = started
+        say(f"{started}")
+        began, trouble = clock(), Trouble(say)
+        while True:
+            sleep(LOOK_EVERY_S)
+            late = clock() - began > self._policy.max_seconds
+            try:
+                status = self._judged(self._undisturbed(started, expected), clock() - began)
+                after = self._follow_through(status, late=late)
+            except (GatewayAway, GatewayRefused) as error:
+                # It may have made a change all the same.
+                expected = None
+                if trouble.seconds(error, clock()) > self._policy.max_seconds or (
+                    late and type(error) is GatewayRefused
+                ):
+                    return self._give_up(started, seen, error, say)
+                continue
+            trouble.over()
+            seen = expected = after
+            if after != status.routing:
+                began = clock()
+                say(f"{status.judgement.verdict} at {status.routing.percent:g} %: {status.judgement.why}")
+                say(f"{after}" if after.canary else f"{after}; {after.active} is the active version")
+            if after.canary is None:
+                return status.judgement.verdict
+
+    def _give_up(self, started: Routing, seen: Routing, trouble: LifecycleError, say: Callable[[str], None]) -> Verdict:
+        """Take the canary back, if the gateway lets it be done. Raises `GatewayRefused` if that was it."""
+        why = f"canary of {started.canary} aborted, not judged in time: {trouble}"
+        try:
+            after = self._take_back(self._undisturbed(started, None), why)
+        except GatewayAway:
+            say(f"{Verdict.INCONCLUSIVE}: {trouble}")
+            say(f"Nothing could be taken back: the split was {seen} when it was last seen, and stays so")
+            return Verdict.INCONCLUSIVE
+        if isinstance(trouble, GatewayRefused):
+            raise trouble
+        say(f"{Verdict.INCONCLUSIVE}: {trouble}")
+        say(f"{after}; {after.active} is the active version")
+        return Verdict.INCONCLUSIVE
+
+    @property
+    def _models(self) -> str:
+        return f"curl {self._gateway.url}/v1/models"
+
+    def _refuse_to_start(self, routing: Routing, version: str) -> None:
+        if version == routing.active:
+            raise CanaryRefused(f"Version {version} is the active version of {routing.environment} already.")
+        if routing.strategy == "weighted":
+            message = f"The strategy of {routing.environment} is weighted, which moves the split by itself"
+            raise CanaryRefused(f"{message}: choose random or hash for a canary.")
+        if routing.enabled and set(routing.shares) != {routing.active}:
+            message = f"The traffic of {routing.environment} is split already: {routing}."
+            raise CanaryRefused(message, "shokado canary abort" if routing.canary else None)
+
+    def _judged(self, routing: Routing, at_most_s: float = math.inf) -> Status:
+        """`at_most_s` is how long the step has lasted for sure, wherever the gateway's clock was set meanwhile."""
+        version = _canary_of(routing)
+        seconds = min(self._gateway.seconds_unchanged(routing), at_most_s)
+        canary, stable = (self._observe(name, seconds) for name in (version, routing.active))
+        return Status(routing, seconds, canary, stable, judge(self._policy, canary, stable, seconds))
+
+    def _undisturbed(self, started: Routing, expected: Routing | None) -> Routing:
+        """The routing as it is. Raises `Overtaken` unless it is as expected, or at least the same canary's."""
+        routing = self._gateway.routing()
+        if routing.canary != started.canary or routing != (expected or routing):
+            raise overtaken(routing)
+        return routing
+
+    def _follow(self, status: Status) -> Routing:
+        routing, version = status.routing, _canary_of(status.routing)
+        match status.judgement.verdict:
+            case Verdict.FAIL:
+                why = f"canary of {version} failed at {routing.percent:g} %: {status.judgement.why}"
+                return self._take_back(routing, why)
+            case Verdict.PASS if (percent := self._policy.step_after(routing.percent)) is not None:
+                why = f"canary of {version} passed at {routing.percent:g} %: {status.judgement.why}"
+                return self._give(routing, version, percent, why)
+        return routing
+
+    def _follow_through(self, status: Status, *, late: bool) -> Routing:
+        """The same, with the promotion after the last step, and no more patience when it is late."""
+        after, verdict = self._follow(status), status.judgement.verdict
+        if verdict is Verdict.PASS and after == status.routing:
+            return self._promote(status)
+        if verdict is Verdict.INCONCLUSIVE and late:
+            why = f"canary of {_canary_of(after)} aborted at {after.percent:g} %, not judged in time"
+            return self._take_back(after, f"{why}: {status.judgement.why}")
+        return after
+
+    def _give(self, routing: Routing, version: str, percent: float, why: str) -> Routing:
+        weights = {routing.active: 100 - percent, version: percent}
+        return self._gateway.change(routing, {"weights": weights, "enabled": True}, why)
+
+    def _promote(self, status: Status) -> Routing:
+        routing, version = status.routing, _canary_of(status.routing)
+        why = f"canary of {version} promoted at {routing.percent:g} %: {status.judgement.verdict}"
+        change = {"weights": {routing.active: 0, version: 100}, "active": version}
+        return self._gateway.change(routing, change, f"{why}: {status.judgement.why}")
+
+    def _take_back(self, routing: Routing, why: str) -> Routing:
+        weights = {routing.active: 100, _canary_of(routing): 0}
+        return self._gateway.change(routing, {"weights": weights}, why)
+
+
+def _canary_of(routing: Routing) -> str:
+    if routing.canary is None:
+        message = f"No canary is under way in {routing.environment}: {routing}; the active version is {routing.active}."
+        raise CanaryRefused(message, "shokado canary start VERSION")
+    return routing.canary

@@ -1,0 +1,298 @@
+"""Statistics per version, from the files that all workers of this server count in (see `shokado.monitoring.metrics`).
+
+In: the folder. Out: `Figures` since the server started, and over a recent window, as the difference of two snapshots.
+Snapshots are taken every few seconds, off the event loop, and kept for as long as the longest window.
+"""
+
+import asyncio
+import contextlib
+import logging
+import math
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from shokado.monitoring.ended import collect
+
+EVERY_S = 5.0
+MAX_WINDOW_S = 300.0
+
+_READ = {
+    f"shokado_{name}"
+    for name in (
+        "requests", "rows", "errors", "cancelled", "batches", "latency_seconds", "queue_wait_seconds", "batch_rows",
+        "batch_seconds", "score", "predicted_class",
+    )
+}  # fmt: skip
+
+logger = logging.getLogger("bentoml.shokado")
+
+_Labelled = Mapping[str, float]
+"""Values of one metric by its label besides the version, or by the empty string."""
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Spread(_Frozen):
+    """A measured quantity. Percentiles are interpolated within the buckets that it is counted in, see `quantile`."""
+
+    count: int
+    mean: float | None = None
+    p50: float | None = None
+    p95: float | None = None
+    p99: float | None = None
+
+
+class Bucket(_Frozen):
+    """How many rows had a score above the bucket before, and up to `up_to`; none: no bound."""
+
+    up_to: float | None
+    rows: int
+
+
+class Scores(_Frozen):
+    """What was predicted: scores of one number a row by bucket, or rows by their likeliest class."""
+
+    rows: int
+    mean: float | None = None
+    buckets: list[Bucket] = []
+    classes: dict[str, int] = {}
+
+
+class Figures(_Frozen):
+    """What happened to one version in all workers of this server."""
+
+    seconds: float | None = Field(default=None, description="Real length of the window.")
+    requests: int = Field(description="Answered with a prediction.")
+    request_rate_per_s: float | None = None
+    rows: int = Field(description="Scored.")
+    errors: int = Field(
+        description="Requests that were assigned to the version and answered with an error that was not the client's "
+        "fault; of kind fell_back, with a prediction of the active version in its place."
+    )
+    errors_by_kind: dict[str, int]
+    error_rate: float | None = Field(description="Errors per answer of either kind.")
+    cancelled: int = Field(description="Requests whose client left before the answer.")
+    latency_ms: Spread = Field(description="Request received to answer written.")
+    queue_wait_ms: Spread = Field(description="Time a request waited for its batch.")
+    batch_rows: Spread
+    batches_by_release: dict[str, int] = Field(description="Batches, by why they were sent off when they were.")
+    engine_seconds: float = Field(description="Time the engine took for all batches.")
+    engine_utilization: float | None = Field(default=None, description="Engine seconds per second, over all workers.")
+    predictions: Scores
+
+
+class Process(_Frozen):
+    """A worker process of this server on this machine."""
+
+    pid: int
+    memory_bytes: int = Field(description="Resident, with what it shares with other processes.")
+    cpu_seconds: float = Field(description="User and system time since it started.")
+    cpu_utilization: float | None = Field(description="CPU seconds per second of the window; none if it is newer.")
+
+
+class VersionStatistics(_Frozen):
+    """One version's figures, and what the processes that serve it take."""
+
+    since_start: Figures
+    recent: Figures | None = Field(description="None when the worker was asked before its first snapshot.")
+    processes: list[Process] = Field(description="Workers; all embedded versions share them.")
+
+
+@dataclass(frozen=True, slots=True)
+class _Use:
+    memory_bytes: int
+    cpu_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What was counted since the server started, up to `at`."""
+
+    at: float
+    values: Mapping[tuple[str, str, str], float]
+    """By (sample, version, label besides the version)."""
+    processes: Mapping[int, _Use]
+
+    def since(self, earlier: "Snapshot") -> dict[tuple[str, str, str], float]:
+        return {key: value - earlier.values.get(key, 0.0) for key, value in self.values.items()}
+
+
+class Statistics:
+    """Methods belong to the event loop."""
+
+    def __init__(self, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self._folder = folder
+        self._clock = clock
+        self._snapshots: deque[Snapshot] = deque(maxlen=math.ceil(MAX_WINDOW_S / EVERY_S) + 1)
+        self._keys: dict[tuple[str, str, str], tuple[str, str, str]] = {}
+
+    async def run(self) -> None:
+        """Take snapshots until cancelled."""
+        while True:
+            try:
+                await self.observe()
+            except Exception:
+                logger.exception("the metrics were not read")
+            await asyncio.sleep(EVERY_S)
+
+    async def observe(self) -> None:
+        """Take one snapshot."""
+        self._snapshots.append(await self._take())
+
+    async def of(self, version: str, window_s: float = 60.0) -> VersionStatistics:
+        """The figures of a version up to now; the recent ones are of the last `window_s`, as far as they are known."""
+        now = await self._take()
+        before = self._before(now.at - window_s)
+        seconds = now.at - before.at if before is not None else 0.0
+        recent = figures(now.since(before), version, seconds) if before is not None and seconds > 0 else None
+        return VersionStatistics(
+            since_start=figures(now.values, version),
+            recent=recent,
+            processes=[
+                Process(
+                    pid=pid,
+                    memory_bytes=use.memory_bytes,
+                    cpu_seconds=round(use.cpu_seconds, 3),
+                    cpu_utilization=_utilization(use, before.processes.get(pid) if before else None, seconds),
+                )
+                for pid, use in sorted(now.processes.items())
+            ],
+        )
+
+    def _before(self, at: float) -> Snapshot | None:
+        """The last snapshot up to `at`, or else the oldest."""
+        return next(
+            (snapshot for snapshot in reversed(self._snapshots) if snapshot.at <= at),
+            self._snapshots[0] if self._snapshots else None,
+        )
+
+    async def _take(self) -> Snapshot:
+        values, processes = await asyncio.to_thread(lambda: (read_values(self._folder), _read_uses(self._folder)))
+        # One key for all snapshots: there are many of both.
+        values = {self._keys.setdefault(key, key): value for key, value in values.items()}
+        return Snapshot(self._clock(), values, processes)
+
+
+def read_values(folder: Path) -> dict[tuple[str, str, str], float]:
+    """All samples of the metrics that `figures` are made of, by (sample, version, other label)."""
+    values: dict[tuple[str, str, str], float] = {}
+    for family in collect(folder):
+        for sample in family.samples if family.name in _READ else ():
+            others = [value for label, value in sample.labels.items() if label not in ("version", "fault")]
+            values[sample.name, sample.labels["version"], "".join(others)] = sample.value
+    return values
+
+
+def figures(values: Mapping[tuple[str, str, str], float], version: str, seconds: float | None = None) -> Figures:
+    """Figures of one version; `values` are as in a snapshot, or differences of two that lie `seconds` apart."""
+    metrics: defaultdict[str, dict[str, float]] = defaultdict(dict)
+    for (name, of, label), value in values.items():
+        if of == version:
+            metrics[name.removeprefix("shokado_")][label] = value
+    requests = _total(metrics["requests_total"])
+    errors = _total(metrics["errors_total"])
+    engine_seconds = _total(metrics["batch_seconds_sum"])
+    return Figures(
+        seconds=seconds,
+        requests=round(requests),
+        request_rate_per_s=requests / seconds if seconds else None,
+        rows=round(_total(metrics["rows_total"])),
+        errors=round(errors),
+        errors_by_kind=_counts(metrics["errors_total"]),
+        error_rate=errors / (errors + requests) if errors + requests else None,
+        cancelled=round(_total(metrics["cancelled_total"])),
+        latency_ms=_spread(metrics, "latency_seconds", unit=1000),
+        queue_wait_ms=_spread(metrics, "queue_wait_seconds", unit=1000),
+        batch_rows=_spread(metrics, "batch_rows", shown=math.ceil),
+        batches_by_release=_counts(metrics["batches_total"]),
+        engine_seconds=engine_seconds,
+        engine_utilization=engine_seconds / seconds if seconds else None,
+        predictions=_scores(metrics),
+    )
+
+
+def quantile(part: float, buckets: Sequence[tuple[float, float]]) -> float | None:
+    """The value that `part` of the observations do not exceed, by linear interpolation within its bucket.
+
+    `buckets` are (upper bound, observations up to it), ascending, the last bound infinite; no observation is negative.
+    None without observations. As `histogram_quantile` of Prometheus does for classic histograms
+    (https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile): beyond the last finite bound
+    it is that bound.
+    """
+    total = buckets[-1][1] if buckets else 0.0
+    if total <= 0:
+        return None
+    rank = part * total
+    lower = below = 0.0
+    for upper, up_to in buckets:
+        if up_to >= rank:
+            return lower + (upper - lower) * (rank - below) / (up_to - below) if upper < math.inf else lower
+        lower, below = upper, up_to
+    return lower
+
+
+def _spread(
+    metrics: Mapping[str, _Labelled], name: str, unit: float = 1, shown: Callable[[float], float] = float
+) -> Spread:
+    """`shown` turns percentiles into what can be: those of whole numbers are whole."""
+    buckets = _buckets(metrics[f"{name}_bucket"])
+    count = buckets[-1][1] if buckets else 0.0
+    if count <= 0:
+        return Spread(count=0)
+    p50, p95, p99 = (shown(unit * (quantile(part, buckets) or 0.0)) for part in (0.5, 0.95, 0.99))
+    return Spread(count=round(count), mean=unit * _total(metrics[f"{name}_sum"]) / count, p50=p50, p95=p95, p99=p99)
+
+
+def _scores(metrics: Mapping[str, _Labelled]) -> Scores:
+    classes = _counts(metrics["predicted_class_total"])
+    cumulative = _buckets(metrics["score_bucket"])
+    rows = cumulative[-1][1] if cumulative else 0.0
+    if rows <= 0:
+        return Scores(rows=sum(classes.values()), classes=classes)
+    below = [0.0, *(count for _, count in cumulative)]
+    buckets = [
+        Bucket(up_to=bound if bound < math.inf else None, rows=round(count - before))
+        for (bound, count), before in zip(cumulative, below, strict=False)
+    ]
+    return Scores(rows=round(rows), mean=_total(metrics["score_sum"]) / rows, buckets=buckets, classes=classes)
+
+
+def _buckets(labelled: _Labelled) -> list[tuple[float, float]]:
+    return sorted((float(bound), count) for bound, count in labelled.items())
+
+
+def _counts(labelled: _Labelled) -> dict[str, int]:
+    return {label: round(value) for label, value in sorted(labelled.items()) if round(value)}
+
+
+def _total(labelled: _Labelled) -> float:
+    return sum(labelled.values())
+
+
+def _read_uses(folder: Path) -> dict[int, _Use]:
+    """The processes that count in the folder, and live: children of the server that `prepare_folder` names it after."""
+    import psutil
+
+    server = int(folder.name.split("-")[-2])
+    uses: dict[int, _Use] = {}
+    for pid in {int(path.stem.rpartition("_")[2].partition("-")[0]) for path in folder.glob("counter_[0-9]*.db")}:
+        # Those that are gone; the number of one may have been given to another program.
+        with contextlib.suppress(psutil.Error):
+            process: Any = psutil.Process(pid)
+            with process.oneshot():
+                if process.ppid() == server:
+                    times = process.cpu_times()
+                    uses[pid] = _Use(process.memory_info().rss, times.user + times.system)
+    return uses
+
+
+def _utilization(use: _Use, before: _Use | None, seconds: float) -> float | None:
+    return (use.cpu_seconds - before.cpu_seconds) / seconds if before is not None and seconds > 0 else None

@@ -1,0 +1,332 @@
+"""The store of several machines: a Redis that all their workers share.
+
+    shokado:{<model>}:newest            generation and id of the newest entry
+    shokado:{<model>}:entries           content by generation        shokado:{<model>}:generations   their order
+    shokado:{<model>}:reports           by worker
+    shokado:{<model>}:secrets           by value                     shokado:{<model>}:secret        of older versions
+    shokado:{<model>}:settled:<key>     until it expires
+    shokado:{<model>}:tallies:<minute>  by tally                     shokado:{<model>}:minutes       their order
+
+What must happen in one piece is a script. What is confirmed was written through to the disk, if the server is set up so
+that this can be had (see `RedisStore.durability`).
+"""
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from math import ceil
+from typing import Any, cast
+
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError, ResponseError
+from redis.retry import Retry
+
+from shokado.stores.record import decode_entry, decode_report, encode_entry, encode_report
+from shokado.stores.store import (
+    BEFORE,
+    BUCKET_S,
+    EMPTY,
+    GIVEN,
+    MAX_KEEP_S,
+    Entry,
+    GenerationConflict,
+    Position,
+    Secret,
+    Settlement,
+    StoreUnavailable,
+    Tally,
+    WorkerReport,
+    minute_of,
+)
+
+TIMEOUT_S = 2.0
+_MAX_SETTLEMENTS = 500
+"""Of one script, which is done in one piece; a longer list is settled in several."""
+
+_APPEND = """
+local found = redis.call('HGET', KEYS[1], 'generation') or '0'
+if found ~= ARGV[1] then return tonumber(found) end
+redis.call('HSET', KEYS[2], ARGV[2], ARGV[4])
+redis.call('ZADD', KEYS[3], ARGV[2], ARGV[2])
+redis.call('HSET', KEYS[1], 'generation', ARGV[2], 'id', ARGV[3])
+return -1
+"""
+# What is kept of a secret is "made_at idle_s placed".
+_IDLE = """
+local function idle(kept) return tonumber(string.match(kept, ' (%S+) ')) end
+local function with_idle(kept, seconds) return (string.gsub(kept, ' %S+ ', ' ' .. seconds .. ' ')) end
+"""
+_KEEP_SECRETS = f"""{_IDLE}
+local function keep(value, told)
+    local kept = redis.call('HGET', KEYS[1], value)
+    if not kept then
+        redis.call('HSET', KEYS[1], value, told)
+    elseif idle(told) < idle(kept) then
+        redis.call('HSET', KEYS[1], value, with_idle(kept, string.match(told, ' (%S+) ')))
+    end
+end
+local old = redis.call('EXISTS', KEYS[1]) == 0 and redis.call('GET', KEYS[2])
+if old then keep(old, ARGV[2] .. ' 0 ') end
+for place = 5, #ARGV, 2 do keep(ARGV[place], ARGV[place + 1]) end
+local made = false
+for _, kept in ipairs(redis.call('HVALS', KEYS[1])) do
+    made = made or tonumber(string.match(kept, '%S+')) > tonumber(ARGV[1])
+end
+if not made and ARGV[3] ~= '' then keep(ARGV[3], ARGV[4]) end
+return redis.call('HGETALL', KEYS[1])
+"""
+_AGE_SECRETS = f"""{_IDLE}
+local found = redis.call('HGETALL', KEYS[1])
+for place = 1, #found, 2 do
+    local value, kept = found[place], found[place + 1]
+    if value ~= ARGV[3] and idle(kept) > tonumber(ARGV[2]) then
+        redis.call('HDEL', KEYS[1], value)
+    elseif value ~= ARGV[3] then
+        redis.call('HSET', KEYS[1], value, with_idle(kept, string.format('%.17g', idle(kept) + ARGV[1])))
+    end
+end
+"""
+# In doubles, as SQLite does: HINCRBYFLOAT keeps 17 digits after the point, and nothing of what is smaller.
+_ADD = """
+local function add(counts)
+    for tally, number in pairs(counts) do
+        local sum = tonumber(redis.call('HGET', KEYS[1], tally) or '0') + number
+        redis.call('HSET', KEYS[1], tally, string.format('%.17g', sum))
+    end
+    redis.call('ZADD', KEYS[2], ARGV[1], ARGV[1])
+end
+"""
+_ADD_ALL = f"{_ADD} add(cjson.decode(ARGV[2]))"
+_SETTLE = f"""{_ADD}
+local counted, sums = {{}}, {{}}
+for place, settlement in ipairs(cjson.decode(ARGV[2])) do
+    local new = redis.call('SET', KEYS[place + 2], 1, 'NX', 'PX', settlement[1])
+    counted[place] = new and 1 or 0
+    for tally, number in pairs(new and settlement[2] or {{}}) do
+        sums[tally] = (sums[tally] or 0) + number
+    end
+end
+add(sums)
+return counted
+"""
+
+
+class RedisStore:
+    """See `shokado.stores.store.Store`. Connects when it is first used, and again after each failure."""
+
+    def __init__(self, url: str, model: str) -> None:
+        """`url` is `redis://[user:password@]host:port/db` or `rediss://..`. Raises `ValueError` for what is not."""
+        try:
+            self._redis: Redis = Redis.from_url(
+                url,
+                socket_timeout=TIMEOUT_S,
+                socket_connect_timeout=TIMEOUT_S,
+                # A command that was sent may have been carried out: sending it again is for the caller to decide.
+                retry=Retry(NoBackoff(), 0),
+            )
+        except ValueError:
+            # What was found wrong may be a part of the password.
+            hint = "special letters of a password in it are written as %40, %23, .."
+            raise ValueError(f"the address of the Redis cannot be read; {hint}") from None
+        found = self._redis.get_connection_kwargs()
+        scheme = url.partition(":")[0]
+        self.name = f"{scheme}://{found.get('host') or 'localhost'}:{found.get('port') or 6379}/{found.get('db') or 0}"
+        self._prefix = f"shokado:{{{model}}}:"
+        self._append = self._redis.register_script(_APPEND)
+        self._add = self._redis.register_script(_ADD_ALL)
+        self._settle = self._redis.register_script(_SETTLE)
+        self._keep_secrets = self._redis.register_script(_KEEP_SECRETS)
+        self._age_secrets = self._redis.register_script(_AGE_SECRETS)
+        self._durability: str | None = None
+
+    @property
+    def durability(self) -> str:
+        return self._durability or ""
+
+    def position(self) -> Position:
+        with self._explained():
+            if self._durability is None:
+                self._inspect()
+            generation, entry_id = cast(list[Any], self._redis.hmget(self._key("newest"), ["generation", "id"]))
+            return Position(int(generation), entry_id.decode()) if generation is not None else EMPTY
+
+    def read(self) -> Entry | None:
+        generation = self.position().generation
+        return self.entry(generation) if generation else None
+
+    def append(self, entry: Entry, expected: int) -> None:
+        if entry.generation <= expected:
+            raise ValueError(f"generation {entry.generation} cannot follow {expected}")
+        keys = [self._key("newest"), self._key("entries"), self._key("generations")]
+        content = encode_entry(entry)
+        with self._explained():
+            found = cast(int, self._append(keys, [expected, entry.generation, entry.id, content]))
+            if found >= 0:
+                raise GenerationConflict(expected, found)
+
+    def entry(self, generation: int) -> Entry | None:
+        with self._explained():
+            content = cast("bytes | None", self._redis.hget(self._key("entries"), str(generation)))
+            return decode_entry(content) if content is not None else None
+
+    def history(self, limit: int, before: int | None = None) -> list[Entry]:
+        top = "+inf" if before is None else f"({before}"
+        with self._explained():
+            found = self._redis.zrevrangebyscore(self._key("generations"), top, "-inf", start=0, num=limit)
+            generations = cast(list[Any], found)
+            if not generations:
+                return []
+            contents = cast(list[Any], self._redis.hmget(self._key("entries"), generations))
+            return [decode_entry(content) for content in contents if content is not None]
+
+    def secrets(self) -> list[Secret]:
+        with self._explained():
+            found = cast(dict[bytes, bytes], self._redis.hgetall(self._key("secrets")))
+            return [_secret(value, kept) for value, kept in found.items()]
+
+    def keep_secrets(self, known: Sequence[Secret], fresh: Secret | None = None) -> list[Secret]:
+        keys = [self._key("secrets"), self._key("secret")]
+        told = [b"", b""] if fresh is None else _told(fresh)
+        for secret in known:
+            told += _told(secret)
+        with self._explained():
+            found = iter(cast(list[bytes], self._keep_secrets(keys, [GIVEN, BEFORE, *told])))
+            return [_secret(value, kept) for value, kept in zip(found, found, strict=True)]
+
+    def age_secrets(self, by_s: float, limit_s: float, sealing: bytes) -> None:
+        with self._explained():
+            self._age_secrets([self._key("secrets")], [by_s, limit_s, sealing])
+
+    def report(self, report: WorkerReport, keep_s: float) -> None:
+        content = f"{report.at + keep_s:.3f} {encode_report(report).decode()}"
+        with self._explained():
+            self._redis.hset(self._key("reports"), report.worker, content)
+
+    def reports(self, now: float) -> list[WorkerReport]:
+        found = self._kept_reports()
+        with self._explained():
+            return [decode_report(content) for _, (until, content) in sorted(found.items()) if _is_kept(until, now)]
+
+    def withdraw(self, worker: str) -> None:
+        with self._explained():
+            self._redis.hdel(self._key("reports"), worker)
+
+    def settle(self, settlements: Sequence[Settlement], at: float) -> list[bool]:
+        counted: list[bool] = []
+        for start in range(0, len(settlements), _MAX_SETTLEMENTS):
+            counted += self._settle_some(settlements[start : start + _MAX_SETTLEMENTS], at)
+        return counted
+
+    def add(self, counts: Mapping[Tally, float], at: float) -> None:
+        minute = minute_of(at)
+        with self._explained():
+            self._add(self._tallies_keys(minute), [minute, _counts(counts)])
+
+    def tallies(self, since: float) -> dict[tuple[int, Tally], float]:
+        with self._explained():
+            found = self._redis.zrangebyscore(self._key("minutes"), minute_of(since), "+inf")
+            minutes = [int(minute) for minute in cast(list[Any], found)]
+            with self._redis.pipeline(transaction=False) as together:
+                for minute in minutes:
+                    together.hgetall(self._tallies_key(minute))
+                contents = together.execute()
+            return {
+                (minute, Tally(*json.loads(field))): float(value)
+                for minute, content in zip(minutes, contents, strict=True)
+                for field, value in content.items()
+            }
+
+    def forget(self, before: float, now: float) -> None:
+        # Settled keys expire by themselves.
+        late = [worker for worker, (until, _) in self._kept_reports().items() if not _is_kept(until, now)]
+        with self._explained():
+            if late:
+                self._redis.hdel(self._key("reports"), *late)
+            last = minute_of(before) - BUCKET_S
+            minutes = cast(list[Any], self._redis.zrangebyscore(self._key("minutes"), "-inf", last))
+            if minutes:
+                self._redis.delete(*(self._tallies_key(int(minute)) for minute in minutes))
+                self._redis.zremrangebyscore(self._key("minutes"), "-inf", last)
+
+    def close(self) -> None:
+        self._redis.close()
+
+    def _kept_reports(self) -> dict[str, tuple[float, bytes]]:
+        """Until when each worker's report is kept, and the report."""
+        kept: dict[str, tuple[float, bytes]] = {}
+        with self._explained():
+            for worker, content in cast(dict[bytes, bytes], self._redis.hgetall(self._key("reports"))).items():
+                until, _, report = content.partition(b" ")
+                kept[worker.decode()] = float(until), report
+        return kept
+
+    def _settle_some(self, settlements: Sequence[Settlement], at: float) -> list[bool]:
+        minute = minute_of(at)
+        keys = [self._key(f"settled:{settlement.key}") for settlement in settlements]
+        # For how long, not until when: the server's clock may differ.
+        content = ",".join(
+            f"[{max(1, ceil((settlement.expires_at - at) * 1000))},{_counts(settlement.counts)}]"
+            for settlement in settlements
+        )
+        with self._explained():
+            counted = cast(list[int], self._settle([*self._tallies_keys(minute), *keys], [minute, f"[{content}]"]))
+        return [bool(new) for new in counted]
+
+    def _inspect(self) -> None:
+        """Learn what the server may lose.
+
+        `WAITAOF` would make up for `appendfsync everysec`, but some servers answer it too early (redis issue 13793),
+        and the others after a second.
+        """
+        try:
+            found = cast(dict[str, str], self._redis.config_get("append*"))
+            memory = cast(dict[str, str], self._redis.config_get("maxmemory*"))
+        except ResponseError:
+            self._durability = "the server does not tell whether it writes changes to its disk"
+            return
+        evicting = memory.get("maxmemory", "0") != "0" and memory.get("maxmemory-policy") != "noeviction"
+        if found.get("appendonly") != "yes":
+            self._durability = "a crash of the server may lose changes: it should run with appendonly yes"
+        elif found.get("appendfsync") != "always":
+            self._durability = "a crash may lose the last second: the server should run with appendfsync always"
+        elif evicting:
+            self._durability = "a full server forgets at will: it should run with maxmemory-policy noeviction"
+        else:
+            self._durability = ""
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except (RedisError, OSError, ValueError) as error:
+            # Another server may answer next, or the same one set up otherwise.
+            self._durability = None
+            raise StoreUnavailable(f"the store {self.name} cannot be used: {error}") from error
+
+    def _key(self, name: str) -> str:
+        return self._prefix + name
+
+    def _tallies_key(self, minute: int) -> str:
+        return self._key(f"tallies:{minute}")
+
+    def _tallies_keys(self, minute: int) -> list[str]:
+        return [self._tallies_key(minute), self._key("minutes")]
+
+
+def _is_kept(until: float, now: float) -> bool:
+    return now < until <= now + MAX_KEEP_S
+
+
+def _told(secret: Secret) -> list[bytes]:
+    """Its value, and what is kept of it."""
+    return [secret.value, f"{secret.made_at!r} {secret.idle_s!r} {secret.placed}".encode()]
+
+
+def _secret(value: bytes, kept: bytes) -> Secret:
+    made_at, idle_s, placed = kept.decode().split(" ")
+    return Secret(value, float(made_at), float(idle_s), placed)
+
+
+def _counts(counts: Mapping[Tally, float]) -> str:
+    return json.dumps({json.dumps(tally): float(number) for tally, number in counts.items()})

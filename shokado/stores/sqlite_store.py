@@ -1,0 +1,316 @@
+"""The store of one machine: an SQLite file that its workers share.
+
+In WAL mode readers and the one writer do not wait for each other. What is confirmed was written through to the disk.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import sqlite3
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import astuple
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from shokado.stores.record import decode_entry, decode_report, encode_entry, encode_report
+from shokado.stores.store import (
+    BEFORE,
+    EMPTY,
+    GIVEN,
+    MAX_KEEP_S,
+    Entry,
+    GenerationConflict,
+    Position,
+    Secret,
+    Settlement,
+    StoreUnavailable,
+    Tally,
+    WorkerReport,
+    minute_of,
+)
+
+_BUSY_S = 3.0
+_NO_ROOM_BESIDE = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
+"""What may mean that SQLite cannot make the files that it needs even for reading: the folder is read-only, or full."""
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS entries (generation INTEGER PRIMARY KEY, id TEXT NOT NULL, content BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS secret (number INTEGER PRIMARY KEY CHECK (number = 1), value BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS secrets (
+    value BLOB PRIMARY KEY, made_at REAL NOT NULL, idle_s REAL NOT NULL, placed TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS reports (worker TEXT PRIMARY KEY, forgotten_at REAL NOT NULL, content BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS settled (key TEXT PRIMARY KEY, expires_at REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS tallies (
+    minute INTEGER, version TEXT, environment TEXT, name TEXT, value REAL NOT NULL,
+    PRIMARY KEY (minute, version, environment, name)
+) WITHOUT ROWID;
+"""
+_SECRETS = "SELECT value, made_at, idle_s, placed FROM secrets"
+_IMPORT_OLDER = """
+INSERT INTO secrets SELECT value, ?, 0, '' FROM secret WHERE NOT EXISTS (SELECT 1 FROM secrets)
+"""
+_KEEP = """
+INSERT INTO secrets VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET idle_s = min(idle_s, excluded.idle_s)
+"""
+
+
+class SqliteStore:
+    """See `shokado.stores.store.Store`. The file is made when something is first written."""
+
+    durability = ""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection: sqlite3.Connection | None = None
+        self._inode: tuple[int, int] | None = None
+        self._log_inode: tuple[int, int] | None = None
+
+    @property
+    def name(self) -> str:
+        return str(self._path)
+
+    def position(self) -> Position:
+        rows = self._rows("SELECT generation, id FROM entries ORDER BY generation DESC LIMIT 1")
+        return Position(*rows[0]) if rows else EMPTY
+
+    def read(self) -> Entry | None:
+        return next(iter(self.history(1)), None)
+
+    def append(self, entry: Entry, expected: int) -> None:
+        if entry.generation <= expected:
+            raise ValueError(f"generation {entry.generation} cannot follow {expected}")
+        row = (entry.generation, entry.id, encode_entry(entry))
+        with self._writing(firmly=True) as connection:
+            (found,) = connection.execute("SELECT coalesce(max(generation), 0) FROM entries").fetchone()
+            if found != expected:
+                raise GenerationConflict(expected, found)
+            connection.execute("INSERT INTO entries VALUES (?, ?, ?)", row)
+
+    def entry(self, generation: int) -> Entry | None:
+        return next(iter(self._entries("SELECT content FROM entries WHERE generation = ?", generation)), None)
+
+    def history(self, limit: int, before: int | None = None) -> list[Entry]:
+        query = "SELECT content FROM entries WHERE generation < ? ORDER BY generation DESC LIMIT ?"
+        return self._entries(query, before if before is not None else 2**62, limit)
+
+    def secrets(self) -> list[Secret]:
+        return [Secret(*row) for row in self._rows(_SECRETS)]
+
+    def keep_secrets(self, known: Sequence[Secret], fresh: Secret | None = None) -> list[Secret]:
+        with self._writing(firmly=True) as connection:
+            connection.execute(_IMPORT_OLDER, (BEFORE,))
+            connection.executemany(_KEEP, [astuple(secret) for secret in known])
+            made = "SELECT 1 FROM secrets WHERE made_at > ?"
+            if fresh is not None and connection.execute(made, (GIVEN,)).fetchone() is None:
+                connection.execute(_KEEP, astuple(fresh))
+            return [Secret(*row) for row in connection.execute(_SECRETS)]
+
+    def age_secrets(self, by_s: float, limit_s: float, sealing: bytes) -> None:
+        with self._writing(firmly=False) as connection:
+            connection.execute("DELETE FROM secrets WHERE idle_s > ? AND value != ?", (limit_s, sealing))
+            connection.execute("UPDATE secrets SET idle_s = idle_s + ? WHERE value != ?", (by_s, sealing))
+
+    def report(self, report: WorkerReport, keep_s: float) -> None:
+        row = (report.worker, report.at + keep_s, encode_report(report))
+        with self._writing(firmly=False) as connection:
+            connection.execute("INSERT OR REPLACE INTO reports VALUES (?, ?, ?)", row)
+
+    def reports(self, now: float) -> list[WorkerReport]:
+        query = "SELECT content FROM reports WHERE forgotten_at > ? AND forgotten_at <= ? ORDER BY worker"
+        rows = self._rows(query, now, now + MAX_KEEP_S)
+        with self._explained():
+            return [decode_report(content) for (content,) in rows]
+
+    def withdraw(self, worker: str) -> None:
+        with self._writing(firmly=False) as connection:
+            connection.execute("DELETE FROM reports WHERE worker = ?", (worker,))
+
+    def settle(self, settlements: Sequence[Settlement], at: float) -> list[bool]:
+        counted: list[bool] = []
+        sums: defaultdict[Tally, float] = defaultdict(float)
+        with self._writing(firmly=True) as connection:
+            expired = [(settlement.key, at) for settlement in settlements]
+            connection.executemany("DELETE FROM settled WHERE key = ? AND expires_at <= ?", expired)
+            for settlement in settlements:
+                row = (settlement.key, settlement.expires_at)
+                new = connection.execute("INSERT OR IGNORE INTO settled VALUES (?, ?)", row).rowcount
+                counted.append(bool(new))
+                for tally, number in settlement.counts.items() if new else ():
+                    sums[tally] += number
+            _add(connection, sums, at)
+        return counted
+
+    def add(self, counts: Mapping[Tally, float], at: float) -> None:
+        with self._writing(firmly=False) as connection:
+            _add(connection, counts, at)
+
+    def tallies(self, since: float) -> dict[tuple[int, Tally], float]:
+        rows = self._rows("SELECT * FROM tallies WHERE minute >= ?", minute_of(since))
+        return {
+            (minute, Tally(version, environment, name)): value for minute, version, environment, name, value in rows
+        }
+
+    def forget(self, before: float, now: float) -> None:
+        with self._writing(firmly=False) as connection:
+            connection.execute("DELETE FROM tallies WHERE minute < ?", (minute_of(before),))
+            connection.execute("DELETE FROM settled WHERE expires_at <= ?", (now,))
+            late = "DELETE FROM reports WHERE forgotten_at <= ? OR forgotten_at > ?"
+            connection.execute(late, (now, now + MAX_KEEP_S))
+
+    def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def _entries(self, query: str, *values: Any) -> list[Entry]:
+        rows = self._rows(query, *values)
+        with self._explained():
+            return [decode_entry(content) for (content,) in rows]
+
+    def _rows(self, query: str, *values: Any) -> list[Any]:
+        """What the query finds: nothing where there is no file."""
+        with self._explained():
+            self._let_go_of_another_file()
+            if self._connection is None and not self._path.exists():
+                return []
+            try:
+                return self._opened().execute(query, values).fetchall()
+            except (sqlite3.OperationalError, PermissionError) as error:
+                self.close()
+                if isinstance(error, sqlite3.Error) and _kind(error) not in _NO_ROOM_BESIDE:
+                    raise
+            # With a log beside it SQLite can do with what is there; without one it must be told that none is wanted.
+            with contextlib.closing(self._connect("ro" if self._has_log() else "ro&immutable=1")) as connection:
+                return connection.execute(query, values).fetchall()
+
+    @contextlib.contextmanager
+    def _writing(self, *, firmly: bool) -> Iterator[sqlite3.Connection]:
+        """A connection in a transaction, which is over in one piece; `firmly`: and on the disk."""
+        with self._explained():
+            self._let_go_of_another_file()
+            connection = self._opened()
+            connection.execute(f"PRAGMA synchronous = {'FULL' if firmly else 'NORMAL'}")
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                with contextlib.suppress(sqlite3.Error):
+                    connection.execute("ROLLBACK")
+                raise
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError, ValueError) as error:
+            self.close()
+            reason = error.strerror if isinstance(error, OSError) else None
+            raise StoreUnavailable(f"the store {self._path} cannot be used: {reason or error}") from error
+
+    def _let_go_of_another_file(self) -> None:
+        """Close the connection when the file was deleted or replaced: it would go on with the old one."""
+        if self._connection is None:
+            return
+        moved = self._inode != _inode(self._path)
+        if moved or self._log_inode != _inode(self._beside("-wal")):
+            with _alone_in(self._path.parent):
+                # While it is open, no other file can have the number of its log.
+                if moved and self._log_inode == _inode(self._beside("-wal")):
+                    self._clear_up()
+            self.close()
+
+    def _make(self) -> None:
+        """Make an empty file, for nobody else, as it will hold secrets; or make sure that this one can be written.
+
+        SQLite gives the same mode to the files that it makes beside it.
+        """
+        if self._path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not self._path.exists():
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+            self._clear_up()
+        elif not os.access(self._path, os.W_OK):
+            # SQLite would make its files beside it, as read-only as it is, and they would stay so.
+            raise PermissionError(errno.EACCES, "it is read-only")
+
+    def _clear_up(self) -> None:
+        """Remove what belongs to a file that is gone: SQLite would take it for the new one's, and damage that."""
+        for ending in ("-wal", "-shm"):
+            self._beside(ending).unlink(missing_ok=True)
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._connection is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with _alone_in(self._path.parent):
+                self._make()
+                connection = self._connect("rw")
+                try:
+                    connection.execute("PRAGMA journal_mode = WAL")
+                    connection.executescript(_SCHEMA)
+                except BaseException:
+                    connection.close()
+                    raise
+                self._log_inode = _inode(self._beside("-wal"))
+                self._connection = connection
+        return self._connection
+
+    def _connect(self, mode: str) -> sqlite3.Connection:
+        self._inode = _inode(self._path)
+        uri = f"file:{quote(str(self._path))}?mode={mode}"
+        return sqlite3.connect(uri, uri=True, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+
+    def _beside(self, ending: str) -> Path:
+        return self._path.with_name(self._path.name + ending)
+
+    def _has_log(self) -> bool:
+        """Whether some of the content is not in the file yet."""
+        log = self._beside("-wal")
+        return log.exists() and log.stat().st_size > 0
+
+
+def _kind(error: sqlite3.Error) -> int:
+    """The error's primary result code."""
+    return error.sqlite_errorcode & 0xFF
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Only one process at a time opens a file in the folder, or clears up beside it. Raises `OSError` after a while.
+
+    SQLite itself refuses, without waiting, one of two processes that make the file at once.
+    """
+    handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        end = time.monotonic() + _BUSY_S
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.01)
+            else:
+                break
+        yield
+    finally:
+        os.close(handle)
+
+
+def _add(connection: sqlite3.Connection, counts: Mapping[Tally, float], at: float) -> None:
+    connection.executemany(
+        "INSERT INTO tallies VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET value = value + excluded.value",
+        [(minute_of(at), *tally, number) for tally, number in counts.items()],
+    )
+
+
+def _inode(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino

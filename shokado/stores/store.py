@@ -1,0 +1,228 @@
+"""What a store does: it keeps the history of the routing state, and what the workers of all machines tell each other.
+
+Stores are synchronous and used from one thread at a time; `shokado.stores.follower` keeps them off the event loop. All
+times are seconds of the Unix clock, told by the caller.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple, Protocol
+
+from shokado.dispatch.state import RoutingState, VersionReport
+
+BUCKET_S = 60
+"""Tallies are added up per minute."""
+MAX_KEEP_S = 60.0
+"""A report that would be kept for longer was told before a clock was set back: who lives has told a newer one since."""
+
+
+def minute_of(at: float) -> int:
+    """When the minute of `at` began."""
+    return int(at // BUCKET_S) * BUCKET_S
+
+
+class StoreUnavailable(Exception):
+    """The store cannot be read or written now; the message names it, without passwords, and says why.
+
+    After a write, it is not known whether it took place, unless `read` says so later.
+    """
+
+
+class GenerationConflict(Exception):
+    """Somebody else was faster: the newest generation is not the one that the change was made for."""
+
+    def __init__(self, expected: int, found: int) -> None:
+        super().__init__(f"the routing is at generation {found}, not {expected}")
+        self.expected = expected
+        self.found = found
+
+
+class Action(StrEnum):
+    """What a generation came from."""
+
+    CONFIGURED = "configured"
+    SPLIT = "split"
+    ACTIVATE = "activate"
+    ROLLBACK = "rollback"
+    WEIGHTED = "weighted"
+    PREPARE = "prepare"
+    """A version is being loaded: every worker gets it ready, aside."""
+    LOAD = "load"
+    UNLOAD = "unload"
+    ABANDON = "abandon"
+    """A load that failed."""
+    RESTORED = "restored"
+    """The store had lost what a worker still knew."""
+
+
+class Position(NamedTuple):
+    """Of the newest entry; (0, "") in an empty store."""
+
+    generation: int
+    id: str
+
+
+EMPTY = Position(0, "")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One generation with who made it, when, and why. Entries are only ever added."""
+
+    state: RoutingState
+    at: float
+    by: str
+    action: Action
+    why: str
+    id: str
+    """Tells two entries of the same generation apart, which exist only when a store has lost one."""
+
+    @property
+    def generation(self) -> int:
+        return self.state.generation
+
+    @property
+    def position(self) -> Position:
+        return Position(self.generation, self.id)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerReport:
+    """What one worker says about itself, every few seconds and whenever it changes."""
+
+    worker: str
+    """Unique for the process's life."""
+    machine: str
+    pid: int
+    generation: int
+    at: float
+    versions: Mapping[str, VersionReport] = field(default_factory=dict)
+    candidates: Mapping[str, VersionReport] = field(default_factory=dict)
+
+
+class Tally(NamedTuple):
+    """What is added up: `name` is bounded by code, `version` and `environment` by the routing."""
+
+    version: str
+    environment: str
+    """Empty where it does not matter."""
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """One piece of feedback to be counted unless it was before."""
+
+    key: str
+    """What it is for: the prediction and the row."""
+    expires_at: float
+    """Until then the key is remembered."""
+    counts: Mapping[Tally, float]
+
+
+GIVEN = 0.0
+"""When a secret was made that is given by configuration."""
+BEFORE = 1.0
+"""When the one secret was made that older versions kept: before any other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """What prediction ids are sealed with, or were."""
+
+    value: bytes
+    """32 bytes that nobody can guess."""
+    made_at: float
+    """Unix time, or `GIVEN`. The newest one seals; one that is given seals only where it is configured."""
+    idle_s: float
+    """How long workers have seen nobody seal with it: their count, as a clock that is set would lose secrets."""
+    placed: str
+    """Of the time that it was put into the store: another one shows that the store had lost it meanwhile."""
+
+
+class Store(Protocol):
+    """All methods raise `StoreUnavailable`."""
+
+    @property
+    def name(self) -> str:
+        """For people: where it is, without passwords."""
+        ...
+
+    @property
+    def durability(self) -> str:
+        """For people: empty, or what may be lost in a crash of the store as it is set up."""
+        ...
+
+    def position(self) -> Position:
+        """Of the newest entry. Cheap: asked several times a second by every worker."""
+        ...
+
+    def read(self) -> Entry | None:
+        """The newest entry; none in a store that never had any."""
+        ...
+
+    def append(self, entry: Entry, expected: int) -> None:
+        """Add an entry if the newest generation is `expected` (0: empty). It is there for good when this returns.
+
+        Raises `GenerationConflict`, and `ValueError` unless the entry's generation is above `expected`.
+        """
+        ...
+
+    def entry(self, generation: int) -> Entry | None: ...
+
+    def history(self, limit: int, before: int | None = None) -> list[Entry]:
+        """Entries with generations below `before`, newest first."""
+        ...
+
+    def secrets(self) -> list[Secret]:
+        """All that are kept, in any order; none where that of an older version waits for `keep_secrets`."""
+        ...
+
+    def keep_secrets(self, known: Sequence[Secret], fresh: Secret | None = None) -> list[Secret]:
+        """Add those that are lacking, in one piece and for good, and return all that are kept then.
+
+        The smaller `idle_s` counts. `fresh` is added only where each one that would be there is `GIVEN`. Where none is
+        kept, the one that older versions kept is added first; it also stays where those look for it.
+        """
+        ...
+
+    def age_secrets(self, by_s: float, limit_s: float, sealing: bytes) -> None:
+        """Drop those that were idle for more than `limit_s`, and let all but `sealing` have been so for `by_s` more.
+
+        So everybody has some time to read of one that it will be dropped.
+        """
+        ...
+
+    def report(self, report: WorkerReport, keep_s: float) -> None:
+        """Replace the worker's last report; it is forgotten after `keep_s`, which is less than `MAX_KEEP_S`."""
+        ...
+
+    def reports(self, now: float) -> list[WorkerReport]:
+        """The reports that are not forgotten yet, by worker, nor kept for longer than `MAX_KEEP_S`."""
+        ...
+
+    def withdraw(self, worker: str) -> None:
+        """Forget a worker's report: it is stopping."""
+        ...
+
+    def settle(self, settlements: Sequence[Settlement], at: float) -> list[bool]:
+        """Count each one whose key is not known, and remember its key, in one piece and for good; true where counted.
+
+        A key that occurs twice in the list is counted once.
+        """
+        ...
+
+    def add(self, counts: Mapping[Tally, float], at: float) -> None:
+        """Add to the tallies of the minute of `at`. May lose the last seconds in a crash."""
+        ...
+
+    def tallies(self, since: float) -> dict[tuple[int, Tally], float]:
+        """All tallies from `since` on, by (beginning of their minute, tally)."""
+        ...
+
+    def forget(self, before: float, now: float) -> None:
+        """Drop tallies older than `before`, keys that have expired, and the reports that `reports` leaves out."""
+        ...
+
+    def close(self) -> None: ...

@@ -1,0 +1,189 @@
+"""A call: one prediction request from its body to its answer, the same behind both doors.
+
+body --decode--> request --dispatch--> prediction --encode--> answer
+  |                                      `--(its version failed)--> prediction of the active version --encode--> answer
+  `--(anything wrong)--> problem --------------------------------^
+"""
+
+import logging
+import time
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from runners.batching.job import Job
+from runners.errors import RunnerError, Unreachable
+from shokado.dialects.compression import inflate
+from shokado.dialects.dialect import AnswerFacts, Codec
+from shokado.dialects.head import RequestHead
+from shokado.dialects.problem import Problem, conflicting_version, parted, problem_of
+from shokado.dispatch.dispatcher import Dispatcher
+from shokado.dispatch.request import Origin, Prediction
+from shokado.dispatch.shadow import ShadowCopier
+from shokado.experiments.prediction_id import PredictionIds
+from shokado.monitoring.metrics import FELL_BACK, Metrics
+from shokado.transports.door import Exchange, new_id, reply_problem
+
+logger = logging.getLogger("shokado.protocols")
+
+
+@dataclass(frozen=True, slots=True)
+class Entrance:
+    """What every call of this worker needs."""
+
+    dispatcher: Dispatcher
+    metrics: Metrics
+    ids: PredictionIds
+    shadow: ShadowCopier | None = None
+    max_body_bytes: int = 16 * 2**20
+    """Of what a compressed body becomes."""
+
+
+class PredictionHandler:
+    """Answers a prediction route in one dialect, or one message of gRPC's."""
+
+    def __init__(self, entrance: Entrance, dialect: Codec) -> None:
+        self.path = dialect.path
+        self._entrance = entrance
+        self._dialect = dialect
+
+    def judge(self, head: RequestHead, peer: str) -> Problem | None:  # noqa: ARG002  # who asks is the guard's concern
+        dispatcher = self._entrance.dispatcher
+        if head.problem is not None:
+            return head.problem
+        if time.monotonic() < dispatcher.full_until:
+            return problem_of(dispatcher.overload)
+        try:
+            for name in head.pins:
+                dispatcher.resolve(name)
+            # Without a body nothing can be answered, but a wrong content type is what is found first.
+            self._dialect.decode(b"", head)
+        except Exception as error:
+            problem = problem_of(parted(error))
+            return problem if problem.status in (404, 415) else None
+        return None
+
+    def begin(self, head: RequestHead, body: bytes, exchange: Exchange) -> "Call":
+        call = Call(self._entrance, self._dialect, head, exchange, new_id(), time.monotonic())
+        call.start(body)
+        return call
+
+
+class Call(msgspec.Struct, eq=False):
+    """One prediction request in flight.
+
+    It and its prediction know each other until the answer. Then they are parted, as are the lane's exchange and its
+    work: cycles would wait for the garbage collector, which stalls the loop for some 30 ms when there are many.
+    """
+
+    entrance: Entrance
+    dialect: Codec
+    head: RequestHead
+    exchange: Exchange
+    id: str
+    """Names the request and what it sticks to, where the client names neither."""
+    received_at: float
+    prediction: Prediction | None = None
+    wishes: Any = None
+
+    def start(self, body: bytes) -> None:
+        """Decode and dispatch."""
+        head, entrance = self.head, self.entrance
+        if head.problem is not None:
+            self._fail(head.problem)
+            return
+        if self.received_at < entrance.dispatcher.full_until:
+            self._fail(entrance.dispatcher.overload)
+            return
+        try:
+            if head.coding:
+                body = inflate(body, head.coding, entrance.max_body_bytes)
+            request = self.dialect.decode(body, head)
+            if head.pins:
+                request.version = self._pinned(request.version)
+            self.wishes = request.wishes
+            request.environment = head.environment
+            request.unit = head.unit or request.unit or head.id_unit or self.id
+            if head.deadline_s is not None:
+                request.deadline = self.received_at + head.deadline_s
+            prediction = self.prediction = entrance.dispatcher.dispatch(request, self._finish)
+        except Exception as error:
+            self._fail(error)
+        else:
+            entrance.metrics.started(prediction.origin.version)
+
+    def _pinned(self, version: str | None) -> str:
+        """The version that the head names, with which the one of the body must agree. Raises what `resolve` raises."""
+        first, *others = self.head.pins
+        resolve = self.entrance.dispatcher.resolve
+        if version is not None:
+            others.append(version)
+        if any(resolve(other) != resolve(first) for other in others):
+            raise conflicting_version(first)
+        return first
+
+    def cancel(self) -> None:
+        prediction, self.prediction = self.prediction, None
+        if prediction is not None:
+            prediction.cancelled = True
+            self.entrance.metrics.cancelled(prediction.version)
+
+    def _finish(self, job: Job) -> None:
+        prediction, self.prediction = self.prediction, None
+        assert prediction is job
+        if job.error is not None:
+            if not self._falls_back(prediction):
+                self._fail(job.error, prediction.version)
+            return
+        seconds = time.monotonic() - self.received_at
+        head, entrance = self.head, self.entrance
+        request_id = head.request_id or self.id
+        try:
+            prediction_id = entrance.ids.make(prediction)
+            facts = AnswerFacts(request_id, prediction_id, int(seconds * 1e6) / 1000, self.wishes)
+            own_lines, body = self.dialect.encode(prediction, head, facts)
+        except Exception as error:
+            self._fail(error, prediction.version)
+            return
+        entrance.metrics.answered(prediction.origin.version, seconds, prediction.row_count)
+        lines = b"%b%bx-request-id: %b\r\n" % (_lines_of(prediction.origin), own_lines, request_id.encode())
+        if head.binary_answer:
+            lines += b"x-prediction-id: %b\r\n" % prediction_id.encode()
+        self.exchange.reply(200, lines, body)
+        if entrance.shadow is not None and entrance.dispatcher.shadowed:
+            entrance.shadow.offer(prediction)
+
+    def _falls_back(self, failed: Prediction) -> bool:
+        """Whether another version has been asked in place of the one that failed, against which it counts."""
+        entrance = self.entrance
+        try:
+            prediction = entrance.dispatcher.fall_back(failed, self._finish)
+        except RunnerError:
+            return False
+        if prediction is None:
+            return False
+        self.prediction = prediction
+        entrance.metrics.failed(failed.version, FELL_BACK)
+        entrance.metrics.started(prediction.version)
+        return True
+
+    def _fail(self, error: BaseException, version: str | None = None) -> None:
+        """`version` is none for what failed before one was assigned."""
+        problem = problem_of(error)
+        request_id = self.head.request_id or self.id
+        if problem.code == "internal":
+            logger.error("request %s failed", request_id, exc_info=error)
+        elif problem.code == "model_failure":
+            logger.warning("request %s: version %s: %s", request_id, version, error)
+        elif isinstance(error, Unreachable):
+            logger.warning("request %s: version %s: %s: %s", request_id, version, error, error.cause)
+        self.entrance.metrics.failed(version, problem.code, problem.fault)
+        reply_problem(self.exchange, problem, request_id, self.dialect.refuse(problem, request_id))
+
+
+@lru_cache(maxsize=256)
+def _lines_of(origin: Origin) -> bytes:
+    """The header lines that are the same for all answers of an origin."""
+    return b"x-model-version: %b\r\nx-generation: %d\r\n" % (origin.version.encode(), origin.generation)

@@ -1,0 +1,89 @@
+"""What the control routes work with: the parts of this worker, once it has started."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from configuration.settings import Settings
+from shokado.access.gate import Gate
+from shokado.dialects.problem import Problem
+from shokado.dispatch.dispatcher import Dispatcher
+from shokado.dispatch.fleet import Fleet
+from shokado.dispatch.state import RoutingState
+from shokado.experiments.feedback import FeedbackDesk
+from shokado.monitoring.statistics import Statistics
+from shokado.stores.follower import Follower
+from shokado.transports.receiving import Receiving
+from shokado.worker.loading import Loader
+from shokado.worker.stopping import Stopping
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The parts of a worker that has started."""
+
+    dispatcher: Dispatcher
+    follower: Follower
+    fleet: Fleet
+    loader: Loader
+    feedback: FeedbackDesk
+    statistics: Statistics
+    metrics_folder: Path
+    stopping: Stopping = field(default_factory=Stopping)
+    clock: Callable[[], float] = time.time
+    """In Unix seconds."""
+
+
+class Control:
+    """What the routes read; `started` is set when the worker has started."""
+
+    def __init__(self, settings: Settings, gate: Gate | None = None) -> None:
+        """Without a gate, everybody may ask for everything."""
+        self.settings = settings
+        self.gate = gate
+        self.receiving = Receiving(settings.limits.receiving_bytes)
+        """What all doors of this process count arriving bodies in."""
+        self.started: Started | None = None
+
+
+def _control(request: Request) -> Control:
+    control: Control = request.app.state.control
+    return control
+
+
+def _gate(request: Request) -> Gate | None:
+    return _control(request).gate
+
+
+def _settings(request: Request) -> Settings:
+    return _control(request).settings
+
+
+def _started(request: Request) -> Started:
+    parts = _control(request).started
+    if parts is None:
+        raise Problem(503, "not_ready", "the server is starting", retry_after_s=1)
+    return parts
+
+
+def known_routing(parts: Started) -> RoutingState:
+    """The routing that this worker serves by. Raises `Problem` (503) while there is none."""
+    state = parts.dispatcher.state
+    if not state.environments:
+        why = parts.follower.failure or "the store was not read yet"
+        raise Problem(503, "not_ready", f"the routing is not known yet: {why}", retry_after_s=1)
+    return state
+
+
+def _receiving(request: Request) -> Receiving:
+    return _control(request).receiving
+
+
+Parts = Annotated[Started, Depends(_started)]
+FrontGate = Annotated[Gate | None, Depends(_gate)]
+Configuration = Annotated[Settings, Depends(_settings)]
+ArrivingBodies = Annotated[Receiving, Depends(_receiving)]

@@ -1,0 +1,331 @@
+"""A worker: everything that one process of the server is made of, and the tasks that keep it going.
+
+store --> follower --> fleet and dispatcher --> entrance (predictions)
+  ^          ^------------------------------------ control routes
+  `-- tallies: outcomes, feedback, comparisons with shadows
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import socket
+import time
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+
+from configuration.settings import Settings
+from runners.artefacts.artefact import Artefact
+from runners.artefacts.card import Card, Task
+from runners.engines.engine import import_xgboost_alone
+from runners.engines.watch import Watch
+from runners.placements.remote_runner import RemoteRunner
+from runners.runner import RunnerState
+from shokado.access.gate import Gate
+from shokado.control.health import ReadinessLog, why_not_ready
+from shokado.dispatch.cache import open_cache
+from shokado.dispatch.change import Versions
+from shokado.dispatch.dispatcher import Dispatcher
+from shokado.dispatch.fleet import Fleet
+from shokado.dispatch.machine import Machine
+from shokado.dispatch.shadow import ShadowCopier
+from shokado.dispatch.state import RoutingState, initial_state
+from shokado.dispatch.trials import Trials
+from shokado.experiments.feedback import FeedbackDesk
+from shokado.experiments.prediction_id import PredictionIds
+from shokado.experiments.seals import LEARN_EVERY_S, Seals
+from shokado.experiments.tallying import Tallying, tallies_of
+from shokado.experiments.tuner import Tuner
+from shokado.monitoring.access import AccessMetrics
+from shokado.monitoring.metrics import FLUSH_EVERY_S, PROBABILITY_BUCKETS, Metrics, prepare_folder
+from shokado.monitoring.statistics import Statistics
+from shokado.stores.follower import Follower
+from shokado.stores.opening import open_store
+from shokado.stores.store import Entry, StoreUnavailable, Tally, WorkerReport
+from shokado.transports.call import Entrance
+from shokado.worker.loading import Loader
+from shokado.worker.readiness import versions_everywhere
+from shokado.worker.replacement import Replacement
+from shokado.worker.started import Started
+from shokado.worker.stopping import LEEWAY_S, Stopping, end_idle, end_process
+from shokado.worker.supervision import ask_for_another_worker
+
+ROOT = Path(__file__).resolve().parents[2]
+HOUSEKEEPING_EVERY_S = 5.0
+FORGET_EVERY_S = 300.0
+_FLEET_STOPS_IN_S = LEEWAY_S / 2
+_SHADOW_TALLIES = ("shadow_rows", "shadow_disagreements", "shadow_difference_sum", "shadow_dropped_rows")
+
+logger = logging.getLogger("bentoml.shokado")
+
+
+class Worker:
+    """Make one per process, on its event loop."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        artefacts: Mapping[str, Artefact],
+        service_urls: Mapping[str, str],
+        gate: Gate,
+        secret: bytes | None,
+    ) -> None:
+        """`artefacts` are the configured versions'; `service_urls` say where versions with a service listen.
+
+        `secret` seals prediction ids, where one is configured.
+        """
+        import_xgboost_alone()
+        card = next(iter(artefacts.values())).card
+        self.settings = settings
+        self.folder = prepare_folder()
+        self.metrics = Metrics(
+            settings.versions,
+            _score_buckets(card),
+            tuple(str(label) for label in card.classes),
+            settings.weighted.latency_target_ms / 1000,
+        )
+        self.gate = gate
+        self._access_metrics = AccessMetrics()
+        self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        store = open_store(settings.store, settings.model, ROOT)
+        self.follower = Follower(store, settings, self._adopt, self._report, self.folder / "routing.json")
+        cache = open_cache(settings, asyncio.get_running_loop().call_soon)
+        settle = cache.settle if cache is not None else None
+        machine = Machine.of(settings.store, settings.model)
+        trials = Trials(settings, machine)
+        leeway_s = LEEWAY_S + (settings.grpc.drain_s if settings.grpc.port is not None else 0.0)
+        self.stopping = Stopping(settings.shutdown.pause_s, settings.shutdown.drain_s, leeway_s)
+        self.replacement = Replacement(
+            self.stopping, self.name, settings.worker_count, self.folder, ask_for_another_worker
+        )
+        self.fleet = Fleet(
+            settings,
+            artefacts,
+            self.metrics,
+            service_urls,
+            self._fleet_changed,
+            trials,
+            settle=settle,
+            lost=self.replacement.want,
+            watch=Watch(self.folder, end_process),
+        )
+        nowhere = RoutingState(0, {}, settings.default_environment)
+        self.dispatcher = Dispatcher({}, settings.aliases, nowhere, cache)
+        self.shadow = ShadowCopier(self.dispatcher, settings.shadow)
+        max_age_s = settings.feedback.max_age_hours * 3600
+        # None is made before `Seals.start` has found what all make them with.
+        self.ids = PredictionIds(secrets.token_bytes(32), max_age_s)
+        self.seals = Seals(self.follower, self.ids, machine, secret, max_age_s)
+        self.entrance = Entrance(self.dispatcher, self.metrics, self.ids, self.shadow, settings.limits.max_body_bytes)
+        self.loader = Loader(settings, artefacts, self.follower, trials)
+        self.statistics = Statistics(self.folder)
+        self.desk = FeedbackDesk(self.follower, self.ids, self._cards, max_age_s, look_again=self.seals.look_again)
+        random = np.random.default_rng()
+        self._tuner = Tuner(self.follower, self.leads, self.versions, settings, random)
+        self._tallying = Tallying(self.follower, self._take_tallies)
+        self._cache = cache
+        self._tallies: defaultdict[Tally, float] = defaultdict(float)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._readiness = ReadinessLog()
+        self._started = False
+        self._has_served = False
+
+    async def start(self) -> None:
+        """Read the routing, get the versions ready, and begin to follow what others change."""
+        await self.follower.start()
+        await self.seals.start()
+        self._started = True
+        configured = initial_state(self.settings)
+        self._tell_what_differs(configured)
+        await self.fleet.start(self.follower.state or configured)
+        self._reroute()
+        self._tasks = [
+            asyncio.create_task(work)
+            for work in (
+                self.statistics.run(),
+                _repeat(FLUSH_EVERY_S, self._flush),
+                _repeat(LEARN_EVERY_S, self.seals.learn),
+                _repeat(HOUSEKEEPING_EVERY_S, self._consider_replacement),
+                _repeat(HOUSEKEEPING_EVERY_S, self._keep_house),
+                _repeat(FORGET_EVERY_S, self._forget),
+                self._tallying.run(),
+                self._tuner.run(),
+            )
+        ]
+        if self.gate.watch is not None:
+            self._tasks.append(asyncio.create_task(self.gate.watch.run()))
+
+    async def stop(self) -> None:
+        """Answer what is under way, and let go of everything."""
+        await self.loader.stop()
+        # Requests have been answered or given up by now: what is still under way in an engine need not end.
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.fleet.stop(), _FLEET_STOPS_IN_S)
+        await self.shadow.stop()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._cache is not None:
+            await self._cache.close()
+        await self._flush()
+        await self._tallying.add()
+        await self.follower.stop()
+        if self.gate.rates is not None:
+            await self.gate.rates.close()
+
+    @property
+    def parts(self) -> Started:
+        """What the control routes work with."""
+        return Started(
+            self.dispatcher,
+            self.follower,
+            self.fleet,
+            self.loader,
+            self.desk,
+            self.statistics,
+            self.folder,
+            stopping=self.stopping,
+        )
+
+    async def versions(self) -> Versions:
+        """The versions as changes see them: ready where every worker has them ready. Raises `StoreUnavailable`."""
+        return await versions_everywhere(self.parts)
+
+    async def leads(self) -> bool:
+        """Whether this worker does what only one of all should. Raises `StoreUnavailable`."""
+        reports = await self.follower.ask(self.follower.store.reports, time.time())
+        return min((report.worker for report in reports), default=self.name) == self.name
+
+    def _report(self) -> WorkerReport:
+        state = self.follower.state
+        return WorkerReport(
+            self.name,
+            socket.gethostname(),
+            os.getpid(),
+            state.generation if state is not None else 0,
+            time.time(),
+            self.fleet.versions(),
+            self.fleet.candidates(),
+        )
+
+    def _adopt(self, entry: Entry) -> None:
+        """Called with every newer routing, before anybody else hears of it."""
+        if self._started:
+            self.fleet.adopt(entry.state)
+            self._reroute()
+
+    def _fleet_changed(self) -> None:
+        self._has_served |= any(runner.ready for runner in self.fleet.runners.values())
+        if not self._has_served:
+            _end_without_versions(self.fleet)
+        self._reroute()
+
+    def _tell_what_differs(self, configured: RoutingState) -> None:
+        """Somebody who has just edited `serving.yaml` should not wonder."""
+        state = self.follower.state or configured
+        for name, environment in state.environments.items():
+            wanted = configured.environments[name]
+            # An older store has another default salt, which is as good as today's.
+            salt = wanted.salt if self.settings.environments[name].salt else environment.salt
+            if environment != replace(wanted, salt=salt):
+                words = "environment %s is not as configured, but as it was left in %s"
+                logger.info(words, name, self.follower.store.name)
+
+    def _reroute(self) -> None:
+        """From the next request on, go by the newest routing, with the runners that there are."""
+        state = self.follower.state
+        if state is None:
+            return
+        for version in self.fleet.runners:
+            self.metrics.add_version(version)
+        self.dispatcher.adopt(state, self.fleet.runners, self.fleet.versions())
+        shares = {
+            (name, version): share
+            for name, environment in state.environments.items()
+            for version, share in environment.shares.items()
+        }
+        self.metrics.routing(state.generation, shares)
+
+    def _cards(self) -> dict[str, Card]:
+        return {version: artefact.card for version, artefact in self.fleet.artefacts.items()}
+
+    async def _flush(self) -> None:
+        """Add what the hot path noted to the metrics, and keep it for the tallies."""
+        for version, requests in self.dispatcher.take_passed_over().items():
+            self.metrics.passed_over(version, requests)
+        self.metrics.flush()
+        self.metrics.store(reached=self.follower.failure is None)
+        self._tell_access()
+        self._readiness.look(self.parts)
+        for tally, number in tallies_of(self.metrics.take_outcomes()).items():
+            self._tallies[tally] += number
+        for pair, counts in self.shadow.flush().items():
+            compared = asdict(counts)
+            self.metrics.add_shadow(*pair, **compared)
+            for name in _SHADOW_TALLIES:
+                self._tallies[Tally(pair.shadow, pair.environment, name)] += compared[name]
+        if self._cache is not None:
+            for version, found in self._cache.flush().items():
+                self.metrics.add_cache(version, **asdict(found))
+        for version, runner in self.fleet.runners.items():
+            if isinstance(runner, RemoteRunner):
+                self.metrics.add_remote(version, up=runner.ready, **asdict(runner.flush()))
+            self.metrics.add_overruns(version, runner.take_overruns())
+
+    def _tell_access(self) -> None:
+        watch, rates = self.gate.watch, self.gate.rates
+        self._access_metrics.add(*self.gate.take_counts())
+        self._access_metrics.state(
+            keys_ok=watch is None or watch.failure is None, rates_up=rates is None or not rates.away
+        )
+
+    def _take_tallies(self) -> dict[Tally, float]:
+        taken, self._tallies = self._tallies, defaultdict(float)
+        return taken
+
+    async def _keep_house(self) -> None:
+        if await self.leads():
+            await self.loader.drop_expired()
+
+    async def _consider_replacement(self) -> None:
+        if self.replacement.why is None:
+            return
+        reports = await self.follower.ask(self.follower.store.reports, time.time())
+        ready = why_not_ready(self.parts) is None
+        self.replacement.consider(reports, self.dispatcher.state.needed, ready=ready)
+
+    async def _forget(self) -> None:
+        if await self.leads():
+            now = time.time()
+            await self.follower.ask(self.follower.store.forget, now - self.settings.feedback.window_hours * 3600, now)
+            await self.seals.age(FORGET_EVERY_S)
+
+
+def _end_without_versions(fleet: Fleet) -> None:
+    """End this process where all versions have failed and none is being loaded: a pod should not look as if it ran."""
+    reports = fleet.versions()
+    if reports and not fleet.candidates() and all(report.state == RunnerState.FAILED for report in reports.values()):
+        end_idle("; ".join(f"{version}: {report.failure}" for version, report in reports.items()))
+
+
+async def _repeat(every_s: float, work: Callable[[], Awaitable[None]]) -> None:
+    """Until cancelled. A store that is away is no news here: `Follower` says so."""
+    while True:
+        await asyncio.sleep(every_s)
+        try:
+            with contextlib.suppress(StoreUnavailable):
+                await work()
+        except Exception:
+            logger.exception("a task of this worker failed")
+
+
+def _score_buckets(card: Card) -> tuple[float, ...]:
+    """Tenths for probabilities; for values, the deciles of the examples' scores."""
+    if card.task is not Task.REGRESSION:
+        return PROBABILITY_BUCKETS
+    return tuple(np.unique(np.quantile(card.examples.scores, np.linspace(0.1, 1, 10))).tolist())

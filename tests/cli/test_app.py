@@ -1,0 +1,153 @@
+"""The command as it is typed: help, tables, messages and exit status."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+from typer.testing import CliRunner
+
+from shokado.cli.app import app
+from shokado.lifecycle.importing import store
+from shokado.lifecycle.importing.version import Imported
+from tests.configuration.test_credentials import SECRETS, SPELLINGS
+
+COMMANDS = [["models", "prepare"], ["models", "train"], ["models", "import"], ["models", "list"], ["build"], ["image"]]
+COMMANDS += [["keys", "create"], ["keys", "list"], ["keys", "revoke"]]
+COMMANDS += [["k8s", "add-version"], ["k8s", "remove-version"]]
+runner = CliRunner()
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_has_examples(command: list[str]) -> None:
+    result = runner.invoke(app, [*command, "--help"])
+    assert result.exit_code == 0
+    assert "Examples:" in result.output
+    assert f"shokado {' '.join(command)}" in result.output
+
+
+def test_list_shows_every_version(prepared: dict[str, Imported]) -> None:
+    result = runner.invoke(app, ["models", "list"])
+    assert result.exit_code == 0
+    for tag, imported in prepared.items():
+        assert tag in result.output
+        assert imported.artefact.card.source.uri in result.output
+    assert "scikit-learn" in result.output
+    assert "auc 0.8" in result.output
+    assert "KiB" in result.output
+    assert "iris" not in runner.invoke(app, ["models", "list", "customers"]).output
+
+
+def test_list_of_an_empty_store_says_what_to_do(own_store: Path) -> None:
+    result = runner.invoke(app, ["models", "list"])
+    assert result.exit_code == 0
+    assert "next: shokado models prepare" in result.output
+
+
+def test_list_names_a_damaged_artefact(prepared: dict[str, Imported], own_store: Path) -> None:
+    for label in ("v1", "v2"):
+        shutil.copytree(prepared[f"iris:{label}"].artefact.folder, own_store / "models" / "iris" / label)
+    (own_store / "models" / "iris" / "v1" / "model.onnx").write_bytes(b"")
+    result = runner.invoke(app, ["models", "list"])
+    assert result.exit_code == 0
+    assert "damaged: iris:v1" in result.output
+    assert "iris:v2 " in result.output
+
+
+def test_unknown_data_set(prepared: dict[str, Imported]) -> None:
+    result = runner.invoke(app, ["models", "prepare", "--dataset", "titanic"])
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: There is no data set 'titanic'; there are customers, iris")
+    assert "Traceback" not in result.output
+
+
+def test_the_next_command_is_said(prepared: dict[str, Imported]) -> None:
+    result = runner.invoke(app, ["models", "import", "models:/customers/2", "--as", "v1"])
+    assert result.exit_code == 1
+    assert "next: shokado models import models:/customers/2 --name customers --as <label>" in result.stderr
+
+
+def test_a_label_that_is_taken_can_be_extended(prepared: dict[str, Imported]) -> None:
+    command = ["models", "import", "models:/customers/2", "--as", "v1", "--beside", "--no-pickle"]
+    result = runner.invoke(app, command)
+    assert result.exit_code == 0
+    assert result.output.splitlines()[-1] == "customers:v1-2  imported  from models:/customers/2"
+    assert "customers:v1-2  already imported" in runner.invoke(app, command).output
+    shutil.rmtree(store.folder_of("customers", "v1-2"))
+
+
+def test_prepare_takes_the_data_set_from_the_environment(prepared: dict[str, Imported]) -> None:
+    result = runner.invoke(app, ["models", "prepare"], env={"DATASET": "iris"})
+    assert result.exit_code == 0
+    assert "iris:v1  already imported  from models:/iris/1" in result.output
+
+
+def test_a_second_prepare_loads_nothing_heavy(
+    prepared: dict[str, Imported], python: Callable[..., CompletedProcess[str]]
+) -> None:
+    code = (
+        "import sys; from shokado.cli.app import app\n"
+        "app(['models', 'prepare'], standalone_mode=False)\n"
+        "print(sorted({'mlflow', 'sklearn', 'xgboost', 'onnx', 'pandas', 'bentoml'} & set(sys.modules)))"
+    )
+    started = time.perf_counter()
+    result = python("-c", code)
+    assert result.stdout.splitlines()[-1] == "[]", result.stderr
+    # Measured at .6 s; the bound leaves room for a busy machine and none for an import of MLflow.
+    assert time.perf_counter() - started < 3
+
+
+@pytest.mark.parametrize("credentials", SPELLINGS)
+@pytest.mark.parametrize("address", ["http://{}@127.0.0.1:9", "http://{}@no-such-host.invalid/mlflow", "x+y://{}@h/d"])
+def test_a_registry_that_does_not_answer(
+    own_store: Path, monkeypatch: pytest.MonkeyPatch, credentials: str, address: str
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address.format(credentials))
+    result = runner.invoke(app, ["models", "import", "models:/iris/1", "--as", "v1"])
+    assert result.exit_code == 1
+    shown = "error: The MLflow registry at " + address.format("***")
+    assert result.stderr.startswith(f"{shown} does not answer")
+    assert not SECRETS.search(result.output + result.stderr), result.stderr
+
+
+def test_missing_packages_are_named_with_the_command(
+    own_store: Path, python: Callable[..., CompletedProcess[str]]
+) -> None:
+    code = (
+        "import sys; sys.modules['mlflow'] = sys.modules['skl2onnx'] = None\n"
+        "from shokado.cli.app import app; app(['models', 'prepare', '-d', 'iris'])"
+    )
+    result = python("-c", code)
+    assert result.returncode == 1
+    assert "mlflow, skl2onnx" in result.stderr
+    assert "next: uv pip install -r requirements/train.txt" in result.stderr
+
+
+def test_a_killed_import_is_as_if_it_had_not_been(
+    prepared: dict[str, Imported], own_store: Path, project: Path
+) -> None:
+    """SIGKILL the real command while it works; the next one cleans up and does it all."""
+    command = [sys.executable, "-m", "shokado", "models", "import", "models:/iris/1", "--as", "v1"]
+    process = subprocess.Popen(command, cwd=project, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not list((own_store / "tmp").glob("shokado-import-*/prepared/*")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert store.artefacts() == []
+    assert list((own_store / "tmp").glob("shokado-import-*"))
+
+    result = runner.invoke(app, ["models", "import", "models:/iris/1", "--as", "v1"])
+    assert result.exit_code == 0
+    assert "iris:v1  imported  from models:/iris/1" in result.output
+    assert not list((own_store / "tmp").glob("shokado-import-*"))
+    assert json.loads((own_store / "models" / "iris" / "v1" / "card.json").read_text())["model"] == "iris"

@@ -1,0 +1,85 @@
+"""The tensors of a model, by its task."""
+
+import pytest
+
+from runners.artefacts.card import Card, Feature, Task
+from shokado.dialects.model_tensors import WantedOutput, chosen_outputs, input_tensors, output_tensors, values_of
+from shokado.dialects.problem import Problem
+from tests.dialects.cards import card
+from tests.transports.predictions import prediction
+
+BINARY = card()
+LABELS = card(Task.MULTICLASS, ("a", "b", "c"))
+VALUE = card(Task.REGRESSION, ())
+
+
+def shown(card: Card) -> list[tuple[str, str, tuple[int, ...]]]:
+    return [(tensor.name, tensor.datatype, tensor.shape) for tensor in output_tensors(card)]
+
+
+def wanted(*names: str, top: int | None = None) -> list[WantedOutput]:
+    return [WantedOutput(name, top) for name in names]
+
+
+def test_a_model_gives_what_its_task_has() -> None:
+    assert shown(BINARY) == [("predictions", "FP32", (-1,)), ("classes", "INT64", (-1,))]
+    assert shown(LABELS) == [("predictions", "FP32", (-1, 3)), ("classes", "BYTES", (-1,))]
+    assert shown(card(classes=(0, "many"))) == [("predictions", "FP32", (-1,)), ("classes", "BYTES", (-1,))]
+    assert shown(VALUE) == [("predictions", "FP32", (-1,))]
+
+
+def test_a_model_takes_a_matrix_or_texts() -> None:
+    (matrix,) = input_tensors(BINARY)
+    assert (matrix.name, matrix.datatype, matrix.shape) == ("input", "FP32", (-1, 3))
+    (texts,) = input_tensors(BINARY.model_copy(update={"features": (Feature(name="message", type="text"),)}))
+    assert (texts.name, texts.datatype, texts.shape) == ("message", "BYTES", (-1,))
+
+
+def test_outputs_come_in_the_order_that_they_are_asked_for() -> None:
+    chosen = chosen_outputs(BINARY, wanted("classes", "predictions"))
+    assert [tensor.name for tensor in chosen] == ["classes", "predictions"]
+    assert chosen_outputs(BINARY, []) == output_tensors(BINARY)
+
+
+@pytest.mark.parametrize(
+    ("of", "names", "says"),
+    [
+        (BINARY, ["logits"], "no output 'logits'; there are predictions, classes"),
+        (VALUE, ["classes"], "no output 'classes'; there are predictions"),
+        (BINARY, ["classes", "classes"], "twice"),
+    ],
+)
+def test_an_output_that_is_not_there_or_named_twice_is_refused(of: Card, names: list[str], says: str) -> None:
+    with pytest.raises(Problem, match=says) as caught:
+        chosen_outputs(of, wanted(*names))
+    assert caught.value.status == 400
+
+
+def test_values_are_scores_and_labels() -> None:
+    made = prediction(LABELS, [[0.25, 0.5, 0.25]])
+    scores, labels = (values_of(tensor, made) for tensor in output_tensors(LABELS))
+    assert (scores.tolist(), labels) == ([[0.25, 0.5, 0.25]], ["b"])
+    assert values_of(output_tensors(BINARY)[1], prediction(BINARY, [0.25, 0.75])) == [0, 1]
+    mixed = card(classes=(0, "many"))
+    assert values_of(output_tensors(mixed)[1], prediction(mixed, [0.25, 0.75])) == ["0", "many"]
+
+
+@pytest.mark.parametrize(("top", "width"), [(1, 1), (3, 3), (2**70, 3)])
+def test_classifications_are_texts_of_no_more_classes_than_there_are(top: int, width: int) -> None:
+    (tensor,) = chosen_outputs(LABELS, wanted("predictions", top=top))
+    assert (tensor.datatype, tensor.shape) == ("BYTES", (-1, width))
+    values = values_of(tensor, prediction(LABELS, [[0.25, 0.5, 0.25]]))
+    assert values.tolist() == [["0.5:1:b", "0.25:0:a", "0.25:2:c"][:width]]
+
+
+@pytest.mark.parametrize(
+    ("of", "name", "says"),
+    [
+        (VALUE, "predictions", "output 'predictions': .* a regression model gives values"),
+        (LABELS, "classes", "output 'classes': .* ask for that of predictions"),
+    ],
+)
+def test_a_classification_of_what_has_no_scores_of_classes_is_refused(of: Card, name: str, says: str) -> None:
+    with pytest.raises(Problem, match=says) as caught:
+        chosen_outputs(of, wanted(name, top=1))
+    assert (caught.value.status, caught.value.code) == (400, "no_classification")

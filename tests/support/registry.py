@@ -1,0 +1,89 @@
+"""A model store and an MLflow registry for tests of what fills them, filled once a session by the real commands."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from subprocess import CompletedProcess, run
+from types import MappingProxyType
+from typing import Any
+
+import mlflow
+import pytest
+
+from shokado.lifecycle.examples import datasets, preparing
+from shokado.lifecycle.importing import registry
+from shokado.lifecycle.importing.version import Imported
+
+
+@contextlib.contextmanager
+def _at(root: Path) -> Iterator[Path]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BENTOML_HOME", str(root / "bentoml"))
+        patch.setenv("BENTOML_DO_NOT_TRACK", "True")
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{root / 'mlflow.db'}")
+        patch.delenv("DATASET", raising=False)
+        yield root
+
+
+@pytest.fixture(scope="session")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with the model store (`bentoml`) and the registry (`mlflow.db`)."""
+    return tmp_path_factory.mktemp("registry")
+
+
+@pytest.fixture(scope="package", autouse=True)
+def places(root: Path) -> Iterator[Path]:
+    """The same, used by everything in this package."""
+    with _at(root):
+        yield root
+
+
+@pytest.fixture(scope="session")
+def prepared(root: Path) -> dict[str, Imported]:
+    """Both versions of every data set, trained and imported; by tag."""
+    with _at(root):
+        found = [imported for name in datasets.NAMES for imported in preparing.prepare(name)]
+    return {imported.artefact.tag: imported for imported in found}
+
+
+@pytest.fixture
+def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty model store, where the test may damage what it likes."""
+    monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "bentoml"))
+    return tmp_path / "bentoml"
+
+
+@pytest.fixture
+def log_model(prepared: dict[str, Imported]) -> Callable[..., str]:
+    """Log a model as a stranger would, without this project's metadata; gives its `runs:/` address."""
+
+    def log(flavor: str, model: Any, parameters: Mapping[str, Any] = MappingProxyType({}), **arguments: Any) -> str:
+        arguments = {"name": "model", "pip_requirements": []} | arguments
+        with registry.session() as client:
+            experiment = registry.open_experiment(client, "strangers")
+            with mlflow.start_run(experiment_id=experiment) as active:
+                mlflow.log_params(dict(parameters))
+                keyword = {"pyfunc": "python_model", "xgboost": "xgb_model", "sklearn": "sk_model"}[flavor]
+                getattr(mlflow, flavor).log_model(**{keyword: model}, **arguments)
+            return f"runs:/{active.info.run_id}/model"
+
+    return log
+
+
+@pytest.fixture(scope="session")
+def project() -> Path:
+    """The checkout."""
+    return Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def python(project: Path) -> Callable[..., CompletedProcess[str]]:
+    """Run this interpreter in the checkout; keywords are further environment variables."""
+
+    def start(*arguments: str, **variables: str) -> CompletedProcess[str]:
+        command, environment = [sys.executable, *arguments], os.environ | variables
+        return run(command, cwd=project, env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+    return start

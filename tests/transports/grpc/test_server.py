@@ -1,0 +1,492 @@
+"""The entrance itself, asked over a real connection, with a runner that does its jobs when it is told."""
+
+import asyncio
+import contextlib
+import json
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from math import inf
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.message import DecodeError
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from configuration.settings import GrpcSettings, LimitSettings
+from runners.artefacts.card import Card
+from runners.engines.engine import Rows
+from runners.errors import ModelFailure, NotReady, Overloaded
+from shokado.dialects.problem import Problem
+from shokado.dispatch.request import Prediction
+from shokado.transports.call import Call, Entrance
+from shokado.transports.grpc import open_inference_pb2 as messages
+from shokado.transports.grpc.server import SERVICE, GrpcExchange, GrpcServer, refuse_taken_port, status_of
+from tests.dialects.cards import card
+from tests.dispatch.double_runners import DoubleRunner, routed, started
+from tests.garbage import of_kinds, uncollected
+from tests.runners.engine_doubles import Obliging
+from tests.server import free_port
+from tests.transports.test_call import Desk
+
+CONTEXT = grpc._cython.cygrpc._ServicerContext
+STATUSES = health_pb2.HealthCheckResponse
+
+
+class Open:
+    """A running entrance, and a client of it."""
+
+    def __init__(self, desk: Desk, served: Card | None = None, policy: str = "{}", **settings: Any) -> None:
+        """`policy` is the client's service configuration."""
+        self.desk = desk
+        self.options = [("grpc.service_config", policy), ("grpc.use_local_subchannel_pool", 1)]
+        self.ready = True
+        self.port = free_port()
+        entrance: Entrance = desk.handler._entrance
+        chosen = GrpcSettings(port=self.port, **settings)
+        self.server = GrpcServer(chosen, LimitSettings(), "toy", served or card(), entrance, lambda: self.ready)
+
+    def infer(
+        self, timeout_s: float = 20, row: Sequence[float] = (1, 2, 3), headers: dict[str, str] | None = None
+    ) -> Any:
+        tensor = {"name": "x", "datatype": "FP32", "shape": [1, len(row)], "contents": {"fp32_contents": row}}
+        request = messages.ModelInferRequest(model_name="toy", inputs=[tensor])
+        method = self.channel.unary_unary(
+            f"/{SERVICE}/ModelInfer", request.__class__.SerializeToString, messages.ModelInferResponse.FromString
+        )
+        return method(request, timeout=timeout_s, metadata=tuple((headers or {}).items()))
+
+    async def health(self, service: str = "") -> int:
+        answer = await health_pb2_grpc.HealthStub(self.channel).Check(health_pb2.HealthCheckRequest(service=service))
+        status: int = answer.status
+        return status
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        async with asyncio.timeout(20):
+            while not condition():
+                await asyncio.sleep(0.01)
+
+    async def until_held(self, jobs: int = 1) -> None:
+        await self.until(lambda: len(self.desk.runner.jobs) == jobs)
+
+    async def __aenter__(self) -> "Open":
+        await self.server.start()
+        self.channel = grpc.aio.insecure_channel(f"127.0.0.1:{self.port}", options=self.options)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.channel.close()
+        await self.server.stop()
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    return Desk()
+
+
+@contextlib.asynccontextmanager
+async def refused(*codes: grpc.StatusCode) -> AsyncIterator[dict[str, str]]:
+    """Fails unless the block ends with one of these statuses; its trailing metadata are there afterwards."""
+    said: dict[str, str] = {}
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        yield said
+    assert caught.value.code() in codes
+    said.update(caught.value.trailing_metadata() or ())
+
+
+class Held(DoubleRunner):
+    """Keeps its first batch until it is released; `batches` are all that it was given to compute since it started."""
+
+    def __init__(self, version: str, engine: Obliging) -> None:
+        super().__init__(version, engine)
+        self.batches: list[Rows] = []
+        self.release: Callable[[], None]
+
+    async def start(self, observer: Any) -> None:
+        await super().start(observer)
+        compute = self.place.run
+
+        def run(rows: Rows, expected_s: float, done: Any, _deadline: float = inf) -> None:
+            self.batches.append(rows)
+            if len(self.batches) == 1:
+                self.release = lambda: compute(rows, expected_s, done)
+            else:
+                compute(rows, expected_s, done)
+
+        self.place.run = run  # type: ignore[method-assign]
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_a_client_that_cancels_or_whose_time_is_up_cancels_its_job(desk: Desk) -> None:
+    async def ask() -> None:
+        async with Open(desk) as entrance:
+            call = entrance.infer()
+            await entrance.until_held()
+            call.cancel()
+            await entrance.until(lambda: desk.runner.jobs[0].cancelled)
+            async with refused(grpc.StatusCode.DEADLINE_EXCEEDED):
+                await entrance.infer(timeout_s=0.3)
+            await entrance.until(lambda: desk.runner.jobs[1].cancelled)
+
+    asyncio.run(ask())
+    assert desk.counted() == {"cancelled": 2}
+
+
+def test_the_clients_deadline_is_the_requests_and_the_nearer_one_counts(desk: Desk) -> None:
+    async def ask() -> None:
+        async with Open(desk) as entrance:
+            calls = [
+                entrance.infer(timeout_s=50),
+                entrance.infer(timeout_s=50, headers={"x-request-deadline-ms": "20000"}),
+            ]
+            await entrance.until_held(2)
+            first, second = sorted(job.deadline - time.monotonic() for job in desk.runner.jobs)
+            assert 10 < first <= 20
+            assert 40 < second <= 51, "gRPC rounds up"
+            for _ in calls:
+                desk.runner.finish([0.5])
+            await asyncio.gather(*calls)
+
+    asyncio.run(ask())
+
+
+def test_an_overloaded_server_says_when_to_come_back(desk: Desk) -> None:
+    async def ask() -> dict[str, str]:
+        desk.runner.refusal = Overloaded(2.5)
+        async with Open(desk) as entrance, refused(grpc.StatusCode.RESOURCE_EXHAUSTED) as said:
+            await entrance.infer()
+        return said
+
+    said = asyncio.run(ask())
+    assert (said["retry-after"], said["x-error-code"]) == ("3", "overloaded")
+    assert said["grpc-retry-pushback-ms"] == "3000"
+
+
+def test_a_client_that_retries_waits_as_long_as_the_server_says(desk: Desk) -> None:
+    """By itself it would wait for longer than it has."""
+    policy = {
+        "maxAttempts": 2,
+        "initialBackoff": "500s",
+        "maxBackoff": "500s",
+        "backoffMultiplier": 1,
+        "retryableStatusCodes": ["RESOURCE_EXHAUSTED"],
+    }
+    config = json.dumps({"methodConfig": [{"name": [{}], "retryPolicy": policy}]})
+
+    async def ask() -> list[float]:
+        desk.runner.refusal = Overloaded(0.1)
+        async with Open(desk, policy=config) as entrance:
+            call = entrance.infer()
+            await entrance.until(lambda: desk.counted("none") == {"overloaded": 1})
+            desk.runner.refusal = None
+            await entrance.until_held()
+            desk.runner.finish([0.5])
+            return list((await call).outputs[0].contents.fp32_contents)
+
+    assert asyncio.run(ask()) == [0.5]
+
+
+def test_a_request_whose_client_gave_up_is_not_computed(desk: Desk) -> None:
+    """It waits behind a batch until then."""
+
+    async def ask() -> list[Rows]:
+        runner = Held("v1", Obliging())
+        desk.handler._entrance = Entrance(routed(await started(runner)), desk.metrics, desk.ids)
+        async with Open(desk, runner.card) as entrance:
+            first = entrance.infer(row=(1, 0))
+            await entrance.until(lambda: runner.batches)
+            async with refused(grpc.StatusCode.DEADLINE_EXCEEDED):
+                await entrance.infer(timeout_s=0.3, row=(2, 0))
+            await entrance.until(lambda: len(entrance.server._under_way) == 1)
+            last = entrance.infer(row=(3, 0))
+            await entrance.until(lambda: runner.waiting_rows == 2)
+            runner.release()
+            await asyncio.gather(first, last)
+        await runner.drain()
+        return runner.batches
+
+    assert [rows.tolist() for rows in asyncio.run(ask())] == [[[1, 0]], [[3, 0]]]
+
+
+def test_what_is_larger_than_allowed_is_refused(desk: Desk) -> None:
+    async def ask() -> None:
+        async with Open(desk, max_message_bytes=1024) as entrance:
+            async with refused(grpc.StatusCode.RESOURCE_EXHAUSTED):
+                await entrance.infer(row=[1.0] * 1024)
+            async with refused(grpc.StatusCode.RESOURCE_EXHAUSTED):
+                await entrance.infer(headers={"x-unit-id": "u" * 2 * LimitSettings().max_header_bytes})
+
+    asyncio.run(ask())
+    assert (desk.counted(), desk.counted("none")) == ({}, {})
+
+
+def test_without_a_limit_of_its_own_a_message_may_be_as_long_as_a_body(desk: Desk) -> None:
+    floats = LimitSettings().max_body_bytes // 4
+
+    async def ask() -> None:
+        async with Open(desk) as entrance:
+            async with refused(grpc.StatusCode.INVALID_ARGUMENT):
+                await entrance.infer(row=[1.0] * (floats - 1000))
+            async with refused(grpc.StatusCode.RESOURCE_EXHAUSTED):
+                await entrance.infer(row=[1.0] * (floats + 1000))
+
+    asyncio.run(ask())
+
+
+def test_a_version_that_is_not_ready_is_unavailable_and_a_failing_model_internal(desk: Desk) -> None:
+    async def ask() -> None:
+        async with Open(desk) as entrance:
+            desk.runner.refusal = NotReady("not yet")
+            async with refused(grpc.StatusCode.UNAVAILABLE):
+                await entrance.infer()
+            desk.runner.refusal = None
+            call = entrance.infer()
+            await entrance.until_held()
+            desk.runner.finish(error=ModelFailure(0, "boom in /secret/path"))
+            async with refused(grpc.StatusCode.INTERNAL) as said:
+                await call
+            assert "secret" not in str(said)
+
+    asyncio.run(ask())
+
+
+def test_more_requests_at_once_than_allowed_are_refused(desk: Desk) -> None:
+    async def ask() -> None:
+        async with Open(desk, max_concurrent_requests=1) as entrance:
+            call = entrance.infer()
+            await entrance.until_held()
+            async with refused(grpc.StatusCode.RESOURCE_EXHAUSTED):
+                await entrance.infer()
+            desk.runner.finish([0.5])
+            await call
+
+    asyncio.run(ask())
+
+
+@pytest.mark.parametrize("silent", [True, False], ids=["say nothing", "have asked"])
+def test_where_all_connections_are_taken_a_client_is_refused_at_once_until_one_ends(desk: Desk, silent: bool) -> None:
+    async def ask() -> None:
+        async with Open(desk, max_connections=2) as entrance, contextlib.AsyncExitStack() as opened:
+            if silent:
+                taken = [socket.create_connection(("127.0.0.1", entrance.port)) for _ in range(2)]
+            else:
+                for _ in range(2):
+                    channel = grpc.aio.insecure_channel(f"127.0.0.1:{entrance.port}", options=entrance.options)
+                    await opened.enter_async_context(channel)
+                    await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=20)
+            async with refused(grpc.StatusCode.UNAVAILABLE), asyncio.timeout(20):
+                await entrance.health()
+            if silent:
+                for connection in taken:
+                    connection.close()
+            await opened.aclose()
+            health = health_pb2_grpc.HealthStub(entrance.channel)
+            answer = await health.Check(health_pb2.HealthCheckRequest(), timeout=20, wait_for_ready=True)
+            assert answer.status == STATUSES.SERVING
+
+    asyncio.run(ask())
+
+
+def test_stopping_answers_what_was_accepted_and_refuses_the_rest(desk: Desk) -> None:
+    async def ask() -> None:
+        async with Open(desk) as entrance:
+            call = entrance.infer()
+            await entrance.until_held()
+            stopping = asyncio.create_task(entrance.server.stop())
+            await entrance.until(lambda: not listens(entrance.port))
+            async with refused(grpc.StatusCode.UNAVAILABLE) as said:
+                await entrance.infer()
+            assert said["x-error-code"] == "stopping"
+            assert await entrance.health() == STATUSES.NOT_SERVING
+            assert not stopping.done()
+            desk.runner.finish([0.5])
+            assert list((await call).outputs[0].contents.fp32_contents) == [0.5]
+            await stopping
+
+    asyncio.run(ask())
+    assert (desk.counted(), desk.counted("none")) == ({"answered": 1}, {"stopping": 1})
+
+
+def test_a_stop_has_its_limit_and_what_is_given_up_then_may_be_asked_again(desk: Desk) -> None:
+    async def ask() -> None:
+        async with Open(desk, drain_s=0.2) as entrance:
+            call = entrance.infer()
+            await entrance.until_held()
+            await entrance.server.stop()
+            async with refused(grpc.StatusCode.UNAVAILABLE):
+                await call
+
+    asyncio.run(ask())
+    assert desk.runner.jobs[0].cancelled
+    assert desk.counted() == {"cancelled": 1}
+
+
+def test_a_client_that_watches_does_not_hold_up_a_stop(desk: Desk) -> None:
+    async def watch() -> None:
+        async with Open(desk, drain_s=60) as entrance:
+            stream = health_pb2_grpc.HealthStub(entrance.channel).Watch(health_pb2.HealthCheckRequest())
+            assert (await stream.read()).status == STATUSES.SERVING
+            async with asyncio.timeout(20), refused(grpc.StatusCode.UNAVAILABLE):
+                await entrance.server.stop()
+                while True:
+                    assert (await stream.read()).status == STATUSES.NOT_SERVING
+
+    asyncio.run(watch())
+
+
+def test_health_is_what_readiness_says_at_that_moment(desk: Desk) -> None:
+    async def ask() -> list[int]:
+        async with Open(desk) as entrance:
+            seen = []
+            for entrance.ready in (True, False, True, False):
+                seen += [await entrance.health(service) for service in ("", SERVICE)]
+            return seen
+
+    serving, not_serving = STATUSES.SERVING, STATUSES.NOT_SERVING
+    assert asyncio.run(ask()) == [serving, serving, not_serving, not_serving] * 2
+
+
+@pytest.mark.parametrize("service", ["", SERVICE], ids=["the server", "the service"])
+def test_who_watches_health_is_told_of_every_change(desk: Desk, service: str) -> None:
+    """Each is made when the one before was seen, and nobody asks meanwhile."""
+
+    async def watch() -> list[int]:
+        async with Open(desk) as entrance, asyncio.timeout(20):
+            stream = health_pb2_grpc.HealthStub(entrance.channel).Watch(health_pb2.HealthCheckRequest(service=service))
+            seen = []
+            for ready in (False, True, False):
+                seen.append((await stream.read()).status)
+                entrance.ready = ready
+            seen.append((await stream.read()).status)
+            stream.cancel()
+            return seen
+
+    assert asyncio.run(watch()) == [STATUSES.SERVING, STATUSES.NOT_SERVING] * 2
+
+
+@pytest.mark.parametrize("ending", ["scores", "failure", "left", "late", "refused", "bad", "stopping"])
+def test_nothing_of_a_request_is_left_to_the_garbage_collector(desk: Desk, ending: str) -> None:
+    async def ask(entrance: Open) -> None:
+        desk.runner.refusal = Overloaded(1.0) if ending == "refused" else None
+        entrance.server._stopping = ending == "stopping"
+        call = entrance.infer(
+            0.1 if ending == "late" else 20, headers={"x-environment": "moon" if ending == "bad" else ""}
+        )
+        if ending in ("scores", "failure", "left"):
+            await entrance.until_held()
+        if ending == "left":
+            call.cancel()
+        elif ending in ("scores", "failure"):
+            desk.runner.finish([0.5], ModelFailure(0, "no") if ending == "failure" else None)
+        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.CancelledError):
+            await call
+        await entrance.until(lambda: not entrance.server._under_way)
+        desk.runner.jobs.clear()
+        desk.runner.refusal = None
+
+    async def ask_often() -> list[object]:
+        async with Open(desk) as entrance:
+            for _ in range(5):
+                await ask(entrance)
+            return of_kinds(Call, Prediction, GrpcExchange, CONTEXT)
+
+    with uncollected():
+        assert asyncio.run(ask_often()) == []
+
+
+@pytest.mark.parametrize(
+    "method", ["grpc.health.v1.Health/Check", "grpc.health.v1.Health/Watch", f"{SERVICE}/ModelReady"]
+)
+def test_nothing_is_left_of_what_is_no_message(desk: Desk, method: str) -> None:
+    """The error of the parser knows the call, which has the message: megabytes of it, for who may not even predict."""
+
+    async def ask_often() -> list[object]:
+        async with Open(desk) as entrance:
+            for _ in range(5):
+                async with refused(grpc.StatusCode.INVALID_ARGUMENT):
+                    await entrance.channel.unary_unary(f"/{method}")(bytes(1_000), timeout=20)
+            return of_kinds(DecodeError, CONTEXT)
+
+    with uncollected():
+        assert asyncio.run(ask_often()) == []
+
+
+@pytest.mark.parametrize("method", ["ModelInfer", "ModelReady"])
+def test_nothing_is_left_of_a_message_that_does_not_come(desk: Desk, method: str) -> None:
+    """The timeout that the refusal was raised in knows the call's frames, and they the refusal."""
+
+    async def ask_often() -> list[object]:
+        async with Open(desk) as entrance:
+            entrance.server._request_s = 0.05
+            for _ in range(5):
+                call = entrance.channel.stream_unary(f"/{SERVICE}/{method}")(timeout=20)
+                async with refused(grpc.StatusCode.DEADLINE_EXCEEDED) as said:
+                    await call
+                assert said["x-error-code"] == "request_timeout"
+            return of_kinds(Problem, TimeoutError, CONTEXT)
+
+    with uncollected():
+        before = len(of_kinds(Problem))
+        assert len(asyncio.run(ask_often())) <= before
+
+
+def test_a_port_that_somebody_listens_at_is_seen_even_if_it_could_be_shared(desk: Desk) -> None:
+    async def ask() -> None:
+        async with Open(desk) as entrance:
+            with pytest.raises(OSError, match="in use"):
+                refuse_taken_port(GrpcSettings(port=entrance.port))
+
+    asyncio.run(ask())
+    refuse_taken_port(GrpcSettings(port=free_port()))
+
+
+@pytest.mark.parametrize(
+    ("problem", "name"),
+    [
+        (Problem(400, "malformed_body", ""), "INVALID_ARGUMENT"),
+        (Problem(401, "no_key", ""), "UNAUTHENTICATED"),
+        (Problem(403, "wrong_role", ""), "PERMISSION_DENIED"),
+        (Problem(404, "unknown_version", ""), "NOT_FOUND"),
+        (Problem(413, "too_many_rows", ""), "INVALID_ARGUMENT"),
+        (Problem(422, "not_finite", ""), "INVALID_ARGUMENT"),
+        (Problem(429, "rate_limited", ""), "RESOURCE_EXHAUSTED"),
+        (Problem(500, "internal", ""), "INTERNAL"),
+        (Problem(503, "overloaded", ""), "RESOURCE_EXHAUSTED"),
+        (Problem(503, "not_ready", ""), "UNAVAILABLE"),
+        (Problem(504, "deadline_exceeded", ""), "DEADLINE_EXCEEDED"),
+        (Problem(418, "teapot", ""), "INTERNAL"),
+    ],
+    ids=lambda value: value.code if isinstance(value, Problem) else "",
+)
+def test_every_problem_has_a_status(problem: Problem, name: str) -> None:
+    assert status_of(problem.status, problem.code).name == name
+
+
+async def state_while_pinging(opened: Open, *, until_gone: bool) -> Any:
+    """What becomes of an idle connection whose client pings each second: its state after 5 s, or when it is gone."""
+    opened.options += [("grpc.keepalive_time_ms", 1000), ("grpc.keepalive_permit_without_calls", 1)]
+    opened.options += [("grpc.http2.max_pings_without_data", 0)]
+    async with opened:
+        assert await opened.health() == STATUSES.SERVING
+        with contextlib.suppress(TimeoutError):
+            ready = grpc.ChannelConnectivity.READY
+            await asyncio.wait_for(opened.channel.wait_for_state_change(ready), 60 if until_gone else 5)
+        return opened.channel.get_state()
+
+
+def test_how_often_a_client_may_ping_is_a_setting(desk: Desk) -> None:
+    async def scenario() -> tuple[Any, Any]:
+        patient, strict = Open(desk), Open(desk, min_ping_interval_s=300)
+        both = state_while_pinging(patient, until_gone=False), state_while_pinging(strict, until_gone=True)
+        return await asyncio.gather(*both)
+
+    kept, gone = asyncio.run(scenario())
+    assert kept is grpc.ChannelConnectivity.READY
+    assert gone is not grpc.ChannelConnectivity.READY, "or this test could not fail"
