@@ -25,7 +25,6 @@ from runners.artefacts.artefact import ArtefactError, find_artefacts
 from shokado.access.gate import Gate
 from shokado.access.keys import KeyFileError
 from shokado.control.app import ControlFirst, create_app
-from shokado.control.health import why_not_ready
 from shokado.control.http.cors import cors_options
 from shokado.control.http.documentation import describe_predictions
 from shokado.control.http.errors import answer_heads
@@ -47,6 +46,7 @@ from shokado.transports.routes import Found, Routes
 from shokado.transports.rows import RowsHandler
 from shokado.worker.descriptors import allow_connections
 from shokado.worker.listening import refuse_unfit_address
+from shokado.worker.readiness import why_not_ready
 from shokado.worker.started import Control
 from shokado.worker.stopping import LEEWAY_S, Stopping
 from shokado.worker.supervision import end_with_supervisor, refuse_long_folder, supervise

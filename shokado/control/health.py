@@ -1,16 +1,13 @@
 """Health: is the process alive, and can it answer?"""
 
-import logging
 from typing import Any
 
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
-from configuration.settings import Placement
-from runners.runner import Runner, RunnerState
+from shokado.worker.readiness import why_not_ready
 from shokado.worker.started import FrontGate, Parts, Started
 
-logger = logging.getLogger("bentoml.shokado")
 router = APIRouter(tags=["health"])
 
 
@@ -77,55 +74,6 @@ for path in ("/readyz", "/ready", "/health", "/ping"):
         responses=_NOT_READY,
         response_model_exclude_none=True,
     )(readyz)
-
-
-def why_not_ready(parts: Started) -> str | None:
-    """Why this worker cannot answer; none when it can."""
-    if parts.stopping.begun:
-        return "the server is stopping"
-    state, runners = parts.dispatcher.state, parts.dispatcher.runners
-    if not state.environments:
-        return "the routing is not known yet"
-    needed = {
-        version for environment in state.environments.values() for version in (environment.active, *environment.shares)
-    }
-    missing = {version for version in needed if version not in runners or not runners[version].ready}
-    # One canary elsewhere must not take every gateway out of its load balancer.
-    excused = {version for version in missing if version in runners and _is_excused(runners[version])}
-    excused.discard(state.environments[state.default_environment].active)
-    return f"not ready: {', '.join(sorted(missing - excused))}" if missing - excused else None
-
-
-def _is_excused(runner: Runner) -> bool:
-    has_failed_elsewhere = runner.state is RunnerState.FAILED and runner.placement is not Placement.EMBEDDED
-    return runner.state is RunnerState.AWAY or has_failed_elsewhere
-
-
-class ReadinessLog:
-    """Tells the log why this worker cannot answer, once for each reason that two looks find, and when that is over.
-
-    Where no probe's answer is kept, as in Kubernetes, a pod that is not ready says so in its log.
-    """
-
-    def __init__(self) -> None:
-        self._seen: str | None = None
-        self._told: str | None = None
-
-    def look(self, parts: Started) -> None:
-        """To be called once in a while."""
-        if parts.stopping.begun:
-            return
-        reason = why_not_ready(parts)
-        lasts, self._seen = reason == self._seen, reason
-        if not lasts or reason == self._told:
-            return
-        self._told = reason
-        if reason is None:
-            logger.info("ready again")
-            return
-        found = {version: report.failure for version, report in parts.fleet.versions().items() if report.failure}
-        failures = "".join(f"; {version}: {failure}" for version, failure in found.items())
-        logger.warning("not ready: %s%s", reason.removeprefix("not ready: "), failures)
 
 
 def _store(parts: Started) -> StoreHealth:

@@ -12,13 +12,13 @@ from pydantic import BaseModel, Field
 
 from configuration.settings import Settings
 from runners.runner import RunnerState
-from shokado.control.health import why_not_ready
 from shokado.control.http import bodies
 from shokado.control.http.headers import Actor
 from shokado.control.versions import MAX_URI_LETTERS
 from shokado.dialects.model_tensors import TensorMetadata, input_tensors, output_tensors
 from shokado.dialects.problem import Problem, conflicting_version, invalid
 from shokado.dispatch.change import READY
+from shokado.worker.readiness import why_not_ready
 from shokado.worker.started import Configuration, Parts, Started
 
 PLATFORM = "shokado"

@@ -10,14 +10,13 @@ from pydantic import BaseModel, Field
 from runners.artefacts.card import Card, Feature, Source, Task
 from runners.placements.remote_runner import RemoteRunner
 from shokado.control.changing import MAX_WHY_LETTERS, Changer
-from shokado.control.health import why_not_ready
 from shokado.control.http import bodies
 from shokado.control.http.errors import BODY_ERRORS, errors
 from shokado.control.http.headers import Actor, AskedEnvironment, EnvironmentHeader, agreed_environment
 from shokado.control.split import Split, answer_change
 from shokado.dispatch.change import SplitChange, find_environment, with_split
 from shokado.stores.store import Action, StoreUnavailable, WorkerReport
-from shokado.worker.readiness import known_versions
+from shokado.worker.readiness import known_versions, why_not_ready
 from shokado.worker.started import Configuration, Parts, Started, known_routing
 
 MAX_URI_LETTERS = 1024

@@ -27,7 +27,6 @@ from runners.engines.watch import Watch
 from runners.placements.remote_runner import RemoteRunner
 from runners.runner import RunnerState
 from shokado.access.gate import Gate
-from shokado.control.health import ReadinessLog, why_not_ready
 from shokado.dispatch.cache import open_cache
 from shokado.dispatch.change import Versions
 from shokado.dispatch.dispatcher import Dispatcher
@@ -49,7 +48,7 @@ from shokado.stores.opening import open_store
 from shokado.stores.store import Entry, StoreUnavailable, Tally, WorkerReport
 from shokado.transports.call import Entrance
 from shokado.worker.loading import Loader
-from shokado.worker.readiness import versions_everywhere
+from shokado.worker.readiness import ReadinessLog, versions_everywhere, why_not_ready
 from shokado.worker.replacement import Replacement
 from shokado.worker.started import Started
 from shokado.worker.stopping import LEEWAY_S, Stopping, end_idle, end_process

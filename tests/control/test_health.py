@@ -4,8 +4,8 @@ import pytest
 
 from configuration.settings import Placement
 from runners.runner import RunnerState
-from shokado.control.health import ReadinessLog
 from shokado.dispatch.state import RoutingState
+from shokado.worker.readiness import ReadinessLog
 from tests.control.site import Site
 
 READY = ["/readyz", "/ready", "/health"]
