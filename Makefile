@@ -81,9 +81,10 @@ definitions: $(BIN)/uv ## Install the published schemas of the custom resources 
 		-r requirements/definitions.txt
 
 .PHONY: lint
-lint: $(DEV) ## Check style (ruff) and types (mypy)
+lint: $(DEV) ## Check style (ruff), types (mypy), and that imports go one way (import-linter)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/mypy .
 
 .PHONY: format

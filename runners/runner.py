@@ -24,11 +24,11 @@ from runners.artefacts.card import Card, CardError
 from runners.batching.batcher import Batcher, BatchObserver, QueueBounds
 from runners.batching.job import Job
 from runners.batching.pace import BatchLimit, Pace
-from runners.engines.engine import Rows, Scores, example_rows, likely_rows, open_engine
+from runners.engines.engine import Scores, example_rows, likely_rows, open_engine
 from runners.engines.thread import in_own_thread
 from runners.engines.watch import Watch
 from runners.errors import NotReady
-from runners.inputs.rows import join_of
+from runners.inputs.rows import Rows, join_of
 from runners.placements.place import BatchScores, EmbeddedPlace, Place
 
 _WARM_UP_REPEATS = 3

@@ -8,16 +8,15 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from configuration.settings import EngineChoice
 from runners.artefacts.card import Card, CardError, FileKind, Task, digest_of
+from runners.inputs.rows import Rows
 
-Rows = NDArray[Any]
-"""A batch: float32 of shape (n, features), or strings (dtype object) of shape (n, 1) for a model that takes a text."""
 Scores = NDArray[np.float32]
 
 

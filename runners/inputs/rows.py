@@ -10,10 +10,12 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from runners.artefacts.card import Card
-from runners.engines.engine import Rows
 
+Rows = NDArray[Any]
+"""A batch: float32 of shape (n, features), or strings (dtype object) of shape (n, 1) for a model that takes a text."""
 RequestRows = bytes | memoryview | list[str]
 """The rows of one request, or a part of them."""
 Join = Callable[[Sequence[Any], int], Rows]

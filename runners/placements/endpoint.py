@@ -21,9 +21,9 @@ import msgspec
 from configuration.regular_file import read_regular_file
 from configuration.settings import RemoteSettings
 from runners.artefacts.card import Card
-from runners.engines.engine import Rows
 from runners.engines.thread import begin_in_own_thread
 from runners.errors import DeadlineExceeded, Overloaded
+from runners.inputs.rows import Rows
 from runners.placements.far_side import MAX_WORDS, Calls, Cut, EndpointError, Refused, Reply
 from runners.placements.inference import (
     Form,

@@ -15,8 +15,8 @@ from typing import Any, Protocol
 
 import aiohttp
 
-from runners.engines.engine import Rows
 from runners.errors import DeadlineExceeded
+from runners.inputs.rows import Rows
 from runners.placements.place import BatchScores
 
 MAX_WORDS = 200

@@ -19,9 +19,9 @@ import numpy as np
 
 from configuration.settings import FarSideSettings
 from runners.artefacts.card import Card
-from runners.engines.engine import Engine, Rows, example_rows
+from runners.engines.engine import Engine, example_rows
 from runners.errors import DeadlineExceeded
-from runners.inputs.rows import decode_batch, encode_batch
+from runners.inputs.rows import Rows, decode_batch, encode_batch
 from runners.placements.far_side import MAX_WORDS, Calls, EndpointError, Unservable
 from runners.placements.place import BatchScores, score, shape_of
 

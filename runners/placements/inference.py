@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runners.artefacts.card import Card, Task
-from runners.engines.engine import Rows, Scores
+from runners.engines.engine import Scores
 from runners.inputs.datatypes import BYTES, DTYPES, to_bytes
+from runners.inputs.rows import Rows
 
 PREDICTIONS = "predictions"
 """What a Shokado calls its scores."""

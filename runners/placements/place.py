@@ -16,9 +16,10 @@ from typing import Protocol
 
 import numpy as np
 
-from runners.engines.engine import Engine, Interrupted, Rows, Scores
+from runners.engines.engine import Engine, Interrupted, Scores
 from runners.engines.watch import Watch, Watched
 from runners.errors import Overran
+from runners.inputs.rows import Rows
 
 logger = logging.getLogger("bentoml.shokado")
 

@@ -21,8 +21,9 @@ from math import inf
 
 from configuration.settings import FarSideSettings
 from runners.artefacts.card import Card
-from runners.engines.engine import Rows, Scores, example_rows
+from runners.engines.engine import Scores, example_rows
 from runners.errors import DeadlineExceeded, Overloaded
+from runners.inputs.rows import Rows
 from runners.placements.ejection import Ejection
 from runners.placements.far_side import Cut, EndpointError, FarSide, Refused
 from runners.placements.place import BatchScores, halves, shape_of

@@ -12,7 +12,8 @@ from rich.table import Table
 from shokado.cli import canary as canary_cli
 from shokado.cli import k8s as k8s_cli
 from shokado.cli import keys as keys_cli
-from shokado.lifecycle.examples import datasets, preparing
+from shokado.lifecycle import datasets
+from shokado.lifecycle.examples import preparing
 from shokado.lifecycle.importing import store
 from shokado.lifecycle.importing.registry import Formats
 from shokado.lifecycle.importing.store import Artefact, DamagedArtefact

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Body, Response
 from pydantic import BaseModel, Field
 
 from runners.artefacts.card import Card, Feature, Source, Task
-from runners.placements.remote_runner import RemoteRunner
+from runners.remote_runner import RemoteRunner
 from shokado.control.changing import MAX_WHY_LETTERS, Changer
 from shokado.control.http import bodies
 from shokado.control.http.errors import BODY_ERRORS, errors

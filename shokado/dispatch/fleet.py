@@ -22,7 +22,7 @@ from configuration.settings import Placement, Settings, VersionSettings
 from runners.artefacts.artefact import Artefact, ArtefactError, ArtefactMissing, find_artefact, remove_artefact
 from runners.batching.batcher import BatchObserver
 from runners.engines.watch import Watch
-from runners.placements.remote_runner import RemoteRunner
+from runners.remote_runner import RemoteRunner
 from runners.runner import Runner, RunnerState
 from runners.trial import TrialFailed
 from shokado.dispatch.fetching import command, fetch, is_address

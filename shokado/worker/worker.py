@@ -24,7 +24,7 @@ from runners.artefacts.artefact import Artefact
 from runners.artefacts.card import Card, Task
 from runners.engines.engine import import_xgboost_alone
 from runners.engines.watch import Watch
-from runners.placements.remote_runner import RemoteRunner
+from runners.remote_runner import RemoteRunner
 from runners.runner import RunnerState
 from shokado.access.gate import Gate
 from shokado.dispatch.cache import open_cache

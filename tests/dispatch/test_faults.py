@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 
 from configuration.settings import BatchingSettings, Placement, RemoteSettings, ServiceSettings, VersionSettings
+from runners import remote_runner
 from runners.engines.watch import Watch
 from runners.errors import RunnerError
-from runners.placements import remote, remote_runner
-from runners.placements.remote_runner import RemoteRunner
+from runners.placements import remote
+from runners.remote_runner import RemoteRunner
 from runners.runner import Runner, RunnerState
 from shokado.dialects.problem import problem_of
 from shokado.dispatch.dispatcher import Dispatcher

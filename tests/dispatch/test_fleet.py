@@ -20,7 +20,8 @@ from runners import runner as runner_module
 from runners.artefacts.artefact import Artefact, find_artefact, find_artefacts
 from runners.artefacts.card import FileKind, write_card
 from runners.batching.job import Job
-from runners.engines.engine import Rows, Scores, open_engine
+from runners.engines.engine import Scores, open_engine
+from runners.inputs.rows import Rows
 from runners.runner import Runner, RunnerState
 from shokado.dispatch import fleet as fleet_module
 from shokado.dispatch.change import with_candidate, with_load, with_unloaded, without_candidate
@@ -28,7 +29,7 @@ from shokado.dispatch.fleet import Fleet, known_loads
 from shokado.dispatch.machine import Machine
 from shokado.dispatch.state import Load, RoutingState, initial_state
 from shokado.dispatch.trials import Trials
-from shokado.lifecycle.examples import datasets
+from shokado.lifecycle import datasets
 from tests.conftest import HOME
 from tests.dispatch.imports import imports_under_way
 from tests.dispatch.shelf import Shelf, own_shelf

@@ -22,7 +22,7 @@ from runners.runner import Runner, RunnerState
 from shokado.dispatch.dispatcher import Dispatcher
 from shokado.dispatch.request import Prediction
 from shokado.dispatch.shadow import MAX_JOB_ROWS, TOLERANCE, Pair, ShadowCopier, ShadowCounts, compare
-from shokado.lifecycle.examples import datasets
+from shokado.lifecycle import datasets
 from tests.conftest import HOME
 from tests.dispatch.double_runners import DoubleRunner, OffBy, answer, eventually, in_time, routed, started
 from tests.garbage import NOISE, of_kinds, uncollected

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from runners.artefacts.card import Task
+from shokado.lifecycle import datasets
 from shokado.lifecycle.errors import UnknownDataSet
-from shokado.lifecycle.examples import datasets
 
 SHAPES = {
     "customers": (Task.BINARY, 10, (0, 1), 16_000, 4_000),

@@ -26,8 +26,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from runners.artefacts.card import FileKind, Task, describe_file, read_card
+from shokado.lifecycle import datasets
 from shokado.lifecycle.errors import LifecycleError, SourceNotFound, UnsupportedModel, VerificationFailed, VersionTaken
-from shokado.lifecycle.examples import datasets
 from shokado.lifecycle.importing import registry, store, verification
 from shokado.lifecycle.importing.conversion import Description
 from shokado.lifecycle.importing.registry import Formats

@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 
 from shokado.lifecycle import messages
-from shokado.lifecycle.examples.datasets import SPAM_ROWS, SPAM_SEED
+from shokado.lifecycle.datasets import SPAM_ROWS, SPAM_SEED
 
 
 def test_messages_are_frozen() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from shokado.lifecycle.examples import datasets
+from shokado.lifecycle import datasets
 from shokado.lifecycle.importing import registry
 from shokado.lifecycle.importing.version import Imported
 

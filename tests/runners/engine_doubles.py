@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from runners.engines.engine import Rows, Scores
+from runners.engines.engine import Scores
+from runners.inputs.rows import Rows
 
 
 @dataclass

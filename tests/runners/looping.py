@@ -8,7 +8,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from runners.artefacts.card import Card, FileKind, Task, describe_file
-from runners.engines.engine import Rows
+from runners.inputs.rows import Rows
 from tests.runners.cards import make_card
 
 FOREVER = 1e15

@@ -15,7 +15,8 @@ from aiohttp import web
 from numpy.typing import NDArray
 
 from runners.artefacts.card import Card
-from runners.engines.engine import Engine, Rows
+from runners.engines.engine import Engine
+from runners.inputs.rows import Rows
 from tests.runners.cards import make_card
 from tests.runners.engine_doubles import ChokesOnBadRows
 

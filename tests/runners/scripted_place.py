@@ -14,8 +14,8 @@ import numpy as np
 from runners.batching.batcher import Batcher, QueueBounds
 from runners.batching.job import Job
 from runners.batching.pace import BatchLimit, Pace
-from runners.engines.engine import Rows, Scores
-from runners.inputs.rows import RequestRows, join_numbers
+from runners.engines.engine import Scores
+from runners.inputs.rows import RequestRows, Rows, join_numbers
 from runners.placements.place import BatchScores
 
 FEATURES = 2

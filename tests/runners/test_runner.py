@@ -13,10 +13,11 @@ from configuration.settings import BatchingSettings, EngineChoice, VersionSettin
 from runners.artefacts.artefact import Artefact
 from runners.artefacts.card import CardError, FileKind
 from runners.batching.job import Job
-from runners.engines.engine import Rows, Scores, open_engine
+from runners.engines.engine import Scores, open_engine
 from runners.errors import DeadlineExceeded, NotReady
+from runners.inputs.rows import Rows
 from runners.runner import Runner, RunnerState
-from shokado.lifecycle.examples import datasets
+from shokado.lifecycle import datasets
 from tests.runners.conftest import FindArtefact
 
 Result = TypeVar("Result")

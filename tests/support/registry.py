@@ -12,7 +12,8 @@ from typing import Any
 import mlflow
 import pytest
 
-from shokado.lifecycle.examples import datasets, preparing
+from shokado.lifecycle import datasets
+from shokado.lifecycle.examples import preparing
 from shokado.lifecycle.importing import registry
 from shokado.lifecycle.importing.version import Imported
 

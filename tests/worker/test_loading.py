@@ -16,7 +16,8 @@ from sklearn.linear_model import LogisticRegression
 from configuration.settings import EngineChoice, Settings, VersionSettings
 from runners.artefacts.artefact import Artefact, find_artefact
 from runners.artefacts.card import Feature, FileKind
-from runners.engines.engine import Rows, Scores, open_engine
+from runners.engines.engine import Scores, open_engine
+from runners.inputs.rows import Rows
 from shokado.dispatch import fetching
 from shokado.dispatch.change import (
     ChangeRefused,
@@ -30,7 +31,7 @@ from shokado.dispatch.change import (
 from shokado.dispatch.fleet import known_loads
 from shokado.dispatch.request import UnknownVersion
 from shokado.dispatch.state import Load, RoutingState, VersionReport
-from shokado.lifecycle.examples import datasets
+from shokado.lifecycle import datasets
 from shokado.lifecycle.importing import registry
 from shokado.stores.store import Action, WorkerReport
 from tests.conftest import HOME

@@ -13,7 +13,7 @@ from typing import Any
 
 from configuration.settings import Settings
 from runners.artefacts.artefact import find_artefacts
-from runners.engines.engine import Rows
+from runners.inputs.rows import Rows
 from shokado.dispatch.dispatcher import Dispatcher
 from shokado.dispatch.fleet import Fleet
 from shokado.dispatch.machine import Machine

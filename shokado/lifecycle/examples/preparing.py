@@ -5,7 +5,7 @@ Whatever is there already is kept: an artefact is not imported twice, a register
 
 from typing import TYPE_CHECKING
 
-from shokado.lifecycle.examples import datasets
+from shokado.lifecycle import datasets
 from shokado.lifecycle.importing import registry, store
 from shokado.lifecycle.importing.store import Artefact
 from shokado.lifecycle.importing.version import Imported, Order, Outcome, import_from, present

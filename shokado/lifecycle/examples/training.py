@@ -23,7 +23,7 @@ from sklearn.preprocessing import StandardScaler
 from xgboost import XGBClassifier, XGBRegressor
 
 from runners.artefacts.card import Task
-from shokado.lifecycle.examples.datasets import DataSet, Part, Rows
+from shokado.lifecycle.datasets import DataSet, Part, Rows
 from shokado.lifecycle.importing import registry
 from shokado.lifecycle.progress import step
 

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from runners.artefacts.card import ABOVE_HALF, Examples, FileKind, Task, Verification
+from shokado.lifecycle import datasets
 from shokado.lifecycle.errors import UnsupportedModel, VerificationFailed
-from shokado.lifecycle.examples import datasets
 from shokado.lifecycle.importing.conversion import INPUT, Description, is_xgboost, trained_names
 from shokado.lifecycle.importing.label_rules import chosen, own_labels
 from shokado.lifecycle.importing.probing_rows import (

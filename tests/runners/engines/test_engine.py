@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from configuration.settings import EngineChoice
 from runners.artefacts.artefact import Artefact
 from runners.artefacts.card import CardError, FileKind, Task
-from runners.engines.engine import Engine, FasterEngine, Rows, example_rows, find_crossover, likely_rows, open_engine
-from shokado.lifecycle.examples import datasets
+from runners.engines.engine import Engine, FasterEngine, example_rows, find_crossover, likely_rows, open_engine
+from runners.inputs.rows import Rows
+from shokado.lifecycle import datasets
 from tests.conftest import ROOT
 from tests.runners.conftest import FindArtefact
 from tests.runners.engine_doubles import Obliging

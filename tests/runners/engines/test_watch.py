@@ -13,9 +13,10 @@ import pytest
 from configuration.settings import BatchingSettings, EngineChoice, VersionSettings
 from runners.artefacts.card import Card
 from runners.batching.job import Job
-from runners.engines.engine import Interrupted, OnnxEngine, Rows, Scores
+from runners.engines.engine import Interrupted, OnnxEngine, Scores
 from runners.engines.watch import Watch, Watched
 from runners.errors import DeadlineExceeded, NotReady, Overran
+from runners.inputs.rows import Rows
 from runners.placements.place import WARY_BATCHES, BatchScores, EmbeddedPlace, Place
 from runners.runner import Runner, RunnerState
 from shokado.dialects.head import RequestHead

@@ -9,7 +9,7 @@ import pytest
 
 from configuration.settings import ServiceSettings
 from runners.artefacts.card import Card, Task
-from runners.engines.engine import Rows
+from runners.inputs.rows import Rows
 from runners.placements.far_side import EndpointError
 from runners.placements.hop import MAX_FAILURE_LETTERS, Hop, answer_rows
 from runners.placements.place import BatchScores

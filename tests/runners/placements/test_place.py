@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runners.engines.engine import Engine, Rows
+from runners.engines.engine import Engine
+from runners.inputs.rows import Rows
 from runners.placements.place import MAX_FAILING_CALLS, BatchScores, EmbeddedPlace, score
 from tests.runners.engine_doubles import (
     AddsAColumn,

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from configuration.regular_file import read_regular_file
 from configuration.settings import RemoteSettings
 from runners.artefacts.card import Card, Task
-from runners.engines.engine import Rows
 from runners.errors import DeadlineExceeded, Overloaded
+from runners.inputs.rows import Rows
 from runners.placements import ejection
 from runners.placements import endpoint as endpoints
 from runners.placements.endpoint import Endpoint

@@ -17,8 +17,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from configuration.settings import GrpcSettings, LimitSettings
 from runners.artefacts.card import Card
-from runners.engines.engine import Rows
 from runners.errors import ModelFailure, NotReady, Overloaded
+from runners.inputs.rows import Rows
 from shokado.dialects.problem import Problem
 from shokado.dispatch.request import Prediction
 from shokado.transports.call import Call, Entrance

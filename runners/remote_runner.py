@@ -25,7 +25,8 @@ from configuration.settings import (
 )
 from runners.artefacts.card import Card, CardError
 from runners.batching.batcher import BatchObserver
-from runners.engines.engine import Rows, Scores, example_rows
+from runners.engines.engine import Scores, example_rows
+from runners.inputs.rows import Rows
 from runners.placements.endpoint import Endpoint
 from runners.placements.far_side import EndpointError, FarSide, Refused, Unservable
 from runners.placements.hop import Hop

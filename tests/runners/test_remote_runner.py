@@ -16,14 +16,15 @@ import pytest
 import uvloop
 
 from configuration.settings import BatchingSettings, Placement, RemoteSettings, VersionSettings
+from runners import remote_runner
 from runners.artefacts.card import Card
 from runners.batching.job import Job
-from runners.engines.engine import Rows, Scores
+from runners.engines.engine import Scores
 from runners.errors import NotReady, Unreachable
+from runners.inputs.rows import Rows
 from runners.placements import endpoint as endpoints
-from runners.placements import remote_runner
 from runners.placements.remote import RemoteCounts
-from runners.placements.remote_runner import RemoteRunner
+from runners.remote_runner import RemoteRunner
 from runners.runner import RunnerState
 from tests.runners.engine_doubles import Obliging
 from tests.runners.other_server import OtherServer, answers, card_of_doubles, cut, first, hang, serving
