@@ -51,11 +51,11 @@ def test_an_import_upward_is_found(house: Path, file: str) -> None:
 def test_the_map_of_the_house_names_what_is_there() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text()
     drawing, ways = text.split("```")[1], text.split("\n## ")[1:]
-    folders = re.findall(r"^ {4}(\w+/) |  (\w+/) ", drawing, re.M)
+    folders = re.findall(r"^ {4}(\w+/) |  (\w+/) ", drawing, re.MULTILINE)
     for room in (first or second for first, second in folders):
         assert (ROOT / "shokado" / room).is_dir() or (ROOT / "runners" / room).is_dir(), room
     assert len(ways) == 3
     for way in ways:
-        files = re.findall(r"^\d+\. `([^`]+)`", way, re.M)
+        files = re.findall(r"^\d+\. `([^`]+)`", way, re.MULTILINE)
         assert files == [file for file in files if (ROOT / file).is_file()]
         assert len(files) <= 10
