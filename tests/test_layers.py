@@ -30,7 +30,7 @@ def house(tmp_path: Path) -> Path:
 
 
 def check(house: Path) -> subprocess.CompletedProcess[str]:
-    command = [Path(sys.executable).with_name("lint-imports"), "--no-cache"]
+    command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
     return subprocess.run(command, cwd=house, capture_output=True, text=True, check=False)
 
 

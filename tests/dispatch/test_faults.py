@@ -31,7 +31,7 @@ from tests.runners.faulty_wire import FaultyWire, wired
 from tests.runners.looping import FOREVER, looping_artefact, row
 from tests.runners.other_server import OtherServer, card_of_doubles, serving
 from tests.runners.placements.far_side import far_side, scoring
-from tests.runners.placements.test_remote_runner import Quiet
+from tests.runners.test_remote_runner import Quiet
 
 ELSEWHERE = [Placement.SERVICE, Placement.REMOTE]
 TIMEOUT_S = 1.0

@@ -24,7 +24,7 @@ from shokado.transports.rows import RowsHandler
 from tests.runners.engine_doubles import Obliging
 from tests.runners.looping import FOREVER, looping_artefact, row
 from tests.runners.other_server import card_of_doubles
-from tests.runners.placements.test_remote_runner import Quiet
+from tests.runners.test_remote_runner import Quiet
 from tests.server import wait_until
 from tests.transports.memory_exchange import MemoryExchange
 
