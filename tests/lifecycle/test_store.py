@@ -122,7 +122,7 @@ def test_sigkill_in_the_middle_leaves_nothing_to_be_seen(
     """Kill a real `put` of 64 MiB as soon as its private copy appears, which is long before the copy is whole."""
     make_folder(tmp_path / "big", size_bytes=FILE_BYTES)
     code = (
-        "from pathlib import Path; from lifecycle import store\n"
+        "from pathlib import Path; from shokado.lifecycle.importing import store\n"
         f"with store.staging() as stage: store.put(Path({str(tmp_path / 'big')!r}), stage, {{}})"
     )
     process = subprocess.Popen([sys.executable, "-c", code], cwd=project)

@@ -10,7 +10,7 @@ from tests.disk import fill
 PROGRAM = """
 import sys
 from pathlib import Path
-from monitoring import files
+from shokado.monitoring import files
 from shokado.monitoring.metrics import Metrics, exposition, prepare_folder
 files.TRY_EVERY_S = 0.0
 folder = prepare_folder()
