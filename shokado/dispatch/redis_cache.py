@@ -23,7 +23,7 @@ from runners.runner import Runner
 from shokado.dispatch.cache import Cache
 from shokado.dispatch.request import Prediction
 
-logger = logging.getLogger("shokado.dispatch")
+logger = logging.getLogger("bentoml.shokado")
 
 TIMEOUT_S = 0.05
 """The longest that a request waits for a round trip."""

@@ -20,7 +20,7 @@ from shokado.experiments.thompson import Criterion, Evidence, criterion_of, deca
 from shokado.stores.follower import Follower
 from shokado.stores.store import Action, GenerationConflict, StoreUnavailable
 
-logger = logging.getLogger("shokado.experiments")
+logger = logging.getLogger("bentoml.shokado")
 
 BY = "shokado"
 """Who makes these changes."""

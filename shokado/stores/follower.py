@@ -45,7 +45,7 @@ _SERVER = "shokado"
 
 Result = TypeVar("Result")
 
-logger = logging.getLogger("bentoml.shokado.stores")
+logger = logging.getLogger("bentoml.shokado")
 
 
 class Follower:

@@ -26,7 +26,7 @@ from shokado.experiments.prediction_id import PredictionIds
 from shokado.monitoring.metrics import FELL_BACK, Metrics
 from shokado.transports.door import Exchange, new_id, reply_problem
 
-logger = logging.getLogger("shokado.protocols")
+logger = logging.getLogger("bentoml.shokado")
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from shokado.dialects.head import RequestHead
 from shokado.dialects.problem import Problem, invalid
 from shokado.transports.door import Exchange, new_id, reply_problem
 
-logger = logging.getLogger("shokado.protocols")
+logger = logging.getLogger("bentoml.shokado")
 
 
 class RowsHandler(Watched):

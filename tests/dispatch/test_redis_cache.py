@@ -222,7 +222,7 @@ def test_requests_are_answered_while_redis_is_dead_and_kept_again_when_it_is_bac
         assert stocked.cache.flush() == {"v1": HIT}
         await stocked.cache.close()
 
-    with caplog.at_level(logging.INFO, "shokado.dispatch"):
+    with caplog.at_level(logging.INFO, "bentoml.shokado"):
         in_time(scenario())
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"], "each change is said once"
 

@@ -1,5 +1,6 @@
 """Feedback, the weighted strategy, shadows and the cache, on real servers."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,7 @@ def test_a_cache_answers_what_was_scored_before_and_no_other_version(models: obj
 
 
 @needs_redis
-def test_a_cache_in_redis_is_shared_and_may_die(models: object, tmp_path: Path) -> None:
+def test_a_cache_in_redis_is_shared_and_may_die_which_is_logged(models: object, tmp_path: Path) -> None:
     with RedisServer(tmp_path) as redis_server:
         environment = {
             "SHOKADO_WORKERS": "2",
@@ -117,3 +118,6 @@ def test_a_cache_in_redis_is_shared_and_may_die(models: object, tmp_path: Path) 
             wait_until(lambda: bool(ask(server, 4, version="v1")) and cached(server)[0] > 4)
             redis_server.kill()
             assert len({tuple(answer["predictions"]) for answer in ask(server, 20, version="v1")}) == 1
+            wait_until(lambda: "the answer cache cannot be used" in server.log.read_text())
+            redis_server.start()
+            wait_until(lambda: re.search(r"\[INFO\].* the answer cache can be reached again", server.log.read_text()))

@@ -222,7 +222,7 @@ def test_a_store_that_is_away_is_no_error(tmp_path: Path, caplog: pytest.LogCapt
         assert worker.state.generation == 1
 
     worker(scenario, tmp_path)
-    assert not [record for record in caplog.records if record.name == "shokado.experiments"]
+    assert not [record for record in caplog.records if record.name == "bentoml.shokado"]
 
 
 @dataclass

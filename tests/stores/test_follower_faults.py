@@ -15,7 +15,7 @@ from tests.stores.entries import NOW, REQUESTS, entry, filled, settings, settlem
 from tests.stores.following import NEVER_S, Worker, in_time, running, until, working
 from tests.stores.places import Place, RedisPlace
 
-LOGGER = "bentoml.shokado.stores"
+LOGGER = "bentoml.shokado"
 
 
 def test_a_store_that_is_away_changes_nothing_and_comes_back(place: Place, caplog: pytest.LogCaptureFixture) -> None:
