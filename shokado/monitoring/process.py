@@ -1,6 +1,7 @@
 """Processes by names that no other one will ever have: their number, and when they were started."""
 
 import os
+import time
 from functools import lru_cache
 from pathlib import Path
 
@@ -15,6 +16,16 @@ def start_ticks(pid: int) -> int | None:
     except OSError:
         return None
     return int(stat.rpartition(")")[2].split()[19])
+
+
+def seconds_of(ticks: int) -> float:
+    """What `machine_seconds` said at that clock tick."""
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def machine_seconds() -> float:
+    """A clock: seconds since the machine was started, those in which it slept included."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def own_name() -> str:

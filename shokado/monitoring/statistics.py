@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import logging
 import math
-import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from shokado.monitoring.ended import collect
+from shokado.monitoring.process import machine_seconds, seconds_of
 
 EVERY_S = 5.0
 MAX_WINDOW_S = 300.0
@@ -69,9 +69,9 @@ class Scores(_Frozen):
 class Figures(_Frozen):
     """What happened to one version in all workers of this server."""
 
-    seconds: float | None = Field(default=None, description="Real length of the window.")
+    seconds: float = Field(description="Real length of the window; since the start, how long the server has run.")
     requests: int = Field(description="Answered with a prediction.")
-    request_rate_per_s: float | None = None
+    request_rate_per_s: float
     rows: int = Field(description="Scored.")
     errors: int = Field(
         description="Requests that were assigned to the version and answered with an error that was not the client's "
@@ -85,7 +85,7 @@ class Figures(_Frozen):
     batch_rows: Spread
     batches_by_release: dict[str, int] = Field(description="Batches, by why they were sent off when they were.")
     engine_seconds: float = Field(description="Time the engine took for all batches.")
-    engine_utilization: float | None = Field(default=None, description="Engine seconds per second, over all workers.")
+    engine_utilization: float = Field(description="Engine seconds per second, over all workers.")
     predictions: Scores
 
 
@@ -128,8 +128,12 @@ class Snapshot:
 class Statistics:
     """Methods belong to the event loop."""
 
-    def __init__(self, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, folder: Path, clock: Callable[[], float] = machine_seconds) -> None:
+        """`folder` is named after the server as `prepare_folder` does; `clock` is that of the server's start."""
+        server, ticks = folder.name.split("-")[-2:]
         self._folder = folder
+        self._server = int(server)
+        self._started_at = seconds_of(int(ticks))
         self._clock = clock
         self._snapshots: deque[Snapshot] = deque(maxlen=math.ceil(MAX_WINDOW_S / EVERY_S) + 1)
         self._keys: dict[tuple[str, str, str], tuple[str, str, str]] = {}
@@ -154,7 +158,7 @@ class Statistics:
         seconds = now.at - before.at if before is not None else 0.0
         recent = figures(now.since(before), version, seconds) if before is not None and seconds > 0 else None
         return VersionStatistics(
-            since_start=figures(now.values, version),
+            since_start=figures(now.values, version, now.at - self._started_at),
             recent=recent,
             processes=[
                 Process(
@@ -175,7 +179,9 @@ class Statistics:
         )
 
     async def _take(self) -> Snapshot:
-        values, processes = await asyncio.to_thread(lambda: (read_values(self._folder), _read_uses(self._folder)))
+        values, processes = await asyncio.to_thread(
+            lambda: (read_values(self._folder), _read_uses(self._folder, self._server))
+        )
         # One key for all snapshots: there are many of both.
         values = {self._keys.setdefault(key, key): value for key, value in values.items()}
         return Snapshot(self._clock(), values, processes)
@@ -191,8 +197,10 @@ def read_values(folder: Path) -> dict[tuple[str, str, str], float]:
     return values
 
 
-def figures(values: Mapping[tuple[str, str, str], float], version: str, seconds: float | None = None) -> Figures:
-    """Figures of one version; `values` are as in a snapshot, or differences of two that lie `seconds` apart."""
+def figures(values: Mapping[tuple[str, str, str], float], version: str, seconds: float) -> Figures:
+    """Figures of one version; `values` are as in a snapshot of a server that has run for `seconds` (above 0), or
+    differences of two that lie `seconds` apart.
+    """
     metrics: defaultdict[str, dict[str, float]] = defaultdict(dict)
     for (name, of, label), value in values.items():
         if of == version:
@@ -203,7 +211,7 @@ def figures(values: Mapping[tuple[str, str, str], float], version: str, seconds:
     return Figures(
         seconds=seconds,
         requests=round(requests),
-        request_rate_per_s=requests / seconds if seconds else None,
+        request_rate_per_s=requests / seconds,
         rows=round(_total(metrics["rows_total"])),
         errors=round(errors),
         errors_by_kind=_counts(metrics["errors_total"]),
@@ -214,7 +222,7 @@ def figures(values: Mapping[tuple[str, str, str], float], version: str, seconds:
         batch_rows=_spread(metrics, "batch_rows", shown=math.ceil),
         batches_by_release=_counts(metrics["batches_total"]),
         engine_seconds=engine_seconds,
-        engine_utilization=engine_seconds / seconds if seconds else None,
+        engine_utilization=engine_seconds / seconds,
         predictions=_scores(metrics),
     )
 
@@ -277,11 +285,10 @@ def _total(labelled: _Labelled) -> float:
     return sum(labelled.values())
 
 
-def _read_uses(folder: Path) -> dict[int, _Use]:
-    """The processes that count in the folder, and live: children of the server that `prepare_folder` names it after."""
+def _read_uses(folder: Path, server: int) -> dict[int, _Use]:
+    """The processes that count in the folder, and live: children of the server."""
     import psutil
 
-    server = int(folder.name.split("-")[-2])
     uses: dict[int, _Use] = {}
     for pid in {int(path.stem.rpartition("_")[2].partition("-")[0]) for path in folder.glob("counter_[0-9]*.db")}:
         # Those that are gone; the number of one may have been given to another program.

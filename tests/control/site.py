@@ -25,6 +25,7 @@ from shokado.dispatch.state import RoutingState
 from shokado.dispatch.trials import Trials
 from shokado.experiments.feedback import FeedbackDesk
 from shokado.experiments.prediction_id import PredictionIds
+from shokado.monitoring.process import own_name
 from shokado.monitoring.statistics import Statistics
 from shokado.stores.follower import Follower
 from shokado.stores.redis_store import RedisStore
@@ -160,9 +161,9 @@ class Site:
     def __init__(self, folder: Path, runner: asyncio.Runner, chosen: Settings, redis: str | None) -> None:
         self.database = folder / "routing.db"
         self.redis = redis
-        self.folder = folder / f"shokado-metrics-{os.getuid()}-{os.getpid()}-0"
+        self.folder = folder / f"shokado-metrics-{os.getuid()}-{own_name()}"
         """Of the metrics, named as `shokado.monitoring.metrics.prepare_folder` would."""
-        self.folder.mkdir()
+        self.folder.mkdir(exist_ok=True)
         self.settings = chosen
         self.workers: list[SiteWorker] = []
         self._runner = runner

@@ -1,8 +1,10 @@
 """Metrics of one version over HTTP, as worker processes have counted them."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.control.site import Site, code_of, open_site
@@ -21,7 +23,7 @@ def counting(tmp_path: Path) -> Iterator[Worker]:
 def counted_site(tmp_path: Path, counting: Worker) -> Iterator[Site]:
     """A site whose metrics are in the folder of that process."""
     with open_site(tmp_path) as site:
-        site.folder = counting.folder
+        assert site.folder == counting.folder
         site.join()
         yield site
 
@@ -34,7 +36,10 @@ def test_a_version_is_told_in_figures(counted_site: Site, counting: Worker) -> N
     content = site.get("/v1/metrics/a?window_s=1")
     assert (content["version"], content["generation"], content["shared"]) == ("v1", 1, True)
     since_start, recent = content["since_start"], content["recent"]
-    assert (since_start["requests"], recent["requests"], since_start["seconds"]) == (2, 1, None)
+    assert (since_start["requests"], recent["requests"]) == (2, 1)
+    age_s = time.time() - psutil.Process().create_time()
+    assert since_start["seconds"] == pytest.approx(age_s, abs=2), "this process stands for the server"
+    assert since_start["request_rate_per_s"] == pytest.approx(2 / since_start["seconds"])
     assert recent["seconds"] > 0
     assert recent["request_rate_per_s"] == pytest.approx(1 / recent["seconds"], rel=0.01)
     assert (recent["error_rate"], recent["errors_by_kind"]) == (0.5, {"overloaded": 1})

@@ -13,6 +13,7 @@ from shokado.dispatch.change import with_candidate, without_candidate
 from shokado.dispatch.state import Load
 from shokado.experiments.feedback import FeedbackDesk
 from shokado.experiments.prediction_id import PredictionIds
+from shokado.monitoring.process import own_name
 from shokado.monitoring.statistics import Statistics
 from shokado.stores.store import Action
 from shokado.worker.started import Control, Started
@@ -183,7 +184,7 @@ def app_over(worker: Worker, folder: Path) -> httpx.AsyncClient:
         worker.fleet,
         worker.loader,
         FeedbackDesk(worker.follower, ids, dict, 3600),
-        Statistics(folder),
+        Statistics(folder / f"metrics-{own_name()}"),
         folder,
     )
     return httpx.AsyncClient(transport=httpx.ASGITransport(create_app(control)), base_url="http://site", timeout=60)

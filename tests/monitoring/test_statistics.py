@@ -2,10 +2,12 @@
 
 import asyncio
 import math
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -84,6 +86,33 @@ def test_figures_are_those_of_the_version(worker: Worker) -> None:
         assert [bucket.rows for bucket in v1.predictions.buckets] == [1, 0, 1, 0, 0, 0, 0, 0, 0, 1, 0]
         assert (v1.predictions.buckets[0].up_to, v1.predictions.buckets[-1].up_to) == (0.1, None)
         assert (v2.predictions.classes, v2.predictions.rows, v2.requests) == ({"a": 1, "c": 2}, 3, 0)
+
+    asyncio.run(scenario())
+
+
+def test_the_figures_since_the_start_know_when_the_server_was_started(worker: Worker) -> None:
+    """Which this process stands for, whose workers may have been started later."""
+    started_at = psutil.Process().create_time() - psutil.boot_time()
+    clock = HandClock()
+    worker.count(*["started v1", "answered v1 0.004", "batch v1 10 idle"] * 30)
+
+    async def scenario() -> None:
+        statistics = Statistics(worker.folder, clock)
+        for age_s in (100, 300):
+            clock.now = started_at + age_s
+            found = (await statistics.of("v1")).since_start
+            # The kernel tells when the machine was started in whole seconds.
+            assert found.seconds == pytest.approx(age_s, abs=2)
+            assert found.request_rate_per_s == pytest.approx(30 / found.seconds)
+            assert found.engine_utilization == pytest.approx(30 * 0.001 / found.seconds)
+
+    asyncio.run(scenario())
+
+
+def test_the_clock_is_the_one_that_the_start_of_processes_is_told_by(worker: Worker) -> None:
+    async def scenario() -> None:
+        age_s = time.time() - psutil.Process().create_time()
+        assert (await Statistics(worker.folder).of("v1")).since_start.seconds == pytest.approx(age_s, abs=2)
 
     asyncio.run(scenario())
 
