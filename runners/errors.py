@@ -9,15 +9,11 @@ place  --(fails with all of a batch)-------------------> Unreachable
 
 
 class RunnerError(Exception):
-    """A request got no scores; `kind` is its label in the metrics."""
-
-    kind = "runner"
+    """A request got no scores."""
 
 
 class Overloaded(RunnerError):
     """The wait would be longer than the request's deadline or the queue's bound."""
-
-    kind = "overloaded"
 
     def __init__(self, expected_wait_s: float, retry_after_s: float | None = None) -> None:
         """`retry_after_s` is when the queue will be empty, as it has been emptied lately; unset: the expected wait."""
@@ -29,16 +25,12 @@ class Overloaded(RunnerError):
 class DeadlineExceeded(RunnerError):
     """The deadline passed while the request waited for its turn, or for its scores."""
 
-    kind = "deadline"
-
     def __init__(self) -> None:
         super().__init__("the deadline passed before there were scores")
 
 
 class NotReady(RunnerError):
     """The runner has not started, failed to, or is closing."""
-
-    kind = "not_ready"
 
 
 class Unreachable(NotReady):
@@ -60,8 +52,6 @@ class Overran(Unreachable):
 
 class ModelFailure(RunnerError):
     """The model could not score a row; `row` counts within the request."""
-
-    kind = "model"
 
     def __init__(self, row: int, reason: str) -> None:
         super().__init__(f"row {row}: {reason}")
