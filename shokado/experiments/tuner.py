@@ -48,18 +48,15 @@ class Tuner:
         self._lookback_s = min(_HALF_LIVES * settings.weighted.half_life_s, settings.feedback.window_hours * 3600)
         self._random = random
         self._clock = clock
-        self._stopping = asyncio.Event()
 
     async def run(self) -> None:
-        """Update again and again until `stop`."""
-        while not await self._stops_within(self._settings.update_every_s):
+        """Update again and again until cancelled."""
+        while True:
+            await asyncio.sleep(self._settings.update_every_s)
             try:
                 await self.update()
             except Exception:
                 logger.exception("the weighted split was not updated")
-
-    def stop(self) -> None:
-        self._stopping.set()
 
     async def update(self) -> None:
         """One round. Leaves out what cannot be done now: the store is away, or somebody else changed the routing."""
@@ -99,11 +96,6 @@ class Tuner:
     def _environments(self) -> dict[str, Environment]:
         state = self._follower.state
         return dict(state.environments) if state is not None else {}
-
-    async def _stops_within(self, seconds: float) -> bool:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), seconds)
-        return self._stopping.is_set()
 
 
 def explain(environment: Environment, evidence: Evidence) -> str:

@@ -240,16 +240,20 @@ class FailingAtFirst:
         return True
 
 
-def test_it_runs_until_it_is_stopped_whatever_happens(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_it_runs_until_it_is_cancelled_whatever_happens(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     leads = FailingAtFirst()
 
     async def scenario(worker: Worker) -> None:
         await worker.reward()
         running = asyncio.create_task(worker.tuner.run())
         await leads.led.wait()
-        worker.tuner.stop()
-        await running
-        assert worker.state.generation == 2
+        while worker.state.generation == 1:
+            await asyncio.sleep(0.01)
+        assert not running.done()
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        assert worker.state.environments["production"].shares["v2"] > 0.2
 
     worker(scenario, tmp_path, leads=leads)
     assert "something nobody thought of" in caplog.text
