@@ -8,7 +8,7 @@ import contextlib
 import logging
 import math
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from math import inf
 from queue import SimpleQueue
@@ -242,7 +242,16 @@ def score(engine: Engine, rows: Rows, scores_per_row: int) -> BatchScores:
         reason = _reason(error)
     else:
         return BatchScores(scores, not_finite(scores))
-    return _score_in_halves(engine, rows, shape, reason)
+    halves = Halves(shape, reason)
+    for start, stop in halves:
+        # Of errors only texts are kept: tracebacks know this frame, a cycle.
+        try:
+            part = _predict(engine, rows[start:stop], (stop - start, *shape[1:]))
+        except Exception as cause:
+            halves.failed(start, stop, _reason(cause))
+        else:
+            halves.scored(start, stop, part)
+    return halves.outcome()
 
 
 def shape_of(rows: Rows, scores_per_row: int) -> tuple[int, ...]:
@@ -250,46 +259,39 @@ def shape_of(rows: Rows, scores_per_row: int) -> tuple[int, ...]:
     return (len(rows),) if scores_per_row == 1 else (len(rows), scores_per_row)
 
 
-def halves(shape: tuple[int, ...], reason: str) -> Generator[tuple[int, int], Scores | str, BatchScores]:
-    """Which parts (start, stop) of a batch to score, after it failed as a whole with this reason.
+class Halves:
+    """Which parts (start, stop) of a batch to score, after it failed as a whole: halves, until rows at fault are alone.
 
-    It is sent the scores of each part, or why there are none, and returns what is known of the batch in the end.
-    `shape` is that of the batch's scores.
+    Of each part it is to be told, before the next, that it was `scored` or that it `failed`.
     """
-    scores = np.zeros(shape, dtype=np.float32)
-    failures: dict[int, str] = {}
-    failing = [(0, len(scores), reason)]
-    calls = 0
-    while failing:
-        start, stop, reason = failing.pop()
-        if stop - start == 1 or calls > MAX_FAILING_CALLS:
-            failures.update(dict.fromkeys(range(start, stop), reason))
-            continue
-        middle = (start + stop) // 2
-        for low, high in ((start, middle), (middle, stop)):
-            outcome = yield low, high
-            if isinstance(outcome, str):
-                calls += 1
-                failing.append((low, high, outcome))
-            else:
-                scores[low:high] = outcome
-    return BatchScores(scores, failures | not_finite(scores))
 
+    def __init__(self, shape: tuple[int, ...], reason: str) -> None:
+        """`shape` is that of the batch's scores: (rows,) or (rows, classes). `reason` is why it failed."""
+        self._scores = np.zeros(shape, dtype=np.float32)
+        self._failures: dict[int, str] = {}
+        self._failing = [(0, shape[0], reason)]
+        self._calls = 0
 
-def _score_in_halves(engine: Engine, rows: Rows, shape: tuple[int, ...], reason: str) -> BatchScores:
-    """Score a batch that failed as a whole. Of errors only texts are kept: tracebacks know this frame, a cycle."""
-    parts = halves(shape, reason)
-    outcome: Scores | str | None = None
-    while True:
-        try:
-            low, high = parts.send(outcome)  # type: ignore[arg-type]  # none starts it
-        except StopIteration as end:
-            result: BatchScores = end.value
-            return result
-        try:
-            outcome = _predict(engine, rows[low:high], (high - low, *shape[1:]))
-        except Exception as cause:
-            outcome = _reason(cause)
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        while self._failing:
+            start, stop, reason = self._failing.pop()
+            if stop - start == 1 or self._calls > MAX_FAILING_CALLS:
+                self._failures.update(dict.fromkeys(range(start, stop), reason))
+                continue
+            middle = (start + stop) // 2
+            yield start, middle
+            yield middle, stop
+
+    def scored(self, start: int, stop: int, scores: Scores) -> None:
+        self._scores[start:stop] = scores
+
+    def failed(self, start: int, stop: int, reason: str) -> None:
+        self._calls += 1
+        self._failing.append((start, stop, reason))
+
+    def outcome(self) -> BatchScores:
+        """What is known of the batch, after all parts."""
+        return BatchScores(self._scores, self._failures | not_finite(self._scores))
 
 
 def _predict(engine: Engine, rows: Rows, shape: tuple[int, ...]) -> Scores:

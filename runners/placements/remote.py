@@ -21,12 +21,12 @@ from math import inf
 
 from configuration.settings import FarSideSettings
 from runners.artefacts.card import Card
-from runners.engines.engine import Scores, example_rows
+from runners.engines.engine import example_rows
 from runners.errors import DeadlineExceeded, Overloaded
 from runners.inputs.rows import Rows
 from runners.placements.ejection import Ejection
 from runners.placements.far_side import Cut, EndpointError, FarSide, Refused
-from runners.placements.place import BatchScores, halves, shape_of
+from runners.placements.place import BatchScores, Halves, shape_of
 from runners.placements.retries import RetryBudget
 
 TELL_EVERY_S = 1.0
@@ -153,21 +153,15 @@ class RemotePlace:
             await self._infer(self._good_row, deadline)
         except Refused:
             raise EndpointError(reason) from None
-        return await self._score_in_halves(rows, deadline, reason)
-
-    async def _score_in_halves(self, rows: Rows, deadline: float, reason: str) -> BatchScores:
-        parts = halves(shape_of(rows, self._scores_per_row), reason)
-        outcome: Scores | str | None = None
-        while True:
+        halves = Halves(shape_of(rows, self._scores_per_row), reason)
+        for start, stop in halves:
             try:
-                low, high = parts.send(outcome)  # type: ignore[arg-type]  # none starts it
-            except StopIteration as end:
-                result: BatchScores = end.value
-                return result
-            try:
-                outcome = (await self._infer(rows[low:high], deadline)).scores
+                part = await self._infer(rows[start:stop], deadline)
             except Refused as refused:
-                outcome = str(refused)
+                halves.failed(start, stop, str(refused))
+            else:
+                halves.scored(start, stop, part.scores)
+        return halves.outcome()
 
     async def _infer(self, rows: Rows, deadline: float) -> BatchScores:
         self._retries.pay_in()
