@@ -5,12 +5,15 @@ An image has it as `python -m shokado.cli.canary`.
 Exit status 0: done; 1: refused, or the canary failed and was aborted; 2: wrong usage; 3: too little was seen to judge.
 """
 
+import functools
 import getpass
+import inspect
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -32,35 +35,67 @@ app = typer.Typer(
 )
 
 Version = Annotated[str, typer.Argument(help="The version, or an alias of it.")]
-Url = Annotated[str, typer.Option("--url", help="Of the gateway.")]
-Environment = Annotated[
-    str | None, typer.Option("--environment", help="Whose split it is; by default the gateway's default environment.")
-]
-KeyFile = Annotated[
-    Path | None,
-    typer.Option("--key-file", help=f"A file with an admin key; by default the key is what {KEY_VARIABLE} says."),
-]
-PolicyFile = Annotated[Path, typer.Option("--policy", help="The steps, and what must not happen meanwhile.")]
-Prometheus = Annotated[
-    str | None,
-    typer.Option("--prometheus", help="Address of a Prometheus that sees all gateways; without it, one is looked at."),
-]
-Selector = Annotated[
-    str,
-    typer.Option("--selector", help='Labels by which Prometheus tells the gateways from all else: namespace="x".'),
-]
-
-DEFAULT_URL = "http://127.0.0.1:3000"
 
 
-@app.command()
-def start(
-    version: Version,
-    url: Url = DEFAULT_URL,
-    environment: Environment = None,
-    key_file: KeyFile = None,
-    policy: PolicyFile = DEFAULT_FILE,
-) -> None:
+@dataclass(frozen=True)
+class Addressed:
+    """Options of all commands: which gateway, which of its splits, and as whom."""
+
+    url: Annotated[str, typer.Option("--url", help="Of the gateway.")] = "http://127.0.0.1:3000"
+    environment: Annotated[
+        str | None,
+        typer.Option("--environment", help="Whose split it is; by default the gateway's default environment."),
+    ] = None
+    key_file: Annotated[
+        Path | None,
+        typer.Option("--key-file", help=f"A file with an admin key; by default the key is what {KEY_VARIABLE} says."),
+    ] = None
+
+
+@dataclass(frozen=True)
+class Ruled(Addressed):
+    """Options of the commands that follow a policy."""
+
+    policy: Annotated[
+        Path,
+        typer.Option("--policy", help="The steps, and what must not happen meanwhile."),
+    ] = DEFAULT_FILE
+
+
+@dataclass(frozen=True)
+class Judged(Ruled):
+    """Options of the commands that look at what was observed."""
+
+    prometheus: Annotated[
+        str | None,
+        typer.Option(
+            "--prometheus", help="Address of a Prometheus that sees all gateways; without it, one is looked at."
+        ),
+    ] = None
+    selector: Annotated[
+        str,
+        typer.Option("--selector", help='Labels by which Prometheus tells the gateways from all else: namespace="x".'),
+    ] = ""
+
+
+def command(function: Callable[..., None]) -> Callable[..., None]:
+    """Make a command of a function whose first parameter, `options`, is a dataclass: each field becomes an option."""
+    options, *own = inspect.signature(function).parameters.values()
+    # What the dataclass is made with, as typer reads it: annotated, and with defaults.
+    fields = inspect.signature(options.annotation).parameters
+
+    @functools.wraps(function)
+    def run(**given: Any) -> None:
+        chosen = {name: given.pop(name) for name in fields}
+        function(options.annotation(**chosen), **given)
+
+    shown = [parameter.replace(kind=parameter.KEYWORD_ONLY) for parameter in (*fields.values(), *own)]
+    vars(run)["__signature__"] = inspect.Signature(shown)
+    return app.command()(run)
+
+
+@command
+def start(options: Ruled, version: Version) -> None:
     """Give a version the first step's share of the traffic.
 
     Examples:
@@ -69,20 +104,13 @@ def start(
 
       shokado canary start v2 --url https://models.example.com --environment production --key-file admin.key
     """
-    with _canary(url, environment, key_file, policy) as canary:
+    with _canary(options) as canary:
         typer.echo(f"{canary.start(version)}")
         typer.echo("next: shokado canary step")
 
 
-@app.command()
-def step(
-    url: Url = DEFAULT_URL,
-    environment: Environment = None,
-    key_file: KeyFile = None,
-    policy: PolicyFile = DEFAULT_FILE,
-    prometheus: Prometheus = None,
-    selector: Selector = "",
-) -> None:
+@command
+def step(options: Judged) -> None:
     """Judge what was seen since the last step: PASS gives more, FAIL takes all back, INCONCLUSIVE changes nothing.
 
     Examples:
@@ -91,7 +119,7 @@ def step(
     """
     from shokado.lifecycle.rollout.verdict import Verdict
 
-    with _canary(url, environment, key_file, policy, prometheus, selector) as canary:
+    with _canary(options) as canary:
         status, after = canary.step()
         _show(status)
         typer.echo(f"{after}")
@@ -103,74 +131,47 @@ def step(
         typer.echo(f"next: shokado canary {'promote' if after == status.routing else 'step'}")
 
 
-@app.command()
-def promote(
-    url: Url = DEFAULT_URL,
-    environment: Environment = None,
-    key_file: KeyFile = None,
-    policy: PolicyFile = DEFAULT_FILE,
-    prometheus: Prometheus = None,
-    selector: Selector = "",
-) -> None:
+@command
+def promote(options: Judged) -> None:
     """Give the canary all of the traffic, and make it the active version; refused while it fails.
 
     Examples:
 
       shokado canary promote
     """
-    with _canary(url, environment, key_file, policy, prometheus, selector) as canary:
+    with _canary(options) as canary:
         after = canary.promote()
         typer.echo(f"{after}; {after.active} is the active version")
 
 
-@app.command()
-def abort(
-    url: Url = DEFAULT_URL,
-    environment: Environment = None,
-    key_file: KeyFile = None,
-    why: Annotated[str, typer.Option("--why", help="For the history.")] = "by hand",
-) -> None:
+@command
+def abort(options: Addressed, why: Annotated[str, typer.Option("--why", help="For the history.")] = "by hand") -> None:
     """Give all of the traffic back to the active version.
 
     Examples:
 
       shokado canary abort --why "complaints from support"
     """
-    with _canary(url, environment, key_file) as canary:
+    with _canary(options) as canary:
         typer.echo(f"{canary.abort(why)}")
 
 
-@app.command()
-def status(
-    url: Url = DEFAULT_URL,
-    environment: Environment = None,
-    key_file: KeyFile = None,
-    policy: PolicyFile = DEFAULT_FILE,
-    prometheus: Prometheus = None,
-    selector: Selector = "",
-) -> None:
+@command
+def status(options: Judged) -> None:
     """Show the canary under way and the verdict on it; nothing is changed.
 
     Examples:
 
       shokado canary status
     """
-    with _canary(url, environment, key_file, policy, prometheus, selector) as canary:
+    with _canary(options) as canary:
         found = canary.status()
         typer.echo(f"{found.routing}")
         _show(found)
 
 
-@app.command()
-def run(
-    version: Version,
-    url: Url = DEFAULT_URL,
-    environment: Environment = None,
-    key_file: KeyFile = None,
-    policy: PolicyFile = DEFAULT_FILE,
-    prometheus: Prometheus = None,
-    selector: Selector = "",
-) -> None:
+@command
+def run(options: Judged, version: Version) -> None:
     """All of it: start, a step whenever the verdict is PASS, and the promotion; or the abort.
 
     Ended by Ctrl-C, it leaves the split as it is.
@@ -183,7 +184,7 @@ def run(
     """
     from shokado.lifecycle.rollout.verdict import Verdict
 
-    with _canary(url, environment, key_file, policy, prometheus, selector) as canary:
+    with _canary(options) as canary:
         match canary.run(version, typer.echo):
             case Verdict.FAIL:
                 raise typer.Exit(1)
@@ -192,25 +193,21 @@ def run(
 
 
 @contextmanager
-def _canary(
-    url: str,
-    environment: str | None,
-    key_file: Path | None,
-    policy: Path = DEFAULT_FILE,
-    prometheus: str | None = None,
-    selector: str = "",
-) -> Iterator["Canary"]:
+def _canary(options: Addressed) -> Iterator["Canary"]:
     with plain_errors():
         from shokado.lifecycle.rollout.canary import Canary
         from shokado.lifecycle.rollout.gateway import Gateway
         from shokado.lifecycle.rollout.prometheus import Prometheus
 
         try:
-            rules = load_policy(policy)
+            rules = load_policy(options.policy if isinstance(options, Ruled) else DEFAULT_FILE)
         except SettingsError as error:
             raise LifecycleError(str(error)) from error
-        with Gateway(url, environment, key_of(key_file), f"{user()} (shokado canary)") as gateway:
-            observe = Prometheus(prometheus, selector).observed if prometheus else gateway.observed
+        key = key_of(options.key_file)
+        with Gateway(options.url, options.environment, key, f"{user()} (shokado canary)") as gateway:
+            observe = gateway.observed
+            if isinstance(options, Judged) and options.prometheus:
+                observe = Prometheus(options.prometheus, options.selector).observed
             yield Canary(gateway, rules, observe)
 
 
