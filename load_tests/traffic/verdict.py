@@ -5,11 +5,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
-from load_tests.traffic.bound import FALSE_ALARM, bounds
 from load_tests.traffic.counts import Counts, Units
 from load_tests.traffic.profile import Profile, Stickiness
 from load_tests.traffic.routing import Generation
+from shokado.experiments.proportions import chernoff_counts
 
+FALSE_ALARM = 1e-9
+"""Probability that a right split is called a wrong one, in a whole run."""
 LATE_SHARE = 0.5
 """Part of the p99 that may be this program's own: a request that it sent later than that says nothing of the server."""
 
@@ -135,7 +137,7 @@ def _judge_split(counts: Counts, routing: Mapping[int, Generation]) -> Iterator[
             continue
         draws = versions.total()
         for version in sorted(versions.keys() | shares):
-            low, high = bounds(shares.get(version, 0.0), draws, FALSE_ALARM / comparisons)
+            low, high = chernoff_counts(shares.get(version, 0.0), draws, FALSE_ALARM / comparisons)
             count = versions[version]
             yield Judgement(
                 f"{name}, generation {number}: {version}",

@@ -4,21 +4,18 @@ In: tallies, as `stores.Store.tallies` gives them. Out: `VersionFigures`, where 
 observations behind it.
 """
 
-import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from shokado.experiments.proportions import wilson
 from shokado.stores.store import Tally
 
 Counts = Mapping[str, float]
 """Sums of one version, by `Counted`; what is not there was never counted."""
 Tallies = Mapping[tuple[int, Tally], float]
 """By (beginning of the minute in Unix seconds, what was counted)."""
-
-_Z_95 = 1.959964
-"""97.5 % quantile of the standard normal distribution."""
 
 
 class Counted(StrEnum):
@@ -126,17 +123,7 @@ def add_up(
 
 
 def _proportion(total: float, observations: int) -> Proportion | None:
-    """With the score interval of E. B. Wilson, "Probable inference, the law of succession, and statistical inference",
-    Journal of the American Statistical Association 22 (1927).
-
-    For numbers between 0 and 1 that are not just 0 or 1 it is wider than it need be, as those vary less.
-    """
     if not observations:
         return None
     mean = min(max(total / observations, 0.0), 1.0)
-    z2_n = _Z_95**2 / observations
-    centre = mean + z2_n / 2
-    reach = math.sqrt(z2_n * (mean * (1 - mean) + z2_n / 4))
-    low, high = ((centre + side * reach) / (1 + z2_n) for side in (-1, 1))
-    # Rounding must not push the mean out of its interval.
-    return Proportion(mean, min(max(low, 0.0), mean), max(min(high, 1.0), mean), observations)
+    return Proportion(mean, *wilson(mean, observations), observations)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from configuration.settings import WeightedSettings
 from shokado.dispatch.state import Environment
 from shokado.experiments.figures import Counted, Counts, Tallies, add_up
+from shokado.experiments.proportions import posterior_draws
 from shokado.stores.store import BUCKET_S
 
 DRAWS = 10_000
@@ -114,15 +115,9 @@ def chances(
 def _proportion_draws(
     evidence: Evidence, criterion: Criterion, version: str, random: np.random.Generator
 ) -> NDArray[np.float64]:
-    """From the posterior of a mean of numbers between 0 and 1, Beta(1 + total, 1 + rest), after a uniform prior.
-
-    For numbers in between it is wider than need be (see S. Agrawal and N. Goyal, "Analysis of Thompson sampling for
-    the multi-armed bandit problem", COLT 2012, on such rewards).
-    """
     total = _total(evidence, criterion, version)
-    rest = observations(evidence, criterion, version) - total
-    # Rounding of decayed sums can leave them a little below 0.
-    return random.beta(1 + max(total, 0), 1 + max(rest, 0), DRAWS)
+    # Rounding of decayed sums can leave the rest a little below 0.
+    return posterior_draws(total, observations(evidence, criterion, version) - total, DRAWS, random)
 
 
 def _error_draws(evidence: Evidence, versions: Sequence[str], random: np.random.Generator) -> NDArray[np.float64]:

@@ -1,10 +1,7 @@
 """Figures per version: what they are of which counts, and how sure they are."""
 
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from shokado.experiments.figures import Counted, Proportion, add_up, figures
+from shokado.experiments.proportions import wilson
 from shokado.stores.store import Tally
 
 Entry = tuple[int, str, str, str, float]
@@ -99,38 +96,9 @@ def test_labels_of_rows_that_were_answered_before_cover_no_more_than_all() -> No
     assert figures(tallies((0, "v1", "", "rows", 1), (0, "v1", "a", "class_labels", 3)), "v1").label_coverage == 1
 
 
-@pytest.mark.parametrize(
-    ("successes", "observations", "low", "high"),
-    # R. G. Newcombe, "Two-sided confidence intervals for the single proportion", Statistics in Medicine 17 (1998),
-    # table I, method 3.
-    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
-)
-def test_the_interval_is_wilsons(successes: int, observations: int, low: float, high: float) -> None:
-    counted = tallies((0, "v1", "a", "rewards", observations), (0, "v1", "a", "reward_sum", successes))
-    conversion = figures(counted, "v1").conversion
-    assert conversion is not None
-    assert (conversion.low, conversion.high) == pytest.approx((low, high), abs=5e-5)
-
-
-@given(observations=st.integers(1, 10**9), part=st.floats(0, 1))
-def test_a_proportion_lies_in_its_interval(observations: int, part: float) -> None:
-    counted = tallies((0, "v1", "a", "rewards", observations), (0, "v1", "a", "reward_sum", part * observations))
-    conversion = figures(counted, "v1").conversion
-    assert isinstance(conversion, Proportion)
-    assert 0 <= conversion.low <= conversion.value <= conversion.high <= 1
-    assert conversion.low < conversion.high
-
-
-@given(part=st.floats(0.01, 0.99), observations=st.integers(1, 10**6))
-def test_more_observations_make_the_interval_narrower(part: float, observations: int) -> None:
-    widths = []
-    for count in (observations, 4 * observations):
-        conversion = figures(
-            tallies((0, "v1", "a", "rewards", count), (0, "v1", "a", "reward_sum", part * count)), "v1"
-        ).conversion
-        assert conversion is not None
-        widths.append(conversion.high - conversion.low)
-    assert widths[1] < widths[0]
+def test_a_proportion_comes_with_its_interval() -> None:
+    conversion = figures(tallies((0, "v1", "a", "rewards", 8), (0, "v1", "a", "reward_sum", 2.5)), "v1").conversion
+    assert conversion == Proportion(2.5 / 8, *wilson(2.5 / 8, 8), 8)
 
 
 def test_minutes_can_weigh_less() -> None:

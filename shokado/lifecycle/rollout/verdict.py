@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from configuration.canary import CanaryPolicy
+from shokado.experiments.proportions import clopper_pearson_lower, clopper_pearson_upper
 
 
 class Verdict(StrEnum):
@@ -74,22 +75,6 @@ def judge(policy: CanaryPolicy, canary: Observed, stable: Observed, seconds: flo
     return Judgement(worst, tuple(findings))
 
 
-def lower_bound(events: int, trials: int, confidence: float) -> float:
-    """The rate below which the true one lies with a chance of at most `1 - confidence`; 0 without trials.
-
-    One side of the exact interval of C. J. Clopper and E. S. Pearson, "The use of confidence or fiducial limits
-    illustrated in the case of the binomial", Biometrika 26 (1934), as a quantile of a beta distribution.
-    """
-    from scipy.special import betaincinv
-
-    return float(betaincinv(events, trials - events + 1, 1 - confidence)) if events else 0.0
-
-
-def upper_bound(events: int, trials: int, confidence: float) -> float:
-    """The other side: the rate above which the true one lies with a chance of at most `1 - confidence`."""
-    return 1 - lower_bound(trials - events, trials, confidence)
-
-
 def _enough(policy: CanaryPolicy, canary: Observed, seconds: float) -> Finding:
     text = f"{canary.requests} requests (at least {policy.min_requests})"
     text += f" in a step of {seconds:.0f} s (at least {policy.min_seconds:g})"
@@ -99,7 +84,7 @@ def _enough(policy: CanaryPolicy, canary: Observed, seconds: float) -> Finding:
 
 def _rate(name: str, events: int, trials: int, limit: float, confidence: float) -> Finding:
     text = f"{events} {name} in {trials} requests (at most {limit:.2%})"
-    if lower_bound(events, trials, confidence) > limit:
+    if clopper_pearson_lower(events, trials, confidence) > limit:
         return Finding(Verdict.FAIL, text)
     return Finding(Verdict.PASS if events <= limit * trials else Verdict.INCONCLUSIVE, text)
 
@@ -116,8 +101,9 @@ def _increase(policy: CanaryPolicy, canary: Observed, stable: Observed) -> Findi
     limit, confidence = policy.max_error_increase, policy.confidence
     rate, stable_rate = failed / canary.requests, stable_failed / stable.requests
     text = f"{rate:.2%} failed, and {stable_rate:.2%} of the active version's (at most {limit:.2%} more)"
-    sure = lower_bound(failed, canary.requests, confidence) - upper_bound(stable_failed, stable.requests, confidence)
-    if sure > limit:
+    at_least = clopper_pearson_lower(failed, canary.requests, confidence)
+    stable_at_most = clopper_pearson_upper(stable_failed, stable.requests, confidence)
+    if at_least - stable_at_most > limit:
         return Finding(Verdict.FAIL, text)
     return Finding(Verdict.PASS if rate - stable_rate <= limit else Verdict.INCONCLUSIVE, text)
 
