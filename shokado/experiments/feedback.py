@@ -89,8 +89,8 @@ class FeedbackDesk:
         ids: PredictionIds,
         cards: Callable[[], Mapping[str, Card]],
         max_age_s: float,
+        look_again: Callable[[], Awaitable[bool]],
         clock: Callable[[], float] = time.time,
-        look_again: Callable[[], Awaitable[bool]] | None = None,
     ) -> None:
         """`cards` gives those of all versions that are known now; `max_age_s` is that of `ids`.
 
@@ -136,8 +136,6 @@ class FeedbackDesk:
 
     async def _reconsider(self, entries: Sequence[Feedback], rulings: list[Ruling], now: float) -> None:
         """Rule again on what seems forged, until it is known of every secret that others make ids with."""
-        if self._look_again is None:
-            return
         for _ in range(_MAX_LOOKS):
             places = [place for place, ruling in enumerate(rulings) if ruling.verdict is Verdict.FORGED]
             if not places:

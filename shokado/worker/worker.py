@@ -123,7 +123,7 @@ class Worker:
         self.entrance = Entrance(self.dispatcher, self.metrics, self.ids, self.shadow, settings.limits.max_body_bytes)
         self.loader = Loader(settings, artefacts, self.follower, trials)
         self.statistics = Statistics(self.folder)
-        self.desk = FeedbackDesk(self.follower, self.ids, self._cards, max_age_s, look_again=self.seals.look_again)
+        self.desk = FeedbackDesk(self.follower, self.ids, self._cards, max_age_s, self.seals.look_again)
         random = np.random.default_rng()
         self._tuner = Tuner(self.follower, self.leads, self.versions, settings, random)
         self._tallying = Tallying(self.follower, self._take_tallies)

@@ -34,6 +34,7 @@ from shokado.stores.store import Entry, Store, WorkerReport
 from shokado.worker.loading import Loader
 from shokado.worker.started import Control, Started
 from tests.dispatch.double_runners import DoubleRunner
+from tests.experiments.following import all_known
 from tests.runners.cards import make_card
 from tests.runners.engine_doubles import ChokesOnEverything, Obliging
 
@@ -116,7 +117,7 @@ class SiteWorker:
             self.follower,
             self.fleet,
             Loader(chosen, artefacts, self.follower, trials),
-            FeedbackDesk(self.follower, self.ids, lambda: self.cards, MAX_AGE_S),
+            FeedbackDesk(self.follower, self.ids, lambda: self.cards, MAX_AGE_S, all_known),
             Statistics(folder),
             folder,
         )

@@ -19,6 +19,7 @@ from shokado.stores.store import Action
 from shokado.worker.started import Control, Started
 from tests.control.site import SECRET, Site, code_of, message_of
 from tests.dispatch.shelf import own_shelf
+from tests.experiments.following import all_known
 from tests.worker.workers import Worker, serving, settings
 
 SPLIT = "/v1/traffic-split"
@@ -183,7 +184,7 @@ def app_over(worker: Worker, folder: Path) -> httpx.AsyncClient:
         worker.follower,
         worker.fleet,
         worker.loader,
-        FeedbackDesk(worker.follower, ids, dict, 3600),
+        FeedbackDesk(worker.follower, ids, dict, 3600, all_known),
         Statistics(folder / f"metrics-{own_name()}"),
         folder,
     )

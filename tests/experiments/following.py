@@ -39,3 +39,8 @@ def break_store(folder: Path) -> None:
     for file in folder.glob(f"{_FILE}*"):
         file.unlink()
     (folder / _FILE).mkdir()
+
+
+async def all_known() -> bool:
+    """For a feedback desk that nobody else's secrets have anything to do with: there are no more to look for."""
+    return True

@@ -13,7 +13,7 @@ from shokado.experiments.feedback import Feedback, FeedbackDesk, Verdict, refuse
 from shokado.experiments.figures import VersionFigures, figures
 from shokado.stores.follower import Follower
 from shokado.stores.store import StoreUnavailable
-from tests.experiments.following import break_store, following
+from tests.experiments.following import all_known, break_store, following
 from tests.experiments.test_feedback import BINARY, HOUR_S, IDS, NOW, made
 
 SETTINGS = Settings.model_validate(
@@ -40,7 +40,8 @@ def office(scenario: Callable[[Office], Coroutine[Any, Any, None]], folder: Path
 
     async def run() -> None:
         async with following(folder, SETTINGS) as follower:
-            await scenario(Office(follower, FeedbackDesk(follower, IDS, lambda: {"v1": BINARY}, HOUR_S, lambda: NOW)))
+            desk = FeedbackDesk(follower, IDS, lambda: {"v1": BINARY}, HOUR_S, all_known, lambda: NOW)
+            await scenario(Office(follower, desk))
 
     asyncio.run(asyncio.wait_for(run(), 60))
 

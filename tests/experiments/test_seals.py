@@ -53,7 +53,7 @@ class Sealer:
         self.ids = PredictionIds(bytes(32), HOUR_S, clock)
         self.seals = Seals(self.follower, self.ids, Machine(folder / "shared"), given, HOUR_S, clock, monotonic)
         look = self.seals.look_again
-        self.desk = FeedbackDesk(self.follower, self.ids, lambda: {"v1": BINARY}, HOUR_S, clock, look)
+        self.desk = FeedbackDesk(self.follower, self.ids, lambda: {"v1": BINARY}, HOUR_S, look, clock)
 
     def make(self) -> str:
         return self.ids.make(prediction(BINARY, [0.9]))
