@@ -114,8 +114,10 @@ push: ## Push an image and print its digest: make push ENGINE=docker TAG=registr
 sbom: $(BIN)/uv ## List what the image's lock installs, with licences, as CycloneDX: var/sbom.json
 	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python var/sbom
 	@$(BIN)/uv pip sync --quiet --python var/sbom --require-hashes requirements/serve.txt
+	@version=$$($(BIN)/python -c 'import shokado; print(shokado.__version__)') \
+		&& sed "s/^dynamic = .*/version = \"$$version\"/" pyproject.toml > var/sbom/pyproject.toml
 	@$(BIN)/uv tool run --quiet --python $(BIN)/python --from cyclonedx-bom==7.5.0 cyclonedx-py environment \
-		--pyproject pyproject.toml --output-reproducible --output-file var/sbom.json var/sbom
+		--pyproject var/sbom/pyproject.toml --output-reproducible --output-file var/sbom.json var/sbom
 	@echo "var/sbom.json: $$(grep -c '"purl"' var/sbom.json) packages"
 
 .PHONY: kubeconfig

@@ -11,6 +11,7 @@ import httpx
 import pytest
 import yaml
 
+from shokado import __version__
 from tests.server import ROOT, ROW, serving
 
 pytestmark = pytest.mark.timeout(600)
@@ -62,6 +63,8 @@ def test_the_bento_is_served_from_an_empty_folder(bare_environment: Path, carrie
             assert 0 <= answer["predictions"][0] <= 1
         versions = httpx.get(f"{server.url}/v1/models", timeout=20).json()["versions"]
         assert {entry["source"]["uri"] for entry in versions} == {"models:/customers/1", "models:/customers/2"}
+        # Where nothing of Shokado is installed.
+        assert httpx.get(f"{server.url}/version", timeout=20).text == __version__
         assert "<h1>customers</h1>" in httpx.get(server.url, headers={"Accept": "text/html"}, timeout=20).text
 
 

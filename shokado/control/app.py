@@ -11,6 +11,7 @@ from fastapi.responses import PlainTextResponse, RedirectResponse
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from shokado import __version__
 from shokado.control import ab_test, explanation, feedback, health, history, open_inference, split, statistics, versions
 from shokado.control.http.errors import answer_error, answer_errors
 from shokado.control.http.guard import enter
@@ -47,7 +48,7 @@ def create_app(control: Control) -> FastAPI:
     """The app with all routes; those that need a worker answer 503 until `control.started` is set."""
     app = FastAPI(
         title="Shokado",
-        version="1",
+        version=__version__,
         description=DESCRIPTION,
         docs_url=None,
         redoc_url=None,
@@ -71,9 +72,9 @@ _about = APIRouter(tags=["about"])
 
 
 @_about.get("/version", summary="The server's version", response_class=PlainTextResponse)
-async def version(request: Request) -> PlainTextResponse:
+async def version() -> PlainTextResponse:
     """As text alone, where MLflow's scoring server has it."""
-    return PlainTextResponse(str(request.app.version))
+    return PlainTextResponse(__version__)
 
 
 @_about.get("/docs", include_in_schema=False)

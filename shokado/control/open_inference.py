@@ -7,7 +7,7 @@ and for the repository Triton's "Model Repository Extension", whose clients do n
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Request, Response
+from fastapi import APIRouter, Body, Response
 from pydantic import BaseModel, Field
 
 from configuration.settings import Settings
@@ -17,12 +17,10 @@ from shokado.control.http.headers import Actor
 from shokado.control.versions import MAX_URI_LETTERS
 from shokado.dialects.model_tensors import TensorMetadata, input_tensors, output_tensors
 from shokado.dialects.problem import Problem, conflicting_version, invalid
+from shokado.dialects.server_metadata import NAME, OVER_REST, ServerMetadata
 from shokado.dispatch.change import READY
 from shokado.worker.readiness import why_not_ready
 from shokado.worker.started import Configuration, Parts, Started
-
-PLATFORM = "shokado"
-EXTENSIONS = ["binary_tensor_data", "classification", "model_repository"]
 
 router = APIRouter(
     prefix="/v2", tags=["open inference"], route_class=bodies.StrictRoute, strict_content_type=False
@@ -33,14 +31,6 @@ class OpenInferenceError(BaseModel):
     """Every error of these routes."""
 
     error: str
-
-
-class ServerMetadata(BaseModel):
-    """What the server is."""
-
-    name: str
-    version: str
-    extensions: list[str]
 
 
 class Live(BaseModel):
@@ -142,8 +132,8 @@ def _not_ready(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
 
 
 @router.get("", summary="What the server is")
-async def server_metadata(request: Request) -> ServerMetadata:
-    return ServerMetadata(name="shokado", version=request.app.version, extensions=EXTENSIONS)
+async def server_metadata() -> ServerMetadata:
+    return OVER_REST
 
 
 @router.get("/health/live", summary="Is the process alive?")
@@ -272,7 +262,7 @@ def _metadata(parts: Started, name: str, version: str | None) -> ModelMetadata:
     return ModelMetadata(
         name=name,
         versions=[version] if version is not None else sorted(runners),
-        platform=PLATFORM,
+        platform=NAME,
         inputs=input_tensors(runner.card),
         outputs=list(output_tensors(runner.card)),
     )

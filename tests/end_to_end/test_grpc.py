@@ -20,6 +20,7 @@ import psutil
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from shokado import __version__
 from shokado.transports.grpc import open_inference_pb2 as messages
 from shokado.transports.grpc.server import SERVICE
 from tests.dialects.cases import NAMES, OTHER_ROW
@@ -82,11 +83,24 @@ def test_our_messages_are_part_of_the_public_ones() -> None:
 def test_health_and_metadata(triton: Callable[..., Any]) -> None:
     found = triton(triton_calls.describe)
     assert all(found[name] for name in ("live", "ready", "model_ready", "version_ready", "alias_ready"))
-    assert found["server"]["name"] == "shokado"
+    assert found["server"] == {"name": "shokado", "version": __version__, "extensions": ["classification"]}
     assert found["model"]["versions"] == ["v1", "v2"]
     assert found["model"]["inputs"] == [{"name": "input", "datatype": "FP32", "shape": ["-1", "10"]}]
     assert [output["name"] for output in found["model"]["outputs"]] == ["predictions", "classes"]
     assert found["unknown"] == "NOT_FOUND"
+
+
+def test_the_version_is_the_same_at_every_door(entrances: Entrances) -> None:
+    with httpx.Client(base_url=entrances.server.url, timeout=20) as client, entrances.channel() as channel:
+        metadata = channel.unary_unary(f"/{SERVICE}/ServerMetadata", None, messages.ServerMetadataResponse.FromString)
+        told = {
+            "gRPC": metadata(b"", timeout=20).version,
+            "/version": client.get("/version").text,
+            "/v2": client.get("/v2").json()["version"],
+            "/": client.get("/").json()["version"],
+            "/openapi.json": client.get("/openapi.json").json()["info"]["version"],
+        }
+    assert told == dict.fromkeys(told, __version__)
 
 
 @needs_triton

@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pydantic import BaseModel
 
 from runners.artefacts.card import Card
+from shokado import __version__
 from shokado.control.http.accept import preferred
 from shokado.control.http.page import protect_page
 from shokado.control.versions import all_versions
@@ -62,7 +63,7 @@ async def index(request: Request, response: Response, settings: Configuration) -
         return protect_page(HTMLResponse(_page(request), headers={"vary": "Accept"}))
     response.headers["vary"] = "Accept"
     links = {name: request.scope["root_path"] + path for name, path in _LINKS.items()}
-    return Index(name="shokado", model=settings.model, version=request.app.version, links=links)
+    return Index(name="shokado", model=settings.model, version=__version__, links=links)
 
 
 def _page(request: Request) -> str:

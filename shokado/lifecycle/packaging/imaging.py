@@ -9,7 +9,6 @@ import logging
 import shutil
 import subprocess
 import tempfile
-import tomllib
 from collections.abc import Iterator, Sequence
 from contextlib import chdir, contextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from shokado import __version__
 from shokado.lifecycle.errors import ImageFailed, LifecycleError
 from shokado.lifecycle.importing import registry
 from shokado.lifecycle.packaging import package_sources
@@ -74,7 +74,7 @@ class Image:
 
 @dataclass(frozen=True)
 class ImageOrder:
-    """What to build. None stands for the default: the project's version as tag, the Dockerfile's base image."""
+    """What to build. None stands for the default: Shokado's version as tag, the Dockerfile's base image."""
 
     bento: str
     engine: Engine
@@ -97,18 +97,13 @@ def find_engine(wanted: Engine | None = None) -> Engine:
     )
 
 
-def project_version(project: Path = registry.PROJECT) -> str:
-    """The version in `pyproject.toml`."""
-    return str(tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"])
-
-
 def build_image(order: ImageOrder) -> Image:
     """Build the image of a bento and weigh it.
 
     Raises:
         ImageFailed: the engine refused; the message has its last words.
     """
-    tag = order.tag or f"shokado:{project_version()}"
+    tag = order.tag or f"shokado:{__version__}"
     with step("build the image") as current:
         with tempfile.TemporaryDirectory(prefix="shokado-image-") as folder:
             options = _options(order, package_sources.of_this_host(), Path(folder))
@@ -124,7 +119,7 @@ def megabytes(size_bytes: int) -> str:
 
 def _options(order: ImageOrder, sources: PackageSources, folder: Path) -> dict[str, Any]:
     """Of the engine's build command; what the build may see only while it runs is written into `folder`."""
-    labels = {"org.opencontainers.image.version": project_version()} | _revision()
+    labels = {"org.opencontainers.image.version": __version__} | _revision()
     options: dict[str, Any] = {"label": labels}
     if order.base_image:
         options["build_arg"] = {"BASE_IMAGE": order.base_image}

@@ -25,6 +25,7 @@ from shokado.access.gate import Gate
 from shokado.dialects.head import RequestHead, read_head
 from shokado.dialects.model_tensors import input_tensors, output_tensors
 from shokado.dialects.problem import Problem, ProblemBody, conflicting_version, malformed, parted, problem_of
+from shokado.dialects.server_metadata import NAME, OVER_GRPC
 from shokado.dialects.signature import Signature
 from shokado.dialects.signatures import signature_of
 from shokado.dispatch.request import UnknownVersion
@@ -67,7 +68,7 @@ RECEIVED_SOON_S = 0.05
 AGE_GRACE_S = 60
 """For the calls that are under way on a connection of the greatest age; what is watched is watched anew then."""
 _STOPPING = Problem(503, "stopping", "the server is stopping; ask again, over a new connection")
-_METADATA = messages.ServerMetadataResponse(name="shokado", version="1", extensions=["classification"])
+_METADATA = messages.ServerMetadataResponse(**asdict(OVER_GRPC))
 _NO_MESSAGE = malformed("a call has one message, and this one has none")
 _decode_problem = msgspec.json.Decoder(ProblemBody).decode
 
@@ -342,7 +343,7 @@ class GrpcServer:
 
     def _model_metadata(self, request: Any) -> Any:
         version = self._version_of(request)
-        answer = messages.ModelMetadataResponse(name=request.name, platform="shokado")
+        answer = messages.ModelMetadataResponse(name=request.name, platform=NAME)
         answer.versions.extend([version] if version else sorted(self._entrance.dispatcher.runners))
         for field, tensors in ((answer.inputs, self._inputs), (answer.outputs, self._outputs)):
             for tensor in tensors:
