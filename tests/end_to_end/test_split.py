@@ -7,6 +7,7 @@ from collections import Counter
 from statistics import NormalDist
 
 import httpx
+import psutil
 import pytest
 
 from shokado.monitoring.metrics import FLUSH_EVERY_S
@@ -106,6 +107,15 @@ def test_metrics_add_up_over_the_workers(server: Server) -> None:
     expected |= {"wrong": 80, "malformed": 120, "unknown": 40}
     wait_until(lambda: {name: value - before[name] for name, value in counted().items()} == expected, 10)
     assert server.metric("shokado_in_flight") == 0
+
+
+def test_the_figures_since_the_start_are_by_the_age_of_the_server(server: Server) -> None:
+    found = httpx.get(f"{server.url}/v1/metrics/v1", timeout=20).json()["since_start"]
+    age_s = time.time() - psutil.Process(server.process.pid).create_time()
+    # The kernel tells when the machine was started in whole seconds; an answer takes as long as the machine is busy.
+    assert age_s - 10 < found["seconds"] < age_s + 2
+    assert found["request_rate_per_s"] == pytest.approx(found["requests"] / found["seconds"])
+    assert found["engine_utilization"] == pytest.approx(found["engine_seconds"] / found["seconds"])
 
 
 def test_a_body_that_is_too_large_is_counted_by_its_kind(server: Server) -> None:
