@@ -17,6 +17,8 @@ UPWARD = {
     "shokado/worker/readiness.py": "shokado.control.health",
     "shokado/lifecycle/rollout/canary.py": "shokado.worker.loading",
     "shokado/monitoring/metrics.py": "shokado.access.keys",
+    "shokado/client/errors.py": "runners.errors",
+    "shokado/stores/record.py": "shokado.client.errors",
 }
 
 

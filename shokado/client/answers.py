@@ -1,0 +1,310 @@
+"""What the server answers, as frozen values. Numbers are float unless they count something; None: not known, or none.
+
+The API's own description, `/docs` of the server, says more of each field.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """The scores of all rows of a request, which one version made."""
+
+    predictions: Sequence[Any]
+    """By row: the probability of the positive class (binary), a list of one for each class (multiclass), or a value."""
+    version: str
+    reason: str
+    """Why this version: SPLIT, STICKY, PINNED, ACTIVE or FALLBACK."""
+    generation: int
+    """Of the routing that decided."""
+    request_id: str
+    prediction_id: str
+    """Names the prediction in feedback."""
+    latency_ms: float
+    """Within the server."""
+    classes: Sequence[int | str] | None = None
+    """By row, the label; of classifiers."""
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironmentContent:
+    """The routing of one environment."""
+
+    active: str
+    weights: Mapping[str, float]
+    shares: Mapping[str, float]
+    """Part of the traffic, between 0 and 1, of each version that gets any."""
+    strategy: str
+    enabled: bool
+    salt: str
+    shadow: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Split(EnvironmentContent):
+    """The routing of one environment, and the generation that it is of."""
+
+    environment: str
+    generation: int
+    percent: Mapping[str, float]
+    updated_at: datetime
+    by: str
+    action: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A field as it was, and as it became."""
+
+    before: Any
+    after: Any
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEntry:
+    """One generation of the routing."""
+
+    generation: int
+    at: datetime
+    by: str
+    action: str
+    why: str
+    environments: Mapping[str, EnvironmentContent]
+    changed: Mapping[str, Mapping[str, Change]] | None
+    """By environment and field, against the generation before."""
+    versions: Sequence[str] | None
+    """Loaded, unloaded, or on their way since the generation before."""
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """A page of the history, newest first."""
+
+    entries: tuple[HistoryEntry, ...]
+    told_at: datetime
+    """When it was told, by the server's clock, to the second."""
+
+
+@dataclass(frozen=True, slots=True)
+class FeedbackResult:
+    """What became of one piece of feedback."""
+
+    status: str
+    """`accepted`, `duplicate` (it counted before), or why it was rejected."""
+    reason: str | None = None
+    version: str | None = None
+    """That made the prediction."""
+
+
+@dataclass(frozen=True, slots=True)
+class FeedbackAnswer:
+    """How many pieces of feedback were taken, and what became of each, in order."""
+
+    accepted: int
+    duplicate: int
+    rejected: int
+    results: tuple[FeedbackResult, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """A column that a version takes."""
+
+    name: str
+    type: str = "float"
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What a version takes and gives."""
+
+    task: str
+    """`binary`, `multiclass` or `regression`."""
+    features: tuple[Feature, ...]
+    classes: Sequence[int | str]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a version came from."""
+
+    uri: str
+    run_id: str
+    flavor: str
+    framework: str
+
+
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """An artefact that is being made ready, aside, to become the version."""
+
+    state: str
+    failure: str | None
+    tag: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One version, as the worker has it that was asked."""
+
+    version: str
+    ready: bool
+    state: str
+    active_in: Sequence[str]
+    """Environments whose active version it is."""
+    weights: Mapping[str, float]
+    """Share of each environment's traffic, between 0 and 1."""
+    shadow_in: Sequence[str]
+    aliases: Sequence[str]
+    failure: str | None = None
+    loading: Loading | None = None
+    digest: str | None = None
+    last_used_at: float | None = None
+    """Unix seconds."""
+    engine: str | None = None
+    placement: str | None = None
+    address: str | None = None
+    model: str | None = None
+    source: Source | None = None
+    size_bytes: int | None = None
+    signature: Signature | None = None
+    metrics: Mapping[str, float] | None = None
+    """Measured on held-out rows when it was trained."""
+    max_abs_difference: Mapping[str, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerState:
+    """A worker of any machine, by its last report."""
+
+    worker: str
+    machine: str
+    pid: int
+    generation: int
+    age_s: float
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Versions:
+    """All versions, the generation that they were read at, and the workers that live."""
+
+    generation: int
+    versions: tuple[Version, ...]
+    workers: tuple[WorkerState, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedVersion:
+    """A version after it was loaded or unloaded, and the generation since when."""
+
+    generation: int
+    version: Version
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """A measured quantity."""
+
+    count: int
+    mean: float | None = None
+    p50: float | None = None
+    p95: float | None = None
+    p99: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """How many rows had a score above the bucket before, and up to `up_to`."""
+
+    up_to: float | None
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What was predicted: scores by bucket, or rows by their likeliest class."""
+
+    rows: int
+    mean: float | None = None
+    buckets: tuple[Bucket, ...] = ()
+    classes: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What happened to a version in all workers of the server."""
+
+    requests: int
+    rows: int
+    errors: int
+    errors_by_kind: Mapping[str, int]
+    error_rate: float | None
+    cancelled: int
+    latency_ms: Spread
+    queue_wait_ms: Spread
+    batch_rows: Spread
+    batches_by_release: Mapping[str, int]
+    engine_seconds: float
+    predictions: Scores
+    seconds: float | None = None
+    """Real length of the window."""
+    request_rate_per_s: float | None = None
+    engine_utilization: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A worker process of the server."""
+
+    pid: int
+    memory_bytes: int
+    cpu_seconds: float
+    cpu_utilization: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Proportion:
+    """A mean of numbers between 0 and 1, with the interval that has the true one in 95 of 100 cases."""
+
+    value: float
+    low: float
+    high: float
+    observations: int
+
+
+@dataclass(frozen=True, slots=True)
+class VersionFigures:
+    """How well a version does, of all environments and machines."""
+
+    requests: int
+    rows: int
+    on_time: int
+    failed: int
+    feedback: int
+    labels: int
+    accuracy: Proportion | None
+    conversion: Proportion | None
+    mean_squared_error: float | None
+    label_coverage: float | None
+    mean_delay_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class VersionMetrics:
+    """How a version is served, since the server started and recently, and how well it predicts."""
+
+    version: str
+    generation: int
+    shared: bool
+    since_start: Figures
+    recent: Figures | None
+    processes: tuple[Process, ...]
+    quality: VersionFigures | None
+    quality_hours: float

@@ -1,0 +1,272 @@
+"""What can be asked of a server: a function for each, which sends nothing.
+
+In: what the caller wants. Out: an `Operation`, which says what is sent and how the answer is read. The clients have a
+method for each; `send` of a client takes any other.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from types import EllipsisType
+from typing import Any, Generic, TypeVar
+from urllib.parse import quote
+
+import httpx
+
+from shokado.client.answers import (
+    FeedbackAnswer,
+    History,
+    LoadedVersion,
+    Prediction,
+    Split,
+    Version,
+    VersionMetrics,
+    Versions,
+)
+from shokado.client.decoding import NotOfThisKind, decode
+from shokado.client.errors import NotFound, UnexpectedAnswer, described
+from shokado.client.prediction_body import JSON, prediction_body, to_json
+
+Answer = TypeVar("Answer")
+Kind = TypeVar("Kind")
+
+LOAD_TIMEOUT_S = 600.0
+"""A load is answered when every worker has the version ready; the server gives up by itself after minutes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operation(Generic[Answer]):
+    """A request, and how its answer is read."""
+
+    method: str
+    path: str
+    """Under the server's address, with a slash at its beginning."""
+    read: Callable[[httpx.Response], Answer]
+    """Called with a successful answer."""
+    query: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    content: bytes | None = None
+    repeatable: bool = False
+    """Whether it changes nothing, or comes to the same however often it arrives."""
+    timeout_s: float | None = None
+    """Instead of the client's."""
+    deadline_s: float | None = None
+    """Seconds, from the first attempt, within which the answer is of use: what cannot be done by then is refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class FeedbackEntry:
+    """What became of one row of a prediction: its label, a reward, or both."""
+
+    prediction_id: str
+    index: int = 0
+    """Of the row in its request."""
+    label: bool | int | float | str | None = None
+    """What would have been right: a class, or the value of a regression."""
+    reward: float | None = None
+    """Between 0 and 1: how well it went; a conversion is 1."""
+
+
+def predict(
+    rows: Any, *, version: str | None = None, unit: str | int | None = None, deadline_s: float | None = None,
+    request_id: str | None = None,
+) -> Operation[Prediction]:  # fmt: skip
+    """Score rows.
+
+    Args:
+        rows: a list of rows, each a list of values in the features' order, a mapping by feature name, or a text; a
+            pandas frame, whose columns are features; or a numpy array of shape (rows, features), which is sent as
+            float32.
+        version: a version or alias that is to answer, whatever the split says.
+        unit: the user, or what else the `hash` strategy keeps with one version.
+        deadline_s: within how many seconds the answer is of use; what cannot be done by then is refused.
+        request_id: names the request in the answer and in logs.
+
+    Raises `InvalidRequest`, with row and feature, for a row that the model cannot score.
+    """
+    if deadline_s is not None and not deadline_s > 0:
+        raise ValueError(f"deadline_s is {deadline_s}; it takes seconds above 0")
+    body = prediction_body(rows, unit)
+    named = {"X-Model-Version": version, "X-Request-ID": request_id}
+    if body.is_packed and unit is not None:
+        named["X-Unit-ID"] = str(unit)
+    headers = {name: value for name, value in named.items() if value is not None}
+
+    def read(response: httpx.Response) -> Prediction:
+        found = _read(Prediction)(response)
+        if len(found.predictions) != body.rows:
+            # Packed rows of another width are other rows to the server.
+            message = f"{body.rows} rows were sent and {len(found.predictions)} scored: have they one value a feature?"
+            raise UnexpectedAnswer(message, response.status_code, request_id=found.request_id)
+        return found
+
+    return Operation(
+        "POST", "/v1/models/predict", read, headers=headers | {"Content-Type": body.content_type}, content=body.content,
+        repeatable=True, deadline_s=deadline_s,
+    )  # fmt: skip
+
+
+def split() -> Operation[Split]:
+    """The split of the client's environment, as it is now."""
+    return Operation("GET", "/v1/traffic-split", _read(Split), repeatable=True)
+
+
+def change_split(
+    weights: Mapping[str, float] | None = None, *, strategy: str | None = None, enabled: bool | None = None,
+    salt: str | None = None, shadow: str | EllipsisType | None = ..., active: str | None = None, why: str = "",
+    if_generation: int | None = None,
+) -> Operation[Split]:  # fmt: skip
+    """Change the split of the client's environment; what is not given stays as it is. The answer is the new split.
+
+    Args:
+        weights: by version or alias, relative to their sum; all versions that are to have traffic.
+        strategy: `random`, `hash` or `weighted`.
+        enabled: False: the active version answers.
+        salt: another one deals all units out anew, under `hash`.
+        shadow: gets a copy of the traffic; None switches it off.
+        active: the version that answers where nothing is split.
+        why: for the history.
+        if_generation: the generation that the change was made for, as `Split.generation` told it.
+
+    Raises `Conflict` (412) when it is another generation by now: then nothing was changed.
+    """
+    named = {"weights": weights, "strategy": strategy, "enabled": enabled, "salt": salt, "active": active}
+    change: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
+    if shadow is not ...:
+        change["shadow"] = shadow
+    return _change("/v1/traffic-split", {**change, "why": why}, _read(Split), if_generation)
+
+
+def rollback(generation: int, *, why: str = "", if_generation: int | None = None) -> Operation[Split]:
+    """Make a new generation with what an earlier one says of all environments. The answer is the new split.
+
+    `if_generation` as in `change_split`.
+    """
+    content = {"generation": generation, "why": why}
+    return _change("/v1/traffic-split/rollback", content, _read(Split), if_generation)
+
+
+def history(*, limit: int = 100, before: int | None = None) -> Operation[History]:
+    """A page of the history: up to `limit` (500 at most) generations older than `before`, newest first."""
+    query = {"limit": limit} if before is None else {"limit": limit, "before": before}
+
+    def read(response: httpx.Response) -> History:
+        content, date = _json(response), response.headers.get("date")
+        if isinstance(content, dict):
+            told_at = parsedate_to_datetime(date) if date else datetime.now(UTC)
+            content["told_at"] = told_at.isoformat()
+        return _decoded(History, content, response)
+
+    return Operation("GET", "/v1/traffic-split/history", read, query, repeatable=True)
+
+
+def feedback(
+    prediction_id: str, *, label: bool | int | float | str | None = None, reward: float | None = None, index: int = 0
+) -> Operation[FeedbackAnswer]:
+    """Say what became of one row of a prediction; fields as in `FeedbackEntry`. The same one counts once.
+
+    Raises `InvalidRequest` when it cannot be used; `code` says why: `feedback_expired`, for one.
+    """
+    return _feedback(_entry(FeedbackEntry(prediction_id, index, label, reward)))
+
+
+def feedback_batch(entries: Iterable[FeedbackEntry]) -> Operation[FeedbackAnswer]:
+    """The same for many. One that cannot be used raises nothing: its result says why."""
+    return _feedback([_entry(entry) for entry in entries])
+
+
+def versions() -> Operation[Versions]:
+    """All versions, and how far each worker of each machine is."""
+    return Operation("GET", "/v1/models", _read(Versions), repeatable=True)
+
+
+def version(name: str) -> Operation[Version]:
+    """One version, by its name or an alias. Raises `NotFound`."""
+
+    def read(response: httpx.Response) -> Version:
+        content = _json(response)
+        if isinstance(content, dict) and "state" not in content and content.get("name") == name:
+            raise NotFound(f"{name} is the name of the model, not of one of its versions", response.status_code)
+        return _decoded(Version, content, response)
+
+    return Operation("GET", f"/v1/models/{_quoted(name)}", read, repeatable=True)
+
+
+def load(
+    version: str, uri: str | None = None, *, why: str = "", timeout_s: float = LOAD_TIMEOUT_S
+) -> Operation[LoadedVersion]:
+    """Load a version into every worker while the server serves, which may take minutes.
+
+    Args:
+        version: the name that it gets.
+        uri: such as `models:/customers/3`; None brings back a version that was unloaded.
+
+    Raises `Conflict` or `InvalidRequest` with the reason why it cannot be loaded: then no traffic was touched.
+    """
+    content = {"why": why} if uri is None else {"uri": uri, "why": why}
+    return replace(_change(f"/v1/models/{_quoted(version)}/load", content, _read(LoadedVersion)), timeout_s=timeout_s)
+
+
+def unload(version: str, *, why: str = "", timeout_s: float = LOAD_TIMEOUT_S) -> Operation[LoadedVersion]:
+    """Take a version without traffic out of the memory of every worker. Raises `Conflict` when it has some."""
+    operation = _change(f"/v1/models/{_quoted(version)}/unload", {"why": why}, _read(LoadedVersion))
+    return replace(operation, timeout_s=timeout_s)
+
+
+def activate(version: str, *, why: str = "", if_generation: int | None = None) -> Operation[Split]:
+    """Make a version the one that answers where nothing is split. `if_generation` as in `change_split`."""
+    return _change(f"/models/{_quoted(version)}/activate", {"why": why}, _read(Split), if_generation)
+
+
+def metrics(version: str, *, window_s: float = 60) -> Operation[VersionMetrics]:
+    """How a version is served, since the server started and within the last `window_s` (300 at most) seconds."""
+    return Operation(
+        "GET", f"/v1/metrics/{_quoted(version)}", _read(VersionMetrics), {"window_s": window_s}, repeatable=True
+    )
+
+
+def _change(
+    path: str, content: Any, read: Callable[[httpx.Response], Answer], if_generation: int | None = None
+) -> Operation[Answer]:
+    headers = {"Content-Type": JSON} | ({} if if_generation is None else {"If-Match": f'"{if_generation}"'})
+    return Operation("POST", path, read, headers=headers, content=to_json(content))
+
+
+def _feedback(content: Any) -> Operation[FeedbackAnswer]:
+    # Nothing counts twice.
+    return replace(_change("/v1/feedback", content, _read(FeedbackAnswer)), repeatable=True)
+
+
+def _entry(entry: FeedbackEntry) -> dict[str, Any]:
+    told = {"label": entry.label, "reward": entry.reward}
+    named = {"prediction_id": entry.prediction_id, "index": entry.index}
+    return named | {name: value for name, value in told.items() if value is not None}
+
+
+def _quoted(name: str) -> str:
+    return quote(name, safe="")
+
+
+def _read(kind: type[Kind]) -> Callable[[httpx.Response], Kind]:
+    return lambda response: _decoded(kind, _json(response), response)
+
+
+def _json(response: httpx.Response) -> Any:
+    try:
+        return json.loads(response.content)
+    except ValueError as error:
+        raise _unexpected(response, str(error)) from None
+
+
+def _decoded(kind: type[Kind], content: Any, response: httpx.Response) -> Kind:
+    try:
+        return decode(kind, content)
+    except NotOfThisKind as error:
+        raise _unexpected(response, str(error)) from None
+
+
+def _unexpected(response: httpx.Response, why: str) -> UnexpectedAnswer:
+    message = f"{described(response.request)} is answered, but not as Shokado does ({why}): is that another server?"
+    return UnexpectedAnswer(message, response.status_code, request_id=response.headers.get("x-request-id", ""))

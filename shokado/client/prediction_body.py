@@ -1,0 +1,70 @@
+"""Rows, in whatever form the caller has them, into the body of a request for predictions.
+
+In: lists, mappings by feature, texts, a pandas frame or series, a numpy array. Neither package is imported: a frame has
+columns and becomes rows by name; a table of numbers is packed as float32, which the server takes without parsing.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+JSON = "application/json"
+PACKED = "application/octet-stream"
+_NUMBERS = ("f", "i", "u", "b")
+"""Kinds of numpy's dtypes."""
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionBody:
+    """What is sent, and of how many rows."""
+
+    content: bytes
+    content_type: str
+    rows: int
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether it holds rows and nothing else, so that headers must say the rest."""
+        return self.content_type == PACKED
+
+
+def prediction_body(rows: Any, unit: str | int | None = None) -> PredictionBody:
+    """`unit` is named in the body where that is JSON. Raises `TypeError` for what are no rows."""
+    if isinstance(rows, str | bytes | Mapping):
+        raise TypeError(f"rows are a list, a frame or an array, not a {type(rows).__name__}: put the row in a list")
+    if _is_table_of_numbers(rows):
+        return PredictionBody(rows.astype("<f4").tobytes(), PACKED, len(rows))
+    instances = _listed(rows)
+    body = {"instances": instances} if unit is None else {"instances": instances, "unit": unit}
+    return PredictionBody(to_json(body), JSON, len(instances))
+
+
+def to_json(content: Any) -> bytes:
+    """Numbers of numpy, and arrays within, are taken as well. Raises `TypeError` for what JSON cannot say."""
+    return json.dumps(content, default=_plain, separators=(",", ":")).encode()
+
+
+def _is_frame(rows: Any) -> bool:
+    return hasattr(rows, "columns") and hasattr(rows, "to_dict")
+
+
+def _is_table_of_numbers(rows: Any) -> bool:
+    kind = getattr(getattr(rows, "dtype", None), "kind", None)
+    return not _is_frame(rows) and kind in _NUMBERS and rows.ndim == 2
+
+
+def _listed(rows: Any) -> list[Any]:
+    if _is_frame(rows):
+        records: list[Any] = rows.to_dict(orient="records")
+        return records
+    if hasattr(rows, "tolist"):
+        rows = rows.tolist()
+    return list(rows)
+
+
+def _plain(value: Any) -> Any:
+    """Of what the standard library does not know: a number or an array of numpy."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"{str(value)[:100]!r} ({type(value).__name__}) cannot be sent: neither number, text nor boolean")
