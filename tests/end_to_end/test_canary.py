@@ -15,6 +15,7 @@ from typer.testing import CliRunner, Result
 from configuration.canary import CanaryPolicy
 from shokado.access.keys import Role, add_key
 from shokado.cli.app import app
+from shokado.client import NO_RETRIES, Client
 from shokado.lifecycle.errors import GatewayAway, GatewayRefused, Overtaken
 from shokado.lifecycle.rollout import canary
 from shokado.lifecycle.rollout.canary import Canary
@@ -182,6 +183,11 @@ def test_no_gateway_is_said() -> None:
     assert f"next: curl {url}/readyz" in result.stderr
 
 
+def test_what_is_no_address_is_said() -> None:
+    result = runner.invoke(app, ["canary", "start", "v2", "--url", "localhost:3000"])
+    assert (result.exit_code, "localhost:3000 is no address of a server" in result.stderr) == (1, True), result.output
+
+
 def test_keys(models: object, tmp_path: Path) -> None:
     keys = tmp_path / "keys.yaml"
     admin, predict_only = (add_key(keys, name, role) for name, role in (("me", Role.ADMIN), ("ci", Role.PREDICT)))
@@ -345,12 +351,11 @@ def test_run_asks_again_when_the_gateway_was_away_or_refused(opened: Gateway, ga
 class Forwarded(Gateway):
     """A gateway whose way can break and come back, as that of `kubectl port-forward` does."""
 
-    broken = False
+    def break_off(self) -> None:
+        self._whole, self._client = self._client, Client(f"http://127.0.0.1:{free_port()}", retries=NO_RETRIES)
 
-    def _send(self, method: str, path: str, **arguments: Any) -> httpx.Response:
-        if self.broken:
-            raise GatewayAway(f"No gateway answers at {self.url}: connection refused.")
-        return super()._send(method, path, **arguments)
+    def come_back(self) -> None:
+        self._client = self._whole
 
 
 def test_run_goes_on_when_its_way_to_the_gateway_comes_back(shokado: object, gateway: Server) -> None:
@@ -359,9 +364,9 @@ def test_run_goes_on_when_its_way_to_the_gateway_comes_back(shokado: object, gat
     def sleep(seconds: float) -> None:
         watch.sleep(seconds)
         if len(watch.slept) == 1:
-            through.broken = True
+            through.break_off()
         if len(watch.slept) == 5:
-            through.broken = False
+            through.come_back()
 
     with Forwarded(gateway.url, None, None, "test") as through:
         policy = CanaryPolicy(min_seconds=0, max_seconds=60)
@@ -379,7 +384,8 @@ def test_run_that_cannot_reach_its_gateway_says_what_the_split_is(shokado: objec
 
     def sleep(seconds: float) -> None:
         watch.sleep(seconds)
-        through.broken = True
+        if len(watch.slept) == 1:
+            through.break_off()
 
     with Forwarded(gateway.url, None, None, "test") as through:
         policy = CanaryPolicy(min_seconds=0, max_seconds=60)
