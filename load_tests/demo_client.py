@@ -6,6 +6,7 @@ serves. Exit code 0 when every request got its prediction, 1 when some did not, 
 
 import asyncio
 import collections
+import json
 import math
 import re
 import statistics
@@ -21,7 +22,8 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from load_tests.traffic.address import DEFAULT_PORT, WrongAddress, server_url
+from load_tests.traffic.address import DEFAULT_PORT, server_url
+from shokado.client import NO_RETRIES, AsyncClient, NoAnswer, Operation, ShokadoError
 
 JSON = "application/json"
 NATIVE = "/v1/models/predict"
@@ -135,41 +137,48 @@ def histogram(values: list[float]) -> list[tuple[float, float, int]]:
     return [(low * math.exp(factor * at), low * math.exp(factor * (at + 1)), counts[at]) for at in range(BINS)]
 
 
+def question(path: str, body: Any) -> Operation[str]:
+    """A request whose answer is read for the version that gave it."""
+    content = json.dumps(body).encode()
+    return Operation("POST", path, _version_of, headers={"Content-Type": JSON}, content=content, repeatable=True)
+
+
+def _version_of(response: httpx.Response) -> str:
+    version: str = response.headers.get("x-model-version", "not told")
+    return version
+
+
 async def ask(
-    client: httpx.AsyncClient, endpoint: Endpoint, bodies: list[Any], concurrency: int, delay_s: float,
+    client: AsyncClient, questions: list[Operation[str]], concurrency: int, delay_s: float,
     answered: Callable[[], None],
 ) -> Outcome:  # fmt: skip
-    """Send the bodies over so many clients, each of which rests for `delay_s` after an answer."""
+    """Send the questions from so many users, each of whom rests for `delay_s` after an answer."""
     outcome = Outcome()
-    left = iter(bodies)
+    left = iter(questions)
 
-    async def one_client() -> None:
-        for body in left:
-            await _ask_once(client, endpoint.path, body, outcome)
+    async def one_user() -> None:
+        for one in left:
+            await _ask_once(client, one, outcome)
             answered()
             if delay_s:
                 await asyncio.sleep(delay_s)
 
-    await asyncio.gather(*(one_client() for _ in range(concurrency)))
+    await asyncio.gather(*(one_user() for _ in range(concurrency)))
     return outcome
 
 
-async def _ask_once(client: httpx.AsyncClient, path: str, body: Any, outcome: Outcome) -> None:
+async def _ask_once(client: AsyncClient, one: Operation[str], outcome: Outcome) -> None:
     began = time.perf_counter()
     try:
-        response = await client.post(path, json=body)
-    except httpx.TransportError as error:
-        outcome.statuses["no answer"] += 1
-        outcome.complaints.setdefault("no answer", str(error) or type(error).__name__)
+        version = await client.send(one)
+    except ShokadoError as error:
+        status = "no answer" if isinstance(error, NoAnswer) else str(error.status)
+        outcome.statuses[status] += 1
+        outcome.complaints.setdefault(status, f"{error.code} {error.message}".strip()[:300])
         return
-    latency_ms = (time.perf_counter() - began) * 1000
-    status = str(response.status_code)
-    outcome.statuses[status] += 1
-    if response.is_success:
-        outcome.latencies_ms.append(latency_ms)
-        outcome.versions[response.headers.get("x-model-version", "not told")] += 1
-    else:
-        outcome.complaints.setdefault(status, response.text[:300])
+    outcome.latencies_ms.append((time.perf_counter() - began) * 1000)
+    outcome.statuses["200"] += 1
+    outcome.versions[version] += 1
 
 
 def show(console: Console, outcome: Outcome, seconds: float) -> None:
@@ -201,35 +210,36 @@ async def run(
 ) -> Outcome:  # fmt: skip
     """Read the server's description, ask it and show what came of it. Raises `CannotAsk`."""
     limits = httpx.Limits(max_connections=concurrency)
-    async with httpx.AsyncClient(base_url=url, headers=headers, timeout=30, limits=limits, trust_env=False) as client:
-        description = await _description(client, url)
+    async with httpx.AsyncClient(headers=headers, limits=limits, trust_env=False) as http:
+        # A refusal is to be seen, and no latency is to be that of two attempts.
+        client = AsyncClient(url, retries=NO_RETRIES, http=http)
+        description = await _description(client)
         endpoint = find_endpoint(description, path)
         if endpoint.max_rows is not None and rows > endpoint.max_rows:
             raise CannotAsk(f"{path} takes one row a request; for more, use --endpoint {NATIVE}")
         known = rows_of(description)
         random = Random(seed)
-        bodies = [endpoint.body_of([draw_row(random, known) for _ in range(rows)]) for _ in range(count)]
+        bodies = (endpoint.body_of([draw_row(random, known) for _ in range(rows)]) for _ in range(count))
+        questions = [question(path, body) for body in bodies]
         with Progress(console=console) as progress:
             task = progress.add_task(path, total=count)
             began = time.perf_counter()
-            outcome = await ask(client, endpoint, bodies, concurrency, delay_s, lambda: progress.advance(task))
+            outcome = await ask(client, questions, concurrency, delay_s, lambda: progress.advance(task))
             seconds = time.perf_counter() - began
     show(console, outcome, seconds)
     return outcome
 
 
-async def _description(client: httpx.AsyncClient, url: str) -> dict[str, Any]:
+async def _description(client: AsyncClient) -> dict[str, Any]:
     try:
-        response = await client.get("/openapi.json")
-        response.raise_for_status()
-        description: dict[str, Any] = response.json()
-    except httpx.HTTPStatusError as error:
-        raise CannotAsk(f"{url} answers, but with {error.response.status_code}: {error.response.text[:200]}") from error
-    except (httpx.TransportError, httpx.InvalidURL) as error:
-        raise CannotAsk(f"cannot reach {url}: is it running? Start it with: make serve") from error
+        described: Operation[dict[str, Any]] = Operation("GET", "/openapi.json", httpx.Response.json, repeatable=True)
+        return await client.send(described)
+    except NoAnswer as error:
+        raise CannotAsk(f"cannot reach {client.url}: is it running? Start it with: make serve") from error
+    except ShokadoError as error:
+        raise CannotAsk(f"{client.url} answers, but with {error.status}: {error.message[:200]}") from error
     except ValueError as error:
-        raise CannotAsk(f"{url} answers, but not as Shokado does: is that another server?") from error
-    return description
+        raise CannotAsk(f"{client.url} answers, but not as Shokado does: is that another server?") from error
 
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -255,7 +265,7 @@ def main(  # noqa: PLR0913, PLR0917  # an option each
     try:
         url = server_url(host, port)
         outcome = asyncio.run(run(Console(), url, sent, endpoint, num_requests, rows, concurrency, delay, seed))
-    except (CannotAsk, WrongAddress) as error:
+    except (CannotAsk, ValueError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from error
     if len(outcome.latencies_ms) < num_requests:

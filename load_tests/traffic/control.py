@@ -4,14 +4,16 @@ In: base address, key, environment. Out: `Model`, `Routing`; `CannotAsk` whose m
 """
 
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import httpx
 
-from load_tests.traffic.model import Model, NotAModel, read_model
-from load_tests.traffic.routing import Generation, NotAHistory, read_history
+from load_tests.traffic.model import Model, NotAModel, model_of
+from load_tests.traffic.routing import Generation, generations_of
+from shokado.client import AccessDenied, Client, NoAnswer, ShokadoError
 
 _PAGE = 500
-_TIMEOUT_S = 30
 
 
 class CannotAsk(Exception):
@@ -20,42 +22,41 @@ class CannotAsk(Exception):
 
 def ask_model(url: str, headers: dict[str, str]) -> Model:
     """What is served. Raises `CannotAsk`."""
-    try:
-        return read_model(_get(url, "/v1/models", headers))
-    except NotAModel as error:
-        raise CannotAsk(f"{url} answers, but not as Shokado does ({error}): is that another server?") from error
+    with _asking(url, headers) as client:
+        return model_of(client.versions())
 
 
 def ask_routing(url: str, headers: dict[str, str], oldest: int) -> dict[int, Generation]:
     """The generations from the newest to the oldest one that is of interest. Raises `CannotAsk`."""
     found: dict[int, Generation] = {}
-    try:
+    with _asking(url, headers) as client:
         # Its answer says which environment is meant where none was named.
-        environment = httpx.Response(200, content=_get(url, "/v1/traffic-split", headers)).json()["environment"]
-        path = f"/v1/traffic-split/history?limit={_PAGE}"
-        while page := read_history(_get(url, path, headers), environment):
-            found |= page
-            if min(found) <= oldest:
+        environment = client.split().environment
+        before: int | None = None
+        while page := client.history(limit=_PAGE, before=before).entries:
+            found |= generations_of(page, environment)
+            before = min(found)
+            if before <= oldest:
                 break
-            path = f"/v1/traffic-split/history?limit={_PAGE}&before={min(found)}"
-    except (NotAHistory, KeyError, ValueError) as error:
-        raise CannotAsk(f"{url} does not tell the history of its split: {error}") from error
     return found
 
 
-def _get(url: str, path: str, headers: dict[str, str]) -> bytes:
+@contextmanager
+def _asking(url: str, headers: dict[str, str]) -> Iterator[Client]:
     if not url:
         raise CannotAsk("name a server: --host http://127.0.0.1:3000")
+    trusted = ssl.create_default_context()
     try:
-        trusted = ssl.create_default_context()
-        response = httpx.get(url + path, headers=headers, timeout=_TIMEOUT_S, trust_env=False, verify=trusted)
-    except (httpx.TransportError, httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+        with httpx.Client(headers=headers, trust_env=False, verify=trusted) as http:
+            yield Client(url, http=http)
+    except NoAnswer as error:
         raise CannotAsk(f"cannot reach {url} ({error}): is it running? Start it with: make serve") from error
-    if response.status_code in (401, 403):
+    except AccessDenied as error:
         raise CannotAsk(
-            f"{url}{path} answers {response.status_code}: show a key, by SHOKADO_API_KEY=.. or --key; behind a gateway "
+            f"{url} answers {error}: show a key, by SHOKADO_API_KEY=.. or --key; behind a gateway "
             "that keeps this route to itself, name an address that answers it: --control http://.."
-        )
-    if not response.is_success:
-        raise CannotAsk(f"{url}{path} answers {response.status_code}: {response.text[:200]}")
-    return response.content
+        ) from error
+    except ShokadoError as error:
+        raise CannotAsk(f"{url} answers {error}") from error
+    except (NotAModel, LookupError, ValueError) as error:
+        raise CannotAsk(f"{url} cannot be asked: {error}") from error

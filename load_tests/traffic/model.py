@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 from random import Random
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
-import msgspec
+from shokado.client.answers import Versions
 
+Task = Literal["binary", "multiclass", "regression"]
 Row = list[float | int] | str
 """One row: a number for each feature, or a text."""
 
@@ -13,27 +14,7 @@ _WORDS = ("meeting", "offer", "free", "invoice", "tomorrow", "prize", "team", "c
 
 
 class NotAModel(Exception):
-    """What came is no description of a model."""
-
-
-class _Feature(msgspec.Struct, frozen=True):
-    name: str
-    type: str
-
-
-class _Signature(msgspec.Struct, frozen=True):
-    task: Literal["binary", "multiclass", "regression"]
-    features: list[_Feature]
-    classes: list[int | str] = []
-
-
-class _Version(msgspec.Struct, frozen=True):
-    model: str | None = None
-    signature: _Signature | None = None
-
-
-class _Versions(msgspec.Struct, frozen=True):
-    versions: list[_Version]
+    """What a server serves does not say what it takes."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +22,7 @@ class Model:
     """What all its versions have in common."""
 
     name: str
-    task: Literal["binary", "multiclass", "regression"]
+    task: Task
     input_name: str
     """Of its tensor, in the Open Inference Protocol."""
     feature_types: tuple[str, ...]
@@ -63,18 +44,14 @@ class Model:
         return [_draw(kind, random) for kind in self.feature_types]
 
 
-def read_model(body: bytes) -> Model:
-    """Of the answer of `GET /v1/models`. Raises `NotAModel`."""
-    try:
-        versions = msgspec.json.decode(body, type=_Versions).versions
-    except msgspec.MsgspecError as error:
-        raise NotAModel(str(error)) from error
-    for version in versions:
+def model_of(versions: Versions) -> Model:
+    """Raises `NotAModel` when no version tells what it takes."""
+    for version in versions.versions:
         if version.model is not None and version.signature is not None:
             signature = version.signature
             types = tuple(feature.type for feature in signature.features)
             name = signature.features[0].name if types == ("text",) else "input"
-            return Model(version.model, signature.task, name, types, tuple(signature.classes))
+            return Model(version.model, cast("Task", signature.task), name, types, tuple(signature.classes))
     raise NotAModel("no version tells its signature")
 
 

@@ -1,8 +1,9 @@
 """What the split was, generation by generation, as `GET /v1/traffic-split/history` tells."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-import msgspec
+from shokado.client.answers import EnvironmentContent, HistoryEntry
 
 
 @dataclass(frozen=True)
@@ -13,36 +14,12 @@ class Generation:
     sticky: bool
 
 
-class NotAHistory(Exception):
-    """What came is no history."""
-
-
-class _Content(msgspec.Struct):
-    active: str
-    shares: dict[str, float]
-    strategy: str
-    enabled: bool
-
-
-class _Entry(msgspec.Struct):
-    generation: int
-    environments: dict[str, _Content]
-
-
-class _History(msgspec.Struct):
-    entries: list[_Entry]
-
-
-def read_history(body: bytes, environment: str) -> dict[int, Generation]:
-    """By number, the generations of a page of the history. Raises `NotAHistory`."""
-    try:
-        entries = msgspec.json.decode(body, type=_History).entries
-    except msgspec.MsgspecError as error:
-        raise NotAHistory(str(error)) from error
+def generations_of(entries: Iterable[HistoryEntry], environment: str) -> dict[int, Generation]:
+    """By number, what a page of the history says of an environment."""
     return {entry.generation: _generation(entry.environments[environment]) for entry in entries}
 
 
-def _generation(content: _Content) -> Generation:
+def _generation(content: EnvironmentContent) -> Generation:
     if not content.enabled:
         return Generation({content.active: 1.0}, sticky=True)
-    return Generation(content.shares, content.strategy == "hash")
+    return Generation(dict(content.shares), content.strategy == "hash")

@@ -213,11 +213,21 @@ def test_no_server_and_no_profile_are_said_with_what_to_do(tmp_path: Path) -> No
 
 
 SIGNATURE = {"task": "binary", "features": [{"name": "age", "type": "float"}], "classes": [0, 1]}
-SPLIT = {"active": "v1", "shares": {"v1": 1.0}, "strategy": "random", "enabled": True}
+VERSION = {
+    "version": "v1", "ready": True, "state": "ready", "active_in": ["production"], "weights": {"production": 1.0},
+    "shadow_in": [], "aliases": [], "model": "customers", "signature": SIGNATURE,
+}  # fmt: skip
+CONTENT = {
+    "active": "v1", "weights": {"v1": 1.0}, "shares": {"v1": 1.0}, "strategy": "random", "enabled": True, "salt": "",
+    "shadow": None,
+}  # fmt: skip
+MADE = {"generation": 1, "by": "me", "action": "configured", "why": ""}
+ENTRY = {"environments": {"production": CONTENT}, "at": "2026-01-01T00:00:00Z", "changed": None, "versions": None}
+SPLIT = {"environment": "production", "updated_at": "2026-01-01T00:00:00Z", "percent": {"v1": 100.0}}
 DESCRIPTION: dict[str, Any] = {
-    "/v1/models": {"versions": [{"model": "customers", "signature": SIGNATURE}]},
-    "/v1/traffic-split": {"environment": "production"},
-    "/v1/traffic-split/history?limit=500": {"entries": [{"generation": 1, "environments": {"production": SPLIT}}]},
+    "/v1/models": {"generation": 1, "versions": [VERSION], "workers": None},
+    "/v1/traffic-split": {**CONTENT, **MADE, **SPLIT},
+    "/v1/traffic-split/history?limit=500": {"entries": [{**MADE, **ENTRY}]},
 }
 RIGHT = {"prediction": 0.5, "prediction_class": 0, "model_version": "v1", "prediction_id": "AQ"}
 

@@ -12,8 +12,12 @@ import pytest
 
 from load_tests.traffic import question as ask
 from load_tests.traffic.answer import Answer, WrongAnswer, read_inferred, read_native, read_packed, read_single
-from load_tests.traffic.model import Model, NotAModel, read_model
+from load_tests.traffic.control import CannotAsk, ask_model
+from load_tests.traffic.model import Model, NotAModel, model_of
 from load_tests.traffic.question import Question
+from shokado.client import Client
+from shokado.client.answers import Version, Versions
+from tests.client.scripted_server import Reply, scripted
 from tests.conftest import prepare
 from tests.server import Server, serving
 
@@ -24,6 +28,7 @@ HEADERS = {"x-model-version": "v1", "x-generation": "7"}
 NATIVE = {"predictions": [0.25, 1.0], "classes": [0, 1], "version": "v1", "reason": "SPLIT", "generation": 7}
 NATIVE |= {"prediction_id": "AQ"}
 SINGLE = {"prediction": 0.25, "prediction_class": 0, "model_version": "v1", "prediction_id": "AQ"}
+NOTHING = {"generation": 1, "versions": [], "workers": None}
 SCORES = {"name": "predictions", "datatype": "FP32", "shape": [2], "data": [0.25, 1.0]}
 ORIGIN = {"reason": "SPLIT", "generation": 7, "prediction_id": "AQ"}
 INFERRED = {"model_version": "v1", "outputs": [SCORES], "parameters": ORIGIN}
@@ -43,8 +48,9 @@ def other_server(request: pytest.FixtureRequest) -> Iterator[Server]:
 
 def check_all_questions(server: Server) -> None:
     """Ask in all ways, read the answers, and send feedback."""
+    with Client(server.url) as asking:
+        model, random = model_of(asking.versions()), Random(1)
     with httpx.Client(base_url=server.url, timeout=20) as client:
-        model, random = read_model(client.get("/v1/models").content), Random(1)
         ways: tuple[Callable[[], Question], ...] = (
             lambda: ask.one_row(model, random),
             lambda: ask.many_rows(model, random, 7),
@@ -143,7 +149,21 @@ def test_one_label_in_ten_is_wrong() -> None:
     assert set(labels) == {0, 1}
 
 
-def test_other_servers_are_no_models() -> None:
-    for body in (b"<html>", b"[]", b'{"versions": []}', b'{"versions": [{"model": "m"}]}'):
+def test_versions_that_do_not_say_what_they_take_are_no_model() -> None:
+    away = Version("v1", False, "away", [], {}, [], [], model="m")
+    for versions in ((), (away,)):
         with pytest.raises(NotAModel):
-            read_model(body)
+            model_of(Versions(1, versions, None))
+
+
+def test_what_cannot_be_asked_is_said() -> None:
+    page, other = Reply(200, b"<html>"), Reply(200, [])
+    for reply, words in (
+        (page, "is that another server"), (other, "is that another server"), (Reply(401), "show a key"),
+        (Reply(500), "answers 500"), (Reply(None), "is it running"), (Reply(200, NOTHING), "no version tells"),
+    ):  # fmt: skip
+        with scripted(reply) as server, pytest.raises(CannotAsk, match=words):
+            ask_model(server.url, {})
+    for url in ("", "ftp://host"):
+        with pytest.raises(CannotAsk, match="http://"):
+            ask_model(url, {})

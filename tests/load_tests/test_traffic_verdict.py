@@ -1,6 +1,7 @@
 """The verdict: what each threshold makes of what was seen, and the exit code."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from random import Random
 
 import pytest
@@ -9,8 +10,9 @@ from load_tests.traffic.answer import Answer
 from load_tests.traffic.counts import Counts
 from load_tests.traffic.profile import Profile
 from load_tests.traffic.report import Run, as_text, with_section
-from load_tests.traffic.routing import Generation, NotAHistory, read_history
+from load_tests.traffic.routing import Generation, generations_of
 from load_tests.traffic.verdict import Conclusion, Judgement, Outcome, Verdict, judge
+from shokado.client.answers import EnvironmentContent, HistoryEntry
 
 RANDOM = Generation({"v1": 0.8, "v2": 0.2}, sticky=False)
 HASH = replace(RANDOM, sticky=True)
@@ -175,18 +177,14 @@ def test_what_nobody_told_is_inconclusive() -> None:
 
 
 def test_the_history_tells_shares_and_strategy() -> None:
-    body = b"""{"entries": [
-        {"generation": 3, "environments": {"staging": {"active": "v1", "shares": {"v2": 1}, "strategy": "hash",
-         "enabled": false}}},
-        {"generation": 2, "environments": {"staging": {"active": "v1", "shares": {"v1": 0.5, "v2": 0.5},
-         "strategy": "hash", "enabled": true}}}]}"""
+    split = EnvironmentContent("v1", {}, {"v1": 0.5, "v2": 0.5}, "hash", enabled=True, salt="", shadow=None)
+    entry = HistoryEntry(2, datetime.now(UTC), "me", "split", "", {"staging": split}, changed=None, versions=None)
+    off = replace(split, shares={"v2": 1}, enabled=False)
 
-    assert read_history(body, "staging") == {
+    assert generations_of([replace(entry, generation=3, environments={"staging": off}), entry], "staging") == {
         3: Generation({"v1": 1.0}, sticky=True),
         2: Generation({"v1": 0.5, "v2": 0.5}, sticky=True),
     }
-    with pytest.raises(NotAHistory):
-        read_history(b'{"detail": "no"}', "staging")
 
 
 def test_the_report_says_all_of_it_and_trusts_no_text() -> None:
