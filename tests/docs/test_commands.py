@@ -1,0 +1,332 @@
+"""The commands of README.md and docs/ are run as they stand there; only ports and addresses are the test's."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from k8s.validate import NOT_THERE
+from shokado.lifecycle.packaging.imaging import Engine, Image
+from tests.docs.pages import BLOCKS, EXECUTABLE, README, RUN, Block, runs
+from tests.lifecycle.kubernetes_api import running
+from tests.server import ROOT, ROW, Server, serving, wait_until
+from tests.tools import needs
+
+ENVIRONMENT = Path(sys.executable).parent.parent
+SERVE = ".venv/bin/bentoml serve service:Shokado --port 3001"
+needs_curl = needs("curl")
+
+
+def shell(command: str, environment: dict[str, str] | None = None, cwd: Path = ROOT) -> str:
+    finished = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", command],
+        cwd=cwd,
+        env={**os.environ, **(environment or {})},
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr
+    return finished.stdout
+
+
+def at(server: Server, text: str) -> str:
+    """The commands, or the program, for that server."""
+    return re.sub(r"http://localhost:300[01]", server.url, text)
+
+
+def answers_to(command: str) -> list[dict[str, Any]]:
+    """What the last commands of a block printed: one JSON object after the other."""
+    text = shell(command).strip()
+    decoder, found = json.JSONDecoder(), []
+    while text:
+        answer, end = decoder.raw_decode(text)
+        assert "error" not in answer, answer
+        found.append(answer)
+        text = text[end:].strip()
+    return found
+
+
+def settings_of(line: str) -> dict[str, str]:
+    """What a line that serves sets; it is a line that `serving` runs."""
+    *settings, command = re.split(r" (?=SHOKADO_|\.venv)", line.strip())
+    assert command == SERVE
+    return dict(setting.split("=", maxsplit=1) for setting in settings)
+
+
+@pytest.fixture(scope="module")
+def checkout(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """This folder with a `var/` of its own, in which there is a registry: a copy of the tests' own."""
+    folder = tmp_path_factory.mktemp("checkout")
+    for entry in ROOT.iterdir():
+        if entry.name not in {".git", ".venv", "var"}:
+            (folder / entry.name).symlink_to(entry)
+    (folder / ".venv").symlink_to(ENVIRONMENT)
+    (folder / "var").mkdir()
+    shutil.copy(models.parent / "mlflow.db", folder / "var")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def own_places(models: Path, checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A model store that may be changed, and the registry of that folder."""
+    home = tmp_path_factory.mktemp("home")
+    shutil.copytree(models / "models", home / "models")
+    return {"BENTOML_HOME": str(home), "MLFLOW_TRACKING_URI": f"sqlite:///{checkout / 'var' / 'mlflow.db'}"}
+
+
+@pytest.fixture(scope="module")
+def own_server(own_places: dict[str, str]) -> Iterator[Server]:
+    """A server whose split may be changed."""
+    with serving(environment={"SHOKADO_WORKERS": "2", **own_places}) as running:
+        yield running
+
+
+def predict(server: Server, *units: str) -> list[dict[str, Any]]:
+    """What each unit is answered, by whichever worker takes its connection."""
+    with httpx.Client(base_url=server.url, headers={"Connection": "close"}, timeout=20) as client:
+        body = {"instances": [ROW]}
+        answers = [client.post("/v1/models/predict", json=body, headers={"X-Unit-ID": unit}) for unit in units]
+    assert {answer.status_code for answer in answers} == {200}
+    return [answer.json() for answer in answers]
+
+
+def versions_of(server: Server, generation: int) -> list[str]:
+    """The versions that 100 users get once both workers are at that generation."""
+    users = [f"user-{number}" for number in range(100)]
+    wait_until(lambda: min(answer["generation"] for answer in predict(server, *users[:20])) >= generation, 10)
+    return [answer["version"] for answer in predict(server, *users)]
+
+
+@pytest.mark.parametrize("block", [block for block in BLOCKS if block.language in EXECUTABLE], ids=str)
+def test_every_command_is_run(block: Block) -> None:
+    assert block in RUN, "no test here asks for it with @runs"
+
+
+@needs_curl
+@runs(README, "A request", language="json", argument="shown")
+@runs(README, "A request", containing="instances")
+def test_a_prediction_is_answered_as_the_readme_shows(commands: list[str], shown: list[str], server: Server) -> None:
+    (command,), (text,) = commands, shown
+    wanted = json.loads(text)
+    # The split may choose the other version; in 200 tries it chooses the one that is shown.
+    answers = (json.loads(shell(at(server, command))) for _ in range(200))
+    answer = next(answer for answer in answers if answer["version"] == wanted["version"])
+    assert list(answer) == list(wanted)
+    assert answer["predictions"] == pytest.approx(wanted["predictions"], abs=1e-4)
+
+
+@needs_curl
+@runs(README, "A request", containing="X-Model-Version")
+def test_a_row_may_be_an_object_and_a_version_pinned(commands: list[str], server: Server) -> None:
+    (command,) = commands
+    (answer,) = answers_to(at(server, command))
+    assert answer["model_version"] == "v2"
+
+
+@runs(README, "A request", language="python")
+def test_the_client_of_bentoml_gets_a_prediction(commands: list[str], server: Server) -> None:
+    (program,) = commands
+    assert "predictions" in shell(f"{sys.executable} -c '{at(server, program)}'")
+
+
+@runs("docs/predictions.md", "Rows", language="python")
+def test_packed_rows_are_answered_with_packed_scores(commands: list[str], server: Server) -> None:
+    (program,) = commands
+    assert re.fullmatch(r"\[0\.\d+\] v[12]\n", shell(f"{sys.executable} -c '{at(server, program)}'"))
+
+
+@needs_curl
+@runs("docs/predictions.md", "Clients of other APIs")
+def test_a_client_of_the_open_inference_protocol_is_answered(commands: list[str], server: Server) -> None:
+    (command,) = commands
+    (answer,) = answers_to(at(server, command))
+    assert [output["name"] for output in answer["outputs"]] == ["predictions", "classes"]
+
+
+@runs("docs/development.md", "Load")
+def test_the_demo_asks_a_running_server(commands: list[str], server: Server) -> None:
+    (command,) = commands
+    assert command.startswith("make ")
+    printed = shell(command.replace("make", f"make --old-file=.venv/.dev PORT={server.port}"))
+    assert "200" in printed
+
+
+@needs_curl
+@runs("docs/experiments.md", "The split", argument="more")
+@runs("docs/experiments.md", "Feedback", argument="feedback")
+@runs(README, "A canary", argument="canary")
+def test_the_canary_walks_from_a_tenth_to_all_and_back(
+    canary: list[str], feedback: list[str], more: list[str], own_server: Server
+) -> None:
+    begin, look, back, tell, change = (at(own_server, command) for command in (*canary, *feedback, *more))
+
+    (split,) = answers_to(begin)
+    assert (split["weights"], split["strategy"]) == ({"v1": 90, "v2": 10}, "hash")
+    tenth = versions_of(own_server, split["generation"])
+    assert 1 <= tenth.count("v2") <= 25
+
+    (counted,) = answers_to(tell)
+    assert counted["accepted"] == 1
+
+    status, metrics = answers_to(look)
+    assert sum(status["versions"][version]["labels"] for version in ("v1", "v2")) == 1
+    assert (metrics["version"], metrics["since_start"]["errors"]) == ("v2", 0)
+
+    (present,) = predict(own_server, "user-17")
+    explained, half, all_of_it = answers_to(change)
+    assert explained["version"] == present["version"]
+    assert explained["after"]["version"] in {"v1", "v2"}
+    assert (half["weights"], all_of_it["weights"]) == ({"v1": 50, "v2": 50}, {"v1": 0, "v2": 100})
+    assert set(versions_of(own_server, all_of_it["generation"])) == {"v2"}
+
+    history, restored = answers_to(back)
+    assert [entry["action"] for entry in history["entries"]] == ["split", "split", "split", "configured"]
+    assert (restored["weights"], restored["strategy"]) == ({"v1": 80, "v2": 20}, "random")
+    assert restored["generation"] == all_of_it["generation"] + 1
+    assert {"v1", "v2"} == set(versions_of(own_server, restored["generation"]))
+
+
+@needs_curl
+@runs("docs/experiments.md", "The split", argument="more")
+@runs(README, "A canary", containing='"v2": 10', argument="canary")
+def test_half_of_the_users_keep_their_version_when_the_canary_grows(
+    canary: list[str], more: list[str], own_server: Server
+) -> None:
+    (split,) = answers_to(at(own_server, canary[0]))
+    before = versions_of(own_server, split["generation"])
+    half = more[0].split("curl")[2]
+    (split,) = answers_to(at(own_server, "curl" + half))
+    after = versions_of(own_server, split["generation"])
+    assert all(now == "v2" for then, now in zip(before, after, strict=True) if then == "v2")
+
+
+@needs_curl
+@runs("docs/models.md", "Load a version while serving")
+def test_a_version_is_loaded_from_the_registry_while_serving(
+    commands: list[str], own_server: Server, own_places: dict[str, str], checkout: Path
+) -> None:
+    (command,) = commands
+    printed = shell(at(own_server, command), own_places, checkout)
+    loaded = json.loads(printed[printed.index('{"') :])
+    assert (loaded["version"]["version"], loaded["version"]["state"]) == ("v3", "ready")
+    pinned = httpx.post(f"{own_server.url}/v1/models/predict", json={"instances": [ROW], "version": "v3"}, timeout=20)
+    assert (pinned.status_code, pinned.json()["version"]) == (200, "v3")
+
+
+@needs_curl
+@runs("docs/experiments.md", "A canary by policy")
+def test_a_canary_by_policy_starts_and_is_taken_back(commands: list[str], own_server: Server, checkout: Path) -> None:
+    (command,) = commands
+    command = re.sub(r"(shokado canary .*)", rf"\1 --url {own_server.url}", at(own_server, command))
+    printed = shell(command, cwd=checkout)
+    assert "INCONCLUSIVE at 10 %" in printed
+    with httpx.Client(base_url=own_server.url, timeout=20) as client:
+        assert client.get("/v1/traffic-split").json()["weights"] == {"v1": 100, "v2": 0}
+        actions = [entry["by"] for entry in client.get("/v1/traffic-split/history").json()["entries"][:2]]
+    assert all("shokado canary" in by for by in actions), actions
+
+
+@needs_curl
+@runs(README, "Your own model", language="yaml", argument="configuration")
+@runs(README, "Your own model", language="python", argument="program")
+@runs(README, "Your own model")
+def test_a_model_of_ones_own_is_logged_imported_and_served(
+    commands: list[str], program: list[str], configuration: list[str], checkout: Path, own_places: dict[str, str]
+) -> None:
+    bring, serve, ask = commands
+    for name, (text,) in {"wine.py": program, "wine.yaml": configuration}.items():
+        (checkout / "var" / name).write_text(text)
+    printed = shell(bring, own_places, checkout)
+    assert all(f"wine:{label}  imported  from models:/wine/{label[1]}" in printed for label in ("v1", "v2"))
+    environment = {"SHOKADO_WORKERS": "1", **own_places, **settings_of(serve)}
+    with serving(cwd=checkout, environment=environment) as server:
+        (answer,) = answers_to(at(server, ask))
+        assert answer["classes"] == [0]
+        served = httpx.get(f"{server.url}/v1/models", timeout=20).json()["versions"]
+    assert {version["version"]: version["source"]["uri"] for version in served} == {
+        "v1": "models:/wine/1",
+        "v2": "models:/wine/2",
+    }
+
+
+@runs("docs/operating.md", "Configuration", argument="serve")
+@runs("docs/security.md", "Keys", argument="make_key")
+def test_the_key_that_is_made_opens_the_server_that_is_configured(
+    make_key: list[str], serve: list[str], checkout: Path
+) -> None:
+    (command,), (line,) = make_key, serve
+    path = checkout / "var" / "keys.yaml"
+    printed = shell(f"{command.strip()} --file {path}", cwd=checkout)
+    change = {"v1": 1, "v2": 1}
+    with serving(environment={"SHOKADO_ACCESS__KEYS_FILE": str(path), **settings_of(line)}) as locked:
+        url = f"{locked.url}/v1/traffic-split"
+        assert httpx.post(url, json=change, timeout=20).status_code == 401
+        answers = [httpx.post(url, json=change, headers={"x-api-key": word}, timeout=20) for word in printed.split()]
+        (opened,) = [answer for answer in answers if answer.status_code == 200]
+        assert opened.json()["by"] == "key me"
+        assert len(locked.workers()) == 3, "two gateways, and a service of v1"
+
+
+@runs("docs/models.md", "Where versions come from")
+def test_the_list_of_models_is_shown(commands: list[str], models: Path, checkout: Path) -> None:
+    (command,) = commands
+    assert "customers:v1" in shell(command, cwd=checkout)
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason=NOT_THERE)
+@runs("docs/operating.md", "Kubernetes")
+def test_the_dry_run_shows_what_a_cluster_would_make_of_the_manifests(commands: list[str], tmp_path: Path) -> None:
+    """A stand-in answers for the cluster; kubectl is real."""
+    (block,) = commands
+    validate, deploy = block.strip().splitlines()
+    assert validate == "make k8s-validate"
+    with running(tmp_path / "kubeconfig") as cluster:
+        cluster.add("namespaces", "", "shokado-staging")
+        environment = {"KUBECONFIG": str(tmp_path / "kubeconfig"), "KUBECACHEDIR": str(tmp_path / "cache")}
+        printed = shell(deploy.replace("make", "make -o .venv/.dev"), environment)
+        assert cluster.applied == []
+    assert "deployment.apps/shokado-gateway serverside-applied (server dry run)" in printed
+    assert "missing: Secret shokado-keys" in printed
+    assert "Nothing was changed." in printed
+
+
+@runs("docs/development.md", "Measure")
+def test_the_benchmark_tells_its_options(commands: list[str], models: Path) -> None:
+    (command,) = commands
+    assert "--quick" in shell(command.replace("make", "make --old-file=.venv/.dev --old-file=.venv/.train"))
+
+
+@runs("docs/operating.md", "An image", containing="docker run")
+def test_the_container_that_the_page_starts_is_as_hardened_as_the_one_that_is_tested(commands: list[str]) -> None:
+    """`make image` prints that command; the page adds the keys."""
+    (command,) = commands
+    keys = r"-v \./var/keys\.yaml:(\S+):ro -e SHOKADO_ACCESS__KEYS_FILE=\1 "
+    without = re.sub(keys, "", " ".join(command.replace("\\\n", "").split()))
+    assert without == Image("shokado:0.1.0", Engine.DOCKER, 0, ()).command()
+
+
+# They take minutes, and other tests run what is behind them: make knows them as they stand here.
+@runs(README, "A cluster", argument="cluster")
+@runs(README, "An image", argument="image")
+@runs(README, "Start", argument="start")
+@runs("docs/operating.md", "An image", containing="make image", argument="image_again")
+@runs("docs/operating.md", "A bento", argument="bento")
+def test_make_knows_what_takes_minutes(
+    start: list[str], image: list[str], cluster: list[str], image_again: list[str], bento: list[str]
+) -> None:
+    lines = "".join((*start, *image, *cluster, *image_again, *bento)).strip().splitlines()
+    assert all(line.startswith("make ") for line in lines)
+    for line in lines:
+        planned = shell(line.replace("make", "make --dry-run --old-file=.venv/.dev --old-file=.venv/.train"))
+        assert "bin/" in planned
+        assert line != "make serve" or "bentoml serve service:Shokado" in planned
