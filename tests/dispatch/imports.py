@@ -11,6 +11,6 @@ def imports_under_way(pid: int | None = None) -> list[psutil.Process]:
     for child in psutil.Process(pid).children(recursive=True):
         with contextlib.suppress(psutil.Error):
             # What an import starts itself looks like it at first.
-            if "shokado" in child.cmdline() and child.ppid() not in found:
+            if {"shokado", "models"} <= {*child.cmdline()} and child.ppid() not in found:
                 found[child.pid] = child
     return list(found.values())
