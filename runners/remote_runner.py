@@ -24,8 +24,9 @@ from configuration.settings import (
     VersionSettings,
 )
 from runners.artefacts.card import Card, CardError
+from runners.artefacts.scores import Scores
 from runners.batching.batcher import BatchObserver
-from runners.engines.engine import Scores, example_rows
+from runners.engines.engine import example_rows
 from runners.inputs.rows import Rows
 from runners.placements.endpoint import Endpoint
 from runners.placements.far_side import EndpointError, FarSide, Refused, Unservable

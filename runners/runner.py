@@ -21,10 +21,11 @@ import numpy as np
 
 from configuration.settings import BatchingSettings, Placement, VersionSettings
 from runners.artefacts.card import Card, CardError
+from runners.artefacts.scores import Scores
 from runners.batching.batcher import Batcher, BatchObserver, QueueBounds
 from runners.batching.job import Job
 from runners.batching.pace import BatchLimit, Pace
-from runners.engines.engine import Scores, example_rows, likely_rows, open_engine
+from runners.engines.engine import example_rows, likely_rows, open_engine
 from runners.engines.thread import in_own_thread
 from runners.engines.watch import Watch
 from runners.errors import NotReady

@@ -15,9 +15,9 @@ from enum import StrEnum
 from math import inf
 from typing import Protocol
 
+from runners.artefacts.scores import Scores
 from runners.batching.job import Job
 from runners.batching.pace import BatchLimit, DrainRate, Pace
-from runners.engines.engine import Scores
 from runners.errors import DeadlineExceeded, ModelFailure, NotReady, Overloaded, RunnerError, Unreachable
 from runners.inputs.rows import Join
 from runners.placements.place import BatchScores, Place

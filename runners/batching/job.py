@@ -6,7 +6,7 @@ from math import inf
 import msgspec
 import numpy as np
 
-from runners.engines.engine import Scores
+from runners.artefacts.scores import Scores
 from runners.errors import RunnerError
 from runners.inputs.rows import RequestRows
 

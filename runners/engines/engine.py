@@ -1,7 +1,6 @@
 """Engines: what turns a batch of rows into scores, on one thread, with nothing but the artefact's model file.
 
-In: float32 rows of shape (n, features), or texts of shape (n, 1). Out: float32 scores of shape (n,) for binary
-(probability of the second class) and regression (value), (n, classes) for multiclass; see `Card.scores_per_row`.
+In: float32 rows of shape (n, features), or texts of shape (n, 1). Out: their scores, see `runners.artefacts.scores`.
 """
 
 import sys
@@ -11,14 +10,11 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from configuration.settings import EngineChoice
 from runners.artefacts.card import Card, CardError, FileKind, Task, digest_of
+from runners.artefacts.scores import Scores, column_of
 from runners.inputs.rows import Rows
-
-Scores = NDArray[np.float32]
-
 
 MAX_PADDED_LETTERS = 4_000_000
 """Of texts that are scored together, each counted as long as the longest (see `TextEngine`): some 200 MB at most."""
@@ -62,7 +58,7 @@ class OnnxEngine:
         self._new_options = onnxruntime.RunOptions
         self._options = self._new_options()
         self._outputs = ["value" if card.task is Task.REGRESSION else "probabilities"]
-        self._column = {Task.BINARY: 1, Task.REGRESSION: 0, Task.MULTICLASS: None}[card.task]
+        self._column = column_of(card.task)
 
     def predict(self, rows: Rows) -> Scores:
         # New ones for each call, which cost less than none: who ends a call cannot end the next one.

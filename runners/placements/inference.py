@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runners.artefacts.card import Card, Task
-from runners.engines.engine import Scores
+from runners.artefacts.scores import Scores, from_columns
 from runners.inputs.datatypes import BYTES, DTYPES, to_bytes
 from runners.inputs.rows import Rows
 
@@ -139,9 +139,9 @@ def read_scores(card: Card, form: Form, body: bytes, json_bytes: int | None, row
     if values.shape[1] != per_row:
         if card.task is not Task.BINARY or values.shape[1] != 2:
             raise Mismatch(f"output {found.name} has {values.shape[1]} numbers a row, where {per_row} belong")
-        values = values[:, 1:]
+        values = from_columns(card.task, values)
     scores = np.ascontiguousarray(values, dtype=np.float32)
-    return scores[:, 0] if per_row == 1 else scores
+    return scores.reshape(rows) if per_row == 1 else scores
 
 
 def _values(outputs: Sequence[_Output], found: _Output, binary: bytes) -> NDArray[Any]:

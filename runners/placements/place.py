@@ -16,7 +16,8 @@ from typing import Protocol
 
 import numpy as np
 
-from runners.engines.engine import Engine, Interrupted, Scores
+from runners.artefacts.scores import Scores
+from runners.engines.engine import Engine, Interrupted
 from runners.engines.watch import Watch, Watched
 from runners.errors import Overran
 from runners.inputs.rows import Rows

@@ -13,14 +13,14 @@ from typing import Any, Generic
 import msgspec
 
 from runners.artefacts.card import Card
+from runners.artefacts.scores import confidences_of, labels_of
 from runners.inputs.rows import RequestRows
 from shokado.dialects.dialect import JSON_LINES, AnswerFacts, Content, Description, Dialect
 from shokado.dialects.head import JSON, RequestHead
 from shokado.dialects.instances import Bodies, Instances
-from shokado.dialects.labels import classes_of
 from shokado.dialects.native import unsupported_type
 from shokado.dialects.signature import Signature, example_rows
-from shokado.dialects.single import SingleOptions, confidence_of
+from shokado.dialects.single import SingleOptions
 from shokado.dialects.text_signature import TextRow, one_given
 from shokado.dialects.unit import unit_of
 from shokado.dispatch.request import Prediction, PredictionRequest
@@ -102,7 +102,7 @@ class Batch(Dialect):
         scores = prediction.scores
         assert scores is not None
         card, version, values = prediction.card, prediction.version, scores.tolist()
-        labels = classes_of(card, values)
+        labels, confidences = labels_of(card, values), confidences_of(card, values)
         made_at = datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="milliseconds")
         of_all = (version, facts.request_id, facts.prediction_id)
         items = [
@@ -110,7 +110,7 @@ class Batch(Dialect):
                 index,
                 score,
                 labels[index] if labels else msgspec.UNSET,
-                confidence_of(card.task, score),
+                confidences[index] if confidences else msgspec.UNSET,
                 *of_all,
                 made_at,
                 facts.latency_ms,

@@ -17,10 +17,10 @@ import msgspec
 
 from configuration.settings import DialectSettings, PredictMethod
 from runners.artefacts.card import Card
+from runners.artefacts.scores import as_model_predicts, probabilities_of
 from shokado.dialects.dialect import JSON_LINES, AnswerFacts, Content, Description, Dialect
 from shokado.dialects.head import JSON, RequestHead
 from shokado.dialects.json_text import LONG_BYTES, legible
-from shokado.dialects.labels import predicted, probabilities
 from shokado.dialects.native import unsupported_type
 from shokado.dialects.problem import Problem, invalid, malformed, too_many_rows
 from shokado.dialects.signature import AnyRow, Signature, example_rows
@@ -266,10 +266,10 @@ class MLflow(Dialect):
         assert scores is not None
         method = facts.wishes or self._method
         if method is PredictMethod.PREDICT or (not card.classes and facts.wishes is None):
-            return JSON_LINES, _encode(InvocationAnswer(predicted(card, scores)))
+            return JSON_LINES, _encode(InvocationAnswer(as_model_predicts(card, scores)))
         if not card.classes:
             raise invalid("unknown_predict_method", f"a {card.task} model has no {method}; predict is understood")
-        return JSON_LINES, _encode(InvocationAnswer([*probabilities(card, scores)]))
+        return JSON_LINES, _encode(InvocationAnswer([*probabilities_of(card, scores)]))
 
     def refuse(self, problem: Problem, _request_id: str) -> bytes:
         code = _CODES.get(problem.status, "BAD_REQUEST" if problem.status < 500 else "INTERNAL_ERROR")

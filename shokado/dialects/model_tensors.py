@@ -9,10 +9,12 @@ from functools import lru_cache
 from typing import Any
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
-from runners.artefacts.card import Card, Task
+from runners.artefacts.card import Card
+from runners.artefacts.scores import Scores, labels_of, ranked
 from runners.inputs.datatypes import BYTES
-from shokado.dialects.labels import classes_of, classifications
 from shokado.dialects.problem import Problem
 from shokado.dispatch.request import Prediction
 
@@ -49,16 +51,16 @@ def input_tensors(card: Card) -> list[TensorMetadata]:
 
 def output_tensors(card: Card) -> tuple[TensorMetadata, ...]:
     """What a model of this card gives: `predictions`, and for classifiers `classes`, the labels."""
-    return _outputs(card.task, card.classes)
+    return _outputs(card.scores_per_row, card.classes)
 
 
 @lru_cache(maxsize=16)
-def _outputs(task: Task, classes: tuple[int | str, ...]) -> tuple[TensorMetadata, ...]:
-    if task is Task.REGRESSION:
-        return (TensorMetadata(PREDICTIONS, "FP32", (ROWS,)),)
-    scores = (ROWS, len(classes)) if task is Task.MULTICLASS else (ROWS,)
+def _outputs(per_row: int, classes: tuple[int | str, ...]) -> tuple[TensorMetadata, ...]:
+    scores = TensorMetadata(PREDICTIONS, "FP32", (ROWS,) if per_row == 1 else (ROWS, per_row))
+    if not classes:
+        return (scores,)
     datatype = "INT64" if all(isinstance(label, int) for label in classes) else BYTES
-    return TensorMetadata(PREDICTIONS, "FP32", scores), TensorMetadata(CLASSES, datatype, (ROWS,))
+    return scores, TensorMetadata(CLASSES, datatype, (ROWS,))
 
 
 def chosen_outputs(card: Card, wanted: Sequence[WantedOutput]) -> Sequence[TensorMetadata]:
@@ -99,5 +101,17 @@ def values_of(tensor: TensorMetadata, prediction: Prediction) -> Any:
     assert scores is not None
     if tensor.name == PREDICTIONS:
         return scores if tensor.datatype != BYTES else classifications(prediction.card, scores, tensor.shape[1])
-    labels = classes_of(prediction.card, scores.tolist())
+    labels = labels_of(prediction.card, scores.tolist())
     return labels if tensor.datatype == "INT64" else [str(label) for label in labels]
+
+
+def classifications(card: Card, scores: Scores, top: int) -> NDArray[Any]:
+    """The `top` likeliest classes of each row, best first, as texts `score:index:label` of shape (rows, top).
+
+    Source: Triton's "Classification Extension"; a score has all its digits, where Triton's server prints six decimals.
+    """
+    best, probabilities = ranked(card, scores, top)
+    names = [f"{index}:{label}" for index, label in enumerate(card.classes)]
+    pairs = zip(probabilities.ravel().tolist(), best.ravel().tolist(), strict=True)
+    texts = [f"{score}:{names[index]}" for score, index in pairs]
+    return np.array(texts, object).reshape(best.shape)

@@ -11,10 +11,10 @@ from typing import Generic
 import msgspec
 
 from runners.artefacts.card import Card
+from runners.artefacts.scores import labels_of
 from shokado.dialects.dialect import BINARY_LINES, JSON_LINES, AnswerFacts, Content, Description, Dialect
 from shokado.dialects.head import BINARY, JSON, RequestHead
 from shokado.dialects.instances import Bodies, Instances
-from shokado.dialects.labels import classes_of
 from shokado.dialects.problem import Problem
 from shokado.dialects.signature import Signature, example_rows
 from shokado.dialects.unit import Unit, unit_of
@@ -75,7 +75,7 @@ class Native(Dialect):
         return JSON_LINES, _encode(
             NativeAnswer(
                 values,
-                classes_of(origin.card, values) or msgspec.UNSET,
+                labels_of(origin.card, values) or msgspec.UNSET,
                 origin.version,
                 prediction.reason,
                 origin.generation,

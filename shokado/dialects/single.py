@@ -12,11 +12,11 @@ from typing import Any, Generic
 
 import msgspec
 
-from runners.artefacts.card import Card, Task
+from runners.artefacts.card import Card
+from runners.artefacts.scores import confidences_of, labels_of
 from runners.inputs.rows import RequestRows
 from shokado.dialects.dialect import JSON_LINES, AnswerFacts, Content, Description, Dialect
 from shokado.dialects.head import JSON, RequestHead
-from shokado.dialects.labels import classes_of
 from shokado.dialects.native import unsupported_type
 from shokado.dialects.signature import AnyRow, Signature, example_rows
 from shokado.dialects.text_signature import TextRow, one_given
@@ -99,13 +99,12 @@ class Single(Dialect):
     def encode(self, prediction: Prediction, _head: RequestHead, facts: AnswerFacts) -> tuple[bytes, bytes]:
         scores = prediction.scores
         assert scores is not None
-        values = scores.tolist()
-        score = values[0]
-        labels = classes_of(prediction.card, values)
+        card, values = prediction.card, scores.tolist()
+        labels, confidences = labels_of(card, values), confidences_of(card, values)
         answer = SingleAnswer(
-            score,
+            values[0],
             labels[0] if labels else msgspec.UNSET,
-            confidence_of(prediction.card.task, score),
+            confidences[0] if confidences else msgspec.UNSET,
             prediction.version,
             facts.request_id,
             facts.prediction_id,
@@ -147,14 +146,3 @@ def _text_body(name: str) -> Any:
     own = msgspec.field(default=msgspec.UNSET, name=name)
     text = ("text", str | msgspec.UnsetType, own)
     return msgspec.defstruct(SingleTextBody.__name__, [text], bases=(SingleTextBody,), kw_only=True)
-
-
-def confidence_of(task: Task, score: float | list[float]) -> float | msgspec.UnsetType:
-    """Probability of the class that was chosen; none for regression."""
-    match task, score:
-        case Task.BINARY, float():
-            return max(score, 1 - score)
-        case Task.MULTICLASS, list():
-            return max(score)
-        case _:
-            return msgspec.UNSET

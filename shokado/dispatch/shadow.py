@@ -16,12 +16,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from configuration.settings import ShadowSettings
-from runners.artefacts.card import Card, Task
+from runners.artefacts.card import Card
+from runners.artefacts.scores import disagreements
 from runners.batching.job import Job
-from runners.engines.engine import Scores
 from runners.errors import ModelFailure, RunnerError
 from runners.inputs.rows import RequestRows, joined, kept
 from runners.runner import Runner
@@ -30,8 +29,6 @@ from shokado.dispatch.request import Prediction
 
 MAX_JOB_ROWS = 128
 """Enough to make good use of an engine, and few enough that a live request which comes meanwhile waits but a moment."""
-TOLERANCE = 0.01
-"""Regression: by how much of the standard deviation of the examples' scores two values may differ and still agree."""
 _YIELD_S = 0.01
 
 
@@ -51,7 +48,7 @@ class ShadowCounts:
     shadow_rows: int = 0
     """Compared."""
     shadow_disagreements: int = 0
-    """Of these: another class, or for regression another value (see `compare`)."""
+    """Of these: another class, or for regression another value (see `runners.artefacts.scores.disagreements`)."""
     shadow_difference_sum: float = 0.0
     """Of the absolute differences of scores; for multiclass, of each row's largest one."""
     shadow_difference_max: float = 0.0
@@ -143,7 +140,7 @@ class ShadowCopier:
             # One bad row fails a job as a whole: as jobs of their own, the other requests can be compared.
             scored, jobs = copies, await _score(runner, copies)
         for copy, job in zip(scored, jobs, strict=True):
-            self._count(self._counts[pair], (answered.card, runner.card), copy, job)
+            self._count(self._counts[pair], answered.card, runner.card, copy, job)
 
     def _take(self) -> tuple[Pair, list[_Copy]]:
         """The oldest copies of the pair whose turn it is, as many as make a job."""
@@ -159,7 +156,7 @@ class ShadowCopier:
             self._waiting[pair] = queue
         return pair, copies
 
-    def _count(self, counts: ShadowCounts, cards: tuple[Card, Card], copy: _Copy, job: Job) -> None:
+    def _count(self, counts: ShadowCounts, answered: Card, shadow: Card, copy: _Copy, job: Job) -> None:
         if job.scores is None or job.error is not None:
             if isinstance(job.error, ModelFailure):
                 counts.shadow_failed_rows += copy.row_count
@@ -167,30 +164,11 @@ class ShadowCopier:
                 counts.shadow_dropped_rows += copy.row_count
             return
         given = np.frombuffer(copy.scores, dtype=np.float32).reshape(job.scores.shape)
-        disagreements, differences = compare(cards, given, job.scores)
+        rows, differences = disagreements(answered, given, shadow, job.scores)
         counts.shadow_rows += copy.row_count
-        counts.shadow_disagreements += disagreements
+        counts.shadow_disagreements += rows
         counts.shadow_difference_sum += float(differences.sum())
         counts.shadow_difference_max = max(counts.shadow_difference_max, float(differences.max()))
-
-
-def compare(cards: tuple[Card, Card], given: Scores, shadow: Scores) -> tuple[int, NDArray[np.float64]]:
-    """How many rows disagree, and each row's absolute difference (multiclass: the largest over the classes).
-
-    Both scores have shape (rows,), or (rows, classes) for multiclass; `cards` are of the version that answered and of
-    the shadow. Classifiers disagree on a row when its class differs, each by its own rule (see `Card.positive_from`).
-    Regressions disagree when the values differ by more than `TOLERANCE` standard deviations of the scores of the
-    shadow's examples, or than the tolerance that the shadow was verified with, if that is more.
-    """
-    ours, theirs = cards
-    differences = np.abs(given.astype(np.float64) - shadow)
-    if theirs.task is Task.MULTICLASS:
-        return int((given.argmax(axis=1) != shadow.argmax(axis=1)).sum()), differences.max(axis=1)
-    if theirs.task is Task.BINARY:
-        return int(((given >= ours.positive_from) != (shadow >= theirs.positive_from)).sum()), differences
-    verified = max((receipt.tolerance for receipt in theirs.verification.values()), default=0.0)
-    tolerance = max(TOLERANCE * float(np.std(theirs.examples.scores)), verified)
-    return int((differences > tolerance).sum()), differences
 
 
 def _copies(prediction: Prediction) -> list[_Copy]:

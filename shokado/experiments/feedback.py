@@ -11,19 +11,16 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import lru_cache
 
-from runners.artefacts.card import Card, Task
+from runners.artefacts.card import Card
+from runners.artefacts.scores import Label, UnfitLabel, error_of, is_right
 from shokado.experiments.figures import Counted, Tallies
 from shokado.experiments.prediction_id import MAX_CARRIED_ROWS, BadPredictionId, IdFault, PredictionIds, Provenance
 from shokado.stores.follower import Follower
 from shokado.stores.store import Settlement, StoreUnavailable, Tally
 
-_MAX_VALUE = 3.4028234663852886e38
-"""Largest float32: no prediction lies beyond it, and no sum of errors below it overflows."""
 _CLOCKS_APART_S = 3600.0
 """How far the clocks of two machines may differ before one takes what the other has forgotten."""
-_MAX_SHOWN_LETTERS = 100
 _SLICE = 64
 """Entries that are joined in one go: about a millisecond."""
 _REFUSED_PREFIX = "feedback_"
@@ -38,7 +35,7 @@ class Feedback:
     prediction_id: str
     index: int = 0
     """Of the row in its request."""
-    label: int | float | str | bool | None = None
+    label: Label | None = None
     """What would have been right: a class, or the value of a regression."""
     reward: float | None = None
     """How well it went, from 0 to 1; a conversion is 1."""
@@ -77,7 +74,7 @@ _DUPLICATE = "feedback for this row of this prediction was counted before"
 
 
 class _Unfit(Exception):
-    """The label or the reward says nothing about the prediction; the message says why."""
+    """There is no label or reward that could be counted; the message says why."""
 
 
 class FeedbackDesk:
@@ -191,7 +188,7 @@ def join(
         return Ruling(Verdict.UNKNOWN, reason, origin.version)
     try:
         observed = _observed(entry, origin, card)
-    except _Unfit as unfit:
+    except (_Unfit, UnfitLabel) as unfit:
         return Ruling(Verdict.INVALID, str(unfit), origin.version)
     observed |= {Counted.FEEDBACK: 1, Counted.DELAY_S: max(now - origin.at, 0.0)}
     settlement = Settlement(
@@ -203,61 +200,25 @@ def join(
 
 
 def _observed(entry: Feedback, origin: Provenance, card: Card) -> dict[Counted, float]:
-    """What the entry adds to the version's counts. Raises `_Unfit`."""
+    """What the entry adds to the version's counts. Raises `_Unfit` and `UnfitLabel`."""
     observed: dict[Counted, float] = {}
     if entry.label is None and entry.reward is None:
         raise _Unfit("neither a label nor a reward is given")
     if entry.reward is not None:
         # Also refuses what is not a number.
         if not 0 <= entry.reward <= 1:
-            raise _Unfit(f"the reward is {_shown(entry.reward)}; rewards are numbers from 0 to 1")
+            raise _Unfit(f"the reward is {entry.reward!r}; rewards are numbers from 0 to 1")
         observed |= {Counted.REWARDS: 1, Counted.REWARD_SUM: float(entry.reward)}
     if entry.label is not None:
         if entry.index >= len(origin.outcomes):
             message = f"labels can be joined to the first {MAX_CARRIED_ROWS} rows of a request; send a reward instead"
             raise _Unfit(message)
         outcome = origin.outcomes[entry.index]
-        if card.task is Task.REGRESSION:
-            observed |= _deviation(entry.label, outcome)
-        else:
-            predicted = int(outcome >= card.positive_from) if card.task is Task.BINARY else int(outcome)
-            correct = _class_index(entry.label, card.classes) == predicted
+        if card.classes:
+            correct = is_right(card, outcome, entry.label)
             observed |= {Counted.CLASS_LABELS: 1, Counted.CORRECT: float(correct)}
+        else:
+            squared = error_of(outcome, entry.label) ** 2
+            observed |= {Counted.VALUE_LABELS: 1, Counted.SQUARED_ERROR: squared}
+            observed |= {Counted.SQUARED_ERROR_SQUARED: squared**2}
     return observed
-
-
-def _deviation(label: int | float | str | bool, predicted: float) -> dict[Counted, float]:
-    if isinstance(label, bool | str) or not abs(label) <= _MAX_VALUE:
-        raise _Unfit(f"the label is {_shown(label)}; labels of a regression are finite numbers")
-    squared = (label - predicted) ** 2
-    return {Counted.VALUE_LABELS: 1, Counted.SQUARED_ERROR: squared, Counted.SQUARED_ERROR_SQUARED: squared**2}
-
-
-def _class_index(label: int | float | str | bool, classes: tuple[int | str, ...]) -> int:
-    indices = _indices(classes)
-    index: int | None
-    if isinstance(label, bool):
-        index = indices.get(int(label)) if set(classes) == {0, 1} else None
-    else:
-        # A number for a class that is a text with digits, as a text with digits for a class that is a number.
-        index = indices.get(label, indices.get(str(label)))
-    if index is None:
-        raise _Unfit(f"the label is {_shown(label)}; the classes are {_shown_classes(classes)}")
-    return index
-
-
-@lru_cache(maxsize=64)
-def _indices(classes: tuple[int | str, ...]) -> dict[int | float | str, int]:
-    """Position of each class, by itself and by how it is written."""
-    indices: dict[int | float | str, int] = {str(name): index for index, name in enumerate(classes)}
-    return indices | {name: index for index, name in enumerate(classes)}
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= _MAX_SHOWN_LETTERS else text[:_MAX_SHOWN_LETTERS] + ".."
-
-
-def _shown_classes(classes: tuple[int | str, ...]) -> str:
-    text = ", ".join(map(str, classes))
-    return text if len(text) <= _MAX_SHOWN_LETTERS else text[:_MAX_SHOWN_LETTERS] + f" .. ({len(classes)} in all)"

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from runners.engines.engine import Scores
+from runners.artefacts.scores import outcomes_of
 
 if TYPE_CHECKING:
     from shokado.dispatch.request import Origin, Prediction
@@ -67,8 +67,7 @@ class Provenance:
     """Unix seconds."""
     row_count: int
     outcomes: tuple[float, ...]
-    """Of the first rows, at most `MAX_CARRIED_ROWS`: the score (binary: probability of the second class; regression:
-    value) or the index of the likeliest class (multiclass)."""
+    """Of the first rows, at most `MAX_CARRIED_ROWS`; see `runners.artefacts.scores.outcomes_of`."""
 
 
 class PredictionIds:
@@ -94,7 +93,7 @@ class PredictionIds:
         scores = prediction.scores
         assert scores is not None
         if prediction.row_count > 1 or scores.ndim > 1:
-            scores = _outcomes(scores)
+            scores = outcomes_of(scores[:MAX_CARRIED_ROWS])
         facts = _FACTS.pack(int(self._clock()), next(self._numbers), prediction.row_count) + scores.tobytes()
         keyed = keyed.copy()
         keyed.update(facts)
@@ -142,12 +141,6 @@ def _tag(seal: blake2b, payload: bytes) -> bytes:
     keyed = seal.copy()
     keyed.update(payload)
     return keyed.digest()
-
-
-def _outcomes(scores: Scores) -> Scores:
-    """One number for each of the first rows."""
-    first = scores[:MAX_CARRIED_ROWS]
-    return np.argmax(first, axis=1).astype(np.float32) if first.ndim > 1 else first
 
 
 def _decoded(text: str) -> bytes:

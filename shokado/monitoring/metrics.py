@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configuration.temporary import temporary_folder
+from runners.artefacts.scores import PROBABILITY_BOUNDS, likeliest
 from shokado.monitoring import files
 from shokado.monitoring.ended import collect, keep_ended
 from shokado.monitoring.process import start_ticks
@@ -33,7 +34,6 @@ FELL_BACK = "fell_back"
 _LATENCY_BUCKETS_S = (
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10,
 )  # fmt: skip
-PROBABILITY_BUCKETS = tuple(tenths / 10 for tenths in range(1, 11))
 _ROW_BUCKETS = tuple(float(2**power) for power in range(15))
 _FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 _FOLDER_PREFIX = "shokado-metrics-"
@@ -100,7 +100,7 @@ class Metrics:
     def __init__(
         self,
         versions: Iterable[str],
-        score_buckets: tuple[float, ...] = PROBABILITY_BUCKETS,
+        score_buckets: tuple[float, ...] = PROBABILITY_BOUNDS,
         classes: tuple[str, ...] = (),
         on_time_s: float = math.inf,
     ) -> None:
@@ -391,7 +391,7 @@ class Metrics:
         if scores.ndim == 1:
             self._score.labels(version).observe_all(scores[np.isfinite(scores)])
             return
-        for index, number in enumerate(np.bincount(np.argmax(scores, axis=1)).tolist()):
+        for index, number in enumerate(np.bincount(likeliest(scores)).tolist()):
             if number:
                 self._predicted.labels(version, self._classes[index]).inc(number)
 

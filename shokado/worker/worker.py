@@ -21,7 +21,8 @@ import numpy as np
 
 from configuration.settings import Settings
 from runners.artefacts.artefact import Artefact
-from runners.artefacts.card import Card, Task
+from runners.artefacts.card import Card
+from runners.artefacts.scores import bounds_of
 from runners.engines.engine import import_xgboost_alone
 from runners.engines.watch import Watch
 from runners.remote_runner import RemoteRunner
@@ -41,7 +42,7 @@ from shokado.experiments.seals import LEARN_EVERY_S, Seals
 from shokado.experiments.tallying import Tallying, tallies_of
 from shokado.experiments.tuner import Tuner
 from shokado.monitoring.access import AccessMetrics
-from shokado.monitoring.metrics import FLUSH_EVERY_S, PROBABILITY_BUCKETS, Metrics, prepare_folder
+from shokado.monitoring.metrics import FLUSH_EVERY_S, Metrics, prepare_folder
 from shokado.monitoring.statistics import Statistics
 from shokado.stores.follower import Follower
 from shokado.stores.opening import open_store
@@ -84,7 +85,7 @@ class Worker:
         self.folder = prepare_folder()
         self.metrics = Metrics(
             settings.versions,
-            _score_buckets(card),
+            bounds_of(card),
             tuple(str(label) for label in card.classes),
             settings.weighted.latency_target_ms / 1000,
         )
@@ -321,10 +322,3 @@ async def _repeat(every_s: float, work: Callable[[], Awaitable[None]]) -> None:
                 await work()
         except Exception:
             logger.exception("a task of this worker failed")
-
-
-def _score_buckets(card: Card) -> tuple[float, ...]:
-    """Tenths for probabilities; for values, the deciles of the examples' scores."""
-    if card.task is not Task.REGRESSION:
-        return PROBABILITY_BUCKETS
-    return tuple(np.unique(np.quantile(card.examples.scores, np.linspace(0.1, 1, 10))).tolist())

@@ -1,5 +1,6 @@
 """The tensors of a model, by its task."""
 
+import numpy as np
 import pytest
 
 from runners.artefacts.card import Card, Feature, Task
@@ -70,6 +71,14 @@ def test_classifications_are_texts_of_no_more_classes_than_there_are(top: int, w
     assert (tensor.datatype, tensor.shape) == ("BYTES", (-1, width))
     values = values_of(tensor, prediction(LABELS, [[0.25, 0.5, 0.25]]))
     assert values.tolist() == [["0.5:1:b", "0.25:0:a", "0.25:2:c"][:width]]
+
+
+def test_classifications_have_the_best_first_with_all_digits() -> None:
+    binary = card(classes=("no", "yes"))
+    (tensor,) = chosen_outputs(binary, wanted("predictions", top=2))
+    found = values_of(tensor, prediction(binary, [0.75, 0.25, 0.5, 1e-9])).tolist()
+    assert found[:3] == [["0.75:1:yes", "0.25:0:no"], ["0.75:0:no", "0.25:1:yes"], ["0.5:0:no", "0.5:1:yes"]]
+    assert np.float32(found[3][1].split(":")[0]) == np.float32(1e-9)
 
 
 @pytest.mark.parametrize(

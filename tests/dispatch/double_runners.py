@@ -11,7 +11,8 @@ import numpy as np
 
 from configuration.settings import BatchingSettings, VersionSettings
 from runners.artefacts.card import Task
-from runners.engines.engine import Engine, Scores
+from runners.artefacts.scores import Scores
+from runners.engines.engine import Engine
 from runners.inputs.rows import Rows
 from runners.placements.place import BatchScores, EmbeddedPlace, Place
 from runners.runner import Runner

@@ -19,8 +19,9 @@ from configuration.settings import EngineChoice, Placement, RemoteSettings, Sett
 from runners import runner as runner_module
 from runners.artefacts.artefact import Artefact, find_artefact, find_artefacts
 from runners.artefacts.card import FileKind, write_card
+from runners.artefacts.scores import Scores
 from runners.batching.job import Job
-from runners.engines.engine import Scores, open_engine
+from runners.engines.engine import open_engine
 from runners.inputs.rows import Rows
 from runners.runner import Runner, RunnerState
 from shokado.dispatch import fleet as fleet_module

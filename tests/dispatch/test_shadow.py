@@ -2,31 +2,26 @@
 
 import asyncio
 import gc
-import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as arrays
 
 from configuration.settings import BatchingSettings, EngineChoice, ShadowSettings, VersionSettings
-from runners.artefacts.card import Task, read_card
+from runners.artefacts.card import read_card
 from runners.batching.job import Job
 from runners.engines.engine import open_engine
 from runners.errors import Overloaded
 from runners.runner import Runner, RunnerState
 from shokado.dispatch.dispatcher import Dispatcher
 from shokado.dispatch.request import Prediction
-from shokado.dispatch.shadow import MAX_JOB_ROWS, TOLERANCE, Pair, ShadowCopier, ShadowCounts, compare
+from shokado.dispatch.shadow import MAX_JOB_ROWS, Pair, ShadowCopier, ShadowCounts
 from shokado.lifecycle import datasets
 from tests.conftest import HOME
 from tests.dispatch.double_runners import DoubleRunner, OffBy, answer, eventually, in_time, routed, started
 from tests.garbage import NOISE, of_kinds, uncollected
-from tests.runners.cards import make_card
 from tests.runners.engine_doubles import AddsAColumn, ChokesOnBadRows, Obliging
 from tests.runners.scripted_place import HandClock
 
@@ -415,34 +410,3 @@ def test_nothing_of_a_copied_request_is_left_to_the_garbage_collector(shadow: ty
             return gc.collect()
 
     assert in_time(scenario()) < NOISE
-
-
-single = arrays.arrays(np.float32, 20, elements=st.floats(0, 1, width=32))
-several = arrays.arrays(np.float32, (20, 3), elements=st.floats(0, 1, width=32))
-
-
-@given(answered=single, shadow=single)
-def test_binary_scores_disagree_when_each_version_has_its_own_class(answered: Any, shadow: Any) -> None:
-    disagreements, differences = compare((make_card(), make_card(positive_from=0.5)), answered, shadow)
-    assert disagreements == sum((one > 0.5) != (other >= 0.5) for one, other in zip(answered, shadow, strict=True))
-    assert differences.tolist() == [abs(float(a) - float(b)) for a, b in zip(answered, shadow, strict=True)]
-
-
-@given(answered=several, shadow=several)
-def test_many_classes_disagree_when_another_is_the_likeliest(answered: Any, shadow: Any) -> None:
-    disagreements, differences = compare((make_card(Task.MULTICLASS),) * 2, answered, shadow)
-    pairs = list(zip(answered.tolist(), shadow.tolist(), strict=True))
-    assert disagreements == sum(one.index(max(one)) != other.index(max(other)) for one, other in pairs)
-    assert differences.tolist() == [max(abs(a - b) for a, b in zip(*pair, strict=True)) for pair in pairs]
-
-
-@pytest.mark.parametrize(("examples", "tolerance"), [([10.0, 30.0], 10 * TOLERANCE), ([10.0, 10.0], 1e-4)])
-def test_values_disagree_beyond_a_part_of_their_spread_or_the_verified_tolerance(
-    examples: list[float], tolerance: float
-) -> None:
-    card = make_card(Task.REGRESSION, examples={"rows": [[1.0, 2.0], [0.1, -3.0]], "scores": examples})
-    answered = np.zeros(4, dtype=np.float32)
-    shadow = np.array([0.0, tolerance * 0.99, -tolerance * 1.01, math.pi], dtype=np.float32)
-    disagreements, differences = compare((card, card), answered, shadow)
-    assert disagreements == 2
-    assert differences == pytest.approx([0, tolerance * 0.99, tolerance * 1.01, math.pi])

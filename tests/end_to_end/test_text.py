@@ -13,7 +13,8 @@ import pytest
 
 from configuration.settings import EngineChoice
 from runners.artefacts.card import read_card
-from runners.engines.engine import Scores, open_engine
+from runners.artefacts.scores import Scores
+from runners.engines.engine import open_engine
 from runners.inputs.rows import Rows
 from shokado.lifecycle.messages import generate_messages
 from tests.conftest import HOME, prepare

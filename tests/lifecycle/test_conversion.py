@@ -32,8 +32,8 @@ from xgboost import XGBClassifier, XGBRegressor, XGBRFClassifier
 
 from configuration.settings import EngineChoice
 from runners.artefacts.card import Card, FileKind
+from runners.artefacts.scores import labels_of
 from runners.engines.engine import open_engine
-from shokado.dialects.labels import classes_of
 from shokado.lifecycle.errors import UnsupportedModel
 from shokado.lifecycle.importing import conversion, store
 from shokado.lifecycle.importing.label_rules import chosen
@@ -156,7 +156,7 @@ def test_what_is_served_is_what_mlflow_gives(
         np.testing.assert_allclose(served, scores, rtol=0, atol=tolerance)
         close = np.abs(scores - card.positive_from) < 1e-6 if card.scores_per_row == 1 else np.zeros(len(rows), bool)
         exact = (scores == 0.5) & (served == 0.5) if card.scores_per_row == 1 else ~close
-        mine = np.array(classes_of(card, served.tolist()), dtype=object)
+        mine = np.array(labels_of(card, served.tolist()), dtype=object)
         sure = exact | ~close
         if labels is not None:
             assert sure.any()

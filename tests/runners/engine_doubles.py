@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from runners.engines.engine import Scores
+from runners.artefacts.scores import Scores
 from runners.inputs.rows import Rows
 
 

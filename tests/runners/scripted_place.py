@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from runners.artefacts.scores import Scores
 from runners.batching.batcher import Batcher, QueueBounds
 from runners.batching.job import Job
 from runners.batching.pace import BatchLimit, Pace
-from runners.engines.engine import Scores
 from runners.inputs.rows import RequestRows, Rows, join_numbers
 from runners.placements.place import BatchScores
 

@@ -18,8 +18,8 @@ import uvloop
 from configuration.settings import BatchingSettings, Placement, RemoteSettings, VersionSettings
 from runners import remote_runner
 from runners.artefacts.card import Card
+from runners.artefacts.scores import Scores
 from runners.batching.job import Job
-from runners.engines.engine import Scores
 from runners.errors import NotReady, Unreachable
 from runners.inputs.rows import Rows
 from runners.placements import endpoint as endpoints

@@ -12,8 +12,9 @@ from numpy.testing import assert_allclose
 from configuration.settings import BatchingSettings, EngineChoice, VersionSettings
 from runners.artefacts.artefact import Artefact
 from runners.artefacts.card import CardError, FileKind
+from runners.artefacts.scores import Scores
 from runners.batching.job import Job
-from runners.engines.engine import Scores, open_engine
+from runners.engines.engine import open_engine
 from runners.errors import DeadlineExceeded, NotReady
 from runners.inputs.rows import Rows
 from runners.runner import Runner, RunnerState

@@ -16,7 +16,8 @@ from sklearn.linear_model import LogisticRegression
 from configuration.settings import EngineChoice, Settings, VersionSettings
 from runners.artefacts.artefact import Artefact, find_artefact
 from runners.artefacts.card import Feature, FileKind
-from runners.engines.engine import Scores, open_engine
+from runners.artefacts.scores import Scores
+from runners.engines.engine import open_engine
 from runners.inputs.rows import Rows
 from shokado.dispatch import fetching
 from shokado.dispatch.change import (

@@ -12,7 +12,8 @@ from sklearn.ensemble import GradientBoostingClassifier
 from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 from sklearn.pipeline import Pipeline
 
-from runners.artefacts.card import ABOVE_HALF
+from runners.artefacts.card import ABOVE_HALF, Task
+from runners.artefacts.scores import from_columns, positions_of
 from shokado.lifecycle.errors import UnsupportedModel
 
 _WITH_THRESHOLD = (FixedThresholdClassifier, TunedThresholdClassifierCV)
@@ -77,11 +78,8 @@ def predicts(model: Any) -> Literal["labels", "scores"]:
 
 def chosen(scores: NDArray[Any], threshold: float) -> NDArray[np.int64]:
     """The position of each row's class by the rule of a server: scores [N, classes], as float32."""
-    served = scores.astype(np.float32)
-    if served.shape[1] == 2:
-        return (served[:, 1] >= threshold).astype(np.int64)
-    likeliest: NDArray[np.int64] = served.argmax(axis=1)
-    return likeliest
+    task = Task.BINARY if scores.shape[1] == 2 else Task.MULTICLASS
+    return positions_of(task, from_columns(task, scores.astype(np.float32)), threshold)
 
 
 def own_labels(model: Any, rows: Any, scores: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from runners.artefacts.card import ABOVE_HALF, Examples, FileKind, Task, Verification
+from runners.artefacts.scores import from_columns, to_columns
 from shokado.lifecycle import datasets
 from shokado.lifecycle.errors import UnsupportedModel, VerificationFailed
 from shokado.lifecycle.importing.conversion import INPUT, Description, is_xgboost, trained_names
@@ -196,9 +197,8 @@ def _between_classes(model: Any, description: Description, rows: datasets.Rows, 
 def _examples(reference: Reference, task: Task) -> Examples:
     """The first rows and their scores as a server gives them: one number each, or for multiclass one per class."""
     rows, scores = as_served(reference.rows[:EXAMPLE_ROWS]), reference.scores[:EXAMPLE_ROWS]
-    given = scores if task is Task.MULTICLASS else scores[:, -1]
     plain = rows[:, 0].tolist() if rows.dtype == object else rows.tolist()
-    return Examples(rows=plain, scores=given.tolist())
+    return Examples(rows=plain, scores=from_columns(task, scores).tolist())
 
 
 def as_served(rows: datasets.Rows) -> datasets.Rows:
@@ -290,7 +290,7 @@ def framework_scores(model: Any, description: Description, rows: datasets.Rows) 
     given = as_trained(model, rows)
     with_probabilities = description.task is not Task.REGRESSION and hasattr(model, "predict_proba")
     scores = model.predict_proba(given) if with_probabilities else model.predict(given)
-    return _by_column(np.asarray(scores, dtype=np.float64), description)
+    return to_columns(description.task, np.asarray(scores, dtype=np.float64))
 
 
 def as_trained(model: Any, rows: datasets.Rows) -> Any:
@@ -303,18 +303,11 @@ def as_trained(model: Any, rows: datasets.Rows) -> Any:
     return pd.DataFrame(rows, columns=list(names))
 
 
-def _by_column(scores: Scores, description: Description) -> Scores:
-    """Give a Booster's [N] its columns: both classes of a binary model, or the one value."""
-    if scores.ndim == 1 and description.task is Task.BINARY:
-        return np.column_stack([1 - scores, scores])
-    return scores.reshape(len(scores), -1)
-
-
 def file_scores(kind: FileKind, path: Path, description: Description, rows: datasets.Rows) -> Scores:
     """What the file answers in the engine that serves it, shaped like `framework_scores`."""
     if kind is FileKind.UBJ:
         booster = xgboost.Booster(model_file=path)
-        return _by_column(np.asarray(booster.inplace_predict(rows), dtype=np.float64), description)
+        return to_columns(description.task, np.asarray(booster.inplace_predict(rows), dtype=np.float64))
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = 1, FATAL
     try:

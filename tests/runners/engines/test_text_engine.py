@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from configuration.settings import EngineChoice
 from runners.artefacts.artefact import Artefact, ArtefactError, check_alike
 from runners.artefacts.card import CardError
-from runners.engines.engine import Engine, OnnxEngine, Scores, TextEngine, example_rows, likely_rows, open_engine
+from runners.artefacts.scores import Scores
+from runners.engines.engine import Engine, OnnxEngine, TextEngine, example_rows, likely_rows, open_engine
 from runners.inputs.rows import Rows
 from runners.placements.place import score
 from tests.runners.cards import TEXT, make_card

@@ -12,8 +12,9 @@ import pytest
 
 from configuration.settings import BatchingSettings, EngineChoice, VersionSettings
 from runners.artefacts.card import Card
+from runners.artefacts.scores import Scores
 from runners.batching.job import Job
-from runners.engines.engine import Interrupted, OnnxEngine, Scores
+from runners.engines.engine import Interrupted, OnnxEngine
 from runners.engines.watch import Watch, Watched
 from runners.errors import DeadlineExceeded, NotReady, Overran
 from runners.inputs.rows import Rows

@@ -1,0 +1,207 @@
+"""What a model's scores mean, by its task: labels, confidence, how right they were, and where two versions disagree.
+
+    task         scores, float32                         label of a row
+    binary       (rows,): probability of the 2nd class   the 2nd class from `Card.positive_from` on, else the 1st one
+    multiclass   (rows, classes): probability of each    the likeliest class, the first one of equals
+    regression   (rows,): the value                      none
+
+In: a card, and scores as an engine gives them, or as lists (`tolist()`). Out: what clients are told, and what is
+counted. Whoever adds a task says here what its scores mean.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runners.artefacts.card import Card, Task
+
+Scores = NDArray[np.float32]
+"""Shape (rows,), or (rows, classes) for multiclass."""
+Label = int | float | str | bool
+"""What somebody says would have been right: a class, or the value of a regression."""
+
+PROBABILITY_BOUNDS = tuple(tenths / 10 for tenths in range(1, 11))
+TOLERANCE = 0.01
+"""Regression: by how much of the standard deviation of the examples' scores two values may differ and still agree."""
+_MAX_VALUE = 3.4028234663852886e38
+"""Largest float32: no prediction lies beyond it, and no sum of errors below it overflows."""
+_MAX_SHOWN_LETTERS = 100
+
+_Name = TypeVar("_Name")
+
+
+class UnfitLabel(Exception):
+    """The label is no class of the model, or no value, and so says nothing about a prediction."""
+
+
+def column_of(task: Task) -> int | None:
+    """Where the score of a row stands in what a model file gives, (rows, classes) or (rows, 1); None: all of it."""
+    return {Task.BINARY: 1, Task.REGRESSION: 0, Task.MULTICLASS: None}[task]
+
+
+def from_columns(task: Task, columns: NDArray[Any]) -> NDArray[Any]:
+    """Scores from one column per class, (rows, classes), or from the column of a regression's values, (rows, 1)."""
+    column = column_of(task)
+    return columns if column is None else columns[:, column]
+
+
+def to_columns(task: Task, scores: NDArray[Any]) -> NDArray[Any]:
+    """The reverse: one column per class, (rows, classes), or one of values, (rows, 1), of the same dtype.
+
+    What has columns already stays as it is.
+    """
+    if task is Task.BINARY and scores.ndim == 1:
+        return np.column_stack((1 - scores, scores))
+    return scores.reshape(len(scores), -1)
+
+
+def likeliest(scores: NDArray[Any]) -> NDArray[np.int64]:
+    """The position of each row's likeliest class, the first one of equals: int64 (rows,), of (rows, classes)."""
+    positions: NDArray[np.int64] = scores.argmax(axis=1)
+    return positions
+
+
+def positions_of(task: Task, scores: Scores, positive_from: float) -> NDArray[np.int64]:
+    """The position of each row's class, int64 (rows,); of classifiers. For `positive_from` see `Card`."""
+    return (scores >= positive_from).astype(np.int64) if task is Task.BINARY else likeliest(scores)
+
+
+def labels_of(card: Card, scores: list[float] | list[list[float]]) -> list[int | str]:
+    """Each row's label, by the framework's own rule; none for regression. `scores` are `tolist()` of an array's."""
+    if card.task is Task.BINARY and len(scores) == 1:
+        score: Any = scores[0]  # the usual case, at half the price
+        return [card.classes[score >= card.positive_from]]
+    return _named(card, card.classes, scores)
+
+
+def confidences_of(card: Card, scores: list[float] | list[list[float]]) -> list[float]:
+    """Each row's largest probability of a class; none for regression. `scores` are `tolist()` of an array's."""
+    rows: list[Any] = scores
+    if card.task is Task.BINARY:
+        return [score if score >= 0.5 else 1 - score for score in rows]
+    return [max(row) for row in rows] if card.task is Task.MULTICLASS else []
+
+
+def as_model_predicts(card: Card, scores: Scores) -> list[Any]:
+    """What the `predict` of the logged model gives of these rows, and so MLflow's own server: labels in the model's own
+    words, probabilities, or values (see `Card.predicts`).
+    """
+    if card.predicts == "probabilities":
+        return probabilities_of(card, scores)
+    if card.predicts == "scores" or not card.classes:
+        return scores.tolist()  # type: ignore[no-any-return]
+    return _named(card, card.own_classes or card.classes, scores.tolist())
+
+
+def probabilities_of(card: Card, scores: Scores) -> list[list[float]]:
+    """What a classifier's `predict_proba` gives: each row's probability of each class, (rows, classes) as lists."""
+    return to_columns(card.task, scores).tolist()  # type: ignore[no-any-return]
+
+
+def ranked(card: Card, scores: Scores, top: int) -> tuple[NDArray[np.int64], Scores]:
+    """The `top` likeliest classes of each row, best first: positions int64, and probabilities float32, (rows, top).
+
+    Of equals the first one comes first, unless a binary model predicts its second class at a tie.
+    """
+    columns = to_columns(card.task, scores)
+    if card.task is Task.BINARY and card.positive_from <= 0.5:
+        order = 1 - np.argsort(-columns[:, ::-1], axis=1, kind="stable")
+    else:
+        order = np.argsort(-columns, axis=1, kind="stable")
+    best = order[:, :top]
+    return best, np.take_along_axis(columns, best, axis=1)
+
+
+def outcomes_of(scores: Scores) -> Scores:
+    """One number a row, float32 (rows,), that labels can be compared with later: the score, or for multiclass the
+    position of the likeliest class.
+    """
+    return likeliest(scores).astype(np.float32) if scores.ndim > 1 else scores
+
+
+def is_right(card: Card, outcome: float, label: Label) -> bool:
+    """Whether a classifier's outcome (see `outcomes_of`) has the class that the label says. Raises `UnfitLabel`.
+
+    A class may be written as text, and True and False are the classes 1 and 0 where there are no others.
+    """
+    predicted = outcome >= card.positive_from if card.task is Task.BINARY else outcome
+    return _position_of(label, card.classes) == int(predicted)
+
+
+def error_of(outcome: float, label: Label) -> float:
+    """By how much a regression's label is above the value that was predicted. Raises `UnfitLabel`."""
+    if isinstance(label, bool | str) or not abs(label) <= _MAX_VALUE:
+        raise UnfitLabel(f"the label is {_shown(label)}; labels of a regression are finite numbers")
+    return label - outcome
+
+
+def disagreements(
+    card: Card, scores: Scores, other_card: Card, other_scores: Scores
+) -> tuple[int, NDArray[np.float64]]:
+    """On how many rows another version disagrees, and each row's absolute difference, float64 (rows,); of multiclass
+    the largest one over the classes.
+
+    Classifiers disagree on a row when its label differs, each by its own rule. Regressions disagree when the values
+    differ by more than `TOLERANCE` standard deviations of the scores of the other version's examples, or than the
+    tolerance that the other version was verified with, if that is more.
+    """
+    differences = np.abs(scores.astype(np.float64) - other_scores)
+    if other_card.task is Task.REGRESSION:
+        verified = max((receipt.tolerance for receipt in other_card.verification.values()), default=0.0)
+        tolerance = max(TOLERANCE * float(np.std(other_card.examples.scores)), verified)
+        return int((differences > tolerance).sum()), differences
+    positions = positions_of(card.task, scores, card.positive_from)
+    others = positions_of(other_card.task, other_scores, other_card.positive_from)
+    return int((positions != others).sum()), differences.max(axis=1) if differences.ndim > 1 else differences
+
+
+def bounds_of(card: Card) -> tuple[float, ...]:
+    """Upper bounds, ascending, by which scores of one number a row are counted: tenths for probabilities; for values,
+    the deciles of the examples' scores.
+    """
+    if card.task is not Task.REGRESSION:
+        return PROBABILITY_BOUNDS
+    return tuple(np.unique(np.quantile(card.examples.scores, np.linspace(0.1, 1, 10))).tolist())
+
+
+def _named(card: Card, names: Sequence[_Name], scores: list[Any]) -> list[_Name]:
+    """Each row's class by its name, of those that are given in the order of `Card.classes`."""
+    if card.task is Task.REGRESSION:
+        return []
+    if card.task is Task.BINARY:
+        (negative, positive), positive_from = names, card.positive_from
+        return [positive if score >= positive_from else negative for score in scores]
+    return [names[row.index(max(row))] for row in scores]
+
+
+def _position_of(label: Label, classes: tuple[int | str, ...]) -> int:
+    positions = _positions(classes)
+    position: int | None
+    if isinstance(label, bool):
+        position = positions.get(int(label)) if set(classes) == {0, 1} else None
+    else:
+        # A number for a class that is a text with digits, as a text with digits for a class that is a number.
+        position = positions.get(label, positions.get(str(label)))
+    if position is None:
+        raise UnfitLabel(f"the label is {_shown(label)}; the classes are {_shown_classes(classes)}")
+    return position
+
+
+@lru_cache(maxsize=64)
+def _positions(classes: tuple[int | str, ...]) -> dict[int | float | str, int]:
+    """Position of each class, by itself and by how it is written."""
+    positions: dict[int | float | str, int] = {str(name): position for position, name in enumerate(classes)}
+    return positions | {name: position for position, name in enumerate(classes)}
+
+
+def _shown(label: Label) -> str:
+    text = repr(label)
+    return text if len(text) <= _MAX_SHOWN_LETTERS else text[:_MAX_SHOWN_LETTERS] + ".."
+
+
+def _shown_classes(classes: tuple[int | str, ...]) -> str:
+    text = ", ".join(map(str, classes))
+    return text if len(text) <= _MAX_SHOWN_LETTERS else text[:_MAX_SHOWN_LETTERS] + f" .. ({len(classes)} in all)"
