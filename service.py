@@ -21,7 +21,8 @@ from starlette.responses import Response
 from configuration.secret_file import read_secret
 from configuration.settings import Placement, SettingsError, load_settings
 from configuration.temporary import share_temporary_folder
-from runners.artefacts.artefact import ArtefactError, find_artefacts
+from runners.artefacts.artefact import ArtefactError
+from runners.artefacts.configured import find_artefacts
 from shokado.access.gate import Gate
 from shokado.access.keys import KeyFileError
 from shokado.control.app import ControlFirst, create_app

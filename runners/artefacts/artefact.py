@@ -1,23 +1,17 @@
-"""Artefacts: versions as they lie in the BentoML model store, found by tag, with what must hold before they serve."""
+"""An artefact: a version's folder and its card, and what must hold before it serves."""
 
 import hashlib
 import json
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
-from configuration.settings import Settings
-from runners.artefacts.card import ABOVE_HALF, Card, CardError, Source, digest_of, read_card
+from runners.artefacts.card import Card, digest_of
 
 _IDENTITY = {"model", "task", "features", "classes", "source", "files", "quantization"}
 _RULES = {"positive_from", "predicts"}
 """Count where they are not the default, so that artefacts from before there were any keep their digest."""
-
-
-_MAKEFILE = Path(__file__).resolve().parents[2] / "Makefile"
 
 
 class ArtefactError(Exception):
@@ -26,6 +20,10 @@ class ArtefactError(Exception):
 
 class ArtefactMissing(ArtefactError):
     """The store of this machine has nothing under the tag."""
+
+
+class ArtefactDamaged(ArtefactError):
+    """The store has a folder under the tag that cannot be served; the message says which part is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,80 +53,6 @@ class Artefact:
     def in_store(self) -> bool:
         """Whether the model store of this machine has it; of a remote version, it need not."""
         return bool(self.card.files)
-
-
-def find_artefacts(settings: Settings) -> dict[str, Artefact]:
-    """All configured versions. Raises `ArtefactError` when one is missing, damaged, or takes other features.
-
-    A remote version that the store does not have takes and gives what the others do.
-    """
-    found: dict[str, Artefact] = {}
-    for version in settings.versions:
-        try:
-            found[version] = find_artefact(version, settings.tag_of(version))
-        except ArtefactMissing as error:
-            if settings.remote_of(version) is None:
-                raise ArtefactMissing(f"{error}; {_remedy('make it')}") from error
-        except ArtefactError as error:
-            raise ArtefactError(f"{error}; {_remedy('import it again')}") from error
-    check_alike(found.values())
-    if not found:
-        raise ArtefactMissing(
-            "no version has an artefact in the BentoML model store, and one of them must, to say what the model takes "
-            f"and gives; {_remedy('make it')}"
-        )
-    card = next(iter(found.values())).card
-    return {version: found.get(version) or elsewhere(version, settings, card) for version in settings.versions}
-
-
-def _remedy(wanted: str) -> str:
-    """What helps: in a checkout a command, and in a bento or an image, which has no Makefile, another one of them."""
-    if _MAKEFILE.is_file():
-        return f"{wanted} with: make models"
-    import bentoml
-
-    held = ", ".join(sorted(str(model.tag) for model in bentoml.models.list())) or "no versions"
-    return f"{held} are in this bento; build one that holds it, in a checkout, with: make image"
-
-
-def elsewhere(version: str, settings: Settings, card: Card) -> Artefact:
-    """What is known of a remote version without an artefact: it takes and gives what the card of another one says."""
-    remote = settings.remote_of(version)
-    assert remote is not None
-    source = Source(uri=remote.address, run_id="", flavor="remote", framework="")
-    unknown: dict[str, Any] = {"files": {}, "verification": {}, "metrics": {}, "quantization": None}
-    unknown |= {"positive_from": ABOVE_HALF}
-    return Artefact(
-        version, remote.address, Path(), card.model_copy(update={"version": version, "source": source, **unknown})
-    )
-
-
-def find_artefact(version: str, tag: str) -> Artefact:
-    """The artefact of exactly this tag. Raises `ArtefactError`; `ArtefactMissing` where there is none."""
-    import bentoml
-    from bentoml.exceptions import BentoMLException
-
-    try:
-        found = bentoml.models.get(tag)
-    except BentoMLException:
-        found = None
-    # BentoML takes the beginning of a version for the version where only one begins so.
-    if found is None or str(found.tag) != tag:
-        raise ArtefactMissing(f"no model {tag!r} in the BentoML model store")
-    folder = Path(found.path)
-    try:
-        return Artefact(version, tag, folder, read_card(folder))
-    except CardError as error:
-        raise ArtefactError(str(error)) from error
-
-
-def remove_artefact(tag: str) -> None:
-    """Take an artefact out of the store, if it is there."""
-    import bentoml
-    from bentoml.exceptions import NotFound
-
-    with suppress(NotFound):
-        bentoml.models.delete(tag)
 
 
 def check_alike(artefacts: Iterable[Artefact]) -> None:

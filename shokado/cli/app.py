@@ -3,23 +3,27 @@
 Exit status 0: done; 1: refused for a reason that is printed, with the command that helps; 2: wrong usage.
 """
 
+import os
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from runners.artefacts import repository
+from runners.artefacts.artefact import Artefact, ArtefactDamaged
 from shokado.cli import canary as canary_cli
 from shokado.cli import k8s as k8s_cli
 from shokado.cli import keys as keys_cli
 from shokado.lifecycle import datasets
 from shokado.lifecycle.examples import preparing
-from shokado.lifecycle.importing import store
 from shokado.lifecycle.importing.registry import Formats
-from shokado.lifecycle.importing.store import Artefact, DamagedArtefact
 from shokado.lifecycle.importing.version import Order, WhenTaken, import_version
 from shokado.lifecycle.packaging.imaging import Engine
 from shokado.lifecycle.refusal import plain_errors
+
+# BentoML, which commands import late, reads this once.
+os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
 
 app = typer.Typer(
     help="Bring model versions into the BentoML store, verified, and build the bundle that serves them.",
@@ -128,9 +132,9 @@ def list_(name: Annotated[str | None, typer.Argument(help="Only the versions of 
 
       shokado models list customers
     """
-    found = store.artefacts(name)
+    found = repository.artefacts(name)
     if not found:
-        typer.echo(f"No versions{f' of {name}' if name else ''} in {store.home() / 'models'}.")
+        typer.echo(f"No versions{f' of {name}' if name else ''} in {repository.home() / 'models'}.")
         typer.echo("next: shokado models prepare")
         return
     console = Console(highlight=False)
@@ -138,7 +142,7 @@ def list_(name: Annotated[str | None, typer.Argument(help="Only the versions of 
         console.width = PIPE_COLUMNS
     console.print(_table([item for item in found if isinstance(item, Artefact)]))
     for damaged in found:
-        if isinstance(damaged, DamagedArtefact):
+        if isinstance(damaged, ArtefactDamaged):
             typer.echo(f"damaged: {damaged}")
 
 

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from configuration.settings import Placement, Settings, VersionSettings
-from runners.artefacts.artefact import Artefact, ArtefactError, ArtefactMissing, find_artefact, remove_artefact
+from runners.artefacts.artefact import Artefact, ArtefactError, ArtefactMissing
+from runners.artefacts.repository import find_artefact, remove_artefact
 from runners.batching.batcher import BatchObserver
 from runners.engines.watch import Watch
 from runners.remote_runner import RemoteRunner

@@ -21,7 +21,8 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from configuration.settings import Name, Placement, Settings
-from runners.artefacts.artefact import Artefact, ArtefactError, check_alike, check_files, find_artefact, remove_artefact
+from runners.artefacts.artefact import Artefact, ArtefactError, check_alike, check_files
+from runners.artefacts.repository import find_artefact, remove_artefact
 from runners.runner import RunnerState
 from runners.trial import TrialFailed
 from shokado.dispatch.change import (

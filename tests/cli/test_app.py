@@ -13,8 +13,8 @@ from subprocess import CompletedProcess
 import pytest
 from typer.testing import CliRunner
 
+from runners.artefacts import repository
 from shokado.cli.app import app
-from shokado.lifecycle.importing import store
 from shokado.lifecycle.importing.version import Imported
 from tests.configuration.test_credentials import SECRETS, SPELLINGS
 
@@ -79,7 +79,7 @@ def test_a_label_that_is_taken_can_be_extended(prepared: dict[str, Imported]) ->
     assert result.exit_code == 0
     assert result.output.splitlines()[-1] == "customers:v1-2  imported  from models:/customers/2"
     assert "customers:v1-2  already imported" in runner.invoke(app, command).output
-    shutil.rmtree(store.folder_of("customers", "v1-2"))
+    shutil.rmtree(repository.folder_of("customers", "v1-2"))
 
 
 def test_prepare_takes_the_data_set_from_the_environment(prepared: dict[str, Imported]) -> None:
@@ -143,7 +143,7 @@ def test_a_killed_import_is_as_if_it_had_not_been(
         time.sleep(0.001)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    assert store.artefacts() == []
+    assert repository.artefacts() == []
     assert list((own_store / "tmp").glob("shokado-import-*"))
 
     result = runner.invoke(app, ["models", "import", "models:/iris/1", "--as", "v1"])

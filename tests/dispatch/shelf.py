@@ -8,8 +8,9 @@ from typing import Any
 
 import yaml
 
-from runners.artefacts.artefact import Artefact, find_artefact
+from runners.artefacts.artefact import Artefact
 from runners.artefacts.card import FileKind, describe_file, read_card, write_card
+from runners.artefacts.repository import find_artefact
 from tests.conftest import HOME
 from tests.dispatch.hostile import crashing_trees, endless
 

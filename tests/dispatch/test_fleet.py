@@ -17,8 +17,10 @@ from numpy.testing import assert_allclose
 
 from configuration.settings import EngineChoice, Placement, RemoteSettings, Settings, VersionSettings
 from runners import runner as runner_module
-from runners.artefacts.artefact import Artefact, find_artefact, find_artefacts
+from runners.artefacts.artefact import Artefact
 from runners.artefacts.card import FileKind, write_card
+from runners.artefacts.configured import find_artefacts
+from runners.artefacts.repository import find_artefact
 from runners.artefacts.scores import Scores
 from runners.batching.job import Job
 from runners.engines.engine import open_engine

@@ -15,8 +15,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from runners.artefacts import repository
 from shokado.access.keys import Role, add_key
-from shokado.lifecycle.importing import store
 from shokado.lifecycle.packaging import package_sources
 from tests.end_to_end.closed_loop import load
 from tests.image import podman as engine
@@ -117,7 +117,7 @@ def test_it_is_ready_soon(built: Built, container: Container) -> None:
 
 def test_both_versions_answer_with_the_right_numbers(container: Container, key: dict[str, str]) -> None:
     for version in ("v1", "v2"):
-        artefact = store.look_up("customers", version)
+        artefact = repository.look_up("customers", version)
         assert artefact is not None
         examples = artefact.card.examples
         body = {"instances": [list(row) for row in examples.rows], "version": version}

@@ -31,11 +31,12 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from xgboost import XGBClassifier, XGBRegressor, XGBRFClassifier
 
 from configuration.settings import EngineChoice
+from runners.artefacts import repository
 from runners.artefacts.card import Card, FileKind
 from runners.artefacts.scores import labels_of
 from runners.engines.engine import open_engine
 from shokado.lifecycle.errors import UnsupportedModel
-from shokado.lifecycle.importing import conversion, store
+from shokado.lifecycle.importing import conversion
 from shokado.lifecycle.importing.label_rules import chosen
 from shokado.lifecycle.importing.registry import LoadedModel
 from shokado.lifecycle.importing.verification import file_scores
@@ -221,7 +222,7 @@ def test_a_signature_that_names_other_columns_is_refused(
     uri = log_model(flavor, model, signature=mlflow.models.infer_signature(other))
     with pytest.raises(UnsupportedModel, match=r"says that its columns are .*years.* trained on .*age"):
         import_version(Order(uri, "v1", model="stranger"))
-    assert store.artefacts() == []
+    assert repository.artefacts() == []
 
 
 TWO_LABELS, TWO_VALUES = np.column_stack([TWO, 1 - TWO]), np.column_stack([VALUE, -VALUE])
@@ -245,7 +246,7 @@ def test_several_outputs_a_row_are_refused(
     arguments = {"serialization_format": "cloudpickle"} if flavor == "sklearn" else {}
     with pytest.raises(UnsupportedModel, match="it gives 2 outputs a row"):
         import_version(Order(log_model(flavor, make(), **arguments), "v1", model="stranger"))
-    assert store.artefacts() == []
+    assert repository.artefacts() == []
 
 
 def squared_error(truth: NDArray[Any], raw: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -286,7 +287,7 @@ def test_what_a_conversion_would_lose_is_refused(
     uri = log_model(flavor, make(), serialization_format="cloudpickle")
     with pytest.raises(UnsupportedModel, match=said):
         import_version(Order(uri, "v1", model="stranger"))
-    assert store.artefacts() == []
+    assert repository.artefacts() == []
 
 
 def test_what_mlflow_has_lost_already_is_found_in_the_runs_parameters(

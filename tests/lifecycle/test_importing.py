@@ -25,10 +25,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
+from runners.artefacts import repository
 from runners.artefacts.card import FileKind, Task, describe_file, read_card
 from shokado.lifecycle import datasets
 from shokado.lifecycle.errors import LifecycleError, SourceNotFound, UnsupportedModel, VerificationFailed, VersionTaken
-from shokado.lifecycle.importing import registry, store, verification
+from shokado.lifecycle.importing import registry, verification
 from shokado.lifecycle.importing.conversion import Description
 from shokado.lifecycle.importing.registry import Formats
 from shokado.lifecycle.importing.version import Imported, Order, Outcome, WhenTaken, import_version
@@ -131,7 +132,7 @@ def test_another_source_needs_replace(prepared: dict[str, Imported], own_store: 
     with pytest.raises(VersionTaken, match="iris:v1 is models:/iris/1, not models:/iris/2"):
         import_version(Order("models:/iris/2", "v1"))
     assert import_version(Order("models:/iris/2", "v1", when_taken=WhenTaken.REPLACE)).outcome is Outcome.REPLACED
-    artefact = store.look_up("iris", "v1")
+    artefact = repository.look_up("iris", "v1")
     assert artefact is not None
     assert artefact.card.source.uri == "models:/iris/2"
     assert sorted(path.name for path in artefact.folder.iterdir()) == ["card.json", "model.onnx", "model.yaml"]
@@ -153,7 +154,7 @@ def test_beside_what_is_there_the_label_gets_a_number_or_else_a_digest(
         "models:/customers/2": last,
     }.items():
         assert imported(uri) == tag
-    assert len(store.artefacts("toy")) == 3
+    assert len(repository.artefacts("toy")) == 3
 
 
 @pytest.mark.parametrize("change", [{"format": 0}, {"surprise": 1}], ids=["another format", "unknown key"])
@@ -179,7 +180,7 @@ def test_refused_replacement_keeps_the_old_one(prepared: dict[str, Imported], ow
     import_version(Order("models:/iris/1", "v1"))
     with pytest.raises(VerificationFailed):
         import_version(Order("models:/iris/2", "v1", when_taken=WhenTaken.REPLACE, tolerance=1e-12))
-    artefact = store.look_up("iris", "v1")
+    artefact = repository.look_up("iris", "v1")
     assert artefact is not None
     assert artefact.card.source.uri == "models:/iris/1"
 
@@ -266,7 +267,7 @@ def test_a_foreign_flavor_is_refused(log_model: Callable[..., str], own_store: P
     uri = log_model("pyfunc", echo, input_example=["a"])
     with pytest.raises(UnsupportedModel, match="xgboost and sklearn can be imported"):
         import_version(Order(uri, "v1", model="echo"))
-    assert store.artefacts() == []
+    assert repository.artefacts() == []
 
 
 def test_a_strangers_classifier_with_text_labels(log_model: Callable[..., str], own_store: Path) -> None:
@@ -317,7 +318,7 @@ def test_models_that_cannot_be_served(
     uri = log_model(flavor, make(rows, (rows[:, 0] > 0).astype(int)))
     with pytest.raises(UnsupportedModel, match=said):
         import_version(Order(uri, "v1", model="stranger"))
-    assert store.artefacts() == []
+    assert repository.artefacts() == []
 
 
 def test_a_text_column_is_refused_by_name(log_model: Callable[..., str], own_store: Path) -> None:
@@ -372,7 +373,7 @@ def test_formats_that_can_carry_code_are_refused_unread(
     assert str(refused.value).endswith("It will be stranger:v1.")
     assert refused.value.next_command == f"shokado models import {uri} --name stranger --as v1"
     assert "BOMB" not in os.environ
-    assert store.artefacts() == []
+    assert repository.artefacts() == []
     with contextlib.suppress(UnsupportedModel):
         import_version(Order(uri, "v1", model="stranger"))
     assert os.environ["BOMB"] == "went off"
@@ -415,7 +416,7 @@ def test_a_doctored_tree_ends_the_process_of_its_import_and_leaves_nothing(
     uri = log_model("sklearn", model, skops_trusted_types=[TREE])
     command = ("-m", "shokado", "models", "import", uri, "--name", "doctored", "--as", "v1", "--no-pickle")
     assert python(*command).returncode != 0
-    assert store.artefacts() == []
+    assert repository.artefacts() == []
 
 
 def test_an_xgboost_model_of_a_class_that_is_none_of_xgboosts_is_refused_unread(

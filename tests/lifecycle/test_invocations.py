@@ -16,12 +16,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from configuration.settings import EngineChoice, LimitSettings
+from runners.artefacts.artefact import Artefact
 from runners.engines.engine import open_engine
 from shokado.dialects.dialect import AnswerFacts
 from shokado.dialects.head import RequestHead
 from shokado.dialects.mlflow import MLflow
 from shokado.dialects.signatures import signature_of
-from shokado.lifecycle.importing.store import Artefact
 from shokado.lifecycle.importing.version import Imported, Order, import_version
 from tests.transports.predictions import prediction
 

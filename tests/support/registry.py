@@ -1,11 +1,8 @@
 """A model store and an MLflow registry for tests of what fills them, filled once a session by the real commands."""
 
 import contextlib
-import os
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from subprocess import CompletedProcess, run
 from types import MappingProxyType
 from typing import Any
 
@@ -50,13 +47,6 @@ def prepared(root: Path) -> dict[str, Imported]:
 
 
 @pytest.fixture
-def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty model store, where the test may damage what it likes."""
-    monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "bentoml"))
-    return tmp_path / "bentoml"
-
-
-@pytest.fixture
 def log_model(prepared: dict[str, Imported]) -> Callable[..., str]:
     """Log a model as a stranger would, without this project's metadata; gives its `runs:/` address."""
 
@@ -71,20 +61,3 @@ def log_model(prepared: dict[str, Imported]) -> Callable[..., str]:
             return f"runs:/{active.info.run_id}/model"
 
     return log
-
-
-@pytest.fixture(scope="session")
-def project() -> Path:
-    """The checkout."""
-    return Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture
-def python(project: Path) -> Callable[..., CompletedProcess[str]]:
-    """Run this interpreter in the checkout; keywords are further environment variables."""
-
-    def start(*arguments: str, **variables: str) -> CompletedProcess[str]:
-        command, environment = [sys.executable, *arguments], os.environ | variables
-        return run(command, cwd=project, env=environment, capture_output=True, text=True, timeout=120, check=False)
-
-    return start

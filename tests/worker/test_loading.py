@@ -14,8 +14,9 @@ from numpy.testing import assert_allclose
 from sklearn.linear_model import LogisticRegression
 
 from configuration.settings import EngineChoice, Settings, VersionSettings
-from runners.artefacts.artefact import Artefact, find_artefact
+from runners.artefacts.artefact import Artefact
 from runners.artefacts.card import Feature, FileKind
+from runners.artefacts.repository import find_artefact
 from runners.artefacts.scores import Scores
 from runners.engines.engine import open_engine
 from runners.inputs.rows import Rows

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from configuration.settings import Settings
-from runners.artefacts.artefact import find_artefacts
+from runners.artefacts.configured import find_artefacts
 from runners.inputs.rows import Rows
 from shokado.dispatch.dispatcher import Dispatcher
 from shokado.dispatch.fleet import Fleet

@@ -5,9 +5,10 @@ Whatever is there already is kept: an artefact is not imported twice, a register
 
 from typing import TYPE_CHECKING
 
+from runners.artefacts import repository
+from runners.artefacts.artefact import Artefact
 from shokado.lifecycle import datasets
-from shokado.lifecycle.importing import registry, store
-from shokado.lifecycle.importing.store import Artefact
+from shokado.lifecycle.importing import registry
 from shokado.lifecycle.importing.version import Imported, Order, Outcome, import_from, present
 from shokado.lifecycle.progress import step
 
@@ -27,14 +28,14 @@ def prepare(dataset: str) -> list[Imported]:
     if all(found.values()):
         return [_kept(artefact) for artefact in found.values() if artefact]
     data = _load(dataset)
-    with store.exclusive("prepare"), registry.session() as client:
+    with repository.exclusive("prepare"), registry.session() as client:
         return [_prepare_version(client, data, label) for label in LABELS]
 
 
 def train(dataset: str) -> list[registry.Registered]:
     """Train and register new versions of both recipes, whatever is registered; import nothing."""
     data = _load(dataset)
-    with store.exclusive("prepare"), registry.session() as client:
+    with repository.exclusive("prepare"), registry.session() as client:
         from shokado.lifecycle.examples import training
 
         return [training.train(data, recipe, client) for recipe in training.recipes_of(data)]

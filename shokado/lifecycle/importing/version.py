@@ -15,11 +15,12 @@ from enum import Enum, StrEnum, auto
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from runners.artefacts import repository
+from runners.artefacts.artefact import Artefact, ArtefactDamaged
 from runners.artefacts.card import Card, Source, describe_file, write_card
 from shokado.lifecycle.errors import CanCarryCode, LifecycleError, VersionTaken
-from shokado.lifecycle.importing import registry, store
+from shokado.lifecycle.importing import names, registry
 from shokado.lifecycle.importing.registry import Formats
-from shokado.lifecycle.importing.store import Artefact, DamagedArtefact
 from shokado.lifecycle.progress import say, step
 
 if TYPE_CHECKING:
@@ -72,11 +73,11 @@ class Order:
 
     def __post_init__(self) -> None:
         registry.check_address(self.uri)
-        store.check_name("version label", self.version)
+        names.check_name("version label", self.version)
         try:
-            store.check_name("model name", self.name)
+            names.check_name("model name", self.name)
         except LifecycleError as error:
-            raise LifecycleError(str(error), self.command(name=store.fitting_name(self.name))) from None
+            raise LifecycleError(str(error), self.command(name=names.fitting_name(self.name))) from None
 
     @property
     def name(self) -> str:
@@ -102,8 +103,8 @@ class Imported:
 def present(model: str, version: str) -> Artefact | None:
     """The artefact if a server can use it; one that it would refuse counts as absent."""
     try:
-        return store.look_up(model, version)
-    except DamagedArtefact:
+        return repository.look_up(model, version)
+    except ArtefactDamaged:
         return None
 
 
@@ -117,7 +118,7 @@ def import_version(order: Order) -> Imported:
     if artefact := _already_there(order):
         return Imported(artefact, Outcome.ALREADY_THERE)
     # Of the many workers of a server that want the same version at once, one opens the registry, which takes 300 MB.
-    with store.exclusive("registry"):
+    with repository.exclusive("registry"):
         if artefact := _already_there(order):
             return Imported(artefact, Outcome.ALREADY_THERE)
         with registry.session() as client:
@@ -131,7 +132,7 @@ def _already_there(order: Order) -> Artefact | None:
 def import_from(client: "MlflowClient", order: Order) -> Imported:
     """`import_version` over a registry session that is open already."""
     uri = registry.resolve(client, order.uri)
-    with store.staging() as stage:
+    with repository.staging() as stage:
         # Asked under the lock: another process may have imported it in the meantime.
         order = _labelled(order, uri)
         if artefact := _reusable(order, uri):
@@ -143,8 +144,8 @@ def import_from(client: "MlflowClient", order: Order) -> Imported:
 
 def _say_what_is_replaced(order: Order) -> bool:
     try:
-        artefact = store.look_up(order.name, order.version)
-    except DamagedArtefact as error:
+        artefact = repository.look_up(order.name, order.version)
+    except ArtefactDamaged as error:
         say(f"{error}; it is imported again")
         return True
     return artefact is not None
@@ -203,7 +204,7 @@ def _import(client: "MlflowClient", order: Order, uri: str, stage: Path) -> Arte
     with step(f"{tag}: store") as current:
         write_card(_card(order, source, description, prepared, verified), prepared)
         labels = {"dataset": description.dataset or "unknown", "task": description.task.value, "source": uri}
-        artefact = store.put(prepared, stage, labels)
+        artefact = repository.put(prepared, stage, labels)
         current.outcome = f"{artefact.card.size_bytes / 1024:,.0f} KiB"
     return artefact
 

@@ -12,9 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from configuration.settings import PREFIX, Settings, SettingsError, load_settings
+from runners.artefacts import repository
+from runners.artefacts.artefact import Artefact, ArtefactDamaged
 from shokado.lifecycle.errors import BuildFailed, LifecycleError
-from shokado.lifecycle.importing import registry, store
-from shokado.lifecycle.importing.store import Artefact, DamagedArtefact
+from shokado.lifecycle.importing import registry
 from shokado.lifecycle.progress import step
 
 BENTOFILE = "bentofile.yaml"
@@ -68,8 +69,8 @@ def _artefact(settings: Settings, name: str) -> Artefact | None:
     """None for a remote version that the store does not have, as it need not."""
     tag = settings.tag_of(name)
     try:
-        artefact = store.look_up(*tag.split(":"))
-    except DamagedArtefact as error:
+        artefact = repository.look_up(*tag.split(":"))
+    except ArtefactDamaged as error:
         raise LifecycleError(str(error), f"shokado models prepare --dataset {settings.model}") from error
     if artefact is None and settings.remote_of(name) is None:
         raise LifecycleError(

@@ -9,16 +9,11 @@ from typing import Any
 import pytest
 
 from configuration.settings import Settings
-from runners.artefacts import artefact
-from runners.artefacts.artefact import (
-    Artefact,
-    ArtefactError,
-    ArtefactMissing,
-    check_files,
-    find_artefact,
-    find_artefacts,
-)
+from runners.artefacts import configured
+from runners.artefacts.artefact import Artefact, ArtefactError, ArtefactMissing, check_files
 from runners.artefacts.card import Card, Feature, write_card
+from runners.artefacts.configured import find_artefacts
+from runners.artefacts.repository import find_artefact
 from tests.conftest import HOME
 
 OWN = f"own-{os.getpid()}"
@@ -69,7 +64,7 @@ def test_a_missing_model_is_one_line_that_says_what_to_run(trees: Artefact) -> N
 
 
 def test_in_an_image_the_advice_helps_there(trees: Artefact, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(artefact, "_MAKEFILE", tmp_path / "Makefile")
+    monkeypatch.setattr(configured, "_MAKEFILE", tmp_path / "Makefile")
     said = refusal("customers:v1", "customers:v99")
     assert "make models" not in said
     assert "customers:v1" in said.partition("; ")[2]

@@ -1,44 +1,23 @@
-"""The BentoML model store as a place for artefacts: look one up, list them, put one there in one piece.
+"""The BentoML model store as a repository of artefacts: find one, list them, put one there in one piece, remove it.
 
-A folder with a card and model files goes in, `<BENTOML_HOME>/models/<model>/<version>` comes out. Looking up reads
-the files themselves and imports nothing heavy, BentoML included, so that a server that has its artefacts starts at
-once. Putting renames a complete folder into place: whoever is killed in between leaves nothing that can be seen.
+A folder with a card and model files goes in, `<BENTOML_HOME>/models/<model>/<version>` comes out. A server finds by way
+of BentoML, whose store may be a bento's own. Commands look up: that reads the files themselves and imports nothing
+heavy, BentoML included, so that a server that has its artefacts starts at once. Putting renames a complete folder into
+place: whoever is killed in between leaves nothing that can be seen.
 """
 
 import fcntl
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from runners.artefacts.card import Card, CardError, describe_file, read_card
-from shokado.lifecycle.errors import LifecycleError
-
-# Read by BentoML when it is first imported, which happens below.
-os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
+from runners.artefacts.artefact import Artefact, ArtefactDamaged, ArtefactMissing
+from runners.artefacts.card import CardError, describe_file, read_card
 
 MODEL_YAML = "model.yaml"
-_NAME = re.compile(r"[a-z0-9]([-._a-z0-9]{0,61}[a-z0-9])?")
-
-
-class DamagedArtefact(LifecycleError):
-    """A folder is there but a server would refuse it; the message says which part is wrong."""
-
-
-@dataclass(frozen=True)
-class Artefact:
-    """A version in the store whose files have the digests that its card names."""
-
-    folder: Path
-    card: Card
-
-    @property
-    def tag(self) -> str:
-        return f"{self.card.model}:{self.card.version}"
 
 
 def home() -> Path:
@@ -46,29 +25,32 @@ def home() -> Path:
     return Path(os.path.expandvars(os.environ.get("BENTOML_HOME", "~/bentoml"))).expanduser()
 
 
-def check_name(kind: str, name: str) -> str:
-    """The name itself if BentoML takes it as it is. Raises `LifecycleError` otherwise; `kind` is for the message."""
-    if name == "latest" or not _NAME.fullmatch(name):
-        raise LifecycleError(
-            f"{name!r} cannot be a {kind} in the BentoML store: use lower-case letters, digits, '-', '_' and '.', "
-            "63 characters at most, a letter or digit at both ends, and not 'latest'."
-        )
-    return name
-
-
-def fitting_name(name: str) -> str:
-    """A name that BentoML takes and that is as near as can be, such as `titanic_rf` for `Titanic_RF`."""
-    fitting = re.sub(r"[^-._a-z0-9]+", "-", name.lower()).strip("-._")[:63].rstrip("-._")
-    return fitting if fitting and fitting != "latest" else "model"
-
-
 def folder_of(model: str, version: str) -> Path:
     """Where the artefact is or would be."""
     return home() / "models" / model / version
 
 
+def find_artefact(version: str, tag: str) -> Artefact:
+    """The artefact of exactly this tag. Raises `ArtefactMissing`, or `ArtefactDamaged` if its card cannot be read."""
+    import bentoml
+    from bentoml.exceptions import BentoMLException
+
+    try:
+        found = bentoml.models.get(tag)
+    except BentoMLException:
+        found = None
+    # BentoML takes the beginning of a version for the version where only one begins so.
+    if found is None or str(found.tag) != tag:
+        raise ArtefactMissing(f"no model {tag!r} in the BentoML model store")
+    folder = Path(found.path)
+    try:
+        return Artefact(version, tag, folder, read_card(folder))
+    except CardError as error:
+        raise ArtefactDamaged(str(error)) from error
+
+
 def look_up(model: str, version: str) -> Artefact | None:
-    """The artefact, or None where there is no folder. Raises `DamagedArtefact` if a server would refuse it."""
+    """The artefact, or None where there is no folder. Raises `ArtefactDamaged` if a server would refuse it."""
     folder = folder_of(model, version)
     if not folder.is_dir():
         return None
@@ -83,17 +65,17 @@ def look_up(model: str, version: str) -> Artefact | None:
             if path.stat().st_size != expected.size_bytes or describe_file(path) != expected:
                 raise CardError(f"{path}: not the file that the card describes")
     except (CardError, OSError) as error:
-        raise DamagedArtefact(f"{model}:{version} cannot be served: {error}") from error
-    return Artefact(folder, card)
+        raise ArtefactDamaged(f"{model}:{version} cannot be served: {error}") from error
+    return Artefact(version, f"{model}:{version}", folder, card)
 
 
-def artefacts(model: str | None = None) -> list[Artefact | DamagedArtefact]:
+def artefacts(model: str | None = None) -> list[Artefact | ArtefactDamaged]:
     """All artefacts of one model or of all, by name; models of other programs in the store are left out."""
-    found: list[Artefact | DamagedArtefact] = []
+    found: list[Artefact | ArtefactDamaged] = []
     for folder in sorted((home() / "models").glob(f"{model or '*'}/*/card.json")):
         try:
             artefact = look_up(folder.parents[1].name, folder.parent.name)
-        except DamagedArtefact as error:
+        except ArtefactDamaged as error:
             found.append(error)
         else:
             found += [artefact] if artefact else []
@@ -149,7 +131,16 @@ def put(prepared: Path, stage: Path, labels: Mapping[str, str]) -> Artefact:
         target.rename(stage / "replaced")
     (stage / "store" / card.model / card.version).rename(target)
     _mark_latest(target, stage)
-    return Artefact(target, card)
+    return Artefact(card.version, tag, target, card)
+
+
+def remove_artefact(tag: str) -> None:
+    """Take an artefact out of the store, if it is there."""
+    import bentoml
+    from bentoml.exceptions import NotFound
+
+    with suppress(NotFound):
+        bentoml.models.delete(tag)
 
 
 def _mark_latest(target: Path, stage: Path) -> None:
