@@ -1,17 +1,14 @@
 """An artefact: a version's folder and its card, and what must hold before it serves."""
 
-import hashlib
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
-from runners.artefacts.card import Card, digest_of
-
-_IDENTITY = {"model", "task", "features", "classes", "source", "files", "quantization"}
-_RULES = {"positive_from", "predicts"}
-"""Count where they are not the default, so that artefacts from before there were any keep their digest."""
+from runners.artefacts import integrity
+from runners.artefacts.card import Card
+from runners.artefacts.identity import identity_of
+from runners.artefacts.integrity import DamagedFile
 
 
 class ArtefactError(Exception):
@@ -36,18 +33,10 @@ class Artefact:
     card: Card
 
     digest: str = field(init=False)
-    """SHA-256, hexadecimal, of what the artefact is: its signature, its source and its files' digests.
-
-    Every import of the same registered version gives the same one, whatever its label, on every machine: the
-    verification and the examples, whose last bits depend on the processor, and the run's metrics, which may be added
-    to, do not count.
-    """
+    """The same for every import of the same registered version (see `identity_of`)."""
 
     def __post_init__(self) -> None:
-        identity = self.card.model_dump(mode="json", include=_IDENTITY)
-        identity |= self.card.model_dump(mode="json", include=_RULES, exclude_defaults=True)
-        digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-        object.__setattr__(self, "digest", digest)
+        object.__setattr__(self, "digest", identity_of(self.card))
 
     @property
     def in_store(self) -> bool:
@@ -68,11 +57,7 @@ def check_alike(artefacts: Iterable[Artefact]) -> None:
 
 def check_files(artefact: Artefact) -> None:
     """Read all model files and raise `ArtefactError` unless they are those that the card describes."""
-    for kind, expected in artefact.card.files.items():
-        path = artefact.folder / kind.file_name
-        try:
-            intact = path.stat().st_size == expected.size_bytes and digest_of(path) == expected.sha256
-        except OSError as error:
-            raise ArtefactError(f"{path}: {error.strerror or error}") from error
-        if not intact:
-            raise ArtefactError(f"{path}: not the file that its card describes; import the version again")
+    try:
+        integrity.check_files(artefact.folder, artefact.card)
+    except DamagedFile as error:
+        raise ArtefactError(f"{error}; import the version again") from error

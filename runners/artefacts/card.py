@@ -4,7 +4,6 @@ An artefact is a folder in the BentoML model store that holds `card.json` beside
 and nothing that could execute. `shokado.lifecycle` writes cards; `runners` reads them and trusts nothing else.
 """
 
-import hashlib
 from enum import StrEnum
 from pathlib import Path
 from typing import Literal, Self
@@ -69,17 +68,6 @@ class ModelFile(_Frozen):
 
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     size_bytes: int = Field(gt=0)
-
-
-def digest_of(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal. Raises `OSError`."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def describe_file(path: Path) -> ModelFile:
-    """Digest and size of a file, which must not be empty. Raises `OSError`."""
-    return ModelFile(sha256=digest_of(path), size_bytes=path.stat().st_size)
 
 
 class Verification(_Frozen):

@@ -15,7 +15,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from runners.artefacts.artefact import Artefact, ArtefactDamaged, ArtefactMissing
-from runners.artefacts.card import CardError, describe_file, read_card
+from runners.artefacts.card import CardError, read_card
+from runners.artefacts.integrity import DamagedFile, check_files
 
 MODEL_YAML = "model.yaml"
 
@@ -60,11 +61,8 @@ def look_up(model: str, version: str) -> Artefact | None:
             raise CardError(f"{folder / MODEL_YAML}: missing")
         if (card.model, card.version) != (model, version):
             raise CardError(f"the card is of {card.model}:{card.version}")
-        for kind, expected in card.files.items():
-            path = folder / kind.file_name
-            if path.stat().st_size != expected.size_bytes or describe_file(path) != expected:
-                raise CardError(f"{path}: not the file that the card describes")
-    except (CardError, OSError) as error:
+        check_files(folder, card)
+    except (CardError, DamagedFile) as error:
         raise ArtefactDamaged(f"{model}:{version} cannot be served: {error}") from error
     return Artefact(version, f"{model}:{version}", folder, card)
 

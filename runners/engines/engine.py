@@ -12,7 +12,8 @@ from typing import Protocol
 import numpy as np
 
 from configuration.settings import EngineChoice
-from runners.artefacts.card import Card, CardError, FileKind, Task, digest_of
+from runners.artefacts.card import Card, CardError, FileKind, Task
+from runners.artefacts.integrity import DamagedFile, check_file
 from runners.artefacts.scores import Scores, column_of
 from runners.inputs.rows import Rows
 
@@ -224,14 +225,9 @@ def find_crossover(
 
 
 def _checked_file(folder: Path, card: Card, kind: FileKind) -> Path:
-    expected = card.files.get(kind)
-    path = folder / kind.file_name
-    if expected is None:
+    if kind not in card.files:
         raise CardError(f"{folder}: the artefact has no {kind.file_name}; choose another engine or import it again")
     try:
-        digest = digest_of(path)
-    except OSError as error:
-        raise CardError(f"{path}: {error.strerror or error}") from error
-    if digest != expected.sha256:
-        raise CardError(f"{path}: sha256 is {digest}, its card says {expected.sha256}; import the version again")
-    return path
+        return check_file(folder, kind, card)
+    except DamagedFile as error:
+        raise CardError(f"{error}; import the version again") from error

@@ -3,9 +3,9 @@
     dispatcher --> submit --(known)--> answered from memory, a turn of the loop later
                       `--(not known)--> runner --> answered, and kept
 
-The rows of a whole request are one key, together with the version and its card, which has the digests of the model
-files: an answer is never that of another version, nor of another artefact under the same name. Only scores are kept,
-never errors. Here: what every cache does, and the one in the worker's own memory; `redis_cache` has the shared one.
+The rows of a whole request are one key, together with the version and the identity of its artefact: an answer is never
+that of another version, nor of another artefact under the same name. Only scores are kept, never errors. Here: what
+every cache does, and the one in the worker's own memory; `redis_cache` has the shared one.
 """
 
 import time
@@ -20,6 +20,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from configuration.settings import CacheBackend, CacheSettings, Settings
+from runners.artefacts.identity import identity_of
 from runners.batching.job import Job
 from runners.inputs.rows import key_of
 from runners.runner import Runner
@@ -28,8 +29,6 @@ from shokado.dispatch.request import Prediction
 KEY_BYTES = 32
 ENTRY_BYTES = 340
 """Memory that one entry takes besides its scores: key, expiry and place in the dictionary (measured: 245 to 380)."""
-_OF_THE_IMPORT = {"version", "verification", "examples", "metrics"}
-"""What may differ between two imports of the same artefact; see `Artefact.digest`."""
 
 
 @dataclass(slots=True)
@@ -87,8 +86,7 @@ class Cache(ABC):
     def _key(self, prediction: Prediction, runner: Runner) -> bytes:
         begun = self._hashes.get(runner)
         if begun is None:
-            artefact = runner.card.model_dump_json(exclude=_OF_THE_IMPORT)
-            served = blake2b(f"{runner.version}\0{artefact}".encode()).digest()
+            served = blake2b(f"{runner.version}\0{identity_of(runner.card)}".encode()).digest()
             begun = self._hashes[runner] = blake2b(key=served, digest_size=KEY_BYTES)
         hashed = begun.copy()
         hashed.update(key_of(prediction.rows))

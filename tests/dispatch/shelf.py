@@ -9,7 +9,8 @@ from typing import Any
 import yaml
 
 from runners.artefacts.artefact import Artefact
-from runners.artefacts.card import FileKind, describe_file, read_card, write_card
+from runners.artefacts.card import FileKind, read_card, write_card
+from runners.artefacts.integrity import describe_file
 from runners.artefacts.repository import find_artefact
 from tests.conftest import HOME
 from tests.dispatch.hostile import crashing_trees, endless

@@ -26,7 +26,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from runners.artefacts import repository
-from runners.artefacts.card import FileKind, Task, describe_file, read_card
+from runners.artefacts.card import FileKind, Task, read_card
+from runners.artefacts.integrity import describe_file
 from shokado.lifecycle import datasets
 from shokado.lifecycle.errors import LifecycleError, SourceNotFound, UnsupportedModel, VerificationFailed, VersionTaken
 from shokado.lifecycle.importing import registry, verification

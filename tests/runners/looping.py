@@ -7,7 +7,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from runners.artefacts.card import Card, FileKind, Task, describe_file
+from runners.artefacts.card import Card, FileKind, Task
+from runners.artefacts.integrity import describe_file
 from runners.inputs.rows import Rows
 from tests.runners.cards import make_card
 

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 
 from runners.artefacts import repository
 from runners.artefacts.artefact import Artefact, ArtefactDamaged
-from runners.artefacts.card import Card, Source, describe_file, write_card
+from runners.artefacts.card import Card, Source, write_card
+from runners.artefacts.integrity import describe_file
 from shokado.lifecycle.errors import CanCarryCode, LifecycleError, VersionTaken
 from shokado.lifecycle.importing import names, registry
 from shokado.lifecycle.importing.registry import Formats

@@ -22,9 +22,9 @@ from runners.artefacts.card import (
     Source,
     Task,
     Verification,
-    describe_file,
     write_card,
 )
+from runners.artefacts.integrity import describe_file
 
 FILE_BYTES = 64 << 20
 
@@ -88,7 +88,7 @@ def test_putting_again_replaces_the_whole_folder(own_store: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (lambda folder: (folder / "model.onnx").write_bytes(b"short"), "not the file that the card describes"),
+        (lambda folder: (folder / "model.onnx").write_bytes(b"short"), "not the file that its card describes"),
         (lambda folder: (folder / "model.onnx").unlink(), "No such file"),
         (lambda folder: (folder / "model.yaml").unlink(), "model.yaml: missing"),
         (lambda folder: (folder / "card.json").write_text("{"), "card.json"),

@@ -1,0 +1,30 @@
+"""Identity: whether two artefacts are the same one, by what their cards say.
+
+Every import of the same registered version has the same identity, whatever its label, on every machine. By it workers
+agree on what they serve, and answers are kept.
+"""
+
+import hashlib
+import json
+
+from runners.artefacts.card import Card
+
+COUNTS = {"model", "task", "features", "classes", "source", "files", "quantization"}
+COUNTS_UNLESS_DEFAULT = {"positive_from", "predicts"}
+"""So that artefacts from before there were such rules keep their identity."""
+DOES_NOT_COUNT = {
+    "format": "how a card is written, not what it says",
+    "version": "the label that an import gives",
+    "verification": "its last bits depend on the processor",
+    "examples": "their last bits depend on the processor",
+    "metrics": "the run may have been given more since",
+    "own_classes": "follows from the source; artefacts from before it was written down are the same ones",
+}
+"""Fields of a card by which two imports of the same version may differ, and why."""
+
+
+def identity_of(card: Card) -> str:
+    """SHA-256, hexadecimal, of what the artefact is: its signature, its rules, its source and its files' digests."""
+    identity = card.model_dump(mode="json", include=COUNTS)
+    identity |= card.model_dump(mode="json", include=COUNTS_UNLESS_DEFAULT, exclude_defaults=True)
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()

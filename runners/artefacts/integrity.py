@@ -1,0 +1,36 @@
+"""Integrity: model files are those that their card describes, which is asked before anything parses them."""
+
+import hashlib
+from pathlib import Path
+
+from runners.artefacts.card import Card, FileKind, ModelFile
+
+
+class DamagedFile(Exception):
+    """A model file cannot be read, or is not the one that its card describes; the message says which."""
+
+
+def describe_file(path: Path) -> ModelFile:
+    """Digest and size of a file, which must not be empty. Raises `OSError`."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return ModelFile(sha256=digest, size_bytes=path.stat().st_size)
+
+
+def check_file(folder: Path, kind: FileKind, card: Card) -> Path:
+    """The model file of this kind, which the card must have. Reads all of it. Raises `DamagedFile`."""
+    path, expected = folder / kind.file_name, card.files[kind]
+    try:
+        # A file of another size need not be read, and an empty one cannot be described.
+        intact = path.stat().st_size == expected.size_bytes and describe_file(path) == expected
+    except OSError as error:
+        raise DamagedFile(f"{path}: {error.strerror or error}") from error
+    if not intact:
+        raise DamagedFile(f"{path}: not the file that its card describes")
+    return path
+
+
+def check_files(folder: Path, card: Card) -> None:
+    """The same for all model files of an artefact. Raises `DamagedFile`."""
+    for kind in card.files:
+        check_file(folder, kind, card)
