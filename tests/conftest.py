@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from tests import disk, tools
-from tests.server import Server, serving
+from tests import tools
+from tests.support import disk
+from tests.support.server import Server, serving
 
 ROOT = Path(__file__).parent.parent
 HOME = ROOT / "var" / "test" / "bentoml"

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from shokado import __version__
-from tests.server import ROOT, ROW, serving
+from tests.support.server import ROOT, ROW, serving
 
 pytestmark = pytest.mark.timeout(600)
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.server import ROOT
+from tests.support.server import ROOT
 
 FILES = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 TARGETS = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))

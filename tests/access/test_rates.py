@@ -10,26 +10,17 @@ import redis
 
 from configuration.settings import RateSettings
 from shokado.access.rates import BoundedMemory, Rates
-from tests.redis_server import RedisServer, needs_redis
-from tests.server import wait_until
+from tests.support.clock import HandClock
+from tests.support.redis_server import RedisServer, needs_redis
+from tests.support.waiting import wait_until
 
 
-class Clock:
-    """Stands still until it is set."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def rates(clock: Clock, **settings: Any) -> Rates:
+def rates(clock: HandClock, **settings: Any) -> Rates:
     return Rates(RateSettings(**settings), "paper", clock, now=lambda: clock.now + 500_000)
 
 
 def test_a_window_takes_its_number_and_the_next_begins_anew() -> None:
-    clock = Clock()
+    clock = HandClock()
     limited = rates(clock, per_address="2/minute")
     assert [limited.take("", "a") is None for _ in range(3)] == [True, True, False]
     clock.now += 20
@@ -63,7 +54,7 @@ def test_a_redis_whose_time_of_day_was_set_back_locks_nobody_out(tmp_path: Path)
     """It keeps until when a window lasts, so that a window of a minute may have a day to go."""
 
     async def run(url: str, keys: redis.Redis) -> list[bool]:
-        limited = rates(Clock(), per_address="2/minute", url=url)
+        limited = rates(HandClock(), per_address="2/minute", url=url)
         taken = [await limited.take_shared("", "a") is None for _ in range(3)]
         for key in keys.scan_iter():
             keys.expire(key, 86_400)
@@ -76,7 +67,7 @@ def test_a_redis_whose_time_of_day_was_set_back_locks_nobody_out(tmp_path: Path)
 
 
 def test_every_limit_of_a_list_holds_and_keys_and_addresses_apart() -> None:
-    limited = rates(Clock(), per_key="5/second; 6/hour", per_address="2/second")
+    limited = rates(HandClock(), per_key="5/second; 6/hour", per_address="2/second")
     assert limited.take("ci", "a") is None
     assert limited.take("ci", "a") is None
     assert limited.take("ci", "a") is not None, "of the address"
@@ -88,7 +79,7 @@ def test_every_limit_of_a_list_holds_and_keys_and_addresses_apart() -> None:
 
 
 def test_memory_is_bounded_and_forgets_the_oldest() -> None:
-    clock = Clock()
+    clock = HandClock()
     memory = BoundedMemory(clock, capacity=3)
     for name in "abca":
         memory.incr(name, 60)
@@ -102,7 +93,7 @@ def test_memory_is_bounded_and_forgets_the_oldest() -> None:
 
 
 def test_a_redis_that_is_away_is_tried_again_after_a_while(caplog: Any) -> None:
-    clock = Clock()
+    clock = HandClock()
     limited = rates(clock, per_address="2/minute", url="redis://:word@127.0.0.1:9/0")
 
     async def run() -> list[bool]:

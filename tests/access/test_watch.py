@@ -3,7 +3,6 @@
 import asyncio
 import os
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 
 from shokado.access.keys import KeyFileError, Role, add_key, digest_of, read_text, revoke_key
 from shokado.access.watch import KeyWatch
+from tests.support.waiting import in_time, until
 
 
 @pytest.fixture
@@ -142,7 +142,7 @@ def test_a_file_system_that_hangs_is_told_and_followed_when_it_is_back(file: Pat
         await until(lambda: len(watch.ring.keys) == 2 and watch.failure is None)
         watching.cancel()
 
-    asyncio.run(run())
+    in_time(run())
     assert caplog.text.count("was not read within") == 1
 
 
@@ -162,7 +162,7 @@ def test_the_end_of_a_server_does_not_wait_for_a_file_system(file: Path) -> None
         await until(lambda: watch.failure)
         watching.cancel()
 
-    asyncio.run(run())
+    in_time(run())
     assert not back.is_set(), "the look is under way still"
     back.set()
 
@@ -185,10 +185,4 @@ def test_a_look_that_fails_in_an_unforeseen_way_is_told_and_repeated(file: Path)
         await until(lambda: watch.failure is None)
         watching.cancel()
 
-    asyncio.run(run())
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(30):
-        while not condition():
-            await asyncio.sleep(0.01)
+    in_time(run())

@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from shokado.client import AsyncClient, Client
-from tests.server import Server, serving
+from tests.support.server import Server, serving
 
 Connect = Callable[..., Client]
 

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from shokado.client import answers
-from tests.server import ROOT, ROW, Server
+from tests.support.server import ROOT, ROW, Server
 
 ALONE = """
 import importlib.abc, sys

@@ -27,7 +27,8 @@ from shokado.client import (
 )
 from tests.client.conftest import Connect
 from tests.client.scripted_server import Reply, scripted
-from tests.server import ROW, Server, free_port, serving, wait_until
+from tests.support.server import ROW, Server, free_port, serving
+from tests.support.waiting import wait_until
 
 NAMES = (
     "age", "income", "credit_score", "num_purchases", "account_age_days", "avg_transaction", "num_returns",

@@ -12,7 +12,8 @@ from typing import Any
 import httpx
 import yaml
 
-from tests.server import ROOT, Server, free_port, wait_until
+from tests.support.server import ROOT, Server, free_port
+from tests.support.waiting import wait_until
 from tests.tools import needs
 
 CONFIGURATION = ROOT / "compose" / "prometheus.yaml"

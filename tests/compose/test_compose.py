@@ -8,7 +8,7 @@ import yaml
 
 from configuration.settings import load_settings
 from load_tests.bench.gateway import DEFAULTS, TEMPLATE
-from tests.server import ROOT
+from tests.support.server import ROOT
 
 CONTENT = yaml.safe_load((ROOT / "compose.yaml").read_text())
 SERVICES: dict[str, dict[str, Any]] = CONTENT["services"]

@@ -11,7 +11,8 @@ import pytest
 
 from tests.compose.prometheus_server import CONFIGURATION, Prometheus, needs_prometheus, prometheus
 from tests.conftest import prepare
-from tests.server import ROOT, ROW, serving, wait_until
+from tests.support.server import ROOT, ROW, serving
+from tests.support.waiting import wait_until
 
 pytestmark = needs_prometheus
 

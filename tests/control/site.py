@@ -35,8 +35,10 @@ from shokado.worker.loading import Loader
 from shokado.worker.started import Control, Started
 from tests.dispatch.double_runners import DoubleRunner
 from tests.experiments.following import all_known
-from tests.runners.cards import make_card
 from tests.runners.engine_doubles import ChokesOnEverything, Obliging
+from tests.support.cards import make_card
+from tests.support.settings import paper_settings
+from tests.support.waiting import until
 
 MAX_AGE_S = 3600.0
 SECRET = bytes(range(32))
@@ -47,7 +49,6 @@ Result = TypeVar("Result")
 
 def settings(**changes: Any) -> Settings:
     content: dict[str, Any] = {
-        "model": "paper",
         "versions": {"v1": {"aliases": ["a"]}, "v2": {"aliases": ["b"]}, "v3": {}},
         "environments": {
             "production": {"active": "v1", "weights": {"v1": 80, "v2": 20}},
@@ -56,7 +57,7 @@ def settings(**changes: Any) -> Settings:
         "limits": {"max_body_bytes": 4096},
         "feedback": {"max_entries": 100},
     }
-    return Settings.model_validate(content | changes)
+    return paper_settings(**content | changes)
 
 
 class Choking(ChokesOnEverything):
@@ -197,11 +198,7 @@ class Site:
         return self.ask("POST", path, json=body, headers=headers, **how)
 
     def until(self, condition: Callable[[], object]) -> None:
-        async def wait() -> None:
-            while not condition():
-                await asyncio.sleep(0.01)
-
-        self.run(wait())
+        self.run(until(condition))
 
     def break_store(self) -> None:
         """Put something in the way of the file that cannot be opened."""

@@ -10,7 +10,7 @@ from shokado.control.http.documentation import describe_predictions
 from shokado.dialects.dialects import DIALECTS, all_dialects
 from shokado.dialects.head import read_head
 from shokado.dialects.signature import Signature
-from tests.dialects.cards import NAMES, card
+from tests.support.cards import NAMES, toy_card
 
 ID_LETTERS = "aZ09._:/+=@-"
 
@@ -22,7 +22,7 @@ def described() -> Any:
     @app.get("/v1/models/{version}/{other}")
     def control_route(version: str, other: str) -> None: ...
 
-    describe_predictions(app, all_dialects(Signature(NAMES, max_rows=3)), card())
+    describe_predictions(app, all_dialects(Signature(NAMES, max_rows=3)), toy_card())
     return app.openapi()
 
 
@@ -72,7 +72,7 @@ def test_what_an_id_may_be_is_what_is_kept(described: Any, value: str) -> None:
 
 def test_names_in_paths_have_what_is_served_as_examples(described: Any) -> None:
     named = parameters(described, "/v2/models/{model}/versions/{version}/infer")
-    assert (named["model"]["example"], named["version"]["example"]) == (card().model, card().version)
+    assert (named["model"]["example"], named["version"]["example"]) == (toy_card().model, toy_card().version)
     named = parameters(described, "/v1/models/{version}/{other}", "get")
-    assert named["version"]["example"] == card().version
+    assert named["version"]["example"] == toy_card().version
     assert "example" not in named["other"]

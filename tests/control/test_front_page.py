@@ -11,7 +11,7 @@ import pytest
 
 from runners.artefacts.card import Task
 from tests.control.site import Site
-from tests.runners.cards import CLASSES, TEXT, card_content
+from tests.support.cards import CLASSES, TEXT, card_content
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
 HOSTILE = "<script>alert('x')</script>\"$(reboot)`reboot`\\&amp;\u202e{{ 7 * 7 }}"

@@ -12,7 +12,7 @@ from shokado.dispatch.fleet import Slot
 from shokado.dispatch.rendezvous import Rendezvous
 from shokado.dispatch.state import Environment, Load, RoutingState
 from tests.control.site import Site
-from tests.garbage import of_kinds, uncollected
+from tests.support.garbage import of_kinds, uncollected
 
 SPLIT = "/v1/traffic-split"
 TIMES = 300

@@ -10,7 +10,7 @@ from shokado.dispatch.change import with_candidate
 from shokado.dispatch.state import Load
 from shokado.stores.store import Action
 from tests.control.site import Site, code_of, message_of, open_site
-from tests.redis_server import RedisServer, needs_redis
+from tests.support.redis_server import RedisServer, needs_redis
 
 SPLIT = "/v1/traffic-split"
 HISTORY = f"{SPLIT}/history"

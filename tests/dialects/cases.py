@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from shokado.dialects.head import BINARY
-from tests.server import ROW
-from tests.transports.raw_http import NATIVE, SINGLE, request
+from tests.support.raw_http import NATIVE, SINGLE, request
+from tests.support.server import ROW
 
 NAMES = (
     "age", "income", "credit_score", "num_purchases", "account_age_days", "avg_transaction", "num_returns",

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from tests.dialects.cases import NAMES, OTHER_ROW, PACKED, Case
-from tests.server import ROW
-from tests.transports.raw_http import Answer
+from tests.support.raw_http import Answer
+from tests.support.server import ROW
 
 MODEL = "/v2/models/customers/infer"
 VERSION = "/v2/models/customers/versions/v1/infer"

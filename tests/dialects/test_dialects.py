@@ -22,7 +22,7 @@ from shokado.dialects.problem import Problem
 from shokado.dialects.signature import Signature
 from shokado.dialects.single import Single
 from shokado.dialects.text_signature import TextSignature
-from tests.dialects.cards import NAMES, card
+from tests.support.cards import NAMES, toy_card
 from tests.transports.predictions import FACTS, prediction
 
 SIGNATURE = Signature(NAMES, max_rows=3)
@@ -361,12 +361,12 @@ def test_the_active_version_or_the_split_is_asked_for() -> None:
 
 
 def test_a_batch_tells_each_row_and_the_totals() -> None:
-    _, body = Batch(SIGNATURE).encode(prediction(card(), [0.25, 0.75, 1.0]), RequestHead(), FACTS)
+    _, body = Batch(SIGNATURE).encode(prediction(toy_card(), [0.25, 0.75, 1.0]), RequestHead(), FACTS)
     content = json.loads(body)
     assert [item["index"] for item in content["predictions"]] == [0, 1, 2]
     assert [item["confidence"] for item in content["predictions"]] == [0.75, 0.75, 1.0]
     assert (content["total"], content["class_counts"], content["model_version"]) == (3, {"0": 1, "1": 2}, "v1")
-    _, body = Batch(SIGNATURE).encode(prediction(card(Task.REGRESSION, ()), [17.5]), RequestHead(), FACTS)
+    _, body = Batch(SIGNATURE).encode(prediction(toy_card(Task.REGRESSION, ()), [17.5]), RequestHead(), FACTS)
     assert "class_counts" not in json.loads(body)
 
 
@@ -382,18 +382,18 @@ def invoked(card: Card, scores: list[Any], method: PredictMethod = PredictMethod
 
 
 def test_mlflows_route_predicts_in_the_models_own_words() -> None:
-    binary = card(classes=("stays", "leaves"))
+    binary = toy_card(classes=("stays", "leaves"))
     assert invoked(binary, [0.5, 0.75]) == ["stays", "leaves"]
     assert invoked(binary, [0.75], PredictMethod.PREDICT_PROBA) == [[0.25, 0.75]]
     assert invoked(binary, [0.75], PredictMethod.PREDICT_PROBA, params={"predict_method": "predict"}) == ["leaves"]
     assert invoked(binary, [0.75], params=PROBA) == [[0.25, 0.75]]
-    named_by_number = card(Task.MULTICLASS, ("a", "b", "c")).model_copy(update={"own_classes": (0, 1, 2)})
+    named_by_number = toy_card(Task.MULTICLASS, ("a", "b", "c")).model_copy(update={"own_classes": (0, 1, 2)})
     assert invoked(named_by_number, [[0.25, 0.5, 0.25]]) == [1]
     assert invoked(named_by_number, [[0.25, 0.5, 0.25]], params=PROBA) == [[0.25, 0.5, 0.25]]
 
 
 def test_mlflows_route_gives_values_where_there_are_no_classes() -> None:
-    regression = card(Task.REGRESSION, ())
+    regression = toy_card(Task.REGRESSION, ())
     assert invoked(regression, [17.5], PredictMethod.PREDICT_PROBA) == [17.5]
     with pytest.raises(Problem, match="a regression model has no predict_proba; predict is understood") as refused:
         invoked(regression, [17.5], params=PROBA)
@@ -403,10 +403,10 @@ def test_mlflows_route_gives_values_where_there_are_no_classes() -> None:
 def test_a_method_that_there_is_not_is_refused_with_those_there_are() -> None:
     message = "params: there is no predict_method 'transform'; predict and predict_proba are understood"
     with pytest.raises(Problem, match=message) as refused:
-        invoked(card(), [0.5], params={"predict_method": "transform"})
+        invoked(toy_card(), [0.5], params={"predict_method": "transform"})
     assert (refused.value.status, refused.value.code) == (422, "unknown_predict_method")
     with pytest.raises(Problem, match="predict_method"):
-        invoked(card(), [0.5], params={"predict_method": 1})
+        invoked(toy_card(), [0.5], params={"predict_method": 1})
 
 
 def test_errors_have_the_shape_of_the_dialect() -> None:
@@ -419,7 +419,7 @@ def test_errors_have_the_shape_of_the_dialect() -> None:
 
 @pytest.mark.parametrize("dialect", all_dialects(SIGNATURE), ids=lambda dialect: str(dialect.path))
 def test_every_described_example_is_understood(dialect: Dialect) -> None:
-    for content_type, content in dialect.describe(card()).takes.items():
+    for content_type, content in dialect.describe(toy_card()).takes.items():
         for value in content.examples.values():
             body = value if isinstance(value, str) else json.dumps(value)
             assert dialect.decode(body.encode(), RequestHead(content_type=content_type.encode())).row_count >= 1

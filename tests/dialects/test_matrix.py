@@ -20,7 +20,7 @@ from shokado.dialects.native import Native
 from shokado.dialects.open_inference import OpenInference
 from shokado.dialects.problem import Problem
 from shokado.dialects.signature import Signature
-from tests.dialects.cards import NAMES
+from tests.support.cards import NAMES
 
 HEAD = RequestHead()
 SIGNATURE = Signature(NAMES, max_rows=50)

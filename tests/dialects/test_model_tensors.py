@@ -6,12 +6,12 @@ import pytest
 from runners.artefacts.card import Card, Feature, Task
 from shokado.dialects.model_tensors import WantedOutput, chosen_outputs, input_tensors, output_tensors, values_of
 from shokado.dialects.problem import Problem
-from tests.dialects.cards import card
+from tests.support.cards import toy_card
 from tests.transports.predictions import prediction
 
-BINARY = card()
-LABELS = card(Task.MULTICLASS, ("a", "b", "c"))
-VALUE = card(Task.REGRESSION, ())
+BINARY = toy_card()
+LABELS = toy_card(Task.MULTICLASS, ("a", "b", "c"))
+VALUE = toy_card(Task.REGRESSION, ())
 
 
 def shown(card: Card) -> list[tuple[str, str, tuple[int, ...]]]:
@@ -25,7 +25,7 @@ def wanted(*names: str, top: int | None = None) -> list[WantedOutput]:
 def test_a_model_gives_what_its_task_has() -> None:
     assert shown(BINARY) == [("predictions", "FP32", (-1,)), ("classes", "INT64", (-1,))]
     assert shown(LABELS) == [("predictions", "FP32", (-1, 3)), ("classes", "BYTES", (-1,))]
-    assert shown(card(classes=(0, "many"))) == [("predictions", "FP32", (-1,)), ("classes", "BYTES", (-1,))]
+    assert shown(toy_card(classes=(0, "many"))) == [("predictions", "FP32", (-1,)), ("classes", "BYTES", (-1,))]
     assert shown(VALUE) == [("predictions", "FP32", (-1,))]
 
 
@@ -61,7 +61,7 @@ def test_values_are_scores_and_labels() -> None:
     scores, labels = (values_of(tensor, made) for tensor in output_tensors(LABELS))
     assert (scores.tolist(), labels) == ([[0.25, 0.5, 0.25]], ["b"])
     assert values_of(output_tensors(BINARY)[1], prediction(BINARY, [0.25, 0.75])) == [0, 1]
-    mixed = card(classes=(0, "many"))
+    mixed = toy_card(classes=(0, "many"))
     assert values_of(output_tensors(mixed)[1], prediction(mixed, [0.25, 0.75])) == ["0", "many"]
 
 
@@ -74,7 +74,7 @@ def test_classifications_are_texts_of_no_more_classes_than_there_are(top: int, w
 
 
 def test_classifications_have_the_best_first_with_all_digits() -> None:
-    binary = card(classes=("no", "yes"))
+    binary = toy_card(classes=("no", "yes"))
     (tensor,) = chosen_outputs(binary, wanted("predictions", top=2))
     found = values_of(tensor, prediction(binary, [0.75, 0.25, 0.5, 1e-9])).tolist()
     assert found[:3] == [["0.75:1:yes", "0.25:0:no"], ["0.75:0:no", "0.25:1:yes"], ["0.5:0:no", "0.5:1:yes"]]

@@ -11,7 +11,7 @@ from shokado.dialects.head import BINARY, RequestHead
 from shokado.dialects.native import Native
 from shokado.dialects.problem import Problem
 from shokado.dialects.signature import Signature
-from tests.dialects.cards import NAMES, card
+from tests.support.cards import NAMES, toy_card
 from tests.transports.predictions import FACTS, prediction
 
 SIGNATURE = Signature(NAMES, max_rows=3)
@@ -65,7 +65,7 @@ def test_another_content_type_is_told_which_are_understood() -> None:
 
 
 def test_an_answer_says_all_that_the_contract_names() -> None:
-    lines, body = NATIVE.encode(prediction(card(classes=("no", "yes")), [0.25, 0.75]), RequestHead(), FACTS)
+    lines, body = NATIVE.encode(prediction(toy_card(classes=("no", "yes")), [0.25, 0.75]), RequestHead(), FACTS)
     assert lines == b"content-type: application/json\r\n"
     assert json.loads(body) == {
         "predictions": [0.25, 0.75], "classes": ["no", "yes"], "version": "v1", "reason": "SPLIT", "generation": 7,
@@ -74,10 +74,10 @@ def test_an_answer_says_all_that_the_contract_names() -> None:
 
 
 def test_many_classes_have_a_list_of_probabilities_and_values_have_no_classes() -> None:
-    many = prediction(card(Task.MULTICLASS, ("a", "b", "c")), [[0.5, 0.25, 0.25]])
+    many = prediction(toy_card(Task.MULTICLASS, ("a", "b", "c")), [[0.5, 0.25, 0.25]])
     content = json.loads(NATIVE.encode(many, RequestHead(), FACTS)[1])
     assert (content["predictions"], content["classes"]) == ([[0.5, 0.25, 0.25]], ["a"])
-    value = prediction(card(Task.REGRESSION, ()), [-12.5])
+    value = prediction(toy_card(Task.REGRESSION, ()), [-12.5])
     content = json.loads(NATIVE.encode(value, RequestHead(), FACTS)[1])
     assert content["predictions"] == [-12.5]
     assert "classes" not in content
@@ -87,7 +87,7 @@ def test_many_classes_have_a_list_of_probabilities_and_values_have_no_classes() 
 def test_a_packed_answer_is_the_scores_alone(scores: list[Any]) -> None:
     task, classes = (Task.MULTICLASS, (0, 1, 2)) if isinstance(scores[0], list) else (Task.BINARY, (0, 1))
     head = RequestHead(binary_answer=True)
-    lines, body = NATIVE.encode(prediction(card(task, classes), scores), head, FACTS)
+    lines, body = NATIVE.encode(prediction(toy_card(task, classes), scores), head, FACTS)
     assert lines == b"content-type: application/octet-stream\r\n"
     assert body == np.array(scores, dtype="<f4").tobytes()
 

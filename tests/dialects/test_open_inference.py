@@ -18,9 +18,8 @@ from shokado.dialects.open_inference import OpenInference
 from shokado.dialects.problem import Problem
 from shokado.dialects.signature import Signature
 from shokado.dialects.text_signature import TextSignature
-from tests.dialects.cards import NAMES, card
-from tests.garbage import NOISE, uncollected
-from tests.runners.cards import TEXT, make_card
+from tests.support.cards import NAMES, TEXT, make_card, toy_card
+from tests.support.garbage import NOISE, uncollected
 from tests.transports.predictions import FACTS, prediction
 
 SIGNATURE = Signature(NAMES, max_rows=3)
@@ -45,7 +44,7 @@ def encode(content: Any, scores: list[Any], of: Card | None = None) -> tuple[Any
     """The answer's JSON, its header lines and its binary data, for a request of these fields."""
     wishes = decode({"inputs": [MATRIX]} | content).wishes
     facts = AnswerFacts(FACTS.request_id, FACTS.prediction_id, FACTS.latency_ms, wishes)
-    lines, body = DIALECT.encode(prediction(of or card(), scores), RequestHead(), facts)
+    lines, body = DIALECT.encode(prediction(of or toy_card(), scores), RequestHead(), facts)
     if b"inference-header-content-length" not in lines:
         return json.loads(body), lines, b""
     size = int(lines.split(b"inference-header-content-length: ")[1])
@@ -190,7 +189,7 @@ def test_an_answer_says_all_that_the_contract_names() -> None:
 
 def test_outputs_are_chosen_and_each_is_sent_as_it_is_asked_for() -> None:
     chosen = [{"name": "classes", "parameters": {"binary_data": True}}, {"name": "predictions"}]
-    content, lines, data = encode({"outputs": chosen}, [0.25, 0.75], card(classes=("no", "yes")))
+    content, lines, data = encode({"outputs": chosen}, [0.25, 0.75], toy_card(classes=("no", "yes")))
     labels, scores = content["outputs"]
     assert labels == {"name": "classes", "datatype": "BYTES", "shape": [2], "parameters": {"binary_data_size": 13}}
     assert data == b"\2\0\0\0no\3\0\0\0yes"
@@ -199,7 +198,7 @@ def test_outputs_are_chosen_and_each_is_sent_as_it_is_asked_for() -> None:
 
 
 def test_all_outputs_are_binary_where_the_request_says_so_and_an_output_does_not() -> None:
-    many = card(Task.MULTICLASS, (5, 6, 7))
+    many = toy_card(Task.MULTICLASS, (5, 6, 7))
     content, _, data = encode({"parameters": {"binary_data_output": True}}, [[0.5, 0.25, 0.25]], many)
     assert [output["parameters"]["binary_data_size"] for output in content["outputs"]] == [12, 8]
     assert data == np.array([0.5, 0.25, 0.25], "<f4").tobytes() + np.array([5], "<i8").tobytes()
@@ -211,7 +210,7 @@ def test_all_outputs_are_binary_where_the_request_says_so_and_an_output_does_not
 
 
 def test_a_classification_comes_in_json_and_in_binary() -> None:
-    many = card(Task.MULTICLASS, ("a", "b", "c"))
+    many = toy_card(Task.MULTICLASS, ("a", "b", "c"))
     scores = [[0.25, 0.5, 0.25], [0.75, 0.0, 0.25]]
     best: list[dict[str, Any]] = [{"name": "predictions", "parameters": {"classification": 2}}, {"name": "classes"}]
     content, _, _ = encode({"outputs": best}, scores, many)
@@ -254,7 +253,7 @@ def test_an_output_that_is_not_there_or_twice_is_refused(names: list[str]) -> No
 
 
 def test_examples_are_understood_for_numbers_and_for_texts() -> None:
-    for content in DIALECT.describe(card()).takes["application/json"].examples.values():
+    for content in DIALECT.describe(toy_card()).takes["application/json"].examples.values():
         assert decode(content).row_count == 1
     of_texts = TEXTS.describe(make_card(**TEXT)).takes["application/json"].examples
     assert all(decode(content, dialect=TEXTS).row_count == 1 for content in of_texts.values())
@@ -267,7 +266,7 @@ def test_nothing_of_a_request_is_left_to_the_garbage_collector() -> None:
     bodies = [json.dumps({"inputs": [one], "id": "7"}).encode() for one in inputs]
     bodies.append(json.dumps({"inputs": columns}).encode())
     heads = [RequestHead(json_bytes=len(text)) for text in bodies]
-    scored = prediction(card(), [0.25, 0.75])
+    scored = prediction(toy_card(), [0.25, 0.75])
     with uncollected():
         for _ in range(2 * NOISE):
             for text, head in zip(bodies, heads, strict=True):

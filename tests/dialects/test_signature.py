@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from runners.artefacts.card import Examples
 from shokado.dialects.problem import Problem
 from shokado.dialects.signature import FLOAT32_MAX, Row, Signature, example_rows
-from tests.dialects.cards import card
+from tests.support.cards import toy_card
 
 NAMES = ("a", "b", "c", "d")
 SIGNATURE = Signature(NAMES, max_rows=50)
@@ -162,7 +162,7 @@ def test_examples_are_told_without_digits_that_float32_does_not_have() -> None:
     rows = [[0.1, 1e20, -3.0], [16.98, 2.0, 1 / 3]]
     stored = [[float(np.float32(value)) for value in row] for row in rows]
     examples = {"rows": stored, "scores": [0.5, 0.5]}
-    named, listed = example_rows(card().model_copy(update={"examples": Examples.model_validate(examples)}))
+    named, listed = example_rows(toy_card().model_copy(update={"examples": Examples.model_validate(examples)}))
     assert list(named.values()) == rows[0]
     assert json.dumps(listed) == "[16.98, 2.0, 0.33333334]"
     assert [np.float32(value) for value in (*named.values(), *listed)] == [value for row in stored for value in row]

@@ -12,7 +12,7 @@ from shokado.dialects.head import BINARY, RequestHead
 from shokado.dialects.problem import Problem
 from shokado.dialects.signature import Signature
 from shokado.dialects.single import Single
-from tests.dialects.cards import NAMES, card
+from tests.support.cards import NAMES, toy_card
 from tests.transports.predictions import FACTS, prediction
 
 SIGNATURE = Signature(NAMES, max_rows=3)
@@ -24,7 +24,7 @@ def decode(content: Any, head: RequestHead = RequestHead()) -> Any:  # noqa: B00
 
 
 def encode(task: Task, classes: tuple[int | str, ...], score: Any) -> dict[str, Any]:
-    lines, body = SINGLE.encode(prediction(card(task, classes), [score]), RequestHead(), FACTS)
+    lines, body = SINGLE.encode(prediction(toy_card(task, classes), [score]), RequestHead(), FACTS)
     assert lines == b"content-type: application/json\r\n"
     content: dict[str, Any] = json.loads(body)
     return content

@@ -15,7 +15,7 @@ from shokado.dialects.problem import Problem
 from shokado.dialects.signature import Signature
 from shokado.dialects.tensors import Tensor, from_bytes, from_json, from_values, pack_tensors
 from shokado.dialects.text_signature import TextSignature
-from tests.dialects.cards import NAMES
+from tests.support.cards import NAMES
 
 SIGNATURE = Signature(NAMES, max_rows=20, booleans=("height", "depth"))
 TRUTHS = Signature(NAMES, max_rows=20, booleans=NAMES)

@@ -12,7 +12,7 @@ from shokado.dialects.problem import Problem
 from shokado.dialects.signature import Signature, example_rows
 from shokado.dialects.signatures import signature_of
 from shokado.dialects.text_signature import TextSignature
-from tests.runners.cards import TEXT, make_card
+from tests.support.cards import TEXT, make_card
 
 NAME = "message"
 SIGNATURE = TextSignature(NAME, max_rows=50, max_text_letters=20)

@@ -1,11 +1,11 @@
 """Real runners, with their batchers and places, over engine doubles; and a dispatcher over them."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -20,10 +20,9 @@ from shokado.dispatch.cache import Cache
 from shokado.dispatch.dispatcher import Dispatcher
 from shokado.dispatch.request import Prediction, PredictionRequest
 from shokado.dispatch.state import Environment, RoutingState
-from tests.runners.cards import make_card
 from tests.runners.engine_doubles import Obliging
+from tests.support.cards import make_card
 
-Result = TypeVar("Result")
 EXAMPLES = np.array([[0.25, 0], [0.0, 0]], dtype=np.float32)
 
 
@@ -103,12 +102,3 @@ async def answer(dispatcher: Dispatcher, *values: float, rows: bytes = b"", **as
     assert not answered.is_set(), "nothing is answered before the caller knows its prediction"
     await answered.wait()
     return prediction
-
-
-async def eventually(condition: Callable[[], object]) -> None:
-    while not condition():
-        await asyncio.sleep(0)
-
-
-def in_time(scenario: Coroutine[Any, Any, Result]) -> Result:
-    return asyncio.run(asyncio.wait_for(scenario, 30))

@@ -12,7 +12,7 @@ import pytest
 
 from shokado.dispatch.attempts import FORGET_S, Attempts
 from shokado.dispatch.machine import Machine
-from tests.server import ROOT
+from tests.support.server import ROOT
 
 OPENING = """
 import sys, time

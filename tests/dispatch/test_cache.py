@@ -23,10 +23,11 @@ from shokado.dispatch.cache import ENTRY_BYTES, CacheCounts, MemoryCache, open_c
 from shokado.dispatch.dispatcher import Dispatcher
 from shokado.dispatch.redis_cache import RedisCache
 from shokado.dispatch.request import Prediction, PredictionRequest
-from tests.dispatch.double_runners import DoubleRunner, OffBy, answer, in_time, packed, routed, started
-from tests.garbage import NOISE, of_kinds, uncollected
+from tests.dispatch.double_runners import DoubleRunner, OffBy, answer, packed, routed, started
 from tests.runners.engine_doubles import ChokesOnBadRows, Obliging
-from tests.runners.scripted_place import HandClock
+from tests.support.clock import HandClock
+from tests.support.garbage import NOISE, of_kinds, uncollected
+from tests.support.waiting import in_time
 
 HIT, MISS = CacheCounts(hits=1), CacheCounts(misses=1)
 

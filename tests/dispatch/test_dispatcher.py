@@ -15,7 +15,7 @@ from shokado.dispatch.dispatcher import Dispatcher
 from shokado.dispatch.request import Prediction, PredictionRequest, UnknownVersion
 from shokado.dispatch.state import RoutingState
 from tests.dispatch.shares import environment
-from tests.runners.cards import make_card
+from tests.support.cards import make_card
 
 ROW = b"\0" * 8
 

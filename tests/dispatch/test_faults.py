@@ -25,13 +25,14 @@ from shokado.dialects.problem import problem_of
 from shokado.dispatch.dispatcher import Dispatcher
 from shokado.dispatch.request import Prediction, PredictionRequest
 from shokado.dispatch.state import Environment, RoutingState
-from tests.dispatch.double_runners import DoubleRunner, OffBy, in_time
+from tests.dispatch.double_runners import DoubleRunner, OffBy
 from tests.runners.engine_doubles import Obliging
 from tests.runners.faulty_wire import FaultyWire, wired
 from tests.runners.looping import FOREVER, looping_artefact, row
 from tests.runners.other_server import OtherServer, card_of_doubles, serving
 from tests.runners.placements.far_side import far_side, scoring
 from tests.runners.test_remote_runner import Quiet
+from tests.support.waiting import in_time
 
 ELSEWHERE = [Placement.SERVICE, Placement.REMOTE]
 TIMEOUT_S = 1.0

@@ -6,7 +6,7 @@ import os
 import shutil
 import threading
 import weakref
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,8 @@ from shokado.lifecycle import datasets
 from tests.conftest import HOME
 from tests.dispatch.imports import imports_under_way
 from tests.dispatch.shelf import Shelf, own_shelf
-from tests.garbage import uncollected
+from tests.support.garbage import uncollected
+from tests.support.waiting import in_time
 
 SETTINGS = Settings.model_validate(
     {
@@ -117,10 +118,6 @@ class Kitchen:
 
 def load_of(artefact: Artefact, source: str | None = None) -> Load:
     return Load(artefact.tag, artefact.digest, source or artefact.tag, expires_at=200.0)
-
-
-def in_time(scenario: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(asyncio.wait_for(scenario, 60))
 
 
 @pytest.fixture

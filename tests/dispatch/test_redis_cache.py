@@ -27,10 +27,11 @@ from shokado.dispatch.cache import KEY_BYTES, CacheCounts
 from shokado.dispatch.dispatcher import Dispatcher
 from shokado.dispatch.redis_cache import RedisCache, seal, unseal
 from shokado.dispatch.request import Prediction, PredictionRequest
-from tests.dispatch.double_runners import DoubleRunner, OffBy, answer, eventually, in_time, packed, routed, started
-from tests.garbage import of_kinds, uncollected
-from tests.redis_server import RedisServer
+from tests.dispatch.double_runners import DoubleRunner, OffBy, answer, packed, routed, started
 from tests.runners.engine_doubles import ChokesOnBadRows, Obliging
+from tests.support.garbage import of_kinds, uncollected
+from tests.support.redis_server import RedisServer
+from tests.support.waiting import eventually, in_time
 from tests.tools import why
 
 HIT, MISS = CacheCounts(hits=1), CacheCounts(misses=1)

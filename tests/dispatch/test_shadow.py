@@ -20,10 +20,11 @@ from shokado.dispatch.request import Prediction
 from shokado.dispatch.shadow import MAX_JOB_ROWS, Pair, ShadowCopier, ShadowCounts
 from shokado.lifecycle import datasets
 from tests.conftest import HOME
-from tests.dispatch.double_runners import DoubleRunner, OffBy, answer, eventually, in_time, routed, started
-from tests.garbage import NOISE, of_kinds, uncollected
+from tests.dispatch.double_runners import DoubleRunner, OffBy, answer, routed, started
 from tests.runners.engine_doubles import AddsAColumn, ChokesOnBadRows, Obliging
-from tests.runners.scripted_place import HandClock
+from tests.support.clock import HandClock
+from tests.support.garbage import NOISE, of_kinds, uncollected
+from tests.support.waiting import eventually, in_time
 
 PAIR = Pair("production", "v1", "v2")
 

@@ -16,8 +16,9 @@ from shokado.dispatch.dispatcher import Dispatcher
 from shokado.dispatch.request import Prediction, PredictionRequest
 from shokado.dispatch.shadow import ShadowCopier
 from tests.conftest import HOME, prepare
-from tests.dispatch.double_runners import eventually, in_time, routed
-from tests.garbage import NOISE, of_kinds, uncollected
+from tests.dispatch.double_runners import routed
+from tests.support.garbage import NOISE, of_kinds, uncollected
+from tests.support.waiting import eventually, in_time
 
 TEXTS = ["Win a free cruise!!!", "", "see you on monday", "\0", "\u6771\u4eac \U0001f600"]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.server import ROOT
+from tests.support.server import ROOT
 
 README = "README.md"
 PAGES = {

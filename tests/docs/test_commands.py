@@ -17,7 +17,8 @@ from k8s.validate import NOT_THERE
 from shokado.lifecycle.packaging.imaging import Engine, Image
 from tests.docs.pages import BLOCKS, EXECUTABLE, README, RUN, Block, runs
 from tests.lifecycle.kubernetes_api import running
-from tests.server import ROOT, ROW, Server, serving, wait_until
+from tests.support.server import ROOT, ROW, Server, serving
+from tests.support.waiting import wait_until
 from tests.tools import needs
 
 ENVIRONMENT = Path(sys.executable).parent.parent

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from tests.docs.pages import PAGES, README
-from tests.server import ROOT
+from tests.support.server import ROOT
 
 FOLDERS = r"^\| `(\w+[./][\w/.]*)` \|"
 LINKS = sorted({(page, link) for page, text in PAGES.items() for link in re.findall(r"\]\(([^)\s]+)\)", text)})

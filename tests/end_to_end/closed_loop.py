@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from tests.server import wait_until
-from tests.transports.raw_http import Answer, Closed, Connection, Listening
+from tests.support.raw_http import Answer, Closed, Connection, Listening
+from tests.support.waiting import wait_until
 
 PAUSE_S = 0.004
 """Of a client between two requests: load all the same, and room for whatever else is tested meanwhile."""

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import jsonschema_rs
 
-from tests.server import Server
+from tests.support.server import Server
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import numpy as np
 
 from shokado.transports.grpc import open_inference_pb2 as messages
 from shokado.transports.grpc.server import SERVICE
-from tests.server import wait_until
+from tests.support.waiting import wait_until
 
 TIMEOUT_S = 20
 PAUSE_S = 0.004

@@ -23,9 +23,10 @@ from shokado.transports.grpc import open_inference_pb2 as messages
 from shokado.transports.grpc.server import SERVICE, head_of, peer_of
 from tests.end_to_end.description import Description
 from tests.gateway.nginx_server import needs_nginx, proxy
-from tests.redis_server import RedisServer, needs_redis
-from tests.server import ROW, Server, free_port, serving, wait_until
-from tests.transports.raw_http import NATIVE, Connection, request
+from tests.support.raw_http import NATIVE, Connection, request
+from tests.support.redis_server import RedisServer, needs_redis
+from tests.support.server import ROW, Server, free_port, serving
+from tests.support.waiting import wait_until
 
 BODY = json.dumps({"instances": [ROW]}).encode()
 OPEN, PREDICT, ADMIN = None, Role.PREDICT, Role.ADMIN

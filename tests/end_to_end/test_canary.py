@@ -22,8 +22,9 @@ from shokado.lifecycle.rollout.canary import Canary
 from shokado.lifecycle.rollout.gateway import Gateway
 from shokado.lifecycle.rollout.verdict import Observed, Verdict, judge
 from tests.end_to_end.closed_loop import load
-from tests.server import ROW, Server, free_port, serving, wait_until
-from tests.transports.raw_http import request
+from tests.support.raw_http import request
+from tests.support.server import ROW, Server, free_port, serving
+from tests.support.waiting import wait_until
 
 QUICK = {"min_seconds": 0, "min_requests": 50, "p99_allowance_ms": 10_000}
 GOOD = Observed(answered=1000, p99_ms=5.0)

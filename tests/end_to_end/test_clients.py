@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from tests.dialects.cases import NAMED
-from tests.server import ROW, Server
-from tests.transports.raw_http import Connection, near, rows_request
+from tests.support.raw_http import Connection, near, rows_request
+from tests.support.server import ROW, Server
 
 
 @pytest.fixture(scope="module")

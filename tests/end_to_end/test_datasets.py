@@ -11,7 +11,7 @@ from configuration.settings import EngineChoice
 from runners.artefacts.card import Task, read_card
 from runners.engines.engine import open_engine
 from tests.conftest import prepare
-from tests.server import serving
+from tests.support.server import serving
 
 ENGINE = {f"SHOKADO_VERSIONS__{version}__ENGINE": "onnxruntime" for version in ("V1", "V2")}
 TASKS = {"iris": Task.MULTICLASS, "breast_cancer": Task.BINARY, "diabetes": Task.REGRESSION}

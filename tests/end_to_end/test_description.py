@@ -11,7 +11,7 @@ import pytest
 
 from shokado.dialects.dialects import DIALECTS
 from tests.end_to_end.description import Description, examples_of
-from tests.server import Server
+from tests.support.server import Server
 
 
 @pytest.fixture

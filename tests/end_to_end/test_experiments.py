@@ -11,8 +11,9 @@ import pytest
 from tests.end_to_end.closed_loop import load
 from tests.end_to_end.test_routing import ask, change, get
 from tests.end_to_end.test_worker_loss import UNPINNED
-from tests.redis_server import RedisServer, needs_redis
-from tests.server import Server, serving, wait_until
+from tests.support.redis_server import RedisServer, needs_redis
+from tests.support.server import Server, serving
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture(scope="module")

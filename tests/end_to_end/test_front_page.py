@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.server import Server
+from tests.support.server import Server
 from tests.tools import needs
 
 needs_curl = needs("curl")

@@ -27,7 +27,8 @@ from tests.dialects.cases import NAMES, OTHER_ROW
 from tests.end_to_end import triton_calls
 from tests.end_to_end.grpc_load import grpc_load
 from tests.end_to_end.triton_calls import Answer, Infer
-from tests.server import BENTOML, ROOT, ROW, Server, free_port, serving, wait_until
+from tests.support.server import BENTOML, ROOT, ROW, Server, free_port, serving
+from tests.support.waiting import wait_until
 
 needs_triton = pytest.mark.skipif(
     importlib.util.find_spec("tritonclient") is None, reason="needs a client: uv pip install 'tritonclient[grpc]'"

@@ -21,7 +21,7 @@ from tests.end_to_end.test_grpc import infer, needs_triton
 from tests.end_to_end.test_text import MAX_LETTERS, NAME, STRANGE, ask, engine_scores
 from tests.end_to_end.test_text import messages as made_messages
 from tests.end_to_end.triton_calls import Infer
-from tests.server import Server, free_port, serving
+from tests.support.server import Server, free_port, serving
 
 VERSIONS = ("v1", "v2")
 

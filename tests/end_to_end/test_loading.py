@@ -16,8 +16,9 @@ from tests.dispatch.shelf import own_shelf
 from tests.end_to_end.closed_loop import load
 from tests.end_to_end.test_routing import ask, change, get
 from tests.end_to_end.test_worker_loss import UNPINNED
-from tests.server import ROW, Server, serving, wait_until
-from tests.transports.raw_http import near
+from tests.support.raw_http import near
+from tests.support.server import ROW, Server, serving
+from tests.support.waiting import wait_until
 
 CLIENTS = 8
 

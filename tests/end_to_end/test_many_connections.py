@@ -11,8 +11,9 @@ import psutil
 import pytest
 
 from tests.end_to_end.closed_loop import load
-from tests.server import Server, serving, wait_until
-from tests.transports.raw_http import rows_request
+from tests.support.raw_http import rows_request
+from tests.support.server import Server, serving
+from tests.support.waiting import wait_until
 
 IDLE = 10_000
 SLOW = 500

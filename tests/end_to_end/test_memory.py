@@ -6,8 +6,8 @@ import psutil
 import pytest
 
 from tests.end_to_end.closed_loop import load
-from tests.server import serving
-from tests.transports.raw_http import request, rows_request
+from tests.support.raw_http import request, rows_request
+from tests.support.server import serving
 
 CLIENTS = 4
 WARM_UP = 500

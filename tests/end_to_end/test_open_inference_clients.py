@@ -19,8 +19,8 @@ import pytest
 
 from tests.conftest import ROOT, prepare
 from tests.dialects.cases import NAMES, OTHER_ROW
-from tests.server import ROW, Server, serving
-from tests.transports.raw_http import near
+from tests.support.raw_http import near
+from tests.support.server import ROW, Server, serving
 
 triton = pytest.importorskip("tritonclient.http", reason="needs a client: uv pip install 'tritonclient[http]'")
 triton_aio = pytest.importorskip("tritonclient.http.aio", reason="needs a client: uv pip install 'tritonclient[http]'")

@@ -11,7 +11,8 @@ from shokado.lifecycle.errors import GatewayAway, GatewayRefused
 from shokado.lifecycle.rollout.prometheus import MIN_WINDOW_S, Prometheus
 from shokado.lifecycle.rollout.verdict import Observed
 from tests.compose.prometheus_server import needs_prometheus, prometheus
-from tests.server import ROW, Server, free_port, serving, wait_until
+from tests.support.server import ROW, Server, free_port, serving
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.dispatch.shelf import own_shelf
-from tests.server import ROOT, free_port
+from tests.support.server import ROOT, free_port
 
 
 def serve(environment: dict[str, str], port: int | None = None) -> "subprocess.CompletedProcess[str]":

@@ -23,8 +23,9 @@ from shokado.transports.grpc.server import SERVICE
 from tests.dialects.cases import NAMES
 from tests.end_to_end.closed_loop import load
 from tests.end_to_end.test_open_inference_clients import environment_of
-from tests.server import ROOT, ROW, Server, free_port, serving, wait_until
-from tests.transports.raw_http import near, request
+from tests.support.raw_http import near, request
+from tests.support.server import ROOT, ROW, Server, free_port, serving
+from tests.support.waiting import wait_until
 
 MODEL = "customers"
 HALVES = {"v1": 50, "v2": 50}

@@ -20,8 +20,9 @@ from typer.testing import CliRunner
 
 from shokado.cli.app import app
 from tests.end_to_end.closed_loop import ClosedLoop, load
-from tests.server import ROW, Server, serving, wait_until
-from tests.transports.raw_http import request
+from tests.support.raw_http import request
+from tests.support.server import ROW, Server, serving
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(600)
 CLIENTS = 4

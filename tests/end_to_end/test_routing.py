@@ -9,8 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.server import ROW, Server, serving, wait_until
-from tests.transports.raw_http import Connection, request
+from tests.support.raw_http import Connection, request
+from tests.support.server import ROW, Server, serving
+from tests.support.waiting import wait_until
 
 WORKERS = 2
 

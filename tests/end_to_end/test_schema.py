@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.server import Server, serving
+from tests.support.server import Server, serving
 
 SCHEMATHESIS = (sys.executable, "-m", "schemathesis.cli")
 EXAMPLES = os.environ.get("SCHEMA_EXAMPLES", "10")

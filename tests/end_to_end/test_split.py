@@ -11,8 +11,9 @@ import psutil
 import pytest
 
 from shokado.monitoring.metrics import FLUSH_EVERY_S
-from tests.server import ROW, Server, wait_until
-from tests.transports.raw_http import NATIVE, Answer, Connection, near, request, rows_request
+from tests.support.raw_http import NATIVE, Answer, Connection, near, request, rows_request
+from tests.support.server import ROW, Server
+from tests.support.waiting import wait_until
 
 CONNECTIONS = 40
 UNPINNED = request(json.dumps({"instances": [ROW]}).encode())

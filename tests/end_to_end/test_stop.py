@@ -15,8 +15,9 @@ import pytest
 
 from tests.dialects.cases import single
 from tests.end_to_end.closed_loop import load
-from tests.server import ROW, Server, serving, wait_until
-from tests.transports.raw_http import NATIVE, SINGLE, Answer, Connection, request, rows_request
+from tests.support.raw_http import NATIVE, SINGLE, Answer, Connection, request, rows_request
+from tests.support.server import ROW, Server, serving
+from tests.support.waiting import wait_until
 
 EMBEDDED = {"SHOKADO_WORKERS": "2"}
 SERVICE = {

@@ -15,12 +15,13 @@ import pytest
 
 from configuration.secret_file import read_secret
 from shokado.experiments.prediction_id import PredictionIds
-from tests.disk import fill, remount
 from tests.end_to_end.closed_loop import load
 from tests.end_to_end.test_routing import ask, change, get
 from tests.end_to_end.test_worker_loss import UNPINNED
-from tests.redis_server import RedisServer, needs_redis
-from tests.server import Server, serving, wait_until
+from tests.support.disk import fill, remount
+from tests.support.redis_server import RedisServer, needs_redis
+from tests.support.server import Server, serving
+from tests.support.waiting import wait_until
 
 CLIENTS = 8
 OUTAGE_S = 30

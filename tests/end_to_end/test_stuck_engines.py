@@ -13,8 +13,9 @@ from runners.artefacts.card import FileKind
 from tests.dispatch.hostile import looping
 from tests.dispatch.shelf import own_shelf
 from tests.end_to_end.test_routing import get
-from tests.server import ROW, Server, serving, wait_until
-from tests.transports.raw_http import Connection, rows_request
+from tests.support.raw_http import Connection, rows_request
+from tests.support.server import ROW, Server, serving
+from tests.support.waiting import wait_until
 
 DRAIN_S = 2.0
 LEEWAY_S = 5.0

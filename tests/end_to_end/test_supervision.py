@@ -15,7 +15,8 @@ import psutil
 import pytest
 
 from tests.end_to_end.test_refusal_to_start import assert_one_line, serve
-from tests.server import BENTOML, ROOT, Server, serving, wait_until
+from tests.support.server import BENTOML, ROOT, Server, serving
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture

@@ -18,7 +18,8 @@ from runners.engines.engine import open_engine
 from runners.inputs.rows import Rows
 from shokado.lifecycle.messages import generate_messages
 from tests.conftest import HOME, prepare
-from tests.server import Server, serving, wait_until
+from tests.support.server import Server, serving
+from tests.support.waiting import wait_until
 
 NAME = "email_content"
 STRANGE = (

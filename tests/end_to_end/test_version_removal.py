@@ -12,7 +12,8 @@ from typer.testing import CliRunner, Result
 from k8s.validate import FOLDER, NOT_THERE, has_kubectl
 from shokado.cli.app import app
 from shokado.lifecycle.rollout import version_manifests
-from tests.server import ROW, Server, serving, wait_until
+from tests.support.server import ROW, Server, serving
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(not has_kubectl(), reason=NOT_THERE)
 runner = CliRunner()

@@ -9,8 +9,9 @@ import psutil
 import pytest
 
 from tests.end_to_end.closed_loop import load
-from tests.server import ROW, Server, serving, wait_until
-from tests.transports.raw_http import Answer, Connection, near, request, rows_request
+from tests.support.raw_http import Answer, Connection, near, request, rows_request
+from tests.support.server import ROW, Server, serving
+from tests.support.waiting import wait_until
 
 UNPINNED = request(json.dumps({"instances": [ROW]}).encode())
 CLIENTS = 12

@@ -14,8 +14,8 @@ from shokado.dialects.dialects import all_dialects
 from shokado.dialects.signature import Signature
 from tests.dialects.cases import NAMES
 from tests.end_to_end.grpc_flood import Flood
-from tests.server import Server, free_port, serving
-from tests.transports.raw_http import Connection, rows_request, scored
+from tests.support.raw_http import Connection, rows_request, scored
+from tests.support.server import Server, free_port, serving
 from tests.transports.worst_shapes import MAX_ROWS, csv_shapes, json_shapes
 
 MIB = 2**20

@@ -12,15 +12,15 @@ from shokado.experiments.feedback import Feedback, Ruling, Verdict, join, refuse
 from shokado.experiments.figures import Counted
 from shokado.experiments.prediction_id import PredictionIds
 from shokado.stores.store import Tally
-from tests.dialects.cards import card
+from tests.support.cards import toy_card
 from tests.transports.predictions import prediction
 
 NOW = 1_790_000_000.0
 HOUR_S = 3600.0
 SECRET = bytes(range(32))
-BINARY = card()
-MULTICLASS = card(Task.MULTICLASS, ("low", "middle", "high"))
-REGRESSION = card(Task.REGRESSION, ())
+BINARY = toy_card()
+MULTICLASS = toy_card(Task.MULTICLASS, ("low", "middle", "high"))
+REGRESSION = toy_card(Task.REGRESSION, ())
 IDS = PredictionIds(SECRET, HOUR_S, clock=lambda: NOW)
 
 labels = st.one_of(st.integers(), st.floats(), st.text(), st.booleans(), st.none())
@@ -91,7 +91,7 @@ def test_a_label_says_whether_a_binary_model_was_right(
 def test_a_label_says_whether_a_model_of_many_classes_was_right(
     classes: tuple[int | str, ...], label: Any, correct: int
 ) -> None:
-    found = counted(ruling(card(Task.MULTICLASS, classes), [[0.1, 0.2, 0.7]], label=label))
+    found = counted(ruling(toy_card(Task.MULTICLASS, classes), [[0.1, 0.2, 0.7]], label=label))
     assert found[Counted.CORRECT] == correct
 
 
@@ -181,11 +181,11 @@ def test_a_regression_wants_a_finite_number(label: Any) -> None:
 
 def test_true_is_no_class_where_the_classes_are_not_0_and_1() -> None:
     for classes in ((1, 2), ("True", "False")):
-        assert ruling(card(Task.BINARY, classes), [0.9], label=True).verdict is Verdict.INVALID
+        assert ruling(toy_card(Task.BINARY, classes), [0.9], label=True).verdict is Verdict.INVALID
 
 
 def test_the_reason_does_not_repeat_hundreds_of_classes_or_letters() -> None:
-    many = card(Task.MULTICLASS, tuple(range(1000)))
+    many = toy_card(Task.MULTICLASS, tuple(range(1000)))
     found = ruling(many, [[0.0] * 1000], label="x" * 10_000)
     assert "(1000 in all)" in found.reason
     assert len(found.reason) < 300

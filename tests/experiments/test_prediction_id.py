@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from runners.artefacts.card import Task
 from shokado.dispatch.request import Prediction
 from shokado.experiments.prediction_id import MAX_CARRIED_ROWS, BadPredictionId, IdFault, PredictionIds
-from tests.dialects.cards import card
+from tests.support.cards import toy_card
+from tests.support.clock import HandClock
 from tests.transports.predictions import prediction
 
 SECRET = bytes(range(32))
@@ -22,21 +23,13 @@ NOW = 1_790_000_000.25
 HOUR_S = 3600.0
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = NOW
-
-    def __call__(self) -> float:
-        return self.now
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock(NOW)
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def ids(clock: Clock) -> PredictionIds:
+def ids(clock: HandClock) -> PredictionIds:
     return PredictionIds(SECRET, HOUR_S, clock)
 
 
@@ -49,7 +42,7 @@ def predicted(
     scores: Any = (0.25,), *, task: Task = Task.BINARY, version: str = "v1", environment: str = "production"
 ) -> Prediction:
     classes: tuple[int | str, ...] = {Task.BINARY: (0, 1), Task.MULTICLASS: ("a", "b", "c")}.get(task, ())
-    return prediction(card(task, classes), list(scores), version, environment)
+    return prediction(toy_card(task, classes), list(scores), version, environment)
 
 
 def test_an_id_says_what_it_was_made_of(ids: PredictionIds) -> None:
@@ -82,7 +75,7 @@ def test_the_other_alphabet_and_padding_are_understood(ids: PredictionIds, versi
         assert ids.read(made) == ids.read(standard) == ids.read(padded)
 
 
-def test_no_two_predictions_share_a_key(ids: PredictionIds, clock: Clock) -> None:
+def test_no_two_predictions_share_a_key(ids: PredictionIds, clock: HandClock) -> None:
     others = PredictionIds(SECRET, HOUR_S, clock)
     keys = [each.read(make(each, predicted())).key for each in (ids, others) for _ in range(500)]
     assert len(set(keys)) == 1000
@@ -123,7 +116,7 @@ def test_no_other_text_is_an_id(text: str) -> None:
     assert fault in {IdFault.FORGED, IdFault.MALFORMED}
 
 
-def test_without_the_secret_an_id_cannot_be_made(ids: PredictionIds, clock: Clock) -> None:
+def test_without_the_secret_an_id_cannot_be_made(ids: PredictionIds, clock: HandClock) -> None:
     assert fault_of(ids, make(PredictionIds(b"x" * 32, HOUR_S, clock), predicted())) is IdFault.FORGED
 
 
@@ -131,7 +124,7 @@ def test_without_the_secret_an_id_cannot_be_made(ids: PredictionIds, clock: Cloc
     ("age_s", "fault"), [(3599, None), (3602, IdFault.EXPIRED), (-90, None), (-3599, None), (-3602, IdFault.EXPIRED)]
 )
 def test_an_id_expires_and_holds_where_the_clock_was_set_back_by_less(
-    age_s: float, fault: IdFault | None, ids: PredictionIds, clock: Clock
+    age_s: float, fault: IdFault | None, ids: PredictionIds, clock: HandClock
 ) -> None:
     made = make(ids, predicted())
     clock.now += age_s
@@ -140,7 +133,7 @@ def test_an_id_expires_and_holds_where_the_clock_was_set_back_by_less(
 
 def test_remembered_beginnings_are_bounded(ids: PredictionIds) -> None:
     for number in range(1000):
-        assert ids.read(make(ids, prediction(card(), [0.25], generation=number))).generation == number
+        assert ids.read(make(ids, prediction(toy_card(), [0.25], generation=number))).generation == number
 
 
 def fault_of(ids: PredictionIds, text: str) -> IdFault | None:

@@ -19,9 +19,10 @@ from shokado.experiments.seals import Seals
 from shokado.stores.store import BEFORE, GIVEN, Secret, StoreUnavailable
 from tests.experiments.test_feedback import BINARY
 from tests.stores.entries import secret
-from tests.stores.following import NEVER_S, Worker, in_time, until
+from tests.stores.following import NEVER_S, Worker
 from tests.stores.places import Place
 from tests.stores.processes import in_processes, process
+from tests.support.waiting import in_time, until
 from tests.transports.predictions import prediction
 
 HOUR_S = 3600.0

@@ -20,6 +20,7 @@ from shokado.stores.follower import Follower
 from shokado.stores.store import Action, Entry, Tally
 from tests.dispatch.shares import environment
 from tests.experiments.following import break_store, following, store_in
+from tests.support.settings import paper_settings
 
 NOW = 1_790_000_000.0
 READY = Versions({"v1": "ready", "v2": "ready", "v3": "ready"}, {})
@@ -29,13 +30,10 @@ EVIDENCE = {"v1": (1000, 300), "v2": (1000, 500)}
 def settings(**environments: Mapping[str, Any]) -> Settings:
     """Of a server with three versions; production is tuned, unless it is told otherwise."""
     production = {"active": "v1", "weights": {"v1": 80, "v2": 20, "v3": 0}, "strategy": "weighted"}
-    return Settings.model_validate(
-        {
-            "model": "paper",
-            "versions": {"v1": {}, "v2": {}, "v3": {}},
-            "environments": {"production": production} | environments,
-            "weighted": {"update_every_s": 0.1},
-        }
+    return paper_settings(
+        versions={"v1": {}, "v2": {}, "v3": {}},
+        environments={"production": production} | environments,
+        weighted={"update_every_s": 0.1},
     )
 
 

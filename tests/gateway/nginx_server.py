@@ -13,7 +13,8 @@ from typing import Any
 import httpx
 
 from load_tests.bench.gateway import filled, globals_for_this_user
-from tests.server import Server, free_port, wait_until
+from tests.support.server import Server, free_port
+from tests.support.waiting import wait_until
 from tests.tools import needs
 
 needs_nginx = needs("nginx")

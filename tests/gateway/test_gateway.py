@@ -20,7 +20,8 @@ from shokado.access.keys import Role, add_key
 from tests.end_to_end.closed_loop import PAUSE_S
 from tests.end_to_end.test_access import ADMIN, CLASSIFIED
 from tests.gateway.nginx_server import Gateway, gateway, needs_nginx
-from tests.server import ROW, Server, serving, wait_until
+from tests.support.server import ROW, Server, serving
+from tests.support.waiting import wait_until
 
 pytestmark = needs_nginx
 

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from tests.gateway.nginx_server import needs_nginx, proxy
-from tests.server import ROW, Server, serving
+from tests.support.server import ROW, Server, serving
 from tests.tools import needs
 
 pytestmark = [needs_nginx, needs("curl"), needs("openssl")]

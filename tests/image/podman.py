@@ -15,7 +15,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.server import ROOT, free_port, wait_until
+from tests.support.server import ROOT, free_port
+from tests.support.waiting import wait_until
 
 FOLDER = ROOT / "var" / "test" / "image"
 BASE = "localhost/shokado-test-base:bookworm"

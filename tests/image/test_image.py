@@ -21,8 +21,9 @@ from shokado.lifecycle.packaging import package_sources
 from tests.end_to_end.closed_loop import load
 from tests.image import podman as engine
 from tests.image.podman import Container, podman, started
-from tests.server import ROOT, ROW, wait_until
-from tests.transports.raw_http import rows_request
+from tests.support.raw_http import rows_request
+from tests.support.server import ROOT, ROW
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(900)
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.k8s.cluster import Cluster, Pod
-from tests.server import free_port, wait_until
+from tests.support.server import free_port
+from tests.support.waiting import wait_until
 
 PASSWORD = "0123456789abcdef"
 

@@ -14,7 +14,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from k8s.validate import FOLDER
 from tests.k8s.cluster import Cluster
-from tests.server import ROW, Server, serving, wait_until
+from tests.support.server import ROW, Server, serving
+from tests.support.waiting import wait_until
 from tests.tools import needs
 
 needs_promtool = needs("promtool")

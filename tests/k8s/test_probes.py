@@ -8,7 +8,7 @@ import pytest
 
 from shokado.access.keys import Role, add_key
 from tests.k8s.cluster import Cluster
-from tests.server import Server, serving
+from tests.support.server import Server, serving
 
 
 @pytest.fixture(scope="module")

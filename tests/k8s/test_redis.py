@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 from shokado.stores.redis_store import RedisStore
 from tests.k8s.cluster import Cluster
 from tests.k8s.running_redis import PASSWORD, running_redis
-from tests.redis_server import needs_redis
+from tests.support.redis_server import needs_redis
 
 
 @needs_redis

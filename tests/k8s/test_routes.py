@@ -8,7 +8,7 @@ import pytest
 from k8s.custom_resources import Resource
 from k8s.validate import Rendering
 from tests.k8s.cluster import Cluster
-from tests.server import Server
+from tests.support.server import Server
 
 SECRET = ["/metrics", "/docs", "/openapi.json", "/v1/traffic-split", "/v1/models/v3/load", "/models/v2/activate",
           "/ab-test/configure", "/model/load", "/v1/metrics/v1"]  # fmt: skip

@@ -13,8 +13,9 @@ from configuration.settings import FILE_VARIABLE
 from shokado.access.keys import Role, add_key
 from tests.k8s.cluster import Cluster, Pod
 from tests.k8s.running_redis import PASSWORD, running_redis
-from tests.redis_server import needs_redis
-from tests.server import ROW, Server, serving, wait_until
+from tests.support.redis_server import needs_redis
+from tests.support.server import ROW, Server, serving
+from tests.support.waiting import wait_until
 
 pytestmark = needs_redis
 

@@ -12,7 +12,7 @@ from shokado.lifecycle.errors import LifecycleError
 from shokado.lifecycle.importing.version import Imported
 from shokado.lifecycle.packaging import imaging
 from shokado.lifecycle.packaging.imaging import Engine, Image, Part
-from tests.server import ROOT
+from tests.support.server import ROOT
 
 
 def program(folder: Path, name: str, script: str) -> None:

@@ -3,8 +3,8 @@
 import pytest
 
 from load_tests.bench import open_loop
+from tests.support.raw_http import request
 from tests.transports.lane_server import lane_server
-from tests.transports.raw_http import request
 
 
 def test_every_request_of_the_schedule_is_sent_and_told_by_its_status(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import pytest
 from load_tests.demo_client import CannotAsk, draw_row, endpoints_of, find_endpoint, histogram, percentile
 from shokado.dialects.dialects import DIALECTS
 from tests.conftest import ROOT
-from tests.server import Server, free_port
+from tests.support.server import Server, free_port
 
 
 def demo(*options: str) -> subprocess.CompletedProcess[str]:

@@ -25,7 +25,7 @@ import yaml
 from shokado.access.keys import Role, add_key
 from tests.conftest import ROOT
 from tests.gateway.nginx_server import gateway, needs_nginx
-from tests.server import Server, free_port, serving
+from tests.support.server import Server, free_port, serving
 
 LOCUST = Path(sys.executable).with_name("locust")
 ALL = {"single": 1, "batch": 1, "sticky": 2, "open_inference": 1}

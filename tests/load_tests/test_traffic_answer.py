@@ -19,7 +19,7 @@ from shokado.client import Client
 from shokado.client.answers import Version, Versions
 from tests.client.scripted_server import Reply, scripted
 from tests.conftest import prepare
-from tests.server import Server, serving
+from tests.support.server import Server, serving
 
 BINARY = Model("customers", "binary", "input", ("float", "integer"), (0, 1))
 MULTICLASS = replace(BINARY, task="multiclass", classes=("a", "b", "c"))

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from tests.conftest import ROOT
-from tests.disk import fill
+from tests.support.disk import fill
 
 PROGRAM = """
 import sys
@@ -43,7 +43,7 @@ def test_a_folder_that_was_deleted_is_made_again_with_all_that_was_counted(tmp_p
 def test_a_full_folder_costs_no_process_and_what_was_counted_comes_back(small_disk: Path) -> None:
     """Mapped files without room kill whoever writes to them."""
     program = """
-from tests.disk import fill
+from tests.support.disk import fill
 print(count(1))
 free = fill(folder.parent)
 for number in range(2, 17):

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from shokado.monitoring.metrics import _LATENCY_BUCKETS_S
 from shokado.monitoring.statistics import Statistics, figures, quantile
 from tests.monitoring.test_worker_processes import Worker
-from tests.runners.scripted_place import HandClock
+from tests.support.clock import HandClock
 
 BOUNDS = (*_LATENCY_BUCKETS_S, math.inf)
 

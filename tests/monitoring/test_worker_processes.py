@@ -17,8 +17,8 @@ from configuration.temporary import share_temporary_folder
 from shokado.monitoring.ended import KINDS, keep_ended
 from shokado.monitoring.metrics import exposition
 from tests.conftest import ROOT
-from tests.disk import fill
-from tests.server import wait_until
+from tests.support.disk import fill
+from tests.support.waiting import wait_until
 
 
 class Worker:

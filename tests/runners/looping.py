@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 from runners.artefacts.card import Card, FileKind, Task
 from runners.artefacts.integrity import describe_file
 from runners.inputs.rows import Rows
-from tests.runners.cards import make_card
+from tests.support.cards import make_card
 
 FOREVER = 1e15
 

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from runners.artefacts.card import Card
 from runners.engines.engine import Engine
 from runners.inputs.rows import Rows
-from tests.runners.cards import make_card
 from tests.runners.engine_doubles import ChokesOnBadRows
+from tests.support.cards import make_card
 
 BINARY = "binary_tensor_data"
 LENGTH = "Inference-Header-Content-Length"

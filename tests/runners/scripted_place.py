@@ -17,21 +17,9 @@ from runners.batching.job import Job
 from runners.batching.pace import BatchLimit, Pace
 from runners.inputs.rows import RequestRows, Rows, join_numbers
 from runners.placements.place import BatchScores
+from tests.support.clock import HandClock
 
 FEATURES = 2
-
-
-class HandClock:
-    """Stands still until it is advanced."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-    def advance(self, seconds: float) -> None:
-        self.now += seconds
 
 
 class HandLoop:

@@ -9,7 +9,8 @@ from pathlib import Path
 import psutil
 
 from runners.child import run_child
-from tests.server import ROOT, wait_until
+from tests.support.server import ROOT
+from tests.support.waiting import wait_until
 
 PARENT = """
 import asyncio, sys

@@ -6,10 +6,10 @@ import socket
 import time
 import weakref
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Iterable
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,8 +29,8 @@ from runners.runner import RunnerState
 from tests.runners.engine_doubles import Obliging
 from tests.runners.other_server import OtherServer, answers, card_of_doubles, cut, first, hang, serving
 from tests.runners.placements.far_side import far_side, response, scoring
+from tests.support.waiting import in_time, until
 
-Result = TypeVar("Result")
 SMALL = BatchingSettings(max_batch_rows=64, max_queue_ms=60_000, standing_queue_ms=60_000)
 CARD = card_of_doubles()
 
@@ -47,15 +47,6 @@ class Quiet:
     def batch(
         self, version: str, waits_s: Iterable[float], rows: int, release: str, seconds: float, scores: Scores | None
     ) -> None: ...
-
-
-def in_time(scenario: Coroutine[Any, Any, Result]) -> Result:
-    return asyncio.run(asyncio.wait_for(scenario, 30))
-
-
-async def until(condition: Callable[[], object]) -> None:
-    while not condition():
-        await asyncio.sleep(0.005)
 
 
 def runner_of(url: str, card: Card = CARD, **settings: Any) -> RemoteRunner:

@@ -1,9 +1,8 @@
 """The runner with the real engine: what may be asked of it in each state, and that every answer is the right one."""
 
 import asyncio
-from collections.abc import Coroutine, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -20,8 +19,8 @@ from runners.inputs.rows import Rows
 from runners.runner import Runner, RunnerState
 from shokado.lifecycle import datasets
 from tests.runners.conftest import FindArtefact
+from tests.support.waiting import in_time
 
-Result = TypeVar("Result")
 # Warming up with batches of thousands of rows takes a while and teaches these tests nothing.
 SMALL = BatchingSettings(max_batch_rows=64, max_queue_ms=60_000, standing_queue_ms=60_000)
 
@@ -44,10 +43,6 @@ def runner_of(
     batching: BatchingSettings = SMALL,
 ) -> Runner:
     return Runner(artefact.version, artefact.card, artefact.folder, VersionSettings(engine=engine), batching)
-
-
-def in_time(scenario: Coroutine[Any, Any, Result]) -> Result:
-    return asyncio.run(asyncio.wait_for(scenario, 30))
 
 
 async def started(runner: Runner) -> Runner:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from shokado.stores.store import Store
-from tests.redis_server import RedisServer, needs_redis
 from tests.stores.places import Place, RedisPlace, SqlitePlace
+from tests.support.redis_server import RedisServer, needs_redis
 
 
 @pytest.fixture(scope="session")

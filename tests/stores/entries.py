@@ -1,23 +1,13 @@
-"""What is stored: entries, reports, tallies, and the configuration that the first entry comes from."""
+"""What is stored: entries, reports and tallies."""
 
 from typing import Any
 
-from configuration.settings import Settings
 from shokado.dispatch.state import Environment, Load, RoutingState
 from shokado.stores.store import Action, Entry, Secret, Settlement, Store, Tally, WorkerReport
 
 NOW = 1_790_000_000.0
 REQUESTS = Tally("v1", "production", "requests")
 ROWS = Tally("v2", "", "rows")
-
-
-def settings(**changes: Any) -> Settings:
-    content: dict[str, Any] = {
-        "model": "paper",
-        "versions": {"v1": {}, "v2": {}},
-        "environments": {"production": {"active": "v1", "weights": {"v1": 80, "v2": 20}}},
-    }
-    return Settings.model_validate(content | changes)
 
 
 def state(generation: int) -> RoutingState:

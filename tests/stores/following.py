@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,23 +12,14 @@ from shokado.dispatch.change import SplitChange, Versions, with_split
 from shokado.dispatch.state import RoutingState
 from shokado.stores.follower import Follower
 from shokado.stores.store import Action, Entry, WorkerReport
-from tests.stores.entries import NOW, report, settings
+from tests.stores.entries import NOW, report
 from tests.stores.places import Place
+from tests.support.settings import paper_settings
 
 POLL_EVERY_S = 0.01
 NEVER_S = 3600.0
 """For workers that hear of others only when they make a change themselves."""
 READY = Versions({"v1": "ready", "v2": "ready"}, {})
-_LIMIT_S = 60
-
-
-def in_time(scenario: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(asyncio.wait_for(scenario, _LIMIT_S))
-
-
-async def until(condition: Callable[[], object]) -> None:
-    while not condition():
-        await asyncio.sleep(0.005)
 
 
 class Worker:
@@ -49,7 +40,7 @@ class Worker:
         """What is said in its reports."""
         self.bugs: list[Exception] = []
         """Raised, one by one, instead of adopting."""
-        chosen = chosen or settings()
+        chosen = chosen or paper_settings()
         self.follower = Follower(
             place.open(), chosen, self._adopt, self._report, memory, lambda: self.now, poll_every_s
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from shokado.stores.opening import open_store
 from shokado.stores.store import Store
-from tests.redis_server import RedisServer
+from tests.support.redis_server import RedisServer
 
 MODEL = "paper"
 

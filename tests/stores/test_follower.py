@@ -12,15 +12,17 @@ from shokado.dispatch.change import InvalidChange, with_candidate
 from shokado.dispatch.state import Load, RoutingState, VersionReport, initial_state
 from shokado.stores.record import decode_entry, encode_entry
 from shokado.stores.store import Action, GenerationConflict, Position
-from tests.stores.entries import NOW, entry, filled, report, settings
-from tests.stores.following import NEVER_S, Worker, in_time, more, running, until, working
+from tests.stores.entries import NOW, entry, filled, report
+from tests.stores.following import NEVER_S, Worker, more, running, working
 from tests.stores.places import Place
+from tests.support.settings import paper_settings
+from tests.support.waiting import in_time, until
 
 
 def test_the_first_worker_begins_the_history_with_the_configuration(place: Place) -> None:
     async def scenario() -> None:
         async with working(place) as [worker]:
-            assert worker.state == initial_state(settings())
+            assert worker.state == initial_state(paper_settings())
             assert worker.adopted == [worker.entry]
             assert (worker.entry.by, worker.entry.action, worker.entry.at) == ("configuration", Action.CONFIGURED, NOW)
             assert await worker.history() == [worker.entry]
@@ -56,7 +58,7 @@ def test_what_is_stored_is_fitted_to_the_configuration(place: Place) -> None:
     other = {"canary": {"active": "v2", "weights": {"v2": 1}}}
 
     async def scenario() -> None:
-        chosen = settings(environments=other, default_environment="canary")
+        chosen = paper_settings(environments=other, default_environment="canary")
         async with working(place, chosen=chosen) as [worker]:
             assert (set(worker.state.environments), worker.generation) == ({"canary"}, 3)
             load = Load("paper:v3", "d" * 64, "paper:v3")

@@ -10,10 +10,12 @@ import pytest
 from shokado.dispatch.state import initial_state
 from shokado.stores.record import decode_entry, encode_entry
 from shokado.stores.store import EMPTY, Action, GenerationConflict, StoreUnavailable
-from tests.redis_server import needs_redis
-from tests.stores.entries import NOW, REQUESTS, entry, filled, settings, settlement, total
-from tests.stores.following import NEVER_S, Worker, in_time, running, until, working
+from tests.stores.entries import NOW, REQUESTS, entry, filled, settlement, total
+from tests.stores.following import NEVER_S, Worker, running, working
 from tests.stores.places import Place, RedisPlace
+from tests.support.redis_server import needs_redis
+from tests.support.settings import paper_settings
+from tests.support.waiting import in_time, until
 
 LOGGER = "bentoml.shokado"
 
@@ -69,7 +71,9 @@ def test_a_worker_that_starts_while_the_store_is_away_knows_what_its_siblings_di
 def test_what_is_remembered_is_fitted_to_the_configuration(place: Place, tmp_path: Path) -> None:
     memory = tmp_path / "routing.json"
     memory.write_bytes(encode_entry(entry(3)))
-    chosen = settings(environments={"canary": {"active": "v2", "weights": {"v2": 1}}}, default_environment="canary")
+    chosen = paper_settings(
+        environments={"canary": {"active": "v2", "weights": {"v2": 1}}}, default_environment="canary"
+    )
 
     async def scenario() -> None:
         place.take_away()
@@ -123,7 +127,7 @@ def test_an_empty_store_that_cannot_be_written_leaves_the_configuration_to_go_by
         async with working(place, 2, memory=memory) as workers:
             for worker in workers:
                 assert worker.generation == 0
-                assert worker.state == replace(initial_state(settings()), generation=0)
+                assert worker.state == replace(initial_state(paper_settings()), generation=0)
                 assert worker.adopted == [worker.entry]
                 assert worker.follower.failure is not None
                 with pytest.raises(StoreUnavailable):
@@ -132,7 +136,7 @@ def test_an_empty_store_that_cannot_be_written_leaves_the_configuration_to_go_by
             place.take_writes()
             await until(lambda: all(worker.generation == 1 for worker in workers))
             assert len({worker.entry.id for worker in workers}) == 1
-            assert workers[0].state == initial_state(settings())
+            assert workers[0].state == initial_state(paper_settings())
             assert len(await workers[0].history()) == 1
             await until(lambda: not any(worker.follower.failure for worker in workers))
             assert (await workers[0].change()).generation == 2

@@ -12,10 +12,10 @@ import pytest
 
 from shokado.stores.redis_store import RedisStore
 from shokado.stores.store import EMPTY, GenerationConflict, Store, StoreUnavailable
-from tests.redis_server import RedisServer, needs_redis
-from tests.server import wait_until
 from tests.stores.entries import NOW, REQUESTS, entry, filled, report, secret, settlement, total
 from tests.stores.places import RedisPlace, SqlitePlace
+from tests.support.redis_server import RedisServer, needs_redis
+from tests.support.waiting import wait_until
 
 pytestmark = needs_redis
 

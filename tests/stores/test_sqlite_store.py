@@ -17,11 +17,11 @@ import pytest
 
 from shokado.stores.sqlite_store import SqliteStore
 from shokado.stores.store import EMPTY, GenerationConflict, StoreUnavailable
-from tests.disk import fill, remount
-from tests.server import wait_until
 from tests.stores.entries import NOW, REQUESTS, entry, filled, report, secret, settlement, total
 from tests.stores.places import SqlitePlace
 from tests.stores.processes import in_processes, no_file_above, process, unprivileged
+from tests.support.disk import fill, remount
+from tests.support.waiting import wait_until
 
 
 def refused(ask: Callable[[], object], path: Path, why: str) -> None:

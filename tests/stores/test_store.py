@@ -25,10 +25,10 @@ from shokado.stores.store import (
     Tally,
 )
 from tests.dispatch.test_change import STATE, changes
-from tests.server import wait_until
 from tests.stores.entries import NOW, REQUESTS, ROWS, entry, filled, report, secret, settlement, total
 from tests.stores.places import Place
 from tests.stores.processes import in_processes
+from tests.support.waiting import wait_until
 
 ODD = ("", "a b", 'say "no"', "{x}:[1]", "версия-ü-🎉", "tab\tline\n", "zero\0zero", "back\\slash", "'; --")
 amount = st.floats(-1e300, 1e300)

@@ -15,7 +15,7 @@ from shokado.transports.express_lane import ExpressHead, ExpressLane, LaneLimits
 from shokado.transports.receiving import Receiving
 from shokado.transports.routes import Routes
 from shokado.transports.turns import Turns
-from tests.server import wait_until
+from tests.support.waiting import wait_until
 
 BIG = 24_000_000
 """Bytes: more than the kernel keeps for a connection."""

@@ -6,8 +6,8 @@ import httpx
 import pytest
 
 from tests.dialects.cases import BAD, GOOD, Case, native
-from tests.server import ROW, Server
-from tests.transports.raw_http import NATIVE, SINGLE, Connection, like, request, rows_request, scored
+from tests.support.raw_http import NATIVE, SINGLE, Connection, like, request, rows_request, scored
+from tests.support.server import ROW, Server
 
 DOORS = ("lane", "plain")
 

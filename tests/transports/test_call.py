@@ -26,8 +26,8 @@ from shokado.dispatch.state import Environment, RoutingState
 from shokado.experiments.prediction_id import PredictionIds
 from shokado.monitoring.metrics import NO_VERSION, Metrics
 from shokado.transports.call import Call, Entrance, PredictionHandler
-from tests.dialects.cards import NAMES, card
-from tests.garbage import NOISE, of_kinds, uncollected
+from tests.support.cards import NAMES, toy_card
+from tests.support.garbage import NOISE, of_kinds, uncollected
 from tests.transports.memory_exchange import MemoryExchange
 
 GOOD = b'{"instances": [[1, 2, 3], [0.5, 0, 0]]}'
@@ -42,7 +42,7 @@ class HeldRunner:
     """Keeps jobs until the test finishes them."""
 
     def __init__(self) -> None:
-        self.card = card()
+        self.card = toy_card()
         self.ready = True
         self.jobs: list[Job] = []
         self.refusal: RunnerError | None = None

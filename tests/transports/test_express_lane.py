@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.dialects.cases import BAD, MAX_BODY_BYTES, OTHER_ROW, native, single
-from tests.server import ROW, Server, wait_until
-from tests.transports.raw_http import NATIVE, SINGLE, Answer, Connection, chunked, like, request, rows_request, scored
+from tests.support.raw_http import NATIVE, SINGLE, Answer, Connection, chunked, like, request, rows_request, scored
+from tests.support.server import ROW, Server
+from tests.support.waiting import wait_until
 
 MAX_HEADER_BYTES = 64 * 1024
 CHUNKED = [("transfer-encoding", "chunked")]

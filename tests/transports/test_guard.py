@@ -19,8 +19,8 @@ from shokado.transports.guard import GuardedHandler
 from shokado.transports.plain import Predictions
 from shokado.transports.receiving import Receiving
 from shokado.transports.routes import Routes
-from tests.garbage import NOISE, uncollected
-from tests.redis_server import RedisServer, needs_redis
+from tests.support.garbage import NOISE, uncollected
+from tests.support.redis_server import RedisServer, needs_redis
 from tests.transports.memory_exchange import MemoryExchange
 
 

@@ -7,8 +7,8 @@ import contextlib
 
 import pytest
 
-from tests.server import Server
-from tests.transports.raw_http import NATIVE, Closed, Connection, like, request, rows_request, scored
+from tests.support.raw_http import NATIVE, Closed, Connection, like, request, rows_request, scored
+from tests.support.server import Server
 
 DOORS = {"lane": NATIVE, "plain": f"{NATIVE}?x=1", "control": "/v1/traffic-split"}
 SMUGGLED = b"GET /smuggled HTTP/1.1\r\nhost: x\r\n\r\n"

@@ -16,10 +16,10 @@ from shokado.transports.express_lane import (
     ExpressLane,
     LaneExchange,
 )
-from tests.garbage import of_kinds, uncollected
-from tests.server import wait_until
+from tests.support.garbage import of_kinds, uncollected
+from tests.support.raw_http import Connection, request
+from tests.support.waiting import wait_until
 from tests.transports.lane_server import BIG, LaneServer, Work, lane_server
-from tests.transports.raw_http import Connection, request
 
 CONNECTIONS = 10_000
 TOGETHER = 50

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from tests.dialects import open_inference_cases
 from tests.dialects.cases import BAD, GOOD, NAMED, NAMES, OTHERS, Case, native, single
-from tests.server import ROW, Server
-from tests.transports.raw_http import CHANGING, NATIVE, SINGLE, Answer, Closed, Connection, near, request
+from tests.support.raw_http import CHANGING, NATIVE, SINGLE, Answer, Closed, Connection, near, request
+from tests.support.server import ROW, Server
 
 CONNECTION_HEADERS = {"date", "connection", "content-length"}
 """Of the connection or its clock, not of the answer; the length follows `latency_ms`."""

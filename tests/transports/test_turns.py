@@ -1,9 +1,10 @@
 """Turns: so many requests begin in one, the others later and in order."""
 
 from shokado.transports.turns import PER_TURN, Turns
-from tests.runners.scripted_place import HandClock, HandLoop
+from tests.runners.scripted_place import HandLoop
+from tests.support.clock import HandClock
+from tests.support.raw_http import Connection, request
 from tests.transports.lane_server import lane_server
-from tests.transports.raw_http import Connection, request
 
 
 def test_what_comes_after_as_many_as_may_begins_in_the_next_turns_in_order() -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import shutil
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +39,8 @@ from shokado.stores.store import Action, WorkerReport
 from tests.conftest import HOME
 from tests.dispatch.imports import imports_under_way
 from tests.dispatch.shelf import Shelf, own_shelf
+from tests.support.waiting import in_time, until
 from tests.worker.workers import MACHINE, Server, Worker, serving, settings
-
-LIMIT_S = 150
-
-
-def in_time(scenario: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(asyncio.wait_for(scenario, LIMIT_S))
 
 
 @pytest.fixture
@@ -74,11 +69,6 @@ def expected(models: Path, rows: Rows) -> dict[str, Scores]:
 
 def file_of(artefact: Artefact) -> str:
     return artefact.card.files[FileKind.ONNX].sha256
-
-
-async def until(condition: Callable[[], object]) -> None:
-    while not condition():
-        await asyncio.sleep(0.01)
 
 
 def prepared(*workers: Worker) -> bool:

@@ -8,14 +8,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from types import FrameType
-from typing import Any
 
 import pytest
 import uvicorn
 
 from shokado.transports.express_lane import ExpressLane
 from shokado.worker.stopping import Stopping
-from tests.server import ROOT
+from tests.support.server import ROOT
+from tests.support.waiting import in_time
 
 
 class Listening(uvicorn.Server):
@@ -46,10 +46,6 @@ def listening(pause_s: float) -> tuple[Listening, Stopping]:
     signal.signal(signal.SIGTERM, server.handle_exit)
     stopping.catch(asyncio.get_running_loop())
     return server, stopping
-
-
-def in_time(scenario: Any) -> None:
-    asyncio.run(asyncio.wait_for(scenario, 10))
 
 
 @pytest.mark.parametrize("pause_s", [0.0, 0.01])

@@ -14,7 +14,7 @@ from shokado.worker.supervision import (
     refuse_long_folder,
     refuse_unfit,
 )
-from tests.server import free_port
+from tests.support.server import free_port
 
 
 def test_the_first_end_is_followed_at_once_and_the_next_ones_after_pauses_that_double() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from runners.artefacts.card import CARD_FILE, Card, CardError, FileKind, Task, read_card, write_card
-from tests.runners.cards import TEXT, card_content, make_card
+from tests.support.cards import TEXT, card_content, make_card
 
 
 @pytest.mark.parametrize("task", Task)

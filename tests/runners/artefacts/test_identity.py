@@ -6,7 +6,7 @@ import pytest
 
 from runners.artefacts.card import Card, Task
 from runners.artefacts.identity import COUNTS, COUNTS_UNLESS_DEFAULT, DOES_NOT_COUNT, identity_of
-from tests.runners.cards import card_content, make_card
+from tests.support.cards import card_content, make_card
 
 OTHER_SOURCE = card_content()["source"] | {"uri": "models:/paper/2"}
 CHANGES: dict[str, dict[str, Any]] = {

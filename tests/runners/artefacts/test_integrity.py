@@ -7,7 +7,7 @@ import pytest
 
 from runners.artefacts.card import Card, FileKind
 from runners.artefacts.integrity import DamagedFile, check_file, check_files, describe_file
-from tests.runners.cards import make_card
+from tests.support.cards import make_card
 
 
 @pytest.fixture

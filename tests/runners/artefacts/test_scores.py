@@ -27,7 +27,7 @@ from runners.artefacts.scores import (
     ranked,
     to_columns,
 )
-from tests.runners.cards import make_card
+from tests.support.cards import make_card
 
 MANY = make_card(Task.MULTICLASS, classes=["a", "b", "c"])
 VALUE = make_card(Task.REGRESSION)

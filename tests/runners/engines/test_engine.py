@@ -23,7 +23,7 @@ from shokado.lifecycle import datasets
 from tests.conftest import ROOT
 from tests.runners.conftest import FindArtefact
 from tests.runners.engine_doubles import Obliging
-from tests.runners.scripted_place import HandClock
+from tests.support.clock import HandClock
 
 SERVED = [
     *((dataset, "v1", choice) for dataset in datasets.NAMES if dataset != "spam" for choice in EngineChoice),

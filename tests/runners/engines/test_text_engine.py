@@ -15,8 +15,8 @@ from runners.artefacts.scores import Scores
 from runners.engines.engine import Engine, OnnxEngine, TextEngine, example_rows, likely_rows, open_engine
 from runners.inputs.rows import Rows
 from runners.placements.place import score
-from tests.runners.cards import TEXT, make_card
 from tests.runners.conftest import FindArtefact
+from tests.support.cards import TEXT, make_card
 
 
 def batch(*texts: str) -> Rows:

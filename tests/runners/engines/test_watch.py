@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from tests.runners.engine_doubles import Obliging
 from tests.runners.looping import FOREVER, looping_artefact, row
 from tests.runners.other_server import card_of_doubles
 from tests.runners.test_remote_runner import Quiet
-from tests.server import wait_until
+from tests.support.waiting import in_time, until, wait_until
 from tests.transports.memory_exchange import MemoryExchange
 
 TICK_S = 0.01
@@ -79,15 +79,6 @@ class OverStuck(Runner):
     async def _open_place(self) -> Place:
         inline_s, max_run_s = self._batching.inline_ms / 1000, self._batching.max_run_s
         return EmbeddedPlace(self.stuck, 1, inline_s, version="v1", max_run_s=max_run_s, watch=self.watch, holder=self)
-
-
-def in_time(scenario: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(asyncio.wait_for(scenario, 30))
-
-
-async def until(condition: Callable[[], object]) -> None:
-    while not condition():
-        await asyncio.sleep(0.005)
 
 
 def submit(runner: Runner, rows: Rows, deadline_s: float | None = None) -> "asyncio.Future[Job]":

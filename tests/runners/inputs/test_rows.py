@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from runners.batching.job import Job
 from runners.inputs.rows import RequestRows, decode_batch, encode_batch, join_of, joined, kept, key_of
-from tests.runners.cards import TEXT, make_card
+from tests.support.cards import TEXT, make_card
 
 NUMBERS, TEXTS = make_card(), make_card(**TEXT)
 texts = st.text(st.characters(exclude_categories=["Cs"]))

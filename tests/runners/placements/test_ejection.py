@@ -1,7 +1,7 @@
 """Ejection by a clock that is moved by hand: what is one failure too many, and how long it counts."""
 
 from runners.placements.ejection import FORGIVEN_AFTER_S, MAX_PAUSE_S, MIN_CALLS, WINDOW_S, Ejection
-from tests.runners.scripted_place import HandClock
+from tests.support.clock import HandClock
 
 
 def ejection(clock: HandClock, in_a_row: int = 1000, share: float = 1.0) -> Ejection:

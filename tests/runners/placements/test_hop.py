@@ -14,9 +14,9 @@ from runners.placements.far_side import EndpointError
 from runners.placements.hop import MAX_FAILURE_LETTERS, Hop, answer_rows
 from runners.placements.place import BatchScores
 from runners.placements.remote import RemotePlace
-from tests.runners.cards import make_card
 from tests.runners.engine_doubles import ChokesOnBadRows, ChokesOnEverything, GivesNoNumberForBadRows, Obliging
 from tests.runners.placements.far_side import Answer, FarSide, far_side, response, scoring
+from tests.support.cards import make_card
 
 PATIENCE_S = 20
 CARD = make_card()

@@ -3,10 +3,9 @@
 import asyncio
 import threading
 import time
-from collections.abc import Coroutine
 from math import inf
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,12 +23,11 @@ from runners.placements.far_side import EndpointError
 from runners.placements.place import MAX_FAILING_CALLS, BatchScores
 from runners.placements.remote import RemoteCounts, RemotePlace
 from runners.placements.retries import RESERVE
-from tests.runners.cards import TEXT
 from tests.runners.engine_doubles import ChokesOnEverything, GivesNoNumberForBadRows, Obliging
 from tests.runners.other_server import BINARY, OtherServer, answers, card_of_doubles, cut, first, hang, serving
+from tests.support.cards import TEXT
+from tests.support.waiting import PATIENCE_S, in_time
 
-Result = TypeVar("Result")
-PATIENCE_S = 30
 CARD = card_of_doubles()
 MULTICLASS = card_of_doubles(task=Task.MULTICLASS, examples={"rows": [[1.0, 2.0]], "scores": [[1.5, 1.5, 1.5]]})
 
@@ -64,10 +62,6 @@ class Client:
         assert outcome.failures == {}
         assert outcome.scores.dtype == np.float32
         return list(outcome.scores.tolist())
-
-
-def in_time(scenario: Coroutine[Any, Any, Result]) -> Result:
-    return asyncio.run(asyncio.wait_for(scenario, PATIENCE_S))
 
 
 def asked(server: OtherServer, *batches: Rows, card: Card = CARD, deadline_s: float = inf, **settings: Any) -> Any:

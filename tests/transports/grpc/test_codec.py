@@ -16,7 +16,7 @@ from shokado.dispatch.assignment import Reason
 from shokado.dispatch.request import Origin, Prediction, PredictionRequest
 from shokado.transports.grpc.codec import ModelInfer
 from shokado.transports.grpc.open_inference_pb2 import ModelInferRequest, ModelInferResponse
-from tests.dialects.cards import NAMES, card
+from tests.support.cards import NAMES, toy_card
 
 ROWS = np.array([[1, 2, 3], [4, 5, 6]], dtype=np.float32)
 FIELDS = {
@@ -158,7 +158,7 @@ def test_texts_come_out_as_they_are(raw: bool) -> None:
 def answer(request: Any, task: Task, classes: tuple[int | str, ...], scores: Any) -> Any:
     made = codec(request)
     decoded = made.decode(b"", RequestHead())
-    origin = Origin("v1", "production", 3, card(task, classes))
+    origin = Origin("v1", "production", 3, toy_card(task, classes))
     prediction = Prediction(decoded.rows, 2, lambda _: None, origin=origin, reason=Reason.SPLIT)
     prediction.scores = np.array(scores, dtype=np.float32)
     lines, body = made.encode(prediction, RequestHead(), AnswerFacts("mine", "AQID", 1.0, decoded.wishes))

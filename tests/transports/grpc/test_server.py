@@ -24,11 +24,12 @@ from shokado.dispatch.request import Prediction
 from shokado.transports.call import Call, Entrance
 from shokado.transports.grpc import open_inference_pb2 as messages
 from shokado.transports.grpc.server import SERVICE, GrpcExchange, GrpcServer, refuse_taken_port, status_of
-from tests.dialects.cards import card
 from tests.dispatch.double_runners import DoubleRunner, routed, started
-from tests.garbage import of_kinds, uncollected
 from tests.runners.engine_doubles import Obliging
-from tests.server import free_port
+from tests.support.cards import toy_card
+from tests.support.garbage import of_kinds, uncollected
+from tests.support.server import free_port
+from tests.support.waiting import until
 from tests.transports.test_call import Desk
 
 CONTEXT = grpc._cython.cygrpc._ServicerContext
@@ -46,7 +47,7 @@ class Open:
         self.port = free_port()
         entrance: Entrance = desk.handler._entrance
         chosen = GrpcSettings(port=self.port, **settings)
-        self.server = GrpcServer(chosen, LimitSettings(), "toy", served or card(), entrance, lambda: self.ready)
+        self.server = GrpcServer(chosen, LimitSettings(), "toy", served or toy_card(), entrance, lambda: self.ready)
 
     def infer(
         self, timeout_s: float = 20, row: Sequence[float] = (1, 2, 3), headers: dict[str, str] | None = None
@@ -63,13 +64,8 @@ class Open:
         status: int = answer.status
         return status
 
-    async def until(self, condition: Callable[[], object]) -> None:
-        async with asyncio.timeout(20):
-            while not condition():
-                await asyncio.sleep(0.01)
-
     async def until_held(self, jobs: int = 1) -> None:
-        await self.until(lambda: len(self.desk.runner.jobs) == jobs)
+        await until(lambda: len(self.desk.runner.jobs) == jobs)
 
     async def __aenter__(self) -> "Open":
         await self.server.start()
@@ -130,10 +126,10 @@ def test_a_client_that_cancels_or_whose_time_is_up_cancels_its_job(desk: Desk) -
             call = entrance.infer()
             await entrance.until_held()
             call.cancel()
-            await entrance.until(lambda: desk.runner.jobs[0].cancelled)
+            await until(lambda: desk.runner.jobs[0].cancelled)
             async with refused(grpc.StatusCode.DEADLINE_EXCEEDED):
                 await entrance.infer(timeout_s=0.3)
-            await entrance.until(lambda: desk.runner.jobs[1].cancelled)
+            await until(lambda: desk.runner.jobs[1].cancelled)
 
     asyncio.run(ask())
     assert desk.counted() == {"cancelled": 2}
@@ -184,7 +180,7 @@ def test_a_client_that_retries_waits_as_long_as_the_server_says(desk: Desk) -> N
         desk.runner.refusal = Overloaded(0.1)
         async with Open(desk, policy=config) as entrance:
             call = entrance.infer()
-            await entrance.until(lambda: desk.counted("none") == {"overloaded": 1})
+            await until(lambda: desk.counted("none") == {"overloaded": 1})
             desk.runner.refusal = None
             await entrance.until_held()
             desk.runner.finish([0.5])
@@ -201,12 +197,12 @@ def test_a_request_whose_client_gave_up_is_not_computed(desk: Desk) -> None:
         desk.handler._entrance = Entrance(routed(await started(runner)), desk.metrics, desk.ids)
         async with Open(desk, runner.card) as entrance:
             first = entrance.infer(row=(1, 0))
-            await entrance.until(lambda: runner.batches)
+            await until(lambda: runner.batches)
             async with refused(grpc.StatusCode.DEADLINE_EXCEEDED):
                 await entrance.infer(timeout_s=0.3, row=(2, 0))
-            await entrance.until(lambda: len(entrance.server._under_way) == 1)
+            await until(lambda: len(entrance.server._under_way) == 1)
             last = entrance.infer(row=(3, 0))
-            await entrance.until(lambda: runner.waiting_rows == 2)
+            await until(lambda: runner.waiting_rows == 2)
             runner.release()
             await asyncio.gather(first, last)
         await runner.drain()
@@ -300,7 +296,7 @@ def test_stopping_answers_what_was_accepted_and_refuses_the_rest(desk: Desk) -> 
             call = entrance.infer()
             await entrance.until_held()
             stopping = asyncio.create_task(entrance.server.stop())
-            await entrance.until(lambda: not listens(entrance.port))
+            await until(lambda: not listens(entrance.port))
             async with refused(grpc.StatusCode.UNAVAILABLE) as said:
                 await entrance.infer()
             assert said["x-error-code"] == "stopping"
@@ -387,7 +383,7 @@ def test_nothing_of_a_request_is_left_to_the_garbage_collector(desk: Desk, endin
             desk.runner.finish([0.5], ModelFailure(0, "no") if ending == "failure" else None)
         with contextlib.suppress(grpc.aio.AioRpcError, asyncio.CancelledError):
             await call
-        await entrance.until(lambda: not entrance.server._under_way)
+        await until(lambda: not entrance.server._under_way)
         desk.runner.jobs.clear()
         desk.runner.refusal = None
 

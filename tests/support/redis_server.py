@@ -11,7 +11,7 @@ from typing import Self
 
 import redis
 
-from tests.server import wait_until
+from tests.support.waiting import wait_until
 from tests.tools import needs
 
 needs_redis = needs("redis-server")

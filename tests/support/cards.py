@@ -38,3 +38,22 @@ def card_content(task: Task = Task.BINARY, **changes: Any) -> dict[str, Any]:
 
 def make_card(task: Task = Task.BINARY, **changes: Any) -> Card:
     return Card.model_validate(card_content(task, **changes))
+
+
+NAMES = ("height", "width", "depth")
+"""The features of `toy_card`."""
+
+
+def toy_card(task: Task = Task.BINARY, classes: tuple[int | str, ...] = (0, 1)) -> Card:
+    """A card of three features without ranges or types of their own, with any classes."""
+    return make_card(
+        task,
+        model="toy",
+        features=[{"name": name} for name in NAMES],
+        classes=classes,
+        source={"uri": "models:/toy/1", "run_id": "r", "flavor": "xgboost", "framework": "xgboost 3"},
+        examples={
+            "rows": [(1.0, 2.0, 3.0)],
+            "scores": [(1.0,) + (0.0,) * (len(classes) - 1) if task is Task.MULTICLASS else 0.5],
+        },
+    )

@@ -7,8 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +15,9 @@ import httpx
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
-ROOT = Path(__file__).parent.parent
+from tests.support.waiting import wait_until
+
+ROOT = Path(__file__).resolve().parents[2]
 BENTOML = Path(sys.executable).with_name("bentoml")
 START_TIMEOUT_S = 120
 ROW = [39.0, 52_000.0, 690.0, 12.0, 800.0, 85.5, 1.0, 0.0, 2.0, 4.0]
@@ -62,14 +63,6 @@ class Server:
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
-
-
-def wait_until(condition: Callable[[], object], timeout_s: float = 30) -> None:
-    """Return as soon as the condition holds; fail when it does not in time."""
-    end = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < end, f"not within {timeout_s} s: {condition}"
-        time.sleep(0.02)
 
 
 def free_port() -> int:

@@ -12,7 +12,7 @@ from typing import Any, Protocol, Self
 
 import pytest
 
-from tests.server import ROW
+from tests.support.server import ROW
 
 NATIVE = "/v1/models/predict"
 SINGLE = "/predict"
