@@ -1,6 +1,9 @@
 """A model store and an MLflow registry for tests of what fills them, filled once a session by the real commands."""
 
 import contextlib
+import fcntl
+import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -39,11 +42,25 @@ def places(root: Path) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def prepared(root: Path) -> dict[str, Imported]:
-    """Both versions of every data set, trained and imported; by tag."""
+def prepared(root: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Imported]:
+    """Both versions of every data set, trained and imported; by tag.
+
+    The first test process that wants them makes them, and each has copies of the store and the registry's database.
+    """
+    base = tmp_path_factory.getbasetemp()
+    of_all = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "registry-of-all"
+    of_all.mkdir(exist_ok=True)
+    with (of_all / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _prepare(of_all)
+    for name in ("bentoml", "mlflow.db"):
+        (shutil.copytree if (of_all / name).is_dir() else shutil.copy)(of_all / name, root / name)
+    return {imported.artefact.tag: imported for imported in _prepare(root)}
+
+
+def _prepare(root: Path) -> list[Imported]:
     with _at(root):
-        found = [imported for name in datasets.NAMES for imported in preparing.prepare(name)]
-    return {imported.artefact.tag: imported for imported in found}
+        return [imported for name in datasets.NAMES for imported in preparing.prepare(name)]
 
 
 @pytest.fixture
