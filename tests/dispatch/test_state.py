@@ -111,10 +111,8 @@ def test_two_models_deal_the_same_users_independently() -> None:
     def arms(model: str) -> list[str]:
         split = {"active": "v1", "weights": {"v1": 50, "v2": 50}, "strategy": "hash"}
         content = CONTENT | {"model": model, "environments": {"production": split}}
-        return [
-            initial_state(Settings.model_validate(content)).environments["production"].rendezvous.version_of(unit)
-            for unit in USERS
-        ]
+        rendezvous = initial_state(Settings.model_validate(content)).environments["production"].rendezvous
+        return [rendezvous.version_of(unit) for unit in USERS]
 
     pairs = Counter(zip(arms("paper"), arms("scissors"), strict=True))
     expected = len(USERS) / 4
