@@ -1,12 +1,13 @@
 """The description of the prediction routes: what it says of headers is what they are read by."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jsonschema_rs
 import pytest
 from fastapi import FastAPI
 
-from shokado.control.http.documentation import describe_predictions
+from shokado.control.http.documentation import describe, describe_predictions
 from shokado.dialects.dialects import DIALECTS, all_dialects
 from shokado.dialects.head import read_head
 from shokado.dialects.signature import Signature
@@ -24,6 +25,17 @@ def described() -> Any:
 
     describe_predictions(app, all_dialects(Signature(NAMES, max_rows=3)), toy_card())
     return app.openapi()
+
+
+def test_it_is_made_once_when_somebody_asks_however_many_do_at_once() -> None:
+    app, made = FastAPI(), []
+    describe_predictions(app, all_dialects(Signature(NAMES, max_rows=3)), toy_card())
+    describe(app, lambda schema: made.append(set(schema["paths"])))
+    assert not made
+    with ThreadPoolExecutor(8) as threads:
+        described, *others = threads.map(lambda _: app.openapi(), range(8))
+    assert made == [{dialect.path for dialect in DIALECTS}]
+    assert all(other is described for other in others)
 
 
 def parameters(described: Any, path: str, method: str = "post") -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from threading import Lock
 from typing import Any
 
 import msgspec
@@ -50,23 +51,35 @@ _HEADERS: dict[str, tuple[str, dict[str, Any]]] = {
 
 def describe_predictions(app: FastAPI, dialects: Iterable[Dialect], card: Card) -> None:
     """Add the dialects' routes to what `app` answers at `/openapi.json` and shows at `/docs`."""
-    own = app.openapi
+
+    def add(schema: dict[str, Any]) -> None:
+        for operation in (operation for path in schema["paths"].values() for operation in path.values()):
+            if "parameters" in operation:
+                operation["parameters"] = _with_examples(operation["parameters"], card)
+        paths, schemas = _paths_and_schemas(dialects, card)
+        schema["paths"] = {**paths, **schema["paths"]}
+        schema.setdefault("components", {}).setdefault("schemas", {}).update(schemas)
+
+    describe(app, add)
+
+
+def describe(app: FastAPI, add: Callable[[dict[str, Any]], None]) -> None:
+    """Let `add` complete the description that `app` has so far, once, when somebody asks for it.
+
+    Making it takes a sixth of the processor time of a worker's start, and few ever ask.
+    """
+    make = app.openapi
+    once = Lock()
 
     def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            schema = own()
-            for operation in (operation for path in schema["paths"].values() for operation in path.values()):
-                if "parameters" in operation:
-                    operation["parameters"] = _with_examples(operation["parameters"], card)
-            paths, schemas = _paths_and_schemas(dialects, card)
-            schema["paths"] = {**paths, **schema["paths"]}
-            schema.setdefault("components", {}).setdefault("schemas", {}).update(schemas)
-            app.openapi_schema = schema
-        return app.openapi_schema
+        with once:
+            if app.openapi_schema is None:
+                schema = make()
+                add(schema)
+                app.openapi_schema = schema
+            return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # the way FastAPI documents for this
-    # Now, as it takes a while, and predictions would have to wait.
-    openapi()
 
 
 def _paths_and_schemas(dialects: Iterable[Dialect], card: Card) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -6,6 +6,7 @@ from fastapi import FastAPI
 
 from shokado.access.gate import Gate
 from shokado.access.keys import Role
+from shokado.control.http.documentation import describe
 from shokado.control.http.errors import shape_of
 from shokado.control.http.guard import is_changing, role_for
 
@@ -25,8 +26,11 @@ def describe_refusals(app: FastAPI, gate: Gate) -> None:
 
     Call it when all routes are described.
     """
+    describe(app, lambda schema: _add_refusals(schema, gate))
+
+
+def _add_refusals(schema: dict[str, Any], gate: Gate) -> None:
     keys, rates = gate.watch is not None, gate.rates is not None
-    schema = app.openapi()
     if keys:
         schema["components"]["securitySchemes"] = _SCHEMES
     for path, operations in schema["paths"].items():
