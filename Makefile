@@ -54,11 +54,11 @@ models: $(TRAIN) ## Train, register and import the versions: DATASET=customers |
 
 .PHONY: test
 test: $(DEV) ## Run all tests; ARGS go to pytest: make test TEST_PROCESSES=2 ARGS="-k batcher"
-	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: test-repeat
 test-repeat: $(DEV) ## Run all tests N times beside a busy processor: make test-repeat N=5 ARGS="-k batcher"
-	@$(BIN)/python -m tests.repeat --runs $(N) -- -n $(TEST_PROCESSES) --dist loadfile $(ARGS)
+	@$(BIN)/python -m tests.repeat --runs $(N) -- -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: tools
 tools: ## Install, as root on Debian, the programs without which some tests and the benchmark are skipped

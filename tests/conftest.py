@@ -23,6 +23,9 @@ HOME = ROOT / "var" / "test" / "bentoml"
 # They take minutes, and a container engine: `make test-image`.
 collect_ignore = [] if "TEST_IMAGE" in os.environ else ["image"]
 
+LONG = ("end_to_end", "lifecycle", "docs", "gateway", "compose", "k8s")
+"""Folders and files whose tests take longest: they start servers, or train."""
+
 # Before anything imports bentoml, which reads them once.
 os.environ["BENTOML_HOME"] = str(HOME)
 os.environ["BENTOML_DO_NOT_TRACK"] = "True"
@@ -44,6 +47,11 @@ def prepare(dataset: str) -> None:
     with HOME.with_name("prepare.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         subprocess.run(command, cwd=ROOT, check=True, timeout=300)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The long files first: were they last, one test process would wait for the other to end one."""
+    items.sort(key=lambda item: item.path.relative_to(ROOT / "tests").parts[0] not in LONG)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
