@@ -2,6 +2,8 @@
 
 Top to bottom: the configuration, the versions' artefacts, a BentoML service for each version that has its own, and
 the gateway, which embeds the other versions and dispatches to all. `worker` has what each of its processes is made of.
+
+What only workers need is imported where they make it: the supervisor reads this module as well, and answers nobody.
 """
 
 import gc
@@ -13,14 +15,15 @@ import asyncio
 import os
 import sys
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import bentoml
 from bentoml.models import BentoModel
-from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import ASGIApp
 
 from configuration.secret_file import read_secret
 from configuration.settings import Placement, SettingsError, load_settings
@@ -29,35 +32,23 @@ from runners.artefacts.artefact import ArtefactError
 from runners.artefacts.configured import find_artefacts
 from shokado.access.gate import Gate
 from shokado.access.keys import KeyFileError
-from shokado.control.app import ControlFirst, create_app
-from shokado.control.http.cors import cors_options
-from shokado.control.http.documentation import describe_predictions
-from shokado.control.http.errors import answer_heads
-from shokado.control.http.refusals import describe_refusals
 from shokado.dialects.batch import Batch
-from shokado.dialects.dialects import all_dialects
 from shokado.dialects.native import Native
-from shokado.dialects.signatures import signature_of
 from shokado.dialects.single import Single
-from shokado.dispatch.machine import Machine
-from shokado.dispatch.trials import Trials
 from shokado.transports import express_lane, plain
-from shokado.transports.call import PredictionHandler
 from shokado.transports.door import Handler
 from shokado.transports.express_lane import LaneLimits, open_lane
-from shokado.transports.guard import GuardedHandler
 from shokado.transports.receiving import Receiving
 from shokado.transports.routes import Found, Routes
-from shokado.transports.rows import RowsHandler
 from shokado.worker.descriptors import allow_connections
 from shokado.worker.listening import refuse_unfit_address
-from shokado.worker.readiness import why_not_ready
-from shokado.worker.started import Control
 from shokado.worker.stopping import LEEWAY_S, Stopping
 from shokado.worker.supervision import end_with_supervisor, refuse_long_folder, supervise
 from shokado.worker.untimed import lift_time_limit
-from shokado.worker.version_process import open_rows
-from shokado.worker.worker import Worker
+
+if TYPE_CHECKING:
+    from shokado.dialects.dialect import Dialect
+    from shokado.worker.started import Control
 
 try:
     SETTINGS = load_settings()
@@ -116,6 +107,8 @@ def lane_routes(handlers: Iterable[Handler]) -> Routes:
 
 def version_service(version: str) -> Any:
     """The BentoML service of a version that is placed in processes of its own."""
+    from shokado.transports.rows import RowsHandler
+
     artefact = ARTEFACTS[version]
 
     @bentoml.service(name=f"shokado-{version}", workers=SETTINGS.versions[version].workers, **QUIET)
@@ -124,6 +117,10 @@ def version_service(version: str) -> Any:
 
         @bentoml.on_startup
         async def start(self) -> None:
+            from shokado.dispatch.machine import Machine
+            from shokado.dispatch.trials import Trials
+            from shokado.worker.version_process import open_rows
+
             end_with_supervisor()
             trials = Trials(SETTINGS, Machine.of(SETTINGS.store, SETTINGS.model))
             rows = await open_rows(version, artefact, SETTINGS, trials)
@@ -148,18 +145,42 @@ VERSION_SERVICES = {
     for version, spec in SETTINGS.versions.items()
     if spec.placement is Placement.SERVICE
 }
-CONTROL = Control(SETTINGS, GATE)
-CONTROL_APP = create_app(CONTROL)
-PREDICTIONS = plain.Predictions(LIMITS.max_body_bytes, CONTROL.receiving)
+RECEIVING = Receiving(LIMITS.receiving_bytes)
+PREDICTIONS = plain.Predictions(LIMITS.max_body_bytes, RECEIVING)
 CARD = next(iter(ARTEFACTS.values())).card
-SIGNATURE = signature_of(CARD, LIMITS)
 ROW: Any = plain.TextRow if CARD.takes_text else plain.NumberRow
-describe_predictions(CONTROL_APP, all_dialects(SIGNATURE, SETTINGS.dialects), CARD)
-describe_refusals(CONTROL_APP, GATE)
+
+
+@cache
+def control() -> "Control":
+    """What the control routes of this worker read."""
+    from shokado.worker.started import Control
+
+    return Control(SETTINGS, GATE, RECEIVING)
+
+
+def made_dialects() -> "list[Dialect]":
+    """The dialects of what the versions take."""
+    from shokado.dialects.dialects import all_dialects
+    from shokado.dialects.signatures import signature_of
+
+    return all_dialects(signature_of(CARD, LIMITS), SETTINGS.dialects)
+
+
+def answer_control_first(app: ASGIApp) -> ASGIApp:
+    """The control routes in front of BentoML's."""
+    from shokado.control.app import ControlFirst, create_app
+    from shokado.control.http.documentation import describe_predictions
+    from shokado.control.http.refusals import describe_refusals
+
+    control_app = create_app(control())
+    describe_predictions(control_app, made_dialects(), CARD)
+    describe_refusals(control_app, GATE)
+    apis = [api.route for api in Shokado.apis.values()]  # type: ignore[attr-defined]
+    return ControlFirst(app, control_app, PREDICTIONS, apis)
 
 
 @bentoml.service(name="shokado", workers=SETTINGS.worker_count, **QUIET)
-@bentoml.asgi_app(CONTROL_APP)
 class Shokado:
     """Several versions of one model side by side, with live traffic split between them."""
 
@@ -186,21 +207,26 @@ class Shokado:
     @bentoml.on_startup
     async def start(self) -> None:
         """Make this process's parts, and open its doors."""
+        from shokado.control.http.errors import answer_heads
+        from shokado.transports.call import PredictionHandler
+        from shokado.transports.guard import GuardedHandler
+        from shokado.worker.readiness import why_not_ready
+        from shokado.worker.worker import Worker
+
         end_with_supervisor()
         urls = {version: service.url for version, service in VERSION_SERVICES.items()}
         self._worker = Worker(SETTINGS, ARTEFACTS, urls, GATE, SECRET)
         await self._worker.start()
         handlers: list[Handler]
-        dialects = all_dialects(SIGNATURE, SETTINGS.dialects)
-        handlers = [PredictionHandler(self._worker.entrance, dialect) for dialect in dialects]
+        handlers = [PredictionHandler(self._worker.entrance, dialect) for dialect in made_dialects()]
         if GATE.guards_predictions:
             handlers = [GuardedHandler(handler, GATE) for handler in handlers]
         PREDICTIONS.routes = Routes(handlers, SETTINGS.model)
         wanted = [LIMITS.max_connections, *([SETTINGS.grpc.max_connections] if SETTINGS.grpc.port is not None else [])]
         http_room, *grpc_room = allow_connections(*wanted)
         refuse_head = answer_heads(PREDICTIONS.routes, SETTINGS.prefix, GATE.note_bad_head)
-        open_lane(lane_routes(handlers), lane_limits(http_room), CONTROL.receiving, refuse_head)
-        CONTROL.started = parts = self._worker.parts
+        open_lane(lane_routes(handlers), lane_limits(http_room), RECEIVING, refuse_head)
+        control().started = parts = self._worker.parts
         self._grpc: Any = None
         if SETTINGS.grpc.port is not None:
             from shokado.transports.grpc.server import GrpcServer
@@ -213,7 +239,7 @@ class Shokado:
                 self._worker.entrance,
                 lambda: not why_not_ready(parts),
                 GATE,
-                CONTROL.receiving,
+                RECEIVING,
             )
             await self._grpc.start()
         self._worker.stopping.catch(asyncio.get_running_loop())
@@ -244,13 +270,12 @@ class Shokado:
 
 # The decorator has made a Service of the class, which mypy cannot see.
 if SETTINGS.access.cors.origins:
+    from starlette.middleware.cors import CORSMiddleware
+
+    from shokado.control.http.cors import cors_options
+
     Shokado.add_asgi_middleware(CORSMiddleware, **cors_options(SETTINGS.access.cors))  # type: ignore[attr-defined]
-Shokado.add_asgi_middleware(  # type: ignore[attr-defined]
-    ControlFirst,
-    control_app=CONTROL_APP,
-    predictions=PREDICTIONS,
-    apis=[api.route for api in Shokado.apis.values()],  # type: ignore[attr-defined]
-)
+Shokado.add_asgi_middleware(answer_control_first)  # type: ignore[attr-defined]
 
 gc.freeze()
 gc.enable()

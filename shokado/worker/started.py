@@ -41,11 +41,11 @@ class Started:
 class Control:
     """What the routes read; `started` is set when the worker has started."""
 
-    def __init__(self, settings: Settings, gate: Gate | None = None) -> None:
+    def __init__(self, settings: Settings, gate: Gate | None = None, receiving: Receiving | None = None) -> None:
         """Without a gate, everybody may ask for everything."""
         self.settings = settings
         self.gate = gate
-        self.receiving = Receiving(settings.limits.receiving_bytes)
+        self.receiving = receiving or Receiving(settings.limits.receiving_bytes)
         """What all doors of this process count arriving bodies in."""
         self.started: Started | None = None
 
