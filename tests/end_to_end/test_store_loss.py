@@ -15,6 +15,7 @@ import pytest
 
 from configuration.secret_file import read_secret
 from shokado.experiments.prediction_id import PredictionIds
+from shokado.stores.follower import KEEP_REPORT_S
 from tests.end_to_end.closed_loop import load
 from tests.end_to_end.test_routing import ask, change, get
 from tests.end_to_end.test_worker_loss import UNPINNED
@@ -24,7 +25,8 @@ from tests.support.server import Server, serving
 from tests.support.waiting import wait_until
 
 CLIENTS = 8
-OUTAGE_S = 30
+OUTAGE_S = 1.5 * KEEP_REPORT_S
+"""The longest that anything of a worker depends on having been seen in the store."""
 
 
 @pytest.fixture
