@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 import bentoml
-import httpx
 import pytest
 import yaml
 
 from shokado import __version__
+from tests.support import http
 from tests.support.server import ROOT, ROW, serving
 
 pytestmark = pytest.mark.timeout(600)
@@ -58,14 +58,14 @@ def test_the_bento_is_served_from_an_empty_folder(bare_environment: Path, carrie
     with serving("shokado:latest", cwd=tmp_path, environment=environment, program=program) as server:
         for version in ("v1", "v2"):
             body = {"instances": [ROW], "version": version}
-            answer = httpx.post(f"{server.url}/v1/models/predict", json=body, timeout=20).json()
+            answer = http.post(f"{server.url}/v1/models/predict", json=body, timeout=20).json()
             assert answer["version"] == version
             assert 0 <= answer["predictions"][0] <= 1
-        versions = httpx.get(f"{server.url}/v1/models", timeout=20).json()["versions"]
+        versions = http.get(f"{server.url}/v1/models", timeout=20).json()["versions"]
         assert {entry["source"]["uri"] for entry in versions} == {"models:/customers/1", "models:/customers/2"}
         # Where nothing of Shokado is installed.
-        assert httpx.get(f"{server.url}/version", timeout=20).text == __version__
-        assert "<h1>customers</h1>" in httpx.get(server.url, headers={"Accept": "text/html"}, timeout=20).text
+        assert http.get(f"{server.url}/version", timeout=20).text == __version__
+        assert "<h1>customers</h1>" in http.get(server.url, headers={"Accept": "text/html"}, timeout=20).text
 
 
 def test_a_canary_runs_from_the_bento(bento: bentoml.Bento, bare_environment: Path) -> None:

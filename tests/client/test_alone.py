@@ -7,10 +7,10 @@ import subprocess
 import sys
 from typing import Any
 
-import httpx
 import pytest
 
 from shokado.client import answers
+from tests.support import http
 from tests.support.server import ROOT, ROW, Server
 
 ALONE = """
@@ -58,7 +58,7 @@ def test_it_works_where_nothing_of_the_server_can_be_imported(server: Server) ->
 
 @pytest.fixture(scope="module")
 def schemas(server: Server) -> dict[str, Any]:
-    found: dict[str, Any] = httpx.get(f"{server.url}/openapi.json", timeout=20).json()["components"]["schemas"]
+    found: dict[str, Any] = http.get(f"{server.url}/openapi.json", timeout=20).json()["components"]["schemas"]
     return found
 
 

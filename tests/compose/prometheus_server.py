@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import yaml
 
+from tests.support import http
 from tests.support.server import ROOT, Server, free_port
 from tests.support.waiting import wait_until
 from tests.tools import needs
@@ -29,7 +30,7 @@ class Prometheus:
 
     def ask(self, query: str) -> list[dict[str, Any]]:
         """The samples of an instant query. Raises `AssertionError` when Prometheus does not understand it."""
-        answer = httpx.get(f"{self.url}/api/v1/query", params={"query": query}, timeout=20).json()
+        answer = http.get(f"{self.url}/api/v1/query", params={"query": query}, timeout=20).json()
         assert answer["status"] == "success", answer
         samples: list[dict[str, Any]] = answer["data"]["result"]
         return samples
@@ -53,7 +54,7 @@ def prometheus(folder: Path, servers: Sequence[Server]) -> Iterator[Prometheus]:
     def ready() -> bool:
         assert process.poll() is None, (folder / "prometheus.log").read_text()
         with contextlib.suppress(httpx.TransportError):
-            return httpx.get(f"{url}/-/ready", timeout=5).status_code == 200
+            return http.get(f"{url}/-/ready", timeout=5).status_code == 200
         return False
 
     try:

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from tests.compose.prometheus_server import CONFIGURATION, Prometheus, needs_prometheus, prometheus
 from tests.conftest import prepare
+from tests.support import http
 from tests.support.server import ROOT, ROW, serving
 from tests.support.waiting import wait_until
 
@@ -37,7 +37,7 @@ def observed(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         def asked_until(query: str) -> bool:
             for server, row in ((first, ROW), (second, IRIS)):
                 for sent in [row, TOO_SHORT] * 30:
-                    httpx.post(f"{server.url}/v1/models/predict", json={"instances": [sent]}, timeout=20)
+                    http.post(f"{server.url}/v1/models/predict", json={"instances": [sent]}, timeout=20)
             return bool(running.ask(query))
 
         wait_until(lambda: asked_until("rate(shokado_errors_total[10s]) > 0"), 60)

@@ -17,6 +17,7 @@ from k8s.validate import NOT_THERE
 from shokado.lifecycle.packaging.imaging import Engine, Image
 from tests.docs.pages import BLOCKS, EXECUTABLE, README, RUN, Block, runs
 from tests.lifecycle.kubernetes_api import running
+from tests.support import http
 from tests.support.server import ROOT, ROW, Server, serving
 from tests.support.waiting import wait_until
 from tests.tools import needs
@@ -220,7 +221,7 @@ def test_a_version_is_loaded_from_the_registry_while_serving(
     printed = shell(at(own_server, command), own_places, checkout)
     loaded = json.loads(printed[printed.index('{"') :])
     assert (loaded["version"]["version"], loaded["version"]["state"]) == ("v3", "ready")
-    pinned = httpx.post(f"{own_server.url}/v1/models/predict", json={"instances": [ROW], "version": "v3"}, timeout=20)
+    pinned = http.post(f"{own_server.url}/v1/models/predict", json={"instances": [ROW], "version": "v3"}, timeout=20)
     assert (pinned.status_code, pinned.json()["version"]) == (200, "v3")
 
 
@@ -253,7 +254,7 @@ def test_a_model_of_ones_own_is_logged_imported_and_served(
     with serving(cwd=checkout, environment=environment) as server:
         (answer,) = answers_to(at(server, ask))
         assert answer["classes"] == [0]
-        served = httpx.get(f"{server.url}/v1/models", timeout=20).json()["versions"]
+        served = http.get(f"{server.url}/v1/models", timeout=20).json()["versions"]
     assert {version["version"]: version["source"]["uri"] for version in served} == {
         "v1": "models:/wine/1",
         "v2": "models:/wine/2",
@@ -271,8 +272,8 @@ def test_the_key_that_is_made_opens_the_server_that_is_configured(
     change = {"v1": 1, "v2": 1}
     with serving(environment={"SHOKADO_ACCESS__KEYS_FILE": str(path), **settings_of(line)}) as locked:
         url = f"{locked.url}/v1/traffic-split"
-        assert httpx.post(url, json=change, timeout=20).status_code == 401
-        answers = [httpx.post(url, json=change, headers={"x-api-key": word}, timeout=20) for word in printed.split()]
+        assert http.post(url, json=change, timeout=20).status_code == 401
+        answers = [http.post(url, json=change, headers={"x-api-key": word}, timeout=20) for word in printed.split()]
         (opened,) = [answer for answer in answers if answer.status_code == 200]
         assert opened.json()["by"] == "key me"
         assert len(locked.workers()) == 3, "two gateways, and a service of v1"

@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import jsonschema_rs
 
+from tests.support import http
 from tests.support.server import Server
 
 
@@ -31,7 +32,7 @@ class Description:
             named[place][name] = value
         headers = {**how.pop("headers", {}), **{name: str(value) for name, value in named["header"].items()}}
         url = self.server.url + path.format(**named["path"])
-        return httpx.request(method, url, params=named["query"], headers=headers, timeout=20, **how)
+        return http.request(method, url, params=named["query"], headers=headers, timeout=20, **how)
 
     def check(self, operation: Any, answer: httpx.Response) -> None:
         """The answer's status and content type are declared, and its content is as their schema says."""

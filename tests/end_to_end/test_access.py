@@ -1,13 +1,13 @@
 """Keys, rates and CORS from outside: who gets what from a real server with two workers, at both of its doors."""
 
 import contextlib
-import http.client
 import json
 import os
 import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from http.client import HTTPConnection, HTTPResponse
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from shokado.transports.grpc import open_inference_pb2 as messages
 from shokado.transports.grpc.server import SERVICE, head_of, peer_of
 from tests.end_to_end.description import Description
 from tests.gateway.nginx_server import needs_nginx, proxy
+from tests.support import http
 from tests.support.raw_http import NATIVE, Connection, request
 from tests.support.redis_server import RedisServer, needs_redis
 from tests.support.server import ROW, Server, free_port, serving
@@ -95,7 +96,7 @@ class Keyed:
 
     def ask(self, method: str, path: str, secret: str | None = None, **how: Any) -> httpx.Response:
         headers = {**how.pop("headers", {}), **({"X-API-Key": secret} if secret else {})}
-        return httpx.request(method, self.server.url + path, headers=headers, timeout=20, **how)
+        return http.request(method, self.server.url + path, headers=headers, timeout=20, **how)
 
 
 @pytest.fixture(scope="module")
@@ -181,7 +182,7 @@ def test_the_front_page_shows_where_a_key_belongs(keyed: Keyed, keyless: Server)
     page = {"Accept": "text/html"}
     assert keyed.ask("GET", "/", headers=page).status_code == 401
     assert "X-API-Key: YOUR-KEY" in keyed.ask("GET", "/", keyed.secrets[PREDICT], headers=page).text
-    assert "X-API-Key" not in httpx.get(keyless.url, headers=page, timeout=20).text
+    assert "X-API-Key" not in http.get(keyless.url, headers=page, timeout=20).text
 
 
 @pytest.mark.parametrize(
@@ -378,14 +379,14 @@ def test_without_keys_changes_are_for_this_machine_and_no_page(
 ) -> None:
     """Activation has no body, so that a browser would send it without asking."""
     headers = {name: value.replace("PORT", str(keyless.port)) for name, value in headers.items()}
-    active = httpx.get(f"{keyless.url}/v1/traffic-split", timeout=20).json()["active"]
-    answer = httpx.post(f"{keyless.url}/models/{active}/activate", headers=headers, timeout=20)
+    active = http.get(f"{keyless.url}/v1/traffic-split", timeout=20).json()["active"]
+    answer = http.post(f"{keyless.url}/models/{active}/activate", headers=headers, timeout=20)
     if code is None:
         assert answer.status_code == 200, answer.text
     else:
         assert (answer.status_code, code_of(answer)) == (403, code)
         assert code != "keys_needed" or "shokado keys create" in answer.json()["error"]["message"]
-    assert httpx.post(f"{keyless.url}{NATIVE}", json={"instances": [ROW]}, headers=headers, timeout=20).is_success
+    assert http.post(f"{keyless.url}{NATIVE}", json={"instances": [ROW]}, headers=headers, timeout=20).is_success
 
 
 @needs_nginx
@@ -404,11 +405,11 @@ def test_without_keys_changes_are_not_for_those_behind_a_proxy_that_says_nothing
     location = f"location / {{ proxy_pass {keyless.url}; {further} }}"
     with proxy(tmp_path, location) as running:
         outside = f"http://127.0.0.1:{running.port}"
-        assert httpx.post(f"{outside}{NATIVE}", json={"instances": [ROW]}, timeout=20).status_code == 200
-        change = httpx.post(f"{outside}/v1/traffic-split", json={"v1": 1}, timeout=20)
+        assert http.post(f"{outside}{NATIVE}", json={"instances": [ROW]}, timeout=20).status_code == 200
+        change = http.post(f"{outside}/v1/traffic-split", json={"v1": 1}, timeout=20)
         assert (change.status_code, code_of(change)) == (403, "keys_needed")
-        assert httpx.post(f"{outside}/models/v1/activate", timeout=20).status_code == 403
-        assert httpx.get(f"{outside}/v1/traffic-split", timeout=20).status_code == 200
+        assert http.post(f"{outside}/models/v1/activate", timeout=20).status_code == 403
+        assert http.get(f"{outside}/v1/traffic-split", timeout=20).status_code == 200
 
 
 def test_a_server_without_keys_says_so_when_it_starts(keyless: Server, keyed: Keyed) -> None:
@@ -416,13 +417,11 @@ def test_a_server_without_keys_says_so_when_it_starts(keyless: Server, keyed: Ke
     assert "there are no keys" not in keyed.server.log.read_text()
 
 
-def flood(
-    server: Server, path: str, count: int, *lines: tuple[str, str], body: bytes = BODY
-) -> list[http.client.HTTPResponse]:
+def flood(server: Server, path: str, count: int, *lines: tuple[str, str], body: bytes = BODY) -> list[HTTPResponse]:
     """The same request over new connections; `lines` are headers, whose names may recur."""
     answers = []
     for _ in range(count):
-        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+        connection = HTTPConnection("127.0.0.1", server.port, timeout=20)
         connection.putrequest("POST", path)
         for name, value in (("Content-Type", "application/json"), ("Content-Length", str(len(body))), *lines):
             connection.putheader(name, value)
@@ -444,7 +443,7 @@ def test_rates_hold_at_all_doors_and_behind_proxies(models: Path, tmp_path: Path
     environment = {"SHOKADO_WORKERS": "1", "SHOKADO_ACCESS": json.dumps(access)}
     key = ("X-API-Key", secret)
     with serving(environment=environment) as server:
-        split = httpx.get(f"{server.url}/v1/traffic-split", headers=dict([key]), timeout=20).json()["weights"]
+        split = http.get(f"{server.url}/v1/traffic-split", headers=dict([key]), timeout=20).json()["weights"]
         change = json.dumps(split).encode()
         doors = ((NATIVE, BODY), (NATIVE + "?plain", BODY), ("/v1/traffic-split", change))
         # Even uvicorn's own handling of the header must not make the doors differ.
@@ -465,16 +464,16 @@ def test_rates_hold_at_all_doors_and_behind_proxies(models: Path, tmp_path: Path
             assert answer.headers["x-ratelimit-limit"] == "3"
             (other,) = flood(server, path, 1, key, ("X-Forwarded-For", f"198.51.100.{number}"), body=body)
             assert other.status == 200
-        assert {httpx.get(f"{server.url}/readyz", timeout=20).status_code for _ in range(6)} == {200}
+        assert {http.get(f"{server.url}/readyz", timeout=20).status_code for _ in range(6)} == {200}
         (answer,) = flood(server, NATIVE, 1, key, ("Forwarded", "for=_hidden"))
         assert answer.status == 200
         assert "in words that cannot be read" in server.log.read_text()
         history = f"{server.url}/v1/traffic-split/history"
         for number, path in enumerate((history, f"{server.url}/nowhere")):
             reader = {"X-Forwarded-For": f"192.0.2.1{number}", "X-API-Key": secret}
-            statuses = [httpx.get(path, headers=reader, timeout=20).status_code for _ in range(4)]
+            statuses = [http.get(path, headers=reader, timeout=20).status_code for _ in range(4)]
             assert statuses == [200 if path == history else 404] * 3 + [429]
-            assert httpx.get(f"{server.url}/livez", headers=reader, timeout=20).status_code == 200, "probes are free"
+            assert http.get(f"{server.url}/livez", headers=reader, timeout=20).status_code == 200, "probes are free"
         for number, path in enumerate((NATIVE, NATIVE + "?plain")):
             line = ("X-Forwarded-For", f"192.0.2.2{number}")
             answers = flood(server, path, 3, key, line, ("X-Request-Deadline-Ms", "soon"))

@@ -22,6 +22,7 @@ from shokado.lifecycle.rollout.canary import Canary
 from shokado.lifecycle.rollout.gateway import Gateway
 from shokado.lifecycle.rollout.verdict import Observed, Verdict, judge
 from tests.end_to_end.closed_loop import load
+from tests.support import http
 from tests.support.raw_http import request
 from tests.support.server import ROW, Server, free_port, serving
 from tests.support.waiting import wait_until
@@ -53,13 +54,13 @@ def shokado(gateway: Server, tmp_path: Path) -> Callable[..., Result]:
 
 
 def put(server: Server, body: Any, **headers: str) -> Any:
-    answer = httpx.put(f"{server.url}/v1/traffic-split", json=body, headers=headers, timeout=20)
+    answer = http.put(f"{server.url}/v1/traffic-split", json=body, headers=headers, timeout=20)
     assert answer.status_code == 200, answer.text
     return answer.json()
 
 
 def split(server: Server, **headers: str) -> Any:
-    return httpx.get(f"{server.url}/v1/traffic-split", headers=headers, timeout=20).json()
+    return http.get(f"{server.url}/v1/traffic-split", headers=headers, timeout=20).json()
 
 
 def predict(number: int) -> bytes:
@@ -85,7 +86,7 @@ def test_step_by_step_to_promotion(shokado: Callable[..., Result], gateway: Serv
     assert {answer.status for answer in clients.answers} == {200}
     now = split(gateway)
     assert (now["active"], now["shares"]) == ("v2", {"v2": 1.0})
-    history = httpx.get(f"{gateway.url}/v1/traffic-split/history?limit=4").json()["entries"]
+    history = http.get(f"{gateway.url}/v1/traffic-split/history?limit=4").json()["entries"]
     assert history[0]["why"].startswith("canary of v2 promoted at 100 %: ")
     assert [entry["why"].partition(":")[0] for entry in history[1:]] == [
         "canary of v2 passed at 50 %", "canary of v2 passed at 10 %", "canary of v2 begins",
@@ -147,14 +148,14 @@ def test_refusals(
 
 def test_a_version_that_is_not_in_memory_gets_no_traffic(shokado: Callable[..., Result], gateway: Server) -> None:
     put(gateway, {"environment": "staging", "weights": {"v1": 1}, "active": "v1"})
-    assert httpx.post(f"{gateway.url}/v1/models/v2/unload", timeout=60).status_code == 200
+    assert http.post(f"{gateway.url}/v1/models/v2/unload", timeout=60).status_code == 200
     try:
         result = shokado("start", "v2")
         assert result.exit_code == 1
         assert "Version v2 is unloaded" in result.stderr
         assert split(gateway)["shares"] == {"v1": 1.0}
     finally:
-        assert httpx.post(f"{gateway.url}/v1/models/v2/load", timeout=120).status_code == 200
+        assert http.post(f"{gateway.url}/v1/models/v2/load", timeout=120).status_code == 200
 
 
 def test_a_split_that_was_off_is_on(shokado: Callable[..., Result], gateway: Server) -> None:
@@ -212,7 +213,7 @@ def test_keys(models: object, tmp_path: Path) -> None:
 
 
 def split_with_key(server: Server, key: str) -> Any:
-    return httpx.get(f"{server.url}/v1/traffic-split", headers={"X-API-Key": key}, timeout=20).json()
+    return http.get(f"{server.url}/v1/traffic-split", headers={"X-API-Key": key}, timeout=20).json()
 
 
 class Watch:
@@ -278,8 +279,8 @@ def test_a_client_that_asks_wrongly_fails_no_canary(opened: Gateway, gateway: Se
     seen = opened.observed("v2", time.monotonic() - began)
     assert (seen.errors, seen.fallbacks) == (0, 0)
     assert judge(CanaryPolicy(min_seconds=0), seen, seen, 60).verdict is Verdict.PASS
-    wait_until(lambda: httpx.get(f"{gateway.url}/ab-test/status").json()["versions"]["v2"]["requests"] >= 100)
-    assert httpx.get(f"{gateway.url}/ab-test/status").json()["versions"]["v2"]["errors"] == 0
+    wait_until(lambda: http.get(f"{gateway.url}/ab-test/status").json()["versions"]["v2"]["requests"] >= 100)
+    assert http.get(f"{gateway.url}/ab-test/status").json()["versions"]["v2"]["errors"] == 0
 
 
 def test_a_gateway_whose_clock_is_set_ahead_makes_no_step_longer(

@@ -4,11 +4,11 @@ import asyncio
 from typing import Any
 
 import bentoml
-import httpx
 import numpy as np
 import pytest
 
 from tests.dialects.cases import NAMED
+from tests.support import http
 from tests.support.raw_http import Connection, near, rows_request
 from tests.support.server import ROW, Server
 
@@ -109,7 +109,7 @@ def test_a_client_of_bentoml_is_told_what_is_wrong(server: Server) -> None:
 
 
 def test_all_versions_are_listed_with_their_share(any_server: Server) -> None:
-    content = httpx.get(f"{any_server.url}/v1/models", timeout=20).json()
+    content = http.get(f"{any_server.url}/v1/models", timeout=20).json()
     assert [version["version"] for version in content["versions"]] == ["v1", "v2"]
     assert {version["state"] for version in content["versions"]} == {"ready"}
     weights = {version["version"]: version["weights"] for version in content["versions"]}
@@ -118,14 +118,14 @@ def test_all_versions_are_listed_with_their_share(any_server: Server) -> None:
 
 @pytest.mark.parametrize(("name", "version"), [("v1", "v1"), ("a", "v1"), ("b", "v2")])
 def test_a_version_is_found_by_name_and_by_alias(server: Server, name: str, version: str) -> None:
-    content = httpx.get(f"{server.url}/v1/models/{name}", timeout=20).json()
+    content = http.get(f"{server.url}/v1/models/{name}", timeout=20).json()
     assert content["version"] == version
     assert [feature["name"] for feature in content["signature"]["features"]] == list(NAMED)
 
 
 @pytest.mark.parametrize("path", ["/v1/models/v9", "/nothing", "/v1", "/docs/x", "/static_content"])
 def test_what_is_not_there_is_404_in_the_common_shape(any_server: Server, path: str) -> None:
-    answer = httpx.get(any_server.url + path, timeout=20, headers={"x-request-id": "mine"})
+    answer = http.get(any_server.url + path, timeout=20, headers={"x-request-id": "mine"})
     assert answer.status_code == 404
     assert answer.json()["error"]["code"] in {"not_found", "unknown_version"}
     assert answer.json()["request_id"] == answer.headers["x-request-id"] == "mine"
@@ -133,14 +133,14 @@ def test_what_is_not_there_is_404_in_the_common_shape(any_server: Server, path: 
 
 @pytest.mark.parametrize("path", ["/v1/models", "/livez", "/metrics"])
 def test_the_wrong_method_is_405_and_says_which_are_right(server: Server, path: str) -> None:
-    answer = httpx.delete(server.url + path, timeout=20)
+    answer = http.delete(server.url + path, timeout=20)
     assert (answer.status_code, answer.json()["error"]["code"]) == (405, "method_not_allowed")
     assert "GET" in answer.headers["allow"]
 
 
 @pytest.mark.parametrize("path", ["/readyz", "/health", "/ready"])
 def test_a_ready_server_says_so_and_for_which_versions(any_server: Server, path: str) -> None:
-    answer = httpx.get(any_server.url + path, timeout=20)
+    answer = http.get(any_server.url + path, timeout=20)
     assert answer.status_code == 200
     content = answer.json()
     assert content.pop("store")["status"] == "ok"
@@ -162,7 +162,7 @@ PAGES = {
 
 @pytest.mark.parametrize("path", PAGES)
 def test_every_page_answers_with_its_type_and_without_a_server_name(any_server: Server, path: str) -> None:
-    answer = httpx.get(any_server.url + path, timeout=20)
+    answer = http.get(any_server.url + path, timeout=20)
     assert answer.status_code == 200
     assert answer.headers["content-type"] == PAGES[path]
     assert "server" not in answer.headers
@@ -170,14 +170,14 @@ def test_every_page_answers_with_its_type_and_without_a_server_name(any_server: 
 
 
 def test_the_index_leads_to_pages_that_exist(server: Server) -> None:
-    links = httpx.get(server.url, timeout=20).json()["links"]
+    links = http.get(server.url, timeout=20).json()["links"]
     for name, path in links.items():
-        assert httpx.get(server.url + path, timeout=20).status_code == (405 if name in {"predict", "feedback"} else 200)
+        assert http.get(server.url + path, timeout=20).status_code == (405 if name in {"predict", "feedback"} else 200)
 
 
 @pytest.mark.parametrize("path", ["/ping", "/version", "/model/info", "/v1/models/customers"])
 def test_the_pages_of_the_other_dialects_are_there(server: Server, path: str) -> None:
-    assert httpx.get(server.url + path, timeout=20).status_code == 200
+    assert http.get(server.url + path, timeout=20).status_code == 200
 
 
 def test_a_client_of_bentoml_predicts_batches(any_server: Server, score: Any) -> None:

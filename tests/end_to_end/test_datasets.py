@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import bentoml
-import httpx
 import numpy as np
 import pytest
 
@@ -11,6 +10,7 @@ from configuration.settings import EngineChoice
 from runners.artefacts.card import Task, read_card
 from runners.engines.engine import open_engine
 from tests.conftest import prepare
+from tests.support import http
 from tests.support.server import serving
 
 ENGINE = {f"SHOKADO_VERSIONS__{version}__ENGINE": "onnxruntime" for version in ("V1", "V2")}
@@ -29,7 +29,7 @@ def test_a_data_set_serves_with_the_scores_of_its_engine(dataset: str, models: P
             rows = np.array(card.examples.rows, dtype=np.float32)
             scores = open_engine(folder, card, EngineChoice.ONNXRUNTIME).predict(rows)
             body = {"instances": rows.tolist(), "version": version}
-            answer = httpx.post(f"{server.url}/v1/models/predict", json=body, timeout=20)
+            answer = http.post(f"{server.url}/v1/models/predict", json=body, timeout=20)
             assert answer.status_code == 200, answer.text
             content = answer.json()
             np.testing.assert_array_equal(np.array(content["predictions"], dtype=np.float32), scores)
@@ -39,7 +39,7 @@ def test_a_data_set_serves_with_the_scores_of_its_engine(dataset: str, models: P
                 "features": dict(zip(card.feature_names, rows[0].tolist(), strict=True)),
                 "model_version": version,
             }
-            one = httpx.post(f"{server.url}/predict", json=single, timeout=20).json()
+            one = http.post(f"{server.url}/predict", json=single, timeout=20).json()
             assert one["prediction"] == content["predictions"][0]
             assert one.get("prediction_class") == (content["classes"][0] if card.classes else None)
             assert ("confidence" in one) == bool(card.classes)

@@ -6,17 +6,17 @@
 import json
 from typing import Any
 
-import httpx
 import pytest
 
 from shokado.dialects.dialects import DIALECTS
 from tests.end_to_end.description import Description, examples_of
+from tests.support import http
 from tests.support.server import Server
 
 
 @pytest.fixture
 def description(server: Server) -> Description:
-    return Description(server, httpx.get(f"{server.url}/openapi.json", timeout=20).json())
+    return Description(server, http.get(f"{server.url}/openapi.json", timeout=20).json())
 
 
 def test_every_example_of_a_prediction_is_answered_as_declared(description: Description) -> None:

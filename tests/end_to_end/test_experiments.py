@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from tests.end_to_end.closed_loop import load
 from tests.end_to_end.test_routing import ask, change, get
 from tests.end_to_end.test_worker_loss import UNPINNED
+from tests.support import http
 from tests.support.redis_server import RedisServer, needs_redis
 from tests.support.server import Server, serving
 from tests.support.waiting import wait_until
@@ -25,7 +25,7 @@ def tuned(models: object) -> Iterator[Server]:
 
 
 def feedback(server: Server, entries: Any) -> Any:
-    answer = httpx.post(f"{server.url}/v1/feedback", json=entries, timeout=60)
+    answer = http.post(f"{server.url}/v1/feedback", json=entries, timeout=60)
     assert answer.status_code == 200, answer.text
     return answer.json()
 

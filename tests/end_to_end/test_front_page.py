@@ -6,9 +6,9 @@ import re
 import subprocess
 from pathlib import Path
 
-import httpx
 import pytest
 
+from tests.support import http
 from tests.support.server import Server
 from tests.tools import needs
 
@@ -20,7 +20,7 @@ needs_chromium = needs("chromium")
 @pytest.mark.parametrize("name", ["server", "plain_server"])
 def test_the_command_gets_a_prediction(request: pytest.FixtureRequest, name: str) -> None:
     server: Server = request.getfixturevalue(name)
-    page = httpx.get(server.url, headers={"Accept": "text/html"}, timeout=20).text
+    page = http.get(server.url, headers={"Accept": "text/html"}, timeout=20).text
     found = re.search(r"<pre[^>]*><code>(.*?)</code></pre>", page, re.DOTALL)
     assert found
     done = subprocess.run(["sh", "-euc", html.unescape(found[1])], capture_output=True, check=True, timeout=20)

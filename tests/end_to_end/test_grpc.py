@@ -27,6 +27,7 @@ from tests.dialects.cases import NAMES, OTHER_ROW
 from tests.end_to_end import triton_calls
 from tests.end_to_end.grpc_load import grpc_load
 from tests.end_to_end.triton_calls import Answer, Infer
+from tests.support import http
 from tests.support.server import BENTOML, ROOT, ROW, Server, free_port, serving
 from tests.support.waiting import wait_until
 
@@ -50,7 +51,7 @@ class Entrances:
 
     def http(self, **fields: Any) -> Any:
         body = {"instances": ROWS.tolist(), **fields}
-        return httpx.post(f"{self.server.url}/v1/models/predict", json=body, timeout=20).json()
+        return http.post(f"{self.server.url}/v1/models/predict", json=body, timeout=20).json()
 
 
 def settings(port: int) -> dict[str, str]:
@@ -141,7 +142,7 @@ def test_names_ids_outputs_and_environments(triton: Callable[..., Any], entrance
     assert list(chosen.outputs) == ["classes"]
     assert named.parameters["request_id"] == "mine"
     feedback = {"prediction_id": named.parameters["prediction_id"], "reward": 1}
-    assert httpx.post(f"{entrances.server.url}/v1/feedback", json=feedback, timeout=20).status_code < 300
+    assert http.post(f"{entrances.server.url}/v1/feedback", json=feedback, timeout=20).status_code < 300
 
 
 @needs_triton
@@ -262,7 +263,7 @@ def test_stopping_under_load_answers_or_says_to_ask_again(
         with serving(environment=settings(port) | environment) as server:
             entrances = Entrances(server, f"127.0.0.1:{port}")
             # A server is ready while another version's service is away, as on a machine too slow for it.
-            wait_until(lambda: set(httpx.get(f"{server.url}/readyz").json()["versions"].values()) == {"ready"}, 60)
+            wait_until(lambda: set(http.get(f"{server.url}/readyz").json()["versions"].values()) == {"ready"}, 60)
             expected = {version: entrances.http(version=version)["predictions"] for version in ("v1", "v2")}
             with grpc_load(entrances.address, request(), expected) as load:
                 server.process.send_signal(signal.SIGTERM)
@@ -283,7 +284,7 @@ def test_health_says_that_it_stops_as_soon_as_readiness_does(models: Path) -> No
         watched = health.Watch(health_pb2.HealthCheckRequest(service=SERVICE), timeout=60)
         assert next(watched).status == health_pb2.HealthCheckResponse.SERVING
         server.process.send_signal(signal.SIGTERM)
-        wait_until(lambda: httpx.get(f"{server.url}/readyz", timeout=20).status_code == 503, 3)
+        wait_until(lambda: http.get(f"{server.url}/readyz", timeout=20).status_code == 503, 3)
         answer = health.Check(health_pb2.HealthCheckRequest(service=SERVICE), timeout=20)
         assert answer.status == health_pb2.HealthCheckResponse.NOT_SERVING
         assert next(watched).status == health_pb2.HealthCheckResponse.NOT_SERVING
@@ -329,7 +330,7 @@ def test_idle_connections_leave_room_for_http(models: Path, tmp_path: Path) -> N
             with contextlib.suppress(ConnectionError):
                 opened.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20))
         for _ in range(20):
-            assert httpx.get(f"{server.url}/livez", timeout=5).status_code == 200
+            assert http.get(f"{server.url}/livez", timeout=5).status_code == 200
         opened.close()
 
         def answers() -> bool:

@@ -16,6 +16,7 @@ from tests.dispatch.shelf import own_shelf
 from tests.end_to_end.closed_loop import load
 from tests.end_to_end.test_routing import ask, change, get
 from tests.end_to_end.test_worker_loss import UNPINNED
+from tests.support import http
 from tests.support.raw_http import near
 from tests.support.server import ROW, Server, serving
 from tests.support.waiting import wait_until
@@ -31,7 +32,7 @@ def loaded(models: object) -> Iterator[Server]:
 
 
 def post(server: Server, path: str, body: Any = None) -> httpx.Response:
-    return httpx.post(f"{server.url}{path}", json=body if body is not None else {}, timeout=120)
+    return http.post(f"{server.url}{path}", json=body if body is not None else {}, timeout=120)
 
 
 def states(server: Server) -> dict[str, str]:

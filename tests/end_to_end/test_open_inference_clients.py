@@ -13,12 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 
 from tests.conftest import ROOT, prepare
 from tests.dialects.cases import NAMES, OTHER_ROW
+from tests.support import http
 from tests.support.raw_http import near
 from tests.support.server import ROW, Server, serving
 
@@ -52,7 +52,7 @@ def address(any_server: Server) -> str:
 
 def scores_of(server: Server, version: str) -> Any:
     body = {"instances": ROWS.tolist(), "version": version}
-    return near(httpx.post(f"{server.url}/v1/models/predict", json=body, timeout=20).json()["predictions"])
+    return near(http.post(f"{server.url}/v1/models/predict", json=body, timeout=20).json()["predictions"])
 
 
 def tensor(name: str, datatype: str, values: Any, *, binary: bool = True) -> Any:
@@ -91,7 +91,7 @@ def test_triton_gets_the_scores_of_the_native_route(
             assert (content["id"], content["model_version"], content["model_name"]) == ("7", version, MODEL)
             assert content["parameters"]["reason"] == "PINNED"
             feedback = {"prediction_id": content["parameters"]["prediction_id"], "reward": 1}
-            assert httpx.post(f"{any_server.url}/v1/feedback", json=feedback, timeout=20).status_code < 300
+            assert http.post(f"{any_server.url}/v1/feedback", json=feedback, timeout=20).status_code < 300
 
 
 @pytest.mark.parametrize("binary", [True, False], ids=["binary", "JSON"])
@@ -236,7 +236,7 @@ def test_triton_may_offer_to_take_compressed_answers(any_server: Server, address
 def test_other_routes_and_methods_are_errors_of_the_protocol(
     any_server: Server, method: str, path: str, status: int
 ) -> None:
-    answer = httpx.request(method, any_server.url + path, timeout=20)
+    answer = http.request(method, any_server.url + path, timeout=20)
     assert (answer.status_code, list(answer.json())) == (status, ["error"])
     assert status != 405 or answer.headers["allow"]
     assert answer.headers["x-request-id"]
@@ -252,7 +252,7 @@ def text_server(models: Path) -> Iterator[Server]:
 def test_triton_sends_texts(text_server: Server) -> None:
     texts = ["WIN a free cruise", "Gr\u00fc\u00dfe, \u6771\u4eac", ""]
     body = {"instances": texts, "version": "v1"}
-    native = httpx.post(f"{text_server.url}/v1/models/predict", json=body, timeout=20).json()
+    native = http.post(f"{text_server.url}/v1/models/predict", json=body, timeout=20).json()
     with triton.InferenceServerClient(f"127.0.0.1:{text_server.port}") as client:
         (described,) = client.get_model_metadata("spam")["inputs"]
         assert (described["datatype"], described["shape"]) == ("BYTES", [-1])

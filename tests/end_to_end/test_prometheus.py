@@ -4,13 +4,13 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
 from shokado.lifecycle.errors import GatewayAway, GatewayRefused
 from shokado.lifecycle.rollout.prometheus import MIN_WINDOW_S, Prometheus
 from shokado.lifecycle.rollout.verdict import Observed
 from tests.compose.prometheus_server import needs_prometheus, prometheus
+from tests.support import http
 from tests.support.server import ROW, Server, free_port, serving
 from tests.support.waiting import wait_until
 
@@ -25,7 +25,7 @@ def gateways(models: Path) -> Iterator[list[Server]]:
 def ask(gateway: Server, version: str, requests: int) -> None:
     headers = {"X-Model-Version": version}
     for _ in range(requests):
-        answer = httpx.post(f"{gateway.url}/v1/models/predict", json={"instances": [ROW]}, headers=headers, timeout=20)
+        answer = http.post(f"{gateway.url}/v1/models/predict", json={"instances": [ROW]}, headers=headers, timeout=20)
         assert answer.status_code == 200, answer.text
 
 
@@ -36,7 +36,7 @@ def ask_wrongly(gateway: Server, version: str, requests: int) -> None:
         "outputs": [{"name": "no such"}],
     }
     for _ in range(requests):
-        answer = httpx.post(f"{gateway.url}/v2/models/{version}/infer", json=body, timeout=20)
+        answer = http.post(f"{gateway.url}/v2/models/{version}/infer", json=body, timeout=20)
         assert answer.status_code == 400, answer.text
 
 

@@ -23,6 +23,7 @@ from shokado.transports.grpc.server import SERVICE
 from tests.dialects.cases import NAMES
 from tests.end_to_end.closed_loop import load
 from tests.end_to_end.test_open_inference_clients import environment_of
+from tests.support import http
 from tests.support.raw_http import near, request
 from tests.support.server import ROOT, ROW, Server, free_port, serving
 from tests.support.waiting import wait_until
@@ -60,7 +61,7 @@ def remote(url: str, **settings: Any) -> dict[str, Any]:
 
 
 def ask(server: Server, content: Any, **how: Any) -> httpx.Response:
-    return httpx.post(f"{server.url}/v1/models/predict", json=content, timeout=60, **how)
+    return http.post(f"{server.url}/v1/models/predict", json=content, timeout=60, **how)
 
 
 def predictions(server: Server, version: str, instances: Any) -> Any:
@@ -71,11 +72,11 @@ def predictions(server: Server, version: str, instances: Any) -> Any:
 
 
 def listed(server: Server, version: str) -> Any:
-    return httpx.get(f"{server.url}/v1/models/{version}", timeout=20).json()
+    return http.get(f"{server.url}/v1/models/{version}", timeout=20).json()
 
 
 def state_of(server: Server, version: str) -> Any:
-    return httpx.get(f"{server.url}/readyz", timeout=20).json()["versions"][version]
+    return http.get(f"{server.url}/readyz", timeout=20).json()["versions"][version]
 
 
 def kill(server: Server) -> None:
@@ -149,7 +150,7 @@ def test_remote_versions_are_listed_with_their_place(gateway: Server, runners: d
     described = listed(gateway, "v1")
     assert (described["state"], described["placement"]) == ("ready", "remote")
     assert described["address"] == f"{runners['v1'].url}/v2/models/{MODEL}/versions/v1"
-    ready = httpx.get(f"{gateway.url}/readyz", timeout=20)
+    ready = http.get(f"{gateway.url}/readyz", timeout=20)
     assert (ready.status_code, ready.json()["versions"]) == (200, {"v1": "ready", "v2": "ready"})
 
 
@@ -166,7 +167,7 @@ def test_requests_of_many_clients_travel_together(gateway: Server) -> None:
 
 def test_a_remote_version_is_not_loaded_or_unloaded(gateway: Server) -> None:
     for change in ("load", "unload"):
-        answer = httpx.post(f"{gateway.url}/v1/models/v2/{change}", json={}, timeout=20)
+        answer = http.post(f"{gateway.url}/v1/models/v2/{change}", json={}, timeout=20)
         assert (answer.status_code, answer.json()["error"]["code"]) == (409, "remote_placement")
 
 
@@ -216,12 +217,12 @@ def test_grpc_cache_and_the_weighted_split_stand_before_remote_versions_as_befor
         for version, reward in (("v1", 0), ("v2", 1)):
             answers = [ask(gateway, {"instances": [ROW], "version": version}).json() for _ in range(30)]
             entries = [{"prediction_id": answer["prediction_id"], "reward": reward} for answer in answers]
-            told = httpx.post(f"{gateway.url}/v1/feedback", json=entries, timeout=20).json()
+            told = http.post(f"{gateway.url}/v1/feedback", json=entries, timeout=20).json()
             assert told["accepted"] == 30
         weighted = {"weights": HALVES, "strategy": "weighted"}
-        assert httpx.post(f"{gateway.url}/v1/traffic-split", json=weighted, timeout=20).status_code == 200
+        assert http.post(f"{gateway.url}/v1/traffic-split", json=weighted, timeout=20).status_code == 200
         split = f"{gateway.url}/v1/traffic-split"
-        wait_until(lambda: httpx.get(split, timeout=20).json()["shares"]["v2"] > 0.8)
+        wait_until(lambda: http.get(split, timeout=20).json()["shares"]["v2"] > 0.8)
 
 
 def test_a_runner_that_is_killed_under_load_is_missed_by_no_client_and_comes_back(
@@ -242,7 +243,7 @@ def test_a_runner_that_is_killed_under_load_is_missed_by_no_client_and_comes_bac
             kill(victim)
             clients.wait_for_answers(300)
             wait_until(lambda: state_of(gateway, "v2") == "away")
-            assert httpx.get(f"{gateway.url}/readyz", timeout=20).status_code == 200
+            assert http.get(f"{gateway.url}/readyz", timeout=20).status_code == 200
             assert "cannot connect: Connection refused" in listed(gateway, "v2")["failure"]
             stack.enter_context(serving(environment=own, port=port))
             wait_until(lambda: state_of(gateway, "v2") == "ready")
@@ -265,7 +266,7 @@ def test_a_gateway_starts_before_its_runners(models: Path, folder: Path) -> None
     port = free_port()
     versions = {version: remote(f"http://127.0.0.1:{port}") for version in ("v1", "v2")}
     with serving(environment=configured(folder, versions), readiness=503) as gateway:
-        content = httpx.get(f"{gateway.url}/readyz", timeout=20).json()
+        content = http.get(f"{gateway.url}/readyz", timeout=20).json()
         assert content["reason"] == "not ready: v1"
         assert content["failures"] == dict.fromkeys(versions, "cannot connect: Connection refused")
         refused = ask(gateway, {"instances": [ROW]})
@@ -273,10 +274,10 @@ def test_a_gateway_starts_before_its_runners(models: Path, folder: Path) -> None
         assert refused.headers["retry-after"]
         both = configured(folder, {"v1": {}, "v2": {}})
         with serving(environment=both, port=port):
-            wait_until(lambda: httpx.get(f"{gateway.url}/readyz", timeout=20).status_code == 200)
+            wait_until(lambda: http.get(f"{gateway.url}/readyz", timeout=20).status_code == 200)
             wait_until(lambda: state_of(gateway, "v2") == "ready")
             assert ask(gateway, {"instances": [ROW], "version": "v2"}).json()["version"] == "v2"
-        wait_until(lambda: httpx.get(f"{gateway.url}/readyz", timeout=20).status_code == 503)
+        wait_until(lambda: http.get(f"{gateway.url}/readyz", timeout=20).status_code == 503)
         pinned = ask(gateway, {"instances": [ROW], "version": "v2"})
         assert (pinned.status_code, pinned.json()["error"]["code"]) == (503, "not_ready")
 
@@ -303,7 +304,7 @@ def mlserver(folder: Path) -> Iterator[str]:
         def ready() -> bool:
             assert process.poll() is None, (home / "log").read_text()
             with contextlib.suppress(httpx.TransportError):
-                return httpx.get(f"{url}/v2/models/{MODEL}/versions/hundredth/ready", timeout=5).status_code == 200
+                return http.get(f"{url}/v2/models/{MODEL}/versions/hundredth/ready", timeout=5).status_code == 200
             return False
 
         wait_until(ready, 60)

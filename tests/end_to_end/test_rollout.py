@@ -13,13 +13,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import yaml
 from typer.testing import CliRunner
 
 from shokado.cli.app import app
 from tests.end_to_end.closed_loop import ClosedLoop, load
+from tests.support import http
 from tests.support.raw_http import request
 from tests.support.server import ROW, Server, serving
 from tests.support.waiting import wait_until
@@ -93,7 +93,7 @@ def canary(gateway: Server, folder: Path) -> int:
 
 def history(gateway: Server) -> list[tuple[dict[str, float], str]]:
     """Shares and reason of each generation, oldest first."""
-    entries = httpx.get(f"{gateway.url}/v1/traffic-split/history", timeout=20).json()["entries"]
+    entries = http.get(f"{gateway.url}/v1/traffic-split/history", timeout=20).json()["entries"]
     return [(entry["environments"]["production"]["shares"], entry["why"]) for entry in reversed(entries)]
 
 
@@ -113,7 +113,7 @@ def test_a_version_is_rolled_out_under_load(first: Server, tmp_path: Path) -> No
             assert canary(gateway, tmp_path) == 0
             clients.wait_for_answers(20)
         answers = answered_by(clients)
-        now = httpx.get(f"{gateway.url}/v1/traffic-split", timeout=20).json()
+        now = http.get(f"{gateway.url}/v1/traffic-split", timeout=20).json()
         shares = [shares for shares, _ in history(gateway)]
     assert set(answers) == {("v1", "SPLIT"), ("v2", "SPLIT")}
     assert (now["active"], now["shares"]) == ("v2", {"v2": 1.0})
@@ -145,7 +145,7 @@ def test_a_version_that_fails_at_ten_percent_is_taken_back(how: signal.Signals, 
         assert canary(gateway, tmp_path) == 1
         failing.join()
         clients.wait_for_answers(20)
-        now = httpx.get(f"{gateway.url}/v1/traffic-split", timeout=20).json()
+        now = http.get(f"{gateway.url}/v1/traffic-split", timeout=20).json()
         shares, reasons = zip(*history(gateway), strict=True)
         clients.stop()
         fallen_back = answered_by(clients)["v1", "FALLBACK"]

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.support import http
 from tests.support.raw_http import Connection, request
 from tests.support.server import ROW, Server, serving
 from tests.support.waiting import wait_until
@@ -28,11 +29,11 @@ def ask(server: Server, count: int = 1, **fields: Any) -> list[dict[str, Any]]:
 
 
 def change(server: Server, body: Any, path: str = "/v1/traffic-split", **headers: str) -> httpx.Response:
-    return httpx.post(f"{server.url}{path}", json=body, headers=headers, timeout=20)
+    return http.post(f"{server.url}{path}", json=body, headers=headers, timeout=20)
 
 
 def get(server: Server, path: str) -> Any:
-    answer = httpx.get(f"{server.url}{path}", timeout=20)
+    answer = http.get(f"{server.url}{path}", timeout=20)
     assert answer.status_code == 200, answer.text
     return answer.json()
 
@@ -63,13 +64,13 @@ def test_a_change_holds_at_every_worker_and_is_named_in_every_answer(routed: Ser
     wait_for_generation(routed, generation)
     answers = ask(routed, 40)
     assert {(answer["version"], answer["generation"]) for answer in answers} == {("v2", generation)}
-    metric = httpx.get(f"{routed.url}/metrics", timeout=20).text
+    metric = http.get(f"{routed.url}/metrics", timeout=20).text
     wait_until(lambda: routed.metric("shokado_generation") == WORKERS * generation)
     assert "shokado_generation{" in metric
 
 
 def test_only_who_saw_the_last_change_may_make_the_next(routed: Server) -> None:
-    seen = httpx.get(f"{routed.url}/v1/traffic-split", timeout=20)
+    seen = http.get(f"{routed.url}/v1/traffic-split", timeout=20)
     first = change(routed, {"v1": 1, "v2": 1}, **{"If-Match": seen.headers["etag"]})
     assert first.status_code == 200
     second = change(routed, {"v1": 1}, **{"If-Match": seen.headers["etag"]})
@@ -87,7 +88,7 @@ def test_a_unit_keeps_its_version_at_every_worker(routed: Server) -> None:
     assert len({next(iter(versions)) for versions in by_body.values()}) == 2
     for unit in units:
         headers = {"X-Unit-ID": unit}
-        by_header = httpx.post(
+        by_header = http.post(
             f"{routed.url}/v1/models/predict", json={"instances": [ROW]}, headers=headers, timeout=20
         ).json()
         assert {by_header["version"]} == by_body[unit]
@@ -121,7 +122,7 @@ def test_environments_are_split_by_themselves(routed: Server) -> None:
     changed = change(routed, {"environment": "staging", "weights": {"v1": 1}}).json()
     wait_for_generation(routed, changed["generation"])
     assert get(routed, "/v1/traffic-split")["weights"] == before["weights"]
-    staged = httpx.post(
+    staged = http.post(
         f"{routed.url}/v1/models/predict", json={"instances": [ROW]}, headers={"X-Environment": "staging"}, timeout=20
     ).json()
     assert (staged["version"], staged["generation"]) == ("v1", changed["generation"])
@@ -155,7 +156,7 @@ def test_a_change_that_cannot_be_is_refused_and_changes_nothing(
     body: str, status: int, says: str, routed: Server
 ) -> None:
     before = get(routed, "/v1/traffic-split")
-    refused = httpx.post(
+    refused = http.post(
         f"{routed.url}/v1/traffic-split", content=body, headers={"content-type": "application/json"}, timeout=20
     )
     assert refused.status_code == status, refused.text

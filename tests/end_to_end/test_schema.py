@@ -12,9 +12,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
+from tests.support import http
 from tests.support.server import Server, serving
 
 SCHEMATHESIS = (sys.executable, "-m", "schemathesis.cli")
@@ -45,7 +45,7 @@ def own_server(models: Path) -> Iterator[Server]:
 
 @pytest.mark.timeout(0)
 def test_every_answer_is_as_the_description_says(own_server: Server, tmp_path: Path) -> None:
-    description = httpx.get(f"{own_server.url}/openapi.json", timeout=20).json()
+    description = http.get(f"{own_server.url}/openapi.json", timeout=20).json()
     count = sum(len(METHODS & set(path)) for path in description["paths"].values())
     workers = own_server.workers()
     (tmp_path / "schemathesis.toml").write_text(CONFIGURATION, encoding="utf-8")

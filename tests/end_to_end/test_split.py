@@ -6,11 +6,11 @@ import time
 from collections import Counter
 from statistics import NormalDist
 
-import httpx
 import psutil
 import pytest
 
 from shokado.monitoring.metrics import FLUSH_EVERY_S
+from tests.support import http
 from tests.support.raw_http import NATIVE, Answer, Connection, near, request, rows_request
 from tests.support.server import ROW, Server
 from tests.support.waiting import wait_until
@@ -39,7 +39,7 @@ def wait_until_flushed(server: Server) -> None:
 
     def unchanged() -> bool:
         nonlocal since
-        lines = [line for line in httpx.get(f"{server.url}/metrics", timeout=20).text.splitlines() if "_total" in line]
+        lines = [line for line in http.get(f"{server.url}/metrics", timeout=20).text.splitlines() if "_total" in line]
         if lines != last:
             last[:], since = lines, time.monotonic()
         return time.monotonic() - since > 2 * FLUSH_EVERY_S
@@ -111,7 +111,7 @@ def test_metrics_add_up_over_the_workers(server: Server) -> None:
 
 
 def test_the_figures_since_the_start_are_by_the_age_of_the_server(server: Server) -> None:
-    found = httpx.get(f"{server.url}/v1/metrics/v1", timeout=20).json()["since_start"]
+    found = http.get(f"{server.url}/v1/metrics/v1", timeout=20).json()["since_start"]
     age_s = time.time() - psutil.Process(server.process.pid).create_time()
     # The kernel tells when the machine was started in whole seconds; an answer takes as long as the machine is busy.
     assert age_s - 10 < found["seconds"] < age_s + 2
@@ -161,7 +161,7 @@ def test_one_request_alone_is_one_batch(server: Server, path: str) -> None:
 
 
 def test_metrics_are_readable_text_with_bounded_labels(server: Server) -> None:
-    answer = httpx.get(f"{server.url}/metrics", timeout=20)
+    answer = http.get(f"{server.url}/metrics", timeout=20)
     assert answer.headers["content-type"].startswith("text/plain")
     versions = {line.split('version="')[1].split('"')[0] for line in answer.text.splitlines() if 'version="' in line}
     assert versions == {"v1", "v2", "none"}

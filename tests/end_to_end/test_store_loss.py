@@ -19,6 +19,7 @@ from shokado.stores.follower import KEEP_REPORT_S
 from tests.end_to_end.closed_loop import load
 from tests.end_to_end.test_routing import ask, change, get
 from tests.end_to_end.test_worker_loss import UNPINNED
+from tests.support import http
 from tests.support.disk import fill, remount
 from tests.support.redis_server import RedisServer, needs_redis
 from tests.support.server import Server, serving
@@ -134,7 +135,7 @@ def test_a_worker_that_starts_while_redis_is_away_takes_what_its_siblings_know(
 
 def answers(server: Server) -> bool:
     with contextlib.suppress(httpx.TransportError):
-        return httpx.get(f"{server.url}/readyz", timeout=5).status_code == 200
+        return http.get(f"{server.url}/readyz", timeout=5).status_code == 200
     return False
 
 
@@ -168,7 +169,7 @@ def ids_of(server: Server) -> list[str]:
 
 def verdicts(server: Server, ids: list[str]) -> set[str]:
     entries = [{"prediction_id": one, "label": 1} for one in ids]
-    answer = httpx.post(f"{server.url}/v1/feedback", json=entries, timeout=60)
+    answer = http.post(f"{server.url}/v1/feedback", json=entries, timeout=60)
     assert answer.status_code == 200, answer.text
     return {result["status"] for result in answer.json()["results"]}
 

@@ -13,6 +13,7 @@ from runners.artefacts.card import FileKind
 from tests.dispatch.hostile import looping
 from tests.dispatch.shelf import own_shelf
 from tests.end_to_end.test_routing import get
+from tests.support import http
 from tests.support.raw_http import Connection, rows_request
 from tests.support.server import ROW, Server, serving
 from tests.support.waiting import wait_until
@@ -62,14 +63,14 @@ def test_a_single_worker_that_has_lost_a_thread_is_replaced_and_a_stop_waits_for
 
 def answers(server: Server) -> bool:
     """Always: also while one worker goes and another one comes."""
-    answer = httpx.post(f"{server.url}/v1/models/predict", json={"instances": [ROW]}, timeout=20)
+    answer = http.post(f"{server.url}/v1/models/predict", json={"instances": [ROW]}, timeout=20)
     assert answer.status_code == 200, answer.text
     return True
 
 
 def load(server: Server, tag: str) -> str:
     with contextlib.suppress(httpx.HTTPError):
-        return httpx.post(f"{server.url}/v1/models/v5/load", json={"uri": tag}, timeout=60).text
+        return http.post(f"{server.url}/v1/models/v5/load", json={"uri": tag}, timeout=60).text
     return "the connection was closed"
 
 

@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from tests.end_to_end.test_refusal_to_start import assert_one_line, serve
+from tests.support import http
 from tests.support.server import BENTOML, ROOT, Server, serving
 from tests.support.waiting import wait_until
 
@@ -50,7 +51,7 @@ def kill_only_worker(server: Server) -> int:
 
 def answers(server: Server) -> bool:
     with contextlib.suppress(httpx.TransportError):
-        return httpx.get(f"{server.url}/readyz", timeout=5).status_code == 200
+        return http.get(f"{server.url}/readyz", timeout=5).status_code == 200
     return False
 
 

@@ -18,6 +18,7 @@ from runners.engines.engine import open_engine
 from runners.inputs.rows import Rows
 from shokado.lifecycle.messages import generate_messages
 from tests.conftest import HOME, prepare
+from tests.support import http
 from tests.support.server import Server, serving
 from tests.support.waiting import wait_until
 
@@ -55,7 +56,7 @@ def batch_of(texts: list[str]) -> Rows:
 
 
 def ask(server: Server, instances: Any, **fields: Any) -> httpx.Response:
-    return httpx.post(f"{server.url}/v1/models/predict", json={"instances": instances, **fields}, timeout=60)
+    return http.post(f"{server.url}/v1/models/predict", json={"instances": instances, **fields}, timeout=60)
 
 
 def messages(count: int, seed: int = 5) -> list[str]:
@@ -77,7 +78,7 @@ def test_a_row_is_a_text_a_list_of_it_or_an_object(text_server: Server) -> None:
     assert len(set(content["predictions"])) == 1
     for features in (text, [text], {NAME: text}):
         body = {"features": features, "model_version": "v2"}
-        one = httpx.post(f"{text_server.url}/predict", json=body, timeout=20).json()
+        one = http.post(f"{text_server.url}/predict", json=body, timeout=20).json()
         assert one["prediction"] == content["predictions"][0]
         assert one["prediction_class"] == "spam"
         assert one["confidence"] == max(one["prediction"], 1 - one["prediction"])
@@ -90,7 +91,7 @@ def test_strange_texts_are_scored_as_they_would_be_alone(
 ) -> None:
     expected = engine_scores(spam, version, list(STRANGE))
     body = {"instances": STRANGE, "version": version}
-    together = httpx.post(f"{text_server.url}/v1/models/predict{door}", json=body, timeout=60)
+    together = http.post(f"{text_server.url}/v1/models/predict{door}", json=body, timeout=60)
     assert together.status_code == 200, together.text
     np.testing.assert_allclose(together.json()["predictions"], expected, rtol=0, atol=1e-6)
 
@@ -122,7 +123,7 @@ def test_messages_of_many_clients_travel_in_one_batch(spam: Path, text_server: S
 
 def test_the_split_and_sticky_units_hold_for_texts(text_server: Server) -> None:
     change = {"weights": {"v1": 50, "v2": 50}, "strategy": "hash"}
-    httpx.post(f"{text_server.url}/v1/traffic-split", json=change, timeout=20).raise_for_status()
+    http.post(f"{text_server.url}/v1/traffic-split", json=change, timeout=20).raise_for_status()
     answers: dict[int, str] = {}
     for turn in range(2):
         for unit in range(30):
@@ -135,7 +136,7 @@ def test_the_split_and_sticky_units_hold_for_texts(text_server: Server) -> None:
 def test_feedback_counts_for_a_text(text_server: Server) -> None:
     prediction = ask(text_server, ["win a free cruise"], version="v1").json()["prediction_id"]
     body = {"prediction_id": prediction, "label": "spam"}
-    answer = httpx.post(f"{text_server.url}/v1/feedback", json=body, timeout=20)
+    answer = http.post(f"{text_server.url}/v1/feedback", json=body, timeout=20)
     assert answer.status_code in (200, 202), answer.text
 
 
@@ -161,26 +162,26 @@ def test_what_is_no_text_is_refused(
 ) -> None:
     body = json.dumps({"instances": instances}).encode()
     url = f"{text_server.url}/v1/models/predict{door}"
-    answer = httpx.post(url, content=body, headers={"content-type": "application/json"}, timeout=60)
+    answer = http.post(url, content=body, headers={"content-type": "application/json"}, timeout=60)
     error = answer.json()["error"]
     assert (answer.status_code, error["code"], error.get("detail", {}).get("row")) == (status, code, row)
 
 
 def test_packed_numbers_are_not_understood(text_server: Server) -> None:
     headers = {"content-type": "application/octet-stream"}
-    answer = httpx.post(f"{text_server.url}/v1/models/predict", content=bytes(40), headers=headers, timeout=20)
+    answer = http.post(f"{text_server.url}/v1/models/predict", content=bytes(40), headers=headers, timeout=20)
     assert (answer.status_code, answer.json()["error"]["code"]) == (415, "unsupported_media_type")
 
 
 def test_the_description_says_text_and_its_examples_get_answers(text_server: Server) -> None:
-    described = httpx.get(f"{text_server.url}/openapi.json", timeout=20).json()
+    described = http.get(f"{text_server.url}/openapi.json", timeout=20).json()
     assert set(described["paths"]["/v1/models/predict"]["post"]["requestBody"]["content"]) == {"application/json"}
     for path in ("/v1/models/predict", "/predict"):
         content = described["paths"][path]["post"]["requestBody"]["content"]["application/json"]
         for example in content["examples"].values():
-            answer = httpx.post(f"{text_server.url}{path}", json=example["value"], timeout=20)
+            answer = http.post(f"{text_server.url}{path}", json=example["value"], timeout=20)
             assert answer.status_code == 200, answer.text
-    (feature,) = httpx.get(f"{text_server.url}/v1/models/v1", timeout=20).json()["signature"]["features"]
+    (feature,) = http.get(f"{text_server.url}/v1/models/v1", timeout=20).json()["signature"]["features"]
     assert (feature["name"], feature["type"]) == (NAME, "text")
 
 
@@ -198,7 +199,7 @@ def test_a_version_in_a_service_of_its_own_scores_alike(spam: Path) -> None:
         answer = ask(server, texts, version="v2")
         assert answer.status_code == 200, answer.text
         np.testing.assert_allclose(answer.json()["predictions"], engine_scores(spam, "v2", texts), rtol=0, atol=1e-6)
-        assert httpx.get(f"{server.url}/v1/models/v2", timeout=20).json()["placement"] == "service"
+        assert http.get(f"{server.url}/v1/models/v2", timeout=20).json()["placement"] == "service"
 
 
 def test_known_texts_come_from_the_cache_and_copies_go_to_the_shadow(spam: Path) -> None:

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from typer.testing import CliRunner, Result
 
 from k8s.validate import FOLDER, NOT_THERE, has_kubectl
 from shokado.cli.app import app
 from shokado.lifecycle.rollout import version_manifests
+from tests.support import http
 from tests.support.server import ROW, Server, serving
 from tests.support.waiting import wait_until
 
@@ -71,7 +71,7 @@ def test_a_version_goes_when_the_gateways_give_it_no_traffic(gateway: Server, fo
     assert done.exit_code == 0, done.output
     assert not (other / "base" / "v2").exists()
 
-    answer = httpx.post(
+    answer = http.post(
         f"{gateway.url}/v1/models/predict", json={"instances": [ROW]}, headers={"X-Model-Version": "v2"}, timeout=20
     )
     assert answer.json()["version"] == "v2"
@@ -81,5 +81,5 @@ def test_a_version_goes_when_the_gateways_give_it_no_traffic(gateway: Server, fo
 
 def split(gateway: Server, environment: str, weights: dict[str, float], **more: Any) -> None:
     body = {"environment": environment, "weights": weights, **more}
-    answer = httpx.put(f"{gateway.url}/v1/traffic-split", json=body, timeout=20)
+    answer = http.put(f"{gateway.url}/v1/traffic-split", json=body, timeout=20)
     assert answer.status_code == 200, answer.text

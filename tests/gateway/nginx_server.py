@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 
 from load_tests.bench.gateway import filled, globals_for_this_user
+from tests.support import http
 from tests.support.server import Server, free_port
 from tests.support.waiting import wait_until
 from tests.tools import needs
@@ -113,5 +114,5 @@ def _running(folder: Path, config: str, port: int, operators_port: int) -> Itera
 def answers(running: Gateway) -> bool:
     assert running.process.poll() is None, (running.folder / "error.log").read_text()
     with contextlib.suppress(httpx.TransportError):
-        return httpx.get(f"{running.operators_url}/nginx_status", timeout=5).status_code == 200
+        return http.get(f"{running.operators_url}/nginx_status", timeout=5).status_code == 200
     return False

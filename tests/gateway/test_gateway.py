@@ -20,6 +20,7 @@ from shokado.access.keys import Role, add_key
 from tests.end_to_end.closed_loop import PAUSE_S
 from tests.end_to_end.test_access import ADMIN, CLASSIFIED
 from tests.gateway.nginx_server import Gateway, gateway, needs_nginx
+from tests.support import http
 from tests.support.server import ROW, Server, serving
 from tests.support.waiting import wait_until
 
@@ -138,7 +139,7 @@ def test_the_environment_chooses_the_servers(client: httpx.Client, front: Gatewa
 
 
 def test_an_address_is_passed_on_so_that_nobody_counts_as_this_machine(front: Gateway) -> None:
-    without_key = httpx.post(front.operators_url + "/v1/traffic-split", json={"v1": 1}, timeout=20)
+    without_key = http.post(front.operators_url + "/v1/traffic-split", json={"v1": 1}, timeout=20)
     assert without_key.status_code == 401
 
 
@@ -153,7 +154,7 @@ def test_limits(client: httpx.Client, front: Gateway) -> None:
 def test_rates(servers: list[Server], keys: tuple[Path, str], tmp_path: Path) -> None:
     with gateway(tmp_path, servers, RATE_PER_ADDRESS="1r/s", RATE_BURST="3") as running:
         headers = {"X-API-Key": keys[1]}
-        answers = [httpx.post(running.url + PREDICT, json=BODY, headers=headers, timeout=20) for _ in range(12)]
+        answers = [http.post(running.url + PREDICT, json=BODY, headers=headers, timeout=20) for _ in range(12)]
     refused = [answer for answer in answers if answer.status_code == 429]
     assert len(refused) >= 5
     assert all(answer.status_code == 200 for answer in answers[:3])
@@ -171,7 +172,7 @@ def test_limits_are_those_of_the_servers() -> None:
 def test_nobody_there_is_an_answer(tmp_path: Path, servers: list[Server]) -> None:
     nowhere = "server 127.0.0.1:1;"
     with gateway(tmp_path, servers, PRODUCTION_SERVERS=nowhere) as running:
-        answer = httpx.post(running.url + PREDICT, json=BODY, timeout=20)
+        answer = http.post(running.url + PREDICT, json=BODY, timeout=20)
     assert (answer.status_code, answer.json()["error"]["code"]) == (502, "unavailable")
     assert answer.headers["retry-after"] == "1"
 
@@ -184,9 +185,7 @@ def test_a_killed_server_is_not_noticed(models: Path, tmp_path: Path) -> None:
         gateway(tmp_path, [stays, dies]) as running,
     ):
         expected = {
-            version: httpx.post(stays.url + PREDICT, json={**BODY, "version": version}, timeout=20).json()[
-                "predictions"
-            ]
+            version: http.post(stays.url + PREDICT, json={**BODY, "version": version}, timeout=20).json()["predictions"]
             for version in ("v1", "v2")
         }
         with Asking(running, clients=8) as answers:

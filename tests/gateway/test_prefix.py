@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from tests.gateway.nginx_server import needs_nginx, proxy
+from tests.support import http
 from tests.support.server import ROW, Server, serving
 from tests.tools import needs
 
@@ -127,4 +128,4 @@ def test_who_is_no_trusted_proxy_names_no_address(keyless_front_page: str) -> No
 @pytest.fixture
 def keyless_front_page(server: Server) -> str:
     forged = {"X-Forwarded-Host": "evil.example", "X-Forwarded-Prefix": "/evil", "X-Forwarded-Proto": "https"}
-    return httpx.get(server.url, headers={"Accept": "text/html", **forged}, timeout=20).text
+    return http.get(server.url, headers={"Accept": "text/html", **forged}, timeout=20).text

@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.support import http
 from tests.support.server import ROOT, free_port
 from tests.support.waiting import wait_until
 
@@ -110,7 +111,7 @@ class Container:
     def ready(self) -> bool:
         assert self.running(), podman("logs", self.id)
         with contextlib.suppress(httpx.TransportError):
-            return httpx.get(f"{self.url}/readyz", timeout=5).status_code == 200
+            return http.get(f"{self.url}/readyz", timeout=5).status_code == 200
         return False
 
     def running(self) -> bool:

@@ -21,6 +21,7 @@ from shokado.lifecycle.packaging import package_sources
 from tests.end_to_end.closed_loop import load
 from tests.image import podman as engine
 from tests.image.podman import Container, podman, started
+from tests.support import http
 from tests.support.raw_http import rows_request
 from tests.support.server import ROOT, ROW
 from tests.support.waiting import wait_until
@@ -122,7 +123,7 @@ def test_both_versions_answer_with_the_right_numbers(container: Container, key: 
         assert artefact is not None
         examples = artefact.card.examples
         body = {"instances": [list(row) for row in examples.rows], "version": version}
-        answer = httpx.post(f"{container.url}/v1/models/predict", json=body, headers=key, timeout=20).json()
+        answer = http.post(f"{container.url}/v1/models/predict", json=body, headers=key, timeout=20).json()
         assert answer["version"] == version
         assert answer["predictions"] == pytest.approx(list(examples.scores), abs=1e-4)
 
@@ -177,7 +178,7 @@ def test_a_stop_under_load_loses_nothing(built: Built, admin: tuple[Path, str]) 
         with load(container, 16, lambda _: ask) as clients:
             clients.wait_for_answers(20)
             podman("kill", "--signal", "TERM", container.id)
-            wait_until(lambda: httpx.get(f"{container.url}/readyz", timeout=5).status_code == 503, 10)
+            wait_until(lambda: http.get(f"{container.url}/readyz", timeout=5).status_code == 503, 10)
             clients.wait_for_answers(20)
             clients.join()
         assert clients.lost == 0
@@ -190,9 +191,7 @@ def test_any_user_may_run_it(built: Built, admin: tuple[Path, str]) -> None:
     """As on platforms that give each container a user of its own."""
     with started(IMAGE, admin[0], built.network, "--user=123456:0") as container:
         body = {"instances": [ROW]}
-        answer = httpx.post(
-            f"{container.url}/v1/models/predict", json=body, headers={"X-API-Key": admin[1]}, timeout=20
-        )
+        answer = http.post(f"{container.url}/v1/models/predict", json=body, headers={"X-API-Key": admin[1]}, timeout=20)
         assert answer.status_code == 200
         assert container.run("id", "-u") == "123456"
 

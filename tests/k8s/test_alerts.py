@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from k8s.validate import FOLDER
 from tests.k8s.cluster import Cluster
+from tests.support import http
 from tests.support.server import ROW, Server, serving
 from tests.support.waiting import wait_until
 from tests.tools import needs
@@ -78,10 +78,10 @@ def server(models: Path) -> Iterator[Server]:
 def measured(server: Server) -> set[str]:
     """The names of all samples of a bundle that has answered a request and refused one."""
     for instances, status in (([ROW], 200), ([[1.0]], 422)):
-        answer = httpx.post(f"{server.url}/v1/models/predict", json={"instances": instances}, timeout=20)
+        answer = http.post(f"{server.url}/v1/models/predict", json={"instances": instances}, timeout=20)
         assert answer.status_code == status
     wait_until(lambda: server.metric("shokado_errors_total") and server.metric("shokado_requests_total"))
-    text = httpx.get(f"{server.url}/metrics", timeout=20).text
+    text = http.get(f"{server.url}/metrics", timeout=20).text
     return {sample.name for family in text_string_to_metric_families(text) for sample in family.samples}
 
 

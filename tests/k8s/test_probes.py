@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
 from shokado.access.keys import Role, add_key
 from tests.k8s.cluster import Cluster
+from tests.support import http
 from tests.support.server import Server, serving
 
 
@@ -32,7 +32,7 @@ def test_probes_are_answered_without_a_key(cluster: Cluster, guarded: Server) ->
         for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
             asked = pod.container[probe]["httpGet"]
             assert pod.ports[asked["port"]] == 3000
-            assert httpx.get(guarded.url + asked["path"], timeout=20).status_code == 200
+            assert http.get(guarded.url + asked["path"], timeout=20).status_code == 200
 
 
 def test_liveness_does_not_ask_whether_it_is_ready(cluster: Cluster) -> None:
@@ -50,8 +50,8 @@ def test_prometheus_gets_metrics_with_the_key_that_it_is_given(
     authorization = endpoint["authorization"]
     assert authorization["credentials"] == {"name": "shokado-keys", "key": "runner-key"}
     shown = {"Authorization": f"{authorization['type']} {key[1]}"}
-    assert httpx.get(guarded.url + endpoint["path"], headers=shown, timeout=20).status_code == 200
-    assert httpx.get(guarded.url + endpoint["path"], timeout=20).status_code == 401
+    assert http.get(guarded.url + endpoint["path"], headers=shown, timeout=20).status_code == 200
+    assert http.get(guarded.url + endpoint["path"], timeout=20).status_code == 401
 
 
 def test_prometheus_looks_at_gateways_and_runners(monitored: Cluster) -> None:

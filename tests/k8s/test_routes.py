@@ -2,12 +2,12 @@
 
 from typing import Any
 
-import httpx
 import pytest
 
 from k8s.custom_resources import Resource
 from k8s.validate import Rendering
 from tests.k8s.cluster import Cluster
+from tests.support import http
 from tests.support.server import Server
 
 SECRET = ["/metrics", "/docs", "/openapi.json", "/v1/traffic-split", "/v1/models/v3/load", "/models/v2/activate",
@@ -33,7 +33,7 @@ def let_in(routes: list[Route], path: str) -> bool:
 @pytest.fixture
 def described(server: Server) -> set[str]:
     """The paths of the API's description."""
-    return set(httpx.get(f"{server.url}/openapi.json", timeout=20).json()["paths"])
+    return set(http.get(f"{server.url}/openapi.json", timeout=20).json()["paths"])
 
 
 def test_every_route_leads_to_predictions_and_none_to_what_is_not_public(

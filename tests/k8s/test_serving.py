@@ -13,6 +13,7 @@ from configuration.settings import FILE_VARIABLE
 from shokado.access.keys import Role, add_key
 from tests.k8s.cluster import Cluster, Pod
 from tests.k8s.running_redis import PASSWORD, running_redis
+from tests.support import http
 from tests.support.redis_server import needs_redis
 from tests.support.server import ROW, Server, serving
 from tests.support.waiting import wait_until
@@ -32,12 +33,12 @@ class Site:
     def predict(self, server: Server, key: str | None, **more: str) -> httpx.Response:
         headers = {"X-API-Key": key} if key else {}
         body = {"instances": [ROW], **more}
-        return httpx.post(f"{server.url}/v1/models/predict", json=body, headers=headers, timeout=20)
+        return http.post(f"{server.url}/v1/models/predict", json=body, headers=headers, timeout=20)
 
     def split(self, key: str, **weights: float) -> int:
         """The status of an attempt to change it."""
         url, headers = f"{self.gateway.url}/v1/traffic-split", {"X-API-Key": key}
-        return httpx.post(url, json=weights, headers=headers, timeout=20).status_code
+        return http.post(url, json=weights, headers=headers, timeout=20).status_code
 
     def answering(self) -> str:
         answer = self.predict(self.gateway, self.predictor)
@@ -107,7 +108,7 @@ def test_gateway_runners_and_redis_serve_together(site: Site) -> None:
     assert site.split(site.admin, v1=100, v2=0) == 200
     wait_until(lambda: site.answering() == "v1")
 
-    store = httpx.get(f"{site.gateway.url}/readyz", timeout=20).json()["store"]
+    store = http.get(f"{site.gateway.url}/readyz", timeout=20).json()["store"]
     assert store["status"] == "ok"
     assert store["name"].startswith("redis://127.0.0.1:")
     assert "durability" not in store
@@ -117,4 +118,4 @@ def test_a_version_without_traffic_may_be_away(site: Site) -> None:
     # The last test: the runner stays away.
     site.runners["shokado-v2"].stop()
     assert site.answering() == "v1"
-    assert httpx.get(f"{site.gateway.url}/readyz", timeout=20).status_code == 200
+    assert http.get(f"{site.gateway.url}/readyz", timeout=20).status_code == 200

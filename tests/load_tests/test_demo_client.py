@@ -4,12 +4,12 @@ import subprocess
 import sys
 from random import Random
 
-import httpx
 import pytest
 
 from load_tests.demo_client import CannotAsk, draw_row, endpoints_of, find_endpoint, histogram, percentile
 from shokado.dialects.dialects import DIALECTS
 from tests.conftest import ROOT
+from tests.support import http
 from tests.support.server import Server, free_port
 
 
@@ -43,7 +43,7 @@ def test_a_row_is_mixed_out_of_the_known_ones() -> None:
 
 
 def test_every_prediction_route_is_an_endpoint_and_gets_its_predictions(server: Server) -> None:
-    description = httpx.get(f"{server.url}/openapi.json", timeout=20).json()
+    description = http.get(f"{server.url}/openapi.json", timeout=20).json()
 
     assert set(endpoints_of(description)) == {dialect.path for dialect in DIALECTS}
     for template in endpoints_of(description):

@@ -17,7 +17,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psutil
 import pytest
 import yaml
@@ -25,6 +24,7 @@ import yaml
 from shokado.access.keys import Role, add_key
 from tests.conftest import ROOT
 from tests.gateway.nginx_server import gateway, needs_nginx
+from tests.support import http
 from tests.support.server import Server, free_port, serving
 
 LOCUST = Path(sys.executable).with_name("locust")
@@ -153,7 +153,7 @@ def test_refusals_are_counted_apart_and_units_stick(models: Path, tmp_path: Path
         assert unknown.returncode == 2
         assert "SHOKADO_API_KEY" in unknown.stderr
         split = {"environment": "staging", "weights": {"v1": 50, "v2": 50}, "strategy": "hash"}
-        changed = httpx.post(f"{limited.url}/v1/traffic-split", json=split, headers={"X-API-Key": admin}, timeout=20)
+        changed = http.post(f"{limited.url}/v1/traffic-split", json=split, headers={"X-API-Key": admin}, timeout=20)
         assert changed.status_code == 200
 
         ran = load(

@@ -15,6 +15,7 @@ import httpx
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.support import http
 from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,7 +43,7 @@ class Server:
 
     def metric(self, name: str, **labels: str) -> float:
         """Sum of the samples called `name` that carry these labels."""
-        text = httpx.get(f"{self.url}/metrics", timeout=20).text
+        text = http.get(f"{self.url}/metrics", timeout=20).text
         return sum(
             sample.value
             for family in text_string_to_metric_families(text)
@@ -116,7 +117,7 @@ def _wait_until_it_says(server: Server, readiness: int) -> None:
     def ready() -> bool:
         assert server.process.poll() is None, f"the server ended:\n{server.log.read_text()}"
         with contextlib.suppress(httpx.TransportError):
-            return httpx.get(f"{server.url}/readyz", timeout=5).status_code == readiness
+            return http.get(f"{server.url}/readyz", timeout=5).status_code == readiness
         return False
 
     try:

@@ -2,10 +2,10 @@
 
 import concurrent.futures
 
-import httpx
 import pytest
 
 from tests.dialects.cases import BAD, GOOD, Case, native
+from tests.support import http
 from tests.support.raw_http import NATIVE, SINGLE, Connection, like, request, rows_request, scored
 from tests.support.server import ROW, Server
 
@@ -15,7 +15,7 @@ DOORS = ("lane", "plain")
 def test_the_table_has_the_features_of_the_model_that_is_served(server: Server) -> None:
     from tests.dialects.cases import NAMES
 
-    version = httpx.get(f"{server.url}/v1/models/v1", timeout=20).json()
+    version = http.get(f"{server.url}/v1/models/v1", timeout=20).json()
     assert tuple(feature["name"] for feature in version["signature"]["features"]) == NAMES
 
 
@@ -89,9 +89,9 @@ def test_a_bad_request_never_fails_its_neighbours(server: Server) -> None:
 
 def test_after_all_of_it_the_server_still_answers(server: Server) -> None:
     assert server.process.poll() is None
-    assert httpx.get(f"{server.url}/readyz", timeout=20).status_code == 200
+    assert http.get(f"{server.url}/readyz", timeout=20).status_code == 200
     for path, body in ((NATIVE, native()), (SINGLE, b'{"features": %b}' % str(ROW).encode())):
-        answer = httpx.post(server.url + path, content=body, headers={"content-type": "application/json"}, timeout=20)
+        answer = http.post(server.url + path, content=body, headers={"content-type": "application/json"}, timeout=20)
         assert answer.status_code == 200
 
 
