@@ -136,6 +136,30 @@ def test_a_row_may_be_an_object_and_a_version_pinned(commands: list[str], server
 
 
 @runs(README, "A request", language="python")
+def test_the_client_gets_a_prediction(commands: list[str], server: Server) -> None:
+    (program,) = commands
+    assert re.fullmatch(r"v[12] \[0\.\d+\]\n", shell(f"{sys.executable} -c '{at(server, program)}'"))
+
+
+@runs("docs/client.md", "Predictions", language="python")
+def test_the_client_takes_rows_of_every_form(commands: list[str], server: Server) -> None:
+    (program,) = commands
+    lines = shell(f"{sys.executable} -c '{at(server, program)}'").splitlines()
+    assert len(lines) == 3
+    assert set(lines) == {lines[0]}
+    assert re.fullmatch(r"\[0\.\d+\] \[0\] PINNED", lines[0])
+
+
+@runs("docs/client.md", "The split, feedback, versions", language="python")
+def test_the_client_changes_the_split_and_takes_it_back(commands: list[str], own_server: Server) -> None:
+    (program,) = commands
+    before = httpx.get(f"{own_server.url}/v1/traffic-split", timeout=20).json()
+    refused, split, *_ = shell(f"{sys.executable} -c '{at(own_server, program)}'").splitlines()
+    assert refused == "412 generation_conflict"
+    assert split == str(before["percent"])
+
+
+@runs("docs/predictions.md", "Clients of other APIs", language="python")
 def test_the_client_of_bentoml_gets_a_prediction(commands: list[str], server: Server) -> None:
     (program,) = commands
     assert "predictions" in shell(f"{sys.executable} -c '{at(server, program)}'")
