@@ -2,8 +2,8 @@
 
 import asyncio
 import threading
+from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 
 import httpx
 import numpy as np
@@ -216,16 +216,23 @@ def test_metrics_of_a_version(client: Client) -> None:
     assert found.quality is not None
 
 
-def test_a_key_is_shown_and_a_wrong_one_refused(models: object, connect: Connect, tmp_path: Path) -> None:
-    keys = tmp_path / "keys.yaml"
+@pytest.fixture(scope="module")
+def guarded(models: object, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, str, str]]:
+    """A server that asks for keys, one for changes, and one for predictions alone."""
+    keys = tmp_path_factory.mktemp("keys") / "keys.yaml"
     admin, predicts = (add_key(keys, name, role) for name, role in (("me", Role.ADMIN), ("ci", Role.PREDICT)))
     with serving(environment={"SHOKADO_WORKERS": "1", "SHOKADO_ACCESS__KEYS_FILE": str(keys)}) as running:
-        for key, status in ((None, 401), (predicts, 403)):
-            with pytest.raises(AccessDenied) as refused:
-                connect(running.url, key=key).change_split({"v1": 1})
-            assert refused.value.status == status
-        assert connect(running.url, key=predicts).predict([ROW]).predictions
-        assert connect(running.url, key=admin).change_split({"v1": 1}).by == "key me"
+        yield running, admin, predicts
+
+
+def test_a_key_is_shown_and_a_wrong_one_refused(guarded: tuple[Server, str, str], connect: Connect) -> None:
+    running, admin, predicts = guarded
+    for key, status in ((None, 401), (predicts, 403)):
+        with pytest.raises(AccessDenied) as refused:
+            connect(running.url, key=key).change_split({"v1": 1})
+        assert refused.value.status == status
+    assert connect(running.url, key=predicts).predict([ROW]).predictions
+    assert connect(running.url, key=admin).change_split({"v1": 1}).by == "key me"
 
 
 def test_any_other_route_can_be_asked(client: Client) -> None:
