@@ -32,7 +32,8 @@ from runners.placements.endpoint import Endpoint
 from runners.placements.far_side import EndpointError, FarSide, Refused, Unservable
 from runners.placements.hop import Hop
 from runners.placements.remote import SLOWER, RemoteCounts, RemotePlace
-from runners.runner import Runner, RunnerState, check_examples
+from runners.runner import Runner, check_examples
+from runners.version_state import VersionState
 
 PROBE_EVERY_S = 5.0
 PROBE_S = 1.0
@@ -85,7 +86,6 @@ class RemoteRunner(Runner):
 
     async def start(self, observer: BatchObserver) -> None:
         """Try to reach the far side; ready or away when this returns. Goes on trying by itself."""
-        self.state = RunnerState.STARTING
         self._far_side, concurrency, asked = self._open_far_side()
         self._place = self._remote_place = RemotePlace(
             self._far_side, self.card, concurrency, asked, self._eject, self._look.set, self._clock
@@ -94,7 +94,7 @@ class RemoteRunner(Runner):
         try:
             await self._try()
         except asyncio.CancelledError:
-            self.state = RunnerState.CLOSED
+            self._become(VersionState.CLOSED, self.failure)
             await self._place.close()
             raise
         self._watching = asyncio.get_running_loop().create_task(self._watch())
@@ -103,15 +103,15 @@ class RemoteRunner(Runner):
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
-        if self._met and self.state in (RunnerState.READY, RunnerState.AWAY, RunnerState.FAILED):
+        if self._met and self.state in (VersionState.READY, VersionState.AWAY, VersionState.FAILED):
             # What nobody will answer any more must not hold up the stop.
             giving_up = asyncio.get_running_loop().create_task(self._give_up_if_lost())
             await self._let_go()
             giving_up.cancel()
             await asyncio.gather(giving_up, return_exceptions=True)
-        elif self.state in (RunnerState.AWAY, RunnerState.FAILED):
+        elif self.state in (VersionState.AWAY, VersionState.FAILED):
             await self._place.close()
-            self.state = RunnerState.CLOSED
+            self._become(VersionState.CLOSED, self.failure)
 
     def flush(self) -> RemoteCounts:
         """What became of batches since the last time."""
@@ -153,7 +153,7 @@ class RemoteRunner(Runner):
             async with asyncio.timeout(PROBE_EVERY_S * (0.75 + self._draw() / 2)):
                 await self._look.wait()
         self._look.clear()
-        if self.state is RunnerState.AWAY or await self._probe():
+        if self.state is VersionState.AWAY or await self._probe():
             return True
         await asyncio.sleep(SECOND_PROBE_S)
         return await self._probe()
@@ -182,7 +182,7 @@ class RemoteRunner(Runner):
             await self._far_side.meet()
             await self._meet()
         except Unservable as error:
-            self._leave(str(error), RunnerState.FAILED)
+            self._leave(str(error), VersionState.FAILED)
             return False
         except CardError:
             self._leave("it does not score the examples as the version's card says")
@@ -194,7 +194,7 @@ class RemoteRunner(Runner):
             logger.info("version %s is back: %s", self.version, self._far_side.address)
         self._look.clear()
         self._remote_place.admit()
-        self.state, self.failure = RunnerState.READY, None
+        self._become(VersionState.READY)
         return True
 
     async def _meet(self) -> None:
@@ -217,10 +217,8 @@ class RemoteRunner(Runner):
         self._look.set()
         self._leave(f"ejected: {reason}")
 
-    def _leave(self, reason: str, state: RunnerState = RunnerState.AWAY) -> None:
+    def _leave(self, reason: str, state: VersionState = VersionState.AWAY) -> None:
         if self.failure != reason:
-            words = "cannot be served" if state is RunnerState.FAILED else f"is away: {self._far_side.address}"
+            words = "cannot be served" if state is VersionState.FAILED else f"is away: {self._far_side.address}"
             logger.warning("version %s %s: %s", self.version, words, reason)
-        self.failure = reason
-        if self.state is not RunnerState.DRAINING:
-            self.state = state
+        self._become(self.state if self.state is VersionState.DRAINING else state, reason)

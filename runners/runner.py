@@ -1,10 +1,10 @@
 """A runner: one version from its artefact to its scores, with a state that says what may be asked of it.
 
-NEW --start--> STARTING --> READY --drain--> DRAINING --> CLOSED
-                   \\--> FAILED (with the reason); CLOSED when it is cancelled
+STARTING --> READY --drain--> DRAINING --> CLOSED
+    \\--> FAILED (with the reason); CLOSED when it is cancelled
 
 AWAY is for versions that are not in this process (see `remote_runner`), and for one whose engine does not come back,
-as long as that lasts (see `watch`).
+as long as that lasts (see `watch`). `version_state` says what each state means.
 """
 
 import asyncio
@@ -13,7 +13,6 @@ import math
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
 
@@ -31,20 +30,11 @@ from runners.engines.watch import Watch
 from runners.errors import NotReady
 from runners.inputs.rows import Rows, join_of
 from runners.placements.place import BatchScores, EmbeddedPlace, Place
+from runners.version_state import VersionState
 
 _WARM_UP_REPEATS = 3
 _WARM_UP_PATIENCE_S = 1.0
 _DRAIN_POLL_S = 0.01
-
-
-class RunnerState(StrEnum):
-    NEW = "new"
-    STARTING = "starting"
-    READY = "ready"
-    AWAY = "away"
-    DRAINING = "draining"
-    CLOSED = "closed"
-    FAILED = "failed"
 
 
 class Runner:
@@ -64,7 +54,7 @@ class Runner:
         self.version = version
         self.card = card
         self.settings = settings
-        self.state = RunnerState.NEW
+        self.state = VersionState.STARTING
         self.engine = settings.engine.value
         self.failure: str | None = None
         self.placement = Placement.EMBEDDED
@@ -80,7 +70,7 @@ class Runner:
 
     @property
     def ready(self) -> bool:
-        return self.state is RunnerState.READY
+        return self.state is VersionState.READY
 
     @property
     def full(self) -> bool:
@@ -96,7 +86,6 @@ class Runner:
 
         The engine works in a thread until then: other runners of this process go on answering meanwhile.
         """
-        self.state = RunnerState.STARTING
         try:
             async with contextlib.AsyncExitStack() as opened:
                 self._place = await self._open_place()
@@ -106,24 +95,24 @@ class Runner:
                 pace, ceiling = await self._learn_pace(score, _WARM_UP_PATIENCE_S)
                 opened.pop_all()
         except asyncio.CancelledError:
-            self.state = RunnerState.CLOSED
+            self._become(VersionState.CLOSED)
             raise
         except Exception as error:
-            self.state, self.failure = RunnerState.FAILED, f"{type(error).__name__}: {error}"
+            self._become(VersionState.FAILED, f"{type(error).__name__}: {error}")
             raise
         self._open_batcher(pace, self._target_s, ceiling, observer)
-        self.state = RunnerState.READY
+        self._become(VersionState.READY)
 
     def submit(self, job: Job) -> None:
         """Hand in a job. Raises `NotReady` or `Overloaded`."""
-        if self.state is not RunnerState.READY:
+        if self.state is not VersionState.READY:
             raise NotReady(f"version {self.version} is {self.state}")
         self.jobs += 1
         self._batcher.submit(job)
 
     async def drain(self) -> None:
         """Refuse new jobs, answer those that are here, and let go of the place."""
-        if self.state in (RunnerState.READY, RunnerState.AWAY):
+        if self.state in (VersionState.READY, VersionState.AWAY):
             await self._let_go()
 
     def take_overruns(self) -> Counter[str]:
@@ -136,12 +125,12 @@ class Runner:
 
     def engine_hangs(self, reason: str) -> None:
         self._overruns["failed"] += 1
-        if self.state is RunnerState.READY:
-            self.state, self.failure = RunnerState.AWAY, reason
+        if self.state is VersionState.READY:
+            self._become(VersionState.AWAY, reason)
 
     def engine_back(self) -> None:
-        if self.state is RunnerState.AWAY:
-            self.state, self.failure = RunnerState.READY, None
+        if self.state is VersionState.AWAY:
+            self._become(VersionState.READY)
 
     def engine_lost(self) -> None:
         """A thread is in foreign code, and will not be had back."""
@@ -150,13 +139,18 @@ class Runner:
             self.failure = f"{self.failure}, and its engine does not come back"
         self._lost(f"a thread of this worker is lost: the engine of version {self.version} does not come back")
 
+    def _become(self, state: VersionState, failure: str | None = None) -> None:
+        """Go on to another state; `failure` is why it is that one."""
+        assert self.state.may_become(state), f"{self.state} -> {state}"
+        self.state, self.failure = state, failure
+
     async def _let_go(self) -> None:
-        self.state = RunnerState.DRAINING
+        self._become(VersionState.DRAINING, self.failure)
         self._batcher.close()
         while self._batcher.busy:
             await asyncio.sleep(_DRAIN_POLL_S)
         await self._place.close()
-        self.state = RunnerState.CLOSED
+        self._become(VersionState.CLOSED, self.failure)
 
     async def _open_place(self) -> Place:
         engine = await in_own_thread(open_engine, self._folder, self.card, self.settings.engine)

@@ -11,14 +11,13 @@ from fastapi import APIRouter, Body, Response
 from pydantic import BaseModel, Field
 
 from configuration.settings import Settings
-from runners.runner import RunnerState
+from runners.version_state import VersionState
 from shokado.control.http import bodies
 from shokado.control.http.headers import Actor
 from shokado.control.versions import MAX_URI_LETTERS
 from shokado.dialects.model_tensors import TensorMetadata, input_tensors, output_tensors
 from shokado.dialects.problem import Problem, conflicting_version, invalid
 from shokado.dialects.server_metadata import NAME, OVER_REST, ServerMetadata
-from shokado.dispatch.change import READY
 from shokado.worker.readiness import why_not_ready
 from shokado.worker.started import Configuration, Parts, Started
 
@@ -193,8 +192,8 @@ async def repository_index(
     body: Annotated[IndexBody | None, Body(examples=[{"ready": True}])] = None,
 ) -> list[IndexEntry]:
     entries = [
-        IndexEntry(name=settings.model, version=version, state=_state(found.state), reason=found.failure or "")
-        for version, found in parts.fleet.versions().items()
+        IndexEntry(name=settings.model, version=version, state=VersionState(own.state).word, reason=own.failure or "")
+        for version, own in parts.fleet.versions().items()
     ]
     only_ready = body is not None and body.ready
     return [entry for entry in entries if entry.state == "READY" or not only_ready]
@@ -276,13 +275,3 @@ def _readiness(parts: Started, response: Response, name: str, version: str | Non
         is_ready = runner is not None and runner.ready
     response.status_code = 200 if is_ready else 503
     return ModelReady(name=name, ready=is_ready)
-
-
-def _state(state: str) -> str:
-    """As Triton calls it."""
-    return {
-        READY: "READY",
-        RunnerState.NEW: "LOADING",
-        RunnerState.STARTING: "LOADING",
-        RunnerState.DRAINING: "UNLOADING",
-    }.get(state, "UNAVAILABLE")

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 
 from runners.artefacts.card import Card, Feature, Source, Task
 from runners.remote_runner import RemoteRunner
+from runners.version_state import VersionState
 from shokado.control.changing import MAX_WHY_LETTERS, Changer
 from shokado.control.http import bodies
 from shokado.control.http.errors import BODY_ERRORS, errors
@@ -50,7 +51,7 @@ class Version(BaseModel):
     version: str
     name: str = Field(description="The same as `version`.")
     ready: bool = Field(description="Whether this worker can answer with it.")
-    state: str = Field(description="new, starting, ready, away, draining, closed, failed, unloaded, or loading.")
+    state: str = Field(description=f"One of {', '.join(VersionState)}.")
     failure: str | None = Field(default=None, description="Why it failed or is away, when it does.")
     loading: Loading | None = Field(default=None, description="What is to take its place.")
     active_in: list[str] = Field(description="The environments whose active version it is.")
@@ -267,7 +268,7 @@ def describe_version(parts: Started, version: str) -> Version:
         version=version,
         name=version,
         ready=runner is not None and runner.ready,
-        state=found.state if found is not None else "loading",
+        state=found.state if found is not None else VersionState.LOADING,
         failure=found.failure if found is not None else None,
         active_in=[name for name, environment in environments if environment.active == version],
         weights={name: environment.shares.get(version, 0.0) for name, environment in environments},

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from configuration.settings import MAX_SALT_LETTERS, Strategy, lone_weight
+from runners.version_state import VersionState
 from shokado.dispatch.request import UnknownVersion
 from shokado.dispatch.state import Environment, Load, RoutingState
 
-READY = "ready"
 UNCHANGED: Any = object()
 """Stands for a field that a change leaves alone, where None means something."""
 
@@ -36,9 +36,10 @@ class ConflictingChange(ChangeRefused):
 
 @dataclass(frozen=True, slots=True)
 class Versions:
-    """The versions as a change sees them: the state of each ("ready", ..), and what their aliases stand for."""
+    """The versions as a change sees them, and what their aliases stand for."""
 
     states: Mapping[str, str]
+    """Of each, a `VersionState`, or in words how it is elsewhere."""
     aliases: Mapping[str, str]
 
     def resolve(self, name: str) -> str:
@@ -51,7 +52,7 @@ class Versions:
     def ready(self, name: str) -> str:
         """The version behind a name. Raises `UnknownVersion`, and `ConflictingChange` unless it is ready."""
         version = self.resolve(name)
-        if self.states[version] != READY:
+        if self.states[version] != VersionState.READY:
             message = f"version {version} is {self.states[version]}, so it cannot be given traffic"
             raise ConflictingChange("version_not_ready", message, version=version, state=self.states[version])
         return version
@@ -109,7 +110,7 @@ def rolled_back(state: RoutingState, old: RoutingState, versions: Versions) -> R
     changed = [value for name, value in environments.items() if value != state.environments[name]]
     for version in sorted({version for environment in changed for version in environment.named}):
         current = versions.states.get(version, "unknown")
-        if current != READY:
+        if current != VersionState.READY:
             source = old.loads[version].source if version in old.loads else None
             hint = f"; it was loaded from {source}" if source else ""
             raise ConflictingChange(
@@ -161,8 +162,8 @@ def _refuse_unloaded(state: RoutingState, environment: Environment) -> None:
     for version in sorted(environment.named):
         load = state.loads.get(version)
         if load is not None and not load.in_memory:
-            message = f"version {version} is unloaded, so it cannot be given traffic"
-            raise ConflictingChange("version_not_ready", message, version=version, state="unloaded")
+            message = f"version {version} is {VersionState.UNLOADED}, so it cannot be given traffic"
+            raise ConflictingChange("version_not_ready", message, version=version, state=VersionState.UNLOADED)
 
 
 def _checked_weights(weights: Mapping[str, float], versions: Versions, environment: Environment) -> dict[str, float]:

@@ -24,13 +24,13 @@ from runners.artefacts.repository import find_artefact, remove_artefact
 from runners.batching.batcher import BatchObserver
 from runners.engines.watch import Watch
 from runners.remote_runner import RemoteRunner
-from runners.runner import Runner, RunnerState
+from runners.runner import Runner
 from runners.trial import TrialFailed
+from runners.version_state import VersionState
 from shokado.dispatch.fetching import command, fetch, is_address
 from shokado.dispatch.state import Load, RoutingState, VersionReport
 from shokado.dispatch.trials import Trials
 
-UNLOADED = "unloaded"
 _LOST_AFTER_S = 10.0
 """How long a thread that is not waited for any more may take to come back."""
 
@@ -70,14 +70,12 @@ class Slot:
     jobs_seen: int = 0
 
     @property
-    def state(self) -> str:
+    def state(self) -> VersionState:
         if not self.load.in_memory:
-            return UNLOADED
+            return VersionState.UNLOADED
         if self.failure is not None:
-            return RunnerState.FAILED
-        if self.runner is None or self.runner.state is RunnerState.NEW:
-            return RunnerState.STARTING
-        return self.runner.state
+            return VersionState.FAILED
+        return self.runner.state if self.runner is not None else VersionState.STARTING
 
     def holds(self, load: Load) -> bool:
         """Whether it is for the same artefact, and as much in memory."""
@@ -342,8 +340,8 @@ class Fleet:
         if slot.runner is not None and slot.runner.jobs != slot.jobs_seen:
             slot.jobs_seen = slot.runner.jobs
             self._used_at[version] = self._clock()
-        still_here = slot.state == UNLOADED and version in self._draining.values()
-        state = RunnerState.DRAINING if still_here else slot.state
+        still_here = slot.state is VersionState.UNLOADED and version in self._draining.values()
+        state = VersionState.DRAINING if still_here else slot.state
         failure = slot.failure or (slot.runner.failure if slot.runner is not None else None)
         return VersionReport(slot.load.digest, state, failure, self._used_at.get(version, 0.0))
 

@@ -23,10 +23,9 @@ from pydantic import TypeAdapter, ValidationError
 from configuration.settings import Name, Placement, Settings
 from runners.artefacts.artefact import Artefact, ArtefactError, check_alike, check_files
 from runners.artefacts.repository import find_artefact, remove_artefact
-from runners.runner import RunnerState
 from runners.trial import TrialFailed
+from runners.version_state import VersionState
 from shokado.dispatch.change import (
-    READY,
     ChangeRefused,
     ConflictingChange,
     InvalidChange,
@@ -36,7 +35,7 @@ from shokado.dispatch.change import (
     without_candidate,
 )
 from shokado.dispatch.fetching import FORMS, CannotFetch, FetchFailed, fetch, is_address
-from shokado.dispatch.fleet import UNLOADED, is_elsewhere, known_loads
+from shokado.dispatch.fleet import is_elsewhere, known_loads
 from shokado.dispatch.request import UnknownVersion
 from shokado.dispatch.state import Load, RoutingState, VersionReport
 from shokado.dispatch.trials import Trials
@@ -139,7 +138,7 @@ class Loader:
                 entry = await self._change(version, candidate, deadline, by, why)
             refused.pop_all()
             try:
-                await self._arrived(version, load, entry, READY, deadline)
+                await self._arrived(version, load, entry, VersionState.READY, deadline)
             finally:
                 await self._make_room(version, by)
             return entry
@@ -202,7 +201,8 @@ class Loader:
             action=Action.UNLOAD,
             why=why,
         )
-        await self._arrived(version, known[version], entry, UNLOADED, self._timer() + self._limits.timeout_s)
+        deadline = self._timer() + self._limits.timeout_s
+        await self._arrived(version, known[version], entry, VersionState.UNLOADED, deadline)
         return entry
 
     @property
@@ -299,7 +299,7 @@ class Loader:
             return False
         reports = await self._follower.ask(self._follower.store.reports, self._clock())
         # Where it failed, loading it again may mend it.
-        return not any(_is(report.versions.get(version), load.digest, RunnerState.FAILED) for report in reports)
+        return not any(_is(report.versions.get(version), load.digest, VersionState.FAILED) for report in reports)
 
     def _excess(self, state: RoutingState, version: str) -> tuple[int, set[str]]:
         """By how many versions memory is too full with this one, and which others could leave."""
@@ -344,7 +344,7 @@ class Loader:
     async def _prepared(self, version: str, candidate: Load, generation: int, deadline: float) -> None:
         def ready(report: WorkerReport) -> bool:
             _with_ours(self._entry.state, version, candidate)
-            return _reached(report, report.candidates.get(version), candidate.digest, READY)
+            return _reached(report, report.candidates.get(version), candidate.digest, VersionState.READY)
 
         await self._everywhere(generation, deadline, ready)
 
@@ -397,7 +397,7 @@ def _is(found: VersionReport | None, digest: str, state: str) -> bool:
 
 def _reached(report: WorkerReport, found: VersionReport | None, digest: str, state: str) -> bool:
     """Whether a worker has the artefact in that state. Raises `InvalidChange` when it failed there."""
-    if found is not None and _is(found, digest, RunnerState.FAILED):
+    if found is not None and _is(found, digest, VersionState.FAILED):
         raise InvalidChange("load_failed", f"{_name_of(report)} cannot serve it: {found.failure}")
     return _is(found, digest, state)
 

@@ -4,14 +4,14 @@ import logging
 from collections.abc import Iterable, Mapping
 
 from configuration.settings import Placement
-from runners.runner import Runner, RunnerState
-from shokado.dispatch.change import READY, Versions
+from runners.runner import Runner
+from runners.version_state import READY_SOON, VersionState
+from shokado.dispatch.change import Versions
 from shokado.dispatch.state import VersionReport
 from shokado.stores.store import WorkerReport
 from shokado.worker.started import Started
 
 logger = logging.getLogger("bentoml.shokado")
-_READY_SOON = {READY, RunnerState.NEW, RunnerState.STARTING}
 
 
 async def versions_everywhere(parts: Started) -> Versions:
@@ -33,7 +33,7 @@ def joined(own: Mapping[str, VersionReport], reports: Iterable[WorkerReport], al
         for version, state in states.items():
             found = report.versions.get(version)
             there = found.state if found is not None else "unknown"
-            if state == READY and there not in _READY_SOON:
+            if state == VersionState.READY and there not in READY_SOON:
                 states[version] = f"{there} in worker {report.pid} on {report.machine}"
     return Versions(states, aliases)
 
@@ -61,8 +61,8 @@ def why_not_ready(parts: Started) -> str | None:
 
 
 def _is_excused(runner: Runner) -> bool:
-    has_failed_elsewhere = runner.state is RunnerState.FAILED and runner.placement is not Placement.EMBEDDED
-    return runner.state is RunnerState.AWAY or has_failed_elsewhere
+    has_failed_elsewhere = runner.state is VersionState.FAILED and runner.placement is not Placement.EMBEDDED
+    return runner.state is VersionState.AWAY or has_failed_elsewhere
 
 
 class ReadinessLog:

@@ -19,7 +19,7 @@ from pathlib import Path
 import psutil
 
 from runners.free_memory import free_bytes
-from shokado.dispatch.change import READY
+from runners.version_state import VersionState
 from shokado.dispatch.machine import lock
 from shokado.stores.store import WorkerReport
 from shokado.worker.stopping import Stopping
@@ -101,11 +101,14 @@ class Replacement:
         ]
         mine = next((report.versions for report in reports if report.worker == self._worker), {})
         # What this worker cannot serve either is no reason to stay.
-        serves = {version for version in needed if version in mine and mine[version].state == READY}
+        serves = {version for version in needed if version in mine and mine[version].state == VersionState.READY}
         serving = [
             report
             for report in beside
-            if all(version in report.versions and report.versions[version].state == READY for version in serves)
+            if all(
+                version in report.versions and report.versions[version].state == VersionState.READY
+                for version in serves
+            )
         ]
         return len(serving) >= max(self._workers - 1, 1)
 

@@ -26,7 +26,7 @@ from runners.artefacts.scores import bounds_of
 from runners.engines.engine import import_xgboost_alone
 from runners.engines.watch import Watch
 from runners.remote_runner import RemoteRunner
-from runners.runner import RunnerState
+from runners.version_state import VersionState
 from shokado.access.gate import Gate
 from shokado.dispatch.cache import open_cache
 from shokado.dispatch.change import Versions
@@ -309,7 +309,7 @@ class Worker:
 def _end_without_versions(fleet: Fleet) -> None:
     """End this process where all versions have failed and none is being loaded: a pod should not look as if it ran."""
     reports = fleet.versions()
-    if reports and not fleet.candidates() and all(report.state == RunnerState.FAILED for report in reports.values()):
+    if reports and not fleet.candidates() and all(report.state == VersionState.FAILED for report in reports.values()):
         end_idle("; ".join(f"{version}: {report.failure}" for version, report in reports.items()))
 
 

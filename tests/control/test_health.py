@@ -3,7 +3,7 @@
 import pytest
 
 from configuration.settings import Placement
-from runners.runner import RunnerState
+from runners.version_state import VersionState
 from shokado.dispatch.state import RoutingState
 from shokado.worker.readiness import ReadinessLog
 from tests.control.site import Site
@@ -57,10 +57,10 @@ def test_a_shadow_may_be_missing(site: Site) -> None:
     assert site.get("/readyz", worker=1)["status"] == "ok"
 
 
-@pytest.mark.parametrize("state", [RunnerState.AWAY, RunnerState.FAILED])
+@pytest.mark.parametrize("state", [VersionState.AWAY, VersionState.FAILED])
 @pytest.mark.parametrize(("version", "status"), [("v1", 503), ("v2", 200)])
 def test_a_version_elsewhere_may_be_away_or_have_failed_unless_it_is_the_active_one(
-    site: Site, version: str, status: int, state: RunnerState
+    site: Site, version: str, status: int, state: VersionState
 ) -> None:
     """v1 is active, and v2 has traffic."""
     runner = site.workers[0].dispatcher.runners[version]
@@ -83,18 +83,18 @@ def test_the_log_says_once_why_it_is_not_ready(site: Site, caplog: pytest.LogCap
 
     caplog.set_level("INFO")
     assert said() == []
-    runner.state, runner.failure = RunnerState.AWAY, "connection refused"
+    runner.state, runner.failure = VersionState.AWAY, "connection refused"
     log.look(parts)
-    runner.state = RunnerState.READY
+    runner.state = VersionState.READY
     assert said() == [], "a reason that is gone at the next look is none"
-    runner.state = RunnerState.AWAY
+    runner.state = VersionState.AWAY
     away = "not ready: v1; v1: connection refused"
     assert said() == [away]
     runner.failure = "timed out after 0.31 s"
     assert said() == [away]
-    runner.state, runner.failure = RunnerState.READY, None
+    runner.state, runner.failure = VersionState.READY, None
     assert said() == [away, "ready again"]
-    runner.state = RunnerState.AWAY
+    runner.state = VersionState.AWAY
     parts.stopping.begun = True
     assert said() == [away, "ready again"]
 
@@ -103,7 +103,7 @@ def test_a_remote_version_may_be_away_that_is_active_only_in_another_environment
     state = site.workers[0].dispatcher.state
     assert state.default_environment == "production"
     assert state.environments["staging"].active == "v2"
-    site.workers[0].dispatcher.runners["v2"].state = RunnerState.AWAY
+    site.workers[0].dispatcher.runners["v2"].state = VersionState.AWAY
     assert site.get("/readyz")["status"] == "ok"
 
 

@@ -18,7 +18,7 @@ from configuration.settings import CacheBackend, CacheSettings, Settings
 from runners.artefacts.card import Task
 from runners.batching.job import Job
 from runners.errors import DeadlineExceeded, ModelFailure, NotReady
-from runners.runner import RunnerState
+from runners.version_state import VersionState
 from shokado.dispatch.cache import ENTRY_BYTES, CacheCounts, MemoryCache, open_cache
 from shokado.dispatch.dispatcher import Dispatcher
 from shokado.dispatch.redis_cache import RedisCache
@@ -185,7 +185,7 @@ def test_a_runner_that_is_not_ready_refuses_even_what_is_known() -> None:
     async def scenario() -> None:
         stocked = await larder()
         await stocked.answer(1.0, version="v1")
-        stocked.dispatcher.runners["v1"].state = RunnerState.DRAINING
+        stocked.dispatcher.runners["v1"].state = VersionState.DRAINING
         with pytest.raises(NotReady, match="v1 is draining"):
             await stocked.answer(1.0, version="v1")
 
@@ -318,7 +318,7 @@ def test_nothing_of_a_request_is_left_to_the_garbage_collector() -> None:
         with uncollected():
             for number in range(2000):
                 await stocked.answer(float(number % 100 - 50))
-            stocked.dispatcher.runners["v1"].state = RunnerState.DRAINING
+            stocked.dispatcher.runners["v1"].state = VersionState.DRAINING
             for _ in range(2 * NOISE):
                 with pytest.raises(NotReady):
                     await stocked.answer(1.0, version="v1")

@@ -9,7 +9,8 @@ import pytest
 from configuration.settings import BatchingSettings, Strategy, VersionSettings
 from runners.batching.job import Job
 from runners.errors import NotReady, Overloaded, Unreachable
-from runners.runner import Runner, RunnerState
+from runners.runner import Runner
+from runners.version_state import VersionState
 from shokado.dispatch.assignment import Reason
 from shokado.dispatch.dispatcher import Dispatcher
 from shokado.dispatch.request import Prediction, PredictionRequest, UnknownVersion
@@ -25,7 +26,7 @@ class KeepsJobs(Runner):
 
     def __init__(self, version: str) -> None:
         super().__init__(version, make_card(version=version), Path("nowhere"), VersionSettings(), BatchingSettings())
-        self.state = RunnerState.READY
+        self.state = VersionState.READY
         self.kept: list[Job] = []
         self.wait_s = 0.0
 
@@ -65,7 +66,7 @@ class Restaurant:
 
     def stop(self, *versions: str) -> None:
         for version in versions:
-            self.runners[version].state = RunnerState.DRAINING
+            self.runners[version].state = VersionState.DRAINING
 
 
 @pytest.fixture
@@ -85,7 +86,7 @@ def test_a_request_may_name_its_environment(restaurant: Restaurant) -> None:
 
 
 def test_a_refusal_that_every_version_would_give_is_remembered_for_a_moment(restaurant: Restaurant) -> None:
-    restaurant.runners["v3"].state = RunnerState.FAILED
+    restaurant.runners["v3"].state = VersionState.FAILED
     for version in ("v1", "v2"):
         restaurant.runners[version].wait_s = 4
     with pytest.raises(Overloaded):
@@ -119,8 +120,8 @@ def test_an_alias_never_hides_a_version() -> None:
     assert Dispatcher(runners, {"v2": "v1"}, state).resolve("v2") == "v2"
 
 
-@pytest.mark.parametrize("state", [state for state in RunnerState if state is not RunnerState.READY])
-def test_the_active_version_stands_in_for_one_that_is_not_ready(state: RunnerState, restaurant: Restaurant) -> None:
+@pytest.mark.parametrize("state", [state for state in VersionState if state is not VersionState.READY])
+def test_the_active_version_stands_in_for_one_that_is_not_ready(state: VersionState, restaurant: Restaurant) -> None:
     restaurant.runners["v1"].state = state
     assert restaurant.dispatch() == ("v3", Reason.FALLBACK)
     restaurant.number = 0.5
@@ -128,7 +129,7 @@ def test_the_active_version_stands_in_for_one_that_is_not_ready(state: RunnerSta
 
 
 def test_requests_that_a_version_did_not_get_are_counted_against_it(restaurant: Restaurant) -> None:
-    restaurant.runners["v1"].state = RunnerState.FAILED
+    restaurant.runners["v1"].state = VersionState.FAILED
     for _ in range(3):
         assert restaurant.dispatch() == ("v3", Reason.FALLBACK)
     with pytest.raises(NotReady):

@@ -20,7 +20,8 @@ from runners.engines.watch import Watch
 from runners.errors import RunnerError
 from runners.placements import remote
 from runners.remote_runner import RemoteRunner
-from runners.runner import Runner, RunnerState
+from runners.runner import Runner
+from runners.version_state import VersionState
 from shokado.dialects.problem import problem_of
 from shokado.dispatch.dispatcher import Dispatcher
 from shokado.dispatch.request import Prediction, PredictionRequest
@@ -183,7 +184,7 @@ def test_a_fault_is_answered_in_time_and_mended_when_it_is_over(
             assert max(seconds for _, _, seconds in (*pinned, *split)) < WITHIN_S
             while at.v2.ready:
                 await at.ask(version=None)
-            assert at.v2.state is RunnerState.AWAY
+            assert at.v2.state is VersionState.AWAY
             assert at.v2.failure
             status, _, seconds = await at.ask(version=None)
             assert (status, seconds < DEADLINE_S + LATE_BY_S) == (200, True)
@@ -205,7 +206,7 @@ def test_a_stop_ends_in_time_whatever_the_other_side_does(placement: Placement, 
             began = time.monotonic()
             await at.v2.drain()
             assert time.monotonic() - began < WITHIN_S
-            assert at.v2.state is RunnerState.CLOSED
+            assert at.v2.state is VersionState.CLOSED
             assert {status for status, _, _ in await asyncio.gather(*asked)} == {503}
 
     in_time(scenario())

@@ -25,7 +25,8 @@ from runners.artefacts.scores import Scores
 from runners.batching.job import Job
 from runners.engines.engine import open_engine
 from runners.inputs.rows import Rows
-from runners.runner import Runner, RunnerState
+from runners.runner import Runner
+from runners.version_state import VersionState
 from shokado.dispatch import fleet as fleet_module
 from shokado.dispatch.change import with_candidate, with_load, with_unloaded, without_candidate
 from shokado.dispatch.fleet import Fleet, known_loads
@@ -97,7 +98,7 @@ class Kitchen:
             await self.changes.wait()
 
     async def closed(self, runner: Runner) -> None:
-        await self.until(lambda: runner.state is RunnerState.CLOSED)
+        await self.until(lambda: runner.state is VersionState.CLOSED)
 
     async def candidate(self, version: str, load: Load) -> tuple[str, str | None]:
         """Let it be prepared, and tell its state and failure in the end."""
@@ -198,7 +199,7 @@ def test_a_remote_version_is_reported_as_it_is_and_stays_what_is_configured(mode
         assert report.digest == artefacts["v2"].digest
         runner = fleet.runners["v2"]
         await fleet.stop()
-        assert runner.state is RunnerState.CLOSED
+        assert runner.state is VersionState.CLOSED
 
     in_time(scenario())
 

@@ -21,7 +21,7 @@ from configuration.settings import CacheSettings
 from runners.artefacts.card import Task
 from runners.batching.job import Job
 from runners.errors import DeadlineExceeded, NotReady
-from runners.runner import RunnerState
+from runners.version_state import VersionState
 from shokado.dispatch import redis_cache
 from shokado.dispatch.cache import KEY_BYTES, CacheCounts
 from shokado.dispatch.dispatcher import Dispatcher
@@ -287,7 +287,7 @@ def test_what_happens_while_a_request_is_looked_up_counts(redis_server: RedisSer
         await asyncio.sleep(0)
         cancelled.cancelled = True
         await eventually(lambda: stocked.cache._reachable is False)
-        stocked.dispatcher.runners["v1"].state = RunnerState.DRAINING
+        stocked.dispatcher.runners["v1"].state = VersionState.DRAINING
         assert isinstance((await drained).error, NotReady)
         assert isinstance((await late).error, NotReady | DeadlineExceeded)
         assert left == []
@@ -371,7 +371,7 @@ def test_nothing_of_a_request_is_left_to_the_garbage_collector(redis_server: Red
     async def refusal(stocked: Larder) -> type:
         refused = asyncio.ensure_future(stocked.answer(77.0))
         await asyncio.sleep(0)
-        stocked.dispatcher.runners["v1"].state = RunnerState.DRAINING
+        stocked.dispatcher.runners["v1"].state = VersionState.DRAINING
         return type((await refused).error)
 
     async def scenario() -> None:

@@ -14,7 +14,8 @@ from runners.artefacts.card import read_card
 from runners.batching.job import Job
 from runners.engines.engine import open_engine
 from runners.errors import Overloaded
-from runners.runner import Runner, RunnerState
+from runners.runner import Runner
+from runners.version_state import VersionState
 from shokado.dispatch.dispatcher import Dispatcher
 from shokado.dispatch.request import Prediction
 from shokado.dispatch.shadow import MAX_JOB_ROWS, Pair, ShadowCopier, ShadowCounts
@@ -255,8 +256,8 @@ def test_shadow_work_keeps_to_its_share_of_the_time(cpu_share: float) -> None:
     in_time(scenario())
 
 
-@pytest.mark.parametrize("state", [state for state in RunnerState if state is not RunnerState.READY])
-def test_copies_for_a_shadow_that_is_not_ready_are_dropped(state: RunnerState) -> None:
+@pytest.mark.parametrize("state", [state for state in VersionState if state is not VersionState.READY])
+def test_copies_for_a_shadow_that_is_not_ready_are_dropped(state: VersionState) -> None:
     async def scenario() -> ShadowCounts:
         shown = await gallery()
         double(shown, "v2").state = state
@@ -401,7 +402,7 @@ def test_nothing_of_a_copied_request_is_left_to_the_garbage_collector(shadow: ty
             for times in range(1, 2001):
                 runner.overwhelmed = times > 1800
                 if times == 1900:
-                    runner.state = RunnerState.DRAINING
+                    runner.state = VersionState.DRAINING
                 await shown.answer(-1.0 if times % 10 == 0 else 1.0)
                 if times % 60 == 0:
                     await shown.counted(times)

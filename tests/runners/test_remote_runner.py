@@ -25,7 +25,7 @@ from runners.inputs.rows import Rows
 from runners.placements import endpoint as endpoints
 from runners.placements.remote import RemoteCounts
 from runners.remote_runner import RemoteRunner
-from runners.runner import RunnerState
+from runners.version_state import VersionState
 from tests.runners.engine_doubles import Obliging
 from tests.runners.other_server import OtherServer, answers, card_of_doubles, cut, first, hang, serving
 from tests.runners.placements.far_side import far_side, response, scoring
@@ -63,7 +63,7 @@ async def started(url: str, card: Card = CARD, **settings: Any) -> Any:
         yield runner
     finally:
         await runner.drain()
-        assert runner.state is RunnerState.CLOSED
+        assert runner.state is VersionState.CLOSED
 
 
 def submit(runner: RemoteRunner, *values: float, deadline: float = float("inf")) -> "asyncio.Future[Job]":
@@ -83,7 +83,7 @@ def free_port() -> int:
 def test_it_is_ready_when_the_other_server_is_and_scores_rightly() -> None:
     async def scenario() -> None:
         async with serving(OtherServer()) as server, started(server.url) as runner:
-            assert (runner.state, runner.failure) == (RunnerState.READY, None)
+            assert (runner.state, runner.failure) == (VersionState.READY, None)
             jobs = [submit(runner, number, number + 1) for number in range(50)]
             scores = [(await job).scores for job in jobs]
             assert [one.tolist() for one in scores if one is not None] == [[n + 0.5, n + 1.5] for n in range(50)]
@@ -104,14 +104,14 @@ def test_a_service_that_cannot_serve_the_version_has_failed_until_another_one_ca
         async with far_side(tmp_path, answer) as (url, _):
             runner = RemoteRunner("v1", CARD, VersionSettings(placement=Placement.SERVICE), SMALL, url)
             await runner.start(Quiet())
-            assert (runner.state, runner.failure) == (RunnerState.FAILED, "it kills its process")
+            assert (runner.state, runner.failure) == (VersionState.FAILED, "it kills its process")
             mended = True
             await until(lambda: runner.ready)
             assert runner.failure is None
             mended = False
-            await until(lambda: runner.state is RunnerState.FAILED)
+            await until(lambda: runner.state is VersionState.FAILED)
             await runner.drain()
-            assert runner.state is RunnerState.CLOSED
+            assert runner.state is VersionState.CLOSED
 
     in_time(scenario())
 
@@ -154,7 +154,7 @@ def test_it_starts_before_the_other_server_and_becomes_ready_with_it() -> None:
     async def scenario() -> None:
         port = free_port()
         async with started(f"http://127.0.0.1:{port}") as runner:
-            assert (runner.state, runner.failure) == (RunnerState.AWAY, "cannot connect: Connection refused")
+            assert (runner.state, runner.failure) == (VersionState.AWAY, "cannot connect: Connection refused")
             with pytest.raises(NotReady, match="v1 is away"):
                 submit(runner, 1)
             async with serving(OtherServer(ready=False), port) as server:
@@ -169,7 +169,7 @@ def test_it_starts_before_the_other_server_and_becomes_ready_with_it() -> None:
 def test_it_stops_while_the_other_server_is_away() -> None:
     async def scenario() -> None:
         async with started(f"http://127.0.0.1:{free_port()}") as runner:
-            assert runner.state is RunnerState.AWAY
+            assert runner.state is VersionState.AWAY
             assert runner.flush() == RemoteCounts()
 
     in_time(scenario())
@@ -184,7 +184,7 @@ def test_it_stops_while_it_waits_for_the_other_server() -> None:
             starting.cancel()
             await asyncio.gather(starting, return_exceptions=True)
             await runner.drain()
-            assert runner.state is RunnerState.CLOSED
+            assert runner.state is VersionState.CLOSED
 
     in_time(scenario())
 
@@ -219,7 +219,7 @@ def test_a_server_that_fails_is_ejected_its_jobs_say_so_and_it_comes_back() -> N
                 errors.append((await submit(runner, 1)).error)
             causes = [error.cause for error in errors if isinstance(error, Unreachable)]
             assert causes == ["it answered 500: out of order"] * 3
-            assert (runner.state, runner.failure) == (RunnerState.AWAY, "ejected: it answered 500: out of order")
+            assert (runner.state, runner.failure) == (VersionState.AWAY, "ejected: it answered 500: out of order")
             server.trouble = None
             await until(lambda: runner.ready)
             assert runner.failure is None
@@ -237,7 +237,7 @@ def test_while_it_fails_its_trial_it_stays_away() -> None:
             server.trouble = first(failing, answers(500))
             await submit(runner, 1)
             while len(server.sizes) < failing:
-                assert runner.state is RunnerState.AWAY
+                assert runner.state is VersionState.AWAY
                 await asyncio.sleep(0.001)
             await until(lambda: runner.ready)
 
@@ -272,7 +272,7 @@ def test_a_server_that_stops_being_ready_is_noticed_without_any_traffic() -> Non
     async def scenario() -> None:
         async with serving(OtherServer()) as server, started(server.url) as runner:
             server.ready = False
-            await until(lambda: runner.state is RunnerState.AWAY)
+            await until(lambda: runner.state is VersionState.AWAY)
             assert runner.failure == "it does not say that it is ready" or runner.failure.startswith("not ready")
             server.ready = True
             await until(lambda: runner.ready)

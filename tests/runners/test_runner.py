@@ -16,7 +16,8 @@ from runners.batching.job import Job
 from runners.engines.engine import open_engine
 from runners.errors import DeadlineExceeded, NotReady
 from runners.inputs.rows import Rows
-from runners.runner import Runner, RunnerState
+from runners.runner import Runner
+from runners.version_state import VersionState
 from shokado.lifecycle import datasets
 from tests.runners.conftest import FindArtefact
 from tests.support.waiting import in_time
@@ -65,7 +66,7 @@ def test_a_runner_goes_from_new_to_closed_and_takes_jobs_only_when_it_is_ready(t
     async def scenario() -> None:
         runner = runner_of(trees)
         seen = [runner.state]
-        with pytest.raises(NotReady, match="v1 is new"):
+        with pytest.raises(NotReady, match="v1 is starting"):
             submit(runner, customers(1))
         starting = asyncio.ensure_future(started(runner))
         await starting
@@ -83,7 +84,7 @@ def test_a_runner_goes_from_new_to_closed_and_takes_jobs_only_when_it_is_ready(t
         with pytest.raises(NotReady, match="v1 is closed"):
             submit(runner, customers(1))
         assert (await answered).error is None
-        assert seen == [RunnerState.NEW, RunnerState.READY, RunnerState.DRAINING, RunnerState.CLOSED]
+        assert seen == [VersionState.STARTING, VersionState.READY, VersionState.DRAINING, VersionState.CLOSED]
 
     in_time(scenario())
 
@@ -171,7 +172,7 @@ def test_draining_a_runner_that_is_not_ready_does_nothing(trees: Artefact) -> No
         await runner.drain()
         await runner.drain()
         states.append(runner.state)
-        assert states == [RunnerState.NEW, RunnerState.CLOSED]
+        assert states == [VersionState.STARTING, VersionState.CLOSED]
 
     in_time(scenario())
 
@@ -180,7 +181,7 @@ def failed_start(runner: Runner) -> Exception:
     """Why the runner did not start, which it must remember."""
     with pytest.raises(Exception) as refused:
         in_time(started(runner))
-    assert runner.state is RunnerState.FAILED
+    assert runner.state is VersionState.FAILED
     assert runner.failure == f"{type(refused.value).__name__}: {refused.value}"
     assert runner.waiting_rows == 0
     with pytest.raises(NotReady, match="v1 is failed"):

@@ -36,7 +36,7 @@ def test_the_first_worker_that_is_behind_is_named() -> None:
 
 def test_a_worker_that_starts_holds_nobody_up() -> None:
     """Or a rollback would wait whenever a machine joins, and for ever where one never gets up."""
-    reports = [worker(1, v1="ready", v2="ready"), worker(2, v1="starting", v2="new"), worker(3)]
+    reports = [worker(1, v1="ready", v2="ready"), worker(2, v1="starting", v2="starting"), worker(3)]
     versions = joined(found(v1="ready", v2="ready"), reports, {})
     assert (versions.ready("v1"), versions.ready("v2")) == ("v1", "v2")
 

@@ -19,7 +19,8 @@ from runners.engines.watch import Watch, Watched
 from runners.errors import DeadlineExceeded, NotReady, Overran
 from runners.inputs.rows import Rows
 from runners.placements.place import WARY_BATCHES, BatchScores, EmbeddedPlace, Place
-from runners.runner import Runner, RunnerState
+from runners.runner import Runner
+from runners.version_state import VersionState
 from shokado.dialects.head import RequestHead
 from shokado.transports.rows import RowsHandler
 from tests.runners.engine_doubles import Obliging
@@ -154,7 +155,7 @@ def test_a_version_is_away_while_its_engine_is_stuck_and_back_when_it_is(watch: 
         endless = submit(runner, row(1))
         assert isinstance((await timely).error, DeadlineExceeded)
         assert isinstance((await endless).error, Overran), "it travelled with the other"
-        assert runner.state is RunnerState.AWAY
+        assert runner.state is VersionState.AWAY
         assert runner.failure == "a batch took longer than batching.max_run_s: 0.3 s"
         with pytest.raises(NotReady, match="v1 is away"):
             submit(runner, row(1))
@@ -177,13 +178,13 @@ def test_a_stuck_engine_holds_up_no_stop_and_no_start(watch: Watch) -> None:
         await runner.start(Quiet())
         answers = [submit(runner, row(-1)), submit(runner, row(1))]
         await runner.drain()
-        assert runner.state is RunnerState.CLOSED
+        assert runner.state is VersionState.CLOSED
         assert [type((await answer).error) for answer in answers] == [Overran, Overran]
         examples = {"rows": [[-1.0, 0.0]], "scores": [-0.5]}
         runner = OverStuck(card_of_doubles(examples=examples), watch, Stuck())
         with pytest.raises(Overran):
             await runner.start(Quiet())
-        assert runner.state is RunnerState.FAILED
+        assert runner.state is VersionState.FAILED
         assert runner.failure == "Overran: a batch took longer than batching.max_run_s: 0.3 s"
 
     in_time(scenario())
