@@ -52,13 +52,28 @@ serve: port models ## Serve the versions: make serve PORT=3000 HOST=127.0.0.1 DA
 models: $(TRAIN) ## Train, register and import the versions: DATASET=customers | iris | breast_cancer | diabetes | spam
 	@$(BIN)/python -m shokado models prepare --dataset $(DATASET)
 
+SIDE_BY_SIDE := -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
+PYTEST := $(BIN)/python -m pytest $(SIDE_BY_SIDE)
+
 .PHONY: test
 test: $(DEV) ## Run all tests; ARGS go to pytest: make test TEST_PROCESSES=2 ARGS="-k batcher"
-	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(PYTEST) $(ARGS)
+
+# The tests of single parts. The others start servers, and hold their times and memory to bounds.
+MEASURED := $(addprefix tests/,access cli client configuration control dialects dispatch experiments lifecycle \
+	monitoring runners stores transports worker)
+
+.PHONY: coverage
+coverage: $(DEV) ## Run the tests of single parts, and fail where they run less than 90 % of all lines and branches
+	@$(PYTEST) --cov --cov-report term:skip-covered $(MEASURED) $(ARGS)
+
+.PHONY: test-whole
+test-whole: $(DEV) ## Run the tests that `make coverage` leaves out: those of the whole, such as servers
+	@$(PYTEST) $(addprefix --ignore=,$(MEASURED)) $(ARGS)
 
 .PHONY: test-repeat
 test-repeat: $(DEV) ## Run all tests N times beside a busy processor: make test-repeat N=5 ARGS="-k batcher"
-	@$(BIN)/python -m tests.repeat --runs $(N) -- -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(BIN)/python -m tests.repeat --runs $(N) -- $(SIDE_BY_SIDE) $(ARGS)
 
 .PHONY: tools
 tools: ## Install, as root on Debian, the programs without which some tests and the benchmark are skipped
