@@ -152,8 +152,8 @@ class Predictions:
 
     def __init__(self, max_body_bytes: int, receiving: Receiving) -> None:
         self.routes = Routes()
+        self.receiving = receiving
         self._max_body_bytes = max_body_bytes
-        self._receiving = receiving
 
     def find(self, path: str) -> Found | None:
         return self.routes.find(path.encode())
@@ -167,7 +167,7 @@ class Predictions:
         """Answer a request for one of the routes."""
         found = self.find(request.scope["path"])
         assert found is not None, "asked for a path that is none of the routes"
-        return await answer(found, request, self._max_body_bytes, self._receiving)
+        return await answer(found, request, self._max_body_bytes, self.receiving)
 
     async def _refuse_method(self, request: Request) -> Response:
         """405, in the shape of the route's errors."""

@@ -20,6 +20,7 @@ from typing import NoReturn
 
 import uvicorn
 
+from configuration.settings import Settings
 from shokado.transports.express_lane import retire
 
 RETIRE_AFTER_S = 1.0
@@ -31,6 +32,16 @@ NOTHING_TO_SERVE = os.EX_CONFIG
 _STDERR = 2
 
 logger = logging.getLogger("bentoml.shokado")
+
+
+def outlasts_s(settings: Settings) -> float:
+    """How much longer than the gateway's HTTP a version's own service may take to stop."""
+    return LEEWAY_S + (settings.grpc.drain_s if settings.grpc.port is not None else 0.0)
+
+
+def stops_within_s(settings: Settings) -> float:
+    """After which no process of a server ends by itself any more."""
+    return settings.shutdown.pause_s + settings.shutdown.drain_s + outlasts_s(settings) + 2 * LEEWAY_S
 
 
 class Stopping:

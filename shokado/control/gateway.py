@@ -1,0 +1,118 @@
+"""The gateway: what answers requests in one worker, over the express lane, BentoML's own routes, and gRPC alike.
+
+It stands above `worker` and the routes, which know nothing of each other's making.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from starlette.types import ASGIApp
+
+from runners.artefacts.card import Card
+from shokado.control.app import ControlFirst, create_app
+from shokado.control.http.documentation import describe_predictions
+from shokado.control.http.errors import answer_heads
+from shokado.control.http.refusals import describe_refusals
+from shokado.dialects.dialect import Dialect
+from shokado.dialects.dialects import all_dialects
+from shokado.dialects.signatures import signature_of
+from shokado.transports.call import PredictionHandler
+from shokado.transports.door import Handler
+from shokado.transports.express_lane import LaneLimits, open_lane
+from shokado.transports.guard import GuardedHandler
+from shokado.transports.plain import Predictions
+from shokado.transports.routes import Routes
+from shokado.worker.descriptors import allow_connections
+from shokado.worker.process import Configured, freeze_garbage
+from shokado.worker.readiness import why_not_ready
+from shokado.worker.started import Control
+from shokado.worker.worker import Worker
+
+
+class Gateway:
+    """Make one per process; it answers from `start` to `stop`."""
+
+    def __init__(self, server: Configured, predictions: Predictions) -> None:
+        """`predictions` answer BentoML's own routes; they get the same handlers as all others."""
+        self._server = server
+        self._predictions = predictions
+        self._receiving = predictions.receiving
+        self._control = Control(server.settings, server.gate, self._receiving)
+        self._card: Card = server.card
+        self._worker: Worker
+        self._grpc: Any = None
+
+    def in_front_of(self, app: ASGIApp, routes: Sequence[str]) -> ASGIApp:
+        """The control routes, and behind them BentoML's `app`, which has prediction routes of its own."""
+        control_app = create_app(self._control)
+        describe_predictions(control_app, self._dialects(), self._card)
+        describe_refusals(control_app, self._server.gate)
+        return ControlFirst(app, control_app, self._predictions, list(routes))
+
+    async def start(self, urls: Mapping[str, str]) -> None:
+        """Make this process's parts, and let requests in. `urls` are those of versions with a service of their own."""
+        server = self._server
+        self._worker = Worker(server.settings, server.artefacts, urls, server.gate, server.secret)
+        await self._worker.start()
+        await self._open()
+        self._worker.stopping.catch(asyncio.get_running_loop())
+        freeze_garbage()
+
+    async def stop(self) -> None:
+        """Answer what is under way and let go of everything."""
+        if self._grpc is not None:
+            await self._grpc.stop()
+        await self._worker.stop()
+
+    async def _open(self) -> None:
+        settings, gate = self._server.settings, self._server.gate
+        handlers: list[Handler] = [PredictionHandler(self._worker.entrance, dialect) for dialect in self._dialects()]
+        if gate.guards_predictions:
+            handlers = [GuardedHandler(handler, gate) for handler in handlers]
+        routes = self._predictions.routes = Routes(handlers, settings.model)
+        grpc_wanted = [settings.grpc.max_connections] if settings.grpc.port is not None else []
+        http_room, *grpc_room = allow_connections(settings.limits.max_connections, *grpc_wanted)
+        refuse_head = answer_heads(routes, settings.prefix, gate.note_bad_head)
+        lane = routes if settings.express_lane else Routes()
+        open_lane(lane, self._lane_limits(http_room), self._receiving, refuse_head)
+        self._control.started = self._worker.parts
+        if grpc_room:
+            await self._open_grpc(*grpc_room)
+
+    async def _open_grpc(self, max_connections: int) -> None:
+        from shokado.transports.grpc.server import GrpcServer
+
+        settings, parts = self._server.settings, self._worker.parts
+        self._grpc = GrpcServer(
+            settings.grpc.model_copy(update={"max_connections": max_connections}),
+            settings.limits,
+            settings.model,
+            self._card,
+            self._worker.entrance,
+            lambda: not why_not_ready(parts),
+            self._server.gate,
+            self._receiving,
+        )
+        await self._grpc.start()
+
+    def _dialects(self) -> list[Dialect]:
+        """Of what the versions take."""
+        settings = self._server.settings
+        return all_dialects(signature_of(self._card, settings.limits), settings.dialects)
+
+    def _lane_limits(self, max_connections: int) -> LaneLimits:
+        """As many connections as this process may have open."""
+        settings = self._server.settings
+        limits = settings.limits
+        # With CORS on, one implementation answers pages: Starlette's, behind BentoML's routes.
+        left = frozenset((b"origin",)) if settings.access.cors.origins else frozenset()
+        return LaneLimits(
+            limits.max_body_bytes,
+            limits.max_header_bytes,
+            left_headers=left,
+            request_s=limits.request_timeout_s,
+            max_connections=max_connections,
+            max_age_s=limits.max_connection_age_s,
+            spread_s=settings.shutdown.drain_s / 2,
+        )

@@ -1,0 +1,86 @@
+"""What each process of a server does before it serves, and the first one for all of them."""
+
+import gc
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from configuration.secret_file import read_secret
+from configuration.settings import Placement, Settings, SettingsError, load_settings
+from configuration.temporary import share_temporary_folder
+from runners.artefacts.artefact import Artefact, ArtefactError
+from runners.artefacts.card import Card
+from runners.artefacts.configured import find_artefacts
+from shokado.access.gate import Gate
+from shokado.access.keys import KeyFileError
+from shokado.transports import express_lane
+from shokado.worker.listening import refuse_unfit_address
+from shokado.worker.stopping import stops_within_s
+from shokado.worker.supervision import refuse_long_folder, supervise
+from shokado.worker.untimed import lift_time_limit
+
+# What Shokado measures and logs itself, per version, BentoML need not do once more for each request.
+QUIET: dict[str, Any] = {"metrics": {"enabled": False}, "logging": {"access": {"enabled": False}}}
+
+
+@dataclass(frozen=True, slots=True)
+class Configured:
+    """What a server is started with."""
+
+    settings: Settings
+    artefacts: dict[str, Artefact]
+    """By version."""
+    gate: Gate
+    secret: bytes | None
+    """Of prediction ids, where one is configured."""
+
+    @property
+    def card(self) -> Card:
+        """Of any version: all of them take and give the same."""
+        return next(iter(self.artefacts.values())).card
+
+
+def configured(root: Path) -> Configured:
+    """Read everything, relative to the bundle's folder. Exits with one line that says what is wrong with it."""
+    try:
+        settings = load_settings()
+        artefacts = find_artefacts(settings)
+        gate = Gate(settings.access, settings.model, root)
+        return Configured(settings, artefacts, gate, read_secret(root, settings.feedback.secret_file))
+    except (SettingsError, ArtefactError, KeyFileError) as error:
+        sys.exit(f"shokado: {error}")
+
+
+def take_over() -> None:
+    """Have done here what BentoML and uvicorn would do otherwise; call it before they make anything."""
+    # Whose word on a client's address is taken is set in `access.trusted_proxies`; uvicorn trusts all of this machine.
+    os.environ["FORWARDED_ALLOW_IPS"] = ""
+    lift_time_limit()
+    # Without routes of its own the lane still bounds connections, judges framing, and ends them on stopping.
+    express_lane.register()
+
+
+def prepare_server(server: Configured) -> None:
+    """Once, in the process that will start the workers: what none of them could see. Exits where it cannot serve."""
+    settings = server.settings
+    refuse_unfit_address(settings.grpc)
+    share_temporary_folder()
+    supervise(stops_within_s(settings), server.gate.tell_what_is_open)
+    if any(spec.placement is Placement.SERVICE for spec in settings.versions.values()):
+        refuse_long_folder()
+    if settings.grpc.port is not None:
+        from shokado.transports.grpc.server import refuse_taken_port
+
+        try:
+            refuse_taken_port(settings.grpc)
+        except OSError as error:
+            sys.exit(f"shokado: grpc.port: cannot listen at {settings.grpc.host}:{settings.grpc.port}: {error}")
+
+
+def freeze_garbage() -> None:
+    """Keep the collector off everything loaded so far: walking it stalls the event loop for up to 250 ms."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
