@@ -59,17 +59,14 @@ PYTEST := $(BIN)/python -m pytest $(SIDE_BY_SIDE)
 test: $(DEV) ## Run all tests; ARGS go to pytest: make test TEST_PROCESSES=2 ARGS="-k batcher"
 	@$(PYTEST) $(ARGS)
 
-# The tests of single parts. The others start servers, and hold their times and memory to bounds.
+# The tests of single parts. The others start servers, and hold their times and memory to bounds, which measuring would
+# change; so the tests run without it first.
 MEASURED := $(addprefix tests/,access cli client configuration control dialects dispatch experiments lifecycle \
 	monitoring runners stores transports worker)
 
 .PHONY: coverage
 coverage: $(DEV) ## Run the tests of single parts, and fail where they run less than 90 % of all lines and branches
 	@$(PYTEST) --cov --cov-report term:skip-covered $(MEASURED) $(ARGS)
-
-.PHONY: test-whole
-test-whole: $(DEV) ## Run the tests that `make coverage` leaves out: those of the whole, such as servers
-	@$(PYTEST) $(addprefix --ignore=,$(MEASURED)) $(ARGS)
 
 .PHONY: test-repeat
 test-repeat: $(DEV) ## Run all tests N times beside a busy processor: make test-repeat N=5 ARGS="-k batcher"
