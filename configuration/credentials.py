@@ -6,7 +6,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 LEFT_OUT = "***"
 
-# Greedy: a password may hold any letter, also `@` and `/`, whether or not it should be written as %40 and %2F. Three
+# Greedy: a password may hold any character, also `@` and `/`, whether or not it should be written as %40 and %2F. Three
 # slashes begin a path, in which no credentials are.
 _IN_WORDS = re.compile(r"(?<!/)//(?!/)[^\s'\"<>]*@")
 _IN_VARIABLE = re.compile(r"(?<!/)//(?!/)((?:(?!//).)*)@", re.DOTALL)
@@ -37,7 +37,7 @@ def check_credentials(url: str) -> str:
     except ValueError:
         whole = False
     if not whole:
-        words = "special letters of a user or password in an address are written as %40, %2F, %23, .."
+        words = "special characters of a user or password in an address are written as %40, %2F, %23, .."
         raise ValueError(f"{words}, and its port is a number up to 65535")
     return url
 

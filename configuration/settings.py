@@ -39,7 +39,7 @@ from configuration.port import Port, check_port
 DEFAULT_FILE = Path(__file__).with_name("serving.yaml")
 PREFIX = "SHOKADO_"
 MAX_WORKERS = 256
-MAX_SALT_LETTERS = 128
+MAX_SALT_CHARACTERS = 128
 FILE_VARIABLE = PREFIX + "CONFIG"
 _FIRST_OF_ROUTES = frozenset(("ab-test", "api", "model", "models", "predict", "static_content", "v1", "v2"))
 """What paths of routes with several parts begin with: behind such a prefix, nobody could tell which is meant."""
@@ -244,7 +244,7 @@ class EnvironmentSettings(_Frozen):
     weights: dict[Name, float]
     strategy: Strategy = Strategy.RANDOM
     enabled: bool = True
-    salt: str = Field(default="", max_length=MAX_SALT_LETTERS)
+    salt: str = Field(default="", max_length=MAX_SALT_CHARACTERS)
     """What the `hash` strategy mixes units with; empty: `<model>/<environment>`."""
     shadow: Name | None = None
 
@@ -287,7 +287,7 @@ class LimitSettings(_Frozen):
     max_receiving_bytes: int | None = Field(default=None, ge=1024, le=2**40)
     """Of all bodies together that have not wholly arrived at one worker; unset: four times `max_body_bytes`."""
     max_header_bytes: int = Field(default=64 * 2**10, ge=1024, le=2**20)
-    max_text_letters: int = Field(default=100_000, ge=1, le=10_000_000)
+    max_text_characters: int = Field(default=100_000, ge=1, le=10_000_000)
     """Of one text, for models that take one."""
     request_timeout_s: float = Field(default=30, gt=0, le=86_400)
     """From a request's first byte to its last; a client must take its answer as readily."""

@@ -28,7 +28,7 @@ from shokado.client import NO_RETRIES, AsyncClient, NoAnswer, Operation, Shokado
 JSON = "application/json"
 NATIVE = "/v1/models/predict"
 BINS = 12
-BAR_LETTERS = 40
+BAR_CHARACTERS = 40
 EXAMPLES = """\b
 Examples:
   make demo
@@ -200,7 +200,7 @@ def show(console: Console, outcome: Outcome, seconds: float) -> None:
     bins = histogram(latencies)
     most = max(count for _, _, count in bins)
     for low, high, count in bins:
-        bar = "█" * math.ceil(BAR_LETTERS * count / most)
+        bar = "█" * math.ceil(BAR_CHARACTERS * count / most)
         console.print(f"{low:9.1f} to {high:7.1f} ms  {bar} {count}", highlight=False)
 
 

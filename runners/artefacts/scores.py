@@ -28,7 +28,7 @@ TOLERANCE = 0.01
 """Regression: by how much of the standard deviation of the examples' scores two values may differ and still agree."""
 _MAX_VALUE = 3.4028234663852886e38
 """Largest float32: no prediction lies beyond it, and no sum of errors below it overflows."""
-_MAX_SHOWN_LETTERS = 100
+_MAX_SHOWN_CHARACTERS = 100
 
 _Name = TypeVar("_Name")
 
@@ -199,9 +199,9 @@ def _positions(classes: tuple[int | str, ...]) -> dict[int | float | str, int]:
 
 def _shown(label: Label) -> str:
     text = repr(label)
-    return text if len(text) <= _MAX_SHOWN_LETTERS else text[:_MAX_SHOWN_LETTERS] + ".."
+    return text if len(text) <= _MAX_SHOWN_CHARACTERS else text[:_MAX_SHOWN_CHARACTERS] + ".."
 
 
 def _shown_classes(classes: tuple[int | str, ...]) -> str:
     text = ", ".join(map(str, classes))
-    return text if len(text) <= _MAX_SHOWN_LETTERS else text[:_MAX_SHOWN_LETTERS] + f" .. ({len(classes)} in all)"
+    return text if len(text) <= _MAX_SHOWN_CHARACTERS else text[:_MAX_SHOWN_CHARACTERS] + f" .. ({len(classes)} in all)"

@@ -17,7 +17,7 @@ from runners.artefacts.integrity import DamagedFile, check_file
 from runners.artefacts.scores import Scores, column_of
 from runners.inputs.rows import Rows
 
-MAX_PADDED_LETTERS = 4_000_000
+MAX_PADDED_CHARACTERS = 4_000_000
 """Of texts that are scored together, each counted as long as the longest (see `TextEngine`): some 200 MB at most."""
 CROSSOVER_SIZES = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
 
@@ -104,17 +104,17 @@ class TextEngine:
     """An engine for texts, which are scored together only with others of about their length.
 
     ONNX Runtime's tokenizer pads all texts of a batch to as many tokens as the longest has, 32 bytes each: a batch of
-    4,000 short texts with a single one of 100,000 letters would take gigabytes.
+    4,000 short texts with a single one of 100,000 characters would take gigabytes.
     """
 
-    def __init__(self, engine: Engine, max_padded_letters: int = MAX_PADDED_LETTERS) -> None:
+    def __init__(self, engine: Engine, max_padded_characters: int = MAX_PADDED_CHARACTERS) -> None:
         self.name = engine.name
         self._engine = engine
-        self._max_padded_letters = max_padded_letters
+        self._max_padded_characters = max_padded_characters
 
     def predict(self, rows: Rows) -> Scores:
         lengths = [len(text) for text in rows[:, 0].tolist()]
-        if len(rows) * max(lengths) <= self._max_padded_letters:
+        if len(rows) * max(lengths) <= self._max_padded_characters:
             return self._engine.predict(rows)
         order = sorted(range(len(rows)), key=lengths.__getitem__)
         parts = self._parts([lengths[row] for row in order])
@@ -130,7 +130,7 @@ class TextEngine:
         """Where to cut texts whose lengths grow: as many at a time as their longest allows, at least one."""
         parts, start = [], 0
         for stop in range(1, len(lengths) + 1):
-            if stop == len(lengths) or (stop + 1 - start) * lengths[stop] > self._max_padded_letters:
+            if stop == len(lengths) or (stop + 1 - start) * lengths[stop] > self._max_padded_characters:
                 parts.append((start, stop))
                 start = stop
         return parts

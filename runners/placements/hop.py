@@ -28,7 +28,7 @@ from runners.placements.place import BatchScores, score, shape_of
 ROUTE = "/rows"
 FAILURES_HEADER = "x-failures"
 UNSERVABLE = 501
-MAX_FAILURE_LETTERS = 200
+MAX_FAILURE_CHARACTERS = 200
 START_S = 20.0
 """How long to wait for a process that has died, or was started just now, until it listens again."""
 KEEP_S = 3600.0
@@ -103,5 +103,5 @@ def answer_rows(engine: Engine, card: Card, body: bytes) -> tuple[bytes, bytes |
     Raises `ValueError` when the body is not a whole number of rows.
     """
     outcome = score(engine, decode_batch(card, body), card.scores_per_row)
-    failures = {row: reason[:MAX_FAILURE_LETTERS] for row, reason in outcome.failures.items()}
+    failures = {row: reason[:MAX_FAILURE_CHARACTERS] for row, reason in outcome.failures.items()}
     return np.ascontiguousarray(outcome.scores).tobytes(), _encode(failures) if failures else None

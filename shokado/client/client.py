@@ -271,5 +271,5 @@ def _encoded(headers: dict[str, str]) -> dict[bytes, bytes]:
     """As UTF-8. Raises `ValueError` for what a header cannot carry; it may be a key, so it is not shown."""
     for name, value in headers.items():
         if value != value.strip() or not value.isprintable():
-            raise ValueError(f"{name} cannot be sent: it begins or ends with a space, or has letters that are none")
+            raise ValueError(f"{name} cannot be sent: it begins or ends with a space, or has characters that are none")
     return {name.encode(): value.encode() for name, value in headers.items()}

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Body, Response
 from pydantic import BaseModel, Field
 
 from configuration.settings import Strategy
-from shokado.control.changing import MAX_WHY_LETTERS, Changer
+from shokado.control.changing import MAX_WHY_CHARACTERS, Changer
 from shokado.control.http import bodies
 from shokado.control.http.errors import BODY_ERRORS, errors
 from shokado.control.http.headers import AskedEnvironment, EnvironmentHeader, agreed_environment
@@ -78,7 +78,7 @@ class ConfigureBody(bodies.Body):
         default=None, min_length=2, max_length=2, description="Versions or aliases; without them, those of the split."
     )
     strategy: StrategyName = None
-    why: str = Field(default="", max_length=MAX_WHY_LETTERS)
+    why: str = Field(default="", max_length=MAX_WHY_CHARACTERS)
 
     def applied(self, state: RoutingState, name: str | None, versions: Versions) -> RoutingState:
         """Raises like `with_split`."""

@@ -14,7 +14,7 @@ from shokado.stores.store import Action, Entry, GenerationConflict, StoreUnavail
 from shokado.worker.readiness import versions_everywhere
 from shokado.worker.started import Parts, Started
 
-MAX_WHY_LETTERS = 500
+MAX_WHY_CHARACTERS = 500
 MAX_GENERATION = 2**53
 """Largest number that every client of JSON can say exactly."""
 

@@ -16,7 +16,7 @@ from runners.version_state import VersionState
 from shokado.control.http.bodies import parse
 from shokado.control.http.errors import errors
 from shokado.control.http.headers import AskedEnvironment
-from shokado.dialects.head import MAX_UNIT_LETTERS
+from shokado.dialects.head import MAX_UNIT_CHARACTERS
 from shokado.dialects.problem import invalid
 from shokado.dispatch.assignment import Reason, assign
 from shokado.dispatch.change import SplitChange, Versions, find_environment, with_split
@@ -24,7 +24,7 @@ from shokado.dispatch.state import Environment
 from shokado.worker.readiness import known_versions
 from shokado.worker.started import Parts, known_routing
 
-MAX_WEIGHTS_LETTERS = 4096
+MAX_WEIGHTS_CHARACTERS = 4096
 
 router = APIRouter(tags=["split"])
 
@@ -67,12 +67,12 @@ async def explain(
     parts: Parts,
     environment: AskedEnvironment,
     unit: Annotated[
-        str, Query(max_length=MAX_UNIT_LETTERS, description="As `X-Unit-ID` would name it.", examples=["user-17"])
+        str, Query(max_length=MAX_UNIT_CHARACTERS, description="As `X-Unit-ID` would name it.", examples=["user-17"])
     ] = "",
     weights: Annotated[
         str | None,
         Query(
-            max_length=MAX_WEIGHTS_LETTERS,
+            max_length=MAX_WEIGHTS_CHARACTERS,
             description='What would be if the weights were these: `v1:50,v2:50`, or `{"v1": 50, "v2": 50}`.',
             examples=["v1:50,v2:50"],
         ),

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Query, Response
 from pydantic import BaseModel, Field
 
-from shokado.control.changing import MAX_GENERATION, MAX_WHY_LETTERS, Changer
+from shokado.control.changing import MAX_GENERATION, MAX_WHY_CHARACTERS, Changer
 from shokado.control.http import bodies
 from shokado.control.http.errors import BODY_ERRORS, errors
 from shokado.control.http.headers import AskedEnvironment, EnvironmentHeader
@@ -56,7 +56,7 @@ class RollbackBody(bodies.Body):
     """Which generation to go back to."""
 
     generation: int = Field(ge=1, le=MAX_GENERATION)
-    why: str = Field(default="", max_length=MAX_WHY_LETTERS)
+    why: str = Field(default="", max_length=MAX_WHY_CHARACTERS)
 
 
 @router.get("/v1/traffic-split/history", summary="Who changed what and when", responses=errors(400, 404, 422, 503))

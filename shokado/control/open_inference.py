@@ -14,7 +14,7 @@ from configuration.settings import Settings
 from runners.version_state import VersionState
 from shokado.control.http import bodies
 from shokado.control.http.headers import Actor
-from shokado.control.versions import MAX_URI_LETTERS
+from shokado.control.versions import MAX_URI_CHARACTERS
 from shokado.dialects.model_tensors import TensorMetadata, input_tensors, output_tensors
 from shokado.dialects.problem import Problem, conflicting_version, invalid
 from shokado.dialects.server_metadata import NAME, OVER_REST, ServerMetadata
@@ -83,7 +83,7 @@ class LoadParameters(bodies.Body):
 
     uri: str | None = Field(
         default=None,
-        max_length=MAX_URI_LETTERS,
+        max_length=MAX_URI_CHARACTERS,
         description="`models:/name/3` or `models:/name@alias` of the MLflow registry, or a tag `name:version` of the "
         "BentoML model store. Without one, a version that was unloaded is brought back.",
     )

@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, Field, GetJsonSchemaHandler, mo
 from pydantic_core import CoreSchema
 
 from configuration.settings import Settings, Strategy
-from shokado.control.changing import MAX_WHY_LETTERS, Changer
+from shokado.control.changing import MAX_WHY_CHARACTERS, Changer
 from shokado.control.http import bodies
 from shokado.control.http.errors import BODY_ERRORS, errors
 from shokado.control.http.headers import AskedEnvironment, EnvironmentHeader, agreed_environment, etag, is_known
@@ -78,7 +78,7 @@ class SplitBody(bodies.Body):
     salt: str | None = None
     shadow: str | None = Field(default=None, description="Null switches it off.")
     active: str | None = None
-    why: str = Field(default="", max_length=MAX_WHY_LETTERS)
+    why: str = Field(default="", max_length=MAX_WHY_CHARACTERS)
 
     @model_validator(mode="before")
     @classmethod

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from runners.artefacts.card import Card, Feature, Source, Task
 from runners.remote_runner import RemoteRunner
 from runners.version_state import VersionState
-from shokado.control.changing import MAX_WHY_LETTERS, Changer
+from shokado.control.changing import MAX_WHY_CHARACTERS, Changer
 from shokado.control.http import bodies
 from shokado.control.http.errors import BODY_ERRORS, errors
 from shokado.control.http.headers import Actor, AskedEnvironment, EnvironmentHeader, agreed_environment
@@ -20,7 +20,7 @@ from shokado.stores.store import Action, StoreUnavailable, WorkerReport
 from shokado.worker.readiness import known_versions, why_not_ready
 from shokado.worker.started import Configuration, Parts, Started, known_routing
 
-MAX_URI_LETTERS = 1024
+MAX_URI_CHARACTERS = 1024
 
 router = APIRouter(tags=["versions"], route_class=bodies.StrictRoute)
 
@@ -97,18 +97,18 @@ class LoadBody(bodies.Body):
 
     uri: str | None = Field(
         default=None,
-        max_length=MAX_URI_LETTERS,
+        max_length=MAX_URI_CHARACTERS,
         description="`models:/name/3` or `models:/name@alias` of the MLflow registry, or a tag `name:version` of the "
         "BentoML model store. Without one, a version that was unloaded is brought back.",
     )
-    why: str = Field(default="", max_length=MAX_WHY_LETTERS)
+    why: str = Field(default="", max_length=MAX_WHY_CHARACTERS)
 
 
 class LoadByUriBody(bodies.Body):
     """What to load, and as which version."""
 
     uri: str = Field(
-        max_length=MAX_URI_LETTERS,
+        max_length=MAX_URI_CHARACTERS,
         description="`models:/name/3` or `models:/name@alias` of the MLflow registry, or a tag `name:version` of the "
         "BentoML model store.",
     )
@@ -116,20 +116,20 @@ class LoadByUriBody(bodies.Body):
         default=None,
         description="The version's name. Without one, the address says it: `v3`, `alias`, `version` above.",
     )
-    why: str = Field(default="", max_length=MAX_WHY_LETTERS)
+    why: str = Field(default="", max_length=MAX_WHY_CHARACTERS)
 
 
 class UnloadBody(bodies.Body):
     """Why a version is unloaded."""
 
-    why: str = Field(default="", max_length=MAX_WHY_LETTERS)
+    why: str = Field(default="", max_length=MAX_WHY_CHARACTERS)
 
 
 class ActivateBody(bodies.Body):
     """Where a version is to be the active one."""
 
     environment: str | None = None
-    why: str = Field(default="", max_length=MAX_WHY_LETTERS)
+    why: str = Field(default="", max_length=MAX_WHY_CHARACTERS)
 
 
 class ServedModel(BaseModel):

@@ -18,7 +18,7 @@ _SANE_ID = re.compile(ID_PATTERN.encode()).fullmatch
 _NAME = re.compile(NAME_PATTERN.encode()).fullmatch
 _LENGTH = re.compile(rb"[0-9]{1,18}").fullmatch
 MAX_DEADLINE_MS = 3_600_000
-MAX_UNIT_LETTERS = 256
+MAX_UNIT_CHARACTERS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +63,8 @@ def read_head(headers: Headers, pins: tuple[str, ...] = ()) -> RequestHead:
         if value and not _NAME(value):
             problem = Problem(400, "bad_header", f"{header.decode()} is not a name")
     unit = found.get(b"x-unit-id", b"")
-    if len(unit) > MAX_UNIT_LETTERS:
-        problem = Problem(400, "bad_header", f"x-unit-id is longer than {MAX_UNIT_LETTERS} letters")
+    if len(unit) > MAX_UNIT_CHARACTERS:
+        problem = Problem(400, "bad_header", f"x-unit-id is longer than {MAX_UNIT_CHARACTERS} characters")
     deadline_s = _deadline(found.get(b"x-request-deadline-ms"))
     if deadline_s is not None and not 0 < deadline_s <= MAX_DEADLINE_MS / 1000:
         limits = f"a number of milliseconds above 0 and up to {MAX_DEADLINE_MS}"
@@ -77,8 +77,8 @@ def read_head(headers: Headers, pins: tuple[str, ...] = ()) -> RequestHead:
         got = coding[:40].decode("latin-1")
         message = f"content encoding {got!r} is not understood here; send gzip, deflate, or the body as it is"
         problem = Problem(415, "unsupported_encoding", message)
-    if len(request_id) > MAX_UNIT_LETTERS:
-        problem = Problem(400, "bad_header", f"x-request-id is longer than {MAX_UNIT_LETTERS} letters")
+    if len(request_id) > MAX_UNIT_CHARACTERS:
+        problem = Problem(400, "bad_header", f"x-request-id is longer than {MAX_UNIT_CHARACTERS} characters")
     version = names[b"x-model-version"]
     if len(dict(headers)) < len(headers):
         problem = _conflict(headers) or problem
@@ -89,7 +89,7 @@ def read_head(headers: Headers, pins: tuple[str, ...] = ()) -> RequestHead:
         content_type=found.get(b"content-type", JSON).split(b";")[0].strip().lower(),
         binary_answer=found.get(b"accept", b"").split(b";")[0].strip().lower() == BINARY,
         request_id=request_id.decode("ascii") if _SANE_ID(request_id) else None,
-        id_unit=_text(request_id) if len(request_id) <= MAX_UNIT_LETTERS else "",
+        id_unit=_text(request_id) if len(request_id) <= MAX_UNIT_CHARACTERS else "",
         pins=(*pins, version) if version else pins,
         environment=names[b"x-environment"],
         unit=_text(unit),

@@ -57,10 +57,10 @@ def _integer(digits: str) -> int | float:
     return number if math.isinf(number) else int(number)
 
 
-def refuse_half_letters(text: bytes, content: Any) -> None:
+def refuse_half_characters(text: bytes, content: Any) -> None:
     """Raise `Problem` (422) that names the first text in the content which is no Unicode.
 
-    JSON can spell half a surrogate pair, which is no letter, and which no UTF-8, store or answer can say.
+    JSON can spell half a surrogate pair, which is no character, and which no UTF-8, store or answer can say.
     """
     if b"\\u" not in text:
         return
@@ -104,7 +104,7 @@ def _path(content: Any, is_bad: Callable[[Any], bool]) -> list[str] | None:
 
 
 def legible(name: str) -> str:
-    """As much of a name as an answer repeats, in letters that it can spell."""
+    """As much of a name as an answer repeats, in characters that it can spell."""
     return name[:100].encode(errors="replace").decode()
 
 
@@ -126,7 +126,7 @@ def refusal(text: bytes, error: Exception) -> Problem:
     except Problem:
         return malformed(_NESTING if isinstance(error, RecursionError) else str(error))
     try:
-        refuse_half_letters(text, content)
+        refuse_half_characters(text, content)
         refuse_endless_numbers(content)
     except Problem as problem:
         return problem

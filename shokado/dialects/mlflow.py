@@ -231,15 +231,15 @@ class MLflow(Dialect):
 
     def _lines_of(self, body: bytes) -> Iterator[str]:
         """The lines of a table. Raises `Problem` (413) for one that is longer, or has more values, than any row."""
-        names, letters = self.signature.feature_names, self.signature.max_text_letters
+        names, characters = self.signature.feature_names, self.signature.max_text_characters
         most_commas = max(_MAX_COMMAS, len(names) + sum(name.count(",") for name in names))
         for number, line in enumerate(io.TextIOWrapper(io.BytesIO(body), "utf-8-sig", newline="")):
-            if not letters and number > 2 * self.signature.max_rows + _MAX_BLANK_LINES:
+            if not characters and number > 2 * self.signature.max_rows + _MAX_BLANK_LINES:
                 raise malformed(f"the body is not CSV: {number} lines, most of them blank")
-            if letters and len(line) > LONG_BYTES + 2 * letters:
-                message = f"a line of the table has {len(line)} letters; at most {letters} are allowed in a text"
-                raise Problem(413, "text_too_long", message, {"limit": letters})
-            if not letters and line.count(",") > most_commas:
+            if characters and len(line) > LONG_BYTES + 2 * characters:
+                message = f"a line of the table has {len(line)} characters; at most {characters} are allowed in a text"
+                raise Problem(413, "text_too_long", message, {"limit": characters})
+            if not characters and line.count(",") > most_commas:
                 message = f"a line of the table has {line.count(',') + 1} values; the model takes {len(names)}"
                 raise Problem(413, "row_too_long", message, {"limit": len(names)})
             yield line

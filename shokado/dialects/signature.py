@@ -22,7 +22,7 @@ from shokado.dialects.json_text import (
     legible,
     read_leniently,
     refuse_endless_numbers,
-    refuse_half_letters,
+    refuse_half_characters,
 )
 from shokado.dialects.matrix import LARGE_BYTES, read_rows
 from shokado.dialects.problem import Problem, invalid, too_many_rows
@@ -35,7 +35,7 @@ AnyRow = TypeVar("AnyRow")
 _BESIDE_ROWS = 1024
 """Values, and lists, that a body may have beside its rows; for each feature, a tensor may say its name and shape."""
 _PER_FEATURE = 8
-_MAX_NUMBER_LETTERS = 40
+_MAX_NUMBER_CHARACTERS = 40
 """Of a text that is looked at as a number."""
 RowsIn = Callable[[Any], Any]
 FLOAT32_MAX = float(np.finfo(np.float32).max)
@@ -53,7 +53,7 @@ class Signature:
     """The same with truth values, where a feature is boolean: rows are read so that could not be read as numbers."""
     text_field: str | None = None
     """The feature's name, where it is a text that bodies may also give by this name alone."""
-    max_text_letters: int = 0
+    max_text_characters: int = 0
     """Of one text; 0 where rows are numbers."""
 
     def __init__(self, feature_names: Sequence[str], max_rows: int, booleans: Collection[str] = ()) -> None:
@@ -197,7 +197,7 @@ class Signature:
             elif rows is not None:
                 message = f"the field {key!r} is {kind_of(rows)}; a list of rows belongs there"
                 return invalid("wrong_type", message, field=key)
-            refuse_half_letters(body, content)
+            refuse_half_characters(body, content)
             refuse_endless_numbers(content)
         except Problem as problem:
             return problem
@@ -279,7 +279,7 @@ def _instead_of(value: Any) -> str:
     """What to send in place of a value that is no number, if that can be told."""
     if value is None or (isinstance(value, str) and value.strip().lower() in _MISSING):
         return _FILL_IN
-    if not isinstance(value, str) or len(value) > _MAX_NUMBER_LETTERS:
+    if not isinstance(value, str) or len(value) > _MAX_NUMBER_CHARACTERS:
         return ""
     try:
         number = float(value)

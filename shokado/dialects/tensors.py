@@ -27,7 +27,7 @@ from shokado.dialects.problem import Problem, invalid
 from shokado.dialects.signature import Signature
 
 BF16 = "BF16"
-_SHOWN_LETTERS = 100
+_SHOWN_CHARACTERS = 100
 _MAX_SIDES = 8
 """Of a shape; a product of more would be work, and no model here takes them."""
 
@@ -182,7 +182,7 @@ def _numbers(name: str, datatype: str, shape: Sequence[int], values: Sequence[An
             return _objects(values)
         row, column = divmod(index, math.prod(shape[1:]))
         where = f"input {_shown(name)}, row {row}" + (f", column {column}" if math.prod(shape[1:]) > 1 else "")
-        message = f"{where}: {bad!s:.{_SHOWN_LETTERS}} is no {datatype}; send another datatype, such as FP64"
+        message = f"{where}: {bad!s:.{_SHOWN_CHARACTERS}} is no {datatype}; send another datatype, such as FP64"
         raise invalid("wrong_type", message, row=row)
     return np.array(values, bool if datatype == "BOOL" else dtype)
 
@@ -260,7 +260,7 @@ def _malformed(name: str, message: str) -> Problem:
 
 
 def _sides(shape: Sequence[int]) -> str:
-    return f"{list(shape[:_MAX_SIDES])!s:.{_SHOWN_LETTERS}}"
+    return f"{list(shape[:_MAX_SIDES])!s:.{_SHOWN_CHARACTERS}}"
 
 
 def _shown(name: str) -> str:

@@ -19,21 +19,21 @@ TextRow = str | list[str] | dict[str, str]
 
 
 class TextSignature(Signature):
-    """Packs and explains rows of one text of up to `max_text_letters`, up to `max_rows` a request."""
+    """Packs and explains rows of one text of up to `max_text_characters`, up to `max_rows` a request."""
 
     row_type = TextRow
 
-    def __init__(self, feature_name: str, max_rows: int, max_text_letters: int) -> None:
+    def __init__(self, feature_name: str, max_rows: int, max_text_characters: int) -> None:
         super().__init__((feature_name,), max_rows)
         self.text_field = self._name = feature_name
-        self.max_text_letters = max_text_letters
+        self.max_text_characters = max_text_characters
 
     def pack(self, rows: Sequence[TextRow]) -> list[str]:  # type: ignore[override]  # either is what a request takes
         """The texts of the rows. Raises `Problem` that names the first bad row."""
         self._check_count(len(rows))
         try:
             texts = [row if type(row) is str else self._text(row) for row in rows]
-            if max(map(len, texts)) > self.max_text_letters:
+            if max(map(len, texts)) > self.max_text_characters:
                 raise ValueError
             "".join(texts).encode()
         # An UnicodeEncodeError, for half a surrogate pair, is a ValueError as well.
@@ -75,9 +75,9 @@ class TextSignature(Signature):
             where = f"row {index}, feature {name!r}"
             if not isinstance(value, str):
                 return invalid("not_a_text", f"{where}: {kind_of(value)} where a text belongs", row=index, feature=name)
-            if len(value) > self.max_text_letters:
-                limit = self.max_text_letters
-                message = f"{where}: a text of {len(value)} letters; at most {limit} are allowed"
+            if len(value) > self.max_text_characters:
+                limit = self.max_text_characters
+                message = f"{where}: a text of {len(value)} characters; at most {limit} are allowed"
                 return Problem(413, "text_too_long", message, {"row": index, "feature": name, "limit": limit})
             if not is_unicode(value):
                 message = f"{where}: the text holds half a surrogate pair, which is no character"

@@ -22,7 +22,7 @@ _numbers = itertools.count()
 
 
 class Attempts:
-    """Those of one machine. What is attempted has a name, of letters that a file's name may have."""
+    """Those of one machine. What is attempted has a name, of characters that a file's name may have."""
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from configuration.settings import MAX_SALT_LETTERS, Strategy, lone_weight
+from configuration.settings import MAX_SALT_CHARACTERS, Strategy, lone_weight
 from runners.version_state import VersionState
 from shokado.dispatch.request import UnknownVersion
 from shokado.dispatch.state import Environment, Load, RoutingState
@@ -82,8 +82,10 @@ def find_environment(state: RoutingState, name: str | None) -> Environment:
 def with_split(state: RoutingState, name: str | None, change: SplitChange, versions: Versions) -> RoutingState:
     """The state with an environment changed. Raises `UnknownVersion`, `InvalidChange` and `ConflictingChange`."""
     environment = find_environment(state, name)
-    if change.salt is not None and len(change.salt) > MAX_SALT_LETTERS:
-        raise InvalidChange("salt_too_long", f"the salt has {len(change.salt)} letters; at most {MAX_SALT_LETTERS} do")
+    if change.salt is not None and len(change.salt) > MAX_SALT_CHARACTERS:
+        raise InvalidChange(
+            "salt_too_long", f"the salt has {len(change.salt)} characters; at most {MAX_SALT_CHARACTERS} do"
+        )
     shadow = environment.shadow if change.shadow is UNCHANGED else change.shadow
     changed = Environment(
         environment.name,

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from shokado.dispatch.request import Origin, Prediction
 
 MAX_CARRIED_ROWS = 32
-MAX_LETTERS = 512
+MAX_CHARACTERS = 512
 _FORMAT = 1
 _HEAD = struct.Struct("<BBBI")
 """Format; lengths of the version's and the environment's name, which follow; generation."""
@@ -144,7 +144,7 @@ def _tag(seal: blake2b, payload: bytes) -> bytes:
 
 
 def _decoded(text: str) -> bytes:
-    if len(text) > MAX_LETTERS:
+    if len(text) > MAX_CHARACTERS:
         raise _malformed()
     try:
         content = a2b_base64(text.translate(_STANDARD) + "=" * (-len(text) % 4), strict_mode=True)

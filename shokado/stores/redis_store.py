@@ -127,7 +127,7 @@ class RedisStore:
             )
         except ValueError:
             # What was found wrong may be a part of the password.
-            hint = "special letters of a password in it are written as %40, %23, .."
+            hint = "special characters of a password in it are written as %40, %23, .."
             raise ValueError(f"the address of the Redis cannot be read; {hint}") from None
         found = self._redis.get_connection_kwargs()
         scheme = url.partition(":")[0]

@@ -48,7 +48,7 @@ DRAIN_S = 1.0
 CLOSED_PER_S = 40
 """Idle connections that a stopping server closes in a second, if it has the time: each may be about to be used."""
 MAX_HOST_BYTES = 512
-"""A name has at most 253 letters, of which each may be written as three."""
+"""A name has at most 253 characters, of which each may be written as three."""
 _HOST = re.compile(
     rb"(?:(?:[\w.~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*|\[[0-9A-Fa-f:.]+(?:%25[\w.~%-]+)?\]|\[v[0-9A-Fa-f]+\.[\w.~!$&'()*+,;=:-]+\])"
     rb"(?::[0-9]*)?"

@@ -252,6 +252,6 @@ def refuse_long_folder() -> None:
     folder = tempfile.gettempdir()
     if len(os.fsencode(folder)) > MAX_FOLDER_BYTES:
         sys.exit(
-            f"shokado: TMPDIR: {folder} has {len(folder)} letters, and placement: service takes {MAX_FOLDER_BYTES} at "
-            "most, for its sockets; name a shorter folder: TMPDIR=/tmp"
+            f"shokado: TMPDIR: {folder} has {len(folder)} characters, and placement: service takes {MAX_FOLDER_BYTES} "
+            "at most, for its sockets; name a shorter folder: TMPDIR=/tmp"
         )

@@ -300,7 +300,7 @@ WRONG_VALUES: dict[str, tuple[Edit, str]] = {
     ),
     "a Redis at no port": (
         put("store", value="redis://:secret@other:secret/0"),
-        "store: special letters of a user or password in an address are written as %40, %2F, %23, .., and its port is",
+        "store: special characters of a user or password in an address are written as %40, %2F, %23, .., and its port",
     ),
     "a Redis database in words": (
         put("cache", value={"backend": "redis", "url": "redis://other:6379/zero"}),

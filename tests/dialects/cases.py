@@ -357,7 +357,7 @@ def _others() -> list[Case]:
             Case("an unknown version", rows_alone, f"/v1/models/{name}:predict", status=404)
             for name in ("v9", "v:9", "%25%C2%AA", "v%3F", "%3A")
         ),
-        Case("a version in other letters", rows_alone, "/v1/models/v%31:predict"),
+        Case("a version in other characters", rows_alone, "/v1/models/v%31:predict"),
     ]
 
 

@@ -26,7 +26,7 @@ from tests.support.cards import NAMES, toy_card
 from tests.transports.predictions import FACTS, prediction
 
 SIGNATURE = Signature(NAMES, max_rows=3)
-TEXTS = TextSignature("email_content", max_rows=3, max_text_letters=5)
+TEXTS = TextSignature("email_content", max_rows=3, max_text_characters=5)
 NAMED = {"width": 2, "depth": 3, "height": 1}
 CSV = RequestHead(content_type=b"text/csv")
 
@@ -213,7 +213,7 @@ def test_a_table_is_told_where_it_is_wrong(table: bytes, says: str) -> None:
     assert refused.value.status == 422
 
 
-def test_half_a_letter_beside_the_rows_is_told_by_its_field() -> None:
+def test_half_a_character_beside_the_rows_is_told_by_its_field() -> None:
     for dialect, rows in ((Native, '"instances": [[1, 2, 3]]'), (Single, '"features": [1, 2, 3]')):
         with pytest.raises(Problem, match="unit: the text holds half a surrogate pair") as refused:
             rows_of(dialect, f'{{{rows}, "unit": "\\ud800x"}}'.encode())
@@ -240,7 +240,7 @@ def test_half_a_letter_beside_the_rows_is_told_by_its_field() -> None:
         ),
     ],
 )
-def test_half_a_letter_anywhere_is_no_more_than_a_bad_body(dialect: type[Dialect], body: str) -> None:
+def test_half_a_character_anywhere_is_no_more_than_a_bad_body(dialect: type[Dialect], body: str) -> None:
     """In each name and text, and in place of each value, of numbers and of lists."""
     half = "\\ud800"
     places = [(match.start() + 1, match.start() + 1, half) for match in re.finditer(r'"[^"]*"', body)]

@@ -24,7 +24,7 @@ from tests.transports.predictions import FACTS, prediction
 
 SIGNATURE = Signature(NAMES, max_rows=3)
 DIALECT = OpenInference(SIGNATURE)
-TEXTS = OpenInference(TextSignature("message", max_rows=3, max_text_letters=100))
+TEXTS = OpenInference(TextSignature("message", max_rows=3, max_text_characters=100))
 PACKED = np.arange(6, dtype="<f4").tobytes()
 MATRIX = {"name": "input", "datatype": "FP32", "shape": [2, 3], "data": [[0, 1, 2], [3, 4, 5]]}
 

@@ -19,7 +19,7 @@ from tests.support.cards import NAMES
 
 SIGNATURE = Signature(NAMES, max_rows=20, booleans=("height", "depth"))
 TRUTHS = Signature(NAMES, max_rows=20, booleans=NAMES)
-TEXTS = TextSignature("message", max_rows=3, max_text_letters=10)
+TEXTS = TextSignature("message", max_rows=3, max_text_characters=10)
 HUGE = 2**62
 Sent = Callable[[str, str, tuple[int, ...], NDArray[Any]], Tensor]
 

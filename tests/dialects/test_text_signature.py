@@ -15,7 +15,7 @@ from shokado.dialects.text_signature import TextSignature
 from tests.support.cards import TEXT, make_card
 
 NAME = "message"
-SIGNATURE = TextSignature(NAME, max_rows=50, max_text_letters=20)
+SIGNATURE = TextSignature(NAME, max_rows=50, max_text_characters=20)
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 rows = st.builds(lambda text, form: form(text), texts, st.sampled_from([str, lambda t: [t], lambda t: {NAME: t}]))
 
@@ -82,7 +82,7 @@ def test_a_row_of_more_or_other_fields_is_refused(row: Any, code: str) -> None:
         assert (problem.status, problem.code, problem.detail["row"]) == (422, code, 1)
 
 
-def test_a_text_at_the_limit_is_counted_in_letters_not_in_bytes() -> None:
+def test_a_text_at_the_limit_is_counted_in_characters_not_in_bytes() -> None:
     assert SIGNATURE.pack(["😀" * 20])
     assert refused(["😀" * 21])[0].code == "text_too_long"
 
@@ -104,7 +104,7 @@ def test_any_body_is_explained_with_a_4xx(body: bytes) -> None:
 
 
 def test_the_card_says_which_signature_a_model_has() -> None:
-    limits = LimitSettings(max_rows=3, max_text_letters=7)
+    limits = LimitSettings(max_rows=3, max_text_characters=7)
     text, numbers = signature_of(make_card(**TEXT), limits), signature_of(make_card(), limits)
     assert isinstance(text, TextSignature)
     assert text.feature_names == (NAME,)

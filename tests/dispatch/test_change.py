@@ -122,7 +122,7 @@ def test_active_and_shadow_must_be_ready(change: dict[str, Any]) -> None:
 def test_an_unknown_environment_and_a_long_salt_are_refused() -> None:
     with pytest.raises(UnknownVersion, match="'moon'"):
         with_split(STATE, "moon", SplitChange(enabled=False), VERSIONS)
-    with pytest.raises(InvalidChange, match="129 letters"):
+    with pytest.raises(InvalidChange, match="129 characters"):
         changed(salt="s" * 129)
     assert find_environment(STATE, None).name == "production"
 

@@ -83,7 +83,7 @@ def test_a_client_of_bentoml_says_the_unit_by_argument(server: Server, name: str
         for call, rows in calls:
             assert call(rows, **{name: "customer-1"})
             assert call(rows, **{name: 17})
-            with pytest.raises(bentoml.exceptions.BentoMLException, match="the unit has 300 letters"):
+            with pytest.raises(bentoml.exceptions.BentoMLException, match="the unit has 300 characters"):
                 call(rows, **{name: "u" * 300})
 
 

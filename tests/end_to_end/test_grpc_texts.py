@@ -18,7 +18,7 @@ from shokado.transports.grpc.server import SERVICE
 from tests.conftest import HOME, prepare
 from tests.end_to_end import triton_calls
 from tests.end_to_end.test_grpc import infer, needs_triton
-from tests.end_to_end.test_text import MAX_LETTERS, NAME, STRANGE, ask, engine_scores
+from tests.end_to_end.test_text import MAX_CHARACTERS, NAME, STRANGE, ask, engine_scores
 from tests.end_to_end.test_text import messages as made_messages
 from tests.end_to_end.triton_calls import Infer
 from tests.support.server import Server, free_port, serving
@@ -135,8 +135,8 @@ BAD = {
     "raw and no UTF-8": (bad("BYTES", [1], b"\x01\0\0\0\xff"), "malformed_tensor"),
     "a length beyond the data": (bad("BYTES", [1], b"\xff\xff\xff\xffa"), "malformed_tensor"),
     "two texts in a row": (bad("BYTES", [1, 2], bytes_contents=[b"a", b"b"]), "wrong_feature_count"),
-    "a text too long": (typed_request(["fine", "x" * (MAX_LETTERS + 1)], ""), "text_too_long"),
-    "a raw text too long": (raw_request(["fine", "x" * (MAX_LETTERS + 1)], ""), "text_too_long"),
+    "a text too long": (typed_request(["fine", "x" * (MAX_CHARACTERS + 1)], ""), "text_too_long"),
+    "a raw text too long": (raw_request(["fine", "x" * (MAX_CHARACTERS + 1)], ""), "text_too_long"),
 }
 
 
@@ -150,7 +150,7 @@ def test_what_is_no_text_is_refused_by_the_inputs_name(wrong: Any, code: str, te
 
 
 def test_a_text_too_long_is_refused_in_the_words_of_http(texts: TextEntrance) -> None:
-    long = ["fine", "x" * (MAX_LETTERS + 1)]
+    long = ["fine", "x" * (MAX_CHARACTERS + 1)]
     by_http = ask(texts.server, long).json()["error"]
     with pytest.raises(grpc.RpcError) as caught:
         infer(texts.channel)(raw_request(long, ""), timeout=20)

@@ -28,7 +28,7 @@ STRANGE = (
     "\u6771\u4eac\u3078\u3088\u3046\u3053\u305d", "\U0001f4b0 prize \U0001f468\u200d\U0001f469\u200d\U0001f467",
     "e\u0301\ufeff\u200d\u202e", "\u0661\u0662\u00b2", "{}[]\"'\\", "x" * 100_000, "win a prize " * 8_000,
 )  # fmt: skip
-MAX_LETTERS = 100_000
+MAX_CHARACTERS = 100_000
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +147,7 @@ BAD: dict[str, tuple[Any, int, str, int | None]] = {
     "two texts in a row": ([["a", "b"]], 422, "wrong_feature_count", 0),
     "another name": ([{"subject": "a"}], 422, "unknown_feature", 0),
     "no name": ([{}], 422, "missing_feature", 0),
-    "a text too long": (["fine", "x" * (MAX_LETTERS + 1)], 413, "text_too_long", 1),
+    "a text too long": (["fine", "x" * (MAX_CHARACTERS + 1)], 413, "text_too_long", 1),
     "half a surrogate pair": (["fine", "\ud83d"], 422, "not_unicode", 1),
     "no messages": ([], 422, "no_rows", None),
     "a text for the list": ("fine", 422, "wrong_type", None),

@@ -184,7 +184,7 @@ def test_true_is_no_class_where_the_classes_are_not_0_and_1() -> None:
         assert ruling(toy_card(Task.BINARY, classes), [0.9], label=True).verdict is Verdict.INVALID
 
 
-def test_the_reason_does_not_repeat_hundreds_of_classes_or_letters() -> None:
+def test_the_reason_does_not_repeat_hundreds_of_classes_or_characters() -> None:
     many = toy_card(Task.MULTICLASS, tuple(range(1000)))
     found = ruling(many, [[0.0] * 1000], label="x" * 10_000)
     assert "(1000 in all)" in found.reason

@@ -61,7 +61,7 @@ def test_another_process_with_the_same_secret_reads_it(ids: PredictionIds) -> No
     assert ran.stdout == "v1\n"
 
 
-def test_ids_are_short_and_plain_letters(ids: PredictionIds) -> None:
+def test_ids_are_short_and_plain_characters(ids: PredictionIds) -> None:
     assert all(re.fullmatch(r"[A-Za-z0-9_-]{40,80}", make(ids, predicted([score]))) for score in np.linspace(0, 1, 200))
 
 
@@ -101,7 +101,7 @@ def test_values_come_back_as_they_were(value: float) -> None:
     assert ids.read(make(ids, predicted([value], task=Task.REGRESSION))).outcomes == (value,)
 
 
-def test_each_change_of_a_letter_is_noticed(ids: PredictionIds) -> None:
+def test_each_change_of_a_character_is_noticed(ids: PredictionIds) -> None:
     made = make(ids, predicted())
     for place in range(len(made)):
         for other in "A9_":

@@ -56,8 +56,8 @@ def test_a_redis_is_named_without_its_password(url: str, name: str) -> None:
         ("var/routing.db", "'var/routing.db' is no store"),
         ("", "'' is no store"),
         ("redis:/ann:hush@store", "'redis' is no store"),
-        ("redis://:hu#sh@store:6379/0", "cannot be read; special letters of a password in it are written as %40"),
-        ("redis://:hush/hush@store:6379/0", "cannot be read; special letters"),
+        ("redis://:hu#sh@store:6379/0", "cannot be read; special characters of a password in it are written as %40"),
+        ("redis://:hush/hush@store:6379/0", "cannot be read; special characters"),
         ("redis://store:port/0", "cannot be read"),
     ],
 )

@@ -56,8 +56,8 @@ def test_what_was_appended_is_the_newest_for_everybody(store: Store, place: Plac
 
 def test_an_entry_comes_back_as_it_was(store: Store) -> None:
     written = [
-        entry(1 + number, by=letters, why=letters, id=letters, action=action)
-        for number, (letters, action) in enumerate(zip(ODD, itertools.cycle(Action), strict=False))
+        entry(1 + number, by=characters, why=characters, id=characters, action=action)
+        for number, (characters, action) in enumerate(zip(ODD, itertools.cycle(Action), strict=False))
     ]
     for one in written:
         store.append(one, one.generation - 1)

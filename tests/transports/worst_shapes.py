@@ -73,7 +73,7 @@ def json_shapes(size: int) -> Iterator[tuple[str, bytes]]:
     yield "a name of escapes", b'{"%b":1}' % (b"\\n" * (size // 2))
     yield "a text of commas", b'{"unit":"%b"}' % (b"," * size)
     yield "a text of escaped quotes", b'{"unit":"%b"}' % (b'\\",' * (size // 3))
-    yield "half a letter at the end", b'{"unit":"%b\\ud800"}' % (b"a" * size)
+    yield "half a character at the end", b'{"unit":"%b\\ud800"}' % (b"a" * size)
     for what, number in (("digits", b"9"), ("an exponent", b"1e"), ("a fraction", b"0.")):
         yield what, b'{"instances":[[%b%b]],"features":[%b]}' % (number, b"9" * size, number + b"9" * size)
     yield "white space", b"{%b}" % (b" " * size)
@@ -163,8 +163,8 @@ def header_shapes(size: int) -> Iterator[tuple[str, list[tuple[bytes, bytes]]]]:
     yield "versions", [(b"x-model-version", b"v%d" % number) for number in range(size // 20)]
     yield "addresses", [(b"x-forwarded-for", b"10.0.0.1")] * (size // 24)
     for name in (b"x-other", b"x-unit-id", b"x-request-id", b"authorization", b"accept", b"x-request-deadline-ms"):
-        for what, letter in (("letters", b"a"), ("commas", b","), ("blanks", b" ."), ("digits", b"9")):
-            yield f"{name.decode()} of many {what}", [(name, letter * (size // len(letter)))]
+        for what, character in (("characters", b"a"), ("commas", b","), ("blanks", b" ."), ("digits", b"9")):
+            yield f"{name.decode()} of many {what}", [(name, character * (size // len(character)))]
 
 
 def all_shapes(size: int) -> Iterator[tuple[Dialect | GrpcMethod, str, RequestHead, bytes]]:

@@ -33,13 +33,13 @@ def test_a_worker_that_served_for_a_while_begins_anew() -> None:
     assert pauses.ended(lived_s=1, now=60) == FIRST_PAUSE_S
 
 
-@pytest.mark.parametrize(("letters", "refused"), [(MAX_FOLDER_BYTES, False), (MAX_FOLDER_BYTES + 1, True)])
+@pytest.mark.parametrize(("characters", "refused"), [(MAX_FOLDER_BYTES, False), (MAX_FOLDER_BYTES + 1, True)])
 def test_a_folder_too_long_for_sockets_is_named(
-    monkeypatch: pytest.MonkeyPatch, letters: int, *, refused: bool
+    monkeypatch: pytest.MonkeyPatch, characters: int, *, refused: bool
 ) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", "/" + "x" * (letters - 1))
+    monkeypatch.setattr(tempfile, "tempdir", "/" + "x" * (characters - 1))
     if refused:
-        with pytest.raises(SystemExit, match=r"TMPDIR: /x+ has 61 letters, .* 60 at most, .*TMPDIR=/tmp"):
+        with pytest.raises(SystemExit, match=r"TMPDIR: /x+ has 61 characters, .* 60 at most, .*TMPDIR=/tmp"):
             refuse_long_folder()
     else:
         refuse_long_folder()

@@ -1,7 +1,7 @@
 """Bodies of control requests, read strictly and within a limit.
 
     bytes --(not JSON by its type, or compressed: 415; too many: 413; not JSON: 400)--> content
-                                          a name twice, or half a letter: 422 --^
+                                          a name twice, or half a character: 422 --^
 
 NaN and infinity, which some clients write although JSON has neither, are let through to where they can be refused by
 the name that they stand for.
@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from starlette.datastructures import Headers
 from starlette.responses import Response
 
-from shokado.dialects.json_text import exceeds, legible, read_leniently, refuse_half_letters
+from shokado.dialects.json_text import exceeds, legible, read_leniently, refuse_half_characters
 from shokado.dialects.problem import Problem, invalid
 from shokado.transports.plain import read_body
 from shokado.transports.receiving import Receiving
@@ -103,7 +103,7 @@ def parse(body: bytes) -> Any:
         message = f"the body has more than {MAX_CHANGE_VALUES} values, or lists; at most as many are allowed here"
         raise Problem(413, "too_many_values", message, {"limit": MAX_CHANGE_VALUES})
     content = read_leniently(body, _unique)
-    refuse_half_letters(body, content)
+    refuse_half_characters(body, content)
     return content
 
 

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 
 from runners.artefacts.card import Card
 from shokado.dialects.dialect import Content, Dialect
-from shokado.dialects.head import ID_PATTERN, MAX_DEADLINE_MS, MAX_UNIT_LETTERS, NAME_PATTERN
+from shokado.dialects.head import ID_PATTERN, MAX_DEADLINE_MS, MAX_UNIT_CHARACTERS, NAME_PATTERN
 from shokado.transports.routes import names_in
 
 _REFERENCE = "#/components/schemas/{name}"
@@ -34,8 +34,8 @@ _HEADERS: dict[str, tuple[str, dict[str, Any]]] = {
     "X-Model-Version": ("A version or alias to pin: it answers, whatever the split says.", _NAME_SCHEMA),
     "X-Environment": ("The environment whose split decides, such as `staging`; without it, the default.", _NAME_SCHEMA),
     "X-Unit-ID": (
-        f"The user, or what else sticky assignment sticks to: up to {MAX_UNIT_LETTERS} bytes. Goes before the body's.",
-        {"type": "string", "maxLength": MAX_UNIT_LETTERS},
+        f"The user, or what else sticky assignment sticks to, before the body's: up to {MAX_UNIT_CHARACTERS} bytes.",
+        {"type": "string", "maxLength": MAX_UNIT_CHARACTERS},
     ),
     "X-Request-ID": (
         "Names the request in the answer. One that does not match is replaced.",

@@ -157,7 +157,7 @@ def _body(path: str, problem: Problem, request_id: str) -> bytes:
 def _invalid(error: RequestValidationError) -> Problem:
     """422, naming the first field that is wrong. What was sent is not repeated, except for its names."""
     first = error.errors()[0]
-    # A name may hold what is half a letter in JSON, and none in an answer.
+    # A name may hold what is half a character in JSON, and none in an answer.
     where = [str(part).encode(errors="backslashreplace").decode()[:100] for part in first["loc"]]
     field = ".".join(where[1:]) or where[0]
     if first["type"] == "extra_forbidden":

@@ -8,13 +8,15 @@ from fastapi import Depends, Header, Query, Request
 from shokado.access.forwarding import UNKNOWN
 from shokado.dialects.problem import Problem
 
-MAX_ACTOR_LETTERS = 64
+MAX_ACTOR_CHARACTERS = 64
 
 _GENERATION = re.compile(r'"(\d{1,18})"').fullmatch
 
 _ActorHeader = Annotated[
     str | None,
-    Header(alias="X-Actor", description=f"Who makes the change, for its history: up to {MAX_ACTOR_LETTERS} letters."),
+    Header(
+        alias="X-Actor", description=f"Who makes the change, for its history: up to {MAX_ACTOR_CHARACTERS} characters."
+    ),
 ]
 _EnvironmentHeader = Annotated[
     str | None, Header(alias="X-Environment", description="The environment; without it, the default one.")
@@ -37,8 +39,8 @@ def _actor(request: Request, name: _ActorHeader = None) -> str:
         text = name.encode("latin-1").decode().strip()
     except UnicodeError:
         text = name.strip()
-    if not (0 < len(text) <= MAX_ACTOR_LETTERS and text.isprintable()):
-        raise Problem(400, "bad_header", f"x-actor is not a name of 1 to {MAX_ACTOR_LETTERS} printable letters")
+    if not (0 < len(text) <= MAX_ACTOR_CHARACTERS and text.isprintable()):
+        raise Problem(400, "bad_header", f"x-actor is not a name of 1 to {MAX_ACTOR_CHARACTERS} printable characters")
     return f"{key} ({text})" if key else text
 
 

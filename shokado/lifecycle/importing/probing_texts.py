@@ -19,7 +19,7 @@ def probing_texts(vocabulary: Sequence[str], examples: Sequence[str], count: int
     """The examples, an empty text, and `count` texts of up to `MAX_WORDS` words, some of them again and again.
 
     Words are drawn from the vocabulary, the examples and a list of hard cases; a part of them is written in capital
-    letters, and what stands between two of them is drawn as well.
+    characters, and what stands between two of them is drawn as well.
     """
     random = np.random.default_rng(seed)
     words = sorted({word for text in (*vocabulary, *examples) for word in text.split()})

@@ -19,7 +19,7 @@ from shokado.monitoring.metrics import FELL_BACK
 
 Answer = TypeVar("Answer")
 
-MAX_WHY_LETTERS = 500
+MAX_WHY_CHARACTERS = 500
 MAX_WINDOW_S = 300.0
 LATELY_S = 60
 SNAPSHOT_EVERY_S = 5.0
@@ -137,7 +137,7 @@ class Gateway:
         `change` as the client's `change_split` has it. Raises `Overtaken` when it is not.
         """
         for _ in range(_RETRIES):
-            asked = operations.change_split(**change, why=why[:MAX_WHY_LETTERS], if_generation=routing.generation)
+            asked = operations.change_split(**change, why=why[:MAX_WHY_CHARACTERS], if_generation=routing.generation)
             try:
                 return _routing(self._client.send(asked))
             except ShokadoError as error:

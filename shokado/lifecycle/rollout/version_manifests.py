@@ -37,7 +37,7 @@ from shokado.lifecycle.rollout.version_files import (
 )
 
 FOLDER = OVERLAYS.parent
-MAX_NAME_LETTERS = 63 - len(PREFIX)
+MAX_NAME_CHARACTERS = 63 - len(PREFIX)
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 _COMPONENT, _VERSION = "app.kubernetes.io/component", "app.kubernetes.io/version"
 
@@ -119,10 +119,10 @@ def remove(version: str, gateways: Sequence[Gateway], unasked: Collection[str] =
 
 
 def _require_name(version: str) -> None:
-    if not _LABEL.fullmatch(version) or len(version) > MAX_NAME_LETTERS:
+    if not _LABEL.fullmatch(version) or len(version) > MAX_NAME_CHARACTERS:
         raise ManifestsRefused(
             f"{version!r} cannot name a version here, as it becomes a part of a Service's name: a to z, 0 to 9 and,"
-            f" between them, -; at most {MAX_NAME_LETTERS} of them."
+            f" between them, -; at most {MAX_NAME_CHARACTERS} of them."
         )
 
 

@@ -1,4 +1,4 @@
-"""Edits of YAML as text: an entry is added to a list or a mapping, or taken out, and every other letter stays.
+"""Edits of YAML as text: an entry is added to a list or a mapping, or taken out, and every other character stays.
 
 A library that writes YAML anew would lose comments and layout, in which much of what is meant is said. Only what is
 written as a block, one entry after the other, can be edited; the outcome is read again and held to what was meant.

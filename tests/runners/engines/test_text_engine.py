@@ -73,7 +73,7 @@ def test_any_text_is_scored_the_same_alone_and_in_company(engine: Engine, texts:
 def test_long_texts_do_not_lengthen_short_ones() -> None:
     double = Lengths()
     texts = ["a", "bb" * 300, "ccc", "", "d" * 5000, "ee"] * 20
-    scores = TextEngine(double, max_padded_letters=2000).predict(batch(*texts))
+    scores = TextEngine(double, max_padded_characters=2000).predict(batch(*texts))
     assert scores.tolist() == [len(text) for text in texts]
     assert sum(rows for rows, _ in double.asked) == len(texts)
     assert all(rows * longest <= 2000 for rows, longest in double.asked if rows > 1)
@@ -88,7 +88,7 @@ def test_texts_of_a_like_length_stay_one_batch() -> None:
 
 def test_cut_batches_have_the_scores_of_whole_ones(spam: Artefact, engine: Engine) -> None:
     texts = batch(*(str(text) for text in spam.card.examples.rows), "", "win " * 500)
-    cut = TextEngine(OnnxEngine(spam.folder / "model.onnx", spam.card), max_padded_letters=300)
+    cut = TextEngine(OnnxEngine(spam.folder / "model.onnx", spam.card), max_padded_characters=300)
     np.testing.assert_allclose(cut.predict(texts), engine.predict(texts), rtol=0, atol=1e-6)
 
 

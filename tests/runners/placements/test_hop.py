@@ -11,7 +11,7 @@ from configuration.settings import ServiceSettings
 from runners.artefacts.card import Card, Task
 from runners.inputs.rows import Rows
 from runners.placements.far_side import EndpointError
-from runners.placements.hop import MAX_FAILURE_LETTERS, Hop, answer_rows
+from runners.placements.hop import MAX_FAILURE_CHARACTERS, Hop, answer_rows
 from runners.placements.place import BatchScores
 from runners.placements.remote import RemotePlace
 from tests.runners.engine_doubles import ChokesOnBadRows, ChokesOnEverything, GivesNoNumberForBadRows, Obliging
@@ -94,7 +94,7 @@ def test_a_wholly_broken_engine_fails_every_row_across_the_hop_with_its_reason(t
     assert outcome.failures == dict.fromkeys(range(4096), "RuntimeError: out of order")
 
 
-def test_a_reason_of_any_letters_crosses_the_hop(tmp_path: Path) -> None:
+def test_a_reason_of_any_characters_crosses_the_hop(tmp_path: Path) -> None:
     class Rambles(Obliging):
         def predict(self, rows: Rows) -> Rows:
             raise ValueError('näh: "\r\n\0' + "x" * 1000)
@@ -102,7 +102,7 @@ def test_a_reason_of_any_letters_crosses_the_hop(tmp_path: Path) -> None:
     (outcome,), _ = hop(tmp_path, scoring(Rambles(), CARD), batch(1))
     assert isinstance(outcome, BatchScores)
     assert outcome.failures[0].startswith('ValueError: näh: "\r\n\0xx')
-    assert len(outcome.failures[0]) == MAX_FAILURE_LETTERS
+    assert len(outcome.failures[0]) == MAX_FAILURE_CHARACTERS
 
 
 REFUSED: dict[str, bytes] = {
