@@ -17,7 +17,7 @@ from shokado.dispatch.state import Environment, RoutingState
 from shokado.experiments.feedback import Verdict, refused
 from shokado.experiments.figures import Counts, Proportion, Tallies, add_up, figures
 from shokado.stores.store import Action
-from shokado.worker.started import Configuration, Parts, known_routing
+from shokado.worker.parts import Configuration, Parts, known_routing
 
 router = APIRouter(tags=["experiments"], route_class=bodies.StrictRoute)
 

@@ -13,17 +13,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shokado import __version__
 from shokado.control import ab_test, explanation, feedback, health, history, open_inference, split, statistics, versions
+from shokado.control.http.authorization import enter
+from shokado.control.http.browser_headers import protect, protect_page
 from shokado.control.http.errors import answer_error, answer_errors
-from shokado.control.http.guard import enter
 from shokado.control.http.methods import OF_FILES, OF_PREDICTIONS, allowed_methods, without_body
-from shokado.control.http.page import protect, protect_page
 from shokado.control.outside import seen_from_outside, without_prefix
 from shokado.control.pages import front_page
 from shokado.dialects.head import read_head
 from shokado.dialects.problem import Problem
 from shokado.transports.door import new_id
 from shokado.transports.plain import Predictions
-from shokado.worker.started import Control
+from shokado.worker.parts import Control
 
 DESCRIPTION = """Several versions of one model side by side, with live traffic split between them.
 

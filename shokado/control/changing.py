@@ -11,8 +11,8 @@ from shokado.dialects.problem import Problem, problem_of
 from shokado.dispatch.change import Versions
 from shokado.dispatch.state import RoutingState
 from shokado.stores.store import Action, Entry, GenerationConflict, StoreUnavailable
+from shokado.worker.parts import Parts, WorkerParts
 from shokado.worker.readiness import versions_everywhere
-from shokado.worker.started import Parts, Started
 
 MAX_WHY_CHARACTERS = 500
 MAX_GENERATION = 2**53
@@ -23,7 +23,7 @@ MAX_GENERATION = 2**53
 class _Changer:
     """Makes changes as the headers of the request say."""
 
-    parts: Started
+    parts: WorkerParts
     by: str
     if_match: int | None
 

@@ -21,8 +21,8 @@ from shokado.dialects.problem import invalid
 from shokado.dispatch.assignment import Reason, assign
 from shokado.dispatch.change import SplitChange, Versions, find_environment, with_split
 from shokado.dispatch.state import Environment
+from shokado.worker.parts import Parts, known_routing
 from shokado.worker.readiness import known_versions
-from shokado.worker.started import Parts, known_routing
 
 MAX_WEIGHTS_CHARACTERS = 4096
 

@@ -19,7 +19,7 @@ from shokado.dialects.json_text import LONG_BYTES, exceeds, refusal
 from shokado.dialects.problem import Problem, body_too_large, invalid, problem_of
 from shokado.experiments.feedback import Feedback, Ruling, Verdict
 from shokado.stores.store import StoreUnavailable
-from shokado.worker.started import ArrivingBodies, Configuration, Parts
+from shokado.worker.parts import ArrivingBodies, Configuration, Parts
 
 _MAX_VALUES = 8
 """Of an entry, more than it has names for."""

@@ -24,9 +24,9 @@ from shokado.transports.guard import GuardedHandler
 from shokado.transports.plain import Predictions
 from shokado.transports.routes import Routes
 from shokado.worker.descriptors import allow_connections
+from shokado.worker.parts import Control
 from shokado.worker.process import Configured, freeze_garbage
 from shokado.worker.readiness import why_not_ready
-from shokado.worker.started import Control
 from shokado.worker.worker import Worker
 
 

@@ -5,8 +5,8 @@ from typing import Any
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
+from shokado.worker.parts import FrontGate, Parts, WorkerParts
 from shokado.worker.readiness import why_not_ready
-from shokado.worker.started import FrontGate, Parts, Started
 
 router = APIRouter(tags=["health"])
 
@@ -76,7 +76,7 @@ for path in ("/readyz", "/ready", "/health", "/ping"):
     )(readyz)
 
 
-def _store(parts: Started) -> StoreHealth:
+def _store(parts: WorkerParts) -> StoreHealth:
     store, failure = parts.follower.store, parts.follower.failure
     return StoreHealth(
         name=store.name,

@@ -16,7 +16,7 @@ from shokado.dialects.problem import Problem
 from shokado.dispatch.change import find_environment, rolled_back
 from shokado.dispatch.state import RoutingState
 from shokado.stores.store import Action, Entry
-from shokado.worker.started import Parts, Started, known_routing
+from shokado.worker.parts import Parts, WorkerParts, known_routing
 
 MAX_ENTRIES = 500
 _SLICE = 20
@@ -97,7 +97,7 @@ async def roll_back(
     return answer_change(entry, environment, response)
 
 
-async def _find(parts: Started, generation: int) -> RoutingState:
+async def _find(parts: WorkerParts, generation: int) -> RoutingState:
     entry = await parts.follower.ask(parts.follower.store.entry, generation)
     if entry is None:
         message = f"generation {generation} is not in the history"

@@ -18,8 +18,8 @@ from shokado.control.versions import MAX_URI_CHARACTERS
 from shokado.dialects.model_tensors import TensorMetadata, input_tensors, output_tensors
 from shokado.dialects.problem import Problem, conflicting_version, invalid
 from shokado.dialects.server_metadata import NAME, OVER_REST, ServerMetadata
+from shokado.worker.parts import Configuration, Parts, WorkerParts
 from shokado.worker.readiness import why_not_ready
-from shokado.worker.started import Configuration, Parts, Started
 
 router = APIRouter(
     prefix="/v2", tags=["open inference"], route_class=bodies.StrictRoute, strict_content_type=False
@@ -236,7 +236,7 @@ async def unload_model(
     return Done()
 
 
-def _refuse_model(parts: Started, settings: Settings, name: str) -> None:
+def _refuse_model(parts: WorkerParts, settings: Settings, name: str) -> None:
     """A model has versions, and one of them is loaded. Raises `Problem` (422)."""
     known = parts.fleet.versions()
     if name == settings.model and name not in known:
@@ -244,7 +244,7 @@ def _refuse_model(parts: Started, settings: Settings, name: str) -> None:
         raise invalid("model_not_version", message)
 
 
-def _version(parts: Started, settings: Settings, *names: str) -> str | None:
+def _version(parts: WorkerParts, settings: Settings, *names: str) -> str | None:
     """The version that the names mean; none: the model with all its versions. Raises `Problem`, `UnknownVersion`."""
     found = {parts.dispatcher.resolve(name) for name in names if name != settings.model}
     if len(found) > 1:
@@ -252,7 +252,7 @@ def _version(parts: Started, settings: Settings, *names: str) -> str | None:
     return found.pop() if found else None
 
 
-def _metadata(parts: Started, name: str, version: str | None) -> ModelMetadata:
+def _metadata(parts: WorkerParts, name: str, version: str | None) -> ModelMetadata:
     runners = parts.dispatcher.runners
     # All versions have the same features.
     runner = runners.get(version or "") or next(iter(runners.values()), None)
@@ -267,7 +267,7 @@ def _metadata(parts: Started, name: str, version: str | None) -> ModelMetadata:
     )
 
 
-def _readiness(parts: Started, response: Response, name: str, version: str | None) -> ModelReady:
+def _readiness(parts: WorkerParts, response: Response, name: str, version: str | None) -> ModelReady:
     if version is None:
         is_ready = why_not_ready(parts) is None
     else:

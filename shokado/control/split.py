@@ -17,7 +17,7 @@ from shokado.control.http.headers import AskedEnvironment, EnvironmentHeader, ag
 from shokado.dispatch.change import UNCHANGED, InvalidChange, SplitChange, find_environment, with_split
 from shokado.dispatch.state import Environment, fit
 from shokado.stores.store import Action, Entry, StoreUnavailable
-from shokado.worker.started import Configuration, Parts, Started, known_routing
+from shokado.worker.parts import Configuration, Parts, WorkerParts, known_routing
 
 OTHER_SPELLINGS = {"hash-based": Strategy.HASH}
 
@@ -159,7 +159,7 @@ async def change_split(
     return answer_change(entry, name, response)
 
 
-async def _newest(parts: Started, settings: Settings) -> Entry:
+async def _newest(parts: WorkerParts, settings: Settings) -> Entry:
     """The newest entry. This worker takes it over within a moment, if it has not yet."""
     known_routing(parts)
     known = parts.follower.entry

@@ -12,8 +12,8 @@ from shokado.experiments.figures import VersionFigures, figures
 from shokado.monitoring.metrics import exposition
 from shokado.monitoring.statistics import MAX_WINDOW_S, VersionStatistics
 from shokado.stores.store import StoreUnavailable
+from shokado.worker.parts import Configuration, Parts
 from shokado.worker.readiness import known_versions
-from shokado.worker.started import Configuration, Parts
 
 router = APIRouter(tags=["metrics"])
 

@@ -17,8 +17,8 @@ from shokado.control.http.headers import Actor, AskedEnvironment, EnvironmentHea
 from shokado.control.split import Split, answer_change
 from shokado.dispatch.change import SplitChange, find_environment, with_split
 from shokado.stores.store import Action, StoreUnavailable, WorkerReport
+from shokado.worker.parts import Configuration, Parts, WorkerParts, known_routing
 from shokado.worker.readiness import known_versions, why_not_ready
-from shokado.worker.started import Configuration, Parts, Started, known_routing
 
 MAX_URI_CHARACTERS = 1024
 
@@ -247,19 +247,19 @@ def version_of(uri: str) -> str:
     return f"v{name}" if name.isdecimal() else name
 
 
-def find_version(parts: Started, name: str) -> str:
+def find_version(parts: WorkerParts, name: str) -> str:
     """The version, perhaps one on its way, behind a name or alias. Raises `UnknownVersion`."""
     candidates = parts.fleet.candidates()
     return name if name in candidates else known_versions(parts).resolve(name)
 
 
-def all_versions(parts: Started) -> list[Version]:
+def all_versions(parts: WorkerParts) -> list[Version]:
     """Every version that this worker knows, and then those that are on their way."""
     names = dict.fromkeys((*parts.fleet.versions(), *parts.fleet.candidates()))
     return [describe_version(parts, name) for name in names]
 
 
-def describe_version(parts: Started, version: str) -> Version:
+def describe_version(parts: WorkerParts, version: str) -> Version:
     state = parts.dispatcher.state
     environments = state.environments.items()
     found, artefact = parts.fleet.versions().get(version), parts.fleet.artefacts.get(version)

@@ -26,8 +26,8 @@ class AnswerFacts(msgspec.Struct, frozen=True, gc=False):
     """As it is shown: URL-safe base64."""
     latency_ms: float
     """From the request's last byte to its encoding."""
-    wishes: Any = None
-    """What the decoder found the client to want of the answer; see `PredictionRequest.wishes`."""
+    answer_options: Any = None
+    """What the decoder found the client to want of the answer; see `PredictionRequest.answer_options`."""
 
 
 @dataclass(frozen=True)

@@ -134,7 +134,7 @@ class MLflow(Dialect):
         if head.content_type == CSV and isinstance(packed, bytes):
             # Unlike JSON, CSV can say NaN and infinity.
             self.signature.check_binary(packed)
-        return PredictionRequest(packed, len(rows), wishes=method)
+        return PredictionRequest(packed, len(rows), answer_options=method)
 
     def _packed_of_large(self, body: bytes) -> PredictionRequest | None:
         """The request, if its rows are lists in the features' order and nothing is wrong."""
@@ -151,7 +151,7 @@ class MLflow(Dialect):
                 return None
             rows = rows.data
         packed = self.signature.pack_text(rows)
-        return None if packed is None else PredictionRequest(*packed, wishes=_method_of(content.params))
+        return None if packed is None else PredictionRequest(*packed, answer_options=_method_of(content.params))
 
     def _rows_of_json(self, body: bytes) -> tuple[Sequence[Any], PredictMethod | None]:
         """Rows, and the method that the body names."""
@@ -264,8 +264,8 @@ class MLflow(Dialect):
     def encode(self, prediction: Prediction, _head: RequestHead, facts: AnswerFacts) -> tuple[bytes, bytes]:
         card, scores = prediction.card, prediction.scores
         assert scores is not None
-        method = facts.wishes or self._method
-        if method is PredictMethod.PREDICT or (not card.classes and facts.wishes is None):
+        method = facts.answer_options or self._method
+        if method is PredictMethod.PREDICT or (not card.classes and facts.answer_options is None):
             return JSON_LINES, _encode(InvocationAnswer(as_model_predicts(card, scores)))
         if not card.classes:
             raise invalid("unknown_predict_method", f"a {card.task} model has no {method}; predict is understood")

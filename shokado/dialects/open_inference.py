@@ -97,7 +97,7 @@ class InferError(msgspec.Struct):
     error: str
 
 
-class Wishes(msgspec.Struct, frozen=True, gc=False):
+class AnswerOptions(msgspec.Struct, frozen=True, gc=False):
     """What a client wants of the answer."""
 
     id: str | None
@@ -107,8 +107,8 @@ class Wishes(msgspec.Struct, frozen=True, gc=False):
     """For each output that is named; else of all, in one."""
 
 
-_PLAIN = Wishes(None, (), (False,))
-_PACKED = Wishes(None, (), (True,))
+_PLAIN = AnswerOptions(None, (), (False,))
+_PACKED = AnswerOptions(None, (), (True,))
 _BINARY_BODY = Content({"type": "string", "format": "binary", "description": "JSON, then the binary tensor data."})
 _HEADERS: dict[str, tuple[str, dict[str, Any]]] = {
     "Inference-Header-Content-Length": (
@@ -133,7 +133,7 @@ class OpenInference(Dialect):
         if head.json_bytes is None:
             return self._decode(body, memoryview(b""))
         if head.json_bytes == 0:
-            return PredictionRequest(body, self.signature.check_binary(body), wishes=_PACKED)
+            return PredictionRequest(body, self.signature.check_binary(body), answer_options=_PACKED)
         if head.json_bytes > len(body):
             message = f"inference-header-content-length is {head.json_bytes}, and the body has {len(body)} bytes"
             raise malformed(message)
@@ -149,7 +149,7 @@ class OpenInference(Dialect):
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise self._explain(bytes(text), binary, error) from None
         rows, count = pack_tensors(_tensors(content.inputs, binary), self.signature)
-        return PredictionRequest(rows, count, wishes=_wishes(content))
+        return PredictionRequest(rows, count, answer_options=_answer_options(content))
 
     def _explain(self, text: bytes, binary: memoryview, error: Exception) -> Problem:
         """Why a body was refused: by row and feature, if it is for a number that JSON has not."""
@@ -183,12 +183,12 @@ class OpenInference(Dialect):
             rows, count = pack_tensors([Tensor(one.name, tuple(one.shape), values)], self.signature)
         except Problem:
             return None
-        return PredictionRequest(rows, count, wishes=_wishes(content))
+        return PredictionRequest(rows, count, answer_options=_answer_options(content))
 
     def encode(self, prediction: Prediction, _head: RequestHead, facts: AnswerFacts) -> tuple[bytes, bytes]:
-        wishes: Wishes = facts.wishes
-        chosen = chosen_outputs(prediction.card, wishes.outputs)
-        binary = wishes.binary if wishes.outputs else wishes.binary * len(chosen)
+        answer_options: AnswerOptions = facts.answer_options
+        chosen = chosen_outputs(prediction.card, answer_options.outputs)
+        binary = answer_options.binary if answer_options.outputs else answer_options.binary * len(chosen)
         outputs, parts = [], []
         for tensor, is_binary in zip(chosen, binary, strict=True):
             values = values_of(tensor, prediction)
@@ -204,7 +204,7 @@ class OpenInference(Dialect):
                 outputs.append(InferredOutput(tensor.name, tensor.datatype, shape, data))
         origin = prediction.origin
         parameters = AnswerParameters(facts.request_id, facts.prediction_id, prediction.reason, origin.generation)
-        text = _encode(InferAnswer(origin.card.model, origin.version, outputs, parameters, wishes.id))
+        text = _encode(InferAnswer(origin.card.model, origin.version, outputs, parameters, answer_options.id))
         if not parts:
             return JSON_LINES, text
         lines = b"%binference-header-content-length: %d\r\n" % (BINARY_LINES, len(text))
@@ -275,18 +275,18 @@ def _tensors(inputs: list[InferInput[list[Any] | None]], binary: memoryview) -> 
     return tensors
 
 
-def _wishes(content: InferBody[Any]) -> Wishes:
+def _answer_options(content: InferBody[Any]) -> AnswerOptions:
     """What is wanted of the answer. Raises `Problem` for what is not served."""
     parameters = content.parameters
     if parameters is not None:
         parameters.refuse()
     by_default = parameters is not None and parameters.binary_data_output
     if not content.outputs:
-        return _PLAIN if content.id is None and not by_default else Wishes(content.id, (), (by_default,))
+        return _PLAIN if content.id is None and not by_default else AnswerOptions(content.id, (), (by_default,))
     wanted, binary = [], []
     for output in content.outputs:
         how = output.parameters or _HOW
         how.refuse(output.name)
         wanted.append(WantedOutput(output.name, how.classification))
         binary.append(by_default if how.binary_data is None else how.binary_data)
-    return Wishes(content.id, tuple(wanted), tuple(binary))
+    return AnswerOptions(content.id, tuple(wanted), tuple(binary))

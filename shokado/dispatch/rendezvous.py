@@ -48,8 +48,8 @@ class Rendezvous:
         """Each version's score, below 0; the largest has the unit."""
         number = int.from_bytes(blake2b(unit.encode(), digest_size=8, key=self._key, person=_USE).digest(), "little")
         return {
-            version: log(((a * number + b & _MODULUS) >> _SHIFT) * _SCALE + _HALF) * weakness
-            for a, b, weakness, version in self._lots
+            version: log(((a * number + b & _MODULUS) >> _SHIFT) * _SCALE + _HALF) * inverse_weight
+            for a, b, inverse_weight, version in self._lots
         }
 
 
@@ -68,8 +68,8 @@ def _remembering(key: bytes, lots: tuple[_Lot, ...]) -> Callable[[str], str]:
         number = int.from_bytes(hashed.digest(), "little")
         best = -inf
         chosen = ""
-        for a, b, weakness, version in lots:
-            score = log(((a * number + b & _MODULUS) >> _SHIFT) * _SCALE + _HALF) * weakness
+        for a, b, inverse_weight, version in lots:
+            score = log(((a * number + b & _MODULUS) >> _SHIFT) * _SCALE + _HALF) * inverse_weight
             if score > best:
                 best, chosen = score, version
         return chosen

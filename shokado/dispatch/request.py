@@ -25,7 +25,7 @@ class PredictionRequest(msgspec.Struct, eq=False, gc=False):
     """What sticky assignment sticks to."""
     deadline: float = inf
     """In seconds of `time.monotonic`."""
-    wishes: Any = None
+    answer_options: Any = None
     """What the client wants of the answer, for the encoder of the same dialect; nobody else looks at it."""
 
 

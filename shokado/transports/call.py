@@ -86,7 +86,7 @@ class Call(msgspec.Struct, eq=False):
     """Names the request and what it sticks to, where the client names neither."""
     received_at: float
     prediction: Prediction | None = None
-    wishes: Any = None
+    answer_options: Any = None
 
     def start(self, body: bytes) -> None:
         """Decode and dispatch."""
@@ -103,7 +103,7 @@ class Call(msgspec.Struct, eq=False):
             request = self.dialect.decode(body, head)
             if head.pins:
                 request.version = self._pinned(request.version)
-            self.wishes = request.wishes
+            self.answer_options = request.answer_options
             request.environment = head.environment
             request.unit = head.unit or request.unit or head.id_unit or self.id
             if head.deadline_s is not None:
@@ -142,7 +142,7 @@ class Call(msgspec.Struct, eq=False):
         request_id = head.request_id or self.id
         try:
             prediction_id = entrance.ids.make(prediction)
-            facts = AnswerFacts(request_id, prediction_id, int(seconds * 1e6) / 1000, self.wishes)
+            facts = AnswerFacts(request_id, prediction_id, int(seconds * 1e6) / 1000, self.answer_options)
             own_lines, body = self.dialect.encode(prediction, head, facts)
         except Exception as error:
             self._fail(error, prediction.version)

@@ -19,7 +19,7 @@ from shokado.transports import express_lane
 from shokado.worker.listening import refuse_unfit_address
 from shokado.worker.stopping import stops_within_s
 from shokado.worker.supervision import refuse_long_folder, supervise
-from shokado.worker.untimed import lift_time_limit
+from shokado.worker.time_limit import lift_time_limit
 
 # What Shokado measures and logs itself, per version, BentoML need not do once more for each request.
 QUIET: dict[str, Any] = {"metrics": {"enabled": False}, "logging": {"access": {"enabled": False}}}

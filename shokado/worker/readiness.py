@@ -9,12 +9,12 @@ from runners.version_state import READY_SOON, VersionState
 from shokado.dispatch.change import Versions
 from shokado.dispatch.state import VersionReport
 from shokado.stores.store import WorkerReport
-from shokado.worker.started import Started
+from shokado.worker.parts import WorkerParts
 
 logger = logging.getLogger("bentoml.shokado")
 
 
-async def versions_everywhere(parts: Started) -> Versions:
+async def versions_everywhere(parts: WorkerParts) -> Versions:
     """The versions as a change must see them. Raises `StoreUnavailable`."""
     reports = await parts.follower.ask(parts.follower.store.reports, parts.clock())
     return joined(parts.fleet.versions(), reports, parts.dispatcher.aliases)
@@ -38,12 +38,12 @@ def joined(own: Mapping[str, VersionReport], reports: Iterable[WorkerReport], al
     return Versions(states, aliases)
 
 
-def known_versions(parts: Started) -> Versions:
+def known_versions(parts: WorkerParts) -> Versions:
     """The versions as this worker alone has them."""
     return joined(parts.fleet.versions(), [], parts.dispatcher.aliases)
 
 
-def why_not_ready(parts: Started) -> str | None:
+def why_not_ready(parts: WorkerParts) -> str | None:
     """Why this worker cannot answer; none when it can."""
     if parts.stopping.begun:
         return "the server is stopping"
@@ -75,7 +75,7 @@ class ReadinessLog:
         self._seen: str | None = None
         self._told: str | None = None
 
-    def look(self, parts: Started) -> None:
+    def look(self, parts: WorkerParts) -> None:
         """To be called once in a while."""
         if parts.stopping.begun:
             return

@@ -49,9 +49,9 @@ from shokado.stores.opening import open_store
 from shokado.stores.store import Entry, StoreUnavailable, Tally, WorkerReport
 from shokado.transports.call import Entrance
 from shokado.worker.loading import Loader
+from shokado.worker.parts import WorkerParts
 from shokado.worker.readiness import ReadinessLog, versions_everywhere, why_not_ready
 from shokado.worker.replacement import Replacement
-from shokado.worker.started import Started
 from shokado.worker.stopping import LEEWAY_S, Stopping, end_idle, end_process
 from shokado.worker.supervision import ask_for_another_worker
 
@@ -179,9 +179,9 @@ class Worker:
             await self.gate.rates.close()
 
     @property
-    def parts(self) -> Started:
+    def parts(self) -> WorkerParts:
         """What the control routes work with."""
-        return Started(
+        return WorkerParts(
             self.dispatcher,
             self.follower,
             self.fleet,

@@ -32,7 +32,7 @@ from shokado.stores.redis_store import RedisStore
 from shokado.stores.sqlite_store import SqliteStore
 from shokado.stores.store import Entry, Store, WorkerReport
 from shokado.worker.loading import Loader
-from shokado.worker.started import Control, Started
+from shokado.worker.parts import Control, WorkerParts
 from tests.dispatch.double_runners import DoubleRunner
 from tests.experiments.following import all_known
 from tests.runners.engine_doubles import ChokesOnEverything, Obliging
@@ -113,7 +113,7 @@ class SiteWorker:
         self.dispatcher = Dispatcher({}, chosen.aliases, RoutingState(0, {}, chosen.default_environment))
         self.follower = Follower(store, chosen, self._adopt, self.report, poll_every_s=0.02)
         self.ids = PredictionIds(SECRET, MAX_AGE_S)
-        self.parts = Started(
+        self.parts = WorkerParts(
             self.dispatcher,
             self.follower,
             self.fleet,

@@ -16,7 +16,7 @@ from shokado.experiments.prediction_id import PredictionIds
 from shokado.monitoring.process import own_name
 from shokado.monitoring.statistics import Statistics
 from shokado.stores.store import Action
-from shokado.worker.started import Control, Started
+from shokado.worker.parts import Control, WorkerParts
 from tests.control.site import SECRET, Site, code_of, message_of
 from tests.dispatch.shelf import own_shelf
 from tests.experiments.following import all_known
@@ -179,7 +179,7 @@ def app_over(worker: Worker, folder: Path) -> httpx.AsyncClient:
     """A client of the control app over a worker with real engines."""
     control = Control(settings())
     ids = PredictionIds(SECRET, 3600)
-    control.started = Started(
+    control.started = WorkerParts(
         worker.dispatcher,
         worker.follower,
         worker.fleet,

@@ -377,7 +377,7 @@ def invoked(card: Card, scores: list[Any], method: PredictMethod = PredictMethod
     """The predictions of MLflow's route, set to a method and asked with these fields beside the rows."""
     dialect = MLflow(SIGNATURE, method)
     request = dialect.decode(json.dumps({"instances": [[1, 2, 3]], **fields}).encode(), RequestHead())
-    facts = AnswerFacts("request-1", "prediction-1", 1.25, request.wishes)
+    facts = AnswerFacts("request-1", "prediction-1", 1.25, request.answer_options)
     return json.loads(dialect.encode(prediction(card, scores), RequestHead(), facts)[1])["predictions"]
 
 

@@ -76,7 +76,7 @@ def outcome(dialect: Dialect, body: bytes) -> Any:
     except Problem as problem:
         return problem.status, problem.code, problem.message, problem.detail
     rows = np.frombuffer(request.rows, "<f4").tolist()  # type: ignore[arg-type]  # of numbers
-    return rows, request.row_count, request.version, request.unit, request.split, request.wishes
+    return rows, request.row_count, request.version, request.unit, request.split, request.answer_options
 
 
 def both_ways(make: type[Dialect], body: bytes) -> tuple[Any, Any]:

@@ -42,8 +42,8 @@ def decode(content: Any, *parts: bytes, dialect: OpenInference = DIALECT, **head
 
 def encode(content: Any, scores: list[Any], of: Card | None = None) -> tuple[Any, bytes, bytes]:
     """The answer's JSON, its header lines and its binary data, for a request of these fields."""
-    wishes = decode({"inputs": [MATRIX]} | content).wishes
-    facts = AnswerFacts(FACTS.request_id, FACTS.prediction_id, FACTS.latency_ms, wishes)
+    answer_options = decode({"inputs": [MATRIX]} | content).answer_options
+    facts = AnswerFacts(FACTS.request_id, FACTS.prediction_id, FACTS.latency_ms, answer_options)
     lines, body = DIALECT.encode(prediction(of or toy_card(), scores), RequestHead(), facts)
     if b"inference-header-content-length" not in lines:
         return json.loads(body), lines, b""
@@ -80,7 +80,7 @@ def test_binary_and_json_inputs_may_be_mixed() -> None:
 
 def test_a_body_that_is_all_binary_is_one_matrix() -> None:
     request = DIALECT.decode(PACKED, RequestHead(json_bytes=0, content_type=BINARY))
-    assert (request.rows, request.row_count, request.wishes.binary) == (PACKED, 2, (True,))
+    assert (request.rows, request.row_count, request.answer_options.binary) == (PACKED, 2, (True,))
 
 
 def test_texts_come_in_both_forms() -> None:
@@ -272,7 +272,7 @@ def test_nothing_of_a_request_is_left_to_the_garbage_collector() -> None:
             for text, head in zip(bodies, heads, strict=True):
                 status_of(DIALECT, text + PACKED * (text == bodies[3]), head)
             request = DIALECT.decode(bodies[3] + PACKED, heads[3])
-            facts = AnswerFacts("r", "prediction-1", 1.0, request.wishes)
+            facts = AnswerFacts("r", "prediction-1", 1.0, request.answer_options)
             DIALECT.encode(scored, heads[3], facts)
             del request, facts
         assert gc.collect() < NOISE

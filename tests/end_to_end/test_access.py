@@ -80,7 +80,7 @@ CLASSIFIED: dict[tuple[str, str], Role | None] = {
     ("post", "/v2/repository/models/{model}/load"): ADMIN,
     ("post", "/v2/repository/models/{model}/unload"): ADMIN,
 }
-"""Every route of the description, and who may ask for it. New ones belong here and in `shokado.control.http.guard`."""
+"""Every route of the description, and who may ask for it. New ones belong here too, as in `authorization`."""
 
 OWN_ERRORS = {"/v1/models/v0:predict", "/invocations"}
 """Routes of dialects whose errors have a shape of their own."""

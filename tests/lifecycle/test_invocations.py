@@ -65,7 +65,7 @@ def ours(artefact: Artefact, body: Any) -> Any:
     assert isinstance(request.rows, bytes | memoryview)
     rows = np.frombuffer(request.rows, "<f4").reshape(request.row_count, -1)
     scores = open_engine(artefact.folder, artefact.card, EngineChoice.ONNXRUNTIME).predict(rows)
-    facts = AnswerFacts("request-1", "prediction-1", 1.25, request.wishes)
+    facts = AnswerFacts("request-1", "prediction-1", 1.25, request.answer_options)
     made = prediction(artefact.card, scores.tolist())
     return json.loads(dialect.encode(made, RequestHead(), facts)[1])
 

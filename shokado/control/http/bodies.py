@@ -20,7 +20,7 @@ from shokado.dialects.json_text import exceeds, legible, read_leniently, refuse_
 from shokado.dialects.problem import Problem, invalid
 from shokado.transports.plain import read_body
 from shokado.transports.receiving import Receiving
-from shokado.worker.started import Control
+from shokado.worker.parts import Control
 
 MAX_CHANGE_BYTES = 2**20
 """Of a change, or a question: it is read in one go, and a longer one would hold up predictions."""

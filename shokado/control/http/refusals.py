@@ -6,9 +6,9 @@ from fastapi import FastAPI
 
 from shokado.access.gate import Gate
 from shokado.access.keys import Role
+from shokado.control.http.authorization import is_changing, role_for
 from shokado.control.http.documentation import describe
 from shokado.control.http.errors import shape_of
-from shokado.control.http.guard import is_changing, role_for
 
 _SCHEMES = {
     "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},

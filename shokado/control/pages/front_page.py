@@ -15,12 +15,12 @@ from pydantic import BaseModel
 
 from runners.artefacts.card import Card
 from shokado import __version__
-from shokado.control.http.accept import preferred
-from shokado.control.http.page import protect_page
+from shokado.control.http.browser_headers import protect_page
+from shokado.control.http.negotiation import preferred
 from shokado.control.versions import all_versions
 from shokado.dialects.signature import example_rows
 from shokado.dialects.single import Single
-from shokado.worker.started import Configuration, Control, Started
+from shokado.worker.parts import Configuration, Control, WorkerParts
 
 _JSON, _HTML = "application/json", "text/html"
 _LINKS = {
@@ -84,7 +84,7 @@ def _page(request: Request) -> str:
     )
 
 
-def _card(parts: Started) -> Card | None:
+def _card(parts: WorkerParts) -> Card | None:
     """Any version's: all have the same features, task and classes."""
     return next((artefact.card for artefact in parts.fleet.artefacts.values()), None)
 

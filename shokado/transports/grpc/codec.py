@@ -57,8 +57,8 @@ class ModelInfer:
             message = f"{len(raw)} raw_input_contents for {len(inputs)} inputs; one for each belongs here"
             raise Problem(400, "malformed_body", message)
         tensors = [_raw_tensor(*pair) for pair in zip(inputs, raw, strict=True)] if raw else list(map(_tensor, inputs))
-        wishes = tuple(map(_wanted, request.outputs))
-        return PredictionRequest(*pack_tensors(tensors, self._signature), wishes=wishes)
+        answer_options = tuple(map(_wanted, request.outputs))
+        return PredictionRequest(*pack_tensors(tensors, self._signature), answer_options=answer_options)
 
     def encode(self, prediction: Prediction, _head: RequestHead, facts: AnswerFacts, /) -> tuple[bytes, bytes]:
         """No header lines, and the bytes of the answer; its contents are raw if the request's were."""
@@ -69,7 +69,7 @@ class ModelInfer:
         parameters["prediction_id"].string_param = facts.prediction_id
         parameters["reason"].string_param = prediction.reason
         parameters["generation"].int64_param = origin.generation
-        for tensor in chosen_outputs(origin.card, facts.wishes):
+        for tensor in chosen_outputs(origin.card, facts.answer_options):
             values = values_of(tensor, prediction)
             shape = (len(values),) if isinstance(values, list) else values.shape
             flat = values if isinstance(values, list) else values.ravel()

@@ -161,7 +161,7 @@ def answer(request: Any, task: Task, classes: tuple[int | str, ...], scores: Any
     origin = Origin("v1", "production", 3, toy_card(task, classes))
     prediction = Prediction(decoded.rows, 2, lambda _: None, origin=origin, reason=Reason.SPLIT)
     prediction.scores = np.array(scores, dtype=np.float32)
-    lines, body = made.encode(prediction, RequestHead(), AnswerFacts("mine", "AQID", 1.0, decoded.wishes))
+    lines, body = made.encode(prediction, RequestHead(), AnswerFacts("mine", "AQID", 1.0, decoded.answer_options))
     assert lines == b""
     return ModelInferResponse.FromString(body)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from shokado.control.http.accept import preferred
+from shokado.control.http.negotiation import preferred
 
 JSON, HTML = "application/json", "text/html"
 FIREFOX = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"

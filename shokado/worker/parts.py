@@ -23,7 +23,7 @@ from shokado.worker.stopping import Stopping
 
 
 @dataclass(frozen=True, slots=True)
-class Started:
+class WorkerParts:
     """The parts of a worker that has started."""
 
     dispatcher: Dispatcher
@@ -47,7 +47,7 @@ class Control:
         self.gate = gate
         self.receiving = receiving or Receiving(settings.limits.receiving_bytes)
         """What all doors of this process count arriving bodies in."""
-        self.started: Started | None = None
+        self.started: WorkerParts | None = None
 
 
 def _control(request: Request) -> Control:
@@ -63,14 +63,14 @@ def _settings(request: Request) -> Settings:
     return _control(request).settings
 
 
-def _started(request: Request) -> Started:
+def _started(request: Request) -> WorkerParts:
     parts = _control(request).started
     if parts is None:
         raise Problem(503, "not_ready", "the server is starting", retry_after_s=1)
     return parts
 
 
-def known_routing(parts: Started) -> RoutingState:
+def known_routing(parts: WorkerParts) -> RoutingState:
     """The routing that this worker serves by. Raises `Problem` (503) while there is none."""
     state = parts.dispatcher.state
     if not state.environments:
@@ -83,7 +83,7 @@ def _receiving(request: Request) -> Receiving:
     return _control(request).receiving
 
 
-Parts = Annotated[Started, Depends(_started)]
+Parts = Annotated[WorkerParts, Depends(_started)]
 FrontGate = Annotated[Gate | None, Depends(_gate)]
 Configuration = Annotated[Settings, Depends(_settings)]
 ArrivingBodies = Annotated[Receiving, Depends(_receiving)]
