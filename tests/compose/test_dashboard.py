@@ -42,6 +42,8 @@ def observed(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
         wait_until(lambda: asked_until("rate(shokado_errors_total[10s]) > 0"), 60)
         wait_until(lambda: asked_until("rate(shokado_refused_requests_total[10s]) > 0"), 60)
+        # Of the second model alone, as it has more than two classes.
+        wait_until(lambda: asked_until("rate(shokado_predicted_class_total[10s]) > 0"), 60)
         wait_until(lambda: len(running.ask("sum by (version) (rate(shokado_requests_total[10s])) > 0")) == 2, 60)
         yield running
 
