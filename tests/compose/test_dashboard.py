@@ -1,5 +1,6 @@
 """Grafana's dashboard: each of its panels asks a real Prometheus over two real servers for something that is there."""
 
+import contextlib
 import json
 import subprocess
 from collections.abc import Iterator
@@ -18,7 +19,11 @@ pytestmark = needs_prometheus
 
 DASHBOARD = json.loads((ROOT / "compose" / "grafana" / "shokado.json").read_text())
 PANELS = DASHBOARD["panels"]
-TARGETS = {f"{panel['title']} {target['refId']}": target["expr"] for panel in PANELS for target in panel["targets"]}
+QUERIES = {
+    f"{panel['title']} {target['refId']}": target["expr"].replace("$__rate_interval", "5m")
+    for panel in PANELS
+    for target in panel["targets"]
+}
 IRIS = [5.1, 3.5, 1.4, 0.2]
 TOO_SHORT = [1.0]
 
@@ -27,33 +32,34 @@ TOO_SHORT = [1.0]
 def observed(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     """A Prometheus that has seen predictions by both versions of two models, errors, and refusals by a rate."""
     prepare("iris")
-    environment = {"SHOKADO_WORKERS": "1", "SHOKADO_ACCESS__RATES__PER_ADDRESS": "10/second"}
+    # Prometheus asks from the same address, and would find its rate used up.
+    rates = {"SHOKADO_ACCESS__RATES__PER_ADDRESS": "10/second", "SHOKADO_ACCESS__OPEN_METRICS": "true"}
+    environment = {"SHOKADO_WORKERS": "1", **rates}
     with (
         serving(environment=environment) as first,
         serving(environment=environment | {"SHOKADO_MODEL": "iris"}) as second,
         prometheus(tmp_path_factory.mktemp("prometheus"), [first, second]) as running,
     ):
 
-        def asked_until(query: str) -> bool:
+        def all_show_something() -> bool:
             for server, row in ((first, ROW), (second, IRIS)):
                 for sent in [row, TOO_SHORT] * 30:
                     http.post(f"{server.url}/v1/models/predict", json={"instances": [sent]}, timeout=20)
-            return bool(running.ask(query))
+            return all(shows_something(running, query) for query in QUERIES.values())
 
-        wait_until(lambda: asked_until("rate(shokado_errors_total[10s]) > 0"), 60)
-        wait_until(lambda: asked_until("rate(shokado_refused_requests_total[10s]) > 0"), 60)
-        # Of the second model alone, as it has more than two classes.
-        wait_until(lambda: asked_until("rate(shokado_predicted_class_total[10s]) > 0"), 60)
-        wait_until(lambda: len(running.ask("sum by (version) (rate(shokado_requests_total[10s])) > 0")) == 2, 60)
+        # A rate needs two looks at what is counted; who shows nothing in the end says so in a test of its own.
+        with contextlib.suppress(AssertionError):
+            wait_until(all_show_something, 60)
         yield running
 
 
-@pytest.mark.parametrize("name", TARGETS)
+def shows_something(prometheus: Prometheus, query: str) -> bool:
+    return any(sample["value"][1] != "NaN" for sample in prometheus.ask(query))
+
+
+@pytest.mark.parametrize("name", QUERIES)
 def test_a_panel_shows_something(observed: Prometheus, name: str) -> None:
-    query = TARGETS[name].replace("$__rate_interval", "5m")
-    found = observed.ask(query)
-    assert found, query
-    assert any(sample["value"][1] != "NaN" for sample in found), found
+    assert shows_something(observed, QUERIES[name]), QUERIES[name]
 
 
 def test_panels_do_not_lie_on_each_other() -> None:
