@@ -66,7 +66,7 @@ MEASURED := $(addprefix tests/,access cli client configuration control dialects 
 
 .PHONY: coverage
 coverage: $(DEV) ## Run the tests of single parts, and fail where they run less than 90 % of all lines and branches
-	@$(PYTEST) --cov --cov-report term:skip-covered $(MEASURED) $(ARGS)
+	@$(PYTEST) --cov --cov-report term:skip-covered -m "not no_cover" $(MEASURED) $(ARGS)
 
 .PHONY: test-repeat
 test-repeat: $(DEV) ## Run all tests N times beside a busy processor: make test-repeat N=5 ARGS="-k batcher"
