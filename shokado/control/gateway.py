@@ -9,7 +9,6 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
-from runners.artefacts.card import Card
 from shokado.control.app import ControlFirst, create_app
 from shokado.control.http.documentation import describe_predictions
 from shokado.control.http.errors import answer_heads
@@ -37,18 +36,16 @@ class Gateway:
         """`predictions` answer BentoML's own routes; they get the same handlers as all others."""
         self._server = server
         self._predictions = predictions
-        self._receiving = predictions.receiving
-        self._control = Control(server.settings, server.gate, self._receiving)
-        self._card: Card = server.card
+        self._control = Control(server.settings, server.gate, predictions.receiving)
         self._worker: Worker
         self._grpc: Any = None
 
     def in_front_of(self, app: ASGIApp, routes: Sequence[str]) -> ASGIApp:
         """The control routes, and behind them BentoML's `app`, which has prediction routes of its own."""
         control_app = create_app(self._control)
-        describe_predictions(control_app, self._dialects(), self._card)
+        describe_predictions(control_app, self._dialects(), self._server.card)
         describe_refusals(control_app, self._server.gate)
-        return ControlFirst(app, control_app, self._predictions, list(routes))
+        return ControlFirst(app, control_app, self._predictions, routes)
 
     async def start(self, urls: Mapping[str, str]) -> None:
         """Make this process's parts, and let requests in. `urls` are those of versions with a service of their own."""
@@ -75,7 +72,7 @@ class Gateway:
         http_room, *grpc_room = allow_connections(settings.limits.max_connections, *grpc_wanted)
         refuse_head = answer_heads(routes, settings.prefix, gate.note_bad_head)
         lane = routes if settings.express_lane else Routes()
-        open_lane(lane, self._lane_limits(http_room), self._receiving, refuse_head)
+        open_lane(lane, self._lane_limits(http_room), self._control.receiving, refuse_head)
         self._control.started = self._worker.parts
         if grpc_room:
             await self._open_grpc(*grpc_room)
@@ -88,18 +85,18 @@ class Gateway:
             settings.grpc.model_copy(update={"max_connections": max_connections}),
             settings.limits,
             settings.model,
-            self._card,
+            self._server.card,
             self._worker.entrance,
             lambda: not why_not_ready(parts),
             self._server.gate,
-            self._receiving,
+            self._control.receiving,
         )
         await self._grpc.start()
 
     def _dialects(self) -> list[Dialect]:
         """Of what the versions take."""
         settings = self._server.settings
-        return all_dialects(signature_of(self._card, settings.limits), settings.dialects)
+        return all_dialects(signature_of(self._server.card, settings.limits), settings.dialects)
 
     def _lane_limits(self, max_connections: int) -> LaneLimits:
         """As many connections as this process may have open."""
