@@ -26,7 +26,7 @@ from shokado.dialects.batch import Batch
 from shokado.dialects.native import Native
 from shokado.dialects.single import Single
 from shokado.transports import plain
-from shokado.transports.receiving import Receiving
+from shokado.transports.body_quota import BodyQuota
 from shokado.worker.process import QUIET, configured, prepare_server, take_over
 from shokado.worker.supervision import end_with_supervisor
 from shokado.worker.version_service import version_service
@@ -42,7 +42,7 @@ VERSION_SERVICES = {
     for version, spec in SETTINGS.versions.items()
     if spec.placement is Placement.SERVICE
 }
-PREDICTIONS = plain.Predictions(SETTINGS.limits.max_body_bytes, Receiving(SETTINGS.limits.receiving_bytes))
+PREDICTIONS = plain.Predictions(SETTINGS.limits.max_body_bytes, BodyQuota(SETTINGS.limits.receiving_bytes))
 ROW: Any = plain.TextRow if SERVER.card.takes_text else plain.NumberRow
 
 

@@ -1,1 +1,1 @@
-"""Who may ask for what: keys, and the decision that every door leaves to it."""
+"""Who may ask for what: keys, and the decision that every transport leaves to it."""

@@ -1,4 +1,4 @@
-"""The decision: who asks, and may they? Pure, and the same for every door.
+"""The decision: who asks, and may they? Pure, and the same for every transport.
 
 (what was shown, where it came from, the role that is needed, the keys that hold) --> name of the key, or a refusal
 """

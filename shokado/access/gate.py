@@ -1,4 +1,4 @@
-"""The gate of one process: keys, rates and what was counted, asked by every door."""
+"""The gate of one process: keys, rates and what was counted, asked by every transport."""
 
 import asyncio
 import logging

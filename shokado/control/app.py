@@ -21,7 +21,7 @@ from shokado.control.outside import seen_from_outside, without_prefix
 from shokado.control.pages import front_page
 from shokado.dialects.head import read_head
 from shokado.dialects.problem import Problem
-from shokado.transports.door import new_id
+from shokado.transports.exchange import new_id
 from shokado.transports.plain import Predictions
 from shokado.worker.parts import Control
 

@@ -19,7 +19,7 @@ from shokado.dialects.json_text import LONG_BYTES, exceeds, refusal
 from shokado.dialects.problem import Problem, body_too_large, invalid, problem_of
 from shokado.experiments.feedback import Feedback, Ruling, Verdict
 from shokado.stores.store import StoreUnavailable
-from shokado.worker.parts import ArrivingBodies, Configuration, Parts
+from shokado.worker.parts import Configuration, Parts, Quota
 
 _MAX_VALUES = 8
 """Of an entry, more than it has names for."""
@@ -99,13 +99,13 @@ def _described_body() -> dict[str, Any]:
     responses=errors(503, *BODY_ERRORS),
     openapi_extra=_described_body(),
 )
-async def give_feedback(parts: Parts, settings: Configuration, receiving: ArrivingBodies, request: Request) -> Response:
+async def give_feedback(parts: Parts, settings: Configuration, body_quota: Quota, request: Request) -> Response:
     """Join labels and rewards to the versions that made the predictions. The same one counts once, however often sent.
 
     A list is answered with 200 once every entry is settled, the rejected ones included. A single entry that is
     rejected is answered with 422, and one that was counted before with 200.
     """
-    body = await bodies.read_json_body(request, settings.limits.max_body_bytes, receiving)
+    body = await bodies.read_json_body(request, settings.limits.max_body_bytes, body_quota)
     limit = settings.feedback.max_entries
     if len(body) >= LONG_BYTES and exceeds(body, limit * _MAX_VALUES, limit * _MAX_VALUES):
         raise _too_many(f"more than {limit} entries", limit)

@@ -16,10 +16,10 @@ from shokado.control.http.refusals import describe_refusals
 from shokado.dialects.dialect import Dialect
 from shokado.dialects.dialects import all_dialects
 from shokado.dialects.signatures import signature_of
+from shokado.transports.admission import AdmissionHandler
 from shokado.transports.call import PredictionHandler
-from shokado.transports.door import Handler
+from shokado.transports.exchange import Handler
 from shokado.transports.express_lane import LaneLimits, open_lane
-from shokado.transports.guard import GuardedHandler
 from shokado.transports.plain import Predictions
 from shokado.transports.routes import Routes
 from shokado.worker.descriptors import allow_connections
@@ -36,7 +36,7 @@ class Gateway:
         """`predictions` answer BentoML's own routes; they get the same handlers as all others."""
         self._server = server
         self._predictions = predictions
-        self._control = Control(server.settings, server.gate, predictions.receiving)
+        self._control = Control(server.settings, server.gate, predictions.body_quota)
         self._worker: Worker
         self._grpc: Any = None
 
@@ -66,13 +66,13 @@ class Gateway:
         settings, gate = self._server.settings, self._server.gate
         handlers: list[Handler] = [PredictionHandler(self._worker.entrance, dialect) for dialect in self._dialects()]
         if gate.guards_predictions:
-            handlers = [GuardedHandler(handler, gate) for handler in handlers]
+            handlers = [AdmissionHandler(handler, gate) for handler in handlers]
         routes = self._predictions.routes = Routes(handlers, settings.model)
         grpc_wanted = [settings.grpc.max_connections] if settings.grpc.port is not None else []
         http_room, *grpc_room = allow_connections(settings.limits.max_connections, *grpc_wanted)
         refuse_head = answer_heads(routes, settings.prefix, gate.note_bad_head)
         lane = routes if settings.express_lane else Routes()
-        open_lane(lane, self._lane_limits(http_room), self._control.receiving, refuse_head)
+        open_lane(lane, self._lane_limits(http_room), self._control.body_quota, refuse_head)
         self._control.started = self._worker.parts
         if grpc_room:
             await self._open_grpc(*grpc_room)
@@ -89,7 +89,7 @@ class Gateway:
             self._worker.entrance,
             lambda: not why_not_ready(parts),
             self._server.gate,
-            self._control.receiving,
+            self._control.body_quota,
         )
         await self._grpc.start()
 

@@ -1,1 +1,1 @@
-"""The HTTP dialects: each a decode and an encode over the same dispatch, behind two doors (lane and plain)."""
+"""The HTTP dialects: each a decode and an encode over the same dispatch, behind two transports (express lane, ASGI)."""

@@ -1,4 +1,4 @@
-"""A call: one prediction request from its body to its answer, the same behind both doors.
+"""A call: one prediction request from its body to its answer, the same behind all transports.
 
 body --decode--> request --dispatch--> prediction --encode--> answer
   |                                      `--(its version failed)--> prediction of the active version --encode--> answer
@@ -24,7 +24,7 @@ from shokado.dispatch.request import Origin, Prediction
 from shokado.dispatch.shadow import ShadowCopier
 from shokado.experiments.prediction_id import PredictionIds
 from shokado.monitoring.metrics import FELL_BACK, Metrics
-from shokado.transports.door import Exchange, new_id, reply_problem
+from shokado.transports.exchange import Exchange, new_id, reply_problem
 
 logger = logging.getLogger("bentoml.shokado")
 
@@ -49,7 +49,7 @@ class PredictionHandler:
         self._entrance = entrance
         self._dialect = dialect
 
-    def judge(self, head: RequestHead, peer: str) -> Problem | None:  # noqa: ARG002  # who asks is the guard's concern
+    def judge(self, head: RequestHead, peer: str) -> Problem | None:  # noqa: ARG002  # who asks is the concern of admission
         dispatcher = self._entrance.dispatcher
         if head.problem is not None:
             return head.problem

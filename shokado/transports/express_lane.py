@@ -5,7 +5,7 @@ It is uvicorn's own `HttpToolsProtocol`, whose parser does all the HTTP. Two thi
 upgrade or HTTP/1.0, goes on to uvicorn. And a head whose exact bytes were parsed before on this worker is not parsed
 again: equal bytes mean an equal request, and clients that keep a connection send the same head over and over.
 
-Answers leave in the order of the requests, whatever the order they become ready in and whichever door they take.
+Answers leave in the order of the requests, whatever the order they become ready in and whichever way they take.
 """
 
 import asyncio
@@ -28,10 +28,10 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from shokado.access.address import parsed
 from shokado.dialects.head import RequestHead, read_head
 from shokado.dialects.problem import Problem, body_too_large, malformed
-from shokado.transports.door import Cancellable, Exchange, Handler, new_id, reply_problem
-from shokado.transports.receiving import Receiving
+from shokado.transports.body_quota import BodyQuota
+from shokado.transports.exchange import Cancellable, Exchange, Handler, new_id, reply_problem
+from shokado.transports.loop_budget import PER_ITERATION, LoopBudget
 from shokado.transports.routes import Routes
-from shokado.transports.turns import PER_TURN, Turns
 
 MAX_REMEMBERED_HEADS = 1024
 MAX_REMEMBERED_HEAD_BYTES = 2048
@@ -131,8 +131,8 @@ class ExpressLane(HttpToolsProtocol):
     routes: ClassVar[Routes] = Routes()
     limits: ClassVar[LaneLimits] = LaneLimits(16 * 2**20, 64 * 2**10)
     heads: ClassVar[dict[bytes, ExpressHead]] = {}
-    turns: ClassVar[Turns] = Turns()
-    receiving: ClassVar[Receiving] = Receiving(64 * 2**20)
+    budget: ClassVar[LoopBudget] = LoopBudget()
+    body_quota: ClassVar[BodyQuota] = BodyQuota(64 * 2**20)
     refuse_head: "ClassVar[staticmethod[[Exchange, bytes, Problem], None]]" = staticmethod(_refuse_head)
     """Answers a request whose head is refused, or what is none; told its path, empty where it was not read."""
     stopping: ClassVar[bool] = False
@@ -155,7 +155,7 @@ class ExpressLane(HttpToolsProtocol):
         self._express: ExpressHead | None = None
         self._body: bytes | bytearray = b""
         self._kept_bytes = 0
-        """How much of the body is counted in `receiving`."""
+        """How much of the body is counted in `body_quota`."""
         self._judged = False
         """Whether the head of the request that is arriving was found to be admitted."""
         self._learning: bytes | None = None
@@ -247,7 +247,7 @@ class ExpressLane(HttpToolsProtocol):
             self._judged = True
             problem = self._judge(express)
         more = len(self._body) - self._kept_bytes
-        if problem is None and (problem := self.receiving.keep(more)) is None:
+        if problem is None and (problem := self.body_quota.reserve(more)) is None:
             self._kept_bytes += more
         if problem is not None:
             self._refuse(problem)
@@ -337,7 +337,7 @@ class ExpressLane(HttpToolsProtocol):
     def _drop_body(self) -> None:
         self._body = b""
         if self._kept_bytes:
-            self.receiving.let_go(self._kept_bytes)
+            self.body_quota.release(self._kept_bytes)
             self._kept_bytes = 0
 
     def _express_head(self) -> ExpressHead | None:
@@ -377,14 +377,14 @@ class ExpressLane(HttpToolsProtocol):
         self._last = not exchange.keep_alive
         if len(exchanges) > MAX_PIPELINED:
             self.flow.pause_reading()
-        turns = self.turns
-        left = turns.left
+        budget = self.budget
+        left = budget.left
         if not left:
-            turns.wait(self._start, express, body, exchange)
+            budget.defer(self._start, express, body, exchange)
             return
-        if left == PER_TURN:
-            turns.await_next(self.loop.call_soon)
-        turns.left = left - 1
+        if left == PER_ITERATION:
+            budget.renew_soon(self.loop.call_soon)
+        budget.left = left - 1
         self._start(express, body, exchange)
 
     def _start(self, express: ExpressHead, body: bytes, exchange: LaneExchange) -> None:
@@ -650,15 +650,15 @@ class ExpressLane(HttpToolsProtocol):
 def open_lane(
     routes: Routes,
     limits: LaneLimits,
-    receiving: Receiving,
+    body_quota: BodyQuota,
     refuse_head: Callable[[Exchange, bytes, Problem], None] = _refuse_head,
 ) -> None:
     """From now on, the connections of this process answer these routes."""
     ExpressLane.routes = routes
     ExpressLane.limits = limits
     ExpressLane.heads = {}
-    ExpressLane.turns = Turns()
-    ExpressLane.receiving = receiving
+    ExpressLane.budget = LoopBudget()
+    ExpressLane.body_quota = body_quota
     ExpressLane.refuse_head = staticmethod(refuse_head)
     ExpressLane.stopping = False
     ExpressLane.leaving = []

@@ -1,8 +1,8 @@
-"""The plain door: prediction routes behind ASGI, for everything that does not take the express lane.
+"""Prediction routes behind ASGI, for everything that does not take the express lane.
 
 `Predictions` answers any of them; those that BentoML's own clients call are BentoML APIs as well. The input models give
 BentoML and its clients the schema, but hand the request over as it came: decoding it is the dialect's work here as on
-the lane, so that both doors answer alike.
+the lane, so that both answer alike.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 from shokado.dialects.head import read_head
 from shokado.dialects.problem import Problem, body_too_large, parted
 from shokado.dialects.unit import Unit
-from shokado.transports.receiving import Receiving
+from shokado.transports.body_quota import BodyQuota
 from shokado.transports.routes import Found, Routes
 
 NumberRow = Annotated[Any, TensorSchema("numpy-array")]
@@ -148,11 +148,11 @@ class PlainExchange:
 
 
 class Predictions:
-    """The plain door as an ASGI app and for BentoML's APIs; it has no routes until the worker has started."""
+    """The prediction routes as an ASGI app and for BentoML's APIs; it has no routes until the worker has started."""
 
-    def __init__(self, max_body_bytes: int, receiving: Receiving) -> None:
+    def __init__(self, max_body_bytes: int, body_quota: BodyQuota) -> None:
         self.routes = Routes()
-        self.receiving = receiving
+        self.body_quota = body_quota
         self._max_body_bytes = max_body_bytes
 
     def find(self, path: str) -> Found | None:
@@ -167,7 +167,7 @@ class Predictions:
         """Answer a request for one of the routes."""
         found = self.find(request.scope["path"])
         assert found is not None, "asked for a path that is none of the routes"
-        return await answer(found, request, self._max_body_bytes, self.receiving)
+        return await answer(found, request, self._max_body_bytes, self.body_quota)
 
     async def _refuse_method(self, request: Request) -> Response:
         """405, in the shape of the route's errors."""
@@ -183,14 +183,14 @@ class Predictions:
         return response
 
 
-async def answer(found: Found, request: Request, max_body_bytes: int, receiving: Receiving) -> Response:
+async def answer(found: Found, request: Request, max_body_bytes: int, body_quota: BodyQuota) -> Response:
     """Answer one request; when the client leaves first, its work is cancelled and nobody reads what is returned."""
     head = read_head(request.scope["headers"], found.pins)
     exchange = PlainExchange(_peer_of(request))
     body, problem = b"", found.handler.judge(head, exchange.peer)
     try:
         if problem is None:
-            body = await read_body(request, max_body_bytes, receiving)
+            body = await read_body(request, max_body_bytes, body_quota)
     except ClientDisconnect:
         return Response(status_code=_CLIENT_GONE)
     except Problem as error:
@@ -210,7 +210,7 @@ def _peer_of(request: Request) -> str:
     return request.client.host if request.client is not None else ""
 
 
-async def read_body(request: Request, max_body_bytes: int, receiving: Receiving) -> bytes:
+async def read_body(request: Request, max_body_bytes: int, body_quota: BodyQuota) -> bytes:
     """The body. One that is too long is not kept, nor read when its length says so.
 
     Raises `Problem` (413, 503) and `ClientDisconnect`.
@@ -224,11 +224,11 @@ async def read_body(request: Request, max_body_bytes: int, receiving: Receiving)
             body += part
             if len(body) > max_body_bytes:
                 raise body_too_large(max_body_bytes)
-            if (problem := receiving.keep(len(body) - kept)) is not None:
+            if (problem := body_quota.reserve(len(body) - kept)) is not None:
                 raise problem
             kept = len(body)
     finally:
-        receiving.let_go(kept)
+        body_quota.release(kept)
     return bytes(body)
 
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from shokado.transports.door import Handler
+from shokado.transports.exchange import Handler
 
 _NAME = re.compile(r"\{(\w+)\}")
 

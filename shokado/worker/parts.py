@@ -17,7 +17,7 @@ from shokado.dispatch.state import RoutingState
 from shokado.experiments.feedback import FeedbackDesk
 from shokado.monitoring.statistics import Statistics
 from shokado.stores.follower import Follower
-from shokado.transports.receiving import Receiving
+from shokado.transports.body_quota import BodyQuota
 from shokado.worker.loading import Loader
 from shokado.worker.stopping import Stopping
 
@@ -41,12 +41,12 @@ class WorkerParts:
 class Control:
     """What the routes read; `started` is set when the worker has started."""
 
-    def __init__(self, settings: Settings, gate: Gate | None = None, receiving: Receiving | None = None) -> None:
+    def __init__(self, settings: Settings, gate: Gate | None = None, body_quota: BodyQuota | None = None) -> None:
         """Without a gate, everybody may ask for everything."""
         self.settings = settings
         self.gate = gate
-        self.receiving = receiving or Receiving(settings.limits.receiving_bytes)
-        """What all doors of this process count arriving bodies in."""
+        self.body_quota = body_quota or BodyQuota(settings.limits.receiving_bytes)
+        """What all transports of this process count arriving bodies in."""
         self.started: WorkerParts | None = None
 
 
@@ -79,11 +79,11 @@ def known_routing(parts: WorkerParts) -> RoutingState:
     return state
 
 
-def _receiving(request: Request) -> Receiving:
-    return _control(request).receiving
+def _body_quota(request: Request) -> BodyQuota:
+    return _control(request).body_quota
 
 
 Parts = Annotated[WorkerParts, Depends(_started)]
 FrontGate = Annotated[Gate | None, Depends(_gate)]
 Configuration = Annotated[Settings, Depends(_settings)]
-ArrivingBodies = Annotated[Receiving, Depends(_receiving)]
+Quota = Annotated[BodyQuota, Depends(_body_quota)]

@@ -19,13 +19,15 @@ from runners.engines.watch import Watch
 from runners.runner import check_examples
 from shokado.dispatch.state import Load
 from shokado.dispatch.trials import Trials
-from shokado.transports.rows import NoRows, RowsHandler
+from shokado.transports.hop_handler import HopHandler, UnservableHandler
 from shokado.worker.stopping import end_process
 
 logger = logging.getLogger("bentoml.shokado")
 
 
-async def open_rows(version: str, artefact: Artefact, settings: Settings, trials: Trials) -> RowsHandler | NoRows:
+async def open_rows(
+    version: str, artefact: Artefact, settings: Settings, trials: Trials
+) -> HopHandler | UnservableHandler:
     """What answers the gateway's batches. Ends this process where the engine does not come back from its opening.
 
     Whoever starts this process again starts one that tries first what this one died of.
@@ -45,8 +47,8 @@ async def open_rows(version: str, artefact: Artefact, settings: Settings, trials
     except Exception as error:
         # The gateway says so in /readyz and /v1/models, and others answer in its place.
         logger.error("version %s cannot be served: %s", version, error)
-        return NoRows(str(error))
-    rows = RowsHandler(engine, artefact.card, version, settings.batching.max_run_s)
+        return UnservableHandler(str(error))
+    rows = HopHandler(engine, artefact.card, version, settings.batching.max_run_s)
     Watch(None, end_process).add(rows)
     return rows
 

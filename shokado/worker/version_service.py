@@ -9,8 +9,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from shokado.transports import plain
+from shokado.transports.body_quota import BodyQuota
 from shokado.transports.express_lane import LaneLimits, open_lane
-from shokado.transports.receiving import Receiving
 from shokado.transports.routes import Found, Routes
 from shokado.worker.process import QUIET, Configured, freeze_garbage
 from shokado.worker.stopping import Stopping, outlasts_s
@@ -28,7 +28,7 @@ def version_service(server: Configured, version: str) -> Any:
 
     What only its workers need is imported where they make it: the supervisor makes the service as well.
     """
-    from shokado.transports.rows import RowsHandler
+    from shokado.transports.hop_handler import HopHandler
 
     artefact, settings = server.artefacts[version], server.settings
 
@@ -46,18 +46,18 @@ def version_service(server: Configured, version: str) -> Any:
             trials = Trials(settings, Machine.of(settings.store, settings.model))
             rows = await open_rows(version, artefact, settings, trials)
             self._found = Found(rows)
-            self._receiving = Receiving(MAX_BATCHES_BYTES)
+            self._body_quota = BodyQuota(MAX_BATCHES_BYTES)
             # The gateway closes its connections when it has drained: until then it may send batches after a SIGTERM.
             limits = LaneLimits(
                 MAX_BATCH_BYTES, settings.limits.max_header_bytes, idle_s=_DAY_S, request_s=_DAY_S, drain_s=None
             )
-            open_lane(Routes([rows] if settings.express_lane else (), settings.model), limits, self._receiving)
+            open_lane(Routes([rows] if settings.express_lane else (), settings.model), limits, self._body_quota)
             drain_s = settings.shutdown.drain_s + outlasts_s(settings)
             Stopping(settings.shutdown.pause_s, drain_s).catch(asyncio.get_running_loop())
             freeze_garbage()
 
-        @bentoml.api(route=RowsHandler.path, input_spec=plain.RowsInput, output_spec=plain.RowsOutput)
+        @bentoml.api(route=HopHandler.path, input_spec=plain.RowsInput, output_spec=plain.RowsOutput)
         async def rows(self, rows: Request) -> Response:
-            return await plain.answer(self._found, rows, MAX_BATCH_BYTES, self._receiving)
+            return await plain.answer(self._found, rows, MAX_BATCH_BYTES, self._body_quota)
 
     return VersionService

@@ -10,9 +10,9 @@ from starlette.responses import PlainTextResponse
 from shokado.control.app import ControlFirst, create_app
 from shokado.dialects.head import RequestHead
 from shokado.dialects.problem import Problem
-from shokado.transports.door import Cancellable, Exchange, reply_problem
+from shokado.transports.body_quota import BodyQuota
+from shokado.transports.exchange import Cancellable, Exchange, reply_problem
 from shokado.transports.plain import Predictions
-from shokado.transports.receiving import Receiving
 from shokado.transports.routes import Routes
 from tests.control.site import Site
 from tests.control.test_app import PUBLIC
@@ -40,7 +40,7 @@ class Refusing:
 
 @pytest.fixture
 def ask(site: Site) -> Ask:
-    predictions = Predictions(1000, Receiving(10_000))
+    predictions = Predictions(1000, BodyQuota(10_000))
     predictions.routes = Routes([Refusing()])
     files = PlainTextResponse("a file")
     app = ControlFirst(files, create_app(site.workers[0].control), predictions, ())

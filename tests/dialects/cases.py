@@ -1,4 +1,4 @@
-"""The table of requests that both doors must answer, and answer alike: good ones, and one for each kind of fault."""
+"""The table of requests that both transports must answer alike: good ones, and one for each kind of fault."""
 
 import gzip
 import json
@@ -41,9 +41,9 @@ class Case:
     def __str__(self) -> str:
         return f"{self.name} to {self.route}"
 
-    def bytes_for(self, door: str) -> bytes:
+    def bytes_for(self, transport: str) -> bytes:
         """The request for `lane` or `plain`: a query string keeps it off the lane."""
-        path = self.route + ("?x=1" if door == "plain" else "")
+        path = self.route + ("?x=1" if transport == "plain" else "")
         return request(self.body, path, headers=self.headers, content_type=self.content_type)
 
 

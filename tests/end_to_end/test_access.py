@@ -1,4 +1,4 @@
-"""Keys, rates and CORS from outside: who gets what from a real server with two workers, at both of its doors."""
+"""Keys, rates and CORS from outside: who gets what from a real server with two workers, over both of its transports."""
 
 import contextlib
 import json
@@ -205,14 +205,14 @@ def test_both_doors_ask_alike(keyed: Keyed, header: Any) -> None:
 
 
 def test_no_body_of_who_has_no_key_is_kept(keyed: Keyed) -> None:
-    """At any door its head is answered at once, whatever has come of the body, and what follows is dropped."""
+    """Over any transport its head is answered at once, whatever has come of the body, and what follows is dropped."""
     size, part = 16 * 2**20, b" " * 2**20
-    doors = [NATIVE, NATIVE + "?plain", "/v1/feedback", "/v1/traffic-split"]
+    paths = [NATIVE, NATIVE + "?plain", "/v1/feedback", "/v1/traffic-split"]
     before = memory(keyed.server)
     with contextlib.ExitStack() as opened:
         connections = [opened.enter_context(Connection(keyed.server)) for _ in range(64)]
         for number, connection in enumerate(connections):
-            connection.send(request(b" ", doors[number % 4], headers=[("content-length", str(size))]))
+            connection.send(request(b" ", paths[number % 4], headers=[("content-length", str(size))]))
         for connection in connections:
             assert connection.read().status == 401
         for connection in connections:
@@ -226,8 +226,8 @@ def memory(server: Server) -> int:
     return sum(psutil.Process(pid).memory_full_info().uss for pid in server.workers())
 
 
-@pytest.mark.parametrize("door", ["", "?plain"], ids=["lane", "plain"])
-def test_what_the_head_decides_is_said_before_the_body_is_here(keyed: Keyed, door: str) -> None:
+@pytest.mark.parametrize("transport", ["", "?plain"], ids=["lane", "plain"])
+def test_what_the_head_decides_is_said_before_the_body_is_here(keyed: Keyed, transport: str) -> None:
     key = ("x-api-key", keyed.secrets[PREDICT])
     wrong = [
         (401, NATIVE, [], "application/json"),
@@ -239,7 +239,7 @@ def test_what_the_head_decides_is_said_before_the_body_is_here(keyed: Keyed, doo
         (404, "/nowhere", [key], "application/json"),
         (400, NATIVE, [key, ("x-request-deadline-ms", "soon")], "application/json"),
     ]
-    if door:
+    if transport:
         wrong += [
             (401, "/v1/traffic-split", [], "application/json"),
             (403, "/v1/traffic-split", [key], "application/json"),
@@ -250,7 +250,9 @@ def test_what_the_head_decides_is_said_before_the_body_is_here(keyed: Keyed, doo
     for status, path, headers, content_type in wrong:
         length = [] if any(name == "content-length" for name, _ in headers) else [("content-length", "1000")]
         with Connection(keyed.server) as connection:
-            answer = connection.ask(request(b"{", path + door, headers=[*headers, *length], content_type=content_type))
+            answer = connection.ask(
+                request(b"{", path + transport, headers=[*headers, *length], content_type=content_type)
+            )
             assert answer.status == status, (path, headers, answer)
 
 
@@ -333,7 +335,7 @@ def test_keys_come_and_go_while_serving_without_a_failed_request(keyed: Keyed) -
         assert secret not in keyed.server.log.read_text()
 
 
-def test_pages_that_cors_allows_may_ask_at_both_doors(keyed: Keyed) -> None:
+def test_pages_that_cors_allows_may_ask_over_both_transports(keyed: Keyed) -> None:
     ours, other = "https://app.example.com", "https://elsewhere.example"
     for path in (NATIVE, "/v1/traffic-split"):
         asking = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "x-api-key"}
@@ -445,9 +447,9 @@ def test_rates_hold_at_all_doors_and_behind_proxies(models: Path, tmp_path: Path
     with serving(environment=environment) as server:
         split = http.get(f"{server.url}/v1/traffic-split", headers=dict([key]), timeout=20).json()["weights"]
         change = json.dumps(split).encode()
-        doors = ((NATIVE, BODY), (NATIVE + "?plain", BODY), ("/v1/traffic-split", change))
-        # Even uvicorn's own handling of the header must not make the doors differ.
-        for number, (path, body) in enumerate(doors):
+        asked = ((NATIVE, BODY), (NATIVE + "?plain", BODY), ("/v1/traffic-split", change))
+        # Even uvicorn's own handling of the header must not make them differ.
+        for number, (path, body) in enumerate(asked):
             statuses, forged = [], 0
             for client in (f"192.0.2.{number}", f"192.0.2.{number}:4711"):
                 # What the client forges comes before the line, or in the line, that the proxy adds.

@@ -1,4 +1,4 @@
-"""Requests leave nothing behind, whichever door they take and whatever they ask for."""
+"""Requests leave nothing behind, whichever transport they take and whatever they ask for."""
 
 from collections.abc import Callable
 

@@ -53,7 +53,7 @@ def test_stopping_under_load_loses_no_request(models: object, environment: dict[
 
 @pytest.mark.parametrize("environment", [EMBEDDED, SERVICE], ids=["embedded", "service"])
 def test_a_request_on_its_way_when_the_server_stops_is_answered(models: object, environment: dict[str, str]) -> None:
-    """Those on connections that were idle at the signal, and much later those that were half sent; at both doors.
+    """Those on connections that were idle at the signal, and much later those that were half sent; over both.
 
     A version's own service must outlast them all.
     """

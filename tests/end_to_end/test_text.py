@@ -84,14 +84,14 @@ def test_a_row_is_a_text_a_list_of_it_or_an_object(text_server: Server) -> None:
         assert one["confidence"] == max(one["prediction"], 1 - one["prediction"])
 
 
-@pytest.mark.parametrize("door", ["", "?x=1"], ids=["lane", "plain"])
+@pytest.mark.parametrize("transport", ["", "?x=1"], ids=["lane", "plain"])
 @pytest.mark.parametrize("version", ["v1", "v2"])
 def test_strange_texts_are_scored_as_they_would_be_alone(
-    version: str, door: str, spam: Path, text_server: Server
+    version: str, transport: str, spam: Path, text_server: Server
 ) -> None:
     expected = engine_scores(spam, version, list(STRANGE))
     body = {"instances": STRANGE, "version": version}
-    together = http.post(f"{text_server.url}/v1/models/predict{door}", json=body, timeout=60)
+    together = http.post(f"{text_server.url}/v1/models/predict{transport}", json=body, timeout=60)
     assert together.status_code == 200, together.text
     np.testing.assert_allclose(together.json()["predictions"], expected, rtol=0, atol=1e-6)
 
@@ -155,13 +155,13 @@ BAD: dict[str, tuple[Any, int, str, int | None]] = {
 }
 
 
-@pytest.mark.parametrize("door", ["", "?x=1"], ids=["lane", "plain"])
+@pytest.mark.parametrize("transport", ["", "?x=1"], ids=["lane", "plain"])
 @pytest.mark.parametrize(("instances", "status", "code", "row"), BAD.values(), ids=BAD)
 def test_what_is_no_text_is_refused(
-    instances: Any, status: int, code: str, row: int | None, door: str, text_server: Server
+    instances: Any, status: int, code: str, row: int | None, transport: str, text_server: Server
 ) -> None:
     body = json.dumps({"instances": instances}).encode()
-    url = f"{text_server.url}/v1/models/predict{door}"
+    url = f"{text_server.url}/v1/models/predict{transport}"
     answer = http.post(url, content=body, headers={"content-type": "application/json"}, timeout=60)
     error = answer.json()["error"]
     assert (answer.status_code, error["code"], error.get("detail", {}).get("row")) == (status, code, row)

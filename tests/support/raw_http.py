@@ -1,4 +1,4 @@
-"""HTTP/1.1 by hand: exact bytes go out, and answers are read strictly, so that a door cannot be forgiven anything.
+"""HTTP/1.1 by hand: exact bytes go out, and answers are read strictly, so that a server cannot be forgiven anything.
 
 An answer must have one status line, one way to tell its length, and nothing left over after it.
 """

@@ -10,11 +10,11 @@ import uvicorn
 
 from shokado.dialects.head import RequestHead
 from shokado.dialects.problem import Problem
-from shokado.transports.door import Exchange, reply_problem
+from shokado.transports.body_quota import BodyQuota
+from shokado.transports.exchange import Exchange, reply_problem
 from shokado.transports.express_lane import ExpressHead, ExpressLane, LaneLimits
-from shokado.transports.receiving import Receiving
+from shokado.transports.loop_budget import LoopBudget
 from shokado.transports.routes import Routes
-from shokado.transports.turns import Turns
 from tests.support.waiting import wait_until
 
 BIG = 24_000_000
@@ -64,18 +64,18 @@ class HeldHandler:
 class LaneServer:
     """A running lane on a loopback port."""
 
-    def __init__(self, limits: LaneLimits, host: str, receiving: Receiving) -> None:
+    def __init__(self, limits: LaneLimits, host: str, body_quota: BodyQuota) -> None:
         self.handler = handler = HeldHandler()
 
         class Lane(ExpressLane):
             routes: ClassVar[Routes] = Routes([handler])
             heads: ClassVar[dict[bytes, ExpressHead]] = {}
-            turns: ClassVar[Turns] = Turns()
+            budget: ClassVar[LoopBudget] = LoopBudget()
             leaving: ClassVar[list[ExpressLane]] = []
             stopping: ClassVar[bool] = False
 
         Lane.limits = limits
-        Lane.receiving = self.receiving = receiving
+        Lane.body_quota = self.body_quota = body_quota
         self.heads = Lane.heads
         self.host = "127.0.0.1"
         """Where it is connected to."""
@@ -142,7 +142,7 @@ class LaneServer:
 @contextlib.contextmanager
 def lane_server(host: str = "127.0.0.1", max_receiving_bytes: int = 2**22, **limits: Any) -> Iterator[LaneServer]:
     bounds = LaneLimits(**({"max_body_bytes": 2**20, "max_header_bytes": 2**14} | limits))
-    server = LaneServer(bounds, host, Receiving(max_receiving_bytes))
+    server = LaneServer(bounds, host, BodyQuota(max_receiving_bytes))
     server.start()
     try:
         yield server

@@ -1,4 +1,4 @@
-"""An exchange without a door: it keeps the one reply that it gets."""
+"""An exchange without a transport: it keeps the one reply that it gets."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Bad input gets the 4xx of the contract, through both doors, and harms nobody else."""
+"""Bad input gets the 4xx of the contract, through both transports, and harms nobody else."""
 
 import concurrent.futures
 
@@ -9,7 +9,7 @@ from tests.support import http
 from tests.support.raw_http import NATIVE, SINGLE, Connection, like, request, rows_request, scored
 from tests.support.server import ROW, Server
 
-DOORS = ("lane", "plain")
+TRANSPORTS = ("lane", "plain")
 
 
 def test_the_table_has_the_features_of_the_model_that_is_served(server: Server) -> None:
@@ -19,11 +19,11 @@ def test_the_table_has_the_features_of_the_model_that_is_served(server: Server) 
     assert tuple(feature["name"] for feature in version["signature"]["features"]) == NAMES
 
 
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize("case", BAD, ids=str)
-def test_a_bad_request_is_refused_with_its_status_and_says_why(server: Server, case: Case, door: str) -> None:
+def test_a_bad_request_is_refused_with_its_status_and_says_why(server: Server, case: Case, transport: str) -> None:
     with Connection(server) as connection:
-        answer = connection.ask(case.bytes_for(door))
+        answer = connection.ask(case.bytes_for(transport))
     assert (answer.status, answer.code) == (case.status, case.code), answer
     error = answer.json["error"]
     detail = error.get("detail", {})
@@ -37,16 +37,16 @@ def test_a_bad_request_is_refused_with_its_status_and_says_why(server: Server, c
     assert answer.header("server") is None
 
 
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize("case", GOOD, ids=str)
-def test_a_good_request_is_answered(server: Server, case: Case, door: str) -> None:
+def test_a_good_request_is_answered(server: Server, case: Case, transport: str) -> None:
     with Connection(server) as connection:
-        assert connection.ask(case.bytes_for(door)).status == 200
+        assert connection.ask(case.bytes_for(transport)).status == 200
 
 
-@pytest.mark.parametrize("door", DOORS)
-def test_ten_million_rows_without_a_length_are_refused_at_the_limit(server: Server, door: str) -> None:
-    path = NATIVE + ("?x=1" if door == "plain" else "")
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_ten_million_rows_without_a_length_are_refused_at_the_limit(server: Server, transport: str) -> None:
+    path = NATIVE + ("?x=1" if transport == "plain" else "")
     part = b"[0]," * 250_000
     with Connection(server) as connection:
         connection.send(request(b'{"instances": [', path, headers=[("transfer-encoding", "chunked")])[:-15])
@@ -73,12 +73,12 @@ def test_a_bad_request_never_fails_its_neighbours(server: Server) -> None:
         with Connection(server) as connection:
             return [scored(connection.ask(rows_request())) for _ in range(100)]
 
-    def bad_ones(door: str) -> list[int]:
+    def bad_ones(transport: str) -> list[int]:
         with Connection(server) as connection:
-            return [connection.ask(case.bytes_for(door)).status for case in bad]
+            return [connection.ask(case.bytes_for(transport)).status for case in bad]
 
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        refused = [pool.submit(bad_ones, door) for door in DOORS * 2]
+        refused = [pool.submit(bad_ones, transport) for transport in TRANSPORTS * 2]
         answers = [answer for answers in pool.map(good_ones, range(4)) for answer in answers]
         assert [status for future in refused for status in future.result()] == [case.status for case in bad] * 4
     assert len(answers) == 400

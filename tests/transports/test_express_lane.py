@@ -53,7 +53,7 @@ def test_a_bad_request_between_good_ones_gets_its_own_answer(server: Server, exp
             assert (answer.status, answer.code) == (case.status, case.code)
 
 
-def test_requests_of_both_doors_on_one_connection_are_answered_in_their_order(
+def test_requests_of_both_transports_on_one_connection_are_answered_in_their_order(
     server: Server, expected: list[Any]
 ) -> None:
     """GET and POST, lane and not lane, with and without a body, all in one segment."""
@@ -260,10 +260,10 @@ def test_half_a_request_from_a_client_that_ended_its_side_closes_the_connection(
         assert connection.is_closed()
 
 
-@pytest.mark.parametrize("door", ["lane", "plain"])
-def test_clients_that_vanish_do_no_harm(server: Server, door: str) -> None:
+@pytest.mark.parametrize("transport", ["lane", "plain"])
+def test_clients_that_vanish_do_no_harm(server: Server, transport: str) -> None:
     """Before, within and after their request; whatever was begun for them is counted as ended."""
-    path = NATIVE + ("?x=1" if door == "plain" else "")
+    path = NATIVE + ("?x=1" if transport == "plain" else "")
     large = rows_request(*[ROW] * 8_000, path=path)
     for data in (b"", b"POST ", large[:200], large[:-1], large, large * 3, rows_request(path=path) * 50) * 4:
         connection = Connection(server)

@@ -1,4 +1,4 @@
-"""Requests of attackers and of other protocols at all doors, by RFC 9112: never a 5xx, never a second answer.
+"""Requests of attackers and of other protocols on all kinds of routes, by RFC 9112: never a 5xx, never a second answer.
 
 Beside the broken framing in `test_express_lane`: shapes that a proxy could read in another way, and odd targets.
 """
@@ -10,7 +10,7 @@ import pytest
 from tests.support.raw_http import NATIVE, Closed, Connection, like, request, rows_request, scored
 from tests.support.server import Server
 
-DOORS = {"lane": NATIVE, "plain": f"{NATIVE}?x=1", "control": "/v1/traffic-split"}
+ROUTES = {"lane": NATIVE, "plain": f"{NATIVE}?x=1", "control": "/v1/traffic-split"}
 SMUGGLED = b"GET /smuggled HTTP/1.1\r\nhost: x\r\n\r\n"
 
 
@@ -55,11 +55,11 @@ def hostile(path: str) -> dict[str, bytes]:
     }
 
 
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("route", ROUTES)
 @pytest.mark.parametrize("name", hostile(NATIVE))
-def test_it_is_refused_and_nothing_after_it_is_read(server: Server, name: str, door: str) -> None:
+def test_it_is_refused_and_nothing_after_it_is_read(server: Server, name: str, route: str) -> None:
     with Connection(server) as connection:
-        connection.send(hostile(DOORS[door])[name])
+        connection.send(hostile(ROUTES[route])[name])
         connection.end_sending()
         with contextlib.suppress(Closed, ConnectionError):
             assert 400 <= connection.read().status < 500
@@ -94,7 +94,7 @@ def test_a_bad_head_is_refused_in_the_shape_of_its_route(server: Server, name: s
 )
 def test_a_good_host_is_taken(server: Server, host: str) -> None:
     with Connection(server) as connection:
-        for path in (NATIVE, DOORS["plain"]):
+        for path in (NATIVE, ROUTES["plain"]):
             data = rows_request(path=path).replace(b"host: shokado", b"host: %b" % host.encode())
             assert connection.ask(data).status == 200
 
@@ -124,4 +124,4 @@ def test_an_odd_target_is_no_error_of_the_server(server: Server, method: str, ta
 def test_good_requests_are_answered_after_all_of_it(server: Server) -> None:
     with Connection(server) as connection:
         first = connection.ask(rows_request())
-        assert scored(connection.ask(rows_request(path=DOORS["plain"]))) == like(first)
+        assert scored(connection.ask(rows_request(path=ROUTES["plain"]))) == like(first)

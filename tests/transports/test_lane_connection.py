@@ -79,7 +79,7 @@ def test_a_connection_with_many_unanswered_requests_is_not_read_from(lane: LaneS
         with contextlib.suppress(TimeoutError):
             connection.socket.sendall(b"".join(held(number) for number in range(count)))
         lane.wait_for(MAX_PIPELINED + 1)
-        # Those of what was read before that begin in the turns after it.
+        # Those of what was read before that begin in the iterations after it.
         time.sleep(0.5)
         begun = len(lane.handler.begun)
         assert MAX_PIPELINED < begun < count / 2
@@ -133,7 +133,7 @@ def test_what_its_head_refuses_is_refused_before_its_body_is_kept(lane: LaneServ
         with contextlib.suppress(ConnectionError):
             connection.send(b"0" * 100_000)
         assert connection.is_closed()
-    assert lane.receiving.kept == 0
+    assert lane.body_quota.reserved == 0
 
 
 def test_a_head_is_judged_once_however_its_body_comes(lane: LaneServer) -> None:
@@ -156,9 +156,9 @@ def test_bodies_on_their_way_are_bounded_together() -> None:
         lane.handler.echo = True
         how = [("content-length", str(half + 1))]
         first.send(request(b"0" * half, "/held", headers=how))
-        wait_until(lambda: lane.receiving.kept == half)
+        wait_until(lambda: lane.body_quota.reserved == half)
         vanishing.send(request(b"0" * 200_000, "/held", headers=how))
-        wait_until(lambda: lane.receiving.kept == half + 200_000)
+        wait_until(lambda: lane.body_quota.reserved == half + 200_000)
         with Connection(lane) as late:
             late.send(request(b"0" * half, "/held", headers=how))
             answer = late.read()
@@ -167,9 +167,9 @@ def test_bodies_on_their_way_are_bounded_together() -> None:
         with Connection(lane) as small:
             assert small.ask(held()).status == 200, "what comes in one piece waits for nobody"
         assert len(first.ask(b"0").body) == half + 1
-        wait_until(lambda: lane.receiving.kept == 200_000)
+        wait_until(lambda: lane.body_quota.reserved == 200_000)
         vanishing.reset()
-        wait_until(lambda: lane.receiving.kept == 0)
+        wait_until(lambda: lane.body_quota.reserved == 0)
 
 
 # How long connections live ----------------------------------------------------------------------------------------

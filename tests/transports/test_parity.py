@@ -1,4 +1,4 @@
-"""The lane and the plain door answer alike: the same status, headers and body for the same request."""
+"""The lane and ASGI answer alike: the same status, headers and body for the same request."""
 
 import json
 from collections.abc import Iterator
@@ -141,8 +141,8 @@ def mutated(draw: st.DrawFn, bodies: st.SearchStrategy[bytes]) -> bytes:
     return bytes(body)
 
 
-class Doors:
-    """One connection to each door, made anew when a server has closed it."""
+class Transports:
+    """One connection over each transport, made anew when a server has closed it."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -151,15 +151,15 @@ class Doors:
     def assert_alike(self, lane: bytes, plain: bytes) -> None:
         assert_alike(self._essence("lane", lane), self._essence("plain", plain))
 
-    def _essence(self, door: str, data: bytes) -> Essence:
-        if door not in self._connections:
-            self._connections[door] = Connection(self._server)
+    def _essence(self, transport: str, data: bytes) -> Essence:
+        if transport not in self._connections:
+            self._connections[transport] = Connection(self._server)
         try:
-            answer = self._connections[door].ask(data)
+            answer = self._connections[transport].ask(data)
         except (Closed, ConnectionError) as error:
-            raise AssertionError(f"the {door} door closed on {data!r}") from error
+            raise AssertionError(f"the {transport} connection closed on {data!r}") from error
         if answer.header("connection") == "close":
-            self._connections.pop(door).__exit__()
+            self._connections.pop(transport).__exit__()
         return essence(answer)
 
     def close(self) -> None:
@@ -168,8 +168,8 @@ class Doors:
 
 
 @pytest.fixture
-def doors(server: Server) -> Iterator[Doors]:
-    both = Doors(server)
+def transports(server: Server) -> Iterator[Transports]:
+    both = Transports(server)
     yield both
     both.close()
 
@@ -182,19 +182,19 @@ generated = settings(
 @generated
 @given(st.one_of(native_bodies(), mutated(native_bodies())))
 @example(native(instances=[ROW])[:-1] + b"}" * 3)
-def test_any_native_body_gets_the_same_answer_at_both_doors(doors: Doors, body: bytes) -> None:
-    doors.assert_alike(request(body), request(body, NATIVE + "?x"))
+def test_any_native_body_gets_the_same_answer_over_both_transports(transports: Transports, body: bytes) -> None:
+    transports.assert_alike(request(body), request(body, NATIVE + "?x"))
 
 
 @generated
 @given(st.one_of(single_bodies(), mutated(single_bodies())))
 @example(single(features={**NAMED, "age": 10**400}))
-def test_any_single_body_gets_the_same_answer_at_both_doors(doors: Doors, body: bytes) -> None:
-    doors.assert_alike(request(body, SINGLE), request(body, SINGLE + "?x"))
+def test_any_single_body_gets_the_same_answer_over_both_transports(transports: Transports, body: bytes) -> None:
+    transports.assert_alike(request(body, SINGLE), request(body, SINGLE + "?x"))
 
 
 @generated
 @given(st.binary(max_size=200).map(lambda body: body[: len(body) // 4 * 4] if len(body) % 3 else body))
-def test_any_packed_body_gets_the_same_answer_at_both_doors(doors: Doors, body: bytes) -> None:
+def test_any_packed_body_gets_the_same_answer_over_both_transports(transports: Transports, body: bytes) -> None:
     how: Any = {"content_type": "application/octet-stream", "headers": [("x-model-version", "v2")]}
-    doors.assert_alike(request(body, **how), request(body, NATIVE + "?x", **how))
+    transports.assert_alike(request(body, **how), request(body, NATIVE + "?x", **how))

@@ -48,7 +48,7 @@ def test_time_grows_with_the_body_in_every_dialect() -> None:
 
 @pytest.mark.no_cover
 def test_time_grows_with_the_head() -> None:
-    """At HTTP's doors and gRPC's: as long as heads may be, and four times as long."""
+    """Over HTTP's transports and gRPC: as long as heads may be, and four times as long."""
 
     def took(headers: list[tuple[bytes, bytes]]) -> float:
         metadata = [(name.decode(), value.decode()) for name, value in headers]

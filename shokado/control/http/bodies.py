@@ -18,8 +18,8 @@ from starlette.responses import Response
 
 from shokado.dialects.json_text import exceeds, legible, read_leniently, refuse_half_characters
 from shokado.dialects.problem import Problem, invalid
+from shokado.transports.body_quota import BodyQuota
 from shokado.transports.plain import read_body
-from shokado.transports.receiving import Receiving
 from shokado.worker.parts import Control
 
 MAX_CHANGE_BYTES = 2**20
@@ -49,7 +49,7 @@ class StrictRoute(APIRoute):
             control: Control = request.app.state.control
             limit = min(control.settings.limits.max_body_bytes, MAX_CHANGE_BYTES)
             typed = self.strict_content_type is not False
-            body = await read_json_body(request, limit, control.receiving, typed=typed)
+            body = await read_json_body(request, limit, control.body_quota, typed=typed)
             return await answer(_ReadRequest(request.scope, body, parse(body) if body else None))
 
         return read_and_answer
@@ -70,7 +70,7 @@ class _ReadRequest(Request):
         return self._content
 
 
-async def read_json_body(request: Request, limit: int, receiving: Receiving, *, typed: bool = True) -> bytes:
+async def read_json_body(request: Request, limit: int, body_quota: BodyQuota, *, typed: bool = True) -> bytes:
     """The body, of at most `limit` bytes; its head is looked at first. Raises `Problem` (413, 415, 503).
 
     Its content type must be said where it is `typed`, and be that of JSON where it is said.
@@ -83,7 +83,7 @@ async def read_json_body(request: Request, limit: int, receiving: Receiving, *, 
     typed = typed or "content-type" in headers
     if typed and headers.get("content-length", "0") != "0":
         _refuse_other_types(headers)
-    body = await read_body(request, limit, receiving)
+    body = await read_body(request, limit, body_quota)
     if typed and body:
         _refuse_other_types(headers)
     return body

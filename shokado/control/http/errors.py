@@ -17,7 +17,7 @@ from shokado.dialects.problem import Problem, problem_of
 from shokado.dispatch.change import ChangeRefused
 from shokado.dispatch.request import UnknownVersion
 from shokado.stores.store import GenerationConflict, StoreUnavailable
-from shokado.transports.door import Exchange, new_id, reply_problem
+from shokado.transports.exchange import Exchange, new_id, reply_problem
 from shokado.transports.routes import Routes
 
 

@@ -81,7 +81,7 @@ class ModelInfer:
         return b"", answer.SerializeToString()
 
     def refuse(self, problem: Problem, request_id: str) -> bytes:
-        """The JSON that the door makes a status of."""
+        """The JSON that the transport makes a status of."""
         return problem.body(request_id)
 
 

@@ -29,16 +29,16 @@ from shokado.dialects.server_metadata import NAME, OVER_GRPC
 from shokado.dialects.signature import Signature
 from shokado.dialects.signatures import signature_of
 from shokado.dispatch.request import UnknownVersion
+from shokado.transports.admission import AdmissionHandler
+from shokado.transports.body_quota import BodyQuota
 from shokado.transports.call import Entrance, PredictionHandler
-from shokado.transports.door import Handler
+from shokado.transports.exchange import Handler
 from shokado.transports.grpc import open_inference_pb2 as messages
 from shokado.transports.grpc.codec import ModelInfer
 from shokado.transports.grpc.connections import hang_up, stop_listening
 from shokado.transports.grpc.health import Health
 from shokado.transports.grpc.large_blocks import return_large_blocks
 from shokado.transports.grpc.wire import refuse_excess
-from shokado.transports.guard import GuardedHandler
-from shokado.transports.receiving import Receiving
 
 SERVICE = "inference.GRPCInferenceService"
 HEALTH = "grpc.health.v1.Health"
@@ -115,11 +115,11 @@ class GrpcServer:
         entrance: Entrance,
         ready: Callable[[], bool],
         gate: Gate | None = None,
-        receiving: Receiving | None = None,
+        body_quota: BodyQuota | None = None,
     ) -> None:
         """`card` is any version's; `ready` says whether this worker can answer. Without a gate, everybody may ask.
 
-        `receiving` counts arriving bodies, at other doors as well.
+        `body_quota` counts arriving bodies, those of other transports as well.
         """
         self._gate = gate if gate is not None and gate.guards_predictions else None
         self._settings = settings
@@ -133,7 +133,7 @@ class GrpcServer:
         self._stopping = False
         self._max_message_bytes = settings.max_message_bytes or limits.max_body_bytes
         self._request_s = limits.request_timeout_s
-        self._receiving = receiving or Receiving(limits.receiving_bytes)
+        self._body_quota = body_quota or BodyQuota(limits.receiving_bytes)
         self._places = asyncio.Semaphore(RECEIVED_AT_ONCE)
         self._unread = self._handler(messages.ModelInferRequest())
         """Judges heads before their messages are read."""
@@ -249,7 +249,7 @@ class GrpcServer:
 
     def _handler(self, request: Any) -> Handler:
         handler: Handler = PredictionHandler(self._entrance, ModelInfer(self._signature, request))
-        return GuardedHandler(handler, self._gate) if self._gate is not None else handler
+        return AdmissionHandler(handler, self._gate) if self._gate is not None else handler
 
     async def _infer(self, _messages: Any, context: Any) -> bytes:
         self._note_call()
@@ -291,7 +291,7 @@ class GrpcServer:
 
         def count() -> None:
             nonlocal kept, problem
-            refused = self._receiving.keep(self._max_message_bytes)
+            refused = self._body_quota.reserve(self._max_message_bytes)
             if refused is None:
                 kept = self._max_message_bytes
                 self._places.release()
@@ -308,7 +308,7 @@ class GrpcServer:
                 finally:
                     counting.cancel()
                     if kept:
-                        self._receiving.let_go(kept)
+                        self._body_quota.release(kept)
                     else:
                         self._places.release()
         except TimeoutError:

@@ -22,7 +22,7 @@ from runners.placements.place import WARY_BATCHES, BatchScores, EmbeddedPlace, P
 from runners.runner import Runner
 from runners.version_state import VersionState
 from shokado.dialects.head import RequestHead
-from shokado.transports.rows import RowsHandler
+from shokado.transports.hop_handler import HopHandler
 from tests.runners.engine_doubles import Obliging
 from tests.runners.looping import FOREVER, looping_artefact, row
 from tests.runners.other_server import card_of_doubles
@@ -290,7 +290,7 @@ def test_a_process_that_is_held_up_as_a_whole_is_no_engine_that_hangs() -> None:
 def test_a_service_of_its_own_answers_too_when_its_engine_does_not_end(
     card: Card, looping: OnnxEngine, watch: Watch
 ) -> None:
-    rows = RowsHandler(looping, card, "v1", MAX_RUN_S)
+    rows = HopHandler(looping, card, "v1", MAX_RUN_S)
     watch.add(rows)
     endless, good = MemoryExchange(), MemoryExchange()
     rows.begin(RequestHead(), row(1, FOREVER).tobytes(), endless)

@@ -1,4 +1,4 @@
-"""A guard before a prediction route: asks the gate, and hands on what may pass.
+"""Admission to a prediction route: asks the gate, and hands on what may pass.
 
 What may not is handed on as well, with the problem in its head, so that the route refuses it in its own dialect.
 """
@@ -13,13 +13,13 @@ from shokado.access.decision import Refused
 from shokado.access.gate import Gate
 from shokado.dialects.head import RequestHead
 from shokado.dialects.problem import Problem, problem_of
-from shokado.transports.door import Cancellable, Exchange, Handler
+from shokado.transports.exchange import Cancellable, Exchange, Handler
 
 if TYPE_CHECKING:
     from shokado.access.rates import Rates
 
 
-class GuardedHandler:
+class AdmissionHandler:
     """A handler behind a gate; made only where the gate has something to ask."""
 
     def __init__(self, handler: Handler, gate: Gate) -> None:
@@ -75,7 +75,7 @@ class GuardedHandler:
 class _Waiting(msgspec.Struct, eq=False):
     """A request whose rate is being asked for, and then its work."""
 
-    guard: GuardedHandler
+    admission: AdmissionHandler
     head: RequestHead
     body: bytes
     exchange: Exchange
@@ -85,7 +85,7 @@ class _Waiting(msgspec.Struct, eq=False):
     async def run(self, rates: "Rates", key: str, address: str) -> None:
         refusal = await rates.take_shared(key, address)
         self.task = None
-        self.work = self.guard.decided(refusal, key, self.head, self.body, self.exchange)
+        self.work = self.admission.decided(refusal, key, self.head, self.body, self.exchange)
 
     def cancel(self) -> None:
         if self.task is not None:

@@ -14,10 +14,10 @@ from shokado.access.gate import Gate
 from shokado.access.keys import Role, add_key, digest_of
 from shokado.dialects.head import RequestHead
 from shokado.dialects.problem import Problem, malformed
-from shokado.transports.door import Exchange
-from shokado.transports.guard import GuardedHandler
+from shokado.transports.admission import AdmissionHandler
+from shokado.transports.body_quota import BodyQuota
+from shokado.transports.exchange import Exchange
 from shokado.transports.plain import Predictions
-from shokado.transports.receiving import Receiving
 from shokado.transports.routes import Routes
 from tests.support.garbage import NOISE, uncollected
 from tests.support.redis_server import RedisServer, needs_redis
@@ -54,12 +54,12 @@ class Behind:
         return self.begun[-1]
 
 
-def guarded(folder: Path, **access: Any) -> tuple[GuardedHandler, Behind, bytes]:
+def guarded(folder: Path, **access: Any) -> tuple[AdmissionHandler, Behind, bytes]:
     """The guard, what is behind it, and the digest of a key."""
     secret = add_key(folder / "keys.yaml", "ci", Role.PREDICT)
     gate = Gate(AccessSettings.model_validate({"keys_file": "keys.yaml", **access}), "paper", folder)
     behind = Behind()
-    return GuardedHandler(behind, gate), behind, digest_of(secret.encode())
+    return AdmissionHandler(behind, gate), behind, digest_of(secret.encode())
 
 
 def codes(behind: Behind) -> list[str | None]:
@@ -104,7 +104,7 @@ def test_refusals_count_by_their_address(tmp_path: Path) -> None:
 
 def test_requests_of_another_method_count_by_their_own_address(tmp_path: Path) -> None:
     guard, behind, _ = guarded(tmp_path, trusted_proxies=["10.0.0.0/8"], rates={"per_address": "1/hour"})
-    predictions = Predictions(1000, Receiving(10_000))
+    predictions = Predictions(1000, BodyQuota(10_000))
     predictions.routes = Routes([guard])
 
     async def ask() -> None:

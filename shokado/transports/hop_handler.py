@@ -1,4 +1,4 @@
-"""The far side of the hop: a version's own service answers `POST /rows` with scores, or why it has none.
+"""Handlers at the far side of the hop: a version's own service answers `POST /rows` with scores, or why it has none.
 
 See `runners.placements.hop`.
 """
@@ -13,12 +13,12 @@ from runners.errors import Overran
 from runners.placements.hop import FAILURES_HEADER, ROUTE, UNSERVABLE, answer_rows
 from shokado.dialects.head import RequestHead
 from shokado.dialects.problem import Problem, invalid
-from shokado.transports.door import Exchange, new_id, reply_problem
+from shokado.transports.exchange import Exchange, new_id, reply_problem
 
 logger = logging.getLogger("bentoml.shokado")
 
 
-class RowsHandler(Watched):
+class HopHandler(Watched):
     """Scores a whole batch on the event loop: this process has nothing else to do."""
 
     path = ROUTE
@@ -52,7 +52,7 @@ class RowsHandler(Watched):
         exchange.reply(200, lines, scores)
 
 
-class NoRows:
+class UnservableHandler:
     """Answers every batch with the reason why the version cannot be served."""
 
     path = ROUTE

@@ -1,31 +1,31 @@
-"""Turns: so many requests begin in one, the others later and in order."""
+"""So many requests begin in one iteration of the loop, the others later and in order."""
 
-from shokado.transports.turns import PER_TURN, Turns
+from shokado.transports.loop_budget import PER_ITERATION, LoopBudget
 from tests.runners.scripted_place import HandLoop
 from tests.support.clock import HandClock
 from tests.support.raw_http import Connection, request
 from tests.transports.lane_server import lane_server
 
 
-def test_what_comes_after_as_many_as_may_begins_in_the_next_turns_in_order() -> None:
-    loop, turns = HandLoop(HandClock()), Turns()
+def test_what_comes_after_as_many_as_may_begins_in_the_next_iterations_in_order() -> None:
+    loop, budget = HandLoop(HandClock()), LoopBudget()
     begun: list[int] = []
 
     def come(number: int) -> None:
-        if not turns.left:
-            turns.wait(begun.append, number)
+        if not budget.left:
+            budget.defer(begun.append, number)
             return
-        if turns.left == PER_TURN:
-            turns.await_next(loop.call_soon)
-        turns.left -= 1
+        if budget.left == PER_ITERATION:
+            budget.renew_soon(loop.call_soon)
+        budget.left -= 1
         begun.append(number)
 
-    total = 2 * PER_TURN + 10
+    total = 2 * PER_ITERATION + 10
     for number in range(total):
         come(number)
-    assert begun == list(range(PER_TURN))
+    assert begun == list(range(PER_ITERATION))
     loop.turn()
-    assert begun == list(range(2 * PER_TURN))
+    assert begun == list(range(2 * PER_ITERATION))
     come(total)
     loop.turn()
     assert begun == list(range(total + 1)), "none overtakes those that wait"
@@ -36,7 +36,7 @@ def test_what_comes_after_as_many_as_may_begins_in_the_next_turns_in_order() -> 
 
 
 def test_requests_that_come_at_once_are_all_answered_in_order() -> None:
-    total = 3 * PER_TURN
+    total = 3 * PER_ITERATION
     with lane_server() as server:
         server.handler.echo = True
         with Connection(server) as connection:

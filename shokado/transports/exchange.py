@@ -1,4 +1,7 @@
-"""What stands between a door and what answers behind it: the lane and BentoML's APIs are doors, calls answer."""
+"""The exchange of a request for its answer, between a transport and the handler behind it.
+
+The express lane, BentoML's APIs and gRPC are transports; a prediction call is what a handler begins.
+"""
 
 import secrets
 from itertools import count
@@ -12,7 +15,7 @@ _numbers = count()
 
 
 class Exchange(Protocol):
-    """A request that waits for its answer at a door."""
+    """A request that waits for its answer, as its transport keeps it."""
 
     @property
     def peer(self) -> str:
@@ -20,7 +23,7 @@ class Exchange(Protocol):
         ...
 
     def reply(self, status: int, header_lines: bytes, body: bytes) -> None:
-        """Answer, exactly once. `header_lines` end with CRLF each; `content-length` is the door's."""
+        """Answer, exactly once. `header_lines` end with CRLF each; `content-length` is the transport's."""
         ...
 
 
@@ -33,15 +36,15 @@ class Cancellable(Protocol):
 
 
 class Handler(Protocol):
-    """Answers one path, or all of a pattern (see `shokado.transports.routes`), behind any door."""
+    """Answers one path, or all of a pattern (see `shokado.transports.routes`), behind any transport."""
 
     path: str
 
     def judge(self, head: RequestHead, peer: str) -> "Problem | None":
         """What the head alone says against a request from the address `peer`; none: its body may be read.
 
-        A door asks before it keeps a body that does not come in one piece with its head. Where there is a problem it
-        goes on with `begin` at once, with the problem in the head and no body.
+        A transport asks before it keeps a body that does not come in one piece with its head. Where there is a problem
+        it goes on with `begin` at once, with the problem in the head and no body.
         """
         ...
 
