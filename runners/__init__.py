@@ -1,1 +1,1 @@
-"""One model version each: its artefact, its engine, its batcher, and the place where it runs."""
+"""One model version each: its artefact, its engine, its batcher, and the executor that computes its batches."""

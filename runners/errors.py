@@ -1,10 +1,10 @@
 """Everything a runner can answer instead of scores. Runners know no HTTP: `shokado.dialects.problem` gives statuses.
 
-submit --(queue too long for the deadline or the bound)--> Overloaded
-       --(not ready, or closing)-----------------------> NotReady
-queue, place --(deadline passed)-----------------------> DeadlineExceeded
-engine --(raises, or returns what is not a score)------> ModelFailure, for the rows that cause it
-place  --(fails with all of a batch)-------------------> Unreachable
+submit --(queue too long for the deadline or the bound)---> Overloaded
+       --(not ready, or closing)--------------------------> NotReady
+queue, executor --(deadline passed)-----------------------> DeadlineExceeded
+engine --(raises, or returns what is not a score)---------> ModelFailure, for the rows that cause it
+executor --(fails with all of a batch)--------------------> Unreachable
 """
 
 
@@ -34,7 +34,7 @@ class NotReady(RunnerError):
 
 
 class Unreachable(NotReady):
-    """The place where the version runs failed with a whole batch, so that another version may answer instead."""
+    """The executor of the version failed with a whole batch, so that another version may answer instead."""
 
     def __init__(self, cause: Exception) -> None:
         super().__init__("the engine cannot be reached")

@@ -31,7 +31,7 @@ from runners.inputs.rows import Rows
 from runners.placements.endpoint import Endpoint
 from runners.placements.far_side import EndpointError, FarSide, Refused, Unservable
 from runners.placements.hop import Hop
-from runners.placements.remote import SLOWER, RemoteCounts, RemotePlace
+from runners.placements.remote import SLOWER, RemoteCounts, RemoteExecutor
 from runners.runner import Runner, check_examples
 from runners.version_state import VersionState
 
@@ -82,12 +82,12 @@ class RemoteRunner(Runner):
         self._ejected = False
         self._watching: asyncio.Task[None] | None = None
         self._far_side: FarSide
-        self._remote_place: RemotePlace
+        self._remote_executor: RemoteExecutor
 
     async def start(self, observer: BatchObserver) -> None:
         """Try to reach the far side; ready or away when this returns. Goes on trying by itself."""
         self._far_side, concurrency, asked = self._open_far_side()
-        self._place = self._remote_place = RemotePlace(
+        self._executor = self._remote_executor = RemoteExecutor(
             self._far_side, self.card, concurrency, asked, self._eject, self._look.set, self._clock
         )
         self._observer = observer
@@ -95,7 +95,7 @@ class RemoteRunner(Runner):
             await self._try()
         except asyncio.CancelledError:
             self._become(VersionState.CLOSED, self.failure)
-            await self._place.close()
+            await self._executor.close()
             raise
         self._watching = asyncio.get_running_loop().create_task(self._watch())
 
@@ -110,12 +110,12 @@ class RemoteRunner(Runner):
             giving_up.cancel()
             await asyncio.gather(giving_up, return_exceptions=True)
         elif self.state in (VersionState.AWAY, VersionState.FAILED):
-            await self._place.close()
+            await self._executor.close()
             self._become(VersionState.CLOSED, self.failure)
 
     def flush(self) -> RemoteCounts:
         """What became of batches since the last time."""
-        return self._remote_place.flush() if self._watching is not None else RemoteCounts()
+        return self._remote_executor.flush() if self._watching is not None else RemoteCounts()
 
     def _open_far_side(self) -> tuple[FarSide, int, FarSideSettings]:
         """The far side, how many batches it may have at once, and how it is asked."""
@@ -136,13 +136,13 @@ class RemoteRunner(Runner):
     async def _guard(self) -> None:
         """Returns when it was asked whether it is ready, or was ejected."""
         if not await self._is_there() and self.ready:
-            self._remote_place.shut_out(LOST)
+            self._remote_executor.shut_out(LOST)
             self._leave(LOST)
 
     async def _give_up_if_lost(self) -> None:
         while await self._is_there():
             pass
-        self._remote_place.shut_out(LOST)
+        self._remote_executor.shut_out(LOST)
 
     async def _is_there(self) -> bool:
         """Ask now and then whether it is ready, and soon when there is reason to; false when it does not say so twice.
@@ -159,13 +159,13 @@ class RemoteRunner(Runner):
         return await self._probe()
 
     async def _probe(self) -> bool:
-        place, asked_at = self._remote_place, self._clock()
-        ready = await self._far_side.probe(PROBE_S + SLOWER * place.usual_s)
-        return ready or place.answered_at >= asked_at
+        executor, asked_at = self._remote_executor, self._clock()
+        ready = await self._far_side.probe(PROBE_S + SLOWER * executor.usual_s)
+        return ready or executor.answered_at >= asked_at
 
     async def _recover(self) -> None:
         """Leave it alone for as long as it was ejected, and try until it is back."""
-        pause_s = self._remote_place.ejection.pause_s() if self._ejected else FIRST_PAUSE_S
+        pause_s = self._remote_executor.ejection.pause_s() if self._ejected else FIRST_PAUSE_S
         self._ejected = False
         await self._rest(pause_s)
         pause_s = FIRST_PAUSE_S
@@ -193,7 +193,7 @@ class RemoteRunner(Runner):
         if self.failure is not None:
             logger.info("version %s is back: %s", self.version, self._far_side.address)
         self._look.clear()
-        self._remote_place.admit()
+        self._remote_executor.admit()
         self._become(VersionState.READY)
         return True
 

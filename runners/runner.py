@@ -29,7 +29,7 @@ from runners.engines.thread import in_own_thread
 from runners.engines.watch import Watch
 from runners.errors import NotReady
 from runners.inputs.rows import Rows, join_of
-from runners.placements.place import BatchScores, EmbeddedPlace, Place
+from runners.placements.executor import BatchScores, EmbeddedExecutor, Executor
 from runners.version_state import VersionState
 
 _WARM_UP_REPEATS = 3
@@ -65,7 +65,7 @@ class Runner:
         self._engine_watch = watch
         self._lost = lost
         self._overruns: Counter[str] = Counter()
-        self._place: Place
+        self._executor: Executor
         self._batcher: Batcher
 
     @property
@@ -88,9 +88,9 @@ class Runner:
         """
         try:
             async with contextlib.AsyncExitStack() as opened:
-                self._place = await self._open_place()
-                opened.push_async_callback(self._place.close)
-                score = partial(_run, self._place)
+                self._executor = await self._open_executor()
+                opened.push_async_callback(self._executor.close)
+                score = partial(_run, self._executor)
                 check_examples(await score(example_rows(self.card)), self.card, self._folder)
                 pace, ceiling = await self._learn_pace(score, _WARM_UP_PATIENCE_S)
                 opened.pop_all()
@@ -111,7 +111,7 @@ class Runner:
         self._batcher.submit(job)
 
     async def drain(self) -> None:
-        """Refuse new jobs, answer those that are here, and let go of the place."""
+        """Refuse new jobs, answer those that are here, and let go of the executor."""
         if self.state in (VersionState.READY, VersionState.AWAY):
             await self._let_go()
 
@@ -149,13 +149,13 @@ class Runner:
         self._batcher.close()
         while self._batcher.busy:
             await asyncio.sleep(_DRAIN_POLL_S)
-        await self._place.close()
+        await self._executor.close()
         self._become(VersionState.CLOSED, self.failure)
 
-    async def _open_place(self) -> Place:
+    async def _open_executor(self) -> Executor:
         engine = await in_own_thread(open_engine, self._folder, self.card, self.settings.engine)
         self.engine = engine.name
-        return EmbeddedPlace(
+        return EmbeddedExecutor(
             engine,
             self.card.scores_per_row,
             self._batching.inline_ms / 1000,
@@ -173,7 +173,7 @@ class Runner:
         fitting = [rows for rows in _warm_up_sizes(ceiling) if pace.estimate(rows) <= target_s]
         self._batcher = Batcher(
             self.version,
-            self._place,
+            self._executor,
             join_of(self.card),
             BatchLimit(target_s, ceiling, start=max(fitting, default=1)),
             pace,
@@ -230,8 +230,8 @@ def _warm_up_sizes(ceiling: int) -> list[int]:
     return [*(2**power for power in range(ceiling.bit_length()) if 2**power < ceiling), ceiling]
 
 
-async def _run(place: Place, batch: Rows) -> Scores:
-    """One batch through a place, off the event loop. Raises what the place reports, and when a row was not scored."""
+async def _run(executor: Executor, batch: Rows) -> Scores:
+    """One batch through an executor, off the event loop. Raises what that reports, and when a row was not scored."""
     future: asyncio.Future[BatchScores] = asyncio.get_running_loop().create_future()
 
     def done(outcome: BatchScores | Exception) -> None:
@@ -242,7 +242,7 @@ async def _run(place: Place, batch: Rows) -> Scores:
         else:
             future.set_result(outcome)
 
-    place.run(batch, math.inf, done)
+    executor.run(batch, math.inf, done)
     outcome = await future
     if outcome.failures:
         raise RuntimeError(f"a batch of {len(batch)} rows failed: {next(iter(outcome.failures.values()))}")

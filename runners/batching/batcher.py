@@ -1,10 +1,10 @@
-"""The adaptive batcher of one version: jobs in, batches to a place, scores back to their jobs.
+"""The adaptive batcher of one version: jobs in, batches to an executor, scores back to their jobs.
 
-    submit --> queue --(a place is free)--> batch --> place --> scores --> jobs
+    submit --> queue --(the executor is free)--> batch --> executor --> scores --> jobs
 
-It is work-conserving: a free place starts at once with what is there, and what arrives meanwhile forms the next
-batch. A place beside the event loop gets the next batch ahead once that is full, as the loop may be busy just when it
-could start. There is no timer and no waiting for company. The queue is bounded by the time it would take: generously
+It is work-conserving: a free executor starts at once with what is there, and what arrives meanwhile forms the next
+batch. An executor beside the event loop gets the next batch ahead once that is full, as the loop may be busy just when
+it could start. There is no timer and no waiting for company. The queue is bounded by the time it would take: generously
 for a burst, tightly once it stands (see `QueueBounds`).
 """
 
@@ -20,7 +20,7 @@ from runners.batching.job import Job
 from runners.batching.pace import BatchLimit, DrainRate, Pace
 from runners.errors import DeadlineExceeded, ModelFailure, NotReady, Overloaded, RunnerError, Unreachable
 from runners.inputs.rows import Join
-from runners.placements.place import BatchScores, Place
+from runners.placements.executor import BatchScores, Executor
 
 STANDING_AFTER_S = 0.1
 """How long a queue may be too long without ever being empty before it counts as standing."""
@@ -51,9 +51,9 @@ class Release(StrEnum):
     """Why a batch was sent off when it was."""
 
     IDLE = "idle"
-    """The place was free when the first job came."""
+    """The executor was free when the first job came."""
     FREED = "freed"
-    """The place became free and took all that had gathered."""
+    """The executor became free and took all that had gathered."""
     FULL = "full"
     """The batch reached the row limit; more was waiting."""
 
@@ -70,9 +70,9 @@ class BatchObserver(Protocol):
         seconds: float,
         scores: Scores | None,
     ) -> None:
-        """`waits_s` are the queue waits of the jobs that the batch finished; `seconds` is what the place took.
+        """`waits_s` are the queue waits of the jobs that the batch finished; `seconds` is what the executor took.
 
-        `scores` are those of the whole batch, rows that failed included; none when the place itself failed.
+        `scores` are those of the whole batch, rows that failed included; None when the executor itself failed.
         """
         ...
 
@@ -93,7 +93,7 @@ class Batcher:
     def __init__(
         self,
         version: str,
-        place: Place,
+        executor: Executor,
         join: Join,
         limit: BatchLimit,
         pace: Pace,
@@ -104,8 +104,8 @@ class Batcher:
         call_later: Callable[[float, Callable[[], None]], Alarm],
     ) -> None:
         self._version = version
-        self._place = place
-        self._heeds_deadlines = place.heeds_deadlines
+        self._executor = executor
+        self._heeds_deadlines = executor.heeds_deadlines
         self._join = join
         self._limit = limit
         self._pace = pace
@@ -119,7 +119,7 @@ class Batcher:
         self._computing_rows = 0
         self._computing = 0
         self._under_way: dict[int, list[Chunk]] = {}
-        """What the place is computing."""
+        """What the executor is computing."""
         self._alarm_at = inf
         """When somebody's deadline passes: then who still waits is told so."""
         self._alarm: Alarm | None = None
@@ -151,7 +151,7 @@ class Batcher:
             return 0.0
         batches, rest = divmod(rows, self._limit.rows)
         seconds = batches * self._pace.estimate(self._limit.rows) + (self._pace.estimate(rest) if rest else 0.0)
-        return seconds / self._place.concurrency
+        return seconds / self._executor.concurrency
 
     @property
     def full(self) -> bool:
@@ -177,7 +177,7 @@ class Batcher:
         job.submitted_at = now
         self._queue.append(job)
         self._queued_rows += job.row_count
-        if not self._scheduled and self._place_takes_more:
+        if not self._scheduled and self._executor_takes_more:
             self._schedule(idle=not self._computing)
         if job.deadline < self._alarm_at:
             self._set_alarm(job.deadline, now)
@@ -191,7 +191,7 @@ class Batcher:
         bounds = self._bounds
         if wait > bounds.max_s or len(self._queue) >= bounds.max_jobs:
             return True
-        two_batches = 2 * self._pace.estimate(self._limit.rows) / self._place.concurrency
+        two_batches = 2 * self._pace.estimate(self._limit.rows) / self._executor.concurrency
         if wait <= max(bounds.standing_s, two_batches):
             return False
         if self._long_since is None:
@@ -215,7 +215,7 @@ class Batcher:
             return
         release = Release.FULL if self._queue else Release.IDLE if self._was_idle else Release.FREED
         batch = self._join([job.part(start, count) for job, start, count in chunks], rows)
-        ahead = self._computing >= self._place.concurrency
+        ahead = self._computing >= self._executor.concurrency
         self._computing += 1
         self._computing_rows += rows
         key = id(chunks)
@@ -226,20 +226,20 @@ class Batcher:
             self._receive(chunks, rows, release, max(now, self._freed_at) if ahead else now, outcome)
 
         if self._heeds_deadlines:
-            self._place.run(batch, self._pace.estimate(rows), done, max(job.deadline for job, _, _ in chunks))
+            self._executor.run(batch, self._pace.estimate(rows), done, max(job.deadline for job, _, _ in chunks))
         else:
-            self._place.run(batch, self._pace.estimate(rows), done)
+            self._executor.run(batch, self._pace.estimate(rows), done)
         self._go_on()
 
     @property
-    def _place_takes_more(self) -> bool:
-        """Whether the place is free, or takes what waits ahead, as it is a full batch."""
-        place = self._place
-        ahead = place.ahead if self._queued_rows >= self._limit.rows else 0
-        return self._computing < place.concurrency + ahead
+    def _executor_takes_more(self) -> bool:
+        """Whether the executor is free, or takes what waits ahead, as it is a full batch."""
+        executor = self._executor
+        ahead = executor.ahead if self._queued_rows >= self._limit.rows else 0
+        return self._computing < executor.concurrency + ahead
 
     def _go_on(self) -> None:
-        if self._queue and not self._scheduled and self._place_takes_more:
+        if self._queue and not self._scheduled and self._executor_takes_more:
             self._schedule(idle=False)
 
     def _gather(self, now: float) -> tuple[list[Chunk], int]:
@@ -302,7 +302,7 @@ class Batcher:
         self._alarm = self._call_later(at - now, self._answer_late)
 
     def _answer_late(self) -> None:
-        """Tell those whose deadlines have passed, wherever their rows are: a place may take long, or for ever."""
+        """Tell those whose deadlines have passed, wherever their rows are: an executor may take long, or for ever."""
         now = self._clock()
         self._alarm, self._alarm_at = None, inf
         computing = (job for chunks in self._under_way.values() for job, _, _ in chunks)
@@ -374,7 +374,7 @@ class Batcher:
         return finished
 
     def _fail(self, chunks: list[Chunk], cause: Exception) -> list[Job]:
-        """The place itself failed: nothing is known about single rows."""
+        """The executor itself failed: nothing is known about single rows."""
         jobs = [job for job in dict.fromkeys(job for job, _, _ in chunks) if job.error is None]
         for job in jobs:
             job.error = cause if isinstance(cause, RunnerError) else Unreachable(cause)

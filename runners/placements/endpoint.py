@@ -24,6 +24,7 @@ from runners.artefacts.card import Card
 from runners.engines.thread import begin_in_own_thread
 from runners.errors import DeadlineExceeded, Overloaded
 from runners.inputs.rows import Rows
+from runners.placements.executor import BatchScores, not_finite
 from runners.placements.far_side import MAX_WORDS, Calls, Cut, EndpointError, Refused, Reply
 from runners.placements.inference import (
     Form,
@@ -34,7 +35,6 @@ from runners.placements.inference import (
     read_scores,
     write_request,
 )
-from runners.placements.place import BatchScores, not_finite
 
 ROOT = Path(__file__).resolve().parents[2]
 QUESTION_S = 2.0

@@ -17,7 +17,7 @@ import aiohttp
 
 from runners.errors import DeadlineExceeded
 from runners.inputs.rows import Rows
-from runners.placements.place import BatchScores
+from runners.placements.executor import BatchScores
 
 MAX_WORDS = 200
 _MAX_HEADER_BYTES = 2**30

@@ -22,8 +22,8 @@ from runners.artefacts.card import Card
 from runners.engines.engine import Engine, example_rows
 from runners.errors import DeadlineExceeded
 from runners.inputs.rows import Rows, decode_batch, encode_batch
+from runners.placements.executor import BatchScores, score, shape_of
 from runners.placements.far_side import MAX_WORDS, Calls, EndpointError, Unservable
-from runners.placements.place import BatchScores, score, shape_of
 
 ROUTE = "/rows"
 FAILURES_HEADER = "x-failures"

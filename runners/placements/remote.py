@@ -1,4 +1,4 @@
-"""The remote place: batches are computed by a far side, which may be slow, broken, overloaded or away.
+"""The remote executor: batches are computed by a far side, which may be slow, broken, overloaded or away.
 
     batch --> far side --> scores
                  |--(cut)----------------> once more, on a new connection, while the retry budget lasts
@@ -25,8 +25,8 @@ from runners.engines.engine import example_rows
 from runners.errors import DeadlineExceeded, Overloaded
 from runners.inputs.rows import Rows
 from runners.placements.ejection import Ejection
+from runners.placements.executor import BatchScores, Halves, shape_of
 from runners.placements.far_side import Cut, EndpointError, FarSide, Refused
-from runners.placements.place import BatchScores, Halves, shape_of
 from runners.placements.retries import RetryBudget
 
 TELL_EVERY_S = 1.0
@@ -52,8 +52,8 @@ class RemoteCounts:
     ejections: int = 0
 
 
-class RemotePlace:
-    """A far side as a place."""
+class RemoteExecutor:
+    """A far side as an executor."""
 
     ahead = 0
     heeds_deadlines = True

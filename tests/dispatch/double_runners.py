@@ -1,4 +1,4 @@
-"""Real runners, with their batchers and places, over engine doubles; and a dispatcher over them."""
+"""Real runners, with their batchers and executors, over engine doubles; and a dispatcher over them."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -14,7 +14,7 @@ from runners.artefacts.card import Task
 from runners.artefacts.scores import Scores
 from runners.engines.engine import Engine
 from runners.inputs.rows import Rows
-from runners.placements.place import BatchScores, EmbeddedPlace, Place
+from runners.placements.executor import BatchScores, EmbeddedExecutor, Executor
 from runners.runner import Runner
 from shokado.dispatch.cache import Cache
 from shokado.dispatch.dispatcher import Dispatcher
@@ -38,7 +38,7 @@ class OffBy(Obliging):
         return super().predict(rows) + np.float32(self.offset)
 
 
-class LosablePlace(EmbeddedPlace):
+class LosableExecutor(EmbeddedExecutor):
     """Fails outright once it is lost."""
 
     lost = False
@@ -55,7 +55,7 @@ class LosablePlace(EmbeddedPlace):
 class DoubleRunner(Runner):
     """Over an engine double. Its batches run on the event loop."""
 
-    place: LosablePlace
+    executor: LosableExecutor
 
     def __init__(self, version: str, engine: Engine, task: Task = Task.BINARY, files: str = "0") -> None:
         """`files` is the digit that the digest of its file consists of."""
@@ -66,9 +66,9 @@ class DoubleRunner(Runner):
         super().__init__(version, card, Path("nowhere"), VersionSettings(), batching)
         self.double = engine
 
-    async def _open_place(self) -> Place:
-        self.place = LosablePlace(self.double, self.card.scores_per_row, inline_s=inf)
-        return self.place
+    async def _open_executor(self) -> Executor:
+        self.executor = LosableExecutor(self.double, self.card.scores_per_row, inline_s=inf)
+        return self.executor
 
     def batch(self, *_: object) -> None:
         """It is its own observer, and does not listen."""

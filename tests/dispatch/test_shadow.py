@@ -303,7 +303,7 @@ def test_copies_that_an_overloaded_shadow_refuses_are_dropped() -> None:
 def test_copies_are_dropped_when_the_shadows_place_is_lost() -> None:
     async def scenario() -> ShadowCounts:
         shown = await gallery()
-        double(shown, "v2").place.lost = True
+        double(shown, "v2").executor.lost = True
         await shown.answer(0.0)
         return await shown.counted(1)
 
@@ -324,7 +324,7 @@ def test_a_row_that_the_shadow_cannot_score_fails_its_own_request_alone() -> Non
 def test_scores_of_the_wrong_shape_are_a_failure() -> None:
     async def scenario() -> ShadowCounts:
         shown = await gallery()
-        double(shown, "v2").place._engine = AddsAColumn()
+        double(shown, "v2").executor._engine = AddsAColumn()
         await shown.answer(1.0)
         return await shown.counted(1)
 
@@ -371,8 +371,8 @@ def test_stopping_forgets_the_copies_even_one_that_is_being_scored() -> None:
         shown = await gallery()
         shadow = double(shown, "v2")
         held: list[Any] = []
-        run = shadow.place.run
-        shadow.place.run = lambda *batch: held.append(batch)  # type: ignore[method-assign]
+        run = shadow.executor.run
+        shadow.executor.run = lambda *batch: held.append(batch)  # type: ignore[method-assign]
         await shown.answer(0.0)
         await eventually(lambda: held)
         await shown.answer(1.0)

@@ -1,7 +1,7 @@
 """So many requests begin in one iteration of the loop, the others later and in order."""
 
 from shokado.transports.loop_budget import PER_ITERATION, LoopBudget
-from tests.runners.scripted_place import HandLoop
+from tests.runners.scripted_executor import HandLoop
 from tests.support.clock import HandClock
 from tests.support.raw_http import Connection, request
 from tests.transports.lane_server import lane_server

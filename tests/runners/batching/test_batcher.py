@@ -1,4 +1,4 @@
-"""The batcher, step by step, with a clock, a loop and a place that are driven by hand."""
+"""The batcher, step by step, with a clock, a loop and an executor that are driven by hand."""
 
 import contextlib
 from math import inf
@@ -9,8 +9,8 @@ import pytest
 from runners.batching.batcher import Release
 from runners.batching.pace import BatchLimit
 from runners.errors import DeadlineExceeded, ModelFailure, NotReady, Overloaded, Unreachable
-from runners.placements.place import BatchScores
-from tests.runners.scripted_place import FEATURES, Batch, Bench
+from runners.placements.executor import BatchScores
+from tests.runners.scripted_executor import FEATURES, Batch, Bench
 
 
 def sizes(batches: list[Batch]) -> list[int]:
@@ -20,7 +20,7 @@ def sizes(batches: list[Batch]) -> list[int]:
 def test_a_half_full_batch_is_sent_at_once() -> None:
     bench = Bench(limit=8)
     job = bench.send(3)
-    assert sizes(bench.place.sent) == [3]
+    assert sizes(bench.executor.sent) == [3]
     bench.answer()
     assert job.has_its_scores
     assert not bench.batcher.busy
@@ -29,9 +29,9 @@ def test_a_half_full_batch_is_sent_at_once() -> None:
 def test_what_arrives_in_one_turn_of_the_loop_travels_together() -> None:
     bench = Bench(limit=8)
     jobs = [bench.submit(2) for _ in range(3)]
-    assert bench.place.sent == []
+    assert bench.executor.sent == []
     bench.loop.turn()
-    assert sizes(bench.place.sent) == [6]
+    assert sizes(bench.executor.sent) == [6]
     bench.answer()
     assert all(job.has_its_scores for job in jobs)
 
@@ -40,10 +40,10 @@ def test_what_arrives_while_the_place_is_busy_forms_the_next_batch() -> None:
     bench = Bench(limit=8)
     bench.send(1)
     later = [bench.send(2), bench.send(1), bench.send(3)]
-    assert sizes(bench.place.sent) == [1]
+    assert sizes(bench.executor.sent) == [1]
     assert bench.batcher.waiting_rows == 6
     bench.answer()
-    assert sizes(bench.place.sent) == [1, 6]
+    assert sizes(bench.executor.sent) == [1, 6]
     bench.answer()
     assert all(job.has_its_scores for job in later)
     assert bench.batcher.waiting_rows == 0
@@ -54,7 +54,7 @@ def test_rows_are_computed_in_the_order_they_came() -> None:
     for _ in range(11):
         bench.send(1)
     bench.answer_all()
-    assert [batch.numbers for batch in bench.place.sent] == [[1], [2, 3, 4, 5], [6, 7, 8, 9], [10, 11]]
+    assert [batch.numbers for batch in bench.executor.sent] == [[1], [2, 3, 4, 5], [6, 7, 8, 9], [10, 11]]
 
 
 def test_jobs_that_fit_into_one_batch_together_stay_whole_and_in_order() -> None:
@@ -63,13 +63,13 @@ def test_jobs_that_fit_into_one_batch_together_stay_whole_and_in_order() -> None
     for rows in (3, 1, 2, 2):
         bench.send(rows)
     bench.answer_all()
-    assert [batch.numbers for batch in bench.place.sent] == [[1], [2, 3, 4, 5, 6, 7, 8, 9]]
+    assert [batch.numbers for batch in bench.executor.sent] == [[1], [2, 3, 4, 5, 6, 7, 8, 9]]
 
 
 def test_a_place_gets_rows_of_all_features_and_the_time_they_should_take() -> None:
     bench = Bench(limit=8, full_batch_s=0.4)
     bench.send(8)
-    (batch,) = bench.place.sent
+    (batch,) = bench.executor.sent
     assert batch.rows.shape == (8, FEATURES)
     assert batch.rows.dtype == np.float32
     assert batch.expected_s == pytest.approx(0.4)
@@ -80,7 +80,7 @@ def test_a_job_larger_than_a_batch_is_split_and_put_together_again() -> None:
     job = bench.send(40)
     assert job.answers == 0
     bench.answer_all()
-    assert sizes(bench.place.sent) == [16, 16, 8]
+    assert sizes(bench.executor.sent) == [16, 16, 8]
     assert job.has_its_scores
 
 
@@ -98,7 +98,7 @@ def test_a_small_job_behind_a_huge_one_is_in_the_next_batch() -> None:
     huge = bench.send(10_000)
     small = bench.send(1)
     bench.answer()
-    assert small.numbers[0] in bench.place.sent[1].numbers
+    assert small.numbers[0] in bench.executor.sent[1].numbers
     bench.answer()
     assert small.has_its_scores
     assert not huge.answers
@@ -111,7 +111,7 @@ def test_two_huge_jobs_take_turns() -> None:
     bench.send(1)
     first, second = bench.send(30), bench.send(30)
     bench.answer_all()
-    whose = ["first" if set(batch.numbers) <= set(first.numbers) else "second" for batch in bench.place.sent[1:]]
+    whose = ["first" if set(batch.numbers) <= set(first.numbers) else "second" for batch in bench.executor.sent[1:]]
     assert whose == ["first", "second"] * 3
     assert first.has_its_scores
     assert second.has_its_scores
@@ -124,7 +124,7 @@ def test_jobs_of_a_middling_size_end_one_after_the_other() -> None:
     jobs = [bench.send(10) for _ in range(12)]
     bench.answer()
     done = []
-    while bench.place.running:
+    while bench.executor.running:
         bench.answer()
         done.append([job.answers for job in jobs].count(1))
     assert done == [4, 8, 12]
@@ -164,7 +164,7 @@ def test_more_jobs_than_a_batch_has_rows_wait_for_the_batch_after() -> None:
     bench.send(1)
     jobs = [bench.send(1) for _ in range(6)]
     bench.answer_all()
-    assert sizes(bench.place.sent) == [1, 4, 2]
+    assert sizes(bench.executor.sent) == [1, 4, 2]
     assert all(job.has_its_scores for job in jobs)
 
 
@@ -195,7 +195,7 @@ def test_the_rest_of_a_failed_job_is_not_computed() -> None:
     bench.answer(bad_rows={0: "bad"})
     assert job.answers == 1
     bench.answer_all()
-    assert sum(sizes(bench.place.sent)) == 4
+    assert sum(sizes(bench.executor.sent)) == 4
     assert bench.batcher.waiting_rows == 0
     assert job.answers == 1
 
@@ -205,7 +205,7 @@ def test_a_job_that_fails_at_two_places_is_answered_once() -> None:
     job = bench.submit(8)
     bench.loop.turn()
     bench.loop.turn()
-    assert sizes(bench.place.running) == [4, 4]
+    assert sizes(bench.executor.running) == [4, 4]
     bench.answer(bad_rows={0: "first"})
     bench.answer(bad_rows={0: "second"})
     assert job.answers == 1
@@ -222,12 +222,12 @@ def test_what_a_place_says_in_the_terms_of_a_runner_is_passed_on_as_it_is() -> N
 @pytest.mark.parametrize(("heeds", "told"), [(True, 1030.0), (False, inf)])
 def test_a_place_that_heeds_deadlines_is_told_the_latest_of_the_batch(heeds: bool, told: float) -> None:
     bench = Bench()
-    bench.place.heeds_deadlines = heeds
+    bench.executor.heeds_deadlines = heeds
     bench.batcher = bench.new_batcher()
     for seconds in (20.0, 30.0, 10.0):
         bench.submit(deadline_s=seconds)
     bench.loop.turn()
-    assert bench.place.sent[0].deadline == told
+    assert bench.executor.sent[0].deadline == told
 
 
 def test_a_place_that_fails_outright_fails_its_batch_and_no_other() -> None:
@@ -248,7 +248,7 @@ def test_a_split_job_whose_place_fails_is_answered_once_and_its_rest_is_not_comp
     bench.fail(ConnectionResetError("gone"))
     bench.answer_all()
     assert job.answers == 1
-    assert sizes(bench.place.sent) == [4]
+    assert sizes(bench.executor.sent) == [4]
 
 
 @pytest.mark.parametrize("seconds", [0.0, 60.0])
@@ -265,7 +265,7 @@ def test_a_job_cancelled_in_the_queue_is_never_computed_nor_answered() -> None:
     gone, stays = bench.send(5), bench.send(2)
     gone.cancelled = True
     bench.answer()
-    assert bench.place.sent[1].numbers == stays.numbers
+    assert bench.executor.sent[1].numbers == stays.numbers
     assert bench.batcher.waiting_rows == 0
     bench.answer_all()
     assert stays.has_its_scores
@@ -278,7 +278,7 @@ def test_a_queue_of_cancelled_jobs_sends_nothing() -> None:
     for job in jobs:
         job.cancelled = True
     bench.loop.turn()
-    assert bench.place.sent == []
+    assert bench.executor.sent == []
     assert bench.batcher.waiting_rows == 0
     assert not bench.batcher.busy
 
@@ -298,7 +298,7 @@ def test_the_rest_of_a_split_job_that_is_cancelled_is_not_computed() -> None:
     job = bench.send(40)
     job.cancelled = True
     bench.answer_all()
-    assert sizes(bench.place.sent) == [4]
+    assert sizes(bench.executor.sent) == [4]
     assert bench.batcher.waiting_rows == 0
     assert job.answers == 0
 
@@ -330,7 +330,7 @@ def test_a_deadline_that_passes_in_the_queue_is_answered_and_nothing_is_computed
     assert isinstance(late.error, DeadlineExceeded)
     assert late.answers == 1
     bench.answer_all()
-    assert bench.place.sent[1].numbers == patient.numbers
+    assert bench.executor.sent[1].numbers == patient.numbers
     assert late.answers == 1
 
 
@@ -346,7 +346,7 @@ def test_a_deadline_that_passes_while_the_place_computes_is_answered_then_and_no
     bench.answer_all()
     assert patient.has_its_scores
     assert {job.answers for job in (early, late, huge, patient)} == {1}
-    assert sizes(bench.place.sent) == [1, 1]
+    assert sizes(bench.executor.sent) == [1, 1]
 
 
 @pytest.mark.parametrize("busy", [False, True])
@@ -354,10 +354,10 @@ def test_a_deadline_that_is_over_on_arrival_is_refused(busy: bool) -> None:
     bench = Bench(limit=8)
     if busy:
         bench.send(1)
-    sent = len(bench.place.sent)
+    sent = len(bench.executor.sent)
     with pytest.raises(DeadlineExceeded):
         bench.submit(1, deadline_s=-1)
-    assert len(bench.place.sent) == sent
+    assert len(bench.executor.sent) == sent
 
 
 def test_a_job_started_before_its_deadline_is_finished() -> None:
@@ -378,7 +378,7 @@ def test_the_queue_is_bounded_by_the_time_it_would_take(full_batch_s: float, acc
         bench.submit(1)
     assert refused.value.expected_wait_s == pytest.approx(accepted * full_batch_s)
     bench.answer_all()
-    assert sum(sizes(bench.place.sent)) == accepted * 8
+    assert sum(sizes(bench.executor.sent)) == accepted * 8
 
 
 def test_an_idle_batcher_takes_a_job_however_slow_it_is() -> None:
@@ -401,7 +401,7 @@ def test_the_queue_takes_jobs_again_when_it_has_become_shorter() -> None:
 
 
 def overload(bench: Bench, seconds: float) -> list[float]:
-    """Offer three times what the place computes, and say what wait each accepted job expected."""
+    """Offer three times what the executor computes, and say what wait each accepted job expected."""
     waits = []
     for _ in range(round(seconds / 0.01)):
         for _ in range(3):
@@ -416,7 +416,7 @@ def overload(bench: Bench, seconds: float) -> list[float]:
 def test_a_burst_may_wait_longer_than_a_standing_queue() -> None:
     bench = Bench(limit=8, full_batch_s=0.01, max_queue_s=1, standing_s=0.03)
     jobs = [bench.send(8) for _ in range(50)]
-    while bench.place.running:
+    while bench.executor.running:
         bench.answer(seconds=0.01)
     assert all(job.has_its_scores for job in jobs)
     bench.clock.advance(10)
@@ -435,7 +435,7 @@ def test_a_queue_that_was_empty_once_does_not_stand() -> None:
     bench = Bench(limit=8, full_batch_s=0.01, max_queue_s=1, standing_s=0.03)
     for _ in range(20):
         jobs = [bench.send(8) for _ in range(9)]
-        while bench.place.running:
+        while bench.executor.running:
             bench.answer(seconds=0.01)
         assert all(job.has_its_scores for job in jobs)
 
@@ -443,10 +443,10 @@ def test_a_queue_that_was_empty_once_does_not_stand() -> None:
 def test_a_queue_that_refusing_emptied_is_not_let_grow_again_until_nobody_is_refused() -> None:
     bench = Bench(limit=8, full_batch_s=0.01, max_queue_s=1, standing_s=0.03)
     overload(bench, 0.6)
-    while bench.place.running:
+    while bench.executor.running:
         bench.answer(seconds=0.01)
     assert max(overload(bench, 0.5)) == pytest.approx(0.03)
-    while bench.place.running:
+    while bench.executor.running:
         bench.answer(seconds=0.01)
     bench.clock.advance(2)
     assert max(overload(bench, 0.5)) > 0.05, "a burst again"
@@ -456,13 +456,13 @@ def test_only_a_full_batch_goes_ahead_and_only_one() -> None:
     bench = Bench(limit=4, ahead=1)
     bench.send(2)
     bench.send(3)
-    assert len(bench.place.sent) == 1, "a place is free soon, and what arrives until then travels along"
+    assert len(bench.executor.sent) == 1, "an executor is free soon, and what arrives until then travels along"
     bench.send(1)
-    assert [len(batch.numbers) for batch in bench.place.sent] == [2, 4]
+    assert [len(batch.numbers) for batch in bench.executor.sent] == [2, 4]
     jobs = [bench.send(4) for _ in range(3)]
-    assert len(bench.place.sent) == 2
+    assert len(bench.executor.sent) == 2
     bench.answer()
-    assert len(bench.place.sent) == 3
+    assert len(bench.executor.sent) == 3
     bench.answer_all()
     assert all(job.has_its_scores for job in jobs)
 
@@ -511,7 +511,7 @@ def test_a_refused_job_may_come_again_when_the_queue_will_be_empty_as_it_has_bee
         bench.send(8)
     for _ in range(3):
         bench.clock.advance(0.5)
-        batch = bench.place.running.pop(0)
+        batch = bench.executor.running.pop(0)
         batch.done(BatchScores(batch.scores()))
         bench.clock.advance(1)
         bench.loop.turn()
@@ -601,10 +601,10 @@ def test_the_observer_hears_of_a_split_job_once() -> None:
 def test_a_place_with_room_for_two_batches_gets_two_at_once() -> None:
     bench = Bench(limit=8, concurrency=2)
     first, second, third = bench.send(1), bench.send(2), bench.send(3)
-    assert sizes(bench.place.running) == [1, 2]
+    assert sizes(bench.executor.running) == [1, 2]
     bench.answer()
     assert first.has_its_scores
-    assert sizes(bench.place.running) == [2, 3]
+    assert sizes(bench.executor.running) == [2, 3]
     bench.answer_all()
     assert second.has_its_scores
     assert third.has_its_scores
@@ -615,7 +615,7 @@ def test_a_split_job_is_put_together_whichever_part_comes_back_first() -> None:
     job = bench.submit(8)
     bench.loop.turn()
     bench.loop.turn()
-    bench.place.running.reverse()
+    bench.executor.running.reverse()
     bench.answer_all()
     assert job.has_its_scores
 
@@ -626,7 +626,7 @@ def test_a_slow_full_batch_makes_the_next_ones_smaller() -> None:
     bench.send(300)
     bench.answer()
     bench.answer(seconds=0.02)
-    assert sizes(bench.place.sent) == [1, 100, 80]
+    assert sizes(bench.executor.sent) == [1, 100, 80]
 
 
 def test_what_batches_take_teaches_how_long_the_next_ones_will() -> None:
@@ -634,7 +634,7 @@ def test_what_batches_take_teaches_how_long_the_next_ones_will() -> None:
     bench.send(8)
     bench.answer(seconds=0.4)
     bench.send(8)
-    assert bench.place.running[0].expected_s == pytest.approx(0.4)
+    assert bench.executor.running[0].expected_s == pytest.approx(0.4)
     assert bench.batcher.expected_wait() == pytest.approx(0.4)
 
 
@@ -661,7 +661,7 @@ def test_a_missed_deadline_may_bring_the_next_job() -> None:
 
 def test_a_place_may_answer_before_its_call_returns() -> None:
     bench = Bench(limit=4)
-    bench.place.on_run = lambda batch: batch.done(BatchScores(batch.scores()))
+    bench.executor.on_run = lambda batch: batch.done(BatchScores(batch.scores()))
     job = bench.submit(10)
     while bench.loop.scheduled:
         bench.loop.turn()
@@ -676,7 +676,7 @@ def test_a_huge_job_beside_small_ones_is_cut_into_few_pieces_because_each_costs_
     for _ in range(100):
         bench.send(1)
     bench.answer()
-    assert sizes(bench.place.running) == [4096]
+    assert sizes(bench.executor.running) == [4096]
     assert huge.pieces == 1
     bench.answer_all()
     assert huge.has_its_scores

@@ -9,8 +9,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from runners.batching.batcher import LATE_BY_S
 from runners.batching.pace import BatchLimit
 from runners.errors import DeadlineExceeded, ModelFailure, NotReady, Overloaded
-from runners.placements.place import BatchScores
-from tests.runners.scripted_place import Batch, Bench, RowsOf
+from runners.placements.executor import BatchScores
+from tests.runners.scripted_executor import Batch, Bench, RowsOf
 
 SECONDS = st.sampled_from([0.0, 0.01, 0.1, 0.5])
 OUTCOMES = st.sampled_from([*["good"] * 6, "bad rows", "lost"])
@@ -18,7 +18,7 @@ DEADLINES = st.sampled_from([-0.1, 0.0, 0.05, 0.2, 1.0, inf, inf])
 
 
 class BatcherInAnyOrder(RuleBasedStateMachine):
-    """Clients come and leave, the place answers or fails, time passes; and what each row went through is remembered."""
+    """Clients come and leave, the executor answers or fails, time passes; what each row went through is kept."""
 
     @initialize(
         ceiling=st.integers(1, 40),
@@ -29,7 +29,7 @@ class BatcherInAnyOrder(RuleBasedStateMachine):
     def open(self, ceiling: int, concurrency: int, max_queue_s: float, standing_s: float) -> None:
         limit = BatchLimit(latency_target_s=0.05, ceiling=ceiling)
         self.bench = Bench(limit, concurrency=concurrency, max_queue_s=max_queue_s, standing_s=standing_s)
-        self.bench.place.on_run = self.check_batch
+        self.bench.executor.on_run = self.check_batch
         self.jobs: list[RowsOf] = []
         self.owner: dict[int, RowsOf] = {}
         self.computed: set[int] = set()
@@ -40,7 +40,7 @@ class BatcherInAnyOrder(RuleBasedStateMachine):
     def check_batch(self, batch: Batch) -> None:
         """No batch is too large, and none has a row that was computed before or that nobody waits for."""
         assert 0 < len(batch.rows) <= self.bench.limit.rows
-        assert len(self.bench.place.running) < self.bench.place.concurrency
+        assert len(self.bench.executor.running) < self.bench.executor.concurrency
         owners = dict.fromkeys(self.owner[number] for number in batch.numbers)
         for job in owners:
             assert not job.cancelled
@@ -88,10 +88,10 @@ class BatcherInAnyOrder(RuleBasedStateMachine):
         self.bench.clock.advance(seconds)
         self.bench.loop.ring()
 
-    @precondition(lambda self: self.bench.place.running)
+    @precondition(lambda self: self.bench.executor.running)
     @rule(data=st.data(), seconds=SECONDS, outcome=OUTCOMES)
     def answer(self, data: st.DataObject, seconds: float, outcome: str) -> None:
-        running = self.bench.place.running
+        running = self.bench.executor.running
         batch = running.pop(data.draw(st.integers(0, len(running) - 1)))
         self.bench.clock.advance(seconds)
         if outcome == "lost":
@@ -128,15 +128,15 @@ class BatcherInAnyOrder(RuleBasedStateMachine):
 
     @invariant()
     def a_free_place_never_leaves_rows_waiting(self) -> None:
-        free = len(self.bench.place.running) < self.bench.place.concurrency
+        free = len(self.bench.executor.running) < self.bench.executor.concurrency
         assert not free or not self.bench.batcher.waiting_rows or self.bench.loop.scheduled
 
     def teardown(self) -> None:
         if not hasattr(self, "bench"):
             return
-        while self.bench.loop.scheduled or self.bench.place.running:
+        while self.bench.loop.scheduled or self.bench.executor.running:
             self.bench.loop.turn()
-            if self.bench.place.running:
+            if self.bench.executor.running:
                 self.bench.answer()
         assert self.bench.batcher.waiting_rows == 0
         assert not self.bench.batcher.busy

@@ -14,7 +14,7 @@ from runners.artefacts.card import CardError
 from runners.artefacts.scores import Scores
 from runners.engines.engine import Engine, OnnxEngine, TextEngine, example_rows, likely_rows, open_engine
 from runners.inputs.rows import Rows
-from runners.placements.place import score
+from runners.placements.executor import score
 from tests.runners.conftest import FindArtefact
 from tests.support.cards import TEXT, make_card
 

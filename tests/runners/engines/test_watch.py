@@ -18,7 +18,7 @@ from runners.engines.engine import Interrupted, OnnxEngine
 from runners.engines.watch import Watch, Watched
 from runners.errors import DeadlineExceeded, NotReady, Overran
 from runners.inputs.rows import Rows
-from runners.placements.place import WARY_BATCHES, BatchScores, EmbeddedPlace, Place
+from runners.placements.executor import WARY_BATCHES, BatchScores, EmbeddedExecutor, Executor
 from runners.runner import Runner
 from runners.version_state import VersionState
 from shokado.dialects.head import RequestHead
@@ -77,9 +77,11 @@ class OverStuck(Runner):
         super().__init__("v1", card, Path("nowhere"), VersionSettings(), batching, watch, self.lost.append)
         self.stuck, self.watch = stuck, watch
 
-    async def _open_place(self) -> Place:
+    async def _open_executor(self) -> Executor:
         inline_s, max_run_s = self._batching.inline_ms / 1000, self._batching.max_run_s
-        return EmbeddedPlace(self.stuck, 1, inline_s, version="v1", max_run_s=max_run_s, watch=self.watch, holder=self)
+        return EmbeddedExecutor(
+            self.stuck, 1, inline_s, version="v1", max_run_s=max_run_s, watch=self.watch, holder=self
+        )
 
 
 def submit(runner: Runner, rows: Rows, deadline_s: float | None = None) -> "asyncio.Future[Job]":
@@ -240,11 +242,11 @@ def test_after_an_interruption_batches_go_to_the_thread_for_a_while_that_grows(
             heard.append("lost")
 
     async def scenario() -> None:
-        place = EmbeddedPlace(looping, 1, inline_s=1.0, max_run_s=MAX_RUN_S, watch=watch, holder=Holder())
+        executor = EmbeddedExecutor(looping, 1, inline_s=1.0, max_run_s=MAX_RUN_S, watch=watch, holder=Holder())
 
         async def run(rows: Rows) -> None:
             future: asyncio.Future[BatchScores | Exception] = asyncio.get_running_loop().create_future()
-            place.run(rows, 0.0, future.set_result)
+            executor.run(rows, 0.0, future.set_result)
             where.append(future.done())
             await future
 
@@ -255,7 +257,7 @@ def test_after_an_interruption_batches_go_to_the_thread_for_a_while_that_grows(
             for _ in range(batches):
                 await run(row(1))
         await run(row(1))
-        await place.close()
+        await executor.close()
         inline = [number for number, here in enumerate(where) if here]
         assert inline == [
             0, WARY_BATCHES + 1, WARY_BATCHES + 2, 3 * WARY_BATCHES + 3, 3 * WARY_BATCHES + 4,

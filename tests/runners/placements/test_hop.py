@@ -10,10 +10,10 @@ import pytest
 from configuration.settings import ServiceSettings
 from runners.artefacts.card import Card, Task
 from runners.inputs.rows import Rows
+from runners.placements.executor import BatchScores
 from runners.placements.far_side import EndpointError
 from runners.placements.hop import MAX_FAILURE_CHARACTERS, Hop, answer_rows
-from runners.placements.place import BatchScores
-from runners.placements.remote import RemotePlace
+from runners.placements.remote import RemoteExecutor
 from tests.runners.engine_doubles import ChokesOnBadRows, ChokesOnEverything, GivesNoNumberForBadRows, Obliging
 from tests.runners.placements.far_side import Answer, FarSide, far_side, response, scoring
 from tests.support.cards import make_card
@@ -29,16 +29,16 @@ def batch(*values: float) -> Rows:
     return rows
 
 
-def place_at(url: str, card: Card = CARD) -> RemotePlace:
-    """The place of a version whose service has two workers."""
+def executor_at(url: str, card: Card = CARD) -> RemoteExecutor:
+    """The executor of a version whose service has two workers."""
     settings = ServiceSettings()
-    return RemotePlace(Hop(url, card, 2, settings), card, 2, settings, lambda _: None)
+    return RemoteExecutor(Hop(url, card, 2, settings), card, 2, settings, lambda _: None)
 
 
-async def run(place: RemotePlace, rows: Rows) -> BatchScores | Exception:
-    """What the place reports for a batch, which it must do in time."""
+async def run(executor: RemoteExecutor, rows: Rows) -> BatchScores | Exception:
+    """What the executor reports for a batch, which it must do in time."""
     future: asyncio.Future[BatchScores | Exception] = asyncio.get_running_loop().create_future()
-    place.run(rows, 0.0, future.set_result)
+    executor.run(rows, 0.0, future.set_result)
     return await asyncio.wait_for(future, PATIENCE_S)
 
 
@@ -49,9 +49,9 @@ def hop(
 
     async def scenario() -> tuple[list[BatchScores | Exception], FarSide]:
         async with far_side(folder, answer) as (url, side):
-            place = place_at(url, CARDS[per_row])
-            outcomes = [await run(place, rows) for rows in batches]
-            await place.close()
+            executor = executor_at(url, CARDS[per_row])
+            outcomes = [await run(executor, rows) for rows in batches]
+            await executor.close()
         return outcomes, side
 
     return asyncio.run(scenario())
@@ -163,9 +163,9 @@ def test_a_batch_whose_connection_is_cut_twice_is_reported(cut: bytes, tmp_path:
 
 def test_a_service_that_is_not_there_is_reported(tmp_path: Path) -> None:
     async def scenario() -> BatchScores | Exception:
-        place = place_at(f"file://{tmp_path / 'nobody.sock'}")
-        outcome = await run(place, batch(1))
-        await place.close()
+        executor = executor_at(f"file://{tmp_path / 'nobody.sock'}")
+        outcome = await run(executor, batch(1))
+        await executor.close()
         return outcome
 
     outcome = asyncio.run(scenario())
@@ -176,9 +176,9 @@ def test_a_service_that_is_not_there_is_reported(tmp_path: Path) -> None:
 def test_a_batch_for_a_closed_place_is_reported(tmp_path: Path) -> None:
     async def scenario() -> BatchScores | Exception:
         async with far_side(tmp_path, scoring(Obliging(), CARD)) as (url, _):
-            place = place_at(url)
-            await place.close()
-            return await run(place, batch(1))
+            executor = executor_at(url)
+            await executor.close()
+            return await run(executor, batch(1))
 
     assert isinstance(asyncio.run(scenario()), Exception)
 
@@ -189,10 +189,10 @@ def test_a_closed_place_leaves_nothing_open(tmp_path: Path) -> None:
     async def scenario() -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context["message"]))
         async with far_side(tmp_path, scoring(Obliging(), CARD)) as (url, _):
-            place = place_at(url)
-            await run(place, batch(1))
-            await place.close()
-            del place
+            executor = executor_at(url)
+            await run(executor, batch(1))
+            await executor.close()
+            del executor
             gc.collect()
 
     asyncio.run(scenario())

@@ -1,4 +1,4 @@
-"""The remote place against real servers on loopback: right scores, and everything that another server may do to it."""
+"""The remote executor against real servers on loopback: right scores, and all that another server may do to it."""
 
 import asyncio
 import threading
@@ -19,9 +19,9 @@ from runners.inputs.rows import Rows
 from runners.placements import ejection
 from runners.placements import endpoint as endpoints
 from runners.placements.endpoint import Endpoint
+from runners.placements.executor import MAX_FAILING_CALLS, BatchScores
 from runners.placements.far_side import EndpointError
-from runners.placements.place import MAX_FAILING_CALLS, BatchScores
-from runners.placements.remote import RemoteCounts, RemotePlace
+from runners.placements.remote import RemoteCounts, RemoteExecutor
 from runners.placements.retries import RESERVE
 from tests.runners.engine_doubles import ChokesOnEverything, GivesNoNumberForBadRows, Obliging
 from tests.runners.other_server import BINARY, OtherServer, answers, card_of_doubles, cut, first, hang, serving
@@ -42,18 +42,20 @@ THREE = batch(1, 2, 3)
 
 
 class Client:
-    """A remote place for a server, met already."""
+    """A remote executor for a server, met already."""
 
     def __init__(self, server: OtherServer, card: Card = CARD, **settings: Any) -> None:
         defaults = {"url": server.url, "model": "m", "version": "v1"}
         self.settings = RemoteSettings.model_validate({**defaults, **settings})
         self.endpoint = Endpoint(self.settings, card)
         self.ejected: list[str] = []
-        self.place = RemotePlace(self.endpoint, card, self.settings.connections, self.settings, self.ejected.append)
+        self.executor = RemoteExecutor(
+            self.endpoint, card, self.settings.connections, self.settings, self.ejected.append
+        )
 
     async def run(self, rows: Rows, deadline_s: float = inf) -> BatchScores | Exception:
         future: asyncio.Future[BatchScores | Exception] = asyncio.get_running_loop().create_future()
-        self.place.run(rows, 0.0, future.set_result, time.monotonic() + deadline_s)
+        self.executor.run(rows, 0.0, future.set_result, time.monotonic() + deadline_s)
         return await future
 
     async def scores(self, rows: Rows) -> list[Any]:
@@ -72,7 +74,7 @@ def asked(server: OtherServer, *batches: Rows, card: Card = CARD, deadline_s: fl
             client = Client(server, card, **settings)
             await client.endpoint.meet()
             outcomes = [await client.run(rows, deadline_s) for rows in batches]
-            await client.place.close()
+            await client.executor.close()
         return outcomes, client
 
     return in_time(scenario())
@@ -224,13 +226,13 @@ def test_batches_travel_side_by_side() -> None:
 
         async with serving(OtherServer(trouble=wait)) as server:
             client = Client(server, connections=3)
-            assert client.place.concurrency == 3
+            assert client.executor.concurrency == 3
             running = [asyncio.ensure_future(client.scores(batch(number))) for number in range(3)]
             for _ in running:
                 await arrived.acquire()
             all_here.set()
             assert await asyncio.gather(*running) == [[0.5], [1.5], [2.5]]
-            await client.place.close()
+            await client.executor.close()
 
     in_time(scenario())
 
@@ -251,7 +253,7 @@ def test_a_key_is_shown_and_read_again(tmp_path: Path) -> None:
             path.unlink()
             with pytest.raises(EndpointError, match=r"key_file: .*No such file"):
                 await client.endpoint.meet()
-            await client.place.close()
+            await client.executor.close()
 
     in_time(scenario())
 
@@ -285,8 +287,8 @@ def test_a_key_file_that_hangs_holds_up_nobody(tmp_path: Path, monkeypatch: pyte
             while not await client.endpoint.probe(5):
                 await asyncio.sleep(0.01)
             await late.endpoint.meet()
-            await client.place.close()
-            await late.place.close()
+            await client.executor.close()
+            await late.executor.close()
 
     monkeypatch.setattr(endpoints, "KEY_TIMEOUT_S", 0.1)
     try:
@@ -307,7 +309,7 @@ def test_bad_rows_fail_alone(extensions: list[str]) -> None:
     assert set(outcome.failures) == {1, 3}
     assert outcome.failures[1] == "it answered 500: 1 bad rows"
     assert outcome.scores[[0, 2, 4, 63]].tolist() == [1.5, 3.5, 0.5, 59.5]
-    assert client.place.flush() == RemoteCounts(refused=1)
+    assert client.executor.flush() == RemoteCounts(refused=1)
 
 
 def test_a_row_whose_score_is_no_number_fails_alone() -> None:
@@ -403,7 +405,7 @@ def test_a_batch_that_is_late_is_not_sent() -> None:
     (outcome,), client = asked(server, batch(1), deadline_s=0.0)
     assert isinstance(outcome, DeadlineExceeded)
     assert server.sizes == []
-    assert client.place.flush() == RemoteCounts(late=1)
+    assert client.executor.flush() == RemoteCounts(late=1)
 
 
 def test_a_batch_is_given_up_at_its_deadline_which_says_nothing_of_the_server() -> None:
@@ -424,7 +426,7 @@ def test_a_batch_is_sent_once_more_where_that_may_help(trouble: Any) -> None:
     server = OtherServer(trouble=first(1, trouble))
     (outcome,), client = asked(server, batch(1, 2))
     assert outcome.scores.tolist() == [1.5, 2.5]
-    assert client.place.flush() == RemoteCounts(scored=1, retries=1)
+    assert client.executor.flush() == RemoteCounts(scored=1, retries=1)
 
 
 @pytest.mark.parametrize("trouble", [cut, answers(502), answers(503)], ids=["cut", "502", "503"])
@@ -461,7 +463,7 @@ def test_a_server_that_has_too_much_to_do_is_told_as_such_and_not_as_broken(trou
     outcomes, client = asked(OtherServer(trouble=trouble), *[batch(1)] * 3, eject_after_failures=1)
     assert [outcome.retry_after_s for outcome in outcomes if isinstance(outcome, Overloaded)] == [seconds] * 3
     assert client.ejected == []
-    assert client.place.flush() == RemoteCounts(overloaded=3)
+    assert client.executor.flush() == RemoteCounts(overloaded=3)
 
 
 def test_a_server_that_is_not_ready_is_not_taken_for_a_busy_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -482,7 +484,7 @@ def test_failures_in_a_row_eject() -> None:
     ] * 3
     assert client.ejected == ["it answered 404: gone"]
     assert len(server.sizes) == 3
-    assert client.place.flush() == RemoteCounts(failed=3, ejections=1)
+    assert client.executor.flush() == RemoteCounts(failed=3, ejections=1)
 
 
 def test_an_ejected_server_gets_batches_again_when_it_is_admitted() -> None:
@@ -491,9 +493,9 @@ def test_an_ejected_server_gets_batches_again_when_it_is_admitted() -> None:
             client = Client(server, eject_after_failures=2)
             for _ in range(3):
                 assert isinstance(await client.run(batch(1)), EndpointError)
-            client.place.admit()
+            client.executor.admit()
             assert await client.scores(batch(1)) == [1.5]
-            await client.place.close()
+            await client.executor.close()
 
     in_time(scenario())
 
@@ -503,7 +505,7 @@ def test_a_server_that_is_not_there_is_reported() -> None:
         async with serving(OtherServer()) as server:
             client = Client(server)
         outcome = await client.run(batch(1))
-        await client.place.close()
+        await client.executor.close()
         return outcome
 
     outcome = in_time(scenario())
@@ -516,7 +518,7 @@ def test_a_name_that_there_is_not_is_reported() -> None:
         client = Client(OtherServer(url="http://shokado.invalid:3000"))
         with pytest.raises(EndpointError, match="cannot connect"):
             await client.endpoint.meet()
-        await client.place.close()
+        await client.executor.close()
 
     in_time(scenario())
 
@@ -533,7 +535,7 @@ def test_a_server_that_speaks_something_else_is_reported() -> None:
             port = listener.sockets[0].getsockname()[1]
             client = Client(OtherServer(url=f"http://127.0.0.1:{port}"))
             outcome = await client.run(batch(1))
-            await client.place.close()
+            await client.executor.close()
         return outcome
 
     assert isinstance(in_time(scenario()), EndpointError)

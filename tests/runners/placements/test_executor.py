@@ -1,4 +1,4 @@
-"""Places: a batch that fails is cut in halves until only its bad rows fail, at a bounded price."""
+"""Executors: a batch that fails is cut in halves until only its bad rows fail, at a bounded price."""
 
 import asyncio
 import threading
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from runners.engines.engine import Engine
 from runners.inputs.rows import Rows
-from runners.placements.place import MAX_FAILING_CALLS, BatchScores, EmbeddedPlace, score
+from runners.placements.executor import MAX_FAILING_CALLS, BatchScores, EmbeddedExecutor, score
 from tests.runners.engine_doubles import (
     AddsAColumn,
     ChokesOnBadRows,
@@ -109,16 +109,16 @@ def test_one_column_is_refused_where_there_are_several() -> None:
     assert set(score(Obliging(per_row=1), batch(2), 3).failures) == {0, 1}
 
 
-def run_in_place(engine: Engine, expected_s: float, inline_s: float) -> tuple[BatchScores | Exception, bool]:
-    """What the place gave back, and whether it did so before `run` returned."""
+def run_in_executor(engine: Engine, expected_s: float, inline_s: float) -> tuple[BatchScores | Exception, bool]:
+    """What the executor gave back, and whether it did so before `run` returned."""
 
     async def scenario() -> tuple[BatchScores | Exception, bool]:
-        place = EmbeddedPlace(engine, 1, inline_s)
+        executor = EmbeddedExecutor(engine, 1, inline_s)
         future = asyncio.get_running_loop().create_future()
-        place.run(batch(3), expected_s, future.set_result)
+        executor.run(batch(3), expected_s, future.set_result)
         at_once = future.done()
         outcome = await future
-        await place.close()
+        await executor.close()
         return outcome, at_once
 
     return asyncio.run(scenario())
@@ -135,7 +135,7 @@ class KnowsItsThread(Obliging):
 @pytest.mark.parametrize("expected_s", [0.0, 0.001, 0.002])
 def test_a_short_batch_is_computed_on_the_event_loop(expected_s: float) -> None:
     engine = KnowsItsThread()
-    outcome, at_once = run_in_place(engine, expected_s, inline_s=0.002)
+    outcome, at_once = run_in_executor(engine, expected_s, inline_s=0.002)
     assert at_once
     assert engine.thread is threading.main_thread()
     assert isinstance(outcome, BatchScores)
@@ -144,7 +144,7 @@ def test_a_short_batch_is_computed_on_the_event_loop(expected_s: float) -> None:
 
 def test_a_long_batch_is_computed_beside_the_event_loop() -> None:
     engine = KnowsItsThread()
-    outcome, at_once = run_in_place(engine, 0.003, inline_s=0.002)
+    outcome, at_once = run_in_executor(engine, 0.003, inline_s=0.002)
     assert not at_once
     assert engine.thread is not threading.main_thread()
     assert isinstance(outcome, BatchScores)
@@ -153,6 +153,6 @@ def test_a_long_batch_is_computed_beside_the_event_loop() -> None:
 
 @pytest.mark.parametrize("expected_s", [0.0, 1.0])
 def test_an_embedded_place_reports_failures_wherever_it_computes(expected_s: float) -> None:
-    outcome, _ = run_in_place(ChokesOnEverything(), expected_s, inline_s=0.5)
+    outcome, _ = run_in_executor(ChokesOnEverything(), expected_s, inline_s=0.5)
     assert isinstance(outcome, BatchScores)
     assert set(outcome.failures) == {0, 1, 2}

@@ -1,4 +1,4 @@
-"""Places: where a runner's batches are computed. Here: in this process.
+"""Executors: where a runner's batches are computed. Here: in this process.
 
 `hop` has the one in another process of this server, `remote` the one in another server.
 """
@@ -38,7 +38,7 @@ class BatchScores:
     failures: dict[int, str] = field(default_factory=dict)
 
 
-class Place(Protocol):
+class Executor(Protocol):
     """Computes batches, up to `concurrency` at once, and calls `done` on the event loop with what came back.
 
     Of `ahead` more it takes care itself: they start when earlier ones end. `done` may be called before `run` returns.
@@ -84,7 +84,7 @@ class _Call:
     given_up: bool = False
 
 
-class EmbeddedPlace(Watched):
+class EmbeddedExecutor(Watched):
     """The engine in this process: short batches on the event loop, long ones in one thread beside it."""
 
     concurrency = 1

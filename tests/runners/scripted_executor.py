@@ -1,4 +1,4 @@
-"""A batcher's surroundings, all driven by hand: its clock, its event loop and its place, on one bench.
+"""A batcher's surroundings, all driven by hand: its clock, its event loop and its executor, on one bench.
 
 Rows carry a number of their own as their first value, and the score of a row is that number plus a half; so a score
 says which row it belongs to.
@@ -16,7 +16,7 @@ from runners.batching.batcher import Batcher, QueueBounds
 from runners.batching.job import Job
 from runners.batching.pace import BatchLimit, Pace
 from runners.inputs.rows import RequestRows, Rows, join_numbers
-from runners.placements.place import BatchScores
+from runners.placements.executor import BatchScores
 from tests.support.clock import HandClock
 
 FEATURES = 2
@@ -62,7 +62,7 @@ class HandAlarm:
 
 @dataclass(eq=False)
 class Batch:
-    """What a place was asked to compute."""
+    """What an executor was asked to compute."""
 
     rows: Rows
     expected_s: float
@@ -79,7 +79,7 @@ class Batch:
 
 
 @dataclass
-class ScriptedPlace:
+class ScriptedExecutor:
     """Computes nothing until it is told to: `sent` has all batches, `running` those not answered yet."""
 
     concurrency: int = 1
@@ -162,7 +162,7 @@ class Bench:
     ) -> None:
         self.limit = limit if isinstance(limit, BatchLimit) else BatchLimit(inf, limit, start=limit)
         self.max_queue_s, self.standing_s = max_queue_s, standing_s
-        self.clock, self.place = HandClock(), ScriptedPlace(concurrency, ahead)
+        self.clock, self.executor = HandClock(), ScriptedExecutor(concurrency, ahead)
         self.loop = HandLoop(self.clock)
         self.pace = Pace()
         if full_batch_s:
@@ -173,10 +173,10 @@ class Bench:
         self._next_number = 1
 
     def new_batcher(self) -> Batcher:
-        """One over the place as it is now."""
+        """One over the executor as it is now."""
         return Batcher(
             "v1",
-            self.place,
+            self.executor,
             join_numbers(FEATURES),
             self.limit,
             self.pace,
@@ -207,15 +207,15 @@ class Bench:
         return job
 
     def answer(self, *, seconds: float = 0.0, bad_rows: dict[int, str] | None = None, per_row: int = 1) -> None:
-        """Let the place finish its oldest batch after `seconds`, and give the loop its turn."""
-        batch = self.place.running.pop(0)
+        """Let the executor finish its oldest batch after `seconds`, and give the loop its turn."""
+        batch = self.executor.running.pop(0)
         self.clock.advance(seconds)
         batch.done(BatchScores(batch.scores(per_row), bad_rows or {}))
         self.loop.turn()
 
     def fail(self, error: Exception, *, seconds: float = 0.0) -> None:
-        """Let the place fail outright at its oldest batch, and give the loop its turn."""
-        batch = self.place.running.pop(0)
+        """Let the executor fail outright at its oldest batch, and give the loop its turn."""
+        batch = self.executor.running.pop(0)
         self.clock.advance(seconds)
         batch.done(error)
         self.loop.turn()
@@ -223,6 +223,6 @@ class Bench:
     def answer_all(self) -> None:
         """Let everything that is here come to its end."""
         self.loop.turn()
-        while self.place.running:
+        while self.executor.running:
             self.answer()
         assert not self.loop.scheduled
