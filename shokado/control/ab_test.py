@@ -14,7 +14,7 @@ from shokado.control.http.headers import AskedEnvironment, EnvironmentHeader, ag
 from shokado.control.split import Split, StrategyName, answer_change, some_change
 from shokado.dispatch.change import InvalidChange, SplitChange, Versions, find_environment, with_split
 from shokado.dispatch.state import Environment, RoutingState
-from shokado.experiments.feedback import Verdict, refused
+from shokado.experiments.feedback_collector import FeedbackStatus, refused
 from shokado.experiments.figures import Counts, Proportion, Tallies, add_up, figures
 from shokado.stores.store import Action
 from shokado.worker.parts import Configuration, Parts, known_routing
@@ -61,7 +61,7 @@ class Status(BaseModel):
     shadow: str | None
     window_hours: float
     versions: dict[str, VersionStatus]
-    refused_feedback: dict[Verdict, int] = Field(
+    refused_feedback: dict[FeedbackStatus, int] = Field(
         description="Entries that were not counted, of all environments: by what was wrong with them."
     )
 

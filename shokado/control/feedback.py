@@ -17,7 +17,7 @@ from shokado.control.http import bodies
 from shokado.control.http.errors import BODY_ERRORS, errors
 from shokado.dialects.json_text import LONG_BYTES, exceeds, refusal
 from shokado.dialects.problem import Problem, body_too_large, invalid, problem_of
-from shokado.experiments.feedback import Feedback, Ruling, Verdict
+from shokado.experiments.feedback_collector import Feedback, FeedbackStatus, Ruling
 from shokado.stores.store import StoreUnavailable
 from shokado.worker.parts import Configuration, Parts, Quota
 
@@ -43,7 +43,7 @@ class FeedbackEntry(BaseModel):
 class FeedbackResult(BaseModel):
     """What became of one entry."""
 
-    status: Verdict
+    status: FeedbackStatus
     reason: str | None = Field(default=None, description="Why it was not accepted.")
     version: str | None = Field(default=None, description="That made the prediction.")
 
@@ -65,7 +65,7 @@ class _Entry(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class _Result(msgspec.Struct, omit_defaults=True):
-    status: Verdict
+    status: FeedbackStatus
     reason: str = ""
     version: str = ""
 
@@ -126,9 +126,9 @@ async def give_feedback(parts: Parts, settings: Configuration, body_quota: Quota
     rulings = [next(taken) if isinstance(entry, Feedback) else entry for entry in entries]
     if alone:
         _refuse(rulings[0])
-    counts = Counter(ruling.verdict for ruling in rulings)
-    accepted, duplicate = counts[Verdict.ACCEPTED], counts[Verdict.DUPLICATE]
-    results = [_Result(ruling.verdict, ruling.reason, ruling.version) for ruling in rulings]
+    counts = Counter(ruling.status for ruling in rulings)
+    accepted, duplicate = counts[FeedbackStatus.ACCEPTED], counts[FeedbackStatus.DUPLICATE]
+    results = [_Result(ruling.status, ruling.reason, ruling.version) for ruling in rulings]
     answer = _Answer(accepted, duplicate, len(rulings) - accepted - duplicate, results)
     return Response(_encode(answer), media_type="application/json")
 
@@ -156,11 +156,11 @@ def _entry(raw: msgspec.Raw) -> Feedback | Ruling:
     try:
         entry = _decode_entry(raw)
     except (ValueError, RecursionError) as error:
-        return Ruling(Verdict.INVALID, refusal(bytes(raw), error).message)
+        return Ruling(FeedbackStatus.INVALID, refusal(bytes(raw), error).message)
     return Feedback(entry.prediction_id, entry.index, entry.label, entry.reward)
 
 
 def _refuse(ruling: Ruling) -> None:
     """Raise `Problem` (422) for what was rejected."""
-    if ruling.verdict not in (Verdict.ACCEPTED, Verdict.DUPLICATE):
-        raise invalid(f"feedback_{ruling.verdict}", ruling.reason)
+    if ruling.status not in (FeedbackStatus.ACCEPTED, FeedbackStatus.DUPLICATE):
+        raise invalid(f"feedback_{ruling.status}", ruling.reason)

@@ -14,7 +14,7 @@ from shokado.dialects.problem import Problem
 from shokado.dispatch.dispatcher import Dispatcher
 from shokado.dispatch.fleet import Fleet
 from shokado.dispatch.state import RoutingState
-from shokado.experiments.feedback import FeedbackDesk
+from shokado.experiments.feedback_collector import FeedbackCollector
 from shokado.monitoring.statistics import Statistics
 from shokado.stores.follower import Follower
 from shokado.transports.body_quota import BodyQuota
@@ -30,7 +30,7 @@ class WorkerParts:
     follower: Follower
     fleet: Fleet
     loader: Loader
-    feedback: FeedbackDesk
+    feedback: FeedbackCollector
     statistics: Statistics
     metrics_folder: Path
     stopping: Stopping = field(default_factory=Stopping)

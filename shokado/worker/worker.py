@@ -36,7 +36,7 @@ from shokado.dispatch.machine import Machine
 from shokado.dispatch.shadow import ShadowCopier
 from shokado.dispatch.state import RoutingState, initial_state
 from shokado.dispatch.trials import Trials
-from shokado.experiments.feedback import FeedbackDesk
+from shokado.experiments.feedback_collector import FeedbackCollector
 from shokado.experiments.prediction_id import PredictionIds
 from shokado.experiments.seals import LEARN_EVERY_S, Seals
 from shokado.experiments.tallying import Tallying, tallies_of
@@ -124,7 +124,7 @@ class Worker:
         self.entrance = Entrance(self.dispatcher, self.metrics, self.ids, self.shadow, settings.limits.max_body_bytes)
         self.loader = Loader(settings, artefacts, self.follower, trials)
         self.statistics = Statistics(self.folder)
-        self.desk = FeedbackDesk(self.follower, self.ids, self._cards, max_age_s, self.seals.look_again)
+        self.feedback = FeedbackCollector(self.follower, self.ids, self._cards, max_age_s, self.seals.look_again)
         random = np.random.default_rng()
         self._tuner = Tuner(self.follower, self.leads, self.versions, settings, random)
         self._tallying = Tallying(self.follower, self._take_tallies)
@@ -186,7 +186,7 @@ class Worker:
             self.follower,
             self.fleet,
             self.loader,
-            self.desk,
+            self.feedback,
             self.statistics,
             self.folder,
             stopping=self.stopping,

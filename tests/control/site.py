@@ -23,7 +23,7 @@ from shokado.dispatch.fleet import Fleet
 from shokado.dispatch.machine import Machine
 from shokado.dispatch.state import RoutingState
 from shokado.dispatch.trials import Trials
-from shokado.experiments.feedback import FeedbackDesk
+from shokado.experiments.feedback_collector import FeedbackCollector
 from shokado.experiments.prediction_id import PredictionIds
 from shokado.monitoring.process import own_name
 from shokado.monitoring.statistics import Statistics
@@ -118,7 +118,7 @@ class SiteWorker:
             self.follower,
             self.fleet,
             Loader(chosen, artefacts, self.follower, trials),
-            FeedbackDesk(self.follower, self.ids, lambda: self.cards, MAX_AGE_S, all_known),
+            FeedbackCollector(self.follower, self.ids, lambda: self.cards, MAX_AGE_S, all_known),
             Statistics(folder),
             folder,
         )

@@ -11,7 +11,7 @@ from shokado.control.app import create_app
 from shokado.control.versions import version_of
 from shokado.dispatch.change import with_candidate, without_candidate
 from shokado.dispatch.state import Load
-from shokado.experiments.feedback import FeedbackDesk
+from shokado.experiments.feedback_collector import FeedbackCollector
 from shokado.experiments.prediction_id import PredictionIds
 from shokado.monitoring.process import own_name
 from shokado.monitoring.statistics import Statistics
@@ -184,7 +184,7 @@ def app_over(worker: Worker, folder: Path) -> httpx.AsyncClient:
         worker.follower,
         worker.fleet,
         worker.loader,
-        FeedbackDesk(worker.follower, ids, dict, 3600, all_known),
+        FeedbackCollector(worker.follower, ids, dict, 3600, all_known),
         Statistics(folder / f"metrics-{own_name()}"),
         folder,
     )

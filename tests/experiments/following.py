@@ -42,5 +42,5 @@ def break_store(folder: Path) -> None:
 
 
 async def all_known() -> bool:
-    """For a feedback desk that nobody else's secrets have anything to do with: there are no more to look for."""
+    """For a feedback collector that nobody else's secrets have anything to do with: there are no more to look for."""
     return True

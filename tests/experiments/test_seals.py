@@ -13,11 +13,11 @@ import pytest
 
 from shokado.dispatch.machine import Machine
 from shokado.experiments import seals
-from shokado.experiments.feedback import Feedback, FeedbackDesk, Verdict
+from shokado.experiments.feedback_collector import Feedback, FeedbackCollector, FeedbackStatus
 from shokado.experiments.prediction_id import BadPredictionId, PredictionIds
 from shokado.experiments.seals import Seals
 from shokado.stores.store import BEFORE, GIVEN, Secret, StoreUnavailable
-from tests.experiments.test_feedback import BINARY
+from tests.experiments.test_joining_feedback import BINARY
 from tests.stores.entries import secret
 from tests.stores.following import NEVER_S, Worker
 from tests.stores.places import Place
@@ -54,7 +54,7 @@ class Sealer:
         self.ids = PredictionIds(bytes(32), HOUR_S, clock)
         self.seals = Seals(self.follower, self.ids, Machine(folder / "shared"), given, HOUR_S, clock, monotonic)
         look = self.seals.look_again
-        self.desk = FeedbackDesk(self.follower, self.ids, lambda: {"v1": BINARY}, HOUR_S, look, clock)
+        self.collector = FeedbackCollector(self.follower, self.ids, lambda: {"v1": BINARY}, HOUR_S, look, clock)
 
     def make(self) -> str:
         return self.ids.make(prediction(BINARY, [0.9]))
@@ -65,8 +65,8 @@ class Sealer:
             return bool(self.ids.read(made))
         return False
 
-    async def verdicts(self, *made: str) -> set[Verdict]:
-        return {ruling.verdict for ruling in await self.desk.take([Feedback(one, label=1) for one in made])}
+    async def statuses(self, *made: str) -> set[FeedbackStatus]:
+        return {ruling.status for ruling in await self.collector.take([Feedback(one, label=1) for one in made])}
 
     async def keep_learning(self) -> None:
         while True:
@@ -134,12 +134,12 @@ def test_a_store_that_is_flushed_again_and_again_while_workers_run_and_start(pla
                 async with sealing(new):
                     made.append(new.make())
                     for sealer in (new, *old):
-                        assert await sealer.verdicts(*made) <= {Verdict.ACCEPTED, Verdict.DUPLICATE}
+                        assert await sealer.statuses(*made) <= {FeedbackStatus.ACCEPTED, FeedbackStatus.DUPLICATE}
             await until(lambda: len({sealer.seals._used[0] for sealer in old}) == 1)
             newest = max(kept(place).values(), key=lambda one: (one.made_at, one.value))
             assert sealed_by(newest.value, old[0].make()), "the newest one seals"
-            assert await old[0].verdicts(PredictionIds(F1, HOUR_S).make(prediction(BINARY, [0.9]))) == {
-                Verdict.FORGED
+            assert await old[0].statuses(PredictionIds(F1, HOUR_S).make(prediction(BINARY, [0.9]))) == {
+                FeedbackStatus.FORGED
             }, "a stranger's is still told"
 
     in_time(scenario())
@@ -180,12 +180,12 @@ def test_a_worker_that_starts_while_the_store_is_away(place: Place, tmp_path: Pa
                 assert all_read(new, made[1:])
                 for sealer in (old, *new):
                     with pytest.raises(StoreUnavailable):
-                        await sealer.verdicts(*made, made[0][:-4] + "AAAA")
+                        await sealer.statuses(*made, made[0][:-4] + "AAAA")
                 place.give_back()
                 for sealer in (old, *new):
                     while True:
                         with contextlib.suppress(StoreUnavailable):
-                            assert await sealer.verdicts(*made) <= {Verdict.ACCEPTED, Verdict.DUPLICATE}
+                            assert await sealer.statuses(*made) <= {FeedbackStatus.ACCEPTED, FeedbackStatus.DUPLICATE}
                             break
             assert len(kept(place)) == 2
 
@@ -214,8 +214,8 @@ def test_a_worker_that_is_killed_before_the_store_is_back(place: Place, tmp_path
     async def scenario() -> None:
         one, other = Sealer(place, tmp_path / "machine"), Sealer(place, tmp_path / "other")
         async with sealing(one, other):
-            assert await one.verdicts(made) == {Verdict.ACCEPTED}
-            assert await other.verdicts(made) == {Verdict.DUPLICATE}
+            assert await one.statuses(made) == {FeedbackStatus.ACCEPTED}
+            assert await other.statuses(made) == {FeedbackStatus.DUPLICATE}
 
     in_time(scenario())
 
@@ -329,7 +329,7 @@ def test_a_secret_ages_from_when_the_last_worker_has_sealed_with_it(place: Place
             await cut_off.seals.learn()
             assert sealed_by(secret(2).value, cut_off.make())
             assert kept(place)[secret(1).value].idle_s == 0
-            assert await other.verdicts(made) == {Verdict.ACCEPTED}
+            assert await other.statuses(made) == {FeedbackStatus.ACCEPTED}
 
     in_time(scenario())
 

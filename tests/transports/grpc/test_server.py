@@ -103,7 +103,7 @@ class Held(DoubleRunner):
 
     async def start(self, observer: Any) -> None:
         await super().start(observer)
-        compute = self.executor.run
+        compute = self.place.run
 
         def run(rows: Rows, expected_s: float, done: Any, _deadline: float = inf) -> None:
             self.batches.append(rows)
@@ -112,7 +112,7 @@ class Held(DoubleRunner):
             else:
                 compute(rows, expected_s, done)
 
-        self.executor.run = run  # type: ignore[method-assign]
+        self.place.run = run  # type: ignore[method-assign]
 
 
 def listens(port: int) -> bool:

@@ -41,7 +41,7 @@ class Feedback:
     """How well it went, from 0 to 1; a conversion is 1."""
 
 
-class Verdict(StrEnum):
+class FeedbackStatus(StrEnum):
     """What became of an entry."""
 
     ACCEPTED = "accepted"
@@ -56,7 +56,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Ruling:
-    verdict: Verdict
+    status: FeedbackStatus
     reason: str = ""
     """For people; empty when accepted."""
     version: str = ""
@@ -66,9 +66,9 @@ class Ruling:
 
 
 _FAULTS = {
-    IdFault.MALFORMED: Verdict.MALFORMED,
-    IdFault.FORGED: Verdict.FORGED,
-    IdFault.EXPIRED: Verdict.EXPIRED,
+    IdFault.MALFORMED: FeedbackStatus.MALFORMED,
+    IdFault.FORGED: FeedbackStatus.FORGED,
+    IdFault.EXPIRED: FeedbackStatus.EXPIRED,
 }
 _DUPLICATE = "feedback for this row of this prediction was counted before"
 
@@ -77,7 +77,7 @@ class _Unfit(Exception):
     """There is no label or reward that could be counted; the message says why."""
 
 
-class FeedbackDesk:
+class FeedbackCollector:
     """Takes feedback on behalf of one worker. Methods belong to the event loop."""
 
     def __init__(
@@ -112,7 +112,7 @@ class FeedbackDesk:
         if settlements:
             counted = iter(await self._follower.ask(self._follower.store.settle, settlements, now))
             rulings = [
-                Ruling(Verdict.DUPLICATE, _DUPLICATE, ruling.version)
+                Ruling(FeedbackStatus.DUPLICATE, _DUPLICATE, ruling.version)
                 if ruling.settlement is not None and not next(counted)
                 else ruling
                 for ruling in rulings
@@ -134,7 +134,7 @@ class FeedbackDesk:
     async def _reconsider(self, entries: Sequence[Feedback], rulings: list[Ruling], now: float) -> None:
         """Rule again on what seems forged, until it is known of every secret that others make ids with."""
         for _ in range(_MAX_LOOKS):
-            places = [place for place, ruling in enumerate(rulings) if ruling.verdict is Verdict.FORGED]
+            places = [place for place, ruling in enumerate(rulings) if ruling.status is FeedbackStatus.FORGED]
             if not places:
                 return
             complete = await self._look_again()
@@ -148,20 +148,20 @@ class FeedbackDesk:
     async def _count_refused(self, rulings: Sequence[Ruling], now: float) -> None:
         """So that all workers' numbers can be seen together; they are not worth an error."""
         numbers = Counter(
-            (ruling.version, ruling.verdict) for ruling in rulings if ruling.verdict is not Verdict.ACCEPTED
+            (ruling.version, ruling.status) for ruling in rulings if ruling.status is not FeedbackStatus.ACCEPTED
         )
         if numbers:
             counts = {
-                Tally(version, "", _REFUSED_PREFIX + verdict): number for (version, verdict), number in numbers.items()
+                Tally(version, "", _REFUSED_PREFIX + status): number for (version, status), number in numbers.items()
             }
             with contextlib.suppress(StoreUnavailable):
                 await self._follower.ask(self._follower.store.add, counts, now)
 
 
-def refused(tallies: Tallies) -> dict[Verdict, int]:
-    """How many entries were not accepted, by verdict."""
-    sums: dict[Verdict, int] = {verdict: 0 for verdict in Verdict if verdict is not Verdict.ACCEPTED}
-    names = {_REFUSED_PREFIX + verdict: verdict for verdict in sums}
+def refused(tallies: Tallies) -> dict[FeedbackStatus, int]:
+    """How many entries were not accepted, by status."""
+    sums: dict[FeedbackStatus, int] = {status: 0 for status in FeedbackStatus if status is not FeedbackStatus.ACCEPTED}
+    names = {_REFUSED_PREFIX + status: status for status in sums}
     for (_, tally), value in tallies.items():
         if tally.name in names:
             sums[names[tally.name]] += round(value)
@@ -182,21 +182,21 @@ def join(
     card = cards.get(origin.version)
     if card is None:
         reason = f"the prediction was made by version {origin.version}, which is not known here any more"
-        return Ruling(Verdict.UNKNOWN, reason)
+        return Ruling(FeedbackStatus.UNKNOWN, reason)
     if not 0 <= entry.index < origin.row_count:
         reason = f"the request had {origin.row_count} rows, counted from 0; there is no row {entry.index}"
-        return Ruling(Verdict.UNKNOWN, reason, origin.version)
+        return Ruling(FeedbackStatus.UNKNOWN, reason, origin.version)
     try:
         observed = _observed(entry, origin, card)
     except (_Unfit, UnfitLabel) as unfit:
-        return Ruling(Verdict.INVALID, str(unfit), origin.version)
+        return Ruling(FeedbackStatus.INVALID, str(unfit), origin.version)
     observed |= {Counted.FEEDBACK: 1, Counted.DELAY_S: max(now - origin.at, 0.0)}
     settlement = Settlement(
         key=f"{origin.key}:{entry.index}",
         expires_at=origin.at + max_age_s + _CLOCKS_APART_S,
         counts={Tally(origin.version, origin.environment, name): value for name, value in observed.items()},
     )
-    return Ruling(Verdict.ACCEPTED, version=origin.version, settlement=settlement)
+    return Ruling(FeedbackStatus.ACCEPTED, version=origin.version, settlement=settlement)
 
 
 def _observed(entry: Feedback, origin: Provenance, card: Card) -> dict[Counted, float]:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runners.artefacts.card import Card, Task
-from shokado.experiments.feedback import Feedback, Ruling, Verdict, join, refused
+from shokado.experiments.feedback_collector import Feedback, FeedbackStatus, Ruling, join, refused
 from shokado.experiments.figures import Counted
 from shokado.experiments.prediction_id import PredictionIds
 from shokado.stores.store import Tally
@@ -38,7 +38,7 @@ def ruling(card: Card, scores: list[Any], at: float = NOW, **entry: Any) -> Ruli
 
 def counted(ruling: Ruling) -> dict[str, float]:
     """What an accepted entry adds, by name; all of it to version v1 in production."""
-    assert ruling.verdict is Verdict.ACCEPTED, ruling.reason
+    assert ruling.status is FeedbackStatus.ACCEPTED, ruling.reason
     assert ruling.settlement is not None
     assert {(tally.version, tally.environment) for tally in ruling.settlement.counts} == {("v1", "production")}
     return {tally.name: value for tally, value in ruling.settlement.counts.items()}
@@ -148,40 +148,44 @@ def test_a_key_is_remembered_for_longer_than_its_id_is_good() -> None:
 
 
 @pytest.mark.parametrize(
-    ("entry", "verdict", "reason"),
+    ("entry", "status", "reason"),
     [
-        ({"label": 2}, Verdict.INVALID, "the label is 2; the classes are 0, 1"),
-        ({"label": "yes"}, Verdict.INVALID, "the label is 'yes'; the classes are 0, 1"),
-        ({"label": 0.5}, Verdict.INVALID, "the label is 0.5; the classes are 0, 1"),
-        ({"label": float("nan")}, Verdict.INVALID, "the label is nan; the classes are 0, 1"),
-        ({"reward": 1.5}, Verdict.INVALID, "the reward is 1.5; rewards are numbers from 0 to 1"),
-        ({"reward": -0.1}, Verdict.INVALID, "the reward is -0.1; rewards are numbers from 0 to 1"),
-        ({"reward": float("nan")}, Verdict.INVALID, "the reward is nan; rewards are numbers from 0 to 1"),
-        ({"label": 1, "reward": 2}, Verdict.INVALID, "the reward is 2; rewards are numbers from 0 to 1"),
-        ({"label": 3, "reward": 1}, Verdict.INVALID, "the label is 3; the classes are 0, 1"),
-        ({}, Verdict.INVALID, "neither a label nor a reward is given"),
-        ({"label": 1, "index": 2}, Verdict.UNKNOWN, "the request had 2 rows, counted from 0; there is no row 2"),
-        ({"reward": 1, "index": -1}, Verdict.UNKNOWN, "the request had 2 rows, counted from 0; there is no row -1"),
+        ({"label": 2}, FeedbackStatus.INVALID, "the label is 2; the classes are 0, 1"),
+        ({"label": "yes"}, FeedbackStatus.INVALID, "the label is 'yes'; the classes are 0, 1"),
+        ({"label": 0.5}, FeedbackStatus.INVALID, "the label is 0.5; the classes are 0, 1"),
+        ({"label": float("nan")}, FeedbackStatus.INVALID, "the label is nan; the classes are 0, 1"),
+        ({"reward": 1.5}, FeedbackStatus.INVALID, "the reward is 1.5; rewards are numbers from 0 to 1"),
+        ({"reward": -0.1}, FeedbackStatus.INVALID, "the reward is -0.1; rewards are numbers from 0 to 1"),
+        ({"reward": float("nan")}, FeedbackStatus.INVALID, "the reward is nan; rewards are numbers from 0 to 1"),
+        ({"label": 1, "reward": 2}, FeedbackStatus.INVALID, "the reward is 2; rewards are numbers from 0 to 1"),
+        ({"label": 3, "reward": 1}, FeedbackStatus.INVALID, "the label is 3; the classes are 0, 1"),
+        ({}, FeedbackStatus.INVALID, "neither a label nor a reward is given"),
+        ({"label": 1, "index": 2}, FeedbackStatus.UNKNOWN, "the request had 2 rows, counted from 0; there is no row 2"),
+        (
+            {"reward": 1, "index": -1},
+            FeedbackStatus.UNKNOWN,
+            "the request had 2 rows, counted from 0; there is no row -1",
+        ),
     ],
 )
 def test_what_cannot_be_joined_is_refused_with_the_reason(
-    entry: Mapping[str, Any], verdict: Verdict, reason: str
+    entry: Mapping[str, Any], status: FeedbackStatus, reason: str
 ) -> None:
     found = ruling(BINARY, [0.9, 0.1], **entry)
-    assert (found.verdict, found.reason, found.version, found.settlement) == (verdict, reason, "v1", None)
+    assert (found.status, found.reason, found.version, found.settlement) == (status, reason, "v1", None)
 
 
 @pytest.mark.parametrize("label", [True, "2.5", float("nan"), float("inf"), 1e39, -1e39, 10**400])
 def test_a_regression_wants_a_finite_number(label: Any) -> None:
     found = ruling(REGRESSION, [2.5], label=label)
-    assert found.verdict is Verdict.INVALID
+    assert found.status is FeedbackStatus.INVALID
     assert found.reason.endswith("; labels of a regression are finite numbers")
     assert len(found.reason) < 200
 
 
 def test_true_is_no_class_where_the_classes_are_not_0_and_1() -> None:
     for classes in ((1, 2), ("True", "False")):
-        assert ruling(toy_card(Task.BINARY, classes), [0.9], label=True).verdict is Verdict.INVALID
+        assert ruling(toy_card(Task.BINARY, classes), [0.9], label=True).status is FeedbackStatus.INVALID
 
 
 def test_the_reason_does_not_repeat_hundreds_of_classes_or_characters() -> None:
@@ -196,30 +200,30 @@ def test_beyond_the_rows_that_an_id_carries_rewards_are_taken_and_labels_are_not
     assert counted(ruling(BINARY, scores, index=31, label=1))[Counted.CORRECT] == 1
     assert counted(ruling(BINARY, scores, index=39, reward=1))[Counted.REWARD_SUM] == 1
     refusal = ruling(BINARY, scores, index=32, label=1)
-    assert refusal.verdict is Verdict.INVALID
+    assert refusal.status is FeedbackStatus.INVALID
     assert refusal.reason == "labels can be joined to the first 32 rows of a request; send a reward instead"
 
 
 @pytest.mark.parametrize("text", ["", "nonsense", "é", "A" * 100_000])
 def test_what_is_no_id_is_malformed(text: str) -> None:
     found = join(Feedback(text, label=1), IDS.read, {"v1": BINARY}, NOW, HOUR_S)
-    assert (found.verdict, found.version, found.settlement) == (Verdict.MALFORMED, "", None)
+    assert (found.status, found.version, found.settlement) == (FeedbackStatus.MALFORMED, "", None)
     assert found.reason
 
 
 def test_an_id_of_another_service_is_forged() -> None:
     stranger = PredictionIds(bytes(32), HOUR_S, clock=lambda: NOW).make(prediction(BINARY, [0.9]))
-    assert join(Feedback(stranger, label=1), IDS.read, {"v1": BINARY}, NOW, HOUR_S).verdict is Verdict.FORGED
+    assert join(Feedback(stranger, label=1), IDS.read, {"v1": BINARY}, NOW, HOUR_S).status is FeedbackStatus.FORGED
 
 
 def test_an_id_that_is_too_old_has_expired() -> None:
-    assert ruling(BINARY, [0.9], at=NOW - HOUR_S + 1, label=1).verdict is Verdict.ACCEPTED
-    assert ruling(BINARY, [0.9], at=NOW - HOUR_S - 1, label=1).verdict is Verdict.EXPIRED
+    assert ruling(BINARY, [0.9], at=NOW - HOUR_S + 1, label=1).status is FeedbackStatus.ACCEPTED
+    assert ruling(BINARY, [0.9], at=NOW - HOUR_S - 1, label=1).status is FeedbackStatus.EXPIRED
 
 
 def test_a_version_that_is_gone_is_unknown() -> None:
     found = join(Feedback(made(BINARY, [0.9]), label=1), IDS.read, {"v2": BINARY}, NOW, HOUR_S)
-    assert (found.verdict, found.version) == (Verdict.UNKNOWN, "")
+    assert (found.status, found.version) == (FeedbackStatus.UNKNOWN, "")
     assert "version v1" in found.reason
 
 
@@ -232,7 +236,7 @@ def test_a_version_that_is_gone_is_unknown() -> None:
 def test_whatever_is_sent_gets_a_ruling(card: Card, index: int, label: Any, reward: Any) -> None:
     scores: list[Any] = [[0.1, 0.7, 0.2]] * 40 if card is MULTICLASS else [0.3] * 40
     found = ruling(card, scores, index=index, label=label, reward=reward)
-    accepted = found.verdict is Verdict.ACCEPTED
+    accepted = found.status is FeedbackStatus.ACCEPTED
     assert accepted == (found.settlement is not None)
     assert accepted == (not found.reason)
     if accepted:
@@ -247,5 +251,5 @@ def test_refused_feedback_is_added_up_over_versions_and_minutes() -> None:
         (60, Tally("v1", "production", "feedback")): 9.0,
     }
     found = refused(tallies)
-    assert (found[Verdict.FORGED], found[Verdict.DUPLICATE], found[Verdict.EXPIRED]) == (3, 4, 0)
-    assert Verdict.ACCEPTED not in found
+    assert (found[FeedbackStatus.FORGED], found[FeedbackStatus.DUPLICATE], found[FeedbackStatus.EXPIRED]) == (3, 4, 0)
+    assert FeedbackStatus.ACCEPTED not in found

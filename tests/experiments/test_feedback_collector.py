@@ -1,4 +1,4 @@
-"""The desk over a real store: every piece of feedback is counted once, and a bad one spoils nothing for the others."""
+"""Feedback over a real store: every piece is counted once, and a bad one spoils nothing for the others."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from configuration.settings import Settings
-from shokado.experiments.feedback import Feedback, FeedbackDesk, Verdict, refused
+from shokado.experiments.feedback_collector import Feedback, FeedbackCollector, FeedbackStatus, refused
 from shokado.experiments.figures import VersionFigures, figures
 from shokado.stores.follower import Follower
 from shokado.stores.store import StoreUnavailable
 from tests.experiments.following import all_known, break_store, following
-from tests.experiments.test_feedback import BINARY, HOUR_S, IDS, NOW, made
+from tests.experiments.test_joining_feedback import BINARY, HOUR_S, IDS, NOW, made
 
 SETTINGS = Settings.model_validate(
     {"model": "paper", "versions": {"v1": {}}, "environments": {"production": {"active": "v1", "weights": {"v1": 1}}}}
@@ -23,25 +23,25 @@ SETTINGS = Settings.model_validate(
 
 @dataclass
 class Office:
-    """A desk, and the follower behind it."""
+    """A collector, and the follower behind it."""
 
     follower: Follower
-    desk: FeedbackDesk
+    collector: FeedbackCollector
 
-    async def verdicts(self, *entries: Feedback) -> list[Verdict]:
-        return [ruling.verdict for ruling in await self.desk.take(entries)]
+    async def statuses(self, *entries: Feedback) -> list[FeedbackStatus]:
+        return [ruling.status for ruling in await self.collector.take(entries)]
 
     async def figures(self) -> VersionFigures:
         return figures(await self.follower.ask(self.follower.store.tallies, 0.0), "v1")
 
 
 def office(scenario: Callable[[Office], Coroutine[Any, Any, None]], folder: Path) -> None:
-    """Run the scenario at a desk that knows version v1."""
+    """Run the scenario at a collector that knows version v1."""
 
     async def run() -> None:
         async with following(folder, SETTINGS) as follower:
-            desk = FeedbackDesk(follower, IDS, lambda: {"v1": BINARY}, HOUR_S, all_known, lambda: NOW)
-            await scenario(Office(follower, desk))
+            collector = FeedbackCollector(follower, IDS, lambda: {"v1": BINARY}, HOUR_S, all_known, lambda: NOW)
+            await scenario(Office(follower, collector))
 
     asyncio.run(asyncio.wait_for(run(), 60))
 
@@ -49,13 +49,13 @@ def office(scenario: Callable[[Office], Coroutine[Any, Any, None]], folder: Path
 def test_feedback_becomes_figures(tmp_path: Path) -> None:
     async def scenario(office: Office) -> None:
         batch = made(BINARY, [0.9, 0.2, 0.8, 0.1], at=NOW - 30)
-        taken = await office.verdicts(
+        taken = await office.statuses(
             Feedback(batch, 0, label=1),
             Feedback(batch, 1, label=1),
             Feedback(batch, 2, label=1, reward=1),
             Feedback(batch, 3, reward=0.5),
         )
-        assert taken == [Verdict.ACCEPTED] * 4
+        assert taken == [FeedbackStatus.ACCEPTED] * 4
         found = await office.figures()
         assert (found.feedback, found.labels, found.mean_delay_s) == (4, 3, 30)
         assert found.accuracy is not None
@@ -69,9 +69,11 @@ def test_feedback_becomes_figures(tmp_path: Path) -> None:
 def test_feedback_counts_once_in_whichever_list_it_comes_again(tmp_path: Path) -> None:
     async def scenario(office: Office) -> None:
         known, other = made(BINARY, [0.9]), made(BINARY, [0.9])
-        assert await office.verdicts(Feedback(known, label=1), Feedback(known, label=1)) == ["accepted", "duplicate"]
-        again = await office.desk.take([Feedback(known, label=0), Feedback(other, label=1), Feedback(known, reward=1)])
-        assert [ruling.verdict for ruling in again] == ["duplicate", "accepted", "duplicate"]
+        assert await office.statuses(Feedback(known, label=1), Feedback(known, label=1)) == ["accepted", "duplicate"]
+        again = await office.collector.take(
+            [Feedback(known, label=0), Feedback(other, label=1), Feedback(known, reward=1)]
+        )
+        assert [ruling.status for ruling in again] == ["duplicate", "accepted", "duplicate"]
         assert again[0].reason == "feedback for this row of this prediction was counted before"
         assert again[0].settlement is None
         found = await office.figures()
@@ -94,25 +96,25 @@ def test_bad_entries_are_named_in_their_place_and_counted_for_all_workers(tmp_pa
             Feedback(good, label=1),
             Feedback("nonsense", label=1),
         ]
-        taken = await office.verdicts(*entries)
+        taken = await office.statuses(*entries)
         assert taken == [
-            Verdict.MALFORMED,
-            Verdict.ACCEPTED,
-            Verdict.FORGED,
-            Verdict.EXPIRED,
-            Verdict.UNKNOWN,
-            Verdict.INVALID,
-            Verdict.DUPLICATE,
-            Verdict.MALFORMED,
+            FeedbackStatus.MALFORMED,
+            FeedbackStatus.ACCEPTED,
+            FeedbackStatus.FORGED,
+            FeedbackStatus.EXPIRED,
+            FeedbackStatus.UNKNOWN,
+            FeedbackStatus.INVALID,
+            FeedbackStatus.DUPLICATE,
+            FeedbackStatus.MALFORMED,
         ]
         counted = refused(await office.follower.ask(office.follower.store.tallies, 0.0))
         assert counted == {
-            Verdict.DUPLICATE: 1,
-            Verdict.MALFORMED: 2,
-            Verdict.FORGED: 1,
-            Verdict.EXPIRED: 1,
-            Verdict.UNKNOWN: 1,
-            Verdict.INVALID: 1,
+            FeedbackStatus.DUPLICATE: 1,
+            FeedbackStatus.MALFORMED: 2,
+            FeedbackStatus.FORGED: 1,
+            FeedbackStatus.EXPIRED: 1,
+            FeedbackStatus.UNKNOWN: 1,
+            FeedbackStatus.INVALID: 1,
         }
         assert (await office.figures()).feedback == 1
 
@@ -122,8 +124,8 @@ def test_bad_entries_are_named_in_their_place_and_counted_for_all_workers(tmp_pa
 def test_a_long_list_is_taken_in_order(tmp_path: Path) -> None:
     async def scenario(office: Office) -> None:
         entries = [Feedback(made(BINARY, [0.9]) if number % 3 else "nonsense", label=1) for number in range(300)]
-        taken = await office.verdicts(*entries)
-        assert taken == [Verdict.ACCEPTED if number % 3 else Verdict.MALFORMED for number in range(300)]
+        taken = await office.statuses(*entries)
+        assert taken == [FeedbackStatus.ACCEPTED if number % 3 else FeedbackStatus.MALFORMED for number in range(300)]
         assert (await office.figures()).labels == 200
 
     office(scenario, tmp_path)
@@ -132,7 +134,7 @@ def test_a_long_list_is_taken_in_order(tmp_path: Path) -> None:
 def test_an_empty_list_needs_no_store(tmp_path: Path) -> None:
     async def scenario(office: Office) -> None:
         break_store(tmp_path)
-        assert await office.desk.take([]) == []
+        assert await office.collector.take([]) == []
 
     office(scenario, tmp_path)
 
@@ -148,7 +150,7 @@ def test_predictions_are_not_held_up_by_a_long_list(tmp_path: Path) -> None:
                 await asyncio.sleep(0)
 
         serving = asyncio.create_task(serve())
-        await office.desk.take([Feedback("nonsense", label=1)] * 6400)
+        await office.collector.take([Feedback("nonsense", label=1)] * 6400)
         serving.cancel()
         assert turns >= 100
 
@@ -159,7 +161,7 @@ def test_without_the_store_nothing_is_accepted(tmp_path: Path) -> None:
     async def scenario(office: Office) -> None:
         break_store(tmp_path)
         with pytest.raises(StoreUnavailable):
-            await office.desk.take([Feedback("nonsense", label=1), Feedback(made(BINARY, [0.9]), label=1)])
+            await office.collector.take([Feedback("nonsense", label=1), Feedback(made(BINARY, [0.9]), label=1)])
 
     office(scenario, tmp_path)
 
@@ -167,6 +169,6 @@ def test_without_the_store_nothing_is_accepted(tmp_path: Path) -> None:
 def test_without_the_store_what_is_wrong_is_said_all_the_same(tmp_path: Path) -> None:
     async def scenario(office: Office) -> None:
         break_store(tmp_path)
-        assert await office.verdicts(Feedback("nonsense", label=1)) == [Verdict.MALFORMED]
+        assert await office.statuses(Feedback("nonsense", label=1)) == [FeedbackStatus.MALFORMED]
 
     office(scenario, tmp_path)
