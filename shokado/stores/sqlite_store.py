@@ -6,6 +6,7 @@ In WAL mode readers and the one writer do not wait for each other. What is confi
 import contextlib
 import errno
 import fcntl
+import json
 import os
 import sqlite3
 import time
@@ -36,6 +37,8 @@ from shokado.stores.store import (
 _BUSY_S = 3.0
 _NO_ROOM_BESIDE = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
 """What may mean that SQLite cannot make the files that it needs even for reading: the folder is read-only, or full."""
+_OWNER = "-owner"
+"""Ends the name of the file that says which file the log beside it belongs to: SQLite goes by their names alone."""
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS entries (generation INTEGER PRIMARY KEY, id TEXT NOT NULL, content BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS secret (number INTEGER PRIMARY KEY CHECK (number = 1), value BLOB NOT NULL);
@@ -163,8 +166,16 @@ class SqliteStore:
 
     def close(self) -> None:
         connection, self._connection = self._connection, None
-        if connection is not None:
+        if connection is None:
+            return
+        with contextlib.ExitStack() as alone:
+            # The last to close a file removes its log, by name: nobody may have made one for another file meanwhile.
+            with contextlib.suppress(OSError):
+                alone.enter_context(_alone_in(self._path.parent))
             connection.close()
+            with contextlib.suppress(OSError):
+                if not self._beside("-wal").exists():
+                    self._beside(_OWNER).unlink(missing_ok=True)
 
     def _entries(self, query: str, *values: Any) -> list[Entry]:
         rows = self._rows(query, *values)
@@ -224,6 +235,24 @@ class SqliteStore:
                     self._clear_up()
             self.close()
 
+    def _clear_up_if_replaced(self) -> None:
+        """Remove the log of the file that was here before this one took its place."""
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            owner, log = json.loads(self._beside(_OWNER).read_bytes())
+            if _inode(self._path) != tuple(owner) and _inode(self._beside("-wal")) == tuple(log):
+                self._clear_up()
+
+    def _tell_owner(self) -> None:
+        """Write down which file the log belongs to, for whoever opens another one in its place."""
+        text = json.dumps([self._inode, self._log_inode]).encode()
+        path = self._beside(_OWNER)
+        with contextlib.suppress(OSError):
+            if path.exists() and path.read_bytes() == text:
+                return
+            path.unlink(missing_ok=True)
+            path.touch(0o600)
+            path.write_bytes(text)
+
     def _make(self) -> None:
         """Make an empty file, for nobody else, as it will hold secrets; or make sure that this one can be written.
 
@@ -237,10 +266,12 @@ class SqliteStore:
         elif not os.access(self._path, os.W_OK):
             # SQLite would make its files beside it, as read-only as it is, and they would stay so.
             raise PermissionError(errno.EACCES, "it is read-only")
+        else:
+            self._clear_up_if_replaced()
 
     def _clear_up(self) -> None:
         """Remove what belongs to a file that is gone: SQLite would take it for the new one's, and damage that."""
-        for ending in ("-wal", "-shm"):
+        for ending in ("-wal", "-shm", _OWNER):
             self._beside(ending).unlink(missing_ok=True)
 
     def _opened(self) -> sqlite3.Connection:
@@ -250,12 +281,15 @@ class SqliteStore:
                 self._make()
                 connection = self._connect("rw")
                 try:
+                    if self._inode != _inode(self._path):
+                        raise OSError(errno.ESTALE, "it was replaced while it was opened")
                     connection.execute("PRAGMA journal_mode = WAL")
                     connection.executescript(_SCHEMA)
                 except BaseException:
                     connection.close()
                     raise
                 self._log_inode = _inode(self._beside("-wal"))
+                self._tell_owner()
                 self._connection = connection
         return self._connection
 

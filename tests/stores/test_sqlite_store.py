@@ -63,7 +63,10 @@ def test_writing_makes_the_file_and_its_folders_for_nobody_else(tmp_path: Path) 
         store = SqliteStore(path)
         store.keep_secrets([secret()])
         modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
-        assert modes == {"routing.db": 0o600, "routing.db-wal": 0o600, "routing.db-shm": 0o600}
+        endings = ("", "-wal", "-shm", "-owner")
+        assert modes == {f"routing.db{ending}": 0o600 for ending in endings}
+        store.close()
+        assert [file.name for file in path.parent.iterdir()] == ["routing.db"]
     finally:
         os.umask(umask)
 
@@ -145,7 +148,7 @@ def test_a_folder_that_may_only_be_read(shared_folder: Path, left: str) -> None:
             with process(write) as (writer, _):
                 writer.join()
         files = list(path.parent.iterdir())
-        assert len(files) == (1 if left == "nothing" else 3)
+        assert len(files) == (1 if left == "nothing" else 4)
         for file in files:
             file.chmod(0o400)
         path.parent.chmod(0o500)
@@ -447,6 +450,39 @@ def test_whoever_opens_a_replaced_file_before_the_others_notice_comes_to_see_it(
     in_processes(lambda number: (early, old)[number](), 2)
     assert generations(SqliteStore(path)) == list(range(32, 0, -1))
     assert whole(path)
+
+
+def test_whoever_opens_a_replaced_file_first_goes_by_its_own_log(sqlite_place: SqlitePlace) -> None:
+    """SQLite itself would read the log that lies beside it, and write that into the file."""
+    path = sqlite_place.path
+    old = SqliteStore(path)
+    filled(old, 30)
+    sqlite_place.keep_copy()
+    for generation in range(31, 60):
+        old.append(entry(generation), generation - 1)
+    sqlite_place.set_back()
+    first = SqliteStore(path)
+    assert generations(first) == list(range(30, 0, -1))
+    first.append(entry(31, id="new-31"), 30)
+    assert old.position() == (31, "new-31")
+    old.close()
+    first.close()
+    assert generations(SqliteStore(path)) == list(range(31, 0, -1))
+    assert whole(path)
+
+
+def test_a_file_that_is_given_back_with_its_log_is_read_with_it(sqlite_place: SqlitePlace) -> None:
+    path = sqlite_place.path
+    store = SqliteStore(path)
+    filled(store, 3)
+    copies = {file: file.read_bytes() for file in (path, path.with_name(f"{path.name}-wal"))}
+    for generation in range(4, 10):
+        store.append(entry(generation), generation - 1)
+    for file, content in copies.items():
+        file.with_name("new").write_bytes(content)
+        file.with_name("new").replace(file)
+    path.with_name(f"{path.name}-shm").unlink(missing_ok=True)
+    assert generations(SqliteStore(path)) == [3, 2, 1]
 
 
 @pytest.mark.parametrize("what", ["deleted", "replaced"])
