@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from load_tests.traffic.address import DEFAULT_PORT, server_url
+from load_tests.traffic.server_address import DEFAULT_PORT, server_url
 from shokado.client import NO_RETRIES, AsyncClient, NoAnswer, Operation, ShokadoError
 
 JSON = "application/json"
@@ -38,12 +38,12 @@ Examples:
 """
 
 
-class CannotAsk(Exception):
+class DemoFailed(Exception):
     """The message says why, in words for people."""
 
 
 @dataclass(frozen=True)
-class Endpoint:
+class PredictionPath:
     """A path, and how a body for it is made of rows."""
 
     path: str
@@ -52,7 +52,7 @@ class Endpoint:
 
 
 @dataclass
-class Outcome:
+class Results:
     """What came back so far. Latencies in milliseconds, of predictions only."""
 
     statuses: collections.Counter[str] = field(default_factory=collections.Counter)
@@ -74,30 +74,30 @@ def endpoints_of(description: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def find_endpoint(description: dict[str, Any], path: str) -> Endpoint:
-    """The endpoint of a path that may have a name in the place of `{model}` or `{version}`. Raises `CannotAsk`."""
+def find_endpoint(description: dict[str, Any], path: str) -> PredictionPath:
+    """The endpoint of a path that may have a name in the place of `{model}` or `{version}`. Raises `DemoFailed`."""
     known = endpoints_of(description)
     for template, example in known.items():
         pattern = "([^/]+)".join(re.escape(part) for part in re.split(r"\{\w+\}", template))
         if re.fullmatch(pattern, path):
             if "{" in path:
-                raise CannotAsk(f"put a name in the place of the braces: {path.replace('{', '').replace('}', '')}")
+                raise DemoFailed(f"put a name in the place of the braces: {path.replace('{', '').replace('}', '')}")
             return _endpoint(path, example)
-    raise CannotAsk(f"the server has no predictions at {path}; it has them at:\n  " + "\n  ".join(known))
+    raise DemoFailed(f"the server has no predictions at {path}; it has them at:\n  " + "\n  ".join(known))
 
 
-def _endpoint(path: str, example: dict[str, Any]) -> Endpoint:
+def _endpoint(path: str, example: dict[str, Any]) -> PredictionPath:
     """How the example holds its rows tells how others are sent."""
     match example:
         case {"features": _}:
-            return Endpoint(path, lambda rows: {"features": rows[0]}, max_rows=1)
+            return PredictionPath(path, lambda rows: {"features": rows[0]}, max_rows=1)
         case {"instances": _}:
-            return Endpoint(path, lambda rows: {"instances": rows})
+            return PredictionPath(path, lambda rows: {"instances": rows})
         case {"dataframe_split": {"columns": columns}}:
-            return Endpoint(path, lambda rows: {"dataframe_split": {"columns": columns, "data": rows}})
+            return PredictionPath(path, lambda rows: {"dataframe_split": {"columns": columns, "data": rows}})
         case {"inputs": [{"shape": shape} as tensor, *_]}:
-            return Endpoint(path, lambda rows: {"inputs": [_tensor(tensor, shape, rows)]})
-    raise CannotAsk(f"this client does not know how {path} takes its rows")
+            return PredictionPath(path, lambda rows: {"inputs": [_tensor(tensor, shape, rows)]})
+    raise DemoFailed(f"this client does not know how {path} takes its rows")
 
 
 def _tensor(tensor: dict[str, Any], shape: list[int], rows: list[Any]) -> dict[str, Any]:
@@ -106,12 +106,12 @@ def _tensor(tensor: dict[str, Any], shape: list[int], rows: list[Any]) -> dict[s
 
 
 def rows_of(description: dict[str, Any]) -> list[Any]:
-    """The rows in the native route's examples, each a list of values or a text. Raises `CannotAsk`."""
+    """The rows in the native route's examples, each a list of values or a text. Raises `DemoFailed`."""
     operation = description["paths"].get(NATIVE, {}).get("post", {})
     examples = operation.get("requestBody", {}).get("content", {}).get(JSON, {}).get("examples", {})
     rows = [row for example in examples.values() for row in example["value"].get("instances", ())]
     if not rows:
-        raise CannotAsk("the server's description has no example rows")
+        raise DemoFailed("the server's description has no example rows")
     return [list(row.values()) if isinstance(row, dict) else row for row in rows]
 
 
@@ -151,9 +151,9 @@ def _version_of(response: httpx.Response) -> str:
 async def ask(
     client: AsyncClient, questions: list[Operation[str]], concurrency: int, delay_s: float,
     answered: Callable[[], None],
-) -> Outcome:  # fmt: skip
+) -> Results:  # fmt: skip
     """Send the questions from so many users, each of whom rests for `delay_s` after an answer."""
-    outcome = Outcome()
+    outcome = Results()
     left = iter(questions)
 
     async def one_user() -> None:
@@ -167,7 +167,7 @@ async def ask(
     return outcome
 
 
-async def _ask_once(client: AsyncClient, one: Operation[str], outcome: Outcome) -> None:
+async def _ask_once(client: AsyncClient, one: Operation[str], outcome: Results) -> None:
     began = time.perf_counter()
     try:
         version = await client.send(one)
@@ -181,7 +181,7 @@ async def _ask_once(client: AsyncClient, one: Operation[str], outcome: Outcome) 
     outcome.versions[version] += 1
 
 
-def show(console: Console, outcome: Outcome, seconds: float) -> None:
+def show(console: Console, outcome: Results, seconds: float) -> None:
     """The summary: counts per version and status, percentiles, and a histogram."""
     total = outcome.statuses.total()
     for title, counts in (("version", outcome.versions), ("status", outcome.statuses)):
@@ -207,8 +207,8 @@ def show(console: Console, outcome: Outcome, seconds: float) -> None:
 async def run(
     console: Console, url: str, headers: dict[str, str], path: str, count: int, rows: int, concurrency: int,
     delay_s: float, seed: int,
-) -> Outcome:  # fmt: skip
-    """Read the server's description, ask it and show what came of it. Raises `CannotAsk`."""
+) -> Results:  # fmt: skip
+    """Read the server's description, ask it and show what came of it. Raises `DemoFailed`."""
     limits = httpx.Limits(max_connections=concurrency)
     async with httpx.AsyncClient(headers=headers, limits=limits, trust_env=False) as http:
         # A refusal is to be seen, and no latency is to be that of two attempts.
@@ -216,7 +216,7 @@ async def run(
         description = await _description(client)
         endpoint = find_endpoint(description, path)
         if endpoint.max_rows is not None and rows > endpoint.max_rows:
-            raise CannotAsk(f"{path} takes one row a request; for more, use --endpoint {NATIVE}")
+            raise DemoFailed(f"{path} takes one row a request; for more, use --endpoint {NATIVE}")
         known = rows_of(description)
         random = Random(seed)
         bodies = (endpoint.body_of([draw_row(random, known) for _ in range(rows)]) for _ in range(count))
@@ -235,11 +235,11 @@ async def _description(client: AsyncClient) -> dict[str, Any]:
         described: Operation[dict[str, Any]] = Operation("GET", "/openapi.json", httpx.Response.json, repeatable=True)
         return await client.send(described)
     except NoAnswer as error:
-        raise CannotAsk(f"cannot reach {client.url}: is it running? Start it with: make serve") from error
+        raise DemoFailed(f"cannot reach {client.url}: is it running? Start it with: make serve") from error
     except ShokadoError as error:
-        raise CannotAsk(f"{client.url} answers, but with {error.status}: {error.message[:200]}") from error
+        raise DemoFailed(f"{client.url} answers, but with {error.status}: {error.message[:200]}") from error
     except ValueError as error:
-        raise CannotAsk(f"{client.url} answers, but not as Shokado does: is that another server?") from error
+        raise DemoFailed(f"{client.url} answers, but not as Shokado does: is that another server?") from error
 
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -265,7 +265,7 @@ def main(  # noqa: PLR0913, PLR0917  # an option each
     try:
         url = server_url(host, port)
         outcome = asyncio.run(run(Console(), url, sent, endpoint, num_requests, rows, concurrency, delay, seed))
-    except (CannotAsk, ValueError) as error:
+    except (DemoFailed, ValueError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from error
     if len(outcome.latencies_ms) < num_requests:

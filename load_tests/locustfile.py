@@ -25,18 +25,18 @@ from locust.runners import MasterRunner, WorkerRunner
 
 from load_tests.traffic import counts as wire
 from load_tests.traffic import question as ask
-from load_tests.traffic.address import DEFAULT_PORT, WrongAddress, server_url
 from load_tests.traffic.answer import Answer, WrongAnswer
 from load_tests.traffic.arrivals import Arrivals
+from load_tests.traffic.assessment import LATE_SHARE, Assessment, Conclusion, assess
 from load_tests.traffic.control import CannotAsk, ask_model, ask_routing
 from load_tests.traffic.counts import Counts
 from load_tests.traffic.histogram import Histogram
-from load_tests.traffic.model import Model
 from load_tests.traffic.profile import PROFILES, Kind, Profile, ProfileError, load_profile
 from load_tests.traffic.question import Question
-from load_tests.traffic.report import Run, as_text, rate_of, with_section
 from load_tests.traffic.routing import Generation
-from load_tests.traffic.verdict import LATE_SHARE, Conclusion, Verdict, judge
+from load_tests.traffic.run_report import Run, as_text, rate_of, with_section
+from load_tests.traffic.served_model import ServedModel
+from load_tests.traffic.server_address import DEFAULT_PORT, WrongAddress, server_url
 from load_tests.traffic.watch import Watch
 
 ANSWER_TIMEOUT_S = 10
@@ -47,16 +47,16 @@ now_s = time.perf_counter
 logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
-class Load:
+class RunState:
     """What the users of this process share: what to do, what was seen, and since when."""
 
     name: str
     """Of the profile."""
     profile: Profile
-    model: Model
+    model: ServedModel
     headers: dict[str, str]
     random: Random
-    verdict: Verdict
+    assessment: Assessment
 
     def __init__(self) -> None:
         self.start()
@@ -74,7 +74,7 @@ class Load:
         """Whether all stages are over."""
 
 
-LOAD = Load()
+LOAD = RunState()
 
 
 def trusted(**_: Any) -> ssl.SSLContext:
@@ -327,7 +327,7 @@ def control_url(environment: Any) -> str:
 @events.test_start.add_listener
 def start(environment: Any, **_: Any) -> None:
     """Forget what an earlier run in locust's web interface saw."""
-    LOAD.model = msgspec.json.decode(environment.parsed_options.model, type=Model)
+    LOAD.model = msgspec.json.decode(environment.parsed_options.model, type=ServedModel)
     LOAD.start()
 
 
@@ -360,10 +360,10 @@ def conclude(environment: Any, **_: Any) -> None:
     if isinstance(environment.runner, WorkerRunner):
         return
     LOAD.counts.doubt = LOAD.counts.doubt or reason_for_doubt(environment.runner)
-    LOAD.verdict = verdict_of(environment)
+    LOAD.assessment = assessment_of(environment)
     if (html := environment.parsed_options.html_file) and Path(html).exists():
         Path(html).write_text(with_section(Path(html).read_text(), run()))
-    environment.process_exit_code = int(LOAD.verdict.conclusion)
+    environment.process_exit_code = int(LOAD.assessment.conclusion)
     # After locust's own tables.
     events.quit.add_listener(lambda **_: print(f"\n{as_text(run())}"))
 
@@ -376,10 +376,10 @@ def reason_for_doubt(runner: Any) -> str:
 
 
 def run() -> Run:
-    return Run(LOAD.name, LOAD.profile, LOAD.counts, LOAD.verdict)
+    return Run(LOAD.name, LOAD.profile, LOAD.counts, LOAD.assessment)
 
 
-def verdict_of(environment: Any) -> Verdict:
+def assessment_of(environment: Any) -> Assessment:
     """The verdict, for which the server is asked what its split was."""
     counts = LOAD.counts
     oldest = min((*counts.split, *counts.units), default=1)
@@ -388,4 +388,4 @@ def verdict_of(environment: Any) -> Verdict:
         routing = ask_routing(control_url(environment), LOAD.headers, oldest)
     except CannotAsk as error:
         routing = str(error)
-    return judge(LOAD.profile, counts, routing)
+    return assess(LOAD.profile, counts, routing)

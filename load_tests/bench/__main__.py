@@ -20,22 +20,22 @@ from rich.console import Console
 from rich.table import Table
 
 from load_tests.bench import engines, environment, load, report
-from load_tests.bench.check import WrongAnswer
+from load_tests.bench.check import WrongScores
 from load_tests.bench.contender import Contender
-from load_tests.bench.figures import Entry, Figures, fold
+from load_tests.bench.contender_process import ServerError
+from load_tests.bench.hardware import this_machine
 from load_tests.bench.launch import ROOT
 from load_tests.bench.lineup import LINEUP, QUICK, SHOKADOS
-from load_tests.bench.machine import this_machine
 from load_tests.bench.measure import WORK, Plan, take_turn
-from load_tests.bench.model import Model, ModelMissing, find_model
-from load_tests.bench.server import ServerError
+from load_tests.bench.measurements import Measurements, ReportRow, fold
+from load_tests.bench.reference_model import ModelMissing, ReferenceModel, find_model
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 PARTIAL_RESULTS = WORK / "RESULTS.md"
 NAMES = (*(contender.name for contender in LINEUP), *engines.TITLES)
 FAILURES = (
     ServerError,
-    WrongAnswer,
+    WrongScores,
     load.LoadError,
     environment.BuildError,
     OSError,
@@ -81,7 +81,7 @@ def main(
         load.require_wrk()
         model = find_model(model_dir)
         entries = _run(names, model, plan)
-    run = report.Run(
+    run = report.BenchRun(
         this_machine(), f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", _command(), load.wrk_version(), plan, entries
     )
     target = output or (RESULTS if set(names) == set(NAMES) and not quick else PARTIAL_RESULTS)
@@ -121,9 +121,9 @@ def _command() -> str:
     return shlex.join(["python", "-m", "load_tests.bench", *sys.argv[1:]])
 
 
-def _run(names: Sequence[str], model: Model, plan: Plan) -> tuple[Entry, ...]:
+def _run(names: Sequence[str], model: ReferenceModel, plan: Plan) -> tuple[ReportRow, ...]:
     """All turns: A B C A B C. A contender that failed once is out, with its reason."""
-    turns: dict[str, list[Figures]] = {name: [] for name in names}
+    turns: dict[str, list[Measurements]] = {name: [] for name in names}
     failures: dict[str, str] = {}
     for turn in range(plan.turns):
         for name in names:
@@ -143,7 +143,7 @@ def _without_paths(reason: str) -> str:
     return reason.replace(str(ROOT), ".").replace(str(Path.home()), "~")
 
 
-def _take(name: str, model: Model, plan: Plan) -> Figures:
+def _take(name: str, model: ReferenceModel, plan: Plan) -> Measurements:
     if name in engines.TITLES:
         return engines.time_engine(engines.open_engine(name, model), plan.row_counts, plan.short_seconds)
     return take_turn(_contender(name), model, plan)
@@ -153,20 +153,20 @@ def _contender(name: str) -> Contender:
     return next(contender for contender in LINEUP if contender.name == name)
 
 
-def _summary(figures: Figures) -> str:
+def _summary(figures: Measurements) -> str:
     if figures.one_row:
         return ", ".join(f"{step.connections}c {step.requests_per_second:,.0f}/s" for step in figures.one_row)
     return ", ".join(f"{step.rows} rows {step.requests_per_second:,.0f}/s" for step in figures.many_rows)
 
 
-def _entry(name: str, turns: list[Figures], failure: str | None) -> Entry:
+def _entry(name: str, turns: list[Measurements], failure: str | None) -> ReportRow:
     figures = fold(turns) if turns and not failure else None
     if name in engines.TITLES:
         packages = {"engine-xgboost": ("xgboost-cpu",), "engine-onnxruntime": ("onnxruntime",)}.get(name, ())
         versions = {package: version(package) for package in packages}
-        return Entry(name, engines.TITLES[name], engines.SETTINGS[name], versions, figures, failure)
+        return ReportRow(name, engines.TITLES[name], engines.SETTINGS[name], versions, figures, failure)
     contender = _contender(name)
-    return Entry(name, contender.title, contender.settings, _versions(contender), figures, failure)
+    return ReportRow(name, contender.title, contender.settings, _versions(contender), figures, failure)
 
 
 def _versions(contender: Contender) -> dict[str, str]:
@@ -176,7 +176,7 @@ def _versions(contender: Contender) -> dict[str, str]:
     return {package: pinned[package] for package in contender.packages}
 
 
-def _show(entries: Sequence[Entry], connections: Sequence[int]) -> None:
+def _show(entries: Sequence[ReportRow], connections: Sequence[int]) -> None:
     """The main table, with names for titles so that it fits."""
     header, rows = report.one_row_cells([replace(entry, title=entry.name) for entry in entries], connections)
     shown = Table(title="One row per request", box=None)

@@ -6,51 +6,51 @@ import json
 import numpy as np
 
 from load_tests.bench.contender import Contender, Truth
-from load_tests.bench.dialect import Format, Rows
-from load_tests.bench.model import Model, draw_rows
-from load_tests.bench.server import Server
+from load_tests.bench.contender_api import Format, Rows
+from load_tests.bench.contender_process import Server
+from load_tests.bench.reference_model import ReferenceModel, draw_rows
 
 ROWS = 50
 TOLERANCE = 1e-4
 SPLIT_VERSION = "v1"
 
 
-class WrongAnswer(Exception):
+class WrongScores(Exception):
     """A contender answered something else than the model; the message says what to which row."""
 
 
-def check(server: Server, contender: Contender, model: Model) -> None:
-    """Ask 50 seeded rows one by one, and all at once where that is timed too. Raises `WrongAnswer`."""
+def check(server: Server, contender: Contender, model: ReferenceModel) -> None:
+    """Ask 50 seeded rows one by one, and all at once where that is timed too. Raises `WrongScores`."""
     rows = draw_rows(ROWS, seed=7)
     requests = [rows[number : number + 1] for number in range(ROWS)]
     if contender.many_rows:
         requests.append(rows)
     judged = sum(_right(server, contender, model, each) for each in requests)
     if not judged and contender.truth is not Truth.NONE:
-        raise WrongAnswer(f"not one of {ROWS} answers came from {SPLIT_VERSION}")
+        raise WrongScores(f"not one of {ROWS} answers came from {SPLIT_VERSION}")
 
 
-def _right(server: Server, contender: Contender, model: Model, rows: Rows) -> bool:
+def _right(server: Server, contender: Contender, model: ReferenceModel, rows: Rows) -> bool:
     """Whether the answer was comparable with the model's; a wrong one raises."""
-    dialect = contender.dialect
-    status, body = server.post(dialect.path, dialect.encode(rows), dialect.headers)
+    api = contender.api
+    status, body = server.post(api.path, api.encode(rows), api.headers)
     if status != http.client.OK:
-        raise WrongAnswer(f"answered {status} to {len(rows)} rows: {body[:200].decode(errors='replace')}")
+        raise WrongScores(f"answered {status} to {len(rows)} rows: {body[:200].decode(errors='replace')}")
     if contender.truth is Truth.NONE:
         return False
     try:
-        scores = dialect.decode(body)
+        scores = api.decode(body)
     except (ValueError, KeyError, TypeError, IndexError) as error:
-        raise WrongAnswer(f"answered without scores: {body[:200].decode(errors='replace')}") from error
+        raise WrongScores(f"answered without scores: {body[:200].decode(errors='replace')}") from error
     if len(scores) != len(rows):
-        raise WrongAnswer(f"answered {len(scores)} scores to {len(rows)} rows")
-    if contender.truth is Truth.SPLIT and _version(dialect.format, body) != SPLIT_VERSION:
+        raise WrongScores(f"answered {len(scores)} scores to {len(rows)} rows")
+    if contender.truth is Truth.SPLIT and _version(api.format, body) != SPLIT_VERSION:
         if not ((scores >= 0) & (scores <= 1)).all():
-            raise WrongAnswer(f"answered no probability: {scores[:3]}")
+            raise WrongScores(f"answered no probability: {scores[:3]}")
         return False
     difference = float(np.abs(scores - model.predict(rows.astype(np.float32))).max())
     if not difference < TOLERANCE:
-        raise WrongAnswer(f"is {difference:.2g} away from XGBoost's own answer")
+        raise WrongScores(f"is {difference:.2g} away from XGBoost's own answer")
     return True
 
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from load_tests.bench.dialect import Dialect
-from load_tests.bench.model import Model
-from load_tests.bench.server import Launch
+from load_tests.bench.contender_api import ContenderApi
+from load_tests.bench.contender_process import Launch
+from load_tests.bench.reference_model import ReferenceModel
 
 
 class Truth(StrEnum):
@@ -25,7 +25,7 @@ class Site:
     python: Path
     folder: Path
     ports: tuple[int, ...]
-    model: Model
+    model: ReferenceModel
 
     @property
     def port(self) -> int:
@@ -40,7 +40,7 @@ class Contender:
     title: str
     settings: str
     """One sentence: processes, threads, batching."""
-    dialect: Dialect
+    api: ContenderApi
     launch: Callable[[Site], Launch]
     requirements: str | None = None
     """Name of the pinned requirements; None runs in the project's own environment."""

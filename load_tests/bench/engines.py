@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from load_tests.bench.contenders.scoring import Scorer, load_scorer
-from load_tests.bench.figures import Figures
-from load_tests.bench.load import Load
-from load_tests.bench.model import FloatArray, Model, draw_rows
+from load_tests.bench.load import LoadResult
+from load_tests.bench.measurements import Measurements
+from load_tests.bench.reference_model import FloatArray, ReferenceModel, draw_rows
 
 PREFIX = "engine-"
 TITLES = {
@@ -23,7 +23,7 @@ SETTINGS = {
 }
 
 
-def open_engine(name: str, model: Model) -> Scorer:
+def open_engine(name: str, model: ReferenceModel) -> Scorer:
     """One of `TITLES`. Raises ValueError when the folder is not an artefact that Shokado can open."""
     if name != "engine-auto":
         return load_scorer(name.removeprefix(PREFIX), model.folder, threads=1)
@@ -42,14 +42,14 @@ def _auto(folder: Path) -> Scorer:
     return engine.predict
 
 
-def time_engine(score: Scorer, row_counts: tuple[int, ...], seconds: float) -> Figures:
+def time_engine(score: Scorer, row_counts: tuple[int, ...], seconds: float) -> Measurements:
     """Call the engine for `seconds` with each number of rows, after a warm-up of a tenth of that."""
     loads = []
     for count in row_counts:
         rows = draw_rows(count, seed=11).astype(np.float32)
         _time_calls(score, rows, seconds / 10)
         loads.append(_load(_time_calls(score, rows, seconds), count))
-    return Figures(many_rows=tuple(loads))
+    return Measurements(many_rows=tuple(loads))
 
 
 def _time_calls(score: Scorer, rows: FloatArray, seconds: float) -> list[float]:
@@ -63,6 +63,6 @@ def _time_calls(score: Scorer, rows: FloatArray, seconds: float) -> list[float]:
     return taken
 
 
-def _load(taken: list[float], rows: int) -> Load:
+def _load(taken: list[float], rows: int) -> LoadResult:
     p50, p99 = np.percentile(taken, (50, 99)) * 1e3
-    return Load(1, rows, len(taken), len(taken) / sum(taken), float(p50), float(p99), 0, 0)
+    return LoadResult(1, rows, len(taken), len(taken) / sum(taken), float(p50), float(p99), 0, 0)

@@ -1,15 +1,15 @@
-"""The goals of the design as ratios of one run, and whether it reached them. Pure: entries in, verdicts out."""
+"""The goals of the design as ratios of one run, and whether it reached them. Pure: entries in, results out."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from operator import ge, lt
 
-from load_tests.bench.figures import Entry, Figures
 from load_tests.bench.lineup import SHOKADO
+from load_tests.bench.measurements import Measurements, ReportRow
 
 
-class Verdict(StrEnum):
+class GoalResult(StrEnum):
     REACHED = "reached"
     NOT_REACHED = "not reached"
     NOT_MEASURED = "not measured"
@@ -25,17 +25,17 @@ class Goal:
     value: float | None
 
     @property
-    def verdict(self) -> Verdict:
+    def result(self) -> GoalResult:
         if self.value is None:
-            return Verdict.NOT_MEASURED
-        return Verdict.REACHED if (ge if self.at_least else lt)(self.value, self.target) else Verdict.NOT_REACHED
+            return GoalResult.NOT_MEASURED
+        return GoalResult.REACHED if (ge if self.at_least else lt)(self.value, self.target) else GoalResult.NOT_REACHED
 
     @property
     def wanted(self) -> str:
         return f"{'at least' if self.at_least else 'below'} {self.target:g}"
 
 
-def judge(entries: Iterable[Entry]) -> tuple[Goal, ...]:
+def judge(entries: Iterable[ReportRow]) -> tuple[Goal, ...]:
     """Every goal, in the design's order. Where a contender has two engines, its faster row counts."""
     figures = {entry.name: entry.figures for entry in entries if entry.figures is not None}
     ours = _throughput(figures, SHOKADO)
@@ -56,42 +56,42 @@ def _by(dividend: float | None, divisor: float | None) -> float | None:
     return dividend / divisor if dividend and divisor else None
 
 
-def _throughput(figures: Mapping[str, Figures], name: str) -> float | None:
+def _throughput(figures: Mapping[str, Measurements], name: str) -> float | None:
     load = figures[name].at(64) if name in figures else None
     return load.requests_per_second if load else None
 
 
-def _times(figures: Mapping[str, Figures], name: str) -> float | None:
+def _times(figures: Mapping[str, Measurements], name: str) -> float | None:
     return _by(_throughput(figures, SHOKADO), _throughput(figures, name))
 
 
-def _mosec(figures: Mapping[str, Figures]) -> float | None:
+def _mosec(figures: Mapping[str, Measurements]) -> float | None:
     return max((_throughput(figures, name) or 0 for name in ("mosec", "mosec-onnx")), default=0) or None
 
 
-def _median_ratio(figures: Mapping[str, Figures]) -> float | None:
+def _median_ratio(figures: Mapping[str, Measurements]) -> float | None:
     theirs, ours = (figures[name].at(1) if name in figures else None for name in ("fastapi-2", SHOKADO))
     return _by(theirs.p50_ms, ours.p50_ms) if theirs and ours else None
 
 
-def _tail(figures: Mapping[str, Figures]) -> float | None:
+def _tail(figures: Mapping[str, Measurements]) -> float | None:
     paced = figures[SHOKADO].paced if SHOKADO in figures else None
     return _by(paced.p99_ms, paced.p50_ms) if paced else None
 
 
-def _rows_per_second(figures: Mapping[str, Figures], name: str) -> float | None:
+def _rows_per_second(figures: Mapping[str, Measurements], name: str) -> float | None:
     load = figures[name].rows(1_000) if name in figures else None
     return load.rows_per_second if load else None
 
 
-def _thousand_rows(figures: Mapping[str, Figures]) -> float | None:
+def _thousand_rows(figures: Mapping[str, Measurements]) -> float | None:
     return _by(_rows_per_second(figures, SHOKADO), _rows_per_second(figures, "fastapi-2"))
 
 
-def _engine_ratio(figures: Mapping[str, Figures]) -> float | None:
+def _engine_ratio(figures: Mapping[str, Measurements]) -> float | None:
     alone = max(_rows_per_second(figures, f"engine-{engine}") or 0 for engine in ("xgboost", "onnxruntime"))
     return _by(alone, _rows_per_second(figures, "shokado-binary"))
 
 
-def _memory(figures: Mapping[str, Figures]) -> float | None:
+def _memory(figures: Mapping[str, Measurements]) -> float | None:
     return figures["shokado-1-worker"].pss_megabytes if "shokado-1-worker" in figures else None

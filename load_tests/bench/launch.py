@@ -11,9 +11,9 @@ from importlib.metadata import version
 from pathlib import Path
 from string import Template
 
-from load_tests.bench import gateway
+from load_tests.bench import nginx_config as gateway
 from load_tests.bench.contender import Site
-from load_tests.bench.server import HOST, Launch, ServerError
+from load_tests.bench.contender_process import HOST, Launch, ServerError
 
 ROOT = Path(__file__).resolve().parents[2]
 CONTENDERS = Path(__file__).with_name("contenders")

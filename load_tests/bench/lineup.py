@@ -6,16 +6,16 @@ workers, batch size and wait (mosec, LitServe, Ray Serve), inference pool (MLSer
 
 from load_tests.bench import launch
 from load_tests.bench.contender import Contender, Truth
-from load_tests.bench.dialect import Dialect, Format
+from load_tests.bench.contender_api import ContenderApi, Format
 
 SHOKADO = "shokado"
 """The row that the others are compared with: embedded, express lane, 2 workers, version v1 pinned."""
 
-_PREDICT = Dialect("/predict")
-_TENSORS = Dialect("/v2/models/customers/infer", Format.TENSORS)
-_SPLIT = Dialect("/v1/models/predict")
-_PINNED = Dialect("/v1/models/predict", extra_headers={"X-Model-Version": "v1"})
-_BINARY = Dialect("/v1/models/predict", Format.FLOAT32, {"X-Model-Version": "v1"})
+_PREDICT = ContenderApi("/predict")
+_TENSORS = ContenderApi("/v2/models/customers/infer", Format.TENSORS)
+_SPLIT = ContenderApi("/v1/models/predict")
+_PINNED = ContenderApi("/v1/models/predict", extra_headers={"X-Model-Version": "v1"})
+_BINARY = ContenderApi("/v1/models/predict", Format.FLOAT32, {"X-Model-Version": "v1"})
 _IN_SERVICES = {"versions__v1__placement": "service", "versions__v2__placement": "service"}
 
 OTHERS = (
@@ -72,7 +72,7 @@ OTHERS = (
         "mosec",
         "mosec + XGBoost",
         "Rust front, 1 Python worker, batches of up to 32 that wait 1 ms (its least), JSON by msgspec.",
-        Dialect("/inference"),
+        ContenderApi("/inference"),
         launch.mosec(1),
         "mosec",
         ("mosec", "msgspec", "xgboost-cpu"),
@@ -82,7 +82,7 @@ OTHERS = (
         "mosec-onnx",
         "mosec + ONNX Runtime",
         "The same with 2 Python workers on ONNX Runtime, one thread a session.",
-        Dialect("/inference"),
+        ContenderApi("/inference"),
         launch.mosec(2, "onnxruntime"),
         "mosec",
         ("mosec", "msgspec", "onnxruntime"),

@@ -17,7 +17,7 @@ class LoadError(Exception):
 
 
 @dataclass(frozen=True)
-class Load:
+class LoadResult:
     """What one run of wrk saw.
 
     `requests` counts all answers, `requests_per_second` only those that were not refused. `refused` are statuses of
@@ -59,7 +59,7 @@ class Target:
     rows: int = 1
 
 
-def run(target: Target, connections: int, seconds: float, pause_ms: float = 0) -> Load:
+def run(target: Target, connections: int, seconds: float, pause_ms: float = 0) -> LoadResult:
     """Send over `connections` for `seconds` (whole ones); each connection rests `pause_ms` on average in between."""
     require_wrk()
     whole_seconds = max(1, round(seconds))
@@ -75,7 +75,7 @@ def run(target: Target, connections: int, seconds: float, pause_ms: float = 0) -
     return parse(done.stdout, connections, target.rows)
 
 
-def parse(output: str, connections: int, rows: int) -> Load:
+def parse(output: str, connections: int, rows: int) -> LoadResult:
     """Read the line that `load.lua` prints at the end. A run without a single answer is an error."""
     lines = [line for line in output.splitlines() if line.startswith("{")]
     if not lines:
@@ -83,7 +83,7 @@ def parse(output: str, connections: int, rows: int) -> Load:
     seen = json.loads(lines[-1])
     if not seen["requests"]:
         raise LoadError(f"no request was answered ({seen['socket_errors']} socket errors)")
-    return Load(
+    return LoadResult(
         connections=connections,
         rows=rows,
         requests=seen["requests"],
@@ -95,7 +95,7 @@ def parse(output: str, connections: int, rows: int) -> Load:
     )
 
 
-def run_paced(target: Target, connections: int, seconds: float, requests_per_second: float) -> Load:
+def run_paced(target: Target, connections: int, seconds: float, requests_per_second: float) -> LoadResult:
     """Load of about `requests_per_second`: the pause is found in short runs first, then held for `seconds`."""
     wanted_ms = 1e3 * connections / requests_per_second
     pause_ms = wanted_ms

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from load_tests.bench import environment, load
 from load_tests.bench.check import check
 from load_tests.bench.contender import Contender, Site
-from load_tests.bench.figures import Figures
+from load_tests.bench.contender_process import Server, free_ports
 from load_tests.bench.launch import ROOT, project_python
-from load_tests.bench.model import Model, draw_rows
-from load_tests.bench.server import Server, free_ports
+from load_tests.bench.measurements import Measurements
+from load_tests.bench.reference_model import ReferenceModel, draw_rows
 
 WORK = ROOT / "var" / "bench"
 DIFFERENT_BODIES = 64
@@ -31,7 +31,7 @@ class Plan:
         return max(1, self.seconds / 4)
 
 
-def site_for(contender: Contender, model: Model) -> Site:
+def site_for(contender: Contender, model: ReferenceModel) -> Site:
     """The contender's environment, built if need be, a folder and ports."""
     home = WORK / contender.name
     run = home / "run"
@@ -43,7 +43,7 @@ def site_for(contender: Contender, model: Model) -> Site:
     return Site(python, run, free_ports(3), model)
 
 
-def take_turn(contender: Contender, model: Model, plan: Plan) -> Figures:
+def take_turn(contender: Contender, model: ReferenceModel, plan: Plan) -> Measurements:
     """Everything the plan asks of one contender; it runs only as long as this function."""
     site = site_for(contender, model)
     with Server(contender.launch(site), site.folder / "server.log") as server:
@@ -51,7 +51,7 @@ def take_turn(contender: Contender, model: Model, plan: Plan) -> Figures:
         return _measure(server, contender, plan)
 
 
-def _measure(server: Server, contender: Contender, plan: Plan) -> Figures:
+def _measure(server: Server, contender: Contender, plan: Plan) -> Measurements:
     target = _one_row(server, contender)
     load.run(target, connections=16, seconds=1)
     one_row = tuple(load.run(target, count, plan.seconds) for count in plan.connections)
@@ -62,24 +62,24 @@ def _measure(server: Server, contender: Contender, plan: Plan) -> Figures:
     paced = None
     if plan.paced and top.requests_per_second:
         paced = load.run_paced(target, top.connections, plan.seconds, top.requests_per_second / 2)
-    return Figures(one_row, many_rows, paced, memory)
+    return Measurements(one_row, many_rows, paced, memory)
 
 
 def _one_row(server: Server, contender: Contender) -> load.Target:
-    dialect = contender.dialect
+    api = contender.api
     rows = draw_rows(DIFFERENT_BODIES, seed=3)
-    bodies = [dialect.encode(rows[number : number + 1]) for number in range(DIFFERENT_BODIES)]
-    return load.Target(server.url + dialect.path, bodies, dialect.headers)
+    bodies = [api.encode(rows[number : number + 1]) for number in range(DIFFERENT_BODIES)]
+    return load.Target(server.url + api.path, bodies, api.headers)
 
 
-def _many_rows(server: Server, contender: Contender, count: int, seconds: float) -> load.Load:
+def _many_rows(server: Server, contender: Contender, count: int, seconds: float) -> load.LoadResult:
     """One connection: the next request leaves when the answer is there, so rows per second are rows by latency.
 
     A size that gets no answer is a row of zeros, not the end of the contender.
     """
-    dialect = contender.dialect
-    bodies = [dialect.encode(draw_rows(count, seed)) for seed in range(4)]
+    api = contender.api
+    bodies = [api.encode(draw_rows(count, seed)) for seed in range(4)]
     try:
-        return load.run(load.Target(server.url + dialect.path, bodies, dialect.headers, count), 1, seconds)
+        return load.run(load.Target(server.url + api.path, bodies, api.headers, count), 1, seconds)
     except load.LoadError:
-        return load.Load(1, count, 0, 0.0, 0.0, 0.0, 0, 1)
+        return load.LoadResult(1, count, 0, 0.0, 0.0, 0.0, 0, 1)

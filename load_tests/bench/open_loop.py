@@ -1,7 +1,7 @@
 """Open-loop load: requests leave when the schedule says so, whether or not earlier ones were answered.
 
 Latencies count from the scheduled time, so that a request that finds no free connection is not flattered. In: bytes of
-requests, a rate, a duration. Out: `Seen`, the latencies by status.
+requests, a rate, a duration. Out: `OpenLoopCounts`, the latencies by status.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ PATIENCE_S = 5.0
 
 
 @dataclass
-class Seen:
+class OpenLoopCounts:
     """What the clients saw; seconds from when a request was due to when its answer was here, by status."""
 
     seconds: float
@@ -37,7 +37,7 @@ class Seen:
         return len(self.latencies_s[status]) / self.seconds
 
 
-class Client(asyncio.Protocol):
+class OpenLoopConnection(asyncio.Protocol):
     """One connection, which has at most one request under way."""
 
     def __init__(self, load: "OpenLoop") -> None:
@@ -79,18 +79,18 @@ class OpenLoop:
     """
 
     def __init__(self, requests: Sequence[bytes], rate: float, seconds: float) -> None:
-        self.seen = Seen(seconds)
+        self.seen = OpenLoopCounts(seconds)
         self._requests = requests
         self._rate = rate
         self._seconds = seconds
-        self._free: deque[Client] = deque()
+        self._free: deque[OpenLoopConnection] = deque()
         self._waiting: deque[float] = deque()
         self._sent = 0
         self._under_way = 0
         self._started_at = self._counted_from = 0.0
         self._ended = False
 
-    def is_free(self, client: Client) -> None:
+    def is_free(self, client: OpenLoopConnection) -> None:
         if self._waiting:
             self._send(client, self._waiting.popleft())
         elif self._started_at and not self._rate and not self._ended:
@@ -104,17 +104,17 @@ class OpenLoop:
         if due_at >= self._counted_from and (self._rate or now <= self._counted_from + self._seconds):
             self.seen.latencies_s[status].append(now - due_at)
 
-    def lost(self, client: Client, waited: bool) -> None:
+    def lost(self, client: OpenLoopConnection, waited: bool) -> None:
         if client in self._free:
             self._free.remove(client)
         if waited:
             self._under_way -= 1
             self.seen.broken += 1
 
-    async def run(self, host: str, port: int, connections: int) -> Seen:
+    async def run(self, host: str, port: int, connections: int) -> OpenLoopCounts:
         loop = asyncio.get_running_loop()
         for _ in range(connections):
-            await loop.create_connection(lambda: Client(self), host, port)
+            await loop.create_connection(lambda: OpenLoopConnection(self), host, port)
         self._started_at = time.monotonic()
         self._counted_from = self._started_at + LEAD_IN_S - _TICK_S / 10
         if self._rate:
@@ -145,16 +145,18 @@ class OpenLoop:
                     self._waiting.append(due_at)
             await asyncio.sleep(_TICK_S)
 
-    def _send(self, client: Client, due_at: float) -> None:
+    def _send(self, client: OpenLoopConnection, due_at: float) -> None:
         self._under_way += 1
         client.send(self._requests[self._sent % len(self._requests)], due_at)
         self._sent += 1
 
 
-def run(address: tuple[str, int], requests: Sequence[bytes], connections: int, rate: float, seconds: float) -> Seen:
+def run(
+    address: tuple[str, int], requests: Sequence[bytes], connections: int, rate: float, seconds: float
+) -> OpenLoopCounts:
     """All of it, on a loop of its own."""
 
-    async def whole() -> Seen:
+    async def whole() -> OpenLoopCounts:
         return await OpenLoop(requests, rate, seconds).run(*address, connections)
 
     return uvloop.run(whole())

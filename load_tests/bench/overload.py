@@ -27,15 +27,15 @@ import numpy as np
 import typer
 
 from load_tests.bench import launch, open_loop
-from load_tests.bench.check import WrongAnswer, check
+from load_tests.bench.check import WrongScores, check
 from load_tests.bench.contender import Contender
-from load_tests.bench.dialect import Dialect
+from load_tests.bench.contender_api import ContenderApi
+from load_tests.bench.contender_process import HOST, Server, ServerError
+from load_tests.bench.hardware import this_machine
 from load_tests.bench.lineup import LINEUP
-from load_tests.bench.machine import this_machine
 from load_tests.bench.measure import site_for
-from load_tests.bench.model import ModelMissing, draw_rows, find_model
-from load_tests.bench.open_loop import Seen
-from load_tests.bench.server import HOST, Server, ServerError
+from load_tests.bench.open_loop import OpenLoopCounts
+from load_tests.bench.reference_model import ModelMissing, draw_rows, find_model
 
 TOP_CONNECTIONS = 64
 CONNECTIONS = 512
@@ -47,8 +47,8 @@ PROBE_EVERY_S = 0.5
 
 
 @dataclass(frozen=True)
-class Workload:
-    """What is asked: `rows` a request, in the dialect of a contender of the benchmark.
+class OverloadCase:
+    """What is asked: `rows` a request, in the API of a contender of the benchmark.
 
     `factor` times the top is scheduled; 0: clients ask again as soon as they have their answer.
     """
@@ -64,8 +64,8 @@ class Workload:
 
 
 WORKLOADS = (
-    Workload("1,000 rows, float32", "shokado-binary", 1000, factor=3),
-    Workload("one row, JSON", "shokado", 1, factor=0),
+    OverloadCase("1,000 rows, float32", "shokado-binary", 1000, factor=3),
+    OverloadCase("one row, JSON", "shokado", 1, factor=0),
 )
 
 
@@ -73,8 +73,8 @@ WORKLOADS = (
 class Turn:
     """Once the top, and once the overload."""
 
-    top: Seen
-    overload: Seen
+    top: OpenLoopCounts
+    overload: OpenLoopCounts
     probes_s: Mapping[str, Sequence[float]]
 
 
@@ -83,14 +83,14 @@ def percentile_ms(latencies_s: Sequence[float], percent: float) -> float:
     return float(np.percentile(latencies_s, percent)) * 1000 if latencies_s else float("nan")
 
 
-def requests_of(dialect: Dialect, rows: int) -> list[bytes]:
+def requests_of(api: ContenderApi, rows: int) -> list[bytes]:
     """Whole requests, each with other rows."""
     found = []
     for seed in range(BODIES):
-        body = dialect.encode(draw_rows(rows, seed))
-        headers = {"Host": HOST, **dialect.headers, "Content-Length": str(len(body))}
+        body = api.encode(draw_rows(rows, seed))
+        headers = {"Host": HOST, **api.headers, "Content-Length": str(len(body))}
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        found.append(f"POST {dialect.path} HTTP/1.1\r\n{lines}\r\n".encode() + body)
+        found.append(f"POST {api.path} HTTP/1.1\r\n{lines}\r\n".encode() + body)
     return found
 
 
@@ -121,7 +121,7 @@ def probing(port: int) -> Iterator[Mapping[str, list[float]]]:
 
 
 def take_turns(
-    workload: Workload,
+    workload: OverloadCase,
     turns: int,
     seconds: float,
     standing_queue_ms: float,
@@ -137,10 +137,10 @@ def take_turns(
     site = site_for(contender, model)
     with Server(contender.launch(site), site.folder / "overload.log") as server:
         check(server, contender, model)
-        requests = requests_of(contender.dialect, workload.rows)
+        requests = requests_of(contender.api, workload.rows)
         address = (HOST, server.launch.port)
 
-        def loaded(connections: int, rate: float, seconds: float) -> Seen:
+        def loaded(connections: int, rate: float, seconds: float) -> OpenLoopCounts:
             return generator.submit(open_loop.run, address, requests, connections, rate, seconds).result()
 
         loaded(TOP_CONNECTIONS, 0, 2)
@@ -151,7 +151,7 @@ def take_turns(
             yield Turn(top, overload, probes)
 
 
-def refusals(seen: Seen) -> list[float]:
+def refusals(seen: OpenLoopCounts) -> list[float]:
     return [latency for status in REFUSALS for latency in seen.latencies_s[status]]
 
 
@@ -167,7 +167,7 @@ def failures(turn: Turn) -> int:
     return len(odd) + turn.top.broken + turn.overload.broken
 
 
-def report(workload: Workload, turns: Sequence[Turn]) -> str:
+def report(workload: OverloadCase, turns: Sequence[Turn]) -> str:
     """Medians over the turns, as lines. Raises `ServerError` when the top has no answers."""
 
     def row(name: str, latencies: Callable[[Turn], Sequence[float]], seconds: float) -> str:
@@ -213,7 +213,7 @@ def main(
                 taken = list(take_turns(workload, turns, seconds, standing_queue_ms, model_dir, generator))
                 print(report(workload, taken), flush=True)
                 failed += sum(map(failures, taken))
-    except (ServerError, ModelMissing, WrongAnswer) as error:
+    except (ServerError, ModelMissing, WrongScores) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from error
     if failed:

@@ -4,30 +4,30 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from load_tests.bench.engines import PREFIX
-from load_tests.bench.figures import Entry
 from load_tests.bench.goals import judge
+from load_tests.bench.hardware import Hardware
 from load_tests.bench.lineup import HOPS, SHOKADO
-from load_tests.bench.load import Load
-from load_tests.bench.machine import Machine
+from load_tests.bench.load import LoadResult
 from load_tests.bench.measure import Plan
+from load_tests.bench.measurements import ReportRow
 
 NOTES_START, NOTES_END = "<!-- notes -->", "<!-- /notes -->"
 ABSENT = "-"
 
 
 @dataclass(frozen=True)
-class Run:
+class BenchRun:
     """Everything one run of the benchmark knows."""
 
-    machine: Machine
+    machine: Hardware
     date: str
     command: str
     load_tool: str
     plan: Plan
-    entries: tuple[Entry, ...]
+    entries: tuple[ReportRow, ...]
 
 
-def render(run: Run, earlier: str = "") -> str:
+def render(run: BenchRun, earlier: str = "") -> str:
     """The whole file. `earlier` is its last content, whose notes stay."""
     parts = [
         _head(run),
@@ -42,7 +42,7 @@ def render(run: Run, earlier: str = "") -> str:
     return "\n\n".join([*(part for part in parts if part), _notes(earlier)]) + "\n"
 
 
-def one_row_cells(entries: Sequence[Entry], connections: Sequence[int]) -> tuple[list[str], list[list[str]]]:
+def one_row_cells(entries: Sequence[ReportRow], connections: Sequence[int]) -> tuple[list[str], list[list[str]]]:
     """Header and rows of the main table; the terminal and the file show the same one."""
     header = ["contender"]
     for count in connections:
@@ -52,7 +52,7 @@ def one_row_cells(entries: Sequence[Entry], connections: Sequence[int]) -> tuple
     return header, [_one_row_cells(entry, connections, ours) for entry in entries if not _is_engine(entry)]
 
 
-def _one_row_cells(entry: Entry, connections: Sequence[int], ours: float) -> list[str]:
+def _one_row_cells(entry: ReportRow, connections: Sequence[int], ours: float) -> list[str]:
     figures = entry.figures
     if figures is None:
         return [entry.title, *[ABSENT] * (3 * len(connections) + 4)]
@@ -68,19 +68,19 @@ def _one_row_cells(entry: Entry, connections: Sequence[int], ours: float) -> lis
     return cells
 
 
-def _speed(load: Load | None) -> list[str]:
+def _speed(load: LoadResult | None) -> list[str]:
     if load is None:
         return [ABSENT] * 3
     return [_count(load.requests_per_second), f"{load.p50_ms:.2f}", f"{load.p99_ms:.2f}"]
 
 
-def _throughput(entries: Iterable[Entry], name: str, connections: int) -> float:
+def _throughput(entries: Iterable[ReportRow], name: str, connections: int) -> float:
     figures = next((entry.figures for entry in entries if entry.name == name), None)
     load = figures.at(connections) if figures else None
     return load.requests_per_second if load else 0.0
 
 
-def _is_engine(entry: Entry) -> bool:
+def _is_engine(entry: ReportRow) -> bool:
     return entry.name.startswith(PREFIX)
 
 
@@ -98,7 +98,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _head(run: Run) -> str:
+def _head(run: BenchRun) -> str:
     return (
         "# Side by side\n\n"
         f"Written by `{run.command}` on {run.date}; everything outside the notes at the end is generated.\n\n"
@@ -114,14 +114,14 @@ def _head(run: Run) -> str:
     )
 
 
-def _one_row(run: Run) -> str:
+def _one_row(run: BenchRun) -> str:
     header, rows = one_row_cells(run.entries, run.plan.connections)
     failed = [f"- {entry.title}: not measured, {entry.failure}" for entry in run.entries if entry.failure]
     text = "## One row per request\n\n" + table(header, rows)
     return text + "\n\n" + "\n".join(failed) if failed else text
 
 
-def _hops(run: Run) -> str:
+def _hops(run: BenchRun) -> str:
     """How the ways to deploy Shokado differ from the plain one."""
     connections = run.plan.connections
     figures = {entry.name: entry.figures for entry in run.entries if entry.figures}
@@ -140,17 +140,17 @@ def _hops(run: Run) -> str:
     return f"## What each hop costs\n\n{text}\n\n{table(header, rows)}"
 
 
-def _ratio(load: Load | None, plain: Load | None) -> str:
+def _ratio(load: LoadResult | None, plain: LoadResult | None) -> str:
     if load is None or plain is None or not plain.requests_per_second:
         return ABSENT
     return f"{load.requests_per_second / plain.requests_per_second:.2f}"
 
 
-def _more(load: Load | None, plain: Load | None) -> str:
+def _more(load: LoadResult | None, plain: LoadResult | None) -> str:
     return f"{load.p50_ms - plain.p50_ms:+.2f} ms" if load and plain else ABSENT
 
 
-def _rows_table(run: Run, entries: Iterable[Entry], cell: Callable[[Load], str]) -> str:
+def _rows_table(run: BenchRun, entries: Iterable[ReportRow], cell: Callable[[LoadResult], str]) -> str:
     header = ["", *(_rows_of(count) for count in run.plan.row_counts)]
     rows = []
     for entry in entries:
@@ -160,14 +160,14 @@ def _rows_table(run: Run, entries: Iterable[Entry], cell: Callable[[Load], str])
     return table(header, rows) if rows else ""
 
 
-def _many_rows(run: Run) -> str:
+def _many_rows(run: BenchRun) -> str:
     body = _rows_table(run, run.entries, lambda load: _count(load.rows_per_second) if load.rows_per_second else "none")
     if not body:
         return ""
     return "## Many rows per request\n\nRows/s over one connection, so each figure is rows ÷ latency.\n\n" + body
 
 
-def _paced(run: Run) -> str:
+def _paced(run: BenchRun) -> str:
     rows = []
     for entry in run.entries:
         paced = entry.figures.paced if entry.figures else None
@@ -185,7 +185,7 @@ def _paced(run: Run) -> str:
     return text + table(["contender", "req/s", "p50 ms", "p99 ms", "of its top", "p99 ÷ p50"], rows)
 
 
-def _engines(run: Run) -> str:
+def _engines(run: BenchRun) -> str:
     engines = [entry for entry in run.entries if _is_engine(entry)]
     body = _rows_table(run, engines, lambda load: _latency(load.p50_ms))
     if not body:
@@ -198,7 +198,7 @@ def _latency(milliseconds: float) -> str:
     return f"{milliseconds:.2f} ms" if milliseconds >= 1 else f"{milliseconds * 1e3:.0f} µs"
 
 
-def _winners(run: Run, engines: Sequence[Entry]) -> str:
+def _winners(run: BenchRun, engines: Sequence[ReportRow]) -> str:
     """Which of the two engines is the faster one at each size; `auto` should follow it."""
     wins = []
     for count in run.plan.row_counts:
@@ -213,15 +213,15 @@ def _winners(run: Run, engines: Sequence[Entry]) -> str:
     return f"The faster one: {', '.join(wins)}. `engine: auto` takes each where it wins." if wins else ""
 
 
-def _goals(run: Run) -> str:
+def _goals(run: BenchRun) -> str:
     rows = [
-        [goal.measure, goal.wanted, ABSENT if goal.value is None else f"{goal.value:.3g}", f"**{goal.verdict}**"]
+        [goal.measure, goal.wanted, ABSENT if goal.value is None else f"{goal.value:.3g}", f"**{goal.result}**"]
         for goal in judge(run.entries)
     ]
     return "## Goals\n\n" + table(["measure", "goal", "this run", "verdict"], rows)
 
 
-def _settings(run: Run) -> str:
+def _settings(run: BenchRun) -> str:
     lines = []
     for entry in run.entries:
         versions = ", ".join(f"{name} {version}" for name, version in entry.versions.items())

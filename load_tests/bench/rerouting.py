@@ -18,10 +18,10 @@ import typer
 import uvloop
 
 from load_tests.bench.contender import Contender
+from load_tests.bench.contender_process import HOST, Server, ServerError
 from load_tests.bench.lineup import LINEUP
 from load_tests.bench.measure import site_for
-from load_tests.bench.model import ModelMissing, draw_rows, find_model
-from load_tests.bench.server import HOST, Server, ServerError
+from load_tests.bench.reference_model import ModelMissing, draw_rows, find_model
 
 CONTENDER = "shokado-split"
 CONNECTIONS = 64

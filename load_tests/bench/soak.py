@@ -15,11 +15,11 @@ import typer
 
 from load_tests.bench import load
 from load_tests.bench.contender import Contender
-from load_tests.bench.dialect import Dialect
+from load_tests.bench.contender_api import ContenderApi
+from load_tests.bench.contender_process import Server, ServerError
 from load_tests.bench.lineup import LINEUP
 from load_tests.bench.measure import site_for
-from load_tests.bench.model import ModelMissing, draw_rows, find_model
-from load_tests.bench.server import Server, ServerError
+from load_tests.bench.reference_model import ModelMissing, draw_rows, find_model
 
 CONTENDER = "shokado-split"
 """Embedded, 2 workers, both versions at work; no header pins a version, so that the body may ask for a wrong one."""
@@ -34,17 +34,17 @@ TOLERATED_SHARE = 0.01
 
 
 @dataclass(frozen=True)
-class Sample:
+class MemorySample:
     """Memory of the process tree (PSS, 2**20 bytes) after so many answers."""
 
     requests: int
     megabytes: float
 
 
-def bodies(dialect: Dialect) -> list[bytes]:
+def bodies(api: ContenderApi) -> list[bytes]:
     """36 good requests and 4 bad ones, spread out: broken JSON, NaN, an unknown feature, an unknown version."""
     rows = draw_rows(GOOD_BODIES, seed=5)
-    good = [dialect.encode(rows[number : number + 1]) for number in range(GOOD_BODIES)]
+    good = [api.encode(rows[number : number + 1]) for number in range(GOOD_BODIES)]
     row = rows[0].tolist()
     bad = [
         good[0][:-5],
@@ -57,19 +57,19 @@ def bodies(dialect: Dialect) -> list[bytes]:
     return list(itertools.chain.from_iterable(groups))
 
 
-def growth(samples: list[Sample]) -> float:
+def growth(samples: list[MemorySample]) -> float:
     """Relative growth from the first sample at or after the 20 % mark to the last one."""
     mark = SETTLED_SHARE * samples[-1].requests
     settled = next(sample for sample in samples if sample.requests >= mark)
     return samples[-1].megabytes / settled.megabytes - 1
 
 
-def soak(contender: Contender, requests: int, model_dir: Path | None) -> Iterator[tuple[Sample, int]]:
+def soak(contender: Contender, requests: int, model_dir: Path | None) -> Iterator[tuple[MemorySample, int]]:
     """Start it and load it until `requests` are answered. Yields a sample and the refusals so far at every tenth."""
-    sent = bodies(contender.dialect)
+    sent = bodies(contender.api)
     site = site_for(contender, find_model(model_dir))
     with Server(contender.launch(site), site.folder / "soak.log") as server:
-        target = load.Target(server.url + contender.dialect.path, sent, contender.dialect.headers)
+        target = load.Target(server.url + contender.api.path, sent, contender.api.headers)
         answered = refused = 0
         tenth = requests / SAMPLES
         while answered < requests:
@@ -78,7 +78,7 @@ def soak(contender: Contender, requests: int, model_dir: Path | None) -> Iterato
             answered += leg.requests
             refused += leg.refused
             if crossed:
-                yield Sample(answered, server.pss_megabytes()), refused
+                yield MemorySample(answered, server.pss_megabytes()), refused
 
 
 def main(
@@ -87,7 +87,7 @@ def main(
 ) -> None:
     """Send a million one-row requests, a tenth of them bad, and watch the memory of the process tree."""
     contender = next(each for each in LINEUP if each.name == CONTENDER)
-    samples: list[Sample] = []
+    samples: list[MemorySample] = []
     refused = 0
     try:
         for sample, refused in soak(contender, requests, model_dir):

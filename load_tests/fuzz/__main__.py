@@ -18,12 +18,12 @@ from urllib.request import urlopen
 import typer
 import uvloop
 
+from load_tests.bench.contender_process import HOST, Server, ServerError
 from load_tests.bench.lineup import LINEUP
 from load_tests.bench.measure import site_for
-from load_tests.bench.model import ModelMissing, find_model
-from load_tests.bench.server import HOST, Server, ServerError
-from load_tests.bench.soak import CONTENDER, GROWTH_LIMIT, SAMPLES, Sample, growth
-from load_tests.fuzz.client import CONNECTIONS, Findings, Hostile, good_answers, send_frames, send_mutated
+from load_tests.bench.reference_model import ModelMissing, find_model
+from load_tests.bench.soak import CONTENDER, GROWTH_LIMIT, SAMPLES, MemorySample, growth
+from load_tests.fuzz.mutating_client import CONNECTIONS, Findings, Hostile, good_answers, send_frames, send_mutated
 from load_tests.fuzz.sample import Route, routes_of
 
 JUDGED_FROM = 300_000
@@ -32,7 +32,7 @@ FRAMES_SHARE = 0.1
 REPLAY_S = 10.0
 
 
-async def fuzz(server: Server, bodies: int, seed: int, findings: Findings) -> list[Sample]:
+async def fuzz(server: Server, bodies: int, seed: int, findings: Findings) -> list[MemorySample]:
     """Send it all; returns the memory after each tenth of the mutated bodies."""
     routes = routes_of(json.loads(await asyncio.to_thread(_description, server)))
     port = server.launch.port
@@ -43,7 +43,7 @@ async def fuzz(server: Server, bodies: int, seed: int, findings: Findings) -> li
     for tenth in range(SAMPLES):
         numbers = range(total * tenth // SAMPLES, total * (tenth + 1) // SAMPLES)
         await _side_by_side(lambda own: send_mutated(port, own, seed, routes, good, findings), numbers)
-        samples.append(Sample(numbers.stop, server.pss_megabytes()))
+        samples.append(MemorySample(numbers.stop, server.pss_megabytes()))
         statuses = "  ".join(f"{status}: {count:,}" for status, count in sorted(findings.statuses.items()))
         print(f"{numbers.stop:>12,} bodies  {samples[-1].megabytes:8.1f} MB PSS  {statuses}", flush=True)
     await _fuzz_frames(port, range(int(total * FRAMES_SHARE)), seed, routes, findings)

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from configuration.settings import load_settings
-from load_tests.bench.gateway import DEFAULTS, TEMPLATE
+from load_tests.bench.nginx_config import DEFAULTS, TEMPLATE
 from tests.support.server import ROOT
 
 CONTENT = yaml.safe_load((ROOT / "compose.yaml").read_text())

@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from load_tests.bench.gateway import filled, globals_for_this_user
+from load_tests.bench.nginx_config import filled, globals_for_this_user
 from tests.support import http
 from tests.support.server import Server, free_port
 from tests.support.waiting import wait_until

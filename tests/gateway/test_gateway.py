@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from configuration.settings import LimitSettings, LoadingSettings
-from load_tests.bench.gateway import DEFAULTS
+from load_tests.bench.nginx_config import DEFAULTS
 from shokado.access.keys import Role, add_key
 from tests.end_to_end.closed_loop import PAUSE_S
 from tests.end_to_end.test_access import ADMIN, CLASSIFIED

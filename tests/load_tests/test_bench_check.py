@@ -10,23 +10,23 @@ import numpy as np
 import pytest
 from xgboost import DMatrix, train
 
-from load_tests.bench.check import WrongAnswer, check
+from load_tests.bench.check import WrongScores, check
 from load_tests.bench.contender import Contender, Site, Truth
-from load_tests.bench.dialect import Dialect
-from load_tests.bench.model import FloatArray, Model, draw_rows
-from load_tests.bench.server import HOST, Launch, Server
+from load_tests.bench.contender_api import ContenderApi
+from load_tests.bench.contender_process import HOST, Launch, Server
+from load_tests.bench.reference_model import FloatArray, ReferenceModel, draw_rows
 
 Answer = Callable[[FloatArray], tuple[int, dict[str, object]]]
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+def model(tmp_path_factory: pytest.TempPathFactory) -> ReferenceModel:
     folder = tmp_path_factory.mktemp("model")
     rows = draw_rows(300, seed=0)
     labels = rows[:, 2] > np.median(rows[:, 2])
     matrix = DMatrix(rows, labels, feature_names=[f"feature{number}" for number in range(10)])
     train({"objective": "binary:logistic", "max_depth": 2}, matrix, 3).save_model(folder / "model.ubj")
-    return Model(folder)
+    return ReferenceModel(folder)
 
 
 @pytest.fixture
@@ -61,10 +61,10 @@ def contender(truth: Truth = Truth.MODEL) -> Contender:
     def launch(site: Site) -> Launch:
         raise NotImplementedError
 
-    return Contender("it", "It", "As it comes.", Dialect("/predict"), launch, truth=truth, many_rows=True)
+    return Contender("it", "It", "As it comes.", ContenderApi("/predict"), launch, truth=truth, many_rows=True)
 
 
-def test_right_answers_pass(serve: Callable[[Answer], Server], model: Model) -> None:
+def test_right_answers_pass(serve: Callable[[Answer], Server], model: ReferenceModel) -> None:
     check(serve(lambda rows: (200, {"predictions": model.predict(rows).tolist()})), contender(), model)
 
 
@@ -80,13 +80,13 @@ def test_right_answers_pass(serve: Callable[[Answer], Server], model: Model) -> 
     ],
 )
 def test_wrong_answers_are_refused(
-    serve: Callable[[Answer], Server], model: Model, status: int, content: dict[str, object], complaint: str
+    serve: Callable[[Answer], Server], model: ReferenceModel, status: int, content: dict[str, object], complaint: str
 ) -> None:
-    with pytest.raises(WrongAnswer, match=complaint):
+    with pytest.raises(WrongScores, match=complaint):
         check(serve(lambda _: (status, content)), contender(), model)
 
 
-def test_a_split_is_judged_by_its_v1_answers(serve: Callable[[Answer], Server], model: Model) -> None:
+def test_a_split_is_judged_by_its_v1_answers(serve: Callable[[Answer], Server], model: ReferenceModel) -> None:
     turns = iter(range(1000))
 
     def both(rows: FloatArray) -> tuple[int, dict[str, object]]:
@@ -95,7 +95,7 @@ def test_a_split_is_judged_by_its_v1_answers(serve: Callable[[Answer], Server], 
         return 200, {"predictions": model.predict(rows).tolist(), "version": "v1"}
 
     check(serve(both), contender(Truth.SPLIT), model)
-    with pytest.raises(WrongAnswer, match="not one of 50"):
+    with pytest.raises(WrongScores, match="not one of 50"):
         check(
             serve(lambda rows: (200, {"predictions": [0.5] * len(rows), "version": "v2"})),
             contender(Truth.SPLIT),

@@ -7,8 +7,8 @@ import pytest
 
 from load_tests.bench import launch, load
 from load_tests.bench.contender import Site
-from load_tests.bench.model import Model
-from load_tests.bench.server import Server, free_ports
+from load_tests.bench.contender_process import Server, free_ports
+from load_tests.bench.reference_model import ReferenceModel
 
 LINE = (
     '{"requests": 1000, "duration_us": 2000000, "p50_us": 250, "p99_us": 4000, "max_us": 9000, '
@@ -21,7 +21,7 @@ def test_the_last_line_of_json_is_the_measurement() -> None:
 
     measured = load.parse(output, connections=4, rows=10)
 
-    assert measured == load.Load(4, 10, 1000, 450.0, 0.25, 4.0, 100, 3)
+    assert measured == load.LoadResult(4, 10, 1000, 450.0, 0.25, 4.0, 100, 3)
     assert measured.rows_per_second == 4500.0
 
 
@@ -47,7 +47,7 @@ def test_without_wrk_it_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) 
     reason="needs wrk and nginx; on Debian: apt-get install wrk nginx-light",
 )
 def test_a_real_load_on_a_real_server_and_nothing_is_left(tmp_path: Path) -> None:
-    site = Site(Path(), tmp_path, free_ports(1), Model(tmp_path))
+    site = Site(Path(), tmp_path, free_ports(1), ReferenceModel(tmp_path))
     with Server(launch.nginx(site), tmp_path / "log") as server:
         target = load.Target(server.url, [b"{}", b"[1]"], {"Content-Type": "application/json"})
         free = load.run(target, connections=4, seconds=1)

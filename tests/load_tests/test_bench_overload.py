@@ -4,17 +4,17 @@ from collections import defaultdict
 
 import pytest
 
-from load_tests.bench.open_loop import Seen
+from load_tests.bench.contender_process import ServerError
+from load_tests.bench.open_loop import OpenLoopCounts
 from load_tests.bench.overload import WORKLOADS, Turn, failures, percentile_ms, report
-from load_tests.bench.server import ServerError
 
 
-def seen(broken: int = 0, **latencies_ms: list[float]) -> Seen:
+def seen(broken: int = 0, **latencies_ms: list[float]) -> OpenLoopCounts:
     times = {int(status[1:]): [each / 1000 for each in values] for status, values in latencies_ms.items()}
-    return Seen(2.0, defaultdict(list, times), broken)
+    return OpenLoopCounts(2.0, defaultdict(list, times), broken)
 
 
-def turn(top: Seen, overload: Seen) -> Turn:
+def turn(top: OpenLoopCounts, overload: OpenLoopCounts) -> Turn:
     return Turn(top, overload, defaultdict(list, {"/livez": [0.003]}))
 
 

@@ -2,47 +2,47 @@
 
 from dataclasses import replace
 
-from load_tests.bench.figures import Entry, Figures
-from load_tests.bench.goals import Verdict, judge
-from load_tests.bench.load import Load
-from load_tests.bench.machine import Machine
+from load_tests.bench.goals import GoalResult, judge
+from load_tests.bench.hardware import Hardware
+from load_tests.bench.load import LoadResult
 from load_tests.bench.measure import Plan
-from load_tests.bench.report import NOTES_END, NOTES_START, Run, render, table
+from load_tests.bench.measurements import Measurements, ReportRow
+from load_tests.bench.report import NOTES_END, NOTES_START, BenchRun, render, table
 
 
-def one_row(connections: int, requests_per_second: float, p50_ms: float) -> Load:
-    return Load(connections, 1, 1000, requests_per_second, p50_ms, 3 * p50_ms, 0, 0)
+def one_row(connections: int, requests_per_second: float, p50_ms: float) -> LoadResult:
+    return LoadResult(connections, 1, 1000, requests_per_second, p50_ms, 3 * p50_ms, 0, 0)
 
 
-def many_rows(rows: int, rows_per_second: float) -> Load:
-    return Load(1, rows, 1000, rows_per_second / rows, 1.0, 2.0, 0, 0)
+def many_rows(rows: int, rows_per_second: float) -> LoadResult:
+    return LoadResult(1, rows, 1000, rows_per_second / rows, 1.0, 2.0, 0, 0)
 
 
-def entry(name: str, requests_per_second: float, p50_ms: float = 1.0, megabytes: float = 100) -> Entry:
+def entry(name: str, requests_per_second: float, p50_ms: float = 1.0, megabytes: float = 100) -> ReportRow:
     steps = (one_row(1, requests_per_second / 10, p50_ms), one_row(64, requests_per_second, p50_ms * 10))
     paced = one_row(64, requests_per_second / 2, p50_ms)
-    figures = Figures(steps, (many_rows(1_000, requests_per_second * 100),), paced, megabytes)
-    return Entry(name, name.title(), "As it comes.", {"python": "3.11"}, figures)
+    figures = Measurements(steps, (many_rows(1_000, requests_per_second * 100),), paced, megabytes)
+    return ReportRow(name, name.title(), "As it comes.", {"python": "3.11"}, figures)
 
 
 SHOKADO = entry("shokado", 40_000, 0.1)
-FAILED = Entry("ray", "Ray", "Two replicas.", {}, failure="was not ready within 120 s: no memory")
+FAILED = ReportRow("ray", "Ray", "Two replicas.", {}, failure="was not ready within 120 s: no memory")
 
 
-def run(*entries: Entry) -> Run:
-    machine = Machine("A CPU", 2, 8, "Linux 6", "3.11.7")
-    return Run(machine, "2026-01-01", "make bench", "wrk 4.1", Plan(3, 10, (1, 64), (1_000,)), entries)
+def run(*entries: ReportRow) -> BenchRun:
+    machine = Hardware("A CPU", 2, 8, "Linux 6", "3.11.7")
+    return BenchRun(machine, "2026-01-01", "make bench", "wrk 4.1", Plan(3, 10, (1, 64), (1_000,)), entries)
 
 
 def test_goals_are_ratios_within_the_run() -> None:
     goals = judge([SHOKADO, entry("fastapi-2", 4_000, 0.5), entry("mosec", 30_000), entry("mosec-onnx", 10_000)])
 
-    values = {goal.measure: (goal.value, goal.verdict) for goal in goals}
+    values = {goal.measure: (goal.value, goal.result) for goal in goals}
 
-    assert values["requests/s, 64 connections, times mosec (its faster row)"] == (40 / 30, Verdict.NOT_REACHED)
-    assert values["requests/s, 64 connections, times FastAPI + XGBoost, 2 workers"] == (10, Verdict.REACHED)
-    assert values["p50, 1 connection, FastAPI + XGBoost's by Shokado's"] == (5, Verdict.REACHED)
-    assert values["requests/s, 64 connections, times stock BentoML"] == (None, Verdict.NOT_MEASURED)
+    assert values["requests/s, 64 connections, times mosec (its faster row)"] == (40 / 30, GoalResult.NOT_REACHED)
+    assert values["requests/s, 64 connections, times FastAPI + XGBoost, 2 workers"] == (10, GoalResult.REACHED)
+    assert values["p50, 1 connection, FastAPI + XGBoost's by Shokado's"] == (5, GoalResult.REACHED)
+    assert values["requests/s, 64 connections, times stock BentoML"] == (None, GoalResult.NOT_MEASURED)
 
 
 def test_goals_that_are_upper_bounds() -> None:
@@ -56,13 +56,13 @@ def test_goals_that_are_upper_bounds() -> None:
 
     values = {goal.measure: goal for goal in judge(entries)}
 
-    assert values["p99 by p50 at half of the top throughput"].verdict is Verdict.REACHED
+    assert values["p99 by p50 at half of the top throughput"].result is GoalResult.REACHED
     assert values["1,000 float32 rows, the faster engine's rows/s alone by Shokado's"].value == 1.75
-    assert values["memory, 2 versions, 1 worker, MB (PSS)"].verdict is Verdict.NOT_REACHED
+    assert values["memory, 2 versions, 1 worker, MB (PSS)"].result is GoalResult.NOT_REACHED
 
 
 def test_without_shokado_every_goal_is_unmeasured() -> None:
-    assert {goal.verdict for goal in judge([entry("mosec", 1), FAILED])} == {Verdict.NOT_MEASURED}
+    assert {goal.result for goal in judge([entry("mosec", 1), FAILED])} == {GoalResult.NOT_MEASURED}
 
 
 def test_a_contender_that_failed_is_named_with_its_reason() -> None:

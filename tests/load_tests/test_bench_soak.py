@@ -4,18 +4,18 @@ import json
 
 import pytest
 
-from load_tests.bench.dialect import Dialect
-from load_tests.bench.soak import GOOD_BODIES, Sample, bodies, growth
+from load_tests.bench.contender_api import ContenderApi
+from load_tests.bench.soak import GOOD_BODIES, MemorySample, bodies, growth
 
 
 def test_growth_counts_from_the_twenty_percent_mark() -> None:
-    samples = [Sample(100, 50), Sample(210, 100), Sample(600, 130), Sample(1000, 103)]
+    samples = [MemorySample(100, 50), MemorySample(210, 100), MemorySample(600, 130), MemorySample(1000, 103)]
 
     assert growth(samples) == pytest.approx(0.03)
 
 
 def test_one_request_in_ten_is_bad() -> None:
-    sent = bodies(Dialect("/v1/models/predict"))
+    sent = bodies(ContenderApi("/v1/models/predict"))
 
     assert len(sent) == GOOD_BODIES / 0.9
     with pytest.raises(json.JSONDecodeError):

@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from load_tests.demo_client import CannotAsk, draw_row, endpoints_of, find_endpoint, histogram, percentile
+from load_tests.demo_client import DemoFailed, draw_row, endpoints_of, find_endpoint, histogram, percentile
 from shokado.dialects.dialects import DIALECTS
 from tests.conftest import ROOT
 from tests.support import http
@@ -95,7 +95,7 @@ def test_a_path_with_braces_is_not_asked() -> None:
     description = {"paths": {"/v1/models/{model}:predict": {"post": operation}}}
 
     assert find_endpoint(description, "/v1/models/v1:predict").body_of([[2]]) == {"instances": [[2]]}
-    with pytest.raises(CannotAsk, match="place of the braces"):
+    with pytest.raises(DemoFailed, match="place of the braces"):
         find_endpoint(description, "/v1/models/{model}:predict")
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from load_tests.fuzz.answer import AnswerHead, fault_of, is_same, read_answer_head
-from load_tests.fuzz.client import GOOD_EVERY, Good, request_number
+from load_tests.fuzz.answer_rules import AnswerHead, fault_of, is_same, read_answer_head
+from load_tests.fuzz.mutating_client import GOOD_EVERY, Good, request_number
 from load_tests.fuzz.mutation import MAX_BODY_BYTES, broken_frame, mutated
 from load_tests.fuzz.sample import BINARY, JSON, Route, Sample, routes_of
 from tests.conftest import ROOT

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from load_tests.bench.server import HOST, Launch, Server, ServerError, free_ports, listens
+from load_tests.bench.contender_process import HOST, Launch, Server, ServerError, free_ports, listens
 
 
 def file_server(folder: Path, port: int, *behind: Launch) -> Launch:

@@ -1,48 +1,48 @@
-"""What was measured: one `Figures` per contender and turn, and the medians over the turns."""
+"""What was measured: one `Measurements` per contender and turn, and the medians over the turns."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from load_tests.bench.load import Load
+from load_tests.bench.load import LoadResult
 
 
 @dataclass(frozen=True)
-class Figures:
+class Measurements:
     """One contender's measurements. `one_row` by connections, `many_rows` by rows, both over the plan's steps."""
 
-    one_row: tuple[Load, ...] = ()
-    many_rows: tuple[Load, ...] = ()
-    paced: Load | None = None
+    one_row: tuple[LoadResult, ...] = ()
+    many_rows: tuple[LoadResult, ...] = ()
+    paced: LoadResult | None = None
     """64 connections that rest so long in between that about half of the top throughput arrives."""
     pss_megabytes: float | None = None
 
-    def at(self, connections: int) -> Load | None:
+    def at(self, connections: int) -> LoadResult | None:
         """One row per request over that many connections."""
         return next((load for load in self.one_row if load.connections == connections), None)
 
-    def rows(self, rows: int) -> Load | None:
+    def rows(self, rows: int) -> LoadResult | None:
         """That many rows per request over one connection."""
         return next((load for load in self.many_rows if load.rows == rows), None)
 
 
 @dataclass(frozen=True)
-class Entry:
+class ReportRow:
     """A row of the report: figures, or the reason why there are none. Versions are name to version."""
 
     name: str
     title: str
     settings: str
     versions: dict[str, str]
-    figures: Figures | None = None
+    figures: Measurements | None = None
     failure: str | None = None
 
 
-def fold(turns: Sequence[Figures]) -> Figures:
+def fold(turns: Sequence[Measurements]) -> Measurements:
     """The medians over turns that took the same steps."""
     paced = [turn.paced for turn in turns if turn.paced is not None]
     memory = [turn.pss_megabytes for turn in turns if turn.pss_megabytes is not None]
-    return Figures(
+    return Measurements(
         one_row=_fold_steps([turn.one_row for turn in turns]),
         many_rows=_fold_steps([turn.many_rows for turn in turns]),
         paced=fold_loads(paced) if paced else None,
@@ -50,13 +50,13 @@ def fold(turns: Sequence[Figures]) -> Figures:
     )
 
 
-def fold_loads(loads: Sequence[Load]) -> Load:
+def fold_loads(loads: Sequence[LoadResult]) -> LoadResult:
     """Median rate and percentiles; counts of requests and errors add up."""
 
-    def middle(field: Callable[[Load], float]) -> float:
+    def middle(field: Callable[[LoadResult], float]) -> float:
         return median(field(load) for load in loads)
 
-    return Load(
+    return LoadResult(
         connections=loads[0].connections,
         rows=loads[0].rows,
         requests=sum(load.requests for load in loads),
@@ -68,5 +68,5 @@ def fold_loads(loads: Sequence[Load]) -> Load:
     )
 
 
-def _fold_steps(turns: Sequence[tuple[Load, ...]]) -> tuple[Load, ...]:
+def _fold_steps(turns: Sequence[tuple[LoadResult, ...]]) -> tuple[LoadResult, ...]:
     return tuple(fold_loads(step) for step in zip(*turns, strict=True))

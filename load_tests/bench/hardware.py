@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
-class Machine:
+class Hardware:
     """The parts that decide a throughput."""
 
     cpu: str
@@ -20,8 +20,8 @@ class Machine:
         return f"{self.cpu}, {self.cores} cores, {self.memory_gib:.0f} GiB memory, {self.kernel}, Python {self.python}"
 
 
-def this_machine() -> Machine:
-    return Machine(
+def this_machine() -> Hardware:
+    return Hardware(
         cpu=_field(Path("/proc/cpuinfo"), "model name") or platform.machine(),
         cores=len(os.sched_getaffinity(0)),
         memory_gib=int(_field(Path("/proc/meminfo"), "MemTotal").split()[0]) / 2**20,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from load_tests.traffic.address import WrongAddress, server_url
+from load_tests.traffic.server_address import WrongAddress, server_url
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from load_tests.bench.server import HOST
-from load_tests.fuzz.answer import AnswerHead, content_of, fault_of, is_same, read_answer_head
+from load_tests.bench.contender_process import HOST
+from load_tests.fuzz.answer_rules import AnswerHead, content_of, fault_of, is_same, read_answer_head
 from load_tests.fuzz.mutation import broken_frame, mutated
 from load_tests.fuzz.sample import Route, Sample, good_request
 

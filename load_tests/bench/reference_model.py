@@ -29,7 +29,7 @@ class ModelMissing(Exception):
 
 
 @dataclass(frozen=True)
-class Model:
+class ReferenceModel:
     """A folder with `model.ubj` and `model.onnx`, two files of the same trees."""
 
     folder: Path
@@ -41,13 +41,13 @@ class Model:
         return np.asarray(booster.predict(matrix), dtype=np.float32)
 
 
-def find_model(folder: Path | None, tag: str = "customers:v1") -> Model:
+def find_model(folder: Path | None, tag: str = "customers:v1") -> ReferenceModel:
     """The given folder, else the artefact `tag` of the BentoML model store."""
     folder = folder or _stored(tag)
     missing = [name for name in ("model.ubj", "model.onnx") if not (folder / name).is_file()]
     if missing:
         raise ModelMissing(f"{folder} has no {' and no '.join(missing)}.")
-    return Model(folder.resolve())
+    return ReferenceModel(folder.resolve())
 
 
 def _stored(tag: str) -> Path:

@@ -1,15 +1,15 @@
-"""The verdict for people: lines for a terminal, and a section for locust's HTML report. Pure: values in, text out."""
+"""The assessment for people: lines for a terminal, a section for locust's HTML report. Pure: values in, text out."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from jinja2 import Environment
 
+from load_tests.traffic.assessment import Assessment, Conclusion
 from load_tests.traffic.counts import Counts, StageCounts
 from load_tests.traffic.profile import Profile, Stage
-from load_tests.traffic.verdict import Conclusion, Verdict
 
-JUDGEMENT_HEADER = ("threshold", "wanted", "measured", "outcome")
+CHECK_HEADER = ("threshold", "wanted", "measured", "outcome")
 STAGE_HEADER = ("stage", "requests/s", "seconds", "sent", "accepted", "refused", "errors", "p50 ms", "p99 ms")
 COMPLAINT_HEADER = ("what was wrong", "times")
 _BODY = '<div id="root"'
@@ -47,21 +47,21 @@ class Run:
     """Of its profile."""
     profile: Profile
     counts: Counts
-    verdict: Verdict
+    assessment: Assessment
 
 
 def as_text(run: Run) -> str:
     """Everything, with the conclusion last, where it is read."""
     blocks = ["\n".join(_lines(header, rows)) for header, rows in _tables(run)]
-    return "\n\n".join([f"{run.name}: {run.profile.about}", *blocks, f"{run.name}: {run.verdict.words}"])
+    return "\n\n".join([f"{run.name}: {run.profile.about}", *blocks, f"{run.name}: {run.assessment.words}"])
 
 
 def with_section(page: str, run: Run) -> str:
     """Locust's HTML report, with the verdict before it."""
-    verdict = run.verdict
-    colour = _COLOURS.get(verdict.conclusion, "#e65100")
+    assessment = run.assessment
+    colour = _COLOURS.get(assessment.conclusion, "#e65100")
     section = _SECTION.render(
-        colour=colour, name=run.name, words=verdict.words, about=run.profile.about, tables=_tables(run)
+        colour=colour, name=run.name, words=assessment.words, about=run.profile.about, tables=_tables(run)
     )
     before, root, after = page.rpartition(_BODY)
     return before + section + root + after
@@ -75,12 +75,12 @@ def rate_of(stage: Stage) -> str:
 def _tables(run: Run) -> list[tuple[Sequence[str], list[Sequence[str]]]]:
     profile, counts = run.profile, run.counts
     stages = [_stage_row(index, stage, counts.stage(index)) for index, stage in enumerate(profile.stages)]
-    judgements = [(each.threshold, each.wanted, each.measured, each.outcome) for each in run.verdict.judgements]
+    checks = [(each.threshold, each.wanted, each.measured, each.outcome) for each in run.assessment.checks]
     tables: list[tuple[Sequence[str], list[Sequence[str]]]] = [(STAGE_HEADER, [*stages])]
     if counts.complaints:
         complaints = sorted(counts.complaints.items(), key=lambda pair: -pair[1])
         tables.append((COMPLAINT_HEADER, [(words, f"{times:,}") for words, times in complaints]))
-    return [*tables, (JUDGEMENT_HEADER, [*judgements])]
+    return [*tables, (CHECK_HEADER, [*checks])]
 
 
 def _stage_row(index: int, stage: Stage, counts: StageCounts) -> Sequence[str]:

@@ -8,7 +8,7 @@ from enum import StrEnum
 import numpy as np
 import numpy.typing as npt
 
-from load_tests.bench.model import FloatArray
+from load_tests.bench.reference_model import FloatArray
 
 Rows = npt.NDArray[np.float64]
 
@@ -20,7 +20,7 @@ class Format(StrEnum):
 
 
 @dataclass(frozen=True)
-class Dialect:
+class ContenderApi:
     """Where and how one contender wants its rows, sent by POST."""
 
     path: str

@@ -1,4 +1,4 @@
-"""The verdict: what each threshold makes of what was seen, and the exit code."""
+"""The assessment: what each threshold makes of what was seen, and the exit code."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -7,11 +7,11 @@ from random import Random
 import pytest
 
 from load_tests.traffic.answer import Answer
+from load_tests.traffic.assessment import Assessment, Check, CheckResult, Conclusion, assess
 from load_tests.traffic.counts import Counts
 from load_tests.traffic.profile import Profile
-from load_tests.traffic.report import Run, as_text, with_section
 from load_tests.traffic.routing import Generation, generations_of
-from load_tests.traffic.verdict import Conclusion, Judgement, Outcome, Verdict, judge
+from load_tests.traffic.run_report import Run, as_text, with_section
 from shokado.client.answers import EnvironmentContent, HistoryEntry
 
 RANDOM = Generation({"v1": 0.8, "v2": 0.2}, sticky=False)
@@ -54,64 +54,64 @@ def units(generation: int, switching: int = 0) -> Counts:
     return counts
 
 
-def line(verdict: Verdict, threshold: str) -> Judgement:
-    (found,) = [judgement for judgement in verdict.judgements if judgement.threshold == threshold]
+def line(assessment: Assessment, threshold: str) -> Check:
+    (found,) = [check for check in assessment.checks if check.threshold == threshold]
     return found
 
 
 def test_all_that_holds_is_held() -> None:
-    verdict = judge(profile(), seen(), {1: RANDOM})
+    assessment = assess(profile(), seen(), {1: RANDOM})
 
-    assert verdict.conclusion is Conclusion.HELD
-    assert verdict.words == "held: all thresholds"
-    assert line(verdict, "stickiness").outcome is Outcome.NOTHING
+    assert assessment.conclusion is Conclusion.HELD
+    assert assessment.words == "held: all thresholds"
+    assert line(assessment, "stickiness").outcome is CheckResult.NOTHING
 
 
 def test_a_slow_server_is_told_from_a_slow_generator() -> None:
-    slow = judge(profile(), seen(latency_s=0.3), {1: RANDOM})
-    late = judge(profile(), seen(latency_s=0.3, late_s=0.28), {1: RANDOM})
+    slow = assess(profile(), seen(latency_s=0.3), {1: RANDOM})
+    late = assess(profile(), seen(latency_s=0.3, late_s=0.28), {1: RANDOM})
 
     assert (slow.conclusion, slow.words) == (Conclusion.NOT_HELD, "not held: accepted p99")
     assert late.conclusion is Conclusion.INCONCLUSIVE
     assert "sent up to" in line(late, "accepted p99").measured
     # A time that holds although requests left late would hold without that all the more.
-    assert judge(profile(), seen(latency_s=0.09, late_s=0.08), {1: RANDOM}).conclusion is Conclusion.HELD
+    assert assess(profile(), seen(latency_s=0.09, late_s=0.08), {1: RANDOM}).conclusion is Conclusion.HELD
 
 
 def test_a_bottleneck_is_inconclusive_but_does_not_excuse_what_it_cannot_cause() -> None:
     counts = seen()
     counts.doubt = "the generator is the bottleneck: it used 99 % of its processor"
-    verdict = judge(profile(), counts, {1: RANDOM})
+    assessment = assess(profile(), counts, {1: RANDOM})
 
-    assert verdict.conclusion is Conclusion.INCONCLUSIVE
-    assert verdict.words == "inconclusive: the generator is the bottleneck: it used 99 % of its processor"
+    assert assessment.conclusion is Conclusion.INCONCLUSIVE
+    assert assessment.words == "inconclusive: the generator is the bottleneck: it used 99 % of its processor"
     counts.merge(units(2, switching=1))
-    assert judge(profile(), counts, {1: RANDOM, 2: HASH}).conclusion is Conclusion.NOT_HELD
+    assert assess(profile(), counts, {1: RANDOM, 2: HASH}).conclusion is Conclusion.NOT_HELD
 
 
 @pytest.mark.parametrize(
-    ("limit", "outcome"), [(0, Outcome.NOT_HELD), (0.009, Outcome.NOT_HELD), (0.011, Outcome.HELD)]
+    ("limit", "outcome"), [(0, CheckResult.NOT_HELD), (0.009, CheckResult.NOT_HELD), (0.011, CheckResult.HELD)]
 )
-def test_errors_and_refusals_have_thresholds_of_their_own(limit: float, outcome: Outcome) -> None:
+def test_errors_and_refusals_have_thresholds_of_their_own(limit: float, outcome: CheckResult) -> None:
     refused, failed = seen(answers=990), seen(answers=990)
     for _ in range(10):
         refused.refuse(0, 0.001)
         failed.fail(0, "status 500")
 
-    verdict = judge(profile(refusal_rate=limit), refused, {1: RANDOM})
-    assert line(verdict, "refusals with Retry-After").outcome is outcome
-    assert line(verdict, "errors").outcome is Outcome.HELD
-    verdict = judge(profile(error_rate=limit), failed, {1: RANDOM})
-    assert line(verdict, "errors").outcome is outcome
-    assert line(verdict, "refusals with Retry-After").outcome is Outcome.HELD
+    assessment = assess(profile(refusal_rate=limit), refused, {1: RANDOM})
+    assert line(assessment, "refusals with Retry-After").outcome is outcome
+    assert line(assessment, "errors").outcome is CheckResult.HELD
+    assessment = assess(profile(error_rate=limit), failed, {1: RANDOM})
+    assert line(assessment, "errors").outcome is outcome
+    assert line(assessment, "refusals with Retry-After").outcome is CheckResult.HELD
 
 
 def test_fallbacks_have_one_too() -> None:
     counts = seen()
     counts.accept(0, 0.01, Answer("v1", 1, "FALLBACK"), None)
 
-    assert judge(profile(), counts, {1: RANDOM}).words == "not held: fallbacks"
-    assert judge(profile(fallback_rate=0.01), counts, {1: RANDOM}).conclusion is Conclusion.HELD
+    assert assess(profile(), counts, {1: RANDOM}).words == "not held: fallbacks"
+    assert assess(profile(fallback_rate=0.01), counts, {1: RANDOM}).conclusion is Conclusion.HELD
 
 
 @pytest.mark.parametrize("share", [0.0, 0.05, 0.2, 0.5, 1.0])
@@ -120,8 +120,8 @@ def test_a_right_split_holds_and_a_wrong_one_is_found(share: float) -> None:
     right = Generation({"v1": 1 - share, "v2": share}, sticky=False)
     wrong = Generation({"v1": 0.7, "v2": 0.3}, sticky=False)
 
-    assert judge(profile(), counts, {1: right}).conclusion is Conclusion.HELD
-    assert "split, generation 1: v2" in judge(profile(), counts, {1: wrong}).words
+    assert assess(profile(), counts, {1: right}).conclusion is Conclusion.HELD
+    assert "split, generation 1: v2" in assess(profile(), counts, {1: wrong}).words
 
 
 def test_each_generation_is_held_to_its_own_split() -> None:
@@ -129,18 +129,18 @@ def test_each_generation_is_held_to_its_own_split() -> None:
     counts.merge(seen(0.5, generation=2))
     half = Generation({"v1": 0.5, "v2": 0.5}, sticky=False)
 
-    assert judge(profile(), counts, {1: RANDOM, 2: half}).conclusion is Conclusion.HELD
-    assert judge(profile(), counts, {1: half, 2: half}).conclusion is Conclusion.NOT_HELD
-    assert "generation 2" in judge(profile(), counts, {1: RANDOM}).words
+    assert assess(profile(), counts, {1: RANDOM, 2: half}).conclusion is Conclusion.HELD
+    assert assess(profile(), counts, {1: half, 2: half}).conclusion is Conclusion.NOT_HELD
+    assert "generation 2" in assess(profile(), counts, {1: RANDOM}).words
 
 
 def test_one_answer_of_a_version_without_weight_is_one_too_many() -> None:
     counts = seen(0.0)
     only = {1: Generation({"v1": 1.0}, sticky=False)}
-    assert judge(profile(), counts, only).conclusion is Conclusion.HELD
+    assert assess(profile(), counts, only).conclusion is Conclusion.HELD
     counts.accept(0, 0.01, Answer("v3", 1, "SPLIT"), None)
 
-    assert "split, generation 1: v3" in judge(profile(), counts, only).words
+    assert "split, generation 1: v3" in assess(profile(), counts, only).words
 
 
 def test_where_units_stick_it_is_they_that_are_drawn() -> None:
@@ -149,31 +149,31 @@ def test_where_units_stick_it_is_they_that_are_drawn() -> None:
     for _ in range(20_000):
         counts.accept(0, 0.01, Answer(counts.units[1].versions["unit-7"], 1, "STICKY"), "unit-7")
 
-    verdict = judge(profile(), counts, {1: HASH})
-    assert verdict.conclusion is Conclusion.HELD
-    assert "of 1,000)" in line(verdict, "units, generation 1: v2").measured
+    assessment = assess(profile(), counts, {1: HASH})
+    assert assessment.conclusion is Conclusion.HELD
+    assert "of 1,000)" in line(assessment, "units, generation 1: v2").measured
     # Where they do not stick, each answer is a draw.
-    assert judge(profile(), counts, {1: RANDOM}).conclusion is Conclusion.NOT_HELD
+    assert assess(profile(), counts, {1: RANDOM}).conclusion is Conclusion.NOT_HELD
 
 
 def test_a_unit_that_switches_breaks_a_promise_only_where_there_is_one() -> None:
     counts = units(1, switching=1)
 
-    assert judge(profile(), counts, {1: HASH}).words == "not held: stickiness"
-    assert judge(profile(), counts, {1: RANDOM}).conclusion is Conclusion.HELD
-    assert judge(profile(stickiness="always"), counts, {1: RANDOM}).words == "not held: stickiness"
-    assert line(judge(profile(), units(1), {1: HASH}), "stickiness").measured == "0 of 1,000 units switched"
+    assert assess(profile(), counts, {1: HASH}).words == "not held: stickiness"
+    assert assess(profile(), counts, {1: RANDOM}).conclusion is Conclusion.HELD
+    assert assess(profile(stickiness="always"), counts, {1: RANDOM}).words == "not held: stickiness"
+    assert line(assess(profile(), units(1), {1: HASH}), "stickiness").measured == "0 of 1,000 units switched"
 
 
 def test_what_nobody_told_is_inconclusive() -> None:
-    verdict = judge(profile(), seen(), "the gateway does not show it")
-    assert verdict.conclusion is Conclusion.INCONCLUSIVE
-    assert verdict.words == "inconclusive: cannot be told: split; stickiness"
-    assert line(verdict, "split").measured == "the gateway does not show it"
+    assessment = assess(profile(), seen(), "the gateway does not show it")
+    assert assessment.conclusion is Conclusion.INCONCLUSIVE
+    assert assessment.words == "inconclusive: cannot be told: split; stickiness"
+    assert line(assessment, "split").measured == "the gateway does not show it"
 
-    silent = judge(profile(), Counts(), {1: RANDOM})
+    silent = assess(profile(), Counts(), {1: RANDOM})
     assert silent.conclusion is Conclusion.INCONCLUSIVE
-    assert line(silent, "accepted p99").outcome is Outcome.UNKNOWN
+    assert line(silent, "accepted p99").outcome is CheckResult.UNKNOWN
 
 
 def test_the_history_tells_shares_and_strategy() -> None:
@@ -190,7 +190,7 @@ def test_the_history_tells_shares_and_strategy() -> None:
 def test_the_report_says_all_of_it_and_trusts_no_text() -> None:
     counts = seen()
     counts.fail(0, "status 500: <script>")
-    run = Run("mine", profile(), counts, judge(profile(), counts, {1: RANDOM}))
+    run = Run("mine", profile(), counts, assess(profile(), counts, {1: RANDOM}))
     page = with_section('<body><div id="root"></div></body>', run)
 
     assert as_text(run).endswith("mine: not held: errors")
