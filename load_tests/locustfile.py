@@ -35,8 +35,8 @@ from load_tests.traffic.profile import PROFILES, Kind, Profile, ProfileError, lo
 from load_tests.traffic.question import Question
 from load_tests.traffic.routing import Generation
 from load_tests.traffic.run_report import Run, as_text, rate_of, with_section
-from load_tests.traffic.served_model import ServedModel
 from load_tests.traffic.server_address import DEFAULT_PORT, WrongAddress, server_url
+from load_tests.traffic.target_model import TargetModel
 from load_tests.traffic.watch import Watch
 
 ANSWER_TIMEOUT_S = 10
@@ -53,7 +53,7 @@ class RunState:
     name: str
     """Of the profile."""
     profile: Profile
-    model: ServedModel
+    model: TargetModel
     headers: dict[str, str]
     random: Random
     assessment: Assessment
@@ -327,7 +327,7 @@ def control_url(environment: Any) -> str:
 @events.test_start.add_listener
 def start(environment: Any, **_: Any) -> None:
     """Forget what an earlier run in locust's web interface saw."""
-    LOAD.model = msgspec.json.decode(environment.parsed_options.model, type=ServedModel)
+    LOAD.model = msgspec.json.decode(environment.parsed_options.model, type=TargetModel)
     LOAD.start()
 
 

@@ -29,7 +29,7 @@ from runners.batching.batcher import BatchObserver
 from runners.engines.engine import example_rows
 from runners.inputs.rows import Rows
 from runners.placements.endpoint import Endpoint
-from runners.placements.far_side import EndpointError, FarSide, Refused, Unservable
+from runners.placements.far_side import CallRefused, EndpointError, FarSide, Unservable
 from runners.placements.hop import Hop
 from runners.placements.remote import SLOWER, RemoteCounts, RemoteExecutor
 from runners.runner import Runner, check_examples
@@ -204,7 +204,7 @@ class RemoteRunner(Runner):
             raise EndpointError(f"it does not score the examples: {next(iter(examples.failures.values()))}")
         check_examples(examples.scores, self.card, self._folder)
         if not self._met:
-            pace, ceiling = await self._learn_pace(self._score, self._target_s, (Refused,))
+            pace, ceiling = await self._learn_pace(self._score, self._target_s, (CallRefused,))
             # The way there and back is none of the model's time, and the batch size shall not shrink for it.
             self._open_batcher(pace, self._target_s + pace.estimate(1), ceiling, self._observer)
             self._met = True

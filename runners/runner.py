@@ -26,7 +26,7 @@ from runners.batching.job import Job
 from runners.batching.pace import BatchLimit, Pace
 from runners.engines.engine import example_rows, likely_rows, open_engine
 from runners.engines.thread import in_own_thread
-from runners.engines.watch import Watch
+from runners.engines.watchdog import Watchdog
 from runners.errors import NotReady
 from runners.inputs.rows import Rows, join_of
 from runners.placements.executor import BatchScores, EmbeddedExecutor, Executor
@@ -47,7 +47,7 @@ class Runner:
         folder: Path,
         settings: VersionSettings,
         batching: BatchingSettings,
-        watch: Watch | None = None,
+        watch: Watchdog | None = None,
         lost: Callable[[str], None] = lambda _: None,
     ) -> None:
         """`watch` ends calls of the engine that take too long; `lost` is told when it does not come back."""

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from load_tests.traffic.served_model import ServedModel
+from load_tests.traffic.target_model import TargetModel
 
 Score = float | list[float]
 Body = TypeVar("Body")
@@ -79,7 +79,7 @@ class _Inferred(msgspec.Struct):
     parameters: _Origin
 
 
-def read_native(model: ServedModel, rows: int, headers: Mapping[str, str], body: bytes) -> Answer:
+def read_native(model: TargetModel, rows: int, headers: Mapping[str, str], body: bytes) -> Answer:
     """Of `POST /v1/models/predict`, as JSON."""
     found = _decode(body, _Native)
     _check_scores(model, rows, found.predictions)
@@ -88,7 +88,7 @@ def read_native(model: ServedModel, rows: int, headers: Mapping[str, str], body:
     return Answer(found.version, found.generation, found.reason, found.prediction_id, found.classes, found.predictions)
 
 
-def read_packed(model: ServedModel, rows: int, headers: Mapping[str, str], body: bytes) -> Answer:
+def read_packed(model: TargetModel, rows: int, headers: Mapping[str, str], body: bytes) -> Answer:
     """Of the same, as packed float32 scores."""
     if len(body) != 4 * rows * model.scores:
         raise WrongAnswer(f"{len(body)} bytes of scores for {rows} rows")
@@ -96,7 +96,7 @@ def read_packed(model: ServedModel, rows: int, headers: Mapping[str, str], body:
     return _by_headers(headers)
 
 
-def read_single(model: ServedModel, rows: int, headers: Mapping[str, str], body: bytes) -> Answer:
+def read_single(model: TargetModel, rows: int, headers: Mapping[str, str], body: bytes) -> Answer:
     """Of `POST /predict` and the routes that answer like it."""
     found = _decode(body, _Single)
     _check_scores(model, rows, [found.prediction])
@@ -106,7 +106,7 @@ def read_single(model: ServedModel, rows: int, headers: Mapping[str, str], body:
     return answer
 
 
-def read_inferred(model: ServedModel, rows: int, headers: Mapping[str, str], body: bytes) -> Answer:
+def read_inferred(model: TargetModel, rows: int, headers: Mapping[str, str], body: bytes) -> Answer:
     """Of the Open Inference Protocol, with outputs in JSON or in binary after it."""
     length = headers.get(_BINARY_LENGTH)
     text, binary = (body, b"") if length is None else (body[: int(length)], body[int(length) :])
@@ -133,7 +133,7 @@ def _scores_of(outputs: Sequence[_Output], binary: bytes) -> NDArray[np.float64]
     raise WrongAnswer("there is no output named predictions")
 
 
-def _nested(model: ServedModel, scores: NDArray[np.float64]) -> list[Score]:
+def _nested(model: TargetModel, scores: NDArray[np.float64]) -> list[Score]:
     found: list[Score] = (scores.reshape(-1, model.scores) if model.scores > 1 else scores).tolist()
     return found
 
@@ -145,7 +145,7 @@ def _decode(body: bytes, kind: type[Body]) -> Body:
         raise WrongAnswer(f"not an answer of this route: {error}") from error
 
 
-def _check_scores(model: ServedModel, rows: int, scores: Sequence[Score]) -> None:
+def _check_scores(model: TargetModel, rows: int, scores: Sequence[Score]) -> None:
     if len(scores) != rows:
         raise WrongAnswer(f"{len(scores)} predictions for {rows} rows")
     for score in scores:
@@ -162,7 +162,7 @@ def _check_scores(model: ServedModel, rows: int, scores: Sequence[Score]) -> Non
             raise WrongAnswer(f"probabilities add up to {sum(values)}")
 
 
-def _check_classes(model: ServedModel, rows: int, classes: Sequence[int | str]) -> None:
+def _check_classes(model: TargetModel, rows: int, classes: Sequence[int | str]) -> None:
     if len(classes) != (rows if model.classes else 0):
         raise WrongAnswer(f"{len(classes)} classes for {rows} rows")
     if not set(classes) <= set(model.classes):

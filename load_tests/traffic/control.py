@@ -1,6 +1,6 @@
 """What a load test asks a server beside predictions: what it serves, and what its split was.
 
-In: base address, key, environment. Out: `ServedModel`, `Routing`; `CannotAsk` whose message says why, and what to do.
+In: base address, key, environment. Out: `TargetModel`, `Routing`; `CannotAsk` whose message says why, and what to do.
 """
 
 import ssl
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import httpx
 
 from load_tests.traffic.routing import Generation, generations_of
-from load_tests.traffic.served_model import NotAModel, ServedModel, model_of
+from load_tests.traffic.target_model import NotAModel, TargetModel, model_of
 from shokado.client import AccessDenied, Client, NoAnswer, ShokadoError
 
 _PAGE = 500
@@ -20,7 +20,7 @@ class CannotAsk(Exception):
     """The message says why, in words for people."""
 
 
-def ask_model(url: str, headers: dict[str, str]) -> ServedModel:
+def ask_model(url: str, headers: dict[str, str]) -> TargetModel:
     """What is served. Raises `CannotAsk`."""
     with _asking(url, headers) as client:
         return model_of(client.versions())

@@ -1,6 +1,6 @@
 """Requests for predictions, each with how its answer is read; one function for each way to ask.
 
-In: a `ServedModel`, and chance. Out: `Question`.
+In: a `TargetModel`, and chance. Out: `Question`.
 """
 
 import struct
@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from load_tests.traffic.answer import Answer, read_inferred, read_native, read_packed, read_single
-from load_tests.traffic.served_model import Row, ServedModel
+from load_tests.traffic.target_model import Row, TargetModel
 
 JSON = {"Content-Type": "application/json"}
 PACKED = {"Content-Type": "application/octet-stream", "Accept": "application/octet-stream"}
@@ -31,13 +31,13 @@ class Question:
     path: str
     body: bytes
     rows: int
-    read: Callable[[ServedModel, int, Mapping[str, str], bytes], Answer]
+    read: Callable[[TargetModel, int, Mapping[str, str], bytes], Answer]
     headers: Mapping[str, str] = field(default_factory=lambda: JSON)
     unit: str | None = None
     """What the answer's version must stick to."""
 
 
-def one_row(model: ServedModel, random: Random) -> Question:
+def one_row(model: TargetModel, random: Random) -> Question:
     """One row, in one of the JSON dialects."""
     row = model.draw_row(random)
     kind = random.randrange(3)
@@ -47,7 +47,7 @@ def one_row(model: ServedModel, random: Random) -> Question:
     return Question(path, path, _encode({"features": row}), 1, read_single)
 
 
-def many_rows(model: ServedModel, random: Random, rows: int) -> Question:
+def many_rows(model: TargetModel, random: Random, rows: int) -> Question:
     """That many rows, as JSON or packed, both ways."""
     # Ten different ones at most: to draw them all would take longer than to send them.
     drawn = random.choices([model.draw_row(random) for _ in range(min(rows, 10))], k=rows)
@@ -57,7 +57,7 @@ def many_rows(model: ServedModel, random: Random, rows: int) -> Question:
     return Question(f"packed, {rows} rows", NATIVE, packed, rows, read_packed, PACKED)
 
 
-def sticky_row(model: ServedModel, random: Random, unit: str) -> Question:
+def sticky_row(model: TargetModel, random: Random, unit: str) -> Question:
     """One row of a unit, which the body or the header names: both must come to the same."""
     body: dict[str, Any] = {"instances": [model.draw_row(random)]}
     if random.random() < 0.5:
@@ -66,7 +66,7 @@ def sticky_row(model: ServedModel, random: Random, unit: str) -> Question:
     return Question("sticky", NATIVE, _encode(body), 1, read_native, headers, unit)
 
 
-def inference(model: ServedModel, random: Random) -> Question:
+def inference(model: TargetModel, random: Random) -> Question:
     """One to four rows by the Open Inference Protocol, as tensors in JSON or in binary, both ways."""
     rows = [model.draw_row(random) for _ in range(random.randint(1, 4))]
     path = f"/v2/models/{model.name}/infer"
@@ -85,7 +85,7 @@ def inference(model: ServedModel, random: Random) -> Question:
     return Question("v2, binary", path, text + binary, len(rows), read_inferred, headers)
 
 
-def feedback(model: ServedModel, answer: Answer, random: Random) -> bytes:
+def feedback(model: TargetModel, answer: Answer, random: Random) -> bytes:
     """The body that tells what was right: what was predicted, but for one in ten another class, or twice the value.
 
     So the accuracy of every version is 0.9, whatever it is asked.

@@ -47,7 +47,7 @@ class QueueBounds:
     max_jobs: int = 1_000_000
 
 
-class Release(StrEnum):
+class ReleaseReason(StrEnum):
     """Why a batch was sent off when it was."""
 
     IDLE = "idle"
@@ -213,7 +213,7 @@ class Batcher:
         chunks, rows = self._gather(now)
         if not chunks:
             return
-        release = Release.FULL if self._queue else Release.IDLE if self._was_idle else Release.FREED
+        release = ReleaseReason.FULL if self._queue else ReleaseReason.IDLE if self._was_idle else ReleaseReason.FREED
         batch = self._join([job.part(start, count) for job, start, count in chunks], rows)
         ahead = self._computing >= self._executor.concurrency
         self._computing += 1
@@ -331,7 +331,12 @@ class Batcher:
         return False
 
     def _receive(
-        self, chunks: list[Chunk], rows: int, release: Release, started_at: float, outcome: BatchScores | Exception
+        self,
+        chunks: list[Chunk],
+        rows: int,
+        release: ReleaseReason,
+        started_at: float,
+        outcome: BatchScores | Exception,
     ) -> None:
         now = self._freed_at = self._clock()
         seconds = now - started_at

@@ -25,12 +25,12 @@ from runners.engines.thread import begin_in_own_thread
 from runners.errors import DeadlineExceeded, Overloaded
 from runners.inputs.rows import Rows
 from runners.placements.executor import BatchScores, not_finite
-from runners.placements.far_side import MAX_WORDS, Calls, Cut, EndpointError, Refused, Reply
+from runners.placements.far_side import MAX_WORDS, CallRefused, Calls, Cut, EndpointError, Reply
 from runners.placements.inference import (
     Form,
     Mismatch,
-    ModelMetadata,
-    ServerMetadata,
+    RemoteModelMetadata,
+    RemoteServerMetadata,
     agree,
     read_scores,
     write_request,
@@ -90,8 +90,8 @@ class Endpoint:
         if ready.status != 200:
             raise EndpointError(f"not ready: it answered {ready.status}{_words(ready.body)}")
         self._ready_until = self._clock() + TRUST_S
-        server = await self._metadata(f"{self._target.url.rstrip('/')}/v2", ServerMetadata)
-        model = await self._metadata(self.address, ModelMetadata)
+        server = await self._metadata(f"{self._target.url.rstrip('/')}/v2", RemoteServerMetadata)
+        model = await self._metadata(self.address, RemoteModelMetadata)
         try:
             self._form = agree(self._card, server, model, self._target.output)
         except Mismatch as error:
@@ -132,7 +132,7 @@ class Endpoint:
             raise DeadlineExceeded
         if status in (502, 503):
             raise Cut(words)
-        raise (Refused if status in _ABOUT_THE_ROWS else EndpointError)(words)
+        raise (CallRefused if status in _ABOUT_THE_ROWS else EndpointError)(words)
 
     async def _is_ready(self) -> bool:
         """Whether it says so, now or a moment ago."""

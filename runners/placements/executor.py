@@ -18,7 +18,7 @@ import numpy as np
 
 from runners.artefacts.scores import Scores
 from runners.engines.engine import Engine, Interrupted
-from runners.engines.watch import Watch, Watched
+from runners.engines.watchdog import Watchdog, Watched
 from runners.errors import Overran
 from runners.inputs.rows import Rows
 
@@ -99,7 +99,7 @@ class EmbeddedExecutor(Watched):
         *,
         version: str = "",
         max_run_s: float = inf,
-        watch: Watch | None = None,
+        watch: Watchdog | None = None,
         holder: EngineHolder | None = None,
     ) -> None:
         """Batches that are expected to take no longer than `inline_s` run on the event loop, if they may at all.

@@ -41,7 +41,7 @@ class Cut(EndpointError):
         self.stale = stale
 
 
-class Refused(Exception):
+class CallRefused(Exception):
     """The far side did not score this batch, which may be the fault of some of its rows."""
 
 
@@ -62,7 +62,7 @@ class FarSide(Protocol):
     async def infer(self, rows: Rows, deadline: float = inf, *, anew: bool = False) -> BatchScores:
         """Score a batch, on a new connection if it is sent `anew`.
 
-        `deadline` is in seconds of the clock. Raises `Refused`, `EndpointError`, `Cut`, `DeadlineExceeded`, and
+        `deadline` is in seconds of the clock. Raises `CallRefused`, `EndpointError`, `Cut`, `DeadlineExceeded`, and
         `Overloaded` when a far side that is ready has too much to do.
         """
         ...

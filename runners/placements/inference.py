@@ -37,13 +37,13 @@ class TensorDescription(msgspec.Struct):
     shape: list[int]
 
 
-class ServerMetadata(msgspec.Struct):
+class RemoteServerMetadata(msgspec.Struct):
     """Of `GET /v2`."""
 
     extensions: list[str] = []
 
 
-class ModelMetadata(msgspec.Struct):
+class RemoteModelMetadata(msgspec.Struct):
     """Of `GET /v2/models/..`; MLServer need not say anything of a model's tensors."""
 
     inputs: list[TensorDescription] | None = None
@@ -83,7 +83,7 @@ _encode = msgspec.json.Encoder().encode
 _decode_answer = msgspec.json.Decoder(_Answer).decode
 
 
-def agree(card: Card, server: ServerMetadata, model: ModelMetadata, output: str | None) -> Form:
+def agree(card: Card, server: RemoteServerMetadata, model: RemoteModelMetadata, output: str | None) -> Form:
     """How to talk with a server; `output` is the name of its output that is configured. Raises `Mismatch`."""
     inputs, outputs = model.inputs or [], model.outputs or []
     if output is None and outputs:

@@ -26,8 +26,8 @@ from runners.errors import DeadlineExceeded, Overloaded
 from runners.inputs.rows import Rows
 from runners.placements.ejection import Ejection
 from runners.placements.executor import BatchScores, Halves, shape_of
-from runners.placements.far_side import Cut, EndpointError, FarSide, Refused
-from runners.placements.retries import RetryBudget
+from runners.placements.far_side import CallRefused, Cut, EndpointError, FarSide
+from runners.placements.retry_budget import RetryBudget
 
 TELL_EVERY_S = 1.0
 OVERDUE_S = 0.25
@@ -147,17 +147,17 @@ class RemoteExecutor:
     async def _score(self, rows: Rows, deadline: float) -> BatchScores:
         try:
             return await self._infer(rows, deadline)
-        except Refused as refused:
+        except CallRefused as refused:
             reason = str(refused)
         try:
             await self._infer(self._good_row, deadline)
-        except Refused:
+        except CallRefused:
             raise EndpointError(reason) from None
         halves = Halves(shape_of(rows, self._scores_per_row), reason)
         for start, stop in halves:
             try:
                 part = await self._infer(rows[start:stop], deadline)
-            except Refused as refused:
+            except CallRefused as refused:
                 halves.failed(start, stop, str(refused))
             else:
                 halves.scored(start, stop, part.scores)

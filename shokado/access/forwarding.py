@@ -36,7 +36,7 @@ _PARAMETER = re.compile(
 _GAP = re.compile(r"[ \t,]*")
 
 
-class Client(NamedTuple):
+class ForwardedClient(NamedTuple):
     """Who asks."""
 
     address: Address | None
@@ -50,7 +50,7 @@ class Client(NamedTuple):
         return UNKNOWN if self.address is None else counted_as(self.address)
 
 
-def client_of(peer: str, headers: Headers, trusted: Sequence[Network]) -> Client:
+def client_of(peer: str, headers: Headers, trusted: Sequence[Network]) -> ForwardedClient:
     """Who asks, as far as trusted proxies tell: the right-most address that is none of theirs.
 
     A client can send either header, and a proxy that writes the other one passes it on. So where both are sent they
@@ -58,12 +58,12 @@ def client_of(peer: str, headers: Headers, trusted: Sequence[Network]) -> Client
     """
     proxy = parsed(peer)
     if proxy is None or not address_in(proxy, trusted):
-        return Client(proxy)
+        return ForwardedClient(proxy)
     lists = _joined(headers, b"x-forwarded-for"), _joined(headers, b"forwarded")
     told = [_walk(proxy, hops, trusted) for hops in (_addresses(lists[0]), _nodes(lists[1])) if hops]
     if any(client != told[0] for client in told):
-        return Client(proxy, " and ".join(lists))
-    return told[0] if told else Client(proxy)
+        return ForwardedClient(proxy, " and ".join(lists))
+    return told[0] if told else ForwardedClient(proxy)
 
 
 def _joined(headers: Headers, wanted: bytes) -> str:
@@ -74,16 +74,16 @@ def _addresses(x_forwarded_for: str) -> list[str]:
     return [hop for hop in map(str.strip, x_forwarded_for.split(",")) if hop]
 
 
-def _walk(proxy: Address, hops: Sequence[str], trusted: Sequence[Network]) -> Client:
+def _walk(proxy: Address, hops: Sequence[str], trusted: Sequence[Network]) -> ForwardedClient:
     client = proxy
     for hop in reversed(hops):
         if not address_in(client, trusted):
             break
         before = parsed(hop)
         if before is None:
-            return Client(client, hop or "nothing")
+            return ForwardedClient(client, hop or "nothing")
         client = before
-    return Client(client)
+    return ForwardedClient(client)
 
 
 def _nodes(forwarded: str) -> list[str]:

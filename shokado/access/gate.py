@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from configuration.settings import AccessSettings
 from shokado.access.decision import Asked, Refused, admit, identify, refuse_other_sites
-from shokado.access.forwarding import Client, Headers, client_of
+from shokado.access.forwarding import ForwardedClient, Headers, client_of
+from shokado.access.key_watch import KeyWatch
 from shokado.access.keys import Role
-from shokado.access.watch import KeyWatch
 
 if TYPE_CHECKING:
     from shokado.access.rates import Rates
@@ -24,7 +24,7 @@ logger = logging.getLogger("bentoml.shokado")
 _ADVICE = "set access.keys_file, and access.required to true (shokado keys create makes keys)"
 
 
-class Outcome(StrEnum):
+class GateOutcome(StrEnum):
     """What became of a request at the gate."""
 
     ADMITTED = "admitted"
@@ -88,7 +88,7 @@ class Gate:
             return ""
         return self.client_of(peer, headers).counted_as
 
-    def client_of(self, peer: str, headers: Headers) -> Client:
+    def client_of(self, peer: str, headers: Headers) -> ForwardedClient:
         """Who asks, through the proxies that are trusted."""
         client = client_of(peer, headers, self.settings.trusted_proxies)
         if client.unread and not self._told_unread:
@@ -100,13 +100,13 @@ class Gate:
     def admitted(self, key: str) -> None:
         """Count a request that goes on to be answered."""
         if key:
-            self._by_key[key, Outcome.ADMITTED] += 1
+            self._by_key[key, GateOutcome.ADMITTED] += 1
 
     def refused(self, refused: Refused, key: str = "") -> None:
         """Count one that does not."""
         self._by_reason[refused.code] += 1
         if name := key or refused.key:
-            self._by_key[name, Outcome.REFUSED] += 1
+            self._by_key[name, GateOutcome.REFUSED] += 1
 
     async def take(self, key: str, address: str) -> Refused | None:
         """Count a request, where rates are counted; why it is refused, if it is."""

@@ -18,8 +18,8 @@ from shokado.cli import keys as keys_cli
 from shokado.lifecycle import datasets
 from shokado.lifecycle.examples import preparing
 from shokado.lifecycle.importing.registry import Formats
-from shokado.lifecycle.importing.version import Order, WhenTaken, import_version
-from shokado.lifecycle.packaging.imaging import Engine
+from shokado.lifecycle.importing.version import ImportOrder, WhenTaken, import_version
+from shokado.lifecycle.packaging.imaging import ContainerEngine
 from shokado.lifecycle.refusal import plain_errors
 
 # BentoML, which commands import late, reads this once.
@@ -117,7 +117,7 @@ def import_(
     with plain_errors():
         when_taken = WhenTaken.REPLACE if replace else WhenTaken.BESIDE if beside else WhenTaken.REFUSE
         formats = Formats.WITHOUT_CODE if no_pickle else Formats.ANY
-        imported = import_version(Order(uri, version, name, when_taken, tolerance, formats))
+        imported = import_version(ImportOrder(uri, version, name, when_taken, tolerance, formats))
         artefact = imported.artefact
         typer.echo(f"{artefact.tag}  {imported.outcome}  from {artefact.card.source.uri}")
 
@@ -185,7 +185,7 @@ def build(
 @app.command()
 def image(
     engine: Annotated[
-        Engine | None, typer.Option(envvar="ENGINE", help="By default the first one that works here.")
+        ContainerEngine | None, typer.Option(envvar="ENGINE", help="By default the first one that works here.")
     ] = None,
     base_image: Annotated[
         str | None, typer.Option(envvar="BASE_IMAGE", help="Any with Python 3.11; by default the public Python image.")
@@ -252,7 +252,7 @@ def deploy(
     if undo and (dry_run or image):
         raise typer.BadParameter("--undo brings back a release as it was: neither --image nor --dry-run goes with it.")
     with plain_errors():
-        order = deploying.Order(environment, context, image, timeout, rollback, force)
+        order = deploying.DeployOrder(environment, context, image, timeout, rollback, force)
         if dry_run:
             deploying.dry_run(order)
             typer.echo("Nothing was changed.")

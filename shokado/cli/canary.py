@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from configuration.canary import DEFAULT_FILE, load_policy
+from configuration.canary_policy import DEFAULT_FILE, load_policy
 from configuration.settings import SettingsError
 from shokado.lifecycle.errors import LifecycleError
 from shokado.lifecycle.refusal import plain_errors
 
 if TYPE_CHECKING:
-    from shokado.lifecycle.rollout.canary import Canary, Status
+    from shokado.lifecycle.rollout.canary import Canary, CanaryStatus
 
 KEY_VARIABLE = "GATEWAY_KEY"
 INCONCLUSIVE_STATUS = 3
@@ -196,7 +196,7 @@ def run(options: Judged, version: Version) -> None:
 def _canary(options: Addressed) -> Iterator["Canary"]:
     with plain_errors():
         from shokado.lifecycle.rollout.canary import Canary
-        from shokado.lifecycle.rollout.gateway import Gateway
+        from shokado.lifecycle.rollout.gateway_client import GatewayClient
         from shokado.lifecycle.rollout.prometheus import Prometheus
 
         try:
@@ -204,7 +204,7 @@ def _canary(options: Addressed) -> Iterator["Canary"]:
         except SettingsError as error:
             raise LifecycleError(str(error)) from error
         key = key_of(options.key_file)
-        with Gateway(options.url, options.environment, key, f"{user()} (shokado canary)") as gateway:
+        with GatewayClient(options.url, options.environment, key, f"{user()} (shokado canary)") as gateway:
             observe = gateway.observed
             if isinstance(options, Judged) and options.prometheus:
                 observe = Prometheus(options.prometheus, options.selector).observed
@@ -230,7 +230,7 @@ def user() -> str:
         return f"uid {os.getuid()}"
 
 
-def _show(status: "Status") -> None:
+def _show(status: "CanaryStatus") -> None:
     typer.echo(f"{status.judgement.verdict} at {status.routing.percent:g} %, after {status.seconds:.0f} s")
     for finding in status.judgement.findings:
         typer.echo(f"  {finding.verdict:<12}  {finding.text}")

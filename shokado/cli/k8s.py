@@ -84,7 +84,7 @@ def remove_version(
       shokado k8s remove-version v3 --url http://127.0.0.1:3000 --unasked production
     """
     from shokado.lifecycle.rollout import version_manifests
-    from shokado.lifecycle.rollout.gateway import Gateway
+    from shokado.lifecycle.rollout.gateway_client import GatewayClient
 
     files: list[Path | None] = [*key_files] if key_files else [None]
     if len(files) not in (1, len(urls or [])):
@@ -92,7 +92,7 @@ def remove_version(
     with plain_errors(), ExitStack() as opened:
         keys = [key_of(file) for file in files]
         gateways = [
-            opened.enter_context(Gateway(url, None, keys[number % len(keys)], f"{user()} (shokado k8s)"))
+            opened.enter_context(GatewayClient(url, None, keys[number % len(keys)], f"{user()} (shokado k8s)"))
             for number, url in enumerate(urls or [])
         ]
         edit = version_manifests.remove(version, gateways, unasked or [], folder)

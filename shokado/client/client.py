@@ -18,7 +18,7 @@ from shokado.client import operations
 from shokado.client.answers import HistoryEntry
 from shokado.client.errors import error_of, no_answer
 from shokado.client.operations import Operation
-from shokado.client.retries import DEFAULT_RETRIES, Attempts, Retries, retry_after
+from shokado.client.retries import DEFAULT_RETRIES, Retries, RetryState, retry_after
 
 Answer = TypeVar("Answer")
 Arguments = ParamSpec("Arguments")
@@ -42,8 +42,8 @@ class _Asking:
         self._timeout_s = timeout_s
         self._retries = retries
 
-    def attempts(self, operation: Operation[Any]) -> Attempts:
-        return Attempts(
+    def attempts(self, operation: Operation[Any]) -> RetryState:
+        return RetryState(
             self._retries, operation.repeatable, operation.deadline_s, clock=time.monotonic, chance=random.random
         )
 

@@ -41,7 +41,7 @@ DEFAULT_RETRIES = Retries()
 NO_RETRIES = Retries(max_attempts=1)
 
 
-class Attempts:
+class RetryState:
     """The attempts of one request."""
 
     def __init__(

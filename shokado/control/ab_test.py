@@ -12,7 +12,7 @@ from shokado.control.http import bodies
 from shokado.control.http.errors import BODY_ERRORS, errors
 from shokado.control.http.headers import AskedEnvironment, EnvironmentHeader, agreed_environment
 from shokado.control.split import Split, StrategyName, answer_change, some_change
-from shokado.dispatch.change import InvalidChange, SplitChange, Versions, find_environment, with_split
+from shokado.dispatch.change import InvalidChange, KnownVersions, SplitChange, find_environment, with_split
 from shokado.dispatch.state import Environment, RoutingState
 from shokado.experiments.feedback_collector import FeedbackStatus, refused
 from shokado.experiments.figures import Counts, Proportion, Tallies, add_up, figures
@@ -80,7 +80,7 @@ class ConfigureBody(bodies.Body):
     strategy: StrategyName = None
     why: str = Field(default="", max_length=MAX_WHY_CHARACTERS)
 
-    def applied(self, state: RoutingState, name: str | None, versions: Versions) -> RoutingState:
+    def applied(self, state: RoutingState, name: str | None, versions: KnownVersions) -> RoutingState:
         """Raises like `with_split`."""
         weights = None
         if self.models is not None or self.split_ratio is not None:

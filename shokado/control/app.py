@@ -12,7 +12,9 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shokado import __version__
-from shokado.control import ab_test, explanation, feedback, health, history, open_inference, split, statistics, versions
+from shokado.control import ab_test, explanation, feedback, health, history, split, versions
+from shokado.control import open_inference_metadata as open_inference
+from shokado.control import version_metrics as statistics
 from shokado.control.http.authorization import enter
 from shokado.control.http.browser_headers import protect, protect_page
 from shokado.control.http.errors import answer_error, answer_errors

@@ -8,7 +8,7 @@ from fastapi import Depends
 
 from shokado.control.http.headers import Actor, IfMatch
 from shokado.dialects.problem import Problem, problem_of
-from shokado.dispatch.change import Versions
+from shokado.dispatch.change import KnownVersions
 from shokado.dispatch.state import RoutingState
 from shokado.stores.store import Action, Entry, GenerationConflict, StoreUnavailable
 from shokado.worker.parts import Parts, WorkerParts
@@ -28,7 +28,7 @@ class _Changer:
     if_match: int | None
 
     async def change(
-        self, make: Callable[[RoutingState, Versions], RoutingState], action: Action, why: str = ""
+        self, make: Callable[[RoutingState, KnownVersions], RoutingState], action: Action, why: str = ""
     ) -> Entry:
         """Replace the routing by what `make` makes of it and of the versions as all workers have them.
 

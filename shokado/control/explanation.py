@@ -19,7 +19,7 @@ from shokado.control.http.headers import AskedEnvironment
 from shokado.dialects.head import MAX_UNIT_CHARACTERS
 from shokado.dialects.problem import invalid
 from shokado.dispatch.assignment import Reason, assign
-from shokado.dispatch.change import SplitChange, Versions, find_environment, with_split
+from shokado.dispatch.change import KnownVersions, SplitChange, find_environment, with_split
 from shokado.dispatch.state import Environment
 from shokado.worker.parts import Parts, known_routing
 from shokado.worker.readiness import known_versions
@@ -88,7 +88,7 @@ async def explain(
     told: dict[str, Any] = {"unit": unit, "environment": found.name, "generation": state.generation}
     if weights is not None:
         # Whether the change would be allowed now is another question.
-        allowing = Versions(dict.fromkeys(known.states, VersionState.READY), known.aliases)
+        allowing = KnownVersions(dict.fromkeys(known.states, VersionState.READY), known.aliases)
         changed = with_split(state, found.name, SplitChange(weights=read_weights(weights)), allowing)
         after = explain_assignment(changed.environments[found.name], unit, pinned, ready)
         moves = None if now.version is None or after.version is None else now.version != after.version

@@ -35,7 +35,7 @@ class ConflictingChange(ChangeRefused):
 
 
 @dataclass(frozen=True, slots=True)
-class Versions:
+class KnownVersions:
     """The versions as a change sees them, and what their aliases stand for."""
 
     states: Mapping[str, str]
@@ -79,7 +79,7 @@ def find_environment(state: RoutingState, name: str | None) -> Environment:
     return environment
 
 
-def with_split(state: RoutingState, name: str | None, change: SplitChange, versions: Versions) -> RoutingState:
+def with_split(state: RoutingState, name: str | None, change: SplitChange, versions: KnownVersions) -> RoutingState:
     """The state with an environment changed. Raises `UnknownVersion`, `InvalidChange` and `ConflictingChange`."""
     environment = find_environment(state, name)
     if change.salt is not None and len(change.salt) > MAX_SALT_CHARACTERS:
@@ -102,7 +102,7 @@ def with_split(state: RoutingState, name: str | None, change: SplitChange, versi
     )
 
 
-def rolled_back(state: RoutingState, old: RoutingState, versions: Versions) -> RoutingState:
+def rolled_back(state: RoutingState, old: RoutingState, versions: KnownVersions) -> RoutingState:
     """The state with the environments of an earlier one, as far as they still exist.
 
     Raises `ConflictingChange` when a version that they need is not ready, or not known any more.
@@ -168,7 +168,9 @@ def _refuse_unloaded(state: RoutingState, environment: Environment) -> None:
             raise ConflictingChange("version_not_ready", message, version=version, state=VersionState.UNLOADED)
 
 
-def _checked_weights(weights: Mapping[str, float], versions: Versions, environment: Environment) -> dict[str, float]:
+def _checked_weights(
+    weights: Mapping[str, float], versions: KnownVersions, environment: Environment
+) -> dict[str, float]:
     checked: dict[str, float] = {}
     for name, weight in weights.items():
         version = versions.resolve(name)

@@ -22,7 +22,7 @@ from configuration.settings import Placement, Settings, VersionSettings
 from runners.artefacts.artefact import Artefact, ArtefactError, ArtefactMissing
 from runners.artefacts.repository import find_artefact, remove_artefact
 from runners.batching.batcher import BatchObserver
-from runners.engines.watch import Watch
+from runners.engines.watchdog import Watchdog
 from runners.remote_runner import RemoteRunner
 from runners.runner import Runner
 from runners.trial import TrialFailed
@@ -96,7 +96,7 @@ class Fleet:
         clock: Callable[[], float] = time.time,
         settle: Callable[[], Awaitable[None]] | None = None,
         lost: Callable[[str], None] = logger.error,
-        watch: Watch | None = None,
+        watch: Watchdog | None = None,
     ) -> None:
         """`artefacts` are the configured ones; `service_urls` say where the versions listen that have a service.
 

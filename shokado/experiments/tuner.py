@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 import numpy as np
 
 from configuration.settings import Settings, Strategy
-from shokado.dispatch.change import ConflictingChange, SplitChange, Versions, with_split
+from shokado.dispatch.change import ConflictingChange, KnownVersions, SplitChange, with_split
 from shokado.dispatch.request import UnknownVersion
 from shokado.dispatch.state import Environment, RoutingState
 from shokado.experiments.figures import Tallies
@@ -35,7 +35,7 @@ class Tuner:
         self,
         follower: Follower,
         leads: Callable[[], Awaitable[bool]],
-        versions: Callable[[], Awaitable[Versions]],
+        versions: Callable[[], Awaitable[KnownVersions]],
         settings: Settings,
         random: np.random.Generator,
         clock: Callable[[], float] = time.time,

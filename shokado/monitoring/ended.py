@@ -14,7 +14,7 @@ from typing import Any
 
 from shokado.dispatch.machine import lock
 from shokado.monitoring.files import reserved
-from shokado.monitoring.process import lives
+from shokado.monitoring.process_identity import lives
 
 KINDS = ("counter", "histogram", "gauge_max")
 """That say something of a process that has ended; all other gauges end with theirs."""

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
-from shokado.monitoring.process import own_name
+from shokado.monitoring.process_identity import own_name
 
 TRY_EVERY_S = 2.0
 

@@ -23,7 +23,7 @@ from configuration.temporary import temporary_folder
 from runners.artefacts.scores import PROBABILITY_BOUNDS, likeliest
 from shokado.monitoring import files
 from shokado.monitoring.ended import collect, keep_ended
-from shokado.monitoring.process import start_ticks
+from shokado.monitoring.process_identity import start_ticks
 
 FLUSH_EVERY_S = 0.5
 NO_VERSION = "none"

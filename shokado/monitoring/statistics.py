@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from shokado.monitoring.ended import collect
-from shokado.monitoring.process import machine_seconds, seconds_of
+from shokado.monitoring.process_identity import machine_seconds, seconds_of
 
 EVERY_S = 5.0
 MAX_WINDOW_S = 300.0

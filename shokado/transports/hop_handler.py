@@ -8,7 +8,7 @@ from math import inf
 
 from runners.artefacts.card import Card
 from runners.engines.engine import Engine, Interrupted
-from runners.engines.watch import Watched
+from runners.engines.watchdog import Watched
 from runners.errors import Overran
 from runners.placements.hop import FAILURES_HEADER, ROUTE, UNSERVABLE, answer_rows
 from shokado.dialects.head import RequestHead

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from configuration.settings import Placement
 from runners.runner import Runner
 from runners.version_state import READY_SOON, VersionState
-from shokado.dispatch.change import Versions
+from shokado.dispatch.change import KnownVersions
 from shokado.dispatch.state import VersionReport
 from shokado.stores.store import WorkerReport
 from shokado.worker.parts import WorkerParts
@@ -14,13 +14,15 @@ from shokado.worker.parts import WorkerParts
 logger = logging.getLogger("bentoml.shokado")
 
 
-async def versions_everywhere(parts: WorkerParts) -> Versions:
+async def versions_everywhere(parts: WorkerParts) -> KnownVersions:
     """The versions as a change must see them. Raises `StoreUnavailable`."""
     reports = await parts.follower.ask(parts.follower.store.reports, parts.clock())
     return joined(parts.fleet.versions(), reports, parts.dispatcher.aliases)
 
 
-def joined(own: Mapping[str, VersionReport], reports: Iterable[WorkerReport], aliases: Mapping[str, str]) -> Versions:
+def joined(
+    own: Mapping[str, VersionReport], reports: Iterable[WorkerReport], aliases: Mapping[str, str]
+) -> KnownVersions:
     """The versions that this worker knows, each ready if it is in every worker; else the state says where it is not.
 
     A worker that has just begun, and a version that is starting in one, do not count: new workers come all the time,
@@ -35,10 +37,10 @@ def joined(own: Mapping[str, VersionReport], reports: Iterable[WorkerReport], al
             there = found.state if found is not None else "unknown"
             if state == VersionState.READY and there not in READY_SOON:
                 states[version] = f"{there} in worker {report.pid} on {report.machine}"
-    return Versions(states, aliases)
+    return KnownVersions(states, aliases)
 
 
-def known_versions(parts: WorkerParts) -> Versions:
+def known_versions(parts: WorkerParts) -> KnownVersions:
     """The versions as this worker alone has them."""
     return joined(parts.fleet.versions(), [], parts.dispatcher.aliases)
 

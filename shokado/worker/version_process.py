@@ -15,7 +15,7 @@ from runners.artefacts.artefact import Artefact
 from runners.artefacts.card import Card
 from runners.engines.engine import Engine, example_rows, import_xgboost_alone, likely_rows, open_engine
 from runners.engines.thread import begin_in_own_thread
-from runners.engines.watch import Watch
+from runners.engines.watchdog import Watchdog
 from runners.runner import check_examples
 from shokado.dispatch.state import Load
 from shokado.dispatch.trials import Trials
@@ -49,7 +49,7 @@ async def open_rows(
         logger.error("version %s cannot be served: %s", version, error)
         return UnservableHandler(str(error))
     rows = HopHandler(engine, artefact.card, version, settings.batching.max_run_s)
-    Watch(None, end_process).add(rows)
+    Watchdog(None, end_process).add(rows)
     return rows
 
 

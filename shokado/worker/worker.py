@@ -24,12 +24,12 @@ from runners.artefacts.artefact import Artefact
 from runners.artefacts.card import Card
 from runners.artefacts.scores import bounds_of
 from runners.engines.engine import import_xgboost_alone
-from runners.engines.watch import Watch
+from runners.engines.watchdog import Watchdog
 from runners.remote_runner import RemoteRunner
 from runners.version_state import VersionState
 from shokado.access.gate import Gate
 from shokado.dispatch.cache import open_cache
-from shokado.dispatch.change import Versions
+from shokado.dispatch.change import KnownVersions
 from shokado.dispatch.dispatcher import Dispatcher
 from shokado.dispatch.fleet import Fleet
 from shokado.dispatch.machine import Machine
@@ -112,7 +112,7 @@ class Worker:
             trials,
             settle=settle,
             lost=self.replacement.want,
-            watch=Watch(self.folder, end_process),
+            watch=Watchdog(self.folder, end_process),
         )
         nowhere = RoutingState(0, {}, settings.default_environment)
         self.dispatcher = Dispatcher({}, settings.aliases, nowhere, cache)
@@ -192,7 +192,7 @@ class Worker:
             stopping=self.stopping,
         )
 
-    async def versions(self) -> Versions:
+    async def versions(self) -> KnownVersions:
         """The versions as changes see them: ready where every worker has them ready. Raises `StoreUnavailable`."""
         return await versions_everywhere(self.parts)
 

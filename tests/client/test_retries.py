@@ -14,7 +14,7 @@ from shokado.client import (
     ServerFailure,
     Unavailable,
 )
-from shokado.client.retries import Attempts, retry_after
+from shokado.client.retries import RetryState, retry_after
 from tests.client.conftest import Connect
 from tests.client.scripted_server import Reply, scripted
 
@@ -49,9 +49,9 @@ class Clock:
         return self.now
 
 
-def attempts(clock: Clock, deadline_s: float | None = None, chance: float = 0.0, **limits: float) -> Attempts:
+def attempts(clock: Clock, deadline_s: float | None = None, chance: float = 0.0, **limits: float) -> RetryState:
     retries = Retries(**limits)  # type: ignore[arg-type]
-    made = Attempts(retries, True, deadline_s, clock, lambda: chance)
+    made = RetryState(retries, True, deadline_s, clock, lambda: chance)
     made.begin()
     return made
 
@@ -127,7 +127,7 @@ def test_retry_after_is_seconds_or_a_date_by_the_clock_of_the_server(value: str,
 )
 def test_what_is_repeated(outcome: httpx.Response | httpx.TransportError, of_prediction: bool, of_change: bool) -> None:
     for repeatable, expected in ((True, of_prediction), (False, of_change)):
-        made = Attempts(Retries(), repeatable, None, Clock(), lambda: 0.0)
+        made = RetryState(Retries(), repeatable, None, Clock(), lambda: 0.0)
         made.begin()
         assert (made.wait_after(outcome) is not None) is expected
 

@@ -13,7 +13,7 @@ from configuration.settings import SettingsError, load_settings
 from shokado.dispatch.fetching import FetchFailed, fetch
 from shokado.dispatch.machine import Machine
 from shokado.lifecycle.errors import LifecycleError
-from shokado.lifecycle.rollout.gateway import Gateway
+from shokado.lifecycle.rollout.gateway_client import GatewayClient
 from shokado.lifecycle.rollout.prometheus import Prometheus
 from shokado.stores.opening import open_store
 from shokado.stores.store import StoreUnavailable
@@ -135,7 +135,7 @@ def test_paths_of_files_may_have_an_at_sign() -> None:
 
 def test_the_command_line_and_what_asks_others() -> None:
     address = "http://s3cret:s3cret@127.0.0.1:9"
-    with pytest.raises(LifecycleError) as gateway_away, Gateway(address, None, None, "me") as gateway:
+    with pytest.raises(LifecycleError) as gateway_away, GatewayClient(address, None, None, "me") as gateway:
         gateway.routing()
     with pytest.raises(LifecycleError) as prometheus_away:
         Prometheus(address).observed("v1", 60)

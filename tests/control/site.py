@@ -25,7 +25,7 @@ from shokado.dispatch.state import RoutingState
 from shokado.dispatch.trials import Trials
 from shokado.experiments.feedback_collector import FeedbackCollector
 from shokado.experiments.prediction_id import PredictionIds
-from shokado.monitoring.process import own_name
+from shokado.monitoring.process_identity import own_name
 from shokado.monitoring.statistics import Statistics
 from shokado.stores.follower import Follower
 from shokado.stores.redis_store import RedisStore

@@ -13,7 +13,7 @@ from shokado.dispatch.change import with_candidate, without_candidate
 from shokado.dispatch.state import Load
 from shokado.experiments.feedback_collector import FeedbackCollector
 from shokado.experiments.prediction_id import PredictionIds
-from shokado.monitoring.process import own_name
+from shokado.monitoring.process_identity import own_name
 from shokado.monitoring.statistics import Statistics
 from shokado.stores.store import Action
 from shokado.worker.parts import Control, WorkerParts

@@ -15,8 +15,8 @@ from shokado.dispatch.change import (
     ChangeRefused,
     ConflictingChange,
     InvalidChange,
+    KnownVersions,
     SplitChange,
-    Versions,
     find_environment,
     rolled_back,
     with_candidate,
@@ -29,7 +29,7 @@ from shokado.dispatch.request import UnknownVersion
 from shokado.dispatch.state import Load, RoutingState, decode_state, encode_state
 from tests.dispatch.shares import environment
 
-VERSIONS = Versions(
+VERSIONS = KnownVersions(
     {"v1": "ready", "v2": "ready", "v3": "ready", "v4": "starting", "v5": "unloaded"}, {"a": "v1", "b": "v2"}
 )
 STATE = RoutingState(
@@ -144,14 +144,14 @@ def test_a_rollback_to_a_version_that_is_not_there_says_which_and_where_from(sta
     old = with_split(with_load(with_candidate(STATE, "v3", LOAD), "v3"), None, SplitChange(weights={"v3": 1}), VERSIONS)
     states = {"v1": "ready", "v2": "ready"} | ({"v3": state} if state else {})
     with pytest.raises(ConflictingChange, match=f"v3, which is {says}; it was loaded from models:/toy/3"):
-        rolled_back(STATE, old, Versions(states, {}))
+        rolled_back(STATE, old, KnownVersions(states, {}))
 
 
 def test_a_rollback_does_not_ask_for_versions_of_environments_that_stay_as_they_are() -> None:
     later = changed(weights={"v1": 1})
-    rolled_back(later, STATE, Versions({"v1": "ready", "v2": "ready"}, {}))
+    rolled_back(later, STATE, KnownVersions({"v1": "ready", "v2": "ready"}, {}))
     with pytest.raises(ConflictingChange):
-        rolled_back(later, STATE, Versions({"v1": "failed", "v2": "ready"}, {}))
+        rolled_back(later, STATE, KnownVersions({"v1": "failed", "v2": "ready"}, {}))
 
 
 def test_a_load_goes_by_way_of_a_candidate() -> None:

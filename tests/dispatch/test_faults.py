@@ -16,7 +16,7 @@ import pytest
 
 from configuration.settings import BatchingSettings, Placement, RemoteSettings, ServiceSettings, VersionSettings
 from runners import remote_runner
-from runners.engines.watch import Watch
+from runners.engines.watchdog import Watchdog
 from runners.errors import RunnerError
 from runners.placements import remote
 from runners.remote_runner import RemoteRunner
@@ -254,7 +254,7 @@ def test_a_row_that_an_engine_in_this_process_never_ends_is_answered_in_time(
         card = looping_artefact(tmp_path)
         batching = SMALL.model_copy(update={"max_run_s": TIMEOUT_S})
         v1 = DoubleRunner("v1", OffBy(offset=0.5))
-        v2 = Runner("v2", card, tmp_path, VersionSettings(), batching, Watch(None, pytest.fail, 0.02))
+        v2 = Runner("v2", card, tmp_path, VersionSettings(), batching, Watchdog(None, pytest.fail, 0.02))
         await v1.start(v1)
         await v2.start(Quiet())
         at = Scene({"v1": v1, "v2": v2})

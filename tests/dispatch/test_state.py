@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 
 from configuration.settings import Settings, Strategy
-from shokado.dispatch.change import SplitChange, Versions, with_split
+from shokado.dispatch.change import KnownVersions, SplitChange, with_split
 from shokado.dispatch.rendezvous import Rendezvous
 from shokado.dispatch.state import Load, RoutingState, decode_state, encode_state, fit, initial_state
 from tests.dispatch.shares import environment, weights
@@ -129,7 +129,7 @@ def test_users_of_a_running_experiment_keep_their_arm(salt: str) -> None:
     old = replace(fresh.environments["production"], salt=salt, strategy=Strategy.HASH)
     stored = decode_state(encode_state(replace(fresh, environments={**fresh.environments, "production": old})))
     fitted = fit(stored, settings).environments["production"]
-    versions = Versions({"v1": "ready", "v2": "ready"}, {})
+    versions = KnownVersions({"v1": "ready", "v2": "ready"}, {})
     raised = with_split(fit(stored, settings), "production", SplitChange(weights={"v1": 50, "v2": 50}), versions)
     assert fitted.salt == raised.environments["production"].salt == salt
     frozen = Rendezvous(salt, {"v1": 1.0, "v2": 0.25})

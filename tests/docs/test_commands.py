@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from k8s.validate import NOT_THERE
-from shokado.lifecycle.packaging.imaging import Engine, Image
+from shokado.lifecycle.packaging.imaging import ContainerEngine, Image
 from tests.docs.pages import BLOCKS, EXECUTABLE, README, RUN, Block, runs
 from tests.lifecycle.kubernetes_api import running
 from tests.support import http
@@ -345,7 +345,7 @@ def test_the_container_that_the_page_starts_is_as_hardened_as_the_one_that_is_te
     (command,) = commands
     keys = r"-v \./var/keys\.yaml:(\S+):ro -e SHOKADO_ACCESS__KEYS_FILE=\1 "
     without = re.sub(keys, "", " ".join(command.replace("\\\n", "").split()))
-    assert without == Image("shokado:0.1.0", Engine.DOCKER, 0, ()).command()
+    assert without == Image("shokado:0.1.0", ContainerEngine.DOCKER, 0, ()).command()
 
 
 # They take minutes, and other tests run what is behind them: make knows them as they stand here.

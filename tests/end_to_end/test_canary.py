@@ -12,14 +12,14 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
-from configuration.canary import CanaryPolicy
+from configuration.canary_policy import CanaryPolicy
 from shokado.access.keys import Role, add_key
 from shokado.cli.app import app
 from shokado.client import NO_RETRIES, Client
 from shokado.lifecycle.errors import GatewayAway, GatewayRefused, Overtaken
 from shokado.lifecycle.rollout import canary
 from shokado.lifecycle.rollout.canary import Canary
-from shokado.lifecycle.rollout.gateway import Gateway
+from shokado.lifecycle.rollout.gateway_client import GatewayClient
 from shokado.lifecycle.rollout.verdict import Observed, Verdict, judge
 from tests.end_to_end.closed_loop import load
 from tests.support import http
@@ -172,7 +172,7 @@ def test_a_policy_that_cannot_be_used_is_said(shokado: Callable[..., Result], tm
 
 
 def test_a_user_without_a_plain_name_can_act(gateway: Server, shokado: Callable[..., Result]) -> None:
-    with Gateway(gateway.url, None, None, "Jörg 李") as opened:
+    with GatewayClient(gateway.url, None, None, "Jörg 李") as opened:
         opened.change(opened.routing(), {"weights": {"v1": 50, "v2": 50}}, "half")
     assert split(gateway)["by"] == "Jörg 李"
 
@@ -232,12 +232,12 @@ class Watch:
 
 
 @pytest.fixture
-def opened(shokado: object, gateway: Server) -> Iterator[Gateway]:
-    with Gateway(gateway.url, None, None, "test") as opened:
+def opened(shokado: object, gateway: Server) -> Iterator[GatewayClient]:
+    with GatewayClient(gateway.url, None, None, "test") as opened:
         yield opened
 
 
-def test_run_goes_from_start_to_promotion(opened: Gateway, gateway: Server) -> None:
+def test_run_goes_from_start_to_promotion(opened: GatewayClient, gateway: Server) -> None:
     said: list[str] = []
     watch = Watch()
     policy = CanaryPolicy(min_seconds=0, max_seconds=1)
@@ -249,7 +249,7 @@ def test_run_goes_from_start_to_promotion(opened: Gateway, gateway: Server) -> N
     assert watch.slept == [canary.LOOK_EVERY_S] * 3
 
 
-def test_run_takes_back_what_fails(opened: Gateway, gateway: Server) -> None:
+def test_run_takes_back_what_fails(opened: GatewayClient, gateway: Server) -> None:
     said: list[str] = []
     watch = Watch()
     seen = iter([GOOD, GOOD, BAD, GOOD])
@@ -262,7 +262,7 @@ def test_run_takes_back_what_fails(opened: Gateway, gateway: Server) -> None:
     assert now["why"].startswith("canary of v2 failed at 50 %: 500 errors in 1000 requests")
 
 
-def test_a_client_that_asks_wrongly_fails_no_canary(opened: Gateway, gateway: Server) -> None:
+def test_a_client_that_asks_wrongly_fails_no_canary(opened: GatewayClient, gateway: Server) -> None:
     """Each fifth request names an output that there is not, which is known only when the version has answered."""
     url = f"{gateway.url}/v2/models/v2/infer"
     body: dict[str, Any] = {"inputs": [{"name": "input", "datatype": "FP32", "shape": [1, len(ROW)], "data": ROW}]}
@@ -284,7 +284,7 @@ def test_a_client_that_asks_wrongly_fails_no_canary(opened: Gateway, gateway: Se
 
 
 def test_a_gateway_whose_clock_is_set_ahead_makes_no_step_longer(
-    opened: Gateway, monkeypatch: pytest.MonkeyPatch
+    opened: GatewayClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else a step would be over at once, judged by the traffic of before it."""
     watch = Watch()
@@ -301,7 +301,7 @@ def test_a_gateway_whose_clock_is_set_ahead_makes_no_step_longer(
     assert watch.now == 3 * 30
 
 
-def test_run_gives_up_what_cannot_be_judged(opened: Gateway, gateway: Server) -> None:
+def test_run_gives_up_what_cannot_be_judged(opened: GatewayClient, gateway: Server) -> None:
     watch = Watch()
     policy = CanaryPolicy(min_seconds=0, max_seconds=60)
     verdict = Canary(opened, policy, lambda *_: Observed()).run("v2", lambda _: None, watch, watch.sleep)
@@ -311,7 +311,7 @@ def test_run_gives_up_what_cannot_be_judged(opened: Gateway, gateway: Server) ->
     assert "not judged in time: 0 requests (at least 100)" in split(gateway)["why"]
 
 
-def test_run_leaves_alone_what_somebody_else_has_changed(opened: Gateway, gateway: Server) -> None:
+def test_run_leaves_alone_what_somebody_else_has_changed(opened: GatewayClient, gateway: Server) -> None:
     watch = Watch()
 
     def sleep(_: float) -> None:
@@ -322,7 +322,7 @@ def test_run_leaves_alone_what_somebody_else_has_changed(opened: Gateway, gatewa
     assert split(gateway)["shares"] == {"v1": 0.7, "v2": 0.3}
 
 
-def test_run_is_not_disturbed_by_changes_of_other_environments(opened: Gateway, gateway: Server) -> None:
+def test_run_is_not_disturbed_by_changes_of_other_environments(opened: GatewayClient, gateway: Server) -> None:
     watch = Watch()
     salts = itertools.count()
 
@@ -334,7 +334,7 @@ def test_run_is_not_disturbed_by_changes_of_other_environments(opened: Gateway, 
     assert Canary(opened, policy, observe).run("v2", lambda _: None, watch, watch.sleep) is Verdict.PASS
 
 
-def test_run_asks_again_when_the_gateway_was_away_or_refused(opened: Gateway, gateway: Server) -> None:
+def test_run_asks_again_when_the_gateway_was_away_or_refused(opened: GatewayClient, gateway: Server) -> None:
     watch, said = Watch(), list[str]()
     troubles = iter([GatewayAway("away"), None, GatewayRefused("not ready")])
 
@@ -350,7 +350,7 @@ def test_run_asks_again_when_the_gateway_was_away_or_refused(opened: Gateway, ga
     ]  # fmt: skip
 
 
-class Forwarded(Gateway):
+class Forwarded(GatewayClient):
     """A gateway whose way can break and come back, as that of `kubectl port-forward` does."""
 
     def break_off(self) -> None:
@@ -399,7 +399,7 @@ def test_run_that_cannot_reach_its_gateway_says_what_the_split_is(shokado: objec
     assert split(gateway)["shares"] == {"v1": 0.9, "v2": 0.1}
 
 
-def test_run_takes_back_what_could_not_be_observed_for_too_long(opened: Gateway, gateway: Server) -> None:
+def test_run_takes_back_what_could_not_be_observed_for_too_long(opened: GatewayClient, gateway: Server) -> None:
     watch, said = Watch(), list[str]()
 
     def observe(version: str, seconds: float) -> Observed:
@@ -411,7 +411,7 @@ def test_run_takes_back_what_could_not_be_observed_for_too_long(opened: Gateway,
     assert split(gateway)["shares"] == {"v1": 1.0}
 
 
-def test_run_does_not_take_another_canary_for_its_own(opened: Gateway, gateway: Server) -> None:
+def test_run_does_not_take_another_canary_for_its_own(opened: GatewayClient, gateway: Server) -> None:
     watch = Watch()
 
     def observe(version: str, seconds: float) -> Observed:
@@ -422,7 +422,7 @@ def test_run_does_not_take_another_canary_for_its_own(opened: Gateway, gateway: 
         Canary(opened, CanaryPolicy(), observe).run("v2", lambda _: None, watch, watch.sleep)
 
 
-def test_run_takes_back_what_it_was_refused_for_too_long(opened: Gateway, gateway: Server) -> None:
+def test_run_takes_back_what_it_was_refused_for_too_long(opened: GatewayClient, gateway: Server) -> None:
     watch = Watch()
 
     def observe(version: str, seconds: float) -> Observed:
@@ -434,7 +434,7 @@ def test_run_takes_back_what_it_was_refused_for_too_long(opened: Gateway, gatewa
     assert split(gateway)["shares"] == {"v1": 1.0}
 
 
-def test_who_is_slower_changes_nothing(opened: Gateway, gateway: Server) -> None:
+def test_who_is_slower_changes_nothing(opened: GatewayClient, gateway: Server) -> None:
     seen = opened.routing()
     put(gateway, {"v1": 60, "v2": 40})
     with pytest.raises(Overtaken, match=r"it is v1 60 %, v2 40 % now"):
@@ -442,7 +442,7 @@ def test_who_is_slower_changes_nothing(opened: Gateway, gateway: Server) -> None
     assert split(gateway)["shares"] == {"v1": 0.6, "v2": 0.4}
 
 
-def test_a_step_is_as_old_as_the_split_of_its_environment(opened: Gateway, gateway: Server) -> None:
+def test_a_step_is_as_old_as_the_split_of_its_environment(opened: GatewayClient, gateway: Server) -> None:
     put(gateway, {"v1": 90, "v2": 10})
     routing = opened.routing()
     wait_until(lambda: opened.seconds_unchanged(routing) >= 2)

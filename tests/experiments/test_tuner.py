@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from configuration.settings import Settings
-from shokado.dispatch.change import SplitChange, Versions, with_split
+from shokado.dispatch.change import KnownVersions, SplitChange, with_split
 from shokado.dispatch.state import RoutingState
 from shokado.experiments.figures import Counted
 from shokado.experiments.thompson import Evidence
@@ -23,7 +23,7 @@ from tests.experiments.following import break_store, following, store_in
 from tests.support.settings import paper_settings
 
 NOW = 1_790_000_000.0
-READY = Versions({"v1": "ready", "v2": "ready", "v3": "ready"}, {})
+READY = KnownVersions({"v1": "ready", "v2": "ready", "v3": "ready"}, {})
 EVIDENCE = {"v1": (1000, 300), "v2": (1000, 500)}
 
 
@@ -68,8 +68,8 @@ class Worker:
         await self.follower.ask(self.follower.store.add, counts, NOW - age_s)
 
 
-def answering(versions: Versions) -> Callable[[], Awaitable[Versions]]:
-    async def answer() -> Versions:
+def answering(versions: KnownVersions) -> Callable[[], Awaitable[KnownVersions]]:
+    async def answer() -> KnownVersions:
         return versions
 
     return answer
@@ -169,7 +169,7 @@ def test_a_change_by_somebody_else_in_the_meantime_stands(tmp_path: Path) -> Non
     """The other worker is faster by as little as can be: it writes while the tuner makes its change."""
     other = store_in(tmp_path)
 
-    async def versions() -> Versions:
+    async def versions() -> KnownVersions:
         newest = other.read()
         assert newest is not None
         state = with_split(newest.state, "production", SplitChange(weights={"v1": 1, "v3": 1}), READY)
@@ -209,7 +209,7 @@ def test_a_split_with_a_version_that_is_not_ready_waits(tmp_path: Path, caplog: 
         assert worker.state.generation == 1
         assert "environment production was not updated: version v2 is failed" in caplog.text
 
-    worker(scenario, tmp_path, versions=answering(Versions({"v1": "ready", "v2": "failed", "v3": "ready"}, {})))
+    worker(scenario, tmp_path, versions=answering(KnownVersions({"v1": "ready", "v2": "failed", "v3": "ready"}, {})))
 
 
 def test_a_store_that_is_away_is_no_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

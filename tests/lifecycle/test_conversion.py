@@ -40,7 +40,7 @@ from shokado.lifecycle.importing import conversion
 from shokado.lifecycle.importing.label_rules import chosen
 from shokado.lifecycle.importing.registry import LoadedModel
 from shokado.lifecycle.importing.verification import file_scores
-from shokado.lifecycle.importing.version import Order, import_version
+from shokado.lifecycle.importing.version import ImportOrder, import_version
 
 RANDOM = np.random.default_rng(2)
 
@@ -145,7 +145,7 @@ def test_what_is_served_is_what_mlflow_gives(
     arguments = {"serialization_format": "cloudpickle"} if flavor == "sklearn" else {}
     rows = OTHERS[names]
     uri = log_model(flavor, model, signature=mlflow.models.infer_signature(rows), input_example=rows[:1], **arguments)
-    artefact = import_version(Order(uri, "v1", model="stranger")).artefact
+    artefact = import_version(ImportOrder(uri, "v1", model="stranger")).artefact
     card = artefact.card
     if getattr(model, "missing", 0) == ABSENT:
         rows = with_gaps(rows)
@@ -207,7 +207,7 @@ def test_the_columns_names_decide_and_not_their_order_in_the_signature(
 ) -> None:
     booster, turned = XGBOOST["booster"](), OTHERS[OTHERS.columns[::-1]]
     uri = log_model("xgboost", booster, signature=mlflow.models.infer_signature(turned), input_example=turned[:2])
-    artefact = import_version(Order(uri, "v1", model="stranger")).artefact
+    artefact = import_version(ImportOrder(uri, "v1", model="stranger")).artefact
     rows = OTHERS[list(artefact.card.feature_names)].to_numpy("f4")
     served = open_engine(artefact.folder, artefact.card, EngineChoice.AUTO).predict(rows)
     np.testing.assert_allclose(served, booster.predict(xgboost.DMatrix(OTHERS)), atol=1e-6)
@@ -221,7 +221,7 @@ def test_a_signature_that_names_other_columns_is_refused(
     other = OTHERS.rename(columns={"age": "years"})
     uri = log_model(flavor, model, signature=mlflow.models.infer_signature(other))
     with pytest.raises(UnsupportedModel, match=r"says that its columns are .*years.* trained on .*age"):
-        import_version(Order(uri, "v1", model="stranger"))
+        import_version(ImportOrder(uri, "v1", model="stranger"))
     assert repository.artefacts() == []
 
 
@@ -245,7 +245,7 @@ def test_several_outputs_a_row_are_refused(
 ) -> None:
     arguments = {"serialization_format": "cloudpickle"} if flavor == "sklearn" else {}
     with pytest.raises(UnsupportedModel, match="it gives 2 outputs a row"):
-        import_version(Order(log_model(flavor, make(), **arguments), "v1", model="stranger"))
+        import_version(ImportOrder(log_model(flavor, make(), **arguments), "v1", model="stranger"))
     assert repository.artefacts() == []
 
 
@@ -286,7 +286,7 @@ def test_what_a_conversion_would_lose_is_refused(
 ) -> None:
     uri = log_model(flavor, make(), serialization_format="cloudpickle")
     with pytest.raises(UnsupportedModel, match=said):
-        import_version(Order(uri, "v1", model="stranger"))
+        import_version(ImportOrder(uri, "v1", model="stranger"))
     assert repository.artefacts() == []
 
 
@@ -296,4 +296,4 @@ def test_what_mlflow_has_lost_already_is_found_in_the_runs_parameters(
     model = SKLEARN["XGBoost with a number for what is missing"]()
     uri = log_model("xgboost", model, parameters={"missing": -999, "n_estimators": 8})
     with pytest.raises(UnsupportedModel, match=r"missing=-999, which MLflow's xgboost flavor does not keep"):
-        import_version(Order(uri, "v1", model="stranger"))
+        import_version(ImportOrder(uri, "v1", model="stranger"))

@@ -16,7 +16,7 @@ from k8s.validate import NOT_THERE, has_kubectl
 from shokado.cli.app import app
 from shokado.lifecycle.errors import DeployFailed, LifecycleError
 from shokado.lifecycle.rollout import deploying, manifests
-from shokado.lifecycle.rollout.deploying import Order, Time
+from shokado.lifecycle.rollout.deploying import DeployOrder, Time
 from shokado.lifecycle.rollout.kubectl import Kubectl
 from shokado.lifecycle.rollout.manifests import Workload, needed_secrets, render, services, workloads
 from shokado.lifecycle.rollout.waiting import POLL_S, reasons_of
@@ -272,7 +272,7 @@ def deadlines(objects: Iterable[dict[str, Any]]) -> set[int]:
 def test_manifests_give_a_rollout_as_long_as_deploy_waits(environment: str) -> None:
     command = get_command(app).commands["deploy"]  # type: ignore[attr-defined]
     (timeout,) = [option.default for option in command.params if option.name == "timeout"]
-    assert deadlines(render(environment)) == {timeout} == {Order(environment).timeout_s}
+    assert deadlines(render(environment)) == {timeout} == {DeployOrder(environment).timeout_s}
 
 
 def test_the_time_to_wait_is_the_deployments_too(cluster: Cluster) -> None:
@@ -327,7 +327,7 @@ def test_endpoints_may_come_late(cluster: Cluster) -> None:
             "endpointslices", NAMESPACE, "late", metadata={"labels": labels}, endpoints=[{"addresses": ["10.0.0.2"]}]
         )
 
-    deploying.deploy(Order("staging"), Time(sleep=sleep))
+    deploying.deploy(DeployOrder("staging"), Time(sleep=sleep))
     assert slept == [POLL_S]
 
 
@@ -427,7 +427,7 @@ def test_manifests_that_break_the_schemas_are_refused(
     bad = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a"}, "spec": {"prots": []}}
     monkeypatch.setattr(manifests, "OVERLAYS", written(tmp_path, bad))
     with pytest.raises(DeployFailed, match="prots"):
-        deploying.deploy(Order("test"))
+        deploying.deploy(DeployOrder("test"))
 
 
 def written(folder: Path, *objects: Any) -> Path:

@@ -11,7 +11,7 @@ from shokado import __version__
 from shokado.lifecycle.errors import LifecycleError
 from shokado.lifecycle.importing.version import Imported
 from shokado.lifecycle.packaging import imaging
-from shokado.lifecycle.packaging.imaging import Engine, Image, Part
+from shokado.lifecycle.packaging.imaging import ContainerEngine, Image, ImagePart
 from tests.support.server import ROOT
 
 
@@ -26,10 +26,10 @@ def test_the_first_engine_that_works_is_taken(tmp_path: Path, monkeypatch: pytes
     program(tmp_path, "podman", "exit 0")
     program(tmp_path, "buildah", "exit 0")
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert imaging.find_engine() is Engine.PODMAN
-    assert imaging.find_engine(Engine.BUILDAH) is Engine.BUILDAH
+    assert imaging.find_engine() is ContainerEngine.PODMAN
+    assert imaging.find_engine(ContainerEngine.BUILDAH) is ContainerEngine.BUILDAH
     with pytest.raises(LifecycleError, match="docker is not installed, or its daemon does not run"):
-        imaging.find_engine(Engine.DOCKER)
+        imaging.find_engine(ContainerEngine.DOCKER)
 
 
 def test_without_an_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,14 +40,16 @@ def test_without_an_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_the_sum_of_the_parts_and_the_largest() -> None:
-    image = Image("shokado:1", Engine.BUILDAH, 10, (Part("/b", 7), Part("/c", 5), Part("/a", 1)))
+    image = Image(
+        "shokado:1", ContainerEngine.BUILDAH, 10, (ImagePart("/b", 7), ImagePart("/c", 5), ImagePart("/a", 1))
+    )
     assert image.own_bytes == 13
-    assert image.largest(2) == (Part("/b", 7), Part("/c", 5))
+    assert image.largest(2) == (ImagePart("/b", 7), ImagePart("/c", 5))
     assert image.command().startswith("podman run --rm --read-only")
 
 
-@pytest.mark.parametrize("engine", list(Engine))
-def test_an_engine_that_fails_is_quoted(engine: Engine, prepared: dict[str, Imported], tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", list(ContainerEngine))
+def test_an_engine_that_fails_is_quoted(engine: ContainerEngine, prepared: dict[str, Imported], tmp_path: Path) -> None:
     """And it was asked for the image with what the build may see, as far as it can show it."""
     wheels = tmp_path / "wheels"
     wheels.mkdir()
@@ -79,7 +81,7 @@ def test_an_engine_that_fails_is_quoted(engine: Engine, prepared: dict[str, Impo
     assert f"org.opencontainers.image.version={__version__}" in arguments
     configuration = (tmp_path / "pip.conf").read_text()
     assert "https://wheels.invalid/" in configuration
-    mountable = engine is not Engine.DOCKER
+    mountable = engine is not ContainerEngine.DOCKER
     assert (f"{wheels}:{wheels}:ro" in arguments) == mountable
     assert (str(wheels) in configuration) == mountable
     assert ("docker" in arguments) == mountable  # the format that has health checks

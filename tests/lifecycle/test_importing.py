@@ -31,9 +31,9 @@ from runners.artefacts.integrity import describe_file
 from shokado.lifecycle import datasets
 from shokado.lifecycle.errors import LifecycleError, SourceNotFound, UnsupportedModel, VerificationFailed, VersionTaken
 from shokado.lifecycle.importing import registry, verification
-from shokado.lifecycle.importing.conversion import Description
+from shokado.lifecycle.importing.conversion import ModelDescription
 from shokado.lifecycle.importing.registry import Formats
-from shokado.lifecycle.importing.version import Imported, Order, Outcome, WhenTaken, import_version
+from shokado.lifecycle.importing.version import Imported, ImportOrder, ImportOutcome, WhenTaken, import_version
 
 TAGS = [f"{name}:{label}" for name in datasets.NAMES for label in ("v1", "v2")]
 FLAVORS = {"v1": "xgboost", "v2": "sklearn"}
@@ -63,7 +63,7 @@ def test_the_card_is_right(tag: str, prepared: dict[str, Imported]) -> None:
 def test_files_score_like_the_framework(tag: str, prepared: dict[str, Imported], tmp_path: Path) -> None:
     artefact = prepared[tag].artefact
     card, rows = artefact.card, datasets.load(artefact.card.model).test.rows
-    description = Description(task=card.task, features=card.features, classes=card.classes)
+    description = ModelDescription(task=card.task, features=card.features, classes=card.classes)
     with registry.session() as client:
         model = registry.fetch(client, card.source.uri, tmp_path).model
         expected = verification.framework_scores(model, description, rows)
@@ -81,7 +81,7 @@ def test_the_card_carries_rows_with_the_scores_that_a_server_gives(tag: str, pre
     tested = datasets.load(card.model).test.rows
     rows = np.array(examples.rows, dtype=tested.dtype).reshape(-1, len(card.features))
     np.testing.assert_array_equal(rows, tested[: len(rows)])
-    description = Description(task=card.task, features=card.features, classes=card.classes)
+    description = ModelDescription(task=card.task, features=card.features, classes=card.classes)
     path = artefact.folder / "model.onnx"
     scores = verification.file_scores(FileKind.ONNX, path, description, rows)
     expected = scores if card.task is Task.MULTICLASS else scores[:, -1]
@@ -109,30 +109,33 @@ def test_importing_again_does_nothing(prepared: dict[str, Imported]) -> None:
     folder = prepared["customers:v1"].artefact.folder
     before = folder.stat().st_mtime_ns
     for uri in ("models:/customers/1", "models:/customers@champion"):
-        assert import_version(Order(uri, "v1")).outcome is Outcome.ALREADY_THERE
+        assert import_version(ImportOrder(uri, "v1")).outcome is ImportOutcome.ALREADY_THERE
     assert folder.stat().st_mtime_ns == before
 
 
 def test_the_same_model_gives_the_same_bytes(prepared: dict[str, Imported], own_store: Path) -> None:
     for label in ("v1", "v2"):
-        imported = import_version(Order(f"models:/iris/{label[1]}", label))
-        assert imported.outcome is Outcome.IMPORTED
+        imported = import_version(ImportOrder(f"models:/iris/{label[1]}", label))
+        assert imported.outcome is ImportOutcome.IMPORTED
         assert imported.artefact.card.files == prepared[f"iris:{label}"].artefact.card.files
 
 
 def test_a_run_address_and_another_name(prepared: dict[str, Imported], own_store: Path) -> None:
     run = prepared["customers:v2"].artefact.card.source.run_id
-    imported = import_version(Order(f"runs:/{run}/model", "v4", model="clients"))
+    imported = import_version(ImportOrder(f"runs:/{run}/model", "v4", model="clients"))
     assert imported.artefact.tag == "clients:v4"
     assert imported.artefact.card.source.uri == f"runs:/{run}/model"
     assert imported.artefact.card.classes == (0, 1)
 
 
 def test_another_source_needs_replace(prepared: dict[str, Imported], own_store: Path) -> None:
-    import_version(Order("models:/iris/1", "v1"))
+    import_version(ImportOrder("models:/iris/1", "v1"))
     with pytest.raises(VersionTaken, match="iris:v1 is models:/iris/1, not models:/iris/2"):
-        import_version(Order("models:/iris/2", "v1"))
-    assert import_version(Order("models:/iris/2", "v1", when_taken=WhenTaken.REPLACE)).outcome is Outcome.REPLACED
+        import_version(ImportOrder("models:/iris/2", "v1"))
+    assert (
+        import_version(ImportOrder("models:/iris/2", "v1", when_taken=WhenTaken.REPLACE)).outcome
+        is ImportOutcome.REPLACED
+    )
     artefact = repository.look_up("iris", "v1")
     assert artefact is not None
     assert artefact.card.source.uri == "models:/iris/2"
@@ -143,7 +146,7 @@ def test_beside_what_is_there_the_label_gets_a_number_or_else_a_digest(
     prepared: dict[str, Imported], own_store: Path
 ) -> None:
     def imported(uri: str) -> str:
-        return import_version(Order(uri, "v1", model="toy", when_taken=WhenTaken.BESIDE)).artefact.tag
+        return import_version(ImportOrder(uri, "v1", model="toy", when_taken=WhenTaken.BESIDE)).artefact.tag
 
     assert imported("models:/iris/1") == "toy:v1"
     assert imported("models:/iris/2") == "toy:v1-2"
@@ -162,39 +165,39 @@ def test_beside_what_is_there_the_label_gets_a_number_or_else_a_digest(
 def test_a_card_that_cannot_be_read_is_imported_again(
     change: dict[str, int], prepared: dict[str, Imported], own_store: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = import_version(Order("models:/iris/2", "v2")).artefact.folder
+    folder = import_version(ImportOrder("models:/iris/2", "v2")).artefact.folder
     card = json.loads((folder / "card.json").read_text())
     (folder / "card.json").write_text(json.dumps(card | change))
-    assert import_version(Order("models:/iris/2", "v2")).outcome is Outcome.REPLACED
+    assert import_version(ImportOrder("models:/iris/2", "v2")).outcome is ImportOutcome.REPLACED
     assert "iris:v2 cannot be served" in capsys.readouterr().out
     assert read_card(folder).model == "iris"
 
 
 def test_refused_verification_stores_nothing(prepared: dict[str, Imported], own_store: Path) -> None:
     with pytest.raises(VerificationFailed, match="Nothing was stored"):
-        import_version(Order("models:/customers/1", "v1", tolerance=1e-12))
+        import_version(ImportOrder("models:/customers/1", "v1", tolerance=1e-12))
     assert not (own_store / "models").exists()
     assert not list((own_store / "tmp").glob("shokado-import-*"))
 
 
 def test_refused_replacement_keeps_the_old_one(prepared: dict[str, Imported], own_store: Path) -> None:
-    import_version(Order("models:/iris/1", "v1"))
+    import_version(ImportOrder("models:/iris/1", "v1"))
     with pytest.raises(VerificationFailed):
-        import_version(Order("models:/iris/2", "v1", when_taken=WhenTaken.REPLACE, tolerance=1e-12))
+        import_version(ImportOrder("models:/iris/2", "v1", when_taken=WhenTaken.REPLACE, tolerance=1e-12))
     artefact = repository.look_up("iris", "v1")
     assert artefact is not None
     assert artefact.card.source.uri == "models:/iris/1"
 
 
 def test_two_imports_at_once_do_the_work_once(prepared: dict[str, Imported], own_store: Path) -> None:
-    outcomes: list[Outcome] = []
-    order = Order("models:/iris/2", "v2")
+    outcomes: list[ImportOutcome] = []
+    order = ImportOrder("models:/iris/2", "v2")
     threads = [threading.Thread(target=lambda: outcomes.append(import_version(order).outcome)) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(outcomes) == [Outcome.ALREADY_THERE, Outcome.IMPORTED]
+    assert sorted(outcomes) == [ImportOutcome.ALREADY_THERE, ImportOutcome.IMPORTED]
 
 
 ABSENT = ("customers/77", "customers@nobody", "nothing/1", "nothing/latest", "nothing", f"m-{'0' * 32}")
@@ -203,14 +206,14 @@ ABSENT = ("customers/77", "customers@nobody", "nothing/1", "nothing/latest", "no
 @pytest.mark.parametrize("uri", [*(f"models:/{name}" for name in ABSENT), "runs:/0/m"])
 def test_a_source_that_is_not_there(uri: str, prepared: dict[str, Imported], own_store: Path) -> None:
     with pytest.raises(SourceNotFound, match=re.escape(uri.removesuffix("/latest").rpartition("/")[2])):
-        import_version(Order(uri, "v9", model="toy"))
+        import_version(ImportOrder(uri, "v9", model="toy"))
 
 
 @pytest.mark.parametrize("uri", ["models:/iris/latest", "models:/iris", "models:/iris@challenger"])
 def test_an_address_that_moves_is_stored_as_what_it_means_now(
     uri: str, prepared: dict[str, Imported], own_store: Path
 ) -> None:
-    imported = import_version(Order(uri, "v7"))
+    imported = import_version(ImportOrder(uri, "v7"))
     assert (imported.artefact.tag, imported.artefact.card.source.uri) == ("iris:v7", "models:/iris/2")
 
 
@@ -222,10 +225,10 @@ def test_a_logged_model_is_imported_by_its_id(log_model: Callable[..., str], own
         (logged,) = outputs.model_outputs
     uri = f"models:/{logged.model_id}"
     with pytest.raises(LifecycleError, match="does not say which model"):
-        Order(uri, "v1")
-    imported = import_version(Order(uri, "v1", model="line"))
+        ImportOrder(uri, "v1")
+    imported = import_version(ImportOrder(uri, "v1", model="line"))
     assert imported.artefact.card.source.uri == uri
-    assert import_version(Order(uri, "v1", model="line")).outcome is Outcome.ALREADY_THERE
+    assert import_version(ImportOrder(uri, "v1", model="line")).outcome is ImportOutcome.ALREADY_THERE
 
 
 @pytest.mark.parametrize(
@@ -234,11 +237,11 @@ def test_a_logged_model_is_imported_by_its_id(log_model: Callable[..., str], own
 def test_a_name_that_the_store_does_not_take_is_offered_in_one_that_it_does(name: str, fitting: str) -> None:
     uri = f"models:/{name}/3"
     with pytest.raises(LifecycleError, match="cannot be a model name") as refused:
-        Order(uri, "v1")
+        ImportOrder(uri, "v1")
     command = refused.value.next_command
     assert command is not None
     assert shlex.split(command) == ["shokado", "models", "import", uri, "--name", fitting, "--as", "v1"]
-    assert Order(uri, "v1", model=fitting).name == fitting
+    assert ImportOrder(uri, "v1", model=fitting).name == fitting
 
 
 def test_artifacts_that_are_gone(
@@ -247,18 +250,18 @@ def test_artifacts_that_are_gone(
     uri = log_model("sklearn", LinearRegression().fit([[0.0], [1.0]], [0.0, 1.0]))
     shutil.rmtree(places / "mlartifacts" / "strangers")
     with pytest.raises(SourceNotFound, match="cannot be read"):
-        import_version(Order(uri, "v9", model="toy"))
+        import_version(ImportOrder(uri, "v9", model="toy"))
 
 
 @pytest.mark.parametrize("uri", ["customers", "models:/customers/Production", "file:///etc/passwd", "models:/a/b/c"])
 def test_what_is_no_address(uri: str) -> None:
     with pytest.raises(SourceNotFound, match="no address of a model"):
-        Order(uri, "v1", model="toy")
+        ImportOrder(uri, "v1", model="toy")
 
 
 def test_a_run_has_no_name() -> None:
     with pytest.raises(LifecycleError, match="--name"):
-        Order("runs:/0a/model", "v1")
+        ImportOrder("runs:/0a/model", "v1")
 
 
 def test_a_foreign_flavor_is_refused(log_model: Callable[..., str], own_store: Path) -> None:
@@ -267,7 +270,7 @@ def test_a_foreign_flavor_is_refused(log_model: Callable[..., str], own_store: P
 
     uri = log_model("pyfunc", echo, input_example=["a"])
     with pytest.raises(UnsupportedModel, match="xgboost and sklearn can be imported"):
-        import_version(Order(uri, "v1", model="echo"))
+        import_version(ImportOrder(uri, "v1", model="echo"))
     assert repository.artefacts() == []
 
 
@@ -276,7 +279,7 @@ def test_a_strangers_classifier_with_text_labels(log_model: Callable[..., str], 
     model = LogisticRegression().fit(frame, np.where(frame["left"] > 0, "yes", "no"))
     signature = mlflow.models.infer_signature(frame, model.predict(frame))
     uri = log_model("sklearn", model, signature=signature, input_example=frame[:3])
-    card = import_version(Order(uri, "v1", model="stranger")).artefact.card
+    card = import_version(ImportOrder(uri, "v1", model="stranger")).artefact.card
     assert (card.task, card.classes, card.feature_names) == (Task.BINARY, ("no", "yes"), ("left", "right"))
     assert card.verification[FileKind.ONNX].rows > 3 + verification.RANDOM_ROWS
 
@@ -286,7 +289,7 @@ def test_a_strangers_booster_without_names(log_model: Callable[..., str], own_st
     targets = (rows[:, 0] > 0).astype(int) + (rows[:, 1] > 0)
     parameters = {"objective": "multi:softprob", "num_class": 3, "max_depth": 3}
     booster = xgboost.train(parameters, xgboost.DMatrix(rows, targets), num_boost_round=5)
-    card = import_version(Order(log_model("xgboost", booster), "v1", model="stranger")).artefact.card
+    card = import_version(ImportOrder(log_model("xgboost", booster), "v1", model="stranger")).artefact.card
     assert (card.task, card.classes, card.feature_names) == (Task.MULTICLASS, (0, 1, 2), ("f0", "f1", "f2"))
     assert set(card.files) == {FileKind.ONNX, FileKind.UBJ}
 
@@ -299,7 +302,7 @@ def test_early_stopping_keeps_the_trees_that_predict(log_model: Callable[..., st
     model = xgboost.XGBClassifier(n_estimators=60, n_jobs=1, early_stopping_rounds=10, learning_rate=0.5)
     model.fit(frame[:200], targets[:200], eval_set=[(frame[200:], targets[200:])], verbose=False)
     assert model.best_iteration + 1 < model.get_booster().num_boosted_rounds()
-    artefact = import_version(Order(log_model("xgboost", model), "v1", model="stranger")).artefact
+    artefact = import_version(ImportOrder(log_model("xgboost", model), "v1", model="stranger")).artefact
     stored = xgboost.Booster(model_file=artefact.folder / "model.ubj")
     assert stored.num_boosted_rounds() == model.best_iteration + 1
 
@@ -318,7 +321,7 @@ def test_models_that_cannot_be_served(
     rows = np.random.default_rng(0).normal(size=(40, 2)).astype(np.float32)
     uri = log_model(flavor, make(rows, (rows[:, 0] > 0).astype(int)))
     with pytest.raises(UnsupportedModel, match=said):
-        import_version(Order(uri, "v1", model="stranger"))
+        import_version(ImportOrder(uri, "v1", model="stranger"))
     assert repository.artefacts() == []
 
 
@@ -326,15 +329,15 @@ def test_a_text_column_is_refused_by_name(log_model: Callable[..., str], own_sto
     model = LinearRegression().fit([[0.0, 1.0], [1.0, 0.0]], [0.0, 1.0])
     signature = mlflow.models.infer_signature(pd.DataFrame({"size": [1.0], "colour": ["red"]}))
     with pytest.raises(UnsupportedModel, match=r"colour \(string\)"):
-        import_version(Order(log_model("sklearn", model, signature=signature), "v1", model="stranger"))
+        import_version(ImportOrder(log_model("sklearn", model, signature=signature), "v1", model="stranger"))
 
 
 @pytest.mark.parametrize("number", [1, 2], ids=["xgboost", "sklearn in skops"])
 def test_formats_that_cannot_carry_code_are_imported(
     number: int, prepared: dict[str, Imported], own_store: Path
 ) -> None:
-    order = Order(f"models:/customers/{number}", "v1", formats=Formats.WITHOUT_CODE)
-    assert import_version(order).outcome is Outcome.IMPORTED
+    order = ImportOrder(f"models:/customers/{number}", "v1", formats=Formats.WITHOUT_CODE)
+    assert import_version(order).outcome is ImportOutcome.IMPORTED
 
 
 class Bomb(LogisticRegression):  # type: ignore[misc]
@@ -369,14 +372,14 @@ def test_formats_that_can_carry_code_are_refused_unread(
     with pytest.raises(
         UnsupportedModel, match=re.escape(f"{uri} could run code when it is read: {danger}.")
     ) as refused:
-        import_version(Order(uri, "v1", model="stranger", formats=Formats.WITHOUT_CODE))
+        import_version(ImportOrder(uri, "v1", model="stranger", formats=Formats.WITHOUT_CODE))
     assert "import it by hand" in str(refused.value)
     assert str(refused.value).endswith("It will be stranger:v1.")
     assert refused.value.next_command == f"shokado models import {uri} --name stranger --as v1"
     assert "BOMB" not in os.environ
     assert repository.artefacts() == []
     with contextlib.suppress(UnsupportedModel):
-        import_version(Order(uri, "v1", model="stranger"))
+        import_version(ImportOrder(uri, "v1", model="stranger"))
     assert os.environ["BOMB"] == "went off"
 
 
@@ -400,8 +403,8 @@ def test_trees_in_skops_cannot_run_code_and_are_imported(
 ) -> None:
     rows = np.random.default_rng(0).normal(size=(60, 2))
     uri = log_model("sklearn", model.fit(rows, (rows[:, 0] > 0).astype(int)), skops_trusted_types=[trusted])
-    imported = import_version(Order(uri, "v1", model="stranger", formats=Formats.WITHOUT_CODE))
-    assert imported.outcome is Outcome.IMPORTED
+    imported = import_version(ImportOrder(uri, "v1", model="stranger", formats=Formats.WITHOUT_CODE))
+    assert imported.outcome is ImportOutcome.IMPORTED
 
 
 def test_a_doctored_tree_ends_the_process_of_its_import_and_leaves_nothing(
@@ -428,4 +431,4 @@ def test_an_xgboost_model_of_a_class_that_is_none_of_xgboosts_is_refused_unread(
     newest = max((places / "mlartifacts" / "strangers").rglob("MLmodel"), key=lambda path: path.stat().st_mtime_ns)
     newest.write_text(newest.read_text().replace("xgboost.sklearn.XGBClassifier", "subprocess.Popen"))
     with pytest.raises(UnsupportedModel, match=r"its class is subprocess\.Popen"):
-        import_version(Order(uri, "v1", model="stranger", formats=Formats.WITHOUT_CODE))
+        import_version(ImportOrder(uri, "v1", model="stranger", formats=Formats.WITHOUT_CODE))

@@ -22,7 +22,7 @@ from shokado.dialects.dialect import AnswerFacts
 from shokado.dialects.head import RequestHead
 from shokado.dialects.mlflow import MLflow
 from shokado.dialects.signatures import signature_of
-from shokado.lifecycle.importing.version import Imported, Order, import_version
+from shokado.lifecycle.importing.version import Imported, ImportOrder, import_version
 from tests.transports.predictions import prediction
 
 RANDOM = np.random.default_rng(5)
@@ -99,21 +99,21 @@ def test_every_kind_of_model_answers_as_with_mlflow(
     kind: str, log_model: Callable[..., str], own_store: object
 ) -> None:
     uri = logged(log_model, MODELS[kind]())
-    artefact = import_version(Order(uri, "v1", model="stranger")).artefact
+    artefact = import_version(ImportOrder(uri, "v1", model="stranger")).artefact
     assert_same(ours(artefact, body_of(FRAME)), theirs(uri, body_of(FRAME)))
 
 
 @pytest.mark.parametrize("kind", ["whole numbers", "texts", "XGBClassifier"])
 def test_probabilities_are_those_of_predict_proba(kind: str, log_model: Callable[..., str], own_store: object) -> None:
     model = MODELS[kind]()
-    artefact = import_version(Order(logged(log_model, model), "v1", model="stranger")).artefact
+    artefact = import_version(ImportOrder(logged(log_model, model), "v1", model="stranger")).artefact
     mine = ours(artefact, body_of(FRAME, params={"predict_method": "predict_proba"}))
     np.testing.assert_allclose(mine["predictions"], model.predict_proba(FRAME), atol=1e-5)
 
 
 def test_a_model_logged_to_give_probabilities_gives_them(log_model: Callable[..., str], own_store: object) -> None:
     uri = logged(log_model, MODELS["truth values"](), pyfunc_predict_fn="predict_proba")
-    artefact = import_version(Order(uri, "v1", model="stranger")).artefact
+    artefact = import_version(ImportOrder(uri, "v1", model="stranger")).artefact
     assert_same(ours(artefact, body_of(FRAME)), theirs(uri, body_of(FRAME)))
 
 

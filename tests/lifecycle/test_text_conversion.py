@@ -21,7 +21,7 @@ from shokado.lifecycle.importing import conversion, registry, verification
 from shokado.lifecycle.importing.probing_texts import probing_texts
 from shokado.lifecycle.importing.registry import LoadedModel
 from shokado.lifecycle.importing.text_conversion import vectorizers_of, with_split_terms
-from shokado.lifecycle.importing.version import Order, import_version
+from shokado.lifecycle.importing.version import ImportOrder, import_version
 from shokado.lifecycle.messages import generate_messages
 
 TEXTS, SPAM = generate_messages(600, 1)
@@ -117,7 +117,7 @@ def test_a_text_beside_other_columns_is_refused() -> None:
 def test_a_strangers_text_pipeline_is_imported(log_model: Callable[..., str], own_store: Path) -> None:
     source = loaded(make_pipeline(TfidfVectorizer(), LogisticRegression()))
     uri = log_model("sklearn", source.model, signature=source.signature)
-    card = import_version(Order(uri, "v1", model="mails", formats=registry.Formats.WITHOUT_CODE)).artefact.card
+    card = import_version(ImportOrder(uri, "v1", model="mails", formats=registry.Formats.WITHOUT_CODE)).artefact.card
     assert card.takes_text
     assert card.feature_names == ("body",)
     assert len(card.examples.rows) == verification.EXAMPLE_ROWS

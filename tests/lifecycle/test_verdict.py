@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from configuration.canary import CanaryPolicy
+from configuration.canary_policy import CanaryPolicy
 from shokado.lifecycle.rollout.verdict import Observed, Verdict, judge
 
 POLICY = CanaryPolicy()

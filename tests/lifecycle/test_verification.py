@@ -27,7 +27,7 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from runners.artefacts.card import FileKind, Task
 from shokado.lifecycle.errors import UnsupportedModel, VerificationFailed
 from shokado.lifecycle.importing import conversion, registry, verification
-from shokado.lifecycle.importing.conversion import Description
+from shokado.lifecycle.importing.conversion import ModelDescription
 from shokado.lifecycle.importing.registry import LoadedModel
 from shokado.lifecycle.importing.version import Imported
 
@@ -73,7 +73,7 @@ def test_a_doctored_file_is_refused(change: Change, net: LoadedModel, tmp_path: 
 
 def test_a_file_of_another_shape_is_refused(net: LoadedModel, prepared: dict[str, Imported], tmp_path: Path) -> None:
     description = conversion.describe(net)
-    other = Description(task=Task.REGRESSION, features=description.features)
+    other = ModelDescription(task=Task.REGRESSION, features=description.features)
     scores = verification.Reference(np.zeros((3, 10), np.float32), np.zeros((3, 1)), None, np.full((3, 1), 1e-4))
     folder = prepared["customers:v2"].artefact.folder
     with pytest.raises(VerificationFailed, match=r"answers \[3, 2\] for 3 rows"):

@@ -14,14 +14,14 @@ from load_tests.traffic import question as ask
 from load_tests.traffic.answer import Answer, WrongAnswer, read_inferred, read_native, read_packed, read_single
 from load_tests.traffic.control import CannotAsk, ask_model
 from load_tests.traffic.question import Question
-from load_tests.traffic.served_model import NotAModel, ServedModel, model_of
+from load_tests.traffic.target_model import NotAModel, TargetModel, model_of
 from shokado.client import Client
 from shokado.client.answers import Version, Versions
 from tests.client.scripted_server import Reply, scripted
 from tests.conftest import prepare
 from tests.support.server import Server, serving
 
-BINARY = ServedModel("customers", "binary", "input", ("float", "integer"), (0, 1))
+BINARY = TargetModel("customers", "binary", "input", ("float", "integer"), (0, 1))
 MULTICLASS = replace(BINARY, task="multiclass", classes=("a", "b", "c"))
 REGRESSION = replace(BINARY, task="regression", classes=())
 HEADERS = {"x-model-version": "v1", "x-generation": "7"}

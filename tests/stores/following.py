@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from configuration.settings import Settings
-from shokado.dispatch.change import SplitChange, Versions, with_split
+from shokado.dispatch.change import KnownVersions, SplitChange, with_split
 from shokado.dispatch.state import RoutingState
 from shokado.stores.follower import Follower
 from shokado.stores.store import Action, Entry, WorkerReport
@@ -19,7 +19,7 @@ from tests.support.settings import paper_settings
 POLL_EVERY_S = 0.01
 NEVER_S = 3600.0
 """For workers that hear of others only when they make a change themselves."""
-READY = Versions({"v1": "ready", "v2": "ready"}, {})
+READY = KnownVersions({"v1": "ready", "v2": "ready"}, {})
 
 
 class Worker:

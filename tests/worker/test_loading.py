@@ -25,8 +25,8 @@ from shokado.dispatch.change import (
     ChangeRefused,
     ConflictingChange,
     InvalidChange,
+    KnownVersions,
     SplitChange,
-    Versions,
     with_candidate,
     with_split,
 )
@@ -78,7 +78,7 @@ def prepared(*workers: Worker) -> bool:
 
 async def give_traffic(worker: Worker, weights: Mapping[str, float]) -> None:
     def split(state: RoutingState) -> RoutingState:
-        return with_split(state, None, SplitChange(weights=weights), Versions(dict.fromkeys(weights, "ready"), {}))
+        return with_split(state, None, SplitChange(weights=weights), KnownVersions(dict.fromkeys(weights, "ready"), {}))
 
     await worker.follower.change(split, by="ann", action=Action.SPLIT)
 

@@ -9,7 +9,7 @@ from runners.artefacts import repository
 from runners.artefacts.artefact import Artefact
 from shokado.lifecycle import datasets
 from shokado.lifecycle.importing import registry
-from shokado.lifecycle.importing.version import Imported, Order, Outcome, import_from, present
+from shokado.lifecycle.importing.version import Imported, ImportOrder, ImportOutcome, import_from, present
 from shokado.lifecycle.progress import step
 
 if TYPE_CHECKING:
@@ -58,8 +58,8 @@ def _prepare_version(client: "MlflowClient", data: datasets.DataSet, label: str)
     registered = registry.find(client, data.name, label) or training.train(
         data, training.recipe_of(data, label), client
     )
-    return import_from(client, Order(registered.uri, label))
+    return import_from(client, ImportOrder(registered.uri, label))
 
 
 def _kept(artefact: Artefact) -> Imported:
-    return Imported(artefact, Outcome.ALREADY_THERE)
+    return Imported(artefact, ImportOutcome.ALREADY_THERE)

@@ -48,7 +48,7 @@ ML_OPSET = 1
 _OBJECTIVES = {"binary:logistic": Task.BINARY, "multi:softprob": Task.MULTICLASS}
 
 
-class Description(BaseModel):
+class ModelDescription(BaseModel):
     """What the card says about a model before it is converted; training logs the same fields as metadata."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -89,10 +89,10 @@ class Input:
     text: str | None = None
     exact: tuple[bool, ...] = ()
     given: type[np.float32 | np.float64] = np.float64
-    """Both as in `Description`."""
+    """Both as in `ModelDescription`."""
 
     @classmethod
-    def of(cls, description: Description) -> "Input":
+    def of(cls, description: ModelDescription) -> "Input":
         names = [feature.name for feature in description.features]
         text = names[0] if description.takes_text else None
         return cls(len(names), text, description.exact, description.given)
@@ -106,13 +106,13 @@ class Output:
     columns: int
 
     @classmethod
-    def of(cls, description: Description) -> "Output":
+    def of(cls, description: ModelDescription) -> "Output":
         if description.task is Task.REGRESSION:
             return cls(VALUE, 1)
         return cls(PROBABILITIES, len(description.classes))
 
 
-def describe(source: LoadedModel) -> Description:
+def describe(source: LoadedModel) -> ModelDescription:
     """Task, features and classes: from the metadata that training logged, else from the signature and the model.
 
     Raises `UnsupportedModel` where they contradict the model, or the model takes or gives what rows of floats cannot.
@@ -124,9 +124,11 @@ def describe(source: LoadedModel) -> Description:
     rules = _rules(source, task)
     if not source.metadata:
         features = _features(source, width)
-        return Description(task=task, features=features, classes=classes, narrow=_narrow(source, features), **rules)
+        return ModelDescription(
+            task=task, features=features, classes=classes, narrow=_narrow(source, features), **rules
+        )
     try:
-        description = Description.model_validate(source.metadata)
+        description = ModelDescription.model_validate(source.metadata)
     except ValidationError as error:
         raise UnsupportedModel(f"The metadata `shokado` of {source.uri} cannot be read: {error}") from error
     declared = (description.task, len(description.classes), len(description.features))
@@ -329,7 +331,7 @@ def _check_names(source: LoadedModel, said: list[str], *, in_order: bool = True)
         )
 
 
-def convert(model: Any, description: Description, folder: Path) -> tuple[FileKind, ...]:
+def convert(model: Any, description: ModelDescription, folder: Path) -> tuple[FileKind, ...]:
     """Write the model's files into the folder and say which. Raises `UnsupportedModel` if there is no conversion."""
     output = Output.of(description)
     taken = Input.of(description)

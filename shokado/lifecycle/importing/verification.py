@@ -21,7 +21,7 @@ from runners.artefacts.card import ABOVE_HALF, Examples, FileKind, Task, Verific
 from runners.artefacts.scores import from_columns, to_columns
 from shokado.lifecycle import datasets
 from shokado.lifecycle.errors import UnsupportedModel, VerificationFailed
-from shokado.lifecycle.importing.conversion import INPUT, Description, is_xgboost, trained_names
+from shokado.lifecycle.importing.conversion import INPUT, ModelDescription, is_xgboost, trained_names
 from shokado.lifecycle.importing.label_rules import chosen, own_labels
 from shokado.lifecycle.importing.probing_rows import (
     Columns,
@@ -100,7 +100,7 @@ class Verified:
 
 
 def verify(
-    source: LoadedModel, description: Description, folder: Path, kinds: tuple[FileKind, ...], tolerance: float
+    source: LoadedModel, description: ModelDescription, folder: Path, kinds: tuple[FileKind, ...], tolerance: float
 ) -> Verified:
     """Compare every file's scores and labels with the model's own.
 
@@ -122,14 +122,14 @@ def verify(
     return Verified(receipts, examples, close_calls, _is_rounded(source.model, description, folder))
 
 
-def _is_rounded(model: Any, description: Description, folder: Path) -> bool:
+def _is_rounded(model: Any, description: ModelDescription, folder: Path) -> bool:
     if description.takes_text or all(description.exact):
         return False
     is_scaled = scaler_of(model) is not None and trees_of(onnx.load(folder / FileKind.ONNX.file_name)) is not None
     return is_scaled or _has_histogram(model)
 
 
-def _reference(source: LoadedModel, description: Description, folder: Path, tolerance: float) -> Reference:
+def _reference(source: LoadedModel, description: ModelDescription, folder: Path, tolerance: float) -> Reference:
     model = source.model
     try:
         if description.takes_text:
@@ -175,7 +175,7 @@ def _allowed(values: Scores, tolerance: float) -> Scores:
     return np.asarray(np.maximum(allowed, np.finfo(np.float32).tiny))
 
 
-def _between_classes(model: Any, description: Description, rows: datasets.Rows, scores: Scores) -> datasets.Rows:
+def _between_classes(model: Any, description: ModelDescription, rows: datasets.Rows, scores: Scores) -> datasets.Rows:
     """Rows near to where the class changes, where probabilities are neither 0 nor 1: pairs of rows, brought together.
 
     Of rows far from it, a model of another offset gives the very same scores.
@@ -206,7 +206,7 @@ def as_served(rows: datasets.Rows) -> datasets.Rows:
     return rows if rows.dtype == object else rows.astype(np.float32)
 
 
-def texts_for(source: LoadedModel, description: Description) -> datasets.Rows:
+def texts_for(source: LoadedModel, description: ModelDescription) -> datasets.Rows:
     """The texts to compare over, str (dtype object) [N, 1].
 
     The test part of the data set that the model was trained on; for a model of unknown origin its input example and
@@ -221,7 +221,7 @@ def texts_for(source: LoadedModel, description: Description) -> datasets.Rows:
     return np.array(texts, dtype=object).reshape(-1, 1)
 
 
-def rows_for(source: LoadedModel, description: Description, graph: onnx.ModelProto) -> tuple[datasets.Rows, ...]:
+def rows_for(source: LoadedModel, description: ModelDescription, graph: onnx.ModelProto) -> tuple[datasets.Rows, ...]:
     """The groups of rows to compare over, [N, features]: float64, or float32 where the framework is given no more.
 
     The test part of the data set that the model was trained on; for a model of unknown origin its input example, and
@@ -267,11 +267,11 @@ def _has_histogram(model: Any) -> bool:
     return any(hasattr(part, "_predictors") for part in parts_of(model))
 
 
-def _whole(description: Description) -> NDArray[np.bool_]:
+def _whole(description: ModelDescription) -> NDArray[np.bool_]:
     return np.array([feature.type != "float" for feature in description.features])
 
 
-def _example_rows(description: Description, example: Any) -> datasets.Rows:
+def _example_rows(description: ModelDescription, example: Any) -> datasets.Rows:
     """The input example, float64 [N, features]; of no rows where it does not fit."""
     names = [feature.name for feature in description.features]
     columns = getattr(example, "columns", None)
@@ -285,7 +285,7 @@ def _example_rows(description: Description, example: Any) -> datasets.Rows:
     return rows[np.isfinite(rows).all(axis=1)] if fits else np.empty((0, len(names)))
 
 
-def framework_scores(model: Any, description: Description, rows: datasets.Rows) -> Scores:
+def framework_scores(model: Any, description: ModelDescription, rows: datasets.Rows) -> Scores:
     """The framework's own answer: float64 [N, classes] for classifiers, [N, 1] for regression."""
     given = as_trained(model, rows)
     with_probabilities = description.task is not Task.REGRESSION and hasattr(model, "predict_proba")
@@ -303,7 +303,7 @@ def as_trained(model: Any, rows: datasets.Rows) -> Any:
     return pd.DataFrame(rows, columns=list(names))
 
 
-def file_scores(kind: FileKind, path: Path, description: Description, rows: datasets.Rows) -> Scores:
+def file_scores(kind: FileKind, path: Path, description: ModelDescription, rows: datasets.Rows) -> Scores:
     """What the file answers in the engine that serves it, shaped like `framework_scores`."""
     if kind is FileKind.UBJ:
         booster = xgboost.Booster(model_file=path)
@@ -325,7 +325,9 @@ class _Compared:
     close_calls: int
 
 
-def _compare(kind: FileKind, folder: Path, model: Any, description: Description, reference: Reference) -> _Compared:
+def _compare(
+    kind: FileKind, folder: Path, model: Any, description: ModelDescription, reference: Reference
+) -> _Compared:
     path, rows, expected = folder / kind.file_name, as_served(reference.rows), reference.scores
     together, alone = file_scores(kind, path, description, rows), file_scores(kind, path, description, rows[:1])
     if together.shape != expected.shape or alone.shape != expected[:1].shape:
@@ -352,7 +354,9 @@ def _compare(kind: FileKind, folder: Path, model: Any, description: Description,
     return _Compared(receipt, close_calls)
 
 
-def _check_labels(path: Path, description: Description, reference: Reference, scores: Scores, difference: float) -> int:
+def _check_labels(
+    path: Path, description: ModelDescription, reference: Reference, scores: Scores, difference: float
+) -> int:
     """How many rows have another label because rounding decides. Raises `VerificationFailed` for any further one."""
     if reference.labels is None:
         return 0
@@ -374,7 +378,7 @@ def _check_labels(path: Path, description: Description, reference: Reference, sc
     return int(wrong.sum())
 
 
-def _margin(scores: Scores, description: Description) -> NDArray[np.float64]:
+def _margin(scores: Scores, description: ModelDescription) -> NDArray[np.float64]:
     """How far each row's scores are from another label; 0: a tie."""
     if scores.shape[1] == 2:
         threshold = 0.5 if description.positive_from == ABOVE_HALF else description.positive_from
@@ -383,7 +387,7 @@ def _margin(scores: Scores, description: Description) -> NDArray[np.float64]:
     return np.asarray(ordered[:, -1] - ordered[:, -2])
 
 
-def _reason(model: Any, description: Description, reference: Reference, wrong: NDArray[np.bool_]) -> str:
+def _reason(model: Any, description: ModelDescription, reference: Reference, wrong: NDArray[np.bool_]) -> str:
     """A sentence that says why those rows are wrong, where that is known."""
     if reference.rows.dtype == object:
         return ""
@@ -400,7 +404,7 @@ def _reason(model: Any, description: Description, reference: Reference, wrong: N
     return _lost_digits(model, description, reference, wrong)
 
 
-def _lost_digits(model: Any, description: Description, reference: Reference, wrong: NDArray[np.bool_]) -> str:
+def _lost_digits(model: Any, description: ModelDescription, reference: Reference, wrong: NDArray[np.bool_]) -> str:
     """Name the feature whose float32 moves the framework's own score of a wrong row furthest, if too far.
 
     A number that is not float32 stands for all that become the same.

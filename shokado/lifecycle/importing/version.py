@@ -27,12 +27,12 @@ from shokado.lifecycle.progress import say, step
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-    from shokado.lifecycle.importing.conversion import Description
+    from shokado.lifecycle.importing.conversion import ModelDescription
     from shokado.lifecycle.importing.registry import LoadedModel
     from shokado.lifecycle.importing.verification import Verified
 
 
-class Outcome(StrEnum):
+class ImportOutcome(StrEnum):
     """What an import did to the store."""
 
     ALREADY_THERE = "already imported"
@@ -51,7 +51,7 @@ class WhenTaken(Enum):
 
 
 @dataclass(frozen=True)
-class Order:
+class ImportOrder:
     """What to import, and as what. Raises `LifecycleError` if the store cannot take the names.
 
     Attributes:
@@ -98,7 +98,7 @@ class Imported:
     """The artefact, and whether it was there before."""
 
     artefact: Artefact
-    outcome: Outcome
+    outcome: ImportOutcome
 
 
 def present(model: str, version: str) -> Artefact | None:
@@ -109,7 +109,7 @@ def present(model: str, version: str) -> Artefact | None:
         return None
 
 
-def import_version(order: Order) -> Imported:
+def import_version(order: ImportOrder) -> Imported:
     """Carry out the order; when the artefact is there already, without opening the registry.
 
     Raises:
@@ -117,33 +117,33 @@ def import_version(order: Order) -> Imported:
         VersionTaken: another source is there under that label, and is to stay.
     """
     if artefact := _already_there(order):
-        return Imported(artefact, Outcome.ALREADY_THERE)
+        return Imported(artefact, ImportOutcome.ALREADY_THERE)
     # Of the many workers of a server that want the same version at once, one opens the registry, which takes 300 MB.
     with repository.exclusive("registry"):
         if artefact := _already_there(order):
-            return Imported(artefact, Outcome.ALREADY_THERE)
+            return Imported(artefact, ImportOutcome.ALREADY_THERE)
         with registry.session() as client:
             return import_from(client, order)
 
 
-def _already_there(order: Order) -> Artefact | None:
+def _already_there(order: ImportOrder) -> Artefact | None:
     return _reusable(_labelled(order, order.uri), order.uri) if registry.is_exact(order.uri) else None
 
 
-def import_from(client: "MlflowClient", order: Order) -> Imported:
+def import_from(client: "MlflowClient", order: ImportOrder) -> Imported:
     """`import_version` over a registry session that is open already."""
     uri = registry.resolve(client, order.uri)
     with repository.staging() as stage:
         # Asked under the lock: another process may have imported it in the meantime.
         order = _labelled(order, uri)
         if artefact := _reusable(order, uri):
-            return Imported(artefact, Outcome.ALREADY_THERE)
+            return Imported(artefact, ImportOutcome.ALREADY_THERE)
         there = _say_what_is_replaced(order)
         artefact = _import(client, order, uri, stage)
-        return Imported(artefact, Outcome.REPLACED if there else Outcome.IMPORTED)
+        return Imported(artefact, ImportOutcome.REPLACED if there else ImportOutcome.IMPORTED)
 
 
-def _say_what_is_replaced(order: Order) -> bool:
+def _say_what_is_replaced(order: ImportOrder) -> bool:
     try:
         artefact = repository.look_up(order.name, order.version)
     except ArtefactDamaged as error:
@@ -152,7 +152,7 @@ def _say_what_is_replaced(order: Order) -> bool:
     return artefact is not None
 
 
-def _labelled(order: Order, uri: str) -> Order:
+def _labelled(order: ImportOrder, uri: str) -> ImportOrder:
     """The order with the label that it gets in the end: the first one that is free or has the same source."""
     if order.when_taken is not WhenTaken.BESIDE:
         return order
@@ -165,7 +165,7 @@ def _labelled(order: Order, uri: str) -> Order:
     return dataclasses.replace(order, version=f"{order.version}-{digest}")
 
 
-def _reusable(order: Order, uri: str) -> Artefact | None:
+def _reusable(order: ImportOrder, uri: str) -> Artefact | None:
     artefact = None if order.when_taken is WhenTaken.REPLACE else present(order.name, order.version)
     if artefact is None or artefact.card.source.uri == uri:
         return artefact
@@ -175,7 +175,7 @@ def _reusable(order: Order, uri: str) -> Artefact | None:
     )
 
 
-def _import(client: "MlflowClient", order: Order, uri: str, stage: Path) -> Artefact:
+def _import(client: "MlflowClient", order: ImportOrder, uri: str, stage: Path) -> Artefact:
     from shokado.lifecycle.importing import conversion, verification
 
     tag = f"{order.name}:{order.version}"
@@ -211,9 +211,9 @@ def _import(client: "MlflowClient", order: Order, uri: str, stage: Path) -> Arte
 
 
 def _card(
-    order: Order,
+    order: ImportOrder,
     source: "LoadedModel",
-    description: "Description",
+    description: "ModelDescription",
     folder: Path,
     verified: "Verified",
 ) -> Card:

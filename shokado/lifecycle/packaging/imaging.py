@@ -28,7 +28,7 @@ LOG = registry.PROJECT / "var" / "image.log"
 _LAST_LINES = 15
 
 
-class Engine(StrEnum):
+class ContainerEngine(StrEnum):
     """What builds and holds images."""
 
     DOCKER = "docker"
@@ -37,7 +37,7 @@ class Engine(StrEnum):
 
 
 @dataclass(frozen=True)
-class Part:
+class ImagePart:
     """A folder of the image, such as one package."""
 
     path: str
@@ -50,22 +50,22 @@ class Image:
     """An image that was built."""
 
     tag: str
-    engine: Engine
+    engine: ContainerEngine
     base_bytes: int
     """Of the base image's files, unpacked."""
-    parts: tuple[Part, ...]
+    parts: tuple[ImagePart, ...]
     """Everything beyond the base, the largest first."""
 
     @property
     def own_bytes(self) -> int:
         return sum(part.size_bytes for part in self.parts)
 
-    def largest(self, count: int) -> tuple[Part, ...]:
+    def largest(self, count: int) -> tuple[ImagePart, ...]:
         return self.parts[:count]
 
     def command(self) -> str:
         """What starts it, as hardened as it runs."""
-        runner = self.engine if self.engine is not Engine.BUILDAH else Engine.PODMAN
+        runner = self.engine if self.engine is not ContainerEngine.BUILDAH else ContainerEngine.PODMAN
         return (
             f"{runner} run --rm --read-only --tmpfs /tmp --cap-drop=ALL --security-opt no-new-privileges "
             f"-p 127.0.0.1:3000:3000 {self.tag}"
@@ -77,16 +77,16 @@ class ImageOrder:
     """What to build. None stands for the default: Shokado's version as tag, the Dockerfile's base image."""
 
     bento: str
-    engine: Engine
+    engine: ContainerEngine
     tag: str | None = None
     base_image: str | None = None
     network: str | None = None
     """Of the build, as the engine calls it, such as `host`."""
 
 
-def find_engine(wanted: Engine | None = None) -> Engine:
+def find_engine(wanted: ContainerEngine | None = None) -> ContainerEngine:
     """The wanted engine, or the first one that works. Raises `LifecycleError` where there is none."""
-    for engine in [wanted] if wanted else list(Engine):
+    for engine in [wanted] if wanted else list(ContainerEngine):
         # A client without its daemon builds nothing.
         if shutil.which(engine) and _run([engine, "version"]).returncode == 0:
             return engine
@@ -125,7 +125,7 @@ def _options(order: ImageOrder, sources: PackageSources, folder: Path) -> dict[s
         options["build_arg"] = {"BASE_IMAGE": order.base_image}
     if order.network:
         options["network"] = order.network
-    if order.engine is Engine.DOCKER:
+    if order.engine is ContainerEngine.DOCKER:
         if sources.folders():
             say("docker mounts no folders into a build: packages are not looked for in this host's local folders")
         sources = sources.without_folders()
@@ -208,18 +208,18 @@ print(size("/"), "/")
 """
 
 
-def _weigh(engine: Engine, tag: str) -> tuple[int, tuple[Part, ...]]:
+def _weigh(engine: ContainerEngine, tag: str) -> tuple[int, tuple[ImagePart, ...]]:
     """Bytes of the base image, and the parts beyond it, the largest first."""
     output = _in_image(engine, tag, ["python", "-c", _SCALE])
-    weighed = [Part(path, int(size)) for size, _, path in (line.partition(" ") for line in output.splitlines())]
+    weighed = [ImagePart(path, int(size)) for size, _, path in (line.partition(" ") for line in output.splitlines())]
     base = next(part.size_bytes for part in weighed if part.path == "/")
     parts = sorted((part for part in weighed if part.path != "/"), key=lambda part: part.size_bytes, reverse=True)
     return base, tuple(parts)
 
 
-def _in_image(engine: Engine, tag: str, command: Sequence[str]) -> str:
+def _in_image(engine: ContainerEngine, tag: str, command: Sequence[str]) -> str:
     """What a command prints that runs in a container of the image."""
-    if engine is not Engine.BUILDAH:
+    if engine is not ContainerEngine.BUILDAH:
         return _checked([engine, "run", "--rm", "--network=none", "--user=0", tag, *command])
     container = _checked([engine, "from", tag]).strip()
     try:

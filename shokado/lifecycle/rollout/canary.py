@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from configuration.canary import CanaryPolicy
+from configuration.canary_policy import CanaryPolicy
 from shokado.lifecycle.errors import CanaryRefused, GatewayAway, GatewayRefused, LifecycleError
-from shokado.lifecycle.rollout.gateway import Gateway, Routing, overtaken
+from shokado.lifecycle.rollout.gateway_client import GatewayClient, Routing, overtaken
 from shokado.lifecycle.rollout.verdict import Judgement, Observed, Verdict, judge
 
 LOOK_EVERY_S = 5.0
@@ -23,7 +23,7 @@ Observe = Callable[[str, float], Observed]
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
+class CanaryStatus:
     """A canary under way, and how it does."""
 
     routing: Routing
@@ -61,7 +61,7 @@ class Trouble:
 class Canary:
     """The commands, on one environment of one gateway. All raise `LifecycleError`."""
 
-    def __init__(self, gateway: Gateway, policy: CanaryPolicy, observe: Observe | None = None) -> None:
+    def __init__(self, gateway: GatewayClient, policy: CanaryPolicy, observe: Observe | None = None) -> None:
         """`observe` says what happened to versions; by default the gateway itself."""
         self._gateway = gateway
         self._policy = policy
@@ -80,11 +80,11 @@ class Canary:
             raise CanaryRefused(message, self._models)
         return self._give(routing, version, self._policy.steps[0], f"canary of {version} begins")
 
-    def status(self) -> Status:
+    def status(self) -> CanaryStatus:
         """How the canary does. Raises `CanaryRefused` when none is under way."""
         return self._judged(self._gateway.routing())
 
-    def step(self) -> tuple[Status, Routing]:
+    def step(self) -> tuple[CanaryStatus, Routing]:
         """Act on the verdict: PASS is followed by the next step, if there is one, FAIL by the abort.
 
         Returns:
@@ -177,12 +177,12 @@ class Canary:
             message = f"The traffic of {routing.environment} is split already: {routing}."
             raise CanaryRefused(message, "shokado canary abort" if routing.canary else None)
 
-    def _judged(self, routing: Routing, at_most_s: float = math.inf) -> Status:
+    def _judged(self, routing: Routing, at_most_s: float = math.inf) -> CanaryStatus:
         """`at_most_s` is how long the step has lasted for sure, wherever the gateway's clock was set meanwhile."""
         version = _canary_of(routing)
         seconds = min(self._gateway.seconds_unchanged(routing), at_most_s)
         canary, stable = (self._observe(name, seconds) for name in (version, routing.active))
-        return Status(routing, seconds, canary, stable, judge(self._policy, canary, stable, seconds))
+        return CanaryStatus(routing, seconds, canary, stable, judge(self._policy, canary, stable, seconds))
 
     def _undisturbed(self, started: Routing, expected: Routing | None) -> Routing:
         """The routing as it is. Raises `Overtaken` unless it is as expected, or at least the same canary's."""
@@ -191,7 +191,7 @@ class Canary:
             raise overtaken(routing)
         return routing
 
-    def _follow(self, status: Status) -> Routing:
+    def _follow(self, status: CanaryStatus) -> Routing:
         routing, version = status.routing, _canary_of(status.routing)
         match status.judgement.verdict:
             case Verdict.FAIL:
@@ -202,7 +202,7 @@ class Canary:
                 return self._give(routing, version, percent, why)
         return routing
 
-    def _follow_through(self, status: Status, *, late: bool) -> Routing:
+    def _follow_through(self, status: CanaryStatus, *, late: bool) -> Routing:
         """The same, with the promotion after the last step, and no more patience when it is late."""
         after, verdict = self._follow(status), status.judgement.verdict
         if verdict is Verdict.PASS and after == status.routing:
@@ -216,7 +216,7 @@ class Canary:
         weights = {routing.active: 100 - percent, version: percent}
         return self._gateway.change(routing, {"weights": weights, "enabled": True}, why)
 
-    def _promote(self, status: Status) -> Routing:
+    def _promote(self, status: CanaryStatus) -> Routing:
         routing, version = status.routing, _canary_of(status.routing)
         why = f"canary of {version} promoted at {routing.percent:g} %: {status.judgement.verdict}"
         change = {"weights": {routing.active: 0, version: 100}, "active": version}

@@ -19,14 +19,14 @@ from shokado.lifecycle.rollout import applying, releases
 from shokado.lifecycle.rollout.kubectl import Kubectl, Manifest
 from shokado.lifecycle.rollout.manifests import identities, identity, namespace_of, needed_secrets, render, within
 from shokado.lifecycle.rollout.releases import Release, Releases, release_of
-from shokado.lifecycle.rollout.waiting import NotReady, wait_until_ready
+from shokado.lifecycle.rollout.waiting import RolloutNotReady, wait_until_ready
 
 LITERALS = {"password": '"$(openssl rand -hex 24)"', "runner-key": '"$(cat runner-key)"'}
 """What a key of a Secret may be given by a command, so that no line's end gets into it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class DeployOrder:
     """What is to be deployed, and where."""
 
     environment: str
@@ -57,7 +57,7 @@ class Time:
 REAL_TIME = Time()
 
 
-def deploy(order: Order, passing: Time = REAL_TIME) -> None:
+def deploy(order: DeployOrder, passing: Time = REAL_TIME) -> None:
     """Apply an environment and wait until it is ready. Raises `LifecycleError`."""
     kubectl = Kubectl(order.context)
     objects = _rendered(order)
@@ -67,7 +67,7 @@ def deploy(order: Order, passing: Time = REAL_TIME) -> None:
     known = releases.read(kubectl, namespace_of(objects))
     try:
         _bring(kubectl, order, known, release_of(objects, passing.now()), passing)
-    except NotReady as error:
+    except RolloutNotReady as error:
         if known.ready is None:
             raise
         if not order.rollback_on_failure:
@@ -77,7 +77,7 @@ def deploy(order: Order, passing: Time = REAL_TIME) -> None:
         raise DeployFailed(f"{str(error).rstrip('.')}. It was undone: {back} is ready again.") from error
 
 
-def undo(order: Order, passing: Time = REAL_TIME) -> Release:
+def undo(order: DeployOrder, passing: Time = REAL_TIME) -> Release:
     """Bring back the newest release that was Ready; or, if that is what is there, the one before it.
 
     Raises `LifecycleError`, as where there is none.
@@ -95,7 +95,7 @@ def undo(order: Order, passing: Time = REAL_TIME) -> Release:
     return back
 
 
-def dry_run(order: Order) -> None:
+def dry_run(order: DeployOrder) -> None:
     """Show what would be applied, and change nothing. Raises `LifecycleError`.
 
     A cluster that can be reached is asked what it makes of the objects; without one, they are held to the schemas only.
@@ -149,7 +149,7 @@ def _way_to_secret(kubectl: Kubectl, namespace: str, name: str, keys: set[str], 
     return " ".join([create, *given])
 
 
-def _rendered(order: Order) -> list[Manifest]:
+def _rendered(order: DeployOrder) -> list[Manifest]:
     with step(f"render k8s/overlays/{order.environment}") as current:
         objects = render(order.environment, order.image)
         current.outcome = f"{len(objects)} objects"
@@ -180,7 +180,7 @@ def _unreachable(reason: str) -> DeployFailed:
     return DeployFailed(f"The cluster cannot be reached: {reason}", "kubectl config get-contexts")
 
 
-def _bring(kubectl: Kubectl, order: Order, known: Releases, release: Release, passing: Time) -> None:
+def _bring(kubectl: Kubectl, order: DeployOrder, known: Releases, release: Release, passing: Time) -> None:
     """From what is there to a release that is ready, and nothing beside it."""
     objects = within(list(release.objects), order.timeout_s)
     namespace = namespace_of(objects)
@@ -202,7 +202,7 @@ def _bring(kubectl: Kubectl, order: Order, known: Releases, release: Release, pa
     releases.keep(kubectl, namespace, begun.succeeded())
 
 
-def _rehearse(kubectl: Kubectl, order: Order, objects: list[Manifest]) -> applying.Rehearsal:
+def _rehearse(kubectl: Kubectl, order: DeployOrder, objects: list[Manifest]) -> applying.Rehearsal:
     return applying.rehearse(kubectl, objects, order.command("--force-conflicts"), force=order.force)
 
 
@@ -221,7 +221,7 @@ def _apply_all(kubectl: Kubectl, objects: list[Manifest], known: Releases, *, fo
         raise DeployFailed(f"{message} It was taken back: {known.ready} is applied again.") from error
 
 
-def _show_what_would_be(kubectl: Kubectl, order: Order, objects: list[Manifest]) -> None:
+def _show_what_would_be(kubectl: Kubectl, order: DeployOrder, objects: list[Manifest]) -> None:
     missing = [
         item for item in applying.namespaces(objects) if kubectl.found("namespace", item["metadata"]["name"]) is None
     ]

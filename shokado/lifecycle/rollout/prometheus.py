@@ -9,7 +9,7 @@ import math
 import httpx
 
 from shokado.lifecycle.errors import GatewayAway, GatewayRefused
-from shokado.lifecycle.rollout.gateway import checked_address
+from shokado.lifecycle.rollout.gateway_client import checked_address
 from shokado.lifecycle.rollout.verdict import Observed
 from shokado.monitoring.metrics import FELL_BACK, Fault
 

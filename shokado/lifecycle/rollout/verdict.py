@@ -7,7 +7,7 @@ interval. It passes when it is observed at or below the limit, over enough reque
 from dataclasses import dataclass
 from enum import StrEnum
 
-from configuration.canary import CanaryPolicy
+from configuration.canary_policy import CanaryPolicy
 from shokado.experiments.proportions import clopper_pearson_lower, clopper_pearson_upper
 
 

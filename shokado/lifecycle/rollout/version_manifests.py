@@ -20,7 +20,7 @@ from configuration.settings import SettingsError, load_settings
 from shokado.lifecycle.errors import LifecycleError, ManifestsRefused
 from shokado.lifecycle.progress import step
 from shokado.lifecycle.rollout.deploying import hold_to_schemas
-from shokado.lifecycle.rollout.gateway import Gateway
+from shokado.lifecycle.rollout.gateway_client import GatewayClient
 from shokado.lifecycle.rollout.kubectl import Manifest
 from shokado.lifecycle.rollout.manifests import OVERLAYS, namespace_of, render
 from shokado.lifecycle.rollout.version_files import (
@@ -43,7 +43,7 @@ _COMPONENT, _VERSION = "app.kubernetes.io/component", "app.kubernetes.io/version
 
 
 @dataclass(frozen=True, slots=True)
-class Environment:
+class OverlayEnvironment:
     """What an overlay makes of the manifests."""
 
     name: str
@@ -93,7 +93,9 @@ def add(version: str, tag: str | None = None, folder: Path = FOLDER) -> Edit:
         return Edit(write(folder, changes), tuple(each.name for each in environments))
 
 
-def remove(version: str, gateways: Sequence[Gateway], unasked: Collection[str] = (), folder: Path = FOLDER) -> Edit:
+def remove(
+    version: str, gateways: Sequence[GatewayClient], unasked: Collection[str] = (), folder: Path = FOLDER
+) -> Edit:
     """Take a version that has no traffic out of the manifests of all environments. Raises `LifecycleError`.
 
     Args:
@@ -141,7 +143,9 @@ def _require_no_split(folder: Path, version: str) -> None:
                 )
 
 
-def _require_no_traffic(version: str, gateways: Sequence[Gateway], environments: Sequence[Environment]) -> None:
+def _require_no_traffic(
+    version: str, gateways: Sequence[GatewayClient], environments: Sequence[OverlayEnvironment]
+) -> None:
     told = Counter[str]()
     for gateway in {gateway.url: gateway for gateway in gateways}.values():
         if uses := gateway.uses_of(version):
@@ -162,7 +166,7 @@ def _require_no_traffic(version: str, gateways: Sequence[Gateway], environments:
         )
 
 
-def _check(folder: Path, changes: Changes, is_as_meant: Callable[[Environment], bool]) -> None:
+def _check(folder: Path, changes: Changes, is_as_meant: Callable[[OverlayEnvironment], bool]) -> None:
     """That every environment is as it is meant to be after the changes, and valid. Raises `LifecycleError`."""
     with tempfile.TemporaryDirectory(prefix="shokado-k8s-") as scratch:
         copy = Path(scratch) / folder.name
@@ -181,14 +185,14 @@ def _check(folder: Path, changes: Changes, is_as_meant: Callable[[Environment], 
                 hold_to_schemas(list(environment.objects))
 
 
-def _environments(folder: Path) -> list[Environment]:
+def _environments(folder: Path) -> list[OverlayEnvironment]:
     overlays = folder / "overlays"
     names = sorted(path.parent.name for path in overlays.glob("*/kustomization.yaml"))
     with step(f"render {', '.join(names)}"):
         return [_environment(name, render(name, overlays=overlays)) for name in names]
 
 
-def _environment(name: str, objects: list[Manifest]) -> Environment:
+def _environment(name: str, objects: list[Manifest]) -> OverlayEnvironment:
     texts = [
         item["data"]["serving.yaml"]
         for item in objects
@@ -196,7 +200,7 @@ def _environment(name: str, objects: list[Manifest]) -> Environment:
     ]
     content = yaml.safe_load(texts[0]) if len(texts) == 1 else {}
     pods = [item["spec"]["template"]["metadata"]["labels"] for item in objects if item["kind"] == "Deployment"]
-    return Environment(
+    return OverlayEnvironment(
         name,
         namespace_of(objects),
         content.get("default_environment", "production"),

@@ -21,7 +21,7 @@ _ECHOES = ("BackOff", "Unhealthy")
 """Events that only say again that there is a reason."""
 
 
-class NotReady(DeployFailed):
+class RolloutNotReady(DeployFailed):
     """Something did not become ready in time."""
 
 
@@ -32,7 +32,7 @@ def wait_until_ready(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Wait for all rollouts together, and then for an endpoint behind each Service. Raises `NotReady`."""
+    """Wait for all rollouts together, and then for an endpoint behind each Service. Raises `RolloutNotReady`."""
     end = clock() + timeout_s
     for workload in workloads(objects):
         with step(f"roll out {workload}"):
@@ -49,7 +49,7 @@ def _roll_out(kubectl: Kubectl, workload: Workload, timeout_s: float) -> None:
     except DeployFailed as error:
         reasons = "; ".join(reasons_of(kubectl, workload)) or "The cluster tells no reason"
         message = f"{workload} was not rolled out: {error}. {reasons}."
-        raise NotReady(message, shlex.join(kubectl.words("describe", str(workload), where))) from error
+        raise RolloutNotReady(message, shlex.join(kubectl.words("describe", str(workload), where))) from error
 
 
 def reasons_of(kubectl: Kubectl, workload: Workload) -> list[str]:
@@ -136,5 +136,5 @@ def _wait_for_endpoint(
             return
         if clock() >= end:
             message = f"Service {name} in namespace {namespace} has no endpoint that is ready."
-            raise NotReady(message, shlex.join(kubectl.words("describe", f"service/{name}", where[0])))
+            raise RolloutNotReady(message, shlex.join(kubectl.words("describe", f"service/{name}", where[0])))
         sleep(POLL_S)

@@ -6,7 +6,7 @@ from math import inf
 import numpy as np
 import pytest
 
-from runners.batching.batcher import Release
+from runners.batching.batcher import ReleaseReason
 from runners.batching.pace import BatchLimit
 from runners.errors import DeadlineExceeded, ModelFailure, NotReady, Overloaded, Unreachable
 from runners.placements.executor import BatchScores
@@ -575,7 +575,12 @@ def test_a_batch_is_released_because_the_place_was_idle_freed_or_the_batch_full(
     bench.answer_all()
     bench.send(2)
     bench.answer_all()
-    assert [heard.release for heard in bench.heard] == [Release.IDLE, Release.FULL, Release.FREED, Release.IDLE]
+    assert [heard.release for heard in bench.heard] == [
+        ReleaseReason.IDLE,
+        ReleaseReason.FULL,
+        ReleaseReason.FREED,
+        ReleaseReason.IDLE,
+    ]
 
 
 def test_the_observer_hears_how_long_jobs_waited_and_batches_took() -> None:

@@ -22,7 +22,7 @@ from runners.placements.endpoint import Endpoint
 from runners.placements.executor import MAX_FAILING_CALLS, BatchScores
 from runners.placements.far_side import EndpointError
 from runners.placements.remote import RemoteCounts, RemoteExecutor
-from runners.placements.retries import RESERVE
+from runners.placements.retry_budget import RESERVE
 from tests.runners.engine_doubles import ChokesOnEverything, GivesNoNumberForBadRows, Obliging
 from tests.runners.other_server import BINARY, OtherServer, answers, card_of_doubles, cut, first, hang, serving
 from tests.support.cards import TEXT

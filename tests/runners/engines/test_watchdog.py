@@ -15,7 +15,7 @@ from runners.artefacts.card import Card
 from runners.artefacts.scores import Scores
 from runners.batching.job import Job
 from runners.engines.engine import Interrupted, OnnxEngine
-from runners.engines.watch import Watch, Watched
+from runners.engines.watchdog import Watchdog, Watched
 from runners.errors import DeadlineExceeded, NotReady, Overran
 from runners.inputs.rows import Rows
 from runners.placements.executor import WARY_BATCHES, BatchScores, EmbeddedExecutor, Executor
@@ -52,8 +52,8 @@ def ended() -> list[str]:
 
 
 @pytest.fixture
-def watch(tmp_path: Path, ended: list[str]) -> Watch:
-    return Watch(tmp_path, ended.append, TICK_S)
+def watch(tmp_path: Path, ended: list[str]) -> Watchdog:
+    return Watchdog(tmp_path, ended.append, TICK_S)
 
 
 class Stuck(Obliging):
@@ -72,7 +72,7 @@ class Stuck(Obliging):
 class OverStuck(Runner):
     """A runner over an engine that can be stuck."""
 
-    def __init__(self, card: Card, watch: Watch, stuck: Stuck, batching: BatchingSettings = SMALL) -> None:
+    def __init__(self, card: Card, watch: Watchdog, stuck: Stuck, batching: BatchingSettings = SMALL) -> None:
         self.lost: list[str] = []
         super().__init__("v1", card, Path("nowhere"), VersionSettings(), batching, watch, self.lost.append)
         self.stuck, self.watch = stuck, watch
@@ -122,7 +122,7 @@ def test_onnx_runtime_is_interrupted_in_a_loop_without_end_and_works_again(loopi
 
 
 def test_the_event_loop_stands_still_for_a_moment_at_most_and_other_requests_are_answered(
-    card: Card, tmp_path: Path, watch: Watch
+    card: Card, tmp_path: Path, watch: Watchdog
 ) -> None:
     async def scenario() -> None:
         settings = VersionSettings(engine=EngineChoice.ONNXRUNTIME)
@@ -148,7 +148,7 @@ def test_the_event_loop_stands_still_for_a_moment_at_most_and_other_requests_are
     in_time(scenario())
 
 
-def test_a_version_is_away_while_its_engine_is_stuck_and_back_when_it_is(watch: Watch) -> None:
+def test_a_version_is_away_while_its_engine_is_stuck_and_back_when_it_is(watch: Watchdog) -> None:
     async def scenario() -> None:
         stuck = Stuck()
         runner = OverStuck(card_of_doubles(), watch, stuck, SMALL.model_copy(update={"inline_ms": 0.0}))
@@ -174,7 +174,7 @@ def test_a_version_is_away_while_its_engine_is_stuck_and_back_when_it_is(watch: 
     in_time(scenario())
 
 
-def test_a_stuck_engine_holds_up_no_stop_and_no_start(watch: Watch) -> None:
+def test_a_stuck_engine_holds_up_no_stop_and_no_start(watch: Watchdog) -> None:
     async def scenario() -> None:
         runner = OverStuck(card_of_doubles(), watch, Stuck(), SMALL.model_copy(update={"inline_ms": 0.0}))
         await runner.start(Quiet())
@@ -193,7 +193,7 @@ def test_a_stuck_engine_holds_up_no_stop_and_no_start(watch: Watch) -> None:
 
 
 def test_an_event_loop_that_is_held_up_for_good_ends_its_process_and_the_next_one_knows(
-    tmp_path: Path, watch: Watch, ended: list[str]
+    tmp_path: Path, watch: Watchdog, ended: list[str]
 ) -> None:
     async def scenario() -> None:
         stuck = Stuck()
@@ -212,7 +212,7 @@ def test_an_event_loop_that_is_held_up_for_good_ends_its_process_and_the_next_on
         assert ended == ["the engine of version v1 holds up the event loop, and heeds no interruption"]
         await runner.drain()
 
-        after = OverStuck(card_of_doubles(), Watch(tmp_path, ended.append, TICK_S), Stuck())
+        after = OverStuck(card_of_doubles(), Watchdog(tmp_path, ended.append, TICK_S), Stuck())
         await after.start(Quiet())
         endless = submit(after, row(-1))
         assert await longest_pause(endless) < 0.2
@@ -223,7 +223,7 @@ def test_an_event_loop_that_is_held_up_for_good_ends_its_process_and_the_next_on
 
 
 def test_after_an_interruption_batches_go_to_the_thread_for_a_while_that_grows(
-    watch: Watch, looping: OnnxEngine
+    watch: Watchdog, looping: OnnxEngine
 ) -> None:
     where: list[bool] = []
     heard: list[str] = []
@@ -274,7 +274,7 @@ def test_a_process_that_is_held_up_as_a_whole_is_no_engine_that_hangs() -> None:
         def interrupt(self, still: Callable[[], bool]) -> None:
             interrupted.append(still())
 
-    class Ticking(Watch):
+    class Ticking(Watchdog):
         def __init__(self) -> None:
             self.tick_s = 0.1
 
@@ -290,7 +290,7 @@ def test_a_process_that_is_held_up_as_a_whole_is_no_engine_that_hangs() -> None:
 
 
 def test_a_service_of_its_own_answers_too_when_its_engine_does_not_end(
-    card: Card, looping: OnnxEngine, watch: Watch
+    card: Card, looping: OnnxEngine, watch: Watchdog
 ) -> None:
     rows = HopHandler(looping, card, "v1", MAX_RUN_S)
     watch.add(rows)

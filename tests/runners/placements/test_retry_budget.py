@@ -1,6 +1,6 @@
 """The retry budget: saved up to a bound, spent one by one, and in the long run a share of the calls."""
 
-from runners.placements.retries import RetryBudget
+from runners.placements.retry_budget import RetryBudget
 
 
 def test_as_many_are_there_at_the_beginning_as_may_be_saved() -> None:

@@ -6,7 +6,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from configuration.canary import DEFAULT_FILE, CanaryPolicy, load_policy
+from configuration.canary_policy import DEFAULT_FILE, CanaryPolicy, load_policy
 from configuration.settings import SettingsError
 
 

@@ -18,7 +18,7 @@ class NotAModel(Exception):
 
 
 @dataclass(frozen=True)
-class ServedModel:
+class TargetModel:
     """What all its versions have in common."""
 
     name: str
@@ -44,14 +44,14 @@ class ServedModel:
         return [_draw(kind, random) for kind in self.feature_types]
 
 
-def model_of(versions: Versions) -> ServedModel:
+def model_of(versions: Versions) -> TargetModel:
     """Raises `NotAModel` when no version tells what it takes."""
     for version in versions.versions:
         if version.model is not None and version.signature is not None:
             signature = version.signature
             types = tuple(feature.type for feature in signature.features)
             name = signature.features[0].name if types == ("text",) else "input"
-            return ServedModel(version.model, cast("Task", signature.task), name, types, tuple(signature.classes))
+            return TargetModel(version.model, cast("Task", signature.task), name, types, tuple(signature.classes))
     raise NotAModel("no version tells its signature")
 
 

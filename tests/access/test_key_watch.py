@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from shokado.access.key_watch import KeyWatch
 from shokado.access.keys import KeyFileError, Role, add_key, digest_of, read_text, revoke_key
-from shokado.access.watch import KeyWatch
 from tests.support.waiting import in_time, until
 
 

@@ -1,4 +1,4 @@
-"""The watch: a thread of this process that sees engines at work, and ends their calls that take too long.
+"""The watchdog: a thread of this process that sees engines at work, and ends their calls that take too long.
 
     a call on the event loop  --(INLINE_S)--> interrupted: its batch is computed in the engine's thread instead
                               --(not heeded, max_run_s and GRACE_S)--> the process ends, and remembers why
@@ -30,7 +30,7 @@ logger = logging.getLogger("bentoml.shokado")
 
 
 class Watched:
-    """Who calls an engine. What it costs a call is two additions: time is counted in ticks of the watch.
+    """Who calls an engine. What it costs a call is two additions: time is counted in ticks of the watchdog.
 
     During them a process that is held up as a whole does not age.
     """
@@ -49,18 +49,18 @@ class Watched:
         self._since_s = 0.0
 
     def on_overrun(self, turn: int) -> None:
-        """This call in the thread takes too long. Called by the watch, in its thread."""
+        """This call in the thread takes too long. Called by the watchdog, in its thread."""
 
     def on_loss(self, turn: int) -> None:
-        """This call in the thread does not heed its interruption. Called by the watch, in its thread."""
+        """This call in the thread does not heed its interruption. Called by the watchdog, in its thread."""
 
-    def look(self, watch: "Watch") -> None:
-        """To be called by the watch after each tick."""
+    def look(self, watchdog: "Watchdog") -> None:
+        """To be called by the watchdog after each tick."""
         turn = self.turn
         if not turn & 1 or turn != self._seen:
             self._seen, self._since_s = turn, 0.0
             return
-        before_s, self._since_s = self._since_s, self._since_s + watch.tick_s
+        before_s, self._since_s = self._since_s, self._since_s + watchdog.tick_s
         inline = self.inline
         patience_s, lost_s = self._inline_s if inline else self.max_run_s, self.max_run_s + GRACE_S
         if self._since_s < patience_s:
@@ -73,12 +73,12 @@ class Watched:
         self._engine.interrupt(lambda: self.turn == turn)
         if before_s < lost_s <= self._since_s:
             if inline:
-                watch.hold_up(self.version)
+                watchdog.hold_up(self.version)
             else:
                 self.on_loss(turn)
 
 
-class Watch:
+class Watchdog:
     """One per process. It keeps nobody alive whom it watches."""
 
     def __init__(self, folder: Path | None, end_process: Callable[[str], None], tick_s: float = TICK_S) -> None:

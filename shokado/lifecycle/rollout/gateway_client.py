@@ -57,7 +57,7 @@ class Routing:
         return ", ".join(f"{version} {100 * share:g} %" for version, share in self.shares.items())
 
 
-class Gateway:
+class GatewayClient:
     """Context manager; not for several threads."""
 
     def __init__(self, url: str, environment: str | None, key: str | None, actor: str) -> None:
