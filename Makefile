@@ -13,7 +13,8 @@ DATASET ?= customers
 ENVIRONMENT ?= staging
 COMPOSE ?= docker compose
 ENGINE ?= docker
-TEST_PROCESSES ?= 2
+# One more than the processors of a small machine: a third of the time, tests wait for servers, pauses and time limits.
+TEST_PROCESSES ?= 3
 N ?= 5
 TOOLS := wrk nginx-light redis-server curl openssl chromium prometheus
 PROFILE ?= smoke
@@ -56,7 +57,7 @@ SIDE_BY_SIDE := -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 PYTEST := $(BIN)/python -m pytest $(SIDE_BY_SIDE)
 
 .PHONY: test
-test: $(DEV) ## Run all tests; ARGS go to pytest: make test TEST_PROCESSES=2 ARGS="-k batcher"
+test: $(DEV) ## Run all tests; ARGS go to pytest: make test TEST_PROCESSES=4 ARGS="-k batcher"
 	@$(PYTEST) $(ARGS)
 
 # The tests of single parts. The others start servers, and hold their times and memory to bounds, which measuring would
