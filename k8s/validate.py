@@ -115,7 +115,7 @@ def _kustomize(folder: Path) -> Iterator[Resource]:
     ended = subprocess.run([str(_kubectl()), "kustomize", folder], capture_output=True, text=True, check=False)
     if ended.returncode != 0 or ended.stderr:
         raise RenderingFailed(ended.stderr.strip())
-    yield from yaml.safe_load_all(ended.stdout)
+    yield from yaml.load_all(ended.stdout, yaml.CSafeLoader)
 
 
 def problems(resource: Resource, definitions: Definitions = NO_DEFINITIONS) -> list[str]:
@@ -129,7 +129,7 @@ def problems(resource: Resource, definitions: Definitions = NO_DEFINITIONS) -> l
     if definitions.knows(resource):
         found = [*_broken_metadata(resource), *definitions.problems(resource)]
     elif schema.is_file():
-        validator = jsonschema_rs.Draft202012Validator(yaml.safe_load(schema.read_text()))
+        validator = jsonschema_rs.Draft202012Validator(yaml.load(schema.read_text(), yaml.CSafeLoader))
         found = [f"{where(error.instance_path)}: {error.message}" for error in validator.iter_errors(resource)]
         found += _broken_metadata(resource)
     else:

@@ -310,7 +310,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_PATCH(self) -> None:
         place, query = self._named()
-        content = yaml.safe_load(self._body())
+        content = yaml.load(self._body(), yaml.CSafeLoader)
         if self.headers["content-type"] == "application/apply-patch+yaml":
             self._try(lambda: self.of.apply(place, content, query))
         elif place not in self.of.objects:

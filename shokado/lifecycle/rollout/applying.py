@@ -100,14 +100,14 @@ def delete(kubectl: Kubectl, identities: frozenset[Identity]) -> tuple[str, ...]
         {"apiVersion": api, "kind": kind, "metadata": {"namespace": namespace, "name": name}}
         for api, kind, namespace, name in sorted(identities)
     ]
-    content = yaml.safe_dump_all(stubs, sort_keys=False)
+    content = yaml.dump_all(stubs, Dumper=yaml.CSafeDumper, sort_keys=False)
     said = kubectl.run("delete", "--ignore-not-found", "--wait=false", "--filename=-", content=content, wait_s=WAIT_S)
     return tuple(said.splitlines())
 
 
 def _apply(kubectl: Kubectl, objects: list[Manifest], *options: str) -> tuple[str, ...]:
     manager = f"--field-manager={FIELD_MANAGER}"
-    content = yaml.safe_dump_all(objects, sort_keys=False)
+    content = yaml.dump_all(objects, Dumper=yaml.CSafeDumper, sort_keys=False)
     said = kubectl.run("apply", "--server-side", manager, *options, "--filename=-", content=content, wait_s=WAIT_S)
     return tuple(said.splitlines())
 

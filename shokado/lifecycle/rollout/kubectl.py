@@ -44,7 +44,7 @@ class Kubectl:
     def found(self, *arguments: str) -> Manifest | None:
         """What `kubectl get .. --output=yaml` gives; none when it is not there. Raises `DeployFailed`."""
         text = self.run("get", *arguments, "--ignore-not-found", "--output=yaml")
-        content: Manifest | None = yaml.safe_load(text)
+        content: Manifest | None = yaml.load(text, yaml.CSafeLoader)
         return content
 
     def _end(self, *arguments: str, wait_s: float, content: str | None = None) -> subprocess.CompletedProcess[str]:

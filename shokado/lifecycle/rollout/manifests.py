@@ -51,7 +51,7 @@ def render(environment: str, image: str | None = None, overlays: Path | None = N
         raise LifecycleError(f"There is no environment {environment} in {overlays}; there are: {known}.")
     if image is not None and not _PINNED.fullmatch(image):
         raise LifecycleError(f"The image {image} names no version: add its tag, other than latest, or its digest.")
-    objects = [item for item in yaml.safe_load_all(Kubectl().run("kustomize", str(folder))) if item]
+    objects = [item for item in yaml.load_all(Kubectl().run("kustomize", str(folder)), yaml.CSafeLoader) if item]
     for container in _containers(objects) if image is not None else ():
         if _repository(container["image"]).rpartition("/")[2] == IMAGE:
             container["image"] = image
