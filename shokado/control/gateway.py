@@ -19,7 +19,8 @@ from shokado.dialects.signatures import signature_of
 from shokado.transports.admission import AdmissionHandler
 from shokado.transports.call import PredictionHandler
 from shokado.transports.exchange import Handler
-from shokado.transports.express_lane import LaneLimits, open_lane
+from shokado.transports.express_lane.context import LaneLimits
+from shokado.transports.express_lane.lane import open_lane
 from shokado.transports.plain import Predictions
 from shokado.transports.routes import Routes
 from shokado.worker.descriptors import allow_connections

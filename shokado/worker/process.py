@@ -15,7 +15,7 @@ from runners.artefacts.card import Card
 from runners.artefacts.configured import find_artefacts
 from shokado.access.gate import Gate
 from shokado.access.keys import KeyFileError
-from shokado.transports import express_lane
+from shokado.transports.express_lane import lane
 from shokado.worker.listening import refuse_unfit_address
 from shokado.worker.stopping import stops_within_s
 from shokado.worker.supervision import refuse_long_folder, supervise
@@ -59,7 +59,7 @@ def take_over() -> None:
     os.environ["FORWARDED_ALLOW_IPS"] = ""
     lift_time_limit()
     # Without routes of its own the lane still bounds connections, judges framing, and ends them on stopping.
-    express_lane.register()
+    lane.register()
 
 
 def prepare_server(server: Configured) -> None:

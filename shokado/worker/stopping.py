@@ -21,7 +21,7 @@ from typing import NoReturn
 import uvicorn
 
 from configuration.settings import Settings
-from shokado.transports.express_lane import retire
+from shokado.transports.express_lane.lane import retire
 
 RETIRE_AFTER_S = 1.0
 """Of the pause: a load balancer that has not heard of the stop yet would lead who comes back at once here again."""

@@ -10,7 +10,8 @@ from starlette.responses import Response
 
 from shokado.transports import plain
 from shokado.transports.body_quota import BodyQuota
-from shokado.transports.express_lane import LaneLimits, open_lane
+from shokado.transports.express_lane.context import LaneLimits
+from shokado.transports.express_lane.lane import open_lane
 from shokado.transports.routes import Found, Routes
 from shokado.worker.process import QUIET, Configured, freeze_garbage
 from shokado.worker.stopping import Stopping, outlasts_s

@@ -1,5 +1,6 @@
 """The lane alone: a real uvicorn with a handler that answers when the test says so, in place of models."""
 
+import asyncio
 import contextlib
 import socket
 import threading
@@ -12,13 +13,19 @@ from shokado.dialects.head import RequestHead
 from shokado.dialects.problem import Problem
 from shokado.transports.body_quota import BodyQuota
 from shokado.transports.exchange import Exchange, reply_problem
-from shokado.transports.express_lane import ExpressHead, ExpressLane, LaneLimits
-from shokado.transports.loop_budget import LoopBudget
+from shokado.transports.express_lane.connection import LaneConnection
+from shokado.transports.express_lane.context import LaneContext, LaneLimits
 from shokado.transports.routes import Routes
+from tests.support.raw_http import request
 from tests.support.waiting import wait_until
 
 BIG = 24_000_000
 """Bytes: more than the kernel keeps for a connection."""
+
+
+def held(number: int = 0, **how: object) -> bytes:
+    """A request for the held handler's route, which is told by its number."""
+    return request(b"%06d" % number, HeldHandler.path, **how)  # type: ignore[arg-type]
 
 
 class Work:
@@ -44,6 +51,8 @@ class HeldHandler:
         self.judged = 0
         self.verdict: Problem | None = None
         """What every head is refused for."""
+        self.hold_refusals = False
+        """Whether refused requests wait for the test as well."""
 
     def judge(self, head: RequestHead, _peer: str) -> Problem | None:
         self.judged += 1
@@ -52,7 +61,7 @@ class HeldHandler:
     def begin(self, head: RequestHead, body: bytes, exchange: Exchange) -> Work | None:
         work = Work(body, exchange)
         self.begun.append(work)
-        if head.problem is not None:
+        if head.problem is not None and not self.hold_refusals:
             reply_problem(exchange, head.problem, "held")
             return None
         if self.echo:
@@ -67,16 +76,11 @@ class LaneServer:
     def __init__(self, limits: LaneLimits, host: str, body_quota: BodyQuota) -> None:
         self.handler = handler = HeldHandler()
 
-        class Lane(ExpressLane):
-            routes: ClassVar[Routes] = Routes([handler])
-            heads: ClassVar[dict[bytes, ExpressHead]] = {}
-            budget: ClassVar[LoopBudget] = LoopBudget()
-            leaving: ClassVar[list[ExpressLane]] = []
-            stopping: ClassVar[bool] = False
+        class Lane(LaneConnection):
+            context: ClassVar[LaneContext] = LaneContext(Routes([handler]), limits, body_quota)
 
-        Lane.limits = limits
-        Lane.body_quota = self.body_quota = body_quota
-        self.heads = Lane.heads
+        self.body_quota = body_quota
+        self.heads = Lane.context.heads
         self.host = "127.0.0.1"
         """Where it is connected to."""
         config = uvicorn.Config(_app, http=Lane, lifespan="off", log_level="error", timeout_keep_alive=1)
@@ -100,14 +104,20 @@ class LaneServer:
 
         def tell() -> None:
             for connection in self._server.server_state.connections:
-                if isinstance(connection, ExpressLane):
+                if isinstance(connection, LaneConnection):
                     connection.retire()
             told.set()
 
         told = threading.Event()
-        loop: Any = next(iter(self._server.server_state.connections)).loop
-        loop.call_soon_threadsafe(tell)
+        self._loop.call_soon_threadsafe(tell)
         assert told.wait(10)
+
+    @property
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        """That of any connection there is."""
+        connection: Any = next(iter(self._server.server_state.connections))
+        loop: asyncio.AbstractEventLoop = connection.loop
+        return loop
 
     def begin_to_stop(self) -> None:
         self._server.should_exit = True
@@ -130,10 +140,7 @@ class LaneServer:
     def answer(self, number: int) -> None:
         """Answer the number-th request that was begun, with its own body, on the server's loop."""
         work = self.handler.begun[number]
-        lane: Any = work.exchange
-        lane.connection.loop.call_soon_threadsafe(
-            lambda: work.exchange.reply(200, b"content-type: text/plain\r\n", work.body)
-        )
+        self._loop.call_soon_threadsafe(lambda: work.exchange.reply(200, b"content-type: text/plain\r\n", work.body))
 
     def wait_for(self, count: int) -> None:
         wait_until(lambda: len(self.handler.begun) >= count)

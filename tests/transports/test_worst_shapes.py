@@ -11,7 +11,7 @@ import pytest
 from shokado.access.forwarding import client_of
 from shokado.dialects.dialect import Dialect
 from shokado.dialects.head import RequestHead, read_head
-from shokado.transports.express_lane import _framing_problem
+from shokado.transports.express_lane.framing import framing_problem
 from shokado.transports.grpc.server import head_of
 from tests.transports.worst_shapes import GrpcMethod, all_shapes, decode, header_shapes
 
@@ -53,7 +53,7 @@ def test_time_grows_with_the_head() -> None:
     def took(headers: list[tuple[bytes, bytes]]) -> float:
         metadata = [(name.decode(), value.decode()) for name, value in headers]
         began = time.thread_time()
-        _framing_problem(headers, "1.1")
+        framing_problem(headers, "1.1")
         client_of("10.0.0.1", read_head(headers).forwarding, (ip_network("10.0.0.0/8"),))
         head_of(metadata, None, None)
         return time.thread_time() - began

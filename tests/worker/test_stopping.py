@@ -12,7 +12,7 @@ from types import FrameType
 import pytest
 import uvicorn
 
-from shokado.transports.express_lane import ExpressLane
+from shokado.transports.express_lane.connection import LaneConnection
 from shokado.worker.stopping import Stopping
 from tests.support.server import ROOT
 from tests.support.waiting import in_time
@@ -33,7 +33,7 @@ class Listening(uvicorn.Server):
 
 @pytest.fixture(autouse=True)
 def _process_is_as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(ExpressLane, "stopping", False)
+    monkeypatch.setattr(LaneConnection.context, "retiring", False)
     before = signal.getsignal(signal.SIGTERM)
     yield
     signal.signal(signal.SIGTERM, before)

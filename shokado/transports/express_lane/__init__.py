@@ -1,0 +1,1 @@
+"""The express lane: prediction routes, answered by a uvicorn protocol before any ASGI machinery."""
