@@ -47,7 +47,7 @@ _SCHEMA = "/schema.json"
 
 
 def create_app(control: Control) -> FastAPI:
-    """The app with all routes; those that need a worker answer 503 until `control.started` is set."""
+    """The app with all routes; those that need a worker answer 503 until `control.parts` is set."""
     app = FastAPI(
         title="Shokado",
         version=__version__,

@@ -74,7 +74,7 @@ class Gateway:
         refuse_head = answer_heads(routes, settings.prefix, gate.note_bad_head)
         lane = routes if settings.express_lane else Routes()
         open_lane(lane, self._lane_limits(http_room), self._control.body_quota, refuse_head)
-        self._control.started = self._worker.parts
+        self._control.parts = self._worker.parts
         if grpc_room:
             await self._open_grpc(*grpc_room)
 

@@ -73,18 +73,18 @@ class Dispatcher:
         route = self._routes.get(request.environment or self.state.default_environment)
         if route is None:
             raise self._unknown_environment(request.environment)
-        environment, places = route
+        environment, targets = route
         pinned = self.resolve(request.version) if request.version is not None else None
         version, reason = assign(environment, self._draw(), request.unit, pinned=pinned, split=request.split)
-        place = places.get(version)
-        if (place is None or not place[1].ready) and reason is not Reason.PINNED:
-            active = places.get(environment.active)
+        target = targets.get(version)
+        if (target is None or not target[1].ready) and reason is not Reason.PINNED:
+            active = targets.get(environment.active)
             if active is not None and active[1].ready:
-                place, reason = active, Reason.FALLBACK
+                target, reason = active, Reason.FALLBACK
                 self._passed_over[version] += 1
-        if place is None:
+        if target is None:
             raise NotReady(f"version {version} is not in memory")
-        origin, runner = place
+        origin, runner = target
         prediction = Prediction(request.rows, request.row_count, done, request.deadline, origin=origin, reason=reason)
         if self._cache is None:
             try:
@@ -104,8 +104,8 @@ class Dispatcher:
         """
         if not isinstance(failed.error, Unreachable) or failed.reason is Reason.PINNED:
             return None
-        environment, places = self._routes.get(failed.origin.environment, (None, {}))
-        active = places.get(environment.active) if environment is not None else None
+        environment, targets = self._routes.get(failed.origin.environment, (None, {}))
+        active = targets.get(environment.active) if environment is not None else None
         if active is None or active[0].version == failed.version or not active[1].ready:
             return None
         origin, runner = active

@@ -39,7 +39,7 @@ class WorkerParts:
 
 
 class Control:
-    """What the routes read; `started` is set when the worker has started."""
+    """What the routes read; `parts` are set when the worker has started."""
 
     def __init__(self, settings: Settings, gate: Gate | None = None, body_quota: BodyQuota | None = None) -> None:
         """Without a gate, everybody may ask for everything."""
@@ -47,7 +47,7 @@ class Control:
         self.gate = gate
         self.body_quota = body_quota or BodyQuota(settings.limits.receiving_bytes)
         """What all transports of this process count arriving bodies in."""
-        self.started: WorkerParts | None = None
+        self.parts: WorkerParts | None = None
 
 
 def _control(request: Request) -> Control:
@@ -63,8 +63,8 @@ def _settings(request: Request) -> Settings:
     return _control(request).settings
 
 
-def _started(request: Request) -> WorkerParts:
-    parts = _control(request).started
+def _parts(request: Request) -> WorkerParts:
+    parts = _control(request).parts
     if parts is None:
         raise Problem(503, "not_ready", "the server is starting", retry_after_s=1)
     return parts
@@ -83,7 +83,7 @@ def _body_quota(request: Request) -> BodyQuota:
     return _control(request).body_quota
 
 
-Parts = Annotated[WorkerParts, Depends(_started)]
+Parts = Annotated[WorkerParts, Depends(_parts)]
 FrontGate = Annotated[Gate | None, Depends(_gate)]
 Configuration = Annotated[Settings, Depends(_settings)]
 Quota = Annotated[BodyQuota, Depends(_body_quota)]

@@ -11,8 +11,8 @@ def lift_time_limit() -> None:
     was answered, so each request would keep some 5 KB for that minute: 300 MB at a thousand unknown paths a second. No
     setting turns the limit off.
     """
-    traffic.TimeoutMiddleware = _untimed  # type: ignore[assignment,misc]
+    traffic.TimeoutMiddleware = _without_time_limit  # type: ignore[assignment,misc]
 
 
-def _untimed(app: ASGIApp, timeout: float) -> ASGIApp:  # noqa: ARG001  # as BentoML names it
+def _without_time_limit(app: ASGIApp, timeout: float) -> ASGIApp:  # noqa: ARG001  # as BentoML names it
     return app

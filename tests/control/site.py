@@ -132,7 +132,7 @@ class SiteWorker:
         await self.follower.start()
         await self.fleet.start(self.follower.state or RoutingState(0, {}, "production"))
         self._route()
-        self.control.started = self.parts
+        self.control.parts = self.parts
         # As the first poll would.
         await self.follower.ask(self.follower.store.report, self.report(), 10.0)
 

@@ -216,7 +216,7 @@ def test_every_link_of_the_page_leads_somewhere(site: Site) -> None:
 
 
 def test_the_page_is_there_before_the_worker_has_started(site: Site) -> None:
-    site.workers[0].control.started = None
+    site.workers[0].control.parts = None
     page = page_of(site)
     assert "The server is starting" in page.one("main").text
     assert not page.all("table")

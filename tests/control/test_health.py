@@ -12,7 +12,7 @@ READY = ["/readyz", "/ready", "/health"]
 
 
 def test_the_process_is_alive_before_the_worker_has_started(site: Site) -> None:
-    site.workers[0].control.started = None
+    site.workers[0].control.parts = None
     assert site.get("/livez") == {"status": "ok"}
 
 

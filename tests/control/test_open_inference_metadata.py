@@ -11,7 +11,7 @@ V2 = "/v2/models"
 
 
 def test_the_server_says_what_it_is_before_the_worker_has_started(site: Site) -> None:
-    site.workers[0].control.started = None
+    site.workers[0].control.parts = None
     extensions = ["binary_tensor_data", "classification", "model_repository"]
     assert site.get("/v2") == {"name": "shokado", "version": __version__, "extensions": extensions}
     assert site.get("/v2/health/live") == {"live": True}

@@ -311,7 +311,7 @@ def test_an_unforeseen_error_tells_nothing_but_its_id(site: Site, monkeypatch: p
 
 
 def test_before_the_worker_has_started_everything_waits(site: Site) -> None:
-    site.workers[0].control.started = None
+    site.workers[0].control.parts = None
     for method, path in (
         ("GET", SPLIT),
         ("POST", SPLIT),

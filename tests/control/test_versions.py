@@ -179,7 +179,7 @@ def app_over(worker: Worker, folder: Path) -> httpx.AsyncClient:
     """A client of the control app over a worker with real engines."""
     control = Control(settings())
     ids = PredictionIds(SECRET, 3600)
-    control.started = WorkerParts(
+    control.parts = WorkerParts(
         worker.dispatcher,
         worker.follower,
         worker.fleet,

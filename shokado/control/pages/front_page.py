@@ -69,7 +69,7 @@ async def index(request: Request, response: Response, settings: Configuration) -
 def _page(request: Request) -> str:
     """As this worker sees things, for the address that the browser asked at."""
     control: Control = request.app.state.control
-    parts, gate = control.started, control.gate
+    parts, gate = control.parts, control.gate
     card = _card(parts) if parts is not None else None
     prefix = request.scope["root_path"]
     address = f"{request.url.scheme}://{request.url.netloc}{prefix}"
