@@ -1,4 +1,4 @@
-"""Everything a runner can answer instead of scores. Runners know no HTTP: `shokado.dialects.problem` gives statuses.
+"""Everything a runner can answer instead of scores. Runners know no HTTP: `shokado.dialects.error_codes` has statuses.
 
 submit --(queue too long for the deadline or the bound)---> Overloaded
        --(not ready, or closing)--------------------------> NotReady

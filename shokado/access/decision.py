@@ -15,18 +15,15 @@ MAKE_A_KEY = "shokado keys create --name me --role admin"
 
 
 class Refused(Exception):
-    """Somebody may not do what they ask for. `status` is HTTP's; gRPC maps 401, 403 and 429 to its own."""
+    """Somebody may not do what they ask for."""
 
-    def __init__(self, status: int, code: str, message: str, *, key: str = "") -> None:
+    def __init__(self, code: str, message: str, *, key: str = "") -> None:
         super().__init__(message)
-        self.status = status
         self.code = code
         self.key = key
         """The name of the key that was shown, if it is known."""
         self.retry_after_s: float | None = None
         self.headers = {"cache-control": "no-store"}
-        if status == 401:
-            self.headers["www-authenticate"] = 'Bearer realm="shokado"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,16 +73,16 @@ _HEEDED = frozenset((b"x-api-key", b"authorization", b"host", b"origin", b"sec-f
 def identify(credential: bytes | None, needed: Role, ring: KeyRing) -> str:
     """The name of the key that was shown, if it is good for this role.
 
-    Raises `Refused`: 401 `missing_key`, `unknown_key`; 403 `forbidden`.
+    Raises `Refused`: `missing_key`, `unknown_key`, `forbidden`.
     """
     if credential is None:
-        raise Refused(401, "missing_key", "show a key: X-API-Key: <key>, or Authorization: Bearer <key>")
+        raise Refused("missing_key", "show a key: X-API-Key: <key>, or Authorization: Bearer <key>")
     key = ring.find(credential)
     if key is None:
-        raise Refused(401, "unknown_key", "this key is not known here, or was revoked")
+        raise Refused("unknown_key", "this key is not known here, or was revoked")
     if not key.role.includes(needed):
         message = f"this needs a key of the role {needed}; key {key.name} has {key.role}"
-        raise Refused(403, "forbidden", message, key=key.name)
+        raise Refused("forbidden", message, key=key.name)
     return key.name
 
 
@@ -93,7 +90,7 @@ def admit(asked: Asked, needed: Role, ring: KeyRing | None, proxies: Sequence[Ne
     """The name of the key that was shown, if it is good for this role; `ring` is none where there are no keys.
 
     Without keys everybody may predict, nobody has a name (it is empty), and changes are for the same machine, where
-    `proxies` are those that are known. Raises `Refused`, as `identify` does, and 403 `keys_needed`.
+    `proxies` are those that are known. Raises `Refused`, as `identify` does, and `keys_needed`.
     """
     if ring is not None:
         return identify(asked.credential, needed, ring)
@@ -103,7 +100,7 @@ def admit(asked: Asked, needed: Role, ring: KeyRing | None, proxies: Sequence[Ne
             f"this server's own port, with no proxy between; {why}. With keys from anywhere: {MAKE_A_KEY}, and set "
             "access.keys_file"
         )
-        raise Refused(403, "keys_needed", message)
+        raise Refused("keys_needed", message)
     return ""
 
 
@@ -126,7 +123,7 @@ def _why_not_local(asked: Asked, proxies: Sequence[Network]) -> str:
 def refuse_other_sites(asked: Asked, allowed_origins: Collection[str] = ()) -> None:
     """Refuse a change that a browser makes on behalf of another site, unless CORS allows that one.
 
-    By Fetch Metadata where the browser sends it, else by Origin and Host. Raises `Refused` (403 `cross_site`).
+    By Fetch Metadata where the browser sends it, else by Origin and Host. Raises `Refused` (`cross_site`).
     """
     if asked.origin is not None and asked.origin in allowed_origins:
         return
@@ -135,7 +132,7 @@ def refuse_other_sites(asked: Asked, allowed_origins: Collection[str] = ()) -> N
     else:
         other = asked.origin is not None and _host_of(asked.origin) != asked.host.lower()
     if other:
-        raise Refused(403, "cross_site", "changes are not taken from pages of other sites; see access.cors")
+        raise Refused("cross_site", "changes are not taken from pages of other sites; see access.cors")
 
 
 def _host_of(origin: str) -> str:

@@ -158,7 +158,7 @@ class Rates:
         ]
 
     def _refusal(self, limit: RateLimitItem, left_s: float) -> Refused:
-        refused = Refused(429, "rate_limited", f"more than {limit} were asked for")
+        refused = Refused("rate_limited", f"more than {limit} were asked for")
         refused.retry_after_s = max(0.0, left_s)
         refused.headers |= {
             "x-ratelimit-limit": str(limit.amount),

@@ -1,12 +1,13 @@
 """Changing the routing on behalf of a client: what all such routes have in common."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends
 
 from shokado.control.http.headers import Actor, IfMatch
+from shokado.dialects.error_codes import ERROR_CODES
 from shokado.dialects.problem import Problem, problem_of
 from shokado.dispatch.change import KnownVersions
 from shokado.dispatch.state import RoutingState
@@ -47,7 +48,10 @@ class _Changer:
             words = "whether the change was made is not known until the store is back: GET /v1/traffic-split tells then"
             raise _with(problem_of(error), words) from error
         except GenerationConflict as error:
-            raise replace(problem_of(error), status=409 if self.if_match is None else 412) from error
+            problem = problem_of(error)
+            if self.if_match is not None:
+                problem.status = ERROR_CODES[problem.code].status_if_match or problem.status
+            raise problem from error
 
 
 def _with(problem: Problem, words: str) -> Problem:

@@ -135,7 +135,7 @@ async def give_feedback(parts: Parts, settings: Configuration, body_quota: Quota
 
 def _too_many(entries: str, limit: int) -> Problem:
     message = f"{entries} in one list; at most {limit} are allowed"
-    return Problem(413, "too_many_entries", message, {"limit": limit})
+    return Problem("too_many_entries", message, {"limit": limit})
 
 
 def _split(body: bytes) -> tuple[list[msgspec.Raw], bool]:

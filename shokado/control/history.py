@@ -101,7 +101,7 @@ async def _find(parts: WorkerParts, generation: int) -> RoutingState:
     entry = await parts.follower.ask(parts.follower.store.entry, generation)
     if entry is None:
         message = f"generation {generation} is not in the history"
-        raise Problem(404, "unknown_generation", message, {"generation": generation})
+        raise Problem("unknown_generation", message, {"generation": generation})
     return entry.state
 
 

@@ -15,6 +15,7 @@ from runners.version_state import VersionState
 from shokado.control.http import bodies
 from shokado.control.http.headers import Actor
 from shokado.control.versions import MAX_URI_CHARACTERS
+from shokado.dialects.error_codes import STATUS_DESCRIPTIONS
 from shokado.dialects.model_tensors import TensorMetadata, input_tensors, output_tensors
 from shokado.dialects.problem import Problem, conflicting_version, invalid
 from shokado.dialects.server_metadata import NAME, OVER_REST, ServerMetadata
@@ -111,19 +112,8 @@ class Done(BaseModel):
     """It is done; the protocol says no more."""
 
 
-_DESCRIBED = {
-    400: "Names that contradict each other, or a body that cannot be read.",
-    404: "No such model, version or alias.",
-    409: "Not as things stand: the version has traffic, or another is being loaded.",
-    413: "The body is too long.",
-    415: "The content type is not understood.",
-    422: "Readable, but it makes no sense.",
-    503: "The server is starting.",
-}
-
-
 def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    return {status: {"model": OpenInferenceError, "description": _DESCRIBED[status]} for status in statuses}
+    return {status: {"model": OpenInferenceError, "description": STATUS_DESCRIPTIONS[status]} for status in statuses}
 
 
 def _not_ready(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
@@ -257,7 +247,7 @@ def _metadata(parts: WorkerParts, name: str, version: str | None) -> ModelMetada
     # All versions have the same features.
     runner = runners.get(version or "") or next(iter(runners.values()), None)
     if runner is None:
-        raise Problem(503, "not_ready", "no version is in memory", retry_after_s=1)
+        raise Problem("not_ready", "no version is in memory")
     return ModelMetadata(
         name=name,
         versions=[version] if version is not None else sorted(runners),

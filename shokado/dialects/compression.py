@@ -40,4 +40,4 @@ def _too_large(max_bytes: int, found: int) -> Problem:
     if found > max_bytes:
         return body_too_large(max_bytes)
     message = f"the body becomes more than {MAX_RATIO} times as long as it was sent; send it as it is"
-    return Problem(413, "compressed_too_well", message, {"limit": MAX_RATIO})
+    return Problem("compressed_too_well", message, {"limit": MAX_RATIO})

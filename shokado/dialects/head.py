@@ -61,24 +61,24 @@ def read_head(headers: Headers, pins: tuple[str, ...] = ()) -> RequestHead:
         value = found.get(header)
         names[header] = value.decode("latin-1") if value else None
         if value and not _NAME(value):
-            problem = Problem(400, "bad_header", f"{header.decode()} is not a name")
+            problem = Problem("bad_header", f"{header.decode()} is not a name")
     unit = found.get(b"x-unit-id", b"")
     if len(unit) > MAX_UNIT_CHARACTERS:
-        problem = Problem(400, "bad_header", f"x-unit-id is longer than {MAX_UNIT_CHARACTERS} characters")
+        problem = Problem("bad_header", f"x-unit-id is longer than {MAX_UNIT_CHARACTERS} characters")
     deadline_s = _deadline(found.get(b"x-request-deadline-ms"))
     if deadline_s is not None and not 0 < deadline_s <= MAX_DEADLINE_MS / 1000:
         limits = f"a number of milliseconds above 0 and up to {MAX_DEADLINE_MS}"
-        problem = Problem(400, "bad_header", f"x-request-deadline-ms must be {limits}")
+        problem = Problem("bad_header", f"x-request-deadline-ms must be {limits}")
     json_bytes = found.get(b"inference-header-content-length", b"")
     if json_bytes and not _LENGTH(json_bytes):
-        problem = Problem(400, "bad_header", "inference-header-content-length is not a number of bytes")
+        problem = Problem("bad_header", "inference-header-content-length is not a number of bytes")
     coding = found.get(b"content-encoding", b"identity").lower()
     if coding != b"identity" and coding not in WBITS:
         got = coding[:40].decode("latin-1")
         message = f"content encoding {got!r} is not understood here; send gzip, deflate, or the body as it is"
-        problem = Problem(415, "unsupported_encoding", message)
+        problem = Problem("unsupported_encoding", message)
     if len(request_id) > MAX_UNIT_CHARACTERS:
-        problem = Problem(400, "bad_header", f"x-request-id is longer than {MAX_UNIT_CHARACTERS} characters")
+        problem = Problem("bad_header", f"x-request-id is longer than {MAX_UNIT_CHARACTERS} characters")
     version = names[b"x-model-version"]
     if len(dict(headers)) < len(headers):
         problem = _conflict(headers) or problem
@@ -125,8 +125,8 @@ def _conflict(headers: Headers) -> Problem | None:
             values.setdefault(name, set()).add(value.strip())
     for name, sent in values.items():
         if len(sent) > 1:
-            code = "conflicting_version" if name == b"x-model-version" else "bad_header"
-            return Problem(400, code, f"{name.decode()} is sent twice, with different values")
+            message = f"{name.decode()} is sent twice, with different values"
+            return Problem("conflicting_version" if name == b"x-model-version" else "bad_header", message)
     return None
 
 

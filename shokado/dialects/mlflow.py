@@ -238,10 +238,10 @@ class MLflow(Dialect):
                 raise malformed(f"the body is not CSV: {number} lines, most of them blank")
             if characters and len(line) > LONG_BYTES + 2 * characters:
                 message = f"a line of the table has {len(line)} characters; at most {characters} are allowed in a text"
-                raise Problem(413, "text_too_long", message, {"limit": characters})
+                raise Problem("text_too_long", message, {"limit": characters})
             if not characters and line.count(",") > most_commas:
                 message = f"a line of the table has {line.count(',') + 1} values; the model takes {len(names)}"
-                raise Problem(413, "row_too_long", message, {"limit": len(names)})
+                raise Problem("row_too_long", message, {"limit": len(names)})
             yield line
 
     def _in_order(self, names: Sequence[str], rows: Sequence[list[Any]]) -> Sequence[Any]:

@@ -76,9 +76,9 @@ def chosen_outputs(card: Card, wanted: Sequence[WantedOutput]) -> Sequence[Tenso
     for one in wanted:
         if one.name not in known:
             message = f"there is no output {one.name[:100]!r}; there are {', '.join(known)}"
-            raise Problem(400, "unknown_output", message)
+            raise Problem("unknown_output", message)
     if len({one.name for one in wanted}) < len(wanted):
-        raise Problem(400, "repeated_output", "an output is named twice")
+        raise Problem("repeated_output", "an output is named twice")
     return [known[one.name] if one.top is None else _classified(card, one.name, one.top) for one in wanted]
 
 
@@ -86,10 +86,10 @@ def _classified(card: Card, name: str, top: int) -> TensorMetadata:
     """An output as the best of its classes. Raises `Problem` (400)."""
     if not card.classes:
         message = f"output {name!r}: there is no classification of it; a {card.task} model gives values"
-        raise Problem(400, "no_classification", message)
+        raise Problem("no_classification", message)
     if name != PREDICTIONS:
         message = f"output {name!r}: there is no classification of it, as it has labels; ask for that of {PREDICTIONS}"
-        raise Problem(400, "no_classification", message)
+        raise Problem("no_classification", message)
     return TensorMetadata(name, BYTES, (ROWS, min(top, len(card.classes))))
 
 

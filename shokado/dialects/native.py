@@ -104,4 +104,4 @@ def unsupported_type(head: RequestHead, *supported: bytes) -> Problem:
     """415, with what would be understood."""
     wanted = " or ".join(content_type.decode() for content_type in supported)
     got = head.content_type.decode("latin-1")[:100]
-    return Problem(415, "unsupported_media_type", f"content type {got!r} is not understood here; send {wanted}")
+    return Problem("unsupported_media_type", f"content type {got!r} is not understood here; send {wanted}")

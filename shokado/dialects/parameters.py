@@ -85,7 +85,7 @@ def _refuse_content_type(whose: str, content_type: str | None) -> None:
 
 
 def _refused(message: str, parameter: str) -> Problem:
-    return Problem(400, "unsupported_parameter", message, {"parameter": parameter})
+    return Problem("unsupported_parameter", message, {"parameter": parameter})
 
 
 def _shown(name: str) -> str:

@@ -1,14 +1,18 @@
-"""Problems: every way in which a request gets no prediction, with its status, code and words for the client."""
+"""Problems: every way in which a request gets no prediction, with its code and words for the client.
+
+Which status a code has stands in `error_codes`.
+"""
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
 from runners.errors import DeadlineExceeded, ModelFailure, NotReady, Overloaded
 from shokado.access.decision import Refused
-from shokado.dispatch.change import ChangeRefused, ConflictingChange
+from shokado.dialects.error_codes import CODES_DESCRIPTION, ERROR_CODES
+from shokado.dispatch.change import ChangeRefused
 from shokado.dispatch.request import UnknownVersion
 from shokado.monitoring.metrics import Fault
 from shokado.stores.store import GenerationConflict, StoreUnavailable
@@ -19,8 +23,7 @@ _encode = msgspec.json.Encoder().encode
 class ProblemError(msgspec.Struct, omit_defaults=True):
     """What is wrong."""
 
-    code: str
-    """For programs."""
+    code: Annotated[str, msgspec.Meta(description=CODES_DESCRIPTION)]
     message: str
     """For people."""
     detail: dict[str, Any] = {}
@@ -36,16 +39,26 @@ class ProblemBody(msgspec.Struct):
 
 @dataclass(eq=False)
 class Problem(Exception):
-    """An answer that is an error: HTTP status, a code for programs, a message for people, and particulars."""
+    """An answer that is an error: a code for programs, a message for people, and particulars.
 
-    status: int
+    Raises `KeyError` for a code that is not in the table.
+    """
+
     code: str
     message: str
     detail: dict[str, Any] = field(default_factory=dict)
     retry_after_s: float | None = None
-    version: str | None = None
+    """Where it was measured; left out: what the table says."""
     headers: dict[str, str] = field(default_factory=dict)
     """More of the answer's headers, names in lower case."""
+    status: int = 0
+    """Of HTTP; left out: what the table says."""
+
+    def __post_init__(self) -> None:
+        found = ERROR_CODES[self.code]
+        self.status = self.status or found.status
+        if self.retry_after_s is None:
+            self.retry_after_s = found.retry_after_s
 
     def body(self, request_id: str) -> bytes:
         """The JSON that every dialect without an error shape of its own answers with."""
@@ -82,54 +95,54 @@ def problem_of(error: BaseException) -> Problem:  # noqa: C901  # one case for e
         case Problem():
             return error
         case Refused():
-            return Problem(
-                error.status, error.code, str(error), retry_after_s=error.retry_after_s, headers=error.headers
-            )
+            problem = Problem(error.code, str(error), retry_after_s=error.retry_after_s, headers=error.headers)
+            if problem.status == 401:
+                problem.headers["www-authenticate"] = 'Bearer realm="shokado"'
+            return problem
         case UnknownVersion():
-            return Problem(404, f"unknown_{error.what}", str(error))
+            return Problem(f"unknown_{error.what}", str(error))
         case Overloaded():
             message = f"the server is overloaded: {error}; try again later"
-            return Problem(503, "overloaded", message, retry_after_s=error.retry_after_s)
+            return Problem("overloaded", message, retry_after_s=error.retry_after_s)
         case NotReady():
-            return Problem(503, "not_ready", str(error), retry_after_s=1)
+            return Problem("not_ready", str(error))
         case DeadlineExceeded():
-            return Problem(504, "deadline_exceeded", str(error))
+            return Problem("deadline_exceeded", str(error))
         case ModelFailure():
             message = f"the model could not score row {error.row}"
-            return Problem(500, "model_failure", message, {"row": error.row})
+            return Problem("model_failure", message, {"row": error.row})
         case ChangeRefused():
-            status = 409 if isinstance(error, ConflictingChange) else 422
-            return Problem(status, error.code, str(error), error.detail)
+            return Problem(error.code, str(error), error.detail)
         case GenerationConflict():
             detail = {"expected": error.expected, "found": error.found}
-            return Problem(409, "generation_conflict", str(error), detail)
+            return Problem("generation_conflict", str(error), detail)
         case StoreUnavailable():
             message = f"{error}; predictions go on as they were"
-            return Problem(503, "store_unavailable", message, retry_after_s=1)
+            return Problem("store_unavailable", message)
         case _:
-            return Problem(500, "internal", "an unexpected error happened; the server's log has it")
+            return Problem("internal", "an unexpected error happened; the server's log has it")
 
 
 def malformed(message: str) -> Problem:
     """400: the body is not what its content type says."""
-    return Problem(400, "malformed_body", message)
+    return Problem("malformed_body", message)
 
 
 def invalid(code: str, message: str, row: int | None = None, feature: str | None = None, **detail: Any) -> Problem:
     """422: readable, but not a request that the model can score; names the row and the feature where there is one."""
     where = {"row": row, "feature": feature, **detail}
-    return Problem(422, code, message, {key: value for key, value in where.items() if value is not None})
+    return Problem(code, message, {key: value for key, value in where.items() if value is not None})
 
 
 def conflicting_version(name: str) -> Problem:
     """400: path, header and body pin different versions; `name` is the one of the path or of the header."""
     message = f"{name[:100]!r} and another version are named: path, x-model-version and body must agree"
-    return Problem(400, "conflicting_version", message)
+    return Problem("conflicting_version", message)
 
 
 def too_many_rows(rows: int | str, limit: int) -> Problem:
-    return Problem(413, "too_many_rows", f"{rows} rows in one request; at most {limit} are allowed", {"limit": limit})
+    return Problem("too_many_rows", f"{rows} rows in one request; at most {limit} are allowed", {"limit": limit})
 
 
 def body_too_large(limit: int) -> Problem:
-    return Problem(413, "body_too_large", f"the body is longer than {limit} bytes", {"limit": limit})
+    return Problem("body_too_large", f"the body is longer than {limit} bytes", {"limit": limit})

@@ -139,7 +139,7 @@ class Signature:
         if exceeds(bytes(body), rows * (width + 1) + beside, rows * lists_per_row + beside):
             limit = f"{rows} {'row' if rows == 1 else 'rows'} of {width}"
             message = f"the body has more values than {limit}, which are allowed in one request"
-            raise Problem(413, "too_many_rows", message, {"limit": rows})
+            raise Problem("too_many_rows", message, {"limit": rows})
 
     def is_large(self, body: bytes | memoryview) -> bool:
         """Whether a JSON body should be read as a matrix first; see `shokado.dialects.matrix`."""

@@ -143,7 +143,7 @@ def _in_order(tensors: Sequence[Tensor], names: Sequence[str]) -> list[Tensor]:
         if name not in by_name:
             raise invalid("missing_feature", f"the input of feature {name!r} is missing", feature=name)
     if len(by_name) < len(tensors):
-        raise Problem(400, "malformed_body", "two inputs have the same name")
+        raise Problem("malformed_body", "two inputs have the same name")
     return [by_name[name] for name in names]
 
 
@@ -256,7 +256,7 @@ def _check_size(name: str, shape: Sequence[int], got: int, what: str, item_bytes
 
 
 def _malformed(name: str, message: str) -> Problem:
-    return Problem(400, "malformed_tensor", f"input {_shown(name)}: {message}", {"input": legible(name)})
+    return Problem("malformed_tensor", f"input {_shown(name)}: {message}", {"input": legible(name)})
 
 
 def _sides(shape: Sequence[int]) -> str:

@@ -47,7 +47,7 @@ class TextSignature(Signature):
 
     def check_binary(self, body: bytes | memoryview) -> int:  # noqa: ARG002
         """Refuse packed numbers. Raises `Problem`."""
-        raise Problem(415, "unsupported_media_type", "packed numbers are not understood here: the model takes a text")
+        raise Problem("unsupported_media_type", "packed numbers are not understood here: the model takes a text")
 
     def is_large(self, body: bytes | memoryview) -> bool:  # noqa: ARG002
         """Never: texts are no numbers."""
@@ -78,7 +78,7 @@ class TextSignature(Signature):
             if len(value) > self.max_text_characters:
                 limit = self.max_text_characters
                 message = f"{where}: a text of {len(value)} characters; at most {limit} are allowed"
-                return Problem(413, "text_too_long", message, {"row": index, "feature": name, "limit": limit})
+                return Problem("text_too_long", message, {"row": index, "feature": name, "limit": limit})
             if not is_unicode(value):
                 message = f"{where}: the text holds half a surrogate pair, which is no character"
                 return invalid("not_unicode", message, row=index, feature=name)

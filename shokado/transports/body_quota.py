@@ -19,7 +19,7 @@ class BodyQuota:
         """Count `more` bytes of a body; the problem (503) if there is no room for them, which are then not counted."""
         if self.reserved + more > self.limit:
             message = f"{self.limit} bytes of request bodies are on their way already; try again later"
-            return Problem(503, "too_many_bodies", message, {"limit": self.limit}, retry_after_s=1)
+            return Problem("too_many_bodies", message, {"limit": self.limit})
         self.reserved += more
         return None
 

@@ -33,14 +33,14 @@ class HopHandler(Watched):
     def begin(self, head: RequestHead, body: bytes, exchange: Exchange) -> None:
         problem = head.problem
         if head.coding:
-            problem = Problem(415, "unsupported_encoding", "batches are sent as they are")
+            problem = Problem("unsupported_encoding", "batches are sent as they are")
         self.turn += 1
         try:
             scores, failures = answer_rows(self._engine, self._card, body)
         except ValueError as error:
             problem = problem or invalid("wrong_feature_count", str(error))
         except Interrupted:
-            problem = Problem(500, "overran", str(Overran(self.max_run_s)))
+            problem = Problem("overran", str(Overran(self.max_run_s)))
         finally:
             self.turn += 1
         if problem is not None:

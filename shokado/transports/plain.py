@@ -174,7 +174,7 @@ class Predictions:
         found = self.find(request.scope["path"])
         assert found is not None, "asked for a path that is none of the routes"
         message = f"{request.method} {request.url.path}: predictions are asked for by POST"
-        problem = Problem(405, "method_not_allowed", message)
+        problem = Problem("method_not_allowed", message)
         head = read_head(request.scope["headers"])
         exchange = PlainExchange(_peer_of(request))
         found.handler.begin(replace(head, problem=problem), b"", exchange)

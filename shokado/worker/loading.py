@@ -119,7 +119,7 @@ class Loader:
         task.add_done_callback(self._tasks.discard)
         await asyncio.wait([task])
         if task.cancelled():
-            raise ConflictingChange("stopping", "the server is stopping")
+            raise ChangeRefused("stopping", "the server is stopping")
         return task.result()
 
     async def _load(self, version: str, uri: str | None, by: str, why: str) -> Entry:

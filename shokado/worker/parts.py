@@ -66,7 +66,7 @@ def _settings(request: Request) -> Settings:
 def _parts(request: Request) -> WorkerParts:
     parts = _control(request).parts
     if parts is None:
-        raise Problem(503, "not_ready", "the server is starting", retry_after_s=1)
+        raise Problem("not_ready", "the server is starting")
     return parts
 
 
@@ -75,7 +75,7 @@ def known_routing(parts: WorkerParts) -> RoutingState:
     state = parts.dispatcher.state
     if not state.environments:
         why = parts.follower.failure or "the store was not read yet"
-        raise Problem(503, "not_ready", f"the routing is not known yet: {why}", retry_after_s=1)
+        raise Problem("not_ready", f"the routing is not known yet: {why}")
     return state
 
 

@@ -27,12 +27,10 @@ def test_keys_get_what_their_role_gets() -> None:
     assert identify(ci, Role.PREDICT, RING) == "ci"
     assert identify(boss, Role.PREDICT, RING) == identify(boss, Role.ADMIN, RING) == "boss"
     forbidden = refusal(ci, Role.ADMIN)
-    assert (forbidden.status, forbidden.code, forbidden.key) == (403, "forbidden", "ci")
+    assert (forbidden.code, forbidden.key) == ("forbidden", "ci")
     assert "role admin" in str(forbidden)
     for credential, code in ((None, "missing_key"), (digest_of(b"other"), "unknown_key")):
-        refused = refusal(credential, Role.PREDICT)
-        assert (refused.status, refused.code) == (401, code)
-        assert refused.headers["www-authenticate"]
+        assert refusal(credential, Role.PREDICT).code == code
 
 
 @pytest.mark.parametrize(
@@ -88,7 +86,7 @@ def test_without_keys_predictions_are_open_and_changes_local() -> None:
     ):
         with pytest.raises(Refused) as refused:
             admit(asked, Role.ADMIN, None, proxies)
-        assert (refused.value.status, refused.value.code) == (403, "keys_needed")
+        assert refused.value.code == "keys_needed"
 
 
 @pytest.mark.parametrize(
@@ -141,7 +139,7 @@ def test_changes_of_other_sites_pages_are_refused(asked: Asked, allowed: bool) -
         return
     with pytest.raises(Refused) as refused:
         refuse_other_sites(asked, ("https://friend",))
-    assert (refused.value.status, refused.value.code) == (403, "cross_site")
+    assert refused.value.code == "cross_site"
 
 
 def test_any_site_by_cors_is_none_by_name() -> None:

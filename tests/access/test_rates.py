@@ -26,7 +26,7 @@ def test_a_window_takes_its_number_and_the_next_begins_anew() -> None:
     clock.now += 20
     refused = limited.take("", "a")
     assert refused is not None
-    assert (refused.status, refused.code, refused.retry_after_s) == (429, "rate_limited", 40)
+    assert (refused.code, refused.retry_after_s) == ("rate_limited", 40)
     assert refused.headers["x-ratelimit-reset"] == "501060"
     assert limited.take("", "b") is None
     clock.now += 40

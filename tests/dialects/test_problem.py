@@ -5,6 +5,7 @@ import json
 import pytest
 
 from runners.errors import DeadlineExceeded, ModelFailure, NotReady, Overloaded
+from shokado.access.decision import Refused
 from shokado.dialects.problem import Problem, invalid, problem_of
 from shokado.dispatch.change import ConflictingChange, InvalidChange
 from shokado.dispatch.request import UnknownVersion
@@ -14,6 +15,8 @@ from shokado.stores.store import GenerationConflict, StoreUnavailable
 @pytest.mark.parametrize(
     ("error", "status", "code"),
     [
+        (Refused("missing_key", "show a key"), 401, "missing_key"),
+        (Refused("forbidden", "this needs another key"), 403, "forbidden"),
         (UnknownVersion("version", "v9", ["v1"]), 404, "unknown_version"),
         (UnknownVersion("environment", "moon", ["production"]), 404, "unknown_environment"),
         (Overloaded(1.5), 503, "overloaded"),
@@ -35,6 +38,16 @@ def test_each_error_has_its_status_and_tells_no_secrets(error: Exception, status
     assert content["request_id"] == "id-1"
     assert content["error"]["code"] == code
     assert "secret" not in problem.message
+
+
+def test_a_key_is_asked_for_in_the_words_of_http() -> None:
+    assert problem_of(Refused("unknown_key", "x")).headers["www-authenticate"] == 'Bearer realm="shokado"'
+    assert problem_of(Refused("forbidden", "x")).headers == {"cache-control": "no-store"}
+
+
+def test_a_code_that_is_not_in_the_table_is_no_problem_at_all() -> None:
+    with pytest.raises(KeyError):
+        Problem("teapot", "short and stout")
 
 
 def test_what_a_change_meets_is_told_in_particulars() -> None:
@@ -63,14 +76,14 @@ def test_other_problems_do_not_say_when_to_come_back() -> None:
 
 
 def test_a_problem_is_passed_on_as_it_is() -> None:
-    problem = Problem(418, "teapot", "short and stout")
+    problem = Problem("no_rows", "there are no rows")
     assert problem_of(problem) is problem
     assert json.loads(problem.body("i")) == {
-        "error": {"code": "teapot", "message": "short and stout"},
+        "error": {"code": "no_rows", "message": "there are no rows"},
         "request_id": "i",
     }
 
 
 def test_details_that_are_not_known_are_left_out() -> None:
-    assert invalid("c", "m").detail == {}
-    assert invalid("c", "m", row=0, feature="f", got=0).detail == {"row": 0, "feature": "f", "got": 0}
+    assert invalid("no_rows", "m").detail == {}
+    assert invalid("wrong_type", "m", row=0, feature="f", got=0).detail == {"row": 0, "feature": "f", "got": 0}

@@ -533,7 +533,7 @@ def test_stopping_gives_up_what_is_under_way(shelf: Shelf, database: Path) -> No
             asking = asyncio.ensure_future(server[1].loader.load("v3", artefact.tag, by="ann"))
             await until(lambda: server.state.candidates)
             await server[1].loader.stop()
-            with pytest.raises(ConflictingChange, match="the server is stopping"):
+            with pytest.raises(ChangeRefused, match="the server is stopping"):
                 await asking
             assert await server.actions() == ["configured", "prepare", "abandon"]
 
@@ -684,7 +684,7 @@ def test_stopping_ends_an_import(shelf: Shelf, database: Path) -> None:
             asking = asyncio.ensure_future(server[0].loader.load("v3", "models:/customers/1", by="ann"))
             await until(imports_under_way)
             await server[0].loader.stop()
-            with pytest.raises(ConflictingChange, match="the server is stopping"):
+            with pytest.raises(ChangeRefused, match="the server is stopping"):
                 await asking
             assert not imports_under_way()
             assert not (HOME / "models" / shelf.model).exists()

@@ -79,7 +79,7 @@ async def read_json_body(request: Request, limit: int, body_quota: BodyQuota, *,
     coding = headers.get("content-encoding", "identity").strip().lower()
     if coding != "identity":
         message = f"content encoding {coding[:40]!r} is not understood here; send the body as it is"
-        raise Problem(415, "unsupported_encoding", message)
+        raise Problem("unsupported_encoding", message)
     typed = typed or "content-type" in headers
     if typed and headers.get("content-length", "0") != "0":
         _refuse_other_types(headers)
@@ -94,14 +94,14 @@ def _refuse_other_types(headers: Headers) -> None:
     content_type = headers.get("content-type", "").split(";")[0].strip().lower()
     if content_type != "application/json":
         got = f"content type {content_type[:100]!r} is" if content_type else "a body without content type is"
-        raise Problem(415, "unsupported_media_type", f"{got} not understood here; send application/json")
+        raise Problem("unsupported_media_type", f"{got} not understood here; send application/json")
 
 
 def parse(body: bytes) -> Any:
     """What the JSON says. Raises `Problem` (400, 413, 422)."""
     if exceeds(body, MAX_CHANGE_VALUES, MAX_CHANGE_VALUES):
         message = f"the body has more than {MAX_CHANGE_VALUES} values, or lists; at most as many are allowed here"
-        raise Problem(413, "too_many_values", message, {"limit": MAX_CHANGE_VALUES})
+        raise Problem("too_many_values", message, {"limit": MAX_CHANGE_VALUES})
     content = read_leniently(body, _unique)
     refuse_half_characters(body, content)
     return content

@@ -11,20 +11,13 @@ from fastapi import FastAPI
 
 from runners.artefacts.card import Card
 from shokado.dialects.dialect import Content, Dialect
+from shokado.dialects.error_codes import STATUS_DESCRIPTIONS
 from shokado.dialects.head import ID_PATTERN, MAX_DEADLINE_MS, MAX_UNIT_CHARACTERS, NAME_PATTERN
 from shokado.transports.routes import names_in
 
 _REFERENCE = "#/components/schemas/{name}"
-_ERRORS = {
-    "400": "The body or a header cannot be read.",
-    "404": "No such version or environment.",
-    "413": "The body is too long, or has too many rows.",
-    "415": "The content type is not understood.",
-    "422": "Readable, but a row is wrong: names the row and the feature.",
-    "500": "The model failed on a row.",
-    "503": "Overloaded or not ready; `Retry-After` says when to come back.",
-    "504": "The deadline passed while the request waited.",
-}
+_STATUSES = (400, 404, 413, 415, 422, 500, 503, 504)
+"""Of errors that any prediction route answers."""
 _NAMES = {
     "model": "The model's name, or one of its versions or aliases.",
     "version": "A version or alias.",
@@ -112,8 +105,11 @@ def _paths_and_schemas(dialects: Iterable[Dialect], card: Card) -> tuple[dict[st
                         },
                     },
                     **{
-                        status: {"description": description, "content": {"application/json": error}}
-                        for status, description in _ERRORS.items()
+                        str(status): {
+                            "description": STATUS_DESCRIPTIONS[status],
+                            "content": {"application/json": error},
+                        }
+                        for status in _STATUSES
                     },
                 },
             }

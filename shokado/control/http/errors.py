@@ -6,11 +6,12 @@ from typing import Any
 import msgspec
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from shokado.control.http.methods import allowed_methods
 from shokado.control.outside import route_of, without_prefix
+from shokado.dialects.error_codes import CODES_DESCRIPTION, ERROR_CODES, STATUS_DESCRIPTIONS
 from shokado.dialects.head import RequestHead
 from shokado.dialects.open_inference import InferError
 from shokado.dialects.problem import Problem, problem_of
@@ -24,7 +25,7 @@ from shokado.transports.routes import Routes
 class ErrorBody(BaseModel):
     """A code for programs, a message for people, and particulars."""
 
-    code: str
+    code: str = Field(description=CODES_DESCRIPTION)
     message: str
     detail: dict[str, object] | None = None
 
@@ -36,56 +37,33 @@ class Error(BaseModel):
     request_id: str
 
 
-_DESCRIBED = {
-    400: ("The body or a header cannot be read.", "malformed_body", "the body is not JSON: Expecting value"),
-    404: (
-        "No such version, environment or generation.",
-        "unknown_version",
-        "unknown version 'v9'; served are a, b, v1, v2",
-    ),
-    409: (
-        "Not as things stand.",
-        "version_not_ready",
-        "version v2 is starting in worker 812 on web-1, so it cannot be given traffic",
-    ),
-    412: (
-        "Somebody has changed the routing since `If-Match` was read.",
-        "generation_conflict",
-        "the routing is at generation 8, not 7",
-    ),
-    413: (
-        "The body is too long, or has too many entries.",
-        "body_too_large",
-        "the body is longer than 1048576 bytes",
-    ),
-    415: (
-        "The content type is not understood.",
-        "unsupported_media_type",
-        "content type 'text/plain' is not understood here; send application/json",
-    ),
-    422: (
-        "Readable, but it makes no sense: names what is wrong.",
-        "invalid_weight",
-        "the weight of v1 is -1; weights are finite and not negative",
-    ),
-    503: (
-        "The store or the worker cannot be used now; `Retry-After` says when to come back.",
-        "store_unavailable",
-        "the store redis://store:6379/0 cannot be used: Connection refused; predictions go on as they were",
-    ),
+_EXAMPLES = {
+    "malformed_body": "the body is not JSON: Expecting value",
+    "unknown_version": "unknown version 'v9'; served are a, b, v1, v2",
+    "version_not_ready": "version v2 is starting in worker 812 on web-1, so it cannot be given traffic",
+    "generation_conflict": "the routing is at generation 8, not 7",
+    "body_too_large": "the body is longer than 1048576 bytes",
+    "unsupported_media_type": "content type 'text/plain' is not understood here; send application/json",
+    "invalid_weight": "the weight of v1 is -1; weights are finite and not negative",
+    "store_unavailable": "the store redis://store:6379/0 cannot be used: Connection refused; predictions go on as they "
+    "were",
 }
+"""A message of one code for each status."""
 
 BODY_ERRORS = (400, 413, 415, 422)
 
 
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The description of these error answers, with an example each."""
+    examples = {
+        ERROR_CODES[code].status_if_match or ERROR_CODES[code].status: {"code": code, "message": message}
+        for code, message in _EXAMPLES.items()
+    }
     described: dict[int | str, dict[str, Any]] = {}
     for status in sorted(statuses):
-        description, code, message = _DESCRIBED[status]
-        example = {"error": {"code": code, "message": message}, "request_id": "3f9c2b7a10e40000000001"}
+        example = {"error": examples[status], "request_id": "3f9c2b7a10e40000000001"}
         content = {"application/json": {"example": example}}
-        described[status] = {"model": Error, "description": description, "content": content}
+        described[status] = {"model": Error, "description": STATUS_DESCRIPTIONS[status], "content": content}
     return described
 
 
@@ -102,9 +80,10 @@ def answer_errors(app: FastAPI) -> None:
 async def answer_error(request: Request, error: Exception) -> Response:
     """The answer that an error gets."""
     match error:
-        case HTTPException():
-            code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
-            problem = Problem(error.status_code, code, f"{request.method} {route_of(request.scope)}: {error.detail}")
+        case HTTPException(status_code=404):
+            problem = Problem("not_found", f"{request.method} {route_of(request.scope)}: {error.detail}")
+        case HTTPException(status_code=405):
+            problem = Problem("method_not_allowed", f"{request.method} {route_of(request.scope)}: {error.detail}")
         case RequestValidationError():
             problem = _invalid(error)
         case _:
@@ -161,6 +140,6 @@ def _invalid(error: RequestValidationError) -> Problem:
     where = [str(part).encode(errors="backslashreplace").decode()[:100] for part in first["loc"]]
     field = ".".join(where[1:]) or where[0]
     if first["type"] == "extra_forbidden":
-        return Problem(422, "unknown_field", f"{field}: unknown field", {"field": field})
+        return Problem("unknown_field", f"{field}: unknown field", {"field": field})
     message = first["msg"].removeprefix("Value error, ")
-    return Problem(422, "invalid", f"{field}: {message}", {"field": field})
+    return Problem("invalid", f"{field}: {message}", {"field": field})

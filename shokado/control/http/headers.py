@@ -40,7 +40,7 @@ def _actor(request: Request, name: _ActorHeader = None) -> str:
     except UnicodeError:
         text = name.strip()
     if not (0 < len(text) <= MAX_ACTOR_CHARACTERS and text.isprintable()):
-        raise Problem(400, "bad_header", f"x-actor is not a name of 1 to {MAX_ACTOR_CHARACTERS} printable characters")
+        raise Problem("bad_header", f"x-actor is not a name of 1 to {MAX_ACTOR_CHARACTERS} printable characters")
     return f"{key} ({text})" if key else text
 
 
@@ -62,7 +62,7 @@ def _if_match(value: _IfMatchHeader = None) -> int | None:
     found = _GENERATION(value.strip())
     if found is None:
         message = f'if-match is {value[:100]!r}; it takes one generation as its etag spells it, such as "7", or *'
-        raise Problem(400, "bad_header", message)
+        raise Problem("bad_header", message)
     return int(found[1])
 
 
@@ -86,7 +86,7 @@ def agreed_environment(named: str | None, header: str | None) -> str | None:
     """The environment that a query or body, or the header, names. Raises `Problem` (400) when they differ."""
     if named is not None and header is not None and named != header:
         message = f"x-environment says {header[:100]!r}, and the request also names {named[:100]!r}"
-        raise Problem(400, "conflicting_environment", message)
+        raise Problem("conflicting_environment", message)
     return named if named is not None else header
 
 

@@ -9,15 +9,11 @@ from shokado.access.keys import Role
 from shokado.control.http.authorization import is_changing, role_for
 from shokado.control.http.documentation import describe
 from shokado.control.http.errors import shape_of
+from shokado.dialects.error_codes import STATUS_DESCRIPTIONS
 
 _SCHEMES = {
     "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
     "bearer": {"type": "http", "scheme": "bearer"},
-}
-_DESCRIBED = {
-    "401": "No key, or one that does not count.",
-    "403": "Not with this key, or not from another site or machine.",
-    "429": "Too often; `Retry-After` says when to come back.",
 }
 
 
@@ -38,20 +34,23 @@ def _add_refusals(schema: dict[str, Any], gate: Gate) -> None:
             predicts = "predictions" in operation["tags"]
             changing = is_changing(method.upper()) and not predicts
             role = Role.PREDICT if predicts else role_for(method.upper(), path, open_metrics=gate.settings.open_metrics)
-            statuses = set()
+            statuses = set[int]()
             if keys and role is not None:
                 operation["security"] = [{name: []} for name in _SCHEMES]
-                statuses |= {"401", "403"}
+                statuses |= {401, 403}
             if changing:
-                statuses.add("403")
+                statuses.add(403)
             if rates and role is not None:
-                statuses.add("429")
+                statuses.add(429)
             for status in sorted(statuses):
                 _add(operation["responses"], status, shape_of(path).__name__)
 
 
-def _add(responses: dict[str, Any], status: str, shape: str) -> None:
+def _add(responses: dict[str, Any], status: int, shape: str) -> None:
     """In the shape of the route's other errors, if it has any."""
     error = {"application/json": {"schema": {"$ref": f"#/components/schemas/{shape}"}}}
     contents = (answer.get("content") for code, answer in responses.items() if code.startswith("4"))
-    responses[status] = {"description": _DESCRIBED[status], "content": next(filter(None, contents), error)}
+    responses[str(status)] = {
+        "description": STATUS_DESCRIPTIONS[status],
+        "content": next(filter(None, contents), error),
+    }

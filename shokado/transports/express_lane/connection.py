@@ -317,7 +317,7 @@ class LaneConnection(HttpToolsProtocol):
         if self._state is not ENDING:
             in_body = (self._arrival is not None and self._arrival.express is not None) or self._unfinished_asgi
             message = f"this is no HTTP request: {msg}"
-            self.refuse(malformed(message) if in_body else Problem(400, "bad_header", message))
+            self.refuse(malformed(message) if in_body else Problem("bad_header", message))
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
@@ -439,4 +439,4 @@ def _disconnect(cycle: RequestResponseCycle) -> None:
 
 def _too_many_connections(limit: int) -> Problem:
     message = f"{limit} connections are busy; try again later"
-    return Problem(503, "too_many_connections", message, {"limit": limit}, retry_after_s=1)
+    return Problem("too_many_connections", message, {"limit": limit})

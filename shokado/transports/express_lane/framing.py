@@ -22,19 +22,19 @@ def framing_problem(headers: list[tuple[bytes, bytes]], version: str) -> Problem
             hosts += 1
             if not _is_host(value):
                 host = value[:100].decode("latin-1")
-                return Problem(400, "bad_header", f"{host!r} is no host, with or without a port")
+                return Problem("bad_header", f"{host!r} is no host, with or without a port")
         elif name == b"transfer-encoding":
             codings += 1
             if value.strip().lower() != b"chunked" or codings > 1 or version != "1.1":
-                return Problem(400, "bad_header", "transfer-encoding is understood in HTTP/1.1, as chunked and once")
+                return Problem("bad_header", "transfer-encoding is understood in HTTP/1.1, as chunked and once")
     if hosts > 1 or (not hosts and version != "1.0"):
-        return Problem(400, "bad_header", f"a request has one host header, and this one has {hosts}")
+        return Problem("bad_header", f"a request has one host header, and this one has {hosts}")
     return None
 
 
 def headers_too_large(limit: int) -> Problem:
     """The refusal (431) of headers, chunk extensions or a trailer of more than `limit` bytes."""
-    return Problem(431, "headers_too_large", f"the headers are longer than {limit} bytes", {"limit": limit})
+    return Problem("headers_too_large", f"the headers are longer than {limit} bytes", {"limit": limit})
 
 
 @lru_cache(maxsize=16)  # Clients of one server say the same few over and over.

@@ -141,4 +141,4 @@ class Timeouts:
 
 
 def _request_timeout(limit_s: float) -> Problem:
-    return Problem(408, "request_timeout", f"the request did not arrive within {limit_s:g} s", {"limit_s": limit_s})
+    return Problem("request_timeout", f"the request did not arrive within {limit_s:g} s", {"limit_s": limit_s})

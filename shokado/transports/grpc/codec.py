@@ -55,7 +55,7 @@ class ModelInfer:
             _parameters(one, InputParameters).refuse(one.name)
         if raw and len(raw) != len(inputs):
             message = f"{len(raw)} raw_input_contents for {len(inputs)} inputs; one for each belongs here"
-            raise Problem(400, "malformed_body", message)
+            raise Problem("malformed_body", message)
         tensors = [_raw_tensor(*pair) for pair in zip(inputs, raw, strict=True)] if raw else list(map(_tensor, inputs))
         answer_options = tuple(map(_wanted, request.outputs))
         return PredictionRequest(*pack_tensors(tensors, self._signature), answer_options=answer_options)
@@ -100,7 +100,7 @@ def _parameters(of: Any, known: type[Parameters]) -> Parameters:
     try:
         return msgspec.convert(given, known)
     except msgspec.ValidationError as error:
-        raise Problem(400, "malformed_body", f"parameters of {_owner(of, known)}: {error}") from None
+        raise Problem("malformed_body", f"parameters of {_owner(of, known)}: {error}") from None
 
 
 def _owner(of: Any, known: type[Parameters]) -> str:
@@ -125,7 +125,7 @@ def _tensor(tensor: Any) -> Tensor:
     field = _CONTENTS.get(tensor.datatype)
     if field is None and tensor.datatype in ("FP16", "BF16"):
         message = f"input {tensor.name[:100]!r}: {tensor.datatype} has no contents of its own; send raw_input_contents"
-        raise Problem(400, "malformed_body", message)
+        raise Problem("malformed_body", message)
     values = getattr(tensor.contents, field) if field is not None else ()
     return from_values(tensor.name, tensor.datatype, tensor.shape, values)
 

@@ -22,6 +22,7 @@ from configuration.settings import GrpcSettings, LimitSettings
 from runners.artefacts.card import Card
 from shokado.access.decision import Refused
 from shokado.access.gate import Gate
+from shokado.dialects.error_codes import ERROR_CODES
 from shokado.dialects.head import RequestHead, read_head
 from shokado.dialects.model_tensors import input_tensors, output_tensors
 from shokado.dialects.problem import Problem, ProblemBody, conflicting_version, malformed, parted, problem_of
@@ -45,20 +46,6 @@ HEALTH = "grpc.health.v1.Health"
 
 logger = logging.getLogger("bentoml.shokado")
 
-_STATUS = {
-    400: grpc.StatusCode.INVALID_ARGUMENT,
-    401: grpc.StatusCode.UNAUTHENTICATED,
-    403: grpc.StatusCode.PERMISSION_DENIED,
-    404: grpc.StatusCode.NOT_FOUND,
-    408: grpc.StatusCode.DEADLINE_EXCEEDED,
-    409: grpc.StatusCode.ABORTED,
-    413: grpc.StatusCode.INVALID_ARGUMENT,
-    415: grpc.StatusCode.INVALID_ARGUMENT,
-    422: grpc.StatusCode.INVALID_ARGUMENT,
-    429: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    503: grpc.StatusCode.UNAVAILABLE,
-    504: grpc.StatusCode.DEADLINE_EXCEEDED,
-}
 STREAMS_OF_A_CONNECTION = 128
 """Calls of one connection: each may have 64 KiB unread. Clients keep more calls back by themselves."""
 RECEIVED_AT_ONCE = 2
@@ -67,17 +54,10 @@ RECEIVED_SOON_S = 0.05
 """A message that is not here by then counts among the bodies that are on their way, at the length it may have."""
 AGE_GRACE_S = 60
 """For the calls that are under way on a connection of the greatest age; what is watched is watched anew then."""
-_STOPPING = Problem(503, "stopping", "the server is stopping; ask again, over a new connection")
+_STOPPING = Problem("stopping", "the server is stopping; ask again, over a new connection")
 _METADATA = messages.ServerMetadataResponse(**asdict(OVER_GRPC))
 _NO_MESSAGE = malformed("a call has one message, and this one has none")
 _decode_problem = msgspec.json.Decoder(ProblemBody).decode
-
-
-def status_of(http_status: int, code: str) -> grpc.StatusCode:
-    """The status of a problem. An overloaded server is the one 503 that is no outage: the client has to slow down."""
-    if code == "overloaded":
-        return grpc.StatusCode.RESOURCE_EXHAUSTED
-    return _STATUS.get(http_status, grpc.StatusCode.INTERNAL)
 
 
 def refuse_taken_port(settings: GrpcSettings) -> None:
@@ -279,7 +259,7 @@ class GrpcServer:
         metadata = _metadata_of(lines)
         if status != 200:
             error = _decode_problem(answer).error
-            await _refuse(context, status_of(status, error.code), error.message, error.code, metadata)
+            await _refuse(context, error.code, error.message, metadata)
             return b""
         context.set_trailing_metadata(metadata)
         return answer
@@ -392,7 +372,7 @@ def peer_of(address: str) -> str:
 
 
 def _too_slow(limit_s: float) -> Problem:
-    return Problem(408, "request_timeout", f"the message did not arrive within {limit_s:g} s", {"limit_s": limit_s})
+    return Problem("request_timeout", f"the message did not arrive within {limit_s:g} s", {"limit_s": limit_s})
 
 
 def _metadata_of(lines: bytes) -> tuple[tuple[str, str], ...]:
@@ -406,18 +386,16 @@ def _metadata_of(lines: bytes) -> tuple[tuple[str, str], ...]:
 
 async def _refuse_for(context: Any, problem: Problem) -> None:
     metadata = _metadata_of(problem.header_lines)
-    await _refuse(context, status_of(problem.status, problem.code), problem.message, problem.code, metadata)
+    await _refuse(context, problem.code, problem.message, metadata)
 
 
-async def _refuse(
-    context: Any, status: grpc.StatusCode, message: str, code: str, metadata: tuple[tuple[str, str], ...]
-) -> None:
-    """End the call with a status; what its method returns is not sent.
+async def _refuse(context: Any, code: str, message: str, metadata: tuple[tuple[str, str], ...]) -> None:
+    """End the call with the code's status; what its method returns is not sent.
 
     A status that is merely set comes behind an empty message, after which no client tries again by itself. But the
     exception of `abort`, which grpc keeps, knows the context by its frames: a cycle of some 40 objects.
     """
     try:
-        await context.abort(status, message, (("x-error-code", code), *metadata))
+        await context.abort(grpc.StatusCode[ERROR_CODES[code].grpc], message, (("x-error-code", code), *metadata))
     except grpc.aio.AbortError as error:
         parted(error)

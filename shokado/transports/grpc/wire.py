@@ -103,10 +103,10 @@ class _Counts:
             self._fields -= more
         if self._fields < 0:
             message = f"the message has more than {self._max_fields} fields; no request of this model has as many"
-            raise Problem(413, "too_many_fields", message, {"limit": self._max_fields})
+            raise Problem("too_many_fields", message, {"limit": self._max_fields})
         if self._values < 0:
             message = f"the tensors have more than {self._max_values} values, which are allowed in one request"
-            raise Problem(413, "too_many_values", message, {"limit": self._max_values})
+            raise Problem("too_many_values", message, {"limit": self._max_values})
 
     def _packed(self, at: int, end: int, number: int) -> int:
         """How many values one field holds."""

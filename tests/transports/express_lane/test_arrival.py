@@ -10,7 +10,7 @@ from tests.support.raw_http import Connection, request
 from tests.support.waiting import wait_until
 from tests.transports.lane_server import LaneServer, held, lane_server
 
-REFUSAL = Problem(401, "missing_key", "show a key")
+REFUSAL = Problem("missing_key", "show a key")
 
 
 @pytest.mark.parametrize("chunks", [False, True], ids=["length", "chunks"])

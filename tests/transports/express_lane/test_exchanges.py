@@ -80,7 +80,7 @@ def test_nothing_of_an_answered_request_is_left_to_the_garbage_collector(lane: L
 
 def test_the_work_of_a_refusal_is_cancelled_when_the_client_vanishes(lane: LaneServer) -> None:
     """As where a rate is asked for elsewhere before the problem is told."""
-    lane.handler.verdict = Problem(401, "missing_key", "show a key")
+    lane.handler.verdict = Problem("missing_key", "show a key")
     lane.handler.hold_refusals = True
     with Connection(lane) as connection:
         connection.send(held(headers=[("content-length", "1000")]))

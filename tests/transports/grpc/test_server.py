@@ -23,7 +23,7 @@ from shokado.dialects.problem import Problem
 from shokado.dispatch.request import Prediction
 from shokado.transports.call import Call, Entrance
 from shokado.transports.grpc import open_inference_pb2 as messages
-from shokado.transports.grpc.server import SERVICE, GrpcExchange, GrpcServer, refuse_taken_port, status_of
+from shokado.transports.grpc.server import SERVICE, GrpcExchange, GrpcServer, refuse_taken_port
 from tests.dispatch.double_runners import DoubleRunner, routed, started
 from tests.runners.engine_doubles import Obliging
 from tests.support.cards import toy_card
@@ -450,28 +450,6 @@ def test_a_port_that_somebody_listens_at_is_seen_even_if_it_could_be_shared(desk
 
     asyncio.run(ask())
     refuse_taken_port(GrpcSettings(port=free_port()))
-
-
-@pytest.mark.parametrize(
-    ("problem", "name"),
-    [
-        (Problem(400, "malformed_body", ""), "INVALID_ARGUMENT"),
-        (Problem(401, "no_key", ""), "UNAUTHENTICATED"),
-        (Problem(403, "wrong_role", ""), "PERMISSION_DENIED"),
-        (Problem(404, "unknown_version", ""), "NOT_FOUND"),
-        (Problem(413, "too_many_rows", ""), "INVALID_ARGUMENT"),
-        (Problem(422, "not_finite", ""), "INVALID_ARGUMENT"),
-        (Problem(429, "rate_limited", ""), "RESOURCE_EXHAUSTED"),
-        (Problem(500, "internal", ""), "INTERNAL"),
-        (Problem(503, "overloaded", ""), "RESOURCE_EXHAUSTED"),
-        (Problem(503, "not_ready", ""), "UNAVAILABLE"),
-        (Problem(504, "deadline_exceeded", ""), "DEADLINE_EXCEEDED"),
-        (Problem(418, "teapot", ""), "INTERNAL"),
-    ],
-    ids=lambda value: value.code if isinstance(value, Problem) else "",
-)
-def test_every_problem_has_a_status(problem: Problem, name: str) -> None:
-    assert status_of(problem.status, problem.code).name == name
 
 
 async def state_while_pinging(opened: Open, *, until_gone: bool) -> Any:
