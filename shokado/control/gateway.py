@@ -26,7 +26,7 @@ from shokado.transports.routes import Routes
 from shokado.worker.descriptors import allow_connections
 from shokado.worker.parts import Control
 from shokado.worker.process import Configured, freeze_garbage
-from shokado.worker.readiness import why_not_ready
+from shokado.worker.readiness import served_models
 from shokado.worker.worker import Worker
 
 
@@ -81,14 +81,13 @@ class Gateway:
     async def _open_grpc(self, max_connections: int) -> None:
         from shokado.transports.grpc.server import GrpcServer
 
-        settings, parts = self._server.settings, self._worker.parts
+        settings = self._server.settings
         self._grpc = GrpcServer(
             settings.grpc.model_copy(update={"max_connections": max_connections}),
             settings.limits,
-            settings.model,
+            served_models(settings, self._worker.parts),
             self._server.card,
             self._worker.entrance,
-            lambda: not why_not_ready(parts),
             self._server.gate,
             self._control.body_quota,
         )

@@ -7,7 +7,7 @@ and for the repository Triton's "Model Repository Extension", whose clients do n
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Response
+from fastapi import APIRouter, Body, Depends, Response
 from pydantic import BaseModel, Field
 
 from configuration.settings import Settings
@@ -16,11 +16,10 @@ from shokado.control.http import bodies
 from shokado.control.http.headers import Actor
 from shokado.control.versions import MAX_URI_CHARACTERS
 from shokado.dialects.error_codes import STATUS_DESCRIPTIONS
-from shokado.dialects.model_tensors import TensorMetadata, input_tensors, output_tensors
-from shokado.dialects.problem import Problem, conflicting_version, invalid
-from shokado.dialects.server_metadata import NAME, OVER_REST, ServerMetadata
+from shokado.dialects.problem import invalid
+from shokado.dialects.served_models import OVER_REST, ModelMetadata, ServedModels, ServerMetadata
 from shokado.worker.parts import Configuration, Parts, WorkerParts
-from shokado.worker.readiness import why_not_ready
+from shokado.worker.readiness import served_models
 
 router = APIRouter(
     prefix="/v2", tags=["open inference"], route_class=bodies.StrictRoute, strict_content_type=False
@@ -50,18 +49,6 @@ class ModelReady(BaseModel):
 
     name: str
     ready: bool
-
-
-class ModelMetadata(BaseModel):
-    """What a model takes and gives; -1 in a shape is the number of rows."""
-
-    name: str
-    versions: list[str]
-    platform: str
-    inputs: list[TensorMetadata] = Field(
-        description="One matrix; instead, each feature may come as a tensor of its own, named after it."
-    )
-    outputs: list[TensorMetadata]
 
 
 class IndexBody(BaseModel):
@@ -112,6 +99,13 @@ class Done(BaseModel):
     """It is done; the protocol says no more."""
 
 
+def _models(parts: Parts, settings: Configuration) -> ServedModels:
+    return served_models(settings, parts)
+
+
+Models = Annotated[ServedModels, Depends(_models)]
+
+
 def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": OpenInferenceError, "description": STATUS_DESCRIPTIONS[status]} for status in statuses}
 
@@ -131,15 +125,15 @@ async def live() -> Live:
 
 
 @router.get("/health/ready", summary="Can it answer?", responses=_not_ready(Ready))
-async def ready(parts: Parts, response: Response) -> Ready:
-    is_ready = why_not_ready(parts) is None
+async def ready(models: Models, response: Response) -> Ready:
+    is_ready = models.all_ready()
     response.status_code = 200 if is_ready else 503
     return Ready(ready=is_ready)
 
 
 @router.get("/models/{model}", summary="What a model takes and gives", responses=_errors(404, 422, 503))
-async def model_metadata(parts: Parts, settings: Configuration, model: str) -> ModelMetadata:
-    return _metadata(parts, model, _version(parts, settings, model))
+async def model_metadata(models: Models, model: str) -> ModelMetadata:
+    return models.metadata(model)
 
 
 @router.get(
@@ -147,8 +141,8 @@ async def model_metadata(parts: Parts, settings: Configuration, model: str) -> M
     summary="What a version takes and gives",
     responses=_errors(400, 404, 422, 503),
 )
-async def version_metadata(parts: Parts, settings: Configuration, model: str, version: str) -> ModelMetadata:
-    return _metadata(parts, model, _version(parts, settings, model, version))
+async def version_metadata(models: Models, model: str, version: str) -> ModelMetadata:
+    return models.metadata(model, version)
 
 
 @router.get(
@@ -156,8 +150,8 @@ async def version_metadata(parts: Parts, settings: Configuration, model: str, ve
     summary="Can a model answer?",
     responses=_errors(404, 422) | _not_ready(ModelReady),
 )
-async def model_ready(parts: Parts, settings: Configuration, response: Response, model: str) -> ModelReady:
-    return _readiness(parts, response, model, _version(parts, settings, model))
+async def model_ready(models: Models, response: Response, model: str) -> ModelReady:
+    return _readiness(models, response, model)
 
 
 @router.get(
@@ -165,10 +159,8 @@ async def model_ready(parts: Parts, settings: Configuration, response: Response,
     summary="Can a version answer?",
     responses=_errors(400, 404, 422) | _not_ready(ModelReady),
 )
-async def version_ready(
-    parts: Parts, settings: Configuration, response: Response, model: str, version: str
-) -> ModelReady:
-    return _readiness(parts, response, model, _version(parts, settings, model, version))
+async def version_ready(models: Models, response: Response, model: str, version: str) -> ModelReady:
+    return _readiness(models, response, model, version)
 
 
 @router.post(
@@ -234,34 +226,7 @@ def _refuse_model(parts: WorkerParts, settings: Settings, name: str) -> None:
         raise invalid("model_not_version", message)
 
 
-def _version(parts: WorkerParts, settings: Settings, *names: str) -> str | None:
-    """The version that the names mean; none: the model with all its versions. Raises `Problem`, `UnknownVersion`."""
-    found = {parts.dispatcher.resolve(name) for name in names if name != settings.model}
-    if len(found) > 1:
-        raise conflicting_version(names[0])
-    return found.pop() if found else None
-
-
-def _metadata(parts: WorkerParts, name: str, version: str | None) -> ModelMetadata:
-    runners = parts.dispatcher.runners
-    # All versions have the same features.
-    runner = runners.get(version or "") or next(iter(runners.values()), None)
-    if runner is None:
-        raise Problem("not_ready", "no version is in memory")
-    return ModelMetadata(
-        name=name,
-        versions=[version] if version is not None else sorted(runners),
-        platform=NAME,
-        inputs=input_tensors(runner.card),
-        outputs=list(output_tensors(runner.card)),
-    )
-
-
-def _readiness(parts: WorkerParts, response: Response, name: str, version: str | None) -> ModelReady:
-    if version is None:
-        is_ready = why_not_ready(parts) is None
-    else:
-        runner = parts.dispatcher.runners.get(version)
-        is_ready = runner is not None and runner.ready
+def _readiness(models: ServedModels, response: Response, name: str, version: str = "") -> ModelReady:
+    is_ready = models.is_ready(name, version)
     response.status_code = 200 if is_ready else 503
     return ModelReady(name=name, ready=is_ready)

@@ -3,9 +3,10 @@
 import logging
 from collections.abc import Iterable, Mapping
 
-from configuration.settings import Placement
+from configuration.settings import Placement, Settings
 from runners.runner import Runner
 from runners.version_state import READY_SOON, VersionState
+from shokado.dialects.served_models import ServedModels
 from shokado.dispatch.change import KnownVersions
 from shokado.dispatch.state import VersionReport
 from shokado.stores.store import WorkerReport
@@ -65,6 +66,11 @@ def why_not_ready(parts: WorkerParts) -> str | None:
 def _is_excused(runner: Runner) -> bool:
     has_failed_elsewhere = runner.state is VersionState.FAILED and runner.placement is not Placement.EMBEDDED
     return runner.state is VersionState.AWAY or has_failed_elsewhere
+
+
+def served_models(settings: Settings, parts: WorkerParts) -> ServedModels:
+    """What this worker tells of its models to who asks in the words of the Open Inference Protocol."""
+    return ServedModels(settings.model, parts.dispatcher, lambda: why_not_ready(parts) is None)
 
 
 class ReadinessLog:

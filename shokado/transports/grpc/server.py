@@ -24,9 +24,8 @@ from shokado.access.decision import Refused
 from shokado.access.gate import Gate
 from shokado.dialects.error_codes import ERROR_CODES
 from shokado.dialects.head import RequestHead, read_head
-from shokado.dialects.model_tensors import input_tensors, output_tensors
-from shokado.dialects.problem import Problem, ProblemBody, conflicting_version, malformed, parted, problem_of
-from shokado.dialects.server_metadata import NAME, OVER_GRPC
+from shokado.dialects.problem import Problem, ProblemBody, malformed, parted, problem_of
+from shokado.dialects.served_models import OVER_GRPC, ServedModels
 from shokado.dialects.signature import Signature
 from shokado.dialects.signatures import signature_of
 from shokado.dispatch.request import UnknownVersion
@@ -90,25 +89,22 @@ class GrpcServer:
         self,
         settings: GrpcSettings,
         limits: LimitSettings,
-        model: str,
+        models: ServedModels,
         card: Card,
         entrance: Entrance,
-        ready: Callable[[], bool],
         gate: Gate | None = None,
         body_quota: BodyQuota | None = None,
     ) -> None:
-        """`card` is any version's; `ready` says whether this worker can answer. Without a gate, everybody may ask.
+        """`card` is any version's. Without a gate, everybody may ask.
 
         `body_quota` counts arriving bodies, those of other transports as well.
         """
         self._gate = gate if gate is not None and gate.guards_predictions else None
         self._settings = settings
-        self._model = model
+        self._models = models
         self._entrance = entrance
-        self._ready = ready
         self._signature = signature_of(card, limits)
-        self._inputs, self._outputs = input_tensors(card), output_tensors(card)
-        self._health = Health(("", SERVICE), ready)
+        self._health = Health(("", SERVICE), models.all_ready)
         self._under_way: set[asyncio.Task[Any]] = set()
         self._stopping = False
         self._max_message_bytes = settings.max_message_bytes or limits.max_body_bytes
@@ -173,7 +169,9 @@ class GrpcServer:
         return {
             # An empty message need not be read.
             "ServerLive": self._method(lambda _: messages.ServerLiveResponse(live=True), guarded=False),
-            "ServerReady": self._method(lambda _: messages.ServerReadyResponse(ready=self._ready()), guarded=False),
+            "ServerReady": self._method(
+                lambda _: messages.ServerReadyResponse(ready=self._models.all_ready()), guarded=False
+            ),
             "ServerMetadata": self._method(lambda _: _METADATA),
             "ModelReady": self._method(self._model_ready, messages.ModelReadyRequest),
             "ModelMetadata": self._method(self._model_metadata, messages.ModelMetadataRequest),
@@ -247,7 +245,7 @@ class GrpcServer:
             except Problem as fault:
                 problem = parted(fault)
         names = (request.model_name, request.model_version)
-        pins = tuple(name for name in names if name and name != self._model)
+        pins = tuple(name for name in names if name and name != self._models.model)
         head = replace(head, pins=(*pins, *head.pins), problem=problem)
         work = self._handler(request).begin(head, b"", exchange)
         try:
@@ -317,29 +315,10 @@ class GrpcServer:
         return problem_of(refused) if refused is not None else None
 
     def _model_ready(self, request: Any) -> Any:
-        version = self._version_of(request)
-        runner = self._entrance.dispatcher.runners.get(version) if version else None
-        return messages.ModelReadyResponse(ready=self._ready() if version is None else bool(runner and runner.ready))
+        return messages.ModelReadyResponse(ready=self._models.is_ready(request.name, request.version))
 
     def _model_metadata(self, request: Any) -> Any:
-        version = self._version_of(request)
-        answer = messages.ModelMetadataResponse(name=request.name, platform=NAME)
-        answer.versions.extend([version] if version else sorted(self._entrance.dispatcher.runners))
-        for field, tensors in ((answer.inputs, self._inputs), (answer.outputs, self._outputs)):
-            for tensor in tensors:
-                field.add(**asdict(tensor))
-        return answer
-
-    def _version_of(self, request: Any) -> str | None:
-        """The version that name and version of a request mean; none: the model with all its versions.
-
-        Raises `UnknownVersion` or, when they mean two, `Problem`.
-        """
-        resolve = self._entrance.dispatcher.resolve
-        found = {resolve(name) for name in (request.name, request.version) if name and name != self._model}
-        if len(found) > 1:
-            raise conflicting_version(request.name)
-        return found.pop() if found else None
+        return messages.ModelMetadataResponse(**asdict(self._models.metadata(request.name, request.version)))
 
 
 def infer_request(message: bytes, signature: Signature) -> Any:

@@ -20,6 +20,7 @@ from runners.artefacts.card import Card
 from runners.errors import ModelFailure, NotReady, Overloaded
 from runners.inputs.rows import Rows
 from shokado.dialects.problem import Problem
+from shokado.dialects.served_models import ServedModels
 from shokado.dispatch.request import Prediction
 from shokado.transports.call import Call, Entrance
 from shokado.transports.grpc import open_inference_pb2 as messages
@@ -47,7 +48,8 @@ class Open:
         self.port = free_port()
         entrance: Entrance = desk.handler._entrance
         chosen = GrpcSettings(port=self.port, **settings)
-        self.server = GrpcServer(chosen, LimitSettings(), "toy", served or toy_card(), entrance, lambda: self.ready)
+        models = ServedModels("toy", desk.dispatcher, lambda: self.ready)
+        self.server = GrpcServer(chosen, LimitSettings(), models, served or toy_card(), entrance)
 
     def infer(
         self, timeout_s: float = 20, row: Sequence[float] = (1, 2, 3), headers: dict[str, str] | None = None
