@@ -25,21 +25,21 @@ class CanaryPolicy(BaseModel):
     steps: tuple[float, ...] = Field(default=(10, 50, 100), min_length=1)
     min_seconds: float = Field(default=60, ge=0)
     max_seconds: float = Field(default=1800, gt=0)
-    """After which a step that cannot be judged is given up by `shokado canary run`."""
+    """Seconds after which `shokado canary run` gives up a step that cannot be judged."""
     min_requests: int = Field(default=100, ge=1)
-    """Of the canary, for a step to pass."""
+    """Requests that the canary needs for a step to pass."""
     confidence: float = Field(default=0.999, ge=0.5, lt=1)
     """One minus the chance that a look at a rate which is just at its limit takes it for higher."""
     max_error_rate: float = Field(default=0.01, ge=0, le=1)
     max_error_increase: float = Field(default=0.005, ge=0, le=1)
-    """Above the rate of the active version."""
+    """How far the canary's error rate may lie above the active version's."""
     max_fallback_share: float = Field(default=0.01, ge=0, le=1)
     """Requests of the canary that the active version answered in its place: nobody saw them fail."""
     max_p99_ratio: float = Field(default=1.5, ge=1)
     p99_allowance_ms: float = Field(default=10, ge=0)
     """A latency that is longer by no more than this is fine, whatever the ratio."""
     min_requests_p99: int = Field(default=1000, ge=1)
-    """Of either version. The 99th percentile of 100 requests is the slowest of them, which says little."""
+    """Answers that both versions need: the 99th percentile of 100 requests is the slowest one, which says little."""
 
     @model_validator(mode="after")
     def _steps_lead_to_all(self) -> Self:
@@ -50,7 +50,7 @@ class CanaryPolicy(BaseModel):
         return self
 
     def step_after(self, percent: float) -> float | None:
-        """The first step above a share of the traffic; none above the last."""
+        """The first step above a share of the traffic; None above the last."""
         return next((step for step in self.steps if step > percent), None)
 
 

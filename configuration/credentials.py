@@ -11,7 +11,7 @@ LEFT_OUT = "***"
 _IN_WORDS = re.compile(r"(?<!/)//(?!/)[^\s'\"<>]*@")
 _IN_VARIABLE = re.compile(r"(?<!/)//(?!/)((?:(?!//).)*)@", re.DOTALL)
 _IN_MISTAKE = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*:/?)?([^/:\s]*:(?!/).*)@", re.DOTALL)
-"""In a variable without the two slashes that an address has: `user:password@host`, or `http:user:password@host`."""
+"""Credentials in a variable that lacks the slashes of an address: `user:password@host`, `http:user:password@host`."""
 _VARIABLES = re.compile(r"(MLFLOW|SHOKADO|PIP|UV)_.*|.*_PROXY", re.IGNORECASE)
 """Names of environment variables that hold addresses."""
 

@@ -13,7 +13,7 @@ _COMMAND = "openssl rand -hex 32 makes one"
 
 
 def read_secret(root: Path, name: str | None) -> bytes | None:
-    """32 bytes made of the file's content, without the line's end; none where no file is named.
+    """32 bytes made of the file's content, without the line's end; None where no file is named.
 
     `root` is what a relative name is looked for in. Raises `SettingsError`.
     """

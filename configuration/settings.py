@@ -60,7 +60,7 @@ Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
 
 
 def _check_address(url: str) -> str:
-    """Also the number of a Redis database: its client takes what is none for 0."""
+    """The address. Raises `ValueError`, also where a Redis database is no number, which its client would take for 0."""
     parts = urlsplit(check_port(check_credentials(url)))
     if parts.scheme.startswith("redis") and not re.fullmatch(r"/?|/[0-9]+", parts.path):
         raise ValueError(f"{parts.path[1:]!r} is no number of a Redis database, as the 0 in redis://host:6379/0")
@@ -145,15 +145,15 @@ class FarSideSettings(_Frozen):
     """How a version is asked that does not run in this process; see `runners.placements.remote`."""
 
     timeout_s: float = Field(default=10, gt=0, le=600)
-    """For one batch, if its requests' deadlines leave as much."""
+    """Seconds that one batch may take, if its requests' deadlines leave as much."""
     connect_ms: float = Field(default=100, ge=1, le=60_000)
-    """For a connection to be made: where packets are dropped, nothing else tells that nobody is there."""
+    """Time to make a connection: where packets are dropped, nothing else tells that nobody is there."""
     eject_after_failures: int = Field(default=5, ge=1, le=1000)
-    """In a row. Then the version gets nothing for a while, and its requests go to the active version."""
+    """Failures in a row after which the version gets nothing for a while, and the active version answers."""
     eject_at_failure_share: float = Field(default=0.5, gt=0, le=1)
-    """The same for this part of the batches of ten seconds, when there were at least 20."""
+    """Share of failed batches that ejects as well, over ten seconds with at least 20 batches."""
     eject_for_s: float = Field(default=5, gt=0, le=300)
-    """The first time; each time that follows soon, twice as long as the last, up to five minutes."""
+    """How long the first ejection lasts; each that follows soon lasts twice as long as the last, up to five minutes."""
 
 
 class ServiceSettings(FarSideSettings):
@@ -164,11 +164,11 @@ class RemoteSettings(FarSideSettings):
     """A version behind another server of the Open Inference Protocol, version 2; see `runners.placements.remote`."""
 
     url: str
-    """Of the server, up to what comes before `/v2`; without credentials, as everybody who may predict can read it."""
+    """The server's address up to `/v2`, without credentials, as everybody who may predict can read it."""
     model: str = Field(default="{model}", min_length=1)
-    """Its name there; `{model}` is our model's."""
+    """The model's name at that server; `{model}` is our model's."""
     version: str | None = Field(default="{version}", min_length=1)
-    """Its version there; `{version}` is our version's name. None: the server's own choice."""
+    """The version's name at that server; `{version}` is our version's. None: the server chooses."""
     key_file: str | None = None
     """A file with the key that is shown as `X-API-Key`, relative to the project; read again every few seconds."""
     output: str | None = Field(default=None, min_length=1)
@@ -178,7 +178,7 @@ class RemoteSettings(FarSideSettings):
 
     @property
     def address(self) -> str:
-        """Of the model, or the version of it, that is asked."""
+        """The address of the model, or of its version, that is asked."""
         name = f"{self.url.rstrip('/')}/v2/models/{quote(self.model, safe='')}"
         return name if self.version is None else f"{name}/versions/{quote(self.version, safe='')}"
 
@@ -203,9 +203,9 @@ class VersionSettings(_Frozen):
     workers: int = Field(default=1, ge=1, le=64)
     """Processes of the version's own service; only with `placement: service`."""
     service: ServiceSettings | None = None
-    """How its processes are asked; only with `placement: service`."""
+    """How the version's processes are asked; only with `placement: service`."""
     remote: RemoteSettings | None = None
-    """Where it is; with `placement: remote`, and only then."""
+    """Where the version is; with `placement: remote`, and only then."""
     aliases: tuple[Name, ...] = ()
 
     @model_validator(mode="after")
@@ -272,10 +272,10 @@ class BatchingSettings(_Frozen):
     standing_queue_ms: float = Field(default=100, gt=0, le=60_000)
     """The longest wait that is accepted while the queue does not become shorter."""
     max_queue_requests: int = Field(default=50_000, ge=1, le=10_000_000)
-    """Of one version in one worker: a bound of memory, whatever the engine's pace."""
+    """Jobs that one version may have waiting in one worker: a bound of memory, whatever the engine's pace."""
     inline_ms: float = Field(default=2, ge=0, le=1000)
     max_run_s: float = Field(default=10, ge=0.1, le=3600)
-    """Of one batch in the engine. Then it is interrupted and fails; the version is away until the engine is back."""
+    """Seconds after which a batch in the engine is interrupted and fails; until it is back, the version is away."""
 
 
 class LimitSettings(_Frozen):
@@ -283,18 +283,18 @@ class LimitSettings(_Frozen):
 
     max_rows: int = Field(default=10_000, ge=1, le=1_000_000)
     max_body_bytes: int = Field(default=16 * 2**20, ge=1024, le=2**30)
-    """Of one request, and of what a compressed one becomes."""
+    """Size of one request, and of what a compressed one becomes."""
     max_receiving_bytes: int | None = Field(default=None, ge=1024, le=2**40)
-    """Of all bodies together that have not wholly arrived at one worker; unset: four times `max_body_bytes`."""
+    """Size of all bodies together that have not wholly arrived at one worker; unset: four times `max_body_bytes`."""
     max_header_bytes: int = Field(default=64 * 2**10, ge=1024, le=2**20)
     max_text_characters: int = Field(default=100_000, ge=1, le=10_000_000)
-    """Of one text, for models that take one."""
+    """Length of one text, for models that take one."""
     request_timeout_s: float = Field(default=30, gt=0, le=86_400)
-    """From a request's first byte to its last; a client must take its answer as readily."""
+    """Time from a request's first byte to its last; a client must take its answer as readily."""
     max_connections: int = Field(default=10_000, ge=1, le=1_000_000)
-    """Of one worker."""
+    """Connections of one worker."""
     max_connection_age_s: float = Field(default=300, ge=1, le=2_000_000)
-    """After which a connection's next answer is its last, give or take a fifth; not of clients on this machine.
+    """Age after which a connection's next answer is its last, give or take a fifth; not of clients on this machine.
 
     Over gRPC, which tells its clients to connect anew by itself, also of those.
     """
@@ -331,7 +331,7 @@ class LoadingSettings(_Frozen):
     max_version_bytes: int = Field(default=2**30, ge=1)
     """Size of one version's model files."""
     timeout_s: float = Field(default=180, gt=0, le=3600)
-    """For the whole of a load: fetching, converting, verifying, and getting ready in every worker.
+    """Time for the whole of a load: fetching, converting, verifying, and getting ready in every worker.
 
     As long a version may take to get ready when a server starts; one that takes longer has failed, and others serve.
     """
@@ -347,7 +347,7 @@ class FeedbackSettings(_Frozen):
     window_hours: float = Field(default=24, gt=0, le=8760)
     """What the figures per version look back on."""
     max_entries: int = Field(default=10_000, ge=1, le=1_000_000)
-    """Of one list."""
+    """Entries of one list."""
     secret_file: str | None = None
     """What seals prediction ids, in place of a secret that the store keeps; read at the start."""
 
@@ -359,13 +359,13 @@ class WeightedSettings(_Frozen):
     min_share: float = Field(default=0.05, ge=0, le=0.5)
     """Part of the traffic that every version of the split keeps."""
     max_step: float = Field(default=0.1, gt=0, le=1)
-    """By how much one update may change a version's part of the traffic."""
+    """The most by which one update may change a version's part of the traffic."""
     min_change: float = Field(default=0.01, ge=0, le=1)
     """Updates that would change no version's part by as much are left out."""
     half_life_s: float = Field(default=3600, ge=60)
-    """After this time, what was observed counts half."""
+    """Age at which an observation counts half."""
     latency_target_ms: float = Field(default=50, gt=0)
-    """Without feedback, a success is an answer within this time."""
+    """Latency up to which an answer is a success where there is no feedback."""
 
 
 class ShadowSettings(_Frozen):
@@ -382,10 +382,10 @@ class CacheSettings(_Frozen):
 
     backend: CacheBackend = CacheBackend.OFF
     url: RedisUrl | None = None
-    """Of the Redis; better not the store's, which must not forget what a cache may."""
+    """The Redis to keep answers in; better not the store's, which must not forget what a cache may."""
     ttl_s: float = Field(default=60, gt=0, le=86_400)
     max_bytes: int = Field(default=64 * 2**20, ge=1024)
-    """Of the memory of one worker; in Redis, the server's own `maxmemory` is the bound."""
+    """Memory that one worker's answers may take; in Redis, the server's own `maxmemory` is the bound."""
     max_rows: int = Field(default=16, ge=1)
     """Requests with more rows are not kept."""
 
@@ -406,7 +406,7 @@ class RateSettings(_Frozen):
 
     per_key: str | None = None
     per_address: str | None = None
-    """Of a client's address, with or without a key; an IPv6 network of 64 bits counts as one."""
+    """Rate of a client's address, with or without a key; an IPv6 network of 64 bits counts as one."""
     url: RedisUrl | None = None
     """A Redis in which all workers of all machines count together; without one, each worker counts for itself."""
 
@@ -432,12 +432,12 @@ class CorsSettings(_Frozen):
     """Which other sites' pages may ask from browsers."""
 
     origins: tuple[str, ...] = ()
-    """Such as `https://app.example.com`, or `*` for all; none: browsers refuse."""
+    """Sites such as `https://app.example.com`, or `*` for all; empty: browsers refuse."""
     headers: tuple[str, ...] = (
         "Content-Type", "X-API-Key", "Authorization", "X-Request-ID", "X-Model-Version", "X-Environment", "X-Unit-ID",
         "X-Request-Deadline-Ms", "Inference-Header-Content-Length", "X-Actor", "If-Match", "If-None-Match",
     )  # fmt: skip
-    """That such pages may send."""
+    """Headers that such pages may send."""
 
     @field_validator("origins")
     @classmethod
@@ -474,15 +474,15 @@ class GrpcSettings(_Frozen):
     """The gRPC entrance of the Open Inference Protocol."""
 
     port: Port | None = None
-    """Unset: there is none."""
+    """The port to listen at; None: there is no gRPC."""
     host: str = "127.0.0.1"
-    """The address that it listens at; 0.0.0.0: all of IPv4, [::]: all."""
+    """The address to listen at; 0.0.0.0: all of IPv4, [::]: all."""
     max_message_bytes: int | None = Field(default=None, ge=1024, le=2**30)
-    """Of one request; unset: `limits.max_body_bytes`."""
+    """Size of one request; None: `limits.max_body_bytes`."""
     max_concurrent_requests: int = Field(default=1024, ge=1, le=100_000)
-    """In each worker; beyond them a request is refused."""
+    """Requests under way in each worker, beyond which one is refused."""
     max_connections: int = Field(default=1000, ge=1, le=1_000_000)
-    """Of one worker, beside `limits.max_connections`; beyond them a new one is closed."""
+    """Connections of one worker, beside `limits.max_connections`, beyond which a new one is closed."""
     max_connection_idle_s: float = Field(default=300, ge=1, le=2_000_000)
     """How long a connection may be without a call."""
     keepalive_time_s: float = Field(default=60, ge=1, le=2_000_000)
@@ -499,7 +499,7 @@ class DialectSettings(_Frozen):
     """How the dialects answer where their home servers can be had in more ways than one."""
 
     invocations: PredictMethod = PredictMethod.PREDICT
-    """For requests that do not say so themselves, by `{"params": {"predict_method": ".."}}`."""
+    """What requests get that do not say it themselves by `{"params": {"predict_method": ".."}}`."""
 
 
 class Settings(BaseSettings):
@@ -525,7 +525,7 @@ class Settings(BaseSettings):
     limits: LimitSettings = LimitSettings()
     shutdown: ShutdownSettings = ShutdownSettings()
     store: StoreUrl = "sqlite:///var/{model}.db"
-    """Where the routing state lives: `sqlite:///relative/path`, `sqlite:////absolute/path` or `redis://host:port/db`."""
+    """Where the routing state lives: `sqlite:///relative/path`, `sqlite:////absolute/path`, `redis://host:port/db`."""
     loading: LoadingSettings = LoadingSettings()
     feedback: FeedbackSettings = FeedbackSettings()
     weighted: WeightedSettings = WeightedSettings()

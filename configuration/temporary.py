@@ -12,7 +12,7 @@ _VARIABLE = "_SHOKADO_TEMPORARY"
 
 
 def share_temporary_folder() -> None:
-    """To be called by the supervisor before it starts anything."""
+    """The supervisor calls this before it starts anything."""
     os.environ[_VARIABLE] = tempfile.gettempdir()
 
 

@@ -39,7 +39,7 @@ class Unreachable(NotReady):
     def __init__(self, cause: Exception) -> None:
         super().__init__("the engine cannot be reached")
         self.cause = str(cause)
-        """For the log: another server's words are not for clients."""
+        """What the log is told: another server's words are not for clients."""
 
 
 class Overran(Unreachable):

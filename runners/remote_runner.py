@@ -37,12 +37,12 @@ from runners.version_state import VersionState
 
 PROBE_EVERY_S = 5.0
 PROBE_S = 1.0
-"""For its answer, and `SLOWER` times what a batch usually takes."""
+"""How long a probe waits, beside `SLOWER` times what a batch usually takes."""
 SECOND_PROBE_S = 0.25
-"""After one that failed: two in a row count."""
+"""How soon another probe follows one that failed: two in a row count."""
 FIRST_PAUSE_S = 0.5
 MAX_PAUSE_S = 8.0
-"""Between two attempts to reach it; each pause is twice as long as the last."""
+"""Longest pause between two attempts to reach the far side; each is twice as long as the last."""
 
 LOST = "it does not say that it is ready"
 
@@ -69,7 +69,7 @@ class RemoteRunner(Runner):
         super().__init__(version, card, Path(), settings, batching)
         self._far = far
         self.address: str | None = None
-        """Of the other server; of a service, nobody needs to know it."""
+        """The other server's address; None for a service, whose address nobody needs to know."""
         if isinstance(far, RemoteSettings):
             self.placement, self.engine, self.address = Placement.REMOTE, "remote", far.address
         else:

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class VersionState(StrEnum):
-    """Between one worker's first word of a version and its last.
+    """What one worker may do with a version, from its first word of it to the last.
 
     LOADING, UNLOADED --> STARTING --> READY <--> AWAY    READY or AWAY --> DRAINING --> CLOSED
                              `-------> FAILED
@@ -27,7 +27,7 @@ class VersionState(StrEnum):
 
     @property
     def word(self) -> str:
-        """As the Open Inference Protocol's model repository calls it; the words are Triton's."""
+        """What the Open Inference Protocol's model repository calls it; the words are Triton's."""
         return _WORDS.get(self, "UNAVAILABLE")
 
     def may_become(self, other: "VersionState") -> bool:

@@ -33,7 +33,7 @@ class Artefact:
     card: Card
 
     digest: str = field(init=False)
-    """The same for every import of the same registered version (see `identity_of`)."""
+    """Equal for every import of the same registered version (see `identity_of`)."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "digest", identity_of(self.card))

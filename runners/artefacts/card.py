@@ -95,7 +95,7 @@ class Card(_Frozen):
     task: Task
     features: tuple[Feature, ...] = Field(min_length=1)
     classes: tuple[int | str, ...] = ()
-    """Class labels in the order of the score columns; two for binary, none for regression."""
+    """Class labels in the order of the score columns; two for binary, no classes for regression."""
     source: Source
     files: dict[FileKind, ModelFile] = Field(min_length=1)
     verification: dict[FileKind, Verification] = Field(min_length=1)

@@ -11,7 +11,7 @@ from runners.artefacts.card import Card
 
 COUNTS = {"model", "task", "features", "classes", "source", "files", "quantization"}
 COUNTS_UNLESS_DEFAULT = {"positive_from", "predicts"}
-"""So that artefacts from before there were such rules keep their identity."""
+"""Fields that count only where they are set: artefacts from before there were such rules keep their identity."""
 DOES_NOT_COUNT = {
     "format": "how a card is written, not what it says",
     "version": "the label that an import gives",

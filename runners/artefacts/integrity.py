@@ -31,6 +31,6 @@ def check_file(folder: Path, kind: FileKind, card: Card) -> Path:
 
 
 def check_files(folder: Path, card: Card) -> None:
-    """The same for all model files of an artefact. Raises `DamagedFile`."""
+    """Check all model files of an artefact as `check_file` does. Raises `DamagedFile`."""
     for kind in card.files:
         check_file(folder, kind, card)

@@ -70,7 +70,7 @@ def positions_of(task: Task, scores: Scores, positive_from: float) -> NDArray[np
 
 
 def labels_of(card: Card, scores: list[float] | list[list[float]]) -> list[int | str]:
-    """Each row's label, by the framework's own rule; none for regression. `scores` are `tolist()` of an array's."""
+    """Each row's label, by the framework's own rule; empty for regression. `scores` are `tolist()` of an array's."""
     if card.task is Task.BINARY and len(scores) == 1:
         score: Any = scores[0]  # the usual case, at half the price
         return [card.classes[score >= card.positive_from]]
@@ -78,7 +78,7 @@ def labels_of(card: Card, scores: list[float] | list[list[float]]) -> list[int |
 
 
 def confidences_of(card: Card, scores: list[float] | list[list[float]]) -> list[float]:
-    """Each row's largest probability of a class; none for regression. `scores` are `tolist()` of an array's."""
+    """Each row's largest probability of a class; empty for regression. `scores` are `tolist()` of an array's."""
     rows: list[Any] = scores
     if card.task is Task.BINARY:
         return [score if score >= 0.5 else 1 - score for score in rows]
@@ -132,7 +132,7 @@ def is_right(card: Card, outcome: float, label: Label) -> bool:
 
 
 def error_of(outcome: float, label: Label) -> float:
-    """By how much a regression's label is above the value that was predicted. Raises `UnfitLabel`."""
+    """How far a regression's label is above the value that was predicted. Raises `UnfitLabel`."""
     if isinstance(label, bool | str) or not abs(label) <= _MAX_VALUE:
         raise UnfitLabel(f"the label is {_shown(label)}; labels of a regression are finite numbers")
     return label - outcome

@@ -27,14 +27,14 @@ STANDING_AFTER_S = 0.1
 CALM_S = 1.0
 """How long nobody may have been refused before a queue may be long for a while again."""
 LATE_BY_S = 0.01
-"""By how much the answer that a deadline has passed may be late."""
+"""How late a job may be told that its deadline has passed: one look at the queue serves all deadlines within it."""
 LARGE_SHARE = 4
 """One in so many rows of a batch is for jobs that are too large for an equal share."""
 
 
 @dataclass(frozen=True, slots=True)
 class QueueBounds:
-    """Beyond which expected wait a job is refused.
+    """The expected waits beyond which a job is refused.
 
     A queue absorbs bursts; one that stands makes everybody late and nobody faster. So a long wait is accepted until the
     queue has not been empty for `STANDING_AFTER_S`. The idea is CoDel's: Nichols and Jacobson, Controlling Queue
@@ -43,7 +43,7 @@ class QueueBounds:
 
     max_s: float = inf
     standing_s: float = inf
-    """At least the time of two full batches counts: one that is computed and one that gathers meanwhile."""
+    """The longest wait while the queue stands, but at least two full batches: one computed and one that gathers."""
     max_jobs: int = 1_000_000
 
 
@@ -134,7 +134,7 @@ class Batcher:
         self._long_since: float | None = None
         """When a job first met a queue longer than may stand, if it has not been empty since."""
         self._standing_until = -inf
-        """Until when it may not be longer than may stand, even if refusing has emptied it in between."""
+        """Until when the queue may be no longer than `standing_s`, even if refusing has emptied it in between."""
 
     @property
     def waiting_rows(self) -> int:

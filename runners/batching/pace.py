@@ -59,7 +59,7 @@ class DrainRate:
         self._seconds = self._seconds * kept + seconds
 
     def seconds_for(self, rows: int) -> float | None:
-        """How long so many rows will take; none while nothing was observed."""
+        """How long so many rows will take; None while nothing was observed."""
         return rows * self._seconds / self._rows if self._rows else None
 
 

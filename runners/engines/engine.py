@@ -18,7 +18,7 @@ from runners.artefacts.scores import Scores, column_of
 from runners.inputs.rows import Rows
 
 MAX_PADDED_CHARACTERS = 4_000_000
-"""Of texts that are scored together, each counted as long as the longest (see `TextEngine`): some 200 MB at most."""
+"""Length of texts scored together, each counted as long as the longest (see `TextEngine`): at most some 200 MB."""
 CROSSOVER_SIZES = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
 
 
@@ -73,7 +73,7 @@ class OnnxEngine:
         return scores if self._column is None else scores[:, self._column]
 
     def interrupt(self, still: Callable[[], bool]) -> None:
-        """Between two nodes of the graph, or two rounds of a loop in it."""
+        """End the call between two nodes of the graph, or two rounds of a loop in it."""
         options = self._options
         if still():
             options.terminate = True

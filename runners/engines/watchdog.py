@@ -24,7 +24,7 @@ TICK_S = 0.1
 INLINE_S = 0.25
 """A hundred times as long as a batch on the event loop should take."""
 GRACE_S = 2.0
-"""For an engine that was interrupted, to come back."""
+"""How long an interrupted engine has to come back, which it does between two nodes or rounds of a loop."""
 
 logger = logging.getLogger("bentoml.shokado")
 
@@ -49,13 +49,13 @@ class Watched:
         self._since_s = 0.0
 
     def on_overrun(self, turn: int) -> None:
-        """This call in the thread takes too long. Called by the watchdog, in its thread."""
+        """The call in the thread takes too long. Called by the watchdog, in its own thread."""
 
     def on_loss(self, turn: int) -> None:
-        """This call in the thread does not heed its interruption. Called by the watchdog, in its thread."""
+        """The call in the thread does not heed its interruption. Called by the watchdog, in its own thread."""
 
     def look(self, watchdog: "Watchdog") -> None:
-        """To be called by the watchdog after each tick."""
+        """The watchdog calls this after each tick."""
         turn = self.turn
         if not turn & 1 or turn != self._seen:
             self._seen, self._since_s = turn, 0.0

@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 WINDOW_S = 10.0
 MIN_CALLS = 20
-"""In a window, before the share of failures means anything."""
+"""Calls in a window, from which on the share of failures means something."""
 MAX_PAUSE_S = 300.0
 FORGIVEN_AFTER_S = 60.0
-"""Without a failure that ejects: then the next ejection is a first one again."""
+"""How long no failure may eject before the next ejection is a first one again."""
 
 
 class Ejection:

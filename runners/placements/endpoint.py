@@ -38,7 +38,7 @@ from runners.placements.inference import (
 
 ROOT = Path(__file__).resolve().parents[2]
 QUESTION_S = 2.0
-"""For each of the short questions: ready? what is it?"""
+"""How long an answer to a short question, such as whether the model is ready, may take."""
 TRUST_S = 1.0
 """How long a server that has said to be ready is believed."""
 RENEW_EVERY_S = 10.0
@@ -50,7 +50,7 @@ MAX_RETRY_AFTER_S = 60.0
 """Clients are told to stay away for no longer, whatever a server that is overloaded, or wrong, says."""
 MAX_KEY_BYTES = 4096
 KEY_TIMEOUT_S = 2.0
-"""For the key's file to be read: a file system may hang."""
+"""How long reading the key's file may take: a file system may hang."""
 _LENGTH = "Inference-Header-Content-Length"
 _ABOUT_THE_ROWS = (400, 413, 422, 500)
 

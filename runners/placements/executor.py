@@ -25,7 +25,7 @@ from runners.inputs.rows import Rows
 logger = logging.getLogger("bentoml.shokado")
 
 WARY_BATCHES = 1000
-"""After a call on the event loop had to be interrupted, so many batches go to the thread, each time twice as many."""
+"""How many batches go to the thread after a call on the event loop was interrupted; twice as many each further time."""
 MAX_FAILING_CALLS = 64
 """How often a failing batch is cut in half before the rest of it fails as it is: a broken model must not cost much."""
 
@@ -192,7 +192,7 @@ class EmbeddedExecutor(Watched):
         self._tell(self._left.set)
 
     def _tell(self, what: Callable[..., None], *arguments: object) -> None:
-        """On the event loop, if that is still there."""
+        """Call `what` on the event loop, if that is still there."""
         assert self._loop is not None
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(what, *arguments)
@@ -256,7 +256,7 @@ def score(engine: Engine, rows: Rows, scores_per_row: int) -> BatchScores:
 
 
 def shape_of(rows: Rows, scores_per_row: int) -> tuple[int, ...]:
-    """Of the scores of a batch."""
+    """The shape of a batch's scores: (rows,), or (rows, classes)."""
     return (len(rows),) if scores_per_row == 1 else (len(rows), scores_per_row)
 
 

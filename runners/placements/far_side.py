@@ -33,7 +33,7 @@ class Unservable(EndpointError):
 
 
 class Cut(EndpointError):
-    """The same, in a way that another try may mend: scoring changes nothing, so a batch may be sent twice."""
+    """The far side failed so that another try may mend it: scoring changes nothing, so a batch may be sent twice."""
 
     def __init__(self, words: str, *, stale: bool = False) -> None:
         """`stale`: it was a connection of before, which the other end may have closed just then, and rightly."""
@@ -49,7 +49,7 @@ class FarSide(Protocol):
     """Methods belong to the event loop."""
 
     address: str
-    """For the log."""
+    """The far side's name in the log."""
 
     async def meet(self) -> None:
         """See that it is there and ready, and learn how to talk with it. Raises `EndpointError` with what is wrong."""

@@ -38,13 +38,13 @@ class TensorDescription(msgspec.Struct):
 
 
 class RemoteServerMetadata(msgspec.Struct):
-    """Of `GET /v2`."""
+    """The answer to `GET /v2`, as far as it matters."""
 
     extensions: list[str] = []
 
 
 class RemoteModelMetadata(msgspec.Struct):
-    """Of `GET /v2/models/..`; MLServer need not say anything of a model's tensors."""
+    """The answer to `GET /v2/models/..`; MLServer need not say anything of a model's tensors."""
 
     inputs: list[TensorDescription] | None = None
     outputs: list[TensorDescription] | None = None
@@ -104,7 +104,7 @@ def agree(card: Card, server: RemoteServerMetadata, model: RemoteModelMetadata, 
 
 
 def write_request(form: Form, rows: Rows) -> tuple[bytes, int | None]:
-    """The body for a batch, and how many bytes of it are JSON; none: all."""
+    """The body for a batch, and how many bytes of it are JSON; None: all."""
     shape = rows.shape[:1] if form.flat else rows.shape
     tensor: dict[str, Any] = {"name": form.input, "datatype": form.datatype, "shape": shape}
     asked: dict[str, Any] = {"inputs": [tensor]}
@@ -122,7 +122,7 @@ def write_request(form: Form, rows: Rows) -> tuple[bytes, int | None]:
 
 
 def read_scores(card: Card, form: Form, body: bytes, json_bytes: int | None, rows: int) -> Scores:
-    """The scores of so many rows, of which the first `json_bytes` bytes of the body are JSON; none: all of it.
+    """The scores of so many rows, of which the first `json_bytes` bytes of the body are JSON; None: all of it.
 
     float32, of shape (rows,) or (rows, classes). A binary classifier may give both classes' probabilities.
     Raises `Mismatch`, and `msgspec.DecodeError` for a body that is no answer.

@@ -198,7 +198,7 @@ class RemoteExecutor:
                     self._ejected(str(outcome))
 
     def _tell(self, failure: Exception) -> None:
-        """For the log, which is told now and then, not of each batch."""
+        """Log the failure, now and then and not for each batch."""
         now = self._clock()
         if now >= self._told_at + TELL_EVERY_S:
             self._told_at = now

@@ -4,7 +4,7 @@ Pure. The idea is Finagle's and Envoy's: retries are a share of the calls, and s
 """
 
 SHARE = 0.2
-"""Of the calls, in the long run."""
+"""Retries per call, in the long run: so few that they do not break a server that is in trouble."""
 RESERVE = 5.0
 """Retries that may be saved up; as many are there at the beginning."""
 

@@ -11,7 +11,7 @@ _SPELLED = re.compile(r"\[(?P<v6>[^\]]*)\](?::\d{1,5})?|(?P<v4>[^:]*):\d{1,5}|(?
 
 
 def parsed(text: str) -> Address | None:
-    """An address in any of its spellings (`ip`, `ip:port`, `[v6]`, `[v6]:port`); none if it is not one."""
+    """An address in any of its spellings (`ip`, `ip:port`, `[v6]`, `[v6]:port`); None if it is not one."""
     spelled = _SPELLED(text.strip())
     assert spelled is not None, "the last alternative takes anything"
     try:

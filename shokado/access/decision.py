@@ -38,7 +38,7 @@ class Asked:
     """What tells that a proxy may pass it on for somebody else; empty where nothing does."""
     host: str = "localhost"
     port: int | None = None
-    """That this server listens at, where it is known."""
+    """The port that this server listens at; None where it is not known."""
     origin: str | None = None
     fetch_site: str | None = None
 
@@ -58,7 +58,7 @@ def read_asked(headers: Headers, peer: str, port: int | None = None, http_versio
 
 
 def credential_of(api_key: str, authorization: str) -> bytes | None:
-    """Digest of the key in `X-API-Key`, else in `Authorization: Bearer`; none where neither shows one."""
+    """Digest of the key in `X-API-Key`, else in `Authorization: Bearer`; None where neither shows one."""
     if api_key:
         return digest_of(api_key.encode("latin-1"))
     scheme, _, token = authorization.partition(" ")

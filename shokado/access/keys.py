@@ -24,7 +24,7 @@ import yaml
 from configuration.regular_file import read_regular_file
 
 MAX_KEYS = 64
-"""In one file: every request compares with all of them, and each name is a label of metrics."""
+"""Keys in one file: every request compares with all of them, and each name is a label of metrics."""
 MAX_FILE_BYTES = 2**16
 PREFIX = "shk_"
 """Lets scanners for leaked secrets, and people, tell what they have found."""

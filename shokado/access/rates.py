@@ -118,7 +118,7 @@ class Rates:
         return None
 
     def full(self, key: str, address: str) -> Refused | None:
-        """What `take` would say, without counting; none where that is for a Redis to say."""
+        """What `take` would say, without counting; None where that is for a Redis to say."""
         if self.shared:
             return None
         for limit, name in self._named(key, address):
@@ -127,7 +127,7 @@ class Rates:
         return None
 
     async def take_shared(self, key: str, address: str) -> Refused | None:
-        """The same over all workers and machines; while the Redis is away, over this process."""
+        """Take from the rates of all workers and machines; while the Redis is away, from this process's."""
         if self._clock() >= self._away_until:
             try:
                 async with asyncio.timeout(TIMEOUT_S):

@@ -1,6 +1,7 @@
-"""What the server answers, as frozen values. Numbers are float unless they count something; None: not known, or none.
+"""What the server answers, as frozen values.
 
-The API's own description, `/docs` of the server, says more of each field.
+Numbers are float unless they count something. None stands for what is not known, or not there. The API's
+own description, `/docs` of the server, says more of each field.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,19 +15,19 @@ class Prediction:
     """The scores of all rows of a request, which one version made."""
 
     predictions: Sequence[Any]
-    """By row: the probability of the positive class (binary), a list of one for each class (multiclass), or a value."""
+    """One for each row: the probability of the positive class (binary), of each class (multiclass), or a value."""
     version: str
     reason: str
     """Why this version: SPLIT, STICKY, PINNED, ACTIVE or FALLBACK."""
     generation: int
-    """Of the routing that decided."""
+    """The generation of the routing that decided."""
     request_id: str
     prediction_id: str
     """Names the prediction in feedback."""
     latency_ms: float
     """Within the server."""
     classes: Sequence[int | str] | None = None
-    """By row, the label; of classifiers."""
+    """Classifiers' label of each row; None for regression."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ class HistoryEntry:
     why: str
     environments: Mapping[str, EnvironmentContent]
     changed: Mapping[str, Mapping[str, Change]] | None
-    """By environment and field, against the generation before."""
+    """What changed against the generation before, by environment and field."""
     versions: Sequence[str] | None
     """Loaded, unloaded, or on their way since the generation before."""
 
@@ -97,7 +98,7 @@ class FeedbackResult:
     """`accepted`, `duplicate` (it counted before), or why it was rejected."""
     reason: str | None = None
     version: str | None = None
-    """That made the prediction."""
+    """The version that made the prediction."""
 
 
 @dataclass(frozen=True, slots=True)

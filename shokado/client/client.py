@@ -25,7 +25,7 @@ Arguments = ParamSpec("Arguments")
 
 TIMEOUT_S = 30.0
 _GRACE_S = 0.5
-"""Beyond a deadline, for the refusal to arrive that says it has passed."""
+"""How long after a deadline the refusal which says that it has passed may take to arrive."""
 _PAGE = 100
 
 
@@ -135,7 +135,7 @@ class Client:
 
     @property
     def url(self) -> str:
-        """Of the server, without a slash at its end."""
+        """The server's address, without a slash at its end."""
         return self._asking.url
 
     def __enter__(self) -> Self:
@@ -194,14 +194,14 @@ class AsyncClient:
         self, url: str, *, key: str | None = None, environment: str | None = None, actor: str | None = None,
         timeout_s: float = TIMEOUT_S, retries: Retries = DEFAULT_RETRIES, http: httpx.AsyncClient | None = None,
     ) -> None:  # fmt: skip
-        """As of `Client`."""
+        """The arguments are those of `Client`."""
         self._asking = _Asking(url, key, environment, actor, timeout_s, retries)
         self._http = httpx.AsyncClient() if http is None else http
         self._owns_http = http is None
 
     @property
     def url(self) -> str:
-        """Of the server, without a slash at its end."""
+        """The server's address, without a slash at its end."""
         return self._asking.url
 
     async def __aenter__(self) -> Self:
@@ -255,7 +255,7 @@ class AsyncClient:
 
 
 def _checked_address(url: str) -> str:
-    """Without slashes at its end. Raises `ValueError`, whose words repeat no credentials."""
+    """The address without slashes at its end. Raises `ValueError`, whose words repeat no credentials."""
     try:
         parsed = httpx.URL(url)
         port = parsed.port
@@ -268,7 +268,7 @@ def _checked_address(url: str) -> str:
 
 
 def _encoded(headers: dict[str, str]) -> dict[bytes, bytes]:
-    """As UTF-8. Raises `ValueError` for what a header cannot carry; it may be a key, so it is not shown."""
+    """The headers as UTF-8. Raises `ValueError` for what none can carry; it may be a key, so it is not shown."""
     for name, value in headers.items():
         if value != value.strip() or not value.isprintable():
             raise ValueError(f"{name} cannot be sent: it begins or ends with a space, or has characters that are none")

@@ -64,7 +64,7 @@ def _dataclass_reader(kind: type) -> _Read:
 
 
 def _union_reader(parts: Sequence[Any]) -> _Read:
-    """Of several plain kinds, or of one and None."""
+    """A reader of one of several plain kinds, or of one or None."""
     others = [part for part in parts if part is not type(None)]
     if len(others) > 1:
         return _checking_reader(tuple(parts))

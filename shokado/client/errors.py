@@ -16,15 +16,15 @@ class ShokadoError(Exception):
     """Base of all. A field that is not known, because no answer came or it was another server's, is None or empty."""
 
     message: str
-    """For people; names the row and the feature where there is one."""
+    """What went wrong, for people; names the row and the feature where there is one."""
     status: int | None = None
-    """Of HTTP."""
+    """The HTTP status; None without an answer."""
     code: str = ""
-    """For programs, such as `wrong_feature_count`."""
+    """What went wrong, for programs, such as `wrong_feature_count`."""
     detail: Mapping[str, Any] = field(default_factory=dict)
     """Where it is wrong: row, feature, limit."""
     request_id: str = ""
-    """By which the server's log knows the request."""
+    """What the server's log knows the request by."""
     retry_after_s: float | None = None
     """Seconds that the server asked to wait; it was asked again already as often as `Retries` allows."""
 

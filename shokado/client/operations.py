@@ -42,7 +42,7 @@ class Operation(Generic[Answer]):
 
     method: str
     path: str
-    """Under the server's address, with a slash at its beginning."""
+    """The path under the server's address, with a slash at its beginning."""
     read: Callable[[httpx.Response], Answer]
     """Called with a successful answer."""
     query: Mapping[str, Any] = field(default_factory=dict)
@@ -62,11 +62,11 @@ class FeedbackEntry:
 
     prediction_id: str
     index: int = 0
-    """Of the row in its request."""
+    """The row's position in its request."""
     label: bool | int | float | str | None = None
     """What would have been right: a class, or the value of a regression."""
     reward: float | None = None
-    """Between 0 and 1: how well it went; a conversion is 1."""
+    """How well it went, between 0 and 1; a conversion is 1."""
 
 
 def predict(
@@ -173,7 +173,7 @@ def feedback(
 
 
 def feedback_batch(entries: Iterable[FeedbackEntry]) -> Operation[FeedbackAnswer]:
-    """The same for many. One that cannot be used raises nothing: its result says why."""
+    """Give feedback to many predictions. An entry that cannot be used raises nothing: its result says why."""
     return _feedback([_entry(entry) for entry in entries])
 
 

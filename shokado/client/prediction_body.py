@@ -64,7 +64,7 @@ def _listed(rows: Any) -> list[Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Of what the standard library does not know: a number or an array of numpy."""
+    """The plain value of what the standard library does not know: a number or an array of numpy."""
     if hasattr(value, "tolist"):
         return value.tolist()
     raise TypeError(f"{str(value)[:100]!r} ({type(value).__name__}) cannot be sent: neither number, text nor boolean")

@@ -76,7 +76,7 @@ _about = APIRouter(tags=["about"])
 
 @_about.get("/version", summary="The server's version", response_class=PlainTextResponse)
 async def version() -> PlainTextResponse:
-    """As text alone, where MLflow's scoring server has it."""
+    """Shokado's version as text alone, where MLflow's scoring server has it."""
     return PlainTextResponse(__version__)
 
 
@@ -203,7 +203,7 @@ class ControlFirst:
 
 
 def _in_capitals(scope: Scope) -> Scope:
-    """The same request with its content type in capitals, which mean the same.
+    """The request with its content type in capitals, which mean the same.
 
     BentoML knows types in small letters only, and answers one of them, pickle, with an error in its own shape. All it
     serves here takes requests unread, whatever their type, and refuses the wrong ones itself.

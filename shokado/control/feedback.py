@@ -22,7 +22,7 @@ from shokado.stores.store import StoreUnavailable
 from shokado.worker.parts import Configuration, Parts, Quota
 
 _MAX_VALUES = 8
-"""Of an entry, more than it has names for."""
+"""Values of one entry: more than it has names for."""
 _SLICE = 64
 """Entries that are decoded in one go."""
 

@@ -94,12 +94,12 @@ class Gateway:
         await self._grpc.start()
 
     def _dialects(self) -> list[Dialect]:
-        """Of what the versions take."""
+        """The dialects of what the versions take."""
         settings = self._server.settings
         return all_dialects(signature_of(self._server.card, settings.limits), settings.dialects)
 
     def _lane_limits(self, max_connections: int) -> LaneLimits:
-        """As many connections as this process may have open."""
+        """The lane's limits, with as many connections as this process may have open."""
         settings = self._server.settings
         limits = settings.limits
         # With CORS on, one implementation answers pages: Starlette's, behind BentoML's routes.

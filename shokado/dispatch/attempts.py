@@ -15,14 +15,14 @@ from pathlib import Path
 from shokado.dispatch.machine import Machine, lock
 
 FORGET_S = 3600.0
-"""After so long it counts as one death, however many there were: what failed for want of memory is attempted again."""
+"""Age at which all deaths count as one: what failed for want of memory is attempted again."""
 
 logger = logging.getLogger("bentoml.shokado")
 _numbers = itertools.count()
 
 
 class Attempts:
-    """Those of one machine. What is attempted has a name, of characters that a file's name may have."""
+    """The attempts of one machine. What is attempted has a name, of characters that a file's name may have."""
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine

@@ -38,7 +38,7 @@ class CacheCounts:
     hits: int = 0
     misses: int = 0
     errors: int = 0
-    """Of the cache itself: it could not be asked, would not keep an answer, or had kept a damaged one."""
+    """Failures of the cache itself: it could not be asked, would not keep an answer, or had kept a damaged one."""
 
 
 class Cache(ABC):

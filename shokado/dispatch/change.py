@@ -39,7 +39,7 @@ class KnownVersions:
     """The versions as a change sees them, and what their aliases stand for."""
 
     states: Mapping[str, str]
-    """Of each, a `VersionState`, or in words how it is elsewhere."""
+    """How each version is: a `VersionState`, or in words how it is elsewhere."""
     aliases: Mapping[str, str]
 
     def resolve(self, name: str) -> str:

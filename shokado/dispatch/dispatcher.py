@@ -33,9 +33,9 @@ class Dispatcher:
         draw: Callable[[], float] = random.random,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`cache` answers rows that were scored before; none: every request goes to its runner."""
+        """`cache` answers rows that were scored before; None: every request goes to its runner."""
         self.full_until = -inf
-        """Until this time of the clock nothing can be accepted, whichever version it is for: refuse it unread."""
+        """Time of the clock before which nothing can be accepted, whichever version it is for: refuse it unread."""
         self.overload = Overloaded(0.0)
         """Why."""
         self._clock = clock
@@ -99,7 +99,7 @@ class Dispatcher:
     def fall_back(self, failed: Prediction, done: Callable[[Job], None]) -> Prediction | None:
         """Submit what its version failed to answer to the active one, as if that version had not been ready.
 
-        Gives the new prediction; none where the error stands: the version was pinned or is the active one itself, the
+        Gives the new prediction; None where the error stands: the version was pinned or is the active one itself, the
         rows are at fault, or it is too late. Raises what `Runner.submit` raises.
         """
         if not isinstance(failed.error, Unreachable) or failed.reason is Reason.PINNED:

@@ -105,7 +105,7 @@ class Fleet:
         does not give back its thread; `watch` sees engines at work.
         """
         self.runners: Mapping[str, Runner] = {}
-        """Of the versions in memory, ready or not. Never changed, but replaced."""
+        """The runners of the versions in memory, ready or not. Never changed, but replaced."""
         self._settings = settings
         self._configured = artefacts
         self._observer = observer
@@ -162,7 +162,7 @@ class Fleet:
 
     @property
     def artefacts(self) -> dict[str, Artefact]:
-        """Of each known version, in memory or not, as far as the store of this machine has it."""
+        """The artefact of each known version, in memory or not, as far as the store of this machine has it."""
         return {version: slot.artefact for version, slot in self._slots.items() if slot.artefact is not None}
 
     def _adopt(self, state: RoutingState, *, fetching: bool) -> None:
@@ -316,7 +316,7 @@ class Fleet:
         self._run(self._close(slot, unwanted=unwanted))
 
     async def _close(self, slot: Slot, *, unwanted: bool) -> None:
-        """Of what is `unwanted`, as its load was refused, nothing stays in the store that was imported for it."""
+        """Close the runner; what was imported for an `unwanted` one, whose load was refused, leaves the store."""
         if slot.preparation is not None:
             slot.preparation.cancel()
             await _ended([slot.preparation])

@@ -176,7 +176,7 @@ def seal(key: bytes, packed: bytes) -> bytes:
 
 
 def unseal(key: bytes, value: Any, count: int) -> bytes | None:
-    """The packed scores of a sealed value; none unless they are `count` finite numbers sealed under that key."""
+    """The packed scores of a sealed value; None unless they are `count` finite numbers sealed under that key."""
     if not isinstance(value, bytes) or len(value) != _SEAL_BYTES + 4 * count:
         return None
     packed = value[_SEAL_BYTES:]

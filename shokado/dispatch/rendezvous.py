@@ -20,7 +20,7 @@ _USE = b"shokado.unit.v1"
 REMEMBERED_UNITS = 16_384
 """Who has asked of late; users come back. Some 3 MB for each environment that has the `hash` strategy."""
 _BITS = 52
-"""Of h: with the half that keeps it above 0 and below 1, what a float holds exactly."""
+"""Bits of h: with the half that keeps it above 0 and below 1, what a float holds exactly."""
 _MODULUS = (1 << 128) - 1
 _SHIFT = 128 - _BITS
 _SCALE = 2.0**-_BITS
@@ -28,7 +28,7 @@ _HALF = _SCALE / 2
 
 
 _Lot = tuple[int, int, float, str]
-"""Of a version: a, b, 1 / weight, and its name."""
+"""A version's lot: a, b, 1 / weight, and its name."""
 
 
 class Rendezvous:

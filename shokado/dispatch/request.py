@@ -24,7 +24,7 @@ class PredictionRequest(msgspec.Struct, eq=False, gc=False):
     unit: str = ""
     """What sticky assignment sticks to."""
     deadline: float = inf
-    """In seconds of `time.monotonic`."""
+    """When the answer is of no more use, in seconds of `time.monotonic`."""
     answer_options: Any = None
     """What the client wants of the answer, for the encoder of the same dialect; nobody else looks at it."""
 

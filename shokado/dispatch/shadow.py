@@ -48,14 +48,14 @@ class ShadowCounts:
     shadow_rows: int = 0
     """Compared."""
     shadow_disagreements: int = 0
-    """Of these: another class, or for regression another value (see `runners.artefacts.scores.disagreements`)."""
+    """Rows compared that got another class, or for regression another value (see `runners.artefacts.scores`)."""
     shadow_difference_sum: float = 0.0
-    """Of the absolute differences of scores; for multiclass, of each row's largest one."""
+    """Sum of the absolute differences of scores; for multiclass, of each row's largest one."""
     shadow_difference_max: float = 0.0
     shadow_dropped_rows: int = 0
-    """Not scored: too many were waiting, or the shadow was not ready or overloaded."""
+    """Rows not scored: too many were waiting, or the shadow was not ready or overloaded."""
     shadow_failed_rows: int = 0
-    """Of requests in which the shadow's model could not score some row."""
+    """Rows of requests in which the shadow's model could not score some row."""
 
 
 class _Copy(NamedTuple):

@@ -66,14 +66,14 @@ class Load:
     """What a running server was told about a version, over and above the configuration."""
 
     tag: str
-    """In the BentoML model store."""
+    """The artefact's tag in the BentoML model store."""
     digest: str
     """SHA-256 of the artefact's card, which has the digests of its model files."""
     source: str
     """Where it was loaded from: an address in the MLflow registry, or the tag itself."""
     in_memory: bool = True
     expires_at: float | None = None
-    """Of a candidate: when it is given up, in seconds of the Unix clock."""
+    """When a candidate is given up, in seconds of the Unix clock; None for a load."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +82,9 @@ class RoutingState:
     environments: Mapping[str, Environment]
     default_environment: str
     loads: Mapping[str, Load] = field(default_factory=dict)
-    """By version: loaded or unloaded while serving. Versions of the configuration that were left alone are not here."""
+    """Versions loaded or unloaded while serving. Those of the configuration that were left alone are not here."""
     candidates: Mapping[str, Load] = field(default_factory=dict)
-    """By version: every worker gets these ready, aside and without traffic, until they become loads or are dropped."""
+    """Versions that every worker gets ready, aside and without traffic, until they become loads or are dropped."""
 
     def __post_init__(self) -> None:
         for name in ("environments", "loads", "candidates"):
@@ -108,7 +108,7 @@ class VersionReport:
 
 
 def default_salt(model: str, environment: str) -> str:
-    """Of an environment that is configured without one: no other model, nor environment, deals users out like it.
+    """The salt of an environment that is configured without one: no other one, nor model, deals users out like it.
 
     It is written into the state of a new environment. One that a store has keeps what it has there.
     """

@@ -20,7 +20,7 @@ from shokado.dispatch.machine import Machine
 from shokado.dispatch.state import Load
 
 MAX_DEATHS = 2
-"""In a row, of workers that opened an artefact; then it is given up."""
+"""Workers in a row that may die of opening an artefact before it is given up."""
 
 
 class _Verdict(msgspec.Struct):
@@ -31,7 +31,7 @@ class _Verdict(msgspec.Struct):
 
 
 class Trials:
-    """Those of one machine. Methods belong to the event loop."""
+    """The trials of one machine. Methods belong to the event loop."""
 
     def __init__(self, settings: Settings, machine: Machine, clock: Callable[[], float] = time.time) -> None:
         self.machine = machine
@@ -98,10 +98,10 @@ class Trials:
             yield
 
     def _name(self, version: str, load: Load) -> str:
-        """Of the attempts at a start, or at one load: a new load begins anew."""
+        """The name of the attempts at a start, or at one load: a new load begins anew."""
         scope = "start" if load.expires_at is None else f"load-{load.expires_at:.0f}"
         return f"{self._key(version, load.digest)}-{scope}"
 
     def _key(self, version: str, digest: str) -> str:
-        """Of an artefact, and how it is opened."""
+        """What an artefact is known by, and how it is opened."""
         return f"{digest[:32]}-{self._settings.versions.get(version, VersionSettings()).engine}"

@@ -34,7 +34,7 @@ class Feedback:
 
     prediction_id: str
     index: int = 0
-    """Of the row in its request."""
+    """The row's position in its request."""
     label: Label | None = None
     """What would have been right: a class, or the value of a regression."""
     reward: float | None = None
@@ -58,11 +58,11 @@ class FeedbackStatus(StrEnum):
 class Ruling:
     status: FeedbackStatus
     reason: str = ""
-    """For people; empty when accepted."""
+    """Why it was not accepted, for people; empty when it was."""
     version: str = ""
-    """That made the prediction, as far as it is known."""
+    """The version that made the prediction, as far as it is known."""
     settlement: Settlement | None = None
-    """Of what can be accepted."""
+    """What is to be counted of an entry that can be accepted."""
 
 
 _FAULTS = {
@@ -146,7 +146,7 @@ class FeedbackCollector:
         raise StoreUnavailable("the store keeps losing what tells real ids from forged ones")
 
     async def _count_refused(self, rulings: Sequence[Ruling], now: float) -> None:
-        """So that all workers' numbers can be seen together; they are not worth an error."""
+        """Count the refused in the store, where all workers' are seen together; a failure is not worth an error."""
         numbers = Counter(
             (ruling.version, ruling.status) for ruling in rulings if ruling.status is not FeedbackStatus.ACCEPTED
         )

@@ -15,27 +15,31 @@ from shokado.stores.store import Tally
 Counts = Mapping[str, float]
 """Sums of one version, by `Counted`; what is not there was never counted."""
 Tallies = Mapping[tuple[int, Tally], float]
-"""By (beginning of the minute in Unix seconds, what was counted)."""
+"""Counts by (beginning of the minute in Unix seconds, what was counted)."""
 
 
 class Counted(StrEnum):
-    """What is added up per version: the names of tallies."""
+    """What is added up per version: the names of tallies.
+
+    `REQUESTS`, `ROWS`, `ON_TIME` and `FAILED` are counted over all environments together, the others in each
+    environment, in the minute they arrived.
+    """
 
     REQUESTS = "requests"
-    """Answered with a prediction. This one and the next three are counted over all environments together."""
+    """Requests answered with a prediction."""
     ROWS = "rows"
-    """Of these requests."""
+    """Rows of these requests."""
     ON_TIME = "on_time"
     """Requests that were answered within `weighted.latency_target_ms`."""
     FAILED = "failed"
     """Requests that were assigned to the version and answered with an error."""
     FEEDBACK = "feedback"
-    """Pieces of feedback. This one and the following are counted by environment, in the minute they arrived."""
+    """Pieces of feedback."""
     DELAY_S = "delay_s"
     """Seconds from the prediction to its feedback."""
     CLASS_LABELS = "class_labels"
     CORRECT = "correct"
-    """Of `CLASS_LABELS`: the predicted class was the right one."""
+    """Labels of `CLASS_LABELS` for which the predicted class was the right one."""
     VALUE_LABELS = "value_labels"
     """Labels of a regression."""
     SQUARED_ERROR = "squared_error"
@@ -58,10 +62,12 @@ class Proportion:
 
 @dataclass(frozen=True, slots=True)
 class VersionFigures:
-    """How a version did; a figure that nothing was observed for is none."""
+    """How a version did; None where nothing was observed.
+
+    `requests`, `rows`, `on_time` and `failed` are of all environments together, as they are counted.
+    """
 
     requests: int
-    """This one and the next three are of all environments, as are `Counted.REQUESTS` and its like."""
     rows: int
     on_time: int
     failed: int
@@ -72,11 +78,11 @@ class VersionFigures:
     conversion: Proportion | None
     """Mean reward."""
     mean_squared_error: float | None
-    """Over all labels; of regressions."""
+    """Mean over all labels of regressions; None for classifiers."""
     label_coverage: float | None
-    """Labels per row that was answered; none for a single environment, whose rows are not counted apart."""
+    """Labels per row that was answered; None for a single environment, whose rows are not counted apart."""
     mean_delay_s: float | None
-    """From the prediction to its feedback."""
+    """Seconds from the prediction to its feedback."""
 
 
 def figures(tallies: Tallies, version: str, environment: str | None = None) -> VersionFigures:

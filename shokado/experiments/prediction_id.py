@@ -67,7 +67,7 @@ class Provenance:
     """Unix seconds."""
     row_count: int
     outcomes: tuple[float, ...]
-    """Of the first rows, at most `MAX_CARRIED_ROWS`; see `runners.artefacts.scores.outcomes_of`."""
+    """The outcomes of the first `MAX_CARRIED_ROWS` rows; see `runners.artefacts.scores.outcomes_of`."""
 
 
 class PredictionIds:

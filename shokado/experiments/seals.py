@@ -69,7 +69,7 @@ class Seals:
         self._monotonic = monotonic
         self._known = {given: Secret(given, GIVEN, 0.0, "")} if given is not None else {}
         self._used: list[bytes] = []
-        """By `ids`; the first seals."""
+        """Secrets that `ids` uses; the first one seals."""
         self._expired: set[bytes] = set()
         self._remembered: frozenset[bytes] = frozenset()
         self._troubled_at = monotonic()
@@ -201,7 +201,7 @@ class Seals:
         return [Secret(one.value, one.made_at, one.idle_s, "") for one in found if len(one.value) == 32]
 
     def _write(self) -> None:
-        """To be called with the lock; what others of this machine wrote stays."""
+        """Write the file, with the lock held; what others of this machine wrote stays."""
         remembered = {secret.value: secret for secret in self._read() if secret.value not in self._expired}
         remembered |= self._known
         content = [_Remembered(secret.value, secret.made_at, secret.idle_s) for secret in remembered.values()]

@@ -33,7 +33,7 @@ class Tallying:
         self._kept: defaultdict[Tally, float] = defaultdict(float)
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Put tallies into the store until cancelled."""
         while True:
             await asyncio.sleep(EVERY_S)
             await self.add()

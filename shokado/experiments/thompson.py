@@ -1,6 +1,6 @@
 """The `weighted` strategy: how much of the traffic each version should get, by what was observed. Pure.
 
-In: what was counted per version, where older counts weigh less, and the current shares. Out: new weights, or none.
+In: what was counted per version, where older counts weigh less, and the current shares. Out: new weights, or None.
 
 A version's share follows the probability that it is the best one (batched Thompson sampling: S. L. Scott, "A modern
 Bayesian look at the multi-armed bandit", Applied Stochastic Models in Business and Industry 26, 2010), so a version
@@ -22,7 +22,7 @@ from shokado.stores.store import BUCKET_S
 DRAWS = 10_000
 
 Evidence = Mapping[str, Counts]
-"""By version; the older a count, the less it weighs."""
+"""Counts of each version; the older a count, the less it weighs."""
 
 
 class Criterion(StrEnum):
@@ -41,7 +41,7 @@ _NEEDS = {
     Criterion.SQUARED_ERROR: (Counted.VALUE_LABELS,),
     Criterion.ON_TIME: (Counted.REQUESTS, Counted.FAILED),
 }
-"""Their sum is the number of observations. What feedback says comes first."""
+"""The counts whose sum is the number of observations. What feedback says comes first."""
 _TOTALS = {
     Criterion.REWARD: Counted.REWARD_SUM,
     Criterion.ACCURACY: Counted.CORRECT,
@@ -78,7 +78,7 @@ def observations(evidence: Evidence, criterion: Criterion, version: str) -> floa
 
 
 def estimate(evidence: Evidence, criterion: Criterion, version: str) -> float | None:
-    """The observed mean; none without an observation."""
+    """The observed mean; None without an observation."""
     count = observations(evidence, criterion, version)
     return _total(evidence, criterion, version) / count if count else None
 

@@ -69,7 +69,7 @@ class Follower:
         self.store = store
         self.entry: Entry | None = None
         self.failure: str | None = None
-        """Why the store cannot be followed now; none while it can."""
+        """Why the store cannot be followed now; None while it can."""
         self._settings = settings
         self._adopt = adopt
         self._report = report
@@ -113,7 +113,7 @@ class Follower:
         return await loop.run_in_executor(self._thread, self._call, time.monotonic(), method, arguments)
 
     def _call(self, asked_at: float, method: Callable[..., Result], arguments: tuple[Any, ...]) -> Result:
-        """In the thread."""
+        """Call the method, in the follower's thread."""
         self._give_up(asked_at)
         away = None
         try:

@@ -42,7 +42,7 @@ from shokado.stores.store import (
 
 TIMEOUT_S = 2.0
 _MAX_SETTLEMENTS = 500
-"""Of one script, which is done in one piece; a longer list is settled in several."""
+"""Settlements of one script, which is done in one piece; a longer list is settled in several."""
 
 _APPEND = """
 local found = redis.call('HGET', KEYS[1], 'generation') or '0'
@@ -253,7 +253,7 @@ class RedisStore:
         self._redis.close()
 
     def _kept_reports(self) -> dict[str, tuple[float, bytes]]:
-        """Until when each worker's report is kept, and the report."""
+        """Each worker's report, and until when it is kept."""
         kept: dict[str, tuple[float, bytes]] = {}
         with self._explained():
             for worker, content in cast(dict[bytes, bytes], self._redis.hgetall(self._key("reports"))).items():
@@ -319,7 +319,7 @@ def _is_kept(until: float, now: float) -> bool:
 
 
 def _told(secret: Secret) -> list[bytes]:
-    """Its value, and what is kept of it."""
+    """The secret's value, and what is kept beside it."""
     return [secret.value, f"{secret.made_at!r} {secret.idle_s!r} {secret.placed}".encode()]
 
 

@@ -183,7 +183,7 @@ class SqliteStore:
             return [decode_entry(content) for (content,) in rows]
 
     def _rows(self, query: str, *values: Any) -> list[Any]:
-        """What the query finds: nothing where there is no file."""
+        """What the query finds; an empty list where there is no file."""
         with self._explained():
             self._let_go_of_another_file()
             if self._connection is None and not self._path.exists():
@@ -314,7 +314,7 @@ def _kind(error: sqlite3.Error) -> int:
 
 @contextlib.contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
-    """Only one process at a time opens a file in the folder, or clears up beside it. Raises `OSError` after a while.
+    """Let one process at a time open a file in the folder, or clear up beside it. Raises `OSError` after a while.
 
     SQLite itself refuses, without waiting, one of two processes that make the file at once.
     """

@@ -57,7 +57,7 @@ class Action(StrEnum):
 
 
 class Position(NamedTuple):
-    """Of the newest entry; (0, "") in an empty store."""
+    """The position of the newest entry; (0, "") in an empty store."""
 
     generation: int
     id: str
@@ -117,7 +117,7 @@ class Settlement:
     key: str
     """What it is for: the prediction and the row."""
     expires_at: float
-    """Until then the key is remembered."""
+    """When the key is forgotten."""
     counts: Mapping[Tally, float]
 
 
@@ -138,7 +138,7 @@ class Secret:
     idle_s: float
     """How long workers have seen nobody seal with it: their count, as a clock that is set would lose secrets."""
     placed: str
-    """Of the time that it was put into the store: another one shows that the store had lost it meanwhile."""
+    """The time at which it was put into the store; another one shows that the store had lost it meanwhile."""
 
 
 class Store(Protocol):
@@ -146,20 +146,20 @@ class Store(Protocol):
 
     @property
     def name(self) -> str:
-        """For people: where it is, without passwords."""
+        """Where the store is, for people, without passwords."""
         ...
 
     @property
     def durability(self) -> str:
-        """For people: empty, or what may be lost in a crash of the store as it is set up."""
+        """What may be lost in a crash of the store as it is set up, for people; empty where nothing is."""
         ...
 
     def position(self) -> Position:
-        """Of the newest entry. Cheap: asked several times a second by every worker."""
+        """The position of the newest entry. Cheap: asked several times a second by every worker."""
         ...
 
     def read(self) -> Entry | None:
-        """The newest entry; none in a store that never had any."""
+        """The newest entry; None in a store that never had any."""
         ...
 
     def append(self, entry: Entry, expected: int) -> None:
@@ -176,7 +176,7 @@ class Store(Protocol):
         ...
 
     def secrets(self) -> list[Secret]:
-        """All that are kept, in any order; none where that of an older version waits for `keep_secrets`."""
+        """All secrets that are kept, in any order; None where that of an older version waits for `keep_secrets`."""
         ...
 
     def keep_secrets(self, known: Sequence[Secret], fresh: Secret | None = None) -> list[Secret]:

@@ -4,7 +4,7 @@ import logging
 import resource
 
 RESERVED = 200
-"""For everything that is no connection: the store, models, libraries, metrics."""
+"""Descriptors for everything that is no connection: the store, models, libraries, metrics."""
 
 logger = logging.getLogger("bentoml.shokado")
 

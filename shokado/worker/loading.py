@@ -145,7 +145,7 @@ class Loader:
 
     @contextlib.asynccontextmanager
     async def _turn(self, deadline: float) -> AsyncIterator[None]:
-        """Of the loads through this machine one is under way, and one waits. Raises `ConflictingChange`."""
+        """Wait for this load's turn: on this machine one is under way, and one waits. Raises `ConflictingChange`."""
         machine = self._trials.machine
         async with contextlib.AsyncExitStack() as turn:
             try:
@@ -302,7 +302,7 @@ class Loader:
         return not any(_is(report.versions.get(version), load.digest, VersionState.FAILED) for report in reports)
 
     def _excess(self, state: RoutingState, version: str) -> tuple[int, set[str]]:
-        """By how many versions memory is too full with this one, and which others could leave."""
+        """How many versions must leave memory for this one, and which others could."""
         known = self._known(state)
         inside = {name for name, load in known.items() if load.in_memory and not is_elsewhere(name, self._settings)}
         inside.add(version)

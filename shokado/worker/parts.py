@@ -35,7 +35,7 @@ class WorkerParts:
     metrics_folder: Path
     stopping: Stopping = field(default_factory=Stopping)
     clock: Callable[[], float] = time.time
-    """In Unix seconds."""
+    """The time of day in Unix seconds."""
 
 
 class Control:

@@ -31,14 +31,14 @@ class Configured:
 
     settings: Settings
     artefacts: dict[str, Artefact]
-    """By version."""
+    """The artefact of each version."""
     gate: Gate
     secret: bytes | None
-    """Of prediction ids, where one is configured."""
+    """What seals prediction ids, where it is configured."""
 
     @property
     def card(self) -> Card:
-        """Of any version: all of them take and give the same."""
+        """The card of any version: all of them take and give the same."""
         return next(iter(self.artefacts.values())).card
 
 
@@ -63,7 +63,7 @@ def take_over() -> None:
 
 
 def prepare_server(server: Configured) -> None:
-    """Once, in the process that will start the workers: what none of them could see. Exits where it cannot serve."""
+    """Check, in the process that will start the workers, what none of them could see. Exits where it cannot serve."""
     settings = server.settings
     refuse_unfit_address(settings.grpc)
     share_temporary_folder()

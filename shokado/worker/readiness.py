@@ -47,7 +47,7 @@ def known_versions(parts: WorkerParts) -> KnownVersions:
 
 
 def why_not_ready(parts: WorkerParts) -> str | None:
-    """Why this worker cannot answer; none when it can."""
+    """Why this worker cannot answer; None when it can."""
     if parts.stopping.begun:
         return "the server is stopping"
     state, runners = parts.dispatcher.state, parts.dispatcher.runners
@@ -84,7 +84,7 @@ class ReadinessLog:
         self._told: str | None = None
 
     def look(self, parts: WorkerParts) -> None:
-        """To be called once in a while."""
+        """Look at the worker; to be called once in a while."""
         if parts.stopping.begun:
             return
         reason = why_not_ready(parts)

@@ -25,7 +25,7 @@ from shokado.stores.store import WorkerReport
 from shokado.worker.stopping import Stopping
 
 MIN_INTERVAL_S = 60.0
-"""Between two replacements in one server, so that a fault that comes back at once does not become a loop of starts."""
+"""Seconds between two replacements in one server, so that a fault that comes back is no loop of starts."""
 ROOM = 1.5
 """How much memory another worker may take, as a multiple of what this one does: it is larger while it starts."""
 
@@ -33,7 +33,7 @@ logger = logging.getLogger("bentoml.shokado")
 
 
 class Replacement:
-    """Of this worker. Methods belong to the event loop."""
+    """The replacement of one worker. Methods belong to the event loop."""
 
     def __init__(
         self,
@@ -44,13 +44,13 @@ class Replacement:
         ask_for_another: Callable[[], bool],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`worker` is this one's name, `workers` how many the server has, `folder` one that only they share.
+        """`worker` is its name, `workers` how many the server has, `folder` one that only they share.
 
         `ask_for_another` has the supervisor start one more worker, and says whether it could be asked. `clock` has to
         be the same for all of them, as the machine's monotonic one is.
         """
         self.why: str | None = None
-        """Why this worker should be replaced; none while it need not be."""
+        """Why this worker should be replaced; None while it need not be."""
         self._stopping = stopping
         self._worker = worker
         self._workers = workers

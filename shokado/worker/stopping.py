@@ -24,7 +24,7 @@ from configuration.settings import Settings
 from shokado.transports.express_lane.lane import retire
 
 RETIRE_AFTER_S = 1.0
-"""Of the pause: a load balancer that has not heard of the stop yet would lead who comes back at once here again."""
+"""How long of the pause no client is sent away: a balancer that does not know of the stop would send it back here."""
 LEEWAY_S = 5.0
 """How long the parts of a process may take to let go of everything when its connections have ended."""
 NOTHING_TO_SERVE = os.EX_CONFIG
@@ -40,7 +40,7 @@ def outlasts_s(settings: Settings) -> float:
 
 
 def stops_within_s(settings: Settings) -> float:
-    """After which no process of a server ends by itself any more."""
+    """Seconds after which no process of a server ends by itself any more."""
     return settings.shutdown.pause_s + settings.shutdown.drain_s + outlasts_s(settings) + 2 * LEEWAY_S
 
 

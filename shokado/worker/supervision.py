@@ -41,7 +41,7 @@ MAX_PAUSE_S = 30.0
 AGAIN_S = 0.1
 """When circus is asked again that is busy with another command."""
 MAX_FOLDER_BYTES = 60
-"""Of TMPDIR; BentoML adds up to 42 bytes, and its sockets' addresses must have less than 103."""
+"""Length of TMPDIR; BentoML adds up to 42 bytes, and its sockets' addresses must have less than 103."""
 _NOT_OF_THIS_MACHINE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 _GATEWAY = "service"
 """BentoML's name for the kind of workers that answer at the port."""
@@ -112,7 +112,7 @@ class Supervisor(bentoml_circus.Arbiter):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._pauses: defaultdict[str, Pauses] = defaultdict(Pauses)
-        """Of each kind of workers, by its watcher's name."""
+        """The pauses of each kind of workers, by its watcher's name."""
         self._seen_at: dict[int, float] = {}
         """When each worker's process was first seen, monotonic: circus itself goes by a clock that may be set."""
 

@@ -18,9 +18,9 @@ from shokado.worker.stopping import Stopping, outlasts_s
 from shokado.worker.supervision import end_with_supervisor
 
 MAX_BATCH_BYTES = 2**31
-"""Of one batch on its way to a version's own service."""
+"""Size of one batch on its way to a version's own service."""
 MAX_BATCHES_BYTES = 2**40
-"""Of all of them: they are the gateway's, which bounds what it takes in."""
+"""Size of all batches together, which the gateway bounds: it sends them."""
 _DAY_S = 86_400
 
 

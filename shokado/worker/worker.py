@@ -237,7 +237,7 @@ class Worker:
                 logger.info(words, name, self.follower.store.name)
 
     def _reroute(self) -> None:
-        """From the next request on, go by the newest routing, with the runners that there are."""
+        """Go by the newest routing from the next request on, with the runners that there are."""
         state = self.follower.state
         if state is None:
             return
@@ -314,7 +314,7 @@ def _end_without_versions(fleet: Fleet) -> None:
 
 
 async def _repeat(every_s: float, work: Callable[[], Awaitable[None]]) -> None:
-    """Until cancelled. A store that is away is no news here: `Follower` says so."""
+    """Do the work again and again, until cancelled. A store that is away is no news here: `Follower` says so."""
     while True:
         await asyncio.sleep(every_s)
         try:

@@ -31,7 +31,7 @@ def is_changing(method: str) -> bool:
 
 
 def role_for(method: str, path: str, *, open_metrics: bool) -> Role | None:
-    """The role that a control route needs; none where everybody may ask."""
+    """The role that a control route needs; None where everybody may ask."""
     if not is_changing(method):
         if path in OPEN or (open_metrics and path == METRICS):
             return None

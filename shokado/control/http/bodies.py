@@ -23,13 +23,13 @@ from shokado.transports.plain import read_body
 from shokado.worker.parts import Control
 
 MAX_CHANGE_BYTES = 2**20
-"""Of a change, or a question: it is read in one go, and a longer one would hold up predictions."""
+"""Size of a change or a question: it is read in one go, and a longer one would hold up predictions."""
 MAX_CHANGE_VALUES = 1000
-"""Of both, of lists and objects as well: each one that is wrong gets an explanation, made on the event loop."""
+"""Values in a change or a question: each that is wrong gets an explanation, which is made on the event loop."""
 
 
 class Body(BaseModel):
-    """Of a request: its fields have exactly the types they say, and there are no others."""
+    """A request's body: its fields have exactly the types they say, and there are no others."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 

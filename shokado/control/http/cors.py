@@ -9,7 +9,7 @@ _ANSWER_HEADERS = ("X-Request-ID", "X-Model-Version", "X-Generation", "X-Predict
 
 
 def cors_options(settings: CorsSettings) -> dict[str, Any]:
-    """For `CORSMiddleware`. Keys come in headers, so cookies are of no use and not allowed."""
+    """What `CORSMiddleware` takes. Keys come in headers, so cookies are of no use and not allowed."""
     return {
         "allow_origins": settings.origins,
         "allow_methods": _METHODS,

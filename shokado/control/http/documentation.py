@@ -146,7 +146,7 @@ def _named_in(path: str, card: Card) -> list[dict[str, Any]]:
 
 
 def _with_examples(parameters: list[dict[str, Any]], card: Card) -> list[dict[str, Any]]:
-    """The same, and what is served for the names in paths."""
+    """The parameters with examples: what is served for the names in paths."""
     served = {"model": card.model, "version": card.version}
     return [
         parameter | {"example": served[parameter["name"]]}

@@ -79,7 +79,7 @@ def _asked_environment(
 
 
 AskedEnvironment = Annotated[str | None, Depends(_asked_environment)]
-"""As the query or the header names it; none: the default one."""
+"""The environment that the query or the header names; None: the default one."""
 
 
 def agreed_environment(named: str | None, header: str | None) -> str | None:

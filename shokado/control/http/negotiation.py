@@ -16,7 +16,7 @@ def preferred(accept: str, *offered: str) -> str:
 
 
 def _qualities(accept: str) -> dict[str, float]:
-    """By media range, in lower case."""
+    """The quality of each media range, which is in lower case."""
     found: dict[str, float] = {}
     for part in accept.split(","):
         media_range, *parameters = (piece.strip().lower() for piece in part.split(";"))
@@ -27,6 +27,6 @@ def _qualities(accept: str) -> dict[str, float]:
 
 
 def _quality_of(media_type: str, qualities: dict[str, float]) -> float:
-    """That of the most specific range which has the type."""
+    """The quality of the most specific range which has the type."""
     ranges = (media_type, media_type.partition("/")[0] + "/*", "*/*")
     return next((qualities[media_range] for media_range in ranges if media_range in qualities), 0.0)

@@ -47,7 +47,7 @@ def _add_refusals(schema: dict[str, Any], gate: Gate) -> None:
 
 
 def _add(responses: dict[str, Any], status: int, shape: str) -> None:
-    """In the shape of the route's other errors, if it has any."""
+    """Add a response in the shape of the route's other errors, if it has any."""
     error = {"application/json": {"schema": {"$ref": f"#/components/schemas/{shape}"}}}
     contents = (answer.get("content") for code, answer in responses.items() if code.startswith("4"))
     responses[str(status)] = {

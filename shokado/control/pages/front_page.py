@@ -67,7 +67,7 @@ async def index(request: Request, response: Response, settings: Configuration) -
 
 
 def _page(request: Request) -> str:
-    """As this worker sees things, for the address that the browser asked at."""
+    """The page as this worker sees things, for the address that the browser asked at."""
     control: Control = request.app.state.control
     parts, gate = control.parts, control.gate
     card = _card(parts) if parts is not None else None
