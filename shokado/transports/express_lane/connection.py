@@ -21,12 +21,12 @@ from shokado.dialects.head import read_head
 from shokado.dialects.problem import Problem, body_too_large, malformed
 from shokado.transports.body_quota import BodyQuota
 from shokado.transports.express_lane.arrival import Arrival, judge
+from shokado.transports.express_lane.connection_state import ConnectionState
 from shokado.transports.express_lane.context import LaneContext, LaneLimits
 from shokado.transports.express_lane.exchanges import ExchangeQueue
 from shokado.transports.express_lane.flow import LaneFlow
 from shokado.transports.express_lane.framing import framing_problem, headers_too_large
 from shokado.transports.express_lane.heads import ExpressHead, cacheable_head
-from shokado.transports.express_lane.state import ConnectionState
 from shokado.transports.express_lane.timeouts import Timeouts
 from shokado.transports.routes import Routes
 

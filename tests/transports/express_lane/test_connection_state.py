@@ -2,7 +2,7 @@
 
 import itertools
 
-from shokado.transports.express_lane.state import ConnectionState
+from shokado.transports.express_lane.connection_state import ConnectionState
 from tests.support.raw_http import Connection, request
 from tests.support.waiting import wait_until
 from tests.transports.lane_server import LaneServer, held, lane_server
