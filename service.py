@@ -64,7 +64,7 @@ class Shokado:
     @bentoml.on_deployment
     @staticmethod
     def check() -> None:
-        """Once, in the process that will start the workers."""
+        """Check what is configured, once, in the process that will start the workers."""
         prepare_server(SERVER)
 
     @bentoml.on_startup

@@ -34,7 +34,7 @@ _RESERVED = {
     "as", "break", "const", "continue", "else", "false", "for", "function", "if", "import", "in", "let", "loop",
     "namespace", "null", "package", "return", "true", "var", "void", "while",
 }  # fmt: skip
-"""By CEL; fields of these names are written `__namespace__` in rules."""
+"""Words that CEL reserves; fields of these names are written `__namespace__` in rules."""
 
 
 class NoDefinitions(Exception):
@@ -46,7 +46,7 @@ class Definitions:
     """The kinds that a cluster knows beyond those of Kubernetes."""
 
     schemas: Mapping[Kind, Schema]
-    """As `openAPIV3Schema` in a version of a definition."""
+    """The schema of each kind, as `openAPIV3Schema` in a version of a definition has it."""
 
     def knows(self, resource: Resource) -> bool:
         return kind_of(resource) in self.schemas
@@ -152,7 +152,7 @@ def _broken_rules(value: Any, schema: Schema, path: list[Any]) -> Iterator[str]:
 
 
 def _keys(items: list[Any], schema: Schema) -> list[Any]:
-    """By which the items of a list must differ; nothing where they need not."""
+    """Fields by which the items of a list must differ; empty where they need not."""
     match schema.get("x-kubernetes-list-type"):
         case "set":
             return items

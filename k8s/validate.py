@@ -28,9 +28,9 @@ from k8s.custom_resources import Definitions, NoDefinitions, Resource, kind_of, 
 
 FOLDER = Path(__file__).parent
 VERSIONS = tuple(dict.fromkeys(all_versions()))[-3:]
-"""Of Kubernetes, such as `1.37.0`."""
+"""Versions of Kubernetes, such as `1.37.0`."""
 OLDEST_KUBECTL = 28
-"""Of version 1: it brings kustomize 5."""
+"""Minor version of kubectl 1, which brings kustomize 5."""
 NOT_THERE = f"needs kubectl 1.{OLDEST_KUBECTL} or newer; `make lint` installs one into .venv"
 NO_DEFINITIONS = Definitions({})
 
@@ -119,10 +119,10 @@ def _kustomize(folder: Path) -> Iterator[Resource]:
 
 
 def problems(resource: Resource, definitions: Definitions = NO_DEFINITIONS) -> list[str]:
-    """What is wrong with an object, by the schemas; nothing when it is valid.
+    """What is wrong with an object, by the schemas; empty when it is valid.
 
     Args:
-        definitions: of custom resources; those that it does not know are held to `schemas/`.
+        definitions: those of custom resources; kinds that it does not know are held to `schemas/`.
     """
     name = f"{resource['kind']} {resource['metadata']['name']}"
     schema = FOLDER / "schemas" / f"{resource['kind']}.yaml"

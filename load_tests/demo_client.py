@@ -59,7 +59,7 @@ class Results:
     versions: collections.Counter[str] = field(default_factory=collections.Counter)
     latencies_ms: list[float] = field(default_factory=list)
     complaints: dict[str, str] = field(default_factory=dict)
-    """By status: the first one's words."""
+    """The first complaint of each status, in the server's words."""
 
 
 def endpoints_of(description: dict[str, Any]) -> dict[str, Any]:

@@ -51,7 +51,7 @@ class RunState:
     """What the users of this process share: what to do, what was seen, and since when."""
 
     name: str
-    """Of the profile."""
+    """The profile's name."""
     profile: Profile
     model: TargetModel
     headers: dict[str, str]
@@ -65,9 +65,9 @@ class RunState:
         """Begin to count."""
         self.started_s = now_s()
         self.counts = Counts()
-        """Of a worker, since it last told the master; else of the whole run."""
+        """What a worker counted since it last told the master; at the master, what all counted."""
         self.lateness = Histogram()
-        """Of the second that passes."""
+        """How late requests were sent in the second that passes."""
         self.bottleneck = ""
         """Why this process cannot keep up; empty while it can."""
         self.complete = False
@@ -97,7 +97,7 @@ class OpenLoopUser(FastHttpUser):
         self._under_way = Group()
 
     def wait_time(self) -> float:
-        """Until the next request is due."""
+        """Seconds until the next request is due."""
         return max(0.0, self._arrivals.next_s - now_s())
 
     @task
@@ -169,7 +169,7 @@ class OpenLoopUser(FastHttpUser):
         return answer
 
     def _check_taken(self, stage: int, response: Any) -> None:
-        """Of feedback."""
+        """Check the answer to feedback."""
         if b'"accepted":1' in response.content:
             LOAD.counts.feedback += 1
             response.success()
@@ -332,7 +332,7 @@ def start(environment: Any, **_: Any) -> None:
 
 
 def watch() -> None:
-    """Once a second: does this process keep up?"""
+    """Look once a second whether this process keeps up."""
     watched = Watch(LATE_SHARE * LOAD.profile.thresholds.p99_ms / 1000)
     process = psutil.Process()
     process.cpu_percent()

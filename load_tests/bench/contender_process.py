@@ -144,7 +144,7 @@ class Server:
         raise ServerError(f"was not ready within {self.launch.ready_seconds:.0f} s: {self.last_words()}")
 
     def _stop(self) -> None:
-        """SIGTERM to the group, 15 s, then SIGKILL, and the same for descendants that left the group."""
+        """Send SIGTERM to the group, wait 15 s, then send SIGKILL; also to descendants that left the group."""
         if self._process is None:
             return
         family = process_tree.family(self._process.pid)

@@ -22,7 +22,7 @@ class Measurements:
         return next((load for load in self.one_row if load.connections == connections), None)
 
     def rows(self, rows: int) -> LoadResult | None:
-        """That many rows per request over one connection."""
+        """What was measured with that many rows per request over one connection."""
         return next((load for load in self.many_rows if load.rows == rows), None)
 
 

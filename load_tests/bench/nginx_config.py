@@ -19,5 +19,5 @@ def filled(values: Mapping[str, str]) -> str:
 
 
 def globals_for_this_user() -> str:
-    """For `nginx -g`. Started by root, its workers would be another user, who cannot read temporary folders."""
+    """What `nginx -g` takes. Started by root, its workers would be another user, who cannot read temporary folders."""
     return "daemon off;" + (" user root;" if os.getuid() == 0 else "")

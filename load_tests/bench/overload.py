@@ -71,7 +71,7 @@ WORKLOADS = (
 
 @dataclass(frozen=True)
 class Turn:
-    """Once the top, and once the overload."""
+    """One turn of the top and one of the overload."""
 
     top: OpenLoopCounts
     overload: OpenLoopCounts
@@ -79,7 +79,7 @@ class Turn:
 
 
 def percentile_ms(latencies_s: Sequence[float], percent: float) -> float:
-    """Of latencies in seconds, in milliseconds; NaN of none."""
+    """The percentile in milliseconds of latencies in seconds; NaN where there are none."""
     return float(np.percentile(latencies_s, percent)) * 1000 if latencies_s else float("nan")
 
 

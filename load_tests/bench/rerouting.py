@@ -51,7 +51,7 @@ class Seen:
     pairs: set[tuple[int, str]] = field(default_factory=set)
     """(generation, version) of all answers."""
     last_sent_at: dict[int, float] = field(default_factory=dict)
-    """By generation: when the last request was sent that it answered."""
+    """When the last request was sent that each generation answered."""
 
     def note(self, head: bytes, sent_at: float) -> None:
         status, version, generation = _STATUS.search(head), _VERSION.search(head), _GENERATION.search(head)
@@ -69,7 +69,7 @@ class Seen:
         return [(number, version) for number, version in self.pairs if not self.shares.get(number, {}).get(version)]
 
     def convergence_s(self) -> list[float]:
-        """For each generation: how long after it was confirmed a request was sent that an older one answered."""
+        """How long after each generation was confirmed a request was sent that an older one answered."""
         times = []
         latest_older = 0.0
         for number in sorted(self.shares):

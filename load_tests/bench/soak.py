@@ -25,7 +25,7 @@ CONTENDER = "shokado-split"
 """Embedded, 2 workers, both versions at work; no header pins a version, so that the body may ask for a wrong one."""
 SAMPLES = 10
 SETTLED_SHARE = 0.2
-"""Before this mark caches and allocators fill; growth counts from here."""
+"""Share of the requests after which growth counts: before, caches and allocators fill."""
 GROWTH_LIMIT = 0.05
 LEG_SECONDS = 1
 """One run of wrk. Each leg opens its 64 connections anew, so connections are soaked as well."""

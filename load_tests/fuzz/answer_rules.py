@@ -39,7 +39,7 @@ def read_answer_head(data: bytes) -> AnswerHead | None:
 
 
 def fault_of(head: AnswerHead, body: bytes) -> str | None:
-    """What is wrong with an answer to a request that may be anything; nothing when all is well."""
+    """What is wrong with an answer to a request that may be anything; None when all is well."""
     if head.status >= 500 and _NO_SCORE not in body:
         return f"status {head.status}"
     if head.status >= 400:

@@ -16,7 +16,7 @@ PIPELINED = 16
 """Requests that leave a connection at once; their answers must come in the same order."""
 GOOD_EVERY = 50
 PATIENCE_S = 10.0
-"""Beyond it, a missing answer is a hang."""
+"""Seconds after which a missing answer is a hang."""
 MAX_FAILURES = 20
 
 
@@ -88,7 +88,7 @@ class Connection:
 
 
 async def good_answers(port: int, routes: list[Route]) -> dict[str, list[Good]]:
-    """Of each route's samples the request that is pinned to one version, and its answer. Raises `Hostile`."""
+    """Each route's good request that is pinned to one version, and its answer. Raises `Hostile`."""
     connection = Connection(port)
     found: dict[str, list[Good]] = {}
     for route in routes:
@@ -98,7 +98,7 @@ async def good_answers(port: int, routes: list[Route]) -> dict[str, list[Good]]:
 
 
 async def _good_answer(connection: Connection, sample: Sample) -> Good:
-    """By header, unless the sample names a version itself and would then name two."""
+    """The answer of the version, which the header names unless the sample does: both would be two."""
     for pinned in (True, False):
         data = good_request(sample, pinned)
         await connection.send(data)
@@ -109,7 +109,7 @@ async def _good_answer(connection: Connection, sample: Sample) -> Good:
 
 
 def request_number(number: int, seed: int, routes: list[Route], good: dict[str, list[Good]]) -> bytes | Good:
-    """The same for the same number and seed, whatever is sent before."""
+    """The request of that number and seed, whatever was sent before."""
     route = routes[number % len(routes)]
     turn = number // len(routes)
     if turn % GOOD_EVERY == GOOD_EVERY - 1:
@@ -189,7 +189,7 @@ def read_status(answers: bytes) -> int:
 
 
 async def _ask_once(port: int, data: bytes) -> bytes:
-    """Everything that comes back until the server closes; nothing when it resets the connection."""
+    """Everything that comes back until the server closes; empty when it resets the connection."""
     reader, writer = await asyncio.open_connection(HOST, port)
     answers = b""
     try:

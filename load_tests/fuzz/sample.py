@@ -23,7 +23,7 @@ class Sample:
     """A good request to one path."""
 
     path: str
-    """With a version in the place of each `{name}`."""
+    """The path, with a version in the place of each `{name}`."""
     content_type: str
     body: bytes
     headers: tuple[tuple[str, str], ...] = ()
@@ -34,7 +34,7 @@ class Route:
     """A prediction route and what to send to it."""
 
     path: str
-    """As the description has it, with `{name}` in it."""
+    """The path as the description has it, with `{name}` in it."""
     samples: tuple[Sample, ...]
 
 

@@ -18,7 +18,7 @@ from load_tests.traffic.target_model import TargetModel
 Score = float | list[float]
 Body = TypeVar("Body")
 _ROUNDING = 1e-4
-"""By which probabilities, which are float32, may leave [0, 1], or their sum 1."""
+"""How far probabilities, which are float32, may leave [0, 1], or their sum 1."""
 _BINARY_LENGTH = "inference-header-content-length"
 
 
@@ -80,7 +80,7 @@ class _Inferred(msgspec.Struct):
 
 
 def read_native(model: TargetModel, rows: int, headers: Mapping[str, str], body: bytes) -> Answer:
-    """Of `POST /v1/models/predict`, as JSON."""
+    """Read the answer of `POST /v1/models/predict`, as JSON."""
     found = _decode(body, _Native)
     _check_scores(model, rows, found.predictions)
     _check_classes(model, rows, found.classes)
@@ -89,7 +89,7 @@ def read_native(model: TargetModel, rows: int, headers: Mapping[str, str], body:
 
 
 def read_packed(model: TargetModel, rows: int, headers: Mapping[str, str], body: bytes) -> Answer:
-    """Of the same, as packed float32 scores."""
+    """Read the answer of `POST /v1/models/predict`, as packed float32 scores."""
     if len(body) != 4 * rows * model.scores:
         raise WrongAnswer(f"{len(body)} bytes of scores for {rows} rows")
     _check_scores(model, rows, _nested(model, np.frombuffer(body, "<f4").astype(np.float64)))
@@ -97,7 +97,7 @@ def read_packed(model: TargetModel, rows: int, headers: Mapping[str, str], body:
 
 
 def read_single(model: TargetModel, rows: int, headers: Mapping[str, str], body: bytes) -> Answer:
-    """Of `POST /predict` and the routes that answer like it."""
+    """Read the answer of `POST /predict` and the routes that answer like it."""
     found = _decode(body, _Single)
     _check_scores(model, rows, [found.prediction])
     _check_classes(model, rows, [] if found.prediction_class is None else [found.prediction_class])
@@ -107,7 +107,7 @@ def read_single(model: TargetModel, rows: int, headers: Mapping[str, str], body:
 
 
 def read_inferred(model: TargetModel, rows: int, headers: Mapping[str, str], body: bytes) -> Answer:
-    """Of the Open Inference Protocol, with outputs in JSON or in binary after it."""
+    """Read the answer of the Open Inference Protocol, with outputs in JSON or in binary after it."""
     length = headers.get(_BINARY_LENGTH)
     text, binary = (body, b"") if length is None else (body[: int(length)], body[int(length) :])
     found = _decode(text, _Inferred)

@@ -14,10 +14,10 @@ class Arrivals:
         self._rate = rate
         self._random = random
         self.next_s = start_s + random.expovariate(rate)
-        """When the next one is due."""
+        """When the next request is due."""
 
     def until(self, now_s: float) -> Iterator[float]:
-        """Those that are due by now and were not told yet, oldest first, however many there are."""
+        """When the requests were due that were not told yet, up to now, oldest first, however many there are."""
         while self.next_s <= now_s:
             due_s = self.next_s
             self.next_s += self._random.expovariate(self._rate)

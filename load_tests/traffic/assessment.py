@@ -17,7 +17,7 @@ LATE_SHARE = 0.5
 
 
 class Conclusion(IntEnum):
-    """Of the whole run; the exit code."""
+    """What is to be said of the whole run; the exit code."""
 
     HELD = 0
     NOT_HELD = 1
@@ -26,7 +26,7 @@ class Conclusion(IntEnum):
 
 
 class CheckResult(StrEnum):
-    """Of one threshold."""
+    """What is to be said of one threshold."""
 
     HELD = "held"
     NOT_HELD = "not held"

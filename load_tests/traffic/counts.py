@@ -20,7 +20,7 @@ class StageCounts(msgspec.Struct):
     """429 and 503 with `Retry-After`."""
     errors: int = 0
     latencies: Histogram = msgspec.field(default_factory=Histogram)
-    """Of accepted ones."""
+    """Latencies of accepted requests."""
     refusals: Histogram = msgspec.field(default_factory=Histogram)
 
     @property
@@ -36,12 +36,12 @@ class StageCounts(msgspec.Struct):
 
 
 class Units(msgspec.Struct):
-    """Of one generation: which version each unit got first, and the units that got another one later."""
+    """The units of one generation: the version that each got first, and those that got another one later."""
 
     versions: dict[str, str] = {}
     switched: set[str] = set()
     answers: dict[str, int] = {}
-    """By version."""
+    """Answers by version."""
 
     def see(self, unit: str, version: str) -> None:
         if self.versions.setdefault(unit, version) != version:
@@ -55,19 +55,19 @@ class Units(msgspec.Struct):
 
 
 class Counts(msgspec.Struct):
-    """Of one process, or of all."""
+    """What one process counted, or all."""
 
     stages: dict[int, StageCounts] = {}
     lateness: Histogram = msgspec.field(default_factory=Histogram)
-    """From when a request was due to when this program came round to send it."""
+    """How long after a request was due this program came round to send it."""
     split: dict[int, dict[str, int]] = {}
-    """By generation and version: answers to requests without a unit, by the split's choice."""
+    """Answers to requests without a unit, by generation and version, by the split's choice."""
     units: dict[int, Units] = {}
-    """By generation."""
+    """Units by generation."""
     told: int = 0
     """Answers that tell their reason."""
     fallbacks: int = 0
-    """Those whose reason is `FALLBACK`."""
+    """Answers whose reason is `FALLBACK`."""
     feedback: int = 0
     """Labels that were taken."""
     complaints: dict[str, int] = {}

@@ -55,9 +55,9 @@ class Thresholds(_Frozen):
     """What must hold of a run."""
 
     p99_ms: float = Field(gt=0)
-    """Of accepted requests, from when they were due to when their answer was here."""
+    """Limit of accepted requests' p99, from when they were due to when their answer was here."""
     error_rate: Share = 0
-    """Of all requests. Wrong answers are errors; refusals with `Retry-After` are not."""
+    """Limit of errors in all requests. Wrong answers are errors; refusals with `Retry-After` are not."""
     refusal_rate: Share = 0
     """429 and 503 with `Retry-After`, of all requests."""
     fallback_rate: Share = 0
@@ -89,7 +89,7 @@ class Profile(_Frozen):
         return next((index for index, end in enumerate(self.ends) if seconds < end), len(self.stages) - 1)
 
     def rate_at(self, seconds: float) -> float | None:
-        """Requests a second at that time after the start; none when all stages are over."""
+        """Requests a second at that time after the start; None when all stages are over."""
         if seconds >= self.ends[-1]:
             return None
         index = self.stage_at(seconds)
@@ -100,7 +100,7 @@ class Profile(_Frozen):
         return stage.rate + (stage.to - stage.rate) * passed
 
     def users_at(self, seconds: float) -> int | None:
-        """How many users make that rate; none when all stages are over."""
+        """How many users make that rate; None when all stages are over."""
         rate = self.rate_at(seconds)
         return None if rate is None else round(rate / self.user_rate)
 

@@ -27,7 +27,7 @@ class Question:
     """A request, and what is needed to read its answer."""
 
     name: str
-    """That statistics show."""
+    """The name that statistics show."""
     path: str
     body: bytes
     rows: int
@@ -48,7 +48,7 @@ def one_row(model: TargetModel, random: Random) -> Question:
 
 
 def many_rows(model: TargetModel, random: Random, rows: int) -> Question:
-    """That many rows, as JSON or packed, both ways."""
+    """A request of that many rows, as JSON or packed, both ways."""
     # Ten different ones at most: to draw them all would take longer than to send them.
     drawn = random.choices([model.draw_row(random) for _ in range(min(rows, 10))], k=rows)
     if model.takes_text or random.random() < 0.5:

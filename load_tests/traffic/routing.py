@@ -8,14 +8,14 @@ from shokado.client.answers import EnvironmentContent, HistoryEntry
 
 @dataclass(frozen=True)
 class Generation:
-    """Of one environment: the probability of each version, and whether a unit keeps its version."""
+    """A generation of one environment: the probability of each version, and whether a unit keeps its version."""
 
     shares: dict[str, float]
     sticky: bool
 
 
 def generations_of(entries: Iterable[HistoryEntry], environment: str) -> dict[int, Generation]:
-    """By number, what a page of the history says of an environment."""
+    """What a page of the history says of an environment, by generation."""
     return {entry.generation: _generation(entry.environments[environment]) for entry in entries}
 
 

@@ -44,7 +44,7 @@ class Run:
     """A run that is over."""
 
     name: str
-    """Of its profile."""
+    """The profile's name."""
     profile: Profile
     counts: Counts
     assessment: Assessment
@@ -68,7 +68,7 @@ def with_section(page: str, run: Run) -> str:
 
 
 def rate_of(stage: Stage) -> str:
-    """Of its requests, a second."""
+    """The rate of a stage's requests, a second."""
     return f"{stage.rate:g}" if stage.to is None else f"{stage.rate:g} to {stage.to:g}"
 
 
@@ -90,7 +90,7 @@ def _stage_row(index: int, stage: Stage, counts: StageCounts) -> Sequence[str]:
 
 
 def _lines(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """In columns."""
+    """The table's lines, in columns."""
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     for row in (header, *rows):
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

@@ -24,7 +24,7 @@ class TargetModel:
     name: str
     task: Task
     input_name: str
-    """Of its tensor, in the Open Inference Protocol."""
+    """Its tensor's name in the Open Inference Protocol."""
     feature_types: tuple[str, ...]
     classes: tuple[int | str, ...]
 

@@ -10,7 +10,7 @@ from load_tests.traffic.histogram import Histogram
 WINDOW_S = 5
 """How long it must last, so that a single hiccup is none."""
 CPU_LIMIT_PERCENT = 90
-"""Of one processor, which is all that a process of the generator can use."""
+"""Percent of one processor, which is all that a process of the generator can use."""
 
 _BOTTLENECK = "the generator is the bottleneck"
 

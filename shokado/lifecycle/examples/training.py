@@ -33,7 +33,7 @@ TREES = 100
 DEPTH = 6
 HIDDEN_LAYERS = (32, 16)
 SMALL_ROWS = 1000
-"""Below it, trees are regularised, and a net, which cannot spare rows for early stopping, is fitted by L-BFGS."""
+"""Rows below which trees are regularised, and a net, with no rows to spare for early stopping, is fitted by L-BFGS."""
 VOCABULARY = 4000
 """How many words, or pairs of them, a text model counts: each costs every request some bytes of memory traffic."""
 WRITTEN_TOKENS = "[A-Za-z]+|[0-9]+|[!$%]+"

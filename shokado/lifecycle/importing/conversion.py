@@ -61,7 +61,7 @@ class ModelDescription(BaseModel):
     predicts: Literal["labels", "scores", "probabilities"] = "labels"
     own_classes: tuple[bool | int | float | str, ...] = ()
     narrow: tuple[bool, ...] = ()
-    """Which columns the signature calls float32; none where nobody says."""
+    """Which columns the signature calls float32; empty where it does not say."""
 
     @property
     def exact(self) -> tuple[bool, ...]:
@@ -189,7 +189,7 @@ def _booster_task_and_classes(model: Any) -> tuple[Task, tuple[int | str, ...]]:
 
 
 def _own_classes(model: Any) -> tuple[bool | int | float | str, ...]:
-    """Labels as MLflow puts them into JSON; none for a Booster, which knows no labels."""
+    """Labels as MLflow puts them into JSON; empty for a Booster, which knows no labels."""
     plain = np.asarray(getattr(model, "classes_", ())).tolist()
     return tuple(label if isinstance(label, (bool, int, float, str)) else str(label) for label in plain)
 
@@ -315,7 +315,7 @@ def _narrow(source: LoadedModel, features: tuple[Feature, ...]) -> tuple[bool, .
 
 
 def trained_names(model: Any) -> tuple[str, ...]:
-    """The columns' names that the model was trained with, in the order that it takes them in; none: bare arrays."""
+    """The columns' names that the model was trained with, in the order that it takes them in; empty: bare arrays."""
     booster = model.get_booster() if hasattr(model, "get_booster") else model
     names = booster.feature_names if is_xgboost(model) else getattr(model, "feature_names_in_", None)
     return tuple(map(str, names if names is not None else ()))

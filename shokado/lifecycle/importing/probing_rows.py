@@ -15,7 +15,7 @@ from onnx import ModelProto, helper
 from shokado.lifecycle.importing.scaled_trees import scaler_of
 
 MAX_NODES = 1200
-"""Of a model's thresholds, so many are tried: all of a small model's, and of a large one's a share of every tree's."""
+"""How many of a model's thresholds are tried: all of a small model's, and of a large one's a share of every tree's."""
 MAX_DIGITS = 3
 DECIMAL_SHARE = 0.2
 EXACT_UP_TO = 2.0**24
@@ -23,7 +23,7 @@ EXACT_UP_TO = 2.0**24
 MAX_STEP_DIGITS = 3
 """Whole steps from a large number are up to a thousand, or some."""
 _HALVINGS = 32
-"""From the ends of what becomes one float32 to two float64 beside each other."""
+"""How often a range is halved, until what becomes one float32 is two float64 beside each other."""
 _SENTINEL_SHARE = 0.1
 _CONTAINERS = ("steps", "transformers_", "transformer_list")
 
@@ -43,7 +43,7 @@ class Columns:
     """Whether float32 holds the column's numbers as they come."""
 
     def widened(self, rows: Rows) -> "Columns":
-        """With the range of further rows [N, features], of which there may be none; NaN says nothing."""
+        """The ranges with those of further rows [N, features], of which there may be none; NaN says nothing."""
         if not len(rows):
             return self
         low, high = np.fmin.reduce(rows, axis=0), np.fmax.reduce(rows, axis=0)

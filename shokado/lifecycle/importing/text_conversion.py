@@ -13,7 +13,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 from shokado.lifecycle.errors import UnsupportedModel
 
 LOCALE = "C.UTF-8"
-"""For the lower case of letters beyond ASCII. ONNX Runtime's default, en_US.UTF-8, is missing in slim containers."""
+"""The locale of lower case beyond ASCII. ONNX Runtime's default, en_US.UTF-8, is missing in slim containers."""
 
 _PATTERNS = {
     r"(?u)\b\w\w+\b": r"[\pL\pN_][\pL\pN_]+",

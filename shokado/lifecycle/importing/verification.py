@@ -47,17 +47,17 @@ RANDOM_ROWS = 1000
 RANDOM_SEED = 3
 NEAR_ROWS = 200
 CHANGES = 200
-"""Of trees whose thresholds are not of the input's columns, so many are looked for."""
+"""How many changes of the score are looked for in trees whose thresholds are not of the input's columns."""
 LAST_OF = {"boolean": 1.0, "category": 9.0}
 """What such a column holds at least, from 0 on."""
 PAIRS = 100
 HALVINGS = 12
-"""To where a probability is between the extremes."""
+"""How often the way to where a probability is between the extremes is halved."""
 FATAL = 4
 """ONNX Runtime's level of what it logs."""
 FLOAT32_STEP = 2.0**-24
 ROUNDING = 2e-6
-"""Of the largest value: what some thirty roundings to float32 add up to."""
+"""Share of the largest value: what some thirty roundings to float32 add up to."""
 
 _MORE_ROWS = (
     "An input example of one row does not tell how far its large numbers lie from each other; if far enough, log one "
@@ -72,7 +72,7 @@ class Reference:
     """Rows, what the framework says of them, and each row's largest difference of a score that is allowed.
 
     `rows` are float64, or texts, as the framework is asked; a server makes float32 of them. `labels` are positions of
-    classes, and none for regression.
+    classes, and empty for regression.
     """
 
     rows: datasets.Rows

@@ -106,7 +106,7 @@ def _build(version: str | None, project: Path, labels: Mapping[str, str]) -> str
 
 @contextmanager
 def host_index_settings_removed() -> Iterator[Mapping[str, str]]:
-    """Without the variables and files that tell pip and uv where this host finds packages; gives what it removed."""
+    """Take away the variables and files that tell pip and uv where this host finds packages; gives what it removed."""
     before = dict(os.environ)
     removed = {name: value for name, value in before.items() if _HOST_INDEX.fullmatch(name) and value}
     for name in removed:

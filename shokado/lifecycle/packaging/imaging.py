@@ -42,7 +42,7 @@ class ImagePart:
 
     path: str
     size_bytes: int
-    """On disk, everything below it included."""
+    """Size on disk, everything below it included."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Image:
     tag: str
     engine: ContainerEngine
     base_bytes: int
-    """Of the base image's files, unpacked."""
+    """Size of the base image's files, unpacked."""
     parts: tuple[ImagePart, ...]
     """Everything beyond the base, the largest first."""
 
@@ -81,7 +81,7 @@ class ImageOrder:
     tag: str | None = None
     base_image: str | None = None
     network: str | None = None
-    """Of the build, as the engine calls it, such as `host`."""
+    """The build's network, as the engine calls it, such as `host`."""
 
 
 def find_engine(wanted: ContainerEngine | None = None) -> ContainerEngine:
@@ -118,7 +118,7 @@ def megabytes(size_bytes: int) -> str:
 
 
 def _options(order: ImageOrder, sources: PackageSources, folder: Path) -> dict[str, Any]:
-    """Of the engine's build command; what the build may see only while it runs is written into `folder`."""
+    """Options of the engine's build command; what the build may see only while it runs is written into `folder`."""
     labels = {"org.opencontainers.image.version": __version__} | _revision()
     options: dict[str, Any] = {"label": labels}
     if order.base_image:

@@ -59,14 +59,14 @@ class PackageSources:
         return tuple(folder for folder in found if folder != Path("/"))
 
     def without_folders(self) -> "PackageSources":
-        """The same for engines that cannot mount folders."""
+        """The sources without folders, for engines that cannot mount them."""
         places = {name: [p for p in self.settings.get(name, "").split() if _local(p) is None] for name in _PLACES}
         others = {name: value for name, value in self.settings.items() if name not in places}
         return PackageSources(others | {n: " ".join(kept) for n, kept in places.items() if kept}, self.certificates)
 
 
 def of_this_host() -> PackageSources:
-    """As pip itself tells, from its files and variables; then uv's variables, where pip has no such setting.
+    """What pip itself tells, from its files and variables; then uv's variables, where pip has no such setting.
 
     Raises:
         LifecycleError: pip is there and cannot read its own settings.

@@ -17,7 +17,7 @@ from shokado.lifecycle.rollout.kubectl import Kubectl, Manifest
 from shokado.lifecycle.rollout.manifests import Identity
 
 FIELD_MANAGER = "shokado"
-"""In `managedFields`; who applies the manifests by hand names it as well, or owns the fields instead of `deploy`."""
+"""The owner in `managedFields`; who applies manifests by hand says the same, or owns the fields instead of `deploy`."""
 WAIT_S = 120
 _CONFLICT = "Apply failed with "
 _ADVICE = re.compile(r"\s*Please review the fields above.*?#conflicts", re.DOTALL)
@@ -33,7 +33,7 @@ class Rehearsal:
     lines: tuple[str, ...]
     """One an object."""
     taken_back: str | None = None
-    """Who set which of the fields by hand; none: nobody did."""
+    """Who set which of the fields by hand; None: nobody did."""
 
 
 def rehearse(kubectl: Kubectl, objects: list[Manifest], command: str, *, force: bool = False) -> Rehearsal:
@@ -81,14 +81,14 @@ def apply(kubectl: Kubectl, objects: list[Manifest], *, force: bool) -> tuple[st
 
 
 def make_namespaces(kubectl: Kubectl, objects: list[Manifest]) -> None:
-    """Without them, the cluster could not be asked about what is to be in them. Raises `DeployFailed`."""
+    """Make the namespaces: without them, the cluster could not be asked about the rest. Raises `DeployFailed`."""
     missing = [item for item in namespaces(objects) if kubectl.found("namespace", item["metadata"]["name"]) is None]
     if missing:
         apply(kubectl, missing, force=False)
 
 
 def namespaces(objects: list[Manifest]) -> list[Manifest]:
-    """Those among the objects."""
+    """The namespaces among the objects."""
     return [item for item in objects if item["kind"] == "Namespace"]
 
 

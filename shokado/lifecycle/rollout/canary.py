@@ -28,7 +28,7 @@ class CanaryStatus:
 
     routing: Routing
     seconds: float
-    """Since its step began."""
+    """Seconds since its step began."""
     canary: Observed
     stable: Observed
     judgement: Judgement
@@ -114,7 +114,7 @@ class Canary:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> Verdict:
-        """From start to promotion, or to the abort after a FAIL, or after a step that could not be judged in time.
+        """Lead a version to its promotion, or to the abort after a FAIL, or after a step that cannot be judged in time.
 
         A gateway that does not answer, or refuses, is asked again, and that is said once. What has been away for as
         long as a step may take ends it as inconclusive, with the split as it was last seen where it cannot be taken
@@ -203,7 +203,7 @@ class Canary:
         return routing
 
     def _follow_through(self, status: CanaryStatus, *, late: bool) -> Routing:
-        """The same, with the promotion after the last step, and no more patience when it is late."""
+        """Follow the verdict, with the promotion after the last step, and no more patience when it is `late`."""
         after, verdict = self._follow(status), status.judgement.verdict
         if verdict is Verdict.PASS and after == status.routing:
             return self._promote(status)

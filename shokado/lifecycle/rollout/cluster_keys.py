@@ -18,7 +18,7 @@ SECRET = "shokado-keys"  # noqa: S105
 ENTRY = "keys.yaml"
 RUNNER_ENTRY = "runner-key"
 TRIES = 5
-"""So many others may change the Secret between reading and writing."""
+"""How many others may change the Secret between reading and writing before this gives up."""
 _MODIFIED = "the object has been modified"
 _Result = TypeVar("_Result")
 
@@ -29,7 +29,7 @@ class Held:
 
     keys: list[Key]
     runner_digest: str | None
-    """Of the key with which the gateways ask the runners."""
+    """The digest of the key with which the gateways ask the runners."""
     resource_version: str
 
     def is_of_gateways(self, key: Key) -> bool:
@@ -38,7 +38,7 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class ClusterKeys:
-    """Of one environment."""
+    """The keys of one environment."""
 
     kubectl: Kubectl
     namespace: str

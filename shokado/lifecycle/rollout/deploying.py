@@ -33,14 +33,14 @@ class DeployOrder:
     context: str | None = None
     image: str | None = None
     timeout_s: float = 300
-    """For all rollouts together, and then for the endpoints."""
+    """Time for all rollouts together, and then for the endpoints."""
     rollback_on_failure: bool = False
     """Undo what does not become ready."""
     force: bool = False
     """Take fields from other tools as well."""
 
     def command(self, *options: str) -> str:
-        """The same order as it is typed, with other options."""
+        """The command that gives this order, with other options."""
         named = ["--context", self.context] if self.context else []
         return shlex.join(["shokado", "deploy", "--environment", self.environment, *named, *options])
 
@@ -181,7 +181,7 @@ def _unreachable(reason: str) -> DeployFailed:
 
 
 def _bring(kubectl: Kubectl, order: DeployOrder, known: Releases, release: Release, passing: Time) -> None:
-    """From what is there to a release that is ready, and nothing beside it."""
+    """Go from what is there to a release that is ready, and nothing beside it."""
     objects = within(list(release.objects), order.timeout_s)
     namespace = namespace_of(objects)
     applying.make_namespaces(kubectl, objects)

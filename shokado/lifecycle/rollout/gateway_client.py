@@ -38,17 +38,17 @@ class Routing:
     strategy: str
     enabled: bool
     generation: int = field(compare=False)
-    """Of the whole routing: it grows with changes of other environments, too."""
+    """The generation of the whole routing: it grows with changes of other environments, too."""
 
     @property
     def canary(self) -> str | None:
-        """The version that shares the traffic with the active one; none without, or with several."""
+        """The version that shares the traffic with the active one; None without, or with several."""
         others = [version for version in self.shares if version != self.active]
         return others[0] if self.enabled and len(others) == 1 else None
 
     @property
     def percent(self) -> float:
-        """Of the traffic, that the canary gets."""
+        """Percent of the traffic that the canary gets."""
         return round(100 * self.shares.get(self.canary or "", 0.0), 6)
 
     def __str__(self) -> str:
@@ -61,7 +61,7 @@ class GatewayClient:
     """Context manager; not for several threads."""
 
     def __init__(self, url: str, environment: str | None, key: str | None, actor: str) -> None:
-        """`environment`: none is the gateway's default one. `actor` is who makes changes, for their history.
+        """`environment`: None is the gateway's default one. `actor` is who makes changes, for their history.
 
         Raises `GatewayRefused` for what is no address, or cannot be sent.
         """
@@ -80,7 +80,7 @@ class GatewayClient:
         self._client.close()
 
     def routing(self) -> Routing:
-        """As it is now."""
+        """The routing as it is now."""
         return _routing(self._ask(operations.split()))
 
     def seconds_unchanged(self, routing: Routing) -> float:
@@ -168,7 +168,7 @@ class GatewayClient:
 
 
 def checked_address(url: str) -> str:
-    """Without slashes at its end. Raises `GatewayRefused` where its port is none."""
+    """The address without slashes at its end. Raises `GatewayRefused` where its port is none."""
     try:
         return check_port(url.rstrip("/"))
     except ValueError as error:

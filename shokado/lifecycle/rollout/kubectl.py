@@ -10,10 +10,10 @@ import yaml
 from shokado.lifecycle.errors import DeployFailed
 
 REQUEST_TIMEOUT_S = 30
-"""For one answer of the cluster."""
+"""Time for one answer of the cluster."""
 REACH_TIMEOUT_S = 10
 MARGIN_S = 60
-"""Beyond what kubectl was told to wait at most, before it counts as hung."""
+"""Time beyond what kubectl was told to wait at most, after which it counts as hung."""
 
 Manifest = dict[str, Any]
 
@@ -23,7 +23,7 @@ class Kubectl:
     """The program, with one cluster."""
 
     context: str | None = None
-    """Of the kubeconfig; none: the current one."""
+    """A context of the kubeconfig; None: the current one."""
 
     def words(self, *arguments: str) -> list[str]:
         """The command line, for running and for showing."""
@@ -37,12 +37,12 @@ class Kubectl:
         return ended.stdout
 
     def unreachable(self) -> str | None:
-        """Why the cluster does not answer; none when it does."""
+        """Why the cluster does not answer; None when it does."""
         ended = self._end("version", f"--request-timeout={REACH_TIMEOUT_S}s", wait_s=REACH_TIMEOUT_S)
         return (_last_words(ended.stderr) or "no answer") if ended.returncode else None
 
     def found(self, *arguments: str) -> Manifest | None:
-        """What `kubectl get .. --output=yaml` gives; none when it is not there. Raises `DeployFailed`."""
+        """What `kubectl get .. --output=yaml` gives; None when it is not there. Raises `DeployFailed`."""
         text = self.run("get", *arguments, "--ignore-not-found", "--output=yaml")
         content: Manifest | None = yaml.load(text, yaml.CSafeLoader)
         return content

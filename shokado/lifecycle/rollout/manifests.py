@@ -32,7 +32,7 @@ class Workload:
     name: str
     namespace: str
     labels: Mapping[str, str]
-    """That its pods have."""
+    """Labels that its pods have."""
 
     def __str__(self) -> str:
         return f"{self.kind.lower()}/{self.name}"
@@ -59,31 +59,31 @@ def render(environment: str, image: str | None = None, overlays: Path | None = N
 
 
 def identity(item: Manifest) -> Identity:
-    """By which a cluster tells an object from all others."""
+    """What a cluster tells an object from all others by."""
     metadata = item["metadata"]
     return item["apiVersion"], item["kind"], metadata.get("namespace", ""), metadata["name"]
 
 
 def identities(objects: Iterable[Manifest]) -> frozenset[Identity]:
-    """Of what may be taken away again: everything but namespaces, which hold what others put there."""
+    """Identities of what may be taken away again: all but namespaces, which hold what others put there."""
     return frozenset(identity(item) for item in objects if item["kind"] != "Namespace")
 
 
 def namespace_of(objects: list[Manifest]) -> str:
-    """Of an environment."""
+    """The namespace of an environment."""
     named = (item["metadata"].get("namespace") for item in objects)
     return next((name for name in named if name), "default")
 
 
 def bundle_image(objects: Iterable[Manifest]) -> str | None:
-    """What the gateways and the runners are made of; none where there are several, or none."""
+    """What the gateways and the runners are made of; None where there are several, or no image."""
     images = {container["image"] for container in _containers(objects)}
     ours = {image for image in images if _repository(image).rpartition("/")[2] == IMAGE}
     return ours.pop() if len(ours) == 1 else None
 
 
 def within(objects: list[Manifest], seconds: float) -> list[Manifest]:
-    """The same, with as much time for the progress of each Deployment as a deploy waits for it."""
+    """The objects with as much time for the progress of each Deployment as a deploy waits for it."""
     return [
         item | {"spec": item["spec"] | {"progressDeadlineSeconds": _deadline(item["spec"], seconds)}}
         if item["kind"] == "Deployment"
@@ -98,7 +98,7 @@ def _deadline(spec: Mapping[str, Any], seconds: float) -> int:
 
 
 def workloads(objects: list[Manifest]) -> list[Workload]:
-    """In the order in which they are waited for: a gateway is ready only when its runners and its store are."""
+    """The workloads in the order of waiting: a gateway is ready only when its runners and its store are."""
     found = [
         Workload(
             item["kind"],

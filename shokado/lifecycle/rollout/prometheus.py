@@ -47,7 +47,7 @@ class Prometheus:
         return Observed(answered, errors, fallbacks, 1000 * p99_s if p99_s is not None else None)
 
     def _ask(self, query: str) -> float | None:
-        """The value of a query that has one; none where there is no such series."""
+        """The value of a query that has one; None where there is no such series."""
         try:
             answer = httpx.get(f"{self._url}/api/v1/query", params={"query": query}, timeout=TIMEOUT_S)
         except (httpx.TransportError, httpx.InvalidURL) as error:

@@ -20,7 +20,7 @@ from shokado.lifecycle.rollout.manifests import Identity, bundle_image, identiti
 
 SECRET = "shokado-releases"  # noqa: S105
 _MAX_BYTES = 2**20
-"""Of a Secret, for Kubernetes."""
+"""Size of a Secret that Kubernetes takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,25 +38,25 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Releases:
-    """Of one environment in one cluster."""
+    """The releases of one environment in one cluster."""
 
     ready: Release | None = None
     """The newest that was Ready."""
     before: Release | None = None
     """The one that was Ready before it."""
     attempt: Release | None = None
-    """What was begun after that and has not become Ready; none: nothing was."""
+    """What was begun after that and has not become ready; None: nothing was."""
     strays: frozenset[Identity] = frozenset()
-    """Of earlier releases, and perhaps still in the cluster."""
+    """Objects of earlier releases that may still be in the cluster."""
 
     def begun(self, release: Release) -> Self:
-        """With that one being applied in place of what is there."""
+        """The releases with that one being applied in place of what is there."""
         there = [known.objects for known in (self.ready, self.before, self.attempt) if known is not None]
         strays = self.strays.union(*(identities(objects) for objects in there))
         return replace(self, attempt=release, strays=strays - identities(release.objects))
 
     def succeeded(self) -> Self:
-        """With what was being applied as the newest that was Ready."""
+        """The releases with what was being applied as the newest that was ready."""
         if self.attempt is None or self.ready is None or self.attempt.objects == self.ready.objects:
             before = self.before
         else:
@@ -79,7 +79,7 @@ class Releases:
 
 
 def read(kubectl: Kubectl, namespace: str) -> Releases:
-    """Those of a namespace. Raises `DeployFailed`."""
+    """The releases of a namespace. Raises `DeployFailed`."""
     found = kubectl.found("secret", SECRET, f"--namespace={namespace}")
     data = {name: base64.b64decode(text) for name, text in (found or {}).get("data", {}).items()}
     try:

@@ -24,13 +24,13 @@ class Observed:
     """What happened to the requests that were assigned to a version, within a window of time."""
 
     answered: int = 0
-    """With a prediction of the version."""
+    """Requests answered with a prediction of the version."""
     errors: int = 0
     """Answered with an error that was not the client's fault."""
     fallbacks: int = 0
     """Answered by the active version in its place."""
     p99_ms: float | None = None
-    """Of those that were answered; none if there were none."""
+    """Latency of those that were answered; None if there were none."""
 
     @property
     def requests(self) -> int:

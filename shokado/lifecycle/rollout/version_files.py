@@ -19,7 +19,7 @@ from shokado.lifecycle.errors import ManifestsRefused
 from shokado.lifecycle.rollout.yaml_text import NotEditable, with_entry, without_entry
 
 PREFIX = "shokado-"
-"""Of the names of a version's objects."""
+"""What the names of a version's objects begin with."""
 _BASE = Path("base")
 _GATEWAYS = _BASE / "gateway" / "serving.yaml"
 _SCALED = Path("components/keda/scaled-objects.yaml")
@@ -54,7 +54,7 @@ ROUTED = """\
 """
 
 Changes = dict[Path, bytes | None]
-"""The content of each file that changes, by its path within the folder; none: there is no such file any more."""
+"""The content of each file that changes, by its path within the folder; None: there is no such file any more."""
 
 
 def additions(folder: Path, version: str, tag: str | None) -> Changes:
@@ -188,7 +188,7 @@ def _documents(folder: Path) -> list[str]:
 
 
 def _document(folder: Path, version: str) -> tuple[str, str] | None:
-    """The name and the text of KEDA's object for a version; none where there is no such."""
+    """The name and the text of KEDA's object for a version; None where there is no such."""
     name = PREFIX + version
     texts = (
         text for text in _documents(folder) if (yaml.safe_load(text) or {}).get("metadata", {}).get("name") == name
@@ -223,7 +223,7 @@ def _word(name: str) -> str:
 
 @contextmanager
 def exclusive(folder: Path) -> Iterator[None]:
-    """Of two edits at once, the second waits for the first."""
+    """Let only one edit at a time go on: a second one waits for the first."""
     try:
         handle = os.open(folder / _BASE, os.O_RDONLY)
     except OSError as error:

@@ -47,7 +47,7 @@ class OverlayEnvironment:
     """What an overlay makes of the manifests."""
 
     name: str
-    """Of the overlay."""
+    """The overlay's name."""
     namespace: str
     calls_itself: str
     """The gateways' default environment."""
@@ -68,14 +68,14 @@ class Edit:
     files: tuple[str, ...]
     """`added k8s/base/v3/serving.yaml`, one a file."""
     environments: tuple[str, ...]
-    """Those that it is in, or was."""
+    """The environments that it is in, or was."""
 
 
 def add(version: str, tag: str | None = None, folder: Path = FOLDER) -> Edit:
     """Write a version into the manifests of all environments, without traffic. Raises `LifecycleError`.
 
     Args:
-        tag: of its artefact in the image's BentoML store; none: `<model>:<version>`.
+        tag: its artefact's in the image's BentoML store; None: `<model>:<version>`.
     """
     with exclusive(folder), _explained(folder):
         _require_name(version)
@@ -167,7 +167,7 @@ def _require_no_traffic(
 
 
 def _check(folder: Path, changes: Changes, is_as_meant: Callable[[OverlayEnvironment], bool]) -> None:
-    """That every environment is as it is meant to be after the changes, and valid. Raises `LifecycleError`."""
+    """Check that every environment is as it is meant to be after the changes, and valid. Raises `LifecycleError`."""
     with tempfile.TemporaryDirectory(prefix="shokado-k8s-") as scratch:
         copy = Path(scratch) / folder.name
         shutil.copytree(folder, copy)

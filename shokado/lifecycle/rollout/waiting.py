@@ -115,7 +115,7 @@ def _event_reasons(kubectl: Kubectl, workload: Workload, said: list[str]) -> lis
 
 
 def _core(message: str) -> str:
-    """Without what it is about: `no such image` of `Failed to pull image "x:1": no such image`."""
+    """The message without what it is about: `no such image` of `Failed to pull image "x:1": no such image`."""
     return message.rpartition('": ')[2]
 
 
