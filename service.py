@@ -43,7 +43,7 @@ VERSION_SERVICES = {
     if spec.placement is Placement.SERVICE
 }
 PREDICTIONS = plain.Predictions(SETTINGS.limits.max_body_bytes, BodyQuota(SETTINGS.limits.receiving_bytes))
-ROW: Any = plain.TextRow if SERVER.card.takes_text else plain.NumberRow
+ROW: Any = plain.NumberRow if SERVER.card.row_format.takes_bytes else plain.TextRow
 
 
 @cache

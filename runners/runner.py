@@ -28,16 +28,13 @@ from runners.engines.engine import example_rows, likely_rows, open_engine
 from runners.engines.thread import in_own_thread
 from runners.engines.watchdog import Watchdog
 from runners.errors import NotReady
-from runners.inputs.rows import Rows, join_of
+from runners.inputs.rows import Rows
 from runners.placements.executor import BatchScores, EmbeddedExecutor, Executor
 from runners.version_state import VersionState
 
 _WARM_UP_REPEATS = 3
-"""How often each size is scored; the fastest counts, as the first calls pay for what later ones find done."""
 _WARM_UP_PATIENCE_S = 1.0
-"""Time of one batch after which no larger one is tried: it would only make the start longer."""
 _DRAIN_POLL_S = 0.01
-"""How soon it is seen that the batcher is empty."""
 
 
 class Runner:
@@ -56,6 +53,7 @@ class Runner:
         """`watch` ends calls of the engine that take too long; `lost` is told when it does not come back."""
         self.version = version
         self.card = card
+        self.row_format = card.row_format
         self.settings = settings
         self.state = VersionState.STARTING
         self.engine = settings.engine.value
@@ -177,7 +175,7 @@ class Runner:
         self._batcher = Batcher(
             self.version,
             self._executor,
-            join_of(self.card),
+            self.row_format,
             BatchLimit(target_s, ceiling, start=max(fitting, default=1)),
             pace,
             observer,

@@ -32,7 +32,6 @@ SAME_FILES = {
 SAME_CLASSES = {
     "Health": "the same over HTTP and over gRPC",
     "Prediction": "what a version makes of a request: in the server a job, at the client its answer",
-    "Signature": "what a version takes: as dialects read it, and as clients are told",
 }
 CLIENT = ("shokado/client/answers.py", "shokado/client/operations.py")
 """What the server answers and takes has the same name at the client, which may not import it."""

@@ -5,10 +5,16 @@ and nothing that could execute. `shokado.lifecycle` writes cards; `runners` read
 """
 
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from runners.inputs.datatypes import BYTES
+from runners.inputs.formats import row_format_of
+from runners.inputs.rows import RowFormat
+from runners.inputs.schema import Feature
 
 CARD_FILE = "card.json"
 ABOVE_HALF = 0.5 + 2**-24
@@ -37,18 +43,14 @@ class FileKind(StrEnum):
     def file_name(self) -> str:
         return f"model.{self.value}"
 
+    @property
+    def datatypes(self) -> tuple[str, ...]:
+        """Of rows that its engine takes."""
+        return ("FP32", BYTES) if self is FileKind.ONNX else ("FP32",)
+
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Feature(_Frozen):
-    """One input column. Rows carry every feature as a float32, but for a text; `description` is for people."""
-
-    name: str = Field(min_length=1)
-    type: Literal["float", "integer", "boolean", "category", "text"] = "float"
-    """A text is a model's only feature; which of the others a feature has is for people."""
-    description: str = ""
 
 
 class Source(_Frozen):
@@ -116,10 +118,10 @@ class Card(_Frozen):
         names = self.feature_names
         if len(set(names)) != len(names):
             raise ValueError("feature names repeat")
-        if self.takes_text and len(names) > 1:
-            raise ValueError("a text must be the only feature")
-        if self.takes_text and set(self.files) != {FileKind.ONNX}:
-            raise ValueError("a model that takes a text is an ONNX file")
+        datatype = self.row_format.schema.datatype
+        for kind in self.files:
+            if datatype not in kind.datatypes:
+                raise ValueError(f"{kind.file_name} cannot take rows of {datatype}")
         enough = {Task.BINARY: len(self.classes) == 2, Task.MULTICLASS: len(self.classes) >= 3}
         if not enough.get(self.task, not self.classes):
             raise ValueError(f"a {self.task} model cannot have {len(self.classes)} classes")
@@ -129,11 +131,7 @@ class Card(_Frozen):
 
     @model_validator(mode="after")
     def _examples_fit(self) -> Self:
-        rows = self.examples.rows
-        if any(isinstance(row, str) is not self.takes_text for row in rows):
-            raise ValueError(f"example rows must be {'texts' if self.takes_text else 'numbers'}")
-        if not self.takes_text and any(len(row) != len(self.features) for row in rows):
-            raise ValueError(f"an example row does not have {len(self.features)} values")
+        self.row_format.check_examples(self.examples.rows)
         if len(self.examples.scores) != len(self.examples.rows):
             raise ValueError("examples have another number of scores than of rows")
         return self
@@ -143,9 +141,14 @@ class Card(_Frozen):
         return tuple(feature.name for feature in self.features)
 
     @property
-    def takes_text(self) -> bool:
-        """Whether a row is one text instead of numbers."""
-        return any(feature.type == "text" for feature in self.features)
+    def row_format(self) -> RowFormat:
+        """What a row is, without a server's limits; the same one for all cards of the same features."""
+        return _row_format_of(self.features)
+
+    @property
+    def input_datatype(self) -> str:
+        """As which its rows travel in tensors."""
+        return self.row_format.schema.datatype
 
     @property
     def scores_per_row(self) -> int:
@@ -155,6 +158,9 @@ class Card(_Frozen):
     @property
     def size_bytes(self) -> int:
         return sum(file.size_bytes for file in self.files.values())
+
+
+_row_format_of = lru_cache(maxsize=16)(row_format_of)
 
 
 def read_card(folder: Path) -> Card:

@@ -19,7 +19,7 @@ from runners.artefacts.scores import Scores
 from runners.batching.job import Job
 from runners.batching.pace import BatchLimit, DrainRate, Pace
 from runners.errors import DeadlineExceeded, ModelFailure, NotReady, Overloaded, RunnerError, Unreachable
-from runners.inputs.rows import Join
+from runners.inputs.rows import RowFormat
 from runners.placements.executor import BatchScores, Executor
 
 STANDING_AFTER_S = 0.1
@@ -94,7 +94,7 @@ class Batcher:
         self,
         version: str,
         executor: Executor,
-        join: Join,
+        row_format: RowFormat,
         limit: BatchLimit,
         pace: Pace,
         observer: BatchObserver,
@@ -106,7 +106,7 @@ class Batcher:
         self._version = version
         self._executor = executor
         self._heeds_deadlines = executor.heeds_deadlines
-        self._join = join
+        self._join, self._part = row_format.join, row_format.part
         self._limit = limit
         self._pace = pace
         self._bounds = bounds
@@ -214,7 +214,9 @@ class Batcher:
         if not chunks:
             return
         release = ReleaseReason.FULL if self._queue else ReleaseReason.IDLE if self._was_idle else ReleaseReason.FREED
-        batch = self._join([job.part(start, count) for job, start, count in chunks], rows)
+        part = self._part
+        parts = [job.rows if count == job.row_count else part(job.rows, start, count) for job, start, count in chunks]
+        batch = self._join(parts, rows)
         ahead = self._computing >= self._executor.concurrency
         self._computing += 1
         self._computing_rows += rows

@@ -12,7 +12,7 @@ from runners.inputs.rows import RequestRows
 
 
 class Job(msgspec.Struct, eq=False):
-    """Rows of one request, of the kind that the model takes; see `runners.inputs.rows`.
+    """Rows of one request, as the model's format has them; see `runners.inputs`.
 
     `done` is called exactly once, on the event loop, unless the job was cancelled: then `scores` has shape
     (rows,) or (rows, classes), or `error` says why there are none. Times are seconds of the batcher's clock.
@@ -31,16 +31,6 @@ class Job(msgspec.Struct, eq=False):
     taken: int = 0
     filled: int = 0
     """How many rows were put into batches (`taken`), and how many of those came back."""
-
-    def part(self, start: int, count: int) -> RequestRows:
-        """`count` rows from `start` on, for a batch."""
-        rows = self.rows
-        if count == self.row_count:
-            return rows
-        if isinstance(rows, list):
-            return rows[start : start + count]
-        stride = len(rows) // self.row_count
-        return memoryview(rows)[start * stride : (start + count) * stride]
 
     def fill(self, start: int, scores: Scores) -> bool:
         """Put back the scores of the rows from `start` on; true when these were the last."""

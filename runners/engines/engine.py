@@ -15,6 +15,7 @@ from configuration.settings import EngineChoice
 from runners.artefacts.card import Card, CardError, FileKind, Task
 from runners.artefacts.integrity import DamagedFile, check_file
 from runners.artefacts.scores import Scores, column_of
+from runners.inputs.datatypes import BYTES
 from runners.inputs.rows import Rows
 
 MAX_PADDED_CHARACTERS = 4_000_000
@@ -169,7 +170,7 @@ def import_xgboost_alone() -> None:
 def open_engine(folder: Path, card: Card, choice: EngineChoice) -> Engine:
     """Open the engine that `choice` asks for. Raises `CardError` when the artefact lacks its file or it is damaged."""
     openers: dict[FileKind, Callable[[Path], Engine]] = {
-        FileKind.ONNX: lambda path: TextEngine(OnnxEngine(path, card)) if card.takes_text else OnnxEngine(path, card),
+        FileKind.ONNX: lambda path: _open_onnx(path, card),
         FileKind.UBJ: XgboostEngine,
     }
     wanted = {EngineChoice.ONNXRUNTIME: [FileKind.ONNX], EngineChoice.XGBOOST: [FileKind.UBJ]}.get(
@@ -182,10 +183,14 @@ def open_engine(folder: Path, card: Card, choice: EngineChoice) -> Engine:
     return FasterEngine(small, large, find_crossover(small, large, likely_rows(card, CROSSOVER_SIZES[-1])))
 
 
+def _open_onnx(path: Path, card: Card) -> Engine:
+    engine = OnnxEngine(path, card)
+    return TextEngine(engine) if card.row_format.schema.datatype == BYTES else engine
+
+
 def example_rows(card: Card) -> Rows:
     """The card's examples, as a batch."""
-    dtype = object if card.takes_text else np.float32
-    return np.array(card.examples.rows, dtype=dtype).reshape(len(card.examples.rows), -1)
+    return card.row_format.batch(card.examples.rows)
 
 
 def likely_rows(card: Card, count: int) -> Rows:

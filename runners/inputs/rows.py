@@ -1,83 +1,215 @@
-"""Rows of requests: what a job carries, and how those of a batch become the array that an engine takes.
+"""Row formats: what the rows of a request are between its decoding and the engine, and all that is done with them.
 
-A model takes numbers or one text. Rows of numbers are packed float32 bytes (little-endian, row after row), which join
-into a batch with one copy; rows of a text are a list of one string each.
+    JSON ----pack, pack_values, pack_json--.                                              .--key--> cache
+    tensors -stack, pack_array-------------+--> rows --part, join--> batch --> engine     +--copy, concat--> shadow
+    bytes ---check_bytes-------------------'                           `--to_wire, from_wire--> another process
+
+There is one format for each datatype that a schema may have: `dense` has packed numbers, `text` lists of texts. Whoever
+carries rows knows nothing of what they are; only the format of the model that they are for does.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from itertools import chain
-from typing import Any
+from math import inf
+from typing import Any, ClassVar
 
-import msgspec
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
-from runners.artefacts.card import Card
+from runners.inputs.faults import InputFault, too_many_rows
+from runners.inputs.schema import Schema
+from runners.inputs.wording import kind_of, legible
 
 Rows = NDArray[Any]
-"""A batch: float32 of shape (n, features), or strings (dtype object) of shape (n, 1) for a model that takes a text."""
-RequestRows = bytes | memoryview | list[str]
-"""The rows of one request, or a part of them."""
-Join = Callable[[Sequence[Any], int], Rows]
-"""(parts of requests, how many rows they are) to their batch. All parts are of the kind that the model takes."""
-
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(list[str]).decode
+"""What an engine takes: the format's `dtype`, of shape (rows, columns)."""
+RequestRows = Any
+"""The rows of one request, or a part of them, as the model's format has them."""
 
 
-def join_of(card: Card) -> Join:
-    """How rows of the card's model become a batch."""
-    return join_texts if card.takes_text else join_numbers(len(card.features))
+class RowFormat(ABC):
+    """Reads, explains, cuts, joins and sends rows of one schema, of which a request may have up to `max_rows`.
 
-
-def join_numbers(features: int) -> Join:
-    """A join of packed rows of so many features."""
-
-    def join(parts: Sequence[bytes | memoryview], rows: int) -> Rows:
-        packed = parts[0] if len(parts) == 1 else b"".join(parts)
-        return np.frombuffer(packed, dtype=np.float32).reshape(rows, features)
-
-    return join
-
-
-def join_texts(parts: Sequence[list[str]], rows: int) -> Rows:
-    """The batch of lists of texts."""
-    batch = np.empty((rows, 1), dtype=object)
-    batch[:, 0] = parts[0] if len(parts) == 1 else list(chain.from_iterable(parts))
-    return batch
-
-
-def joined(parts: Sequence[RequestRows]) -> RequestRows:
-    """The rows of several requests as those of one; they are all of one kind."""
-    if isinstance(parts[0], list):
-        return list(chain.from_iterable(parts))  # type: ignore[arg-type]  # of one kind
-    return b"".join(parts)  # type: ignore[arg-type]  # of one kind
-
-
-def kept(rows: RequestRows) -> RequestRows:
-    """The rows without what else there is of their request, which a view would keep in memory."""
-    return rows if isinstance(rows, list) else bytes(rows)
-
-
-def key_of(rows: RequestRows) -> bytes | memoryview:
-    """Bytes that two requests for the same model share only if their rows are the same, one by one."""
-    return _encode(rows) if isinstance(rows, list) else rows
-
-
-def encode_batch(batch: Rows) -> bytes:
-    """A batch as it travels to a version's own service: packed float32, or MessagePack of a list of strings.
-
-    Raises `UnicodeEncodeError` for a text that is no Unicode.
+    What a model's own format is asked on a server's behalf is checked against the server's limits.
     """
-    return _encode(batch[:, 0].tolist()) if batch.dtype == object else batch.tobytes()
+
+    dtype: ClassVar[DTypeLike]
+    """Of a batch."""
+    row_type: ClassVar[Any]
+    """A row of JSON, as msgspec decodes it."""
+    truth_row_type: Any = None
+    """The same with truth values, where a feature is boolean: rows are read so that could not be read as numbers."""
+    takes_bytes: ClassVar[bool]
+    """Whether rows may come as bytes that are packed already."""
+    large_bytes: float = inf
+    """From which length of a JSON body on `pack_json` is the faster way."""
+    text_field: str | None = None
+    """The feature's name, where it is a text that bodies may also give by this name alone."""
+    max_text_characters: int = 0
+    """Of one text; 0 where rows are no texts."""
+    read_cell: Callable[[str], Any]
+    """The value that a cell of a table says, whatever its column."""
+
+    def __init__(self, schema: Schema, max_rows: int) -> None:
+        self.schema = schema
+        self.feature_names = schema.names
+        self.max_rows = max_rows
+        self.read_cell = schema.columns[0].read_cell
+        self._columns = {column.name: column for column in schema.columns}
+
+    # From JSON and tables.
+
+    @abstractmethod
+    def pack(self, rows: Sequence[Any]) -> RequestRows:
+        """Pack rows of `row_type`. Raises `InputFault` that names the first bad row and feature."""
+
+    @abstractmethod
+    def pack_values(self, rows: Sequence[Any]) -> RequestRows:
+        """As `pack`, of lists and objects of any values."""
+
+    def pack_json(self, rows: bytes) -> tuple[RequestRows, int] | None:  # noqa: ARG002
+        """Pack the JSON of a list of rows and count them, if there is a fast way for them and nothing is wrong."""
+        return None
+
+    # From bytes and tensors.
+
+    @abstractmethod
+    def check_bytes(self, body: bytes | memoryview) -> int:
+        """Number of rows in bytes that are packed already. Raises `InputFault`."""
+
+    @abstractmethod
+    def check_finite(self, rows: RequestRows) -> None:
+        """Raise `InputFault` for a number that is not finite, in rows that were packed of something that can say so."""
+
+    def stack(self, columns: Sequence[NDArray[Any]]) -> NDArray[Any]:
+        """Rows of one array for each feature, each flat; numbers as they were sent if one does not fit.
+
+        Raises `InputFault`.
+        """
+        for column, values in zip(self.schema.columns, columns, strict=True):
+            if len(values) and values.dtype == bool and (fault := column.fault(0, bool(values[0]))) is not None:
+                raise fault
+        if any(values.dtype.hasobject for values in columns):
+            return np.stack([values.astype(object) for values in columns], axis=1)
+        with np.errstate(over="ignore", invalid="ignore"):
+            floats = np.stack([values.astype("<f4") for values in columns], axis=1)
+        return floats if np.isfinite(floats).all() else np.stack([values.astype("<f8") for values in columns], axis=1)
+
+    def pack_array(self, values: NDArray[Any]) -> RequestRows:
+        """Pack values of shape (rows, features). Raises `InputFault`."""
+        if values.dtype.hasobject:
+            return self.pack_values(values.tolist())
+        if values.dtype == bool:
+            # One row says for all of them which features are boolean.
+            self.pack_values(values[:1].tolist())
+        return self._pack_numbers(values)
+
+    @abstractmethod
+    def _pack_numbers(self, values: NDArray[Any]) -> RequestRows:
+        """As `pack_array`, of any numbers."""
+
+    @abstractmethod
+    def check_declared_text(self, name: str, value: Any) -> None:
+        """Raise `InputFault` where the tensor `name`, whose first value is `value`, may not be declared as texts."""
+
+    # As the model's own server and clients see them.
+
+    @abstractmethod
+    def named(self, row: Any) -> dict[str, Any]:
+        """A card's example row as an object by name."""
+
+    @abstractmethod
+    def listed(self, row: Any) -> Any:
+        """A card's example row as the other form that JSON has for it."""
+
+    @abstractmethod
+    def check_examples(self, rows: Sequence[Any]) -> None:
+        """Raise `ValueError` unless a card's example rows are of this format."""
+
+    @abstractmethod
+    def batch(self, rows: Sequence[Any]) -> Rows:
+        """The batch of a card's example rows."""
+
+    # On their way.
+
+    @abstractmethod
+    def part(self, rows: RequestRows, start: int, count: int) -> RequestRows:
+        """`count` rows from `start` on, if possible without a copy."""
+
+    @abstractmethod
+    def copy(self, rows: RequestRows) -> RequestRows:
+        """The rows without what else there is of their request, which a view would keep in memory."""
+
+    @abstractmethod
+    def concat(self, parts: Sequence[RequestRows]) -> RequestRows:
+        """The rows of several requests as those of one."""
+
+    @abstractmethod
+    def join(self, parts: Sequence[RequestRows], rows: int) -> Rows:
+        """The batch of parts of requests, which have so many rows together."""
+
+    @abstractmethod
+    def key(self, rows: RequestRows) -> bytes | memoryview:
+        """Bytes that two requests for the same model share only if their rows are the same, one by one."""
+
+    @abstractmethod
+    def to_wire(self, batch: Rows) -> bytes:
+        """A batch as it travels to another process of this server. Raises `ValueError` for what cannot be sent."""
+
+    @abstractmethod
+    def from_wire(self, body: bytes) -> Rows:
+        """The batch that was sent. Raises `ValueError` when the body is not rows of this format."""
+
+    # What is wrong.
+
+    def explain(self, rows: Sequence[Any]) -> InputFault:
+        """The fault of the first bad row."""
+        return self.first_fault(rows) or InputFault("wrong_type", "the rows could not be read")
+
+    def first_fault(self, rows: Sequence[Any]) -> InputFault | None:
+        """What is wrong with rows of JSON, if anything is."""
+        try:
+            self._check_count(len(rows))
+        except InputFault as counted:
+            return counted
+        return next((fault for index, row in enumerate(rows) if (fault := self._fault(index, row))), None)
+
+    def _check_count(self, rows: int) -> None:
+        if not rows:
+            raise InputFault("no_rows", "there are no rows")
+        if rows > self.max_rows:
+            raise too_many_rows(rows, self.max_rows)
+
+    def _fault(self, index: int, row: Any) -> InputFault | None:
+        if isinstance(row, dict):
+            return self._fault_of_names(index, row) or _first(
+                self._columns[name].fault(index, value) for name, value in row.items()
+            )
+        if isinstance(row, list):
+            if len(row) != len(self.feature_names):
+                expected = len(self.feature_names)
+                message = f"row {index} has {len(row)} values; the model takes {expected}"
+                counts = {"expected": expected, "got": len(row)}
+                return InputFault("wrong_feature_count", message, index, beside=counts)
+            pairs = zip(self.schema.columns, row, strict=True)
+            return _first(column.fault(index, value) for column, value in pairs)
+        return self._fault_of_bare(index, row)
+
+    def _fault_of_bare(self, index: int, row: Any) -> InputFault | None:
+        """Of a row that is neither a list nor an object."""
+        message = f"row {index} is {kind_of(row)}; a list or an object belongs here"
+        return InputFault("wrong_type", message, index)
+
+    def _fault_of_names(self, index: int, row: dict[str, Any]) -> InputFault | None:
+        for name in row:
+            if name not in self._columns:
+                shown = legible(name)
+                message = f"row {index} has the unknown feature {shown!r}; known are {', '.join(self.feature_names)}"
+                return InputFault("unknown_feature", message, index, shown)
+        for name in self.feature_names:
+            if name not in row:
+                return InputFault("missing_feature", f"row {index} lacks the feature {name!r}", index, name)
+        return None
 
 
-def decode_batch(card: Card, body: bytes) -> Rows:
-    """The batch that was sent, for the card's model. Raises `ValueError` when the body is not rows of its kind."""
-    if not card.takes_text:
-        return np.frombuffer(body, dtype=np.float32).reshape(-1, len(card.features))
-    try:
-        texts = _decode(body)
-    except msgspec.DecodeError as error:
-        raise ValueError(f"not a list of texts: {error}") from error
-    return join_texts([texts], len(texts))
+def _first(faults: Any) -> InputFault | None:
+    return next(filter(None, faults), None)

@@ -21,20 +21,17 @@ from configuration.settings import FarSideSettings
 from runners.artefacts.card import Card
 from runners.engines.engine import Engine, example_rows
 from runners.errors import DeadlineExceeded
-from runners.inputs.rows import Rows, decode_batch, encode_batch
+from runners.inputs.rows import Rows
 from runners.placements.executor import BatchScores, score, shape_of
 from runners.placements.far_side import MAX_WORDS, Calls, EndpointError, Unservable
 
 ROUTE = "/rows"
 FAILURES_HEADER = "x-failures"
 UNSERVABLE = 501
-"""The status by which a service says that it cannot serve its version, which another try does not mend."""
 MAX_FAILURE_CHARACTERS = 200
-"""Length of a row's reason: all of them travel in one header."""
 START_S = 20.0
 """How long to wait for a process that has died, or was started just now, until it listens again."""
 KEEP_S = 3600.0
-"""How long an idle connection is kept: both ends are of one server, and nothing between them closes it."""
 
 _encode = msgspec.json.Encoder().encode
 _decode_failures = msgspec.json.Decoder(dict[int, str]).decode
@@ -57,6 +54,7 @@ class Hop:
         """
         self.address = url
         self._scores_per_row = card.scores_per_row
+        self._to_wire = card.row_format.to_wire
         self._good_row = example_rows(card)[:1]
         self._clock = clock
         parts = urlsplit(url)
@@ -86,7 +84,7 @@ class Hop:
 
     async def infer(self, rows: Rows, deadline: float = inf, *, anew: bool = False) -> BatchScores:
         patience_s = self._calls.patience_s(deadline)
-        reply = await self._calls.send(self._target, encode_batch(rows), patience_s, anew=anew)
+        reply = await self._calls.send(self._target, self._to_wire(rows), patience_s, anew=anew)
         if reply.status == UNSERVABLE:
             raise Unservable(reply.body.decode(errors="replace"))
         if reply.status != 200:
@@ -105,6 +103,6 @@ def answer_rows(engine: Engine, card: Card, body: bytes) -> tuple[bytes, bytes |
 
     Raises `ValueError` when the body is not a whole number of rows.
     """
-    outcome = score(engine, decode_batch(card, body), card.scores_per_row)
+    outcome = score(engine, card.row_format.from_wire(body), card.scores_per_row)
     failures = {row: reason[:MAX_FAILURE_CHARACTERS] for row, reason in outcome.failures.items()}
     return np.ascontiguousarray(outcome.scores).tobytes(), _encode(failures) if failures else None

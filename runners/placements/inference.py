@@ -18,11 +18,14 @@ from runners.artefacts.card import Card, Task
 from runners.artefacts.scores import Scores, from_columns
 from runners.inputs.datatypes import BYTES, DTYPES, to_bytes
 from runners.inputs.rows import Rows
+from runners.inputs.schema import ROWS
 
 PREDICTIONS = "predictions"
 """What a Shokado calls its scores."""
 _BINARY_EXTENSION = "binary_tensor_data"
 _FLOATS = ("FP16", "FP32", "FP64")
+_FITTING = {"FP32": _FLOATS, BYTES: (BYTES,)}
+"""Which datatypes another server may take our rows in."""
 
 
 class Mismatch(Exception):
@@ -88,19 +91,19 @@ def agree(card: Card, server: RemoteServerMetadata, model: RemoteModelMetadata, 
     inputs, outputs = model.inputs or [], model.outputs or []
     if output is None and outputs:
         output = _with_scores(outputs).name
-    binary = _BINARY_EXTENSION in server.extensions
+    binary, schema = _BINARY_EXTENSION in server.extensions, card.row_format.schema
     if not inputs:
-        return Form(datatype=BYTES if card.takes_text else "FP32", output=output, binary=binary)
+        return Form(datatype=schema.datatype, output=output, binary=binary)
     if len(inputs) > 1:
         raise Mismatch(f"its model takes {len(inputs)} inputs ({_names(inputs)}), where one with all features belongs")
     (taken,) = inputs
-    fitting = (BYTES,) if card.takes_text else _FLOATS
+    fitting = _FITTING[schema.datatype]
     if taken.datatype not in fitting:
         raise Mismatch(f"its model takes {taken.datatype}, where {' or '.join(fitting)} belongs")
-    sides, features = taken.shape[1:], len(card.features)
-    if not card.takes_text and sides and sides[-1] not in (-1, features):
-        raise Mismatch(f"its model takes {sides[-1]} features, and this one has {features}")
-    return Form(taken.name, taken.datatype, card.takes_text and not sides, output, binary)
+    sides, own_sides = taken.shape[1:], schema.shape[1:]
+    if own_sides and sides and sides[-1] not in (ROWS, *own_sides):
+        raise Mismatch(f"its model takes {sides[-1]} features, and this one has {own_sides[-1]}")
+    return Form(taken.name, taken.datatype, not own_sides and not sides, output, binary)
 
 
 def write_request(form: Form, rows: Rows) -> tuple[bytes, int | None]:

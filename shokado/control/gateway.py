@@ -9,13 +9,13 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
+from runners.inputs.formats import row_format_of
 from shokado.control.app import ControlFirst, create_app
 from shokado.control.http.documentation import describe_predictions
 from shokado.control.http.errors import answer_heads
 from shokado.control.http.refusals import describe_refusals
 from shokado.dialects.dialect import Dialect
 from shokado.dialects.dialects import all_dialects
-from shokado.dialects.signatures import signature_of
 from shokado.transports.admission import AdmissionHandler
 from shokado.transports.call import PredictionHandler
 from shokado.transports.exchange import Handler
@@ -96,7 +96,7 @@ class Gateway:
     def _dialects(self) -> list[Dialect]:
         """The dialects of what the versions take."""
         settings = self._server.settings
-        return all_dialects(signature_of(self._server.card, settings.limits), settings.dialects)
+        return all_dialects(row_format_of(self._server.card.features, settings.limits), settings.dialects)
 
     def _lane_limits(self, max_connections: int) -> LaneLimits:
         """The lane's limits, with as many connections as this process may have open."""

@@ -7,7 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Response
 from pydantic import BaseModel, Field
 
-from runners.artefacts.card import Card, Feature, Source, Task
+from runners.artefacts.card import Card, Source, Task
+from runners.inputs.schema import Feature
 from runners.remote_runner import RemoteRunner
 from runners.version_state import VersionState
 from shokado.control.changing import MAX_WHY_CHARACTERS, Changer
@@ -21,7 +22,6 @@ from shokado.worker.parts import Configuration, Parts, WorkerParts, known_routin
 from shokado.worker.readiness import known_versions, why_not_ready
 
 MAX_URI_CHARACTERS = 1024
-"""More than an address of the registry has."""
 
 router = APIRouter(tags=["versions"], route_class=bodies.StrictRoute)
 

@@ -14,14 +14,15 @@ import msgspec
 
 from runners.artefacts.card import Card
 from runners.artefacts.scores import confidences_of, labels_of
-from runners.inputs.rows import RequestRows
+from runners.inputs.rows import RequestRows, RowFormat
+from runners.inputs.text import TextRow
 from shokado.dialects.dialect import JSON_LINES, AnswerFacts, Content, Description, Dialect
+from shokado.dialects.examples import example_rows
 from shokado.dialects.head import JSON, RequestHead
 from shokado.dialects.instances import Bodies, Instances
+from shokado.dialects.json_rows import explain_body, one_given, refuse_excess
 from shokado.dialects.native import unsupported_type
-from shokado.dialects.signature import Signature, example_rows
 from shokado.dialects.single import SingleOptions
-from shokado.dialects.text_signature import TextRow, one_given
 from shokado.dialects.unit import unit_of
 from shokado.dispatch.request import Prediction, PredictionRequest
 
@@ -75,26 +76,26 @@ class Batch(Dialect):
 
     path = "/batch_predict"
 
-    def __init__(self, signature: Signature) -> None:
+    def __init__(self, signature: RowFormat) -> None:
         super().__init__(signature)
         self._bodies = Bodies(BatchBody, signature)
 
     def decode(self, body: bytes, head: RequestHead) -> PredictionRequest:
         if head.content_type != JSON:
             raise unsupported_type(head, JSON)
-        takes_text = self.signature.text_field is not None
-        content, rows, count = self._decode_texts(body) if takes_text else self._bodies.decode(body)
+        decode = self._bodies.decode if self.signature.text_field is None else self._decode_texts
+        content, rows, count = decode(body)
         unit = unit_of(content.unit, content.user_id, content.request_id)
         version, split = content.model_version, content.use_ab_testing
         return PredictionRequest(rows, count, version, unit=unit, split=split)
 
     def _decode_texts(self, body: bytes) -> tuple[Any, RequestRows, int]:
         """As `Bodies.decode`."""
-        self.signature.refuse_excess(body)
+        refuse_excess(self.signature, body)
         try:
             content = _decode_texts(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise self.signature.explain_body(body, "instances", str(error), others=("emails", "texts")) from None
+            raise explain_body(self.signature, body, "instances", str(error), others=("emails", "texts")) from None
         texts = one_given(instances=content.instances, emails=content.emails, texts=content.texts)
         return content, self.signature.pack(texts), len(texts)
 

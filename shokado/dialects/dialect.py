@@ -9,9 +9,9 @@ import msgspec
 
 from configuration.settings import DialectSettings
 from runners.artefacts.card import Card
+from runners.inputs.rows import RowFormat
 from shokado.dialects.head import RequestHead
 from shokado.dialects.problem import Problem, ProblemBody
-from shokado.dialects.signature import Signature
 from shokado.dispatch.request import Prediction, PredictionRequest
 
 JSON_LINES = b"content-type: application/json\r\n"
@@ -74,17 +74,18 @@ class Dialect(ABC):
     path: str
     """`{name}` stands for a name in it: the model's, a version's or an alias."""
 
-    def __init__(self, signature: Signature) -> None:
+    def __init__(self, signature: RowFormat) -> None:
+        """`signature` is the format of the rows that the versions take, with the server's limits."""
         self.signature = signature
 
     @classmethod
-    def configured(cls, signature: Signature, _settings: DialectSettings) -> Self:
+    def configured(cls, signature: RowFormat, _settings: DialectSettings) -> Self:
         """One that answers as it is set; most know only one way."""
         return cls(signature)
 
     @abstractmethod
     def decode(self, body: bytes, head: RequestHead) -> PredictionRequest:
-        """Raises `Problem`."""
+        """Raises `Problem` and `InputFault`."""
 
     @abstractmethod
     def encode(self, prediction: Prediction, head: RequestHead, facts: AnswerFacts, /) -> tuple[bytes, bytes]:

@@ -1,6 +1,7 @@
 """The table of dialects: every route where predictions are asked for. A new dialect is one file and one line here."""
 
 from configuration.settings import DialectSettings
+from runners.inputs.rows import RowFormat
 from shokado.dialects.batch import Batch, BatchUnderPredict
 from shokado.dialects.dialect import Dialect
 from shokado.dialects.features import ActiveFeatures, SplitFeatures, VersionFeatures
@@ -8,7 +9,6 @@ from shokado.dialects.kserve_v1 import KServeV1
 from shokado.dialects.mlflow import MLflow
 from shokado.dialects.native import Native
 from shokado.dialects.open_inference import OpenInference, OpenInferenceVersion
-from shokado.dialects.signature import Signature
 from shokado.dialects.single import Single
 
 DIALECTS: tuple[type[Dialect], ...] = (
@@ -26,6 +26,6 @@ DIALECTS: tuple[type[Dialect], ...] = (
 )
 
 
-def all_dialects(signature: Signature, settings: DialectSettings = DialectSettings()) -> list[Dialect]:  # noqa: B008
+def all_dialects(signature: RowFormat, settings: DialectSettings = DialectSettings()) -> list[Dialect]:  # noqa: B008
     """One of each, for the model of this signature."""
     return [dialect.configured(signature, settings) for dialect in DIALECTS]

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from runners.inputs.wording import is_unicode, legible
 from shokado.dialects.problem import Problem, invalid, malformed
 
 LONG_BYTES = 2**18
@@ -101,20 +102,6 @@ def _path(content: Any, is_bad: Callable[[Any], bool]) -> list[str] | None:
         case _ if is_bad(content):
             return []
     return None
-
-
-def legible(name: str) -> str:
-    """As much of a name as an answer repeats, in characters that it can spell."""
-    return name[:100].encode(errors="replace").decode()
-
-
-def is_unicode(text: str) -> bool:
-    """Whether it holds no half of a surrogate pair."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def refusal(text: bytes, error: Exception) -> Problem:

@@ -9,12 +9,13 @@ from typing import Generic
 import msgspec
 
 from runners.artefacts.card import Card
+from runners.inputs.rows import RowFormat
 from shokado.dialects.dialect import JSON_LINES, AnswerFacts, Content, Description, Dialect
+from shokado.dialects.examples import example_rows
 from shokado.dialects.head import JSON, RequestHead
 from shokado.dialects.instances import Bodies, Instances
 from shokado.dialects.native import unsupported_type
 from shokado.dialects.problem import Problem
-from shokado.dialects.signature import Signature, example_rows
 from shokado.dispatch.request import Prediction, PredictionRequest
 
 
@@ -44,7 +45,7 @@ class KServeV1(Dialect):
 
     path = "/v1/models/{model}:predict"
 
-    def __init__(self, signature: Signature) -> None:
+    def __init__(self, signature: RowFormat) -> None:
         super().__init__(signature)
         self._bodies = Bodies(KServeBody, signature)
 

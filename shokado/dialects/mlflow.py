@@ -18,12 +18,16 @@ import msgspec
 from configuration.settings import DialectSettings, PredictMethod
 from runners.artefacts.card import Card
 from runners.artefacts.scores import as_model_predicts, probabilities_of
+from runners.inputs.faults import too_many_rows
+from runners.inputs.rows import RowFormat
+from runners.inputs.wording import legible
 from shokado.dialects.dialect import JSON_LINES, AnswerFacts, Content, Description, Dialect
+from shokado.dialects.examples import example_rows
 from shokado.dialects.head import JSON, RequestHead
-from shokado.dialects.json_text import LONG_BYTES, legible
+from shokado.dialects.json_rows import AnyRow, explain_body, refuse_excess, truth_reader
+from shokado.dialects.json_text import LONG_BYTES
 from shokado.dialects.native import unsupported_type
-from shokado.dialects.problem import Problem, invalid, malformed, too_many_rows
-from shokado.dialects.signature import AnyRow, Signature, example_rows
+from shokado.dialects.problem import Problem, invalid, malformed
 from shokado.dispatch.request import Prediction, PredictionRequest
 
 CSV = b"text/csv"
@@ -62,8 +66,6 @@ _MAX_COMMAS = 1024
 """Of a line of CSV, where a row has fewer: what a row has too many is then told by row."""
 _MAX_BLANK_LINES = 1024
 """Beside as many as there may be rows."""
-_TRUTHS = {"True": True, "TRUE": True, "true": True, "False": False, "FALSE": False, "false": False}
-"""As pandas reads and writes them."""
 _NOTHING = msgspec.Raw(b"")
 
 
@@ -108,22 +110,22 @@ class MLflow(Dialect):
 
     path = "/invocations"
 
-    def __init__(self, signature: Signature, method: PredictMethod = PredictMethod.PREDICT) -> None:
+    def __init__(self, signature: RowFormat, method: PredictMethod = PredictMethod.PREDICT) -> None:
         """`method` is for requests that do not name one."""
         super().__init__(signature)
         self._method = method
-        self._read_truths = signature.truth_reader(lambda row: InvocationBody[row])  # type: ignore[valid-type]
+        self._read_truths = truth_reader(signature, lambda row: InvocationBody[row])  # type: ignore[valid-type]
         self._decode = msgspec.json.Decoder(InvocationBody[signature.row_type]).decode  # type: ignore[name-defined]
 
     @classmethod
-    def configured(cls, signature: Signature, settings: DialectSettings) -> Self:
+    def configured(cls, signature: RowFormat, settings: DialectSettings) -> Self:
         return cls(signature, settings.invocations)
 
     def decode(self, body: bytes, head: RequestHead) -> PredictionRequest:
         method = None
         if head.content_type == JSON:
-            self.signature.refuse_excess(body)
-            if self.signature.is_large(body) and (found := self._packed_of_large(body)) is not None:
+            refuse_excess(self.signature, body)
+            if len(body) >= self.signature.large_bytes and (found := self._packed_of_large(body)) is not None:
                 return found
             rows, method = self._rows_of_json(body)
         elif head.content_type == CSV:
@@ -131,9 +133,9 @@ class MLflow(Dialect):
         else:
             raise unsupported_type(head, JSON, CSV)
         packed = self.signature.pack_values(rows)
-        if head.content_type == CSV and isinstance(packed, bytes):
+        if head.content_type == CSV:
             # Unlike JSON, CSV can say NaN and infinity.
-            self.signature.check_binary(packed)
+            self.signature.check_finite(packed)
         return PredictionRequest(packed, len(rows), answer_options=method)
 
     def _packed_of_large(self, body: bytes) -> PredictionRequest | None:
@@ -150,7 +152,7 @@ class MLflow(Dialect):
             if rows.columns is not None and tuple(rows.columns) != self.signature.feature_names:
                 return None
             rows = rows.data
-        packed = self.signature.pack_text(rows)
+        packed = self.signature.pack_json(bytes(rows))
         return None if packed is None else PredictionRequest(*packed, answer_options=_method_of(content.params))
 
     def _rows_of_json(self, body: bytes) -> tuple[Sequence[Any], PredictMethod | None]:
@@ -162,7 +164,7 @@ class MLflow(Dialect):
             if content is None:
                 key = next((name for name in FORMATS if b'"%b"' % name.encode() in body), FORMATS[0])
                 rows_in = partial(self._rows_in, key)
-                raise self.signature.explain_body(body, key, str(error), rows_in=rows_in) from None
+                raise explain_body(self.signature, body, key, str(error), rows_in=rows_in) from None
         found = [value for name in FORMATS if (value := getattr(content, name)) is not None]
         if len(found) != 1:
             message = f"the body has {len(found)} of the fields {', '.join(FORMATS)}; exactly one belongs here"
@@ -196,7 +198,7 @@ class MLflow(Dialect):
         """Rows of the table, of which no more are read than a request may have."""
         names: list[str] | None = None
         rows: list[list[Any]] = []
-        takes_text = self.signature.text_field is not None
+        read_cell = self.signature.read_cell
         try:
             # A row's values stand in one line, but for texts.
             for row in csv.reader(self._lines_of(body), strict=True):
@@ -207,7 +209,7 @@ class MLflow(Dialect):
                     continue
                 if len(rows) == self.signature.max_rows:
                     raise too_many_rows(f"more than {len(rows)}", len(rows))
-                rows.append(row if takes_text else list(map(_value, row)))
+                rows.append(list(map(read_cell, row)))
         except (UnicodeDecodeError, csv.Error) as error:
             raise malformed(f"the body is not CSV: {error}") from None
         if names is None:
@@ -312,11 +314,3 @@ def _method_of(params: InvocationParams | None) -> PredictMethod | None:
         named = params.predict_method[:100]
         message = f"params: there is no predict_method {named!r}; {' and '.join(_METHODS)} are understood"
         raise invalid("unknown_predict_method", message) from None
-
-
-def _value(text: str) -> float | bool | str:
-    """The number or truth value that a text says; else the text itself, so that the signature can name it."""
-    try:
-        return text if "_" in text else float(text)
-    except ValueError:
-        return _TRUTHS.get(text, text)

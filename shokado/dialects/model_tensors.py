@@ -15,14 +15,13 @@ from numpy.typing import NDArray
 from runners.artefacts.card import Card
 from runners.artefacts.scores import Scores, labels_of, ranked
 from runners.inputs.datatypes import BYTES
+from runners.inputs.schema import ROWS
 from shokado.dialects.problem import Problem
 from shokado.dispatch.request import Prediction
 
 INPUT = "input"
 PREDICTIONS = "predictions"
 CLASSES = "classes"
-ROWS = -1
-"""The side of a shape that may have any length."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +43,9 @@ class WantedOutput(msgspec.Struct, frozen=True, gc=False):
 
 def input_tensors(card: Card) -> list[TensorMetadata]:
     """What a model of this card takes: one matrix, or a tensor of texts."""
-    if card.takes_text:
-        return [TensorMetadata(card.feature_names[0], BYTES, (ROWS,))]
-    return [TensorMetadata(INPUT, "FP32", (ROWS, len(card.features)))]
+    schema = card.row_format.schema
+    name = INPUT if len(schema.shape) > 1 else schema.names[0]
+    return [TensorMetadata(name, schema.datatype, schema.shape)]
 
 
 def output_tensors(card: Card) -> tuple[TensorMetadata, ...]:

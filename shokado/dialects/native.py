@@ -12,11 +12,12 @@ import msgspec
 
 from runners.artefacts.card import Card
 from runners.artefacts.scores import labels_of
+from runners.inputs.rows import RowFormat
 from shokado.dialects.dialect import BINARY_LINES, JSON_LINES, AnswerFacts, Content, Description, Dialect
+from shokado.dialects.examples import example_rows
 from shokado.dialects.head import BINARY, JSON, RequestHead
 from shokado.dialects.instances import Bodies, Instances
 from shokado.dialects.problem import Problem
-from shokado.dialects.signature import Signature, example_rows
 from shokado.dialects.unit import Unit, unit_of
 from shokado.dispatch.request import Prediction, PredictionRequest
 
@@ -53,13 +54,13 @@ class Native(Dialect):
 
     path = "/v1/models/predict"
 
-    def __init__(self, signature: Signature) -> None:
+    def __init__(self, signature: RowFormat) -> None:
         super().__init__(signature)
         self._bodies = Bodies(NativeBody, signature)
 
     def decode(self, body: bytes, head: RequestHead) -> PredictionRequest:
         if head.content_type == BINARY:
-            return PredictionRequest(body, self.signature.check_binary(body))
+            return PredictionRequest(body, self.signature.check_bytes(body))
         if head.content_type != JSON:
             raise unsupported_type(head, JSON, BINARY)
         content, rows, count = self._bodies.decode(body)
@@ -95,7 +96,7 @@ class Native(Dialect):
         return Description(
             "Score rows",
             {"application/json": Content(self._bodies.type, examples)}
-            | ({} if card.takes_text else {"application/octet-stream": _PACKED}),
+            | ({"application/octet-stream": _PACKED} if self.signature.takes_bytes else {}),
             {"application/json": Content(NativeAnswer), "application/octet-stream": _PACKED},
         )
 

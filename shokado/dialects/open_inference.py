@@ -14,14 +14,16 @@ import msgspec
 
 from runners.artefacts.card import Card
 from runners.inputs.datatypes import to_bytes
+from runners.inputs.faults import InputFault
+from runners.inputs.matrix import read_tensor
 from shokado.dialects.dialect import BINARY_LINES, JSON_LINES, AnswerFacts, Content, Description, Dialect
 from shokado.dialects.head import BINARY, JSON, RequestHead
+from shokado.dialects.json_rows import refuse_excess
 from shokado.dialects.json_text import read_leniently, refusal
-from shokado.dialects.matrix import read_tensor
 from shokado.dialects.model_tensors import WantedOutput, chosen_outputs, input_tensors, values_of
 from shokado.dialects.native import unsupported_type
 from shokado.dialects.parameters import InferParameters, InputParameters, OutputParameters
-from shokado.dialects.problem import Problem, malformed
+from shokado.dialects.problem import Problem, malformed, problem_of
 from shokado.dialects.tensors import Tensor, from_bytes, from_json, pack_tensors
 from shokado.dispatch.request import Prediction, PredictionRequest
 
@@ -133,7 +135,7 @@ class OpenInference(Dialect):
         if head.json_bytes is None:
             return self._decode(body, memoryview(b""))
         if head.json_bytes == 0:
-            return PredictionRequest(body, self.signature.check_binary(body), answer_options=_PACKED)
+            return PredictionRequest(body, self.signature.check_bytes(body), answer_options=_PACKED)
         if head.json_bytes > len(body):
             message = f"inference-header-content-length is {head.json_bytes}, and the body has {len(body)} bytes"
             raise malformed(message)
@@ -141,8 +143,8 @@ class OpenInference(Dialect):
         return self._decode(view[: head.json_bytes], view[head.json_bytes :])
 
     def _decode(self, text: bytes | memoryview, binary: memoryview) -> PredictionRequest:
-        self.signature.refuse_excess(text, lists_per_row=len(self.signature.feature_names))
-        if self.signature.is_large(text) and not binary and (found := self._decode_large(text)) is not None:
+        refuse_excess(self.signature, text, lists_per_row=len(self.signature.feature_names))
+        if len(text) >= self.signature.large_bytes and not binary and (found := self._decode_large(text)) is not None:
             return found
         try:
             content = _decode(text)
@@ -156,13 +158,12 @@ class OpenInference(Dialect):
         try:
             content = msgspec.convert(read_leniently(text), InferBody[list[Any] | None])
             rows, _ = pack_tensors(_tensors(content.inputs, binary), self.signature)
-            if not isinstance(rows, list):
-                self.signature.check_binary(rows)
+            self.signature.check_finite(rows)
         except (msgspec.ValidationError, RecursionError, UnicodeEncodeError):
             pass
-        except Problem as problem:
-            if "row" in problem.detail:
-                return problem
+        except (Problem, InputFault) as refused:
+            if "row" in refused.detail:
+                return problem_of(refused)
         return refusal(text, error)
 
     def _decode_large(self, text: bytes | memoryview) -> PredictionRequest | None:
@@ -181,7 +182,7 @@ class OpenInference(Dialect):
             return None
         try:
             rows, count = pack_tensors([Tensor(one.name, tuple(one.shape), values)], self.signature)
-        except Problem:
+        except (Problem, InputFault):
             return None
         return PredictionRequest(rows, count, answer_options=_answer_options(content))
 
@@ -217,7 +218,7 @@ class OpenInference(Dialect):
         (tensor,) = input_tensors(card)
         first = card.examples.rows[0]
         shape = [1, *tensor.shape[1:]]
-        data = [first] if isinstance(first, str) else list(first)
+        data = card.row_format.batch([first]).ravel().tolist()
         matrix = {"name": tensor.name, "datatype": tensor.datatype, "shape": shape, "data": data}
         examples: dict[str, Any] = {
             "one tensor": {"inputs": [matrix]},
@@ -226,8 +227,8 @@ class OpenInference(Dialect):
         if card.classes:
             best = {"name": "predictions", "parameters": {"classification": 2}}
             examples["the best two classes"] = {"inputs": [matrix], "outputs": [best]}
-        if not isinstance(first, str):
-            named = zip(card.feature_names, first, strict=True)
+        if len(shape) > 1:
+            named = zip(card.feature_names, data, strict=True)
             columns = [{"name": name, "datatype": "FP64", "shape": [1], "data": [value]} for name, value in named]
             examples["a tensor for each feature"] = {"inputs": columns}
         return Description(

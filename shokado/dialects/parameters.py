@@ -8,7 +8,7 @@ Sources: https://github.com/kserve/open-inference-protocol, and Triton's extensi
 
 import msgspec
 
-from shokado.dialects.json_text import legible
+from runners.inputs.wording import legible
 from shokado.dialects.problem import Problem
 
 CONTENT_TYPES = ("np", "pd", "str")

@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 
 from runners.errors import DeadlineExceeded, ModelFailure, NotReady, Overloaded
+from runners.inputs.faults import InputFault
 from shokado.access.decision import Refused
 from shokado.dialects.error_codes import CODES_DESCRIPTION, ERROR_CODES
 from shokado.dispatch.change import ChangeRefused
@@ -89,7 +90,7 @@ def parted(fault: Raised) -> Raised:
     return fault
 
 
-def problem_of(error: BaseException) -> Problem:  # noqa: C901  # one case for each kind of error
+def problem_of(error: BaseException) -> Problem:  # noqa: C901, PLR0912  # one case for each kind of error
     """The problem that an exception of the inner rooms means to a client; anything unforeseen is an internal error."""
     match error:
         case Problem():
@@ -99,6 +100,8 @@ def problem_of(error: BaseException) -> Problem:  # noqa: C901  # one case for e
             if problem.status == 401:
                 problem.headers["www-authenticate"] = 'Bearer realm="shokado"'
             return problem
+        case InputFault():
+            return Problem(error.code, error.message, error.detail)
         case UnknownVersion():
             return Problem(f"unknown_{error.what}", str(error))
         case Overloaded():
@@ -138,10 +141,6 @@ def conflicting_version(name: str) -> Problem:
     """400: path, header and body pin different versions; `name` is the one of the path or of the header."""
     message = f"{name[:100]!r} and another version are named: path, x-model-version and body must agree"
     return Problem("conflicting_version", message)
-
-
-def too_many_rows(rows: int | str, limit: int) -> Problem:
-    return Problem("too_many_rows", f"{rows} rows in one request; at most {limit} are allowed", {"limit": limit})
 
 
 def body_too_large(limit: int) -> Problem:

@@ -14,12 +14,13 @@ import msgspec
 
 from runners.artefacts.card import Card
 from runners.artefacts.scores import confidences_of, labels_of
-from runners.inputs.rows import RequestRows
+from runners.inputs.rows import RequestRows, RowFormat
+from runners.inputs.text import TextRow
 from shokado.dialects.dialect import JSON_LINES, AnswerFacts, Content, Description, Dialect
+from shokado.dialects.examples import example_rows
 from shokado.dialects.head import JSON, RequestHead
+from shokado.dialects.json_rows import AnyRow, explain_body, one_given, refuse_excess, truth_reader
 from shokado.dialects.native import unsupported_type
-from shokado.dialects.signature import AnyRow, Signature, example_rows
-from shokado.dialects.text_signature import TextRow, one_given
 from shokado.dialects.unit import Unit, unit_of
 from shokado.dispatch.request import Prediction, PredictionRequest
 
@@ -67,24 +68,24 @@ class Single(Dialect):
 
     path = "/predict"
 
-    def __init__(self, signature: Signature) -> None:
+    def __init__(self, signature: RowFormat) -> None:
         super().__init__(signature)
         self._body = _body_of(signature)
-        self._read_truths = signature.truth_reader(lambda row: SingleBody[row])  # type: ignore[valid-type]
+        self._read_truths = truth_reader(signature, lambda row: SingleBody[row])  # type: ignore[valid-type]
         self._decode = msgspec.json.Decoder(self._body).decode
 
     def decode(self, body: bytes, head: RequestHead) -> PredictionRequest:
         signature = self.signature
         if head.content_type != JSON:
             raise unsupported_type(head, JSON)
-        signature.refuse_excess(body, max_rows=1)
+        refuse_excess(signature, body, max_rows=1)
         try:
             content = self._decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             key, others = ("features", ()) if signature.text_field is None else (signature.text_field, ("features",))
             content = self._read_truths(body)
             if content is None:
-                raise signature.explain_body(body, key, str(error), others=others, rows_in=_one_row) from None
+                raise explain_body(signature, body, key, str(error), others=others, rows_in=_one_row) from None
             return self._request(content, signature.pack_values([content.features]))
         if signature.text_field is None:
             row = content.features
@@ -133,7 +134,7 @@ def _one_row(row: Any) -> list[Any]:
     return [row]
 
 
-def _body_of(signature: Signature) -> Any:
+def _body_of(signature: RowFormat) -> Any:
     """The struct of the JSON body."""
     if signature.text_field is None:
         return SingleBody[signature.row_type]  # type: ignore[name-defined]

@@ -21,10 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runners.inputs.datatypes import BYTES, DTYPES, LENGTH_BYTES
-from runners.inputs.rows import RequestRows
-from shokado.dialects.json_text import legible
+from runners.inputs.rows import RequestRows, RowFormat
+from runners.inputs.wording import legible
 from shokado.dialects.problem import Problem, invalid
-from shokado.dialects.signature import Signature
 
 BF16 = "BF16"
 _SHOWN_CHARACTERS = 100
@@ -74,35 +73,25 @@ def from_bytes(name: str, datatype: str, shape: Sequence[int], data: bytes | mem
     return Tensor(name, tuple(shape), np.frombuffer(data, dtype))
 
 
-def pack_tensors(tensors: Sequence[Tensor], signature: Signature) -> tuple[RequestRows, int]:
-    """The rows that the inputs say, packed, and how many they are. Raises `Problem` that names a row and feature."""
+def pack_tensors(tensors: Sequence[Tensor], signature: RowFormat) -> tuple[RequestRows, int]:
+    """The rows that the inputs say, packed, and how many they are.
+
+    Raises `Problem`, and `InputFault` that names a row and feature.
+    """
     if not tensors:
         raise invalid("no_rows", "there are no input tensors")
     if len(tensors) == 1 and (len(tensors[0].shape) == 2 or len(signature.feature_names) > 1):
         values = _matrix(tensors[0], signature)
     else:
         values = _columns(tensors, signature)
-    if len(values) and signature.text_field is None:
-        _refuse_texts(tensors, signature)
-    if values.dtype == bool:
-        # One row says for all of them which features are boolean.
-        signature.pack_values(values[:1].tolist())
-    if values.dtype != object:
-        return signature.pack_array(values), len(values)
-    rows = values.tolist()
-    return signature.pack_values(rows), len(rows)
+    if len(values):
+        for tensor in tensors:
+            if tensor.is_text:
+                signature.check_declared_text(tensor.name, tensor.values[0])
+    return signature.pack_array(values), len(values)
 
 
-def _refuse_texts(tensors: Sequence[Tensor], signature: Signature) -> None:
-    """Raise `Problem` where numbers belong: what is declared as texts is not read as numbers."""
-    for tensor in tensors:
-        if tensor.is_text:
-            names = signature.feature_names
-            feature = tensor.name if tensor.name in names else names[0]
-            raise signature.no_number(0, feature, tensor.values[0], "send a tensor of numbers, such as FP32, not BYTES")
-
-
-def _matrix(tensor: Tensor, signature: Signature) -> NDArray[Any]:
+def _matrix(tensor: Tensor, signature: RowFormat) -> NDArray[Any]:
     expected = len(signature.feature_names)
     if len(tensor.shape) != 2 or tensor.shape[1] != expected:
         message = f"input {_shown(tensor.name)} has shape {_sides(tensor.shape)}; [rows, {expected}] belongs here"
@@ -110,8 +99,8 @@ def _matrix(tensor: Tensor, signature: Signature) -> NDArray[Any]:
     return tensor.values.reshape(tensor.shape)
 
 
-def _columns(tensors: Sequence[Tensor], signature: Signature) -> NDArray[Any]:
-    """Rows of one tensor for each feature, in the features' order; numbers as they were sent if one does not fit."""
+def _columns(tensors: Sequence[Tensor], signature: RowFormat) -> NDArray[Any]:
+    """Rows of one tensor for each feature, in the features' order."""
     names = signature.feature_names
     if len(tensors) == len(names) == 1:
         ordered: Sequence[Tensor] = tensors
@@ -122,15 +111,7 @@ def _columns(tensors: Sequence[Tensor], signature: Signature) -> NDArray[Any]:
         if tensor.shape not in ((rows,), (rows, 1)):
             message = f"input {_shown(tensor.name)} has shape {_sides(tensor.shape)}; [{rows}] or [{rows}, 1]"
             raise invalid("wrong_shape", f"{message} belongs here", feature=legible(tensor.name))
-    columns = [tensor.values for tensor in ordered]
-    for name, column in zip(names, columns, strict=True):
-        if rows and column.dtype == bool and name not in signature.booleans:
-            raise signature.no_number(0, name, bool(column[0]))
-    if any(column.dtype == object for column in columns):
-        return np.stack([column.astype(object) for column in columns], axis=1)
-    with np.errstate(over="ignore", invalid="ignore"):
-        floats = np.stack([column.astype("<f4") for column in columns], axis=1)
-    return floats if np.isfinite(floats).all() else np.stack([column.astype("<f8") for column in columns], axis=1)
+    return signature.stack([tensor.values for tensor in ordered])
 
 
 def _in_order(tensors: Sequence[Tensor], names: Sequence[str]) -> list[Tensor]:

@@ -22,12 +22,10 @@ import numpy as np
 from configuration.settings import CacheBackend, CacheSettings, Settings
 from runners.artefacts.identity import identity_of
 from runners.batching.job import Job
-from runners.inputs.rows import key_of
 from runners.runner import Runner
 from shokado.dispatch.request import Prediction
 
 KEY_BYTES = 32
-"""Length of a hash of which no two different rows have the same, not even if somebody tries."""
 ENTRY_BYTES = 340
 """Memory that one entry takes besides its scores: key, expiry and place in the dictionary (measured: 245 to 380)."""
 
@@ -90,7 +88,7 @@ class Cache(ABC):
             served = blake2b(f"{runner.version}\0{identity_of(runner.card)}".encode()).digest()
             begun = self._hashes[runner] = blake2b(key=served, digest_size=KEY_BYTES)
         hashed = begun.copy()
-        hashed.update(key_of(prediction.rows))
+        hashed.update(runner.row_format.key(prediction.rows))
         return hashed.digest()
 
     def _answer(self, prediction: Prediction, packed: bytes) -> None:

@@ -22,7 +22,7 @@ from runners.artefacts.card import Card
 from runners.artefacts.scores import disagreements
 from runners.batching.job import Job
 from runners.errors import ModelFailure, RunnerError
-from runners.inputs.rows import RequestRows, joined, kept
+from runners.inputs.rows import RequestRows, RowFormat
 from runners.runner import Runner
 from shokado.dispatch.dispatcher import Dispatcher
 from shokado.dispatch.request import Prediction
@@ -30,7 +30,6 @@ from shokado.dispatch.request import Prediction
 MAX_JOB_ROWS = 128
 """Enough to make good use of an engine, and few enough that a live request which comes meanwhile waits but a moment."""
 _YIELD_S = 0.01
-"""How soon to look again whether live rows wait, which go first."""
 
 
 class Pair(NamedTuple):
@@ -47,7 +46,7 @@ class ShadowCounts:
     """What became of the copies of one pair since the last flush; all in rows, except the differences."""
 
     shadow_rows: int = 0
-    """Rows that were compared."""
+    """Compared."""
     shadow_disagreements: int = 0
     """Rows compared that got another class, or for regression another value (see `runners.artefacts.scores`)."""
     shadow_difference_sum: float = 0.0
@@ -95,13 +94,14 @@ class ShadowCopier:
             return
         pair = Pair(environment.name, prediction.version, environment.shadow)
         row_count = prediction.row_count
-        if self._waiting_rows + row_count > self._max_waiting_rows:
+        answered = self._dispatcher.runners.get(prediction.version)
+        if answered is None or self._waiting_rows + row_count > self._max_waiting_rows:
             self._counts[pair].shadow_dropped_rows += row_count
             return
         queue = self._waiting.get(pair)
         if queue is None:
             queue = self._waiting[pair] = deque()
-        queue.extend(_copies(prediction))
+        queue.extend(_copies(prediction, answered.row_format))
         self._waiting_rows += row_count
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._work())
@@ -135,7 +135,7 @@ class ShadowCopier:
         if runner is None or answered is None:
             self._counts[pair].shadow_dropped_rows += sum(copy.row_count for copy in copies)
             return
-        scored = [_join(copies)]
+        scored = [_join(copies, runner.row_format)]
         jobs = await _score(runner, scored)
         if isinstance(jobs[0].error, ModelFailure) and len(copies) > 1:
             # One bad row fails a job as a whole: as jobs of their own, the other requests can be compared.
@@ -172,7 +172,7 @@ class ShadowCopier:
         counts.shadow_difference_max = max(counts.shadow_difference_max, float(differences.max()))
 
 
-def _copies(prediction: Prediction) -> list[_Copy]:
+def _copies(prediction: Prediction, row_format: RowFormat) -> list[_Copy]:
     """The prediction's rows and scores, cut into pieces of at most `MAX_JOB_ROWS`."""
     scores = prediction.scores
     assert scores is not None
@@ -180,14 +180,14 @@ def _copies(prediction: Prediction) -> list[_Copy]:
     for start in range(0, prediction.row_count, MAX_JOB_ROWS):
         count = min(MAX_JOB_ROWS, prediction.row_count - start)
         # Bytes of their own: views would keep the whole request and the whole batch of scores.
-        rows = kept(prediction.part(start, count))
+        rows = row_format.copy(row_format.part(prediction.rows, start, count))
         copies.append(_Copy(rows, count, scores[start : start + count].tobytes()))
     return copies
 
 
-def _join(copies: Sequence[_Copy]) -> _Copy:
+def _join(copies: Sequence[_Copy], row_format: RowFormat) -> _Copy:
     return _Copy(
-        joined([copy.rows for copy in copies]),
+        row_format.concat([copy.rows for copy in copies]),
         sum(copy.row_count for copy in copies),
         b"".join(copy.scores for copy in copies),
     )

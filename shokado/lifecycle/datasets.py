@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runners.artefacts.card import Feature, Task
+from runners.artefacts.card import Task
+from runners.inputs.schema import Feature
 from shokado.lifecycle.errors import UnknownDataSet
 from shokado.lifecycle.messages import generate_messages
 

@@ -10,8 +10,8 @@ from fastapi import FastAPI
 from shokado.control.http.documentation import describe, describe_predictions
 from shokado.dialects.dialects import DIALECTS, all_dialects
 from shokado.dialects.head import read_head
-from shokado.dialects.signature import Signature
 from tests.support.cards import NAMES, toy_card
+from tests.support.rows import dense_format
 
 ID_CHARACTERS = "aZ09._:/+=@-"
 
@@ -23,13 +23,13 @@ def described() -> Any:
     @app.get("/v1/models/{version}/{other}")
     def control_route(version: str, other: str) -> None: ...
 
-    describe_predictions(app, all_dialects(Signature(NAMES, max_rows=3)), toy_card())
+    describe_predictions(app, all_dialects(dense_format(NAMES, max_rows=3)), toy_card())
     return app.openapi()
 
 
 def test_it_is_made_once_when_somebody_asks_however_many_do_at_once() -> None:
     app, made = FastAPI(), []
-    describe_predictions(app, all_dialects(Signature(NAMES, max_rows=3)), toy_card())
+    describe_predictions(app, all_dialects(dense_format(NAMES, max_rows=3)), toy_card())
     describe(app, lambda schema: made.append(set(schema["paths"])))
     assert not made
     with ThreadPoolExecutor(8) as threads:

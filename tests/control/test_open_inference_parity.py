@@ -110,7 +110,7 @@ def test_every_example_takes_and_gives_the_same_tensors(both: Both, data_set: st
     for path in NAMED:
         rest, grpc_ = both.metadata(path)
         assert rest == grpc_
-        takes = (card.feature_names[0], "BYTES") if card.takes_text else ("input", "FP32")
+        takes = (card.feature_names[0], "BYTES") if card.input_datatype == "BYTES" else ("input", "FP32")
         assert [(one["name"], one["datatype"]) for one in rest["inputs"]] == [takes]
         assert [one["name"] for one in rest["outputs"]] == ["predictions", *["classes"] * bool(card.classes)]
 

@@ -9,6 +9,7 @@ import pytest
 
 from configuration.settings import PredictMethod
 from runners.artefacts.card import Card, Task
+from runners.inputs.rows import RowFormat
 from shokado.dialects.batch import Batch
 from shokado.dialects.dialect import AnswerFacts, Dialect
 from shokado.dialects.dialects import all_dialects
@@ -18,15 +19,15 @@ from shokado.dialects.kserve_v1 import KServeV1
 from shokado.dialects.mlflow import MLflow
 from shokado.dialects.native import Native
 from shokado.dialects.open_inference import OpenInference
-from shokado.dialects.problem import Problem
-from shokado.dialects.signature import Signature
+from shokado.dialects.problem import Problem, problem_of
 from shokado.dialects.single import Single
-from shokado.dialects.text_signature import TextSignature
 from tests.support.cards import NAMES, toy_card
+from tests.support.problems import REFUSALS, refused_input
+from tests.support.rows import dense_format, text_format
 from tests.transports.predictions import FACTS, prediction
 
-SIGNATURE = Signature(NAMES, max_rows=3)
-TEXTS = TextSignature("email_content", max_rows=3, max_text_characters=5)
+SIGNATURE = dense_format(NAMES, max_rows=3)
+TEXTS = text_format("email_content", max_rows=3, max_text_characters=5)
 NAMED = {"width": 2, "depth": 3, "height": 1}
 CSV = RequestHead(content_type=b"text/csv")
 
@@ -35,7 +36,7 @@ def rows_of(
     dialect: type[Dialect],
     body: Any,
     head: RequestHead = RequestHead(),  # noqa: B008  # frozen
-    of: Signature = SIGNATURE,
+    of: RowFormat = SIGNATURE,
 ) -> Any:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     request = dialect(of).decode(data, head)
@@ -44,11 +45,11 @@ def rows_of(
     return np.frombuffer(request.rows, "<f4").reshape(request.row_count, -1).tolist()
 
 
-def problem_of(dialect: type[Dialect], body: bytes) -> Problem | None:
+def problem_in(dialect: type[Dialect], body: bytes) -> Problem | None:
     try:
         rows_of(dialect, body)
-    except Problem as problem:
-        return problem
+    except REFUSALS as refused:
+        return problem_of(refused)
     return None
 
 
@@ -72,7 +73,7 @@ def test_a_row_comes_out_packed_in_the_features_order(dialect: type[Dialect], bo
     assert rows_of(dialect, body) == [[1, 2, 3]]
 
 
-WITH_TRUTH = Signature(NAMES, max_rows=3, booleans=["width"])
+WITH_TRUTH = dense_format(NAMES, max_rows=3, booleans=["width"])
 
 
 def _truths(where: int) -> list[tuple[type[Dialect], Any, RequestHead]]:
@@ -114,7 +115,7 @@ def test_a_truth_value_elsewhere_is_refused_in_the_same_words(
     dialect: type[Dialect], body: Any, head: RequestHead
 ) -> None:
     for signature in (WITH_TRUTH, SIGNATURE):
-        with pytest.raises(Problem) as refused:
+        with refused_input() as refused:
             rows_of(dialect, body, head, signature)
         assert (refused.value.status, refused.value.code) == (422, "not_a_number")
         assert refused.value.message == "row 0, feature 'depth': true where a number belongs"
@@ -168,7 +169,7 @@ NO_MISSING = "the model takes no missing values, so fill it in"
 )
 def test_every_dialect_says_where_the_bad_value_is_and_what_to_send_instead(value: str, says: str) -> None:
     for dialect, body in _written(value):
-        with pytest.raises(Problem) as refused:
+        with refused_input() as refused:
             rows_of(dialect, body.encode())
         row = 0 if dialect in (Single, ActiveFeatures) or "records" in body else 1
         assert (refused.value.status, refused.value.detail["row"]) == (422, row), body
@@ -184,14 +185,14 @@ def test_every_dialect_says_where_the_bad_value_is_and_what_to_send_instead(valu
     ],
 )
 def test_what_is_no_list_of_rows_is_told_by_its_field(body: str, status: int, says: str) -> None:
-    with pytest.raises(Problem) as refused:
+    with refused_input() as refused:
         rows_of(Native, body.encode())
     assert (refused.value.status, refused.value.message) == (status, says)
 
 
 @pytest.mark.parametrize("table", [b"1,2,3\n", b"1,2,3\n4,5,6\n", b"0,1,2\n1,2,3\n", b"height;width;depth\n1;2;3\n"])
 def test_a_table_without_a_header_is_told_what_belongs_there(table: bytes) -> None:
-    with pytest.raises(Problem, match=r"first line .* names no feature; .* commas: height,width,depth") as refused:
+    with refused_input(r"first line .* names no feature; .* commas: height,width,depth") as refused:
         rows_of(MLflow, table, CSV)
     assert (refused.value.status, refused.value.code) == (422, "missing_header")
 
@@ -208,14 +209,14 @@ def test_a_table_without_a_header_is_told_what_belongs_there(table: bytes) -> No
     ],
 )
 def test_a_table_is_told_where_it_is_wrong(table: bytes, says: str) -> None:
-    with pytest.raises(Problem, match=says) as refused:
+    with refused_input(says) as refused:
         rows_of(MLflow, table, CSV)
     assert refused.value.status == 422
 
 
 def test_half_a_character_beside_the_rows_is_told_by_its_field() -> None:
     for dialect, rows in ((Native, '"instances": [[1, 2, 3]]'), (Single, '"features": [1, 2, 3]')):
-        with pytest.raises(Problem, match="unit: the text holds half a surrogate pair") as refused:
+        with refused_input("unit: the text holds half a surrogate pair") as refused:
             rows_of(dialect, f'{{{rows}, "unit": "\\ud800x"}}'.encode())
         assert refused.value.status == 422
 
@@ -247,7 +248,7 @@ def test_half_a_character_anywhere_is_no_more_than_a_bad_body(dialect: type[Dial
     places += [(*match.span(), f'"{half}"') for match in re.finditer(r'"[^"]*"(?!:)|\d+(?![^",]*")|\[[^][]*\]', body)]
     for start, end, put in [*places, (0, len(body), f'"{half}"')]:
         bad = body[:start] + put + body[end:]
-        problem = problem_of(dialect, bad.encode())
+        problem = problem_in(dialect, bad.encode())
         assert problem is None or problem.status in (400, 422), bad
         assert problem is None or json.dumps([problem.message, problem.detail], ensure_ascii=False).encode(), bad
 
@@ -280,7 +281,7 @@ def test_a_table_of_csv_has_its_columns_in_any_order(body: bytes) -> None:
     ],
 )
 def test_a_bad_table_is_a_problem(body: bytes, status: int, code: str) -> None:
-    with pytest.raises(Problem) as refused:
+    with refused_input() as refused:
         rows_of(MLflow, body, CSV)
     assert (refused.value.status, refused.value.code) == (status, code)
 
@@ -303,7 +304,7 @@ def test_a_bad_table_is_a_problem(body: bytes, status: int, code: str) -> None:
     ],
 )
 def test_a_bad_body_is_a_problem(dialect: type[Dialect], body: Any, code: str) -> None:
-    with pytest.raises(Problem) as refused:
+    with refused_input() as refused:
         rows_of(dialect, body)
     assert (refused.value.status, refused.value.code) == (422, code)
 
@@ -349,7 +350,7 @@ def test_a_table_of_texts_is_read() -> None:
     ],
 )
 def test_a_bad_text_is_a_problem(dialect: type[Dialect], body: Any, code: str, where: dict[str, Any]) -> None:
-    with pytest.raises(Problem) as refused:
+    with refused_input() as refused:
         rows_of(dialect, body, of=TEXTS)
     assert (refused.value.status, refused.value.code, refused.value.detail) == (422, code, where)
 
@@ -395,17 +396,17 @@ def test_mlflows_route_predicts_in_the_models_own_words() -> None:
 def test_mlflows_route_gives_values_where_there_are_no_classes() -> None:
     regression = toy_card(Task.REGRESSION, ())
     assert invoked(regression, [17.5], PredictMethod.PREDICT_PROBA) == [17.5]
-    with pytest.raises(Problem, match="a regression model has no predict_proba; predict is understood") as refused:
+    with refused_input("a regression model has no predict_proba; predict is understood") as refused:
         invoked(regression, [17.5], params=PROBA)
     assert refused.value.status == 422
 
 
 def test_a_method_that_there_is_not_is_refused_with_those_there_are() -> None:
     message = "params: there is no predict_method 'transform'; predict and predict_proba are understood"
-    with pytest.raises(Problem, match=message) as refused:
+    with refused_input(message) as refused:
         invoked(toy_card(), [0.5], params={"predict_method": "transform"})
     assert (refused.value.status, refused.value.code) == (422, "unknown_predict_method")
-    with pytest.raises(Problem, match="predict_method"):
+    with refused_input("predict_method"):
         invoked(toy_card(), [0.5], params={"predict_method": 1})
 
 

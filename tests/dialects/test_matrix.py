@@ -9,21 +9,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shokado.dialects import open_inference, signature
+from runners.inputs.dense import DenseRows
+from runners.inputs.matrix import read_rows, read_tensor
+from shokado.dialects import open_inference
 from shokado.dialects.batch import Batch
 from shokado.dialects.dialect import Dialect
 from shokado.dialects.head import RequestHead
 from shokado.dialects.kserve_v1 import KServeV1
-from shokado.dialects.matrix import read_rows, read_tensor
 from shokado.dialects.mlflow import MLflow
 from shokado.dialects.native import Native
 from shokado.dialects.open_inference import OpenInference
-from shokado.dialects.problem import Problem
-from shokado.dialects.signature import Signature
+from shokado.dialects.problem import problem_of
 from tests.support.cards import NAMES
+from tests.support.problems import REFUSALS
+from tests.support.rows import dense_format
 
 HEAD = RequestHead()
-SIGNATURE = Signature(NAMES, max_rows=50)
+SIGNATURE = dense_format(NAMES, max_rows=50)
 
 numbers = st.one_of(
     st.floats(allow_nan=False, allow_infinity=False),
@@ -73,9 +75,10 @@ def flat(rows: list[Any]) -> list[Any]:
 def outcome(dialect: Dialect, body: bytes) -> Any:
     try:
         request = dialect.decode(body, HEAD)
-    except Problem as problem:
+    except REFUSALS as refused:
+        problem = problem_of(refused)
         return problem.status, problem.code, problem.message, problem.detail
-    rows = np.frombuffer(request.rows, "<f4").tolist()  # type: ignore[arg-type]  # of numbers
+    rows = np.frombuffer(request.rows, "<f4").tolist()
     return rows, request.row_count, request.version, request.unit, request.split, request.answer_options
 
 
@@ -84,7 +87,7 @@ def both_ways(make: type[Dialect], body: bytes) -> tuple[Any, Any]:
     with pytest.MonkeyPatch.context() as patch:
         outcomes = []
         for least in (0, 2**62):
-            patch.setattr(signature, "LARGE_BYTES", least)
+            patch.setattr(DenseRows, "large_bytes", least)
             outcomes.append(outcome(dialect, body))
     return outcomes[0], outcomes[1]
 
@@ -178,10 +181,10 @@ def test_a_large_body_is_not_read_the_slow_way(kind: str, monkeypatch: pytest.Mo
     def slow(*_: object) -> None:
         raise AssertionError("the slow way")
 
-    monkeypatch.setattr(Signature, "pack", slow)
+    monkeypatch.setattr(DenseRows, "pack", slow)
     monkeypatch.setattr(open_inference, "from_json", slow)
     make, body = BODIES[kind]
-    dialect = make(Signature(NAMES, max_rows=1_000))
+    dialect = make(dense_format(NAMES, max_rows=1_000))
     small, large = (json.dumps(body([[1.5, -2.0, 3.25e2]] * rows)).encode() for rows in (10, 1_000))
     assert dialect.decode(large, HEAD).row_count == 1_000
     with pytest.raises(AssertionError, match="the slow way"):

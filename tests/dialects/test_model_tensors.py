@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from runners.artefacts.card import Card, Feature, Task
+from runners.artefacts.card import Card, Task
+from runners.inputs.schema import Feature
 from shokado.dialects.model_tensors import WantedOutput, chosen_outputs, input_tensors, output_tensors, values_of
 from shokado.dialects.problem import Problem
 from tests.support.cards import toy_card

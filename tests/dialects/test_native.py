@@ -9,12 +9,12 @@ import pytest
 from runners.artefacts.card import Task
 from shokado.dialects.head import BINARY, RequestHead
 from shokado.dialects.native import Native
-from shokado.dialects.problem import Problem
-from shokado.dialects.signature import Signature
 from tests.support.cards import NAMES, toy_card
+from tests.support.problems import refused_input
+from tests.support.rows import dense_format
 from tests.transports.predictions import FACTS, prediction
 
-SIGNATURE = Signature(NAMES, max_rows=3)
+SIGNATURE = dense_format(NAMES, max_rows=3)
 NATIVE = Native(SIGNATURE)
 
 
@@ -48,18 +48,18 @@ def test_packed_rows_come_out_as_they_are() -> None:
     ],
 )
 def test_a_bad_body_is_a_problem(content: Any, status: int, code: str) -> None:
-    with pytest.raises(Problem) as refused:
+    with refused_input() as refused:
         decode(content)
     assert (refused.value.status, refused.value.code) == (status, code)
 
 
 def test_a_misspelled_field_is_named() -> None:
-    with pytest.raises(Problem, match="versoin"):
+    with refused_input("versoin"):
         decode({"instances": [[1, 2, 3]], "versoin": "v1"})
 
 
 def test_another_content_type_is_told_which_are_understood() -> None:
-    with pytest.raises(Problem, match="application/json or application/octet-stream") as refused:
+    with refused_input("application/json or application/octet-stream") as refused:
         decode({}, RequestHead(content_type=b"text/csv"))
     assert refused.value.status == 415
 
@@ -109,6 +109,6 @@ def test_the_unit_is_the_first_field_that_names_one(named: dict[str, Any], unit:
 
 @pytest.mark.parametrize("named", [{"unit": "x" * 257}, {"unit": True}, {"user_id": 1.5}, {"unit": ["u"]}])
 def test_a_unit_that_cannot_be_is_a_problem(named: dict[str, Any]) -> None:
-    with pytest.raises(Problem) as refused:
+    with refused_input() as refused:
         decode({"instances": [[1, 2, 3]]} | named)
     assert refused.value.status == 422

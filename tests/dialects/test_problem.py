@@ -5,6 +5,7 @@ import json
 import pytest
 
 from runners.errors import DeadlineExceeded, ModelFailure, NotReady, Overloaded
+from runners.inputs.faults import InputFault
 from shokado.access.decision import Refused
 from shokado.dialects.problem import Problem, invalid, problem_of
 from shokado.dispatch.change import ConflictingChange, InvalidChange
@@ -48,6 +49,17 @@ def test_a_key_is_asked_for_in_the_words_of_http() -> None:
 def test_a_code_that_is_not_in_the_table_is_no_problem_at_all() -> None:
     with pytest.raises(KeyError):
         Problem("teapot", "short and stout")
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [("not_a_number", 422), ("too_many_rows", 413), ("text_too_long", 413), ("unsupported_media_type", 415)],
+)
+def test_a_fault_of_input_has_the_status_of_its_code(code: str, status: int) -> None:
+    problem = problem_of(InputFault(code, "bad", 3, "age", {"limit": 7}))
+    assert (problem.status, problem.code) == (status, code)
+    assert problem.detail == {"row": 3, "feature": "age", "limit": 7}
+    assert json.loads(problem.body("id"))["error"]["message"] == "bad"
 
 
 def test_what_a_change_meets_is_told_in_particulars() -> None:

@@ -9,13 +9,13 @@ import pytest
 
 from runners.artefacts.card import Task
 from shokado.dialects.head import BINARY, RequestHead
-from shokado.dialects.problem import Problem
-from shokado.dialects.signature import Signature
 from shokado.dialects.single import Single
 from tests.support.cards import NAMES, toy_card
+from tests.support.problems import refused_input
+from tests.support.rows import dense_format
 from tests.transports.predictions import FACTS, prediction
 
-SIGNATURE = Signature(NAMES, max_rows=3)
+SIGNATURE = dense_format(NAMES, max_rows=3)
 SINGLE = Single(SIGNATURE)
 
 
@@ -53,13 +53,13 @@ def test_without_ab_testing_the_active_version_is_asked_for() -> None:
     ],
 )
 def test_a_bad_body_is_a_problem(content: Any, code: str) -> None:
-    with pytest.raises(Problem) as refused:
+    with refused_input() as refused:
         decode(content)
     assert (refused.value.status, refused.value.code) == (422, code)
 
 
 def test_packed_rows_are_for_the_native_route() -> None:
-    with pytest.raises(Problem) as refused:
+    with refused_input() as refused:
         decode({}, RequestHead(content_type=BINARY))
     assert refused.value.status == 415
 
@@ -103,6 +103,6 @@ def test_the_unit_is_the_first_field_that_names_one(named: dict[str, Any], unit:
 
 @pytest.mark.parametrize("named", [{"unit": "x" * 257}, {"unit": True}, {"user_id": 1.5}, {"unit": ["u"]}])
 def test_a_unit_that_cannot_be_is_a_problem(named: dict[str, Any]) -> None:
-    with pytest.raises(Problem) as refused:
+    with refused_input() as refused:
         decode({"features": [1, 2, 3]} | named)
     assert refused.value.status == 422

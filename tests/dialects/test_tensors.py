@@ -11,15 +11,16 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
 from runners.inputs.datatypes import DTYPES, to_bytes
-from shokado.dialects.problem import Problem
-from shokado.dialects.signature import Signature
+from runners.inputs.rows import RowFormat
+from shokado.dialects.problem import Problem, problem_of
 from shokado.dialects.tensors import Tensor, from_bytes, from_json, from_values, pack_tensors
-from shokado.dialects.text_signature import TextSignature
 from tests.support.cards import NAMES
+from tests.support.problems import REFUSALS, refused_input
+from tests.support.rows import dense_format, text_format
 
-SIGNATURE = Signature(NAMES, max_rows=20, booleans=("height", "depth"))
-TRUTHS = Signature(NAMES, max_rows=20, booleans=NAMES)
-TEXTS = TextSignature("message", max_rows=3, max_text_characters=10)
+SIGNATURE = dense_format(NAMES, max_rows=20, booleans=("height", "depth"))
+TRUTHS = dense_format(NAMES, max_rows=20, booleans=NAMES)
+TEXTS = text_format("message", max_rows=3, max_text_characters=10)
 HUGE = 2**62
 Sent = Callable[[str, str, tuple[int, ...], NDArray[Any]], Tensor]
 
@@ -60,7 +61,7 @@ def test_a_matrix_of_any_datatype_gives_the_rows_of_numpy(made: tuple[str, NDArr
     datatype, values = made
     packed, rows = pack_tensors([form("anything", datatype, values.shape, values)], TRUTHS)
     assert rows == len(values)
-    assert bytes(packed) == values.astype("<f4").tobytes()  # type: ignore[arg-type]
+    assert bytes(packed) == values.astype("<f4").tobytes()
 
 
 @given(st.data())
@@ -75,25 +76,25 @@ def test_columns_of_any_datatypes_give_the_rows_of_numpy(data: st.DataObject) ->
     packed, count = pack_tensors(data.draw(st.permutations(tensors)), TRUTHS)
     assert count == rows
     expected = np.stack([values.astype("<f4") for _, values in columns], axis=1)
-    assert bytes(packed) == expected.tobytes()  # type: ignore[arg-type]
+    assert bytes(packed) == expected.tobytes()
 
 
 @given(arrays.arrays("<f4", (2, 3), elements=st.floats(-(2.0**126), 2.0**126, width=32)))
 def test_bf16_is_the_upper_half_of_a_float32(values: NDArray[Any]) -> None:
     halves = values.view("<u4") >> 16
     packed, _ = pack_tensors([from_bytes("x", "BF16", (2, 3), halves.astype("<u2").tobytes())], SIGNATURE)
-    assert bytes(packed) == (halves << 16).tobytes()  # type: ignore[arg-type]
+    assert bytes(packed) == (halves << 16).tobytes()
 
 
 def test_a_binary_float32_matrix_is_not_copied() -> None:
     body = np.arange(6, dtype="<f4").tobytes()
     packed, _ = pack_tensors([from_bytes("x", "FP32", (2, 3), memoryview(body))], SIGNATURE)
-    assert np.shares_memory(np.frombuffer(packed, "<f4"), np.frombuffer(body, "<f4"))  # type: ignore[arg-type]
+    assert np.shares_memory(np.frombuffer(packed, "<f4"), np.frombuffer(body, "<f4"))
 
 
 def test_a_binary_truth_value_is_any_byte_but_0() -> None:
     packed, _ = pack_tensors([from_bytes("x", "BOOL", (1, 3), b"\0\1\xff")], TRUTHS)
-    assert np.frombuffer(packed, "<f4").tolist() == [0, 1, 1]  # type: ignore[arg-type]
+    assert np.frombuffer(packed, "<f4").tolist() == [0, 1, 1]
 
 
 @pytest.mark.parametrize("shape", [(2,), (2, 1)])
@@ -110,12 +111,12 @@ def test_texts_come_in_json_and_in_binary(shape: tuple[int, ...], name: str) -> 
 
 def test_a_model_of_one_feature_takes_a_column_of_any_name() -> None:
     for shape in ((2,), (2, 1)):
-        packed, rows = pack_tensors([from_json("x", "FP32", shape, [1, 2])], Signature(["only"], 5))
-        assert (np.frombuffer(packed, "<f4").tolist(), rows) == ([1, 2], 2)  # type: ignore[arg-type]
+        packed, rows = pack_tensors([from_json("x", "FP32", shape, [1, 2])], dense_format(["only"], 5))
+        assert (np.frombuffer(packed, "<f4").tolist(), rows) == ([1, 2], 2)
 
 
-def refused(make: Callable[[], Any], signature: Signature = SIGNATURE) -> Problem:
-    with pytest.raises(Problem) as caught:
+def refused(make: Callable[[], Any], signature: RowFormat = SIGNATURE) -> Problem:
+    with refused_input() as caught:
         pack_tensors([make()], signature)
     return caught.value
 
@@ -184,7 +185,7 @@ def test_a_value_of_a_column_is_told_by_row_and_feature() -> None:
             from_json("width", "FP64", (2, 1), [[0.5], [value]]),
             from_json("depth", "INT8", (2,), [1, 2]),
         ]
-        with pytest.raises(Problem, match=f"row 1, feature 'width': .*{says}"):
+        with refused_input(f"row 1, feature 'width': .*{says}"):
             pack_tensors(columns, SIGNATURE)
 
 
@@ -209,7 +210,7 @@ def column(name: str, shape: tuple[int, ...] = (2,)) -> Tensor:
     ],
 )
 def test_tensors_that_are_no_rows_are_refused(tensors: list[Tensor], status: int, says: str) -> None:
-    with pytest.raises(Problem, match=says) as caught:
+    with refused_input(says) as caught:
         pack_tensors(tensors, SIGNATURE)
     assert caught.value.status == status
 
@@ -247,11 +248,12 @@ def test_an_unknown_datatype_is_refused_with_the_known_ones(datatype: str) -> No
         problem.body("r")
 
 
-def rows_or_problem(make: Callable[[], Tensor], signature: Signature) -> list[int] | int:
+def rows_or_problem(make: Callable[[], Tensor], signature: RowFormat) -> list[int] | int:
     """How many rows there are, in a list, or the problem's status."""
     try:
         return [pack_tensors([make()], signature)[1]]
-    except Problem as problem:
+    except REFUSALS as refused:
+        problem = problem_of(refused)
         problem.body("can be told")
         return problem.status
 
@@ -291,12 +293,12 @@ def test_texts_are_not_read_as_numbers(data: list[Any]) -> None:
         ([from_json("x", "BYTES", [1, 2], data)], "height"),
         ([from_json("height", "FP32", [1], [1]), from_json("width", "BYTES", [1], data[:1])], "width"),
     ):
-        with pytest.raises(Problem, match=says) as refused:
-            pack_tensors(inputs, Signature(["height", "width"], max_rows=3))
+        with refused_input(says) as refused:
+            pack_tensors(inputs, dense_format(["height", "width"], max_rows=3))
         assert refused.value.detail == {"row": 0, "feature": feature}
 
 
 def test_a_number_of_another_datatype_is_told_by_row_and_column() -> None:
     for shape, says in (([2, 2], "input 'x', row 1, column 0: 1.5 is no INT32"), ([4], "row 2: 1.5 is no INT32; send")):
-        with pytest.raises(Problem, match=says):
+        with refused_input(says):
             from_json("x", "INT32", shape, [1, 2, 1.5, 3])

@@ -11,10 +11,10 @@ import psutil
 import pytest
 
 from shokado.dialects.dialects import all_dialects
-from shokado.dialects.signature import Signature
 from tests.dialects.cases import NAMES
 from tests.end_to_end.grpc_flood import Flood
 from tests.support.raw_http import Connection, rows_request, scored
+from tests.support.rows import dense_format
 from tests.support.server import Server, free_port, serving
 from tests.transports.worst_shapes import MAX_ROWS, csv_shapes, json_shapes
 
@@ -43,7 +43,7 @@ Request = tuple[bytes, bytes]
 def requests() -> list[Request]:
     """Heads and bodies of 64 of them: eight shapes for each dialect, and tables."""
     shapes = [body for name, body in json_shapes(BODY_BYTES) if name in SHAPES]
-    dialects = all_dialects(Signature(NAMES, MAX_ROWS))
+    dialects = all_dialects(dense_format(NAMES, MAX_ROWS))
     paths = [dialect.path.format(model="customers", version="v1") for dialect in dialects]
     made = [request(path, b"application/json", shape) for shape in shapes for path in paths]
     made += [request("/invocations", b"text/csv", body) for _, body in csv_shapes(BODY_BYTES)]

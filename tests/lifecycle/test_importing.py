@@ -95,12 +95,16 @@ def test_the_onnx_contract(tag: str, prepared: dict[str, Imported]) -> None:
     path = artefact.folder / "model.onnx"
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     (given,), (got,) = session.get_inputs(), session.get_outputs()
-    kind = "string" if artefact.card.takes_text else "float"
+    kind = "string" if (artefact.card.input_datatype == "BYTES") else "float"
     assert (given.name, given.type, given.shape) == ("input", f"tensor({kind})", ["N", width])
     name, columns = ("probabilities", classes) if classes else ("value", 1)
     assert (got.name, got.type, got.shape) == (name, "tensor(float)", ["N", columns])
     for count in (1, 7):
-        rows = np.full((count, width), "", object) if artefact.card.takes_text else np.zeros((count, width), np.float32)
+        rows = (
+            np.full((count, width), "", object)
+            if (artefact.card.input_datatype == "BYTES")
+            else np.zeros((count, width), np.float32)
+        )
         assert session.run(None, {"input": rows})[0].shape == (count, columns)
     assert not {node.op_type for node in onnx.load(path).graph.node} & {"ArgMax", "ZipMap"}
 

@@ -15,13 +15,13 @@ from mlflow.pyfunc import scoring_server
 from sklearn.linear_model import LogisticRegression
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-from configuration.settings import EngineChoice, LimitSettings
+from configuration.settings import EngineChoice
 from runners.artefacts.artefact import Artefact
 from runners.engines.engine import open_engine
+from runners.inputs.formats import row_format_of
 from shokado.dialects.dialect import AnswerFacts
 from shokado.dialects.head import RequestHead
 from shokado.dialects.mlflow import MLflow
-from shokado.dialects.signatures import signature_of
 from shokado.lifecycle.importing.version import Imported, ImportOrder, import_version
 from tests.transports.predictions import prediction
 
@@ -60,7 +60,7 @@ def theirs(uri: str, body: Any) -> Any:
 
 def ours(artefact: Artefact, body: Any) -> Any:
     """The JSON that our dialect makes of the artefact's scores."""
-    dialect = MLflow(signature_of(artefact.card, LimitSettings()))
+    dialect = MLflow(row_format_of(artefact.card.features))
     request = dialect.decode(json.dumps(body).encode(), RequestHead())
     assert isinstance(request.rows, bytes | memoryview)
     rows = np.frombuffer(request.rows, "<f4").reshape(request.row_count, -1)

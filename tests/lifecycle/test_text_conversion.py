@@ -118,7 +118,7 @@ def test_a_strangers_text_pipeline_is_imported(log_model: Callable[..., str], ow
     source = loaded(make_pipeline(TfidfVectorizer(), LogisticRegression()))
     uri = log_model("sklearn", source.model, signature=source.signature)
     card = import_version(ImportOrder(uri, "v1", model="mails", formats=registry.Formats.WITHOUT_CODE)).artefact.card
-    assert card.takes_text
+    assert card.input_datatype == "BYTES"
     assert card.feature_names == ("body",)
     assert len(card.examples.rows) == verification.EXAMPLE_ROWS
 

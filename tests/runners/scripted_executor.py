@@ -15,9 +15,11 @@ from runners.artefacts.scores import Scores
 from runners.batching.batcher import Batcher, QueueBounds
 from runners.batching.job import Job
 from runners.batching.pace import BatchLimit, Pace
-from runners.inputs.rows import RequestRows, Rows, join_numbers
+from runners.inputs.dense import DenseRows
+from runners.inputs.rows import Rows
 from runners.placements.executor import BatchScores
 from tests.support.clock import HandClock
+from tests.support.rows import dense_format
 
 FEATURES = 2
 
@@ -110,20 +112,25 @@ class Heard(NamedTuple):
     seconds: float
 
 
+class CountedParts(DenseRows):
+    """Counts how often rows were cut."""
+
+    cuts = 0
+
+    def part(self, rows: bytes | memoryview, start: int, count: int) -> memoryview:
+        self.cuts += 1
+        return super().part(rows, start, count)
+
+
 class RowsOf(Job, eq=False, kw_only=True):
-    """A job of numbered rows that counts how often it is answered and cut; see `rows_of`."""
+    """A job of numbered rows that counts how often it is answered; see `rows_of`."""
 
     numbers: list[int]
     answered: Callable[[], None]
     answers: int = 0
-    pieces: int = 0
 
     def __post_init__(self) -> None:
         self.done = self._count
-
-    def part(self, start: int, count: int) -> RequestRows:
-        self.pieces += 1
-        return Job.part(self, start, count)
 
     def _count(self, job: Job) -> None:
         assert job is self
@@ -165,6 +172,7 @@ class Bench:
         self.clock, self.executor = HandClock(), ScriptedExecutor(concurrency, ahead)
         self.loop = HandLoop(self.clock)
         self.pace = Pace()
+        self.row_format = CountedParts(dense_format(map(str, range(FEATURES))).schema, max_rows=1)
         if full_batch_s:
             self.pace.observe(self.limit.rows, full_batch_s)
         self._bounds = QueueBounds(max_queue_s, standing_s, max_jobs)
@@ -177,7 +185,7 @@ class Bench:
         return Batcher(
             "v1",
             self.executor,
-            join_numbers(FEATURES),
+            self.row_format,
             self.limit,
             self.pace,
             self,

@@ -19,7 +19,6 @@ from shokado.dialects.head import RequestHead
 from shokado.dialects.native import Native
 from shokado.dialects.open_inference import OpenInference
 from shokado.dialects.problem import body_too_large
-from shokado.dialects.signature import Signature
 from shokado.dispatch.dispatcher import Dispatcher
 from shokado.dispatch.request import Prediction
 from shokado.dispatch.state import Environment, RoutingState
@@ -28,12 +27,13 @@ from shokado.monitoring.metrics import NO_VERSION, Metrics
 from shokado.transports.call import Call, Entrance, PredictionHandler
 from tests.support.cards import NAMES, toy_card
 from tests.support.garbage import NOISE, of_kinds, uncollected
+from tests.support.rows import dense_format
 from tests.transports.memory_exchange import MemoryExchange
 
 GOOD = b'{"instances": [[1, 2, 3], [0.5, 0, 0]]}'
 
 
-NATIVE = Native(Signature(NAMES, 10))
+NATIVE = Native(dense_format(NAMES, 10))
 UNKNOWN_OUTPUT = b"""{"inputs": [{"name": "input", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 3]}],
                       "outputs": [{"name": "no such"}]}"""
 
@@ -148,7 +148,7 @@ def test_a_bad_request_is_answered_at_once_and_counted_by_its_kind(
 
 def test_what_is_the_clients_fault_is_never_the_versions_error(desk: Desk) -> None:
     """Here it is found only when the version has answered: which outputs there are depends on its task."""
-    desk = Desk(OpenInference(Signature(NAMES, 10)))
+    desk = Desk(OpenInference(dense_format(NAMES, 10)))
     exchange, _ = desk.begin(UNKNOWN_OUTPUT)
     desk.runner.finish([0.5])
     assert exchange.status == 400

@@ -14,16 +14,16 @@ from pathlib import Path
 
 from grpc_health.v1 import health_pb2
 
+from runners.inputs.rows import RowFormat
 from shokado.dialects.dialect import Dialect
 from shokado.dialects.dialects import all_dialects
 from shokado.dialects.head import RequestHead
-from shokado.dialects.problem import Problem
-from shokado.dialects.signature import Signature
-from shokado.dialects.text_signature import TextSignature
 from shokado.transports.grpc import open_inference_pb2 as messages
 from shokado.transports.grpc.codec import ModelInfer
 from shokado.transports.grpc.server import infer_request, parsed
 from tests.dialects.cases import NAMES
+from tests.support.problems import REFUSALS
+from tests.support.rows import dense_format, text_format
 
 MAX_ROWS = 10_000
 HEADS = {kind: RequestHead(content_type=kind.encode()) for kind in ("application/json", "text/csv")}
@@ -145,7 +145,7 @@ class GrpcMethod:
         return self._read(body)
 
 
-def grpc_methods(signature: Signature) -> list[GrpcMethod]:
+def grpc_methods(signature: RowFormat) -> list[GrpcMethod]:
     """All that read a message."""
 
     def infer(message: bytes) -> object:
@@ -169,7 +169,7 @@ def header_shapes(size: int) -> Iterator[tuple[str, list[tuple[bytes, bytes]]]]:
 
 def all_shapes(size: int) -> Iterator[tuple[Dialect | GrpcMethod, str, RequestHead, bytes]]:
     """Each shape for each way to decode a body, of a model of numbers and of one that takes a text."""
-    numbers, text = Signature(NAMES, MAX_ROWS, booleans=["is_premium"]), TextSignature("text", MAX_ROWS, 100_000)
+    numbers, text = dense_format(NAMES, MAX_ROWS, booleans=["is_premium"]), text_format("text", MAX_ROWS, 100_000)
     dialects = [
         dialect
         for signature in (numbers, text)
@@ -190,7 +190,7 @@ def all_shapes(size: int) -> Iterator[tuple[Dialect | GrpcMethod, str, RequestHe
 
 def decode(dialect: Dialect | GrpcMethod, body: bytes, head: RequestHead) -> None:
     """Decode a body; a problem, which most of them are, is as good."""
-    with contextlib.suppress(Problem):
+    with contextlib.suppress(*REFUSALS):
         dialect.decode(body, head)
 
 

@@ -15,11 +15,12 @@ from sklearn.linear_model import LogisticRegression
 
 from configuration.settings import EngineChoice, Settings, VersionSettings
 from runners.artefacts.artefact import Artefact
-from runners.artefacts.card import Feature, FileKind
+from runners.artefacts.card import FileKind
 from runners.artefacts.repository import find_artefact
 from runners.artefacts.scores import Scores
 from runners.engines.engine import open_engine
 from runners.inputs.rows import Rows
+from runners.inputs.schema import Feature
 from shokado.dispatch import fetching
 from shokado.dispatch.change import (
     ChangeRefused,

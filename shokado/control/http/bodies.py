@@ -16,7 +16,8 @@ from pydantic import BaseModel, ConfigDict
 from starlette.datastructures import Headers
 from starlette.responses import Response
 
-from shokado.dialects.json_text import exceeds, legible, read_leniently, refuse_half_characters
+from runners.inputs.wording import legible
+from shokado.dialects.json_text import exceeds, read_leniently, refuse_half_characters
 from shokado.dialects.problem import Problem, invalid
 from shokado.transports.body_quota import BodyQuota
 from shokado.transports.plain import read_body

@@ -18,7 +18,7 @@ from shokado import __version__
 from shokado.control.http.browser_headers import protect_page
 from shokado.control.http.negotiation import preferred
 from shokado.control.versions import all_versions
-from shokado.dialects.signature import example_rows
+from shokado.dialects.examples import example_rows
 from shokado.dialects.single import Single
 from shokado.worker.parts import Configuration, Control, WorkerParts
 
@@ -85,7 +85,7 @@ def _page(request: Request) -> str:
 
 
 def _card(parts: WorkerParts) -> Card | None:
-    """The card of any version: all have the same features, task and classes."""
+    """Any version's: all have the same features, task and classes."""
     return next((artefact.card for artefact in parts.fleet.artefacts.values()), None)
 
 
@@ -95,5 +95,5 @@ def _call(card: Card, address: str, *, keyed: bool) -> str:
     lines = [f"curl {shlex.quote(address + Single.path)}", "-H 'Content-Type: application/json'"]
     if keyed:
         lines.append("-H 'X-API-Key: YOUR-KEY'")
-    body = json.dumps(row if card.takes_text else {"features": row}, indent=2)
+    body = json.dumps({"features": row} if card.row_format.text_field is None else row, indent=2)
     return " \\\n  ".join([*lines, f"-d {shlex.quote(body)}"])

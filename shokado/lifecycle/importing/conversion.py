@@ -28,7 +28,8 @@ from sklearn.ensemble import VotingClassifier, VotingRegressor
 from sklearn.pipeline import Pipeline
 from xgboost import Booster
 
-from runners.artefacts.card import ABOVE_HALF, Feature, FileKind, Task
+from runners.artefacts.card import ABOVE_HALF, FileKind, Task
+from runners.inputs.schema import Feature
 from shokado.lifecycle.errors import UnsupportedModel
 from shokado.lifecycle.importing.forests import average
 from shokado.lifecycle.importing.histogram_trees import exact_nodes

@@ -8,12 +8,12 @@ from typing import Any, TypeVar
 import msgspec
 
 from runners.inputs.datatypes import BYTES, to_bytes
+from runners.inputs.rows import RowFormat
 from shokado.dialects.dialect import AnswerFacts
 from shokado.dialects.head import RequestHead
 from shokado.dialects.model_tensors import WantedOutput, chosen_outputs, values_of
 from shokado.dialects.parameters import InferParameters, InputParameters, OutputParameters
 from shokado.dialects.problem import Problem
-from shokado.dialects.signature import Signature
 from shokado.dialects.tensors import Tensor, from_bytes, from_values, pack_tensors
 from shokado.dispatch.request import Prediction, PredictionRequest
 from shokado.transports.grpc.open_inference_pb2 import ModelInferResponse
@@ -42,12 +42,12 @@ class ModelInfer:
 
     path = "ModelInfer"
 
-    def __init__(self, signature: Signature, request: Any) -> None:
+    def __init__(self, signature: RowFormat, request: Any) -> None:
         self._signature = signature
         self._request = request
 
     def decode(self, _body: bytes, _head: RequestHead, /) -> PredictionRequest:
-        """The rows of the message. Raises `Problem`."""
+        """The rows of the message. Raises `Problem` and `InputFault`."""
         request = self._request
         inputs, raw = request.inputs, request.raw_input_contents
         _parameters(request, InferParameters).refuse()

@@ -20,14 +20,14 @@ from grpc_health.v1 import health_pb2
 
 from configuration.settings import GrpcSettings, LimitSettings
 from runners.artefacts.card import Card
+from runners.inputs.formats import row_format_of
+from runners.inputs.rows import RowFormat
 from shokado.access.decision import Refused
 from shokado.access.gate import Gate
 from shokado.dialects.error_codes import ERROR_CODES
 from shokado.dialects.head import RequestHead, read_head
 from shokado.dialects.problem import Problem, ProblemBody, malformed, parted, problem_of
 from shokado.dialects.served_models import OVER_GRPC, ServedModels
-from shokado.dialects.signature import Signature
-from shokado.dialects.signatures import signature_of
 from shokado.dispatch.request import UnknownVersion
 from shokado.transports.admission import AdmissionHandler
 from shokado.transports.body_quota import BodyQuota
@@ -103,7 +103,7 @@ class GrpcServer:
         self._settings = settings
         self._models = models
         self._entrance = entrance
-        self._signature = signature_of(card, limits)
+        self._signature = row_format_of(card.features, limits)
         self._health = Health(("", SERVICE), models.all_ready)
         self._under_way: set[asyncio.Task[Any]] = set()
         self._stopping = False
@@ -321,7 +321,7 @@ class GrpcServer:
         return messages.ModelMetadataResponse(**asdict(self._models.metadata(request.name, request.version)))
 
 
-def infer_request(message: bytes, signature: Signature) -> Any:
+def infer_request(message: bytes, signature: RowFormat) -> Any:
     """Raises `Problem`, before it is parsed if it has too much in it."""
     refuse_excess(message, signature)
     return parsed(message, messages.ModelInferRequest)

@@ -9,8 +9,8 @@ from enum import Enum
 
 import numpy as np
 
+from runners.inputs.rows import RowFormat
 from shokado.dialects.problem import Problem
-from shokado.dialects.signature import Signature
 
 LONG_BYTES = 2**14
 """Shorter messages are parsed as they are: too few fields fit in to hold anybody up."""
@@ -37,7 +37,7 @@ _PACKED_BYTES = {6: 4, 7: 8}
 """Of a value of the fields of floats, of `InferTensorContents`; those before them are integers of any length."""
 
 
-def refuse_excess(message: bytes, signature: Signature) -> None:
+def refuse_excess(message: bytes, signature: RowFormat) -> None:
     """Raise `Problem` (413) when it has more than requests of this model may. What is no message is not refused."""
     if len(message) < LONG_BYTES:
         return

@@ -11,9 +11,10 @@ import pytest
 from configuration.settings import Settings
 from runners.artefacts import configured
 from runners.artefacts.artefact import Artefact, ArtefactError, ArtefactMissing, check_files
-from runners.artefacts.card import Card, Feature, write_card
+from runners.artefacts.card import Card, write_card
 from runners.artefacts.configured import find_artefacts
 from runners.artefacts.repository import find_artefact
+from runners.inputs.schema import Feature
 from tests.conftest import HOME
 
 OWN = f"own-{os.getpid()}"

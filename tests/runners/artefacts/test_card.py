@@ -36,9 +36,9 @@ def test_the_task_decides_how_many_scores_a_row_has(task: Task, scores: int) -> 
 def test_examples_of_a_text_stay_texts_even_where_they_look_like_numbers(tmp_path: Path) -> None:
     write_card(make_card(**TEXT), tmp_path)
     card = read_card(tmp_path)
-    assert card.takes_text
+    assert card.input_datatype == "BYTES"
     assert card.examples.rows == ("win a prize", "1.5")
-    assert not make_card().takes_text
+    assert make_card().input_datatype == "FP32"
 
 
 def test_a_card_adds_up_the_size_of_its_files() -> None:
@@ -73,7 +73,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         TEXT | {"features": [{"name": "a", "type": "text"}, {"name": "b"}]},
         "a text must be the only feature",
     ),
-    "trees over a text": (TEXT | {"files": {"ubj": {"sha256": "0" * 64, "size_bytes": 1}}}, "is an ONNX file"),
+    "trees over a text": (
+        TEXT | {"files": {"ubj": {"sha256": "0" * 64, "size_bytes": 1}}},
+        "cannot take rows of BYTES",
+    ),
     "numbers as examples of a text": ({"features": TEXT["features"]}, "example rows must be texts"),
     "texts as examples of numbers": ({"examples": TEXT["examples"]}, "example rows must be numbers"),
     "no files": ({"files": {}}, "files: "),

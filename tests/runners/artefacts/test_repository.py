@@ -17,7 +17,6 @@ from runners.artefacts.artefact import Artefact, ArtefactDamaged
 from runners.artefacts.card import (
     Card,
     Examples,
-    Feature,
     FileKind,
     Source,
     Task,
@@ -25,6 +24,7 @@ from runners.artefacts.card import (
     write_card,
 )
 from runners.artefacts.integrity import describe_file
+from runners.inputs.schema import Feature
 
 FILE_BYTES = 64 << 20
 

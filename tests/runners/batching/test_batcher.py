@@ -682,6 +682,6 @@ def test_a_huge_job_beside_small_ones_is_cut_into_few_pieces_because_each_costs_
         bench.send(1)
     bench.answer()
     assert sizes(bench.executor.running) == [4096]
-    assert huge.pieces == 1
+    assert bench.row_format.cuts == 1
     bench.answer_all()
     assert huge.has_its_scores

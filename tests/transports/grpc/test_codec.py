@@ -9,14 +9,13 @@ from runners.artefacts.card import Task
 from runners.inputs.datatypes import to_bytes
 from shokado.dialects.dialect import AnswerFacts
 from shokado.dialects.head import RequestHead
-from shokado.dialects.problem import Problem
-from shokado.dialects.signature import Signature
-from shokado.dialects.text_signature import TextSignature
 from shokado.dispatch.assignment import Reason
 from shokado.dispatch.request import Origin, Prediction, PredictionRequest
 from shokado.transports.grpc.codec import ModelInfer
 from shokado.transports.grpc.open_inference_pb2 import ModelInferRequest, ModelInferResponse
 from tests.support.cards import NAMES, toy_card
+from tests.support.problems import refused_input
+from tests.support.rows import dense_format, text_format
 
 ROWS = np.array([[1, 2, 3], [4, 5, 6]], dtype=np.float32)
 FIELDS = {
@@ -50,7 +49,7 @@ def message(*tensors: tuple[str, str, Any], raw: bool = False, **fields: Any) ->
 
 
 def codec(request: Any) -> ModelInfer:
-    return ModelInfer(Signature(NAMES, 10, booleans=NAMES), request)
+    return ModelInfer(dense_format(NAMES, 10, booleans=NAMES), request)
 
 
 def decode(request: Any) -> PredictionRequest:
@@ -103,7 +102,7 @@ BAD: list[tuple[str, Any, int, str]] = [
 
 @pytest.mark.parametrize(("request_", "status", "code"), [bad[1:] for bad in BAD], ids=[bad[0] for bad in BAD])
 def test_bad_tensors_are_refused_by_name(request_: Any, status: int, code: str) -> None:
-    with pytest.raises(Problem) as caught:
+    with refused_input() as caught:
         decode(request_)
     assert (caught.value.status, caught.value.code) == (status, code)
 
@@ -113,7 +112,7 @@ def test_bad_tensors_are_refused_by_name(request_: Any, status: int, code: str) 
 def test_a_shape_that_its_values_do_not_fill_allocates_nothing(shape: list[int], raw: bool) -> None:
     request = message(("x", "FP32", ROWS), raw=raw)
     request.inputs[0].shape[:] = shape
-    with pytest.raises(Problem, match="'x'") as caught:
+    with refused_input("'x'") as caught:
         decode(request)
     assert caught.value.code == "malformed_tensor"
 
@@ -121,7 +120,7 @@ def test_a_shape_that_its_values_do_not_fill_allocates_nothing(shape: list[int],
 def test_raw_contents_belong_to_all_inputs_or_none() -> None:
     request = message(("x", "FP32", ROWS), raw=True)
     request.raw_input_contents.append(b"")
-    with pytest.raises(Problem, match="2 raw_input_contents for 1 inputs"):
+    with refused_input("2 raw_input_contents for 1 inputs"):
         decode(request)
 
 
@@ -129,7 +128,7 @@ def test_raw_contents_belong_to_all_inputs_or_none() -> None:
 def test_another_datatype_is_refused(datatype: str) -> None:
     request = message(("x", "FP32", ROWS))
     request.inputs[0].datatype = datatype
-    with pytest.raises(Problem, match="is not known") as caught:
+    with refused_input("is not known") as caught:
         decode(request)
     assert caught.value.code == "malformed_tensor"
 
@@ -139,7 +138,7 @@ def test_half_floats_have_no_contents_of_their_own(datatype: str) -> None:
     request = message(("x", "FP16", ROWS), raw=True)
     request.inputs[0].datatype = datatype
     del request.raw_input_contents[:]
-    with pytest.raises(Problem, match="raw_input_contents"):
+    with refused_input("raw_input_contents"):
         decode(request)
 
 
@@ -151,7 +150,7 @@ def test_texts_come_out_as_they_are(raw: bool) -> None:
         request.raw_input_contents.append(to_bytes("BYTES", ["hé", ""]))
     else:
         tensor.contents.bytes_contents.extend(["hé".encode(), b""])
-    decoded = ModelInfer(TextSignature("message", 10, 100), request).decode(b"", RequestHead())
+    decoded = ModelInfer(text_format("message", 10, 100), request).decode(b"", RequestHead())
     assert (decoded.rows, decoded.row_count) == (["hé", ""], 2)
 
 
@@ -192,7 +191,7 @@ def test_labels_that_are_texts_are_bytes() -> None:
 
 def test_an_output_that_is_not_there_is_refused() -> None:
     request = message(("x", "FP32", ROWS), outputs=[{"name": "logits"}])
-    with pytest.raises(Problem, match="there are predictions, classes") as caught:
+    with refused_input("there are predictions, classes") as caught:
         answer(request, Task.BINARY, (0, 1), [0.25, 0.75])
     assert (caught.value.status, caught.value.code) == (400, "unknown_output")
 
@@ -229,7 +228,7 @@ NOT_SERVED: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("fields", "says"), NOT_SERVED)
 def test_parameters_that_would_change_the_answer_are_not_ignored(fields: dict[str, Any], says: str) -> None:
-    with pytest.raises(Problem, match=says) as refused:
+    with refused_input(says) as refused:
         decode(ModelInferRequest(**fields))
     assert refused.value.status == 400
 

@@ -5,15 +5,15 @@ import contextlib
 import pytest
 
 from shokado.dialects.problem import Problem
-from shokado.dialects.signature import Signature
 from shokado.transports.grpc import open_inference_pb2 as messages
 from shokado.transports.grpc.wire import LONG_BYTES, refuse_excess
+from tests.support.rows import dense_format
 from tests.transports.worst_shapes import field, message_shapes
 
 NAMES = ("a", "b", "c")
 ROWS = 4_000
 FIELDS = 1_000 + 16 * len(NAMES)
-SIGNATURE = Signature(NAMES, ROWS)
+SIGNATURE = dense_format(NAMES, ROWS)
 CONTENTS = {
     "bool_contents": True, "int_contents": 2**30, "int64_contents": 2**60, "uint_contents": 2**31,
     "uint64_contents": 2**63, "fp32_contents": 0.5, "fp64_contents": 0.5, "bytes_contents": b"ab",

@@ -1,0 +1,18 @@
+"""Which format the rows of a model have: its features and a server's limits go in."""
+
+from collections.abc import Iterable
+
+from configuration.settings import LimitSettings
+from runners.inputs.datatypes import BYTES
+from runners.inputs.dense import DenseRows
+from runners.inputs.rows import RowFormat
+from runners.inputs.schema import Feature, Schema
+from runners.inputs.text import TextRows
+
+
+def row_format_of(features: Iterable[Feature], limits: LimitSettings = LimitSettings()) -> RowFormat:  # noqa: B008
+    """The format of the features' rows. Raises `ValueError` where they do not go together."""
+    schema = Schema.of(features, limits)
+    if schema.datatype == BYTES:
+        return TextRows(schema, limits.max_rows, limits.max_text_characters)
+    return DenseRows(schema, limits.max_rows)
