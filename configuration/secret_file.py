@@ -7,7 +7,9 @@ from configuration.regular_file import read_regular_file
 from configuration.settings import SettingsError
 
 MIN_BYTES = 16
+"""As long as what nobody guesses: 128 bits, if they are random."""
 _MAX_BYTES = 4096
+"""More than any secret has: a wrong file is not read whole."""
 _USE = b"shokado.secret"
 _COMMAND = "openssl rand -hex 32 makes one"
 

@@ -39,7 +39,9 @@ from configuration.port import Port, check_port
 DEFAULT_FILE = Path(__file__).with_name("serving.yaml")
 PREFIX = "SHOKADO_"
 MAX_WORKERS = 256
+"""A mistyped number must not start thousands of processes."""
 MAX_SALT_CHARACTERS = 128
+"""A salt is a name for people to read, and is in every state that the store keeps."""
 FILE_VARIABLE = PREFIX + "CONFIG"
 _FIRST_OF_ROUTES = frozenset(("ab-test", "api", "model", "models", "predict", "static_content", "v1", "v2"))
 """What paths of routes with several parts begin with: behind such a prefix, nobody could tell which is meant."""

@@ -18,6 +18,7 @@ from pathlib import Path
 
 _ROOT = Path(__file__).resolve().parents[1]
 _NICENESS = 10
+"""How far the process stands back behind those that serve."""
 _PR_SET_PDEATHSIG = 1
 
 

@@ -36,11 +36,13 @@ from runners.runner import Runner, check_examples
 from runners.version_state import VersionState
 
 PROBE_EVERY_S = 5.0
+"""How often a far side is asked whether it is ready, give or take a quarter, as many gateways ask."""
 PROBE_S = 1.0
 """How long a probe waits, beside `SLOWER` times what a batch usually takes."""
 SECOND_PROBE_S = 0.25
 """How soon another probe follows one that failed: two in a row count."""
 FIRST_PAUSE_S = 0.5
+"""The pause after the first attempt that failed: a far side that is being started is soon there."""
 MAX_PAUSE_S = 8.0
 """Longest pause between two attempts to reach the far side; each is twice as long as the last."""
 

@@ -33,8 +33,11 @@ from runners.placements.executor import BatchScores, EmbeddedExecutor, Executor
 from runners.version_state import VersionState
 
 _WARM_UP_REPEATS = 3
+"""How often each size is scored; the fastest counts, as the first calls pay for what later ones find done."""
 _WARM_UP_PATIENCE_S = 1.0
+"""Time of one batch after which no larger one is tried: it would only make the start longer."""
 _DRAIN_POLL_S = 0.01
+"""How soon it is seen that the batcher is empty."""
 
 
 class Runner:

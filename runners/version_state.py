@@ -13,7 +13,7 @@ class VersionState(StrEnum):
     LOADING = "loading"
     """A candidate, which is no version before all workers have it."""
     UNLOADED = "unloaded"
-    """Known, but not in memory."""
+    """It is known, but not in memory."""
     STARTING = "starting"
     READY = "ready"
     """The only one in which it gets requests."""

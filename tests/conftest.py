@@ -24,7 +24,9 @@ HOME = ROOT / "var" / "test" / "bentoml"
 # They take minutes, and a container engine: `make test-image`.
 collect_ignore = [] if "TEST_IMAGE" in os.environ else ["image"]
 
-LONG = ("end_to_end", "lifecycle", "docs", "gateway", "compose", "k8s")
+LONG = (
+    "client", "compose", "docs", "end_to_end", "gateway", "k8s", "lifecycle", "load_tests", "test_bento.py", "worker",
+)  # fmt: skip
 """Folders and files whose tests take longest: they start servers, or train."""
 
 # Before anything imports bentoml, which reads them once.

@@ -29,6 +29,7 @@ TOLERANCE = 0.01
 _MAX_VALUE = 3.4028234663852886e38
 """Largest float32: no prediction lies beyond it, and no sum of errors below it overflows."""
 _MAX_SHOWN_CHARACTERS = 100
+"""What a message shows of a label or of the classes, which may be long."""
 
 _Name = TypeVar("_Name")
 

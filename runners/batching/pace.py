@@ -3,8 +3,11 @@
 from math import exp
 
 _SMALLEST_LIMIT = 16
+"""Rows that a batch may always have: below, what a call costs by itself outweighs its rows."""
 _STEPS_TO_CEILING = 64
+"""How many full batches in time lead from none to the ceiling."""
 _DECREASE = 0.8
+"""What a batch that took too long leaves of the limit: little goes, as a hiccup may have been the cause."""
 
 
 class Pace:

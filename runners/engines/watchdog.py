@@ -21,6 +21,7 @@ from pathlib import Path
 from runners.engines.engine import Engine
 
 TICK_S = 0.1
+"""How finely calls are timed: well below `INLINE_S`, and so seldom that looking costs nothing that shows."""
 INLINE_S = 0.25
 """A hundred times as long as a batch on the event loop should take."""
 GRACE_S = 2.0
@@ -79,7 +80,7 @@ class Watched:
 
 
 class Watchdog:
-    """One per process. It keeps nobody alive whom it watches."""
+    """The watchdog of one process. It keeps nobody alive whom it watches."""
 
     def __init__(self, folder: Path | None, end_process: Callable[[str], None], tick_s: float = TICK_S) -> None:
         """`folder`, if any, outlives this process, for notes of what has held it up; `end_process` never returns."""

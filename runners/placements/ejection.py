@@ -7,9 +7,11 @@ a row, or their share in a window, eject; each ejection that follows soon lasts 
 from collections.abc import Callable
 
 WINDOW_S = 10.0
+"""How long failures are counted together: long enough for `MIN_CALLS` at a few calls a second."""
 MIN_CALLS = 20
 """Calls in a window, from which on the share of failures means something."""
 MAX_PAUSE_S = 300.0
+"""The longest ejection: a far side that is mended is asked again within five minutes."""
 FORGIVEN_AFTER_S = 60.0
 """How long no failure may eject before the next ejection is a first one again."""
 
@@ -52,7 +54,7 @@ class Ejection:
         return self._pause_s
 
     def returned(self) -> None:
-        """It gets calls again, and starts anew."""
+        """The far side gets calls again, and starts anew."""
         self._returned_at = self._clock()
         self._in_a_row = self._calls = self._failures = 0
         self._window_until = self._returned_at + WINDOW_S

@@ -42,13 +42,15 @@ QUESTION_S = 2.0
 TRUST_S = 1.0
 """How long a server that has said to be ready is believed."""
 RENEW_EVERY_S = 10.0
-"""One connection is closed after its answer this often, and another opened when it is needed."""
+"""How often one connection is closed after its answer, so that the next one meets another of the server's pods."""
 IDLE_S = 4.0
 """Less than after which servers close idle connections; uvicorn does after 5 s."""
 MAX_DEADLINE_S = 3600.0
+"""The longest deadline that is told to the other server; a batch without one has an hour."""
 MAX_RETRY_AFTER_S = 60.0
 """Clients are told to stay away for no longer, whatever a server that is overloaded, or wrong, says."""
 MAX_KEY_BYTES = 4096
+"""More than any key has: a wrong file is not read whole."""
 KEY_TIMEOUT_S = 2.0
 """How long reading the key's file may take: a file system may hang."""
 _LENGTH = "Inference-Header-Content-Length"

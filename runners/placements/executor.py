@@ -71,7 +71,7 @@ class EngineHolder(Protocol):
     def engine_back(self) -> None: ...
 
     def engine_lost(self) -> None:
-        """It heeds no interruption, and its thread is lost unless it comes back by itself."""
+        """The engine heeds no interruption, and its thread is lost unless it comes back by itself."""
         ...
 
 

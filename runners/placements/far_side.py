@@ -20,6 +20,7 @@ from runners.inputs.rows import Rows
 from runners.placements.executor import BatchScores
 
 MAX_WORDS = 200
+"""Characters of another server's words that messages repeat."""
 _MAX_HEADER_BYTES = 2**30
 """Every row of a batch may fail, each with a reason of its own."""
 

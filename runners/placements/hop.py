@@ -28,10 +28,13 @@ from runners.placements.far_side import MAX_WORDS, Calls, EndpointError, Unserva
 ROUTE = "/rows"
 FAILURES_HEADER = "x-failures"
 UNSERVABLE = 501
+"""The status by which a service says that it cannot serve its version, which another try does not mend."""
 MAX_FAILURE_CHARACTERS = 200
+"""Length of a row's reason: all of them travel in one header."""
 START_S = 20.0
 """How long to wait for a process that has died, or was started just now, until it listens again."""
 KEEP_S = 3600.0
+"""How long an idle connection is kept: both ends are of one server, and nothing between them closes it."""
 
 _encode = msgspec.json.Encoder().encode
 _decode_failures = msgspec.json.Decoder(dict[int, str]).decode

@@ -30,9 +30,11 @@ from runners.placements.far_side import CallRefused, Cut, EndpointError, FarSide
 from runners.placements.retry_budget import RetryBudget
 
 TELL_EVERY_S = 1.0
+"""How often failures are logged: many batches may fail for one reason."""
 OVERDUE_S = 0.25
 """How much longer than `SLOWER` times the usual a batch may take before somebody looks after the far side."""
 SLOWER = 4
+"""How many times the usual a batch may take: less happens beside other load."""
 
 logger = logging.getLogger("bentoml.shokado")
 
@@ -43,11 +45,11 @@ class RemoteCounts:
 
     scored: int = 0
     refused: int = 0
-    """Scored but for some rows that the server would not score."""
+    """Batches scored but for some rows that the server would not score."""
     failed: int = 0
     overloaded: int = 0
     late: int = 0
-    """Given up at their deadline."""
+    """Batches given up at their deadline."""
     retries: int = 0
     ejections: int = 0
 

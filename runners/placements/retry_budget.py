@@ -10,7 +10,7 @@ RESERVE = 5.0
 
 
 class RetryBudget:
-    """Each call pays in a part of a retry."""
+    """A budget into which each call pays a part of a retry."""
 
     def __init__(self, share: float = SHARE, reserve: float = RESERVE) -> None:
         self._share = share

@@ -87,7 +87,7 @@ def identify(credential: bytes | None, needed: Role, ring: KeyRing) -> str:
 
 
 def admit(asked: Asked, needed: Role, ring: KeyRing | None, proxies: Sequence[Network] = ()) -> str:
-    """The name of the key that was shown, if it is good for this role; `ring` is none where there are no keys.
+    """The name of the key that was shown, if it is good for this role; `ring` is None where there are no keys.
 
     Without keys everybody may predict, nobody has a name (it is empty), and changes are for the same machine, where
     `proxies` are those that are known. Raises `Refused`, as `identify` does, and `keys_needed`.

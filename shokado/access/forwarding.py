@@ -37,7 +37,7 @@ _GAP = re.compile(r"[ \t,]*")
 
 
 class ForwardedClient(NamedTuple):
-    """Who asks."""
+    """A client as it is known behind proxies."""
 
     address: Address | None
     """None where the connection has no address."""

@@ -9,10 +9,12 @@ from runners.engines.thread import begin_in_own_thread
 from shokado.access.keys import KeyFileError, KeyRing, parse_keys, read_text
 
 LOOK_EVERY_S = 1.0
+"""How soon a change is seen: with `SETTLE_S`, keys change within two seconds."""
 SETTLE_S = 0.25
 """What has changed is looked at again after so long, and counts when it is still the same: it may have been half of a
 file that was being written."""
 LOOK_TIMEOUT_S = 5.0
+"""How long a look may take before it is said that the file cannot be read: a file system may hang."""
 
 logger = logging.getLogger("bentoml.shokado")
 

@@ -26,9 +26,11 @@ from configuration.regular_file import read_regular_file
 MAX_KEYS = 64
 """Keys in one file: every request compares with all of them, and each name is a label of metrics."""
 MAX_FILE_BYTES = 2**16
+"""More than `MAX_KEYS` need: a wrong file is not read whole."""
 PREFIX = "shk_"
 """Lets scanners for leaked secrets, and people, tell what they have found."""
 KEY_BYTES = 32
+"""Random bytes of a key: 256 bits, which nobody guesses."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}").fullmatch
 _DIGEST = re.compile(r"[0-9a-f]{64}").fullmatch

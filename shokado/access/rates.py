@@ -24,7 +24,9 @@ from shokado.access.decision import Refused
 MAX_COUNTED = 100_000
 """Windows in the memory of one process; beyond them, the oldest are forgotten."""
 TIMEOUT_S = 0.25
+"""How long a request waits for the shared count; after it, this process counts by itself."""
 TRY_AGAIN_AFTER_S = 1.0
+"""How long nobody asks a Redis that was away, so that not every request waits for it."""
 MAX_CONNECTIONS = 32
 
 logger = logging.getLogger("bentoml.shokado")

@@ -3,6 +3,7 @@
 Exit status 0: done; 1: refused for a reason that is printed, with the command that helps; 2: wrong usage.
 """
 
+import gc
 import os
 from typing import Annotated
 
@@ -22,6 +23,8 @@ from shokado.lifecycle.importing.version import ImportOrder, WhenTaken, import_v
 from shokado.lifecycle.packaging.imaging import ContainerEngine
 from shokado.lifecycle.refusal import plain_errors
 
+# Importing MLflow makes so many objects that walking them again and again takes a fifth of a command.
+gc.set_threshold(100_000)
 # BentoML, which commands import late, reads this once.
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
 

@@ -24,6 +24,7 @@ Answer = TypeVar("Answer")
 Arguments = ParamSpec("Arguments")
 
 TIMEOUT_S = 30.0
+"""How long a request may take, unless the caller says otherwise: as long as the server lets one arrive."""
 _GRACE_S = 0.5
 """How long after a deadline the refusal which says that it has passed may take to arrive."""
 _PAGE = 100

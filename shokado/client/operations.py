@@ -44,7 +44,7 @@ class Operation(Generic[Answer]):
     path: str
     """The path under the server's address, with a slash at its beginning."""
     read: Callable[[httpx.Response], Answer]
-    """Called with a successful answer."""
+    """Makes a value of a successful answer."""
     query: Mapping[str, Any] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     content: bytes | None = None

@@ -16,6 +16,7 @@ from shokado.worker.parts import Parts, WorkerParts
 from shokado.worker.readiness import versions_everywhere
 
 MAX_WHY_CHARACTERS = 500
+"""A reason is a sentence or two, and stays in the history for good."""
 MAX_GENERATION = 2**53
 """Largest number that every client of JSON can say exactly."""
 

@@ -25,6 +25,7 @@ from shokado.worker.parts import Parts, known_routing
 from shokado.worker.readiness import known_versions
 
 MAX_WEIGHTS_CHARACTERS = 4096
+"""Length of weights in a query: more than a split of many versions needs."""
 
 router = APIRouter(tags=["split"])
 

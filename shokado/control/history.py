@@ -19,7 +19,9 @@ from shokado.stores.store import Action, Entry
 from shokado.worker.parts import Parts, WorkerParts, known_routing
 
 MAX_ENTRIES = 500
+"""Entries of one page; `before` asks for the next one."""
 _SLICE = 20
+"""Entries that are described in one go: a long page must not hold up predictions."""
 
 router = APIRouter(tags=["split"], route_class=bodies.StrictRoute)
 
@@ -75,7 +77,6 @@ async def read_history(
     entries: list[HistoryEntry] = []
     for start in range(0, len(pairs), _SLICE):
         entries += [_describe(entry, older, environment) for entry, older in pairs[start : start + _SLICE]]
-        # A long page must not hold up predictions.
         await asyncio.sleep(0)
     return History(entries=entries)
 

@@ -13,9 +13,11 @@ from pydantic import BaseModel, Field
 from configuration.settings import Settings
 from runners.version_state import VersionState
 from shokado.control.http import bodies
+from shokado.control.http.documentation import reference
 from shokado.control.http.headers import Actor
 from shokado.control.versions import MAX_URI_CHARACTERS
 from shokado.dialects.error_codes import STATUS_DESCRIPTIONS
+from shokado.dialects.open_inference import InferError
 from shokado.dialects.problem import invalid
 from shokado.dialects.served_models import OVER_REST, ModelMetadata, ServedModels, ServerMetadata
 from shokado.worker.parts import Configuration, Parts, WorkerParts
@@ -24,12 +26,6 @@ from shokado.worker.readiness import served_models
 router = APIRouter(
     prefix="/v2", tags=["open inference"], route_class=bodies.StrictRoute, strict_content_type=False
 )  # fmt: skip
-
-
-class OpenInferenceError(BaseModel):
-    """Every error of these routes."""
-
-    error: str
 
 
 class Live(BaseModel):
@@ -107,11 +103,13 @@ Models = Annotated[ServedModels, Depends(_models)]
 
 
 def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    return {status: {"model": OpenInferenceError, "description": STATUS_DESCRIPTIONS[status]} for status in statuses}
+    content = {"application/json": {"schema": reference(InferError)}}
+    return {status: {"description": STATUS_DESCRIPTIONS[status], "content": content} for status in statuses}
 
 
 def _not_ready(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
-    return {503: {"model": model | OpenInferenceError, "description": "It cannot answer."}}
+    shapes = {"anyOf": [reference(model), reference(InferError)]}
+    return {503: {"description": "It cannot answer.", "content": {"application/json": {"schema": shapes}}}}
 
 
 @router.get("", summary="What the server is")

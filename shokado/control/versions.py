@@ -22,6 +22,7 @@ from shokado.worker.parts import Configuration, Parts, WorkerParts, known_routin
 from shokado.worker.readiness import known_versions, why_not_ready
 
 MAX_URI_CHARACTERS = 1024
+"""More than an address of the registry has."""
 
 router = APIRouter(tags=["versions"], route_class=bodies.StrictRoute)
 

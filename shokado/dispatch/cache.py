@@ -26,6 +26,7 @@ from runners.runner import Runner
 from shokado.dispatch.request import Prediction
 
 KEY_BYTES = 32
+"""Length of a hash of which no two different rows have the same, not even if somebody tries."""
 ENTRY_BYTES = 340
 """Memory that one entry takes besides its scores: key, expiry and place in the dictionary (measured: 245 to 380)."""
 

@@ -27,11 +27,11 @@ class ChangeRefused(Exception):
 
 
 class InvalidChange(ChangeRefused):
-    """It makes no sense by itself."""
+    """A change that makes no sense by itself."""
 
 
 class ConflictingChange(ChangeRefused):
-    """It makes sense, but not as things stand: a version is not ready, or has traffic."""
+    """A change that makes sense, but not as things stand: a version is not ready, or has traffic."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class KnownVersions:
 
 @dataclass(frozen=True, slots=True)
 class SplitChange:
-    """What to change in an environment; a field that is none (for `shadow`: `UNCHANGED`) stays as it is."""
+    """What to change in an environment; a field that is None (for `shadow`: `UNCHANGED`) stays as it is."""
 
     weights: Mapping[str, float] | None = None
     strategy: Strategy | None = None

@@ -15,6 +15,7 @@ from typing import IO
 from configuration.temporary import temporary_folder
 
 _POLL_S = 0.05
+"""How soon a lock that became free is seen: waiting in the kernel would hold up the event loop."""
 
 
 class Machine:
@@ -31,7 +32,7 @@ class Machine:
 
     @property
     def folder(self) -> Path:
-        """It is there when this returns. Raises `OSError`."""
+        """The folder, which is there when this returns. Raises `OSError`."""
         self._folder.mkdir(mode=0o700, exist_ok=True)
         if self._folder.is_symlink() or self._folder.stat().st_uid != os.getuid():
             raise PermissionError(f"{self._folder} belongs to somebody else")

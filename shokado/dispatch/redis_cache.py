@@ -28,9 +28,13 @@ logger = logging.getLogger("bentoml.shokado")
 TIMEOUT_S = 0.05
 """The longest that a request waits for a round trip."""
 CONNECT_TIMEOUT_S = 1.0
+"""How long making a connection to Redis may take; requests do not wait for that."""
 RETRY_S = 1.0
+"""How long nothing is asked of a Redis that failed, beside the requests."""
 _SEAL_BYTES = 16
+"""Length of the seal: 128 bits, which no damage and nobody's guess comes by."""
 _SETTLE_POLL_S = 0.005
+"""How soon it is seen that no lookup is under way any more."""
 
 
 class _Lookup(NamedTuple):

@@ -30,6 +30,7 @@ from shokado.dispatch.request import Prediction
 MAX_JOB_ROWS = 128
 """Enough to make good use of an engine, and few enough that a live request which comes meanwhile waits but a moment."""
 _YIELD_S = 0.01
+"""How soon to look again whether live rows wait, which go first."""
 
 
 class Pair(NamedTuple):
@@ -46,7 +47,7 @@ class ShadowCounts:
     """What became of the copies of one pair since the last flush; all in rows, except the differences."""
 
     shadow_rows: int = 0
-    """Compared."""
+    """Rows that were compared."""
     shadow_disagreements: int = 0
     """Rows compared that got another class, or for regression another value (see `runners.artefacts.scores`)."""
     shadow_difference_sum: float = 0.0

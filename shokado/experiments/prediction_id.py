@@ -25,14 +25,19 @@ if TYPE_CHECKING:
     from shokado.dispatch.request import Origin, Prediction
 
 MAX_CARRIED_ROWS = 32
+"""So that an id stays short: four bytes a row. Rewards, which need no scores, count for all rows."""
 MAX_CHARACTERS = 512
+"""More than an id has, whose longest one is some 290 bytes: what is longer is not decoded."""
 _FORMAT = 1
+"""The first byte of an id, so that another format can follow."""
 _HEAD = struct.Struct("<BBBI")
 """Format; lengths of the version's and the environment's name, which follow; generation."""
 _FACTS = struct.Struct("<IQI")
 """Unix time; the prediction's own number; rows. The scores follow."""
 _MAX_REMEMBERED_BEGINNINGS = 256
+"""Versions, environments and generations whose beginnings are kept: few are in use at a time."""
 _TAG_BYTES = 12
+"""Length of the seal: 96 bits, which nobody guesses within the time that an id lives."""
 _USE = b"shokado.id.v1"
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _STANDARD = str.maketrans("-_", "+/")
@@ -156,5 +161,5 @@ def _decoded(text: str) -> bytes:
 
 
 def _malformed() -> BadPredictionId:
-    """Made where it is raised: a frame that keeps its own exception is a cycle."""
+    """A new error each time: a frame that keeps its own exception is a cycle."""
     return BadPredictionId(IdFault.MALFORMED, "this is no prediction id")

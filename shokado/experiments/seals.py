@@ -25,6 +25,7 @@ from shokado.stores.follower import Follower
 from shokado.stores.store import GIVEN, Secret, StoreUnavailable
 
 LEARN_EVERY_S = 1.0
+"""How soon a worker seals by what others have put into the store."""
 SETTLES_S = 5.0
 """Within this time everybody who can reach the store has put back into it what it had lost."""
 LOOK_EVERY_S = 0.5
@@ -32,6 +33,7 @@ LOOK_EVERY_S = 0.5
 _LEEWAY_S = 86_400.0
 """How much longer than an id lives an idle secret is kept: a new leader may count minutes that another one counted."""
 _TURN_S = 2.0
+"""How long a worker waits for its turn at the file of this machine's secrets."""
 _FILE = "secrets"
 
 logger = logging.getLogger("bentoml.shokado")

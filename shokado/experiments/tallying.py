@@ -15,6 +15,7 @@ from shokado.stores.follower import Follower
 from shokado.stores.store import StoreUnavailable, Tally
 
 EVERY_S = 2.0
+"""How often counts go to the store: one write for all that was counted, and no more is lost with a worker."""
 
 
 class Tallying:

@@ -23,7 +23,7 @@ from shokado.stores.store import Action, GenerationConflict, StoreUnavailable
 logger = logging.getLogger("bentoml.shokado")
 
 BY = "shokado"
-"""Who makes these changes."""
+"""The name that the history has for whoever makes these changes."""
 _HALF_LIVES = 10
 """What is older weighs less than a thousandth."""
 

@@ -35,11 +35,17 @@ from shokado.stores.store import (
 )
 
 POLL_EVERY_S = 0.2
+"""How often the newest generation is asked for: every worker has a change within a second."""
 KEEP_REPORT_S = 10.0
+"""How long a worker's report counts: two may be lost before the worker counts as gone."""
 _REPORT_EVERY_S = 3.0
+"""How often a worker reports that it lives, when it has no news."""
 _MAX_TRIES = 1_000
+"""Changes by others that one may lose to; more at once is a fault."""
 _MAX_JITTER_S = 0.01
+"""How far the next tries of those who lost lie apart."""
 _PATIENCE_S = 1.0
+"""How long a caller waits in line behind others while the store is away."""
 _CONFIGURATION = "configuration"
 _SERVER = "shokado"
 

@@ -41,6 +41,7 @@ from shokado.stores.store import (
 )
 
 TIMEOUT_S = 2.0
+"""How long Redis may take before the store counts as away."""
 _MAX_SETTLEMENTS = 500
 """Settlements of one script, which is done in one piece; a longer list is settled in several."""
 

@@ -35,6 +35,7 @@ from shokado.stores.store import (
 )
 
 _BUSY_S = 3.0
+"""How long to wait for another process's write, which takes milliseconds unless the disk is slow."""
 _NO_ROOM_BESIDE = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
 """What may mean that SQLite cannot make the files that it needs even for reading: the folder is read-only, or full."""
 _OWNER = "-owner"

@@ -43,6 +43,7 @@ from shokado.stores.follower import Follower
 from shokado.stores.store import Action, Entry, StoreUnavailable, WorkerReport
 
 POLL_S = 0.15
+"""How soon it is seen that all workers have a version; loads take seconds."""
 _CLOCKS_APART_S = 60.0
 """How far the clocks of two machines may differ."""
 SERVER = "shokado"

@@ -37,7 +37,9 @@ from shokado.worker.stopping import NOTHING_TO_SERVE
 SHORT_LIFE_S = 30.0
 """A worker that ends sooner is one that fails; when its next one does too, there is a pause before the one after."""
 FIRST_PAUSE_S = 1.0
+"""Pause after the second worker in a row that lived briefly; after each further one, twice as long."""
 MAX_PAUSE_S = 30.0
+"""Longest pause: what has been mended serves again within half a minute."""
 AGAIN_S = 0.1
 """When circus is asked again that is busy with another command."""
 MAX_FOLDER_BYTES = 60

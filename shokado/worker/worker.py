@@ -57,8 +57,11 @@ from shokado.worker.supervision import ask_for_another_worker
 
 ROOT = Path(__file__).resolve().parents[2]
 HOUSEKEEPING_EVERY_S = 5.0
+"""How often a worker looks after what nobody waits for."""
 FORGET_EVERY_S = 300.0
+"""How often the store drops what is too old to count."""
 _FLEET_STOPS_IN_S = LEEWAY_S / 2
+"""Half the leeway, so that the other half is left for the store and the rest."""
 _SHADOW_TALLIES = ("shadow_rows", "shadow_disagreements", "shadow_difference_sum", "shadow_dropped_rows")
 
 logger = logging.getLogger("bentoml.shokado")
@@ -214,7 +217,7 @@ class Worker:
         )
 
     def _adopt(self, entry: Entry) -> None:
-        """Called with every newer routing, before anybody else hears of it."""
+        """Adopt a newer routing, before anybody else hears of it."""
         if self._started:
             self.fleet.adopt(entry.state)
             self._reroute()
@@ -226,7 +229,7 @@ class Worker:
         self._reroute()
 
     def _tell_what_differs(self, configured: RoutingState) -> None:
-        """Somebody who has just edited `serving.yaml` should not wonder."""
+        """Log where the store overrules the configuration: who has just edited `serving.yaml` should not wonder."""
         state = self.follower.state or configured
         for name, environment in state.environments.items():
             wanted = configured.environments[name]

@@ -43,7 +43,7 @@ PUBLIC = {
     "/v2/repository/models/{model}/load": {"post"},
     "/v2/repository/models/{model}/unload": {"post"},
 }
-ERRORS = {"Error", "Health", "OpenInferenceError", "Ready", "ModelReady"}
+ERRORS = {"ProblemBody", "Health", "InferError", "Ready", "ModelReady"}
 WITHOUT_A_WORKER = {"/", "/livez", "/version", "/v2", "/v2/health/live"}
 
 

@@ -78,9 +78,9 @@ def test_step_by_step_to_promotion(shokado: Callable[..., Result], gateway: Serv
             return result.exit_code == 0
 
         for shares in ({"v1": 0.5, "v2": 0.5}, {"v2": 1.0}):
-            wait_until(passed, 60)
+            wait_until(passed, 60, look_every_s=0.2)
             assert split(gateway)["shares"] == shares
-        wait_until(lambda: shokado("step").stdout.endswith("next: shokado canary promote\n"), 60)
+        wait_until(lambda: shokado("step").stdout.endswith("next: shokado canary promote\n"), 60, 0.2)
         promoted = shokado("promote")
         assert (promoted.exit_code, promoted.stdout) == (0, "v2 100 %; v2 is the active version\n")
     assert {answer.status for answer in clients.answers} == {200}

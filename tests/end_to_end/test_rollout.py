@@ -18,6 +18,7 @@ import yaml
 from typer.testing import CliRunner
 
 from shokado.cli.app import app
+from shokado.lifecycle.rollout import canary as rollout_canary
 from tests.end_to_end.closed_loop import ClosedLoop, load
 from tests.support import http
 from tests.support.raw_http import request
@@ -83,9 +84,9 @@ def predict(number: int) -> bytes:
     return request(json.dumps({"instances": [ROW]}).encode())
 
 
-def canary(gateway: Server, folder: Path) -> int:
-    """`shokado canary run v2`, and its exit status."""
-    policy = write(folder / "policy.yaml", POLICY)
+def canary(gateway: Server, folder: Path, **changes: int) -> int:
+    """`shokado canary run v2` by the policy, but for what is to be otherwise, and its exit status."""
+    policy = write(folder / "policy.yaml", POLICY | changes)
     result = CliRunner().invoke(app, ["canary", "run", "v2", "--url", gateway.url, "--policy", str(policy)])
     print(result.output)
     return result.exit_code
@@ -104,13 +105,15 @@ def answered_by(clients: ClosedLoop) -> Counter[tuple[str, str]]:
     return Counter((answer.json["version"], answer.json["reason"]) for answer in clients.answers)
 
 
-def test_a_version_is_rolled_out_under_load(first: Server, tmp_path: Path) -> None:
+def test_a_version_is_rolled_out_under_load(first: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Steps of some seconds: how long they last is nothing that this looks at.
+    monkeypatch.setattr(rollout_canary, "LOOK_EVERY_S", 1.0)
     with (
         runner_of("v2", tmp_path) as second,
         gateway_of({"v1": first, "v2": second}, tmp_path) as gateway,
     ):
         with load(gateway, CLIENTS, predict) as clients:
-            assert canary(gateway, tmp_path) == 0
+            assert canary(gateway, tmp_path, min_seconds=2) == 0
             clients.wait_for_answers(20)
         answers = answered_by(clients)
         now = http.get(f"{gateway.url}/v1/traffic-split", timeout=20).json()

@@ -26,6 +26,8 @@ from tests.support.server import Server, serving
 from tests.support.waiting import wait_until
 
 CLIENTS = 8
+CALM_S = 0.02
+"""Between two requests of a client in an outage, which lasts: two processors are for other tests as well."""
 OUTAGE_S = 1.5 * KEEP_REPORT_S
 """The longest that anything of a worker depends on having been seen in the store."""
 
@@ -78,11 +80,15 @@ class Changer:
                     self.confirmed[answer.json()["generation"]] = weight
                 else:
                     self.refused.append(f"{answer.status_code} {answer.json()['error']['code']}")
+                    self._stopping.wait(CALM_S)
 
 
 @needs_redis
 def test_a_redis_that_is_killed_mid_change_and_comes_back(models: object, redis_server: RedisServer) -> None:
-    with serving(environment=on(redis_server)) as server, load(server, CLIENTS, lambda _: UNPINNED) as clients:
+    with (
+        serving(environment=on(redis_server)) as server,
+        load(server, CLIENTS, lambda _: UNPINNED, pause_s=CALM_S) as clients,
+    ):
         with Changer(server) as changer:
             wait_until(lambda: len(changer.confirmed) > 20)
             redis_server.kill()

@@ -11,12 +11,12 @@ PATIENCE_S = 150
 Result = TypeVar("Result")
 
 
-def wait_until(condition: Callable[[], object], timeout_s: float = 30) -> None:
-    """Return as soon as the condition holds; fail when it does not in time."""
+def wait_until(condition: Callable[[], object], timeout_s: float = 30, look_every_s: float = 0.02) -> None:
+    """Return as soon as the condition holds; fail when it does not in time. What is dear to look at, look at less."""
     end = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < end, f"not within {timeout_s} s: {condition}"
-        time.sleep(0.02)
+        time.sleep(look_every_s)
 
 
 async def until(condition: Callable[[], object]) -> None:

@@ -15,7 +15,8 @@ from shokado.dialects.error_codes import STATUS_DESCRIPTIONS
 from shokado.dialects.head import ID_PATTERN, MAX_DEADLINE_MS, MAX_UNIT_CHARACTERS, NAME_PATTERN
 from shokado.transports.routes import names_in
 
-_REFERENCE = "#/components/schemas/{name}"
+REFERENCE = "#/components/schemas/{name}"
+"""How the description refers to a shape."""
 _STATUSES = (400, 404, 413, 415, 422, 500, 503, 504)
 """Of errors that any prediction route answers."""
 _NAMES = {
@@ -75,6 +76,11 @@ def describe(app: FastAPI, add: Callable[[dict[str, Any]], None]) -> None:
     app.openapi = openapi  # type: ignore[method-assign]  # the way FastAPI documents for this
 
 
+def reference(shape: type) -> dict[str, str]:
+    """The JSON schema that refers to a shape by its class's name."""
+    return {"$ref": REFERENCE.format(name=shape.__name__)}
+
+
 def _paths_and_schemas(dialects: Iterable[Dialect], card: Card) -> tuple[dict[str, Any], dict[str, Any]]:
     """The operations by path, and the schemas that they refer to by name."""
     descriptions = {dialect.path: dialect.describe(card) for dialect in dialects}
@@ -82,7 +88,7 @@ def _paths_and_schemas(dialects: Iterable[Dialect], card: Card) -> tuple[dict[st
     for found in descriptions.values():
         contents = (*found.takes.values(), *found.gives.values())
         types += [found.error, *(content.schema for content in contents if not isinstance(content.schema, dict))]
-    references, schemas = msgspec.json.schema_components(types, ref_template=_REFERENCE)
+    references, schemas = msgspec.json.schema_components(types, ref_template=REFERENCE)
     reference_of = dict(zip(map(repr, types), references, strict=True))
     paths = {}
     for path, found in descriptions.items():
@@ -132,7 +138,7 @@ def _with_short_names(paths: dict[str, Any], schemas: dict[str, Any]) -> tuple[d
     short_names = {name: schema.get("title", name).split("[")[0] for name, schema in schemas.items()}
     text = json.dumps([paths, schemas])
     for name, short in short_names.items():
-        text = text.replace(json.dumps(_REFERENCE.format(name=name)), json.dumps(_REFERENCE.format(name=short)))
+        text = text.replace(json.dumps(REFERENCE.format(name=name)), json.dumps(REFERENCE.format(name=short)))
     paths, schemas = json.loads(text)
     return paths, {short_names[name]: schema | {"title": short_names[name]} for name, schema in schemas.items()}
 

@@ -6,36 +6,20 @@ from typing import Any
 import msgspec
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
+from shokado.control.http.documentation import REFERENCE, describe, reference
 from shokado.control.http.methods import allowed_methods
 from shokado.control.outside import route_of, without_prefix
-from shokado.dialects.error_codes import CODES_DESCRIPTION, ERROR_CODES, STATUS_DESCRIPTIONS
+from shokado.dialects.error_codes import ERROR_CODES, STATUS_DESCRIPTIONS
 from shokado.dialects.head import RequestHead
 from shokado.dialects.open_inference import InferError
-from shokado.dialects.problem import Problem, problem_of
+from shokado.dialects.problem import Problem, ProblemBody, problem_of
 from shokado.dispatch.change import ChangeRefused
 from shokado.dispatch.request import UnknownVersion
 from shokado.stores.store import GenerationConflict, StoreUnavailable
 from shokado.transports.exchange import Exchange, new_id, reply_problem
 from shokado.transports.routes import Routes
-
-
-class ErrorBody(BaseModel):
-    """A code for programs, a message for people, and particulars."""
-
-    code: str = Field(description=CODES_DESCRIPTION)
-    message: str
-    detail: dict[str, object] | None = None
-
-
-class Error(BaseModel):
-    """Every error of every route."""
-
-    error: ErrorBody
-    request_id: str
-
 
 _EXAMPLES = {
     "malformed_body": "the body is not JSON: Expecting value",
@@ -62,19 +46,25 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     described: dict[int | str, dict[str, Any]] = {}
     for status in sorted(statuses):
         example = {"error": examples[status], "request_id": "3f9c2b7a10e40000000001"}
-        content = {"application/json": {"example": example}}
-        described[status] = {"model": Error, "description": STATUS_DESCRIPTIONS[status], "content": content}
+        content = {"application/json": {"schema": reference(ProblemBody), "example": example}}
+        described[status] = {"description": STATUS_DESCRIPTIONS[status], "content": content}
     return described
 
 
 def answer_errors(app: FastAPI) -> None:
-    """Have every error of the app answered in the common shape."""
+    """Have every error of the app answered in the common shape, and that described."""
     handled = (
         Problem, UnknownVersion, ChangeRefused, GenerationConflict, StoreUnavailable, HTTPException,
         RequestValidationError, Exception,
     )  # fmt: skip
     for kind in handled:
         app.add_exception_handler(kind, answer_error)
+    describe(app, _add_shapes)
+
+
+def _add_shapes(schema: dict[str, Any]) -> None:
+    _, shapes = msgspec.json.schema_components((ProblemBody, InferError), ref_template=REFERENCE)
+    schema["components"]["schemas"] |= shapes
 
 
 async def answer_error(request: Request, error: Exception) -> Response:
@@ -122,9 +112,9 @@ def answer_heads(
     return answer
 
 
-def shape_of(path: str) -> type[Error | InferError]:
+def shape_of(path: str) -> type[ProblemBody | InferError]:
     """The routes of the Open Inference Protocol have errors of their own shape."""
-    return InferError if path == "/v2" or path.startswith("/v2/") else Error
+    return InferError if path == "/v2" or path.startswith("/v2/") else ProblemBody
 
 
 def _body(path: str, problem: Problem, request_id: str) -> bytes:

@@ -9,6 +9,7 @@ from shokado.access.forwarding import UNKNOWN
 from shokado.dialects.problem import Problem
 
 MAX_ACTOR_CHARACTERS = 64
+"""A name, or an address of mail; it stays in the history for good."""
 
 _GENERATION = re.compile(r'"(\d{1,18})"').fullmatch
 

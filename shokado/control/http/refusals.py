@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from shokado.access.gate import Gate
 from shokado.access.keys import Role
 from shokado.control.http.authorization import is_changing, role_for
-from shokado.control.http.documentation import describe
+from shokado.control.http.documentation import describe, reference
 from shokado.control.http.errors import shape_of
 from shokado.dialects.error_codes import STATUS_DESCRIPTIONS
 
@@ -43,12 +43,12 @@ def _add_refusals(schema: dict[str, Any], gate: Gate) -> None:
             if rates and role is not None:
                 statuses.add(429)
             for status in sorted(statuses):
-                _add(operation["responses"], status, shape_of(path).__name__)
+                _add(operation["responses"], status, shape_of(path))
 
 
-def _add(responses: dict[str, Any], status: int, shape: str) -> None:
+def _add(responses: dict[str, Any], status: int, shape: type) -> None:
     """Add a response in the shape of the route's other errors, if it has any."""
-    error = {"application/json": {"schema": {"$ref": f"#/components/schemas/{shape}"}}}
+    error = {"application/json": {"schema": reference(shape)}}
     contents = (answer.get("content") for code, answer in responses.items() if code.startswith("4"))
     responses[str(status)] = {
         "description": STATUS_DESCRIPTIONS[status],

@@ -85,7 +85,7 @@ def _page(request: Request) -> str:
 
 
 def _card(parts: WorkerParts) -> Card | None:
-    """Any version's: all have the same features, task and classes."""
+    """The card of any version: all have the same features, task and classes."""
     return next((artefact.card for artefact in parts.fleet.artefacts.values()), None)
 
 

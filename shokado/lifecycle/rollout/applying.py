@@ -31,7 +31,7 @@ class Rehearsal:
     """What the cluster said that it would make of the objects."""
 
     lines: tuple[str, ...]
-    """One an object."""
+    """What became of each object, one line for each."""
     taken_back: str | None = None
     """Who set which of the fields by hand; None: nobody did."""
 

@@ -52,7 +52,7 @@ class Trouble:
         return now - self._since
 
     def over(self) -> None:
-        """It can be judged again."""
+        """Take note that it can be judged again."""
         if self._kind is not None:
             self._kind = None
             self._say("it answers again")

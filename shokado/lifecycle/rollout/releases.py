@@ -111,7 +111,7 @@ def keep(kubectl: Kubectl, namespace: str, releases: Releases) -> None:
 
 
 def release_of(objects: list[Manifest], at: datetime) -> Release:
-    """One that begins now."""
+    """A release that begins now."""
     return Release(tuple(objects), at.isoformat(timespec="seconds").replace("+00:00", "Z"))
 
 

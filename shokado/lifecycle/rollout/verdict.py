@@ -26,9 +26,9 @@ class Observed:
     answered: int = 0
     """Requests answered with a prediction of the version."""
     errors: int = 0
-    """Answered with an error that was not the client's fault."""
+    """Requests answered with an error that was not the client's fault."""
     fallbacks: int = 0
-    """Answered by the active version in its place."""
+    """Requests answered by the active version in its place."""
     p99_ms: float | None = None
     """Latency of those that were answered; None if there were none."""
 
