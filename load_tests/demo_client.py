@@ -28,7 +28,9 @@ from shokado.client import NO_RETRIES, AsyncClient, NoAnswer, Operation, Shokado
 JSON = "application/json"
 NATIVE = "/v1/models/predict"
 BINS = 12
+"""Lines of the histogram: all of it is seen at once."""
 BAR_CHARACTERS = 40
+"""Width of the longest bar, which a terminal of 80 columns has room for."""
 EXAMPLES = """\b
 Examples:
   make demo

@@ -40,6 +40,7 @@ from load_tests.traffic.target_model import TargetModel
 from load_tests.traffic.watch import Watch
 
 ANSWER_TIMEOUT_S = 10
+"""Seconds after which a missing answer is an error."""
 REFUSALS = (429, 503)
 SPAWN_RATE = 100
 """Users started or stopped a second, in each process; more are too much for locust."""

@@ -12,6 +12,7 @@ from load_tests.bench.reference_model import ReferenceModel, draw_rows
 
 ROWS = 50
 TOLERANCE = 1e-4
+"""Difference from XGBoost's own probability that another engine's float32 may have."""
 SPLIT_VERSION = "v1"
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 SCRIPT = Path(__file__).with_name("load.lua")
 CALIBRATIONS = 3
+"""Short runs in which the pause is found."""
 
 
 class LoadError(Exception):

@@ -39,11 +39,14 @@ from load_tests.bench.reference_model import ModelMissing, draw_rows, find_model
 
 TOP_CONNECTIONS = 64
 CONNECTIONS = 512
+"""Clients in overload: many times those that reach the top."""
 BODIES = 16
+"""Different bodies, so that no contender can answer from a cache."""
 REFUSAL_GOAL_MS = 20
 REFUSALS = (429, 503)
 PROBED = ("/livez", "/readyz", "/metrics", "/v1/traffic-split")
 PROBE_EVERY_S = 0.5
+"""How often control routes are asked for meanwhile."""
 
 
 @dataclass(frozen=True)

@@ -24,13 +24,16 @@ from load_tests.bench.reference_model import ModelMissing, draw_rows, find_model
 CONTENDER = "shokado-split"
 """Embedded, 2 workers, both versions at work; no header pins a version, so that the body may ask for a wrong one."""
 SAMPLES = 10
+"""How often memory is measured."""
 SETTLED_SHARE = 0.2
 """Share of the requests after which growth counts: before, caches and allocators fill."""
 GROWTH_LIMIT = 0.05
+"""Growth after `SETTLED_SHARE` that is no leak yet: allocators move by so much."""
 LEG_SECONDS = 1
 """One run of wrk. Each leg opens its 64 connections anew, so connections are soaked as well."""
 GOOD_BODIES = 36
 TOLERATED_SHARE = 0.01
+"""How far the share of refused requests may be from the tenth that was sent bad."""
 
 
 @dataclass(frozen=True)

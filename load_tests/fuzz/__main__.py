@@ -29,7 +29,9 @@ from load_tests.fuzz.sample import Route, routes_of
 JUDGED_FROM = 300_000
 """Requests below which growth is shown but not judged: caches and allocators are still filling."""
 FRAMES_SHARE = 0.1
+"""Part of the bodies whose framing is broken; each of them costs a connection."""
 REPLAY_S = 10.0
+"""How long a replay waits for more of an answer."""
 
 
 async def fuzz(server: Server, bodies: int, seed: int, findings: Findings) -> list[MemorySample]:

@@ -15,9 +15,11 @@ CONNECTIONS = 8
 PIPELINED = 16
 """Requests that leave a connection at once; their answers must come in the same order."""
 GOOD_EVERY = 50
+"""One in so many requests of a route is good, and its answer must be the same as before."""
 PATIENCE_S = 10.0
 """Seconds after which a missing answer is a hang."""
 MAX_FAILURES = 20
+"""Failures after which the run ends: more say no more."""
 
 
 class Hostile(Exception):

@@ -14,6 +14,7 @@ from load_tests.traffic.target_model import NotAModel, TargetModel, model_of
 from shokado.client import AccessDenied, Client, NoAnswer, ShokadoError
 
 _PAGE = 500
+"""Entries of the history asked for at once, as many as the server gives."""
 
 
 class CannotAsk(Exception):

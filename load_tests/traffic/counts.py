@@ -8,6 +8,7 @@ from load_tests.traffic.answer import Answer
 from load_tests.traffic.histogram import Histogram
 
 _MAX_COMPLAINTS = 20
+"""Different complaints that are kept: of more, only the number."""
 _OTHERS = "others"
 FALLBACK = "FALLBACK"
 

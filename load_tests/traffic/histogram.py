@@ -5,6 +5,7 @@ import math
 import msgspec
 
 _SMALLEST_S = 1e-5
+"""The smallest time that is told apart; no request is as short."""
 _LOG_GROWTH = math.log(1.02)
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 KEY_VARIABLE = "GATEWAY_KEY"
 INCONCLUSIVE_STATUS = 3
+"""An exit code of its own: a pipeline asks again, where 1 is a failure and 2 a mistyped command."""
 
 app = typer.Typer(
     help="Give a version more and more of the traffic, or take it back.",

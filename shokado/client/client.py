@@ -28,6 +28,7 @@ TIMEOUT_S = 30.0
 _GRACE_S = 0.5
 """How long after a deadline the refusal which says that it has passed may take to arrive."""
 _PAGE = 100
+"""Entries asked for at once: few requests for a long history, and none that takes long."""
 
 
 class _Asking:

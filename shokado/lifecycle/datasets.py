@@ -26,6 +26,7 @@ SPAM_ROWS = 6_000
 SPAM_SEED = 20_240_502
 SPLIT_SEED = 7
 TEST_SHARE = 0.2
+"""Part of the rows that training never sees, and figures of quality come from."""
 
 Rows = NDArray[Any]
 """float32 [N, features], or str (dtype object) [N, 1] where the feature is a text."""

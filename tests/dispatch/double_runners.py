@@ -67,7 +67,7 @@ class DoubleRunner(Runner):
         self.double = engine
 
     async def _open_executor(self) -> Executor:
-        self.executor = self.place = LosableExecutor(self.double, self.card.scores_per_row, inline_s=inf)
+        self.executor = LosableExecutor(self.double, self.card.scores_per_row, inline_s=inf)
         return self.executor
 
     def batch(self, *_: object) -> None:

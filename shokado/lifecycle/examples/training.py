@@ -31,6 +31,7 @@ SEED = 11
 THREADS = 2
 TREES = 100
 DEPTH = 6
+"""Number and depth of trees are XGBoost's own defaults."""
 HIDDEN_LAYERS = (32, 16)
 SMALL_ROWS = 1000
 """Rows below which trees are regularised, and a net, with no rows to spare for early stopping, is fitted by L-BFGS."""
@@ -38,6 +39,7 @@ VOCABULARY = 4000
 """How many words, or pairs of them, a text model counts: each costs every request some bytes of memory traffic."""
 WRITTEN_TOKENS = "[A-Za-z]+|[0-9]+|[!$%]+"
 EXAMPLE_ROWS = 5
+"""Rows that the registry shows of a model's input."""
 
 
 @dataclass(frozen=True)

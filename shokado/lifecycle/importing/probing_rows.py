@@ -17,6 +17,7 @@ from shokado.lifecycle.importing.scaled_trees import scaler_of
 MAX_NODES = 1200
 """How many of a model's thresholds are tried: all of a small model's, and of a large one's a share of every tree's."""
 MAX_DIGITS = 3
+"""Digits behind the point that a decimal may have to count as short."""
 DECIMAL_SHARE = 0.2
 EXACT_UP_TO = 2.0**24
 """float32 holds every whole number up to here, and beyond it only some."""
@@ -25,6 +26,7 @@ MAX_STEP_DIGITS = 3
 _HALVINGS = 32
 """How often a range is halved, until what becomes one float32 is two float64 beside each other."""
 _SENTINEL_SHARE = 0.1
+"""Part of the values that mean a missing one, where the model knows such a number."""
 _CONTAINERS = ("steps", "transformers_", "transformer_list")
 
 Rows = NDArray[np.float64]

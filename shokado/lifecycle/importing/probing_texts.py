@@ -5,7 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 
 MAX_WORDS = 30
+"""Words of a text, as many as a short message has."""
 VOCABULARY_WORDS = 5000
+"""Words that texts are made of; of a larger vocabulary, some that are chosen by chance."""
 
 _SEPARATORS = (" ", " ", " ", " ", "  ", "\n", "\t", ", ", ". ", "! ", "-", "'", "", "\u00a0", "\r\n")
 _HARD = (

@@ -44,18 +44,22 @@ from shokado.lifecycle.importing.text_conversion import vectorizers_of
 EXAMPLE_ROWS = 32
 """Rows that go into the card: enough to take most paths through a tree, and a few KiB."""
 RANDOM_ROWS = 1000
+"""Rows that are drawn, so that most of a model is reached."""
 RANDOM_SEED = 3
 NEAR_ROWS = 200
+"""Rows near the known ones, of each kind."""
 CHANGES = 200
 """How many changes of the score are looked for in trees whose thresholds are not of the input's columns."""
 LAST_OF = {"boolean": 1.0, "category": 9.0}
 """What such a column holds at least, from 0 on."""
 PAIRS = 100
+"""Pairs of rows of different classes, between which a tie is looked for."""
 HALVINGS = 12
 """How often the way to where a probability is between the extremes is halved."""
 FATAL = 4
 """ONNX Runtime's level of what it logs."""
 FLOAT32_STEP = 2.0**-24
+"""Distance between float32 numbers just below 1."""
 ROUNDING = 2e-6
 """Share of the largest value: what some thirty roundings to float32 add up to."""
 

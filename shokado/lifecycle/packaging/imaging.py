@@ -26,6 +26,7 @@ from shokado.lifecycle.progress import say, step
 LOG = registry.PROJECT / "var" / "image.log"
 """What the engine said in the last build."""
 _LAST_LINES = 15
+"""Lines of the log that a failure shows; the whole log is in its file."""
 
 
 class ContainerEngine(StrEnum):

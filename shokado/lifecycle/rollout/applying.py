@@ -19,6 +19,7 @@ from shokado.lifecycle.rollout.manifests import Identity
 FIELD_MANAGER = "shokado"
 """The owner in `managedFields`; who applies manifests by hand says the same, or owns the fields instead of `deploy`."""
 WAIT_S = 120
+"""How long the cluster may take for all objects."""
 _CONFLICT = "Apply failed with "
 _ADVICE = re.compile(r"\s*Please review the fields above.*?#conflicts", re.DOTALL)
 _OWNER = re.compile(r'conflicts? with "')

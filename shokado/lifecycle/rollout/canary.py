@@ -17,6 +17,7 @@ from shokado.lifecycle.rollout.gateway_client import GatewayClient, Routing, ove
 from shokado.lifecycle.rollout.verdict import Judgement, Observed, Verdict, judge
 
 LOOK_EVERY_S = 5.0
+"""How often a canary is looked at: as often as the server's statistics change."""
 
 Observe = Callable[[str, float], Observed]
 """What happened to a version's requests within the last so many seconds."""

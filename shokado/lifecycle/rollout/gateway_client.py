@@ -20,11 +20,15 @@ from shokado.monitoring.metrics import FELL_BACK
 Answer = TypeVar("Answer")
 
 MAX_WHY_CHARACTERS = 500
+"""The longest reason that the server takes."""
 MAX_WINDOW_S = 300.0
+"""The longest window that the server looks back on."""
 LATELY_S = 60
+"""The window of what the versions did lately, which the server takes by default."""
 SNAPSHOT_EVERY_S = 5.0
 """A window of the gateway's figures begins up to this much earlier than it was asked for."""
 _RETRIES = 5
+"""How often a change is made anew when another one came first."""
 
 
 @dataclass(frozen=True, slots=True)

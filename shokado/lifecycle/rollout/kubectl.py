@@ -12,6 +12,7 @@ from shokado.lifecycle.errors import DeployFailed
 REQUEST_TIMEOUT_S = 30
 """Time for one answer of the cluster."""
 REACH_TIMEOUT_S = 10
+"""How long it may take to see that a cluster answers at all."""
 MARGIN_S = 60
 """Time beyond what kubectl was told to wait at most, after which it counts as hung."""
 

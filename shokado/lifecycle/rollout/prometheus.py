@@ -14,6 +14,7 @@ from shokado.lifecycle.rollout.verdict import Observed
 from shokado.monitoring.metrics import FELL_BACK, Fault
 
 TIMEOUT_S = 30
+"""How long a query may take; Prometheus itself gives up after two minutes."""
 MIN_WINDOW_S = 60
 """A shorter window may hold fewer than two scrapes of a counter, which would tell nothing of its increase."""
 

@@ -11,8 +11,11 @@ from shokado.lifecycle.rollout.kubectl import Kubectl, Manifest
 from shokado.lifecycle.rollout.manifests import Workload, services, workloads
 
 MAX_EVENTS = 3
+"""Events that are told of what does not become ready: the newest ones say why."""
 LOG_LINES = 50
+"""Lines of a container's log among which the one that says why is looked for."""
 POLL_S = 1.0
+"""How often the endpoints are looked at."""
 NOT_READY = "not ready"
 """Begins what a server logs when `/readyz` turns to 503."""
 _OF_ROLLOUTS = ("Pod", "ReplicaSet", "Deployment", "StatefulSet", "PersistentVolumeClaim")

@@ -105,7 +105,7 @@ class Held(DoubleRunner):
 
     async def start(self, observer: Any) -> None:
         await super().start(observer)
-        compute = self.place.run
+        compute = self.executor.run
 
         def run(rows: Rows, expected_s: float, done: Any, _deadline: float = inf) -> None:
             self.batches.append(rows)
@@ -114,7 +114,7 @@ class Held(DoubleRunner):
             else:
                 compute(rows, expected_s, done)
 
-        self.place.run = run  # type: ignore[method-assign]
+        self.executor.run = run  # type: ignore[method-assign]
 
 
 def listens(port: int) -> bool:
