@@ -7,7 +7,7 @@ from configuration.regular_file import read_regular_file
 from configuration.settings import SettingsError
 
 MIN_BYTES = 16
-"""As long as what nobody guesses: 128 bits, if they are random."""
+"""The shortest secret: 128 bits, which nobody guesses if they are random."""
 _MAX_BYTES = 4096
 """More than any secret has: a wrong file is not read whole."""
 _USE = b"shokado.secret"

@@ -229,7 +229,7 @@ USERS: tuple[type[OpenLoopUser], ...] = (SingleUser, BatchUser, StickyUser, Open
 
 
 class ProfileShape(LoadTestShape):
-    """As many users as make the profile's rate; ends when all have their answers, or the generator cannot keep up."""
+    """As many users as make the profile's rate, until all have their answers, or the generator cannot keep up."""
 
     _drained_by_s: float | None = None
     _told = -1

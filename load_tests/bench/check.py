@@ -1,4 +1,4 @@
-"""The right answer first: nothing is timed that answers wrongly, redirects or refuses."""
+"""The check of answers, before anything is timed: nobody is measured who answers wrongly, redirects or refuses."""
 
 import http.client
 import json

@@ -45,7 +45,7 @@ class FileKind(StrEnum):
 
     @property
     def datatypes(self) -> tuple[str, ...]:
-        """Of rows that its engine takes."""
+        """The datatypes of rows that its engine takes."""
         return ("FP32", BYTES) if self is FileKind.ONNX else ("FP32",)
 
 
@@ -147,7 +147,7 @@ class Card(_Frozen):
 
     @property
     def input_datatype(self) -> str:
-        """As which its rows travel in tensors."""
+        """The datatype as which its rows travel in tensors."""
         return self.row_format.schema.datatype
 
     @property

@@ -381,7 +381,7 @@ class Batcher:
         return finished
 
     def _fail(self, chunks: list[Chunk], cause: Exception) -> list[Job]:
-        """The executor itself failed: nothing is known about single rows."""
+        """Fail all jobs of the batch: the executor itself failed, and nothing is known about single rows."""
         jobs = [job for job in dict.fromkeys(job for job, _, _ in chunks) if job.error is None]
         for job in jobs:
             job.error = cause if isinstance(cause, RunnerError) else Unreachable(cause)

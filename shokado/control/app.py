@@ -82,7 +82,7 @@ async def version() -> PlainTextResponse:
 
 @_about.get("/openapi.json", include_in_schema=False)
 def openapi(request: Request) -> Response:
-    """In a thread, unlike FastAPI's own: predictions would wait a fifth of a second while the first one is made."""
+    """The API's description, made in a thread, unlike FastAPI's own: predictions would wait a fifth of a second."""
     prefix = request.scope["root_path"]
     servers = {"servers": [{"url": prefix}]} if prefix else {}
     return JSONResponse({**request.app.openapi(), **servers})

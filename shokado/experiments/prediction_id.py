@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from shokado.dispatch.request import Origin, Prediction
 
 MAX_CARRIED_ROWS = 32
-"""So that an id stays short: four bytes a row. Rewards, which need no scores, count for all rows."""
+"""How many rows' scores an id carries, at four bytes each, so that it stays short. Rewards count for all rows."""
 MAX_CHARACTERS = 512
 """More than an id has, whose longest one is some 290 bytes: what is longer is not decoded."""
 _FORMAT = 1

@@ -20,7 +20,7 @@ from shokado.experiments.proportions import posterior_draws
 from shokado.stores.store import BUCKET_S
 
 DRAWS = 10_000
-"""So many that a probability is known to half a per cent (one standard deviation)."""
+"""Draws that tell a probability to half a per cent (one standard deviation)."""
 
 Evidence = Mapping[str, Counts]
 """Counts of each version; the older a count, the less it weighs."""

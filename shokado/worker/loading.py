@@ -85,7 +85,7 @@ class Loader:
         """Load a version, new or known, and return the generation that serves it, once every worker does.
 
         `uri` is an address of the MLflow registry (see `shokado.dispatch.fetching.ADDRESS`), or the tag
-        `<name>:<version>` of an artefact in the BentoML model store; none: what the version is known as, for one that
+        `<name>:<version>` of an artefact in the BentoML model store; None: what the version is known as, for one that
         was unloaded. Raises `ChangeRefused` with the reason, `UnknownVersion`, and `StoreUnavailable`. It goes on when
         its caller is cancelled.
         """

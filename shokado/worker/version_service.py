@@ -22,7 +22,7 @@ MAX_BATCH_BYTES = 2**31
 MAX_BATCHES_BYTES = 2**40
 """Size of all batches together, which the gateway bounds: it sends them."""
 _DAY_S = 86_400
-"""For ever, as far as a hop goes: the gateway, which bounds times, is the only client."""
+"""A time that never passes on a hop: the gateway, which bounds times, is the only client."""
 
 
 def version_service(server: Configured, version: str) -> Any:

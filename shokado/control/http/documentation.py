@@ -18,7 +18,7 @@ from shokado.transports.routes import names_in
 REFERENCE = "#/components/schemas/{name}"
 """How the description refers to a shape."""
 _STATUSES = (400, 404, 413, 415, 422, 500, 503, 504)
-"""Of errors that any prediction route answers."""
+"""The statuses of errors that any prediction route answers."""
 _NAMES = {
     "model": "The model's name, or one of its versions or aliases.",
     "version": "A version or alias.",

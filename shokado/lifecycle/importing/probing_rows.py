@@ -171,7 +171,7 @@ def rows_near(columns: Columns, row: Rows, count: int, seed: int) -> Rows:
 
 
 def _at_thresholds(random: np.random.Generator, columns: Columns, trees: Trees, scores: Scores | None) -> Rows:
-    """For each of the chosen splits, rows that reach it and lie as near to its threshold, on both sides, as can be."""
+    """Rows that reach each of the chosen splits and lie as near to its threshold, on both sides, as can be."""
     splits = np.flatnonzero(trees.splits)
     nodes = splits if len(splits) <= MAX_NODES else np.sort(random.choice(splits, MAX_NODES, replace=False))
     reaching = _reaching(random, columns, trees, nodes)
@@ -341,7 +341,7 @@ def learned_rows(model: Any) -> Rows:
 
 
 def rows_like(learned: Rows, count: int, seed: int) -> Rows:
-    """Of some learned rows `count` or fewer, and as many with each column's numbers dealt anew."""
+    """Rows among the learned ones, `count` or fewer, and as many with each column's numbers dealt anew."""
     random = np.random.default_rng(seed)
     some = learned[random.permutation(len(learned))[:count]]
     dealt = random.permuted(learned[random.integers(0, len(learned), count)], axis=0)
