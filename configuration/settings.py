@@ -376,7 +376,7 @@ class ShadowSettings(_Frozen):
     cpu_share: float = Field(default=0.05, gt=0, le=1)
     """Part of each worker's time that shadow copies may take."""
     max_waiting_rows: int = Field(default=1024, ge=1, le=100_000)
-    """Copies beyond these are dropped."""
+    """Rows that copies may have waiting; copies beyond them are dropped."""
 
 
 class CacheSettings(_Frozen):
@@ -431,7 +431,7 @@ class RateSettings(_Frozen):
 
 
 class CorsSettings(_Frozen):
-    """Which other sites' pages may ask from browsers."""
+    """The other sites whose pages may ask from browsers."""
 
     origins: tuple[str, ...] = ()
     """Sites such as `https://app.example.com`, or `*` for all; empty: browsers refuse."""

@@ -184,7 +184,7 @@ class OpenLoopUser(FastHttpUser):
 
 
 class SingleUser(OpenLoopUser):
-    """One row a request, in three dialects."""
+    """A user who sends one row a request, in three dialects."""
 
     kind = Kind.SINGLE
 
@@ -193,7 +193,7 @@ class SingleUser(OpenLoopUser):
 
 
 class BatchUser(OpenLoopUser):
-    """Many rows a request, as JSON and packed."""
+    """A user who sends many rows a request, as JSON and packed."""
 
     kind = Kind.BATCH
 

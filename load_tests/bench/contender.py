@@ -45,7 +45,7 @@ class Contender:
     requirements: str | None = None
     """Name of the pinned requirements; None runs in the project's own environment."""
     packages: tuple[str, ...] = ()
-    """Whose versions the report names."""
+    """Packages whose versions the report names."""
     truth: Truth = Truth.MODEL
     many_rows: bool = False
     """Whether it also competes with up to 10,000 rows per request."""

@@ -18,7 +18,7 @@ class Measurements:
     pss_megabytes: float | None = None
 
     def at(self, connections: int) -> LoadResult | None:
-        """One row per request over that many connections."""
+        """What was measured with one row per request over that many connections."""
         return next((load for load in self.one_row if load.connections == connections), None)
 
     def rows(self, rows: int) -> LoadResult | None:

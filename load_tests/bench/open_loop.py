@@ -154,7 +154,7 @@ class OpenLoop:
 def run(
     address: tuple[str, int], requests: Sequence[bytes], connections: int, rate: float, seconds: float
 ) -> OpenLoopCounts:
-    """All of it, on a loop of its own."""
+    """Run the whole load, on a loop of its own."""
 
     async def whole() -> OpenLoopCounts:
         return await OpenLoop(requests, rate, seconds).run(*address, connections)

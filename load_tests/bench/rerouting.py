@@ -127,7 +127,7 @@ async def _change(port: int, every_s: float, seen: Seen, end: float) -> None:
 
 
 async def reroute(port: int, seconds: float, every_s: float) -> Seen:
-    """Ask and change at once for so long."""
+    """Ask for predictions and change the split at the same time, for so long."""
     rows = draw_rows(DIFFERENT_REQUESTS, seed=7).tolist()
     requests = [
         _request(port, "POST", "/v1/models/predict", {"instances": [row], "unit": f"user-{number}"})

@@ -109,7 +109,7 @@ def main(
 
 
 def _run(server: Server, bodies: int, seed: int, folder: Path) -> list[str]:
-    """All failures, in words."""
+    """Fuzz the server, and return all failures in words."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     findings = Findings(folder)

@@ -28,7 +28,7 @@ class AnswerHead:
 
 
 def read_answer_head(data: bytes) -> AnswerHead | None:
-    """Nothing when it is not HTTP."""
+    """The head of an answer; None when it is not HTTP."""
     found = _HEAD(data)
     if found is None:
         return None

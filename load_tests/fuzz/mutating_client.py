@@ -122,7 +122,7 @@ def request_number(number: int, seed: int, routes: list[Route], good: dict[str, 
 async def send_mutated(
     port: int, numbers: range, seed: int, routes: list[Route], good: dict[str, list[Good]], findings: Findings
 ) -> None:
-    """One connection's share of the requests."""
+    """Send one connection's share of the requests."""
     connection = Connection(port)
     for start in range(0, len(numbers), PIPELINED):
         batch = numbers[start : start + PIPELINED]

@@ -32,7 +32,7 @@ class CheckResult(StrEnum):
     NOT_HELD = "not held"
     UNKNOWN = "cannot be told"
     NOTHING = "nothing to judge"
-    """It is about what did not come to pass."""
+    """The threshold is about what did not come to pass."""
 
 
 @dataclass(frozen=True)

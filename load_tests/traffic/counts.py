@@ -18,7 +18,7 @@ class StageCounts(msgspec.Struct):
 
     accepted: int = 0
     refused: int = 0
-    """429 and 503 with `Retry-After`."""
+    """Requests answered by 429 or 503 with `Retry-After`."""
     errors: int = 0
     latencies: Histogram = msgspec.field(default_factory=Histogram)
     """Latencies of accepted requests."""
@@ -106,7 +106,7 @@ class Counts(msgspec.Struct):
         self._complain(complaint, 1)
 
     def whole(self) -> StageCounts:
-        """All stages together."""
+        """The counts of all stages together."""
         found = StageCounts()
         for counts in self.stages.values():
             found.merge(counts)

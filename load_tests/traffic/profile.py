@@ -35,7 +35,7 @@ class Stickiness(StrEnum):
     """When a unit must keep its version within a generation."""
 
     AS_PROMISED = "as_promised"
-    """Where the generation's strategy is `hash`."""
+    """Units stick where the generation's strategy is `hash`."""
     ALWAYS = "always"
 
 
@@ -59,7 +59,7 @@ class Thresholds(_Frozen):
     error_rate: Share = 0
     """Limit of errors in all requests. Wrong answers are errors; refusals with `Retry-After` are not."""
     refusal_rate: Share = 0
-    """429 and 503 with `Retry-After`, of all requests."""
+    """Limit of 429 and 503 with `Retry-After` in all requests."""
     fallback_rate: Share = 0
     """Answers by the active version because the one that the split chose was not ready, of those that tell why."""
     stickiness: Stickiness = Stickiness.AS_PROMISED

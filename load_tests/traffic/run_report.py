@@ -51,7 +51,7 @@ class Run:
 
 
 def as_text(run: Run) -> str:
-    """Everything, with the conclusion last, where it is read."""
+    """The whole report, with the conclusion last, where it is read."""
     blocks = ["\n".join(_lines(header, rows)) for header, rows in _tables(run)]
     return "\n\n".join([f"{run.name}: {run.profile.about}", *blocks, f"{run.name}: {run.assessment.words}"])
 

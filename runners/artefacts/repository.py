@@ -27,7 +27,7 @@ def home() -> Path:
 
 
 def folder_of(model: str, version: str) -> Path:
-    """Where the artefact is or would be."""
+    """The folder in which the artefact is or would be."""
     return home() / "models" / model / version
 
 

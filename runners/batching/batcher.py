@@ -59,7 +59,7 @@ class ReleaseReason(StrEnum):
 
 
 class BatchObserver(Protocol):
-    """Hears of every batch that came back."""
+    """An observer that hears of every batch that came back."""
 
     def batch(
         self,

@@ -98,7 +98,7 @@ class XgboostEngine:
         return scores
 
     def interrupt(self, still: Callable[[], bool]) -> None:
-        """Nothing ends it; but trees have no loops."""
+        """Do nothing: no call can be ended; but trees have no loops."""
 
 
 class TextEngine:

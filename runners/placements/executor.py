@@ -58,7 +58,7 @@ class Executor(Protocol):
 
 
 class EngineHolder(Protocol):
-    """Hears of an engine that takes too long, on the event loop."""
+    """What holds an engine, and hears on the event loop when a call of it takes too long."""
 
     def engine_interrupted(self) -> None:
         """A batch took too long on the event loop, and goes on in the thread."""
@@ -147,7 +147,7 @@ class EmbeddedExecutor(Watched):
         self._calls.put(call)
 
     async def close(self) -> None:
-        """Waits for the thread, unless that hangs."""
+        """Let go of the engine; waits for the thread, unless that hangs."""
         self._holder = None
         if self._loop is not None:
             self._calls.put(None)

@@ -47,7 +47,7 @@ class CallRefused(Exception):
 
 
 class FarSide(Protocol):
-    """Methods belong to the event loop."""
+    """Another process or server that scores a version's batches. Methods belong to the event loop."""
 
     address: str
     """The far side's name in the log."""

@@ -62,7 +62,7 @@ class Form:
     flat: bool = False
     """Whether a batch of texts has the shape [rows], and not [rows, 1]."""
     output: str | None = None
-    """None: found in each answer."""
+    """The output's name; None: it is found in each answer."""
     binary: bool = False
 
 

@@ -40,7 +40,7 @@ class ForwardedClient(NamedTuple):
     """A client as it is known behind proxies."""
 
     address: Address | None
-    """None where the connection has no address."""
+    """The client's address; None where the connection has none."""
     unread: str = ""
     """What a trusted proxy has said that cannot be read; the client is that proxy then."""
 

@@ -103,7 +103,7 @@ class Gate:
             self._by_key[key, GateOutcome.ADMITTED] += 1
 
     def refused(self, refused: Refused, key: str = "") -> None:
-        """Count one that does not."""
+        """Count a request that is refused."""
         self._by_reason[refused.code] += 1
         if name := key or refused.key:
             self._by_key[name, GateOutcome.REFUSED] += 1

@@ -23,9 +23,9 @@ class Prediction:
     """The generation of the routing that decided."""
     request_id: str
     prediction_id: str
-    """Names the prediction in feedback."""
+    """What names the prediction in feedback."""
     latency_ms: float
-    """Within the server."""
+    """How long the server took."""
     classes: Sequence[int | str] | None = None
     """Classifiers' label of each row; None for regression."""
 
@@ -167,7 +167,7 @@ class Version:
     loading: Loading | None = None
     digest: str | None = None
     last_used_at: float | None = None
-    """Unix seconds."""
+    """When the worker used it last, in Unix seconds."""
     engine: str | None = None
     placement: str | None = None
     address: str | None = None
@@ -176,7 +176,7 @@ class Version:
     size_bytes: int | None = None
     signature: Signature | None = None
     metrics: Mapping[str, float] | None = None
-    """Measured on held-out rows when it was trained."""
+    """What was measured on held-out rows when it was trained."""
     max_abs_difference: Mapping[str, float] | None = None
 
 

@@ -21,7 +21,7 @@ class NotOfThisKind(ValueError):
 
 
 def decode(kind: type[Kind], content: Any) -> Kind:
-    """`content` is what `json.loads` gives."""
+    """The value of that kind which `content`, as `json.loads` gives it, stands for."""
     read: _Read = _reader_of(cast("Any", kind))
     return cast("Kind", read(content, kind.__name__))
 

@@ -51,7 +51,7 @@ class Operation(Generic[Answer]):
     repeatable: bool = False
     """Whether it changes nothing, or comes to the same however often it arrives."""
     timeout_s: float | None = None
-    """Instead of the client's."""
+    """How long it may take; None: as the client says."""
     deadline_s: float | None = None
     """Seconds, from the first attempt, within which the answer is of use: what cannot be done by then is refused."""
 

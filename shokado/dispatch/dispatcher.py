@@ -37,7 +37,7 @@ class Dispatcher:
         self.full_until = -inf
         """Time of the clock before which nothing can be accepted, whichever version it is for: refuse it unread."""
         self.overload = Overloaded(0.0)
-        """Why."""
+        """The refusal until then, which says when to come back."""
         self._clock = clock
         self.aliases = aliases
         self._cache = cache

@@ -83,7 +83,7 @@ class Slot:
 
 
 class Fleet:
-    """Methods belong to the event loop."""
+    """The runners of one worker, and how they follow the routing state. Methods belong to the event loop."""
 
     def __init__(
         self,

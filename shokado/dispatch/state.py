@@ -30,7 +30,7 @@ class Environment:
     salt: str = ""
     """What the hash of a unit is mixed with: environments of the same salt and weights give a unit the same version."""
     shadow: str | None = None
-    """Gets a copy of the traffic; nobody sees its answers."""
+    """The version that gets a copy of the traffic; nobody sees its answers."""
     thresholds: tuple[tuple[float, str], ...] = field(init=False, compare=False)
     """(upper end of its slice of [0, 1], version), ascending; the last end is 1."""
     shares: Mapping[str, float] = field(init=False, compare=False)
@@ -104,7 +104,7 @@ class VersionReport:
     state: str
     failure: str | None
     last_used_at: float
-    """0 if never."""
+    """When the worker used the version last, in seconds of the Unix clock; 0 if never."""
 
 
 def default_salt(model: str, environment: str) -> str:

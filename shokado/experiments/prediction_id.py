@@ -64,12 +64,12 @@ class Provenance:
     """The prediction that an id stands for."""
 
     key: str
-    """Unique per prediction."""
+    """The prediction's own key, which no other one has."""
     version: str
     environment: str
     generation: int
     at: float
-    """Unix seconds."""
+    """When it was made, in Unix seconds."""
     row_count: int
     outcomes: tuple[float, ...]
     """The outcomes of the first `MAX_CARRIED_ROWS` rows; see `runners.artefacts.scores.outcomes_of`."""

@@ -29,7 +29,7 @@ LEARN_EVERY_S = 1.0
 SETTLES_S = 5.0
 """Within this time everybody who can reach the store has put back into it what it had lost."""
 LOOK_EVERY_S = 0.5
-"""Bounds what ids that are no good cost the store."""
+"""How long to wait between looks at the store, which bounds what ids that are no good cost it."""
 _LEEWAY_S = 86_400.0
 """How much longer than an id lives an idle secret is kept: a new leader may count minutes that another one counted."""
 _TURN_S = 2.0
@@ -178,7 +178,7 @@ class Seals:
             self._known[fresh.value] = fresh
 
     def _recall(self) -> None:
-        """Know what workers of this machine knew."""
+        """Take up what workers of this machine knew."""
         for secret in self._read():
             self._known.setdefault(secret.value, secret)
 

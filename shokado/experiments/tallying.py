@@ -19,7 +19,7 @@ EVERY_S = 2.0
 
 
 class Tallying:
-    """Methods belong to the event loop."""
+    """The task of a worker that adds its counts to the store. Methods belong to the event loop."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class Tallying:
             await self.add()
 
     async def add(self) -> None:
-        """Add what there is now."""
+        """Add what was counted up to now."""
         for tally, number in self._take().items():
             self._kept[tally] += number
         if not self._kept:

@@ -29,7 +29,7 @@ _HALF_LIVES = 10
 
 
 class Tuner:
-    """Methods belong to the event loop."""
+    """The task that moves the split of `weighted` environments. Methods belong to the event loop."""
 
     def __init__(
         self,

@@ -55,7 +55,7 @@ logger = logging.getLogger("bentoml.shokado")
 
 
 class Follower:
-    """Methods belong to the event loop."""
+    """A worker's copy of the routing state, which follows the store. Methods belong to the event loop."""
 
     def __init__(
         self,

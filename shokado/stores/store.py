@@ -92,7 +92,7 @@ class WorkerReport:
     """What one worker says about itself, every few seconds and whenever it changes."""
 
     worker: str
-    """Unique for the process's life."""
+    """The worker's name, unique for the process's life."""
     machine: str
     pid: int
     generation: int
@@ -106,7 +106,7 @@ class Tally(NamedTuple):
 
     version: str
     environment: str
-    """Empty where it does not matter."""
+    """The environment's name; empty where it does not matter."""
     name: str
 
 
@@ -142,7 +142,7 @@ class Secret:
 
 
 class Store(Protocol):
-    """All methods raise `StoreUnavailable`."""
+    """What every store can do. All methods raise `StoreUnavailable`."""
 
     @property
     def name(self) -> str:

@@ -57,7 +57,7 @@ logger = logging.getLogger("bentoml.shokado")
 
 
 class Loader:
-    """Methods belong to the event loop, of any worker."""
+    """What loads and unloads versions while the server runs. Methods belong to the event loop of any worker."""
 
     def __init__(
         self,

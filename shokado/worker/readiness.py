@@ -84,7 +84,7 @@ class ReadinessLog:
         self._told: str | None = None
 
     def look(self, parts: WorkerParts) -> None:
-        """Look at the worker; to be called once in a while."""
+        """Look at the worker, and log a change; to be called once in a while."""
         if parts.stopping.begun:
             return
         reason = why_not_ready(parts)

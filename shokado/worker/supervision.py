@@ -48,7 +48,7 @@ _NOT_OF_THIS_MACHINE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 _GATEWAY = "service"
 """BentoML's name for the kind of workers that answer at the port."""
 _SUPERVISOR = "_SHOKADO_SUPERVISOR"
-"""Names the supervisor's process to its workers."""
+"""The environment variable that names the supervisor's process to its workers."""
 
 logger = logging.getLogger("bentoml.shokado")
 
@@ -94,7 +94,7 @@ class Pauses:
     def __init__(self) -> None:
         self._pause_s = 0.0
         self.until = 0.0
-        """No worker is started before."""
+        """When the next worker may be started at the earliest."""
 
     def ended(self, lived_s: float, now: float) -> float:
         """The pause after a worker that lived for so long."""
@@ -237,7 +237,7 @@ def refuse_unfit(family: int, host: str, port: int) -> None:
 
 
 def _listening_at(port: int) -> str:
-    """Who listens there, as far as this user may know."""
+    """Who listens at the port, as far as this user may know."""
     with contextlib.suppress(psutil.Error):
         for found in psutil.net_connections("tcp"):
             if found.status == psutil.CONN_LISTEN and found.laddr.port == port and found.pid:

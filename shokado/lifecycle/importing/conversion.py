@@ -90,7 +90,7 @@ class Input:
     text: str | None = None
     exact: tuple[bool, ...] = ()
     given: type[np.float32 | np.float64] = np.float64
-    """Both as in `ModelDescription`."""
+    """`exact` and `given` are those of `ModelDescription`."""
 
     @classmethod
     def of(cls, description: ModelDescription) -> "Input":

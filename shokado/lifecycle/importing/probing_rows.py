@@ -60,7 +60,7 @@ class Trees:
     values: Rows
     splits: NDArray[np.bool_]
     parents: NDArray[np.int64]
-    """-1: a root."""
+    """The parent of each node; -1 for a root."""
     below: NDArray[np.bool_]
     """Whether the node is on its parent's side of small values."""
 

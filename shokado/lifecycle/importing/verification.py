@@ -83,7 +83,7 @@ class Reference:
     scores: Scores
     labels: NDArray[np.int64] | None
     allowed: Scores
-    """[N, 1]."""
+    """The largest difference that each row's scores may have: [N, 1]."""
     advice: str = ""
     """What may help where rows lose digits that they need."""
 

@@ -62,7 +62,7 @@ class Routing:
 
 
 class GatewayClient:
-    """Context manager; not for several threads."""
+    """A client of the gateway as canaries need it. Context manager; not for several threads."""
 
     def __init__(self, url: str, environment: str | None, key: str | None, actor: str) -> None:
         """`environment`: None is the gateway's default one. `actor` is who makes changes, for their history.

@@ -29,7 +29,7 @@ class Release:
 
     objects: tuple[Manifest, ...]
     at: str
-    """When, as ISO 8601 in UTC."""
+    """When it was applied, as ISO 8601 in UTC."""
 
     def __str__(self) -> str:
         image = bundle_image(self.objects)

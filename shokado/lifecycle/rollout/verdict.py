@@ -30,7 +30,7 @@ class Observed:
     fallbacks: int = 0
     """Requests answered by the active version in its place."""
     p99_ms: float | None = None
-    """Latency of those that were answered; None if there were none."""
+    """99th percentile of the latency of answered requests; None if there were none."""
 
     @property
     def requests(self) -> int:

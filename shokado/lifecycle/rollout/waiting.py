@@ -17,7 +17,7 @@ LOG_LINES = 50
 POLL_S = 1.0
 """How often the endpoints are looked at."""
 NOT_READY = "not ready"
-"""Begins what a server logs when `/readyz` turns to 503."""
+"""What a server's line in the log begins with when `/readyz` turns to 503."""
 _OF_ROLLOUTS = ("Pod", "ReplicaSet", "Deployment", "StatefulSet", "PersistentVolumeClaim")
 """What events tell of a rollout; an HPA's complain until there are figures of new pods."""
 _ECHOES = ("BackOff", "Unhealthy")
