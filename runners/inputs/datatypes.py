@@ -25,7 +25,7 @@ DTYPES: Mapping[str, np.dtype[Any]] = {
     "FP32": np.dtype("<f4"),
     "FP64": np.dtype("<f8"),
 }
-"""Of the numeric datatypes, but for BF16, which numpy does not know."""
+"""The dtype of each numeric datatype, but for BF16, which numpy does not know."""
 LENGTH_BYTES = 4
 
 

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from simdjson import Parser
 
 LARGE_BYTES = 4096
-"""Of a body: from here on this way is the faster one."""
+"""Length of a body from which on the parser of this module is the faster one."""
 _KEPT_BYTES = 2**20
-"""Of a text that the kept parser reads: it keeps some 14 times as much memory, which need not be had anew."""
+"""Length of a text up to which one parser is kept for all, with the memory that it has: some 14 times as much."""
 _parser = Parser()
 _begins = re.compile(rb"\[\s*\[?\s*[-0-9]").match
 _IN_NUMBERS = b"0123456789.+-eE \t\n\r"

@@ -12,7 +12,7 @@ FREE_BYTES = 2**20
 """Up to which a body may be compressed as well as can be: many equal rows are."""
 
 MAX_MEMBERS = 16
-"""Of a gzip body, one after the other, as some writers flush: for each, zlib copies all that comes after it."""
+"""Members that a gzip body may have, as some writers flush: for each, zlib copies all that comes after it."""
 
 
 def inflate(body: bytes, coding: bytes, max_bytes: int) -> bytes:

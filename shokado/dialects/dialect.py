@@ -25,7 +25,7 @@ class AnswerFacts(msgspec.Struct, frozen=True, gc=False):
     prediction_id: str
     """As it is shown: URL-safe base64."""
     latency_ms: float
-    """From the request's last byte to its encoding."""
+    """How long it took from the request's last byte to its encoding."""
     answer_options: Any = None
     """What the decoder found the client to want of the answer; see `PredictionRequest.answer_options`."""
 
@@ -52,7 +52,7 @@ class Description:
     error: Any = ProblemBody
     """The shape of this dialect's errors: a type that msgspec knows."""
     headers: Mapping[str, tuple[str, Mapping[str, Any]]] = field(default_factory=dict)
-    """Of requests, beside those that all dialects heed: description and JSON schema by name."""
+    """Headers of requests, beside those that all dialects heed: description and JSON schema by name."""
     answer_headers: Mapping[str, tuple[str, Mapping[str, Any]]] = field(default_factory=dict)
 
 

@@ -25,7 +25,7 @@ class ErrorCode:
     """What a code says."""
 
     status: int
-    """Of HTTP."""
+    """HTTP's status."""
     grpc: str
     """Name of gRPC's status."""
     meaning: str
@@ -33,7 +33,7 @@ class ErrorCode:
     retry_after_s: float | None = None
     """Seconds that `Retry-After` says where no time was measured; None: there is no such header."""
     status_if_match: int | None = None
-    """Of HTTP where the request has `If-Match`; None: the same."""
+    """HTTP's status where the request has `If-Match`; None: `status`."""
 
 
 _INVALID = "INVALID_ARGUMENT"

@@ -13,9 +13,9 @@ from runners.inputs.wording import is_unicode, legible
 from shokado.dialects.problem import Problem, invalid, malformed
 
 LONG_BYTES = 2**18
-"""From here on a text's extent is looked at before it is decoded: a decoder makes up to thirty bytes of one."""
+"""Length from which on a text's extent is looked at before it is decoded: a decoder makes up to thirty bytes of one."""
 _MAX_INTEGER_DIGITS = 400
-"""Beyond the range of any float; and Python takes quadratic time for digits, or refuses them."""
+"""More digits than any float has; and Python takes quadratic time for digits, or refuses them."""
 _NO_MARKS = bytes(set(range(256)) - set(b'",[{'))
 _NESTING = "nested too deeply"
 

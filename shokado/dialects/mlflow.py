@@ -63,9 +63,9 @@ class InvocationBody(msgspec.Struct, Generic[AnyRow]):
 
 
 _MAX_COMMAS = 1024
-"""Of a line of CSV, where a row has fewer: what a row has too many is then told by row."""
+"""Commas of a line of CSV, where a row has fewer: what a row has too many is then told by row."""
 _MAX_BLANK_LINES = 1024
-"""Beside as many as there may be rows."""
+"""Blank lines that CSV may have beside as many as there may be rows."""
 _NOTHING = msgspec.Raw(b"")
 
 
@@ -172,7 +172,7 @@ class MLflow(Dialect):
         return self._in_rows(found[0]), _method_of(content.params)
 
     def _rows_in(self, key: str, given: Any) -> Any:
-        """The rows of a field that only could be read leniently; none if it is an object of another form."""
+        """The rows of a field that only could be read leniently; None if it is an object of another form."""
         form: Any = {"dataframe_split": SplitFrame, "inputs": dict[str, list[Any]]}.get(key)
         if not isinstance(given, dict) or form is None:
             return given

@@ -38,7 +38,7 @@ class WantedOutput(msgspec.Struct, frozen=True, gc=False):
 
     name: str
     top: int | None = None
-    """How many of the classes are wanted, best first, in place of the scores; none: the output as it is."""
+    """How many of the classes are wanted, best first, in place of the scores; None: the output as it is."""
 
 
 def input_tensors(card: Card) -> list[TensorMetadata]:

@@ -28,7 +28,7 @@ from shokado.dialects.tensors import Tensor, from_bytes, from_json, pack_tensors
 from shokado.dispatch.request import Prediction, PredictionRequest
 
 Data = TypeVar("Data")
-"""Of an input: a list, flat or nested as the shape says, or none; or its JSON as it came."""
+"""An input's data: a list, flat or nested as the shape says, or None; or its JSON as it came."""
 
 
 class InferInput(msgspec.Struct, Generic[Data]):
@@ -59,7 +59,7 @@ class InferBody(msgspec.Struct, Generic[Data]):
 
 
 class BinaryParameters(msgspec.Struct):
-    """Of an output that is sent in binary."""
+    """Parameters of an output that is sent in binary."""
 
     binary_data_size: int
 

@@ -17,7 +17,7 @@ _REGION = "shared_memory_region"
 
 
 class InferParameters(msgspec.Struct):
-    """Of the whole request. Others are ignored."""
+    """Parameters of the whole request. Others are ignored."""
 
     binary_data_output: bool = False
     """Whether outputs are sent in binary that do not say otherwise."""
@@ -35,12 +35,12 @@ class InferParameters(msgspec.Struct):
 
 
 class InputParameters(msgspec.Struct):
-    """Of one input. Others are ignored."""
+    """Parameters of one input. Others are ignored."""
 
     binary_data_size: int | None = None
     """Bytes after the JSON, one input's after the other's."""
     content_type: str | None = None
-    """As of the request."""
+    """MLServer's word, as the request has it."""
     shared_memory_region: str | None = None
     """Refused: send the data itself."""
 
@@ -52,14 +52,14 @@ class InputParameters(msgspec.Struct):
 
 
 class OutputParameters(msgspec.Struct, forbid_unknown_fields=True):
-    """Of one output. Others are refused."""
+    """Parameters of one output. Others are refused."""
 
     binary_data: bool | None = None
     """Whether it is sent in binary."""
     classification: int | None = None
     """How many classes are wanted, best first, each as a text `score:index:label`; more than there are: all."""
     content_type: str | None = None
-    """As of the request."""
+    """MLServer's word, as the request has it."""
     shared_memory_region: str | None = None
     """Refused: the data comes with the answer."""
     shared_memory_byte_size: int | None = None

@@ -53,7 +53,7 @@ class Problem(Exception):
     headers: dict[str, str] = field(default_factory=dict)
     """More of the answer's headers, names in lower case."""
     status: int = 0
-    """Of HTTP; left out: what the table says."""
+    """HTTP's status; left out: what the table says."""
 
     def __post_init__(self) -> None:
         found = ERROR_CODES[self.code]
@@ -72,7 +72,7 @@ class Problem(Exception):
 
     @property
     def retry_after(self) -> int | None:
-        """The header's value: whole seconds, at least one; none where there is no time to name."""
+        """The header's value: whole seconds, at least one; None where there is no time to name."""
         return None if self.retry_after_s is None else max(1, math.ceil(self.retry_after_s))
 
     @property

@@ -28,7 +28,7 @@ from shokado.dialects.problem import Problem, invalid
 BF16 = "BF16"
 _SHOWN_CHARACTERS = 100
 _MAX_SIDES = 8
-"""Of a shape; a product of more would be work, and no model here takes them."""
+"""Sides of a shape; a product of more would be work, and no model here takes them."""
 
 
 class Tensor(msgspec.Struct, frozen=True, eq=False, gc=False):

@@ -38,7 +38,7 @@ class Entrance:
     ids: PredictionIds
     shadow: ShadowCopier | None = None
     max_body_bytes: int = 16 * 2**20
-    """Of what a compressed body becomes."""
+    """Size of what a compressed body becomes."""
 
 
 class PredictionHandler:
@@ -170,7 +170,7 @@ class Call(msgspec.Struct, eq=False):
         return True
 
     def _fail(self, error: BaseException, version: str | None = None) -> None:
-        """`version` is none for what failed before one was assigned."""
+        """`version` is None for what failed before one was assigned."""
         problem = problem_of(error)
         request_id = self.head.request_id or self.id
         if problem.code == "internal":

@@ -41,7 +41,7 @@ class Handler(Protocol):
     path: str
 
     def judge(self, head: RequestHead, peer: str) -> "Problem | None":
-        """What the head alone says against a request from the address `peer`; none: its body may be read.
+        """What the head alone says against a request from the address `peer`; None: its body may be read.
 
         A transport asks before it keeps a body that does not come in one piece with its head. Where there is a problem
         it goes on with `begin` at once, with the problem in the head and no body.

@@ -13,7 +13,7 @@ class Arrival:
     def __init__(self, quota: BodyQuota) -> None:
         """`quota` counts what is kept of the body until all of it is here."""
         self.express: ExpressHead | None = None
-        """Its head, once that is parsed, if the lane answers it."""
+        """The request's head, once that is parsed, if the lane answers it."""
         self.body: bytes | bytearray = b""
         self.stalled_bytes = 0
         """How much has come since the parser last had something to report."""

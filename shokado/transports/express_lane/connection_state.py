@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class ConnectionState(StrEnum):
-    """Between the beginning of a connection and its last answer.
+    """How far a connection is, between its beginning and its last answer.
 
     OPEN --> RETIRING --> DRAINING --> ENDING     Any of them may be left out, and none is come back to.
     """

@@ -29,13 +29,13 @@ class LaneLimits:
     request_s: float = 30.0
     """How long a request may take from its first byte to its last, and how long an answer may find no taker."""
     max_connections: int = 10_000
-    """Of this process."""
+    """Connections of this process."""
     drain_s: float | None = DRAIN_S
     """How long an idle connection is kept at least when the server stops; `None`: until the client closes it."""
     spread_s: float = 0.0
     """Within which time after that the idle connections are closed, one after the other."""
     max_age_s: float | None = None
-    """After which a connection's next answer is its last, give or take a fifth, if its client is on another machine."""
+    """Age after which a connection's next answer is its last, give or take a fifth; not of clients on this machine."""
     left_headers: frozenset[bytes] = frozenset()
     """Names of headers, in lower case, whose requests are left to uvicorn."""
 

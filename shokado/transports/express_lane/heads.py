@@ -11,7 +11,7 @@ from shokado.transports.exchange import Handler
 MAX_HEADS = 1024
 """At most 2 MiB of heads in a process, and what was parsed of them; a client sends a few again and again."""
 MAX_HEAD_BYTES = 2048
-"""Of one that is cached: longer ones are rare, and a client could fill the memory with them."""
+"""Length of a head that is cached: longer ones are rare, and a client could fill the memory with them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,12 +18,12 @@ def register() -> None:
 def open_lane(
     routes: Routes, limits: LaneLimits, body_quota: BodyQuota, refuse_head: RefuseHead = refuse_plainly
 ) -> None:
-    """From now on, the connections of this process answer these routes."""
+    """Have the connections of this process answer these routes from now on."""
     LaneConnection.context = LaneContext(routes, limits, body_quota, refuse_head)
 
 
 def retire(connections: Iterable[object]) -> None:
-    """From now on, say in every answer that it is its connection's last: those there are, and those to come."""
+    """Have every connection, those that come later as well, say in its next answer that it is the last."""
     context = LaneConnection.context
     if context.limits.drain_s is None:
         return

@@ -34,15 +34,15 @@ class TimedConnection(Protocol):
         ...
 
     def retire(self) -> None:
-        """It has reached its age."""
+        """Make the next answer the last: the connection has reached its age."""
         ...
 
     def refuse(self, problem: Problem) -> None:
-        """Its request has not arrived in time."""
+        """Refuse the request, which has not arrived in time."""
         ...
 
     def end(self) -> None:
-        """It was idle for too long."""
+        """End the connection: it was idle for too long."""
         ...
 
 

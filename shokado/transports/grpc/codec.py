@@ -121,7 +121,7 @@ def _raw_tensor(tensor: Any, raw: bytes) -> Tensor:
 
 
 def _tensor(tensor: Any) -> Tensor:
-    """Of typed contents. Raises `Problem`."""
+    """The tensor of typed contents. Raises `Problem`."""
     field = _CONTENTS.get(tensor.datatype)
     if field is None and tensor.datatype in ("FP16", "BF16"):
         message = f"input {tensor.name[:100]!r}: {tensor.datatype} has no contents of its own; send raw_input_contents"

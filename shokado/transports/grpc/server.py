@@ -194,7 +194,7 @@ class GrpcServer:
 
     def _health_methods(self) -> dict[str, Any]:
         async def asked(context: Any) -> Any:
-            """The request; none where it was refused."""
+            """The request; None where it was refused."""
             try:
                 return await self._request(context, health_pb2.HealthCheckRequest)
             except Problem as fault:

@@ -34,7 +34,7 @@ _INSIDE = {
 }
 """What a field of bytes is, by the level that has it and its number; all others hold nothing that is counted."""
 _PACKED_BYTES = {6: 4, 7: 8}
-"""Of a value of the fields of floats, of `InferTensorContents`; those before them are integers of any length."""
+"""Bytes of a value in the fields of floats of `InferTensorContents`; the other numbers are of any length."""
 
 
 def refuse_excess(message: bytes, signature: RowFormat) -> None:
