@@ -25,6 +25,8 @@ PART_BYTES = 2**16
 MESSAGE_BYTES = 16 * MIB - 1024
 SECONDS = 8.0
 MAX_SECONDS = 60.0
+MIN_ANSWERS = 65
+"""More than there are clients: a busy machine takes longer for them than others do."""
 SHAPES = (
     "empty lists as rows",
     "rows as rows",
@@ -115,9 +117,14 @@ def test_the_worst_bodies_of_all_dialects_at_once_fit_into_512_mb(models: Path) 
 
         async def ask() -> None:
             flooding = [asyncio.create_task(flood.run(MAX_SECONDS)) for flood in floods]
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(SECONDS):
-                    await asyncio.gather(*(ask_on_and_on(server.port, data, statuses) for data in bodies))
+            asking = [asyncio.create_task(ask_on_and_on(server.port, data, statuses)) for data in bodies]
+            await asyncio.sleep(SECONDS)
+            while sum(statuses.values()) < MIN_ANSWERS and not all(task.done() for task in flooding):
+                await asyncio.sleep(0.05)
+            for task in asking:
+                task.cancel()
+            ends = await asyncio.gather(*asking, return_exceptions=True)
+            assert all(isinstance(end, asyncio.CancelledError) for end in ends), ends
             # Beside the others, on a busy machine, calls over gRPC may not have come to an end.
             while not all(flood.ended for flood in floods) and not all(task.done() for task in flooding):
                 await asyncio.sleep(0.05)
@@ -131,7 +138,7 @@ def test_the_worst_bodies_of_all_dialects_at_once_fit_into_512_mb(models: Path) 
         print(f"{peak[0] / MIB:.0f} MiB; {dict(statuses)}; gRPC: {[dict(flood.ended) for flood in floods]}")
         assert peak[0] < MAX_BYTES
         assert set(statuses) <= {"200", "400", "413", "415", "422", "503"}
-        assert sum(statuses.values()) > 64
+        assert sum(statuses.values()) >= MIN_ANSWERS
         assert all(flood.ended for flood in floods)
         assert server.workers() == workers, "nobody died"
         with Connection(server) as connection:
