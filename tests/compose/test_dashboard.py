@@ -12,7 +12,7 @@ import pytest
 from tests.compose.prometheus_server import CONFIGURATION, Prometheus, needs_prometheus, prometheus
 from tests.conftest import prepare
 from tests.support import http
-from tests.support.server import ROOT, ROW, serving
+from tests.support.server import ROOT, ROW, serving_side_by_side
 from tests.support.waiting import wait_until
 
 pytestmark = needs_prometheus
@@ -36,8 +36,7 @@ def observed(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     rates = {"SHOKADO_ACCESS__RATES__PER_ADDRESS": "10/second", "SHOKADO_ACCESS__OPEN_METRICS": "true"}
     environment = {"SHOKADO_WORKERS": "1", **rates}
     with (
-        serving(environment=environment) as first,
-        serving(environment=environment | {"SHOKADO_MODEL": "iris"}) as second,
+        serving_side_by_side(environment, environment | {"SHOKADO_MODEL": "iris"}) as (first, second),
         prometheus(tmp_path_factory.mktemp("prometheus"), [first, second]) as running,
     ):
 
@@ -49,7 +48,7 @@ def observed(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
         # A rate needs two looks at what is counted; who shows nothing in the end says so in a test of its own.
         with contextlib.suppress(AssertionError):
-            wait_until(all_show_something, 60)
+            wait_until(all_show_something, 60, look_every_s=0.5)
         yield running
 
 

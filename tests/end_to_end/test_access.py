@@ -26,7 +26,7 @@ from tests.gateway.nginx_server import needs_nginx, proxy
 from tests.support import http
 from tests.support.raw_http import NATIVE, Connection, request
 from tests.support.redis_server import RedisServer, needs_redis
-from tests.support.server import ROW, Server, free_port, serving
+from tests.support.server import ROW, Server, free_port, serving, serving_side_by_side
 from tests.support.waiting import wait_until
 
 BODY = json.dumps({"instances": [ROW]}).encode()
@@ -558,7 +558,7 @@ def test_servers_count_together_in_redis_and_alone_without(models: Path, tmp_pat
         rates = {"per_address": "6/hour", "url": store.url}
         access = {"rates": rates, "open_metrics": True}
         environment = {"SHOKADO_WORKERS": "1", "SHOKADO_ACCESS": json.dumps(access)}
-        with serving(environment=environment) as one, serving(environment=environment) as other:
+        with serving_side_by_side(environment, environment) as (one, other):
             statuses = [flood(server, path, 2)[-1].status for server in (one, other) for path in (NATIVE, NATIVE + "?")]
             assert statuses == [200, 200, 200, 429]
             assert flood(one, NATIVE, 1)[0].status == 429

@@ -11,15 +11,15 @@ from shokado.lifecycle.rollout.prometheus import MIN_WINDOW_S, Prometheus
 from shokado.lifecycle.rollout.verdict import Observed
 from tests.compose.prometheus_server import needs_prometheus, prometheus
 from tests.support import http
-from tests.support.server import ROW, Server, free_port, serving
+from tests.support.server import ROW, Server, free_port, serving_side_by_side
 from tests.support.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
 def gateways(models: Path) -> Iterator[list[Server]]:
     environment = {"SHOKADO_WORKERS": "1"}
-    with serving(environment=environment) as first, serving(environment=environment) as second:
-        yield [first, second]
+    with serving_side_by_side(environment, environment) as both:
+        yield both
 
 
 def ask(gateway: Server, version: str, requests: int) -> None:

@@ -25,7 +25,7 @@ from tests.end_to_end.closed_loop import load
 from tests.end_to_end.test_open_inference_clients import environment_of
 from tests.support import http
 from tests.support.raw_http import near, request
-from tests.support.server import ROOT, ROW, Server, free_port, serving
+from tests.support.server import ROOT, ROW, Server, free_port, serving, serving_side_by_side
 from tests.support.waiting import wait_until
 
 MODEL = "customers"
@@ -105,7 +105,7 @@ def runners(models: Path, folder: Path) -> Iterator[dict[str, Server]]:
     key.write_text(made.stdout)
     first = configured(folder, {"v1": {}}, access={"keys_file": str(keys), "required": True})
     second = configured(folder, {"v2": {}}, active="v2", limits={"max_rows": 100})
-    with serving(environment=first) as v1, serving(environment=second) as v2:
+    with serving_side_by_side(first, second) as (v1, v2):
         yield {"v1": v1, "v2": v2}
 
 

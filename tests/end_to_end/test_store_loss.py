@@ -22,7 +22,7 @@ from tests.end_to_end.test_worker_loss import UNPINNED
 from tests.support import http
 from tests.support.disk import fill, remount
 from tests.support.redis_server import RedisServer, needs_redis
-from tests.support.server import Server, serving
+from tests.support.server import Server, serving, serving_side_by_side
 from tests.support.waiting import wait_until
 
 CLIENTS = 8
@@ -184,7 +184,7 @@ def verdicts(server: Server, ids: list[str]) -> set[str]:
 def test_two_servers_race_a_thousand_changes(models: object, redis_server: RedisServer) -> None:
     """Each change gets a generation of its own, and both servers end at the same one."""
     environment = on(redis_server, SHOKADO_WORKERS="1")
-    with serving(environment=environment) as one, serving(environment=environment) as other:
+    with serving_side_by_side(environment, environment) as (one, other):
         generations: list[int] = []
         racers = [
             threading.Thread(target=race, args=(server, 125, generations)) for server in (one, other) for _ in range(4)

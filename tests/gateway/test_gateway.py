@@ -21,7 +21,7 @@ from tests.end_to_end.closed_loop import PAUSE_S
 from tests.end_to_end.test_access import ADMIN, CLASSIFIED
 from tests.gateway.nginx_server import Gateway, gateway, needs_nginx
 from tests.support import http
-from tests.support.server import ROW, Server, serving
+from tests.support.server import ROW, Server, serving_side_by_side
 from tests.support.waiting import wait_until
 
 pytestmark = needs_nginx
@@ -41,8 +41,8 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 def servers(models: Path, keys: tuple[Path, str]) -> Iterator[list[Server]]:
     """Two for production, one of which serves staging too."""
     environment = {"SHOKADO_WORKERS": "1", "SHOKADO_ACCESS__KEYS_FILE": str(keys[0])}
-    with serving(environment=environment) as first, serving(environment=environment) as second:
-        yield [first, second]
+    with serving_side_by_side(environment, environment) as both:
+        yield both
 
 
 @pytest.fixture(scope="module")
@@ -180,8 +180,7 @@ def test_nobody_there_is_an_answer(tmp_path: Path, servers: list[Server]) -> Non
 def test_a_killed_server_is_not_noticed(models: Path, tmp_path: Path) -> None:
     environment = {"SHOKADO_WORKERS": "1"}
     with (
-        serving(environment=environment) as stays,
-        serving(environment=environment) as dies,
+        serving_side_by_side(environment, environment) as (stays, dies),
         gateway(tmp_path, [stays, dies]) as running,
     ):
         expected = {

@@ -15,7 +15,7 @@ from tests.k8s.cluster import Cluster, Pod
 from tests.k8s.running_redis import PASSWORD, running_redis
 from tests.support import http
 from tests.support.redis_server import needs_redis
-from tests.support.server import ROW, Server, serving
+from tests.support.server import ROW, Server, serving, serving_side_by_side
 from tests.support.waiting import wait_until
 
 pytestmark = needs_redis
@@ -55,10 +55,10 @@ def site(models: Path, production: Cluster, tmp_path_factory: pytest.TempPathFac
     with contextlib.ExitStack() as running:
         redis = running.enter_context(running_redis(production, folder))
         where = {"shokado-redis:6379": f"127.0.0.1:{redis.port}", "shokado-redis.password": PASSWORD}
-        runners = {}
-        for pod in production.component("runner"):
-            environment = make(production, pod, folder / pod.name, secrets, where)
-            runners[pod.name] = running.enter_context(serving(environment=environment))
+        pods = production.component("runner")
+        environments = [make(production, pod, folder / pod.name, secrets, where) for pod in pods]
+        servers = running.enter_context(serving_side_by_side(*environments))
+        runners = {pod.name: server for pod, server in zip(pods, servers, strict=True)}
         where |= {f"{name}:3000": f"127.0.0.1:{server.port}" for name, server in runners.items()}
         (pod,) = production.component("gateway")
         environment = make(production, pod, folder / pod.name, secrets, where)

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,6 +112,19 @@ def serving(
         yield server
     finally:
         server.stop()
+
+
+@contextlib.contextmanager
+def serving_side_by_side(*environments: Mapping[str, str]) -> Iterator[list[Server]]:
+    """A server for each environment, in their order; they start at the same time."""
+    with contextlib.ExitStack() as running:
+
+        def start(environment: Mapping[str, str]) -> Server:
+            return running.enter_context(serving(environment=environment))
+
+        with ThreadPoolExecutor() as threads:
+            servers = list(threads.map(start, environments))
+        yield servers
 
 
 def _wait_until_it_says(server: Server, readiness: int) -> None:
