@@ -65,7 +65,7 @@ class DenseRows(RowFormat):
         return self.pack(rows)
 
     def pack_json(self, rows: bytes) -> tuple[memoryview, int] | None:
-        """Of lists of numbers alone."""
+        """The packed rows of lists of numbers alone, and their number; None for any other JSON."""
         values = read_rows(rows, self._width)
         if values is None:
             return None
@@ -115,7 +115,7 @@ class DenseRows(RowFormat):
         return dict(zip(self.feature_names, self.listed(row), strict=True))
 
     def listed(self, row: Sequence[float]) -> list[float]:
-        """With no more digits than their float32 needs."""
+        """The row's values with no more digits than their float32 needs."""
         return [float(str(np.float32(value))) for value in row]
 
     def check_examples(self, rows: Sequence[Any]) -> None:

@@ -33,19 +33,19 @@ class RowFormat(ABC):
     """
 
     dtype: ClassVar[DTypeLike]
-    """Of a batch."""
+    """The dtype of a batch."""
     row_type: ClassVar[Any]
     """A row of JSON, as msgspec decodes it."""
     truth_row_type: Any = None
-    """The same with truth values, where a feature is boolean: rows are read so that could not be read as numbers."""
+    """The type of a row with truth values, where a feature is boolean: what numbers alone do not read is read so."""
     takes_bytes: ClassVar[bool]
     """Whether rows may come as bytes that are packed already."""
     large_bytes: float = inf
-    """From which length of a JSON body on `pack_json` is the faster way."""
+    """Length of a JSON body from which on `pack_json` is the faster way."""
     text_field: str | None = None
     """The feature's name, where it is a text that bodies may also give by this name alone."""
     max_text_characters: int = 0
-    """Of one text; 0 where rows are no texts."""
+    """Length of one text; 0 where rows are no texts."""
     read_cell: Callable[[str], Any]
     """The value that a cell of a table says, whatever its column."""
 
@@ -195,7 +195,7 @@ class RowFormat(ABC):
         return self._fault_of_bare(index, row)
 
     def _fault_of_bare(self, index: int, row: Any) -> InputFault | None:
-        """Of a row that is neither a list nor an object."""
+        """The fault of a row that is neither a list nor an object."""
         message = f"row {index} is {kind_of(row)}; a list or an object belongs here"
         return InputFault("wrong_type", message, index)
 

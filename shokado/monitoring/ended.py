@@ -17,9 +17,9 @@ from shokado.monitoring.files import reserved
 from shokado.monitoring.process_identity import lives
 
 KINDS = ("counter", "histogram", "gauge_max")
-"""That say something of a process that has ended; all other gauges end with theirs."""
+"""Kinds of metrics that say something of a process that has ended; all other gauges end with theirs."""
 MAX_TRIES = 100
-"""Of a reader, each time that files were merged meanwhile."""
+"""Tries of a reader, one more each time that files were merged meanwhile."""
 _NAMES = "shokado_ended_processes"
 """The metric that names them, in these files only."""
 

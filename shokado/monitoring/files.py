@@ -24,9 +24,9 @@ class MetricsFile:
     """Stands for `prometheus_client`'s `MmapedDict`. Not for several threads at once, as that."""
 
     opened: ClassVar[dict[str, "MetricsFile"]] = {}
-    """Of this process, by path."""
+    """The files of this process, by path."""
     lost: ClassVar[str | None] = None
-    """Why the numbers of this process are in its memory only; none while they are not."""
+    """Why the numbers of this process are in its memory only; None while they are not."""
 
     def __init__(self, path: str) -> None:
         self._path = Path(path)

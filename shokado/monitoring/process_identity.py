@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def start_ticks(pid: int) -> int | None:
-    """When a process started, in clock ticks since the machine did; none when there is no such process.
+    """When a process started, in clock ticks since the machine did; None when there is no such process.
 
     Together with the pid it names a process for good, which a time of day would not: the clock may be set.
     """
@@ -29,7 +29,7 @@ def machine_seconds() -> float:
 
 
 def own_name() -> str:
-    """Such as `4711-123456`."""
+    """The name of this process, such as `4711-123456`."""
     return _name_of(os.getpid())
 
 
