@@ -1,15 +1,19 @@
 """The one table of error codes: it has all that are raised and no other, and whatever tells statuses agrees."""
 
+import re
+
 import grpc
 import pytest
 
 from runners import errors
 from shokado.dialects.error_codes import ERROR_CODES, STATUS_DESCRIPTIONS, Repeat
 from shokado.dialects.problem import problem_of
+from shokado.monitoring.metrics import FELL_BACK
 from tests.dialects.raised_codes import gateway_codes, raised_codes, served_source
 from tests.support.server import ROOT
 
 REFUSALS = (429, 502, 503)
+ALERTS = ROOT / "k8s" / "components" / "monitoring" / "alerts.yaml"
 PAGE = ROOT / "docs" / "errors.md"
 TAKERS = """
 class Refused(Exception):
@@ -65,6 +69,12 @@ def test_a_code_can_be_told_and_acted_upon(code: str) -> None:
 
 def test_the_gateway_answers_with_the_statuses_of_the_table() -> None:
     assert gateway_codes() == {code: ERROR_CODES[code].status for code in gateway_codes()}
+
+
+def test_alerts_ask_for_errors_that_there_are() -> None:
+    kinds = {kind for found in re.findall(r'kind[!=~]+"([\w|]+)"', ALERTS.read_text()) for kind in found.split("|")}
+    assert "overloaded" in kinds
+    assert kinds <= ERROR_CODES.keys() | {FELL_BACK}
 
 
 def test_every_fault_of_a_runner_has_a_code_of_its_own() -> None:
