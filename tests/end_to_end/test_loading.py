@@ -33,7 +33,7 @@ def loaded(models: object) -> Iterator[Server]:
 
 
 def post(server: Server, path: str, body: Any = None) -> httpx.Response:
-    return http.post(f"{server.url}{path}", json=body if body is not None else {}, timeout=120)
+    return http.post(f"{server.url}{path}", json=body if body is not None else {}, timeout=250)
 
 
 def states(server: Server) -> dict[str, str]:
