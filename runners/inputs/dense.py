@@ -27,6 +27,7 @@ class DenseRows(RowFormat):
 
     dtype = np.float32
     row_type = Row
+    row_description = "A row is a list of all features in their order, or an object by name."
     takes_bytes = True
     large_bytes = LARGE_BYTES
 
@@ -81,16 +82,15 @@ class DenseRows(RowFormat):
             message = f"{len(body)} bytes are not a whole number of rows of {self._row_bytes} bytes"
             raise InputFault("wrong_feature_count", message, beside={"expected": self._width})
         self._check_count(count)
-        self.check_finite(body)
+        values = np.frombuffer(body, dtype="<f4")
+        if not np.isfinite(values).all():
+            raise self._first_not_finite(values)
         return count
 
     def check_finite(self, rows: bytes | memoryview) -> None:
         values = np.frombuffer(rows, dtype="<f4")
-        finite = np.isfinite(values)
-        if not finite.all():
-            at = int(finite.argmin())
-            row, column = divmod(at, self._width)
-            raise not_finite(row, self.feature_names[column], float(values[at]))
+        if not np.isfinite(values).all():
+            raise self._first_not_finite(values)
 
     def _pack_numbers(self, values: NDArray[Any]) -> memoryview:
         """A view of the values if they are float32 in C order. What float32 cannot hold is refused."""
@@ -100,11 +100,16 @@ class DenseRows(RowFormat):
         else:
             with np.errstate(over="ignore"):
                 floats = np.ascontiguousarray(values, dtype="<f4")
-        finite = np.isfinite(floats)
-        if not finite.all():
-            row, column = divmod(int(finite.argmin()), self._width)
-            raise not_finite(row, self.feature_names[column], float(values[row, column]))
+        if not np.isfinite(floats).all():
+            raise self._first_not_finite(floats, values)
         return floats.data.cast("B")
+
+    def _first_not_finite(self, floats: NDArray[Any], given: NDArray[Any] | None = None) -> InputFault:
+        """The fault of the first of some floats that is not finite; `given` is what they were made of."""
+        at = int(np.isfinite(floats).argmin())
+        row, column = divmod(at, self._width)
+        value = (floats if given is None else given).ravel()[at]
+        return not_finite(row, self.feature_names[column], float(value))
 
     def check_declared_text(self, name: str, value: Any) -> None:
         """What is declared as texts is not read as numbers."""
@@ -126,6 +131,9 @@ class DenseRows(RowFormat):
 
     def batch(self, rows: Sequence[Any]) -> Rows:
         return np.array(rows, dtype=np.float32).reshape(len(rows), -1)
+
+    def unbatched(self, batch: Rows) -> list[list[float]]:
+        return batch.tolist()  # type: ignore[no-any-return]  # numpy's stubs know no more
 
     def part(self, rows: bytes | memoryview, start: int, count: int) -> memoryview:
         stride = self._row_bytes

@@ -36,6 +36,8 @@ class RowFormat(ABC):
     """The dtype of a batch."""
     row_type: ClassVar[Any]
     """A row of JSON, as msgspec decodes it."""
+    row_description: ClassVar[str]
+    """The same for people."""
     truth_row_type: Any = None
     """The type of a row with truth values, where a feature is boolean: what numbers alone do not read is read so."""
     takes_bytes: ClassVar[bool]
@@ -128,6 +130,10 @@ class RowFormat(ABC):
     @abstractmethod
     def batch(self, rows: Sequence[Any]) -> Rows:
         """The batch of a card's example rows."""
+
+    @abstractmethod
+    def unbatched(self, batch: Rows) -> list[Any]:
+        """The rows of a batch as a card has them."""
 
     # On their way.
 

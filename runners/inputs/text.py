@@ -12,7 +12,8 @@ from runners.inputs.faults import InputFault
 from runners.inputs.rows import RowFormat, Rows
 from runners.inputs.schema import Schema
 
-TextRow = str | list[str] | dict[str, str]
+TextRow = dict[str, str] | list[str] | str
+"""The object first: BentoML's clients encode by the first of alternatives, and would send its names as a list."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[str]).decode
@@ -23,6 +24,7 @@ class TextRows(RowFormat):
 
     dtype = object
     row_type = TextRow
+    row_description = "A row is a text: as it is, alone in a list, or an object by name."
     takes_bytes = False
 
     def __init__(self, schema: Schema, max_rows: int, max_text_characters: int) -> None:
@@ -77,6 +79,9 @@ class TextRows(RowFormat):
     def batch(self, rows: Sequence[str]) -> Rows:
         return self.join([list(rows)], len(rows))
 
+    def unbatched(self, batch: Rows) -> list[str]:
+        return batch[:, 0].tolist()  # type: ignore[no-any-return]  # numpy's stubs know no more
+
     def part(self, rows: list[str], start: int, count: int) -> list[str]:
         return rows[start : start + count]
 
@@ -96,7 +101,7 @@ class TextRows(RowFormat):
 
     def to_wire(self, batch: Rows) -> bytes:
         """MessagePack of a list of strings. Raises `UnicodeEncodeError`, a `ValueError`, for what is no Unicode."""
-        return _encode(batch[:, 0].tolist())
+        return _encode(self.unbatched(batch))
 
     def from_wire(self, body: bytes) -> Rows:
         try:

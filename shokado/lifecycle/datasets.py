@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runners.artefacts.card import Task
+from runners.inputs.formats import row_format_of
+from runners.inputs.rows import RowFormat
 from runners.inputs.schema import Feature
 from shokado.lifecycle.errors import UnknownDataSet
 from shokado.lifecycle.messages import generate_messages
@@ -62,8 +64,8 @@ class DataSet:
         return tuple(feature.name for feature in self.features)
 
     @property
-    def takes_text(self) -> bool:
-        return self.features[0].type == "text"
+    def row_format(self) -> RowFormat:
+        return row_format_of(self.features)
 
 
 def check_name(name: str) -> str:

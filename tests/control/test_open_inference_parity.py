@@ -31,7 +31,7 @@ def example_card(name: str) -> Card:
     found = load(name)
     row = found.train.rows[0]
     score = [1.0] + [0.0] * (len(found.classes) - 1) if len(found.classes) > 2 else 0.5
-    examples = {"rows": [list(row) if not found.takes_text else str(row[0])], "scores": [score]}
+    examples = {"rows": [list(row) if found.row_format.text_field is None else str(row[0])], "scores": [score]}
     features = [feature.model_dump(exclude_none=True) for feature in found.features]
     return Card.model_validate(
         card_content(found.task, features=features, classes=list(found.classes), examples=examples)

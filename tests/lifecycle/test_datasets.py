@@ -25,8 +25,8 @@ def test_shape_types_and_classes(name: str) -> None:
     assert (data.name, data.task, data.classes) == (name, task, classes)
     assert data.train.rows.shape == (train_rows, features)
     assert data.test.rows.shape == (test_rows, features)
-    assert data.takes_text is (name == "spam")
-    assert data.train.rows.dtype == data.test.rows.dtype == (object if data.takes_text else np.float32)
+    assert (data.row_format.text_field is not None) is (name == "spam")
+    assert data.train.rows.dtype == data.test.rows.dtype == data.row_format.dtype
     assert data.test.targets.dtype == (np.float32 if task is Task.REGRESSION else np.int64)
     assert len(data.features) == features
     assert all(name.isidentifier() for name in data.feature_names)

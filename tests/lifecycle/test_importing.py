@@ -47,7 +47,7 @@ def test_the_card_is_right(tag: str, prepared: dict[str, Imported]) -> None:
     assert (card.model, card.version, card.task) == (name, label, data.task)
     assert (card.features, card.classes) == (data.features, data.classes)
     assert card.source.uri == f"models:/{name}/{label[1]}"
-    assert card.source.flavor == ("sklearn" if data.takes_text else FLAVORS[label])
+    assert card.source.flavor == (FLAVORS[label] if data.row_format.text_field is None else "sklearn")
     assert len(card.source.run_id) == 32
     assert card.source.framework.split()[0] in ("xgboost", "scikit-learn")
     kinds = {FileKind.ONNX, FileKind.UBJ} if card.source.flavor == "xgboost" else {FileKind.ONNX}

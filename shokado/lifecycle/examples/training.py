@@ -66,7 +66,7 @@ TEXT_RECIPES = (
 
 def recipes_of(data: DataSet) -> tuple[Recipe, ...]:
     """How the data set's versions are trained."""
-    return TEXT_RECIPES if data.takes_text else RECIPES
+    return RECIPES if data.row_format.text_field is None else TEXT_RECIPES
 
 
 def recipe_of(data: DataSet, label: str) -> Recipe:
@@ -89,7 +89,7 @@ def train(data: DataSet, recipe: Recipe, client: mlflow.MlflowClient) -> registr
 
 def build(data: DataSet, recipe: Recipe) -> Any:
     """The unfitted estimator of a recipe for the data set's task."""
-    if data.takes_text:
+    if data.row_format.text_field is not None:
         return _text_pipeline(data.feature_names[0], recipe)
     if recipe.flavor == "xgboost":
         return _trees(data.task, len(data.train.rows))

@@ -29,6 +29,8 @@ from sklearn.pipeline import Pipeline
 from xgboost import Booster
 
 from runners.artefacts.card import ABOVE_HALF, FileKind, Task
+from runners.inputs.formats import row_format_of
+from runners.inputs.rows import RowFormat
 from runners.inputs.schema import Feature
 from shokado.lifecycle.errors import UnsupportedModel
 from shokado.lifecycle.importing.forests import average
@@ -78,8 +80,8 @@ class ModelDescription(BaseModel):
         return np.float32 if self.narrow and all(self.narrow) else np.float64
 
     @property
-    def takes_text(self) -> bool:
-        return any(feature.type == "text" for feature in self.features)
+    def row_format(self) -> RowFormat:
+        return row_format_of(self.features)
 
 
 @dataclass(frozen=True)
@@ -95,8 +97,7 @@ class Input:
     @classmethod
     def of(cls, description: ModelDescription) -> "Input":
         names = [feature.name for feature in description.features]
-        text = names[0] if description.takes_text else None
-        return cls(len(names), text, description.exact, description.given)
+        return cls(len(names), description.row_format.text_field, description.exact, description.given)
 
 
 @dataclass(frozen=True)

@@ -122,12 +122,12 @@ def verify(
         compared = {kind: _compare(kind, folder, source.model, description, reference) for kind in kinds}
     close_calls = max(found.close_calls for found in compared.values())
     receipts = {kind: found.receipt for kind, found in compared.items()}
-    examples = _examples(reference, description.task)
+    examples = _examples(reference, description)
     return Verified(receipts, examples, close_calls, _is_rounded(source.model, description, folder))
 
 
 def _is_rounded(model: Any, description: ModelDescription, folder: Path) -> bool:
-    if description.takes_text or all(description.exact):
+    if all(description.exact):
         return False
     is_scaled = scaler_of(model) is not None and trees_of(onnx.load(folder / FileKind.ONNX.file_name)) is not None
     return is_scaled or _has_histogram(model)
@@ -136,7 +136,7 @@ def _is_rounded(model: Any, description: ModelDescription, folder: Path) -> bool
 def _reference(source: LoadedModel, description: ModelDescription, folder: Path, tolerance: float) -> Reference:
     model = source.model
     try:
-        if description.takes_text:
+        if description.row_format.text_field is not None:
             groups: tuple[datasets.Rows, ...] = (texts_for(source, description),)
         else:
             groups = rows_for(source, description, onnx.load(folder / FileKind.ONNX.file_name))
@@ -145,10 +145,10 @@ def _reference(source: LoadedModel, description: ModelDescription, folder: Path,
         advice = _MORE_ROWS if len(groups) > 1 else ""
         if description.task is Task.REGRESSION:
             return _of_values(groups, scores, tolerance, advice)
-        if rows.dtype != object and description.dataset not in datasets.NAMES:
+        if description.row_format.text_field is None and description.dataset not in datasets.NAMES:
             rows = np.vstack([rows, _between_classes(model, description, rows, scores)])
             scores = framework_scores(model, description, rows)
-        labels = own_labels(model, as_trained(model, rows), scores)
+        labels = own_labels(model, as_trained(model, description, rows), scores)
     except ValueError as error:
         reason = str(error).strip().splitlines()[0]
         raise VerificationFailed(f"The framework's own model does not score all rows of numbers: {reason}") from error
@@ -191,23 +191,23 @@ def _between_classes(model: Any, description: ModelDescription, rows: datasets.R
     near, far, side = rows[one].copy(), rows[other].copy(), classes[one]
     whole = _whole(description)
     for _ in range(HALVINGS if len(near) else 0):
-        middle = as_served((near + far) / 2).astype(rows.dtype)
+        middle = as_served(description, (near + far) / 2).astype(rows.dtype)
         middle[:, whole] = np.rint(middle[:, whole])
         same = framework_scores(model, description, middle).argmax(axis=1) == side
         near[same], far[~same] = middle[same], middle[~same]
     return np.vstack([near, far])
 
 
-def _examples(reference: Reference, task: Task) -> Examples:
+def _examples(reference: Reference, description: ModelDescription) -> Examples:
     """The first rows and their scores as a server gives them: one number each, or for multiclass one per class."""
-    rows, scores = as_served(reference.rows[:EXAMPLE_ROWS]), reference.scores[:EXAMPLE_ROWS]
-    plain = rows[:, 0].tolist() if rows.dtype == object else rows.tolist()
-    return Examples(rows=plain, scores=from_columns(task, scores).tolist())
+    rows, scores = as_served(description, reference.rows[:EXAMPLE_ROWS]), reference.scores[:EXAMPLE_ROWS]
+    plain: Any = description.row_format.unbatched(rows)
+    return Examples(rows=plain, scores=from_columns(description.task, scores).tolist())
 
 
-def as_served(rows: datasets.Rows) -> datasets.Rows:
+def as_served(description: ModelDescription, rows: datasets.Rows) -> datasets.Rows:
     """The rows as a server packs them: float32, or texts."""
-    return rows if rows.dtype == object else rows.astype(np.float32)
+    return rows.astype(description.row_format.dtype)
 
 
 def texts_for(source: LoadedModel, description: ModelDescription) -> datasets.Rows:
@@ -291,19 +291,19 @@ def _example_rows(description: ModelDescription, example: Any) -> datasets.Rows:
 
 def framework_scores(model: Any, description: ModelDescription, rows: datasets.Rows) -> Scores:
     """The framework's own answer: float64 [N, classes] for classifiers, [N, 1] for regression."""
-    given = as_trained(model, rows)
+    given = as_trained(model, description, rows)
     with_probabilities = description.task is not Task.REGRESSION and hasattr(model, "predict_proba")
     scores = model.predict_proba(given) if with_probabilities else model.predict(given)
     return to_columns(description.task, np.asarray(scores, dtype=np.float64))
 
 
-def as_trained(model: Any, rows: datasets.Rows) -> Any:
+def as_trained(model: Any, description: ModelDescription, rows: datasets.Rows) -> Any:
     """The rows in the form in which the model was given its training data."""
     if is_xgboost(model) and not hasattr(model, "get_booster"):
         return xgboost.DMatrix(rows, feature_names=model.feature_names)
     names = trained_names(model)
     if not names:
-        return rows[:, 0] if rows.dtype == object else rows
+        return rows if description.row_format.text_field is None else rows[:, 0]
     return pd.DataFrame(rows, columns=list(names))
 
 
@@ -332,7 +332,7 @@ class _Compared:
 def _compare(
     kind: FileKind, folder: Path, model: Any, description: ModelDescription, reference: Reference
 ) -> _Compared:
-    path, rows, expected = folder / kind.file_name, as_served(reference.rows), reference.scores
+    path, rows, expected = folder / kind.file_name, as_served(description, reference.rows), reference.scores
     together, alone = file_scores(kind, path, description, rows), file_scores(kind, path, description, rows[:1])
     if together.shape != expected.shape or alone.shape != expected[:1].shape:
         raise VerificationFailed(
@@ -393,7 +393,7 @@ def _margin(scores: Scores, description: ModelDescription) -> NDArray[np.float64
 
 def _reason(model: Any, description: ModelDescription, reference: Reference, wrong: NDArray[np.bool_]) -> str:
     """A sentence that says why those rows are wrong, where that is known."""
-    if reference.rows.dtype == object:
+    if description.row_format.text_field is not None:
         return ""
     if scaler_of(model) is None and len(parts_of(model)) > 1 and _has_histogram(model):
         return (

@@ -129,6 +129,7 @@ def test_rows_are_cut_joined_and_sent_as_they_are(rows: list[Row], data: st.Data
     assert batch.dtype == np.float32
     assert batch.tobytes() == ROWS.join([packed], len(rows)).tobytes() == packed
     assert (ROWS.from_wire(ROWS.to_wire(batch)) == batch).all()
+    assert ROWS.batch(ROWS.unbatched(batch)).tobytes() == packed
 
 
 def test_a_copy_holds_nothing_else_in_memory() -> None:

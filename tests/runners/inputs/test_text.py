@@ -121,7 +121,7 @@ def test_a_batch_arrives_as_it_was_sent(parts: list[list[str]]) -> None:
     batch = ROWS.join(parts, sum(len(part) for part in parts))
     arrived = ROWS.from_wire(ROWS.to_wire(batch))
     assert arrived.shape == batch.shape
-    assert arrived.tolist() == batch.tolist()
+    assert arrived.tolist() == batch.tolist() == ROWS.batch(ROWS.unbatched(batch)).tolist()
 
 
 @pytest.mark.parametrize("body", [b"", b"\0", b"\x91", b"\x91\x01", b"\x91\xa1\xff", bytes(8)])
