@@ -22,10 +22,12 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from configuration.settings import Placement
+from runners.inputs.formats import row_format_of
 from shokado.dialects.batch import Batch
 from shokado.dialects.native import Native
 from shokado.dialects.single import Single
 from shokado.transports import plain
+from shokado.transports.bentoml_io import descriptors_of
 from shokado.transports.body_quota import BodyQuota
 from shokado.worker.process import QUIET, configured, prepare_server, take_over
 from shokado.worker.supervision import end_with_supervisor
@@ -43,7 +45,7 @@ VERSION_SERVICES = {
     if spec.placement is Placement.SERVICE
 }
 PREDICTIONS = plain.Predictions(SETTINGS.limits.max_body_bytes, BodyQuota(SETTINGS.limits.receiving_bytes))
-ROW: Any = plain.NumberRow if SERVER.card.row_format.takes_bytes else plain.TextRow
+SIGNATURE = row_format_of(SERVER.card.features, SETTINGS.limits)
 
 
 @cache
@@ -76,17 +78,17 @@ class Shokado:
     async def stop(self) -> None:
         await gateway().stop()
 
-    @bentoml.api(route=Native.path, input_spec=plain.NativeInput[ROW], output_spec=plain.NativeOutput)
+    @bentoml.api(route=Native.path, **descriptors_of(Native(SIGNATURE)))
     async def predict(self, instances: Request, **_: Any) -> Response:
         """Score rows with the version that the split, or the request, names."""
         return await PREDICTIONS.answer(instances)
 
-    @bentoml.api(route=Single.path, input_spec=plain.SingleInput[ROW], output_spec=plain.SingleOutput)
+    @bentoml.api(route=Single.path, **descriptors_of(Single(SIGNATURE)))
     async def predict_one(self, features: Request, **_: Any) -> Response:
         """Score one row."""
         return await PREDICTIONS.answer(features)
 
-    @bentoml.api(route=Batch.path, input_spec=plain.BatchInput[ROW], output_spec=plain.BatchOutput)
+    @bentoml.api(route=Batch.path, **descriptors_of(Batch(SIGNATURE)))
     async def predict_batch(self, instances: Request, **_: Any) -> Response:
         """Score rows one by one."""
         return await PREDICTIONS.answer(instances)

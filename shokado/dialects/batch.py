@@ -75,10 +75,15 @@ class Batch(Dialect):
     """Decode and encode of `POST /batch_predict`."""
 
     path = "/batch_predict"
+    answer_type = BatchAnswer
 
     def __init__(self, signature: RowFormat) -> None:
         super().__init__(signature)
         self._bodies = Bodies(BatchBody, signature)
+
+    def body_of(self, row: Any) -> Any:
+        """The JSON body whose rows are of this type; texts have but one."""
+        return BatchBody[list[row]] if self.signature.text_field is None else BatchTextBody
 
     def decode(self, body: bytes, head: RequestHead) -> PredictionRequest:
         if head.content_type != JSON:
@@ -129,7 +134,7 @@ class Batch(Dialect):
         }
         if self.signature.text_field is not None:
             examples["texts alone"] = {"emails": list(named.values())}
-        body = self._bodies.type if self.signature.text_field is None else BatchTextBody
+        body = self.body_of(self.signature.row_type)
         return Description(
             "Score rows one by one",
             {"application/json": Content(body, examples)},

@@ -6,7 +6,7 @@ well, or packed float32 rows (little-endian, row after row) as `application/octe
 scores alone.
 """
 
-from typing import Generic
+from typing import Any, Generic
 
 import msgspec
 
@@ -53,10 +53,15 @@ class Native(Dialect):
     """Decode and encode of the native route."""
 
     path = "/v1/models/predict"
+    answer_type = NativeAnswer
 
     def __init__(self, signature: RowFormat) -> None:
         super().__init__(signature)
         self._bodies = Bodies(NativeBody, signature)
+
+    def body_of(self, row: Any) -> Any:
+        """The JSON body whose rows are of this type."""
+        return NativeBody[list[row]]
 
     def decode(self, body: bytes, head: RequestHead) -> PredictionRequest:
         if head.content_type == BINARY:

@@ -67,12 +67,18 @@ class Single(Dialect):
     """Decode and encode of the single-row route."""
 
     path = "/predict"
+    answer_type = SingleAnswer
 
     def __init__(self, signature: RowFormat) -> None:
         super().__init__(signature)
-        self._body = _body_of(signature)
+        self._body = self.body_of(signature.row_type)
         self._read_truths = truth_reader(signature, lambda row: SingleBody[row])  # type: ignore[valid-type]
         self._decode = msgspec.json.Decoder(self._body).decode
+
+    def body_of(self, row: Any) -> Any:
+        """The JSON body whose row is of this type; texts have but one."""
+        text_field = self.signature.text_field
+        return SingleBody[row] if text_field is None else _text_body(text_field)
 
     def decode(self, body: bytes, head: RequestHead) -> PredictionRequest:
         signature = self.signature
@@ -132,13 +138,6 @@ class Single(Dialect):
 
 def _one_row(row: Any) -> list[Any]:
     return [row]
-
-
-def _body_of(signature: RowFormat) -> Any:
-    """The struct of the JSON body."""
-    if signature.text_field is None:
-        return SingleBody[signature.row_type]  # type: ignore[name-defined]
-    return _text_body(signature.text_field)
 
 
 @cache

@@ -1,132 +1,31 @@
 """Prediction routes behind ASGI, for everything that does not take the express lane.
 
-`Predictions` answers any of them; those that BentoML's own clients call are BentoML APIs as well. The input models give
-BentoML and its clients the schema, but hand the request over as it came: decoding it is the dialect's work here as on
-the lane, so that both answer alike.
+`Predictions` answers any of them, as the lane does; those that BentoML's own clients call are BentoML APIs as well (see
+`bentoml_io`).
 """
 
 import asyncio
 from dataclasses import replace
-from typing import Annotated, Any, Generic, Self, TypeVar
 
 from bentoml import IODescriptor
-from bentoml.validators import TensorSchema
-from pydantic import Field
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from shokado.dialects.head import read_head
 from shokado.dialects.problem import Problem, body_too_large, parted
-from shokado.dialects.unit import Unit
+from shokado.transports.bentoml_io import Untouched
 from shokado.transports.body_quota import BodyQuota
 from shokado.transports.routes import Found, Routes
 
-NumberRow = Annotated[Any, TensorSchema("numpy-array")]
-"""A list, object or array. BentoML's clients make numbers of JSON of numpy's only where the schema says that an array
-belongs there; an object passes as it is."""
-TextRow = dict[str, str] | list[str] | str
-"""No array, as numpy takes NUL from the end of a text; the object first, as BentoML's clients encode by the first of
-alternatives, and would send an object's names as a list."""
-Row = TypeVar("Row")
-
 _CLIENT_GONE = 499
-
-
-class _Untouched(IODescriptor):
-    """Puts the request itself into every field, unread."""
-
-    @classmethod
-    def model_parametrized_name(cls, params: tuple[type[Any], ...]) -> str:  # noqa: ARG003
-        """What the schema calls it, whatever a row is."""
-        return cls.__name__
-
-    @classmethod
-    async def from_http_request(cls, request: Request, serde: Any) -> Self:  # noqa: ARG003
-        untouched: Self = cls.model_construct(**dict.fromkeys(cls.model_fields, request))
-        return untouched
-
-
-Sticky = Annotated[Unit, Field(description="What sticky assignment sticks to: the first of the three that is given.")]
-
-
-class NativeInput(_Untouched, Generic[Row]):
-    """What `POST /v1/models/predict` takes."""
-
-    instances: list[Row] = Field(description="Rows: lists of all features in their order, or objects by name.")
-    version: str | None = Field(default=None, description="A version or alias to pin; left out: the split decides.")
-    unit: Sticky = None
-    user_id: Sticky = None
-    request_id: Sticky = None
-
-
-class SingleInput(_Untouched, Generic[Row]):
-    """What `POST /predict` takes."""
-
-    features: Row = Field(description="One row: a list of all features in their order, or an object by name.")
-    model_version: str | None = Field(default=None, description="A version or alias to pin.")
-    use_ab_testing: bool = Field(default=True, description="False: the active version answers.")
-    unit: Sticky = None
-    user_id: Sticky = None
-    request_id: Sticky = None
-
-
-class BatchInput(_Untouched, Generic[Row]):
-    """What `POST /batch_predict` takes."""
-
-    instances: list[Row] = Field(description="Rows: lists of all features in their order, or objects by name.")
-    model_version: str | None = Field(default=None, description="A version or alias to pin.")
-    use_ab_testing: bool = Field(default=True, description="False: the active version answers.")
-    unit: Sticky = None
-    user_id: Sticky = None
-    request_id: Sticky = None
-
-
-class NativeOutput(IODescriptor):
-    """What `POST /v1/models/predict` answers."""
-
-    predictions: list[float] | list[list[float]] = Field(
-        description="Per row: the positive class's probability (binary), all classes' (multiclass), or the value."
-    )
-    classes: list[int | str] | None = Field(default=None, description="The label of each row, for classifiers.")
-    version: str
-    reason: str = Field(description="SPLIT, STICKY, PINNED, ACTIVE or FALLBACK.")
-    generation: int = Field(description="Of the routing state that the version was assigned under.")
-    request_id: str
-    prediction_id: str
-    latency_ms: float
-
-
-class SingleOutput(IODescriptor):
-    """What `POST /predict` answers."""
-
-    prediction: float | list[float]
-    prediction_class: int | str | None = None
-    confidence: float | None = Field(default=None, description="Probability of the chosen class.")
-    model_version: str
-    request_id: str
-    prediction_id: str
-    timestamp: str
-    latency_ms: float
-
-
-class BatchOutput(IODescriptor):
-    """What `POST /batch_predict` answers."""
-
-    predictions: list[dict[str, float | list[float] | int | str]] = Field(description="As of `POST /predict`, per row.")
-    total: int
-    class_counts: dict[str, int] | None = Field(default=None, description="Of the predicted classes.")
-    model_version: str
-    request_id: str
-    prediction_id: str
-    latency_ms: float
 
 
 class RowsOutput(IODescriptor):
     """What `POST /rows` answers: packed float32 scores, which no schema describes."""
 
 
-class RowsInput(_Untouched):
+class RowsInput(Untouched):
     """What `POST /rows` of a version's own service takes: packed float32 values."""
 
     rows: bytes = b""

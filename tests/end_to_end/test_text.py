@@ -190,6 +190,9 @@ def test_bentoml_clients_send_texts(text_server: Server) -> None:
         for text in ("Win a prize", [" Win a prize"], {NAME: "Win a prize"}):
             assert client.predict(instances=[text], version="v1")["classes"] == ["spam"]
             assert client.predict_one(features=text, model_version="v1")["prediction_class"] == "spam"
+        assert client.predict_one(**{NAME: "Win a prize"}, model_version="v1")["prediction_class"] == "spam"
+        for field in ("instances", "emails", "texts"):
+            assert client.predict_batch(**{field: ["Win a prize"] * 2})["class_counts"] == {"spam": 2}
 
 
 def test_a_version_in_a_service_of_its_own_scores_alike(spam: Path) -> None:
