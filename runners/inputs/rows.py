@@ -29,7 +29,7 @@ RequestRows = Any
 class RowFormat(ABC):
     """Reads, explains, cuts, joins and sends rows of one schema, of which a request may have up to `max_rows`.
 
-    What a model's own format is asked on a server's behalf is checked against the server's limits.
+    A server makes one with its limits for what it decodes; a card's own has no need of them.
     """
 
     dtype: ClassVar[DTypeLike]

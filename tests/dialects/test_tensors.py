@@ -1,6 +1,7 @@
 """Tensors: any datatype and layout gives the rows that numpy would give, and no malformed one gets further."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -235,6 +236,9 @@ def test_binary_texts_that_do_not_add_up_are_refused(data: bytes, says: str) -> 
 def test_a_text_model_refuses_what_is_no_text_or_too_much_of_it() -> None:
     number = refused(lambda: from_json("message", "FP32", (2,), [1, 2]), TEXTS)
     assert (number.code, number.detail["row"]) == ("not_a_text", 0)
+    for shape in ((2,), (2, 1)):
+        truth = refused(partial(from_json, "message", "BOOL", shape, [True, False]), TEXTS)
+        assert (truth.code, truth.detail) == ("not_a_text", {"row": 0, "feature": "message"})
     assert refused(lambda: from_json("message", "BYTES", (2,), ["a", 1]), TEXTS).detail["row"] == 1
     assert refused(lambda: from_json("message", "BYTES", (1,), ["a" * 11]), TEXTS).code == "text_too_long"
     assert refused(lambda: from_json("message", "BYTES", (4,), ["a"] * 4), TEXTS).status == 413
