@@ -286,6 +286,8 @@ def running(kubeconfig: Path) -> Iterator[Cluster]:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # A body is sent after its head: the kernel would keep it until the client has acknowledged that, 40 ms later.
+    disable_nagle_algorithm = True
     of: Cluster
 
     def do_GET(self) -> None:
