@@ -135,7 +135,7 @@ class OpenLoopUser(FastHttpUser):
             if answer is not None:
                 self.answered(answer)
         except Exception as error:
-            # A request that this program lost must not be missing from the verdict.
+            # A request that this program lost must not be missing from the assessment.
             LOAD.counts.fail(LOAD.profile.stage_at(due_s - LOAD.started_s), f"the load test failed: {error!r}"[:200])
             raise
 
@@ -357,7 +357,7 @@ def hear_worker(data: dict[str, Any], **_: Any) -> None:
 
 @events.quitting.add_listener
 def conclude(environment: Any, **_: Any) -> None:
-    """Judge, add the verdict to locust's HTML report, and set the exit code."""
+    """Assess the run, add the assessment to locust's HTML report, and set the exit code."""
     if isinstance(environment.runner, WorkerRunner):
         return
     LOAD.counts.doubt = LOAD.counts.doubt or reason_for_doubt(environment.runner)
@@ -381,7 +381,7 @@ def run() -> Run:
 
 
 def assessment_of(environment: Any) -> Assessment:
-    """The verdict, for which the server is asked what its split was."""
+    """The assessment, for which the server is asked what its split was."""
     counts = LOAD.counts
     oldest = min((*counts.split, *counts.units), default=1)
     routing: dict[int, Generation] | str

@@ -57,7 +57,7 @@ def as_text(run: Run) -> str:
 
 
 def with_section(page: str, run: Run) -> str:
-    """Locust's HTML report, with the verdict before it."""
+    """Locust's HTML report, with the assessment before it."""
     assessment = run.assessment
     colour = _COLOURS.get(assessment.conclusion, "#e65100")
     section = _SECTION.render(

@@ -72,7 +72,7 @@ def load(
 
 
 def measured(output: str, threshold: str) -> str:
-    """That threshold's line of the verdict."""
+    """That threshold's line of the assessment."""
     return next(line for line in output.splitlines() if line.startswith(threshold))
 
 
