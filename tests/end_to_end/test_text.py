@@ -192,7 +192,8 @@ def test_bentoml_clients_send_texts(text_server: Server) -> None:
             assert client.predict_one(features=text, model_version="v1")["prediction_class"] == "spam"
         assert client.predict_one(**{NAME: "Win a prize"}, model_version="v1")["prediction_class"] == "spam"
         for field in ("instances", "emails", "texts"):
-            assert client.predict_batch(**{field: ["Win a prize"] * 2})["class_counts"] == {"spam": 2}
+            batch = client.predict_batch(**{field: ["Win a prize"] * 2}, model_version="v1")
+            assert batch["class_counts"] == {"spam": 2}
 
 
 def test_a_version_in_a_service_of_its_own_scores_alike(spam: Path) -> None:
