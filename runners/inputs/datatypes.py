@@ -27,6 +27,7 @@ DTYPES: Mapping[str, np.dtype[Any]] = {
 }
 """The dtype of each numeric datatype, but for BF16, which numpy does not know."""
 LENGTH_BYTES = 4
+"""Bytes of a text's length, which stands before the text, as the protocol's binary data have it."""
 
 
 def to_bytes(datatype: str, values: Iterable[Any] | NDArray[Any]) -> bytes:

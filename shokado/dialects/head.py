@@ -18,7 +18,9 @@ _SANE_ID = re.compile(ID_PATTERN.encode()).fullmatch
 _NAME = re.compile(NAME_PATTERN.encode()).fullmatch
 _LENGTH = re.compile(rb"[0-9]{1,18}").fullmatch
 MAX_DEADLINE_MS = 3_600_000
+"""An hour: whoever asks for more has mistaken the unit."""
 MAX_UNIT_CHARACTERS = 256
+"""More than an id of a user has; it is hashed with each request."""
 
 
 @dataclass(frozen=True, slots=True)

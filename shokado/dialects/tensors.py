@@ -27,6 +27,7 @@ from shokado.dialects.problem import Problem, invalid
 
 BF16 = "BF16"
 _SHOWN_CHARACTERS = 100
+"""Length of a value or a shape in a message, which may be long."""
 _MAX_SIDES = 8
 """Sides of a shape; a product of more would be work, and no model here takes them."""
 

@@ -19,6 +19,7 @@ from shokado.transports.body_quota import BodyQuota
 from shokado.transports.routes import Found, Routes
 
 _CLIENT_GONE = 499
+"""nginx's status for a client that left before its answer: nobody reads it."""
 
 
 class RowsOutput(IODescriptor):

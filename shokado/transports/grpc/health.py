@@ -11,6 +11,7 @@ from typing import Any
 from grpc_health.v1 import health, health_pb2
 
 WATCHED_EVERY_S = 0.1
+"""How soon whoever watches hears of a change: quicker than a balancer would act on it."""
 
 _STATUSES = health_pb2.HealthCheckResponse
 

@@ -3,6 +3,7 @@
 import ctypes
 
 _M_MMAP_THRESHOLD = -3
+"""The parameter's number in glibc's malloc.h."""
 _LARGE_BYTES = 2**20
 """Far above what a request usually takes, so that these need no system call; far below a message of megabytes."""
 
