@@ -25,7 +25,7 @@ from configuration.settings import (
 )
 from runners.artefacts.card import Card, CardError
 from runners.artefacts.scores import Scores
-from runners.batching.batcher import BatchObserver
+from runners.batching.observer import BatchObserver
 from runners.engines.engine import example_rows
 from runners.inputs.rows import Rows
 from runners.placements.endpoint import Endpoint

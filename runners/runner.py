@@ -21,8 +21,9 @@ import numpy as np
 from configuration.settings import BatchingSettings, Placement, VersionSettings
 from runners.artefacts.card import Card, CardError
 from runners.artefacts.scores import Scores
-from runners.batching.batcher import Batcher, BatchObserver, QueueBounds
+from runners.batching.batcher import Batcher, QueueBounds
 from runners.batching.job import Job
+from runners.batching.observer import BatchObserver
 from runners.batching.pace import BatchLimit, Pace
 from runners.engines.engine import example_rows, likely_rows, open_engine
 from runners.engines.thread import in_own_thread

@@ -16,7 +16,7 @@ UPWARD = {
     "shokado/dialects/problem.py": "shokado.transports.call",
     "shokado/worker/readiness.py": "shokado.control.health",
     "shokado/lifecycle/rollout/canary.py": "shokado.worker.loading",
-    "shokado/monitoring/metrics.py": "shokado.access.keys",
+    "shokado/monitoring/metrics/metric_registry.py": "shokado.access.keys",
     "shokado/client/errors.py": "runners.errors",
     "shokado/stores/record.py": "shokado.client.errors",
 }

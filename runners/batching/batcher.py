@@ -9,17 +9,17 @@ for a burst, tightly once it stands (see `QueueBounds`).
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
 from math import inf
 from typing import Protocol
 
 from runners.artefacts.scores import Scores
 from runners.batching.job import Job
+from runners.batching.observer import BatchObserver, EndedBatch, ReleaseReason
 from runners.batching.pace import BatchLimit, DrainRate, Pace
 from runners.errors import DeadlineExceeded, ModelFailure, NotReady, Overloaded, RunnerError, Unreachable
-from runners.inputs.rows import RowFormat
+from runners.inputs.rows import RowFormat, Rows
 from runners.placements.executor import BatchScores, Executor
 
 STANDING_AFTER_S = 0.1
@@ -45,36 +45,6 @@ class QueueBounds:
     standing_s: float = inf
     """The longest wait while the queue stands, but at least two full batches: one computed and one that gathers."""
     max_jobs: int = 1_000_000
-
-
-class ReleaseReason(StrEnum):
-    """Why a batch was sent off when it was."""
-
-    IDLE = "idle"
-    """The executor was free when the first job came."""
-    FREED = "freed"
-    """The executor became free and took all that had gathered."""
-    FULL = "full"
-    """The batch reached the row limit; more was waiting."""
-
-
-class BatchObserver(Protocol):
-    """An observer that hears of every batch that came back."""
-
-    def batch(
-        self,
-        version: str,
-        waits_s: Iterable[float],
-        rows: int,
-        release: str,
-        seconds: float,
-        scores: Scores | None,
-    ) -> None:
-        """`waits_s` are the queue waits of the jobs that the batch finished; `seconds` is what the executor took.
-
-        `scores` are those of the whole batch, rows that failed included; None when the executor itself failed.
-        """
-        ...
 
 
 class Alarm(Protocol):
@@ -225,7 +195,7 @@ class Batcher:
 
         def done(outcome: BatchScores | Exception) -> None:
             del self._under_way[key]
-            self._receive(chunks, rows, release, max(now, self._freed_at) if ahead else now, outcome)
+            self._receive(chunks, batch, release, max(now, self._freed_at) if ahead else now, outcome)
 
         if self._heeds_deadlines:
             self._executor.run(batch, self._pace.estimate(rows), done, max(job.deadline for job, _, _ in chunks))
@@ -335,13 +305,14 @@ class Batcher:
     def _receive(
         self,
         chunks: list[Chunk],
-        rows: int,
+        batch: Rows,
         release: ReleaseReason,
         started_at: float,
         outcome: BatchScores | Exception,
     ) -> None:
         now = self._freed_at = self._clock()
         seconds = now - started_at
+        rows = len(batch)
         if self._drained_at is not None:
             self._drain_rate.observe(rows, now - self._drained_at)
         if self._queue:
@@ -351,14 +322,14 @@ class Batcher:
         self._computing -= 1
         self._computing_rows -= rows
         if isinstance(outcome, Exception):
-            finished, scores = self._fail(chunks, outcome), None
+            finished, scores, failures = self._fail(chunks, outcome), None, {}
         else:
             self._pace.observe(rows, seconds)
             self._limit.observe(rows, seconds)
-            scores = outcome.scores
-            finished = self._distribute(chunks, scores, outcome.failures)
+            scores, failures = outcome.scores, outcome.failures
+            finished = self._distribute(chunks, scores, failures)
         waits_s = [job.started_at - job.submitted_at for job in finished]
-        self._observer.batch(self._version, waits_s, rows, release, seconds, scores)
+        self._observer.batch(EndedBatch(self._version, batch, scores, failures, waits_s, release, seconds))
         self._go_on()  # before anybody is told, whose error must not stop the queue
         for job in finished:
             if not job.cancelled:

@@ -14,8 +14,8 @@ from runners.inputs.faults import InputFault
 from shokado.access.decision import Refused
 from shokado.dialects.error_codes import CODES_DESCRIPTION, ERROR_CODES
 from shokado.dispatch.change import ChangeRefused
+from shokado.dispatch.fault import Fault
 from shokado.dispatch.request import UnknownVersion
-from shokado.monitoring.metrics import Fault
 from shokado.stores.store import GenerationConflict, StoreUnavailable
 
 _encode = msgspec.json.Encoder().encode

@@ -5,7 +5,6 @@ Where that is not ready, or fails as a whole, the environment's active version a
 
 import random
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from math import inf
 
@@ -14,6 +13,8 @@ from runners.errors import NotReady, Overloaded, Unreachable
 from runners.runner import Runner
 from shokado.dispatch.assignment import Reason, assign
 from shokado.dispatch.cache import Cache
+from shokado.dispatch.fault import FELL_BACK
+from shokado.dispatch.observers import Observers
 from shokado.dispatch.request import Origin, Prediction, PredictionRequest, UnknownVersion
 from shokado.dispatch.state import RoutingState
 
@@ -30,10 +31,14 @@ class Dispatcher:
         aliases: Mapping[str, str],
         state: RoutingState,
         cache: Cache | None = None,
+        observers: Observers | None = None,
         draw: Callable[[], float] = random.random,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`cache` answers rows that were scored before; None: every request goes to its runner."""
+        """`cache` answers rows that were scored before; None: every request goes to its runner.
+
+        `observers` hear of requests that were assigned to a version that was not ready: the active one gets them.
+        """
         self.full_until = -inf
         """Time of the clock before which nothing can be accepted, whichever version it is for: refuse it unread."""
         self.overload = Overloaded(0.0)
@@ -42,7 +47,7 @@ class Dispatcher:
         self.aliases = aliases
         self._cache = cache
         self._draw = draw
-        self._passed_over: Counter[str] = Counter()
+        self._observers = observers
         self.adopt(state, runners)
 
     def adopt(self, state: RoutingState, runners: Mapping[str, Runner], known: Iterable[str] = ()) -> None:
@@ -81,7 +86,8 @@ class Dispatcher:
             active = targets.get(environment.active)
             if active is not None and active[1].ready:
                 target, reason = active, Reason.FALLBACK
-                self._passed_over[version] += 1
+                if self._observers is not None:
+                    self._observers.failed(None, version, FELL_BACK)
         if target is None:
             raise NotReady(f"version {version} is not in memory")
         origin, runner = target
@@ -117,14 +123,6 @@ class Dispatcher:
         else:
             self._cache.submit(prediction, runner)
         return prediction
-
-    def take_passed_over(self) -> Counter[str]:
-        """Requests that were assigned to a version that was not ready, by that version, since this was last asked.
-
-        The active version got them at once.
-        """
-        taken, self._passed_over = self._passed_over, Counter()
-        return taken
 
     def resolve(self, name: str) -> str:
         """The version that a version's name or alias stands for. Raises `UnknownVersion`."""

@@ -21,7 +21,7 @@ from typing import Any
 from configuration.settings import Placement, Settings, VersionSettings
 from runners.artefacts.artefact import Artefact, ArtefactError, ArtefactMissing
 from runners.artefacts.repository import find_artefact, remove_artefact
-from runners.batching.batcher import BatchObserver
+from runners.batching.observer import BatchObserver
 from runners.engines.watchdog import Watchdog
 from runners.remote_runner import RemoteRunner
 from runners.runner import Runner

@@ -1,7 +1,7 @@
 """Shadow copies: a version that gets a copy of the traffic, and whose answers nobody sees.
 
-    answer given --> offer --(fits in the bound)--> waiting --(nothing else to do)--> shadow's runner --> compared
-                       `--(does not)--> dropped
+    answered --(fits in the bound)--> waiting --(nothing else to do)--> shadow's runner --> compared
+            `--(does not)--> dropped
 
 Rows that were answered go in, with the scores that were given; counts of how far the shadow's scores lie from them come
 out. A shadow never influences an answer: copies are taken afterwards, live rows go first, and whatever goes wrong is
@@ -25,6 +25,7 @@ from runners.errors import ModelFailure, RunnerError
 from runners.inputs.rows import RequestRows, RowFormat
 from runners.runner import Runner
 from shokado.dispatch.dispatcher import Dispatcher
+from shokado.dispatch.observers import PredictionObserver
 from shokado.dispatch.request import Prediction
 
 MAX_JOB_ROWS = 128
@@ -67,7 +68,7 @@ class _Copy(NamedTuple):
     scores: bytes
 
 
-class ShadowCopier:
+class ShadowCopier(PredictionObserver):
     """Copies this worker's traffic to the shadows that the routing names. All methods belong to the event loop."""
 
     def __init__(
@@ -88,8 +89,13 @@ class ShadowCopier:
         self._counts: defaultdict[Pair, ShadowCounts] = defaultdict(ShadowCounts)
         self._task: asyncio.Task[None] | None = None
 
-    def offer(self, prediction: Prediction) -> None:
-        """Copy a prediction that was answered, if its environment has a shadow that did not answer itself."""
+    def answered(self, version: str, predictions: Sequence[Prediction]) -> None:  # noqa: ARG002
+        """Copy those whose environment has a shadow that did not answer itself."""
+        if self._dispatcher.shadowed:
+            for prediction in predictions:
+                self._offer(prediction)
+
+    def _offer(self, prediction: Prediction) -> None:
         environment = self._dispatcher.state.environments.get(prediction.origin.environment)
         if environment is None or environment.shadow is None or environment.shadow == prediction.version:
             return

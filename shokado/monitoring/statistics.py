@@ -1,4 +1,4 @@
-"""Statistics per version, from the files that all workers of this server count in (see `shokado.monitoring.metrics`).
+"""Statistics per version, from the files that all workers of this server count in (see `metrics.folder`).
 
 In: the folder. Out: `Figures` since the server started, and over a recent window, as the difference of two snapshots.
 Snapshots are taken every few seconds, off the event loop, and kept for as long as the longest window.

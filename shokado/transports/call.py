@@ -20,10 +20,10 @@ from shokado.dialects.dialect import AnswerFacts, Codec
 from shokado.dialects.head import RequestHead
 from shokado.dialects.problem import Problem, conflicting_version, parted, problem_of
 from shokado.dispatch.dispatcher import Dispatcher
+from shokado.dispatch.fault import FELL_BACK
+from shokado.dispatch.observers import Observers
 from shokado.dispatch.request import Origin, Prediction
-from shokado.dispatch.shadow import ShadowCopier
 from shokado.experiments.prediction_id import PredictionIds
-from shokado.monitoring.metrics import FELL_BACK, Metrics
 from shokado.transports.exchange import Exchange, new_id, reply_problem
 
 logger = logging.getLogger("bentoml.shokado")
@@ -34,9 +34,8 @@ class Entrance:
     """What every call of this worker needs."""
 
     dispatcher: Dispatcher
-    metrics: Metrics
+    observers: Observers
     ids: PredictionIds
-    shadow: ShadowCopier | None = None
     max_body_bytes: int = 16 * 2**20
     """Size of what a compressed body becomes."""
 
@@ -112,7 +111,7 @@ class Call(msgspec.Struct, eq=False):
         except Exception as error:
             self._fail(error)
         else:
-            entrance.metrics.started(prediction.origin.version)
+            entrance.observers.started(prediction.origin.version)
 
     def _pinned(self, version: str | None) -> str:
         """The version that the head names, with which the one of the body must agree. Raises what `resolve` raises."""
@@ -128,16 +127,16 @@ class Call(msgspec.Struct, eq=False):
         prediction, self.prediction = self.prediction, None
         if prediction is not None:
             prediction.cancelled = True
-            self.entrance.metrics.cancelled(prediction.version)
+            self.entrance.observers.cancelled(prediction)
 
     def _finish(self, job: Job) -> None:
         prediction, self.prediction = self.prediction, None
         assert prediction is job
         if job.error is not None:
             if not self._falls_back(prediction):
-                self._fail(job.error, prediction.version)
+                self._fail(job.error, prediction)
             return
-        seconds = time.monotonic() - self.received_at
+        seconds = prediction.latency_s = time.monotonic() - self.received_at
         head, entrance = self.head, self.entrance
         request_id = head.request_id or self.id
         try:
@@ -145,15 +144,13 @@ class Call(msgspec.Struct, eq=False):
             facts = AnswerFacts(request_id, prediction_id, int(seconds * 1e6) / 1000, self.answer_options)
             own_lines, body = self.dialect.encode(prediction, head, facts)
         except Exception as error:
-            self._fail(error, prediction.version)
+            self._fail(error, prediction)
             return
-        entrance.metrics.answered(prediction.origin.version, seconds, prediction.row_count)
+        entrance.observers.answered(prediction)
         lines = b"%b%bx-request-id: %b\r\n" % (_lines_of(prediction.origin), own_lines, request_id.encode())
         if head.binary_answer:
             lines += b"x-prediction-id: %b\r\n" % prediction_id.encode()
         self.exchange.reply(200, lines, body)
-        if entrance.shadow is not None and entrance.dispatcher.shadowed:
-            entrance.shadow.offer(prediction)
 
     def _falls_back(self, failed: Prediction) -> bool:
         """Whether another version has been asked in place of the one that failed, against which it counts."""
@@ -165,21 +162,22 @@ class Call(msgspec.Struct, eq=False):
         if prediction is None:
             return False
         self.prediction = prediction
-        entrance.metrics.failed(failed.version, FELL_BACK)
-        entrance.metrics.started(prediction.version)
+        entrance.observers.failed(failed, failed.version, FELL_BACK)
+        entrance.observers.started(prediction.version)
         return True
 
-    def _fail(self, error: BaseException, version: str | None = None) -> None:
-        """`version` is None for what failed before one was assigned."""
+    def _fail(self, error: BaseException, prediction: Prediction | None = None) -> None:
+        """`prediction` is None for what failed before a version was assigned."""
         problem = problem_of(error)
         request_id = self.head.request_id or self.id
+        version = prediction.version if prediction is not None else None
         if problem.code == "internal":
             logger.error("request %s failed", request_id, exc_info=error)
         elif problem.code == "model_failure":
             logger.warning("request %s: version %s: %s", request_id, version, error)
         elif isinstance(error, Unreachable):
             logger.warning("request %s: version %s: %s: %s", request_id, version, error, error.cause)
-        self.entrance.metrics.failed(version, problem.code, problem.fault)
+        self.entrance.observers.failed(prediction, version, problem.code, problem.fault)
         reply_problem(self.exchange, problem, request_id, self.dialect.refuse(problem, request_id))
 
 

@@ -12,9 +12,8 @@ import os
 import secrets
 import socket
 import time
-from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +24,6 @@ from runners.artefacts.card import Card
 from runners.artefacts.scores import bounds_of
 from runners.engines.engine import import_xgboost_alone
 from runners.engines.watchdog import Watchdog
-from runners.remote_runner import RemoteRunner
 from runners.version_state import VersionState
 from shokado.access.gate import Gate
 from shokado.dispatch.cache import open_cache
@@ -33,20 +31,22 @@ from shokado.dispatch.change import KnownVersions
 from shokado.dispatch.dispatcher import Dispatcher
 from shokado.dispatch.fleet import Fleet
 from shokado.dispatch.machine import Machine
+from shokado.dispatch.observers import Observers
 from shokado.dispatch.shadow import ShadowCopier
 from shokado.dispatch.state import RoutingState, initial_state
 from shokado.dispatch.trials import Trials
 from shokado.experiments.feedback_collector import FeedbackCollector
 from shokado.experiments.prediction_id import PredictionIds
 from shokado.experiments.seals import LEARN_EVERY_S, Seals
-from shokado.experiments.tallying import Tallying, tallies_of
+from shokado.experiments.tallying import Tallying
 from shokado.experiments.tuner import Tuner
-from shokado.monitoring.access import AccessMetrics
-from shokado.monitoring.metrics import FLUSH_EVERY_S, Metrics, prepare_folder
+from shokado.monitoring.metrics.folder import prepare_folder
+from shokado.monitoring.metrics.groups import Metrics
+from shokado.monitoring.metrics.metric_registry import FLUSH_EVERY_S
 from shokado.monitoring.statistics import Statistics
 from shokado.stores.follower import Follower
 from shokado.stores.opening import open_store
-from shokado.stores.store import Entry, StoreUnavailable, Tally, WorkerReport
+from shokado.stores.store import Entry, StoreUnavailable, WorkerReport
 from shokado.transports.call import Entrance
 from shokado.worker.loading import Loader
 from shokado.worker.parts import WorkerParts
@@ -62,7 +62,6 @@ FORGET_EVERY_S = 300.0
 """How often the store drops what is too old to count."""
 _FLEET_STOPS_IN_S = LEEWAY_S / 2
 """Half the leeway, so that the other half is left for the store and the rest."""
-_SHADOW_TALLIES = ("shadow_rows", "shadow_disagreements", "shadow_difference_sum", "shadow_dropped_rows")
 
 logger = logging.getLogger("bentoml.shokado")
 
@@ -86,14 +85,9 @@ class Worker:
         card = next(iter(artefacts.values())).card
         self.settings = settings
         self.folder = prepare_folder()
-        self.metrics = Metrics(
-            settings.versions,
-            bounds_of(card),
-            tuple(str(label) for label in card.classes),
-            settings.weighted.latency_target_ms / 1000,
-        )
+        self.metrics = Metrics(settings.versions, bounds_of(card), tuple(str(label) for label in card.classes))
+        self.observers = Observers(asyncio.get_running_loop().call_later)
         self.gate = gate
-        self._access_metrics = AccessMetrics()
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         store = open_store(settings.store, settings.model, ROOT)
         self.follower = Follower(store, settings, self._adopt, self._report, self.folder / "routing.json")
@@ -109,7 +103,7 @@ class Worker:
         self.fleet = Fleet(
             settings,
             artefacts,
-            self.metrics,
+            self.observers,
             service_urls,
             self._fleet_changed,
             trials,
@@ -118,21 +112,24 @@ class Worker:
             watch=Watchdog(self.folder, end_process),
         )
         nowhere = RoutingState(0, {}, settings.default_environment)
-        self.dispatcher = Dispatcher({}, settings.aliases, nowhere, cache)
+        self.dispatcher = Dispatcher({}, settings.aliases, nowhere, cache, self.observers)
         self.shadow = ShadowCopier(self.dispatcher, settings.shadow)
         max_age_s = settings.feedback.max_age_hours * 3600
         # None is made before `Seals.start` has found what all make them with.
         self.ids = PredictionIds(secrets.token_bytes(32), max_age_s)
         self.seals = Seals(self.follower, self.ids, machine, secret, max_age_s)
-        self.entrance = Entrance(self.dispatcher, self.metrics, self.ids, self.shadow, settings.limits.max_body_bytes)
+        self.entrance = Entrance(self.dispatcher, self.observers, self.ids, settings.limits.max_body_bytes)
         self.loader = Loader(settings, artefacts, self.follower, trials)
         self.statistics = Statistics(self.folder)
         self.feedback = FeedbackCollector(self.follower, self.ids, self._cards, max_age_s, self.seals.look_again)
         random = np.random.default_rng()
         self._tuner = Tuner(self.follower, self.leads, self.versions, settings, random)
-        self._tallying = Tallying(self.follower, self._take_tallies)
+        self._tallying = Tallying(self.follower, settings.weighted.latency_target_ms / 1000)
+        self.observers.subscribe(
+            predictions=(self.metrics.predictions, self._tallying, self.shadow),
+            batches=(self.metrics.batches,),
+        )
         self._cache = cache
-        self._tallies: defaultdict[Tally, float] = defaultdict(float)
         self._tasks: list[asyncio.Task[None]] = []
         self._readiness = ReadinessLog()
         self._started = False
@@ -245,51 +242,36 @@ class Worker:
         if state is None:
             return
         for version in self.fleet.runners:
-            self.metrics.add_version(version)
+            self.metrics.registry.add_version(version)
         self.dispatcher.adopt(state, self.fleet.runners, self.fleet.versions())
         shares = {
             (name, version): share
             for name, environment in state.environments.items()
             for version, share in environment.shares.items()
         }
-        self.metrics.routing(state.generation, shares)
+        self.metrics.routing.routed(state.generation, shares)
 
     def _cards(self) -> dict[str, Card]:
         return {version: artefact.card for version, artefact in self.fleet.artefacts.items()}
 
     async def _flush(self) -> None:
-        """Add what the hot path noted to the metrics, and keep it for the tallies."""
-        for version, requests in self.dispatcher.take_passed_over().items():
-            self.metrics.passed_over(version, requests)
-        self.metrics.flush()
-        self.metrics.store(reached=self.follower.failure is None)
-        self._tell_access()
+        """Add what was noted to the metrics, and look at what parts count for themselves."""
+        self.observers.tell()
         self._readiness.look(self.parts)
-        for tally, number in tallies_of(self.metrics.take_outcomes()).items():
-            self._tallies[tally] += number
-        for pair, counts in self.shadow.flush().items():
-            compared = asdict(counts)
-            self.metrics.add_shadow(*pair, **compared)
-            for name in _SHADOW_TALLIES:
-                self._tallies[Tally(pair.shadow, pair.environment, name)] += compared[name]
+        for pair, compared in self.shadow.flush().items():
+            self.metrics.shadows.compared(pair, compared)
+            self._tallying.compared(pair, compared)
         if self._cache is not None:
             for version, found in self._cache.flush().items():
-                self.metrics.add_cache(version, **asdict(found))
-        for version, runner in self.fleet.runners.items():
-            if isinstance(runner, RemoteRunner):
-                self.metrics.add_remote(version, up=runner.ready, **asdict(runner.flush()))
-            self.metrics.add_overruns(version, runner.take_overruns())
-
-    def _tell_access(self) -> None:
+                self.metrics.cache.looked_up(version, found)
+        self.metrics.runners.look(self.fleet.runners)
+        self.metrics.routing.store(reached=self.follower.failure is None)
         watch, rates = self.gate.watch, self.gate.rates
-        self._access_metrics.add(*self.gate.take_counts())
-        self._access_metrics.state(
+        self.metrics.access.asked(*self.gate.take_counts())
+        self.metrics.access.state(
             keys_ok=watch is None or watch.failure is None, rates_up=rates is None or not rates.away
         )
-
-    def _take_tallies(self) -> dict[Tally, float]:
-        taken, self._tallies = self._tallies, defaultdict(float)
-        return taken
+        self.metrics.registry.flush()
 
     async def _keep_house(self) -> None:
         if await self.leads():

@@ -164,7 +164,7 @@ class Site:
         self.database = folder / "routing.db"
         self.redis = redis
         self.folder = folder / f"shokado-metrics-{os.getuid()}-{own_name()}"
-        """Of the metrics, named as `shokado.monitoring.metrics.prepare_folder` would."""
+        """Of the metrics, named as `shokado.monitoring.metrics.folder.prepare_folder` would."""
         self.folder.mkdir(exist_ok=True)
         self.settings = chosen
         self.workers: list[SiteWorker] = []

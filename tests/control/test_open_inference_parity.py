@@ -12,8 +12,8 @@ from configuration.settings import GrpcSettings, LimitSettings
 from runners.artefacts.card import Card
 from runners.version_state import VersionState
 from shokado.dialects.error_codes import ERROR_CODES
+from shokado.dispatch.observers import Observers
 from shokado.lifecycle.datasets import NAMES, load
-from shokado.monitoring.metrics import Metrics
 from shokado.transports.call import Entrance
 from shokado.transports.grpc import open_inference_pb2 as messages
 from shokado.transports.grpc.server import SERVICE, GrpcServer
@@ -45,7 +45,7 @@ class Both:
         self.site, worker = site, site.workers[0]
         self.port = free_port()
         models = served_models(site.settings, worker.parts)
-        entrance = Entrance(worker.dispatcher, Metrics(worker.cards), worker.ids)
+        entrance = Entrance(worker.dispatcher, Observers(lambda *_: None), worker.ids)
         self.server = GrpcServer(GrpcSettings(port=self.port), LimitSettings(), models, worker.cards["v1"], entrance)
 
     def metadata(self, path: str) -> tuple[Any, Any]:

@@ -8,7 +8,7 @@ import pytest
 from runners import errors
 from shokado.dialects.error_codes import ERROR_CODES, STATUS_DESCRIPTIONS, Repeat
 from shokado.dialects.problem import problem_of
-from shokado.monitoring.metrics import FELL_BACK
+from shokado.dispatch.fault import FELL_BACK
 from tests.dialects.raised_codes import gateway_codes, raised_codes, served_source
 from tests.support.server import ROOT
 

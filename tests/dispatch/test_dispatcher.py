@@ -13,10 +13,13 @@ from runners.runner import Runner
 from runners.version_state import VersionState
 from shokado.dispatch.assignment import Reason
 from shokado.dispatch.dispatcher import Dispatcher
+from shokado.dispatch.fault import FELL_BACK
+from shokado.dispatch.observers import Observers
 from shokado.dispatch.request import Prediction, PredictionRequest, UnknownVersion
 from shokado.dispatch.state import RoutingState
 from tests.dispatch.shares import environment
 from tests.support.cards import make_card
+from tests.support.predictions import Listener
 
 ROW = b"\0" * 8
 
@@ -51,8 +54,15 @@ class Restaurant:
         production = environment({"v1": 50, "v2": 50}, active="v3")
         staging = replace(production, name="staging", weights={"v2": 1}, active="v2")
         state = RoutingState(7, {"production": production, "staging": staging}, "production")
+        self.observers, self.listener = Observers(lambda *_: None), Listener()
+        self.observers.subscribe([self.listener])
         self.dispatcher = Dispatcher(
-            self.runners, {"a": "v1", "b": "v2"}, state, draw=lambda: self.number, clock=lambda: 50
+            self.runners,
+            {"a": "v1", "b": "v2"},
+            state,
+            observers=self.observers,
+            draw=lambda: self.number,
+            clock=lambda: 50,
         )
 
     def dispatch(
@@ -134,8 +144,9 @@ def test_requests_that_a_version_did_not_get_are_counted_against_it(restaurant: 
         assert restaurant.dispatch() == ("v3", Reason.FALLBACK)
     with pytest.raises(NotReady):
         restaurant.dispatch(version="v1")
-    assert restaurant.dispatcher.take_passed_over() == {"v1": 3}, "what is pinned falls back to nobody"
-    assert not restaurant.dispatcher.take_passed_over()
+    restaurant.observers.tell()
+    passed_over = [(failure.version, failure.kind, failure.prediction) for failure in restaurant.listener.failures]
+    assert passed_over == [("v1", FELL_BACK, None)] * 3, "what is pinned falls back to nobody"
 
 
 def test_nothing_stands_in_for_a_pinned_version(restaurant: Restaurant) -> None:

@@ -32,7 +32,7 @@ from tests.runners.faulty_wire import FaultyWire, wired
 from tests.runners.looping import FOREVER, looping_artefact, row
 from tests.runners.other_server import OtherServer, card_of_doubles, serving
 from tests.runners.placements.far_side import far_side, scoring
-from tests.runners.test_remote_runner import Quiet
+from tests.support.quiet import Quiet
 from tests.support.waiting import in_time
 
 ELSEWHERE = [Placement.SERVICE, Placement.REMOTE]

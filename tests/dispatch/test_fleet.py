@@ -38,6 +38,7 @@ from tests.conftest import HOME
 from tests.dispatch.imports import imports_under_way
 from tests.dispatch.shelf import Shelf, own_shelf
 from tests.support.garbage import uncollected
+from tests.support.quiet import Quiet
 from tests.support.waiting import in_time
 
 SETTINGS = Settings.model_validate(
@@ -49,12 +50,6 @@ SETTINGS = Settings.model_validate(
     }
 )
 MACHINE = Machine.of("the tests of the fleet", str(os.getpid()))
-
-
-class Quiet:
-    """An observer that keeps nothing."""
-
-    def batch(self, *_: object) -> None: ...
 
 
 class Kitchen:

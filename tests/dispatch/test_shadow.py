@@ -47,7 +47,7 @@ class Gallery:
 
     async def answer(self, *values: float, **asked: Any) -> Prediction:
         prediction = await answer(self.dispatcher, *values, **asked)
-        self.copier.offer(prediction)
+        self.copier.answered(prediction.version, [prediction])
         return prediction
 
     async def counted(self, rows: int, pair: Pair = PAIR) -> ShadowCounts:
@@ -112,7 +112,7 @@ def test_real_versions_are_compared_as_their_engines_score(models: Path) -> None
         shown = Gallery(routed(runners, shadow="v2"))
         for start in range(0, 500, 7):
             prediction = await answer(shown.dispatcher, rows=rows[start : start + 7].tobytes())
-            shown.copier.offer(prediction)
+            shown.copier.answered(prediction.version, [prediction])
         return await shown.counted(500)
 
     counts = in_time(scenario())
@@ -144,7 +144,7 @@ def test_copies_of_several_requests_travel_in_one_job() -> None:
         shadow.sizes.clear()
         predictions = [await answer(shown.dispatcher, float(number)) for number in range(20)]
         for prediction in predictions:
-            shown.copier.offer(prediction)
+            shown.copier.answered(prediction.version, [prediction])
         assert (await shown.counted(20)).shadow_disagreements == 0
 
     in_time(scenario())
@@ -172,7 +172,7 @@ def test_copies_beyond_the_bound_are_dropped_and_counted() -> None:
         shown = await gallery(max_waiting_rows=10)
         predictions = [await answer(shown.dispatcher, *[0.0] * rows) for rows in (6, 5, 4, 1, 11)]
         for prediction in predictions:
-            shown.copier.offer(prediction)
+            shown.copier.answered(prediction.version, [prediction])
         return await shown.counted(27)
 
     counts = in_time(scenario())
@@ -315,7 +315,7 @@ def test_a_row_that_the_shadow_cannot_score_fails_its_own_request_alone() -> Non
         shown = await gallery(v2=ChokesOnBadRows())
         predictions = [await answer(shown.dispatcher, *values) for values in ([1.0], [2.0, -1.0], [3.0, 4.0, 5.0])]
         for prediction in predictions:
-            shown.copier.offer(prediction)
+            shown.copier.answered(prediction.version, [prediction])
         return await shown.counted(6)
 
     assert in_time(scenario()) == ShadowCounts(shadow_rows=4, shadow_failed_rows=2)
@@ -360,7 +360,7 @@ def test_an_environment_that_is_gone_when_the_answer_is_given_has_no_shadow() ->
         shown = await gallery()
         prediction = await answer(shown.dispatcher, 0.0)
         shown.dispatcher.adopt(replace(shown.dispatcher.state, environments={}), shown.dispatcher.runners)
-        shown.copier.offer(prediction)
+        shown.copier.answered(prediction.version, [prediction])
         assert shown.copier.flush() == {}
 
     in_time(scenario())

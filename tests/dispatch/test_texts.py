@@ -62,7 +62,7 @@ def test_texts_are_scored_cached_and_shadowed_as_they_are() -> None:
             assert prediction.scores is not None
             expected = engine.predict(np.array(texts, dtype=object).reshape(-1, 1))
             np.testing.assert_allclose(prediction.scores, expected, rtol=0, atol=1e-6)
-            copier.offer(prediction)
+            copier.answered(prediction.version, [prediction])
         counts = cache.flush()["v1"]
         # A hundred texts are too many to be kept.
         assert (counts.hits, counts.misses, counts.errors) == (1, 3, 0)
@@ -83,7 +83,7 @@ def test_nothing_of_a_text_is_left_to_the_garbage_collector() -> None:
         copier = ShadowCopier(dispatcher, ShadowSettings(cpu_share=1))
         with uncollected():
             for times in range(3 * NOISE):
-                copier.offer(await answer(dispatcher, [f"message {times}", "win"]))
+                copier.answered("v1", [await answer(dispatcher, [f"message {times}", "win"])])
             await eventually(lambda: copier._task is None or copier._task.done())
             assert of_kinds(Job) == []
             return gc.collect()

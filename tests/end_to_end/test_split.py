@@ -9,7 +9,7 @@ from statistics import NormalDist
 import psutil
 import pytest
 
-from shokado.monitoring.metrics import FLUSH_EVERY_S
+from shokado.monitoring.metrics.metric_registry import FLUSH_EVERY_S
 from tests.support import http
 from tests.support.raw_http import NATIVE, Answer, Connection, near, request, rows_request
 from tests.support.server import ROW, Server

@@ -105,7 +105,7 @@ def test_every_kind_of_error_is_one_that_the_bundle_has(monitored: Cluster) -> N
         for choice in re.findall(r'kind[=!]~?"([^"]+)"', rule["expr"])
         for kind in choice.split("|")
     }
-    files = ("dialects/problem.py", "monitoring/metrics.py")
+    files = ("dialects/error_codes.py", "dispatch/fault.py")
     code = "".join((FOLDER.parent / "shokado" / name).read_text() for name in files)
     assert kinds
     for kind in kinds:

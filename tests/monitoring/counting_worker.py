@@ -13,31 +13,38 @@ import sys
 
 import numpy as np
 
-from shokado.monitoring.metrics import Fault, Metrics, prepare_folder
+from runners.batching.observer import ReleaseReason
+from shokado.dispatch.fault import Fault
+from shokado.dispatch.observers import Failure
+from shokado.dispatch.shadow import Pair, ShadowCounts
+from shokado.monitoring.metrics.folder import prepare_folder
+from shokado.monitoring.metrics.groups import Metrics
+from tests.support.predictions import batch_of, prediction_of
 
 
 def obey(metrics: Metrics, name: str, version: str, *rest: str) -> None:
     if name == "batch":
-        metrics.batch(version, [0.0], int(rest[0]), rest[1], 0.001, None)
+        metrics.batches.batch(batch_of(version, int(rest[0]), ReleaseReason(rest[1])))
     elif name == "scored":
-        metrics.batch(version, [0.0], len(rest), "idle", 0.001, np.array(rest, dtype=np.float32))
+        metrics.batches.batch(batch_of(version, len(rest), scores=np.array(rest, dtype=np.float32)))
     elif name == "likeliest":
-        rows = np.eye(3, dtype=np.float32)[[int(index) for index in rest]]
-        metrics.batch(version, [0.0], len(rest), "idle", 0.001, rows)
+        scores = np.eye(3, dtype=np.float32)[[int(index) for index in rest]]
+        metrics.batches.batch(batch_of(version, len(rest), scores=scores))
     elif name == "routing":
-        metrics.routing(int(version), {("production", rest[0]): float(rest[1])})
+        metrics.routing.routed(int(version), {("production", rest[0]): float(rest[1])})
     elif name == "differs":
         by = float(rest[0])
-        metrics.add_shadow(
-            "production", version, "v2", shadow_rows=1, shadow_disagreements=0, shadow_difference_sum=by,
-            shadow_difference_max=by, shadow_dropped_rows=0, shadow_failed_rows=0,
-        )  # fmt: skip
+        metrics.shadows.compared(Pair("production", version, "v2"), ShadowCounts(1, 0, by, by))
     elif name == "answered":
-        metrics.answered(version, float(rest[0]), 1)
+        metrics.predictions.answered(version, [prediction_of(version, latency_s=float(rest[0]))])
+    elif name == "failed" and version == "-":
+        metrics.predictions.failed([Failure(None, None, rest[0], *map(Fault, rest[1:]))])
     elif name == "failed":
-        metrics.failed(None if version == "-" else version, rest[0], *map(Fault, rest[1:]))
+        metrics.predictions.failed([Failure(prediction_of(version), version, rest[0], *map(Fault, rest[1:]))])
+    elif name == "started":
+        metrics.predictions.started(version, 1)
     else:
-        {"started": metrics.started, "cancelled": metrics.cancelled}[name](version)
+        metrics.predictions.cancelled(version, [prediction_of(version)])
 
 
 def main() -> None:
@@ -46,7 +53,7 @@ def main() -> None:
     print(folder, flush=True)
     for line in sys.stdin:
         if line.strip() == "flush":
-            metrics.flush()
+            metrics.registry.flush()
             print("flushed", flush=True)
         else:
             obey(metrics, *line.split())

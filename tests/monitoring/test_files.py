@@ -11,16 +11,18 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from shokado.monitoring import files
-from shokado.monitoring.metrics import Metrics, exposition, prepare_folder
+from shokado.monitoring.metrics.folder import exposition, prepare_folder
+from shokado.monitoring.metrics.groups import Metrics
+from tests.support.predictions import prediction_of
 files.TRY_EVERY_S = 0.0
 folder = prepare_folder()
 metrics = Metrics(["v1"])
 def count(number):
     for _ in range(number):
-        metrics.started("v1")
-        metrics.answered("v1", 0.01, 1)
-    metrics.flush()
-    metrics.flush()
+        metrics.predictions.started("v1", 1)
+        metrics.predictions.answered("v1", [prediction_of()])
+    metrics.registry.flush()
+    metrics.registry.flush()
     text = exposition(folder)[1].decode()
     lines = [line for line in text.splitlines() if line.startswith('shokado_requests_total{version="v1"}')]
     return float(lines[0].split()[1]) if lines else None
@@ -47,8 +49,8 @@ from tests.support.disk import fill
 print(count(1))
 free = fill(folder.parent)
 for number in range(2, 17):
-    metrics.add_version(f"v{number}")
-metrics.flush()
+    metrics.registry.add_version(f"v{number}")
+metrics.registry.flush()
 count(2)
 print(files.MetricsFile.lost is not None)
 free()

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shokado.monitoring.metrics import _LATENCY_BUCKETS_S
+from shokado.monitoring.metrics.buckets import SECONDS
 from shokado.monitoring.statistics import Statistics, figures, quantile
 from tests.monitoring.test_worker_processes import Worker
 from tests.support.clock import HandClock
 
-BOUNDS = (*_LATENCY_BUCKETS_S, math.inf)
+BOUNDS = (*SECONDS, math.inf)
 
 
 @pytest.fixture

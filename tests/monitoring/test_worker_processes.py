@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from configuration.temporary import share_temporary_folder
 from shokado.monitoring.ended import KINDS, keep_ended
-from shokado.monitoring.metrics import exposition
+from shokado.monitoring.metrics.folder import exposition
 from tests.conftest import ROOT
 from tests.support.disk import fill
 from tests.support.waiting import wait_until

@@ -4,16 +4,16 @@ Rows carry a number of their own as their first value, and the score of a row is
 says which row it belongs to.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf
-from typing import NamedTuple
 
 import numpy as np
 
 from runners.artefacts.scores import Scores
 from runners.batching.batcher import Batcher, QueueBounds
 from runners.batching.job import Job
+from runners.batching.observer import EndedBatch
 from runners.batching.pace import BatchLimit, Pace
 from runners.inputs.dense import DenseRows
 from runners.inputs.rows import Rows
@@ -103,15 +103,6 @@ class ScriptedExecutor:
         pass
 
 
-class Heard(NamedTuple):
-    """What an observer was told of a batch."""
-
-    waits_s: list[float]
-    rows: int
-    release: str
-    seconds: float
-
-
 class CountedParts(DenseRows):
     """Counts how often rows were cut."""
 
@@ -176,7 +167,7 @@ class Bench:
         if full_batch_s:
             self.pace.observe(self.limit.rows, full_batch_s)
         self._bounds = QueueBounds(max_queue_s, standing_s, max_jobs)
-        self.heard: list[Heard] = []
+        self.heard: list[EndedBatch] = []
         self.batcher = self.new_batcher()
         self._next_number = 1
 
@@ -195,11 +186,9 @@ class Bench:
             self.loop.call_later,
         )
 
-    def batch(
-        self, version: str, waits_s: Iterable[float], rows: int, release: str, seconds: float, scores: Scores | None
-    ) -> None:
-        assert version == "v1"
-        self.heard.append(Heard(list(waits_s), rows, release, seconds))
+    def batch(self, batch: EndedBatch) -> None:
+        assert batch.version == "v1"
+        self.heard.append(batch)
 
     def submit(self, rows: int = 1, *, deadline_s: float = inf, answered: Callable[[], None] = lambda: None) -> RowsOf:
         """Hand in a job of `rows` fresh rows that must be answered within `deadline_s`."""

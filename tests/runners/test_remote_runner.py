@@ -6,7 +6,6 @@ import socket
 import time
 import weakref
 from collections import Counter
-from collections.abc import Iterable
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from runners.version_state import VersionState
 from tests.runners.engine_doubles import Obliging
 from tests.runners.other_server import OtherServer, answers, card_of_doubles, cut, first, hang, serving
 from tests.runners.placements.far_side import far_side, response, scoring
+from tests.support.quiet import Quiet
 from tests.support.waiting import in_time, until
 
 SMALL = BatchingSettings(max_batch_rows=64, max_queue_ms=60_000, standing_queue_ms=60_000)
@@ -41,12 +41,6 @@ def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, seconds in {"PROBE_EVERY_S": 0.02, "SECOND_PROBE_S": 0.01, "FIRST_PAUSE_S": 0.01}.items():
         monkeypatch.setattr(remote_runner, name, seconds)
     monkeypatch.setattr(endpoints, "TRUST_S", 0.0)
-
-
-class Quiet:
-    def batch(
-        self, version: str, waits_s: Iterable[float], rows: int, release: str, seconds: float, scores: Scores | None
-    ) -> None: ...
 
 
 def runner_of(url: str, card: Card = CARD, **settings: Any) -> RemoteRunner:

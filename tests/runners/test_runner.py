@@ -1,7 +1,6 @@
 """The runner with the real engine: what may be asked of it in each state, and that every answer is the right one."""
 
 import asyncio
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,8 +10,8 @@ from numpy.testing import assert_allclose
 from configuration.settings import BatchingSettings, EngineChoice, VersionSettings
 from runners.artefacts.artefact import Artefact
 from runners.artefacts.card import CardError, FileKind
-from runners.artefacts.scores import Scores
 from runners.batching.job import Job
+from runners.batching.observer import EndedBatch
 from runners.engines.engine import open_engine
 from runners.errors import DeadlineExceeded, NotReady
 from runners.inputs.rows import Rows
@@ -32,10 +31,8 @@ class BatchLog:
 
     rows: list[int] = field(default_factory=list)
 
-    def batch(
-        self, version: str, waits_s: Iterable[float], rows: int, release: str, seconds: float, scores: Scores | None
-    ) -> None:
-        self.rows.append(rows)
+    def batch(self, batch: EndedBatch) -> None:
+        self.rows.append(len(batch.rows))
 
 
 def runner_of(

@@ -20,13 +20,17 @@ from shokado.dialects.native import Native
 from shokado.dialects.open_inference import OpenInference
 from shokado.dialects.problem import body_too_large
 from shokado.dispatch.dispatcher import Dispatcher
+from shokado.dispatch.fault import Fault
+from shokado.dispatch.observers import Observers
 from shokado.dispatch.request import Prediction
 from shokado.dispatch.state import Environment, RoutingState
 from shokado.experiments.prediction_id import PredictionIds
-from shokado.monitoring.metrics import NO_VERSION, Metrics
+from shokado.monitoring.metrics.groups import Metrics
+from shokado.monitoring.metrics.metric_registry import NO_VERSION
 from shokado.transports.call import Call, Entrance, PredictionHandler
 from tests.support.cards import NAMES, toy_card
 from tests.support.garbage import NOISE, of_kinds, uncollected
+from tests.support.predictions import Listener
 from tests.support.rows import dense_format
 from tests.transports.memory_exchange import MemoryExchange
 
@@ -61,16 +65,18 @@ class HeldRunner:
 
 
 class Desk:
-    """Where calls are begun; numbers of its metrics' recorders are what a flush would add."""
+    """Where calls are begun, and observers of what becomes of them: metrics, and a listener."""
 
     def __init__(self, dialect: Codec = NATIVE) -> None:
         self.runner = HeldRunner()
         routing = {"production": Environment("production", "v1", {"v1": 1.0}, Strategy.RANDOM)}
         runners = {"v1": cast(Runner, self.runner)}
         self.dispatcher = dispatcher = Dispatcher(runners, {"a": "v1"}, RoutingState(3, routing, "production"))
-        self.metrics = Metrics(["v1"])
+        self.metrics, self.listener = Metrics(["v1"]), Listener()
+        self.observers = Observers(lambda *_: None)
+        self.observers.subscribe([self.metrics.predictions, self.listener])
         self.ids = PredictionIds(b"a secret of the test's own".ljust(32), max_age_s=60)
-        self.handler = PredictionHandler(Entrance(dispatcher, self.metrics, self.ids), dialect)
+        self.handler = PredictionHandler(Entrance(dispatcher, self.observers, self.ids), dialect)
 
     def begin(self, body: bytes = GOOD, **head: Any) -> tuple[MemoryExchange, Call]:
         exchange = MemoryExchange()
@@ -84,15 +90,22 @@ class Desk:
         runner.finish(error=error)
         return exchange, call
 
+    def forget(self) -> None:
+        """Let observers hear of everything, and keep nothing of it."""
+        self.observers.tell()
+        self.listener.heard.clear()
+
     def counted(self, version: str = "v1") -> dict[str, Any]:
-        recorder = self.metrics.recorders[version]
+        """What a flush would add."""
+        self.observers.tell()
+        counted = self.metrics.predictions
         found = {
-            "in_flight": recorder.in_flight,
-            "answered": len(recorder.latencies_s),
-            **recorder.errors,
-            **recorder.client_errors,
+            "in_flight": counted.in_flight[version],
+            "answered": counted.requests.pending[version,],
+            "cancelled": counted.left.pending[version,],
         }
-        return {name: number for name, number in (found | {"cancelled": recorder.cancelled}).items() if number}
+        found |= {kind: number for (of, kind, _), number in counted.errors.pending.items() if of == version}
+        return {name: number for name, number in found.items() if number}
 
 
 @pytest.fixture
@@ -154,8 +167,8 @@ def test_what_is_the_clients_fault_is_never_the_versions_error(desk: Desk) -> No
     assert exchange.status == 400
     assert desk.counted() == {}
     assert desk.counted("none") == {"unknown_output": 1}
-    desk.metrics.flush()
-    assert desk.metrics.take_outcomes() == {}, "nor is it an observation that the weighted strategy goes by"
+    (failure,) = desk.listener.failures
+    assert (failure.version, failure.fault) == ("v1", Fault.CLIENT), "by which no other observer blames it, either"
 
 
 def test_the_header_pins_a_version_and_a_pin_in_the_body_must_agree(desk: Desk) -> None:
@@ -188,7 +201,6 @@ def canary(desk: Desk) -> HeldRunner:
     routing = {"production": Environment("production", "v1", {"v2": 1.0}, Strategy.RANDOM)}
     runners = {"v1": cast(Runner, desk.runner), "v2": cast(Runner, runner)}
     desk.dispatcher.adopt(RoutingState(4, routing, "production"), runners)
-    desk.metrics.add_version("v2")
     return runner
 
 
@@ -309,6 +321,7 @@ def test_nothing_of_a_request_is_left_to_the_garbage_collector(desk: Desk, endin
                 desk.runner.jobs.clear()
             desk.runner.refusal = None
             del call
+        desk.forget()
         assert of_kinds(Call, Prediction) == []
 
 

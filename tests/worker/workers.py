@@ -24,6 +24,7 @@ from shokado.stores.follower import Follower
 from shokado.stores.sqlite_store import SqliteStore
 from shokado.stores.store import Entry, WorkerReport
 from shokado.worker.loading import Loader
+from tests.support.quiet import Quiet
 
 _numbers = itertools.count(1)
 MACHINE = Machine.of("the tests of loading", str(os.getpid()))
@@ -38,12 +39,6 @@ def settings(**changes: Any) -> Settings:
         "batching": {"max_batch_rows": 64, "max_queue_ms": 60_000},
     }
     return Settings.model_validate(content | changes)
-
-
-class Quiet:
-    """An observer that keeps nothing."""
-
-    def batch(self, *_: object) -> None: ...
 
 
 class Worker:

@@ -13,9 +13,9 @@ from typing import Any, Self, TypeVar
 from configuration.port import check_port
 from shokado.client import AccessDenied, Client, NoAnswer, Operation, ShokadoError, operations
 from shokado.client.answers import Split
+from shokado.dispatch.fault import FELL_BACK
 from shokado.lifecycle.errors import GatewayAway, GatewayRefused, LifecycleError, Overtaken
 from shokado.lifecycle.rollout.verdict import Observed
-from shokado.monitoring.metrics import FELL_BACK
 
 Answer = TypeVar("Answer")
 

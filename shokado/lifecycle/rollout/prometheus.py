@@ -8,10 +8,10 @@ import math
 
 import httpx
 
+from shokado.dispatch.fault import FELL_BACK, Fault
 from shokado.lifecycle.errors import GatewayAway, GatewayRefused
 from shokado.lifecycle.rollout.gateway_client import checked_address
 from shokado.lifecycle.rollout.verdict import Observed
-from shokado.monitoring.metrics import FELL_BACK, Fault
 
 TIMEOUT_S = 30
 """How long a query may take; Prometheus itself gives up after two minutes."""

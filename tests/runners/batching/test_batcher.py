@@ -6,7 +6,7 @@ from math import inf
 import numpy as np
 import pytest
 
-from runners.batching.batcher import ReleaseReason
+from runners.batching.observer import ReleaseReason
 from runners.batching.pace import BatchLimit
 from runners.errors import DeadlineExceeded, ModelFailure, NotReady, Overloaded, Unreachable
 from runners.placements.executor import BatchScores
@@ -590,10 +590,34 @@ def test_the_observer_hears_how_long_jobs_waited_and_batches_took() -> None:
     bench.send(2)
     bench.answer(seconds=0.5)
     bench.answer(seconds=0.125)
-    assert [(heard.waits_s, heard.rows, heard.seconds) for heard in bench.heard] == [
+    assert [(heard.waits_s, len(heard.rows), heard.seconds) for heard in bench.heard] == [
         ([0.0], 1, 0.75),
         ([0.5], 2, 0.125),
     ]
+
+
+def test_the_observer_hears_of_the_rows_of_all_jobs_with_their_scores_and_of_those_that_failed() -> None:
+    bench = Bench(limit=8)
+    bench.send(1)
+    bench.send(2)
+    bench.submit(1)
+    bench.answer()
+    bench.answer(bad_rows={1: "no"})
+    assert [
+        (heard.rows[:, 0].tolist(), heard.scores.tolist() if heard.scores is not None else None, dict(heard.failures))
+        for heard in bench.heard
+    ] == [
+        ([1.0], [1.5], {}),
+        ([2.0, 3.0, 4.0], [2.5, 3.5, 4.5], {1: "no"}),
+    ]
+
+
+def test_the_observer_hears_of_a_batch_that_the_executor_failed() -> None:
+    bench = Bench(limit=8)
+    bench.send(2)
+    bench.executor.running.pop().done(ConnectionResetError("gone"))
+    (heard,) = bench.heard
+    assert (len(heard.rows), heard.scores, len(heard.waits_s)) == (2, None, 1)
 
 
 def test_the_observer_hears_of_a_split_job_once() -> None:

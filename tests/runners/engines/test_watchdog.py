@@ -26,7 +26,7 @@ from shokado.transports.hop_handler import HopHandler
 from tests.runners.engine_doubles import Obliging
 from tests.runners.looping import FOREVER, looping_artefact, row
 from tests.runners.other_server import card_of_doubles
-from tests.runners.test_remote_runner import Quiet
+from tests.support.quiet import Quiet
 from tests.support.waiting import in_time, until, wait_until
 from tests.transports.memory_exchange import MemoryExchange
 

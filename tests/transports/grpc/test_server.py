@@ -196,7 +196,7 @@ def test_a_request_whose_client_gave_up_is_not_computed(desk: Desk) -> None:
 
     async def ask() -> list[Rows]:
         runner = Held("v1", Obliging())
-        desk.handler._entrance = Entrance(routed(await started(runner)), desk.metrics, desk.ids)
+        desk.handler._entrance = Entrance(routed(await started(runner)), desk.observers, desk.ids)
         async with Open(desk, runner.card) as entrance:
             first = entrance.infer(row=(1, 0))
             await until(lambda: runner.batches)
@@ -397,6 +397,7 @@ def test_nothing_of_a_request_is_left_to_the_garbage_collector(desk: Desk, endin
         await until(lambda: not entrance.server._under_way)
         desk.runner.jobs.clear()
         desk.runner.refusal = None
+        desk.forget()
 
     async def ask_often() -> list[object]:
         async with Open(desk) as entrance:

@@ -1,0 +1,1 @@
+"""Prometheus metrics per version, over all worker processes: one file a group, which owns its counters."""
