@@ -27,7 +27,7 @@ class EndedBatch(msgspec.Struct, frozen=True, eq=False):
     version: str
     rows: Rows
     scores: Scores | None
-    """Of all rows, those that failed included; None when the executor itself failed."""
+    """The scores of all rows, those that failed included; None when the executor itself failed."""
     failures: Mapping[int, str]
     """Why single rows have no score worth reading, by their index in the batch."""
     waits_s: Sequence[float]

@@ -47,7 +47,7 @@ class Prediction(Job, eq=False, kw_only=True):
     origin: Origin
     reason: Reason
     latency_s: float = 0.0
-    """From the request's arrival to its answer, once there is one."""
+    """How long it took from the request's arrival to its answer, once there is one."""
 
     @property
     def version(self) -> str:

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 from shokado.monitoring.process_identity import own_name
 
 TRY_EVERY_S = 2.0
+"""How often a file that could not be written is tried again: a full disk may have room again."""
 
 logger = logging.getLogger("bentoml.shokado")
 

@@ -20,7 +20,9 @@ from shokado.monitoring.ended import collect
 from shokado.monitoring.process_identity import machine_seconds, seconds_of
 
 EVERY_S = 5.0
+"""How often a snapshot is taken, which is how finely a window can be chosen."""
 MAX_WINDOW_S = 300.0
+"""The longest window: so many snapshots are kept."""
 
 _READ = {
     f"shokado_{name}"
@@ -51,7 +53,7 @@ class Spread(_Frozen):
 
 
 class Bucket(_Frozen):
-    """How many rows had a score above the bucket before, and up to `up_to`; none: no bound."""
+    """How many rows had a score above the bucket before, and up to `up_to`; None: no bound."""
 
     up_to: float | None
     rows: int

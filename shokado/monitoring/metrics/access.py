@@ -6,7 +6,7 @@ from shokado.monitoring.metrics.metric_registry import MetricRegistry
 
 
 class AccessMetrics:
-    """Of requests at the gate."""
+    """Metrics of requests at the gate."""
 
     def __init__(self, registry: MetricRegistry) -> None:
         self._requests = registry.counter(

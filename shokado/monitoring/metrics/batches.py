@@ -11,7 +11,7 @@ from shokado.monitoring.metrics.metric_registry import MetricRegistry
 
 
 class BatchMetrics(BatchObserver):
-    """Of batches, by version."""
+    """Metrics of batches, by version."""
 
     def __init__(self, registry: MetricRegistry, score_buckets: tuple[float, ...], classes: tuple[str, ...]) -> None:
         """`score_buckets` are the upper bounds that scores of one number a row are counted by; `classes` are named by

@@ -5,7 +5,7 @@ from shokado.monitoring.metrics.metric_registry import MetricRegistry
 
 
 class CacheMetrics:
-    """Of requests that were looked up, by version."""
+    """Metrics of requests that were looked up, by version."""
 
     def __init__(self, registry: MetricRegistry) -> None:
         self._requests = registry.counter(

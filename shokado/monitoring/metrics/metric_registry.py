@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 FLUSH_EVERY_S = 0.5
+"""How often counts go into the files: no request writes there, and no scrape misses more than this."""
 NO_VERSION = "none"
 """Label of what failed before a version was assigned, and of what no version is to blame for."""
 

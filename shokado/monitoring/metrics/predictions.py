@@ -11,7 +11,7 @@ from shokado.monitoring.metrics.metric_registry import NO_VERSION, MetricRegistr
 
 
 class PredictionMetrics(PredictionObserver):
-    """Of predictions, by version."""
+    """Metrics of predictions, by version."""
 
     def __init__(self, registry: MetricRegistry) -> None:
         self.requests = registry.counter(

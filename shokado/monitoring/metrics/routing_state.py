@@ -6,7 +6,7 @@ from shokado.monitoring.metrics.metric_registry import MetricRegistry
 
 
 class RoutingMetrics:
-    """Of the routing state and its store."""
+    """Metrics of the routing state and its store."""
 
     def __init__(self, registry: MetricRegistry) -> None:
         self._generation = registry.gauge("shokado_generation", "Routing generation of each worker.", "liveall")

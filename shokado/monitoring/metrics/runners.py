@@ -8,7 +8,7 @@ from shokado.monitoring.metrics.metric_registry import MetricRegistry
 
 
 class RunnerMetrics:
-    """Of the versions in memory."""
+    """Metrics of the versions in memory."""
 
     def __init__(self, registry: MetricRegistry) -> None:
         self._overruns = registry.counter(

@@ -5,7 +5,7 @@ from shokado.monitoring.metrics.metric_registry import MetricRegistry
 
 
 class ShadowMetrics:
-    """Of comparisons, by environment, the version that answered and its shadow."""
+    """Metrics of comparisons, by environment, the version that answered and its shadow."""
 
     def __init__(self, registry: MetricRegistry) -> None:
         labels = ["environment", "version", "shadow"]

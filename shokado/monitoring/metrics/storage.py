@@ -5,7 +5,7 @@ from shokado.monitoring.metrics.metric_registry import MetricRegistry
 
 
 class StorageMetrics:
-    """Of the files of the metrics themselves."""
+    """Metrics of the files of the metrics themselves."""
 
     def __init__(self, registry: MetricRegistry) -> None:
         self._renewal = files.Renewal()
