@@ -31,7 +31,7 @@ from tests.support.cards import toy_card
 from tests.support.garbage import of_kinds, uncollected
 from tests.support.server import free_port
 from tests.support.waiting import until
-from tests.transports.test_call import Desk
+from tests.transports.test_call import CallBench
 
 CONTEXT = grpc._cython.cygrpc._ServicerContext
 STATUSES = health_pb2.HealthCheckResponse
@@ -40,15 +40,15 @@ STATUSES = health_pb2.HealthCheckResponse
 class Open:
     """A running entrance, and a client of it."""
 
-    def __init__(self, desk: Desk, served: Card | None = None, policy: str = "{}", **settings: Any) -> None:
+    def __init__(self, bench: CallBench, served: Card | None = None, policy: str = "{}", **settings: Any) -> None:
         """`policy` is the client's service configuration."""
-        self.desk = desk
+        self.bench = bench
         self.options = [("grpc.service_config", policy), ("grpc.use_local_subchannel_pool", 1)]
         self.ready = True
         self.port = free_port()
-        entrance: Entrance = desk.handler._entrance
+        entrance: Entrance = bench.handler._entrance
         chosen = GrpcSettings(port=self.port, **settings)
-        models = ServedModels("toy", desk.dispatcher, lambda: self.ready)
+        models = ServedModels("toy", bench.dispatcher, lambda: self.ready)
         self.server = GrpcServer(chosen, LimitSettings(), models, served or toy_card(), entrance)
 
     def infer(
@@ -67,7 +67,7 @@ class Open:
         return status
 
     async def until_held(self, jobs: int = 1) -> None:
-        await until(lambda: len(self.desk.runner.jobs) == jobs)
+        await until(lambda: len(self.bench.runner.jobs) == jobs)
 
     async def __aenter__(self) -> "Open":
         await self.server.start()
@@ -80,9 +80,9 @@ class Open:
 
 
 @pytest.fixture
-def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CallBench:
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
-    return Desk()
+    return CallBench()
 
 
 @contextlib.asynccontextmanager
@@ -122,43 +122,43 @@ def listens(port: int) -> bool:
         return client.connect_ex(("127.0.0.1", port)) == 0
 
 
-def test_a_client_that_cancels_or_whose_time_is_up_cancels_its_job(desk: Desk) -> None:
+def test_a_client_that_cancels_or_whose_time_is_up_cancels_its_job(bench: CallBench) -> None:
     async def ask() -> None:
-        async with Open(desk) as entrance:
+        async with Open(bench) as entrance:
             call = entrance.infer()
             await entrance.until_held()
             call.cancel()
-            await until(lambda: desk.runner.jobs[0].cancelled)
+            await until(lambda: bench.runner.jobs[0].cancelled)
             async with refused(grpc.StatusCode.DEADLINE_EXCEEDED):
                 await entrance.infer(timeout_s=0.3)
-            await until(lambda: desk.runner.jobs[1].cancelled)
+            await until(lambda: bench.runner.jobs[1].cancelled)
 
     asyncio.run(ask())
-    assert desk.counted() == {"cancelled": 2}
+    assert bench.counted() == {"cancelled": 2}
 
 
-def test_the_clients_deadline_is_the_requests_and_the_nearer_one_counts(desk: Desk) -> None:
+def test_the_clients_deadline_is_the_requests_and_the_nearer_one_counts(bench: CallBench) -> None:
     async def ask() -> None:
-        async with Open(desk) as entrance:
+        async with Open(bench) as entrance:
             calls = [
                 entrance.infer(timeout_s=50),
                 entrance.infer(timeout_s=50, headers={"x-request-deadline-ms": "20000"}),
             ]
             await entrance.until_held(2)
-            first, second = sorted(job.deadline - time.monotonic() for job in desk.runner.jobs)
+            first, second = sorted(job.deadline - time.monotonic() for job in bench.runner.jobs)
             assert 10 < first <= 20
             assert 40 < second <= 51, "gRPC rounds up"
             for _ in calls:
-                desk.runner.finish([0.5])
+                bench.runner.finish([0.5])
             await asyncio.gather(*calls)
 
     asyncio.run(ask())
 
 
-def test_an_overloaded_server_says_when_to_come_back(desk: Desk) -> None:
+def test_an_overloaded_server_says_when_to_come_back(bench: CallBench) -> None:
     async def ask() -> dict[str, str]:
-        desk.runner.refusal = Overloaded(2.5)
-        async with Open(desk) as entrance, refused(grpc.StatusCode.RESOURCE_EXHAUSTED) as said:
+        bench.runner.refusal = Overloaded(2.5)
+        async with Open(bench) as entrance, refused(grpc.StatusCode.RESOURCE_EXHAUSTED) as said:
             await entrance.infer()
         return said
 
@@ -167,7 +167,7 @@ def test_an_overloaded_server_says_when_to_come_back(desk: Desk) -> None:
     assert said["grpc-retry-pushback-ms"] == "3000"
 
 
-def test_a_client_that_retries_waits_as_long_as_the_server_says(desk: Desk) -> None:
+def test_a_client_that_retries_waits_as_long_as_the_server_says(bench: CallBench) -> None:
     """By itself it would wait for longer than it has."""
     policy = {
         "maxAttempts": 2,
@@ -179,25 +179,25 @@ def test_a_client_that_retries_waits_as_long_as_the_server_says(desk: Desk) -> N
     config = json.dumps({"methodConfig": [{"name": [{}], "retryPolicy": policy}]})
 
     async def ask() -> list[float]:
-        desk.runner.refusal = Overloaded(0.1)
-        async with Open(desk, policy=config) as entrance:
+        bench.runner.refusal = Overloaded(0.1)
+        async with Open(bench, policy=config) as entrance:
             call = entrance.infer()
-            await until(lambda: desk.counted("none") == {"overloaded": 1})
-            desk.runner.refusal = None
+            await until(lambda: bench.counted("none") == {"overloaded": 1})
+            bench.runner.refusal = None
             await entrance.until_held()
-            desk.runner.finish([0.5])
+            bench.runner.finish([0.5])
             return list((await call).outputs[0].contents.fp32_contents)
 
     assert asyncio.run(ask()) == [0.5]
 
 
-def test_a_request_whose_client_gave_up_is_not_computed(desk: Desk) -> None:
+def test_a_request_whose_client_gave_up_is_not_computed(bench: CallBench) -> None:
     """It waits behind a batch until then."""
 
     async def ask() -> list[Rows]:
         runner = Held("v1", Obliging())
-        desk.handler._entrance = Entrance(routed(await started(runner)), desk.observers, desk.ids)
-        async with Open(desk, runner.card) as entrance:
+        bench.handler._entrance = Entrance(routed(await started(runner)), bench.observers, bench.ids)
+        async with Open(bench, runner.card) as entrance:
             first = entrance.infer(row=(1, 0))
             await until(lambda: runner.batches)
             async with refused(grpc.StatusCode.DEADLINE_EXCEEDED):
@@ -213,23 +213,23 @@ def test_a_request_whose_client_gave_up_is_not_computed(desk: Desk) -> None:
     assert [rows.tolist() for rows in asyncio.run(ask())] == [[[1, 0]], [[3, 0]]]
 
 
-def test_what_is_larger_than_allowed_is_refused(desk: Desk) -> None:
+def test_what_is_larger_than_allowed_is_refused(bench: CallBench) -> None:
     async def ask() -> None:
-        async with Open(desk, max_message_bytes=1024) as entrance:
+        async with Open(bench, max_message_bytes=1024) as entrance:
             async with refused(grpc.StatusCode.RESOURCE_EXHAUSTED):
                 await entrance.infer(row=[1.0] * 1024)
             async with refused(grpc.StatusCode.RESOURCE_EXHAUSTED):
                 await entrance.infer(headers={"x-unit-id": "u" * 2 * LimitSettings().max_header_bytes})
 
     asyncio.run(ask())
-    assert (desk.counted(), desk.counted("none")) == ({}, {})
+    assert (bench.counted(), bench.counted("none")) == ({}, {})
 
 
-def test_without_a_limit_of_its_own_a_message_may_be_as_long_as_a_body(desk: Desk) -> None:
+def test_without_a_limit_of_its_own_a_message_may_be_as_long_as_a_body(bench: CallBench) -> None:
     floats = LimitSettings().max_body_bytes // 4
 
     async def ask() -> None:
-        async with Open(desk) as entrance:
+        async with Open(bench) as entrance:
             async with refused(grpc.StatusCode.INVALID_ARGUMENT):
                 await entrance.infer(row=[1.0] * (floats - 1000))
             async with refused(grpc.StatusCode.RESOURCE_EXHAUSTED):
@@ -238,16 +238,16 @@ def test_without_a_limit_of_its_own_a_message_may_be_as_long_as_a_body(desk: Des
     asyncio.run(ask())
 
 
-def test_a_version_that_is_not_ready_is_unavailable_and_a_failing_model_internal(desk: Desk) -> None:
+def test_a_version_that_is_not_ready_is_unavailable_and_a_failing_model_internal(bench: CallBench) -> None:
     async def ask() -> None:
-        async with Open(desk) as entrance:
-            desk.runner.refusal = NotReady("not yet")
+        async with Open(bench) as entrance:
+            bench.runner.refusal = NotReady("not yet")
             async with refused(grpc.StatusCode.UNAVAILABLE):
                 await entrance.infer()
-            desk.runner.refusal = None
+            bench.runner.refusal = None
             call = entrance.infer()
             await entrance.until_held()
-            desk.runner.finish(error=ModelFailure(0, "boom in /secret/path"))
+            bench.runner.finish(error=ModelFailure(0, "boom in /secret/path"))
             async with refused(grpc.StatusCode.INTERNAL) as said:
                 await call
             assert "secret" not in str(said)
@@ -255,23 +255,25 @@ def test_a_version_that_is_not_ready_is_unavailable_and_a_failing_model_internal
     asyncio.run(ask())
 
 
-def test_more_requests_at_once_than_allowed_are_refused(desk: Desk) -> None:
+def test_more_requests_at_once_than_allowed_are_refused(bench: CallBench) -> None:
     async def ask() -> None:
-        async with Open(desk, max_concurrent_requests=1) as entrance:
+        async with Open(bench, max_concurrent_requests=1) as entrance:
             call = entrance.infer()
             await entrance.until_held()
             async with refused(grpc.StatusCode.RESOURCE_EXHAUSTED):
                 await entrance.infer()
-            desk.runner.finish([0.5])
+            bench.runner.finish([0.5])
             await call
 
     asyncio.run(ask())
 
 
 @pytest.mark.parametrize("silent", [True, False], ids=["say nothing", "have asked"])
-def test_where_all_connections_are_taken_a_client_is_refused_at_once_until_one_ends(desk: Desk, silent: bool) -> None:
+def test_where_all_connections_are_taken_a_client_is_refused_at_once_until_one_ends(
+    bench: CallBench, silent: bool
+) -> None:
     async def ask() -> None:
-        async with Open(desk, max_connections=2) as entrance, contextlib.AsyncExitStack() as opened:
+        async with Open(bench, max_connections=2) as entrance, contextlib.AsyncExitStack() as opened:
             if silent:
                 taken = [socket.create_connection(("127.0.0.1", entrance.port)) for _ in range(2)]
             else:
@@ -292,9 +294,9 @@ def test_where_all_connections_are_taken_a_client_is_refused_at_once_until_one_e
     asyncio.run(ask())
 
 
-def test_stopping_answers_what_was_accepted_and_refuses_the_rest(desk: Desk) -> None:
+def test_stopping_answers_what_was_accepted_and_refuses_the_rest(bench: CallBench) -> None:
     async def ask() -> None:
-        async with Open(desk) as entrance:
+        async with Open(bench) as entrance:
             call = entrance.infer()
             await entrance.until_held()
             stopping = asyncio.create_task(entrance.server.stop())
@@ -304,17 +306,17 @@ def test_stopping_answers_what_was_accepted_and_refuses_the_rest(desk: Desk) -> 
             assert said["x-error-code"] == "stopping"
             assert await entrance.health() == STATUSES.NOT_SERVING
             assert not stopping.done()
-            desk.runner.finish([0.5])
+            bench.runner.finish([0.5])
             assert list((await call).outputs[0].contents.fp32_contents) == [0.5]
             await stopping
 
     asyncio.run(ask())
-    assert (desk.counted(), desk.counted("none")) == ({"answered": 1}, {"stopping": 1})
+    assert (bench.counted(), bench.counted("none")) == ({"answered": 1}, {"stopping": 1})
 
 
-def test_a_stop_has_its_limit_and_what_is_given_up_then_may_be_asked_again(desk: Desk) -> None:
+def test_a_stop_has_its_limit_and_what_is_given_up_then_may_be_asked_again(bench: CallBench) -> None:
     async def ask() -> None:
-        async with Open(desk, drain_s=0.2) as entrance:
+        async with Open(bench, drain_s=0.2) as entrance:
             call = entrance.infer()
             await entrance.until_held()
             await entrance.server.stop()
@@ -322,13 +324,13 @@ def test_a_stop_has_its_limit_and_what_is_given_up_then_may_be_asked_again(desk:
                 await call
 
     asyncio.run(ask())
-    assert desk.runner.jobs[0].cancelled
-    assert desk.counted() == {"cancelled": 1}
+    assert bench.runner.jobs[0].cancelled
+    assert bench.counted() == {"cancelled": 1}
 
 
-def test_a_client_that_watches_does_not_hold_up_a_stop(desk: Desk) -> None:
+def test_a_client_that_watches_does_not_hold_up_a_stop(bench: CallBench) -> None:
     async def watch() -> None:
-        async with Open(desk, drain_s=60) as entrance:
+        async with Open(bench, drain_s=60) as entrance:
             stream = health_pb2_grpc.HealthStub(entrance.channel).Watch(health_pb2.HealthCheckRequest())
             assert (await stream.read()).status == STATUSES.SERVING
             async with asyncio.timeout(20), refused(grpc.StatusCode.UNAVAILABLE):
@@ -339,9 +341,9 @@ def test_a_client_that_watches_does_not_hold_up_a_stop(desk: Desk) -> None:
     asyncio.run(watch())
 
 
-def test_health_is_what_readiness_says_at_that_moment(desk: Desk) -> None:
+def test_health_is_what_readiness_says_at_that_moment(bench: CallBench) -> None:
     async def ask() -> list[int]:
-        async with Open(desk) as entrance:
+        async with Open(bench) as entrance:
             seen = []
             for entrance.ready in (True, False, True, False):
                 seen += [await entrance.health(service) for service in ("", SERVICE)]
@@ -352,11 +354,11 @@ def test_health_is_what_readiness_says_at_that_moment(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("service", ["", SERVICE], ids=["the server", "the service"])
-def test_who_watches_health_is_told_of_every_change(desk: Desk, service: str) -> None:
+def test_who_watches_health_is_told_of_every_change(bench: CallBench, service: str) -> None:
     """Each is made when the one before was seen, and nobody asks meanwhile."""
 
     async def watch() -> list[int]:
-        async with Open(desk) as entrance, asyncio.timeout(20):
+        async with Open(bench) as entrance, asyncio.timeout(20):
             stream = health_pb2_grpc.HealthStub(entrance.channel).Watch(health_pb2.HealthCheckRequest(service=service))
             seen = []
             for ready in (False, True, False):
@@ -379,9 +381,9 @@ async def left_of(*kinds: type, but: int = 0) -> list[object]:
 
 
 @pytest.mark.parametrize("ending", ["scores", "failure", "left", "late", "refused", "bad", "stopping"])
-def test_nothing_of_a_request_is_left_to_the_garbage_collector(desk: Desk, ending: str) -> None:
+def test_nothing_of_a_request_is_left_to_the_garbage_collector(bench: CallBench, ending: str) -> None:
     async def ask(entrance: Open) -> None:
-        desk.runner.refusal = Overloaded(1.0) if ending == "refused" else None
+        bench.runner.refusal = Overloaded(1.0) if ending == "refused" else None
         entrance.server._stopping = ending == "stopping"
         call = entrance.infer(
             0.1 if ending == "late" else 20, headers={"x-environment": "moon" if ending == "bad" else ""}
@@ -391,16 +393,16 @@ def test_nothing_of_a_request_is_left_to_the_garbage_collector(desk: Desk, endin
         if ending == "left":
             call.cancel()
         elif ending in ("scores", "failure"):
-            desk.runner.finish([0.5], ModelFailure(0, "no") if ending == "failure" else None)
+            bench.runner.finish([0.5], ModelFailure(0, "no") if ending == "failure" else None)
         with contextlib.suppress(grpc.aio.AioRpcError, asyncio.CancelledError):
             await call
         await until(lambda: not entrance.server._under_way)
-        desk.runner.jobs.clear()
-        desk.runner.refusal = None
-        desk.forget()
+        bench.runner.jobs.clear()
+        bench.runner.refusal = None
+        bench.forget()
 
     async def ask_often() -> list[object]:
-        async with Open(desk) as entrance:
+        async with Open(bench) as entrance:
             for _ in range(5):
                 await ask(entrance)
             return await left_of(Call, Prediction, GrpcExchange, CONTEXT)
@@ -412,11 +414,11 @@ def test_nothing_of_a_request_is_left_to_the_garbage_collector(desk: Desk, endin
 @pytest.mark.parametrize(
     "method", ["grpc.health.v1.Health/Check", "grpc.health.v1.Health/Watch", f"{SERVICE}/ModelReady"]
 )
-def test_nothing_is_left_of_what_is_no_message(desk: Desk, method: str) -> None:
+def test_nothing_is_left_of_what_is_no_message(bench: CallBench, method: str) -> None:
     """The error of the parser knows the call, which has the message: megabytes of it, for who may not even predict."""
 
     async def ask_often() -> list[object]:
-        async with Open(desk) as entrance:
+        async with Open(bench) as entrance:
             for _ in range(5):
                 async with refused(grpc.StatusCode.INVALID_ARGUMENT):
                     await entrance.channel.unary_unary(f"/{method}")(bytes(1_000), timeout=20)
@@ -427,11 +429,11 @@ def test_nothing_is_left_of_what_is_no_message(desk: Desk, method: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["ModelInfer", "ModelReady"])
-def test_nothing_is_left_of_a_message_that_does_not_come(desk: Desk, method: str) -> None:
+def test_nothing_is_left_of_a_message_that_does_not_come(bench: CallBench, method: str) -> None:
     """The timeout that the refusal was raised in knows the call's frames, and they the refusal."""
 
     async def ask_often() -> list[object]:
-        async with Open(desk) as entrance:
+        async with Open(bench) as entrance:
             entrance.server._request_s = 0.05
             for _ in range(5):
                 call = entrance.channel.stream_unary(f"/{SERVICE}/{method}")(timeout=20)
@@ -445,9 +447,9 @@ def test_nothing_is_left_of_a_message_that_does_not_come(desk: Desk, method: str
         assert len(asyncio.run(ask_often())) <= before
 
 
-def test_a_port_that_somebody_listens_at_is_seen_even_if_it_could_be_shared(desk: Desk) -> None:
+def test_a_port_that_somebody_listens_at_is_seen_even_if_it_could_be_shared(bench: CallBench) -> None:
     async def ask() -> None:
-        async with Open(desk) as entrance:
+        async with Open(bench) as entrance:
             with pytest.raises(OSError, match="in use"):
                 refuse_taken_port(GrpcSettings(port=entrance.port))
 
@@ -467,9 +469,9 @@ async def state_while_pinging(opened: Open, *, until_gone: bool) -> Any:
         return opened.channel.get_state()
 
 
-def test_how_often_a_client_may_ping_is_a_setting(desk: Desk) -> None:
+def test_how_often_a_client_may_ping_is_a_setting(bench: CallBench) -> None:
     async def scenario() -> tuple[Any, Any]:
-        patient, strict = Open(desk), Open(desk, min_ping_interval_s=300)
+        patient, strict = Open(bench), Open(bench, min_ping_interval_s=300)
         both = state_while_pinging(patient, until_gone=False), state_while_pinging(strict, until_gone=True)
         return await asyncio.gather(*both)
 
