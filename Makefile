@@ -182,6 +182,10 @@ load: port $(DEV) ## Load a running server and judge it: make load PROFILE=smoke
 schema: $(DEV) ## Hold the server to its API description: make schema SCHEMA_EXAMPLES=500 SCHEMA_SEED=2
 	@SCHEMA_EXAMPLES=$(SCHEMA_EXAMPLES) SCHEMA_SEED=$(SCHEMA_SEED) $(BIN)/python -m pytest tests/end_to_end/test_schema.py
 
+.PHONY: observers
+observers: $(DEV) models ## Time what each observer of a worker costs a request: make observers ARGS="--turns 50"
+	@$(BIN)/python -m load_tests.bench.observer_costs $(ARGS)
+
 .PHONY: overload
 overload: $(DEV) models ## Send three times what the server can answer: make overload ARGS="--quick"
 	@$(BIN)/python -m load_tests.bench.overload $(ARGS)

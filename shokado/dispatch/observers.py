@@ -89,6 +89,7 @@ class Observers:
 
     def subscribe(self, predictions: Sequence[PredictionObserver] = (), batches: Sequence[BatchObserver] = ()) -> None:
         """Let these hear of everything from now on, and nobody else."""
+        self.predictions, self.batches = tuple(predictions), tuple(batches)
         self._hear_started = _overridden(predictions, "started")
         self._hear_answered = _overridden(predictions, "answered")
         self._hear_failed = _overridden(predictions, "failed")

@@ -1,0 +1,166 @@
+"""`python -m load_tests.bench.observer_costs`: what each observer of a worker costs, as it is wired there.
+
+A worker is made as a server makes it, but serves nobody: its observers are told of made-up predictions and batches. The
+fastest of several turns counts, as whatever else the machine does only makes it slower. All happens after the answers:
+it takes from the throughput, and nothing from the latency of the request itself.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from load_tests.bench.hardware import this_machine
+from load_tests.bench.launch import ROOT
+from runners.artefacts.card import Card
+from runners.batching.observer import EndedBatch, ReleaseReason
+from runners.engines.engine import example_rows
+from shokado.dispatch.assignment import Reason
+from shokado.dispatch.observers import Observers, PredictionObserver
+from shokado.dispatch.request import Origin, Prediction
+from shokado.dispatch.shadow import ShadowCopier
+from shokado.dispatch.state import initial_state
+from shokado.worker.process import configured
+from shokado.worker.worker import Worker
+
+LUMPS = (1, 16, 128)
+"""How many predictions an observer is told of at once: of a client alone, and of more and more at the same time."""
+BATCH_ROWS = (1, 64, 1000)
+SHORTEST_S = 0.002
+"""A shorter turn would measure the clock, a longer one whatever else wants the processor."""
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command()
+def main(
+    turns: Annotated[int, typer.Option(min=1, max=1000, help="How often each is measured; the fastest counts.")] = 100,
+) -> None:
+    """Time each observer of a worker: nanoseconds a request or a batch, by how many it is told of at once."""
+    with TemporaryDirectory() as folder:
+        # A worker of its own: that of a running server goes on with its own store.
+        os.environ["SHOKADO_STORE"] = f"sqlite:///{folder}/routing.db"
+        requests, batches = asyncio.run(measure(turns))
+    console = Console(highlight=False)
+    console.print(str(this_machine()))
+    console.print(_table("ns a request", [f"{lump} at once" for lump in LUMPS], requests))
+    console.print(_table("ns a batch", [f"{rows} rows" for rows in BATCH_ROWS], batches))
+
+
+async def measure(turns: int, root: Path = ROOT) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """Nanoseconds by observer: of a request, for each of `LUMPS`; of a batch, for each of `BATCH_ROWS`."""
+    server = configured(root)
+    worker = Worker(server.settings, server.artefacts, {}, server.gate, server.secret)
+    version, environment = next(iter(server.settings.versions)), server.settings.default_environment
+    # What is noted here is told by hand: the timer that does it in a server is one for many requests.
+    told = Observers(lambda *_: None)
+    told.subscribe(worker.observers.predictions, worker.observers.batches)
+    requests: dict[str, list[float]] = {}
+    batches: dict[str, list[float]] = {}
+    for lump in LUMPS:
+        predictions = [_prediction(version, environment, server.card) for _ in range(lump)]
+        for observer in worker.observers.predictions:
+            seconds = _fastest(lambda: _tell(observer, version, predictions), turns, worker.metrics.registry.flush)  # noqa: B023
+            requests.setdefault(type(observer).__name__, []).append(1e9 * seconds / lump)
+        seconds = _fastest(lambda: _note(told, predictions), turns, worker.metrics.registry.flush)  # noqa: B023
+        requests.setdefault("all of these, and noting it", []).append(1e9 * seconds / lump)
+        shadowed = await _shadowed(worker, predictions, turns)
+        requests.setdefault(f"{ShadowCopier.__name__}, with a shadow", []).append(1e9 * shadowed / lump)
+    for rows in BATCH_ROWS:
+        batch = _batch(version, server.card, rows)
+        for listener in worker.observers.batches:
+            seconds = _fastest(lambda: listener.batch(batch), turns, worker.metrics.registry.flush)  # noqa: B023
+            batches.setdefault(type(listener).__name__, []).append(1e9 * seconds)
+    await worker.follower.stop()
+    return requests, batches
+
+
+def _tell(observer: PredictionObserver, version: str, predictions: Sequence[Prediction]) -> None:
+    observer.started(version, len(predictions))
+    observer.answered(version, predictions)
+
+
+def _note(observers: Observers, predictions: Sequence[Prediction]) -> None:
+    for prediction in predictions:
+        observers.started(prediction.version)
+        observers.answered(prediction)
+    observers.tell()
+
+
+async def _shadowed(worker: Worker, predictions: Sequence[Prediction], turns: int) -> float:
+    """Seconds that the copier takes for these, as long as it has room for them."""
+    state = initial_state(worker.settings)
+    environment = state.environments[predictions[0].origin.environment]
+    shadow = replace(environment, shadow="shadow")
+    worker.dispatcher.adopt(replace(state, environments={environment.name: shadow}), {})
+    fitting = max(worker.settings.shadow.max_waiting_rows // len(predictions), 1)
+    fastest = float("inf")
+    for _ in range(turns):
+        started = time.perf_counter()
+        for _ in range(fitting):
+            worker.shadow.answered(predictions[0].version, predictions)
+        fastest = min(fastest, (time.perf_counter() - started) / fitting)
+        await worker.shadow.stop()
+    worker.dispatcher.adopt(state, {})
+    return fastest
+
+
+def _fastest(work: Callable[[], None], turns: int, empty: Callable[[], None]) -> float:
+    """Seconds of one call in the fastest turn; `empty` is done between them."""
+    number, fastest = 1, float("inf")
+    for _ in range(turns):
+        while True:
+            started = time.perf_counter()
+            for _ in range(number):
+                work()
+            seconds = time.perf_counter() - started
+            empty()
+            if seconds >= SHORTEST_S:
+                break
+            number *= 2
+        fastest = min(fastest, seconds / number)
+    return fastest
+
+
+def _prediction(version: str, environment: str, card: Card) -> Prediction:
+    """An answered prediction of one row."""
+    origin = Origin(version, environment, 1, card)
+    row = np.asarray(example_rows(card)[:1])
+    packed = row[:, 0].tolist() if row.dtype == object else row.tobytes()
+    return Prediction(
+        packed, 1, lambda _: None, scores=_scores(card, 1), origin=origin, reason=Reason.SPLIT, latency_s=0.001
+    )
+
+
+def _batch(version: str, card: Card, rows: int) -> EndedBatch:
+    """A batch of requests of one row each."""
+    examples = example_rows(card)
+    batch = examples[np.arange(rows) % len(examples)]
+    return EndedBatch(version, batch, _scores(card, rows), {}, [0.0001] * rows, ReleaseReason.IDLE, 0.001)
+
+
+def _scores(card: Card, rows: int) -> np.ndarray:
+    return np.full((rows,) if card.scores_per_row == 1 else (rows, card.scores_per_row), 0.5, dtype=np.float32)
+
+
+def _table(title: str, columns: Sequence[str], costs: dict[str, list[float]]) -> Table:
+    table = Table(title=title, box=None)
+    table.add_column("observer")
+    for column in columns:
+        table.add_column(column, justify="right")
+    for name, nanoseconds in costs.items():
+        table.add_row(name, *(f"{one:,.0f}" for one in nanoseconds))
+    return table
+
+
+if __name__ == "__main__":
+    app()
