@@ -89,6 +89,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """The last line: how many tests wanted a program, and the command that installs all."""
+    # What was frozen would outlive the libraries that free it.
+    gc.unfreeze()
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     if reporter is not None and not hasattr(config, "workerinput"):
         skipped = reporter.stats.get("skipped", [])
