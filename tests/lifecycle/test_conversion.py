@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import xgboost
 from numpy.typing import NDArray
+from skl2onnx import to_onnx
 from sklearn.ensemble import (
     AdaBoostClassifier,
     ExtraTreesClassifier,
@@ -32,9 +33,10 @@ from xgboost import XGBClassifier, XGBRegressor, XGBRFClassifier
 
 from configuration.settings import EngineChoice
 from runners.artefacts import repository
-from runners.artefacts.card import Card, FileKind
+from runners.artefacts.card import Card, FileKind, Task
 from runners.artefacts.scores import labels_of
 from runners.engines.engine import open_engine
+from runners.inputs.schema import Feature
 from shokado.lifecycle.errors import UnsupportedModel
 from shokado.lifecycle.importing import conversion
 from shokado.lifecycle.importing.label_rules import chosen
@@ -200,6 +202,31 @@ def test_forests_decide_every_tie_as_scikit_learn_does(name: str, tmp_path: Path
     assert (ordered[:, -1] == ordered[:, -2]).sum() > 5
     assert chosen(scores, description.positive_from).tolist() == truth.argmax(axis=1).tolist()
     assert truth.argmax(axis=1).tolist() == model.predict(rows).tolist()
+
+
+def test_a_file_is_the_same_whatever_order_its_opsets_are_listed_in(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Machines that import the same model agree by the digests of its files."""
+    rows = np.random.default_rng(3).normal(size=(90, 2)).astype(np.float32)
+    model = make_pipeline(StandardScaler(), MLPClassifier((3,), max_iter=5, random_state=1)).fit(rows, rows[:, 0] > 0)
+    features = tuple(Feature(name=name) for name in "ab")
+    description = conversion.ModelDescription(task=Task.BINARY, features=features, classes=(0, 1))
+    files: list[bytes] = []
+    for step in (1, -1):
+
+        def listed(*given: Any, step: int = step, **named: Any) -> Any:
+            graph = to_onnx(*given, **named)
+            opsets = list(graph.opset_import)[::step]
+            assert len(opsets) == 2
+            del graph.opset_import[:]
+            graph.opset_import.extend(opsets)
+            return graph
+
+        monkeypatch.setattr(conversion, "to_onnx", listed)
+        conversion.convert(model, description, tmp_path)
+        files.append((tmp_path / FileKind.ONNX.file_name).read_bytes())
+    assert files[0] == files[1]
 
 
 def test_the_columns_names_decide_and_not_their_order_in_the_signature(

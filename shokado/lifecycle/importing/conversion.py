@@ -458,6 +458,10 @@ def _normalise(graph: ModelProto, taken: Input, output: Output) -> None:
     body.name, body.doc_string, graph.doc_string = "shokado", "", ""
     if "" not in {entry.domain for entry in graph.opset_import}:
         graph.opset_import.append(helper.make_opsetid("", OPSET))
+    # skl2onnx lists them as it finds them in a set: now one first, now the other.
+    opsets = sorted(graph.opset_import, key=lambda entry: entry.domain)
+    del graph.opset_import[:]
+    graph.opset_import.extend(opsets)
     onnx.checker.check_model(graph)
 
 
