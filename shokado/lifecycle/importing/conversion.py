@@ -456,12 +456,12 @@ def _normalise(graph: ModelProto, taken: Input, output: Output) -> None:
     body.output.append(helper.make_tensor_value_info(output.name, TensorProto.FLOAT, ["N", output.columns]))
     # The converters put random or dated names here; constant ones make the file's digest repeatable.
     body.name, body.doc_string, graph.doc_string = "shokado", "", ""
-    if "" not in {entry.domain for entry in graph.opset_import}:
-        graph.opset_import.append(helper.make_opsetid("", OPSET))
     # skl2onnx lists them as it finds them in a set: now one first, now the other.
     opsets = sorted(graph.opset_import, key=lambda entry: entry.domain)
     del graph.opset_import[:]
     graph.opset_import.extend(opsets)
+    if "" not in {entry.domain for entry in graph.opset_import}:
+        graph.opset_import.append(helper.make_opsetid("", OPSET))
     onnx.checker.check_model(graph)
 
 
