@@ -134,8 +134,7 @@ def _fastest(work: Callable[[], None], turns: int, empty: Callable[[], None]) ->
 def _prediction(version: str, environment: str, card: Card) -> Prediction:
     """An answered prediction of one row."""
     origin = Origin(version, environment, 1, card)
-    row = np.asarray(example_rows(card)[:1])
-    packed = row[:, 0].tolist() if row.dtype == object else row.tobytes()
+    packed = card.row_format.pack([card.row_format.named(card.examples.rows[0])])
     return Prediction(
         packed, 1, lambda _: None, scores=_scores(card, 1), origin=origin, reason=Reason.SPLIT, latency_s=0.001
     )

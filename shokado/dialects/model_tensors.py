@@ -104,6 +104,12 @@ def values_of(tensor: TensorMetadata, prediction: Prediction) -> Any:
     return labels if tensor.datatype == "INT64" else [str(label) for label in labels]
 
 
+def flat_values(tensor: TensorMetadata, prediction: Prediction) -> tuple[tuple[int, ...], Any]:
+    """The shape of an output, and its values as `values_of` has them, but flat: an array, or a list of labels."""
+    values = values_of(tensor, prediction)
+    return ((len(values),), values) if isinstance(values, list) else (values.shape, values.ravel())
+
+
 def classifications(card: Card, scores: Scores, top: int) -> NDArray[Any]:
     """The `top` likeliest classes of each row, best first, as texts `score:index:label` of shape (rows, top).
 

@@ -20,7 +20,7 @@ from shokado.dialects.dialect import BINARY_LINES, JSON_LINES, AnswerFacts, Cont
 from shokado.dialects.head import BINARY, JSON, RequestHead
 from shokado.dialects.json_rows import refuse_excess
 from shokado.dialects.json_text import read_leniently, refusal
-from shokado.dialects.model_tensors import WantedOutput, chosen_outputs, input_tensors, values_of
+from shokado.dialects.model_tensors import WantedOutput, chosen_outputs, flat_values, input_tensors
 from shokado.dialects.native import unsupported_type
 from shokado.dialects.parameters import InferParameters, InputParameters, OutputParameters
 from shokado.dialects.problem import Problem, malformed, problem_of
@@ -192,9 +192,7 @@ class OpenInference(Dialect):
         binary = answer_options.binary if answer_options.outputs else answer_options.binary * len(chosen)
         outputs, parts = [], []
         for tensor, is_binary in zip(chosen, binary, strict=True):
-            values = values_of(tensor, prediction)
-            shape = (len(values),) if isinstance(values, list) else values.shape
-            flat = values if isinstance(values, list) else values.ravel()
+            shape, flat = flat_values(tensor, prediction)
             if is_binary:
                 part = to_bytes(tensor.datatype, flat)
                 parts.append(part)

@@ -232,16 +232,13 @@ class SqliteStore:
         if moved or self._log_inode != _inode(self._beside("-wal")):
             with _alone_in(self._path.parent):
                 # While it is open, no other file can have the number of its log.
-                if moved and self._log_inode == _inode(self._beside("-wal")):
-                    self._clear_up()
+                self._clear_up_after(self._inode, self._log_inode)
             self.close()
 
-    def _clear_up_if_replaced(self) -> None:
-        """Remove the log of the file that was here before this one took its place."""
-        with contextlib.suppress(OSError, ValueError, TypeError):
-            owner, log = json.loads(self._beside(_OWNER).read_bytes())
-            if _inode(self._path) != tuple(owner) and _inode(self._beside("-wal")) == tuple(log):
-                self._clear_up()
+    def _clear_up_after(self, owner: tuple[int, int] | None, log: tuple[int, int] | None) -> None:
+        """Remove the log of a file that is not here any more, if it still is."""
+        if owner != _inode(self._path) and log == _inode(self._beside("-wal")):
+            self._clear_up()
 
     def _tell_owner(self) -> None:
         """Write down which file the log belongs to, for whoever opens another one in its place."""
@@ -268,7 +265,10 @@ class SqliteStore:
             # SQLite would make its files beside it, as read-only as it is, and they would stay so.
             raise PermissionError(errno.EACCES, "it is read-only")
         else:
-            self._clear_up_if_replaced()
+            # Whoever opened the file that was here before may not have noticed yet.
+            with contextlib.suppress(OSError, ValueError, TypeError):
+                owner, log = json.loads(self._beside(_OWNER).read_bytes())
+                self._clear_up_after(tuple(owner), tuple(log))
 
     def _clear_up(self) -> None:
         """Remove what belongs to a file that is gone: SQLite would take it for the new one's, and damage that."""

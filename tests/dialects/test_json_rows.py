@@ -8,31 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runners.inputs.columns import FLOAT32_MAX
 from runners.inputs.faults import InputFault
 from runners.inputs.rows import RowFormat
 from shokado.dialects.json_rows import explain_body
 from shokado.dialects.problem import Problem, problem_of
-from tests.support.rows import dense_format, text_format
+from tests.support.rows import NAMES, dense_format, lists, rows_and_values, text_format
 
-NAMES = ("a", "b", "c", "d")
 SIGNATURE = dense_format(NAMES, max_rows=50)
 TEXTS = text_format("message", max_rows=50, max_text_characters=20)
-finite = st.floats(allow_nan=False, allow_infinity=False, min_value=-FLOAT32_MAX, max_value=FLOAT32_MAX)
-numbers = st.one_of(finite, st.integers(-(2**64), 2**64))
-lists = st.lists(numbers, min_size=4, max_size=4)
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
-
-
-@st.composite
-def rows_and_values(draw: st.DrawFn) -> tuple[list[Any], list[list[float]]]:
-    """Rows as lists or as objects in any order, and their values in the features' order."""
-    values = draw(st.lists(lists, min_size=1, max_size=20))
-    rows: list[Any] = []
-    for row in values:
-        order = draw(st.permutations(range(4))) if draw(st.booleans()) else None
-        rows.append(row if order is None else {NAMES[index]: row[index] for index in order})
-    return rows, values
 
 
 def explained(rows: list[Any]) -> Problem:

@@ -1,11 +1,32 @@
-"""Row formats of models that exist only on paper."""
+"""Row formats of models that exist only on paper, and rows of any numbers for them."""
 
 from collections.abc import Collection, Iterable
+from typing import Any
+
+from hypothesis import strategies as st
 
 from configuration.settings import LimitSettings
+from runners.inputs.columns import FLOAT32_MAX
 from runners.inputs.formats import row_format_of
 from runners.inputs.rows import RowFormat
 from runners.inputs.schema import Feature
+
+NAMES = ("a", "b", "c", "d")
+finite = st.floats(allow_nan=False, allow_infinity=False, min_value=-FLOAT32_MAX, max_value=FLOAT32_MAX)
+numbers = st.one_of(finite, st.integers(-(2**64), 2**64))
+lists = st.lists(numbers, min_size=4, max_size=4)
+"""Rows of as many numbers as there are `NAMES`."""
+
+
+@st.composite
+def rows_and_values(draw: st.DrawFn) -> tuple[list[Any], list[list[float]]]:
+    """Rows as lists or as objects in any order, and their values in the features' order."""
+    values = draw(st.lists(lists, min_size=1, max_size=20))
+    rows: list[Any] = []
+    for row in values:
+        order = draw(st.permutations(range(4))) if draw(st.booleans()) else None
+        rows.append(row if order is None else {NAMES[index]: row[index] for index in order})
+    return rows, values
 
 
 def dense_format(names: Iterable[str], max_rows: int = 10_000, booleans: Collection[str] = ()) -> RowFormat:

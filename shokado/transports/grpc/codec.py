@@ -11,7 +11,7 @@ from runners.inputs.datatypes import BYTES, to_bytes
 from runners.inputs.rows import RowFormat
 from shokado.dialects.dialect import AnswerFacts
 from shokado.dialects.head import RequestHead
-from shokado.dialects.model_tensors import WantedOutput, chosen_outputs, values_of
+from shokado.dialects.model_tensors import WantedOutput, chosen_outputs, flat_values
 from shokado.dialects.parameters import InferParameters, InputParameters, OutputParameters
 from shokado.dialects.problem import Problem
 from shokado.dialects.tensors import Tensor, from_bytes, from_values, pack_tensors
@@ -70,9 +70,7 @@ class ModelInfer:
         parameters["reason"].string_param = prediction.reason
         parameters["generation"].int64_param = origin.generation
         for tensor in chosen_outputs(origin.card, facts.answer_options):
-            values = values_of(tensor, prediction)
-            shape = (len(values),) if isinstance(values, list) else values.shape
-            flat = values if isinstance(values, list) else values.ravel()
+            shape, flat = flat_values(tensor, prediction)
             output = answer.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=shape)
             if request.raw_input_contents:
                 answer.raw_output_contents.append(to_bytes(tensor.datatype, flat))

@@ -11,24 +11,9 @@ from hypothesis import strategies as st
 from runners.inputs.columns import FLOAT32_MAX
 from runners.inputs.dense import Row
 from runners.inputs.faults import InputFault
-from tests.support.rows import dense_format
+from tests.support.rows import NAMES, dense_format, lists, rows_and_values
 
-NAMES = ("a", "b", "c", "d")
 ROWS = dense_format(NAMES, max_rows=50)
-finite = st.floats(allow_nan=False, allow_infinity=False, min_value=-FLOAT32_MAX, max_value=FLOAT32_MAX)
-numbers = st.one_of(finite, st.integers(-(2**64), 2**64))
-lists = st.lists(numbers, min_size=4, max_size=4)
-
-
-@st.composite
-def rows_and_values(draw: st.DrawFn) -> tuple[list[Any], list[list[float]]]:
-    """Rows as lists or as objects in any order, and their values in the features' order."""
-    values = draw(st.lists(lists, min_size=1, max_size=20))
-    rows: list[Any] = []
-    for row in values:
-        order = draw(st.permutations(range(4))) if draw(st.booleans()) else None
-        rows.append(row if order is None else {NAMES[index]: row[index] for index in order})
-    return rows, values
 
 
 @given(rows_and_values())
