@@ -19,7 +19,6 @@ from tests.docs.pages import BLOCKS, EXECUTABLE, README, RUN, Block, runs
 from tests.lifecycle.kubernetes_api import running
 from tests.support import http
 from tests.support.server import ROOT, ROW, Server, serving
-from tests.support.waiting import wait_until
 from tests.tools import needs
 
 ENVIRONMENT = Path(sys.executable).parent.parent
@@ -105,7 +104,7 @@ def predict(server: Server, *units: str) -> list[dict[str, Any]]:
 def versions_of(server: Server, generation: int) -> list[str]:
     """The versions that 100 users get once both workers are at that generation."""
     users = [f"user-{number}" for number in range(100)]
-    wait_until(lambda: min(answer["generation"] for answer in predict(server, *users[:20])) >= generation, 10)
+    server.wait_for_generation(generation)
     return [answer["version"] for answer in predict(server, *users)]
 
 

@@ -78,7 +78,7 @@ def test_a_shadow_is_compared_and_never_seen(models: object) -> None:
     with serving(environment={"SHOKADO_WORKERS": "2", "SHOKADO_SHADOW__CPU_SHARE": "0.2"}) as server:
         changed = change(server, {"weights": {"v1": 1}, "shadow": "v2"})
         assert changed.status_code == 200, changed.text
-        wait_until(lambda: {answer["generation"] for answer in ask(server, 10)} == {changed.json()["generation"]})
+        server.wait_for_generation(changed.json()["generation"])
         with load(server, 8, lambda _: UNPINNED) as clients:
             wait_until(lambda: server.metric("shokado_shadow_rows_total") > 200)
         assert {answer.json["version"] for answer in clients.answers if answer.json["generation"] > 1} == {"v1"}

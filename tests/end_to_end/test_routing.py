@@ -1,7 +1,6 @@
 """A/B dispatch from outside: what is changed at one worker holds at all, outlives the server, and can be taken back."""
 
 import json
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -38,18 +37,6 @@ def get(server: Server, path: str) -> Any:
     return answer.json()
 
 
-def wait_for_generation(server: Server, generation: int) -> float:
-    """Seconds until every worker reports that generation."""
-    started = time.monotonic()
-
-    def agreed() -> bool:
-        workers = get(server, "/v1/models")["workers"]
-        return len(workers) == WORKERS and all(worker["generation"] >= generation for worker in workers)
-
-    wait_until(agreed, 10)
-    return time.monotonic() - started
-
-
 @pytest.fixture(scope="module")
 def routed(models: object) -> Any:
     with serving(environment={"SHOKADO_WORKERS": str(WORKERS)}) as running:
@@ -61,7 +48,7 @@ def test_a_change_holds_at_every_worker_and_is_named_in_every_answer(routed: Ser
     assert changed.status_code == 200, changed.text
     generation = changed.json()["generation"]
     assert changed.headers["etag"] == f'"{generation}"'
-    wait_for_generation(routed, generation)
+    routed.wait_for_generation(generation)
     answers = ask(routed, 40)
     assert {(answer["version"], answer["generation"]) for answer in answers} == {("v2", generation)}
     metric = http.get(f"{routed.url}/metrics", timeout=20).text
@@ -80,7 +67,7 @@ def test_only_who_saw_the_last_change_may_make_the_next(routed: Server) -> None:
 
 def test_a_unit_keeps_its_version_at_every_worker(routed: Server) -> None:
     generation = change(routed, {"weights": {"v1": 50, "v2": 50}, "strategy": "hash"}).json()["generation"]
-    wait_for_generation(routed, generation)
+    routed.wait_for_generation(generation)
     units = [f"user-{number}" for number in range(12)]
     by_body = {unit: {answer["version"] for answer in ask(routed, 6, unit=unit)} for unit in units}
     assert all(len(versions) == 1 for versions in by_body.values())
@@ -96,9 +83,8 @@ def test_a_unit_keeps_its_version_at_every_worker(routed: Server) -> None:
 
 
 def test_without_a_unit_sticky_traffic_is_split_by_weight(routed: Server) -> None:
-    wait_for_generation(
-        routed, change(routed, {"weights": {"v1": 1, "v2": 1}, "strategy": "hash"}).json()["generation"]
-    )
+    changed = change(routed, {"weights": {"v1": 1, "v2": 1}, "strategy": "hash"}).json()
+    routed.wait_for_generation(changed["generation"])
     counts = Counter(answer["version"] for answer in ask(routed, 80))
     assert min(counts["v1"], counts["v2"]) > 10
 
@@ -120,7 +106,7 @@ def test_a_rollback_brings_back_what_was_and_leaves_its_trace(routed: Server) ->
 def test_environments_are_split_by_themselves(routed: Server) -> None:
     before = get(routed, "/v1/traffic-split?environment=production")
     changed = change(routed, {"environment": "staging", "weights": {"v1": 1}}).json()
-    wait_for_generation(routed, changed["generation"])
+    routed.wait_for_generation(changed["generation"])
     assert get(routed, "/v1/traffic-split")["weights"] == before["weights"]
     staged = http.post(
         f"{routed.url}/v1/models/predict", json={"instances": [ROW]}, headers={"X-Environment": "staging"}, timeout=20
@@ -131,9 +117,9 @@ def test_environments_are_split_by_themselves(routed: Server) -> None:
 def test_activation_decides_who_answers_when_the_split_is_off(routed: Server) -> None:
     assert change(routed, {}, "/models/v2/activate").status_code == 200
     generation = change(routed, {"enabled": False}).json()["generation"]
-    wait_for_generation(routed, generation)
+    routed.wait_for_generation(generation)
     assert {(a["version"], a["reason"]) for a in ask(routed, 10)} == {("v2", "ACTIVE")}
-    wait_for_generation(routed, change(routed, {"enabled": True, "active": "v1"}).json()["generation"])
+    routed.wait_for_generation(change(routed, {"enabled": True, "active": "v1"}).json()["generation"])
 
 
 @pytest.mark.parametrize(

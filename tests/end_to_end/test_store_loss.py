@@ -107,7 +107,7 @@ def test_a_redis_that_is_killed_mid_change_and_comes_back(models: object, redis_
         assert sorted(entries) == list(range(1, max(entries) + 1))
         for generation, weight in changer.confirmed.items():
             assert entries[generation]["environments"]["production"]["weights"]["v1"] == weight
-        wait_until(lambda: {answer["generation"] for answer in ask(server, 20)} >= {max(last, split_of(server)[0])})
+        server.wait_for_generation(max(last, split_of(server)[0]))
     assert clients.lost == 0
     assert not [answer for answer in clients.answers if answer.status != 200][:3]
 
@@ -127,7 +127,7 @@ def test_a_worker_that_starts_while_redis_is_away_takes_what_its_siblings_know(
 ) -> None:
     with serving(environment=on(redis_server)) as server:
         generation = change(server, {"v1": 0, "v2": 1}).json()["generation"]
-        wait_until(lambda: {answer["generation"] for answer in ask(server, 20)} == {generation})
+        server.wait_for_generation(generation)
         redis_server.kill()
         workers = server.workers()
         os.kill(workers[0], signal.SIGKILL)

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -55,6 +56,20 @@ class Server:
     def workers(self) -> list[int]:
         """Process ids of all workers, those of the versions' own services included."""
         return [child.pid for child in psutil.Process(self.process.pid).children()]
+
+    def wait_for_generation(self, generation: int, workers: int = 2) -> float:
+        """Seconds until that many workers report this generation or a later one.
+
+        Answers do not tell it: any number of connections may be taken by the same worker.
+        """
+        started = time.monotonic()
+
+        def agreed() -> bool:
+            reported = http.get(f"{self.url}/v1/models", timeout=20).json()["workers"]
+            return len(reported) == workers and all(worker["generation"] >= generation for worker in reported)
+
+        wait_until(agreed, 10)
+        return time.monotonic() - started
 
     def stop(self) -> int:
         """SIGTERM, and the exit code."""
