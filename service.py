@@ -31,10 +31,10 @@ from shokado.transports.bentoml_io import descriptors_of
 from shokado.transports.body_quota import BodyQuota
 from shokado.worker.process import QUIET, configured, prepare_server, take_over
 from shokado.worker.supervision import end_with_supervisor
-from shokado.worker.version_service import version_service
+from shokado.worker.versions.version_service import version_service
 
 if TYPE_CHECKING:
-    from shokado.control.gateway import Gateway
+    from shokado.worker.gateway import Gateway
 
 SERVER = configured(Path(__file__).parent)
 take_over()
@@ -51,7 +51,7 @@ SIGNATURE = row_format_of(SERVER.card.features, SETTINGS.limits)
 @cache
 def gateway() -> "Gateway":
     """What answers in this worker."""
-    from shokado.control.gateway import Gateway
+    from shokado.worker.gateway import Gateway
 
     return Gateway(SERVER, PREDICTIONS)
 
@@ -96,7 +96,9 @@ class Shokado:
 
 def answer_control_first(app: ASGIApp) -> ASGIApp:
     """The control routes in front of BentoML's."""
-    return gateway().in_front_of(app, [api.route for api in Shokado.apis.values()])  # type: ignore[attr-defined]
+    from shokado.control.app import control_first
+
+    return control_first(app, gateway(), [api.route for api in Shokado.apis.values()])  # type: ignore[attr-defined]
 
 
 # The decorator has made a Service of the class, which mypy cannot see.

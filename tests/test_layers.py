@@ -15,7 +15,7 @@ UPWARD = {
     "runners/engines/engine.py": "runners.runner",
     "shokado/dialects/problem.py": "shokado.transports.call",
     "shokado/worker/readiness.py": "shokado.control.health",
-    "shokado/lifecycle/rollout/canary.py": "shokado.worker.loading",
+    "shokado/lifecycle/rollout/canary.py": "shokado.worker.versions.loading",
     "shokado/monitoring/metrics/metric_registry.py": "shokado.access.keys",
     "shokado/client/errors.py": "runners.errors",
     "shokado/stores/record.py": "shokado.client.errors",

@@ -1,1 +1,1 @@
-"""A worker's parts joined, and the FastAPI app over them for all that is no prediction: split, versions, health, .."""
+"""Routes that are no predictions: the FastAPI app over the parts of a worker."""

@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 
 from configuration.settings import Strategy
 from shokado.control.changing import MAX_WHY_CHARACTERS, Changer
+from shokado.control.dependencies import Configuration, Parts
 from shokado.control.http import bodies
 from shokado.control.http.errors import BODY_ERRORS, errors
 from shokado.control.http.headers import AskedEnvironment, EnvironmentHeader, agreed_environment
@@ -17,7 +18,7 @@ from shokado.dispatch.state import Environment, RoutingState
 from shokado.experiments.feedback_collector import FeedbackStatus, refused
 from shokado.experiments.figures import Counts, Proportion, Tallies, add_up, figures
 from shokado.stores.store import Action
-from shokado.worker.parts import Configuration, Parts, known_routing
+from shokado.worker.parts import known_routing
 
 router = APIRouter(tags=["experiments"], route_class=bodies.StrictRoute)
 

@@ -17,14 +17,18 @@ from shokado.control import open_inference_metadata as open_inference
 from shokado.control import version_metrics as statistics
 from shokado.control.http.authorization import enter
 from shokado.control.http.browser_headers import protect, protect_page
+from shokado.control.http.documentation import describe_predictions
 from shokado.control.http.errors import answer_error, answer_errors
 from shokado.control.http.methods import OF_FILES, OF_PREDICTIONS, allowed_methods, without_body
-from shokado.control.outside import seen_from_outside, without_prefix
+from shokado.control.http.refusals import describe_refusals
+from shokado.control.outside import seen_from_outside
 from shokado.control.pages import front_page
 from shokado.dialects.head import read_head
 from shokado.dialects.problem import Problem
 from shokado.transports.exchange import new_id
 from shokado.transports.plain import Predictions
+from shokado.transports.routes import without_prefix
+from shokado.worker.gateway import Gateway
 from shokado.worker.parts import Control
 
 DESCRIPTION = """Several versions of one model side by side, with live traffic split between them.
@@ -44,6 +48,14 @@ TAGS = {
 
 _STATIC = "/static_content"
 _SCHEMA = "/schema.json"
+
+
+def control_first(app: ASGIApp, gateway: Gateway, apis: Collection[str]) -> ASGIApp:
+    """The control routes of this worker, and behind them BentoML's `app`, which answers the routes `apis` itself."""
+    control_app = create_app(gateway.control)
+    describe_predictions(control_app, gateway.dialects, gateway.server.card)
+    describe_refusals(control_app, gateway.server.gate)
+    return ControlFirst(app, control_app, gateway.predictions, apis)
 
 
 def create_app(control: Control) -> FastAPI:

@@ -6,13 +6,14 @@ from typing import Annotated
 
 from fastapi import Depends
 
+from shokado.control.dependencies import Parts
 from shokado.control.http.headers import Actor, IfMatch
 from shokado.dialects.error_codes import ERROR_CODES
 from shokado.dialects.problem import Problem, problem_of
 from shokado.dispatch.change import KnownVersions
 from shokado.dispatch.state import RoutingState
 from shokado.stores.store import Action, Entry, GenerationConflict, StoreUnavailable
-from shokado.worker.parts import Parts, WorkerParts
+from shokado.worker.parts import WorkerParts
 from shokado.worker.readiness import versions_everywhere
 
 MAX_WHY_CHARACTERS = 500

@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field
 
 from configuration.settings import Strategy
 from runners.version_state import VersionState
+from shokado.control.dependencies import Parts
 from shokado.control.http.bodies import parse
 from shokado.control.http.errors import errors
 from shokado.control.http.headers import AskedEnvironment
@@ -21,7 +22,7 @@ from shokado.dialects.problem import invalid
 from shokado.dispatch.assignment import Reason, assign
 from shokado.dispatch.change import KnownVersions, SplitChange, find_environment, with_split
 from shokado.dispatch.state import Environment
-from shokado.worker.parts import Parts, known_routing
+from shokado.worker.parts import known_routing
 from shokado.worker.readiness import known_versions
 
 MAX_WEIGHTS_CHARACTERS = 4096

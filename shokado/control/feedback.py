@@ -13,13 +13,13 @@ import msgspec
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field, TypeAdapter
 
+from shokado.control.dependencies import Configuration, Parts, Quota
 from shokado.control.http import bodies
 from shokado.control.http.errors import BODY_ERRORS, errors
 from shokado.dialects.json_text import LONG_BYTES, exceeds, refusal
 from shokado.dialects.problem import Problem, body_too_large, invalid, problem_of
 from shokado.experiments.feedback_collector import Feedback, FeedbackStatus, Ruling
 from shokado.stores.store import StoreUnavailable
-from shokado.worker.parts import Configuration, Parts, Quota
 
 _MAX_VALUES = 8
 """Values of one entry: more than it has names for."""

@@ -5,7 +5,8 @@ from typing import Any
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
-from shokado.worker.parts import FrontGate, Parts, WorkerParts
+from shokado.control.dependencies import FrontGate, Parts
+from shokado.worker.parts import WorkerParts
 from shokado.worker.readiness import why_not_ready
 
 router = APIRouter(tags=["health"])

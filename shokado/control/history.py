@@ -8,6 +8,7 @@ from fastapi import APIRouter, Body, Query, Response
 from pydantic import BaseModel, Field
 
 from shokado.control.changing import MAX_GENERATION, MAX_WHY_CHARACTERS, Changer
+from shokado.control.dependencies import Parts
 from shokado.control.http import bodies
 from shokado.control.http.errors import BODY_ERRORS, errors
 from shokado.control.http.headers import AskedEnvironment, EnvironmentHeader
@@ -16,7 +17,7 @@ from shokado.dialects.problem import Problem
 from shokado.dispatch.change import find_environment, rolled_back
 from shokado.dispatch.state import RoutingState
 from shokado.stores.store import Action, Entry
-from shokado.worker.parts import Parts, WorkerParts, known_routing
+from shokado.worker.parts import WorkerParts, known_routing
 
 MAX_ENTRIES = 500
 """Entries of one page; `before` asks for the next one."""

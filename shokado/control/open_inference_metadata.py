@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 
 from configuration.settings import Settings
 from runners.version_state import VersionState
+from shokado.control.dependencies import Configuration, Parts
 from shokado.control.http import bodies
 from shokado.control.http.documentation import reference
 from shokado.control.http.headers import Actor
@@ -20,7 +21,7 @@ from shokado.dialects.error_codes import STATUS_DESCRIPTIONS
 from shokado.dialects.open_inference import InferError
 from shokado.dialects.problem import invalid
 from shokado.dialects.served_models import OVER_REST, ModelMetadata, ServedModels, ServerMetadata
-from shokado.worker.parts import Configuration, Parts, WorkerParts
+from shokado.worker.parts import WorkerParts
 from shokado.worker.readiness import served_models
 
 router = APIRouter(

@@ -17,13 +17,6 @@ _HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?").fullma
 _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)+").fullmatch
 
 
-def without_prefix(path: str, prefix: str) -> str:
-    """The path as routes know it: without the prefix, and without a slash at its end."""
-    if prefix and (path == prefix or path.startswith(prefix + "/")):
-        path = path.removeprefix(prefix)
-    return path.rstrip("/") or "/"
-
-
 def seen_from_outside(scope: Scope, prefix: str, trusted: Sequence[Network]) -> Scope:
     """The scope with the client's scheme, `Host` and, as `root_path` and before the path, the prefix.
 

@@ -11,13 +11,14 @@ from pydantic_core import CoreSchema
 
 from configuration.settings import Settings, Strategy
 from shokado.control.changing import MAX_WHY_CHARACTERS, Changer
+from shokado.control.dependencies import Configuration, Parts
 from shokado.control.http import bodies
 from shokado.control.http.errors import BODY_ERRORS, errors
 from shokado.control.http.headers import AskedEnvironment, EnvironmentHeader, agreed_environment, etag, is_known
 from shokado.dispatch.change import UNCHANGED, InvalidChange, SplitChange, find_environment, with_split
 from shokado.dispatch.state import Environment, fit
 from shokado.stores.store import Action, Entry, StoreUnavailable
-from shokado.worker.parts import Configuration, Parts, WorkerParts, known_routing
+from shokado.worker.parts import WorkerParts, known_routing
 
 OTHER_SPELLINGS = {"hash-based": Strategy.HASH}
 

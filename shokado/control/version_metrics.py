@@ -7,12 +7,12 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, Field
 
 from configuration.settings import Placement
+from shokado.control.dependencies import Configuration, Parts
 from shokado.control.http.errors import errors
 from shokado.experiments.figures import VersionFigures, figures
 from shokado.monitoring.metrics.folder import exposition
 from shokado.monitoring.statistics import MAX_WINDOW_S, VersionStatistics
 from shokado.stores.store import StoreUnavailable
-from shokado.worker.parts import Configuration, Parts
 from shokado.worker.readiness import known_versions
 
 router = APIRouter(tags=["metrics"])

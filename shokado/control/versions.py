@@ -12,13 +12,14 @@ from runners.inputs.schema import Feature
 from runners.remote_runner import RemoteRunner
 from runners.version_state import VersionState
 from shokado.control.changing import MAX_WHY_CHARACTERS, Changer
+from shokado.control.dependencies import Configuration, Parts
 from shokado.control.http import bodies
 from shokado.control.http.errors import BODY_ERRORS, errors
 from shokado.control.http.headers import Actor, AskedEnvironment, EnvironmentHeader, agreed_environment
 from shokado.control.split import Split, answer_change
 from shokado.dispatch.change import SplitChange, find_environment, with_split
 from shokado.stores.store import Action, StoreUnavailable, WorkerReport
-from shokado.worker.parts import Configuration, Parts, WorkerParts, known_routing
+from shokado.worker.parts import WorkerParts, known_routing
 from shokado.worker.readiness import known_versions, why_not_ready
 
 MAX_URI_CHARACTERS = 1024

@@ -19,9 +19,9 @@ from math import inf
 
 import msgspec
 
-from shokado.dispatch.machine import Machine
 from shokado.experiments.prediction_id import PredictionIds
 from shokado.stores.follower import Follower
+from shokado.stores.machine import Machine
 from shokado.stores.store import GIVEN, Secret, StoreUnavailable
 
 LEARN_EVERY_S = 1.0

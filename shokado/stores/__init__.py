@@ -1,1 +1,1 @@
-"""Where the routing state lives and is shared: the stores, and the follower that keeps a worker at their newest."""
+"""What processes share: the routing state in its stores, the follower that keeps a worker at its newest, and files."""

@@ -21,6 +21,13 @@ def names_in(path: str) -> list[str]:
     return _NAME.findall(path)
 
 
+def without_prefix(path: str, prefix: str) -> str:
+    """The path as routes know it: without the prefix, and without a slash at its end."""
+    if prefix and (path == prefix or path.startswith(prefix + "/")):
+        path = path.removeprefix(prefix)
+    return path.rstrip("/") or "/"
+
+
 class Routes:
     """A table of paths. In a handler's path, `{name}` stands for one name: the model's, a version's or an alias."""
 

@@ -4,22 +4,19 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
-
-from fastapi import Depends, Request
 
 from configuration.settings import Settings
 from shokado.access.gate import Gate
 from shokado.dialects.problem import Problem
 from shokado.dispatch.dispatcher import Dispatcher
-from shokado.dispatch.fleet import Fleet
 from shokado.dispatch.state import RoutingState
 from shokado.experiments.feedback_collector import FeedbackCollector
 from shokado.monitoring.statistics import Statistics
 from shokado.stores.follower import Follower
 from shokado.transports.body_quota import BodyQuota
-from shokado.worker.loading import Loader
 from shokado.worker.stopping import Stopping
+from shokado.worker.versions.fleet import Fleet
+from shokado.worker.versions.loading import Loader
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,26 +47,6 @@ class Control:
         self.parts: WorkerParts | None = None
 
 
-def _control(request: Request) -> Control:
-    control: Control = request.app.state.control
-    return control
-
-
-def _gate(request: Request) -> Gate | None:
-    return _control(request).gate
-
-
-def _settings(request: Request) -> Settings:
-    return _control(request).settings
-
-
-def _parts(request: Request) -> WorkerParts:
-    parts = _control(request).parts
-    if parts is None:
-        raise Problem("not_ready", "the server is starting")
-    return parts
-
-
 def known_routing(parts: WorkerParts) -> RoutingState:
     """The routing that this worker serves by. Raises `Problem` (503) while there is none."""
     state = parts.dispatcher.state
@@ -77,13 +54,3 @@ def known_routing(parts: WorkerParts) -> RoutingState:
         why = parts.follower.failure or "the store was not read yet"
         raise Problem("not_ready", f"the routing is not known yet: {why}")
     return state
-
-
-def _body_quota(request: Request) -> BodyQuota:
-    return _control(request).body_quota
-
-
-Parts = Annotated[WorkerParts, Depends(_parts)]
-FrontGate = Annotated[Gate | None, Depends(_gate)]
-Configuration = Annotated[Settings, Depends(_settings)]
-Quota = Annotated[BodyQuota, Depends(_body_quota)]

@@ -20,7 +20,7 @@ import psutil
 
 from runners.free_memory import free_bytes
 from runners.version_state import VersionState
-from shokado.dispatch.machine import lock
+from shokado.stores.machine import lock
 from shokado.stores.store import WorkerReport
 from shokado.worker.stopping import Stopping
 

@@ -29,12 +29,9 @@ from shokado.access.gate import Gate
 from shokado.dispatch.cache import open_cache
 from shokado.dispatch.change import KnownVersions
 from shokado.dispatch.dispatcher import Dispatcher
-from shokado.dispatch.fleet import Fleet
-from shokado.dispatch.machine import Machine
 from shokado.dispatch.observers import Observers
 from shokado.dispatch.shadow import ShadowCopier
 from shokado.dispatch.state import RoutingState, initial_state
-from shokado.dispatch.trials import Trials
 from shokado.experiments.feedback_collector import FeedbackCollector
 from shokado.experiments.prediction_id import PredictionIds
 from shokado.experiments.seals import LEARN_EVERY_S, Seals
@@ -45,15 +42,18 @@ from shokado.monitoring.metrics.groups import Metrics
 from shokado.monitoring.metrics.metric_registry import FLUSH_EVERY_S
 from shokado.monitoring.statistics import Statistics
 from shokado.stores.follower import Follower
+from shokado.stores.machine import Machine
 from shokado.stores.opening import open_store
 from shokado.stores.store import Entry, StoreUnavailable, WorkerReport
 from shokado.transports.call import Entrance
-from shokado.worker.loading import Loader
 from shokado.worker.parts import WorkerParts
 from shokado.worker.readiness import ReadinessLog, versions_everywhere, why_not_ready
 from shokado.worker.replacement import Replacement
 from shokado.worker.stopping import LEEWAY_S, Stopping, end_idle, end_process
 from shokado.worker.supervision import ask_for_another_worker
+from shokado.worker.versions.fleet import Fleet
+from shokado.worker.versions.loading import Loader
+from shokado.worker.versions.trials import Trials
 
 ROOT = Path(__file__).resolve().parents[2]
 HOUSEKEEPING_EVERY_S = 5.0

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from configuration.credentials import check_credentials, without_credentials
 from configuration.settings import SettingsError, load_settings
-from shokado.dispatch.fetching import FetchFailed, fetch
-from shokado.dispatch.machine import Machine
 from shokado.lifecycle.errors import LifecycleError
 from shokado.lifecycle.rollout.gateway_client import GatewayClient
 from shokado.lifecycle.rollout.prometheus import Prometheus
+from shokado.stores.machine import Machine
 from shokado.stores.opening import open_store
 from shokado.stores.store import StoreUnavailable
+from shokado.worker.versions.fetching import FetchFailed, fetch
 
 SPELLINGS = (
     "s3cret",

@@ -19,20 +19,20 @@ from runners.artefacts.card import Card
 from runners.runner import Runner
 from shokado.control.app import create_app
 from shokado.dispatch.dispatcher import Dispatcher
-from shokado.dispatch.fleet import Fleet
-from shokado.dispatch.machine import Machine
 from shokado.dispatch.state import RoutingState
-from shokado.dispatch.trials import Trials
 from shokado.experiments.feedback_collector import FeedbackCollector
 from shokado.experiments.prediction_id import PredictionIds
 from shokado.monitoring.process_identity import own_name
 from shokado.monitoring.statistics import Statistics
 from shokado.stores.follower import Follower
+from shokado.stores.machine import Machine
 from shokado.stores.redis_store import RedisStore
 from shokado.stores.sqlite_store import SqliteStore
 from shokado.stores.store import Entry, Store, WorkerReport
-from shokado.worker.loading import Loader
 from shokado.worker.parts import Control, WorkerParts
+from shokado.worker.versions.fleet import Fleet
+from shokado.worker.versions.loading import Loader
+from shokado.worker.versions.trials import Trials
 from tests.dispatch.double_runners import DoubleRunner
 from tests.experiments.following import all_known
 from tests.runners.engine_doubles import ChokesOnEverything, Obliging

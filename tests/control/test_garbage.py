@@ -8,9 +8,9 @@ import pytest
 from runners.batching.batcher import Batcher
 from runners.runner import Runner
 from shokado.dispatch.change import with_candidate, with_load, with_unloaded
-from shokado.dispatch.fleet import Slot
 from shokado.dispatch.rendezvous import Rendezvous
 from shokado.dispatch.state import Environment, Load, RoutingState
+from shokado.worker.versions.fleet import Slot
 from tests.control.site import Site
 from tests.support.garbage import of_kinds, uncollected
 

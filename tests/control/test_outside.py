@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from shokado.control.outside import route_of, seen_from_outside, without_prefix
+from shokado.control.outside import route_of, seen_from_outside
 
 TRUSTED = [ip_network("10.0.0.0/8")]
 
@@ -53,21 +53,3 @@ def test_what_a_trusted_proxy_says_is_heeded(headers: list[tuple[str, str]], exp
 def test_the_prefix_may_be_set_and_told() -> None:
     assert seen(prefix="/set") == ("http", "inside:3000", "/set", "/set/docs")
     assert seen(("x-forwarded-prefix", "/told"), prefix="/set")[2] == "/told"
-
-
-@pytest.mark.parametrize(
-    ("path", "prefix", "route"),
-    [
-        ("/", "", "/"),
-        ("/docs", "", "/docs"),
-        ("/docs/", "", "/docs"),
-        ("//", "", "/"),
-        ("/shokado/docs/", "/shokado", "/docs"),
-        ("/shokado", "/shokado", "/"),
-        ("/shokado/", "/shokado", "/"),
-        ("/shokadocs", "/shokado", "/shokadocs"),
-        ("/docs", "/shokado", "/docs"),
-    ],
-)
-def test_paths_as_routes_know_them(path: str, prefix: str, route: str) -> None:
-    assert without_prefix(path, prefix) == route

@@ -18,9 +18,9 @@ from shokado.monitoring.statistics import Statistics
 from shokado.stores.store import Action
 from shokado.worker.parts import Control, WorkerParts
 from tests.control.site import SECRET, Site, code_of, message_of
-from tests.dispatch.shelf import own_shelf
 from tests.experiments.following import all_known
-from tests.worker.workers import Worker, serving, settings
+from tests.support.shelf import own_shelf
+from tests.worker.versions.workers import Worker, serving, settings
 
 SPLIT = "/v1/traffic-split"
 ANN = {"X-Actor": "ann"}

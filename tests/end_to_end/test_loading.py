@@ -12,14 +12,14 @@ import psutil
 import pytest
 
 from tests.conftest import prepare
-from tests.dispatch.imports import imports_under_way
-from tests.dispatch.shelf import own_shelf
 from tests.end_to_end.closed_loop import load
 from tests.end_to_end.test_routing import ask, change, get
 from tests.end_to_end.test_worker_loss import UNPINNED
 from tests.support import http
+from tests.support.imports import imports_under_way
 from tests.support.raw_http import near
 from tests.support.server import ROW, Server, serving
+from tests.support.shelf import own_shelf
 from tests.support.waiting import wait_until
 
 CLIENTS = 8

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.dispatch.shelf import own_shelf
 from tests.support.server import ROOT, free_port
+from tests.support.shelf import own_shelf
 
 
 def serve(environment: dict[str, str], port: int | None = None) -> "subprocess.CompletedProcess[str]":

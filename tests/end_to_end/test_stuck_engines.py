@@ -10,12 +10,12 @@ import httpx
 import psutil
 
 from runners.artefacts.card import FileKind
-from tests.dispatch.hostile import looping
-from tests.dispatch.shelf import own_shelf
 from tests.end_to_end.test_routing import get
 from tests.support import http
+from tests.support.hostile import looping
 from tests.support.raw_http import Connection, rows_request
 from tests.support.server import ROW, Server, serving
+from tests.support.shelf import own_shelf
 from tests.support.waiting import wait_until
 
 DRAIN_S = 2.0

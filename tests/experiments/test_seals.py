@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from shokado.dispatch.machine import Machine
 from shokado.experiments import seals
 from shokado.experiments.feedback_collector import Feedback, FeedbackCollector, FeedbackStatus
 from shokado.experiments.prediction_id import BadPredictionId, PredictionIds
 from shokado.experiments.seals import Seals
+from shokado.stores.machine import Machine
 from shokado.stores.store import BEFORE, GIVEN, Secret, StoreUnavailable
 from tests.experiments.test_joining_feedback import BINARY
 from tests.stores.entries import secret

@@ -12,8 +12,8 @@ from runners.artefacts.artefact import Artefact
 from runners.artefacts.card import FileKind
 from runners.free_memory import free_bytes
 from runners.trial import TrialFailed, TrialOrder, run_trial
-from tests.dispatch.hostile import MIB, hungry
-from tests.dispatch.shelf import Shelf, own_shelf
+from tests.support.hostile import MIB, hungry
+from tests.support.shelf import Shelf, own_shelf
 
 FEATURES = 10
 

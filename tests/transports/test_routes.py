@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from shokado.transports.routes import Routes, names_in
+from shokado.transports.routes import Routes, names_in, without_prefix
 
 
 class Nobody:
@@ -56,3 +56,21 @@ def test_any_other_path_finds_nothing(path: bytes) -> None:
 def test_names_of_a_path_are_told() -> None:
     assert names_in(BOTH.path) == ["model", "version"]
     assert names_in(PLAIN.path) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "prefix", "route"),
+    [
+        ("/", "", "/"),
+        ("/docs", "", "/docs"),
+        ("/docs/", "", "/docs"),
+        ("//", "", "/"),
+        ("/shokado/docs/", "/shokado", "/docs"),
+        ("/shokado", "/shokado", "/"),
+        ("/shokado/", "/shokado", "/"),
+        ("/shokadocs", "/shokado", "/shokadocs"),
+        ("/docs", "/shokado", "/docs"),
+    ],
+)
+def test_paths_as_routes_know_them(path: str, prefix: str, route: str) -> None:
+    assert without_prefix(path, prefix) == route

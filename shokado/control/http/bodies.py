@@ -17,11 +17,11 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 
 from runners.inputs.wording import legible
+from shokado.control.dependencies import control_of
 from shokado.dialects.json_text import exceeds, read_leniently, refuse_half_characters
 from shokado.dialects.problem import Problem, invalid
 from shokado.transports.body_quota import BodyQuota
 from shokado.transports.plain import read_body
-from shokado.worker.parts import Control
 
 MAX_CHANGE_BYTES = 2**20
 """Size of a change or a question: it is read in one go, and a longer one would hold up predictions."""
@@ -47,7 +47,7 @@ class StrictRoute(APIRoute):
             return answer
 
         async def read_and_answer(request: Request) -> Response:
-            control: Control = request.app.state.control
+            control = control_of(request)
             limit = min(control.settings.limits.max_body_bytes, MAX_CHANGE_BYTES)
             typed = self.strict_content_type is not False
             body = await read_json_body(request, limit, control.body_quota, typed=typed)

@@ -1,6 +1,5 @@
 """Errors of the control routes: every one in the shape that the prediction routes use, and how they are described."""
 
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -10,16 +9,14 @@ from starlette.exceptions import HTTPException
 
 from shokado.control.http.documentation import REFERENCE, describe, reference
 from shokado.control.http.methods import allowed_methods
-from shokado.control.outside import route_of, without_prefix
+from shokado.control.outside import route_of
 from shokado.dialects.error_codes import ERROR_CODES, STATUS_DESCRIPTIONS
-from shokado.dialects.head import RequestHead
+from shokado.dialects.error_shapes import error_body
 from shokado.dialects.open_inference import InferError
 from shokado.dialects.problem import Problem, ProblemBody, problem_of
 from shokado.dispatch.change import ChangeRefused
 from shokado.dispatch.request import UnknownVersion
 from shokado.stores.store import GenerationConflict, StoreUnavailable
-from shokado.transports.exchange import Exchange, new_id, reply_problem
-from shokado.transports.routes import Routes
 
 _EXAMPLES = {
     "malformed_body": "the body is not JSON: Expecting value",
@@ -87,40 +84,7 @@ async def answer_error(request: Request, error: Exception) -> Response:
         headers["retry-after"] = str(problem.retry_after)
     # The middleware does not see what is answered to an unforeseen error.
     headers["x-request-id"] = request_id
-    return Response(_body(route_of(request.scope), problem, request_id), problem.status, headers=headers)
-
-
-def answer_heads(
-    routes: Routes, prefix: str, note: Callable[[str], None]
-) -> Callable[[Exchange, bytes, Problem], None]:
-    """What answers requests that are refused for their heads alone, which reach no route: in the shape of its errors.
-
-    `routes` are all prediction routes, `prefix` is what may stand before any path, and `note` is told the address of
-    who has sent the others, as no route counts them.
-    """
-
-    def answer(exchange: Exchange, path: bytes, problem: Problem) -> None:
-        route = without_prefix(path.decode("latin-1"), prefix)
-        if (found := routes.find(route.encode("latin-1"))) is not None:
-            found.handler.begin(RequestHead(problem=problem), b"", exchange)
-            return
-        if problem.status < 500:
-            note(exchange.peer)
-        request_id = new_id()
-        reply_problem(exchange, problem, request_id, _body(route, problem, request_id))
-
-    return answer
-
-
-def shape_of(path: str) -> type[ProblemBody | InferError]:
-    """The routes of the Open Inference Protocol have errors of their own shape."""
-    return InferError if path == "/v2" or path.startswith("/v2/") else ProblemBody
-
-
-def _body(path: str, problem: Problem, request_id: str) -> bytes:
-    if shape_of(path) is InferError:
-        return msgspec.json.encode(InferError(problem.message))
-    return problem.body(request_id)
+    return Response(error_body(route_of(request.scope), problem, request_id), problem.status, headers=headers)
 
 
 def _invalid(error: RequestValidationError) -> Problem:

@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import Depends, Header, Query, Request
 
 from shokado.access.forwarding import UNKNOWN
+from shokado.control.dependencies import control_of
 from shokado.dialects.problem import Problem
 
 MAX_ACTOR_CHARACTERS = 64
@@ -48,7 +49,7 @@ def _actor(request: Request, name: _ActorHeader = None) -> str:
 def _address(request: Request) -> str:
     """The client's, as far as trusted proxies tell it."""
     peer = request.client.host if request.client is not None else ""
-    gate = request.app.state.control.gate
+    gate = control_of(request).gate
     address = gate.client_of(peer, request.scope["headers"]).address if gate is not None else None
     return str(address or peer or UNKNOWN)
 

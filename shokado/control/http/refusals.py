@@ -8,8 +8,8 @@ from shokado.access.gate import Gate
 from shokado.access.keys import Role
 from shokado.control.http.authorization import is_changing, role_for
 from shokado.control.http.documentation import describe, reference
-from shokado.control.http.errors import shape_of
 from shokado.dialects.error_codes import STATUS_DESCRIPTIONS
+from shokado.dialects.error_shapes import shape_of
 
 _SCHEMES = {
     "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},

@@ -15,12 +15,13 @@ from pydantic import BaseModel
 
 from runners.artefacts.card import Card
 from shokado import __version__
+from shokado.control.dependencies import Configuration, control_of
 from shokado.control.http.browser_headers import protect_page
 from shokado.control.http.negotiation import preferred
 from shokado.control.versions import all_versions
 from shokado.dialects.examples import example_rows
 from shokado.dialects.single import Single
-from shokado.worker.parts import Configuration, Control, WorkerParts
+from shokado.worker.parts import WorkerParts
 
 _JSON, _HTML = "application/json", "text/html"
 _LINKS = {
@@ -68,7 +69,7 @@ async def index(request: Request, response: Response, settings: Configuration) -
 
 def _page(request: Request) -> str:
     """The page as this worker sees things, for the address that the browser asked at."""
-    control: Control = request.app.state.control
+    control = control_of(request)
     parts, gate = control.parts, control.gate
     card = _card(parts) if parts is not None else None
     prefix = request.scope["root_path"]

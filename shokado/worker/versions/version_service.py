@@ -40,9 +40,9 @@ def version_service(server: Configured, version: str) -> Any:
 
         @bentoml.on_startup
         async def start(self) -> None:
-            from shokado.dispatch.machine import Machine
-            from shokado.dispatch.trials import Trials
-            from shokado.worker.version_process import open_rows
+            from shokado.stores.machine import Machine
+            from shokado.worker.versions.trials import Trials
+            from shokado.worker.versions.version_process import open_rows
 
             end_with_supervisor()
             trials = Trials(settings, Machine.of(settings.store, settings.model))

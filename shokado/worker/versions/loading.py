@@ -34,13 +34,13 @@ from shokado.dispatch.change import (
     with_unloaded,
     without_candidate,
 )
-from shokado.dispatch.fetching import FORMS, CannotFetch, FetchFailed, fetch, is_address
-from shokado.dispatch.fleet import is_elsewhere, known_loads
 from shokado.dispatch.request import UnknownVersion
 from shokado.dispatch.state import Load, RoutingState, VersionReport
-from shokado.dispatch.trials import Trials
 from shokado.stores.follower import Follower
 from shokado.stores.store import Action, Entry, StoreUnavailable, WorkerReport
+from shokado.worker.versions.fetching import FORMS, CannotFetch, FetchFailed, fetch, is_address
+from shokado.worker.versions.fleet import is_elsewhere, known_loads
+from shokado.worker.versions.trials import Trials
 
 POLL_S = 0.15
 """How soon it is seen that all workers have a version; loads take seconds."""
@@ -84,7 +84,7 @@ class Loader:
     async def load(self, version: str, uri: str | None, by: str, why: str = "") -> Entry:
         """Load a version, new or known, and return the generation that serves it, once every worker does.
 
-        `uri` is an address of the MLflow registry (see `shokado.dispatch.fetching.ADDRESS`), or the tag
+        `uri` is an address of the MLflow registry (see `shokado.worker.versions.fetching.ADDRESS`), or the tag
         `<name>:<version>` of an artefact in the BentoML model store; None: what the version is known as, for one that
         was unloaded. Raises `ChangeRefused` with the reason, `UnknownVersion`, and `StoreUnavailable`. It goes on when
         its caller is cancelled.

@@ -15,9 +15,9 @@ import msgspec
 from configuration.settings import Settings, VersionSettings
 from runners.artefacts.artefact import Artefact
 from runners.trial import TrialFailed, TrialOrder, run_trial
-from shokado.dispatch.attempts import Attempts
-from shokado.dispatch.machine import Machine
 from shokado.dispatch.state import Load
+from shokado.stores.machine import Machine
+from shokado.worker.versions.attempts import Attempts
 
 MAX_DEATHS = 2
 """Workers in a row that may die of opening an artefact before it is given up."""

@@ -13,7 +13,7 @@ from runners.artefacts.card import FileKind, read_card, write_card
 from runners.artefacts.integrity import describe_file
 from runners.artefacts.repository import find_artefact
 from tests.conftest import HOME
-from tests.dispatch.hostile import crashing_trees, endless
+from tests.support.hostile import crashing_trees, endless
 
 
 class Shelf:

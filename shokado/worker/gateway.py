@@ -1,19 +1,10 @@
-"""The gateway: what answers requests in one worker, over the express lane, BentoML's own routes, and gRPC alike.
-
-It stands above `worker` and the routes, which know nothing of each other's making.
-"""
+"""The gateway: what answers predictions in one worker, over the express lane, BentoML's own routes, and gRPC alike."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from starlette.types import ASGIApp
-
 from runners.inputs.formats import row_format_of
-from shokado.control.app import ControlFirst, create_app
-from shokado.control.http.documentation import describe_predictions
-from shokado.control.http.errors import answer_heads
-from shokado.control.http.refusals import describe_refusals
 from shokado.dialects.dialect import Dialect
 from shokado.dialects.dialects import all_dialects
 from shokado.transports.admission import AdmissionHandler
@@ -22,6 +13,7 @@ from shokado.transports.exchange import Handler
 from shokado.transports.express_lane.context import LaneLimits
 from shokado.transports.express_lane.lane import open_lane
 from shokado.transports.plain import Predictions
+from shokado.transports.refused_heads import answer_heads
 from shokado.transports.routes import Routes
 from shokado.worker.descriptors import allow_connections
 from shokado.worker.parts import Control
@@ -35,22 +27,22 @@ class Gateway:
 
     def __init__(self, server: Configured, predictions: Predictions) -> None:
         """`predictions` answer BentoML's own routes; they get the same handlers as all others."""
-        self._server = server
-        self._predictions = predictions
-        self._control = Control(server.settings, server.gate, predictions.body_quota)
+        self.server = server
+        self.predictions = predictions
+        self.control = Control(server.settings, server.gate, predictions.body_quota)
+        """What control routes read."""
         self._worker: Worker
         self._grpc: Any = None
 
-    def in_front_of(self, app: ASGIApp, routes: Sequence[str]) -> ASGIApp:
-        """The control routes, and behind them BentoML's `app`, which has prediction routes of its own."""
-        control_app = create_app(self._control)
-        describe_predictions(control_app, self._dialects(), self._server.card)
-        describe_refusals(control_app, self._server.gate)
-        return ControlFirst(app, control_app, self._predictions, routes)
+    @property
+    def dialects(self) -> list[Dialect]:
+        """The dialects of what the versions take."""
+        settings = self.server.settings
+        return all_dialects(row_format_of(self.server.card.features, settings.limits), settings.dialects)
 
     async def start(self, urls: Mapping[str, str]) -> None:
         """Make this process's parts, and let requests in. `urls` are those of versions with a service of their own."""
-        server = self._server
+        server = self.server
         self._worker = Worker(server.settings, server.artefacts, urls, server.gate, server.secret)
         await self._worker.start()
         await self._open()
@@ -64,43 +56,38 @@ class Gateway:
         await self._worker.stop()
 
     async def _open(self) -> None:
-        settings, gate = self._server.settings, self._server.gate
-        handlers: list[Handler] = [PredictionHandler(self._worker.entrance, dialect) for dialect in self._dialects()]
+        settings, gate = self.server.settings, self.server.gate
+        handlers: list[Handler] = [PredictionHandler(self._worker.entrance, dialect) for dialect in self.dialects]
         if gate.guards_predictions:
             handlers = [AdmissionHandler(handler, gate) for handler in handlers]
-        routes = self._predictions.routes = Routes(handlers, settings.model)
+        routes = self.predictions.routes = Routes(handlers, settings.model)
         grpc_wanted = [settings.grpc.max_connections] if settings.grpc.port is not None else []
         http_room, *grpc_room = allow_connections(settings.limits.max_connections, *grpc_wanted)
         refuse_head = answer_heads(routes, settings.prefix, gate.note_bad_head)
         lane = routes if settings.express_lane else Routes()
-        open_lane(lane, self._lane_limits(http_room), self._control.body_quota, refuse_head)
-        self._control.parts = self._worker.parts
+        open_lane(lane, self._lane_limits(http_room), self.control.body_quota, refuse_head)
+        self.control.parts = self._worker.parts
         if grpc_room:
             await self._open_grpc(*grpc_room)
 
     async def _open_grpc(self, max_connections: int) -> None:
         from shokado.transports.grpc.server import GrpcServer
 
-        settings = self._server.settings
+        settings = self.server.settings
         self._grpc = GrpcServer(
             settings.grpc.model_copy(update={"max_connections": max_connections}),
             settings.limits,
             served_models(settings, self._worker.parts),
-            self._server.card,
+            self.server.card,
             self._worker.entrance,
-            self._server.gate,
-            self._control.body_quota,
+            self.server.gate,
+            self.control.body_quota,
         )
         await self._grpc.start()
 
-    def _dialects(self) -> list[Dialect]:
-        """The dialects of what the versions take."""
-        settings = self._server.settings
-        return all_dialects(row_format_of(self._server.card.features, settings.limits), settings.dialects)
-
     def _lane_limits(self, max_connections: int) -> LaneLimits:
         """The lane's limits, with as many connections as this process may have open."""
-        settings = self._server.settings
+        settings = self.server.settings
         limits = settings.limits
         # With CORS on, one implementation answers pages: Starlette's, behind BentoML's routes.
         left = frozenset((b"origin",)) if settings.access.cors.origins else frozenset()

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from configuration.credentials import without_credentials
 from runners.child import Ended, run_child
-from shokado.dispatch.machine import Machine
+from shokado.stores.machine import Machine
 
 ADDRESS = re.compile(r"models:/[^/@\x00-\x1f]{1,255}(/\d{1,9}|/latest|@[^/@\x00-\x1f]{1,255})?")
 """`models:/<name>`, or with `/<number>`, `/latest` or `@<alias>` behind it; or `models:/<model id>`.

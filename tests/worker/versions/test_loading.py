@@ -21,7 +21,6 @@ from runners.artefacts.scores import Scores
 from runners.engines.engine import open_engine
 from runners.inputs.rows import Rows
 from runners.inputs.schema import Feature
-from shokado.dispatch import fetching
 from shokado.dispatch.change import (
     ChangeRefused,
     ConflictingChange,
@@ -31,17 +30,18 @@ from shokado.dispatch.change import (
     with_candidate,
     with_split,
 )
-from shokado.dispatch.fleet import known_loads
 from shokado.dispatch.request import UnknownVersion
 from shokado.dispatch.state import Load, RoutingState, VersionReport
 from shokado.lifecycle import datasets
 from shokado.lifecycle.importing import registry
 from shokado.stores.store import Action, WorkerReport
+from shokado.worker.versions import fetching
+from shokado.worker.versions.fleet import known_loads
 from tests.conftest import HOME
-from tests.dispatch.imports import imports_under_way
-from tests.dispatch.shelf import Shelf, own_shelf
+from tests.support.imports import imports_under_way
+from tests.support.shelf import Shelf, own_shelf
 from tests.support.waiting import in_time, until
-from tests.worker.workers import MACHINE, Server, Worker, serving, settings
+from tests.worker.versions.workers import MACHINE, Server, Worker, serving, settings
 
 
 @pytest.fixture

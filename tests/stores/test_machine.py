@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from shokado.dispatch.machine import Machine
+from shokado.stores.machine import Machine
 
 
 def test_one_holds_a_lock_and_others_are_told_or_wait(tmp_path: Path) -> None:

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from shokado.dispatch.attempts import FORGET_S, Attempts
-from shokado.dispatch.machine import Machine
+from shokado.stores.machine import Machine
+from shokado.worker.versions.attempts import FORGET_S, Attempts
 from tests.support.server import ROOT
 
 OPENING = """
 import sys, time
 from pathlib import Path
-from shokado.dispatch.attempts import Attempts
-from shokado.dispatch.machine import Machine
+from shokado.worker.versions.attempts import Attempts
+from shokado.stores.machine import Machine
 with Attempts(Machine(Path(sys.argv[1]))).begin("v1", int(sys.argv[2])):
     print("begun", flush=True)
     time.sleep(600)

@@ -18,9 +18,9 @@ from runners.engines.thread import begin_in_own_thread
 from runners.engines.watchdog import Watchdog
 from runners.runner import check_examples
 from shokado.dispatch.state import Load
-from shokado.dispatch.trials import Trials
 from shokado.transports.hop_handler import HopHandler, UnservableHandler
 from shokado.worker.stopping import end_process
+from shokado.worker.versions.trials import Trials
 
 logger = logging.getLogger("bentoml.shokado")
 

@@ -27,9 +27,9 @@ from runners.remote_runner import RemoteRunner
 from runners.runner import Runner
 from runners.trial import TrialFailed
 from runners.version_state import VersionState
-from shokado.dispatch.fetching import command, fetch, is_address
 from shokado.dispatch.state import Load, RoutingState, VersionReport
-from shokado.dispatch.trials import Trials
+from shokado.worker.versions.fetching import command, fetch, is_address
+from shokado.worker.versions.trials import Trials
 
 _LOST_AFTER_S = 10.0
 """How long a thread that is not waited for any more may take to come back."""

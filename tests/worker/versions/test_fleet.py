@@ -27,18 +27,18 @@ from runners.engines.engine import open_engine
 from runners.inputs.rows import Rows
 from runners.runner import Runner
 from runners.version_state import VersionState
-from shokado.dispatch import fleet as fleet_module
 from shokado.dispatch.change import with_candidate, with_load, with_unloaded, without_candidate
-from shokado.dispatch.fleet import Fleet, known_loads
-from shokado.dispatch.machine import Machine
 from shokado.dispatch.state import Load, RoutingState, initial_state
-from shokado.dispatch.trials import Trials
 from shokado.lifecycle import datasets
+from shokado.stores.machine import Machine
+from shokado.worker.versions import fleet as fleet_module
+from shokado.worker.versions.fleet import Fleet, known_loads
+from shokado.worker.versions.trials import Trials
 from tests.conftest import HOME
-from tests.dispatch.imports import imports_under_way
-from tests.dispatch.shelf import Shelf, own_shelf
 from tests.support.garbage import uncollected
+from tests.support.imports import imports_under_way
 from tests.support.quiet import Quiet
+from tests.support.shelf import Shelf, own_shelf
 from tests.support.waiting import in_time
 
 SETTINGS = Settings.model_validate(

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from shokado.dispatch.machine import Machine, lock
+from shokado.stores.machine import Machine, lock
 
 FORGET_S = 3600.0
 """Age at which all deaths count as one: what failed for want of memory is attempted again."""

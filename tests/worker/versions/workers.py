@@ -15,15 +15,15 @@ from configuration.settings import Settings
 from runners.artefacts.configured import find_artefacts
 from runners.inputs.rows import Rows
 from shokado.dispatch.dispatcher import Dispatcher
-from shokado.dispatch.fleet import Fleet
-from shokado.dispatch.machine import Machine
 from shokado.dispatch.request import Prediction, PredictionRequest
 from shokado.dispatch.state import RoutingState
-from shokado.dispatch.trials import Trials
 from shokado.stores.follower import Follower
+from shokado.stores.machine import Machine
 from shokado.stores.sqlite_store import SqliteStore
 from shokado.stores.store import Entry, WorkerReport
-from shokado.worker.loading import Loader
+from shokado.worker.versions.fleet import Fleet
+from shokado.worker.versions.loading import Loader
+from shokado.worker.versions.trials import Trials
 from tests.support.quiet import Quiet
 
 _numbers = itertools.count(1)

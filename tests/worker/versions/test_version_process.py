@@ -16,12 +16,12 @@ from runners.artefacts.card import Examples
 from runners.engines.engine import example_rows
 from runners.placements.hop import UNSERVABLE
 from shokado.dialects.head import RequestHead
-from shokado.dispatch.machine import Machine
 from shokado.dispatch.state import Load
-from shokado.dispatch.trials import Trials
-from shokado.worker import version_process
-from shokado.worker.version_process import open_rows
-from tests.dispatch.shelf import Shelf, own_shelf
+from shokado.stores.machine import Machine
+from shokado.worker.versions import version_process
+from shokado.worker.versions.trials import Trials
+from shokado.worker.versions.version_process import open_rows
+from tests.support.shelf import Shelf, own_shelf
 from tests.transports.memory_exchange import MemoryExchange
 
 SETTINGS = Settings.model_validate(
