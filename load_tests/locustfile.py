@@ -152,7 +152,7 @@ class OpenLoopUser(FastHttpUser):
             response.request_meta["response_time"] = latency_s * 1000
             status = response.status_code
             if status in REFUSALS and "retry-after" in response.headers:
-                LOAD.counts.refuse(stage, latency_s)
+                LOAD.counts.add_refusal(stage, latency_s)
                 response.request_meta["name"] = f"{name}: refused, {status}"
                 response.success()
             elif status not in (0, 200):
@@ -164,7 +164,7 @@ class OpenLoopUser(FastHttpUser):
             else:
                 try:
                     answer = question.read(LOAD.model, question.rows, response.headers, response.content)
-                    LOAD.counts.accept(stage, latency_s, answer, question.unit)
+                    LOAD.counts.add_answer(stage, latency_s, answer, question.unit)
                 except (WrongAnswer, ValueError) as error:
                     self._failed(stage, f"{name}: wrong answer: {error}", response)
         return answer

@@ -90,7 +90,7 @@ def _path(random: Random, route: Route, sample: Sample) -> str:
     return path
 
 
-def _place(random: Random, body: bytes) -> int:
+def _offset(random: Random, body: bytes) -> int:
     return random.randrange(len(body) + 1)
 
 
@@ -103,26 +103,26 @@ def _flip(random: Random, body: bytes) -> bytes:
 
 
 def _truncate(random: Random, body: bytes) -> bytes:
-    return body[: _place(random, body)]
+    return body[: _offset(random, body)]
 
 
 def _insert(random: Random, body: bytes) -> bytes:
-    at = _place(random, body)
+    at = _offset(random, body)
     return body[:at] + random.choice(ODD_BYTES) + body[at:]
 
 
 def _insert_noise(random: Random, body: bytes) -> bytes:
-    at = _place(random, body)
+    at = _offset(random, body)
     return body[:at] + random.randbytes(random.randrange(1, 40)) + body[at:]
 
 
 def _cut(random: Random, body: bytes) -> bytes:
-    start, end = sorted((_place(random, body), _place(random, body)))
+    start, end = sorted((_offset(random, body), _offset(random, body)))
     return body[:start] + body[end:]
 
 
 def _repeat(random: Random, body: bytes) -> bytes:
-    start, end = sorted((_place(random, body), _place(random, body)))
+    start, end = sorted((_offset(random, body), _offset(random, body)))
     return body[:end] + body[start:end] * random.choice((1, 2, 50)) + body[end:]
 
 

@@ -79,7 +79,7 @@ class Counts(msgspec.Struct):
     def stage(self, index: int) -> StageCounts:
         return self.stages.setdefault(index, StageCounts())
 
-    def accept(self, stage: int, latency_s: float, answer: Answer, unit: str | None) -> None:
+    def add_answer(self, stage: int, latency_s: float, answer: Answer, unit: str | None) -> None:
         """A right answer, of which the choice of its version counts if it was the split's."""
         counts = self.stage(stage)
         counts.accepted += 1
@@ -96,7 +96,7 @@ class Counts(msgspec.Struct):
         else:
             _add(self.split.setdefault(answer.generation, {}), {answer.version: 1})
 
-    def refuse(self, stage: int, latency_s: float) -> None:
+    def add_refusal(self, stage: int, latency_s: float) -> None:
         counts = self.stage(stage)
         counts.refused += 1
         counts.refusals.add(latency_s)

@@ -56,7 +56,7 @@ class DenseRows(RowFormat):
             raise self.explain(rows) from None
 
     def pack_values(self, rows: Sequence[Any]) -> bytes:
-        """As `pack`: a truth value belongs to a boolean feature."""
+        """Pack lists and objects of any values, of which truth values belong to boolean features alone."""
         self._check_count(len(rows))
         for row in rows:
             if bool in set(map(type, row.values() if isinstance(row, dict) else row)):

@@ -66,7 +66,7 @@ class RowFormat(ABC):
 
     @abstractmethod
     def pack_values(self, rows: Sequence[Any]) -> RequestRows:
-        """As `pack`, of lists and objects of any values."""
+        """Pack lists and objects of any values. Raises `InputFault` that names the first bad row and feature."""
 
     def pack_json(self, rows: bytes) -> tuple[RequestRows, int] | None:  # noqa: ARG002
         """Pack the JSON of a list of rows and count them, if there is a fast way for them and nothing is wrong."""
@@ -107,7 +107,7 @@ class RowFormat(ABC):
 
     @abstractmethod
     def _pack_numbers(self, values: NDArray[Any]) -> RequestRows:
-        """As `pack_array`, of any numbers."""
+        """Pack numbers of any dtype, of shape (rows, features). Raises `InputFault`."""
 
     @abstractmethod
     def check_declared_text(self, name: str, value: Any) -> None:

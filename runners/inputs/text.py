@@ -46,7 +46,7 @@ class TextRows(RowFormat):
         return texts
 
     def pack_values(self, rows: Sequence[Any]) -> list[str]:
-        """As `pack`: whatever is no text is refused."""
+        """Pack rows of any values: whatever is no text is refused. Raises `InputFault`."""
         return self.pack(rows)
 
     def check_bytes(self, body: bytes | memoryview) -> int:  # noqa: ARG002

@@ -17,7 +17,7 @@ from runners.artefacts.scores import confidences_of, labels_of
 from runners.inputs.rows import RequestRows, RowFormat
 from runners.inputs.text import TextRow
 from shokado.dialects.dialect import JSON_LINES, AnswerFacts, Content, Description, Dialect
-from shokado.dialects.examples import example_rows
+from shokado.dialects.examples import json_examples
 from shokado.dialects.head import JSON, RequestHead
 from shokado.dialects.instances import Bodies, Instances
 from shokado.dialects.json_rows import explain_body, one_given, refuse_excess
@@ -95,7 +95,7 @@ class Batch(Dialect):
         return PredictionRequest(rows, count, version, unit=unit, split=split)
 
     def _decode_texts(self, body: bytes) -> tuple[Any, RequestRows, int]:
-        """As `Bodies.decode`."""
+        """The content of a body of texts, its packed rows, and their number. Raises `Problem` and `InputFault`."""
         refuse_excess(self.signature, body)
         try:
             content = _decode_texts(body)
@@ -127,7 +127,7 @@ class Batch(Dialect):
         return JSON_LINES, _encode(BatchAnswer(items, len(items), counts, *of_all, facts.latency_ms))
 
     def describe(self, card: Card) -> Description:
-        named, listed = example_rows(card)
+        named, listed = json_examples(card)
         examples = {
             "by name": {"instances": [named, named]},
             "lists, one version": {"instances": [listed], "model_version": card.version},

@@ -77,7 +77,7 @@ def explain_body(
     """Why a JSON body was refused: `reason` is the strict decoder's.
 
     `key` names the field with the rows, `others` those that may have them instead. `rows_in` gives the list of rows
-    of the field's value, or none where that cannot be read; it may raise `Problem` and `InputFault`.
+    of the field's value, or None where that cannot be read; it may raise `Problem` and `InputFault`.
     """
     try:
         content = read_leniently(body)

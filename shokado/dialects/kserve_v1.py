@@ -11,7 +11,7 @@ import msgspec
 from runners.artefacts.card import Card
 from runners.inputs.rows import RowFormat
 from shokado.dialects.dialect import JSON_LINES, AnswerFacts, Content, Description, Dialect
-from shokado.dialects.examples import example_rows
+from shokado.dialects.examples import json_examples
 from shokado.dialects.head import JSON, RequestHead
 from shokado.dialects.instances import Bodies, Instances
 from shokado.dialects.native import unsupported_type
@@ -63,7 +63,7 @@ class KServeV1(Dialect):
         return _encode(KServeError(problem.message))
 
     def describe(self, card: Card) -> Description:
-        named, listed = example_rows(card)
+        named, listed = json_examples(card)
         examples = {"rows as lists": {"instances": [listed]}, "rows by name": {"instances": [named, named]}}
         return Description(
             "Score rows (KServe v1)",

@@ -22,7 +22,7 @@ from runners.inputs.faults import too_many_rows
 from runners.inputs.rows import RowFormat
 from runners.inputs.wording import legible
 from shokado.dialects.dialect import JSON_LINES, AnswerFacts, Content, Description, Dialect
-from shokado.dialects.examples import example_rows
+from shokado.dialects.examples import json_examples
 from shokado.dialects.head import JSON, RequestHead
 from shokado.dialects.json_rows import AnyRow, explain_body, refuse_excess, truth_reader
 from shokado.dialects.json_text import LONG_BYTES
@@ -70,14 +70,14 @@ _NOTHING = msgspec.Raw(b"")
 
 
 class LargeFrame(msgspec.Struct):
-    """As `SplitFrame`, with the JSON of its rows."""
+    """A `SplitFrame` whose rows are still JSON: there are too many for objects of each."""
 
     data: msgspec.Raw
     columns: list[str] | None = None
 
 
 class LargeBody(msgspec.Struct):
-    """As `InvocationBody`, with the JSON of its rows."""
+    """An `InvocationBody` whose rows are still JSON."""
 
     dataframe_split: LargeFrame | None = None
     dataframe_records: msgspec.Raw = _NOTHING
@@ -252,16 +252,16 @@ class MLflow(Dialect):
             if len(row) != len(names):
                 message = f"row {index} has {len(row)} values for {len(names)} columns"
                 raise invalid("wrong_feature_count", message, row=index, expected=len(names), got=len(row))
-        places = {name: place for place, name in enumerate(names)}
-        if len(places) < len(names):
+        positions = {name: position for position, name in enumerate(names)}
+        if len(positions) < len(names):
             raise invalid("repeated_column", "a column occurs twice")
         features = self.signature.feature_names
-        if places.keys() != set(features):
+        if positions.keys() != set(features):
             raise self.signature.explain([dict(zip(names, row, strict=True)) for row in rows[:1]])
         if tuple(names) == features:
             return rows
-        order = [places[name] for name in features]
-        return [[row[place] for place in order] for row in rows]
+        order = [positions[name] for name in features]
+        return [[row[position] for position in order] for row in rows]
 
     def encode(self, prediction: Prediction, _head: RequestHead, facts: AnswerFacts) -> tuple[bytes, bytes]:
         card, scores = prediction.card, prediction.scores
@@ -278,7 +278,7 @@ class MLflow(Dialect):
         return _encode(InvocationError(code, problem.message))
 
     def describe(self, card: Card) -> Description:
-        named, listed = example_rows(card)
+        named, listed = json_examples(card)
         names = list(card.feature_names)
         values = [named[name] for name in names]
         table = io.StringIO()

@@ -14,7 +14,7 @@ from runners.artefacts.card import Card
 from runners.artefacts.scores import labels_of
 from runners.inputs.rows import RowFormat
 from shokado.dialects.dialect import BINARY_LINES, JSON_LINES, AnswerFacts, Content, Description, Dialect
-from shokado.dialects.examples import example_rows
+from shokado.dialects.examples import json_examples
 from shokado.dialects.head import BINARY, JSON, RequestHead
 from shokado.dialects.instances import Bodies, Instances
 from shokado.dialects.problem import Problem
@@ -92,7 +92,7 @@ class Native(Dialect):
         )
 
     def describe(self, card: Card) -> Description:
-        named, listed = example_rows(card)
+        named, listed = json_examples(card)
         examples = {
             "rows as lists": {"instances": [listed]},
             "rows by name, one version": {"instances": [named, named], "version": card.version},

@@ -17,7 +17,7 @@ from runners.artefacts.scores import confidences_of, labels_of
 from runners.inputs.rows import RequestRows, RowFormat
 from runners.inputs.text import TextRow
 from shokado.dialects.dialect import JSON_LINES, AnswerFacts, Content, Description, Dialect
-from shokado.dialects.examples import example_rows
+from shokado.dialects.examples import json_examples
 from shokado.dialects.head import JSON, RequestHead
 from shokado.dialects.json_rows import AnyRow, explain_body, one_given, refuse_excess, truth_reader
 from shokado.dialects.native import unsupported_type
@@ -121,7 +121,7 @@ class Single(Dialect):
         return JSON_LINES, _encode(answer)
 
     def describe(self, card: Card) -> Description:
-        named, listed = example_rows(card)
+        named, listed = json_examples(card)
         examples = {
             "by name": {"features": named},
             "a list, one version": {"features": listed, "model_version": card.version},

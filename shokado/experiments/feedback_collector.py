@@ -134,13 +134,13 @@ class FeedbackCollector:
     async def _reconsider(self, entries: Sequence[Feedback], rulings: list[Ruling], now: float) -> None:
         """Rule again on what seems forged, until it is known of every secret that others make ids with."""
         for _ in range(_MAX_LOOKS):
-            places = [place for place, ruling in enumerate(rulings) if ruling.status is FeedbackStatus.FORGED]
-            if not places:
+            forged = [position for position, ruling in enumerate(rulings) if ruling.status is FeedbackStatus.FORGED]
+            if not forged:
                 return
             complete = await self._look_again()
-            again = await self._join_all([entries[place] for place in places], now)
-            for place, ruling in zip(places, again, strict=True):
-                rulings[place] = ruling
+            again = await self._join_all([entries[position] for position in forged], now)
+            for position, ruling in zip(forged, again, strict=True):
+                rulings[position] = ruling
             if complete:
                 return
         raise StoreUnavailable("the store keeps losing what tells real ids from forged ones")

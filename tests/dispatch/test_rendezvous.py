@@ -46,7 +46,7 @@ def test_a_unit_gets_a_version_with_weight_and_the_best_score(weights: dict[str,
     assert scores[version] == max(scores.values()) < 0
 
 
-def places(salt: str, given_weights: list[float], units: list[str] = UNITS) -> dict[str, str]:
+def versions_of(salt: str, given_weights: list[float], units: list[str] = UNITS) -> dict[str, str]:
     rendezvous = Rendezvous(salt, dict(zip(VERSIONS, given_weights, strict=False)))
     return {unit: rendezvous.version_of(unit) for unit in units}
 
@@ -58,7 +58,7 @@ def test_raising_a_weight_only_moves_units_to_that_version(
 ) -> None:
     index %= len(before)
     after = [weight + raised if number == index else weight for number, weight in enumerate(before)]
-    old, new = places(salt, before), places(salt, after)
+    old, new = versions_of(salt, before), versions_of(salt, after)
     assert {new[unit] for unit in UNITS if old[unit] != new[unit]} <= {VERSIONS[index]}
 
 
@@ -68,7 +68,7 @@ def test_between_any_two_splits_units_only_move_towards_versions_that_gain_on_th
     data: st.DataObject, before: list[float]
 ) -> None:
     after = data.draw(st.lists(sane_weight, min_size=len(before), max_size=len(before)).filter(any))
-    old, new = places("s", before), places("s", after)
+    old, new = versions_of("s", before), versions_of("s", after)
     for unit in UNITS:
         if old[unit] != new[unit]:
             left, entered = VERSIONS.index(old[unit]), VERSIONS.index(new[unit])
@@ -79,7 +79,7 @@ def test_between_any_two_splits_units_only_move_towards_versions_that_gain_on_th
 @given(factor=st.floats(1e-3, 1e3), given_weights=sane_weights)
 def test_only_proportions_count(factor: float, given_weights: list[float]) -> None:
     scaled = [weight * factor for weight in given_weights]
-    assert places("s", scaled) == places("s", given_weights)
+    assert versions_of("s", scaled) == versions_of("s", given_weights)
 
 
 @pytest.mark.parametrize("salt", ["production", "staging", "", "2026"])
@@ -88,7 +88,7 @@ def test_only_proportions_count(factor: float, given_weights: list[float]) -> No
 )
 def test_versions_get_units_in_proportion_to_their_weights(given_weights: list[float], salt: str) -> None:
     """Within what chance exceeds once in ten million tries; but these are fixed hashes, so it cannot flake."""
-    counts = Counter(places(salt, given_weights, MANY).values())
+    counts = Counter(versions_of(salt, given_weights, MANY).values())
     for version, weight in zip(VERSIONS, given_weights, strict=False):
         share = weight / sum(given_weights)
         assert abs(counts[version] - share * len(MANY)) < CERTAIN * sqrt(len(MANY) * share * (1 - share))
@@ -102,7 +102,7 @@ def test_ten_versions_get_equal_parts() -> None:
 
 
 def test_another_salt_deals_the_units_out_anew() -> None:
-    first, second = places("one", [1, 1], MANY), places("two", [1, 1], MANY)
+    first, second = versions_of("one", [1, 1], MANY), versions_of("two", [1, 1], MANY)
     same = sum(first[unit] == second[unit] for unit in MANY)
     assert abs(same - len(MANY) / 2) < CERTAIN * sqrt(len(MANY) / 4)
 
@@ -128,4 +128,4 @@ def test_another_process_gives_the_same_answers(tmp_path: Path) -> None:
             [sys.executable, "-c", program], cwd=root, env={"PYTHONHASHSEED": seed}, capture_output=True, check=True
         )
         answers.append(json.loads(run.stdout))
-    assert answers[0] == answers[1] == list(places("s", [1, 2, 3]).values())
+    assert answers[0] == answers[1] == list(versions_of("s", [1, 2, 3]).values())

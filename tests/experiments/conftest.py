@@ -1,5 +1,5 @@
-"""The places of stores."""
+"""The backends of stores."""
 
-from tests.stores.conftest import place, redis_of_all, redis_place, sqlite_place
+from tests.stores.conftest import backend, redis_backend, redis_of_all, sqlite_backend
 
-__all__ = ["place", "redis_of_all", "redis_place", "sqlite_place"]
+__all__ = ["backend", "redis_backend", "redis_of_all", "sqlite_backend"]

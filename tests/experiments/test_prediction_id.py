@@ -103,9 +103,9 @@ def test_values_come_back_as_they_were(value: float) -> None:
 
 def test_each_change_of_a_character_is_noticed(ids: PredictionIds) -> None:
     made = make(ids, predicted())
-    for place in range(len(made)):
+    for position in range(len(made)):
         for other in "A9_":
-            changed = made[:place] + other + made[place + 1 :]
+            changed = made[:position] + other + made[position + 1 :]
             if changed != made:
                 assert fault_of(ids, changed) in {IdFault.FORGED, IdFault.MALFORMED}
 

@@ -36,7 +36,7 @@ def seen(
     counts, random = Counts(), Random(1)
     for _ in range(answers):
         version = "v2" if random.random() < share else "v1"
-        counts.accept(0, latency_s, Answer(version, generation, "SPLIT"), None)
+        counts.add_answer(0, latency_s, Answer(version, generation, "SPLIT"), None)
         counts.lateness.add(late_s)
     return counts
 
@@ -47,10 +47,10 @@ def units(generation: int, switching: int = 0) -> Counts:
     for number in range(1000):
         version = "v2" if random.random() < 0.2 else "v1"
         for _ in range(3):
-            counts.accept(0, 0.01, Answer(version, generation, "STICKY"), f"unit-{number}")
+            counts.add_answer(0, 0.01, Answer(version, generation, "STICKY"), f"unit-{number}")
         if number < switching:
             other = {"v1": "v2", "v2": "v1"}[version]
-            counts.accept(0, 0.01, Answer(other, generation, "STICKY"), f"unit-{number}")
+            counts.add_answer(0, 0.01, Answer(other, generation, "STICKY"), f"unit-{number}")
     return counts
 
 
@@ -95,7 +95,7 @@ def test_a_bottleneck_is_inconclusive_but_does_not_excuse_what_it_cannot_cause()
 def test_errors_and_refusals_have_thresholds_of_their_own(limit: float, outcome: CheckResult) -> None:
     refused, failed = seen(answers=990), seen(answers=990)
     for _ in range(10):
-        refused.refuse(0, 0.001)
+        refused.add_refusal(0, 0.001)
         failed.fail(0, "status 500")
 
     assessment = assess(profile(refusal_rate=limit), refused, {1: RANDOM})
@@ -108,7 +108,7 @@ def test_errors_and_refusals_have_thresholds_of_their_own(limit: float, outcome:
 
 def test_fallbacks_have_one_too() -> None:
     counts = seen()
-    counts.accept(0, 0.01, Answer("v1", 1, "FALLBACK"), None)
+    counts.add_answer(0, 0.01, Answer("v1", 1, "FALLBACK"), None)
 
     assert assess(profile(), counts, {1: RANDOM}).words == "not held: fallbacks"
     assert assess(profile(fallback_rate=0.01), counts, {1: RANDOM}).conclusion is Conclusion.HELD
@@ -138,7 +138,7 @@ def test_one_answer_of_a_version_without_weight_is_one_too_many() -> None:
     counts = seen(0.0)
     only = {1: Generation({"v1": 1.0}, sticky=False)}
     assert assess(profile(), counts, only).conclusion is Conclusion.HELD
-    counts.accept(0, 0.01, Answer("v3", 1, "SPLIT"), None)
+    counts.add_answer(0, 0.01, Answer("v3", 1, "SPLIT"), None)
 
     assert "split, generation 1: v3" in assess(profile(), counts, only).words
 
@@ -147,7 +147,7 @@ def test_where_units_stick_it_is_they_that_are_drawn() -> None:
     counts = units(1)
     # One unit that asks all the time makes no wrong split.
     for _ in range(20_000):
-        counts.accept(0, 0.01, Answer(counts.units[1].versions["unit-7"], 1, "STICKY"), "unit-7")
+        counts.add_answer(0, 0.01, Answer(counts.units[1].versions["unit-7"], 1, "STICKY"), "unit-7")
 
     assessment = assess(profile(), counts, {1: HASH})
     assert assessment.conclusion is Conclusion.HELD

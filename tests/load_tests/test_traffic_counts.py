@@ -20,7 +20,7 @@ Seen = tuple[int, str, int, str | None, str | None]
 def of(seen: list[Seen]) -> Counts:
     counts = Counts()
     for stage, version, generation, reason, unit in seen:
-        counts.accept(stage, 0.001, Answer(version, generation, reason), unit)
+        counts.add_answer(stage, 0.001, Answer(version, generation, reason), unit)
         counts.lateness.add(0.001)
     return counts
 
@@ -52,7 +52,7 @@ def test_a_fallback_says_nothing_of_the_split() -> None:
 
 def test_refusals_and_errors_are_counted_apart() -> None:
     counts = Counts()
-    counts.refuse(0, 0.002)
+    counts.add_refusal(0, 0.002)
     for number in range(100):
         counts.fail(1, f"error {number}")
     whole = counts.whole()

@@ -1,4 +1,4 @@
-"""The places that stores are tested in."""
+"""The backends that stores are tested over."""
 
 import os
 import shutil
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from shokado.stores.store import Store
-from tests.stores.places import Place, RedisPlace, SqlitePlace
+from tests.stores.backends import Backend, RedisBackend, SqliteBackend
 from tests.support.redis_server import RedisServer, needs_redis
 
 
@@ -20,28 +20,28 @@ def redis_of_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
 
 
 @pytest.fixture
-def redis_place(request: pytest.FixtureRequest) -> Iterator[RedisPlace]:
-    place = RedisPlace(request.getfixturevalue("redis_of_all"))
-    yield place
-    place.close()
+def redis_backend(request: pytest.FixtureRequest) -> Iterator[RedisBackend]:
+    backend = RedisBackend(request.getfixturevalue("redis_of_all"))
+    yield backend
+    backend.close()
 
 
 @pytest.fixture
-def sqlite_place(tmp_path: Path) -> Iterator[SqlitePlace]:
-    place = SqlitePlace(tmp_path)
-    yield place
-    place.close()
+def sqlite_backend(tmp_path: Path) -> Iterator[SqliteBackend]:
+    backend = SqliteBackend(tmp_path)
+    yield backend
+    backend.close()
 
 
 @pytest.fixture(params=["sqlite", pytest.param("redis", marks=needs_redis)])
-def place(request: pytest.FixtureRequest) -> Place:
-    place: Place = request.getfixturevalue(f"{request.param}_place")
-    return place
+def backend(request: pytest.FixtureRequest) -> Backend:
+    backend: Backend = request.getfixturevalue(f"{request.param}_backend")
+    return backend
 
 
 @pytest.fixture
-def store(place: Place) -> Store:
-    return place.open()
+def store(backend: Backend) -> Store:
+    return backend.open()
 
 
 @pytest.fixture

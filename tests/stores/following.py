@@ -12,8 +12,8 @@ from shokado.dispatch.change import KnownVersions, SplitChange, with_split
 from shokado.dispatch.state import RoutingState
 from shokado.stores.follower import Follower
 from shokado.stores.store import Action, Entry, WorkerReport
+from tests.stores.backends import Backend
 from tests.stores.entries import NOW, report
-from tests.stores.places import Place
 from tests.support.settings import paper_settings
 
 POLL_EVERY_S = 0.01
@@ -27,7 +27,7 @@ class Worker:
 
     def __init__(
         self,
-        place: Place,
+        backend: Backend,
         name: str = "w",
         chosen: Settings | None = None,
         memory: Path | None = None,
@@ -42,7 +42,7 @@ class Worker:
         """Raised, one by one, instead of adopting."""
         chosen = chosen or paper_settings()
         self.follower = Follower(
-            place.open(), chosen, self._adopt, self._report, memory, lambda: self.now, poll_every_s
+            backend.open(), chosen, self._adopt, self._report, memory, lambda: self.now, poll_every_s
         )
 
     @property
@@ -91,9 +91,9 @@ def more(state: RoutingState) -> RoutingState:
 
 
 @contextlib.asynccontextmanager
-async def working(place: Place, count: int = 1, **given: Any) -> AsyncIterator[list[Worker]]:
+async def working(backend: Backend, count: int = 1, **given: Any) -> AsyncIterator[list[Worker]]:
     """Workers that have started, all at the same time."""
-    workers = [Worker(place, f"w{number}", **given) for number in range(count)]
+    workers = [Worker(backend, f"w{number}", **given) for number in range(count)]
     async with running(*workers):
         yield workers
 

@@ -12,16 +12,16 @@ from shokado.dispatch.change import InvalidChange, with_candidate
 from shokado.dispatch.state import Load, RoutingState, VersionReport, initial_state
 from shokado.stores.record import decode_entry, encode_entry
 from shokado.stores.store import Action, GenerationConflict, Position
+from tests.stores.backends import Backend
 from tests.stores.entries import NOW, entry, filled, report
 from tests.stores.following import NEVER_S, Worker, more, running, working
-from tests.stores.places import Place
 from tests.support.settings import paper_settings
 from tests.support.waiting import in_time, until
 
 
-def test_the_first_worker_begins_the_history_with_the_configuration(place: Place) -> None:
+def test_the_first_worker_begins_the_history_with_the_configuration(backend: Backend) -> None:
     async def scenario() -> None:
-        async with working(place) as [worker]:
+        async with working(backend) as [worker]:
             assert worker.state == initial_state(paper_settings())
             assert worker.adopted == [worker.entry]
             assert (worker.entry.by, worker.entry.action, worker.entry.at) == ("configuration", Action.CONFIGURED, NOW)
@@ -31,9 +31,9 @@ def test_the_first_worker_begins_the_history_with_the_configuration(place: Place
     in_time(scenario())
 
 
-def test_workers_that_start_at_once_begin_one_history(place: Place) -> None:
+def test_workers_that_start_at_once_begin_one_history(backend: Backend) -> None:
     async def scenario() -> None:
-        async with working(place, 5) as workers:
+        async with working(backend, 5) as workers:
             assert len({worker.entry.id for worker in workers}) == 1
             assert [len(worker.adopted) for worker in workers] == [1] * 5
             assert len(await workers[0].history()) == 1
@@ -41,10 +41,10 @@ def test_workers_that_start_at_once_begin_one_history(place: Place) -> None:
     in_time(scenario())
 
 
-def test_a_store_with_a_history_has_the_last_word(place: Place) -> None:
+def test_a_store_with_a_history_has_the_last_word(backend: Backend) -> None:
     async def scenario() -> None:
-        newest = filled(place.open(), 7).read()
-        async with working(place, 2) as workers:
+        newest = filled(backend.open(), 7).read()
+        async with working(backend, 2) as workers:
             for worker in workers:
                 assert worker.entry == newest
                 assert worker.adopted == [newest]
@@ -52,14 +52,14 @@ def test_a_store_with_a_history_has_the_last_word(place: Place) -> None:
     in_time(scenario())
 
 
-def test_what_is_stored_is_fitted_to_the_configuration(place: Place) -> None:
+def test_what_is_stored_is_fitted_to_the_configuration(backend: Backend) -> None:
     """New environments begin as configured, and those that are gone go; also in what is written next."""
-    filled(place.open(), 3)
+    filled(backend.open(), 3)
     other = {"canary": {"active": "v2", "weights": {"v2": 1}}}
 
     async def scenario() -> None:
         chosen = paper_settings(environments=other, default_environment="canary")
-        async with working(place, chosen=chosen) as [worker]:
+        async with working(backend, chosen=chosen) as [worker]:
             assert (set(worker.state.environments), worker.generation) == ({"canary"}, 3)
             load = Load("paper:v3", "d" * 64, "paper:v3")
             await worker.change(lambda state: with_candidate(state, "v3", load))
@@ -68,9 +68,9 @@ def test_what_is_stored_is_fitted_to_the_configuration(place: Place) -> None:
     in_time(scenario())
 
 
-def test_a_change_is_adopted_at_once_by_its_worker_and_soon_by_the_others(place: Place) -> None:
+def test_a_change_is_adopted_at_once_by_its_worker_and_soon_by_the_others(backend: Backend) -> None:
     async def scenario() -> None:
-        async with working(place, 3) as workers:
+        async with working(backend, 3) as workers:
             changed = await workers[0].change(by="bob", why="better", action=Action.WEIGHTED)
             assert workers[0].adopted[-1] is changed is workers[0].entry
             assert (changed.generation, changed.at) == (2, NOW)
@@ -84,9 +84,9 @@ def test_a_change_is_adopted_at_once_by_its_worker_and_soon_by_the_others(place:
     in_time(scenario())
 
 
-def test_a_change_starts_from_what_others_made_meanwhile(place: Place) -> None:
+def test_a_change_starts_from_what_others_made_meanwhile(backend: Backend) -> None:
     async def scenario() -> None:
-        async with working(place, 2, poll_every_s=NEVER_S) as [one, other]:
+        async with working(backend, 2, poll_every_s=NEVER_S) as [one, other]:
             await one.changes(3)
             assert other.generation == 1
             await other.change()
@@ -96,9 +96,9 @@ def test_a_change_starts_from_what_others_made_meanwhile(place: Place) -> None:
     in_time(scenario())
 
 
-def test_a_change_for_another_generation_is_refused(place: Place) -> None:
+def test_a_change_for_another_generation_is_refused(backend: Backend) -> None:
     async def scenario() -> None:
-        async with working(place, 2, poll_every_s=NEVER_S) as [one, other]:
+        async with working(backend, 2, poll_every_s=NEVER_S) as [one, other]:
             await one.change(if_match=1)
             for worker, wanted in ((one, 1), (one, 3), (other, 1)):
                 with pytest.raises(GenerationConflict) as conflict:
@@ -110,9 +110,9 @@ def test_a_change_for_another_generation_is_refused(place: Place) -> None:
     in_time(scenario())
 
 
-def test_a_change_for_a_generation_that_is_replaced_at_the_last_moment_is_refused(place: Place) -> None:
+def test_a_change_for_a_generation_that_is_replaced_at_the_last_moment_is_refused(backend: Backend) -> None:
     async def scenario() -> None:
-        async with working(place, 2, poll_every_s=NEVER_S) as [one, other]:
+        async with working(backend, 2, poll_every_s=NEVER_S) as [one, other]:
             made: list[int] = []
 
             def overtaken(state: RoutingState) -> RoutingState:
@@ -128,9 +128,9 @@ def test_a_change_for_a_generation_that_is_replaced_at_the_last_moment_is_refuse
     in_time(scenario())
 
 
-def test_a_change_that_is_overtaken_is_made_anew(place: Place) -> None:
+def test_a_change_that_is_overtaken_is_made_anew(backend: Backend) -> None:
     async def scenario() -> None:
-        async with working(place, 2, poll_every_s=NEVER_S) as [one, other]:
+        async with working(backend, 2, poll_every_s=NEVER_S) as [one, other]:
             made: list[int] = []
 
             def overtaken(state: RoutingState) -> RoutingState:
@@ -146,9 +146,9 @@ def test_a_change_that_is_overtaken_is_made_anew(place: Place) -> None:
     in_time(scenario())
 
 
-def test_a_change_that_cannot_be_made_leaves_everything_as_it_was(place: Place) -> None:
+def test_a_change_that_cannot_be_made_leaves_everything_as_it_was(backend: Backend) -> None:
     async def scenario() -> None:
-        async with working(place) as [worker]:
+        async with working(backend) as [worker]:
             before = worker.entry
 
             def refuse(state: RoutingState) -> RoutingState:
@@ -162,9 +162,9 @@ def test_a_change_that_cannot_be_made_leaves_everything_as_it_was(place: Place) 
     in_time(scenario())
 
 
-def test_changes_of_several_workers_at_once_are_all_made_once(place: Place) -> None:
+def test_changes_of_several_workers_at_once_are_all_made_once(backend: Backend) -> None:
     async def scenario() -> None:
-        async with working(place, 4) as workers:
+        async with working(backend, 4) as workers:
             names = [f"{number}-{turn}" for number in range(4) for turn in range(20)]
             made = await asyncio.gather(*(workers[int(name[0])].change(why=name) for name in names))
             assert sorted(one.generation for one in made) == list(range(2, 82))
@@ -181,11 +181,11 @@ def test_changes_of_several_workers_at_once_are_all_made_once(place: Place) -> N
     in_time(scenario())
 
 
-def test_nothing_older_is_adopted(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_older_is_adopted(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     """When the store is set back just after it told of something newer."""
 
     async def scenario() -> None:
-        async with working(place, 2, poll_every_s=NEVER_S) as [one, other]:
+        async with working(backend, 2, poll_every_s=NEVER_S) as [one, other]:
             await one.changes(2)
             await other.change()
             monkeypatch.setattr(one.follower.store, "read", lambda: entry(2))
@@ -212,10 +212,10 @@ class Gate:
 
 
 def test_a_caller_that_is_cancelled_loses_neither_the_change_nor_the_lock(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def scenario() -> None:
-        async with working(place, 2) as [worker, other]:
+        async with working(backend, 2) as [worker, other]:
             gate = Gate(worker, monkeypatch)
             tasks = [asyncio.create_task(worker.change(why=why)) for why in ("under way", "in line")]
             await until(gate.reached.is_set)
@@ -232,28 +232,28 @@ def test_a_caller_that_is_cancelled_loses_neither_the_change_nor_the_lock(
     in_time(scenario())
 
 
-def test_changes_under_way_are_finished_before_the_end(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_changes_under_way_are_finished_before_the_end(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario() -> None:
-        worker = Worker(place)
+        worker = Worker(backend)
         async with running(worker):
             gate = Gate(worker, monkeypatch)
             tasks = [asyncio.create_task(worker.change(why=why)) for why in ("under way", "in line")]
             await until(gate.reached.is_set)
             asyncio.get_running_loop().call_later(0.05, gate.open.set)
         assert [(await task).generation for task in tasks] == [2, 3]
-        assert [one.why for one in place.open().history(2)] == ["in line", "under way"]
+        assert [one.why for one in backend.open().history(2)] == ["in line", "under way"]
 
     in_time(scenario())
 
 
-def test_reports_appear_and_are_replaced_and_vanish_at_the_end(place: Place) -> None:
-    store = place.open()
+def test_reports_appear_and_are_replaced_and_vanish_at_the_end(backend: Backend) -> None:
+    store = backend.open()
 
     def reported() -> dict[str, Any]:
         return {one.worker: one for one in store.reports(NOW)}
 
     async def scenario() -> None:
-        one, other = Worker(place, "one"), Worker(place, "other")
+        one, other = Worker(backend, "one"), Worker(backend, "other")
         async with running(one):
             async with running(other):
                 await until(lambda: reported() == {name: report(name, generation=1) for name in ("one", "other")})
@@ -270,9 +270,11 @@ def test_reports_appear_and_are_replaced_and_vanish_at_the_end(place: Place) -> 
     in_time(scenario())
 
 
-def test_reports_without_news_are_refreshed_every_few_seconds(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reports_without_news_are_refreshed_every_few_seconds(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def scenario() -> None:
-        async with working(place) as [worker]:
+        async with working(backend) as [worker]:
             told: list[float] = []
             tell = worker.follower.store.report
 
@@ -314,11 +316,11 @@ class Polls:
         return self._count >= 2
 
 
-def test_the_memory_holds_the_newest_entry_for_nobody_else(place: Place, tmp_path: Path) -> None:
+def test_the_memory_holds_the_newest_entry_for_nobody_else(backend: Backend, tmp_path: Path) -> None:
     memory = tmp_path / "routing.json"
 
     async def scenario() -> None:
-        async with working(place, 2, memory=memory) as [one, other]:
+        async with working(backend, 2, memory=memory) as [one, other]:
             assert decode_entry(memory.read_bytes()) == one.entry
             assert stat.S_IMODE(memory.stat().st_mode) == 0o600
             await one.changes(2)
@@ -331,7 +333,7 @@ def test_the_memory_holds_the_newest_entry_for_nobody_else(place: Place, tmp_pat
     in_time(scenario())
 
 
-def test_the_memory_is_never_half_written(place: Place, tmp_path: Path) -> None:
+def test_the_memory_is_never_half_written(backend: Backend, tmp_path: Path) -> None:
     memory = tmp_path / "routing.json"
     over, seen = threading.Event(), list[Position]()
 
@@ -340,7 +342,7 @@ def test_the_memory_is_never_half_written(place: Place, tmp_path: Path) -> None:
             seen.append(decode_entry(memory.read_bytes()).position)
 
     async def scenario() -> None:
-        async with working(place, 2, memory=memory) as workers:
+        async with working(backend, 2, memory=memory) as workers:
             reading = asyncio.create_task(asyncio.to_thread(read))
             await asyncio.gather(*(worker.changes(40) for worker in workers))
             over.set()
@@ -350,11 +352,11 @@ def test_the_memory_is_never_half_written(place: Place, tmp_path: Path) -> None:
     assert len({position.generation for position in seen}) > 3
 
 
-def test_an_older_entry_does_not_replace_a_newer_one_in_the_memory(place: Place, tmp_path: Path) -> None:
+def test_an_older_entry_does_not_replace_a_newer_one_in_the_memory(backend: Backend, tmp_path: Path) -> None:
     memory = tmp_path / "routing.json"
 
     async def scenario() -> None:
-        async with working(place, memory=memory) as [worker]:
+        async with working(backend, memory=memory) as [worker]:
             memory.write_bytes(encode_entry(entry(9)))
             await worker.change()
             assert decode_entry(memory.read_bytes()) == entry(9)
@@ -366,12 +368,12 @@ def test_an_older_entry_does_not_replace_a_newer_one_in_the_memory(place: Place,
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage", encode_entry(entry(9))[:50]])
-def test_a_memory_that_cannot_be_read_is_as_good_as_none(place: Place, tmp_path: Path, content: bytes) -> None:
+def test_a_memory_that_cannot_be_read_is_as_good_as_none(backend: Backend, tmp_path: Path, content: bytes) -> None:
     memory = tmp_path / "routing.json"
     memory.write_bytes(content)
 
     async def scenario() -> None:
-        async with working(place, memory=memory) as [worker]:
+        async with working(backend, memory=memory) as [worker]:
             assert worker.generation == 1
             assert decode_entry(memory.read_bytes()) == worker.entry
 
@@ -379,21 +381,21 @@ def test_a_memory_that_cannot_be_read_is_as_good_as_none(place: Place, tmp_path:
 
 
 def test_a_memory_that_cannot_be_written_is_said_and_done_without(
-    place: Place, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    backend: Backend, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     memory = tmp_path / "nowhere" / "routing.json"
 
     async def scenario() -> None:
-        async with working(place, memory=memory) as [worker]:
+        async with working(backend, memory=memory) as [worker]:
             assert (await worker.change()).generation == 2
 
     in_time(scenario())
     assert f"{memory} cannot be written: " in caplog.text
 
 
-def test_the_store_is_let_go_of_at_the_end(place: Place) -> None:
+def test_the_store_is_let_go_of_at_the_end(backend: Backend) -> None:
     async def scenario() -> None:
-        worker = Worker(place)
+        worker = Worker(backend)
         async with running(worker):
             await worker.change()
         assert worker.follower._polling is not None
@@ -404,5 +406,5 @@ def test_the_store_is_let_go_of_at_the_end(place: Place) -> None:
     in_time(scenario())
 
 
-def test_a_worker_that_never_started_can_be_stopped(place: Place) -> None:
-    in_time(Worker(place).follower.stop())
+def test_a_worker_that_never_started_can_be_stopped(backend: Backend) -> None:
+    in_time(Worker(backend).follower.stop())

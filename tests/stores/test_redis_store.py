@@ -12,8 +12,8 @@ import pytest
 
 from shokado.stores.redis_store import RedisStore
 from shokado.stores.store import EMPTY, GenerationConflict, Store, StoreUnavailable
+from tests.stores.backends import RedisBackend, SqliteBackend
 from tests.stores.entries import NOW, REQUESTS, entry, filled, report, secret, settlement, total
-from tests.stores.places import RedisPlace, SqlitePlace
 from tests.support.redis_server import RedisServer, needs_redis
 from tests.support.waiting import wait_until
 
@@ -99,19 +99,19 @@ def test_a_server_that_accepts_and_never_answers(soon: None) -> None:
     refused(store.position, store, "refused")
 
 
-def test_the_position_costs_one_command(redis_place: RedisPlace) -> None:
-    store = redis_place.open()
+def test_the_position_costs_one_command(redis_backend: RedisBackend) -> None:
+    store = redis_backend.open()
     store.position()
-    with redis_place.server.client() as client:
+    with redis_backend.server.client() as client:
         before = client.info("stats")["total_commands_processed"]
         for _ in range(10):
             store.position()
         assert client.info("stats")["total_commands_processed"] - before <= 11
 
 
-def test_pages_of_the_history_are_those_of_sqlite(redis_place: RedisPlace, sqlite_place: SqlitePlace) -> None:
+def test_pages_of_the_history_are_those_of_sqlite(redis_backend: RedisBackend, sqlite_backend: SqliteBackend) -> None:
     """With generations left out, and asked for from where there are none."""
-    both: list[Store] = [redis_place.open(), sqlite_place.open()]
+    both: list[Store] = [redis_backend.open(), sqlite_backend.open()]
     for store in both:
         newest = 0
         for generation in (1, 2, 3, 7, 8, 20, 2**53 - 1):
@@ -124,13 +124,13 @@ def test_pages_of_the_history_are_those_of_sqlite(redis_place: RedisPlace, sqlit
             assert [one.state for one in page] == [one.state for one in expected]
 
 
-def test_a_page_of_the_history_costs_what_its_limit_says(redis_place: RedisPlace) -> None:
+def test_a_page_of_the_history_costs_what_its_limit_says(redis_backend: RedisBackend) -> None:
     """Two commands that read an index and the page, however long the history is."""
-    store = redis_place.open()
+    store = redis_backend.open()
 
     def cost() -> tuple[int, int]:
         """Commands, and bytes that the server sends, of a page in the middle."""
-        with redis_place.server.client() as client:
+        with redis_backend.server.client() as client:
             # What the counting sends is the same each time, and small beside a long history.
             before = client.info("stats")
             assert [one.generation for one in store.history(2, 20)] == [19, 18]
@@ -149,11 +149,11 @@ def test_a_page_of_the_history_costs_what_its_limit_says(redis_place: RedisPlace
     assert sent_again < sent + 500
 
 
-def test_nothing_is_left_of_tallies_that_are_forgotten(redis_place: RedisPlace) -> None:
-    store = redis_place.open()
+def test_nothing_is_left_of_tallies_that_are_forgotten(redis_backend: RedisBackend) -> None:
+    store = redis_backend.open()
     store.add({REQUESTS: 1.0}, NOW)
     store.forget(before=NOW + 60, now=NOW)
-    with redis_place.server.client() as client:
+    with redis_backend.server.client() as client:
         assert list(client.scan_iter()) == []
 
 
@@ -240,11 +240,11 @@ def test_a_replica_can_be_read(own: RedisServer, tmp_path: Path) -> None:
         assert replica.read() == entry(4)
 
 
-def test_a_server_that_is_flushed_is_empty(redis_place: RedisPlace) -> None:
-    store = redis_place.open()
+def test_a_server_that_is_flushed_is_empty(redis_backend: RedisBackend) -> None:
+    store = redis_backend.open()
     filled(store, 3).keep_secrets([secret()])
     store.settle([settlement("one")], NOW)
-    redis_place.wipe()
+    redis_backend.wipe()
     assert (store.position(), store.read(), store.history(9), store.tallies(0)) == (EMPTY, None, [], {})
     assert store.secrets() == []
     with pytest.raises(GenerationConflict):
@@ -253,19 +253,19 @@ def test_a_server_that_is_flushed_is_empty(redis_place: RedisPlace) -> None:
     assert store.settle([settlement("one")], NOW) == [True]
 
 
-def test_scripts_that_the_server_forgot_are_sent_again(redis_place: RedisPlace) -> None:
-    store = redis_place.open()
+def test_scripts_that_the_server_forgot_are_sent_again(redis_backend: RedisBackend) -> None:
+    store = redis_backend.open()
     for generation in (1, 2):
         store.append(entry(generation), generation - 1)
         assert store.settle([settlement(f"key-{generation}")], NOW) == [True]
         store.add({REQUESTS: 1.0}, NOW)
-        with redis_place.server.client() as client:
+        with redis_backend.server.client() as client:
             client.script_flush()
     assert total(store) == 4.0
 
 
-def test_models_share_a_server_and_nothing_else(redis_place: RedisPlace) -> None:
-    paper, glass = redis_place.open(), RedisStore(redis_place.url, "glass")
+def test_models_share_a_server_and_nothing_else(redis_backend: RedisBackend) -> None:
+    paper, glass = redis_backend.open(), RedisStore(redis_backend.url, "glass")
     filled(paper, 3).report(report("a"), 10)
     paper.settle([settlement("one")], NOW)
     assert (glass.position(), glass.reports(NOW), glass.tallies(0)) == (EMPTY, [], {})
@@ -274,15 +274,15 @@ def test_models_share_a_server_and_nothing_else(redis_place: RedisPlace) -> None
     assert glass.secrets() == []
 
 
-def test_keys_are_remembered_for_as_long_as_the_caller_says_by_his_own_clock(redis_place: RedisPlace) -> None:
-    redis_place.open().settle([settlement("one", keep_s=3600)], NOW)
-    with redis_place.server.client() as client:
+def test_keys_are_remembered_for_as_long_as_the_caller_says_by_his_own_clock(redis_backend: RedisBackend) -> None:
+    redis_backend.open().settle([settlement("one", keep_s=3600)], NOW)
+    with redis_backend.server.client() as client:
         assert 3_500_000 < client.pttl("shokado:{paper}:settled:one") <= 3_600_000
 
 
-def test_something_else_under_its_keys_is_said(redis_place: RedisPlace) -> None:
-    store = redis_place.open()
-    with redis_place.server.client() as client:
+def test_something_else_under_its_keys_is_said(redis_backend: RedisBackend) -> None:
+    store = redis_backend.open()
+    with redis_backend.server.client() as client:
         client.set("shokado:{paper}:newest", "something else")
         refused(store.position, store, "WRONGTYPE")
         refused(lambda: store.append(entry(1), 0), store, "WRONGTYPE")

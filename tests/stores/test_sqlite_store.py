@@ -17,8 +17,8 @@ import pytest
 
 from shokado.stores.sqlite_store import SqliteStore
 from shokado.stores.store import EMPTY, GenerationConflict, StoreUnavailable
+from tests.stores.backends import SqliteBackend
 from tests.stores.entries import NOW, REQUESTS, entry, filled, report, secret, settlement, total
-from tests.stores.places import SqlitePlace
 from tests.stores.processes import in_processes, no_file_above, process, unprivileged
 from tests.support.disk import fill, remount
 from tests.support.waiting import wait_until
@@ -79,8 +79,8 @@ def test_any_name_of_a_file_will_do(tmp_path: Path, name: str) -> None:
     assert SqliteStore(tmp_path / name).read() == entry(2)
 
 
-def test_what_matters_is_written_through_and_the_rest_is_not(sqlite_place: SqlitePlace) -> None:
-    store = SqliteStore(sqlite_place.path)
+def test_what_matters_is_written_through_and_the_rest_is_not(sqlite_backend: SqliteBackend) -> None:
+    store = SqliteStore(sqlite_backend.path)
     filled(store, 1)
     connection = store._connection
     assert connection is not None
@@ -101,11 +101,11 @@ def test_what_matters_is_written_through_and_the_rest_is_not(sqlite_place: Sqlit
         assert connection.execute("PRAGMA synchronous").fetchone() == expected
 
 
-def test_expired_keys_are_forgotten(sqlite_place: SqlitePlace) -> None:
-    store = SqliteStore(sqlite_place.path)
+def test_expired_keys_are_forgotten(sqlite_backend: SqliteBackend) -> None:
+    store = SqliteStore(sqlite_backend.path)
     store.settle([settlement("brief", keep_s=10), settlement("long", keep_s=11)], NOW)
     store.forget(before=0, now=NOW + 10)
-    with contextlib.closing(sqlite_place.connect()) as connection:
+    with contextlib.closing(sqlite_backend.connect()) as connection:
         assert connection.execute("SELECT key FROM settled").fetchall() == [("long",)]
 
 
@@ -224,8 +224,8 @@ def until_refused(store: SqliteStore) -> int:
     raise AssertionError("there is no end to the room")
 
 
-def test_a_disk_that_is_full_and_has_room_again(sqlite_place: SqlitePlace) -> None:
-    path = sqlite_place.path
+def test_a_disk_that_is_full_and_has_room_again(sqlite_backend: SqliteBackend) -> None:
+    path = sqlite_backend.path
 
     def scenario(_: int) -> None:
         store = SqliteStore(path)
@@ -242,8 +242,8 @@ def test_a_disk_that_is_full_and_has_room_again(sqlite_place: SqlitePlace) -> No
     in_processes(scenario, 1)
 
 
-def test_what_is_there_can_be_read_when_the_disk_is_full_from_the_start(sqlite_place: SqlitePlace) -> None:
-    path = sqlite_place.path
+def test_what_is_there_can_be_read_when_the_disk_is_full_from_the_start(sqlite_backend: SqliteBackend) -> None:
+    path = sqlite_backend.path
     store = SqliteStore(path)
     kept = filled(store, 3).keep_secrets([secret()])
     store.close()
@@ -317,9 +317,9 @@ def into_a_folder(path: Path) -> None:
     ],
 )
 def test_a_damaged_file_is_refused_until_it_is_mended(
-    sqlite_place: SqlitePlace, damage: Callable[[Path], None], why: str
+    sqlite_backend: SqliteBackend, damage: Callable[[Path], None], why: str
 ) -> None:
-    path = sqlite_place.path
+    path = sqlite_backend.path
     store, other = SqliteStore(path), SqliteStore(path)
     filled(store, 100).close()
     good = path.with_name("good")
@@ -335,22 +335,22 @@ def test_a_damaged_file_is_refused_until_it_is_mended(
     assert generations(other) == list(range(101, 0, -1))
 
 
-def test_a_file_that_is_damaged_while_it_is_open(sqlite_place: SqlitePlace) -> None:
+def test_a_file_that_is_damaged_while_it_is_open(sqlite_backend: SqliteBackend) -> None:
     """Nothing but `StoreUnavailable` comes of it, and a good file in its place mends it."""
-    path = sqlite_place.path
+    path = sqlite_backend.path
     store = SqliteStore(path)
     filled(store, 3)
-    sqlite_place.keep_copy()
+    sqlite_backend.keep_copy()
     for damage in (garbage, shorten, lambda path: os.truncate(path, 0)):
         damage(path)
         for ask in (store.read, lambda: store.append(entry(50), 3), lambda: store.history(5), store.secrets) * 2:
             with contextlib.suppress(StoreUnavailable, GenerationConflict):
                 ask()
-        sqlite_place.set_back()
+        sqlite_backend.set_back()
         assert store.read() == entry(3)
         assert generations(SqliteStore(path)) == [3, 2, 1]
         store.append(entry(4), 3)
-        sqlite_place.set_back()
+        sqlite_backend.set_back()
 
 
 @pytest.mark.parametrize("which", ["the file", "all files", "the folder"])
@@ -376,15 +376,15 @@ def test_a_file_that_is_deleted_while_it_is_open(tmp_path: Path, which: str) -> 
     assert whole(path)
 
 
-def test_a_file_that_is_replaced_while_it_is_open(sqlite_place: SqlitePlace) -> None:
+def test_a_file_that_is_replaced_while_it_is_open(sqlite_backend: SqliteBackend) -> None:
     """By a copy, with the old file's log beside it, which says other things."""
-    path = sqlite_place.path
+    path = sqlite_backend.path
     stores = [SqliteStore(path) for _ in range(3)]
     filled(stores[0], 30)
-    sqlite_place.keep_copy()
+    sqlite_backend.keep_copy()
     for generation in range(31, 400):
         stores[generation % 3].append(entry(generation), generation - 1)
-    sqlite_place.set_back()
+    sqlite_backend.set_back()
     assert [store.position() for store in stores] == [(30, "id-30")] * 3
     for generation in range(31, 400):
         stores[generation % 3].append(entry(generation, id=f"new-{generation}"), generation - 1)
@@ -395,9 +395,9 @@ def test_a_file_that_is_replaced_while_it_is_open(sqlite_place: SqlitePlace) -> 
     assert whole(path)
 
 
-def test_whoever_makes_a_deleted_file_anew_before_the_others_notice(sqlite_place: SqlitePlace) -> None:
+def test_whoever_makes_a_deleted_file_anew_before_the_others_notice(sqlite_backend: SqliteBackend) -> None:
     """They still have the old one's log and what SQLite keeps in memory about it."""
-    path = sqlite_place.path
+    path = sqlite_backend.path
     deleted, made = multiprocessing.Event(), multiprocessing.Event()
 
     def old() -> None:
@@ -420,8 +420,8 @@ def test_whoever_makes_a_deleted_file_anew_before_the_others_notice(sqlite_place
     assert whole(path)
 
 
-def test_whoever_opens_a_replaced_file_before_the_others_notice_comes_to_see_it(sqlite_place: SqlitePlace) -> None:
-    path = sqlite_place.path
+def test_whoever_opens_a_replaced_file_before_the_others_notice_comes_to_see_it(sqlite_backend: SqliteBackend) -> None:
+    path = sqlite_backend.path
     turns = [multiprocessing.Event() for _ in range(3)]
 
     def early() -> None:
@@ -436,10 +436,10 @@ def test_whoever_opens_a_replaced_file_before_the_others_notice_comes_to_see_it(
     def old() -> None:
         store = SqliteStore(path)
         filled(store, 30)
-        sqlite_place.keep_copy()
+        sqlite_backend.keep_copy()
         for generation in range(31, 60):
             store.append(entry(generation), generation - 1)
-        sqlite_place.set_back()
+        sqlite_backend.set_back()
         turns[0].set()
         turns[1].wait()
         assert store.position() == (30, "id-30")
@@ -452,15 +452,15 @@ def test_whoever_opens_a_replaced_file_before_the_others_notice_comes_to_see_it(
     assert whole(path)
 
 
-def test_whoever_opens_a_replaced_file_first_goes_by_its_own_log(sqlite_place: SqlitePlace) -> None:
+def test_whoever_opens_a_replaced_file_first_goes_by_its_own_log(sqlite_backend: SqliteBackend) -> None:
     """SQLite itself would read the log that lies beside it, and write that into the file."""
-    path = sqlite_place.path
+    path = sqlite_backend.path
     old = SqliteStore(path)
     filled(old, 30)
-    sqlite_place.keep_copy()
+    sqlite_backend.keep_copy()
     for generation in range(31, 60):
         old.append(entry(generation), generation - 1)
-    sqlite_place.set_back()
+    sqlite_backend.set_back()
     first = SqliteStore(path)
     assert generations(first) == list(range(30, 0, -1))
     first.append(entry(31, id="new-31"), 30)
@@ -471,8 +471,8 @@ def test_whoever_opens_a_replaced_file_first_goes_by_its_own_log(sqlite_place: S
     assert whole(path)
 
 
-def test_a_file_that_is_given_back_with_its_log_is_read_with_it(sqlite_place: SqlitePlace) -> None:
-    path = sqlite_place.path
+def test_a_file_that_is_given_back_with_its_log_is_read_with_it(sqlite_backend: SqliteBackend) -> None:
+    path = sqlite_backend.path
     store = SqliteStore(path)
     filled(store, 3)
     copies = {file: file.read_bytes() for file in (path, path.with_name(f"{path.name}-wal"))}
@@ -486,11 +486,11 @@ def test_a_file_that_is_given_back_with_its_log_is_read_with_it(sqlite_place: Sq
 
 
 @pytest.mark.parametrize("what", ["deleted", "replaced"])
-def test_a_file_that_is_lost_again_and_again_under_several_processes(sqlite_place: SqlitePlace, what: str) -> None:
+def test_a_file_that_is_lost_again_and_again_under_several_processes(sqlite_backend: SqliteBackend, what: str) -> None:
     """Whoever is refused can go on, and what is there in the end is whole."""
-    path = sqlite_place.path
+    path = sqlite_backend.path
     SqliteStore(path).append(entry(1), 0)
-    sqlite_place.keep_copy()
+    sqlite_backend.keep_copy()
     rounds = 15
 
     def run(number: int) -> None:
@@ -499,7 +499,7 @@ def test_a_file_that_is_lost_again_and_again_under_several_processes(sqlite_plac
                 with process(append_some) as (child, _):
                     child.join()
                 if what == "replaced":
-                    sqlite_place.set_back()
+                    sqlite_backend.set_back()
                 else:
                     path.unlink()
             path.with_name("over").touch()
@@ -534,23 +534,23 @@ def whole(path: Path) -> bool:
         return bool(connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)])
 
 
-def test_a_lock_that_is_held_too_long_is_said(sqlite_place: SqlitePlace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lock_that_is_held_too_long_is_said(sqlite_backend: SqliteBackend, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shokado.stores.sqlite_store._BUSY_S", 0.05)
-    store = SqliteStore(sqlite_place.path)
+    store = SqliteStore(sqlite_backend.path)
     filled(store, 2)
-    with contextlib.closing(sqlite_place.connect()) as other:
+    with contextlib.closing(sqlite_backend.connect()) as other:
         other.execute("BEGIN IMMEDIATE")
-        for handle in (SqliteStore(sqlite_place.path), SqliteStore(sqlite_place.path)):
+        for handle in (SqliteStore(sqlite_backend.path), SqliteStore(sqlite_backend.path)):
             assert handle.read() == entry(2)
-            refused(lambda handle=handle: handle.append(entry(3), 2), sqlite_place.path, "locked")  # type: ignore[misc]
+            refused(lambda handle=handle: handle.append(entry(3), 2), sqlite_backend.path, "locked")  # type: ignore[misc]
     store.append(entry(3), 2)
 
 
 def test_a_file_that_somebody_takes_too_long_to_open_is_said(
-    sqlite_place: SqlitePlace, monkeypatch: pytest.MonkeyPatch
+    sqlite_backend: SqliteBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shokado.stores.sqlite_store._BUSY_S", 0.05)
-    path = sqlite_place.path
+    path = sqlite_backend.path
     handle = os.open(path.parent, os.O_RDONLY)
     fcntl.flock(handle, fcntl.LOCK_EX)
     refused(lambda: SqliteStore(path).append(entry(1), 0), path, "temporarily unavailable")
@@ -558,9 +558,9 @@ def test_a_file_that_somebody_takes_too_long_to_open_is_said(
     SqliteStore(path).append(entry(1), 0)
 
 
-def test_a_writer_that_is_killed_loses_nothing_that_it_confirmed(sqlite_place: SqlitePlace) -> None:
+def test_a_writer_that_is_killed_loses_nothing_that_it_confirmed(sqlite_backend: SqliteBackend) -> None:
     """In the middle of thousands of appends, several times over."""
-    path = sqlite_place.path
+    path = sqlite_backend.path
 
     def write(confirmed: Connection) -> None:
         store = SqliteStore(path)

@@ -25,8 +25,8 @@ from shokado.stores.store import (
     Tally,
 )
 from tests.dispatch.test_change import STATE, changes
+from tests.stores.backends import Backend
 from tests.stores.entries import NOW, REQUESTS, ROWS, entry, filled, report, secret, settlement, total
-from tests.stores.places import Place
 from tests.stores.processes import in_processes
 from tests.support.waiting import wait_until
 
@@ -45,11 +45,11 @@ def test_an_empty_store_has_nothing(store: Store) -> None:
     assert store.durability == ""
 
 
-def test_what_was_appended_is_the_newest_for_everybody(store: Store, place: Place) -> None:
-    other = place.open()
+def test_what_was_appended_is_the_newest_for_everybody(store: Store, backend: Backend) -> None:
+    other = backend.open()
     for handle, generation in ((store, 1), (other, 2), (store, 3)):
         handle.append(entry(generation, why="because"), generation - 1)
-        for reader in (store, other, place.open()):
+        for reader in (store, other, backend.open()):
             assert reader.position() == (generation, f"id-{generation}")
             assert reader.read() == entry(generation, why="because")
 
@@ -102,10 +102,10 @@ def test_history_comes_in_pages_newest_first(store: Store) -> None:
     assert len(store.history(1000)) == 25
 
 
-def test_secrets_are_the_same_for_everybody_for_good(store: Store, place: Place) -> None:
+def test_secrets_are_the_same_for_everybody_for_good(store: Store, backend: Backend) -> None:
     assert store.secrets() == []
     assert store.keep_secrets([], secret(1)) == [secret(1)]
-    other = place.open()
+    other = backend.open()
     assert other.keep_secrets([], secret(2)) == other.secrets() == [secret(1)], "a fresh one is for an empty store"
     assert by_value(other.keep_secrets([secret(3), secret(4, idle_s=0.25)])) == [
         secret(1),
@@ -114,7 +114,7 @@ def test_secrets_are_the_same_for_everybody_for_good(store: Store, place: Place)
     ]
     store.close()
     other.close()
-    for handle in (store, other, place.open()):
+    for handle in (store, other, backend.open()):
         assert by_value(handle.secrets()) == [secret(1), secret(3), secret(4, idle_s=0.25)]
 
 
@@ -131,11 +131,11 @@ def test_where_all_secrets_are_given_by_configuration_a_fresh_one_is_kept_as_wel
     assert by_value(store.keep_secrets([given], secret(2))) == [secret(1), given]
 
 
-def test_the_one_secret_of_an_older_version_is_taken_over_and_stays(store: Store, place: Place) -> None:
+def test_the_one_secret_of_an_older_version_is_taken_over_and_stays(store: Store, backend: Backend) -> None:
     old = Secret(bytes(range(32)), BEFORE, 0.0, "")
-    place.put_older_secret(old.value)
+    backend.put_older_secret(old.value)
     assert by_value(store.keep_secrets([secret(1, idle_s=3)], secret(2))) == [old, secret(1, idle_s=3)]
-    assert place.older_secret() == old.value
+    assert backend.older_secret() == old.value
     store.age_secrets(10, 5, secret(1).value)
     store.age_secrets(10, 5, secret(1).value)
     assert store.keep_secrets([secret(1, idle_s=3)], secret(2)) == [secret(1, idle_s=3)], "its time is over"
@@ -163,8 +163,8 @@ def test_a_closed_store_opens_again(store: Store) -> None:
     assert store.position() == (3, "id-3")
 
 
-def test_reports_are_replaced_and_expire_and_are_withdrawn(store: Store, place: Place) -> None:
-    other = place.open()
+def test_reports_are_replaced_and_expire_and_are_withdrawn(store: Store, backend: Backend) -> None:
+    other = backend.open()
     version = VersionReport("d" * 64, "failed", "no memory ü", NOW)
     told = report("b", versions={"v1": version}, candidates={"v2": replace(version, failure=None)})
     store.report(report("b", generation=2), 10)
@@ -203,10 +203,10 @@ def test_reports_of_workers_with_odd_names(store: Store) -> None:
     assert store.reports(NOW) == []
 
 
-def test_a_settlement_counts_once(store: Store, place: Place) -> None:
+def test_a_settlement_counts_once(store: Store, backend: Backend) -> None:
     first, second = settlement("one", {REQUESTS: 1.0, ROWS: 2.5}), settlement("two", {REQUESTS: 4.0})
     assert store.settle([first, first, second], NOW) == [True, False, True]
-    assert place.open().settle([second, settlement("three", {}), first], NOW) == [False, True, False]
+    assert backend.open().settle([second, settlement("three", {}), first], NOW) == [False, True, False]
     assert total(store) == 5.0
     assert total(store, ROWS) == 2.5
 
@@ -236,10 +236,10 @@ def test_settlements_with_odd_keys(store: Store) -> None:
     assert store.settle([settlement(key) for key in ODD], NOW) == [False] * len(ODD)
 
 
-def test_tallies_are_added_up_per_minute(store: Store, place: Place) -> None:
+def test_tallies_are_added_up_per_minute(store: Store, backend: Backend) -> None:
     minute = NOW // 60 * 60
     store.add({REQUESTS: 1.0, ROWS: 10.0}, minute)
-    place.open().add({REQUESTS: 2.0}, minute + 59.9)
+    backend.open().add({REQUESTS: 2.0}, minute + 59.9)
     store.add({REQUESTS: 4.0}, minute + 60)
     store.settle([settlement("one", {ROWS: 5.0})], minute + 30)
     assert store.tallies(minute + 59) == {(minute, REQUESTS): 3.0, (minute, ROWS): 15.0, (minute + 60, REQUESTS): 4.0}
@@ -300,9 +300,9 @@ def test_a_report_that_cannot_be_read_is_named(store: Store) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\0garbage", b"{}", b'{"state": {}}', b"[1]"])
-def test_an_entry_that_cannot_be_read_is_named(store: Store, place: Place, content: bytes) -> None:
+def test_an_entry_that_cannot_be_read_is_named(store: Store, backend: Backend, content: bytes) -> None:
     filled(store, 3)
-    place.put(4, "id-4", content)
+    backend.put(4, "id-4", content)
     assert store.position() == (4, "id-4")
     for ask in (store.read, lambda: store.entry(4), lambda: store.history(10)):
         with pytest.raises(StoreUnavailable, match="an entry of the history cannot be read") as failure:
@@ -312,11 +312,11 @@ def test_an_entry_that_cannot_be_read_is_named(store: Store, place: Place, conte
     assert len(store.history(10, before=4)) == 3
 
 
-def race(place: Place, count: int) -> Callable[[int], list[int]]:
+def race(backend: Backend, count: int) -> Callable[[int], list[int]]:
     """The generations that a process got, which had to be the first at each."""
 
     def run(number: int) -> list[int]:
-        store, won = place.open(), list[int]()
+        store, won = backend.open(), list[int]()
         while len(won) < count:
             newest = store.position().generation
             try:
@@ -334,32 +334,32 @@ def race(place: Place, count: int) -> Callable[[int], list[int]]:
     return run
 
 
-def test_processes_race_for_generations(place: Place) -> None:
-    won = in_processes(race(place, 250), 4)
+def test_processes_race_for_generations(backend: Backend) -> None:
+    won = in_processes(race(backend, 250), 4)
     assert sorted(itertools.chain(*won)) == list(range(1, 1_001))
-    history = place.open().history(2_000)
+    history = backend.open().history(2_000)
     assert [one.generation for one in history] == list(range(1_000, 0, -1))
     by = {one.generation: one.by for one in history}
     assert all(by[generation] == f"racer {number}" for number, mine in enumerate(won) for generation in mine)
 
 
-def test_processes_race_for_the_same_settlements(place: Place) -> None:
+def test_processes_race_for_the_same_settlements(backend: Backend) -> None:
     keys = [f"key-{number}" for number in range(400)]
 
     def settle(number: int) -> list[bool]:
-        store = place.open()
+        store = backend.open()
         return [store.settle([settlement(key)], NOW)[0] for key in keys]
 
     counted = in_processes(settle, 3)
     assert [sum(each) for each in zip(*counted, strict=True)] == [1] * len(keys)
-    assert total(place.open()) == len(keys)
+    assert total(backend.open()) == len(keys)
 
 
-def test_processes_race_for_the_secret_and_the_first_entry(place: Place) -> None:
+def test_processes_race_for_the_secret_and_the_first_entry(backend: Backend) -> None:
     """Twenty of them, none of which finds the store made already."""
 
     def begin(number: int) -> tuple[bytes, bool]:
-        store = place.open()
+        store = backend.open()
         (kept,) = store.keep_secrets([], secret(number))
         try:
             store.append(entry(1, id=f"by-{number}"), 0)
@@ -368,17 +368,17 @@ def test_processes_race_for_the_secret_and_the_first_entry(place: Place) -> None
         return kept.value, True
 
     found = in_processes(begin, 20)
-    assert [{value for value, _ in found}] == [{kept.value} for kept in place.open().secrets()]
+    assert [{value for value, _ in found}] == [{kept.value} for kept in backend.open().secrets()]
     assert Counter(first for _, first in found) == {True: 1, False: 19}
-    assert place.open().position() == (1, f"by-{[first for _, first in found].index(True)}")
+    assert backend.open().position() == (1, f"by-{[first for _, first in found].index(True)}")
 
 
-def test_a_reader_never_sees_half_of_what_a_writer_writes(place: Place) -> None:
+def test_a_reader_never_sees_half_of_what_a_writer_writes(backend: Backend) -> None:
     """Neither a history with holes nor the tallies of half a settlement."""
     both = {REQUESTS: 1.0, ROWS: 1.0}
 
     def run(number: int) -> int:
-        store = place.open()
+        store = backend.open()
         if number == 0:
             for generation in range(1, 301):
                 store.append(entry(generation), generation - 1)
@@ -406,9 +406,9 @@ Change = Callable[[RoutingState], RoutingState]
 
 @given(steps=st.lists(changes, max_size=10))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
-def test_the_newest_entry_is_the_state_and_history_replays_to_it(place: Place, steps: list[Change]) -> None:
-    place.wipe()
-    writer, reader = place.open(), place.open()
+def test_the_newest_entry_is_the_state_and_history_replays_to_it(backend: Backend, steps: list[Change]) -> None:
+    backend.wipe()
+    writer, reader = backend.open(), backend.open()
     state, base, written = STATE, 0, list[Entry]()
     for step in [lambda state: state, *steps]:
         state = step(state)
@@ -422,7 +422,7 @@ def test_the_newest_entry_is_the_state_and_history_replays_to_it(place: Place, s
     replayed = [one for page in pages(reader, 4) for one in page][::-1]
     assert replayed == written
     assert [one.state for one in replayed] == [one.state for one in written]
-    place.close()
+    backend.close()
 
 
 def pages(store: Store, size: int) -> list[list[Entry]]:

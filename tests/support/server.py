@@ -3,6 +3,7 @@
 import contextlib
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -23,6 +24,7 @@ from tests.support.waiting import wait_until
 ROOT = Path(__file__).resolve().parents[2]
 BENTOML = Path(sys.executable).with_name("bentoml")
 START_TIMEOUT_S = 120
+_PLACED = re.compile("SHOKADO_VERSIONS__(.*)__PLACEMENT")
 ROW = [39.0, 52_000.0, 690.0, 12.0, 800.0, 85.5, 1.0, 0.0, 2.0, 4.0]
 """A customer: a row that every version of the default model scores."""
 
@@ -124,6 +126,8 @@ def serving(
     server = Server(process, port, log)
     try:
         _wait_until_it_says(server, readiness)
+        if readiness == 200:
+            _wait_for_services(server, environment or {})
         yield server
     finally:
         server.stop()
@@ -140,6 +144,18 @@ def serving_side_by_side(*environments: Mapping[str, str]) -> Iterator[list[Serv
         with ThreadPoolExecutor() as threads:
             servers = list(threads.map(start, environments))
         yield servers
+
+
+def _wait_for_services(server: Server, environment: Mapping[str, str]) -> None:
+    """A server is ready while a version's own service is not, unless all traffic depends on that one."""
+    placed = [_PLACED.fullmatch(name) for name, value in environment.items() if value == "service"]
+    versions = [found[1].lower() for found in placed if found is not None]
+
+    def there() -> bool:
+        states = http.get(f"{server.url}/readyz", timeout=20).json()["versions"]
+        return {states[version] for version in versions} <= {"ready", "failed"}
+
+    wait_until(there, START_TIMEOUT_S)
 
 
 def _wait_until_it_says(server: Server, readiness: int) -> None:

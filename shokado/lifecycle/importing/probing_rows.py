@@ -93,12 +93,12 @@ def _same_as_input(graph: ModelProto) -> set[str]:
 
 def _nodes_of(attributes: dict[str, Any]) -> Trees:
     ids = list(zip(attributes["nodes_treeids"], attributes["nodes_nodeids"], strict=True))
-    place = {key: index for index, key in enumerate(ids)}
+    index_of = {key: index for index, key in enumerate(ids)}
     splits = np.array([mode != b"LEAF" for mode in attributes["nodes_modes"]], dtype=bool)
     parents, below = np.full(len(ids), -1), np.zeros(len(ids), dtype=bool)
     for index in np.flatnonzero(splits):
         tree = ids[index][0]
-        small, large = (place[tree, attributes[side][index]] for side in ("nodes_truenodeids", "nodes_falsenodeids"))
+        small, large = (index_of[tree, attributes[side][index]] for side in ("nodes_truenodeids", "nodes_falsenodeids"))
         parents[[small, large]] = index
         below[small] = True
     return Trees(

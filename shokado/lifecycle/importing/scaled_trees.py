@@ -102,7 +102,7 @@ def _largest_within(scaler: _Scaler, bounds: NDArray[np.float64], compared_as: A
     return _numbers(low)
 
 
-def _numbers(places: NDArray[np.int64]) -> NDArray[np.float32]:
-    """The float32 at each place in their order, which is 0 for 0."""
-    magnitudes = np.abs(places).astype(np.int32).view(np.float32)
-    return np.where(places < 0, -magnitudes, magnitudes)
+def _numbers(ranks: NDArray[np.int64]) -> NDArray[np.float32]:
+    """The float32 of each rank in their order, which is 0 for 0."""
+    magnitudes = np.abs(ranks).astype(np.int32).view(np.float32)
+    return np.where(ranks < 0, -magnitudes, magnitudes)

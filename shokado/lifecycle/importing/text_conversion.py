@@ -45,7 +45,7 @@ def with_split_terms(model: Any) -> Any:
         return model
     model = copy.deepcopy(model)
     for vectorizer in vectorizers_of(model):
-        vectorizer.vocabulary_ = {tuple(term.split(" ")): place for term, place in vectorizer.vocabulary_.items()}
+        vectorizer.vocabulary_ = {tuple(term.split(" ")): column for term, column in vectorizer.vocabulary_.items()}
     return model
 
 

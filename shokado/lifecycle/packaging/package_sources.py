@@ -18,8 +18,8 @@ from shokado.lifecycle.errors import LifecycleError
 
 CERTIFICATES = "/etc/ssl/build-ca.pem"
 """Where the Dockerfile mounts the certificates."""
-_PLACES = ("index-url", "extra-index-url", "find-links")
-_KEPT = (*_PLACES, "no-index", "trusted-host", "proxy", "timeout", "default-timeout", "retries")
+_ADDRESSES = ("index-url", "extra-index-url", "find-links")
+_KEPT = (*_ADDRESSES, "no-index", "trusted-host", "proxy", "timeout", "default-timeout", "retries")
 _UV = {
     "UV_DEFAULT_INDEX": "index-url",
     "UV_INDEX_URL": "index-url",
@@ -46,23 +46,23 @@ class PackageSources:
         return "\n".join(["[global]", *lines, *trusted, ""])
 
     def folders(self) -> tuple[Path, ...]:
-        """The local folders among the places.
+        """The local folders among the addresses.
 
         Of an index it is the folder above, as the pages of an index mostly name files beside it.
         """
         found = dict.fromkeys(
             folder if name == "find-links" else folder.parent
-            for name in _PLACES
-            for place in self.settings.get(name, "").split()
-            if (folder := _local(place)) is not None
+            for name in _ADDRESSES
+            for source in self.settings.get(name, "").split()
+            if (folder := _local(source)) is not None
         )
         return tuple(folder for folder in found if folder != Path("/"))
 
     def without_folders(self) -> "PackageSources":
         """The sources without folders, for engines that cannot mount them."""
-        places = {name: [p for p in self.settings.get(name, "").split() if _local(p) is None] for name in _PLACES}
-        others = {name: value for name, value in self.settings.items() if name not in places}
-        return PackageSources(others | {n: " ".join(kept) for n, kept in places.items() if kept}, self.certificates)
+        remote = {name: [p for p in self.settings.get(name, "").split() if _local(p) is None] for name in _ADDRESSES}
+        others = {name: value for name, value in self.settings.items() if name not in remote}
+        return PackageSources(others | {n: " ".join(kept) for n, kept in remote.items() if kept}, self.certificates)
 
 
 def of_this_host() -> PackageSources:
@@ -99,9 +99,9 @@ def _pip_settings() -> Iterator[tuple[str, str]]:
                 yield name, " ".join(str(ast.literal_eval(value)).split())
 
 
-def _local(place: str) -> Path | None:
-    """The folder that a place names, if it is one of this host."""
-    parts = urlsplit(place)
+def _local(source: str) -> Path | None:
+    """The folder that a source names, if it is one of this host."""
+    parts = urlsplit(source)
     if parts.scheme not in ("", "file"):
         return None
     folder = Path(unquote(parts.path))

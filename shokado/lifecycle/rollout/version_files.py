@@ -145,7 +145,7 @@ def put(file: Path, content: bytes | None) -> None:
         new.unlink(missing_ok=True)
 
 
-def places(folder: Path, version: str) -> list[str]:
+def mentions(folder: Path, version: str) -> list[str]:
     """The files and folders that name a version."""
     found = [_BASE / version] if (folder / _BASE / version).exists() else []
     found += _resources(folder, version)

@@ -30,7 +30,7 @@ from shokado.lifecycle.rollout.version_files import (
     exclusive,
     gateway_files,
     is_version,
-    places,
+    mentions,
     put,
     removals,
     write,
@@ -86,7 +86,7 @@ def add(version: str, tag: str | None = None, folder: Path = FOLDER) -> Edit:
             for item in environment.objects
             if item["metadata"]["name"] == PREFIX + version
         }
-        if taken := places(folder, version) or sorted(names):
+        if taken := mentions(folder, version) or sorted(names):
             raise ManifestsRefused(f"{version} is in the manifests already: {', '.join(taken)}.")
         changes = additions(folder, version, tag)
         _check(folder, changes, lambda after: version in after.routed and version in after.run)
@@ -105,7 +105,7 @@ def remove(
     with exclusive(folder), _explained(folder):
         _require_name(version)
         environments = _environments(folder)
-        if not places(folder, version):
+        if not mentions(folder, version):
             known = sorted(frozenset[str]().union(*(each.routed for each in environments)))
             raise ManifestsRefused(f"There is no version {version} in the manifests; there are {', '.join(known)}.")
         if (folder / "base" / version).exists() and not is_version(folder, version):

@@ -110,7 +110,7 @@ class GrpcServer:
         self._max_message_bytes = settings.max_message_bytes or limits.max_body_bytes
         self._request_s = limits.request_timeout_s
         self._body_quota = body_quota or BodyQuota(limits.receiving_bytes)
-        self._places = asyncio.Semaphore(RECEIVED_AT_ONCE)
+        self._receiving = asyncio.Semaphore(RECEIVED_AT_ONCE)
         self._unread = self._handler(messages.ModelInferRequest())
         """Judges heads before their messages are read."""
         self._server = grpc.aio.server(
@@ -272,14 +272,14 @@ class GrpcServer:
             refused = self._body_quota.reserve(self._max_message_bytes)
             if refused is None:
                 kept = self._max_message_bytes
-                self._places.release()
+                self._receiving.release()
             else:
                 problem = refused
                 patience.reschedule(loop.time())
 
         try:
             async with asyncio.timeout(self._request_s) as patience:
-                await self._places.acquire()
+                await self._receiving.acquire()
                 counting = loop.call_later(RECEIVED_SOON_S, count)
                 try:
                     message = await context.read()
@@ -288,7 +288,7 @@ class GrpcServer:
                     if kept:
                         self._body_quota.release(kept)
                     else:
-                        self._places.release()
+                        self._receiving.release()
         except TimeoutError:
             raise problem from None
         return None if message is grpc.aio.EOF else bytes(message)

@@ -1,4 +1,4 @@
-"""Where stores are, and what can happen there."""
+"""What stores keep their content in, and what can happen to it."""
 
 import contextlib
 import shutil
@@ -13,7 +13,7 @@ from tests.support.redis_server import RedisServer
 MODEL = "paper"
 
 
-class Place(ABC):
+class Backend(ABC):
     """One store, which can be opened as often as is wanted."""
 
     url: str
@@ -72,7 +72,7 @@ class Place(ABC):
         """What those versions would find."""
 
 
-class SqlitePlace(Place):
+class SqliteBackend(Backend):
     """An SQLite file in a folder, which is a link, so that what lies behind it can be changed in one piece."""
 
     def __init__(self, folder: Path) -> None:
@@ -135,7 +135,7 @@ class SqlitePlace(Place):
         return sqlite3.connect(self.path)
 
 
-class RedisPlace(Place):
+class RedisBackend(Backend):
     """A database of a Redis server of its own, which is emptied."""
 
     def __init__(self, server: RedisServer) -> None:
