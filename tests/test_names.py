@@ -37,8 +37,8 @@ CLIENT = ("shokado/client/answers.py", "shokado/client/operations.py")
 """What the server answers and takes has the same name at the client, which may not import it."""
 IN_HEADERS = {"told_at"}
 """What an answer says beside its body."""
-HOUSEHOLD = {"accept", "desk", "door", "doors", "letters", "place", "places", "untimed", "weakness", "wishes"}
-"""Words for which the field has others: decode, collector, transport, characters, placement, without a limit, weight,
+HOUSEHOLD = {"desk", "door", "doors", "letters", "place", "places", "untimed", "weakness", "wishes"}
+"""Words for which the field has others: collector, transport, characters, placement, without a limit, weight,
 answer options.
 """
 
