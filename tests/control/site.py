@@ -1,48 +1,36 @@
-"""A site: workers of a server in one process, over one real store, with paper models behind real runners.
+"""A site: workers of a server in one process, over one real store, with small models.
 
-Each worker has the control app over its own parts, and is asked through it. The event loop runs while a test waits.
+Each worker has the control app over its parts, and is asked through it. The event loop runs while a test waits.
 """
 
 import asyncio
 import os
+import shutil
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
+from math import inf
 from pathlib import Path
 from typing import Any, TypeVar
+from unittest.mock import patch
 
 import httpx
 
 from configuration.settings import Settings
-from runners.artefacts.artefact import Artefact
-from runners.artefacts.card import Card
-from runners.runner import Runner
+from runners.version_state import VersionState
+from shokado.access.gate import Gate
 from shokado.control.app import create_app
-from shokado.dispatch.dispatcher import Dispatcher
-from shokado.dispatch.state import RoutingState
-from shokado.experiments.feedback_collector import FeedbackCollector
-from shokado.experiments.prediction_id import PredictionIds
-from shokado.monitoring.process_identity import own_name
-from shokado.monitoring.statistics import Statistics
-from shokado.stores.follower import Follower
-from shokado.stores.machine import Machine
-from shokado.stores.redis_store import RedisStore
-from shokado.stores.sqlite_store import SqliteStore
-from shokado.stores.store import Entry, Store, WorkerReport
-from shokado.worker.parts import Control, WorkerParts
-from shokado.worker.versions.fleet import Fleet
-from shokado.worker.versions.loading import Loader
-from shokado.worker.versions.trials import Trials
-from tests.dispatch.double_runners import DoubleRunner
-from tests.experiments.following import all_known
-from tests.runners.engine_doubles import ChokesOnEverything, Obliging
+from shokado.worker.parts import Control
+from shokado.worker.worker import Worker
 from tests.support.cards import make_card
+from tests.support.paper_models import put_model
 from tests.support.settings import paper_settings
 from tests.support.waiting import until
 
-MAX_AGE_S = 3600.0
+MAX_AGE_S = 168 * 3600.0
 SECRET = bytes(range(32))
 ACTOR = "10.0.0.7"
+SETTLED = (VersionState.READY, VersionState.FAILED)
 
 Result = TypeVar("Result")
 
@@ -60,114 +48,53 @@ def settings(**changes: Any) -> Settings:
     return paper_settings(**content | changes)
 
 
-class Choking(ChokesOnEverything):
-    """Scores the rows that its card is made of, and nothing after them."""
-
-    def predict(self, rows: Any) -> Any:
-        return Obliging.predict(self, rows) if not self.sizes else super().predict(rows)
-
-
-class PaperTrials(Trials):
-    """Of artefacts that have no files: there is nothing to try."""
-
-    async def passed(self, *_: object) -> None:
-        return
-
-
-class PaperFleet(Fleet):
-    """Its runners have engine doubles; those of the versions in `broken` cannot be started."""
-
-    broken: frozenset[str] = frozenset()
-
-    def _new_runner(self, version: str, artefact: Artefact) -> Runner:
-        return DoubleRunner(version, Choking() if version in self.broken else Obliging())
-
-    def batch(self, *_: object) -> None:
-        """It is its own observer, and does not listen."""
-
-
 class SiteWorker:
     """One worker and a client of its control app."""
 
-    def __init__(
-        self,
-        number: int,
-        chosen: Settings,
-        store: Store,
-        folder: Path,
-        broken: frozenset[str],
-        card: Mapping[str, Any],
-    ) -> None:
-        self.number = number
+    def __init__(self, chosen: Settings, folder: Path, broken: frozenset[str], changes: Mapping[str, Any]) -> None:
+        """The versions in `broken` have lost their files; `changes` is what is otherwise in all cards."""
         self.control = Control(chosen)
-        self.cards: dict[str, Card] = {
-            version: make_card(**{"version": version, **card}) for version in chosen.versions
-        }
         artefacts = {
-            version: Artefact(version, f"paper:{version}", Path("nowhere"), card)
-            for version, card in self.cards.items()
+            version: put_model(folder / version, make_card(**{"version": version, **changes}))
+            for version in chosen.versions
         }
-        trials = PaperTrials(chosen, Machine(folder))
-        self.fleet = PaperFleet(chosen, artefacts, self, {}, self._route, trials)
-        self.fleet.broken = broken
-        self.dispatcher = Dispatcher({}, chosen.aliases, RoutingState(0, {}, chosen.default_environment))
-        self.follower = Follower(store, chosen, self._adopt, self.report, poll_every_s=0.02)
-        self.ids = PredictionIds(SECRET, MAX_AGE_S)
-        self.parts = WorkerParts(
-            self.dispatcher,
-            self.follower,
-            self.fleet,
-            Loader(chosen, artefacts, self.follower, trials),
-            FeedbackCollector(self.follower, self.ids, lambda: self.cards, MAX_AGE_S, all_known),
-            Statistics(folder),
-            folder,
-        )
+        self.cards = {version: artefact.card for version, artefact in artefacts.items()}
+        for version in broken:
+            shutil.rmtree(artefacts[version].folder)
+        self.worker = Worker(chosen, artefacts, {}, Gate(chosen.access, chosen.model, folder), SECRET)
+        # As if it had served for a while: whoever has a secret that seals ids has told it by now.
+        self.worker.seals._troubled_at = -inf
+        self.parts, self.ids = self.worker.parts, self.worker.ids
+        self.dispatcher, self.fleet, self.follower = self.worker.dispatcher, self.worker.fleet, self.worker.follower
         transport = httpx.ASGITransport(create_app(self.control), client=(ACTOR, 50_000))
         self.client = httpx.AsyncClient(transport=transport, base_url="http://site")
 
-    def batch(self, *_: object) -> None:
-        """The fleet's observer, which does not listen."""
-
     async def start(self) -> None:
-        await self.follower.start()
-        await self.fleet.start(self.follower.state or RoutingState(0, {}, "production"))
-        self._route()
+        await self.worker.start()
         self.control.parts = self.parts
-        # As the first poll would.
-        await self.follower.ask(self.follower.store.report, self.report(), 10.0)
+
+    async def reported(self) -> None:
+        """Return when the others can know how its versions are."""
+        while True:
+            reports = await self.follower.ask(self.follower.store.reports, time.time())
+            own = next((report.versions for report in reports if report.worker == self.worker.name), {})
+            if own.keys() == self.cards.keys() and all(found.state in SETTLED for found in own.values()):
+                return
+            await asyncio.sleep(0.01)
 
     async def stop(self) -> None:
         await self.client.aclose()
-        await self.parts.loader.stop()
-        await self.fleet.stop()
-        await self.follower.stop()
-
-    def report(self) -> WorkerReport:
-        entry = self.follower.entry
-        versions, candidates = self.fleet.versions(), self.fleet.candidates()
-        generation = entry.generation if entry is not None else 0
-        return WorkerReport(f"worker-{self.number}", "here", self.number, generation, time.time(), versions, candidates)
-
-    def _adopt(self, entry: Entry) -> None:
-        self.fleet.adopt(entry.state)
-        self._route()
-
-    def _route(self) -> None:
-        if self.follower.state is not None:
-            self.dispatcher.adopt(self.follower.state, self.fleet.runners)
+        await self.worker.stop()
 
 
 class Site:
-    """Workers, and the store file that they share."""
+    """Workers, and the store that they share."""
 
-    def __init__(self, folder: Path, runner: asyncio.Runner, chosen: Settings, redis: str | None) -> None:
+    def __init__(self, folder: Path, runner: asyncio.Runner, chosen: Settings) -> None:
         self.database = folder / "routing.db"
-        self.redis = redis
-        self.folder = folder / f"shokado-metrics-{os.getuid()}-{own_name()}"
-        """Of the metrics, named as `shokado.monitoring.metrics.folder.prepare_folder` would."""
-        self.folder.mkdir(exist_ok=True)
         self.settings = chosen
         self.workers: list[SiteWorker] = []
+        self._folder = folder
         self._runner = runner
 
     def run(self, work: Coroutine[Any, Any, Result]) -> Result:
@@ -175,15 +102,17 @@ class Site:
 
     def join(self, *, broken: frozenset[str] = frozenset(), card: Mapping[str, Any] | None = None) -> SiteWorker:
         """One more worker; `card` is what the cards of its versions have otherwise."""
-        number = len(self.workers) + 1
-        worker = self.run(self._new_worker(number, broken, card or {}))
+        worker = self.run(self._new_worker(broken, card or {}))
         self.workers.append(worker)
         self.run(worker.start())
+        if len(self.workers) > 1:
+            self.run(worker.reported())
         return worker
 
-    async def _new_worker(self, number: int, broken: frozenset[str], card: Mapping[str, Any]) -> SiteWorker:
-        store = RedisStore(self.redis, self.settings.model) if self.redis else SqliteStore(self.database)
-        return SiteWorker(number, self.settings, store, self.folder, broken, card)
+    async def _new_worker(self, broken: frozenset[str], card: Mapping[str, Any]) -> SiteWorker:
+        # This process stands for the server, whose number the folder of its workers' metrics has.
+        with patch.object(os, "getppid", os.getpid):
+            return SiteWorker(self.settings, self._folder / f"worker-{len(self.workers) + 1}", broken, card)
 
     def ask(self, method: str, path: str, worker: int = 0, **how: Any) -> httpx.Response:
         return self.run(self.workers[worker].client.request(method, path, **how))
@@ -214,8 +143,10 @@ class Site:
 @contextmanager
 def open_site(folder: Path, chosen: Settings | None = None, redis: str | None = None) -> Iterator[Site]:
     """A site without workers; `redis` is the address of its store, which is a file where there is none."""
-    with asyncio.Runner() as runner:
-        site = Site(folder, runner, chosen or settings(), redis)
+    folder.mkdir(exist_ok=True)
+    store = redis or f"sqlite:///{folder / 'routing.db'}"
+    with patch.dict(os.environ, {"_SHOKADO_TEMPORARY": str(folder)}), asyncio.Runner() as runner:
+        site = Site(folder, runner, (chosen or settings()).model_copy(update={"store": store}))
         try:
             yield site
         finally:

@@ -157,7 +157,7 @@ def test_the_page_tells_what_each_version_is_for(site: Site) -> None:
 def test_the_page_tells_what_is_wrong_with_a_version(empty_site: Site) -> None:
     empty_site.join(broken=frozenset({"v3"}))
     *_, last = page_of(empty_site).rows()
-    assert last[1].startswith("failed RuntimeError")
+    assert last[1].startswith("failed CardError")
 
 
 @pytest.mark.parametrize(
