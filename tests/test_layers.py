@@ -19,6 +19,7 @@ UPWARD = {
     "shokado/monitoring/metrics/metric_registry.py": "shokado.access.keys",
     "shokado/client/errors.py": "runners.errors",
     "shokado/stores/record.py": "shokado.client.errors",
+    "load_tests/traffic/routing.py": "shokado.dispatch.state",
 }
 
 

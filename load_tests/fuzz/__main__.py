@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.request import urlopen
 
+import httpx
 import typer
 import uvloop
 
@@ -65,9 +65,7 @@ async def _side_by_side(send: Callable[[range], Coroutine[Any, Any, None]], numb
 
 
 def _description(server: Server) -> bytes:
-    with urlopen(f"{server.url}/openapi.json", timeout=30) as answer:  # noqa: S310  # our own server
-        content: bytes = answer.read()
-    return content
+    return httpx.get(f"{server.url}/openapi.json", timeout=30).content
 
 
 async def _replay(server: Server, path: Path) -> None:

@@ -3,17 +3,15 @@
 In: a `TargetModel`, and chance. Out: `Question`.
 """
 
-import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
 import msgspec
-import numpy as np
 
 from load_tests.traffic.answer import Answer, read_inferred, read_native, read_packed, read_single
-from load_tests.traffic.target_model import Row, TargetModel
+from load_tests.traffic.target_model import TargetModel
 
 JSON = {"Content-Type": "application/json"}
 PACKED = {"Content-Type": "application/octet-stream", "Accept": "application/octet-stream"}
@@ -39,7 +37,7 @@ class Question:
 
 def one_row(model: TargetModel, random: Random) -> Question:
     """One row, in one of the JSON dialects."""
-    row = model.draw_row(random)
+    row = model.rows.draw(random)
     kind = random.randrange(3)
     if kind == 0:
         return Question("native", NATIVE, _encode({"instances": [row]}), 1, read_native)
@@ -50,16 +48,15 @@ def one_row(model: TargetModel, random: Random) -> Question:
 def many_rows(model: TargetModel, random: Random, rows: int) -> Question:
     """A request of that many rows, as JSON or packed, both ways."""
     # Ten different ones at most: to draw them all would take longer than to send them.
-    drawn = random.choices([model.draw_row(random) for _ in range(min(rows, 10))], k=rows)
-    if model.takes_text or random.random() < 0.5:
+    drawn = random.choices([model.rows.draw(random) for _ in range(min(rows, 10))], k=rows)
+    if not model.rows.packed or random.random() < 0.5:
         return Question(f"native, {rows} rows", NATIVE, _encode({"instances": drawn}), rows, read_native)
-    packed = np.array(drawn, "<f4").tobytes()
-    return Question(f"packed, {rows} rows", NATIVE, packed, rows, read_packed, PACKED)
+    return Question(f"packed, {rows} rows", NATIVE, model.rows.binary(drawn), rows, read_packed, PACKED)
 
 
 def sticky_row(model: TargetModel, random: Random, unit: str) -> Question:
     """One row of a unit, which the body or the header names: both must come to the same."""
-    body: dict[str, Any] = {"instances": [model.draw_row(random)]}
+    body: dict[str, Any] = {"instances": [model.rows.draw(random)]}
     if random.random() < 0.5:
         return Question("sticky", NATIVE, _encode(body | {"unit": unit}), 1, read_native, unit=unit)
     headers = {**JSON, "X-Unit-ID": unit}
@@ -68,17 +65,13 @@ def sticky_row(model: TargetModel, random: Random, unit: str) -> Question:
 
 def inference(model: TargetModel, random: Random) -> Question:
     """One to four rows by the Open Inference Protocol, as tensors in JSON or in binary, both ways."""
-    rows = [model.draw_row(random) for _ in range(random.randint(1, 4))]
+    rows = [model.rows.draw(random) for _ in range(random.randint(1, 4))]
     path = f"/v2/models/{model.name}/infer"
-    tensor: dict[str, Any] = {
-        "name": model.input_name,
-        "datatype": "BYTES" if model.takes_text else "FP32",
-        "shape": [len(rows)] if model.takes_text else [len(rows), len(model.feature_types)],
-    }
+    tensor = model.rows.tensor(rows)
     if random.random() < 0.5:
-        data = rows if model.takes_text else [value for row in rows for value in row]
-        return Question("v2, JSON", path, _encode({"inputs": [tensor | {"data": data}]}), len(rows), read_inferred)
-    binary = _binary(rows)
+        body = {"inputs": [tensor | {"data": model.rows.flat(rows)}]}
+        return Question("v2, JSON", path, _encode(body), len(rows), read_inferred)
+    binary = model.rows.binary(rows)
     tensor["parameters"] = {"binary_data_size": len(binary)}
     text = _encode({"inputs": [tensor], "parameters": {"binary_data_output": True}})
     headers = {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": str(len(text))}
@@ -100,11 +93,3 @@ def feedback(model: TargetModel, answer: Answer, random: Random) -> bytes:
         assert isinstance(score, float)
         label = score if right else 2 * score
     return _encode({"prediction_id": answer.prediction_id, "label": label})
-
-
-def _binary(rows: Sequence[Row]) -> bytes:
-    """Tensor data as the protocol's binary extension has them: float32, or each text after its length."""
-    texts = [row.encode() for row in rows if isinstance(row, str)]
-    if texts:
-        return b"".join(struct.pack("<I", len(text)) + text for text in texts)
-    return np.array(rows, "<f4").tobytes()

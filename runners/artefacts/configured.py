@@ -9,7 +9,7 @@ from typing import Any
 from configuration.settings import Settings
 from runners.artefacts.artefact import Artefact, ArtefactError, ArtefactMissing, check_alike
 from runners.artefacts.card import ABOVE_HALF, Card, Source
-from runners.artefacts.repository import find_artefact
+from runners.artefacts.repository import find_artefact, stored_tags
 
 _MAKEFILE = Path(__file__).resolve().parents[2] / "Makefile"
 
@@ -42,9 +42,7 @@ def _remedy(wanted: str) -> str:
     """What helps: in a checkout a command, and in a bento or an image, which has no Makefile, another one of them."""
     if _MAKEFILE.is_file():
         return f"{wanted} with: make models"
-    import bentoml
-
-    held = ", ".join(sorted(str(model.tag) for model in bentoml.models.list())) or "no versions"
+    held = ", ".join(stored_tags()) or "no versions"
     return f"{held} are in this bento; build one that holds it, in a checkout, with: make image"
 
 

@@ -80,6 +80,13 @@ def artefacts(model: str | None = None) -> list[Artefact | ArtefactDamaged]:
     return found
 
 
+def stored_tags() -> list[str]:
+    """The tags of all models that BentoML's store, which may be a bento's own, has for this process, by name."""
+    import bentoml
+
+    return sorted(str(model.tag) for model in bentoml.models.list())
+
+
 @contextmanager
 def exclusive(purpose: str) -> Iterator[None]:
     """Hold the store's lock for that purpose; a process that is killed lets go of it."""
