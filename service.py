@@ -45,7 +45,7 @@ VERSION_SERVICES = {
     if spec.placement is Placement.SERVICE
 }
 PREDICTIONS = plain.Predictions(SETTINGS.limits.max_body_bytes, BodyQuota(SETTINGS.limits.receiving_bytes))
-SIGNATURE = row_format_of(SERVER.card.features, SETTINGS.limits)
+ROW_FORMAT = row_format_of(SERVER.card.features, SETTINGS.limits)
 
 
 @cache
@@ -78,17 +78,17 @@ class Shokado:
     async def stop(self) -> None:
         await gateway().stop()
 
-    @bentoml.api(route=Native.path, **descriptors_of(Native(SIGNATURE)))
+    @bentoml.api(route=Native.path, **descriptors_of(Native(ROW_FORMAT)))
     async def predict(self, instances: Request, **_: Any) -> Response:
         """Score rows with the version that the split, or the request, names."""
         return await PREDICTIONS.answer(instances)
 
-    @bentoml.api(route=Single.path, **descriptors_of(Single(SIGNATURE)))
+    @bentoml.api(route=Single.path, **descriptors_of(Single(ROW_FORMAT)))
     async def predict_one(self, features: Request, **_: Any) -> Response:
         """Score one row."""
         return await PREDICTIONS.answer(features)
 
-    @bentoml.api(route=Batch.path, **descriptors_of(Batch(SIGNATURE)))
+    @bentoml.api(route=Batch.path, **descriptors_of(Batch(ROW_FORMAT)))
     async def predict_batch(self, instances: Request, **_: Any) -> Response:
         """Score rows one by one."""
         return await PREDICTIONS.answer(instances)

@@ -77,18 +77,18 @@ class Batch(Dialect):
     path = "/batch_predict"
     answer_type = BatchAnswer
 
-    def __init__(self, signature: RowFormat) -> None:
-        super().__init__(signature)
-        self._bodies = Bodies(BatchBody, signature)
+    def __init__(self, row_format: RowFormat) -> None:
+        super().__init__(row_format)
+        self._bodies = Bodies(BatchBody, row_format)
 
     def body_of(self, row: Any) -> Any:
         """The JSON body whose rows are of this type; texts have but one."""
-        return BatchBody[list[row]] if self.signature.text_field is None else BatchTextBody
+        return BatchBody[list[row]] if self.row_format.text_field is None else BatchTextBody
 
     def decode(self, body: bytes, head: RequestHead) -> PredictionRequest:
         if head.content_type != JSON:
             raise unsupported_type(head, JSON)
-        decode = self._bodies.decode if self.signature.text_field is None else self._decode_texts
+        decode = self._bodies.decode if self.row_format.text_field is None else self._decode_texts
         content, rows, count = decode(body)
         unit = unit_of(content.unit, content.user_id, content.request_id)
         version, split = content.model_version, content.use_ab_testing
@@ -96,13 +96,13 @@ class Batch(Dialect):
 
     def _decode_texts(self, body: bytes) -> tuple[Any, RequestRows, int]:
         """The content of a body of texts, its packed rows, and their number. Raises `Problem` and `InputFault`."""
-        refuse_excess(self.signature, body)
+        refuse_excess(self.row_format, body)
         try:
             content = _decode_texts(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise explain_body(self.signature, body, "instances", str(error), others=("emails", "texts")) from None
+            raise explain_body(self.row_format, body, "instances", str(error), others=("emails", "texts")) from None
         texts = one_given(instances=content.instances, emails=content.emails, texts=content.texts)
-        return content, self.signature.pack(texts), len(texts)
+        return content, self.row_format.pack(texts), len(texts)
 
     def encode(self, prediction: Prediction, _head: RequestHead, facts: AnswerFacts) -> tuple[bytes, bytes]:
         scores = prediction.scores
@@ -132,9 +132,9 @@ class Batch(Dialect):
             "by name": {"instances": [named, named]},
             "lists, one version": {"instances": [listed], "model_version": card.version},
         }
-        if self.signature.text_field is not None:
+        if self.row_format.text_field is not None:
             examples["texts alone"] = {"emails": list(named.values())}
-        body = self.body_of(self.signature.row_type)
+        body = self.body_of(self.row_format.row_type)
         return Description(
             "Score rows one by one",
             {"application/json": Content(body, examples)},

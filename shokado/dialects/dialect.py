@@ -74,14 +74,14 @@ class Dialect(ABC):
     path: str
     """`{name}` stands for a name in it: the model's, a version's or an alias."""
 
-    def __init__(self, signature: RowFormat) -> None:
-        """`signature` is the format of the rows that the versions take, with the server's limits."""
-        self.signature = signature
+    def __init__(self, row_format: RowFormat) -> None:
+        """`row_format` is of the rows that the versions take, with the server's limits."""
+        self.row_format = row_format
 
     @classmethod
-    def configured(cls, signature: RowFormat, _settings: DialectSettings) -> Self:
+    def configured(cls, row_format: RowFormat, _settings: DialectSettings) -> Self:
         """One that answers as it is set; most know only one way."""
-        return cls(signature)
+        return cls(row_format)
 
     @abstractmethod
     def decode(self, body: bytes, head: RequestHead) -> PredictionRequest:

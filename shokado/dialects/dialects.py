@@ -26,6 +26,6 @@ DIALECTS: tuple[type[Dialect], ...] = (
 )
 
 
-def all_dialects(signature: RowFormat, settings: DialectSettings = DialectSettings()) -> list[Dialect]:  # noqa: B008
-    """One of each, for the model of this signature."""
-    return [dialect.configured(signature, settings) for dialect in DIALECTS]
+def all_dialects(row_format: RowFormat, settings: DialectSettings = DialectSettings()) -> list[Dialect]:  # noqa: B008
+    """One of each, for a model that takes rows of this format."""
+    return [dialect.configured(row_format, settings) for dialect in DIALECTS]

@@ -9,36 +9,36 @@ from runners.inputs.rows import RequestRows, RowFormat
 from shokado.dialects.json_rows import explain_body, refuse_excess, truth_reader
 
 Instances = TypeVar("Instances")
-"""What a body's struct has as `instances`: a list of the signature's rows, or their JSON as it came."""
+"""What a body's struct has as `instances`: a list of the format's rows, or their JSON as it came."""
 
 
 class Bodies:
     """Decodes them. `body` is a struct with a field `instances` of the type `Instances`."""
 
-    def __init__(self, body: Any, signature: RowFormat) -> None:
-        self.type = body[list[signature.row_type]]  # type: ignore[name-defined]
+    def __init__(self, body: Any, row_format: RowFormat) -> None:
+        self.type = body[list[row_format.row_type]]  # type: ignore[name-defined]
         """What is described to clients."""
-        self._signature = signature
+        self._row_format = row_format
         self._decode = msgspec.json.Decoder(self.type).decode
-        self._read_truths = truth_reader(signature, lambda row: body[list[row]])  # type: ignore[valid-type]
+        self._read_truths = truth_reader(row_format, lambda row: body[list[row]])  # type: ignore[valid-type]
         self._decode_around = msgspec.json.Decoder(body[msgspec.Raw]).decode
 
     def decode(self, body: bytes) -> tuple[Any, RequestRows, int]:
         """The body but for its rows, these packed, and how many they are. Raises `Problem` and `InputFault`."""
-        signature = self._signature
+        row_format = self._row_format
         # No shorter one is large, or has more than is allowed.
         if len(body) >= LARGE_BYTES:
-            refuse_excess(signature, body)
-            if len(body) >= signature.large_bytes and (found := self._decode_large(body)) is not None:
+            refuse_excess(row_format, body)
+            if len(body) >= row_format.large_bytes and (found := self._decode_large(body)) is not None:
                 return found
         try:
             content = self._decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             content = self._read_truths(body)
             if content is None:
-                raise explain_body(signature, body, "instances", str(error)) from None
-            return content, signature.pack_values(content.instances), len(content.instances)
-        return content, signature.pack(content.instances), len(content.instances)
+                raise explain_body(row_format, body, "instances", str(error)) from None
+            return content, row_format.pack_values(content.instances), len(content.instances)
+        return content, row_format.pack(content.instances), len(content.instances)
 
     def _decode_large(self, body: bytes) -> tuple[Any, RequestRows, int] | None:
         """The same if the rows are lists and nothing is wrong."""
@@ -46,5 +46,5 @@ class Bodies:
             content = self._decode_around(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
-        packed = self._signature.pack_json(bytes(content.instances))
+        packed = self._row_format.pack_json(bytes(content.instances))
         return None if packed is None else (content, *packed)

@@ -45,9 +45,9 @@ class KServeV1(Dialect):
 
     path = "/v1/models/{model}:predict"
 
-    def __init__(self, signature: RowFormat) -> None:
-        super().__init__(signature)
-        self._bodies = Bodies(KServeBody, signature)
+    def __init__(self, row_format: RowFormat) -> None:
+        super().__init__(row_format)
+        self._bodies = Bodies(KServeBody, row_format)
 
     def decode(self, body: bytes, head: RequestHead) -> PredictionRequest:
         if head.content_type != JSON:

@@ -110,32 +110,32 @@ class MLflow(Dialect):
 
     path = "/invocations"
 
-    def __init__(self, signature: RowFormat, method: PredictMethod = PredictMethod.PREDICT) -> None:
+    def __init__(self, row_format: RowFormat, method: PredictMethod = PredictMethod.PREDICT) -> None:
         """`method` is for requests that do not name one."""
-        super().__init__(signature)
+        super().__init__(row_format)
         self._method = method
-        self._read_truths = truth_reader(signature, lambda row: InvocationBody[row])  # type: ignore[valid-type]
-        self._decode = msgspec.json.Decoder(InvocationBody[signature.row_type]).decode  # type: ignore[name-defined]
+        self._read_truths = truth_reader(row_format, lambda row: InvocationBody[row])  # type: ignore[valid-type]
+        self._decode = msgspec.json.Decoder(InvocationBody[row_format.row_type]).decode  # type: ignore[name-defined]
 
     @classmethod
-    def configured(cls, signature: RowFormat, settings: DialectSettings) -> Self:
-        return cls(signature, settings.invocations)
+    def configured(cls, row_format: RowFormat, settings: DialectSettings) -> Self:
+        return cls(row_format, settings.invocations)
 
     def decode(self, body: bytes, head: RequestHead) -> PredictionRequest:
         method = None
         if head.content_type == JSON:
-            refuse_excess(self.signature, body)
-            if len(body) >= self.signature.large_bytes and (found := self._packed_of_large(body)) is not None:
+            refuse_excess(self.row_format, body)
+            if len(body) >= self.row_format.large_bytes and (found := self._packed_of_large(body)) is not None:
                 return found
             rows, method = self._rows_of_json(body)
         elif head.content_type == CSV:
             rows = self._rows_of_csv(body)
         else:
             raise unsupported_type(head, JSON, CSV)
-        packed = self.signature.pack_values(rows)
+        packed = self.row_format.pack_values(rows)
         if head.content_type == CSV:
             # Unlike JSON, CSV can say NaN and infinity.
-            self.signature.check_finite(packed)
+            self.row_format.check_finite(packed)
         return PredictionRequest(packed, len(rows), answer_options=method)
 
     def _packed_of_large(self, body: bytes) -> PredictionRequest | None:
@@ -149,10 +149,10 @@ class MLflow(Dialect):
             return None
         (rows,) = given
         if isinstance(rows, LargeFrame):
-            if rows.columns is not None and tuple(rows.columns) != self.signature.feature_names:
+            if rows.columns is not None and tuple(rows.columns) != self.row_format.feature_names:
                 return None
             rows = rows.data
-        packed = self.signature.pack_json(bytes(rows))
+        packed = self.row_format.pack_json(bytes(rows))
         return None if packed is None else PredictionRequest(*packed, answer_options=_method_of(content.params))
 
     def _rows_of_json(self, body: bytes) -> tuple[Sequence[Any], PredictMethod | None]:
@@ -164,7 +164,7 @@ class MLflow(Dialect):
             if content is None:
                 key = next((name for name in FORMATS if b'"%b"' % name.encode() in body), FORMATS[0])
                 rows_in = partial(self._rows_in, key)
-                raise explain_body(self.signature, body, key, str(error), rows_in=rows_in) from None
+                raise explain_body(self.row_format, body, key, str(error), rows_in=rows_in) from None
         found = [value for name in FORMATS if (value := getattr(content, name)) is not None]
         if len(found) != 1:
             message = f"the body has {len(found)} of the fields {', '.join(FORMATS)}; exactly one belongs here"
@@ -188,8 +188,8 @@ class MLflow(Dialect):
             case dict() as columns:
                 if len({len(values) for values in columns.values()}) > 1:
                     raise invalid("wrong_type", "the columns have different lengths")
-                if (count := max(map(len, columns.values()), default=0)) > self.signature.max_rows:
-                    raise too_many_rows(count, self.signature.max_rows)
+                if (count := max(map(len, columns.values()), default=0)) > self.row_format.max_rows:
+                    raise too_many_rows(count, self.row_format.max_rows)
                 return self._in_order(list(columns), list(map(list, zip(*columns.values(), strict=True))))
             case rows:
                 return list(rows)
@@ -198,7 +198,7 @@ class MLflow(Dialect):
         """Rows of the table, of which no more are read than a request may have."""
         names: list[str] | None = None
         rows: list[list[Any]] = []
-        read_cell = self.signature.read_cell
+        read_cell = self.row_format.read_cell
         try:
             # A row's values stand in one line, but for texts.
             for row in csv.reader(self._lines_of(body), strict=True):
@@ -207,7 +207,7 @@ class MLflow(Dialect):
                 if names is None:
                     names = row
                     continue
-                if len(rows) == self.signature.max_rows:
+                if len(rows) == self.row_format.max_rows:
                     raise too_many_rows(f"more than {len(rows)}", len(rows))
                 rows.append(list(map(read_cell, row)))
         except (UnicodeDecodeError, csv.Error) as error:
@@ -219,7 +219,7 @@ class MLflow(Dialect):
 
     def _check_header(self, names: Sequence[str]) -> None:
         """Raise `Problem` (422) where the first line is a row, is separated otherwise, or has a DataFrame's index."""
-        features = self.signature.feature_names
+        features = self.row_format.feature_names
         if not set(names) & set(features):
             shown = ",".join(map(legible, names[:3]))[:100]
             message = (
@@ -233,10 +233,10 @@ class MLflow(Dialect):
 
     def _lines_of(self, body: bytes) -> Iterator[str]:
         """The lines of a table. Raises `Problem` (413) for one that is longer, or has more values, than any row."""
-        names, characters = self.signature.feature_names, self.signature.max_text_characters
+        names, characters = self.row_format.feature_names, self.row_format.max_text_characters
         most_commas = max(_MAX_COMMAS, len(names) + sum(name.count(",") for name in names))
         for number, line in enumerate(io.TextIOWrapper(io.BytesIO(body), "utf-8-sig", newline="")):
-            if not characters and number > 2 * self.signature.max_rows + _MAX_BLANK_LINES:
+            if not characters and number > 2 * self.row_format.max_rows + _MAX_BLANK_LINES:
                 raise malformed(f"the body is not CSV: {number} lines, most of them blank")
             if characters and len(line) > LONG_BYTES + 2 * characters:
                 message = f"a line of the table has {len(line)} characters; at most {characters} are allowed in a text"
@@ -255,9 +255,9 @@ class MLflow(Dialect):
         positions = {name: position for position, name in enumerate(names)}
         if len(positions) < len(names):
             raise invalid("repeated_column", "a column occurs twice")
-        features = self.signature.feature_names
+        features = self.row_format.feature_names
         if positions.keys() != set(features):
-            raise self.signature.explain([dict(zip(names, row, strict=True)) for row in rows[:1]])
+            raise self.row_format.explain([dict(zip(names, row, strict=True)) for row in rows[:1]])
         if tuple(names) == features:
             return rows
         order = [positions[name] for name in features]
@@ -292,7 +292,7 @@ class MLflow(Dialect):
         }
         if card.classes:
             examples["probabilities"] = {"instances": [listed], "params": {"predict_method": "predict_proba"}}
-        body = InvocationBody[self.signature.row_type]  # type: ignore[name-defined]
+        body = InvocationBody[self.row_format.row_type]  # type: ignore[name-defined]
         return Description(
             "Score rows (MLflow, SageMaker)",
             {

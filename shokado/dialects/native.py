@@ -55,9 +55,9 @@ class Native(Dialect):
     path = "/v1/models/predict"
     answer_type = NativeAnswer
 
-    def __init__(self, signature: RowFormat) -> None:
-        super().__init__(signature)
-        self._bodies = Bodies(NativeBody, signature)
+    def __init__(self, row_format: RowFormat) -> None:
+        super().__init__(row_format)
+        self._bodies = Bodies(NativeBody, row_format)
 
     def body_of(self, row: Any) -> Any:
         """The JSON body whose rows are of this type."""
@@ -65,7 +65,7 @@ class Native(Dialect):
 
     def decode(self, body: bytes, head: RequestHead) -> PredictionRequest:
         if head.content_type == BINARY:
-            return PredictionRequest(body, self.signature.check_bytes(body))
+            return PredictionRequest(body, self.row_format.check_bytes(body))
         if head.content_type != JSON:
             raise unsupported_type(head, JSON, BINARY)
         content, rows, count = self._bodies.decode(body)
@@ -101,7 +101,7 @@ class Native(Dialect):
         return Description(
             "Score rows",
             {"application/json": Content(self._bodies.type, examples)}
-            | ({"application/octet-stream": _PACKED} if self.signature.takes_bytes else {}),
+            | ({"application/octet-stream": _PACKED} if self.row_format.takes_bytes else {}),
             {"application/json": Content(NativeAnswer), "application/octet-stream": _PACKED},
         )
 

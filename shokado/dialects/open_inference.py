@@ -135,7 +135,7 @@ class OpenInference(Dialect):
         if head.json_bytes is None:
             return self._decode(body, memoryview(b""))
         if head.json_bytes == 0:
-            return PredictionRequest(body, self.signature.check_bytes(body), answer_options=_PACKED)
+            return PredictionRequest(body, self.row_format.check_bytes(body), answer_options=_PACKED)
         if head.json_bytes > len(body):
             message = f"inference-header-content-length is {head.json_bytes}, and the body has {len(body)} bytes"
             raise malformed(message)
@@ -143,22 +143,22 @@ class OpenInference(Dialect):
         return self._decode(view[: head.json_bytes], view[head.json_bytes :])
 
     def _decode(self, text: bytes | memoryview, binary: memoryview) -> PredictionRequest:
-        refuse_excess(self.signature, text, lists_per_row=len(self.signature.feature_names))
-        if len(text) >= self.signature.large_bytes and not binary and (found := self._decode_large(text)) is not None:
+        refuse_excess(self.row_format, text, lists_per_row=len(self.row_format.feature_names))
+        if len(text) >= self.row_format.large_bytes and not binary and (found := self._decode_large(text)) is not None:
             return found
         try:
             content = _decode(text)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise self._explain(bytes(text), binary, error) from None
-        rows, count = pack_tensors(_tensors(content.inputs, binary), self.signature)
+        rows, count = pack_tensors(_tensors(content.inputs, binary), self.row_format)
         return PredictionRequest(rows, count, answer_options=_answer_options(content))
 
     def _explain(self, text: bytes, binary: memoryview, error: Exception) -> Problem:
         """Why a body was refused: by row and feature, if it is for a number that JSON has not."""
         try:
             content = msgspec.convert(read_leniently(text), InferBody[list[Any] | None])
-            rows, _ = pack_tensors(_tensors(content.inputs, binary), self.signature)
-            self.signature.check_finite(rows)
+            rows, _ = pack_tensors(_tensors(content.inputs, binary), self.row_format)
+            self.row_format.check_finite(rows)
         except (msgspec.ValidationError, RecursionError, UnicodeEncodeError):
             pass
         except (Problem, InputFault) as refused:
@@ -181,7 +181,7 @@ class OpenInference(Dialect):
         if values is None:
             return None
         try:
-            rows, count = pack_tensors([Tensor(one.name, tuple(one.shape), values)], self.signature)
+            rows, count = pack_tensors([Tensor(one.name, tuple(one.shape), values)], self.row_format)
         except (Problem, InputFault):
             return None
         return PredictionRequest(rows, count, answer_options=_answer_options(content))

@@ -69,35 +69,35 @@ class Single(Dialect):
     path = "/predict"
     answer_type = SingleAnswer
 
-    def __init__(self, signature: RowFormat) -> None:
-        super().__init__(signature)
-        self._body = self.body_of(signature.row_type)
-        self._read_truths = truth_reader(signature, lambda row: SingleBody[row])  # type: ignore[valid-type]
+    def __init__(self, row_format: RowFormat) -> None:
+        super().__init__(row_format)
+        self._body = self.body_of(row_format.row_type)
+        self._read_truths = truth_reader(row_format, lambda row: SingleBody[row])  # type: ignore[valid-type]
         self._decode = msgspec.json.Decoder(self._body).decode
 
     def body_of(self, row: Any) -> Any:
         """The JSON body whose row is of this type; texts have but one."""
-        text_field = self.signature.text_field
+        text_field = self.row_format.text_field
         return SingleBody[row] if text_field is None else _text_body(text_field)
 
     def decode(self, body: bytes, head: RequestHead) -> PredictionRequest:
-        signature = self.signature
+        row_format = self.row_format
         if head.content_type != JSON:
             raise unsupported_type(head, JSON)
-        refuse_excess(signature, body, max_rows=1)
+        refuse_excess(row_format, body, max_rows=1)
         try:
             content = self._decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            key, others = ("features", ()) if signature.text_field is None else (signature.text_field, ("features",))
+            key, others = ("features", ()) if row_format.text_field is None else (row_format.text_field, ("features",))
             content = self._read_truths(body)
             if content is None:
-                raise explain_body(signature, body, key, str(error), others=others, rows_in=_one_row) from None
-            return self._request(content, signature.pack_values([content.features]))
-        if signature.text_field is None:
+                raise explain_body(row_format, body, key, str(error), others=others, rows_in=_one_row) from None
+            return self._request(content, row_format.pack_values([content.features]))
+        if row_format.text_field is None:
             row = content.features
         else:
-            row = one_given(**{signature.text_field: content.text, "features": content.features})
-        return self._request(content, signature.pack([row]))
+            row = one_given(**{row_format.text_field: content.text, "features": content.features})
+        return self._request(content, row_format.pack([row]))
 
     def _request(self, content: Any, rows: RequestRows) -> PredictionRequest:
         unit = unit_of(content.unit, content.user_id, content.request_id)
@@ -127,7 +127,7 @@ class Single(Dialect):
             "a list, one version": {"features": listed, "model_version": card.version},
             "the active version": {"features": named, "use_ab_testing": False},
         }
-        if self.signature.text_field is not None:
+        if self.row_format.text_field is not None:
             examples["the text alone"] = dict(named)
         return Description(
             "Score one row",

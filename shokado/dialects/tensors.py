@@ -1,6 +1,6 @@
 """Tensors of the Open Inference Protocol: their data, in JSON, as typed values or in binary, become rows of the model.
 
-In: name, datatype, shape and data of each input. Out: rows as the signature packs them. The inputs are one matrix of
+In: name, datatype, shape and data of each input. Out: rows as their format packs them. The inputs are one matrix of
 shape [rows, features], of any name, or a tensor of shape [rows] or [rows, 1] for each feature, named after it. What
 carries them is not known here: REST and gRPC both use this.
 
@@ -74,35 +74,35 @@ def from_bytes(name: str, datatype: str, shape: Sequence[int], data: bytes | mem
     return Tensor(name, tuple(shape), np.frombuffer(data, dtype))
 
 
-def pack_tensors(tensors: Sequence[Tensor], signature: RowFormat) -> tuple[RequestRows, int]:
+def pack_tensors(tensors: Sequence[Tensor], row_format: RowFormat) -> tuple[RequestRows, int]:
     """The rows that the inputs say, packed, and how many they are.
 
     Raises `Problem`, and `InputFault` that names a row and feature.
     """
     if not tensors:
         raise invalid("no_rows", "there are no input tensors")
-    if len(tensors) == 1 and (len(tensors[0].shape) == 2 or len(signature.feature_names) > 1):
-        values = _matrix(tensors[0], signature)
+    if len(tensors) == 1 and (len(tensors[0].shape) == 2 or len(row_format.feature_names) > 1):
+        values = _matrix(tensors[0], row_format)
     else:
-        values = _columns(tensors, signature)
+        values = _columns(tensors, row_format)
     if len(values):
         for tensor in tensors:
             if tensor.is_text:
-                signature.check_declared_text(tensor.name, tensor.values[0])
-    return signature.pack_array(values), len(values)
+                row_format.check_declared_text(tensor.name, tensor.values[0])
+    return row_format.pack_array(values), len(values)
 
 
-def _matrix(tensor: Tensor, signature: RowFormat) -> NDArray[Any]:
-    expected = len(signature.feature_names)
+def _matrix(tensor: Tensor, row_format: RowFormat) -> NDArray[Any]:
+    expected = len(row_format.feature_names)
     if len(tensor.shape) != 2 or tensor.shape[1] != expected:
         message = f"input {_shown(tensor.name)} has shape {_sides(tensor.shape)}; [rows, {expected}] belongs here"
         raise invalid("wrong_feature_count", message, expected=expected)
     return tensor.values.reshape(tensor.shape)
 
 
-def _columns(tensors: Sequence[Tensor], signature: RowFormat) -> NDArray[Any]:
+def _columns(tensors: Sequence[Tensor], row_format: RowFormat) -> NDArray[Any]:
     """Rows of one tensor for each feature, in the features' order."""
-    names = signature.feature_names
+    names = row_format.feature_names
     if len(tensors) == len(names) == 1:
         ordered: Sequence[Tensor] = tensors
     else:
@@ -112,7 +112,7 @@ def _columns(tensors: Sequence[Tensor], signature: RowFormat) -> NDArray[Any]:
         if tensor.shape not in ((rows,), (rows, 1)):
             message = f"input {_shown(tensor.name)} has shape {_sides(tensor.shape)}; [{rows}] or [{rows}, 1]"
             raise invalid("wrong_shape", f"{message} belongs here", feature=legible(tensor.name))
-    return signature.stack([tensor.values for tensor in ordered])
+    return row_format.stack([tensor.values for tensor in ordered])
 
 
 def _in_order(tensors: Sequence[Tensor], names: Sequence[str]) -> list[Tensor]:
@@ -152,7 +152,7 @@ def _numbers(name: str, datatype: str, shape: Sequence[int], values: Sequence[An
             with np.errstate(over="ignore"):
                 return np.array(values, dtype)
         except OverflowError:
-            # An integer of more digits than a float64 has: the signature says where.
+            # An integer of more digits than a float64 has: the row format says where.
             return _objects(values)
     least, most = (0, 1) if datatype == "BOOL" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
     if float in set(map(type, values)) or (values and not least <= min(values) <= max(values) <= most):
@@ -160,7 +160,7 @@ def _numbers(name: str, datatype: str, shape: Sequence[int], values: Sequence[An
             (index, value) for index, value in enumerate(values) if type(value) is float or not least <= value <= most
         )
         if type(bad) is float and not math.isfinite(bad):
-            # The signature says where.
+            # The row format says where.
             return _objects(values)
         row, column = divmod(index, math.prod(shape[1:]))
         where = f"input {_shown(name)}, row {row}" + (f", column {column}" if math.prod(shape[1:]) > 1 else "")

@@ -41,7 +41,7 @@ _ANSWER_DESCRIPTIONS = {
 class DescribedDialect(Protocol):
     """What a dialect says of its JSON."""
 
-    signature: RowFormat
+    row_format: RowFormat
 
     @property
     def answer_type(self) -> type[msgspec.Struct]: ...
@@ -62,7 +62,7 @@ class Untouched(IODescriptor):
 
 def descriptors_of(dialect: DescribedDialect) -> dict[str, type[IODescriptor]]:
     """What `bentoml.api` is given for the dialect's route."""
-    row_format, name = dialect.signature, type(dialect).__name__
+    row_format, name = dialect.row_format, type(dialect).__name__
     # Of texts no arrays are made: numpy takes NUL from the end of one.
     row = NumberRow if row_format.takes_bytes else row_format.row_type
     descriptions = dict.fromkeys(("features", "instances"), row_format.row_description) | _DESCRIPTIONS

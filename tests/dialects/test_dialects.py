@@ -26,7 +26,7 @@ from tests.support.problems import REFUSALS, refused_input
 from tests.support.rows import dense_format, text_format
 from tests.transports.predictions import FACTS, prediction
 
-SIGNATURE = dense_format(NAMES, max_rows=3)
+ROW_FORMAT = dense_format(NAMES, max_rows=3)
 TEXTS = text_format("email_content", max_rows=3, max_text_characters=5)
 NAMED = {"width": 2, "depth": 3, "height": 1}
 CSV = RequestHead(content_type=b"text/csv")
@@ -36,7 +36,7 @@ def rows_of(
     dialect: type[Dialect],
     body: Any,
     head: RequestHead = RequestHead(),  # noqa: B008  # frozen
-    of: RowFormat = SIGNATURE,
+    of: RowFormat = ROW_FORMAT,
 ) -> Any:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     request = dialect(of).decode(data, head)
@@ -114,9 +114,9 @@ def test_a_truth_value_of_a_boolean_feature_is_1(dialect: type[Dialect], body: A
 def test_a_truth_value_elsewhere_is_refused_in_the_same_words(
     dialect: type[Dialect], body: Any, head: RequestHead
 ) -> None:
-    for signature in (WITH_TRUTH, SIGNATURE):
+    for row_format in (WITH_TRUTH, ROW_FORMAT):
         with refused_input() as refused:
-            rows_of(dialect, body, head, signature)
+            rows_of(dialect, body, head, row_format)
         assert (refused.value.status, refused.value.code) == (422, "not_a_number")
         assert refused.value.message == "row 0, feature 'depth': true where a number belongs"
 
@@ -357,17 +357,17 @@ def test_a_bad_text_is_a_problem(dialect: type[Dialect], body: Any, code: str, w
 
 def test_the_active_version_or_the_split_is_asked_for() -> None:
     body = json.dumps({"features": [1, 2, 3]}).encode()
-    assert ActiveFeatures(SIGNATURE).decode(body, RequestHead()).split is False
-    assert SplitFeatures(SIGNATURE).decode(body, RequestHead()).split is True
+    assert ActiveFeatures(ROW_FORMAT).decode(body, RequestHead()).split is False
+    assert SplitFeatures(ROW_FORMAT).decode(body, RequestHead()).split is True
 
 
 def test_a_batch_tells_each_row_and_the_totals() -> None:
-    _, body = Batch(SIGNATURE).encode(prediction(toy_card(), [0.25, 0.75, 1.0]), RequestHead(), FACTS)
+    _, body = Batch(ROW_FORMAT).encode(prediction(toy_card(), [0.25, 0.75, 1.0]), RequestHead(), FACTS)
     content = json.loads(body)
     assert [item["index"] for item in content["predictions"]] == [0, 1, 2]
     assert [item["confidence"] for item in content["predictions"]] == [0.75, 0.75, 1.0]
     assert (content["total"], content["class_counts"], content["model_version"]) == (3, {"0": 1, "1": 2}, "v1")
-    _, body = Batch(SIGNATURE).encode(prediction(toy_card(Task.REGRESSION, ()), [17.5]), RequestHead(), FACTS)
+    _, body = Batch(ROW_FORMAT).encode(prediction(toy_card(Task.REGRESSION, ()), [17.5]), RequestHead(), FACTS)
     assert "class_counts" not in json.loads(body)
 
 
@@ -376,7 +376,7 @@ PROBA = {"predict_method": "predict_proba"}
 
 def invoked(card: Card, scores: list[Any], method: PredictMethod = PredictMethod.PREDICT, **fields: Any) -> Any:
     """The predictions of MLflow's route, set to a method and asked with these fields beside the rows."""
-    dialect = MLflow(SIGNATURE, method)
+    dialect = MLflow(ROW_FORMAT, method)
     request = dialect.decode(json.dumps({"instances": [[1, 2, 3]], **fields}).encode(), RequestHead())
     facts = AnswerFacts("request-1", "prediction-1", 1.25, request.answer_options)
     return json.loads(dialect.encode(prediction(card, scores), RequestHead(), facts)[1])["predictions"]
@@ -412,13 +412,13 @@ def test_a_method_that_there_is_not_is_refused_with_those_there_are() -> None:
 
 def test_errors_have_the_shape_of_the_dialect() -> None:
     problem = Problem("not_finite", "row 0 is bad")
-    assert json.loads(KServeV1(SIGNATURE).refuse(problem, "r")) == {"error": "row 0 is bad"}
-    mlflow = MLflow(SIGNATURE)
+    assert json.loads(KServeV1(ROW_FORMAT).refuse(problem, "r")) == {"error": "row 0 is bad"}
+    mlflow = MLflow(ROW_FORMAT)
     assert json.loads(mlflow.refuse(problem, "r")) == {"error_code": "BAD_REQUEST", "message": "row 0 is bad"}
     assert json.loads(mlflow.refuse(Problem("internal", "x"), "r"))["error_code"] == "INTERNAL_ERROR"
 
 
-@pytest.mark.parametrize("dialect", all_dialects(SIGNATURE), ids=lambda dialect: str(dialect.path))
+@pytest.mark.parametrize("dialect", all_dialects(ROW_FORMAT), ids=lambda dialect: str(dialect.path))
 def test_every_described_example_is_understood(dialect: Dialect) -> None:
     for content_type, content in dialect.describe(toy_card()).takes.items():
         for value in content.examples.values():

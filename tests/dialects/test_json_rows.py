@@ -14,14 +14,14 @@ from shokado.dialects.json_rows import explain_body
 from shokado.dialects.problem import Problem, problem_of
 from tests.support.rows import NAMES, dense_format, lists, rows_and_values, text_format
 
-SIGNATURE = dense_format(NAMES, max_rows=50)
+ROW_FORMAT = dense_format(NAMES, max_rows=50)
 TEXTS = text_format("message", max_rows=50, max_text_characters=20)
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
 
 def explained(rows: list[Any]) -> Problem:
     """What the strict decoder's caller gets for a body with these rows."""
-    return explain_body(SIGNATURE, json.dumps({"instances": rows}).encode(), "instances", "refused")
+    return explain_body(ROW_FORMAT, json.dumps({"instances": rows}).encode(), "instances", "refused")
 
 
 FAULTS: list[Any] = [math.nan, math.inf, -math.inf, 1e39, -1e300, 10**400, None, True, False, "x", "", [], {}]
@@ -52,7 +52,7 @@ def test_a_row_of_another_length_is_counted(before: list[Any], after: list[Any],
     rows = [*before, [0.0] * length, *after]
     expected = {"row": len(before), "expected": 4, "got": length}
     with pytest.raises(InputFault) as refused:
-        SIGNATURE.pack(rows)
+        ROW_FORMAT.pack(rows)
     for problem in (problem_of(refused.value), explained(rows)):
         assert (problem.status, problem.code, problem.detail) == (422, "wrong_feature_count", expected)
 
@@ -67,12 +67,12 @@ def test_a_name_that_is_no_unicode_is_explained_in_words_that_are(name: str) -> 
 @pytest.mark.parametrize("count", [51, 1_000])
 def test_more_rows_than_the_limit_are_413_even_if_they_are_bad(count: int) -> None:
     with pytest.raises(InputFault) as refused:
-        SIGNATURE.pack([[1.0] * 4] * count)
+        ROW_FORMAT.pack([[1.0] * 4] * count)
     for problem in (problem_of(refused.value), explained([None] * count)):
         assert (problem.status, problem.code, problem.detail) == (413, "too_many_rows", {"limit": 50})
 
 
-@pytest.mark.parametrize("row_format", [SIGNATURE, TEXTS], ids=["numbers", "a text"])
+@pytest.mark.parametrize("row_format", [ROW_FORMAT, TEXTS], ids=["numbers", "a text"])
 @given(body=st.binary(max_size=100))
 def test_any_body_is_explained_with_a_4xx(row_format: RowFormat, body: bytes) -> None:
     problem = explain_body(row_format, body, "instances", "refused")

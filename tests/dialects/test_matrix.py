@@ -25,7 +25,7 @@ from tests.support.problems import REFUSALS
 from tests.support.rows import dense_format
 
 HEAD = RequestHead()
-SIGNATURE = dense_format(NAMES, max_rows=50)
+ROW_FORMAT = dense_format(NAMES, max_rows=50)
 
 numbers = st.one_of(
     st.floats(allow_nan=False, allow_infinity=False),
@@ -83,7 +83,7 @@ def outcome(dialect: Dialect, body: bytes) -> Any:
 
 
 def both_ways(make: type[Dialect], body: bytes) -> tuple[Any, Any]:
-    dialect = make(SIGNATURE)
+    dialect = make(ROW_FORMAT)
     with pytest.MonkeyPatch.context() as patch:
         outcomes = []
         for least in (0, 2**62):

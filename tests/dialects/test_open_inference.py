@@ -22,8 +22,8 @@ from tests.support.problems import REFUSALS, refused_input
 from tests.support.rows import dense_format, text_format
 from tests.transports.predictions import FACTS, prediction
 
-SIGNATURE = dense_format(NAMES, max_rows=3)
-DIALECT = OpenInference(SIGNATURE)
+ROW_FORMAT = dense_format(NAMES, max_rows=3)
+DIALECT = OpenInference(ROW_FORMAT)
 TEXTS = OpenInference(text_format("message", max_rows=3, max_text_characters=100))
 PACKED = np.arange(6, dtype="<f4").tobytes()
 MATRIX = {"name": "input", "datatype": "FP32", "shape": [2, 3], "data": [[0, 1, 2], [3, 4, 5]]}

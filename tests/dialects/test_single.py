@@ -15,8 +15,8 @@ from tests.support.problems import refused_input
 from tests.support.rows import dense_format
 from tests.transports.predictions import FACTS, prediction
 
-SIGNATURE = dense_format(NAMES, max_rows=3)
-SINGLE = Single(SIGNATURE)
+ROW_FORMAT = dense_format(NAMES, max_rows=3)
+SINGLE = Single(ROW_FORMAT)
 
 
 def decode(content: Any, head: RequestHead = RequestHead()) -> Any:  # noqa: B008  # frozen

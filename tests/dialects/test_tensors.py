@@ -19,7 +19,7 @@ from tests.support.cards import NAMES
 from tests.support.problems import REFUSALS, refused_input
 from tests.support.rows import dense_format, text_format
 
-SIGNATURE = dense_format(NAMES, max_rows=20, booleans=("height", "depth"))
+ROW_FORMAT = dense_format(NAMES, max_rows=20, booleans=("height", "depth"))
 TRUTHS = dense_format(NAMES, max_rows=20, booleans=NAMES)
 TEXTS = text_format("message", max_rows=3, max_text_characters=10)
 HUGE = 2**62
@@ -83,13 +83,13 @@ def test_columns_of_any_datatypes_give_the_rows_of_numpy(data: st.DataObject) ->
 @given(arrays.arrays("<f4", (2, 3), elements=st.floats(-(2.0**126), 2.0**126, width=32)))
 def test_bf16_is_the_upper_half_of_a_float32(values: NDArray[Any]) -> None:
     halves = values.view("<u4") >> 16
-    packed, _ = pack_tensors([from_bytes("x", "BF16", (2, 3), halves.astype("<u2").tobytes())], SIGNATURE)
+    packed, _ = pack_tensors([from_bytes("x", "BF16", (2, 3), halves.astype("<u2").tobytes())], ROW_FORMAT)
     assert bytes(packed) == (halves << 16).tobytes()
 
 
 def test_a_binary_float32_matrix_is_not_copied() -> None:
     body = np.arange(6, dtype="<f4").tobytes()
-    packed, _ = pack_tensors([from_bytes("x", "FP32", (2, 3), memoryview(body))], SIGNATURE)
+    packed, _ = pack_tensors([from_bytes("x", "FP32", (2, 3), memoryview(body))], ROW_FORMAT)
     assert np.shares_memory(np.frombuffer(packed, "<f4"), np.frombuffer(body, "<f4"))
 
 
@@ -116,9 +116,9 @@ def test_a_model_of_one_feature_takes_a_column_of_any_name() -> None:
         assert (np.frombuffer(packed, "<f4").tolist(), rows) == ([1, 2], 2)
 
 
-def refused(make: Callable[[], Any], signature: RowFormat = SIGNATURE) -> Problem:
+def refused(make: Callable[[], Any], row_format: RowFormat = ROW_FORMAT) -> Problem:
     with refused_input() as caught:
-        pack_tensors([make()], signature)
+        pack_tensors([make()], row_format)
     return caught.value
 
 
@@ -187,7 +187,7 @@ def test_a_value_of_a_column_is_told_by_row_and_feature() -> None:
             from_json("depth", "INT8", (2,), [1, 2]),
         ]
         with refused_input(f"row 1, feature 'width': .*{says}"):
-            pack_tensors(columns, SIGNATURE)
+            pack_tensors(columns, ROW_FORMAT)
 
 
 def column(name: str, shape: tuple[int, ...] = (2,)) -> Tensor:
@@ -212,7 +212,7 @@ def column(name: str, shape: tuple[int, ...] = (2,)) -> Tensor:
 )
 def test_tensors_that_are_no_rows_are_refused(tensors: list[Tensor], status: int, says: str) -> None:
     with refused_input(says) as caught:
-        pack_tensors(tensors, SIGNATURE)
+        pack_tensors(tensors, ROW_FORMAT)
     assert caught.value.status == status
 
 
@@ -252,10 +252,10 @@ def test_an_unknown_datatype_is_refused_with_the_known_ones(datatype: str) -> No
         problem.body("r")
 
 
-def rows_or_problem(make: Callable[[], Tensor], signature: RowFormat) -> list[int] | int:
+def rows_or_problem(make: Callable[[], Tensor], row_format: RowFormat) -> list[int] | int:
     """How many rows there are, in a list, or the problem's status."""
     try:
-        return [pack_tensors([make()], signature)[1]]
+        return [pack_tensors([make()], row_format)[1]]
     except REFUSALS as refused:
         problem = problem_of(refused)
         problem.body("can be told")
@@ -268,8 +268,8 @@ def rows_or_problem(make: Callable[[], Tensor], signature: RowFormat) -> list[in
     st.binary(max_size=60),
 )
 def test_any_binary_data_is_rows_or_a_problem(datatype: str, shape: list[int], data: bytes) -> None:
-    for signature in (SIGNATURE, TEXTS):
-        outcome = rows_or_problem(lambda: from_bytes("x", datatype, shape, data), signature)
+    for row_format in (ROW_FORMAT, TEXTS):
+        outcome = rows_or_problem(lambda: from_bytes("x", datatype, shape, data), row_format)
         assert outcome in (shape[:1], 400, 413, 422)
 
 
@@ -285,8 +285,8 @@ json_values = st.recursive(
     st.lists(json_values, max_size=12),
 )
 def test_any_json_data_is_rows_or_a_problem(datatype: str, shape: list[int], data: list[Any]) -> None:
-    for signature in (SIGNATURE, TEXTS):
-        outcome = rows_or_problem(lambda: from_json("x", datatype, shape, data), signature)
+    for row_format in (ROW_FORMAT, TEXTS):
+        outcome = rows_or_problem(lambda: from_json("x", datatype, shape, data), row_format)
         assert outcome in (shape[:1], 400, 413, 422)
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from configuration.settings import EngineChoice
@@ -35,7 +36,7 @@ def _model(card: Card) -> onnx.ModelProto:
     classes = {Task.BINARY: 2, Task.REGRESSION: 1}.get(card.task, len(card.classes))
     name = "value" if card.task is Task.REGRESSION else "probabilities"
     taken, width = (TensorProto.STRING, 1) if text else (TensorProto.FLOAT, len(card.feature_names))
-    constants = {
+    constants: dict[str, NDArray[Any]] = {
         "zero": np.array([0], dtype=np.int64),
         "one": np.array([1], dtype=np.int64),
         "per_class": np.linspace(0, 1, classes, dtype=np.float32)[None, :],

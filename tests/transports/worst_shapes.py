@@ -145,11 +145,11 @@ class GrpcMethod:
         return self._read(body)
 
 
-def grpc_methods(signature: RowFormat) -> list[GrpcMethod]:
+def grpc_methods(row_format: RowFormat) -> list[GrpcMethod]:
     """All that read a message."""
 
     def infer(message: bytes) -> object:
-        return ModelInfer(signature, infer_request(message, signature)).decode(b"", RequestHead())
+        return ModelInfer(row_format, infer_request(message, row_format)).decode(b"", RequestHead())
 
     types = (messages.ModelReadyRequest, messages.ModelMetadataRequest, health_pb2.HealthCheckRequest)
     others = [GrpcMethod(kind.DESCRIPTOR.full_name, partial(parsed, request_type=kind)) for kind in types]
@@ -172,8 +172,8 @@ def all_shapes(size: int) -> Iterator[tuple[Dialect | GrpcMethod, str, RequestHe
     numbers, text = dense_format(NAMES, MAX_ROWS, booleans=["is_premium"]), text_format("text", MAX_ROWS, 100_000)
     dialects = [
         dialect
-        for signature in (numbers, text)
-        for dialect in {type(dialect).decode: dialect for dialect in reversed(all_dialects(signature))}.values()
+        for row_format in (numbers, text)
+        for dialect in {type(dialect).decode: dialect for dialect in reversed(all_dialects(row_format))}.values()
     ]
     # The bodies in the outer loop, as making one takes as long as reading it.
     for name, body in json_shapes(size):

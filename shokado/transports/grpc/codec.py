@@ -42,8 +42,8 @@ class ModelInfer:
 
     path = "ModelInfer"
 
-    def __init__(self, signature: RowFormat, request: Any) -> None:
-        self._signature = signature
+    def __init__(self, row_format: RowFormat, request: Any) -> None:
+        self._row_format = row_format
         self._request = request
 
     def decode(self, _body: bytes, _head: RequestHead, /) -> PredictionRequest:
@@ -58,7 +58,7 @@ class ModelInfer:
             raise Problem("malformed_body", message)
         tensors = [_raw_tensor(*pair) for pair in zip(inputs, raw, strict=True)] if raw else list(map(_tensor, inputs))
         answer_options = tuple(map(_wanted, request.outputs))
-        return PredictionRequest(*pack_tensors(tensors, self._signature), answer_options=answer_options)
+        return PredictionRequest(*pack_tensors(tensors, self._row_format), answer_options=answer_options)
 
     def encode(self, prediction: Prediction, _head: RequestHead, facts: AnswerFacts, /) -> tuple[bytes, bytes]:
         """No header lines, and the bytes of the answer; its contents are raw if the request's were."""

@@ -37,12 +37,12 @@ _PACKED_BYTES = {6: 4, 7: 8}
 """Bytes of a value in the fields of floats of `InferTensorContents`; the other numbers are of any length."""
 
 
-def refuse_excess(message: bytes, signature: RowFormat) -> None:
+def refuse_excess(message: bytes, row_format: RowFormat) -> None:
     """Raise `Problem` (413) when it has more than requests of this model may. What is no message is not refused."""
     if len(message) < LONG_BYTES:
         return
-    features = len(signature.feature_names)
-    counts = _Counts(message, _FIELDS + _FIELDS_PER_FEATURE * features, signature.max_rows * features)
+    features = len(row_format.feature_names)
+    counts = _Counts(message, _FIELDS + _FIELDS_PER_FEATURE * features, row_format.max_rows * features)
     try:
         counts.walk(0, len(message), _Level.REQUEST)
     except IndexError:
