@@ -38,7 +38,7 @@ class RowKind(Protocol):
 
 
 @dataclass(frozen=True)
-class NumberRows:
+class NumberRowKind:
     """Rows of a number for each feature."""
 
     feature_types: tuple[str, ...]
@@ -60,7 +60,7 @@ class NumberRows:
 
 
 @dataclass(frozen=True)
-class TextRows:
+class TextRowKind:
     """Rows of one text each, which is the feature `name`."""
 
     name: str

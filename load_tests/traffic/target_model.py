@@ -1,9 +1,10 @@
 """The model that a server serves, as `GET /v1/models` describes it."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, cast
 
-from load_tests.traffic.row_kinds import NumberRows, RowKind, TextRows
+from load_tests.traffic.row_kinds import NumberRowKind, RowKind, TextRowKind
 from shokado.client.answers import Versions
 
 Task = Literal["binary", "multiclass", "regression"]
@@ -19,8 +20,15 @@ class TargetModel:
 
     name: str
     task: Task
-    rows: RowKind
+    features: tuple[tuple[str, str], ...]
+    """Name and type of each."""
     classes: tuple[int | str, ...]
+
+    @cached_property
+    def rows(self) -> RowKind:
+        """What its rows are. Processes of a load test tell each other the rest."""
+        types = tuple(kind for _, kind in self.features)
+        return TextRowKind(self.features[0][0]) if types == ("text",) else NumberRowKind(types)
 
     @property
     def scores(self) -> int:
@@ -33,7 +41,6 @@ def model_of(versions: Versions) -> TargetModel:
     for version in versions.versions:
         if version.model is not None and version.signature is not None:
             signature = version.signature
-            types = tuple(feature.type for feature in signature.features)
-            rows = TextRows(signature.features[0].name) if types == ("text",) else NumberRows(types)
-            return TargetModel(version.model, cast("Task", signature.task), rows, tuple(signature.classes))
+            features = tuple((feature.name, feature.type) for feature in signature.features)
+            return TargetModel(version.model, cast("Task", signature.task), features, tuple(signature.classes))
     raise NotAModel("no version tells its signature")

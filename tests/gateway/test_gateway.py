@@ -102,7 +102,8 @@ def test_both_servers_answer_over_kept_connections(client: httpx.Client, front: 
     before = len(front.access_log())
     for _ in range(50):
         assert client.post(PREDICT, json=BODY).status_code == 200
-    lines = front.access_log()[before:]
+    # A line of an earlier test, which reached no server, may be written late.
+    lines = [line for line in front.access_log()[before:] if line["path"] == PREDICT]
     assert {line["server"] for line in lines} == {f"127.0.0.1:{server.port}" for server in servers}
     connections = [len(connections_to(server)) for server in servers]
     assert max(connections) <= 3, connections
