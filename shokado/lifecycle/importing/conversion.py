@@ -8,8 +8,6 @@ with a number that means a missing value (`missing=-999`), which only the graph 
 """
 
 import copy
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,37 +16,27 @@ import numpy as np
 import onnx
 import pandas as pd
 from onnx import ModelProto, TensorProto, helper
-from onnxmltools import convert_xgboost
-from onnxmltools.convert.common import data_types as xgboost_types
 from pydantic import BaseModel, ConfigDict, ValidationError
 from skl2onnx import to_onnx
 from skl2onnx.common import data_types as sklearn_types
 from sklearn.base import is_classifier, is_regressor
 from sklearn.ensemble import VotingClassifier, VotingRegressor
 from sklearn.pipeline import Pipeline
-from xgboost import Booster
 
 from runners.artefacts.card import ABOVE_HALF, FileKind, Task
 from runners.inputs.formats import row_format_of
 from runners.inputs.rows import RowFormat
 from runners.inputs.schema import Feature
 from shokado.lifecycle.errors import UnsupportedModel
+from shokado.lifecycle.importing import boosters
 from shokado.lifecycle.importing.forests import average
+from shokado.lifecycle.importing.graphs import INPUT, ML_OPSET, OPSET, PROBABILITIES, VALUE, prune, rename
 from shokado.lifecycle.importing.histogram_trees import exact_nodes
-from shokado.lifecycle.importing.label_rules import positive_from, predicts, without_threshold
+from shokado.lifecycle.importing.label_rules import class_labels, positive_from, predicts, without_threshold
 from shokado.lifecycle.importing.probing_rows import parts_of, sentinels_of
 from shokado.lifecycle.importing.registry import LoadedModel
 from shokado.lifecycle.importing.scaled_trees import scaler_of, unscale
 from shokado.lifecycle.importing.text_conversion import converter_options, vectorizers_of, with_split_terms
-
-INPUT = "input"
-PROBABILITIES = "probabilities"
-VALUE = "value"
-OPSET = 15
-ML_OPSET = 1
-"""The tree and scaler operators have not changed since, and every ONNX Runtime has it."""
-
-_OBJECTIVES = {"binary:logistic": Task.BINARY, "multi:softprob": Task.MULTICLASS}
 
 
 class ModelDescription(BaseModel):
@@ -153,16 +141,11 @@ def _rules(source: LoadedModel, task: Task) -> dict[str, Any]:
     return rules | ({"positive_from": positive_from(model)} if task is Task.BINARY else {})
 
 
-def is_xgboost(model: Any) -> bool:
-    """Whether it is a Booster or one of XGBoost's scikit-learn estimators, which MLflow logs with either flavor."""
-    return type(model).__module__.partition(".")[0] == "xgboost"
-
-
 def _task_and_classes(model: Any) -> tuple[Task, tuple[int | str, ...]]:
-    if is_xgboost(model):
-        return _booster_task_and_classes(model)
+    if boosters.is_xgboost(model):
+        return boosters.task_and_classes(model)
     if is_classifier(model) and hasattr(model, "predict_proba"):
-        classes = _class_labels(model.classes_)
+        classes = class_labels(model.classes_)
         if len(set(classes)) < 2:
             raise UnsupportedModel(
                 f"{type(model).__name__} knows {len(classes)} class, so there is nothing to predict."
@@ -175,34 +158,10 @@ def _task_and_classes(model: Any) -> tuple[Task, tuple[int | str, ...]]:
     )
 
 
-def _booster_task_and_classes(model: Any) -> tuple[Task, tuple[int | str, ...]]:
-    learner = _learner(model)
-    objective = learner["objective"]["name"]
-    if objective.startswith("reg:"):
-        return Task.REGRESSION, ()
-    if objective not in _OBJECTIVES:
-        known = ", ".join((*_OBJECTIVES, "reg:.."))
-        raise UnsupportedModel(f"The XGBoost objective {objective} cannot be served; supported are {known}.")
-    task = _OBJECTIVES[objective]
-    if hasattr(model, "classes_"):
-        return task, _class_labels(model.classes_)
-    count = 2 if task is Task.BINARY else int(learner["learner_model_param"]["num_class"])
-    return task, tuple(range(count))
-
-
 def _own_classes(model: Any) -> tuple[bool | int | float | str, ...]:
     """Labels as MLflow puts them into JSON; empty for a Booster, which knows no labels."""
     plain = np.asarray(getattr(model, "classes_", ())).tolist()
     return tuple(label if isinstance(label, (bool, int, float, str)) else str(label) for label in plain)
-
-
-def _class_labels(labels: Any) -> tuple[int | str, ...]:
-    """Labels as they travel in JSON: whole numbers and booleans as int, anything else as text."""
-    plain = [label.item() if hasattr(label, "item") else label for label in labels]
-    return tuple(
-        int(label) if isinstance(label, (bool, int, float)) and float(label).is_integer() else str(label)
-        for label in plain
-    )
 
 
 def why_not(source: LoadedModel, width: int) -> str | None:
@@ -214,32 +173,16 @@ def why_not(source: LoadedModel, width: int) -> str | None:
     model = source.model
     if _outputs_of(model, width) > 1:
         return f"it gives {_outputs_of(model, width)} outputs a row, where one number, label or text belongs"
-    if is_xgboost(model):
-        return _why_not_xgboost(model, source.parameters)
+    if boosters.is_xgboost(model):
+        return boosters.why_not(model, source.parameters)
     if any(_has_categories(part) for part in parts_of(model)):
         return "its histogram gradient boosting has categorical_features: encode them as numbers"
     return None
 
 
-def _why_not_xgboost(model: Any, parameters: Mapping[str, str]) -> str | None:
-    missing = getattr(model, "missing", float("nan"))
-    logged = parameters.get("missing", "nan").strip().lower()
-    if logged not in ("nan", "none", str(missing).lower(), str(float(missing))):
-        return (
-            f"it was trained with missing={logged}, which MLflow's xgboost flavor does not keep: log it with "
-            "mlflow.sklearn.log_model, or train it with NaN for missing values"
-        )
-    kind, objective = type(model).__name__, _learner(model)["objective"]["name"]
-    if callable(own := getattr(model, "objective", None)):
-        return f"it is an {kind} with an objective of its own ({own.__name__}), which its files do not keep"
-    if hasattr(model, "predict_proba") and objective not in _OBJECTIVES:
-        return f"it is an {kind} with the objective {objective}, whose scores are no probabilities"
-    return None
-
-
 def _outputs_of(model: Any, width: int) -> int:
-    if is_xgboost(model):
-        return int(_learner(model)["learner_model_param"]["num_target"])
+    if boosters.is_xgboost(model):
+        return int(boosters.learner_of(model)["learner_model_param"]["num_target"])
     if any(vectorizers_of(model)):
         return 1
     zeros: Any = np.zeros((2, width))
@@ -257,14 +200,8 @@ def _has_categories(part: Any) -> bool:
     return any(tree.nodes["is_categorical"].any() for trees in predictors for tree in trees)
 
 
-def _learner(model: Any) -> dict[str, Any]:
-    booster = model.get_booster() if hasattr(model, "get_booster") else model
-    learner: dict[str, Any] = json.loads(booster.save_config())["learner"]
-    return learner
-
-
 def _width(model: Any) -> int:
-    if not is_xgboost(model) and not hasattr(model, "n_features_in_"):
+    if not boosters.is_xgboost(model) and not hasattr(model, "n_features_in_"):
         return 1  # a text, which scikit-learn does not count
     return int(model.num_features() if hasattr(model, "num_features") else model.n_features_in_)
 
@@ -319,7 +256,7 @@ def _narrow(source: LoadedModel, features: tuple[Feature, ...]) -> tuple[bool, .
 def trained_names(model: Any) -> tuple[str, ...]:
     """The columns' names that the model was trained with, in the order that it takes them in; empty: bare arrays."""
     booster = model.get_booster() if hasattr(model, "get_booster") else model
-    names = booster.feature_names if is_xgboost(model) else getattr(model, "feature_names_in_", None)
+    names = booster.feature_names if boosters.is_xgboost(model) else getattr(model, "feature_names_in_", None)
     return tuple(map(str, names if names is not None else ()))
 
 
@@ -337,7 +274,9 @@ def convert(model: Any, description: ModelDescription, folder: Path) -> tuple[Fi
     """Write the model's files into the folder and say which. Raises `UnsupportedModel` if there is no conversion."""
     output = Output.of(description)
     taken = Input.of(description)
-    booster = _plain_booster(model) if is_xgboost(model) else None
+    if boosters.is_xgboost(model) and taken.text:
+        raise UnsupportedModel("XGBoost takes numbers only, its model's signature says text.")
+    booster = boosters.plain_booster(model) if boosters.is_xgboost(model) else None
     if booster is not None and description.task is Task.BINARY and not booster.get_score(importance_type="weight"):
         raise UnsupportedModel(
             f"{type(model).__name__} has trees of a single leaf only, so that it answers the same for every row: there "
@@ -346,54 +285,20 @@ def convert(model: Any, description: ModelDescription, folder: Path) -> tuple[Fi
         )
     sentinels = sentinels_of(model) if booster is not None else ()
     try:
-        graph = _onnx_of_booster(booster, taken) if booster is not None else _onnx_of_sklearn(model, taken)
+        graph = boosters.onnx_of(booster, taken.columns) if booster is not None else _onnx_of_sklearn(model, taken)
     except UnsupportedModel:
         raise
     except Exception as error:  # the converters raise whatever they stumble over
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UnsupportedModel(f"{type(model).__name__} has no conversion to ONNX: {reason}") from error
     if sentinels:
-        _take_for_missing(graph, sentinels[0])
+        boosters.take_for_missing(graph, sentinels[0])
     _normalise(graph, taken, output)
     (folder / FileKind.ONNX.file_name).write_bytes(graph.SerializeToString(deterministic=True))
     if booster is None or sentinels:
         return (FileKind.ONNX,)  # XGBoost's own file does not say what a missing value is
     booster.save_model(folder / FileKind.UBJ.file_name)
     return FileKind.ONNX, FileKind.UBJ
-
-
-def _plain_booster(model: Any) -> Booster:
-    """A copy without feature names, cut to the trees that the model itself predicts with."""
-    booster: Booster = model
-    if hasattr(model, "get_booster"):
-        booster = model.get_booster()
-        best = booster.attr("best_iteration")
-        booster = booster[: int(best) + 1] if best is not None else booster
-    booster = booster.copy()
-    if "c" in (booster.feature_types or ()):
-        raise UnsupportedModel("XGBoost's own categorical features cannot be served: encode them as numbers.")
-    booster.feature_names = None
-    booster.feature_types = None
-    booster.set_attr(best_iteration=None, best_score=None)
-    return booster
-
-
-def _onnx_of_booster(booster: Booster, taken: Input) -> ModelProto:
-    if taken.text:
-        raise UnsupportedModel("XGBoost takes numbers only, its model's signature says text.")
-    inputs = [(INPUT, xgboost_types.FloatTensorType([None, taken.columns]))]
-    graph: ModelProto = convert_xgboost(booster, initial_types=inputs, target_opset=OPSET)
-    return graph
-
-
-def _take_for_missing(graph: ModelProto, sentinel: float) -> None:
-    """Put NaN in place of the number that means a missing value, in front of all else."""
-    body = graph.graph
-    _rename(body, INPUT, "present")
-    for name, value in (("sentinel", sentinel), ("missing", np.nan)):
-        body.initializer.append(onnx.numpy_helper.from_array(np.array(value, dtype=np.float32), name))
-    body.node.insert(0, helper.make_node("Where", ["is_missing", "missing", INPUT], ["present"]))
-    body.node.insert(0, helper.make_node("Equal", [INPUT, "sentinel"], ["is_missing"]))
 
 
 def _onnx_of_sklearn(model: Any, taken: Input) -> ModelProto:
@@ -433,7 +338,7 @@ def _plain_onnx_of_sklearn(model: Any, taken: Input) -> ModelProto:
             options=options | converter_options(model),
         )
     for item in graph.graph.input:
-        _rename(graph.graph, item.name, INPUT)
+        rename(graph.graph, item.name, INPUT)
         item.name = INPUT
     average(graph, model)
     return graph
@@ -448,8 +353,8 @@ def _normalise(graph: ModelProto, taken: Input, output: Output) -> None:
     floats = [item.name for item in body.output if item.type.tensor_type.elem_type == TensorProto.FLOAT]
     if [item.name for item in body.input] != [INPUT] or len(floats) != 1:
         raise UnsupportedModel(f"Its ONNX graph has {len(floats)} outputs of floats where one is expected.")
-    _rename(body, floats[0], output.name)
-    _prune(body, output.name)
+    rename(body, floats[0], output.name)
+    prune(body, output.name)
     del body.input[:], body.output[:], body.value_info[:]
     kind = TensorProto.STRING if taken.text else TensorProto.FLOAT
     body.input.append(helper.make_tensor_value_info(INPUT, kind, ["N", taken.columns]))
@@ -463,26 +368,3 @@ def _normalise(graph: ModelProto, taken: Input, output: Output) -> None:
     if "" not in {entry.domain for entry in graph.opset_import}:
         graph.opset_import.append(helper.make_opsetid("", OPSET))
     onnx.checker.check_model(graph)
-
-
-def _rename(body: Any, old: str, new: str) -> None:
-    if old == new:
-        return
-    if any(new in (*node.input, *node.output) for node in body.node):
-        _rename(body, new, f"{new}_inner")
-    for node in body.node:
-        node.input[:] = [new if name == old else name for name in node.input]
-        node.output[:] = [new if name == old else name for name in node.output]
-
-
-def _prune(body: Any, output: str) -> None:
-    """Drop the nodes and constants that do not lead to the output."""
-    needed, kept = {output}, []
-    for node in reversed(body.node):
-        if needed.intersection(node.output):
-            kept.append(node)
-            needed.update(node.input)
-    constants = [item for item in body.initializer if item.name in needed]
-    del body.node[:], body.initializer[:]
-    body.node.extend(reversed(kept))
-    body.initializer.extend(constants)

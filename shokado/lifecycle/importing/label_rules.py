@@ -88,3 +88,12 @@ def own_labels(model: Any, rows: Any, scores: NDArray[np.float64]) -> NDArray[np
         return chosen(scores, ABOVE_HALF)
     positions = {label: position for position, label in enumerate(np.asarray(model.classes_).tolist())}
     return np.array([positions[label] for label in np.asarray(model.predict(rows)).ravel().tolist()], dtype=np.int64)
+
+
+def class_labels(labels: Any) -> tuple[int | str, ...]:
+    """Labels as they travel in JSON: whole numbers and booleans as int, anything else as text."""
+    plain = [label.item() if hasattr(label, "item") else label for label in labels]
+    return tuple(
+        int(label) if isinstance(label, (bool, int, float)) and float(label).is_integer() else str(label)
+        for label in plain
+    )

@@ -21,7 +21,9 @@ from runners.artefacts.card import ABOVE_HALF, Examples, FileKind, Task, Verific
 from runners.artefacts.scores import from_columns, to_columns
 from shokado.lifecycle import datasets
 from shokado.lifecycle.errors import UnsupportedModel, VerificationFailed
-from shokado.lifecycle.importing.conversion import INPUT, ModelDescription, is_xgboost, trained_names
+from shokado.lifecycle.importing.boosters import is_xgboost
+from shokado.lifecycle.importing.conversion import ModelDescription, trained_names
+from shokado.lifecycle.importing.graphs import INPUT
 from shokado.lifecycle.importing.label_rules import chosen, own_labels
 from shokado.lifecycle.importing.probing_rows import (
     Columns,
