@@ -40,6 +40,9 @@ MODELS: dict[str, Callable[[], Any]] = {
     "booster of three": lambda: xgboost.train(
         {"objective": "multi:softprob", "num_class": 3}, xgboost.DMatrix(FRAME, THREE), 5
     ),
+    "booster that gives labels": lambda: xgboost.train(
+        {"objective": "multi:softmax", "num_class": 3}, xgboost.DMatrix(FRAME, THREE), 5
+    ),
     "XGBClassifier": lambda: xgboost.XGBClassifier(n_estimators=5, n_jobs=1).fit(FRAME, THREE),
     "XGBRegressor": lambda: xgboost.XGBRegressor(n_estimators=5, n_jobs=1).fit(FRAME, VALUE),
 }

@@ -1,22 +1,54 @@
-"""XGBoost: a Booster or one of its scikit-learn estimators goes in, and what it answers and its files come out."""
+"""XGBoost: what a Booster, or one of its scikit-learn estimators, answers, and what of it its files would lose."""
 
 import json
 from collections.abc import Mapping
+from enum import Enum, auto
 from typing import Any
 
 import numpy as np
-import onnx
-from onnx import ModelProto, helper
-from onnxmltools import convert_xgboost
-from onnxmltools.convert.common import data_types as xgboost_types
-from xgboost import Booster
+from numpy.typing import NDArray
+from scipy.special import softmax
 
 from runners.artefacts.card import Task
 from shokado.lifecycle.errors import UnsupportedModel
-from shokado.lifecycle.importing.graphs import INPUT, OPSET, rename
-from shokado.lifecycle.importing.label_rules import class_labels
 
-_OBJECTIVES = {"binary:logistic": Task.BINARY, "multi:softprob": Task.MULTICLASS}
+
+class Link(Enum):
+    """What XGBoost makes of a row's margin, the sum of its leaves, to answer with."""
+
+    IDENTITY = auto()
+    EXP = auto()
+    SIGMOID = auto()
+    STEP = auto()
+    """1 above 0, else 0."""
+    SOFTMAX = auto()
+
+
+_LINKS = {
+    "binary:hinge": Link.STEP,
+    "binary:logistic": Link.SIGMOID,
+    "binary:logitraw": Link.IDENTITY,
+    "count:poisson": Link.EXP,
+    "multi:softmax": Link.SOFTMAX,
+    "multi:softprob": Link.SOFTMAX,
+    "rank:map": Link.IDENTITY,
+    "rank:ndcg": Link.IDENTITY,
+    "rank:pairwise": Link.IDENTITY,
+    "reg:absoluteerror": Link.IDENTITY,
+    "reg:gamma": Link.EXP,
+    "reg:linear": Link.IDENTITY,
+    "reg:logistic": Link.SIGMOID,
+    "reg:pseudohubererror": Link.IDENTITY,
+    "reg:quantileerror": Link.IDENTITY,
+    "reg:squarederror": Link.IDENTITY,
+    "reg:squaredlogerror": Link.IDENTITY,
+    "reg:tweedie": Link.EXP,
+    "survival:aft": Link.EXP,
+    "survival:cox": Link.EXP,
+}
+"""Of every objective that XGBoost has."""
+_LABELS_ONLY = "multi:softmax"
+"""Where `predict` gives the position of the likeliest class, for which the margins have probabilities as well."""
 
 
 def is_xgboost(model: Any) -> bool:
@@ -24,22 +56,66 @@ def is_xgboost(model: Any) -> bool:
     return type(model).__module__.partition(".")[0] == "xgboost"
 
 
-def task_and_classes(model: Any) -> tuple[Task, tuple[int | str, ...]]:
-    learner = learner_of(model)
-    objective = learner["objective"]["name"]
-    if objective.startswith("reg:"):
-        return Task.REGRESSION, ()
-    if objective not in _OBJECTIVES:
-        known = ", ".join((*_OBJECTIVES, "reg:.."))
-        raise UnsupportedModel(f"The XGBoost objective {objective} cannot be served; supported are {known}.")
-    task = _OBJECTIVES[objective]
+def learner_of(model: Any) -> dict[str, Any]:
+    """XGBoost's own account of the model, without its trees."""
+    booster = model.get_booster() if hasattr(model, "get_booster") else model
+    learner: dict[str, Any] = json.loads(booster.save_config())["learner"]
+    return learner
+
+
+def objective_of(model: Any) -> str:
+    return str(learner_of(model)["objective"]["name"])
+
+
+def link_of(model: Any) -> Link:
+    """Raises `UnsupportedModel` for an objective that is not known."""
+    objective = objective_of(model)
+    if objective not in _LINKS:
+        raise UnsupportedModel(
+            f"The XGBoost objective {objective} cannot be served; supported are {', '.join(sorted(_LINKS))}."
+        )
+    return _LINKS[objective]
+
+
+def task_of(model: Any) -> Task:
+    """A logistic regression's answer is a probability where the model is a classifier, and else a value."""
+    match link_of(model):
+        case Link.SOFTMAX:
+            return Task.MULTICLASS
+        case Link.STEP:
+            return Task.BINARY
+        case Link.SIGMOID if objective_of(model) != "reg:logistic" or _is_classifier(model):
+            return Task.BINARY
+    return Task.REGRESSION
+
+
+def classes_of(model: Any) -> Any:
+    """The labels that `predict` gives or would give, in the order of the probabilities; empty for a value."""
+    task = task_of(model)
+    if task is Task.REGRESSION:
+        return ()
     if hasattr(model, "classes_"):
-        return task, class_labels(model.classes_)
-    count = 2 if task is Task.BINARY else int(learner["learner_model_param"]["num_class"])
-    return task, tuple(range(count))
+        return model.classes_
+    count = 2 if task is Task.BINARY else int(learner_of(model)["learner_model_param"]["num_class"])
+    return np.arange(count, dtype=np.float32)
+
+
+def gives_labels(model: Any) -> bool:
+    """Whether `predict` gives labels."""
+    return _is_classifier(model) or objective_of(model) == _LABELS_ONLY
+
+
+def scores_of(model: Any, rows: Any) -> NDArray[Any]:
+    """The model's own scores of rows in the form that it takes: of one column or of one a class, or [N]."""
+    if _is_classifier(model):
+        return np.asarray(model.predict_proba(rows))
+    if objective_of(model) == _LABELS_ONLY:
+        return np.asarray(softmax(model.predict(rows, output_margin=True), axis=1))
+    return np.asarray(model.predict(rows))
 
 
 def why_not(model: Any, parameters: Mapping[str, str]) -> str | None:
+    """What of the model its files would lose, or why its scores say nothing; None if nothing."""
     missing = getattr(model, "missing", float("nan"))
     logged = parameters.get("missing", "nan").strip().lower()
     if logged not in ("nan", "none", str(missing).lower(), str(float(missing))):
@@ -47,47 +123,18 @@ def why_not(model: Any, parameters: Mapping[str, str]) -> str | None:
             f"it was trained with missing={logged}, which MLflow's xgboost flavor does not keep: log it with "
             "mlflow.sklearn.log_model, or train it with NaN for missing values"
         )
-    kind, objective = type(model).__name__, learner_of(model)["objective"]["name"]
+    kind, objective = type(model).__name__, objective_of(model)
     if callable(own := getattr(model, "objective", None)):
         return f"it is an {kind} with an objective of its own ({own.__name__}), which its files do not keep"
-    if hasattr(model, "predict_proba") and objective not in _OBJECTIVES:
-        return f"it is an {kind} with the objective {objective}, whose scores are no probabilities"
+    if _is_classifier(model) and task_of(model) is Task.REGRESSION:
+        return (
+            f"it is an {kind} with the objective {objective}, whose scores are no probabilities: train it with "
+            "binary:logistic, or log its get_booster(), whose answer is a value"
+        )
+    if task_of(model) is Task.MULTICLASS and len(classes_of(model)) < 3:
+        return f"it has the objective {objective} for two classes: train it with binary:logistic"
     return None
 
 
-def learner_of(model: Any) -> dict[str, Any]:
-    booster = model.get_booster() if hasattr(model, "get_booster") else model
-    learner: dict[str, Any] = json.loads(booster.save_config())["learner"]
-    return learner
-
-
-def plain_booster(model: Any) -> Booster:
-    """A copy without feature names, cut to the trees that the model itself predicts with."""
-    booster: Booster = model
-    if hasattr(model, "get_booster"):
-        booster = model.get_booster()
-        best = booster.attr("best_iteration")
-        booster = booster[: int(best) + 1] if best is not None else booster
-    booster = booster.copy()
-    if "c" in (booster.feature_types or ()):
-        raise UnsupportedModel("XGBoost's own categorical features cannot be served: encode them as numbers.")
-    booster.feature_names = None
-    booster.feature_types = None
-    booster.set_attr(best_iteration=None, best_score=None)
-    return booster
-
-
-def onnx_of(booster: Booster, columns: int) -> ModelProto:
-    inputs = [(INPUT, xgboost_types.FloatTensorType([None, columns]))]
-    graph: ModelProto = convert_xgboost(booster, initial_types=inputs, target_opset=OPSET)
-    return graph
-
-
-def take_for_missing(graph: ModelProto, sentinel: float) -> None:
-    """Put NaN in place of the number that means a missing value, in front of all else."""
-    body = graph.graph
-    rename(body, INPUT, "present")
-    for name, value in (("sentinel", sentinel), ("missing", np.nan)):
-        body.initializer.append(onnx.numpy_helper.from_array(np.array(value, dtype=np.float32), name))
-    body.node.insert(0, helper.make_node("Where", ["is_missing", "missing", INPUT], ["present"]))
-    body.node.insert(0, helper.make_node("Equal", [INPUT, "sentinel"], ["is_missing"]))
+def _is_classifier(model: Any) -> bool:
+    return hasattr(model, "predict_proba")

@@ -3,8 +3,8 @@
 Every `model.onnx` keeps one contract, whatever it was converted from: one input `input`, float32 [N, features], or
 string [N, 1] where the feature is a text; one output, `probabilities` float32 [N, classes] for classifiers or `value`
 float32 [N, 1] for regression; N is dynamic.
-An XGBoost model gives a `model.ubj` as well, without feature names, so that a Booster takes bare arrays; but for one
-with a number that means a missing value (`missing=-999`), which only the graph can tell.
+An XGBoost model of trees gives a `model.ubj` as well, without feature names, so that a Booster takes bare arrays; but
+for one with a number that means a missing value (`missing=-999`), which only the graph can tell.
 """
 
 import copy
@@ -28,12 +28,12 @@ from runners.inputs.formats import row_format_of
 from runners.inputs.rows import RowFormat
 from runners.inputs.schema import Feature
 from shokado.lifecycle.errors import UnsupportedModel
-from shokado.lifecycle.importing import boosters
+from shokado.lifecycle.importing import booster_graphs, boosters
 from shokado.lifecycle.importing.forests import average
 from shokado.lifecycle.importing.graphs import INPUT, ML_OPSET, OPSET, PROBABILITIES, VALUE, prune, rename
 from shokado.lifecycle.importing.histogram_trees import exact_nodes
 from shokado.lifecycle.importing.label_rules import class_labels, positive_from, predicts, without_threshold
-from shokado.lifecycle.importing.probing_rows import parts_of, sentinels_of
+from shokado.lifecycle.importing.probing_rows import parts_of
 from shokado.lifecycle.importing.registry import LoadedModel
 from shokado.lifecycle.importing.scaled_trees import scaler_of, unscale
 from shokado.lifecycle.importing.text_conversion import converter_options, vectorizers_of, with_split_terms
@@ -143,7 +143,7 @@ def _rules(source: LoadedModel, task: Task) -> dict[str, Any]:
 
 def _task_and_classes(model: Any) -> tuple[Task, tuple[int | str, ...]]:
     if boosters.is_xgboost(model):
-        return boosters.task_and_classes(model)
+        return boosters.task_of(model), class_labels(boosters.classes_of(model))
     if is_classifier(model) and hasattr(model, "predict_proba"):
         classes = class_labels(model.classes_)
         if len(set(classes)) < 2:
@@ -159,8 +159,9 @@ def _task_and_classes(model: Any) -> tuple[Task, tuple[int | str, ...]]:
 
 
 def _own_classes(model: Any) -> tuple[bool | int | float | str, ...]:
-    """Labels as MLflow puts them into JSON; empty for a Booster, which knows no labels."""
-    plain = np.asarray(getattr(model, "classes_", ())).tolist()
+    """Labels as MLflow puts them into JSON; empty for a Booster that gives none."""
+    known = boosters.classes_of(model) if predicts(model) == "labels" and boosters.is_xgboost(model) else ()
+    plain = np.asarray(getattr(model, "classes_", known)).tolist()
     return tuple(label if isinstance(label, (bool, int, float, str)) else str(label) for label in plain)
 
 
@@ -274,29 +275,23 @@ def convert(model: Any, description: ModelDescription, folder: Path) -> tuple[Fi
     """Write the model's files into the folder and say which. Raises `UnsupportedModel` if there is no conversion."""
     output = Output.of(description)
     taken = Input.of(description)
-    if boosters.is_xgboost(model) and taken.text:
-        raise UnsupportedModel("XGBoost takes numbers only, its model's signature says text.")
-    booster = boosters.plain_booster(model) if boosters.is_xgboost(model) else None
-    if booster is not None and description.task is Task.BINARY and not booster.get_score(importance_type="weight"):
-        raise UnsupportedModel(
-            f"{type(model).__name__} has trees of a single leaf only, so that it answers the same for every row: there "
-            "is nothing to predict. Its training found no split; look at its parameters (gamma, min_child_weight) and "
-            "its data."
-        )
-    sentinels = sentinels_of(model) if booster is not None else ()
+    booster = None
     try:
-        graph = boosters.onnx_of(booster, taken.columns) if booster is not None else _onnx_of_sklearn(model, taken)
+        if not boosters.is_xgboost(model):
+            graph = _onnx_of_sklearn(model, taken)
+        elif taken.text:
+            raise UnsupportedModel("XGBoost takes numbers only, its model's signature says text.")
+        else:
+            graph, booster = booster_graphs.convert(model, taken.columns)
     except UnsupportedModel:
         raise
     except Exception as error:  # the converters raise whatever they stumble over
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UnsupportedModel(f"{type(model).__name__} has no conversion to ONNX: {reason}") from error
-    if sentinels:
-        boosters.take_for_missing(graph, sentinels[0])
     _normalise(graph, taken, output)
     (folder / FileKind.ONNX.file_name).write_bytes(graph.SerializeToString(deterministic=True))
-    if booster is None or sentinels:
-        return (FileKind.ONNX,)  # XGBoost's own file does not say what a missing value is
+    if booster is None:
+        return (FileKind.ONNX,)
     booster.save_model(folder / FileKind.UBJ.file_name)
     return FileKind.ONNX, FileKind.UBJ
 

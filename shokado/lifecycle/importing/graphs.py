@@ -6,6 +6,8 @@ INPUT = "input"
 PROBABILITIES = "probabilities"
 VALUE = "value"
 OPSET = 15
+IR = 8
+"""The version of ONNX's own format that came with these operators."""
 ML_OPSET = 1
 """The tree and scaler operators have not changed since, and every ONNX Runtime has it."""
 
@@ -15,6 +17,8 @@ def rename(body: Any, old: str, new: str) -> None:
         return
     if any(new in (*node.input, *node.output) for node in body.node):
         rename(body, new, f"{new}_inner")
+    for item in body.initializer:
+        item.name = new if item.name == old else item.name
     for node in body.node:
         node.input[:] = [new if name == old else name for name in node.input]
         node.output[:] = [new if name == old else name for name in node.output]

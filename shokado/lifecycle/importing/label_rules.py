@@ -15,6 +15,7 @@ from sklearn.pipeline import Pipeline
 from runners.artefacts.card import ABOVE_HALF, Task
 from runners.artefacts.scores import from_columns, positions_of
 from shokado.lifecycle.errors import UnsupportedModel
+from shokado.lifecycle.importing import boosters
 
 _WITH_THRESHOLD = (FixedThresholdClassifier, TunedThresholdClassifierCV)
 _ABOVE_ONE = 1 + 2.0**-23
@@ -72,8 +73,9 @@ def without_threshold(model: Any) -> Any:
 
 
 def predicts(model: Any) -> Literal["labels", "scores"]:
-    """What `predict` gives; a classifier without `predict_proba` gives probabilities there, such as a Booster."""
-    return "labels" if hasattr(model, "predict_proba") else "scores"
+    """What `predict` gives; a classifier without `predict_proba` gives probabilities there, as most Boosters do."""
+    gives_labels = boosters.gives_labels(model) if boosters.is_xgboost(model) else hasattr(model, "predict_proba")
+    return "labels" if gives_labels else "scores"
 
 
 def chosen(scores: NDArray[Any], threshold: float) -> NDArray[np.int64]:
@@ -86,7 +88,8 @@ def own_labels(model: Any, rows: Any, scores: NDArray[np.float64]) -> NDArray[np
     """The position of each row's class by the framework's own word; where that has none, by its scores."""
     if predicts(model) == "scores":
         return chosen(scores, ABOVE_HALF)
-    positions = {label: position for position, label in enumerate(np.asarray(model.classes_).tolist())}
+    classes = getattr(model, "classes_", range(scores.shape[1]))
+    positions = {label: position for position, label in enumerate(np.asarray(classes).tolist())}
     return np.array([positions[label] for label in np.asarray(model.predict(rows)).ravel().tolist()], dtype=np.int64)
 
 

@@ -21,7 +21,7 @@ from runners.artefacts.card import ABOVE_HALF, Examples, FileKind, Task, Verific
 from runners.artefacts.scores import from_columns, to_columns
 from shokado.lifecycle import datasets
 from shokado.lifecycle.errors import UnsupportedModel, VerificationFailed
-from shokado.lifecycle.importing.boosters import is_xgboost
+from shokado.lifecycle.importing.boosters import is_xgboost, scores_of
 from shokado.lifecycle.importing.conversion import ModelDescription, trained_names
 from shokado.lifecycle.importing.graphs import INPUT
 from shokado.lifecycle.importing.label_rules import chosen, own_labels
@@ -294,8 +294,11 @@ def _example_rows(description: ModelDescription, example: Any) -> datasets.Rows:
 def framework_scores(model: Any, description: ModelDescription, rows: datasets.Rows) -> Scores:
     """The framework's own answer: float64 [N, classes] for classifiers, [N, 1] for regression."""
     given = as_trained(model, description, rows)
-    with_probabilities = description.task is not Task.REGRESSION and hasattr(model, "predict_proba")
-    scores = model.predict_proba(given) if with_probabilities else model.predict(given)
+    if is_xgboost(model):
+        scores = scores_of(model, given)
+    else:
+        with_probabilities = description.task is not Task.REGRESSION and hasattr(model, "predict_proba")
+        scores = model.predict_proba(given) if with_probabilities else model.predict(given)
     return to_columns(description.task, np.asarray(scores, dtype=np.float64))
 
 
