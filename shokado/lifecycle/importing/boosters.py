@@ -48,7 +48,7 @@ _LINKS = {
 }
 """Of every objective that XGBoost has."""
 _LABELS_ONLY = "multi:softmax"
-"""Where `predict` gives the position of the likeliest class, for which the margins have probabilities as well."""
+"""The objective whose `predict` gives the position of the likeliest class; its margins have probabilities as well."""
 
 
 def is_xgboost(model: Any) -> bool:
