@@ -46,7 +46,7 @@ _LINKS = {
     "survival:aft": Link.EXP,
     "survival:cox": Link.EXP,
 }
-"""Of every objective that XGBoost has."""
+"""The link of every objective that XGBoost has."""
 _LABELS_ONLY = "multi:softmax"
 """The objective whose `predict` gives the position of the likeliest class; its margins have probabilities as well."""
 
