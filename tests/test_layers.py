@@ -51,6 +51,22 @@ def test_an_import_upward_is_found(house: Path, file: str) -> None:
     assert f"{path.relative_to(house).with_suffix('').as_posix().replace('/', '.')} -> {UPWARD[file]}" in result.stdout
 
 
+@pytest.mark.parametrize(
+    ("file", "imported", "where"),
+    [
+        ("shokado/dispatch/cache.py", "shokado.dispatch.redis_cache", "shokado.dispatch"),
+        ("shokado/worker/stopping.py", "shokado.worker.versions.fleet", "shokado.worker"),
+    ],
+)
+def test_a_circle_is_found(house: Path, file: str, imported: str, where: str) -> None:
+    """Of two files, and of a folder with what stands beside it; also where the import is within a function."""
+    path = house / file
+    path.write_text(f"{path.read_text()}\n\ndef late() -> None:\n    import {imported}\n")
+    result = check(house)
+    assert result.returncode == 1
+    assert f"No cycles are allowed in {where}." in result.stdout
+
+
 def test_the_map_of_the_house_names_what_is_there() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text()
     drawing, ways = text.split("```")[1], text.split("\n## ")[1:]

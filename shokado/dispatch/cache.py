@@ -5,7 +5,7 @@
 
 The rows of a whole request are one key, together with the version and the identity of its artefact: an answer is never
 that of another version, nor of another artefact under the same name. Only scores are kept, never errors. Here: what
-every cache does, and the one in the worker's own memory; `redis_cache` has the shared one.
+every cache does, and the one in the worker's own memory; `redis_cache` has the shared one, `opening_cache` the choice.
 """
 
 import time
@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from configuration.settings import CacheBackend, CacheSettings, Settings
+from configuration.settings import CacheSettings
 from runners.artefacts.identity import identity_of
 from runners.batching.job import Job
 from runners.runner import Runner
@@ -153,18 +153,6 @@ class MemoryCache(Cache):
         while self._bytes > self._max_bytes:
             _, (_, oldest) = self._entries.popitem(last=False)
             self._bytes -= ENTRY_BYTES + len(oldest)
-
-
-def open_cache(settings: Settings, call_soon: Callable[..., object]) -> Cache | None:
-    """The cache that the settings ask for, if any. `call_soon` is the event loop's."""
-    if settings.cache.backend is CacheBackend.MEMORY:
-        return MemoryCache(settings.cache, call_soon)
-    if settings.cache.url is not None and settings.cache.backend is CacheBackend.REDIS:
-        # Only where it is used: it takes a while to import.
-        from shokado.dispatch.redis_cache import RedisCache
-
-        return RedisCache(settings.cache, settings.cache.url, settings.model, call_soon)
-    return None
 
 
 def _finish(prediction: Prediction) -> None:

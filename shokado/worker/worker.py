@@ -26,10 +26,10 @@ from runners.engines.engine import import_xgboost_alone
 from runners.engines.watchdog import Watchdog
 from runners.version_state import VersionState
 from shokado.access.gate import Gate
-from shokado.dispatch.cache import open_cache
 from shokado.dispatch.change import KnownVersions
 from shokado.dispatch.dispatcher import Dispatcher
 from shokado.dispatch.observers import Observers
+from shokado.dispatch.opening_cache import open_cache
 from shokado.dispatch.shadow import ShadowCopier
 from shokado.dispatch.state import RoutingState, initial_state
 from shokado.experiments.feedback_collector import FeedbackCollector

@@ -19,8 +19,9 @@ from runners.artefacts.card import Task
 from runners.batching.job import Job
 from runners.errors import DeadlineExceeded, ModelFailure, NotReady
 from runners.version_state import VersionState
-from shokado.dispatch.cache import ENTRY_BYTES, CacheCounts, MemoryCache, open_cache
+from shokado.dispatch.cache import ENTRY_BYTES, CacheCounts, MemoryCache
 from shokado.dispatch.dispatcher import Dispatcher
+from shokado.dispatch.opening_cache import open_cache
 from shokado.dispatch.redis_cache import RedisCache
 from shokado.dispatch.request import Prediction, PredictionRequest
 from tests.dispatch.double_runners import DoubleRunner, OffBy, answer, packed, routed, started
