@@ -1,4 +1,4 @@
-"""What the protocols and the dispatcher say to each other, free of any wire format."""
+"""What the dialects and the dispatcher say to each other, free of any wire format."""
 
 from math import inf
 from typing import Any

@@ -1,1 +1,1 @@
-"""The `shokado` command: from a trained model in MLflow to a verified artefact in the BentoML model store."""
+"""What the `shokado` command does: training and verified imports, bentos and images, deploys and canaries."""

@@ -1,1 +1,1 @@
-"""What is told about the serving: metrics per version. Called by all, calls none of the other rooms."""
+"""Metrics and statistics of each version: they are told, and tell nobody who serves predictions."""

@@ -1,4 +1,4 @@
-"""The guard before the control routes: which role each of them needs, and what the gate says to who asks.
+"""Authorization of control routes: which role each of them needs, and what the gate says to who asks.
 
 A route that no table names needs `admin` if it changes something, by its method, and else `predict`.
 """
