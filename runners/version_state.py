@@ -30,6 +30,14 @@ class VersionState(StrEnum):
         """What the Open Inference Protocol's model repository calls it; the words are Triton's."""
         return _WORDS.get(self, "UNAVAILABLE")
 
+    def is_excused(self, *, elsewhere: bool) -> bool:
+        """Whether a worker may be ready although a version with traffic, but not the active one, is in this state.
+
+        What is away comes back by itself, and what failed `elsewhere`, in no process of the worker's own, may be mended
+        there: one canary elsewhere must not take every server out of its load balancer.
+        """
+        return self is VersionState.AWAY or (elsewhere and self is VersionState.FAILED)
+
     def may_become(self, other: "VersionState") -> bool:
         """Whether a runner that is in this state may be in that one next."""
         return other is self or other in _NEXT[self]

@@ -172,12 +172,12 @@ async def repository_index(
     settings: Configuration,
     body: Annotated[IndexBody | None, Body(examples=[{"ready": True}])] = None,
 ) -> list[IndexEntry]:
-    entries = [
+    only_ready = body is not None and body.ready
+    return [
         IndexEntry(name=settings.model, version=version, state=VersionState(own.state).word, reason=own.failure or "")
         for version, own in parts.fleet.versions().items()
+        if own.state == VersionState.READY or not only_ready
     ]
-    only_ready = body is not None and body.ready
-    return [entry for entry in entries if entry.state == "READY" or not only_ready]
 
 
 @router.post(

@@ -102,6 +102,7 @@ class VersionReport:
 
     digest: str
     state: str
+    """A `VersionState`; or, from a worker of a newer release, one that is not known here."""
     failure: str | None
     last_used_at: float
     """When the worker used the version last, in seconds of the Unix clock; 0 if never."""

@@ -57,15 +57,13 @@ def why_not_ready(parts: WorkerParts) -> str | None:
         version for environment in state.environments.values() for version in (environment.active, *environment.shares)
     }
     missing = {version for version in needed if version not in runners or not runners[version].ready}
-    # One canary elsewhere must not take every gateway out of its load balancer.
     excused = {version for version in missing if version in runners and _is_excused(runners[version])}
     excused.discard(state.environments[state.default_environment].active)
     return f"not ready: {', '.join(sorted(missing - excused))}" if missing - excused else None
 
 
 def _is_excused(runner: Runner) -> bool:
-    has_failed_elsewhere = runner.state is VersionState.FAILED and runner.placement is not Placement.EMBEDDED
-    return runner.state is VersionState.AWAY or has_failed_elsewhere
+    return runner.state.is_excused(elsewhere=runner.placement is not Placement.EMBEDDED)
 
 
 def served_models(settings: Settings, parts: WorkerParts) -> ServedModels:

@@ -30,6 +30,12 @@ def test_clients_of_the_open_inference_protocol_hear_its_words(state: VersionSta
     assert state.word == word
 
 
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_only_what_may_come_back_is_excused(elsewhere: bool) -> None:
+    excused = {state for state in S if state.is_excused(elsewhere=elsewhere)}
+    assert excused == ({S.AWAY, S.FAILED} if elsewhere else {S.AWAY})
+
+
 def test_what_other_workers_say_is_compared_as_text() -> None:
     assert "ready" in READY_SOON
     assert "starting" in READY_SOON
