@@ -16,6 +16,8 @@ UPWARD = {
     "shokado/dialects/problem.py": "shokado.transports.call",
     "shokado/worker/readiness.py": "shokado.control.health",
     "shokado/lifecycle/rollout/canary.py": "shokado.worker.versions.loading",
+    "shokado/cli/keys.py": "shokado.stores.machine",
+    "shokado/transports/call.py": "shokado.monitoring.statistics",
     "shokado/monitoring/metrics/metric_registry.py": "shokado.access.keys",
     "shokado/client/errors.py": "runners.errors",
     "shokado/stores/record.py": "shokado.client.errors",
