@@ -19,7 +19,7 @@ _FILL_IN = "the model takes no missing values, so fill it in"
 _MISSING = frozenset(("", "na", "n/a", "nan", "null", "none", "?"))
 """How a table or a text says that a value is missing, in lower case."""
 _TRUTHS = {"True": True, "TRUE": True, "true": True, "False": False, "FALSE": False, "false": False}
-"""As pandas reads and writes them."""
+"""The truth values that pandas reads of tables, and in the first form of each writes to them."""
 
 
 class Column(Protocol):

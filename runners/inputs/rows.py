@@ -37,7 +37,7 @@ class RowFormat(ABC):
     row_type: ClassVar[Any]
     """A row of JSON, as msgspec decodes it."""
     row_description: ClassVar[str]
-    """The same for people."""
+    """What a row of JSON is, in words for people."""
     truth_row_type: Any = None
     """The type of a row with truth values, where a feature is boolean: what numbers alone do not read is read so."""
     takes_bytes: ClassVar[bool]

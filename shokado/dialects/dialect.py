@@ -23,7 +23,7 @@ class AnswerFacts(msgspec.Struct, frozen=True, gc=False):
 
     request_id: str
     prediction_id: str
-    """As it is shown: URL-safe base64."""
+    """The id as clients see it, in URL-safe base64."""
     latency_ms: float
     """How long it took from the request's last byte to its encoding."""
     answer_options: Any = None

@@ -13,7 +13,7 @@ Instances = TypeVar("Instances")
 
 
 class Bodies:
-    """Decodes them. `body` is a struct with a field `instances` of the type `Instances`."""
+    """Decodes such bodies of one dialect. `body` is a struct with a field `instances` of the type `Instances`."""
 
     def __init__(self, body: Any, row_format: RowFormat) -> None:
         self.type = body[list[row_format.row_type]]  # type: ignore[name-defined]
@@ -41,7 +41,7 @@ class Bodies:
         return content, row_format.pack(content.instances), len(content.instances)
 
     def _decode_large(self, body: bytes) -> tuple[Any, RequestRows, int] | None:
-        """The same if the rows are lists and nothing is wrong."""
+        """Decode a body whose rows are lists; None if they are not, or anything is wrong."""
         try:
             content = self._decode_around(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -46,7 +46,7 @@ _METHODS = [method.value for method in PredictMethod]
 
 
 class InvocationParams(msgspec.Struct):
-    """Others are ignored."""
+    """What a client wants of the predictions; parameters of other names are ignored."""
 
     predict_method: Annotated[str, msgspec.Meta(extra_json_schema={"enum": _METHODS})] | None = None
     """`predict`: labels or values, as MLflow's own server gives them; `predict_proba`: each class's probability."""

@@ -104,9 +104,9 @@ class AnswerOptions(msgspec.Struct, frozen=True, gc=False):
 
     id: str | None
     outputs: tuple[WantedOutput, ...]
-    """None: all."""
+    """The outputs that the client names; it gets all of them where it names none."""
     binary: tuple[bool, ...]
-    """For each output that is named; else of all, in one."""
+    """Whether each output that is named goes as binary data; where none is named, one value for all."""
 
 
 _PLAIN = AnswerOptions(None, (), (False,))
@@ -167,7 +167,7 @@ class OpenInference(Dialect):
         return refusal(text, error)
 
     def _decode_large(self, text: bytes | memoryview) -> PredictionRequest | None:
-        """The same for a single matrix of floats, if nothing is wrong with it."""
+        """Decode a body of a single matrix of floats; None if it is another, or anything is wrong with it."""
         try:
             content = _decode_large(text)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -243,7 +243,7 @@ class OpenInference(Dialect):
 
 
 class OpenInferenceVersion(OpenInference):
-    """The same for the version in the path."""
+    """Decode and encode of the route for the version that the path names."""
 
     path = "/v2/models/{model}/versions/{version}/infer"
 

@@ -69,7 +69,7 @@ local function keep(value, told)
 end
 local old = redis.call('EXISTS', KEYS[1]) == 0 and redis.call('GET', KEYS[2])
 if old then keep(old, ARGV[2] .. ' 0 ') end
-for place = 5, #ARGV, 2 do keep(ARGV[place], ARGV[place + 1]) end
+for index = 5, #ARGV, 2 do keep(ARGV[index], ARGV[index + 1]) end
 local made = false
 for _, kept in ipairs(redis.call('HVALS', KEYS[1])) do
     made = made or tonumber(string.match(kept, '%S+')) > tonumber(ARGV[1])
@@ -79,8 +79,8 @@ return redis.call('HGETALL', KEYS[1])
 """
 _AGE_SECRETS = f"""{_IDLE}
 local found = redis.call('HGETALL', KEYS[1])
-for place = 1, #found, 2 do
-    local value, kept = found[place], found[place + 1]
+for index = 1, #found, 2 do
+    local value, kept = found[index], found[index + 1]
     if value ~= ARGV[3] and idle(kept) > tonumber(ARGV[2]) then
         redis.call('HDEL', KEYS[1], value)
     elseif value ~= ARGV[3] then
@@ -101,9 +101,9 @@ end
 _ADD_ALL = f"{_ADD} add(cjson.decode(ARGV[2]))"
 _SETTLE = f"""{_ADD}
 local counted, sums = {{}}, {{}}
-for place, settlement in ipairs(cjson.decode(ARGV[2])) do
-    local new = redis.call('SET', KEYS[place + 2], 1, 'NX', 'PX', settlement[1])
-    counted[place] = new and 1 or 0
+for index, settlement in ipairs(cjson.decode(ARGV[2])) do
+    local new = redis.call('SET', KEYS[index + 2], 1, 'NX', 'PX', settlement[1])
+    counted[index] = new and 1 or 0
     for tally, number in pairs(new and settlement[2] or {{}}) do
         sums[tally] = (sums[tally] or 0) + number
     end

@@ -249,10 +249,10 @@ def test_a_name_that_the_store_does_not_take_is_offered_in_one_that_it_does(name
 
 
 def test_artifacts_that_are_gone(
-    prepared: dict[str, Imported], own_store: Path, log_model: Callable[..., str], places: Path
+    prepared: dict[str, Imported], own_store: Path, log_model: Callable[..., str], registry_home: Path
 ) -> None:
     uri = log_model("sklearn", LinearRegression().fit([[0.0], [1.0]], [0.0, 1.0]))
-    shutil.rmtree(places / "mlartifacts" / "strangers")
+    shutil.rmtree(registry_home / "mlartifacts" / "strangers")
     with pytest.raises(SourceNotFound, match="cannot be read"):
         import_version(ImportOrder(uri, "v9", model="toy"))
 
@@ -428,11 +428,12 @@ def test_a_doctored_tree_ends_the_process_of_its_import_and_leaves_nothing(
 
 
 def test_an_xgboost_model_of_a_class_that_is_none_of_xgboosts_is_refused_unread(
-    log_model: Callable[..., str], own_store: Path, places: Path
+    log_model: Callable[..., str], own_store: Path, registry_home: Path
 ) -> None:
     rows = np.random.default_rng(0).normal(size=(40, 2)).astype(np.float32)
     uri = log_model("xgboost", xgboost.XGBClassifier(n_estimators=2).fit(rows, (rows[:, 0] > 0).astype(int)))
-    newest = max((places / "mlartifacts" / "strangers").rglob("MLmodel"), key=lambda path: path.stat().st_mtime_ns)
+    strangers = registry_home / "mlartifacts" / "strangers"
+    newest = max(strangers.rglob("MLmodel"), key=lambda path: path.stat().st_mtime_ns)
     newest.write_text(newest.read_text().replace("xgboost.sklearn.XGBClassifier", "subprocess.Popen"))
     with pytest.raises(UnsupportedModel, match=r"its class is subprocess\.Popen"):
         import_version(ImportOrder(uri, "v1", model="stranger", formats=Formats.WITHOUT_CODE))

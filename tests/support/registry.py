@@ -35,8 +35,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="package", autouse=True)
-def places(root: Path) -> Iterator[Path]:
-    """The same, used by everything in this package."""
+def registry_home(root: Path) -> Iterator[Path]:
+    """That folder, where everything in this package keeps its models."""
     with _at(root):
         yield root
 

@@ -15,6 +15,7 @@ from shokado.dialects.problem import Problem
 LONG_BYTES = 2**14
 """Shorter messages are parsed as they are: too few fields fit in to hold anybody up."""
 _FIELDS = 1_000
+"""Fields beside those of a tensor for each feature: parameters and outputs, of which no client sends as many."""
 _FIELDS_PER_FEATURE = 16
 """Name, datatype, shape, contents and raw contents of a tensor, and some parameters."""
 _VARINT, _FIXED64, _BYTES, _GROUP, _END_OF_GROUP, _FIXED32 = range(6)
@@ -117,7 +118,7 @@ class _Counts:
         return int(np.count_nonzero(content < 0x80))
 
     def _varint(self, at: int) -> tuple[int, int]:
-        """The number at a place, and the place after it."""
+        """The number at an offset, and the offset after it."""
         message = self._message
         value = shift = 0
         while (byte := message[at]) >= 0x80:
