@@ -45,9 +45,14 @@ port:
 		|| { echo "make: PORT=$(PORT): a port is a number from 1 to 65535: make $(MAKECMDGOALS) PORT=3000" >&2; exit 2; }
 
 .PHONY: serve
-serve: port models ## Serve the versions: make serve PORT=3000 HOST=127.0.0.1 DATASET=customers
+ifdef MODEL
+serve: port $(TRAIN)
+	@exec $(BIN)/python -m shokado serve $(MODEL) $(if $(SPLIT),--split "$(SPLIT)") --host $(LISTEN) --port $(PORT) $(ARGS)
+else
+serve: port models ## Serve a data set's versions (PORT= HOST= DATASET=), or your own: MODEL="models:/wine/1 .." SPLIT=90,10
 	@echo "serve: http://$(HOST):$(PORT), ready when /readyz answers 200 (Ctrl-C stops it)"
 	@SHOKADO_MODEL=$(DATASET) exec $(BIN)/bentoml serve service:Shokado --host $(LISTEN) --port $(PORT)
+endif
 
 .PHONY: models
 models: $(TRAIN) ## Train, register and import the versions: DATASET=customers | iris | breast_cancer | diabetes | spam

@@ -16,6 +16,7 @@ from runners.artefacts.artefact import Artefact, ArtefactDamaged
 from shokado.cli import canary as canary_cli
 from shokado.cli import k8s as k8s_cli
 from shokado.cli import keys as keys_cli
+from shokado.cli.serve import serve
 from shokado.lifecycle import datasets
 from shokado.lifecycle.examples import preparing
 from shokado.lifecycle.importing.registry import Formats
@@ -29,13 +30,14 @@ gc.set_threshold(100_000)
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
 
 app = typer.Typer(
-    help="Bring model versions into the BentoML store, verified, and build the bundle that serves them.",
+    help="Bring model versions into the BentoML store, verified, serve them, and build the bundle that does.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     add_completion=False,
 )
 models = typer.Typer(help="Train, import and list model versions.", no_args_is_help=True, rich_markup_mode="rich")
+app.command()(serve)
 app.add_typer(models, name="models")
 app.add_typer(keys_cli.app, name="keys")
 app.add_typer(canary_cli.app, name="canary")

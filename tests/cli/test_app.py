@@ -19,6 +19,7 @@ from shokado.lifecycle.importing.version import Imported
 from tests.configuration.test_credentials import SECRETS, SPELLINGS
 
 COMMANDS = [["models", "prepare"], ["models", "train"], ["models", "import"], ["models", "list"], ["build"], ["image"]]
+COMMANDS += [["serve"]]
 COMMANDS += [["keys", "create"], ["keys", "list"], ["keys", "revoke"]]
 COMMANDS += [["k8s", "add-version"], ["k8s", "remove-version"]]
 runner = CliRunner()

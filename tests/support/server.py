@@ -4,6 +4,7 @@ import contextlib
 import os
 import random
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -102,7 +103,7 @@ def serving(
     port: int | None = None,
     readiness: int = 200,
 ) -> Iterator[Server]:
-    """Serve `target`, as the environment configures it, until the context is left.
+    """Serve `target`, and what options stand behind it, as the environment configures it, until the context is left.
 
     Unless the environment names one, it has a store of its own, which is empty. `readiness` is the status that
     `/readyz` is waited for.
@@ -113,7 +114,7 @@ def serving(
     store = log.with_name(f"server-{port}.db")
     for left_over in store.parent.glob(f"{store.name}*"):
         left_over.unlink()
-    command = [str(program), "serve", target, "--port", str(port)]
+    command = [str(program), "serve", *shlex.split(target), "--port", str(port)]
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,

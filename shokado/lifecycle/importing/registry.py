@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from configuration.credentials import without_credentials
 from shokado.lifecycle.errors import CanCarryCode, MissingPackage, SourceNotFound, UnsupportedModel
+from shokado.lifecycle.importing.names import fitting_name
 from shokado.lifecycle.progress import step
 
 if TYPE_CHECKING:
@@ -222,6 +223,23 @@ def model_name(uri: str) -> str | None:
     return match["name"] if match else None
 
 
+def alias_of(uri: str) -> str | None:
+    """The alias by which the address names a version; None for other addresses."""
+    match = _ALIAS.fullmatch(uri)
+    return match["alias"] if match else None
+
+
+def label_of(uri: str) -> str:
+    """What an exact address, or that of a run, is called beside others: `v3`, or the beginning of its id."""
+    if exact := _EXACT.fullmatch(uri):
+        return f"v{int(exact['version'])}"
+    if logged := _LOGGED.fullmatch(uri):
+        return logged["model_id"][:10]
+    run = _RUN.fullmatch(uri)
+    assert run is not None, "an address that moves has no label of its own"
+    return fitting_name(f"run-{run['run_id'][:8]}")
+
+
 def check_address(uri: str) -> None:
     """Raise `SourceNotFound` unless it has the form of a model's address."""
     if not any(form.fullmatch(uri) for form in (_EXACT, _LOGGED, _ALIAS, _LATEST, _RUN)):
@@ -248,15 +266,20 @@ def resolve(client: "MlflowClient", uri: str) -> str:
         elif run := _RUN.fullmatch(uri):
             client.get_run(run["run_id"])
     except MlflowException as error:
-        raise SourceNotFound(f"{tracking_uri()} has no {uri}: {error.message}") from error
+        raise SourceNotFound(f"{tracking_uri()} has no {uri}: {error.message}{_elsewhere()}") from error
     return uri
+
+
+def _elsewhere() -> str:
+    """A hint for who has logged a model into a registry that is not this project's own."""
+    return "" if os.environ.get("MLFLOW_TRACKING_URI") else " MLFLOW_TRACKING_URI names another registry."
 
 
 def _newest(client: "MlflowClient", name: str) -> Registered:
     """The version of the highest number."""
     found = client.search_model_versions(f"name = '{name}'", order_by=["version_number DESC"], max_results=1)
     if not found or found[0].name != name:
-        raise SourceNotFound(f"{tracking_uri()} has no version of a registered model {name!r}.")
+        raise SourceNotFound(f"{tracking_uri()} has no version of a registered model {name!r}.{_elsewhere()}")
     return Registered(name, int(found[0].version))
 
 

@@ -116,17 +116,21 @@ def import_version(order: ImportOrder) -> Imported:
         SourceNotFound, UnsupportedModel, VerificationFailed: see the module's docstring.
         VersionTaken: another source is there under that label, and is to stay.
     """
-    if artefact := _already_there(order):
+    if artefact := already_there(order):
         return Imported(artefact, ImportOutcome.ALREADY_THERE)
     # Of the many workers of a server that want the same version at once, one opens the registry, which takes 300 MB.
     with repository.exclusive("registry"):
-        if artefact := _already_there(order):
+        if artefact := already_there(order):
             return Imported(artefact, ImportOutcome.ALREADY_THERE)
         with registry.session() as client:
             return import_from(client, order)
 
 
-def _already_there(order: ImportOrder) -> Artefact | None:
+def already_there(order: ImportOrder) -> Artefact | None:
+    """The artefact that importing an exact address would find, without asking the registry; None for other addresses.
+
+    Raises `VersionTaken`.
+    """
     return _reusable(_labelled(order, order.uri), order.uri) if registry.is_exact(order.uri) else None
 
 
