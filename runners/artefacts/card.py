@@ -1,7 +1,8 @@
 """The card of an artefact: what a version is, where it came from, and how that was verified.
 
-An artefact is a folder in the BentoML model store that holds `card.json` beside `model.onnx`, `model.ubj` or both,
-and nothing that could execute. `shokado.lifecycle` writes cards; `runners` reads them and trusts nothing else.
+An artefact is a folder in the BentoML model store that holds `card.json` beside `model.onnx`, `model.ubj` or both, may
+hold `reference.json`, and has nothing that could execute. `shokado.lifecycle` writes cards; `runners` reads them and
+trusts nothing else.
 """
 
 from enum import StrEnum
@@ -66,7 +67,7 @@ class Source(_Frozen):
 
 
 class ModelFile(_Frozen):
-    """A model file of the artefact with its digest, so that a damaged file is refused before it is parsed."""
+    """A file of the artefact with its digest, so that a damaged file is refused before it is parsed."""
 
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     size_bytes: int = Field(gt=0)
@@ -112,6 +113,8 @@ class Card(_Frozen):
     probability where the model was logged with `pyfunc_predict_fn="predict_proba"`."""
     own_classes: tuple[bool | int | float | str, ...] = ()
     """What the model itself calls its classes, as MLflow's JSON has them; empty: as `classes`."""
+    reference: ModelFile | None = None
+    """What its rows and scores were like, if that is known; see `reference.py`."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

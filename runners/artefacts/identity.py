@@ -19,6 +19,7 @@ DOES_NOT_COUNT = {
     "examples": "their last bits depend on the processor",
     "metrics": "the run may have been given more since",
     "own_classes": "follows from the source; artefacts from before it was written down are the same ones",
+    "reference": "says what rows were like, not what is answered for them, and may be added or replaced later",
 }
 """Fields of a card by which two imports of the same version may differ, and why."""
 

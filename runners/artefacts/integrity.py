@@ -1,4 +1,4 @@
-"""Integrity: model files are those that their card describes, which is asked before anything parses them."""
+"""Integrity: files are those that their card describes, which is asked before anything parses them."""
 
 import hashlib
 from pathlib import Path
@@ -7,7 +7,7 @@ from runners.artefacts.card import Card, FileKind, ModelFile
 
 
 class DamagedFile(Exception):
-    """A model file cannot be read, or is not the one that its card describes; the message says which."""
+    """A file cannot be read, or is not the one that its card describes; the message says which."""
 
 
 def describe_file(path: Path) -> ModelFile:
@@ -19,7 +19,11 @@ def describe_file(path: Path) -> ModelFile:
 
 def check_file(folder: Path, kind: FileKind, card: Card) -> Path:
     """The model file of this kind, which the card must have. Reads all of it. Raises `DamagedFile`."""
-    path, expected = folder / kind.file_name, card.files[kind]
+    return check_described(folder / kind.file_name, card.files[kind])
+
+
+def check_described(path: Path, expected: ModelFile) -> Path:
+    """The path, if that file is there. Reads all of it. Raises `DamagedFile`."""
     try:
         # A file of another size need not be read, and an empty one cannot be described.
         intact = path.stat().st_size == expected.size_bytes and describe_file(path) == expected

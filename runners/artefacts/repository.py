@@ -132,11 +132,16 @@ def put(prepared: Path, stage: Path, labels: Mapping[str, str]) -> Artefact:
         shutil.copytree(prepared, model.path, dirs_exist_ok=True)
     target = folder_of(card.model, card.version)
     target.parent.mkdir(parents=True, exist_ok=True)
-    if target.exists():
-        target.rename(stage / "replaced")
-    (stage / "store" / card.model / card.version).rename(target)
+    exchange(stage / "store" / card.model / card.version, target, stage)
     _mark_latest(target, stage)
     return Artefact(card.version, tag, target, card)
+
+
+def exchange(finished: Path, target: Path, stage: Path) -> None:
+    """Rename a folder of the stage to the place of an artefact, and what is there into the stage."""
+    if target.exists():
+        target.rename(stage / "replaced")
+    finished.rename(target)
 
 
 def remove_artefact(tag: str) -> None:

@@ -5,6 +5,7 @@ Exit status 0: done; 1: refused for a reason that is printed, with the command t
 
 import gc
 import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,6 +14,8 @@ from rich.table import Table
 
 from runners.artefacts import repository
 from runners.artefacts.artefact import Artefact, ArtefactDamaged
+from runners.artefacts.integrity import DamagedFile
+from runners.artefacts.reference import ReferenceProfile, read_reference
 from shokado.cli import canary as canary_cli
 from shokado.cli import k8s as k8s_cli
 from shokado.cli import keys as keys_cli
@@ -20,7 +23,7 @@ from shokado.cli.serve import serve
 from shokado.lifecycle import datasets
 from shokado.lifecycle.examples import preparing
 from shokado.lifecycle.importing.registry import Formats
-from shokado.lifecycle.importing.version import ImportOrder, WhenTaken, import_version
+from shokado.lifecycle.importing.version import ImportOrder, WhenTaken, import_version, set_reference
 from shokado.lifecycle.packaging.imaging import ContainerEngine
 from shokado.lifecycle.refusal import plain_errors
 
@@ -106,6 +109,9 @@ def import_(
         bool, typer.Option("--no-pickle", help="Refuse formats that can run code when they are read.")
     ] = False,
     tolerance: Annotated[float, typer.Option(min=0, help="Largest difference from the framework's scores.")] = 1e-4,
+    reference: Annotated[
+        Path | None, typer.Option(help="CSV or Parquet file of training data; by default what the registry has.")
+    ] = None,
 ) -> None:
     """Convert one version out of the MLflow registry, verify it against its framework, and store it.
 
@@ -117,14 +123,32 @@ def import_(
 
       shokado models import models:/customers@challenger --as v3 --no-pickle
 
-      shokado models import runs:/0a1b2c3d/model --name customers --as v4
+      shokado models import runs:/0a1b2c3d/model --name customers --as v4 --reference customers.parquet
     """
     with plain_errors():
         when_taken = WhenTaken.REPLACE if replace else WhenTaken.BESIDE if beside else WhenTaken.REFUSE
         formats = Formats.WITHOUT_CODE if no_pickle else Formats.ANY
-        imported = import_version(ImportOrder(uri, version, name, when_taken, tolerance, formats))
+        imported = import_version(ImportOrder(uri, version, name, when_taken, tolerance, formats, reference))
         artefact = imported.artefact
         typer.echo(f"{artefact.tag}  {imported.outcome}  from {artefact.card.source.uri}")
+
+
+@models.command("reference")
+def reference_(
+    tag: Annotated[str, typer.Argument(help="A version in the store, such as customers:v1.")],
+    file: Annotated[Path, typer.Argument(help="CSV or Parquet file with a column for each feature.")],
+) -> None:
+    """Keep what a version's rows and scores are like, by those of a file; drift is told by the distance from it.
+
+    What is served does not change, and a reference that is there is replaced.
+
+    Examples:
+
+      shokado models reference customers:v1 customers.parquet
+    """
+    with plain_errors():
+        artefact = set_reference(tag, file)
+        typer.echo(f"{artefact.tag}  has its reference from {file}")
 
 
 @models.command("list")
@@ -146,13 +170,30 @@ def list_(name: Annotated[str | None, typer.Argument(help="Only the versions of 
     if not console.is_terminal:
         console.width = PIPE_COLUMNS
     console.print(_table([item for item in found if isinstance(item, Artefact)]))
-    for damaged in found:
-        if isinstance(damaged, ArtefactDamaged):
-            typer.echo(f"damaged: {damaged}")
+    for item in found:
+        if isinstance(item, ArtefactDamaged):
+            typer.echo(f"damaged: {item}")
+        elif isinstance(damage := _reference_of(item), DamagedFile):
+            typer.echo(f"damaged: the reference of {item.tag}, which is served all the same: {damage}")
+
+
+def _reference_of(artefact: Artefact) -> ReferenceProfile | DamagedFile | None:
+    try:
+        return read_reference(artefact.folder, artefact.card)
+    except DamagedFile as error:
+        return error
+
+
+def _shown(reference: ReferenceProfile | DamagedFile | None) -> str:
+    if isinstance(reference, DamagedFile):
+        return "damaged"
+    return f"{reference.rows:,} rows" if reference else "none"
 
 
 def _table(artefacts: list[Artefact]) -> Table:
-    table = Table("version", "task", "inputs", "file, max difference", "size", "source", "metrics", box=None)
+    table = Table(
+        "version", "task", "inputs", "file, max difference", "size", "source", "reference", "metrics", box=None
+    )
     for artefact in artefacts:
         card = artefact.card
         table.add_row(
@@ -162,6 +203,7 @@ def _table(artefacts: list[Artefact]) -> Table:
             "\n".join(f"{kind:<4} {receipt.max_abs_difference:.1e}" for kind, receipt in card.verification.items()),
             f"{card.size_bytes / 1024:,.0f} KiB",
             f"{card.source.uri}\n{card.source.framework}",
+            _shown(_reference_of(artefact)),
             "\n".join(f"{metric} {value:.3f}" for metric, value in card.metrics.items()),
         )
     return table

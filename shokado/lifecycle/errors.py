@@ -44,6 +44,10 @@ class VerificationFailed(LifecycleError):
     """A converted file scores differently from the framework by more than the tolerance."""
 
 
+class ReferenceRefused(LifecycleError):
+    """Rows cannot serve as the reference of a version; the message says which and why."""
+
+
 class VersionTaken(LifecycleError):
     """The store holds another source under the wanted label."""
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from rich.console import Console
+from rich.markup import escape
 
 
 @dataclass
@@ -23,7 +24,7 @@ def step(what: str, clock: Callable[[], float] = time.perf_counter) -> Iterator[
     with console.status(what):
         yield current
     line = f"{what}: {current.outcome}" if current.outcome else what
-    console.print(f"  [dim]{clock() - started:6.1f} s[/]  {line}", soft_wrap=True)
+    console.print(f"  [dim]{clock() - started:6.1f} s[/]  {escape(line)}", soft_wrap=True)
 
 
 def say(line: str) -> None:

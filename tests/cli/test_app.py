@@ -19,7 +19,7 @@ from shokado.lifecycle.importing.version import Imported
 from tests.configuration.test_credentials import SECRETS, SPELLINGS
 
 COMMANDS = [["models", "prepare"], ["models", "train"], ["models", "import"], ["models", "list"], ["build"], ["image"]]
-COMMANDS += [["serve"]]
+COMMANDS += [["models", "reference"], ["serve"]]
 COMMANDS += [["keys", "create"], ["keys", "list"], ["keys", "revoke"]]
 COMMANDS += [["k8s", "add-version"], ["k8s", "remove-version"]]
 runner = CliRunner()
@@ -59,6 +59,28 @@ def test_list_names_a_damaged_artefact(prepared: dict[str, Imported], own_store:
     assert result.exit_code == 0
     assert "damaged: iris:v1" in result.output
     assert "iris:v2 " in result.output
+
+
+def test_a_reference_is_given_and_shown(prepared: dict[str, Imported], own_store: Path, tmp_path: Path) -> None:
+    folder = own_store / "models" / "iris" / "v2"
+    shutil.copytree(prepared["iris:v2"].artefact.folder, folder)
+    assert "120 rows" in runner.invoke(app, ["models", "list"]).output
+    data = tmp_path / "iris.csv"
+    names = prepared["iris:v2"].artefact.card.feature_names
+    data.write_text(f"{','.join(names)},species\n5.1,3.5,1.4,.2,setosa\n")
+    result = runner.invoke(app, ["models", "reference", "iris:v2", str(data)])
+    assert result.exit_code == 0
+    assert "ignored: species" in result.output
+    assert result.output.splitlines()[-1] == f"iris:v2  has its reference from {data}"
+    assert " 1 rows" in runner.invoke(app, ["models", "list"]).output
+    (folder / "reference.json").write_text("{}")
+    listed = runner.invoke(app, ["models", "list"])
+    assert listed.exit_code == 0
+    assert "damaged: the reference of iris:v2, which is served all the same: " in listed.output
+    data.write_text("petal_length\n")
+    refused = runner.invoke(app, ["models", "reference", "iris:v2", str(data)])
+    assert refused.exit_code == 1
+    assert refused.stderr.startswith(f"error: {data} lacks the columns ")
 
 
 def test_unknown_data_set(prepared: dict[str, Imported]) -> None:

@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from k8s.validate import NOT_THERE
+from shokado.lifecycle.datasets import CUSTOMERS_FEATURES, generate_customers
 from shokado.lifecycle.packaging.imaging import ContainerEngine, Image
 from tests.docs.pages import BLOCKS, EXECUTABLE, README, RUN, Block, runs
 from tests.lifecycle.kubernetes_api import running
@@ -319,6 +320,18 @@ def test_the_key_that_is_made_opens_the_server_that_is_configured(
 def test_the_list_of_models_is_shown(commands: list[str], models: Path, checkout: Path) -> None:
     (command,) = commands
     assert "customers:v1" in shell(command, cwd=checkout)
+
+
+@runs("docs/models.md", "What its data were like")
+def test_a_version_gets_a_reference(commands: list[str], own_places: dict[str, str], checkout: Path) -> None:
+    (block,) = commands
+    names = [feature.name for feature in CUSTOMERS_FEATURES]
+    rows = generate_customers(300, seed=1)[0].tolist()
+    lines = [names, *rows]
+    (checkout / "var" / "customers.csv").write_text("\n".join(",".join(map(str, line)) for line in lines))
+    printed = shell(block, own_places, checkout)
+    assert "customers:v1  has its reference from var/customers.csv" in printed
+    assert "300 rows" in printed
 
 
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason=NOT_THERE)

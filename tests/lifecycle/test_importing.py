@@ -143,7 +143,12 @@ def test_another_source_needs_replace(prepared: dict[str, Imported], own_store: 
     artefact = repository.look_up("iris", "v1")
     assert artefact is not None
     assert artefact.card.source.uri == "models:/iris/2"
-    assert sorted(path.name for path in artefact.folder.iterdir()) == ["card.json", "model.onnx", "model.yaml"]
+    assert sorted(path.name for path in artefact.folder.iterdir()) == [
+        "card.json",
+        "model.onnx",
+        "model.yaml",
+        "reference.json",
+    ]
 
 
 def test_beside_what_is_there_the_label_gets_a_number_or_else_a_digest(

@@ -1,7 +1,8 @@
 """Import: an address in the MLflow registry goes in, a verified artefact in the BentoML model store comes out.
 
     registry address -> load (SourceNotFound, UnsupportedModel) -> describe -> convert (UnsupportedModel)
-                     -> verify (VerificationFailed) -> card -> one rename into the store
+                     -> verify (VerificationFailed) -> reference (ReferenceRefused) -> card
+                     -> one rename into the store
 
 Whatever fails, and whenever the process is killed, the store is as it was before. An artefact that is there already
 is found without importing MLflow, scikit-learn or XGBoost.
@@ -19,6 +20,7 @@ from runners.artefacts import repository
 from runners.artefacts.artefact import Artefact, ArtefactDamaged
 from runners.artefacts.card import Card, Source, write_card
 from runners.artefacts.integrity import describe_file
+from runners.artefacts.reference import write_reference
 from shokado.lifecycle.errors import CanCarryCode, LifecycleError, VersionTaken
 from shokado.lifecycle.importing import names, registry
 from shokado.lifecycle.importing.registry import Formats
@@ -63,6 +65,7 @@ class ImportOrder:
         tolerance: largest difference that verification allows: of a probability; of a value, in units of the values'
             standard deviation.
         formats: which formats the registry's model may have.
+        reference: a CSV or Parquet file of rows for the version's reference; by default what the registry has.
     """
 
     uri: str
@@ -71,6 +74,7 @@ class ImportOrder:
     when_taken: WhenTaken = WhenTaken.REFUSE
     tolerance: float = 1e-4
     formats: Formats = Formats.ANY
+    reference: Path | None = None
 
     def __post_init__(self) -> None:
         registry.check_address(self.uri)
@@ -112,10 +116,27 @@ def present(model: str, version: str) -> Artefact | None:
 def import_version(order: ImportOrder) -> Imported:
     """Carry out the order; when the artefact is there already, without opening the registry.
 
+    Also such an artefact gets the reference that is ordered.
+
     Raises:
-        SourceNotFound, UnsupportedModel, VerificationFailed: see the module's docstring.
+        SourceNotFound, UnsupportedModel, VerificationFailed, ReferenceRefused: see the module's docstring.
         VersionTaken: another source is there under that label, and is to stay.
     """
+    imported = _imported(order)
+    if order.reference is not None and imported.outcome is ImportOutcome.ALREADY_THERE:
+        return Imported(set_reference(imported.artefact.tag, order.reference), imported.outcome)
+    return imported
+
+
+def set_reference(tag: str, path: Path) -> Artefact:
+    """Give an artefact of the store the reference of that file's rows. Raises `LifecycleError`."""
+    registry.require_packages()
+    from shokado.lifecycle.importing.reference_data import replace_reference
+
+    return replace_reference(tag, path)
+
+
+def _imported(order: ImportOrder) -> Imported:
     if artefact := already_there(order):
         return Imported(artefact, ImportOutcome.ALREADY_THERE)
     # Of the many workers of a server that want the same version at once, one opens the registry, which takes 300 MB.
@@ -180,7 +201,7 @@ def _reusable(order: ImportOrder, uri: str) -> Artefact | None:
 
 
 def _import(client: "MlflowClient", order: ImportOrder, uri: str, stage: Path) -> Artefact:
-    from shokado.lifecycle.importing import conversion, verification
+    from shokado.lifecycle.importing import conversion, reference_data, verification
 
     tag = f"{order.name}:{order.version}"
     prepared, downloads = stage / "prepared", stage / "downloads"
@@ -206,8 +227,17 @@ def _import(client: "MlflowClient", order: ImportOrder, uri: str, stage: Path) -
             current.outcome += f"; {verified.close_calls} labels that rounding to float32 decides"
         if verified.is_rounded:
             current.outcome += "; a number that float32 cannot tell from a threshold may take its other side"
+    card = _card(order, source, description, prepared, verified)
+    with step(f"{tag}: reference") as current:
+        if order.reference is not None:
+            made = reference_data.reference_of_file(order.reference, card, prepared)
+        else:
+            made = reference_data.reference_of_import(client, source, description.dataset, card, prepared)
+        current.outcome = made.said
+        if made.reference is not None:
+            card = card.model_copy(update={"reference": write_reference(made.reference, prepared)})
     with step(f"{tag}: store") as current:
-        write_card(_card(order, source, description, prepared, verified), prepared)
+        write_card(card, prepared)
         labels = {"dataset": description.dataset or "unknown", "task": description.task.value, "source": uri}
         artefact = repository.put(prepared, stage, labels)
         current.outcome = f"{artefact.card.size_bytes / 1024:,.0f} KiB"

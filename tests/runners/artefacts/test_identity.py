@@ -24,6 +24,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "examples": {"examples": {"rows": [[1.0, 2.0]], "scores": [0.75]}},
     "metrics": {"metrics": {"auc": 1.0}},
     "own_classes": {"own_classes": [False, True]},
+    "reference": {"reference": {"sha256": "2" * 64, "size_bytes": 10}},
 }
 """A change of each field of a card that can have another value."""
 
