@@ -274,7 +274,7 @@ def _from_cells(values: Any, column: Column) -> Any:
 
 
 def _parquet(path: Path, features: Sequence[Column]) -> tuple[tuple[str, ...], Iterator[pd.DataFrame]]:
-    file = pyarrow.parquet.ParquetFile(path)
+    file = pyarrow.parquet.ParquetFile(path, pre_buffer=False)
     batches = file.iter_batches(_rows_at_a_time(len(features)), columns=[feature.name for feature in features])
     # Metadata of pandas would make an index of a column that was one.
     return tuple(file.schema_arrow.names), (batch.to_pandas(ignore_metadata=True) for batch in batches)
