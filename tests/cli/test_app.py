@@ -17,6 +17,7 @@ from runners.artefacts import repository
 from shokado.cli.app import app
 from shokado.lifecycle.importing.version import Imported
 from tests.configuration.test_credentials import SECRETS, SPELLINGS
+from tests.support.waiting import wait_until
 
 COMMANDS = [["models", "prepare"], ["models", "train"], ["models", "import"], ["models", "list"], ["build"], ["image"]]
 COMMANDS += [["models", "reference"], ["serve"]]
@@ -159,11 +160,12 @@ def test_a_killed_import_is_as_if_it_had_not_been(
     """SIGKILL the real command while it works; the next one cleans up and does it all."""
     command = [sys.executable, "-m", "shokado", "models", "import", "models:/iris/1", "--as", "v1"]
     process = subprocess.Popen(command, cwd=project, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while not list((own_store / "tmp").glob("shokado-import-*/prepared/*")):
+
+    def begun() -> bool:
         assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
+        return any((own_store / "tmp").glob("shokado-import-*/prepared/*"))
+
+    wait_until(begun, 60, look_every_s=0.001)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     assert repository.artefacts() == []

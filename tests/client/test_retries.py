@@ -17,6 +17,7 @@ from shokado.client import (
 from shokado.client.retries import RetryState, retry_after
 from tests.client.conftest import Connect
 from tests.client.scripted_server import Reply, scripted
+from tests.support.clock import HandClock
 
 SPLIT = {
     "environment": "production", "generation": 3, "active": "v1", "weights": {"v1": 1}, "shares": {"v1": 1.0},
@@ -40,16 +41,7 @@ def response(status: int, **headers: str) -> httpx.Response:
     return httpx.Response(status, headers=named, request=httpx.Request("GET", "http://host"))
 
 
-class Clock:
-    """A clock that is as late as it was told."""
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def attempts(clock: Clock, deadline_s: float | None = None, chance: float = 0.0, **limits: float) -> RetryState:
+def attempts(clock: HandClock, deadline_s: float | None = None, chance: float = 0.0, **limits: float) -> RetryState:
     retries = Retries(**limits)  # type: ignore[arg-type]
     made = RetryState(retries, True, deadline_s, clock, lambda: chance)
     made.begin()
@@ -57,12 +49,12 @@ def attempts(clock: Clock, deadline_s: float | None = None, chance: float = 0.0,
 
 
 def test_the_server_says_how_long_to_wait() -> None:
-    assert attempts(Clock()).wait_after(response(503, retry_after="3")) == 3
-    assert attempts(Clock(), chance=1.0).wait_after(response(429, retry_after="3")) == pytest.approx(3.3)
+    assert attempts(HandClock(0.0)).wait_after(response(503, retry_after="3")) == 3
+    assert attempts(HandClock(0.0), chance=1.0).wait_after(response(429, retry_after="3")) == pytest.approx(3.3)
 
 
 def test_without_its_word_each_wait_is_longer_than_the_last_one() -> None:
-    made, waits = attempts(Clock(), max_attempts=5), []
+    made, waits = attempts(HandClock(0.0), max_attempts=5), []
     for _ in range(4):
         waits.append(made.wait_after(response(503)))
         made.begin()
@@ -71,7 +63,7 @@ def test_without_its_word_each_wait_is_longer_than_the_last_one() -> None:
 
 
 def test_no_attempt_begins_after_the_total_time() -> None:
-    clock = Clock()
+    clock = HandClock(0.0)
     made = attempts(clock, max_total_s=10)
     assert made.wait_after(response(503, retry_after="10")) == 10
     assert made.wait_after(response(503, retry_after="11")) is None
@@ -81,7 +73,7 @@ def test_no_attempt_begins_after_the_total_time() -> None:
 
 
 def test_no_attempt_begins_after_the_deadline() -> None:
-    clock = Clock()
+    clock = HandClock(0.0)
     made = attempts(clock, deadline_s=2)
     assert made.wait_after(response(503, retry_after="1")) == 1
     assert made.wait_after(response(503, retry_after="2")) is None
@@ -127,7 +119,7 @@ def test_retry_after_is_seconds_or_a_date_by_the_clock_of_the_server(value: str,
 )
 def test_what_is_repeated(outcome: httpx.Response | httpx.TransportError, of_prediction: bool, of_change: bool) -> None:
     for repeatable, expected in ((True, of_prediction), (False, of_change)):
-        made = RetryState(Retries(), repeatable, None, Clock(), lambda: 0.0)
+        made = RetryState(Retries(), repeatable, None, HandClock(0.0), lambda: 0.0)
         made.begin()
         assert (made.wait_after(outcome) is not None) is expected
 

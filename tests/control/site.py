@@ -151,17 +151,3 @@ def open_site(folder: Path, chosen: Settings | None = None, redis: str | None = 
             yield site
         finally:
             site.stop()
-
-
-def code_of(answer: httpx.Response) -> str:
-    """The code of an answer that is an error of the common shape."""
-    content = answer.json()
-    assert set(content) == {"error", "request_id"}, content
-    assert {"code", "message"} <= set(content["error"]) <= {"code", "message", "detail"}, content
-    assert content["error"]["message"]
-    assert content["request_id"] == answer.headers["x-request-id"]
-    return str(content["error"]["code"])
-
-
-def message_of(answer: httpx.Response) -> str:
-    return str(answer.json()["error"]["message"])

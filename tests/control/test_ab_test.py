@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from shokado.stores.store import Tally
-from tests.control.site import Site, code_of, message_of
+from tests.control.site import Site
+from tests.support.problems import code_of, message_of
 from tests.transports.predictions import prediction
 
 CONFIGURE = "/ab-test/configure"

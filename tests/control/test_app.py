@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.control.site import Site, code_of
+from tests.control.site import Site
+from tests.support.problems import code_of
 
 PUBLIC = {
     "/": {"get"},

@@ -13,8 +13,9 @@ from shokado.dialects.problem import Problem
 from shokado.dispatch.assignment import Reason
 from shokado.dispatch.request import PredictionRequest
 from shokado.dispatch.state import Environment
-from tests.control.site import Site, code_of, message_of
+from tests.control.site import Site
 from tests.dispatch.double_runners import packed
+from tests.support.problems import code_of, message_of
 
 SPLIT = "/v1/traffic-split"
 ALL = {"v1", "v2", "v3"}

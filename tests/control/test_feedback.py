@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shokado.experiments.prediction_id import PredictionIds
-from tests.control.site import MAX_AGE_S, SECRET, Site, code_of, message_of
+from tests.control.site import MAX_AGE_S, SECRET, Site
+from tests.support.problems import code_of, message_of
 from tests.transports.predictions import prediction
 
 FEEDBACK = "/v1/feedback"

@@ -9,7 +9,8 @@ import pytest
 from shokado.dispatch.change import with_candidate
 from shokado.dispatch.state import Load
 from shokado.stores.store import Action
-from tests.control.site import Site, code_of, message_of, open_site
+from tests.control.site import Site, open_site
+from tests.support.problems import code_of, message_of
 from tests.support.redis_server import RedisServer, needs_redis
 
 SPLIT = "/v1/traffic-split"

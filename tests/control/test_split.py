@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.control.site import ACTOR, Site, code_of, message_of
+from tests.control.site import ACTOR, Site
+from tests.support.problems import code_of, message_of
 
 SPLIT = "/v1/traffic-split"
 FIELDS = ("environment", "weights", "strategy", "enabled", "salt", "shadow", "active", "why")

@@ -8,8 +8,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.control.site import Site, code_of, open_site
+from tests.control.site import Site, open_site
 from tests.monitoring.test_worker_processes import Worker
+from tests.support.problems import code_of
 
 
 @pytest.fixture

@@ -19,8 +19,9 @@ from shokado.monitoring.process_identity import own_name
 from shokado.monitoring.statistics import Statistics
 from shokado.stores.store import Action
 from shokado.worker.parts import Control, WorkerParts
-from tests.control.site import SECRET, Site, code_of, message_of
+from tests.control.site import SECRET, Site
 from tests.experiments.following import all_known
+from tests.support.problems import code_of, message_of
 from tests.support.shelf import own_shelf
 from tests.worker.versions.workers import Worker, serving, settings
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -90,6 +90,21 @@ def routed(runners: Mapping[str, Runner], shadow: str | None = None, cache: Cach
 def packed(*values: float) -> bytes:
     """A row for each value, which is its first feature."""
     return np.array([[value, 0.0] for value in values], dtype=np.float32).tobytes()
+
+
+AnyCache = TypeVar("AnyCache", bound=Cache)
+
+
+@dataclass
+class Larder(Generic[AnyCache]):
+    """A dispatcher with a cache; `sizes` has the batches of v1."""
+
+    dispatcher: Dispatcher
+    cache: AnyCache
+    sizes: list[int]
+
+    async def answer(self, *values: float, **asked: Any) -> Prediction:
+        return await answer(self.dispatcher, *values, **asked)
 
 
 async def answer(dispatcher: Dispatcher, *values: float, rows: bytes = b"", **asked: Any) -> Prediction:

@@ -20,11 +20,10 @@ from runners.batching.job import Job
 from runners.errors import DeadlineExceeded, ModelFailure, NotReady
 from runners.version_state import VersionState
 from shokado.dispatch.cache import ENTRY_BYTES, CacheCounts, MemoryCache
-from shokado.dispatch.dispatcher import Dispatcher
 from shokado.dispatch.opening_cache import open_cache
 from shokado.dispatch.redis_cache import RedisCache
-from shokado.dispatch.request import Prediction, PredictionRequest
-from tests.dispatch.double_runners import DoubleRunner, OffBy, answer, packed, routed, started
+from shokado.dispatch.request import PredictionRequest
+from tests.dispatch.double_runners import DoubleRunner, Larder, OffBy, answer, packed, routed, started
 from tests.runners.engine_doubles import ChokesOnBadRows, Obliging
 from tests.support.clock import HandClock
 from tests.support.garbage import NOISE, of_kinds, uncollected
@@ -34,16 +33,10 @@ HIT, MISS = CacheCounts(hits=1), CacheCounts(misses=1)
 
 
 @dataclass
-class Larder:
-    """A dispatcher with a cache over v1 and v2, which score differently; `sizes` has v1's batches."""
+class MemoryLarder(Larder[MemoryCache]):
+    """Over v1 and v2, which score differently."""
 
-    dispatcher: Dispatcher
-    cache: MemoryCache
     clock: HandClock
-    sizes: list[int]
-
-    async def answer(self, *values: float, **asked: Any) -> Prediction:
-        return await answer(self.dispatcher, *values, **asked)
 
     async def counts_of(self, *values: float, **asked: Any) -> CacheCounts:
         """What one request counts as."""
@@ -52,13 +45,13 @@ class Larder:
         return self.cache.flush().get(version, CacheCounts())
 
 
-async def larder(v1: Any = None, task: Task = Task.BINARY, **settings: Any) -> Larder:
+async def larder(v1: Any = None, task: Task = Task.BINARY, **settings: Any) -> MemoryLarder:
     engine = v1 or Obliging()
     runners = await started(DoubleRunner("v1", engine, task), DoubleRunner("v2", OffBy(engine.per_row, offset=1), task))
     clock = HandClock()
     cache = MemoryCache(CacheSettings(**settings), asyncio.get_running_loop().call_soon, clock)
     engine.sizes.clear()
-    return Larder(routed(runners, cache=cache), cache, clock, engine.sizes)
+    return MemoryLarder(routed(runners, cache=cache), cache, engine.sizes, clock)
 
 
 def test_the_same_rows_are_answered_without_the_engine() -> None:

@@ -8,7 +8,6 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,10 +23,9 @@ from runners.errors import DeadlineExceeded, NotReady
 from runners.version_state import VersionState
 from shokado.dispatch import redis_cache
 from shokado.dispatch.cache import KEY_BYTES, CacheCounts
-from shokado.dispatch.dispatcher import Dispatcher
 from shokado.dispatch.redis_cache import RedisCache, seal, unseal
-from shokado.dispatch.request import Prediction, PredictionRequest
-from tests.dispatch.double_runners import DoubleRunner, OffBy, answer, packed, routed, started
+from shokado.dispatch.request import PredictionRequest
+from tests.dispatch.double_runners import DoubleRunner, Larder, OffBy, packed, routed, started
 from tests.runners.engine_doubles import ChokesOnBadRows, Obliging
 from tests.support.garbage import of_kinds, uncollected
 from tests.support.redis_server import RedisServer
@@ -53,18 +51,10 @@ def client(redis_server: RedisServer) -> Iterator[redis.Redis]:
         yield client
 
 
-@dataclass
-class Larder:
-    """One worker: a dispatcher with a cache over v1; `sizes` has v1's batches."""
+class RedisLarder(Larder[RedisCache]):
+    """One worker, over v1."""
 
-    dispatcher: Dispatcher
-    cache: RedisCache
-    sizes: list[int]
-
-    async def answer(self, *values: float, **asked: Any) -> Prediction:
-        return await answer(self.dispatcher, *values, **asked)
-
-    async def reached(self) -> "Larder":
+    async def reached(self) -> "RedisLarder":
         """Ready to be used: the first request only begins to connect."""
         await self.answer(-1000.0)
         await eventually(lambda: self.cache._reachable)
@@ -81,14 +71,14 @@ class Larder:
         self.sizes.clear()
 
 
-async def larder(server: RedisServer | str, v1: Any = None, task: Task = Task.BINARY, **given: Any) -> Larder:
+async def larder(server: RedisServer | str, v1: Any = None, task: Task = Task.BINARY, **given: Any) -> RedisLarder:
     engine = v1 or Obliging()
     files = given.pop("files", "0")
     runners = await started(DoubleRunner("v1", engine, task, files))
     url = server if isinstance(server, str) else server.url
     cache = RedisCache(CacheSettings(**given), url, "customers", asyncio.get_running_loop().call_soon)
     engine.sizes.clear()
-    return Larder(routed(runners, cache=cache), cache, engine.sizes)
+    return RedisLarder(routed(runners, cache=cache), cache, engine.sizes)
 
 
 def test_workers_share_their_answers(redis_server: RedisServer, client: Any) -> None:
@@ -368,7 +358,7 @@ def test_a_full_redis_still_tells_what_it_knows(redis_server: RedisServer, clien
 
 
 def test_nothing_of_a_request_is_left_to_the_garbage_collector(redis_server: RedisServer, client: Any) -> None:
-    async def refusal(stocked: Larder) -> type:
+    async def refusal(stocked: RedisLarder) -> type:
         refused = asyncio.ensure_future(stocked.answer(77.0))
         await asyncio.sleep(0)
         stocked.dispatcher.runners["v1"].state = VersionState.DRAINING

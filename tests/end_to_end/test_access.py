@@ -24,6 +24,7 @@ from shokado.transports.grpc.server import SERVICE, head_of, peer_of
 from tests.end_to_end.description import Description
 from tests.gateway.nginx_server import needs_nginx, proxy
 from tests.support import http
+from tests.support.problems import code_of
 from tests.support.raw_http import NATIVE, Connection, request
 from tests.support.redis_server import RedisServer, needs_redis
 from tests.support.server import ROW, Server, free_port, serving, serving_side_by_side
@@ -122,10 +123,6 @@ def keyless(models: Path) -> Iterator[Server]:
 @pytest.fixture(scope="module")
 def described(keyed: Keyed) -> Description:
     return Description(keyed.server, keyed.ask("GET", "/openapi.json").json())
-
-
-def code_of(answer: httpx.Response) -> str:
-    return str(answer.json()["error"]["code"])
 
 
 def test_every_route_is_classified(keyed: Keyed) -> None:

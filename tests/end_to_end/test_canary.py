@@ -23,6 +23,7 @@ from shokado.lifecycle.rollout.gateway_client import GatewayClient
 from shokado.lifecycle.rollout.verdict import Observed, Verdict, judge
 from tests.end_to_end.closed_loop import load
 from tests.support import http
+from tests.support.clock import HandClock
 from tests.support.raw_http import request
 from tests.support.server import ROW, Server, free_port, serving
 from tests.support.waiting import wait_until
@@ -216,19 +217,16 @@ def split_with_key(server: Server, key: str) -> Any:
     return http.get(f"{server.url}/v1/traffic-split", headers={"X-API-Key": key}, timeout=20).json()
 
 
-class Watch:
-    """A clock that is as late as it was told."""
+class Watch(HandClock):
+    """A clock by which sleeping takes no time."""
 
     def __init__(self) -> None:
-        self.now = 0.0
+        super().__init__(0.0)
         self.slept: list[float] = []
-
-    def __call__(self) -> float:
-        return self.now
 
     def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
-        self.now += seconds
+        self.advance(seconds)
 
 
 @pytest.fixture

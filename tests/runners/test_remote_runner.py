@@ -2,11 +2,10 @@
 
 import asyncio
 import gc
-import socket
 import time
 import weakref
 from collections import Counter
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from tests.runners.engine_doubles import Obliging
 from tests.runners.other_server import OtherServer, answers, card_of_doubles, cut, first, hang, serving
 from tests.runners.placements.far_side import far_side, response, scoring
 from tests.support.quiet import Quiet
+from tests.support.server import free_port
 from tests.support.waiting import in_time, until
 
 SMALL = BatchingSettings(max_batch_rows=64, max_queue_ms=60_000, standing_queue_ms=60_000)
@@ -66,12 +66,6 @@ def submit(runner: RemoteRunner, *values: float, deadline: float = float("inf"))
     answered: asyncio.Future[Job] = asyncio.get_running_loop().create_future()
     runner.submit(Job(rows.tobytes(), len(rows), answered.set_result, deadline))
     return answered
-
-
-def free_port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_it_is_ready_when_the_other_server_is_and_scores_rightly() -> None:

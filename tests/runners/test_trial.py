@@ -45,18 +45,12 @@ def hungrier_than_allowed(shelf: Shelf) -> Artefact:
     return shelf.with_file("hungry", FileKind.ONNX, lambda _: hungry(FEATURES, 4096))
 
 
-def without_card(shelf: Shelf) -> Artefact:
-    artefact = shelf.put("missing")
-    (artefact.folder / "card.json").unlink()
-    return artefact
-
-
 @pytest.mark.parametrize(
     ("make", "said"),
     [
         (lambda shelf: shelf.crashing("crashing"), "it kills the process that opens it: SIGSEGV"),
         (hungrier_than_allowed, "it takes more memory than loading.max_trial_bytes allows"),
-        (without_card, "card.json: No such file"),
+        (lambda shelf: shelf.without_card("missing"), "card.json: No such file"),
     ],
     ids=["crashes", "fills the memory", "missing"],
 )

@@ -1,9 +1,7 @@
 """A real redis-server for tests, on a free port, that can be killed or paused, and goes on with its data."""
 
 import contextlib
-import random
 import signal
-import socket
 import subprocess
 from pathlib import Path
 from types import TracebackType
@@ -11,6 +9,7 @@ from typing import Self
 
 import redis
 
+from tests.support.server import free_port
 from tests.support.waiting import wait_until
 from tests.tools import needs
 
@@ -24,7 +23,7 @@ class RedisServer:
     """
 
     def __init__(self, folder: Path, **settings: str) -> None:
-        self.port = _lasting_port()
+        self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         """Without the password."""
         self._folder = folder
@@ -73,15 +72,3 @@ class RedisServer:
         with contextlib.suppress(redis.RedisError), self.client() as client:
             return bool(client.ping())
         return False
-
-
-def _lasting_port() -> int:
-    """Not one of those that the system gives to outgoing connections.
-
-    While the server is down, such a port can be taken, even by a client that tries to reach it and gets itself.
-    """
-    while True:
-        port = random.randrange(20_000, 32_000)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port

@@ -86,7 +86,10 @@ class Server:
 
 
 def free_port() -> int:
-    """Below the ports that the kernel gives to clients: a server takes seconds to bind, and a client might be first."""
+    """Below the ports that the kernel gives to clients: a server takes seconds to bind, and a client might be first.
+
+    While a server is down, a client that tries to reach it at such a port could even get itself.
+    """
     while True:
         port = random.randrange(20_000, 32_000)
         with contextlib.suppress(OSError), socket.socket() as probe:

@@ -51,6 +51,12 @@ class Shelf:
         features = len(find_artefact("v1", "customers:v1").card.features)
         return self.with_file(label, FileKind.ONNX, lambda _: endless(features))
 
+    def without_card(self, label: str) -> Artefact:
+        """Has lost its card since it was found."""
+        artefact = self.put(label)
+        (artefact.folder / "card.json").unlink()
+        return artefact
+
     def truncate(self, artefact: Artefact, kind: FileKind = FileKind.ONNX) -> None:
         """Cut the model file in half and leave its card as it is."""
         path = artefact.folder / kind.file_name

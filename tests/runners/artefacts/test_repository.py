@@ -4,7 +4,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -25,6 +24,7 @@ from runners.artefacts.card import (
 )
 from runners.artefacts.integrity import describe_file
 from runners.inputs.schema import Feature
+from tests.support.waiting import wait_until
 
 FILE_BYTES = 64 << 20
 
@@ -120,11 +120,12 @@ def test_sigkill_in_the_middle_leaves_nothing_to_be_seen(
         f"with repository.staging() as stage: repository.put(Path({str(tmp_path / 'big')!r}), stage, {{}})"
     )
     process = subprocess.Popen([sys.executable, "-c", code], cwd=project)
-    deadline = time.monotonic() + 30
-    while not list((own_store / "tmp").glob("shokado-import-*/store/toy/v1/*")):
+
+    def begun() -> bool:
         assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
+        return any((own_store / "tmp").glob("shokado-import-*/store/toy/v1/*"))
+
+    wait_until(begun, 30, look_every_s=0.001)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
 

@@ -35,6 +35,7 @@ from shokado.worker.versions import fleet as fleet_module
 from shokado.worker.versions.fleet import Fleet, known_loads
 from shokado.worker.versions.trials import Trials
 from tests.conftest import HOME
+from tests.support.clock import HandClock
 from tests.support.garbage import uncollected
 from tests.support.imports import imports_under_way
 from tests.support.quiet import Quiet
@@ -483,16 +484,16 @@ def test_the_import_for_a_candidate_that_is_given_up_is_ended(shelf: Shelf) -> N
 
 
 def test_a_report_says_when_a_version_was_last_used(models: Path, rows: Rows) -> None:
-    now = [100.0]
+    clock = HandClock(100.0)
 
     async def scenario() -> None:
-        async with Kitchen(clock=lambda: now[0]) as kitchen:
+        async with Kitchen(clock=clock) as kitchen:
             answered: asyncio.Future[Job] = asyncio.get_running_loop().create_future()
             kitchen.fleet.runners["v2"].submit(Job(rows.tobytes(), len(rows), answered.set_result))
             await answered
             used = {version: report.last_used_at for version, report in kitchen.fleet.versions().items()}
             assert used == {"v1": 0.0, "v2": 100.0}
-            now[0] = 110.0
+            clock.advance(10)
             assert kitchen.fleet.versions()["v2"].last_used_at == 100.0
 
     in_time(scenario())

@@ -38,6 +38,7 @@ from shokado.stores.store import Action, WorkerReport
 from shokado.worker.versions import fetching
 from shokado.worker.versions.fleet import known_loads
 from tests.conftest import HOME
+from tests.support.clock import HandClock
 from tests.support.imports import imports_under_way
 from tests.support.shelf import Shelf, own_shelf
 from tests.support.waiting import in_time, until
@@ -246,18 +247,12 @@ def truncated(shelf: Shelf) -> Artefact:
     return artefact
 
 
-def without_card(shelf: Shelf) -> Artefact:
-    artefact = shelf.put("v3")
-    (artefact.folder / "card.json").unlink()
-    return artefact
-
-
 @pytest.mark.parametrize(
     ("make", "said"),
     [
         (renamed, "cannot serve side by side: their feature_names differ"),
         (truncated, "model.onnx: not the file that its card describes"),
-        (without_card, "card.json: No such file"),
+        (lambda shelf: shelf.without_card("v3"), "card.json: No such file"),
     ],
 )
 def test_an_unfit_artefact_is_refused_before_anybody_hears_of_it(
@@ -368,7 +363,7 @@ def test_a_version_that_nobody_knows_needs_an_address(models: Path, database: Pa
 
 def test_the_least_recently_used_version_makes_room(shelf: Shelf, database: Path, rows: Rows) -> None:
     artefacts = {version: shelf.put(version, copied) for version, copied in (("v3", "v1"), ("v4", "v2"), ("v5", "v1"))}
-    now = [time.time()]
+    clock = HandClock(time.time())
     in_memory: list[int] = []
 
     async def watch(worker: Worker) -> None:
@@ -378,13 +373,13 @@ def test_the_least_recently_used_version_makes_room(shelf: Shelf, database: Path
             await asyncio.sleep(0.001)
 
     async def load(server: Server, version: str) -> None:
-        now[0] += 1
+        clock.advance(1)
         await server[0].loader.load(version, artefacts[version].tag, by="ann")
-        now[0] += 1
+        clock.advance(1)
 
     async def scenario() -> None:
         limited = settings(loading={"max_versions_in_memory": 3})
-        async with serving(limited, database, clock=lambda: now[0]) as server:
+        async with serving(limited, database, clock=clock) as server:
             watching = asyncio.ensure_future(watch(server[1]))
             await load(server, "v3")
             await server[1].predict(rows, "v2")
@@ -417,16 +412,16 @@ async def begin_and_die(server: Server, artefact: Artefact) -> None:
 
 def test_a_load_whose_loader_died_is_given_up_when_its_time_is_over(shelf: Shelf, database: Path) -> None:
     artefact = shelf.put("v3")
-    now = [1000.0]
+    clock = HandClock()
 
     async def scenario() -> None:
-        async with serving(settings(), database, clock=lambda: now[0]) as server:
+        async with serving(settings(), database, clock=clock) as server:
             await begin_and_die(server, artefact)
             await server[0].loader.drop_expired()
             assert server.state.candidates
             with pytest.raises(ConflictingChange, match="version v3 is being loaded"):
                 await server[0].loader.load("v4", artefact.tag, by="bob")
-            now[0] = 1030.0
+            clock.now = 1030.0
             await asyncio.gather(*(worker.loader.drop_expired() for worker in server.workers))
             assert await server.actions() == ["configured", "prepare", "abandon"]
             await until(lambda: not any(worker.fleet.candidates() for worker in server.workers))
@@ -438,12 +433,12 @@ def test_a_load_whose_loader_died_is_given_up_when_its_time_is_over(shelf: Shelf
 def test_a_load_of_before_the_clock_was_set_back_is_given_up(shelf: Shelf, database: Path) -> None:
     """It would keep all others out until its time has come again."""
     artefact = shelf.put("v3")
-    now = [1000.0]
+    clock = HandClock()
 
     async def scenario() -> None:
-        async with serving(settings(), database, clock=lambda: now[0]) as server:
+        async with serving(settings(), database, clock=clock) as server:
             await begin_and_die(server, artefact)
-            now[0] -= 86_400
+            clock.advance(-86_400)
             await server[0].loader.load("v4", artefact.tag, by="bob")
             assert await server.actions() == ["configured", "prepare", "abandon", "prepare", "load"]
 
@@ -455,13 +450,13 @@ def test_a_clock_that_is_set_while_a_version_is_loaded_changes_nothing(
     step_s: float, shelf: Shelf, database: Path
 ) -> None:
     artefact = shelf.put("v3")
-    now = [1000.0]
+    clock = HandClock()
 
     async def scenario() -> None:
-        async with serving(settings(), database, clock=lambda: now[0]) as server:
+        async with serving(settings(), database, clock=clock) as server:
             loading = asyncio.ensure_future(server[0].loader.load("v3", artefact.tag, by="ann"))
             await until(lambda: server.state.candidates)
-            now[0] += step_s
+            clock.advance(step_s)
             await loading
             assert await server.actions() == ["configured", "prepare", "load"]
 
