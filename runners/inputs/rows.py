@@ -58,6 +58,12 @@ class RowFormat(ABC):
         self.read_cell = schema.columns[0].read_cell
         self._columns = {column.name: column for column in schema.columns}
 
+    @property
+    def in_words(self) -> str:
+        """What a model takes, as the end of "It takes .."; all but a text is packed as numbers."""
+        width = len(self.feature_names)
+        return f"rows of {width} {'number' if width == 1 else 'numbers'}"
+
     # From JSON and tables.
 
     @abstractmethod

@@ -33,6 +33,10 @@ class TextRows(RowFormat):
         self.text_field = self._name = self._column.name
         self.max_text_characters = max_text_characters
 
+    @property
+    def in_words(self) -> str:
+        return "a text"
+
     def pack(self, rows: Sequence[TextRow]) -> list[str]:
         self._check_count(len(rows))
         try:

@@ -136,6 +136,12 @@ class Single(Dialect):
         )
 
 
+def first_example(card: Card) -> dict[str, Any]:
+    """The shortest body that holds the first example of the card."""
+    named, _ = json_examples(card)
+    return {"features": named} if card.row_format.text_field is None else named
+
+
 def _one_row(row: Any) -> list[Any]:
     return [row]
 

@@ -19,8 +19,7 @@ from shokado.control.dependencies import Configuration, control_of
 from shokado.control.http.browser_headers import protect_page
 from shokado.control.http.negotiation import preferred
 from shokado.control.versions import all_versions
-from shokado.dialects.examples import json_examples
-from shokado.dialects.single import Single
+from shokado.dialects.single import Single, first_example
 from shokado.worker.parts import WorkerParts
 
 _JSON, _HTML = "application/json", "text/html"
@@ -92,9 +91,8 @@ def _card(parts: WorkerParts) -> Card | None:
 
 def _call(card: Card, address: str, *, keyed: bool) -> str:
     """The command that sends the card's first example, for a POSIX shell."""
-    row, _ = json_examples(card)
     lines = [f"curl {shlex.quote(address + Single.path)}", "-H 'Content-Type: application/json'"]
     if keyed:
         lines.append("-H 'X-API-Key: YOUR-KEY'")
-    body = json.dumps({"features": row} if card.row_format.text_field is None else row, indent=2)
+    body = json.dumps(first_example(card), indent=2)
     return " \\\n  ".join([*lines, f"-d {shlex.quote(body)}"])
