@@ -53,6 +53,13 @@ def test_an_import_upward_is_found(house: Path, file: str) -> None:
     assert f"{path.relative_to(house).with_suffix('').as_posix().replace('/', '.')} -> {UPWARD[file]}" in result.stdout
 
 
+def test_a_room_of_runners_without_a_layer_is_found(house: Path) -> None:
+    (house / "runners" / "novel.py").touch()
+    result = check(house)
+    assert result.returncode == 1
+    assert "- runners.novel" in result.stdout
+
+
 @pytest.mark.parametrize(
     ("file", "imported", "where"),
     [
