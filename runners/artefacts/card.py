@@ -34,6 +34,11 @@ class Task(StrEnum):
     REGRESSION = "regression"
 
 
+OwnOutput = Literal["labels", "values", "column", "probabilities", "maps"]
+"""How an ONNX model's output lies in MLflow's answer: labels, or a value, of each row; a list of the value or of each
+class's probability; or a map from label to probability."""
+
+
 class FileKind(StrEnum):
     """The two formats a server loads; neither can carry code."""
 
@@ -61,7 +66,7 @@ class Source(_Frozen):
     """MLflow registry address, such as `models:/customers/1`."""
     run_id: str
     flavor: str
-    """The MLflow flavor that was imported: `xgboost` or `sklearn`."""
+    """The MLflow flavor that was imported: `xgboost`, `sklearn` or `onnx`."""
     framework: str
     """Package and version that trained it, such as `xgboost 3.2.0`."""
 
@@ -108,13 +113,16 @@ class Card(_Frozen):
     positive_from: float = Field(default=ABOVE_HALF, ge=0, le=1 + 2**-23)
     """The smallest float32 probability from which a binary model predicts its second class. The default says that a
     tie goes to the first one, as XGBoost and scikit-learn's `argmax` have it."""
-    predicts: Literal["labels", "scores", "probabilities"] = "labels"
+    predicts: Literal["labels", "scores", "probabilities", "records", "columns"] = "labels"
     """What MLflow's own server gives of a classifier: labels; `scores` as ours for an XGBoost Booster; each class's
-    probability where the model was logged with `pyfunc_predict_fn="predict_proba"`."""
+    probability where the model was logged with `pyfunc_predict_fn="predict_proba"`. Of an ONNX model, all of
+    `own_outputs`: as records, one for each row and probability of a list, or as columns."""
     own_classes: tuple[bool | int | float | str, ...] = ()
     """What the model itself calls its classes, as MLflow's JSON has them; empty: as `classes`."""
     reference: ModelFile | None = None
     """What its rows and scores were like, if that is known; see `reference.py`."""
+    own_outputs: dict[str, OwnOutput] = {}
+    """What an ONNX model calls its outputs, in their order."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -128,6 +136,8 @@ class Card(_Frozen):
         enough = {Task.BINARY: len(self.classes) == 2, Task.MULTICLASS: len(self.classes) >= 3}
         if not enough.get(self.task, not self.classes):
             raise ValueError(f"a {self.task} model cannot have {len(self.classes)} classes")
+        if self.predicts in ("records", "columns") and not self.own_outputs:
+            raise ValueError(f"a model that answers with {self.predicts} must name its outputs")
         if self.own_classes and len(self.own_classes) != len(self.classes):
             raise ValueError(f"a model cannot have {len(self.classes)} classes and {len(self.own_classes)} of its own")
         return self

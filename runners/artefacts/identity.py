@@ -18,6 +18,7 @@ DOES_NOT_COUNT = {
     "verification": "its last bits depend on the processor",
     "examples": "their last bits depend on the processor",
     "metrics": "the run may have been given more since",
+    "own_outputs": "follows from the source",
     "own_classes": "follows from the source; artefacts from before it was written down are the same ones",
     "reference": "says what rows were like, not what is answered for them, and may be added or replaced later",
 }

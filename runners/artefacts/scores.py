@@ -9,7 +9,7 @@ In: a card, and scores as an engine gives them, or as lists (`tolist()`). Out: w
 counted. Whoever adds a task says here what its scores mean.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -86,20 +86,43 @@ def confidences_of(card: Card, scores: list[float] | list[list[float]]) -> list[
     return [max(row) for row in rows] if card.task is Task.MULTICLASS else []
 
 
-def as_model_predicts(card: Card, scores: Scores) -> list[Any]:
+def as_model_predicts(card: Card, scores: Scores) -> list[Any] | dict[str, list[Any]]:
     """What the `predict` of the logged model gives of these rows, and so MLflow's own server: labels in the model's own
-    words, probabilities, or values (see `Card.predicts`).
+    words, probabilities, values, or an ONNX model's outputs by their names (see `Card.predicts`).
     """
+    if card.predicts == "columns":
+        return {name: _OWN_OUTPUTS[kind](card, scores) for name, kind in card.own_outputs.items()}
+    if card.predicts == "records":
+        flat = {"column": "values", "probabilities": "probability"}
+        columns = [_OWN_OUTPUTS[flat.get(kind, kind)](card, scores) for kind in card.own_outputs.values()]
+        return [dict(zip(card.own_outputs, row, strict=True)) for row in zip(*columns, strict=True)]
     if card.predicts == "probabilities":
         return probabilities_of(card, scores)
     if card.predicts == "scores" or not card.classes:
         return scores.tolist()  # type: ignore[no-any-return]
+    return _own_labels(card, scores)
+
+
+def _own_labels(card: Card, scores: Scores) -> list[Any]:
     return _named(card, card.own_classes or card.classes, scores.tolist())
 
 
 def probabilities_of(card: Card, scores: Scores) -> list[list[float]]:
     """What a classifier's `predict_proba` gives: each row's probability of each class, (rows, classes) as lists."""
     return to_columns(card.task, scores).tolist()  # type: ignore[no-any-return]
+
+
+_OWN_OUTPUTS: dict[str, Callable[[Card, Scores], list[Any]]] = {
+    "labels": _own_labels,
+    "values": lambda _, scores: scores.tolist(),
+    "column": lambda _, scores: scores.reshape(-1, 1).tolist(),
+    "probabilities": probabilities_of,
+    "probability": lambda card, scores: to_columns(card.task, scores).ravel().tolist(),
+    "maps": lambda card, scores: [
+        dict(zip(card.own_classes or card.classes, row, strict=True)) for row in probabilities_of(card, scores)
+    ],
+}
+"""What an ONNX model's outputs are made of, by `OwnOutput`; and `probability`: those of a list one by one."""
 
 
 def ranked(card: Card, scores: Scores, top: int) -> tuple[NDArray[np.int64], Scores]:

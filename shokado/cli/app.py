@@ -115,7 +115,7 @@ def import_(
 ) -> None:
     """Convert one version out of the MLflow registry, verify it against its framework, and store it.
 
-    XGBoost and scikit-learn flavors can be imported. A model whose converted files score differently is refused.
+    XGBoost, scikit-learn and ONNX flavors can be imported. A model whose converted files score differently is refused.
 
     Examples:
 

@@ -88,10 +88,10 @@ class LargeBody(msgspec.Struct):
 
 class InvocationAnswer(msgspec.Struct):
     """The JSON answer. `predictions` are what the model's own `predict` returns: labels, or values for regression and
-    Boosters; with `predict_proba`, lists of each class's probability.
+    Boosters, or the outputs of an ONNX model by their names; with `predict_proba`, lists of each class's probability.
     """
 
-    predictions: list[float | int | str | bool | list[float]]
+    predictions: list[float | int | str | bool | list[float] | dict[str, Any]] | dict[str, list[Any]]
 
 
 class InvocationError(msgspec.Struct):

@@ -144,7 +144,7 @@ def test_every_objective_is_served_as_mlflow_answers_it(kind: str, tmp_path: Pat
     for engine in (EngineChoice.ONNXRUNTIME, EngineChoice.XGBOOST)[: len(kinds)]:
         scores = open_engine(tmp_path, card, engine).predict(OTHERS.to_numpy())
         assert scores.shape == ((len(OTHERS), 3) if card.task is Task.MULTICLASS else (len(OTHERS),))
-        answers = as_model_predicts(card, scores)
+        answers: Any = as_model_predicts(card, scores)
         assert [type(answer) for answer in answers] == [type(answer) for answer in wanted.tolist()]
         np.testing.assert_allclose(answers, wanted, rtol=1e-5, atol=1e-6)
         if hasattr(source.model, "predict_proba"):

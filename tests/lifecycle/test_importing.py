@@ -20,6 +20,7 @@ import pandas as pd
 import pytest
 import xgboost
 from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import LinearRegression, LogisticRegression, RidgeClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -278,7 +279,7 @@ def test_a_foreign_flavor_is_refused(log_model: Callable[..., str], own_store: P
         return model_input
 
     uri = log_model("pyfunc", echo, input_example=["a"])
-    with pytest.raises(UnsupportedModel, match="xgboost and sklearn can be imported"):
+    with pytest.raises(UnsupportedModel, match="xgboost, sklearn, onnx can be imported"):
         import_version(ImportOrder(uri, "v1", model="echo"))
     assert repository.artefacts() == []
 
@@ -320,8 +321,8 @@ def test_early_stopping_keeps_the_trees_that_predict(log_model: Callable[..., st
     ("flavor", "make", "said"),
     [
         ("sklearn", lambda x, y: RidgeClassifier().fit(x, y), "neither a classifier with probabilities"),
-        ("xgboost", lambda x, y: xgboost.XGBRanker().fit(x, y, group=[len(y)]), "objective rank:ndcg"),
-        ("xgboost", lambda x, y: xgboost.XGBClassifier(booster="gblinear").fit(x, y), "no conversion to ONNX"),
+        ("xgboost", lambda x, y: xgboost.XGBClassifier(objective="binary:logitraw").fit(x, y), "are no probabilities"),
+        ("sklearn", lambda x, y: KernelRidge().fit(x, y), "no conversion to ONNX"),
     ],
 )
 def test_models_that_cannot_be_served(

@@ -1,29 +1,18 @@
 """What `/invocations` answers is what MLflow's own scoring server answers about the model that was imported."""
 
-import asyncio
-import json
 from collections.abc import Callable
 from typing import Any
 
-import httpx
 import mlflow
 import numpy as np
 import pandas as pd
 import pytest
 import xgboost
-from mlflow.pyfunc import scoring_server
 from sklearn.linear_model import LogisticRegression
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-from configuration.settings import EngineChoice
-from runners.artefacts.artefact import Artefact
-from runners.engines.engine import open_engine
-from runners.inputs.formats import row_format_of
-from shokado.dialects.dialect import AnswerFacts
-from shokado.dialects.head import RequestHead
-from shokado.dialects.mlflow import MLflow
 from shokado.lifecycle.importing.version import Imported, ImportOrder, import_version
-from tests.transports.predictions import prediction
+from tests.support.invocations import ours, theirs
 
 RANDOM = np.random.default_rng(5)
 FRAME = pd.DataFrame(RANDOM.integers(0, 9, (300, 2)).astype(float), columns=["a", "b"])
@@ -46,31 +35,6 @@ MODELS: dict[str, Callable[[], Any]] = {
     "XGBClassifier": lambda: xgboost.XGBClassifier(n_estimators=5, n_jobs=1).fit(FRAME, THREE),
     "XGBRegressor": lambda: xgboost.XGBRegressor(n_estimators=5, n_jobs=1).fit(FRAME, VALUE),
 }
-
-
-def theirs(uri: str, body: Any) -> Any:
-    """The JSON that MLflow's own server answers with."""
-
-    async def ask() -> httpx.Response:
-        app = scoring_server.init(mlflow.pyfunc.load_model(uri))
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://mlflow") as client:
-            return await client.post("/invocations", json=body)
-
-    answer = asyncio.run(ask())
-    assert answer.status_code == 200, answer.text
-    return answer.json()
-
-
-def ours(artefact: Artefact, body: Any) -> Any:
-    """The JSON that our dialect makes of the artefact's scores."""
-    dialect = MLflow(row_format_of(artefact.card.features))
-    request = dialect.decode(json.dumps(body).encode(), RequestHead())
-    assert isinstance(request.rows, bytes | memoryview)
-    rows = np.frombuffer(request.rows, "<f4").reshape(request.row_count, -1)
-    scores = open_engine(artefact.folder, artefact.card, EngineChoice.ONNXRUNTIME).predict(rows)
-    facts = AnswerFacts("request-1", "prediction-1", 1.25, request.answer_options)
-    made = prediction(artefact.card, scores.tolist())
-    return json.loads(dialect.encode(made, RequestHead(), facts)[1])
 
 
 def assert_same(mine: Any, expected: Any) -> None:

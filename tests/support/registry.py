@@ -73,7 +73,12 @@ def log_model(prepared: dict[str, Imported]) -> Callable[..., str]:
             experiment = registry.open_experiment(client, "strangers")
             with mlflow.start_run(experiment_id=experiment) as active:
                 mlflow.log_params(dict(parameters))
-                keyword = {"pyfunc": "python_model", "xgboost": "xgb_model", "sklearn": "sk_model"}[flavor]
+                keyword = {
+                    "pyfunc": "python_model",
+                    "xgboost": "xgb_model",
+                    "sklearn": "sk_model",
+                    "onnx": "onnx_model",
+                }[flavor]
                 getattr(mlflow, flavor).log_model(**{keyword: model}, **arguments)
             return f"runs:/{active.info.run_id}/model"
 

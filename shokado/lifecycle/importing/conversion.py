@@ -23,7 +23,7 @@ from sklearn.base import is_classifier, is_regressor
 from sklearn.ensemble import VotingClassifier, VotingRegressor
 from sklearn.pipeline import Pipeline
 
-from runners.artefacts.card import ABOVE_HALF, FileKind, Task
+from runners.artefacts.card import ABOVE_HALF, FileKind, OwnOutput, Task
 from runners.inputs.formats import row_format_of
 from runners.inputs.rows import RowFormat
 from runners.inputs.schema import Feature
@@ -33,6 +33,7 @@ from shokado.lifecycle.importing.forests import average
 from shokado.lifecycle.importing.graphs import INPUT, ML_OPSET, OPSET, PROBABILITIES, VALUE, prune, rename
 from shokado.lifecycle.importing.histogram_trees import exact_nodes
 from shokado.lifecycle.importing.label_rules import class_labels, positive_from, predicts, without_threshold
+from shokado.lifecycle.importing.onnx_models import OnnxModel
 from shokado.lifecycle.importing.probing_rows import parts_of
 from shokado.lifecycle.importing.registry import LoadedModel
 from shokado.lifecycle.importing.scaled_trees import scaler_of, unscale
@@ -49,8 +50,9 @@ class ModelDescription(BaseModel):
     classes: tuple[int | str, ...] = ()
     dataset: str | None = None
     positive_from: float = ABOVE_HALF
-    predicts: Literal["labels", "scores", "probabilities"] = "labels"
+    predicts: Literal["labels", "scores", "probabilities", "records", "columns"] = "labels"
     own_classes: tuple[bool | int | float | str, ...] = ()
+    own_outputs: dict[str, OwnOutput] = {}
     narrow: tuple[bool, ...] = ()
     """Which columns the signature calls float32; empty where it does not say."""
 
@@ -132,18 +134,39 @@ def describe(source: LoadedModel) -> ModelDescription:
 
 
 def _rules(source: LoadedModel, task: Task) -> dict[str, Any]:
-    """What a classifier makes of its scores."""
-    if task is Task.REGRESSION:
-        return {}
+    """What a classifier makes of its scores, and how an ONNX file answers."""
     model = source.model
+    rules: dict[str, Any] = _answers_of_onnx(source) if isinstance(model, OnnxModel) else {}
+    if task is Task.REGRESSION:
+        return rules
     given = "probabilities" if source.predict_method == "predict_proba" else predicts(model)
-    rules: dict[str, Any] = {"predicts": given, "own_classes": _own_classes(model)}
+    rules = {"predicts": given, "own_classes": _own_classes(model)} | rules
     return rules | ({"positive_from": positive_from(model)} if task is Task.BINARY else {})
+
+
+def _answers_of_onnx(source: LoadedModel) -> dict[str, Any]:
+    """How MLflow's own server answers for an ONNX file, which it gives a DataFrame or an array by the signature.
+
+    Of a DataFrame it cannot make records where labels and rows of probabilities have different lengths, and fails.
+    """
+    if source.signature is None:
+        raise UnsupportedModel(
+            f"{source.uri} has no signature, which would say what its columns are and how MLflow asks it: log it with "
+            "signature=mlflow.models.infer_signature(rows)."
+        )
+    outputs = source.model.outputs
+    if source.signature.inputs.is_tensor_spec():
+        return {"predicts": "columns", "own_outputs": outputs}
+    if {"labels", "probabilities"} <= set(outputs.values()):
+        return {}
+    return {"predicts": "records", "own_outputs": outputs}
 
 
 def _task_and_classes(model: Any) -> tuple[Task, tuple[int | str, ...]]:
     if boosters.is_xgboost(model):
         return boosters.task_of(model), class_labels(boosters.classes_of(model))
+    if isinstance(model, OnnxModel):
+        return model.task, class_labels(getattr(model, "classes_", ()))
     if is_classifier(model) and hasattr(model, "predict_proba"):
         classes = class_labels(model.classes_)
         if len(set(classes)) < 2:
@@ -277,7 +300,9 @@ def convert(model: Any, description: ModelDescription, folder: Path) -> tuple[Fi
     taken = Input.of(description)
     booster = None
     try:
-        if not boosters.is_xgboost(model):
+        if isinstance(model, OnnxModel):
+            graph = model.contracted()
+        elif not boosters.is_xgboost(model):
             graph = _onnx_of_sklearn(model, taken)
         elif taken.text:
             raise UnsupportedModel("XGBoost takes numbers only, its model's signature says text.")

@@ -32,7 +32,7 @@ _CHECKOUT = Path(__file__).resolve().parents[3]
 PROJECT = _CHECKOUT if (_CHECKOUT / "pyproject.toml").is_file() else Path.cwd()
 """The checkout; for an installed package the folder it is used in."""
 VERSION_TAG = "shokado.version"
-FLAVORS = ("xgboost", "sklearn")
+FLAVORS = ("xgboost", "sklearn", "onnx")
 INSTALL_COMMAND = "uv pip install -r requirements/train.txt"
 
 _SAFE_XGBOOST_CLASS = re.compile(r"xgboost\.(core\.Booster|sklearn\.XGB\w+)")
@@ -88,7 +88,7 @@ class LoadedModel:
     """A model out of the registry, with what MLflow knows about it.
 
     Attributes:
-        model: the framework's own object, such as `XGBClassifier` or a scikit-learn `Pipeline`.
+        model: the framework's own object, such as `XGBClassifier` or a scikit-learn `Pipeline`; an `OnnxModel`.
         uri: its exact address: an alias is resolved to the version it means now.
         run_id: the run that logged it, or "".
         flavor: one of `FLAVORS`.
@@ -306,6 +306,10 @@ def fetch(client: "MlflowClient", uri: str, folder: Path, formats: Formats = For
         example = description.load_input_example(path) if description.saved_input_example_info else None
     except Exception as error:  # whatever the framework's own loader raises
         raise UnsupportedModel(f"{uri} does not load with the installed packages: {error}") from error
+    if flavor == "onnx":
+        from shokado.lifecycle.importing import onnx_models
+
+        model = onnx_models.read(model)
     metrics, parameters = _run(client, description.run_id)
     return LoadedModel(
         model=model,
@@ -327,7 +331,7 @@ def _flavor(description: "Model", uri: str) -> str:
         if flavor in description.flavors:
             return flavor
     found = ", ".join(sorted(set(description.flavors) - {"python_function"})) or "none but python_function"
-    raise UnsupportedModel(f"{uri} has the MLflow flavor {found}; the flavors {' and '.join(FLAVORS)} can be imported.")
+    raise UnsupportedModel(f"{uri} has the MLflow flavor {found}; the flavors {', '.join(FLAVORS)} can be imported.")
 
 
 def _refuse_code(stored: Mapping[str, Any], flavor: str, uri: str) -> None:
@@ -356,7 +360,11 @@ def _refuse_code(stored: Mapping[str, Any], flavor: str, uri: str) -> None:
 
 
 def _framework(description: "Model", flavor: str) -> str:
-    package, key = {"xgboost": ("xgboost", "xgb_version"), "sklearn": ("scikit-learn", "sklearn_version")}[flavor]
+    package, key = {
+        "xgboost": ("xgboost", "xgb_version"),
+        "sklearn": ("scikit-learn", "sklearn_version"),
+        "onnx": ("onnx", "onnx_version"),
+    }[flavor]
     return f"{package} {description.flavors[flavor].get(key, 'of unknown version')}"
 
 

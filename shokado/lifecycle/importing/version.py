@@ -265,4 +265,5 @@ def _card(
         positive_from=description.positive_from,
         predicts=description.predicts,
         own_classes=description.own_classes,
+        own_outputs=description.own_outputs,
     )
