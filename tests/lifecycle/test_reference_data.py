@@ -17,7 +17,7 @@ from sklearn.linear_model import LinearRegression
 
 from runners.artefacts import repository
 from runners.artefacts.artefact import Artefact
-from runners.artefacts.card import Card, Task
+from runners.artefacts.card import Card, Task, write_card
 from runners.artefacts.reference import (
     MAX_BINS,
     Distribution,
@@ -29,8 +29,8 @@ from runners.artefacts.reference import (
 )
 from shokado.lifecycle import datasets
 from shokado.lifecycle.errors import LifecycleError, ReferenceRefused
-from shokado.lifecycle.importing import logged_data, registry
-from shokado.lifecycle.importing.reference_data import most_frequent, quantiles, replace_reference
+from shokado.lifecycle.importing import logged_data, reference_data, registry
+from shokado.lifecycle.importing.reference_data import Made, most_frequent, quantiles, replace_reference
 from shokado.lifecycle.importing.version import Imported, ImportOrder, ImportOutcome, import_version
 
 FINITE = arrays.arrays(
@@ -169,7 +169,7 @@ def test_a_reference_is_added_and_replaced(iris: Artefact, tmp_path: Path, capsy
     rows = datasets.load("iris").train.rows.copy()
     before = (iris.folder / "model.yaml").read_bytes()
     added = replace_reference("iris:v2", _write(tmp_path, rows, label="setosa"))
-    assert "120 rows, file" in capsys.readouterr().out
+    assert "120 rows, file: " in capsys.readouterr().out
     rows[:3, 1], rows[3, 2] = np.nan, np.inf
     replaced = replace_reference("iris:v2", _write(tmp_path, rows, label="setosa"))
     said = capsys.readouterr().out
@@ -217,6 +217,22 @@ def test_rows_that_say_nothing_leave_the_artefact_as_it_is(
 def test_only_what_is_in_the_store_gets_a_reference(tag: str, said: str, iris: Artefact, tmp_path: Path) -> None:
     with pytest.raises(LifecycleError, match=said):
         replace_reference(tag, tmp_path / "iris.parquet")
+
+
+def test_an_artefact_that_was_replaced_in_the_meantime_keeps_its_reference(
+    iris: Artefact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = reference_data.reference_of_file
+    source = iris.card.source.model_copy(update={"uri": "models:/iris/9"})
+
+    def made_too_late(path: Path, card: Card, folder: Path) -> Made:
+        write_card(card.model_copy(update={"source": source}), folder)
+        return make(path, card, folder)
+
+    monkeypatch.setattr(reference_data, "reference_of_file", made_too_late)
+    with pytest.raises(LifecycleError, match="iris:v2 was replaced in the meantime"):
+        replace_reference("iris:v2", _write(tmp_path, datasets.load("iris").test.rows))
+    assert not (iris.folder / "reference.json").exists()
 
 
 def test_a_damaged_artefact_gets_none(iris: Artefact, tmp_path: Path) -> None:

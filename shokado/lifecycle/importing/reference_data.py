@@ -153,7 +153,7 @@ def _said(reference: ReferenceProfile, sample: SampledRows) -> str:
     said = f"{reference.rows:,} rows"
     if reference.rows < sample.of:
         said += f", drawn from {sample.of:,}"
-    said += f", {reference.origin.kind} {reference.origin.name}"
+    said += f", {reference.origin.kind}: {reference.origin.name}"
     if left := reference.rows - reference.scored_rows:
         said += f"; {left:,} of them have a missing or infinite value, and no scores"
     return said + (f"; ignored: {', '.join(sample.ignored)}" if sample.ignored else "")
