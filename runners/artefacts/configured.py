@@ -41,7 +41,7 @@ def find_artefacts(settings: Settings) -> dict[str, Artefact]:
 def _remedy(wanted: str) -> str:
     """What helps: in a checkout a command, and in a bento or an image, which has no Makefile, another one of them."""
     if _MAKEFILE.is_file():
-        return f"{wanted} with: make models"
+        return f"{wanted} with: make models, or a model of your own with: shokado models import"
     held = ", ".join(stored_tags()) or "no versions"
     return f"{held} are in this bento; build one that holds it, in a checkout, with: make image"
 

@@ -47,7 +47,7 @@ def test_a_version_is_imported_and_served_by_one_command(
     prepared: dict[str, Imported], own_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The process that was started becomes the server: its signals and its exit code are the server's."""
-    file, options = tmp_path / "kept.yaml", f"--workers 1 --config {tmp_path / 'kept.yaml'}"
+    file, options = tmp_path / "kept.yaml", "--workers 1 --config kept.yaml"
     store = {"SHOKADO_STORE": f"sqlite:///{tmp_path / 'routing.db'}"}
     with serving(f"models:/iris@challenger {options}", tmp_path, store, SHOKADO) as server:
         printed = server.log.read_text()

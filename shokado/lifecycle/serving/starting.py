@@ -66,12 +66,12 @@ def become_server(order: ServeOrder) -> NoReturn:
     """Run `bentoml serve` in place of this process, whose id, signals and exit code are the server's from here on."""
     program = str(Path(sys.executable).with_name("bentoml"))
     where = ["--host", order.host, "--port", str(order.port)]
+    # Before the folder is another one, from which a relative path would lead elsewhere.
+    environment = os.environ | {FILE_VARIABLE: str(order.file)}
     serving_file.lock(order.file)
     sys.stdout.flush()
     os.chdir(registry.PROJECT)
-    os.execve(  # noqa: S606  # no shell is wanted
-        program, [program, "serve", SERVICE, *where], os.environ | {FILE_VARIABLE: str(order.file)}
-    )
+    os.execve(program, [program, "serve", SERVICE, *where], environment)  # noqa: S606  # no shell is wanted
 
 
 def refuse_without_service() -> None:
