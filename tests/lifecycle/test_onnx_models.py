@@ -183,6 +183,13 @@ def labels_and_all(graph: ModelProto) -> ModelProto:
     return graph
 
 
+def with_labels_in_a_column() -> ModelProto:
+    graph = net(softmax(), 3, ["batch", 3])
+    graph.graph.node.append(helper.make_node("ArgMax", ["output"], ["label"], axis=1))
+    graph.graph.output.append(helper.make_tensor_value_info("label", TensorProto.INT64, ["batch", 1]))
+    return graph
+
+
 def of_two_inputs() -> ModelProto:
     graph = net(identity(), 1, ["batch", 1])
     graph.graph.input.append(helper.make_tensor_value_info("other", TensorProto.FLOAT, ["batch", 1]))
@@ -224,6 +231,7 @@ REFUSED: dict[str, tuple[Callable[[], ModelProto], str]] = {
     "doubles": (of_doubles, r"its inputs are X \(double \[\?, 3\]\), where one of float32"),
     "logits": (lambda: net(identity(), 3, ["batch", 3]), "3 numbers a row that are no probabilities"),
     "a value of all rows": (lambda: net(flat(), 1, []), r"its output output is \[\] for 256 rows"),
+    "labels in a column": (with_labels_in_a_column, r"its labels label are \[256, 1\] for 256 rows, where \[N\]"),
     "labels of its own": (
         lambda: labels_and_all(net(softmax(), 3, ["batch", 3])),
         "which of its 3 probabilities belongs to which label is nowhere in it",
@@ -243,6 +251,15 @@ def test_without_a_signature_nobody_knows_how_mlflow_asks(tmp_path: Path) -> Non
     source = kept(net(identity(), 1, ["batch", 1]), tmp_path, None)
     with pytest.raises(UnsupportedModel, match=r"has no signature, .* log it with signature="):
         conversion.describe(source)
+
+
+def test_a_text_is_nothing_for_numbers(tmp_path: Path) -> None:
+    graph = net(identity(), 1, ["batch", 1])
+    graph.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(np.ones((1, HIDDEN), np.float32), "w1"))
+    graph.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 1
+    source = kept(graph, tmp_path, pd.DataFrame({"message": ["one", "two"]}))
+    with pytest.raises(UnsupportedModel, match="takes numbers only, its model's signature says text"):
+        stored(source, tmp_path)
 
 
 def test_a_logged_file_is_imported_where_no_pickle_is(log_model: Callable[..., str], own_store: Path) -> None:

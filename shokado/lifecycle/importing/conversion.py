@@ -300,12 +300,12 @@ def convert(model: Any, description: ModelDescription, folder: Path) -> tuple[Fi
     taken = Input.of(description)
     booster = None
     try:
-        if isinstance(model, OnnxModel):
-            graph = model.contracted()
-        elif not boosters.is_xgboost(model):
+        if not (boosters.is_xgboost(model) or isinstance(model, OnnxModel)):
             graph = _onnx_of_sklearn(model, taken)
         elif taken.text:
-            raise UnsupportedModel("XGBoost takes numbers only, its model's signature says text.")
+            raise UnsupportedModel(f"{type(model).__name__} takes numbers only, its model's signature says text.")
+        elif isinstance(model, OnnxModel):
+            graph = model.contracted()
         else:
             graph, booster = booster_graphs.convert(model, taken.columns)
     except UnsupportedModel:

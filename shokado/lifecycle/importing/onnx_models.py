@@ -74,9 +74,10 @@ class OnnxModel:
         graph.CopyFrom(self.graph)
         body, scores = graph.graph, self.scores_name
         if "values" in self.outputs.values():
-            body.initializer.append(onnx.numpy_helper.from_array(np.array([-1, 1], dtype=np.int64), "one_column"))
-            body.node.append(helper.make_node("Reshape", [scores, "one_column"], ["reshaped"]))
-            scores = "reshaped"
+            shape = onnx.numpy_helper.from_array(np.array([-1, 1], dtype=np.int64), "shokado_shape")
+            body.initializer.append(shape)
+            body.node.append(helper.make_node("Reshape", [scores, shape.name], ["shokado_column"]))
+            scores = "shokado_column"
         del body.output[:]
         body.output.append(helper.make_tensor_value_info(scores, TensorProto.FLOAT, None))
         (source,) = _inputs(graph)
@@ -168,6 +169,9 @@ def _of_floats(model: OnnxModel, labels: list[str]) -> OnnxModel:
             "to 1: export it with a softmax as its last step, or a model for each number."
         )
     classes: Any = np.arange(scores.shape[1])
+    if labels and np.shape(answers[labels[0]]) != (_PROBES,):
+        shape = list(np.shape(answers[labels[0]]))
+        raise UnsupportedModel(f"its labels {labels[0]} are {shape} for {_PROBES} rows, where [N] belongs.")
     if labels:
         classes = _classes(model.graph, labels[0], scores.shape[1], np.asarray(answers[labels[0]]))
     return OnnxClassifier(model.graph, model.n_features_in_, name, model.outputs, classes)
