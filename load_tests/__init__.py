@@ -1,0 +1,1 @@
+"""Load tests, benchmarks and a fuzzer: what asks a server from outside."""
