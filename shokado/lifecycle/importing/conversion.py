@@ -183,8 +183,11 @@ def _task_and_classes(model: Any) -> tuple[Task, tuple[int | str, ...]]:
 
 def _own_classes(model: Any) -> tuple[bool | int | float | str, ...]:
     """Labels as MLflow puts them into JSON; empty for a Booster that gives none."""
-    known = boosters.classes_of(model) if predicts(model) == "labels" and boosters.is_xgboost(model) else ()
-    plain = np.asarray(getattr(model, "classes_", known)).tolist()
+    if boosters.is_xgboost(model):
+        labels = boosters.classes_of(model) if boosters.gives_labels(model) else ()
+    else:
+        labels = getattr(model, "classes_", ())
+    plain = np.asarray(labels).tolist()
     return tuple(label if isinstance(label, (bool, int, float, str)) else str(label) for label in plain)
 
 
