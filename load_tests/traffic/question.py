@@ -51,7 +51,7 @@ def many_rows(model: TargetModel, random: Random, rows: int) -> Question:
     drawn = random.choices([model.rows.draw(random) for _ in range(min(rows, 10))], k=rows)
     if not model.rows.packed or random.random() < 0.5:
         return Question(f"native, {rows} rows", NATIVE, _encode({"instances": drawn}), rows, read_native)
-    return Question(f"packed, {rows} rows", NATIVE, model.rows.binary(drawn), rows, read_packed, PACKED)
+    return Question(f"packed, {rows} rows", NATIVE, b"".join(model.rows.binary(drawn)), rows, read_packed, PACKED)
 
 
 def sticky_row(model: TargetModel, random: Random, unit: str) -> Question:
@@ -67,13 +67,14 @@ def inference(model: TargetModel, random: Random) -> Question:
     """One to four rows by the Open Inference Protocol, as tensors in JSON or in binary, both ways."""
     rows = [model.rows.draw(random) for _ in range(random.randint(1, 4))]
     path = f"/v2/models/{model.name}/infer"
-    tensor = model.rows.tensor(rows)
+    tensors, binaries = model.rows.tensors(rows), model.rows.binary(rows)
     if random.random() < 0.5:
-        body = {"inputs": [tensor | {"data": model.rows.flat(rows)}]}
-        return Question("v2, JSON", path, _encode(body), len(rows), read_inferred)
-    binary = model.rows.binary(rows)
-    tensor["parameters"] = {"binary_data_size": len(binary)}
-    text = _encode({"inputs": [tensor], "parameters": {"binary_data_output": True}})
+        return Question("v2, JSON", path, _encode({"inputs": tensors}), len(rows), read_inferred)
+    for tensor, data in zip(tensors, binaries, strict=True):
+        del tensor["data"]
+        tensor["parameters"] = {"binary_data_size": len(data)}
+    binary = b"".join(binaries)
+    text = _encode({"inputs": tensors, "parameters": {"binary_data_output": True}})
     headers = {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": str(len(text))}
     return Question("v2, binary", path, text + binary, len(rows), read_inferred, headers)
 

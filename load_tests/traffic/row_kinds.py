@@ -8,10 +8,19 @@ from typing import Any, Protocol
 
 import numpy as np
 
-Row = list[float | int] | str
-"""One row: a number for each feature, or a text."""
+Row = list[float | int | str] | str
+"""One row: a value for each feature, or a text."""
 
 _WORDS = ("meeting", "offer", "free", "invoice", "tomorrow", "prize", "team", "click", "report", "account", "hello")
+
+
+@dataclass(frozen=True)
+class DrawnFeature:
+    """A column, as far as its values are drawn."""
+
+    name: str
+    type: str
+    levels: tuple[str, ...] = ()
 
 
 class RowKind(Protocol):
@@ -24,16 +33,12 @@ class RowKind(Protocol):
         """One row; the server scores any finite number, and any text."""
         ...
 
-    def tensor(self, rows: Sequence[Any]) -> dict[str, Any]:
-        """Name, datatype and shape of the tensor that these rows are."""
+    def tensors(self, rows: Sequence[Any]) -> list[dict[str, Any]]:
+        """The tensors that these rows are, with their elements in JSON."""
         ...
 
-    def flat(self, rows: Sequence[Any]) -> list[Any]:
-        """The tensor's elements in JSON."""
-        ...
-
-    def binary(self, rows: Sequence[Any]) -> bytes:
-        """The tensor's elements in binary."""
+    def binary(self, rows: Sequence[Any]) -> list[bytes]:
+        """The elements of each of these tensors in binary."""
         ...
 
 
@@ -48,15 +53,47 @@ class NumberRowKind:
         """Values of the features' types."""
         return [_draw(kind, random) for kind in self.feature_types]
 
-    def tensor(self, rows: Sequence[Any]) -> dict[str, Any]:
-        return {"name": "input", "datatype": "FP32", "shape": [len(rows), len(self.feature_types)]}
+    def tensors(self, rows: Sequence[Any]) -> list[dict[str, Any]]:
+        """One matrix."""
+        values = [value for row in rows for value in row]
+        return [{"name": "input", "datatype": "FP32", "shape": [len(rows), len(self.feature_types)], "data": values}]
 
-    def flat(self, rows: Sequence[Any]) -> list[Any]:
-        return [value for row in rows for value in row]
-
-    def binary(self, rows: Sequence[Any]) -> bytes:
+    def binary(self, rows: Sequence[Any]) -> list[bytes]:
         """float32, row by row."""
-        return np.array(rows, "<f4").tobytes()
+        return [np.array(rows, "<f4").tobytes()]
+
+
+@dataclass(frozen=True)
+class TypedRowKind:
+    """Rows of a number or the level of a category for each feature."""
+
+    features: tuple["DrawnFeature", ...]
+    packed = False
+
+    def draw(self, random: Random) -> Row:
+        return [
+            random.choice(feature.levels) if feature.levels else _draw(feature.type, random)
+            for feature in self.features
+        ]
+
+    def tensors(self, rows: Sequence[Any]) -> list[dict[str, Any]]:
+        """One for each feature."""
+        return [
+            {
+                "name": feature.name,
+                "datatype": "BYTES" if feature.levels else "FP32",
+                "shape": [len(rows)],
+                "data": [row[index] for row in rows],
+            }
+            for index, feature in enumerate(self.features)
+        ]
+
+    def binary(self, rows: Sequence[Any]) -> list[bytes]:
+        columns = [[row[index] for row in rows] for index in range(len(self.features))]
+        return [
+            _lengths_and_texts(column) if feature.levels else np.array(column, "<f4").tobytes()
+            for feature, column in zip(self.features, columns, strict=True)
+        ]
 
 
 @dataclass(frozen=True)
@@ -70,16 +107,25 @@ class TextRowKind:
         """Some words."""
         return " ".join(random.choices(_WORDS, k=random.randint(3, 30)))
 
-    def tensor(self, rows: Sequence[Any]) -> dict[str, Any]:
-        return {"name": self.name, "datatype": "BYTES", "shape": [len(rows)]}
+    def tensors(self, rows: Sequence[Any]) -> list[dict[str, Any]]:
+        return [{"name": self.name, "datatype": "BYTES", "shape": [len(rows)], "data": list(rows)}]
 
-    def flat(self, rows: Sequence[Any]) -> list[Any]:
-        return list(rows)
+    def binary(self, rows: Sequence[Any]) -> list[bytes]:
+        return [_lengths_and_texts(rows)]
 
-    def binary(self, rows: Sequence[Any]) -> bytes:
-        """Each text after its length."""
-        texts = [row.encode() for row in rows]
-        return b"".join(struct.pack("<I", len(text)) + text for text in texts)
+
+def row_kind_of(features: tuple["DrawnFeature", ...]) -> RowKind:
+    """What the rows of a model with these features are."""
+    types = tuple(feature.type for feature in features)
+    if types == ("text",):
+        return TextRowKind(features[0].name)
+    return TypedRowKind(features) if any(feature.levels for feature in features) else NumberRowKind(types)
+
+
+def _lengths_and_texts(texts: Sequence[str]) -> bytes:
+    """Each text after its length."""
+    encoded = [text.encode() for text in texts]
+    return b"".join(struct.pack("<I", len(text)) + text for text in encoded)
 
 
 def _draw(kind: str, random: Random) -> Any:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, cast
 
-from load_tests.traffic.row_kinds import NumberRowKind, RowKind, TextRowKind
+from load_tests.traffic.row_kinds import DrawnFeature, RowKind, row_kind_of
 from shokado.client.answers import Versions
 
 Task = Literal["binary", "multiclass", "regression"]
@@ -20,15 +20,13 @@ class TargetModel:
 
     name: str
     task: Task
-    features: tuple[tuple[str, str], ...]
-    """Name and type of each."""
+    features: tuple[DrawnFeature, ...]
     classes: tuple[int | str, ...]
 
     @cached_property
     def rows(self) -> RowKind:
         """What its rows are. Processes of a load test tell each other the rest."""
-        types = tuple(kind for _, kind in self.features)
-        return TextRowKind(self.features[0][0]) if types == ("text",) else NumberRowKind(types)
+        return row_kind_of(self.features)
 
     @property
     def scores(self) -> int:
@@ -41,6 +39,6 @@ def model_of(versions: Versions) -> TargetModel:
     for version in versions.versions:
         if version.model is not None and version.signature is not None:
             signature = version.signature
-            features = tuple((feature.name, feature.type) for feature in signature.features)
+            features = tuple(DrawnFeature(one.name, one.type, tuple(one.levels)) for one in signature.features)
             return TargetModel(version.model, cast("Task", signature.task), features, tuple(signature.classes))
     raise NotAModel("no version tells its signature")

@@ -47,7 +47,7 @@ class Artefact:
 def check_alike(artefacts: Iterable[Artefact]) -> None:
     """Raise `ArtefactError` unless all take and give the same, as versions do that serve side by side."""
     for theirs, mine in pairwise(artefacts):
-        for what in ("feature_names", "input_datatype", "task", "classes"):
+        for what in ("feature_names", "input_datatype", "encodings", "task", "classes"):
             one, other = getattr(mine.card, what), getattr(theirs.card, what)
             if one != other:
                 raise ArtefactError(

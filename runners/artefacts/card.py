@@ -89,15 +89,16 @@ class Verification(_Frozen):
 class Examples(_Frozen):
     """Real rows with the framework's own scores: a runner warms up on them, and refuses an engine that disagrees."""
 
-    rows: tuple[tuple[float, ...], ...] | tuple[str, ...] = Field(min_length=1)
-    """Texts where the model takes one."""
+    rows: tuple[tuple[float | None, ...], ...] | tuple[str, ...] = Field(min_length=1)
+    """As they are packed, None where a value is missing; texts where the model takes one."""
     scores: tuple[float | tuple[float, ...], ...]
 
 
 class Card(_Frozen):
     """Everything a runner needs to know about a version before it opens the model file."""
 
-    format: Literal[2] = 2
+    format: Literal[2, 3] = 2
+    """3 where a feature has levels or may be missing, which servers of before do not know."""
     model: str
     version: str
     task: Task
@@ -129,6 +130,8 @@ class Card(_Frozen):
         names = self.feature_names
         if len(set(names)) != len(names):
             raise ValueError("feature names repeat")
+        if any(feature.is_typed for feature in self.features) and self.format < 3:
+            raise ValueError("features with levels, or that may be missing, belong into a card of format 3")
         datatype = self.row_format.schema.datatype
         for kind in self.files:
             if datatype not in kind.datatypes:
@@ -162,6 +165,16 @@ class Card(_Frozen):
     def input_datatype(self) -> str:
         """The datatype as which its rows travel in tensors."""
         return self.row_format.schema.datatype
+
+    @property
+    def encodings(self) -> tuple[str, ...]:
+        """How the values of columns are packed that are not numbers alone, for people; versions must agree on it."""
+        return tuple(
+            f"{feature.name}: {', '.join(feature.levels) or 'numbers'}{', or others' * feature.other}"
+            f"{', or missing' * feature.nullable}"
+            for feature in self.features
+            if feature.is_typed
+        )
 
     @property
     def scores_per_row(self) -> int:

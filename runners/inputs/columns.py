@@ -1,10 +1,12 @@
 """Columns: the kinds of features there are. Each reads the cells of a table, and says what is wrong with a value.
 
-All but a text are packed as a float32; an integer and a category come as the number that the model was trained with.
+All but a text are packed as a float32. A category with levels is the position of its level, which its `encode` looks
+up; one without, and an integer, come as the number that the model was trained with. What is missing is NaN.
 """
 
+import difflib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,6 +18,11 @@ FLOAT32_MAX = float(np.finfo(np.float32).max)
 _MAX_NUMBER_CHARACTERS = 40
 """The longest text that is looked at as a number: no finite float64 that a program writes has more."""
 _FILL_IN = "the model takes no missing values, so fill it in"
+_MOST_COMPARED = 1000
+"""So many levels a text is compared with to find the nearest: a wrong one should cost little more than a right one."""
+_LONGEST_COMPARED = 100
+"""So many characters a text may have that is compared."""
+_SHOWN_LEVELS = 10
 _MISSING = frozenset(("", "na", "n/a", "nan", "null", "none", "?"))
 """How a table or a text says that a value is missing, in lower case."""
 _TRUTHS = {"True": True, "TRUE": True, "true": True, "False": False, "FALSE": False, "false": False}
@@ -42,14 +49,38 @@ class Number:
     """A number that float32 can hold."""
 
     name: str
+    nullable: bool = False
 
-    def read_cell(self, cell: str) -> float | bool | str:
+    def encode(self, value: Any) -> float:
+        """The number; NaN where it is missing and may be. Raises `TypeError` for what is none."""
+        kind = type(value)
+        if kind is float or kind is int:
+            return value  # type: ignore[no-any-return]
+        if value is None and self.nullable:
+            return math.nan
+        raise TypeError
+
+    def read_cell(self, cell: str) -> float | bool | str | None:
+        if self.nullable and cell.strip().lower() in _MISSING:
+            return None
         try:
             return cell if "_" in cell else float(cell)
         except ValueError:
             return _TRUTHS.get(cell, cell)
 
+    def spell(self, number: float) -> float | None:
+        """The value of JSON that is packed as this float32, with no more digits than it needs."""
+        return None if math.isnan(number) else float(str(np.float32(number)))
+
+    def number_fault(self, row: int, number: float) -> InputFault | None:
+        """Why a packed number is not taken in this row, if it is not."""
+        if math.isnan(number) and self.nullable:
+            return None
+        return None if abs(number) <= FLOAT32_MAX else not_finite(row, self.name, number)
+
     def fault(self, row: int, value: Any) -> InputFault | None:
+        if self.nullable and (value is None or (isinstance(value, float) and math.isnan(value))):
+            return None
         if isinstance(value, bool) or not isinstance(value, int | float):
             return not_a_number(row, self.name, value)
         try:
@@ -63,9 +94,103 @@ class Number:
 class Boolean(Number):
     """`true` or `false`, which mean 1 and 0, or a number."""
 
+    def encode(self, value: Any) -> float:
+        return value if type(value) is bool else Number.encode(self, value)
+
     def fault(self, row: int, value: Any) -> InputFault | None:
         # Without an argument, super() would look for the class as it was before it had slots.
         return None if isinstance(value, bool) else Number.fault(self, row, value)
+
+
+class _Positions(dict[Any, float]):
+    """The position of each level, NaN of a missing value; of any other text what is told."""
+
+    other: float | None = None
+
+    def __missing__(self, value: Any) -> float:
+        if isinstance(value, float) and math.isnan(value):
+            return self[None]
+        if self.other is None or type(value) is not str:
+            raise KeyError(value)
+        return self.other
+
+
+@dataclass(frozen=True, slots=True)
+class Category:
+    """One of some texts, its levels; with `other` also any other text, whose number follows theirs."""
+
+    name: str
+    nullable: bool
+    levels: tuple[str, ...]
+    other: bool = False
+    _positions: _Positions = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        positions = _Positions({level: float(position) for position, level in enumerate(self.levels)})
+        if self.nullable:
+            positions[None] = math.nan
+        if self.other:
+            positions.other = float(len(self.levels))
+        object.__setattr__(self, "_positions", positions)
+
+    @property
+    def last(self) -> int:
+        """The largest number that a value is packed as."""
+        return len(self.levels) - (not self.other)
+
+    @property
+    def encode(self) -> Any:
+        """Looks up the number of a value. Raises `KeyError` and `TypeError` for what is no level."""
+        return self._positions.__getitem__
+
+    def read_cell(self, cell: str) -> str | None:
+        is_missing = self.nullable and cell not in self._positions and cell.strip().lower() in _MISSING
+        return None if is_missing else cell
+
+    def spell(self, number: float) -> str | None:
+        """The value of JSON that is packed as this number."""
+        if math.isnan(number):
+            return None
+        if number < len(self.levels):
+            return self.levels[int(number)]
+        name = "other"
+        while name in self._positions:
+            name += "_"
+        return name
+
+    def number_fault(self, row: int, number: float) -> InputFault | None:
+        """Why a packed number is not taken in this row, if it is not."""
+        if (math.isnan(number) and self.nullable) or (number in range(self.last + 1)):
+            return None
+        what = "NaN" if math.isnan(number) else f"the number {number:g}"
+        message = f"row {row}, feature {self.name!r}: {what} is no level's; packed rows have 0 to {self.last} there"
+        return InputFault("unknown_level", message, row, self.name)
+
+    def fault(self, row: int, value: Any) -> InputFault | None:
+        try:
+            self._positions[value]
+        except (KeyError, TypeError):
+            return self._unknown(row, value)
+        return None
+
+    def _unknown(self, row: int, value: Any) -> InputFault:
+        where = f"row {row}, feature {self.name!r}"
+        if not isinstance(value, str):
+            fill_in = f"; {_FILL_IN}" if value is None or (isinstance(value, float) and math.isnan(value)) else ""
+            # JSON's 1 has become 1.0 on the way.
+            given = int(value) if isinstance(value, float) and value.is_integer() else value
+            message = f"{where}: {kind_of(given)} where one of its levels belongs, as a text{fill_in}"
+            return InputFault("not_a_text", message, row, self.name)
+        nearest = None
+        if len(value) <= _LONGEST_COMPARED and len(self.levels) <= _MOST_COMPARED:
+            nearest = next(iter(difflib.get_close_matches(value, self.levels, 1, 0.5)), None)
+        if nearest is not None:
+            advice, beside = f"the nearest is {nearest!r}", {"nearest": nearest}
+        else:
+            rest = ", .." if len(self.levels) > _SHOWN_LEVELS else ""
+            advice, beside = f"known are {', '.join(map(repr, self.levels[:_SHOWN_LEVELS]))}{rest}", {}
+        message = f"{where}: {kind_of(value)} is none of its {len(self.levels)} levels; {advice}"
+        return InputFault("unknown_level", message, row, self.name, beside)
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,15 +82,11 @@ class DenseRows(RowFormat):
             message = f"{len(body)} bytes are not a whole number of rows of {self._row_bytes} bytes"
             raise InputFault("wrong_feature_count", message, beside={"expected": self._width})
         self._check_count(count)
-        values = np.frombuffer(body, dtype="<f4")
-        if not np.isfinite(values).all():
-            raise self._first_not_finite(values)
+        self._check_numbers(np.frombuffer(body, dtype="<f4"))
         return count
 
     def check_finite(self, rows: bytes | memoryview) -> None:
-        values = np.frombuffer(rows, dtype="<f4")
-        if not np.isfinite(values).all():
-            raise self._first_not_finite(values)
+        self._check_numbers(np.frombuffer(rows, dtype="<f4"))
 
     def _pack_numbers(self, values: NDArray[Any]) -> memoryview:
         """A view of the values if they are float32 in C order. What float32 cannot hold is refused."""
@@ -100,9 +96,13 @@ class DenseRows(RowFormat):
         else:
             with np.errstate(over="ignore"):
                 floats = np.ascontiguousarray(values, dtype="<f4")
-        if not np.isfinite(floats).all():
-            raise self._first_not_finite(floats, values)
+        self._check_numbers(floats, values)
         return floats.data.cast("B")
+
+    def _check_numbers(self, floats: NDArray[Any], given: NDArray[Any] | None = None) -> None:
+        """Raise `InputFault` for the first number that cannot be taken; `given` is what the floats were made of."""
+        if not np.isfinite(floats).all():
+            raise self._first_not_finite(floats, given)
 
     def _first_not_finite(self, floats: NDArray[Any], given: NDArray[Any] | None = None) -> InputFault:
         """The fault of the first of some floats that is not finite; `given` is what they were made of."""
@@ -131,6 +131,9 @@ class DenseRows(RowFormat):
 
     def batch(self, rows: Sequence[Any]) -> Rows:
         return np.array(rows, dtype=np.float32).reshape(len(rows), -1)
+
+    def fitting(self, batch: Rows) -> NDArray[np.bool_]:
+        return np.asarray(np.isfinite(batch).all(axis=1))
 
     def unbatched(self, batch: Rows) -> list[list[float]]:
         return batch.tolist()  # type: ignore[no-any-return]  # numpy's stubs know no more

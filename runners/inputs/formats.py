@@ -8,6 +8,7 @@ from runners.inputs.dense import DenseRows
 from runners.inputs.rows import RowFormat
 from runners.inputs.schema import Feature, Schema
 from runners.inputs.text import TextRows
+from runners.inputs.typed import TypedRows
 
 
 def row_format_of(features: Iterable[Feature], limits: LimitSettings = LimitSettings()) -> RowFormat:  # noqa: B008
@@ -15,4 +16,5 @@ def row_format_of(features: Iterable[Feature], limits: LimitSettings = LimitSett
     schema = Schema.of(features, limits)
     if schema.datatype == BYTES:
         return TextRows(schema, limits.max_rows, limits.max_text_characters)
-    return DenseRows(schema, limits.max_rows)
+    format_of_numbers = TypedRows if schema.is_typed else DenseRows
+    return format_of_numbers(schema, limits.max_rows)

@@ -4,7 +4,7 @@
     tensors -stack, pack_array-------------+--> rows --part, join--> batch --> engine     +--copy, concat--> shadow
     bytes ---check_bytes-------------------'                           `--to_wire, from_wire--> another process
 
-There is one format for each datatype that a schema may have: `dense` has packed numbers, `text` lists of texts. Whoever
+`dense` has packed numbers, `typed` the same of categories and missing values as well, `text` lists of texts. Whoever
 carries rows knows nothing of what they are; only the format of the model that they are for does.
 """
 
@@ -48,14 +48,11 @@ class RowFormat(ABC):
     """The feature's name, where it is a text that bodies may also give by this name alone."""
     max_text_characters: int = 0
     """Length of one text; 0 where rows are no texts."""
-    read_cell: Callable[[str], Any]
-    """The value that a cell of a table says, whatever its column."""
 
     def __init__(self, schema: Schema, max_rows: int) -> None:
         self.schema = schema
         self.feature_names = schema.names
         self.max_rows = max_rows
-        self.read_cell = schema.columns[0].read_cell
         self._columns = {column.name: column for column in schema.columns}
 
     @property
@@ -77,6 +74,11 @@ class RowFormat(ABC):
     def pack_json(self, rows: bytes) -> tuple[RequestRows, int] | None:  # noqa: ARG002
         """Pack the JSON of a list of rows and count them, if there is a fast way for them and nothing is wrong."""
         return None
+
+    def cell_reader(self, names: Sequence[str]) -> Callable[[Sequence[str]], list[Any]]:  # noqa: ARG002
+        """What makes values of the cells of a table's row, whose columns have these names, known or not."""
+        read_cell = self.schema.columns[0].read_cell
+        return lambda cells: list(map(read_cell, cells))
 
     # From bytes and tensors.
 
@@ -136,6 +138,10 @@ class RowFormat(ABC):
     @abstractmethod
     def batch(self, rows: Sequence[Any]) -> Rows:
         """The batch of a card's example rows."""
+
+    @abstractmethod
+    def fitting(self, batch: Rows) -> NDArray[np.bool_]:
+        """Which rows of a batch could be a request's: bool (rows,)."""
 
     @abstractmethod
     def unbatched(self, batch: Rows) -> list[Any]:

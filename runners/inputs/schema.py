@@ -7,27 +7,59 @@ and a shape.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from operator import not_
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from configuration.settings import LimitSettings
-from runners.inputs.columns import Boolean, Column, Number, Text
+from runners.inputs.columns import Boolean, Category, Column, Number, Text
 from runners.inputs.datatypes import BYTES
 
+MAX_LEVELS = 2**20
+"""A float32 tells their numbers, and the missing one, well apart."""
 ROWS = -1
 """The side of a shape that may have any length."""
 
 
 class Feature(BaseModel):
-    """One input column as a card has it; `description` is for people."""
+    """One input column as a card has it; `description` is for people.
+
+    What is usual is not written: cards without categories or missing values, and their digests, stay as they were.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(min_length=1)
     type: Literal["float", "integer", "boolean", "category", "text"] = "float"
-    """A text is a model's only feature. Integers and categories come as numbers, as the model was trained with them."""
+    """A text is a model's only feature. A category without levels comes as the number that the model was trained with.
+    """
     description: str = ""
+    nullable: bool = Field(default=False, exclude_if=not_)
+    """Whether a value may be missing: `null`, an empty cell, NaN."""
+    levels: tuple[str, ...] = Field(default=(), exclude_if=not_)
+    """The levels of a category that comes as text, in the order of the numbers that they are for the model."""
+    other: bool = Field(default=False, exclude_if=not_)
+    """Whether any other level is taken as well, and treated alike."""
+
+    @model_validator(mode="after")
+    def _fitting(self) -> Self:
+        if self.levels and self.type != "category":
+            raise ValueError(f"{self.name}: a {self.type} has no levels")
+        if len(set(self.levels)) != len(self.levels):
+            raise ValueError(f"{self.name}: levels repeat")
+        if len(self.levels) > MAX_LEVELS:
+            raise ValueError(f"{self.name}: {len(self.levels)} levels; at most {MAX_LEVELS} are possible")
+        if self.other and not self.levels:
+            raise ValueError(f"{self.name}: only a category with levels has others")
+        if self.nullable and self.type == "text":
+            raise ValueError(f"{self.name}: a text cannot be missing")
+        return self
+
+    @property
+    def is_typed(self) -> bool:
+        """Whether not every value is a number."""
+        return self.nullable or bool(self.levels)
 
 
 @dataclass(frozen=True)
@@ -39,13 +71,16 @@ class Schema:
     """As which rows travel in tensors, and how they are laid out here: `FP32` or `BYTES`."""
     shape: tuple[int, ...]
     """A tensor's, `ROWS` for the side that has any length; batches are always of shape (rows, columns)."""
+    is_typed: bool = False
+    """Whether some columns have levels, or may be missing."""
 
     @classmethod
     def of(cls, features: Iterable[Feature], limits: LimitSettings) -> Self:
         """Raises `ValueError` where a text is not the only feature."""
+        features = tuple(features)
         columns = tuple(_column(feature, limits) for feature in features)
         if not any(isinstance(column, Text) for column in columns):
-            return cls(columns, "FP32", (ROWS, len(columns)))
+            return cls(columns, "FP32", (ROWS, len(columns)), any(feature.is_typed for feature in features))
         if len(columns) > 1:
             raise ValueError("a text must be the only feature")
         return cls(columns, BYTES, (ROWS,))
@@ -60,6 +95,8 @@ def _column(feature: Feature, limits: LimitSettings) -> Column:
         case "text":
             return Text(feature.name, limits.max_text_characters)
         case "boolean":
-            return Boolean(feature.name)
+            return Boolean(feature.name, feature.nullable)
+        case "category" if feature.levels:
+            return Category(feature.name, feature.nullable, feature.levels, feature.other)
         case _:
-            return Number(feature.name)
+            return Number(feature.name, feature.nullable)

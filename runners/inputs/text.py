@@ -83,6 +83,9 @@ class TextRows(RowFormat):
     def batch(self, rows: Sequence[str]) -> Rows:
         return self.join([list(rows)], len(rows))
 
+    def fitting(self, batch: Rows) -> NDArray[np.bool_]:
+        return np.array([isinstance(text, str) for text in batch[:, 0].tolist()])
+
     def unbatched(self, batch: Rows) -> list[str]:
         return batch[:, 0].tolist()  # type: ignore[no-any-return]  # numpy's stubs know no more
 

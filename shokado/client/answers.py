@@ -118,6 +118,12 @@ class Feature:
     name: str
     type: str = "float"
     description: str = ""
+    nullable: bool = False
+    """Whether a value may be missing."""
+    levels: tuple[str, ...] = ()
+    """Those of a category that comes as text."""
+    other: bool = False
+    """Whether any other level is taken as well."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,11 +56,24 @@ def _is_table_of_numbers(rows: Any) -> bool:
 
 def _listed(rows: Any) -> list[Any]:
     if _is_frame(rows):
-        records: list[Any] = rows.to_dict(orient="records")
-        return records
-    if hasattr(rows, "tolist"):
+        rows = rows.to_dict(orient="records")
+    elif hasattr(rows, "tolist"):
         rows = rows.tolist()
-    return list(rows)
+    return [_without_gaps(row) for row in rows]
+
+
+def _without_gaps(row: Any) -> Any:
+    """The row with None where a value is missing, which JSON calls null."""
+    if isinstance(row, Mapping):
+        return {name: None if _is_missing(value) else value for name, value in row.items()}
+    if isinstance(row, list | tuple):
+        return [None if _is_missing(value) else value for value in row]
+    return row
+
+
+def _is_missing(value: Any) -> bool:
+    """Whether it is NaN, or what pandas has for a missing value of another kind."""
+    return (isinstance(value, float) and value != value) or type(value).__name__ in ("NAType", "NaTType")  # noqa: PLR0124
 
 
 def _plain(value: Any) -> Any:

@@ -119,6 +119,7 @@ ERROR_CODES: Mapping[str, ErrorCode] = {
     "unit_too_long": ErrorCode(422, _INVALID, "The unit has too many characters."),
     "unknown_feature": ErrorCode(422, _INVALID, "A row has a feature that the model does not take."),
     "unknown_field": ErrorCode(422, _INVALID, "The body has a field that the route does not know."),
+    "unknown_level": ErrorCode(422, _INVALID, "A value is none of the levels of its category."),
     "unknown_predict_method": ErrorCode(422, _INVALID, "The model has no such `predict_method`."),
     "version_too_large": ErrorCode(422, _INVALID, "The version's files are larger than may be loaded."),
     "wrong_feature_count": ErrorCode(422, _INVALID, "A row has more or fewer values than the model takes."),

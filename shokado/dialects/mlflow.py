@@ -198,18 +198,18 @@ class MLflow(Dialect):
         """Rows of the table, of which no more are read than a request may have."""
         names: list[str] | None = None
         rows: list[list[Any]] = []
-        read_cell = self.row_format.read_cell
+        read_cells = self.row_format.cell_reader(())
         try:
             # A row's values stand in one line, but for texts.
             for row in csv.reader(self._lines_of(body), strict=True):
                 if not row:
                     continue
                 if names is None:
-                    names = row
+                    names, read_cells = row, self.row_format.cell_reader(row)
                     continue
                 if len(rows) == self.row_format.max_rows:
                     raise too_many_rows(f"more than {len(rows)}", len(rows))
-                rows.append(list(map(read_cell, row)))
+                rows.append(read_cells(row))
         except (UnicodeDecodeError, csv.Error) as error:
             raise malformed(f"the body is not CSV: {error}") from None
         if names is None:

@@ -14,6 +14,7 @@ from load_tests.traffic import question as ask
 from load_tests.traffic.answer import Answer, WrongAnswer, read_inferred, read_native, read_packed, read_single
 from load_tests.traffic.control import CannotAsk, ask_model
 from load_tests.traffic.question import Question
+from load_tests.traffic.row_kinds import DrawnFeature
 from load_tests.traffic.target_model import NotAModel, TargetModel, model_of
 from shokado.client import Client
 from shokado.client.answers import Version, Versions
@@ -21,7 +22,7 @@ from tests.client.scripted_server import Reply, scripted
 from tests.conftest import prepare
 from tests.support.server import Server, serving
 
-BINARY = TargetModel("customers", "binary", (("age", "float"), ("visits", "integer")), (0, 1))
+BINARY = TargetModel("customers", "binary", (DrawnFeature("age", "float"), DrawnFeature("visits", "integer")), (0, 1))
 MULTICLASS = replace(BINARY, task="multiclass", classes=("a", "b", "c"))
 REGRESSION = replace(BINARY, task="regression", classes=())
 HEADERS = {"x-model-version": "v1", "x-generation": "7"}

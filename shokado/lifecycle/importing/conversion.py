@@ -8,6 +8,7 @@ for one with a number that means a missing value (`missing=-999`), which only th
 """
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -35,9 +36,11 @@ from shokado.lifecycle.importing.histogram_trees import exact_nodes
 from shokado.lifecycle.importing.label_rules import class_labels, positive_from, predicts, without_threshold
 from shokado.lifecycle.importing.onnx_models import OnnxModel
 from shokado.lifecycle.importing.probing_rows import parts_of
+from shokado.lifecycle.importing.recoding import levels_of, recoded, unused
 from shokado.lifecycle.importing.registry import LoadedModel
 from shokado.lifecycle.importing.scaled_trees import scaler_of, unscale
 from shokado.lifecycle.importing.text_conversion import converter_options, vectorizers_of, with_split_terms
+from shokado.lifecycle.importing.typed_features import typed_features
 
 
 class ModelDescription(BaseModel):
@@ -233,6 +236,8 @@ def _width(model: Any) -> int:
     return int(model.num_features() if hasattr(model, "num_features") else model.n_features_in_)
 
 
+ANY_TEXT = ("any",)
+"""The levels of a column of texts that a model drops: it takes all others alike."""
 _FeatureType = Literal["float", "integer", "boolean", "category", "text"]
 _COLUMN_TYPES: dict[str, _FeatureType] = {
     "float": "float",
@@ -259,14 +264,22 @@ def _features(source: LoadedModel, width: int) -> tuple[Feature, ...]:
             f"The signature of {source.uri} has {len(columns)} columns for {width} features"
             + (f"; these are neither numbers nor text: {', '.join(odd)}." if odd else ".")
         )
-    texts = [f"{name} (string)" for name, kind in columns.items() if kind == "string"]
+    _check_names(source, sorted(columns), in_order=False)
+    order = trained_names(source.model) or tuple(columns)
+    levels = levels_of(source.model, order) | dict.fromkeys(unused(source.model, order), ANY_TEXT)
+    texts = [f"{name} (string)" for name, kind in columns.items() if kind == "string" and name not in levels]
     if texts and len(columns) > 1:
         raise UnsupportedModel(
-            f"The signature of {source.uri} has {', '.join(texts)} beside other columns: a text must be alone."
+            f"The signature of {source.uri} has {', '.join(texts)} beside other columns, which no encoder of the model "
+            "takes: a text must be alone."
         )
-    _check_names(source, sorted(columns), in_order=False)
-    order = trained_names(source.model) or columns
-    return tuple(Feature(name=name, type=_COLUMN_TYPES[columns[name]]) for name in order)
+    return typed_features(source, [_feature(name, columns[name], levels) for name in order])
+
+
+def _feature(name: str, kind: str, levels: Mapping[str, tuple[str, ...]]) -> Feature:
+    if kind == "string" and name in levels:
+        return Feature(name=name, type="category", levels=levels[name])
+    return Feature(name=name, type=_COLUMN_TYPES[kind])
 
 
 def _narrow(source: LoadedModel, features: tuple[Feature, ...]) -> tuple[bool, ...]:
@@ -304,7 +317,7 @@ def convert(model: Any, description: ModelDescription, folder: Path) -> tuple[Fi
     booster = None
     try:
         if not (boosters.is_xgboost(model) or isinstance(model, OnnxModel)):
-            graph = _onnx_of_sklearn(model, taken)
+            graph = _onnx_of_sklearn(model if taken.text else recoded(model, description.features), taken)
         elif taken.text:
             raise UnsupportedModel(f"{type(model).__name__} takes numbers only, its model's signature says text.")
         elif isinstance(model, OnnxModel):

@@ -165,9 +165,9 @@ def _reference(origin: DataOrigin, sample: SampledRows, card: Card, folder: Path
         feature.name: Distribution.of(_bins(origin.name, feature, rows[:, column]), rows[:, column])
         for column, feature in enumerate(card.features)
     }
-    scored = rows[_scorable(rows)]
+    scored = rows[card.row_format.fitting(rows)]
     if not len(scored):
-        raise ReferenceRefused(f"No row of {origin.name} can be scored: each has a missing or an infinite value.")
+        raise ReferenceRefused(f"No row of {origin.name} can be scored: each has a value that the model does not take.")
     return ReferenceProfile(
         origin=origin,
         made_at=datetime.now(UTC).replace(microsecond=0),
@@ -187,7 +187,8 @@ def _bins(table: str, feature: Feature, column: NDArray[Any]) -> Numbers | Level
         case "boolean":
             return TRUTHS
         case "category":
-            return most_frequent(finite)
+            known = finite[finite < len(feature.levels)] if feature.levels else finite
+            return most_frequent(known if len(known) else finite)
         case _:
             return quantiles(finite, "characters" if feature.type == "text" else "values")
 
@@ -207,13 +208,6 @@ def most_frequent(values: NDArray[Any]) -> Levels:
     levels, counts = np.unique(values, return_counts=True)
     kept = np.sort(np.argsort(-counts, kind="stable")[:MAX_BINS])
     return Levels(levels=tuple(levels[kept].tolist()))
-
-
-def _scorable(rows: Rows) -> NDArray[np.bool_]:
-    """Which rows a server would take: bool (rows,)."""
-    if rows.dtype == object:
-        return np.array([text is not None for text in rows[:, 0].tolist()])
-    return np.asarray(np.isfinite(rows).all(axis=1))
 
 
 def _scores(card: Card, folder: Path, rows: Rows) -> Scores:

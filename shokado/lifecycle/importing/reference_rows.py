@@ -22,7 +22,7 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from runners.artefacts.card import Card
-from runners.inputs.columns import Column, Text
+from runners.inputs.columns import Category, Column, Text
 from runners.inputs.rows import Rows
 from shokado.lifecycle.errors import ReferenceRefused
 
@@ -177,15 +177,26 @@ def _values(table: str, values: Any, column: Column, seen: int) -> NDArray[Any]:
     `seen` is the number of the first row. Raises `ReferenceRefused` for a value of another type.
     """
     is_number = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_complex_dtype(values)
-    if is_number and not isinstance(column, Text) and not pd.api.types.is_bool_dtype(values):
+    if is_number and not isinstance(column, Text | Category) and not pd.api.types.is_bool_dtype(values):
         return np.asarray(values.to_numpy(dtype=np.float64, na_value=np.nan))
     plain = [None if _is_missing(value) else _plain(value) for value in values.tolist()]
     for row, value in enumerate(plain, start=seen):
         if reason := _reason(row, value, column):
             raise ReferenceRefused(f"{table}: {reason}.")
+    if isinstance(column, Category):
+        return np.array([_position(value, column) for value in plain])
     found = np.empty(len(plain), dtype=object)
     found[:] = plain
     return found if isinstance(column, Text) else found.astype(np.float64)
+
+
+def _position(level: str | None, column: Category) -> float:
+    """The number of a level; of any other text the one that follows, whether or not the model takes it."""
+    known = column.encode
+    try:
+        return float(known(level))
+    except KeyError:
+        return math.nan if not level else float(len(column.levels))
 
 
 def _is_missing(value: Any) -> bool:
@@ -206,7 +217,9 @@ def _plain(value: Any) -> Any:
 
 def _reason(row: int, value: Any, column: Column) -> str | None:
     """Why a value is not taken, in the words of a server; how long a text may be is its own affair."""
-    if value is None or (type(value) is float and not isinstance(column, Text)):
+    if value is None or (type(value) is float and not isinstance(column, Text | Category)):
+        return None
+    if isinstance(column, Category) and isinstance(value, str):
         return None
     if not isinstance(value, bool | int | float | str | list | dict):
         belongs = "text" if isinstance(column, Text) else "number"
@@ -249,7 +262,7 @@ def _csv(path: Path, features: Sequence[Column]) -> tuple[tuple[str, ...], Itera
 
 
 def _csv_frames(path: Path, features: Sequence[Column], rows: int) -> Iterator[pd.DataFrame]:
-    texts = {feature.name: str for feature in features if isinstance(feature, Text)}
+    texts = {feature.name: str for feature in features if isinstance(feature, Text | Category)}
     missing = {feature.name: list(MISSING) for feature in features if feature.name not in texts}
     with pd.read_csv(
         path,

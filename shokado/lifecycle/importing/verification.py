@@ -19,6 +19,8 @@ from threadpoolctl import threadpool_limits
 
 from runners.artefacts.card import ABOVE_HALF, Examples, FileKind, Task, Verification
 from runners.artefacts.scores import from_columns, to_columns
+from runners.inputs.columns import Category
+from runners.inputs.schema import Feature
 from shokado.lifecycle import datasets
 from shokado.lifecycle.errors import UnsupportedModel, VerificationFailed
 from shokado.lifecycle.importing.boosters import is_xgboost, scores_of
@@ -48,6 +50,9 @@ EXAMPLE_ROWS = 32
 RANDOM_ROWS = 1000
 """Rows that are drawn, so that most of a model is reached."""
 RANDOM_SEED = 3
+MISSING_SHARE = 0.1
+"""Part of the values that are missing where they may be: rows of few features without a gap, and of many with several.
+"""
 NEAR_ROWS = 200
 """Rows near the known ones, of each kind."""
 CHANGES = 200
@@ -262,10 +267,26 @@ def rows_for(source: LoadedModel, description: ModelDescription, graph: onnx.Mod
     groups = [np.vstack([known, drawn])]
     if len(known) == 1:
         groups.append(rows_near(columns, known[0], NEAR_ROWS, RANDOM_SEED))
+    groups = [_typed(description, rows) for rows in groups]
     for rows in groups:
         narrow = np.array(description.narrow or [False] * width)
         rows[:, narrow] = rows[:, narrow].astype(np.float32)
     return tuple(rows.astype(description.given) for rows in groups if len(rows))
+
+
+def _typed(description: ModelDescription, rows: datasets.Rows) -> datasets.Rows:
+    """The rows with a level in each category, and gaps where values may be missing."""
+    random = np.random.default_rng(RANDOM_SEED)
+    rows = rows.copy()
+    for at, feature in enumerate(description.features):
+        column = rows[:, at]
+        if feature.levels:
+            last = len(feature.levels) - (not feature.other)
+            wrong = ~np.isin(column, np.arange(last + 1))
+            column[wrong] = random.integers(0, last + 1, int(wrong.sum()))
+        if feature.nullable:
+            column[1:][random.random(len(rows) - 1) < MISSING_SHARE] = np.nan
+    return rows
 
 
 def _has_histogram(model: Any) -> bool:
@@ -284,11 +305,27 @@ def _example_rows(description: ModelDescription, example: Any) -> datasets.Rows:
     if columns is not None and set(names) <= set(columns):
         example = example[names]
     try:
-        rows = np.atleast_2d(np.asarray(example, dtype=np.float64))
+        rows = np.atleast_2d(np.asarray(_numbered(description, example), dtype=np.float64))
     except (TypeError, ValueError):
         return np.empty((0, len(names)))
     fits = rows.ndim == 2 and rows.shape[1] == len(names)
-    return rows[np.isfinite(rows).all(axis=1)] if fits else np.empty((0, len(names)))
+    nullable = np.array([feature.nullable for feature in description.features])
+    return rows[(np.isfinite(rows) | (np.isnan(rows) & nullable)).all(axis=1)] if fits else np.empty((0, len(names)))
+
+
+def _numbered(description: ModelDescription, example: Any) -> Any:
+    """An example frame with the numbers of its levels."""
+    if not isinstance(example, pd.DataFrame) or not any(feature.levels for feature in description.features):
+        return example
+    numbers = {}
+    for feature in description.features:
+        column = example[feature.name]
+        if feature.levels:
+            known = {level: position for position, level in enumerate(feature.levels)}
+            other = len(known) if feature.other else np.nan
+            column = column.map(lambda value, known=known, other=other: known.get(value, other), na_action="ignore")
+        numbers[feature.name] = column
+    return pd.DataFrame(numbers)
 
 
 def framework_scores(model: Any, description: ModelDescription, rows: datasets.Rows) -> Scores:
@@ -309,7 +346,18 @@ def as_trained(model: Any, description: ModelDescription, rows: datasets.Rows) -
     names = trained_names(model)
     if not names:
         return rows if description.row_format.text_field is None else rows[:, 0]
-    return pd.DataFrame(rows, columns=list(names))
+    frame = pd.DataFrame(rows, columns=list(names))
+    for feature in description.features:
+        if feature.levels:
+            frame[feature.name] = _spelt(feature, frame[feature.name].to_numpy())
+    return frame
+
+
+def _spelt(feature: Feature, numbers: NDArray[Any]) -> NDArray[Any]:
+    """The levels that some numbers stand for, NaN where they are missing: dtype object."""
+    column = Category(feature.name, feature.nullable, feature.levels, feature.other)
+    levels = np.array([*feature.levels, column.spell(len(feature.levels)), np.nan], dtype=object)
+    return np.asarray(levels[np.where(np.isnan(numbers), len(levels) - 1, np.nan_to_num(numbers)).astype(np.int64)])
 
 
 def file_scores(kind: FileKind, path: Path, description: ModelDescription, rows: datasets.Rows) -> Scores:

@@ -252,6 +252,7 @@ def _card(
     verified: "Verified",
 ) -> Card:
     return Card(
+        format=3 if description.row_format.schema.is_typed else 2,
         model=order.name,
         version=order.version,
         task=description.task,

@@ -1,0 +1,129 @@
+"""Typed rows: as dense ones, but that a value may be a level of a category, which is a text, or may be missing.
+
+They are encoded as they come in: a level becomes its position, and what is missing NaN, so that everything behind knows
+float32 alone. Packed rows, and a matrix of numbers, are taken as they are encoded.
+"""
+
+import struct
+from collections.abc import Callable, Sequence
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runners.inputs.columns import Category, Number, not_a_number
+from runners.inputs.dense import DenseRows
+from runners.inputs.faults import InputFault
+from runners.inputs.schema import Schema
+
+TypedRow = list[float | str | bool | None] | dict[str, float | str | bool | None]
+
+
+class TypedRows(DenseRows):
+    """Rows are bytes, or a view of them."""
+
+    row_type = TypedRow
+
+    def __init__(self, schema: Schema, max_rows: int) -> None:
+        super().__init__(schema, max_rows)
+        self.truth_row_type = None
+        self._ordered = tuple(column for column in schema.columns if isinstance(column, Number | Category))
+        self._encoders: tuple[Callable[[Any], float], ...] = tuple(column.encode for column in self._ordered)
+        self._nullable = np.array([column.nullable for column in self._ordered])
+        last = {index: column.last for index, column in enumerate(self._ordered) if isinstance(column, Category)}
+        self._categories, self._last = list(last), np.array(list(last.values()))
+        self._by_name = itemgetter(*self.feature_names) if self._width > 1 else None
+
+    def pack(self, rows: Sequence[Any]) -> bytes:
+        self._check_count(len(rows))
+        pack, encoders, width = self._pack, self._encoders, self._width
+        try:
+            packed = [
+                pack(*[encode(value) for encode, value in zip(encoders, row, strict=True)])
+                for row in (row if type(row) is list else self._listed(row, width) for row in rows)
+            ]
+        except (struct.error, OverflowError, KeyError, TypeError, ValueError):
+            raise self.explain(rows) from None
+        return packed[0] if len(packed) == 1 else b"".join(packed)
+
+    def pack_values(self, rows: Sequence[Any]) -> bytes:
+        """Pack lists and objects of any values. Raises `InputFault`."""
+        packed = self.pack(rows)
+        self._check_numbers(np.frombuffer(packed, dtype="<f4"))
+        return packed
+
+    def pack_json(self, rows: bytes) -> tuple[memoryview, int] | None:
+        """Only where every value is a number: that of a level is none in JSON."""
+        return None if self._categories else super().pack_json(rows)
+
+    def cell_reader(self, names: Sequence[str]) -> Callable[[Sequence[str]], list[Any]]:
+        readers = [self._columns[name].read_cell if name in self._columns else str for name in names]
+
+        def read(cells: Sequence[str]) -> list[Any]:
+            # How many there are is asked afterwards.
+            return [read(cell) for read, cell in zip(readers, cells, strict=False)] + list(cells[len(readers) :])
+
+        return read
+
+    def stack(self, columns: Sequence[NDArray[Any]]) -> NDArray[Any]:
+        for index in self._categories:
+            values = columns[index]
+            if len(values) and not values.dtype.hasobject:
+                raise self._ordered[index].fault(0, values[0].item()) or InputFault("not_a_text", "a level is a text")
+        return super().stack(columns)
+
+    def check_declared_text(self, name: str, value: Any) -> None:
+        """Only categories are texts."""
+        named = self._columns.get(name)
+        concerned = self._ordered if named is None else (named,)
+        number = next((column for column in concerned if not isinstance(column, Category)), None)
+        if number is not None:
+            instead = "send a tensor for each feature, of numbers, such as FP32, for this one"
+            raise not_a_number(0, number.name, value, instead)
+
+    def listed(self, row: Sequence[float | None]) -> list[Any]:
+        numbers = (np.nan if value is None else value for value in row)
+        return [column.spell(number) for column, number in zip(self._ordered, numbers, strict=True)]
+
+    def check_examples(self, rows: Sequence[Any]) -> None:
+        super().check_examples(rows)
+        batch = self.batch(rows)
+        if (wrong := self._unfit(batch)).any():
+            row, column = np.argwhere(wrong)[0]
+            raise ValueError(f"example row {row} has {batch[row, column]} for {self.feature_names[column]!r}")
+
+    def fitting(self, batch: NDArray[Any]) -> NDArray[np.bool_]:
+        return np.asarray(~self._unfit(batch).any(axis=1))
+
+    def unbatched(self, batch: NDArray[Any]) -> list[list[Any]]:
+        return [[None if np.isnan(value) else value for value in row] for row in batch.tolist()]
+
+    def _listed(self, row: Any, width: int) -> Sequence[Any]:
+        """The values of an object, in the features' order. Raises `KeyError` or `ValueError` unless it has them all."""
+        if len(row) != width:
+            raise ValueError
+        if not isinstance(row, dict):
+            raise TypeError
+        return self._by_name(row) if self._by_name is not None else (row[self.feature_names[0]],)
+
+    def _check_numbers(self, floats: NDArray[Any], given: NDArray[Any] | None = None) -> None:
+        wrong = self._unfit(floats.reshape(-1, self._width))
+        if wrong.any():
+            row, column = map(int, np.argwhere(wrong)[0])
+            value = (floats if given is None else given).reshape(-1, self._width)[row, column]
+            fault = self._ordered[column].number_fault(row, float(value))
+            raise fault or InputFault(
+                "not_finite", f"row {row}, feature {self.feature_names[column]!r} cannot be taken"
+            )
+
+    def _unfit(self, floats: NDArray[Any]) -> NDArray[np.bool_]:
+        """Which of some packed numbers, of shape (rows, features), cannot be taken."""
+        missing = np.isnan(floats)
+        wrong = ~np.isfinite(floats) & ~(missing & self._nullable)
+        if self._categories:
+            positions = floats[:, self._categories]
+            with np.errstate(invalid="ignore"):
+                outside = (positions < 0) | (positions > self._last) | (positions != np.floor(positions))
+            wrong[:, self._categories] |= outside & ~missing[:, self._categories]
+        return np.asarray(wrong)

@@ -1,0 +1,73 @@
+"""What a model takes besides numbers: missing values and unknown levels, found out by asking the model itself.
+
+Features as the signature has them go in, and come out with what their values may be.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from runners.inputs.columns import Category
+from runners.inputs.schema import Feature
+from shokado.lifecycle.importing.probing_rows import parts_of
+from shokado.lifecycle.importing.registry import LoadedModel
+
+
+def typed_features(source: LoadedModel, features: Sequence[Feature]) -> tuple[Feature, ...]:
+    """The features, each with whether a value may be missing, and another level than the known ones be given.
+
+    A level may be missing where the model answers a row that lacks it; a number where besides there is reason to think
+    that it was trained so: it fills values in, or the signature calls the column optional, as MLflow does of gaps.
+    """
+    if not any(feature.levels for feature in features) and not may_be_missing(source, features):
+        return tuple(features)
+    row = {feature.name: feature.levels[0] if feature.levels else 0.0 for feature in features}
+    row |= _example(source, features)
+    optional = may_be_missing(source, features)
+    found = []
+    for feature in features:
+        changes: dict[str, Any] = {}
+        if (feature.levels or feature.name in optional) and _answers(
+            source.model, features, row | {feature.name: np.nan}
+        ):
+            changes["nullable"] = True
+        if feature.levels:
+            unknown = Category(feature.name, nullable=False, levels=feature.levels).spell(len(feature.levels))
+            changes["other"] = _answers(source.model, features, row | {feature.name: unknown})
+        found.append(feature.model_copy(update=changes))
+    return tuple(found)
+
+
+def may_be_missing(source: LoadedModel, features: Sequence[Feature]) -> set[str]:
+    """The columns in which the training may have had gaps."""
+    if any(hasattr(part, "statistics_") for part in parts_of(source.model)):
+        return {feature.name for feature in features}
+    inputs = source.signature.inputs if source.signature is not None else None
+    if inputs is None or inputs.is_tensor_spec():
+        return set()
+    return {str(column.name) for column in inputs.inputs if not getattr(column, "required", True)}
+
+
+def _example(source: LoadedModel, features: Sequence[Feature]) -> dict[str, Any]:
+    """The first row of the input example that has no gaps."""
+    example, names = source.example, [feature.name for feature in features]
+    if not isinstance(example, pd.DataFrame) or not set(names) <= set(example.columns):
+        return {}
+    whole = example[names].dropna()
+    return dict(whole.iloc[0]) if len(whole) else {}
+
+
+def _answers(model: Any, features: Sequence[Feature], row: dict[str, Any]) -> bool:
+    """Whether the model scores the row, and with numbers."""
+    # A column of nothing but a missing level would be one of numbers.
+    kinds = {feature.name: object if feature.levels else None for feature in features}
+    frame = pd.DataFrame({name: pd.Series([row[name]], dtype=kind) for name, kind in kinds.items()})
+    names = getattr(model, "feature_names_in_", None)
+    given = frame if names is not None else frame.to_numpy()
+    try:
+        scores = model.predict_proba(given) if hasattr(model, "predict_proba") else model.predict(given)
+        return bool(np.isfinite(np.asarray(scores, dtype=np.float64)).all())
+    except (ValueError, TypeError):
+        return False
