@@ -49,7 +49,7 @@ ifdef MODEL
 serve: port $(TRAIN)
 	@exec $(BIN)/python -m shokado serve $(MODEL) $(if $(SPLIT),--split "$(SPLIT)") --host $(LISTEN) --port $(PORT) $(ARGS)
 else
-serve: port models ## Serve a data set's versions (PORT= HOST= DATASET=), or your own: MODEL="models:/wine/1 .." SPLIT=90,10
+serve: port models ## Serve a data set's versions (PORT= HOST= DATASET=), or your own: MODEL="models:/titanic/1 .." SPLIT=90,10
 	@echo "serve: http://$(HOST):$(PORT), ready when /readyz answers 200 (Ctrl-C stops it)"
 	@SHOKADO_MODEL=$(DATASET) exec $(BIN)/bentoml serve service:Shokado --host $(LISTEN) --port $(PORT)
 endif

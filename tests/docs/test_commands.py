@@ -277,23 +277,23 @@ def test_a_model_of_ones_own_is_logged_imported_and_served(
     commands: list[str], program: list[str], checkout: Path, own_places: dict[str, str]
 ) -> None:
     train, serve, ask = commands
-    (checkout / "var" / "wine.py").write_text(program[0])
+    (checkout / "var" / "titanic.py").write_text(program[0])
     shell(train, own_places, checkout)
     shokado, verb, *options = shlex.split(serve)
     assert (verb, options[-2:]) == ("serve", ["--port", "3001"])
     # The links of this folder lead the command into this repository, where somebody's own file may be.
-    target = shlex.join([*options[:-2], "--config", str(checkout / "var" / "wine.yaml")])
+    target = shlex.join([*options[:-2], "--config", str(checkout / "var" / "titanic.yaml")])
     environment = {"SHOKADO_WORKERS": "1", **own_places}
     with serving(target, checkout, environment, program=checkout / shokado) as server:
         printed = server.log.read_text()
-        assert all(f"wine:{label}  imported  from models:/wine/{label[1]}" in printed for label in ("v1", "v2"))
+        assert all(f"titanic:{label}  imported  from models:/titanic/{label[1]}" in printed for label in ("v1", "v2"))
         (answer,) = answers_to(at(server, ask))
-        assert answer["classes"] == [0]
+        assert answer["classes"] == [1]
         served = http.get(f"{server.url}/v1/models", timeout=20).json()["versions"]
         split = http.get(f"{server.url}/v1/traffic-split", timeout=20).json()["weights"]
     assert {version["version"]: version["source"]["uri"] for version in served} == {
-        "v1": "models:/wine/1",
-        "v2": "models:/wine/2",
+        "v1": "models:/titanic/1",
+        "v2": "models:/titanic/2",
     }
     assert split == {"v1": 90, "v2": 10}
 

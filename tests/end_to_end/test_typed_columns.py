@@ -49,7 +49,7 @@ json.dump(model.predict_proba(held)[:, 1].tolist(), open(sys.argv[1], "w"))
 held.to_parquet(sys.argv[2]) if sys.argv[2].endswith("parquet") else held.to_json(sys.argv[2], orient="records")
 mlflow.sklearn.log_model(
     model, name="titanic", registered_model_name="titanic", input_example=frame.head(10),
-    serialization_format="cloudpickle", pip_requirements=[],
+    skops_trusted_types=["numpy.dtype", "sklearn.tree._tree.Tree"], pip_requirements=[],
 )
 """
 CONFIGURATION = """
@@ -78,7 +78,15 @@ def titanic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Titanic]:
     places = {"MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db", "BENTOML_HOME": str(folder / "bentoml")}
     (folder / "serving.yaml").write_text(CONFIGURATION)
     program = [sys.executable, "-W", "ignore", "-c", PROGRAM, str(folder / "own.json"), str(folder / "rows.json")]
-    command = [str(Path(sys.executable).with_name("shokado")), "models", "import", "models:/titanic/1", "--as", "v1"]
+    command = [
+        str(Path(sys.executable).with_name("shokado")),
+        "models",
+        "import",
+        "models:/titanic/1",
+        "--as",
+        "v1",
+        "--no-pickle",
+    ]
     for arguments, cwd in ((program, folder), (command, ROOT)):
         ended = subprocess.run(
             arguments, cwd=cwd, env={**os.environ, **places}, capture_output=True, text=True, timeout=250, check=False
