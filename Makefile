@@ -44,19 +44,23 @@ port:
 	@[[ "$(PORT)" =~ ^[1-9][0-9]{0,4}$$ ]] && (( $(PORT) <= 65535 )) \
 		|| { echo "make: PORT=$(PORT): a port is a number from 1 to 65535: make $(MAKECMDGOALS) PORT=3000" >&2; exit 2; }
 
+# Served beside the versions of serving.yaml, for requests that pin it; texts have none.
+WITH_QUANTIZED = $(if $(filter-out spam,$(DATASET)),env 'SHOKADO_VERSIONS__V2-QUANTIZED={}')
+
 .PHONY: serve
 ifdef MODEL
 serve: port $(TRAIN)
 	@exec $(BIN)/python -m shokado serve $(MODEL) $(if $(SPLIT),--split "$(SPLIT)") --host $(LISTEN) --port $(PORT) $(ARGS)
 else
+serve: QUANTIZED := --quantized
 serve: port models ## Serve a data set's versions (PORT= HOST= DATASET=), or your own: MODEL="models:/titanic/1 .." SPLIT=90,10
 	@echo "serve: http://$(HOST):$(PORT), ready when /readyz answers 200 (Ctrl-C stops it)"
-	@SHOKADO_MODEL=$(DATASET) exec $(BIN)/bentoml serve service:Shokado --host $(LISTEN) --port $(PORT)
+	@SHOKADO_MODEL=$(DATASET) exec $(WITH_QUANTIZED) $(BIN)/bentoml serve service:Shokado --host $(LISTEN) --port $(PORT)
 endif
 
 .PHONY: models
 models: $(TRAIN) ## Train, register and import the versions: DATASET=customers | iris | breast_cancer | diabetes | spam
-	@$(BIN)/python -m shokado models prepare --dataset $(DATASET)
+	@$(BIN)/python -m shokado models prepare --dataset $(DATASET) $(QUANTIZED)
 
 SIDE_BY_SIDE := -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 PYTEST := $(BIN)/python -m pytest $(SIDE_BY_SIDE)

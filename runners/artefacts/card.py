@@ -5,6 +5,7 @@ hold `reference.json`, and has nothing that could execute. `shokado.lifecycle` w
 trusts nothing else.
 """
 
+import statistics
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
@@ -86,6 +87,52 @@ class Verification(_Frozen):
     tolerance: float = Field(gt=0)
 
 
+class CallTime(_Frozen):
+    """Microseconds that a call of the engine takes: the median of many, of parent and quantized version in turns."""
+
+    rows: int = Field(gt=0)
+    us: float = Field(gt=0)
+    parent_us: float = Field(gt=0)
+
+    @property
+    def times_faster(self) -> float:
+        return self.parent_us / self.us
+
+
+class QuantizationReceipt(_Frozen):
+    """What a quantization gains and costs, beside the version that it was made of, its parent.
+
+    Differences are of scores: of a probability, or of a value in its own unit; of several a row, of the largest one.
+    """
+
+    parent: str
+    """Its tag, such as `customers:v2-wide`."""
+    parent_digest: str
+    size_bytes: int = Field(gt=0)
+    parent_size_bytes: int = Field(gt=0)
+    times: tuple[CallTime, ...] = Field(min_length=1)
+    rows: int = Field(gt=0)
+    """How many rows were compared."""
+    rows_from: str
+    max_abs_difference: float
+    mean_abs_difference: float
+    same_labels: float | None = Field(ge=0, le=1)
+    """Share of rows whose label is the parent's; none for regression."""
+    max_abs_difference_of_examples: float
+    """From the parent's scores of the card's examples: the card has the quantized version's own."""
+    max_abs_difference_in_company: float
+    """How far scores move when a row that is far out joins their batch."""
+
+    @property
+    def times_smaller(self) -> float:
+        return self.parent_size_bytes / self.size_bytes
+
+    @property
+    def times_faster(self) -> float:
+        """The median over the sizes of batches."""
+        return statistics.median(time.times_faster for time in self.times)
+
+
 class Examples(_Frozen):
     """Real rows with the framework's own scores: a runner warms up on them, and refuses an engine that disagrees."""
 
@@ -111,6 +158,10 @@ class Card(_Frozen):
     examples: Examples
     metrics: dict[str, float] = {}
     quantization: str | None = None
+    """What became of the weights, such as `int8`; none: they are the framework's own."""
+    quantized: QuantizationReceipt | None = None
+    """Where there is a quantization. The scores of the examples are its own then, and `verification` compares with the
+    parent's."""
     positive_from: float = Field(default=ABOVE_HALF, ge=0, le=1 + 2**-23)
     """The smallest float32 probability from which a binary model predicts its second class. The default says that a
     tie goes to the first one, as XGBoost and scikit-learn's `argmax` have it."""

@@ -51,7 +51,8 @@ def elsewhere(version: str, settings: Settings, card: Card) -> Artefact:
     remote = settings.remote_of(version)
     assert remote is not None
     source = Source(uri=remote.address, run_id="", flavor="remote", framework="")
-    unknown: dict[str, Any] = {"files": {}, "verification": {}, "metrics": {}, "quantization": None, "reference": None}
+    unknown: dict[str, Any] = {"files": {}, "verification": {}, "metrics": {}}
+    unknown |= {"quantization": None, "quantized": None, "reference": None}
     unknown |= {"positive_from": ABOVE_HALF}
     return Artefact(
         version, remote.address, Path(), card.model_copy(update={"version": version, "source": source, **unknown})

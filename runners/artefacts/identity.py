@@ -19,6 +19,7 @@ DOES_NOT_COUNT = {
     "examples": "their last bits depend on the processor",
     "metrics": "the run may have been given more since",
     "own_outputs": "follows from the source",
+    "quantized": "its times depend on the machine",
     "own_classes": "follows from the source; artefacts from before it was written down are the same ones",
     "reference": "says what rows were like, not what is answered for them, and may be added or replaced later",
 }

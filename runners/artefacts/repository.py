@@ -87,6 +87,14 @@ def stored_tags() -> list[str]:
     return sorted(str(model.tag) for model in bentoml.models.list())
 
 
+def labels_of(artefact: Artefact) -> dict[str, str]:
+    """The labels that it was put there with."""
+    import yaml
+
+    labels = yaml.safe_load((artefact.folder / MODEL_YAML).read_text(encoding="utf-8")).get("labels")
+    return {str(name): str(label) for name, label in (labels or {}).items()}
+
+
 @contextmanager
 def exclusive(purpose: str) -> Iterator[None]:
     """Hold the store's lock for that purpose; a process that is killed lets go of it."""

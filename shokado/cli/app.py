@@ -14,6 +14,7 @@ from rich.table import Table
 
 from runners.artefacts import repository
 from runners.artefacts.artefact import Artefact, ArtefactDamaged
+from runners.artefacts.card import QuantizationReceipt
 from runners.artefacts.integrity import DamagedFile
 from runners.artefacts.reference import ReferenceProfile, read_reference
 from shokado.cli import canary as canary_cli
@@ -25,6 +26,8 @@ from shokado.lifecycle.examples import preparing
 from shokado.lifecycle.importing.registry import Formats
 from shokado.lifecycle.importing.version import ImportOrder, WhenTaken, import_version, set_reference
 from shokado.lifecycle.packaging.imaging import ContainerEngine
+from shokado.lifecycle.quantizing.order import Limits, Method, QuantizeOrder
+from shokado.lifecycle.quantizing.version import quantize_version
 from shokado.lifecycle.refusal import plain_errors
 
 # Importing MLflow makes so many objects that walking them again and again takes a fifth of a command.
@@ -39,7 +42,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-models = typer.Typer(help="Train, import and list model versions.", no_args_is_help=True, rich_markup_mode="rich")
+models = typer.Typer(
+    help="Train, import, quantize and list model versions.", no_args_is_help=True, rich_markup_mode="rich"
+)
 app.command()(serve)
 app.add_typer(models, name="models")
 app.add_typer(keys_cli.app, name="keys")
@@ -56,16 +61,21 @@ DataSetName = Annotated[
 
 
 @models.command()
-def prepare(dataset: DataSetName = "customers") -> None:
+def prepare(
+    dataset: DataSetName = "customers",
+    quantized: Annotated[
+        bool, typer.Option("--quantized", help="Make v2-quantized as well, out of a wide network, v2-wide.")
+    ] = False,
+) -> None:
     """Make both example versions of a data set ready to be served: train, register and import what is missing.
 
-    A second run finds everything in place and takes less than a second.
+    A second run finds everything in place and takes less than a second. Of texts there is no quantized version.
 
     Examples:
 
       shokado models prepare
 
-      shokado models prepare --dataset iris
+      shokado models prepare --dataset iris --quantized
 
       DATASET=diabetes shokado models prepare
     """
@@ -73,6 +83,9 @@ def prepare(dataset: DataSetName = "customers") -> None:
         for imported in preparing.prepare(dataset):
             artefact = imported.artefact
             typer.echo(f"{artefact.tag}  {imported.outcome}  from {artefact.card.source.uri}")
+        if quantized and (made := preparing.prepare_quantized(dataset)):
+            assert made.artefact.card.quantized is not None
+            typer.echo(f"{made.artefact.tag}  {made.outcome}  from {made.artefact.card.quantized.parent}")
 
 
 @models.command()
@@ -151,6 +164,46 @@ def reference_(
         typer.echo(f"{artefact.tag}  has its reference from {file}")
 
 
+@models.command()
+def quantize(
+    tag: Annotated[str, typer.Argument(help="A network in the store, such as customers:v2-wide.")],
+    version: Annotated[str, typer.Option("--as", help="Version label in the store, such as v2-quantized.")],
+    method: Annotated[
+        Method, typer.Option(help="int8 is the fastest one, float16 the one that agrees most.")
+    ] = Method.INT8,
+    tolerance: Annotated[
+        float,
+        typer.Option(min=1e-6, help="Largest mean difference from the parent's scores; of values, in deviations."),
+    ] = Limits.tolerance,
+    same_labels: Annotated[
+        float, typer.Option(min=0, max=1, help="Smallest share of rows that keep their label.")
+    ] = Limits.same_labels,
+    rows: Annotated[
+        Path | None, typer.Option(help="CSV or Parquet file of rows like those that will be asked.")
+    ] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Quantize even where the label is taken.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Store what gains nothing, or differs too much.")] = False,
+) -> None:
+    """Make a version with smaller weights of one that is in the store, and show what that gains and costs.
+
+    Both are measured side by side. A version that is neither smaller nor faster than its parent is refused, and so is
+    one whose scores or labels differ too much.
+
+    Examples:
+
+      shokado models quantize customers:v2-wide --as v2-quantized
+
+      shokado models quantize customers:v2-wide --as v2-half --method float16 --rows customers.parquet
+    """
+    with plain_errors():
+        order = QuantizeOrder(tag, version, method, Limits(tolerance, same_labels), rows, replace, force)
+        quantized = quantize_version(order)
+        receipt = quantized.artefact.card.quantized
+        if receipt is not None:
+            _show(_receipt_table(quantized.artefact.tag, receipt))
+        typer.echo(f"{quantized.artefact.tag}  {quantized.outcome}  from {tag}")
+
+
 @models.command("list")
 def list_(name: Annotated[str | None, typer.Argument(help="Only the versions of this model.")] = None) -> None:
     """Show the versions in the store, with where they came from and how they were verified.
@@ -166,10 +219,7 @@ def list_(name: Annotated[str | None, typer.Argument(help="Only the versions of 
         typer.echo(f"No versions{f' of {name}' if name else ''} in {repository.home() / 'models'}.")
         typer.echo("next: shokado models prepare")
         return
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = PIPE_COLUMNS
-    console.print(_table([item for item in found if isinstance(item, Artefact)]))
+    _show(_table([item for item in found if isinstance(item, Artefact)]))
     for item in found:
         if isinstance(item, ArtefactDamaged):
             typer.echo(f"damaged: {item}")
@@ -190,6 +240,33 @@ def _shown(reference: ReferenceProfile | DamagedFile | None) -> str:
     return f"{reference.rows:,} rows" if reference else "none"
 
 
+def _show(table: Table) -> None:
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = PIPE_COLUMNS
+    console.print(table)
+
+
+def _receipt_table(tag: str, receipt: QuantizationReceipt) -> Table:
+    table = Table("", receipt.parent, tag, "", box=None)
+    sizes = (receipt.parent_size_bytes, receipt.size_bytes)
+    table.add_row("size", *(f"{size:,} bytes" for size in sizes), _gain(receipt.times_smaller, "smaller", "larger"))
+    for time in receipt.times:
+        rows = f"{time.rows:,} row{'' if time.rows == 1 else 's'}"
+        gain = _gain(time.times_faster, "faster", "slower")
+        table.add_row(rows, f"{time.parent_us:,.1f} us", f"{time.us:,.1f} us", gain)
+    largest, mean = receipt.max_abs_difference, receipt.mean_abs_difference
+    compared = f"over {receipt.rows:,} rows: {receipt.rows_from}"
+    table.add_row("score difference", f"largest {largest:.2g}", f"mean {mean:.2g}", compared)
+    if receipt.same_labels is not None:
+        table.add_row("same label", "", f"{receipt.same_labels:.2%}", "of them")
+    return table
+
+
+def _gain(times: float, more: str, less: str) -> str:
+    return f"{times:.2f} x {more}" if times >= 1 else f"{1 / times:.2f} x {less}"
+
+
 def _table(artefacts: list[Artefact]) -> Table:
     table = Table(
         "version", "task", "inputs", "file, max difference", "size", "source", "reference", "metrics", box=None
@@ -202,7 +279,8 @@ def _table(artefacts: list[Artefact]) -> Table:
             str(len(card.features)),
             "\n".join(f"{kind:<4} {receipt.max_abs_difference:.1e}" for kind, receipt in card.verification.items()),
             f"{card.size_bytes / 1024:,.0f} KiB",
-            f"{card.source.uri}\n{card.source.framework}",
+            f"{card.source.uri}\n{card.source.framework}"
+            + (f"\n{card.quantization} of {card.quantized.parent}" if card.quantized else ""),
             _shown(_reference_of(artefact)),
             "\n".join(f"{metric} {value:.3f}" for metric, value in card.metrics.items()),
         )

@@ -48,6 +48,14 @@ class ReferenceRefused(LifecycleError):
     """Rows cannot serve as the reference of a version; the message says which and why."""
 
 
+class NothingToQuantize(LifecycleError):
+    """The version has no weights that could be made smaller; the message is the reason, without its subject."""
+
+
+class QuantizationRefused(LifecycleError):
+    """A quantized version gains nothing, or differs too much from its parent, or there is none to be made."""
+
+
 class VersionTaken(LifecycleError):
     """The store holds another source under the wanted label."""
 

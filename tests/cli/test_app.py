@@ -19,8 +19,8 @@ from shokado.lifecycle.importing.version import Imported
 from tests.configuration.test_credentials import SECRETS, SPELLINGS
 from tests.support.waiting import wait_until
 
-COMMANDS = [["models", "prepare"], ["models", "train"], ["models", "import"], ["models", "list"], ["build"], ["image"]]
-COMMANDS += [["models", "reference"], ["serve"]]
+COMMANDS = [["models", name] for name in ("prepare", "train", "import", "quantize", "reference", "list")]
+COMMANDS += [["serve"], ["build"], ["image"]]
 COMMANDS += [["keys", "create"], ["keys", "list"], ["keys", "revoke"]]
 COMMANDS += [["k8s", "add-version"], ["k8s", "remove-version"]]
 runner = CliRunner()
@@ -110,6 +110,12 @@ def test_prepare_takes_the_data_set_from_the_environment(prepared: dict[str, Imp
     result = runner.invoke(app, ["models", "prepare"], env={"DATASET": "iris"})
     assert result.exit_code == 0
     assert "iris:v1  already imported  from models:/iris/1" in result.output
+
+
+def test_texts_have_no_quantized_version(prepared: dict[str, Imported]) -> None:
+    result = runner.invoke(app, ["models", "prepare", "--dataset", "spam", "--quantized"])
+    assert result.exit_code == 0
+    assert [line.split()[0] for line in result.output.splitlines()] == ["spam:v1", "spam:v2"]
 
 
 def test_a_second_prepare_loads_nothing_heavy(

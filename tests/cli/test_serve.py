@@ -94,3 +94,11 @@ def test_make_serve_does_the_same() -> None:
     last = shlex.split(planned.splitlines()[-1])
     typed = ["serve", "models:/churn/3", "models:/churn@b", "--split", "90,10", "--host", "127.0.0.1", "--port", "3001"]
     assert last == ["exec", ".venv/bin/python", "-m", "shokado", *typed]
+
+
+@pytest.mark.parametrize(("dataset", "has_layers"), [("iris", True), ("spam", False)])
+def test_make_serve_adds_the_quantized_version_where_there_is_one(dataset: str, has_layers: bool) -> None:
+    make = ["make", "--dry-run", "--old-file=.venv/.train", "serve", f"DATASET={dataset}"]
+    planned = subprocess.run(make, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert f".venv/bin/python -m shokado models prepare --dataset {dataset} --quantized" in planned
+    assert ("SHOKADO_VERSIONS__V2-QUANTIZED={}" in shlex.split(planned[-1])) == has_layers

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
+import onnxruntime
 import pytest
 
 from k8s.validate import NOT_THERE
@@ -332,6 +334,31 @@ def test_a_version_gets_a_reference(commands: list[str], own_places: dict[str, s
     printed = shell(block, own_places, checkout)
     assert "customers:v1  has its reference from var/customers.csv" in printed
     assert "300 rows" in printed
+
+
+@needs_curl
+@runs("docs/models.md", "Quantized versions", containing="curl", argument="pinned")
+@runs("docs/models.md", "Quantized versions", containing="models quantize")
+def test_a_quantized_version_is_made_and_answers_who_pins_it(
+    commands: list[str], pinned: list[str], own_places: dict[str, str], checkout: Path, own_server: Server
+) -> None:
+    (quantize,), (ask,) = commands, pinned
+    shell(".venv/bin/shokado models prepare --quantized", own_places, checkout)
+    printed = shell(quantize, own_places, checkout)
+    assert "x smaller" in printed
+    assert "customers:v2-half  quantized  from customers:v2-wide" in printed
+
+    load = f"{own_server.url}/v1/models/v2-quantized/load"
+    httpx.post(load, json={"uri": "customers:v2-quantized"}, timeout=60).raise_for_status()
+    (answer,) = answers_to(at(own_server, ask))
+    assert (answer["version"], answer["reason"]) == ("v2-quantized", "PINNED")
+    session = onnxruntime.InferenceSession(
+        Path(own_places["BENTOML_HOME"]) / "models" / "customers" / "v2-quantized" / "model.onnx",
+        providers=["CPUExecutionProvider"],
+    )
+    (scores,) = session.run(None, {"input": np.array([ROW], dtype=np.float32)})
+    assert answer["predictions"] == pytest.approx(scores[:, 1].tolist(), abs=1e-6)
+    httpx.post(f"{own_server.url}/v1/models/v2-quantized/unload", timeout=60).raise_for_status()
 
 
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason=NOT_THERE)

@@ -1,4 +1,5 @@
-"""Preparation: the name of a data set goes in, both of its example versions are in the model store afterwards.
+"""Preparation: the name of a data set goes in, both of its example versions are in the model store afterwards, and
+where it is wanted a third one, which is quantized.
 
 Whatever is there already is kept: an artefact is not imported twice, a registered version is not trained twice.
 """
@@ -7,15 +8,20 @@ from typing import TYPE_CHECKING
 
 from runners.artefacts import repository
 from runners.artefacts.artefact import Artefact
+from runners.inputs.datatypes import BYTES
 from shokado.lifecycle import datasets
 from shokado.lifecycle.importing import registry
 from shokado.lifecycle.importing.version import Imported, ImportOrder, ImportOutcome, import_from, present
 from shokado.lifecycle.progress import step
+from shokado.lifecycle.quantizing.order import QuantizeOrder
+from shokado.lifecycle.quantizing.version import Quantized, QuantizeOutcome, quantize_version
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 LABELS = ("v1", "v2")
+WIDE = "v2-wide"
+QUANTIZED = "v2-quantized"
 
 
 def prepare(dataset: str) -> list[Imported]:
@@ -30,6 +36,23 @@ def prepare(dataset: str) -> list[Imported]:
     data = _load(dataset)
     with repository.exclusive("prepare"), registry.session() as client:
         return [_prepare_version(client, data, label) for label in LABELS]
+
+
+def prepare_quantized(dataset: str) -> Quantized | None:
+    """Make sure that `<dataset>:v2-quantized` can be served, beside those that `prepare` made.
+
+    It is the quantized version of `<dataset>:v2-wide`, which is trained and imported for it. None for texts, whose
+    models have no layers to quantize.
+    """
+    if artefact := present(dataset, QUANTIZED):
+        return Quantized(artefact, QuantizeOutcome.ALREADY_THERE)
+    if (of_texts := present(dataset, LABELS[0])) and of_texts.card.input_datatype == BYTES:
+        return None
+    if present(dataset, WIDE) is None:
+        data = _load(dataset)
+        with repository.exclusive("prepare"), registry.session() as client:
+            _prepare_version(client, data, WIDE)
+    return quantize_version(QuantizeOrder(f"{dataset}:{WIDE}", QUANTIZED))
 
 
 def train(dataset: str) -> list[registry.Registered]:

@@ -185,19 +185,25 @@ def _labelled(order: ImportOrder, uri: str) -> ImportOrder:
     digest = hashlib.sha256(uri.encode()).hexdigest()[:8]
     for label in (order.version, f"{order.version}-{number}"):
         artefact = present(order.name, label)
-        if artefact is None or artefact.card.source.uri == uri:
+        if artefact is None or _is_import_of(artefact, uri):
             return dataclasses.replace(order, version=label)
     return dataclasses.replace(order, version=f"{order.version}-{digest}")
 
 
 def _reusable(order: ImportOrder, uri: str) -> Artefact | None:
     artefact = None if order.when_taken is WhenTaken.REPLACE else present(order.name, order.version)
-    if artefact is None or artefact.card.source.uri == uri:
+    if artefact is None or _is_import_of(artefact, uri):
         return artefact
+    quantized = f"quantized ({artefact.card.quantization}) from " if artefact.card.quantization else ""
     raise VersionTaken(
-        f"{artefact.tag} is {artefact.card.source.uri}, not {uri}: choose another label, or add --replace.",
+        f"{artefact.tag} is {quantized}{artefact.card.source.uri}, not {uri}: choose another label, or add --replace.",
         f"shokado models import {uri} --name {order.name} --as <label>",
     )
+
+
+def _is_import_of(artefact: Artefact, uri: str) -> bool:
+    """Whether an import of that address gives this artefact; what is quantized has its parent's address."""
+    return artefact.card.source.uri == uri and artefact.card.quantization is None
 
 
 def _import(client: "MlflowClient", order: ImportOrder, uri: str, stage: Path) -> Artefact:

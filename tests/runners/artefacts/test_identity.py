@@ -9,6 +9,12 @@ from runners.artefacts.identity import COUNTS, COUNTS_UNLESS_DEFAULT, DOES_NOT_C
 from tests.support.cards import card_content, make_card
 
 OTHER_SOURCE = card_content()["source"] | {"uri": "models:/paper/2"}
+RECEIPT = {
+    "parent": "paper:v1", "parent_digest": "0" * 64, "size_bytes": 3, "parent_size_bytes": 10,
+    "times": [{"rows": 1, "us": 2.0, "parent_us": 3.0}], "rows": 2, "rows_from": "nowhere",
+    "max_abs_difference": 0.1, "mean_abs_difference": 0.1, "same_labels": 1.0,
+    "max_abs_difference_of_examples": 0.1, "max_abs_difference_in_company": 0.0,
+}  # fmt: skip
 CHANGES: dict[str, dict[str, Any]] = {
     "model": {"model": "other"},
     "task": {"task": Task.MULTICLASS, "classes": [0, 1, 2]},
@@ -17,6 +23,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "source": {"source": OTHER_SOURCE},
     "files": {"files": {"onnx": {"sha256": "1" * 64, "size_bytes": 10}}},
     "quantization": {"quantization": "int8"},
+    "quantized": {"quantized": RECEIPT},
     "positive_from": {"positive_from": 0.5},
     "predicts": {"predicts": "scores"},
     "version": {"version": "v7"},
