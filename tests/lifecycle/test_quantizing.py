@@ -12,10 +12,12 @@ import onnxruntime
 import pandas as pd
 import pytest
 from numpy.typing import NDArray
+from sklearn.compose import ColumnTransformer
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from typer.testing import CliRunner
 
 from configuration.settings import BatchingSettings, VersionSettings
@@ -234,6 +236,27 @@ def test_rows_of_a_file_are_what_is_measured_over(parent: Artefact, tmp_path: Pa
     file.write_text("another,column\n1,2\n")
     with pytest.raises(ReferenceRefused):
         quantize_version(QuantizeOrder(parent.tag, LABEL, rows=file, replace=True))
+
+
+def test_levels_and_missing_values_are_measured_over_as_well(
+    log_model: Callable[..., str], own_store: Path, tmp_path: Path
+) -> None:
+    table = pd.DataFrame({"city": np.resize(["a", "b", "c"], 200), "age": ROWS[:200, 1]})
+    table.loc[::5, "age"] = np.nan
+    encoded = ColumnTransformer([("city", OneHotEncoder(), ["city"]), ("age", SimpleImputer(), ["age"])])
+    net = MLPClassifier(hidden_layer_sizes=WIDTHS, max_iter=3, random_state=1)
+    model = make_pipeline(encoded, net).fit(table, np.resize([0, 1, 1], 200))
+    uri = log_model("sklearn", model, input_example=table[:40], serialization_format="cloudpickle")
+    parent = import_version(ImportOrder(uri, "v1", model="mixed")).artefact
+    file = tmp_path / "rows.csv"
+    table.to_csv(file, index=False)
+
+    quantized = quantize_version(QuantizeOrder(parent.tag, LABEL, rows=file)).artefact
+    assert quantized.card.features == parent.card.features
+    assert quantized.card.quantized is not None
+    assert quantized.card.quantized.rows == 100
+    rows = np.array([[1, np.nan], [2, 0.5]], dtype=np.float32)
+    np.testing.assert_allclose(scores_of(quantized, rows), scores_of(parent, rows), rtol=0, atol=0.02)
 
 
 def test_the_same_order_gives_the_same_version_and_does_its_work_once(parent: Artefact) -> None:

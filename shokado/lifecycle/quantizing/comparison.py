@@ -91,7 +91,7 @@ def _times(
 def _company(engine: Engine, card: Card, rows: NDArray[np.float32]) -> float:
     """How far scores move when a row that is far out, in each column of numbers, joins the batch."""
     of_numbers = [feature.type in ("float", "integer") for feature in card.features]
-    far_out = np.where(of_numbers, np.abs(rows).max(axis=0) * np.float32(FAR_OUT) + 1, rows[:1])
+    far_out = np.where(of_numbers, np.nan_to_num(np.abs(rows)).max(axis=0) * np.float32(FAR_OUT) + 1, rows[:1])
     together = engine.predict(np.vstack([rows, far_out]).astype(rows.dtype))[: len(rows)]
     return float(np.abs(together - engine.predict(rows)).max())
 

@@ -39,7 +39,7 @@ def reference_rows(artefact: Artefact, file: Path | None) -> ReferenceRows:
     """The rows of the file, one half for each purpose; else those of the data set that the version learned from, its
     training and its test part; else its card's examples, and rows whose columns are each drawn from them.
 
-    Raises `ReferenceRefused` where the file cannot be read, or has no complete row.
+    Raises `ReferenceRefused` where the file cannot be read, or has no row that the model takes.
     """
     card = artefact.card
     if file is not None:
@@ -55,7 +55,8 @@ def reference_rows(artefact: Artefact, file: Path | None) -> ReferenceRows:
 
 def _of_file(file: Path, card: Card) -> ReferenceRows:
     rows = read_sample(open_table(file, card), card, MAX_ROWS).rows
-    complete = rows[np.isfinite(rows).all(axis=1)]
-    if not len(complete):
-        raise ReferenceRefused(f"{file} has no row without missing values.")
-    return ReferenceRows(complete[::2], complete[1::2] if len(complete) > 1 else complete, str(file))
+    nullable = np.array([feature.nullable for feature in card.features])
+    taken = rows[(np.isfinite(rows) | (np.isnan(rows) & nullable)).all(axis=1)]
+    if not len(taken):
+        raise ReferenceRefused(f"{file} has no row that the model takes: in each a value is missing, or infinite.")
+    return ReferenceRows(taken[::2], taken[1::2] if len(taken) > 1 else taken, str(file))
