@@ -76,7 +76,14 @@ def test_an_import_that_is_interrupted_leaves_nothing(
 ) -> None:
     file = tmp_path / "kept.yaml"
     command = [str(SHOKADO), "serve", "models:/iris/2", "--config", str(file)]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        # A shell has what it starts in the background ignore Ctrl-C, and tests may be started so.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  # there are no threads
+    )
     wait_until(lambda: bool(list((own_store / "tmp").glob("shokado-import-*/prepared/*"))), 60)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
@@ -88,8 +95,16 @@ def test_an_import_that_is_interrupted_leaves_nothing(
 
 
 def test_make_serve_does_the_same() -> None:
-    make = ["make", "--dry-run", "--old-file=.venv/.train", "serve", "PORT=3001", "HOST=localhost"]
-    own = ["MODEL=models:/churn/3 models:/churn@b", "SPLIT=90,10"]
+    make = [
+        "make",
+        "--no-print-directory",
+        "--dry-run",
+        "--old-file=.venv/.train",
+        "serve",
+        "PORT=3001",
+        "HOST=localhost",
+    ]
+    own = ["serve", "PORT=3001", "HOST=localhost", "MODEL=models:/churn/3 models:/churn@b", "SPLIT=90,10"]
     planned = subprocess.run([*make, *own], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     last = shlex.split(planned.splitlines()[-1])
     typed = ["serve", "models:/churn/3", "models:/churn@b", "--split", "90,10", "--host", "127.0.0.1", "--port", "3001"]
@@ -98,7 +113,7 @@ def test_make_serve_does_the_same() -> None:
 
 @pytest.mark.parametrize(("dataset", "has_layers"), [("iris", True), ("spam", False)])
 def test_make_serve_adds_the_quantized_version_where_there_is_one(dataset: str, has_layers: bool) -> None:
-    make = ["make", "--dry-run", "--old-file=.venv/.train", "serve", f"DATASET={dataset}"]
+    make = ["make", "--no-print-directory", "--dry-run", "--old-file=.venv/.train", "serve", f"DATASET={dataset}"]
     planned = subprocess.run(make, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
     assert f".venv/bin/python -m shokado models prepare --dataset {dataset} --quantized" in planned
     assert ("SHOKADO_VERSIONS__V2-QUANTIZED={}" in shlex.split(planned[-1])) == has_layers

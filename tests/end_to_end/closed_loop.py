@@ -53,7 +53,7 @@ class ClosedLoop:
     def wait_for_answers(self, more: int) -> None:
         """Until every client has `more` answers than now."""
         wanted = [len(client.answers) + more for client in self.clients]
-        wait_until(lambda: all(len(c.answers) >= n for c, n in zip(self.clients, wanted, strict=True)), timeout_s=60)
+        wait_until(lambda: all(len(c.answers) >= n for c, n in zip(self.clients, wanted, strict=True)), timeout_s=150)
 
     def join(self) -> None:
         """Wait for clients that end by themselves, because their connection did."""
