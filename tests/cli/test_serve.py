@@ -95,15 +95,7 @@ def test_an_import_that_is_interrupted_leaves_nothing(
 
 
 def test_make_serve_does_the_same() -> None:
-    make = [
-        "make",
-        "--no-print-directory",
-        "--dry-run",
-        "--old-file=.venv/.train",
-        "serve",
-        "PORT=3001",
-        "HOST=localhost",
-    ]
+    make = ["make", "--no-print-directory", "--dry-run", "--old-file=.venv/.train"]
     own = ["serve", "PORT=3001", "HOST=localhost", "MODEL=models:/churn/3 models:/churn@b", "SPLIT=90,10"]
     planned = subprocess.run([*make, *own], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     last = shlex.split(planned.splitlines()[-1])
