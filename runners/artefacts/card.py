@@ -119,7 +119,7 @@ class QuantizationReceipt(_Frozen):
     same_labels: float | None = Field(ge=0, le=1)
     """Share of rows whose label is the parent's; none for regression."""
     max_abs_difference_of_examples: float
-    """From the parent's scores of the card's examples: the card has the quantized version's own."""
+    """How far the examples' scores, which are the version's own, lie from the parent's."""
     max_abs_difference_in_company: float
     """How far scores move when a row that is far out joins their batch."""
 
@@ -158,7 +158,7 @@ class Card(_Frozen):
     examples: Examples
     metrics: dict[str, float] = {}
     quantization: str | None = None
-    """What became of the weights, such as `int8`; none: they are the framework's own."""
+    """What became of the weights, such as `int8`; None: they are the framework's own."""
     quantized: QuantizationReceipt | None = None
     """Where there is a quantization. The scores of the examples are its own then, and `verification` compares with the
     parent's."""

@@ -144,7 +144,7 @@ class Category:
         return self._positions.__getitem__
 
     def read_cell(self, cell: str) -> str | None:
-        is_missing = self.nullable and cell not in self._positions and cell.strip().lower() in _MISSING
+        is_missing = cell not in self._positions and cell.strip().lower() in _MISSING
         return None if is_missing else cell
 
     def spell(self, number: float) -> str | None:

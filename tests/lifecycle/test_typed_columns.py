@@ -13,12 +13,19 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import GradientBoostingClassifier, RandomForestRegressor
+from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingClassifier, RandomForestRegressor
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler, TargetEncoder
+from sklearn.pipeline import FeatureUnion, make_pipeline
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    OneHotEncoder,
+    OrdinalEncoder,
+    PolynomialFeatures,
+    StandardScaler,
+    TargetEncoder,
+)
 
 from configuration.settings import EngineChoice
 from runners.artefacts.artefact import Artefact
@@ -26,6 +33,7 @@ from runners.artefacts.card import read_card
 from runners.artefacts.reference import read_reference
 from runners.engines.engine import open_engine
 from runners.inputs.faults import InputFault
+from shokado.lifecycle.errors import UnsupportedModel
 from shokado.lifecycle.importing.version import ImportOrder, import_version, set_reference
 
 NUMBERS, TEXTS = ["age", "fare"], ["sex", "port", "deck"]
@@ -61,7 +69,8 @@ def columns(encoder: Any, numbers: Any = SCALED) -> ColumnTransformer:
 
 MODELS: dict[str, Callable[[], Any]] = {
     "one-hot, unknown ignored": lambda: make_pipeline(
-        columns(OneHotEncoder(handle_unknown="ignore")), GradientBoostingClassifier(n_estimators=20, random_state=0)
+        columns(OneHotEncoder(handle_unknown="ignore"), SimpleImputer()),
+        GradientBoostingClassifier(n_estimators=20, random_state=0),
     ).fit(FRAME, SURVIVED),
     "one-hot, unknown refused": lambda: make_pipeline(columns(OneHotEncoder()), LogisticRegression()).fit(
         FRAME, SURVIVED
@@ -74,7 +83,10 @@ MODELS: dict[str, Callable[[], Any]] = {
         columns(OneHotEncoder(max_categories=2, handle_unknown="infrequent_if_exist")), LogisticRegression()
     ).fit(FRAME, SURVIVED),
     "ordinal": lambda: make_pipeline(
-        columns(OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1, encoded_missing_value=-2)),
+        columns(
+            OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1, encoded_missing_value=-2),
+            SimpleImputer(),
+        ),
         RandomForestRegressor(n_estimators=10, random_state=0),
     ).fit(FRAME, PAID),
     "target": lambda: make_pipeline(columns(TargetEncoder(random_state=0)), Ridge()).fit(FRAME, PAID),
@@ -161,3 +173,53 @@ def test_what_its_data_were_like_is_counted_by_level(log_model: Callable[..., st
     assert (profile.rows, profile.scored_rows) == (400, 250)
     assert (counts["sex"], counts["port"][-1]) == ((250, 150, 0), FRAME.port.isna().sum())
     assert counts["age"][-1] == FRAME.age.isna().sum()
+
+
+WITH_NONE = FRAME.assign(port=FRAME.port.astype(object).where(FRAME.port.notna(), None))
+
+
+def test_a_gap_is_what_it_was_in_the_training(log_model: Callable[..., str]) -> None:
+    encoder = OneHotEncoder(handle_unknown="ignore")
+    model = make_pipeline(columns(encoder), LogisticRegression()).fit(WITH_NONE, SURVIVED ^ WITH_NONE.port.isna())
+    artefact = imported(log_model, model, WITH_NONE, "none")
+    held = WITH_NONE.tail(50)
+    np.testing.assert_allclose(scored(artefact, rows_of(held)).ravel(), own_scores(model, held), rtol=0, atol=1e-5)
+
+
+def lowered(frame: Any) -> Any:
+    return frame.apply(lambda column: column.str.lower())
+
+
+LETTERS = FunctionTransformer(lowered, feature_names_out="one-to-one")
+REFUSED: dict[str, tuple[Any, str]] = {
+    "texts are changed before": (columns(make_pipeline(LETTERS, OneHotEncoder())), "gives texts|alone"),
+    "a marker of missing ones": (
+        columns(make_pipeline(SimpleImputer(missing_values="S", strategy="most_frequent"), OneHotEncoder())),
+        "gives texts|alone",
+    ),
+    "something behind": (columns(make_pipeline(OneHotEncoder(), PolynomialFeatures())), "gives texts|alone"),
+    "two at once": (
+        FeatureUnion([("a", columns(OneHotEncoder())), ("b", columns(OneHotEncoder(), "passthrough"))]),
+        "must be alone",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_may_make_others_of_texts_is_refused(name: str, log_model: Callable[..., str]) -> None:
+    transformer, says = REFUSED[name]
+    model = make_pipeline(transformer, LogisticRegression()).fit(WHOLE, SURVIVED)
+    with pytest.raises(UnsupportedModel, match=says):
+        imported(log_model, model, WHOLE, "refused")
+
+
+def test_trees_behind_a_scaler_and_several_outputs_are_refused(log_model: Callable[..., str]) -> None:
+    trees = make_pipeline(columns(OneHotEncoder(handle_unknown="ignore")), GradientBoostingClassifier())
+    with pytest.raises(UnsupportedModel, match="behind a StandardScaler"):
+        imported(log_model, trees.fit(FRAME, SURVIVED), FRAME, "scaled")
+    histograms = make_pipeline(columns(OneHotEncoder(sparse_output=False)), HistGradientBoostingClassifier())
+    with pytest.raises(UnsupportedModel, match="Histogram gradient boosting"):
+        imported(log_model, histograms.fit(WHOLE, SURVIVED), WHOLE, "histograms")
+    several = make_pipeline(columns(OneHotEncoder()), Ridge()).fit(WHOLE, np.column_stack([PAID, PAID]))
+    with pytest.raises(UnsupportedModel, match="2 outputs a row"):
+        imported(log_model, several, WHOLE, "several")

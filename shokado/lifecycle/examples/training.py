@@ -35,7 +35,7 @@ DEPTH = 6
 """Number and depth of trees are XGBoost's own defaults."""
 HIDDEN_LAYERS = (32, 16)
 WIDE_LAYERS = (512, 512)
-"""Of so wide a network nearly all is weights, so that quantizing it pays."""
+"""Nearly all of so wide a network is weights, so that quantizing it pays."""
 WIDE_ROUNDS = 12
 WIDE_ROUNDS_OF_FEW_ROWS = 100
 """How often a wide net goes through its rows: some seconds, and its figures are those of `v2` within .01."""

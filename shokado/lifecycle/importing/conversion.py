@@ -171,6 +171,8 @@ def _task_and_classes(model: Any) -> tuple[Task, tuple[int | str, ...]]:
     if isinstance(model, OnnxModel):
         return model.task, class_labels(getattr(model, "classes_", ()))
     if is_classifier(model) and hasattr(model, "predict_proba"):
+        if isinstance(model.classes_, list):
+            raise UnsupportedModel(f"It gives {len(model.classes_)} labels a row, where one belongs.")
         classes = class_labels(model.classes_)
         if len(set(classes)) < 2:
             raise UnsupportedModel(

@@ -136,7 +136,9 @@ def probing_rows(
 def _bounds(trees: Trees, width: int) -> Rows:
     """The smallest and the largest threshold of each column: [2, features], NaN where there are none."""
     bounds = np.full((2, width), np.nan)
-    features, values = trees.features[trees.splits], trees.values[trees.splits]
+    # A split on what is missing alone has an infinite one.
+    bounded = trees.splits & np.isfinite(trees.values)
+    features, values = trees.features[bounded], trees.values[bounded]
     for column in np.unique(features):
         bounds[:, column] = values[features == column].min(), values[features == column].max()
     return bounds

@@ -5,8 +5,9 @@ answers the same, come out.
 
     transformer of categories --(asked for each level, for a missing one, for another text)--> `LevelTable`
 
-So nothing of what an encoder does has to be known: what it answers is in the table. Where one of its columns depends on
-another one there is no such table, and the model is refused. Columns are found by their position, no more by name.
+What an encoder answers is in the table, so that its settings need not be known. Only what looks at one column at a
+time, and at all unknown texts alike, is asked so; other transformers of texts are refused. Columns are found by their
+position, no more by name.
 """
 
 import copy
@@ -21,6 +22,8 @@ from onnx import TensorProto
 from skl2onnx import update_registered_converter
 from skl2onnx.common.data_types import FloatTensorType
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.impute import SimpleImputer
+from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, TargetEncoder
 
 from runners.inputs.columns import Category
 from runners.inputs.schema import Feature
@@ -29,6 +32,10 @@ from shokado.lifecycle.importing.probing_rows import parts_of
 
 MAX_TABLED_LEVELS = 2000
 """A table has a row for each level, and as many columns as the encoder makes: of one-hot ones, as many again."""
+
+
+_ENCODERS = (OneHotEncoder, OrdinalEncoder, TargetEncoder)
+"""What makes numbers of each column for itself, and of every text that it does not know the same ones."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,26 +64,36 @@ class LevelTable(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scik
 def levels_of(model: Any, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """The levels that a model's encoders know, by column: those of columns that hold texts."""
     found: dict[str, dict[str, None]] = {}
-    for transformer, columns in _branches(model, names):
-        for categories in _categories(transformer, len(columns)):
-            for column, known in zip(columns, categories, strict=True):
-                texts = [level for level in known if isinstance(level, str)]
-                if texts:
-                    found.setdefault(names[column], {}).update(dict.fromkeys(texts))
+    for name, known in _known(model, names):
+        if texts := [level for level in known if isinstance(level, str)]:
+            found.setdefault(name, {}).update(dict.fromkeys(texts))
     return {name: tuple(levels) for name, levels in found.items()}
+
+
+def gaps_of(model: Any, names: Sequence[str]) -> dict[str, Any]:
+    """What a missing text was in the training, by column of texts: None or NaN. Raises `UnsupportedModel`."""
+    found: dict[str, Any] = {}
+    for name, known in _known(model, names):
+        has_none = any(level is None for level in known)
+        has_nan = any(isinstance(level, float) and np.isnan(level) for level in known)
+        if has_none and (has_nan or found.get(name) is not None):
+            raise UnsupportedModel(f"{name} was trained with None and with NaN, which are one and the same in JSON.")
+        found[name] = None if has_none else np.nan
+    return found
 
 
 def unused(model: Any, names: Sequence[str]) -> set[str]:
     """The columns that the model is given and drops."""
-    transformers = [part for part in parts_of(model) if hasattr(part, "transformers_")]
+    entrance = _entrance(model)
+    if not hasattr(entrance, "transformers_"):
+        return set()
     taken = {
         names[column]
-        for part in transformers
-        for _, transformer, columns in part.transformers_
+        for _, transformer, columns in entrance.transformers_
         if not (isinstance(transformer, str) and transformer == "drop")
-        for column in _positions(part, columns, names)
+        for column in _positions(entrance, columns, names)
     }
-    return set(names) - taken if transformers else set()
+    return set(names) - taken
 
 
 def recoded(model: Any, features: Sequence[Feature]) -> Any:
@@ -84,58 +101,112 @@ def recoded(model: Any, features: Sequence[Feature]) -> Any:
 
     Raises `UnsupportedModel` where that cannot be.
     """
-    names = [feature.name for feature in features]
-    if hasattr(model, "transformers_"):
+    if hasattr(model, "best_estimator_"):
         changed = copy.copy(model)
-        changed.transformers_ = [
-            (name, _recoded_branch(transformer, _positions(model, columns, names), features), at)
-            for name, transformer, columns in model.transformers_
-            for at in [_positions(model, columns, names)]
-        ]
+        changed.best_estimator_ = recoded(model.best_estimator_, features)
         return changed
-    if hasattr(model, "steps") and model.steps:
+    if getattr(model, "steps", None):
         changed = copy.copy(model)
         (name, first), *rest = model.steps
-        first = _recoded_step(first, features)
-        changed.steps = [(name, first), *rest]
+        changed.steps = [(name, _recoded_entrance(first, features)), *rest]
+        _refuse_scaled_trees(model)
         return changed
-    for name in ("best_estimator_", "estimator_"):
-        if hasattr(model, name):
-            changed = copy.copy(model)
-            setattr(changed, name, recoded(getattr(model, name), features))
-            return changed
-    return model
+    return _recoded_entrance(model, features)
 
 
-def _recoded_step(step: Any, features: Sequence[Feature]) -> Any:
-    """The first step of a pipeline, which is given all columns."""
-    if hasattr(step, "transformers_") or hasattr(step, "steps"):
-        return recoded(step, features)
-    return _recoded_branch(step, list(range(len(features))), features)
+def _recoded_entrance(entrance: Any, features: Sequence[Feature]) -> Any:
+    """The transformer, or model, that is given all columns."""
+    names = [feature.name for feature in features]
+    if getattr(entrance, "steps", None):
+        return recoded(entrance, features)
+    if hasattr(entrance, "transformers_"):
+        changed = copy.copy(entrance)
+        changed.transformers_ = [
+            (name, _recoded_branch(transformer, at, features), at)
+            for name, transformer, columns in entrance.transformers_
+            for at in [_positions(entrance, columns, names)]
+        ]
+        return changed
+    if any(feature.levels for feature in features):
+        return _recoded_branch(entrance, list(range(len(features))), features)
+    return entrance
 
 
 def _recoded_branch(transformer: Any, at: Sequence[int], features: Sequence[Feature]) -> Any:
     """What stands in a branch that is given these columns."""
     taken = [features[index] for index in at]
-    if not any(feature.levels for feature in taken) or transformer == "drop":
+    if isinstance(transformer, str) and transformer == "drop":
         return transformer
-    if isinstance(transformer, str):
-        shown = ", ".join(feature.name for feature in taken if feature.levels)
-        raise UnsupportedModel(f"Its estimator is given texts as they are ({shown}): encode them.")
-    return LevelTable(_tables(transformer, taken))
+    if encoder_of(transformer) is not None and taken:
+        return LevelTable(_tables(transformer, taken))
+    if texts := ", ".join(feature.name for feature in taken if feature.levels):
+        kind = transformer if isinstance(transformer, str) else type(transformer).__name__
+        raise UnsupportedModel(
+            f"It gives texts ({texts}) to {kind}: what stands before an encoder of texts can only be a SimpleImputer "
+            "for missing ones, and nothing behind it in the same branch."
+        )
+    return transformer
 
 
-def _branches(model: Any, names: Sequence[str]) -> list[tuple[Any, list[int]]]:
-    """The transformers that are given columns of the input itself, with the positions of those."""
-    found = []
-    for part in parts_of(model):
-        if hasattr(part, "transformers_"):
-            for _, transformer, columns in part.transformers_:
-                if not isinstance(transformer, str):
-                    found.append((transformer, _positions(part, columns, names)))
-        elif getattr(part, "steps", None) and not hasattr(part.steps[0][1], "transformers_"):
-            found.append((part.steps[0][1], list(range(len(names)))))
-    return found
+def encoder_of(transformer: Any) -> Any:
+    """The encoder that a branch is, alone or behind imputers of missing values; None for any other branch."""
+    *before, last = [step for _, step in transformer.steps] if hasattr(transformer, "steps") else [transformer]
+    if type(last) not in _ENCODERS:
+        return None
+    for step in before:
+        if isinstance(step, str) and step == "passthrough":
+            continue
+        is_imputer = type(step) is SimpleImputer and not step.add_indicator
+        if not is_imputer or not (isinstance(step.missing_values, float) and np.isnan(step.missing_values)):
+            return None
+    return last
+
+
+def _refuse_scaled_trees(model: Any) -> None:
+    """Trees compare with values of their data, which a scaler before them makes others of in float32."""
+    entrance = _entrance(model)
+    if not hasattr(entrance, "transformers_"):
+        return
+    trees = [part for part in parts_of(model) if type(part).__module__.startswith(("sklearn.tree", "sklearn.ensemble"))]
+    trees = [part for part in trees if not hasattr(part, "named_estimators_")]
+    if any(hasattr(part, "_predictors") for part in trees):
+        raise UnsupportedModel(
+            "Histogram gradient boosting stands behind a ColumnTransformer, where ONNX cannot compare as it does: take "
+            "gradient boosting or a random forest."
+        )
+    for _, transformer, _ in entrance.transformers_:
+        if not trees or isinstance(transformer, str) or encoder_of(transformer) is not None:
+            continue
+        steps = [step for _, step in transformer.steps] if hasattr(transformer, "steps") else [transformer]
+        for step in steps:
+            if not (isinstance(step, str) or type(step) is SimpleImputer):
+                raise UnsupportedModel(
+                    f"Its trees stand behind a {type(step).__name__}, which ONNX computes in float32: trees need no "
+                    "scaling, so leave it out."
+                )
+
+
+def _entrance(model: Any) -> Any:
+    """The transformer that is given all columns, or the model itself."""
+    if hasattr(model, "best_estimator_"):
+        return _entrance(model.best_estimator_)
+    return _entrance(model.steps[0][1]) if getattr(model, "steps", None) else model
+
+
+def _known(model: Any, names: Sequence[str]) -> list[tuple[str, Any]]:
+    """What encoders know of each column that they are given."""
+    entrance = _entrance(model)
+    branches = [(entrance, list(range(len(names))))]
+    if hasattr(entrance, "transformers_"):
+        branches = [
+            (transformer, _positions(entrance, columns, names)) for _, transformer, columns in entrance.transformers_
+        ]
+    return [
+        (names[column], known)
+        for transformer, columns in branches
+        if (encoder := encoder_of(transformer)) is not None
+        for column, known in zip(columns, encoder.categories_, strict=True)
+    ]
 
 
 def _positions(transformer: Any, columns: Any, names: Sequence[str]) -> list[int]:
@@ -155,15 +226,9 @@ def _positions(transformer: Any, columns: Any, names: Sequence[str]) -> list[int
     return [list(names).index(own[index]) for index in chosen.tolist()]
 
 
-def _categories(transformer: Any, columns: int) -> list[Any]:
-    """What encoders in it know of each of so many columns."""
-    known = (getattr(part, "categories_", None) for part in parts_of(transformer))
-    return [categories for categories in known if categories is not None and len(categories) == columns]
-
-
 def _tables(transformer: Any, features: Sequence[Feature]) -> list[ColumnTable]:
     """Raises `UnsupportedModel`."""
-    values = [_values_of(transformer, index, feature, len(features)) for index, feature in enumerate(features)]
+    values = [_values_of(transformer, index, feature) for index, feature in enumerate(features)]
     base = [known[0] for known in values]
     answers = [_answers(transformer, features, base, index, known) for index, known in enumerate(values)]
     owners = _owners(answers, features)
@@ -171,27 +236,29 @@ def _tables(transformer: Any, features: Sequence[Feature]) -> list[ColumnTable]:
     for index, (feature, known, (answer, taken)) in enumerate(zip(features, values, answers, strict=True)):
         at = np.flatnonzero(owners == index)
         keys = None if feature.levels else np.array(known[:-2], dtype=np.float32)
+        if keys is not None and (keys != np.array(known[:-2], dtype=np.float64)).any():
+            raise UnsupportedModel(f"An encoder takes numbers of {feature.name} that float32 does not hold.")
         rows = np.where(taken[:, None], answer[:, at], 0)
         tables.append(ColumnTable(rows.astype(np.float32), keys, at))
+    if not any(len(table.at) for table in tables):
+        raise UnsupportedModel(f"An encoder of {', '.join(feature.name for feature in features)} answers nothing.")
     return tables
 
 
-def _values_of(transformer: Any, index: int, feature: Feature, columns: int) -> list[Any]:
+def _values_of(transformer: Any, index: int, feature: Feature) -> list[Any]:
     """All that tells a column's values apart for a transformer: its levels, one of none of them, and a missing one."""
+    known = list(encoder_of(transformer).categories_[index])
     if feature.levels:
         if len(feature.levels) > MAX_TABLED_LEVELS:
             raise UnsupportedModel(
                 f"{feature.name} has {len(feature.levels)} levels; at most {MAX_TABLED_LEVELS} can be served."
             )
         column = Category(feature.name, feature.nullable, feature.levels, feature.other)
-        return [*feature.levels, column.spell(len(feature.levels)), np.nan]
-    known = _categories(transformer, columns)
-    if not known:
-        raise UnsupportedModel(
-            f"{type(transformer).__name__} takes numbers ({feature.name}) and texts at once: give it one of them."
-        )
-    numbers = [float(value) for value in known[0][index] if isinstance(value, int | float | np.number)]
-    numbers = [number for number in numbers if np.isfinite(number)]
+        missing = None if any(level is None for level in known) else np.nan
+        return [*feature.levels, column.spell(len(feature.levels)), missing]
+    if not all(isinstance(value, bool | int | float | np.number | np.bool_) for value in known):
+        raise UnsupportedModel(f"An encoder takes texts and other values of {feature.name} at once.")
+    numbers = [float(value) for value in known if np.isfinite(value)]
     return [*numbers, max(numbers, default=0.0) + 1, np.nan]
 
 
@@ -263,6 +330,8 @@ def _convert(scope: Any, operator: Any, container: Any) -> None:
         return name
 
     for index, table in enumerate(tables):
+        if not len(table.at):
+            continue
         column = add("Gather", [operator.inputs[0].full_name, constant(np.array([index]))], axis=1)
         missing = add("IsNaN", [column])
         values = table.values

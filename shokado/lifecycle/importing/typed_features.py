@@ -11,7 +11,9 @@ import pandas as pd
 
 from runners.inputs.columns import Category
 from runners.inputs.schema import Feature
+from shokado.lifecycle.errors import UnsupportedModel
 from shokado.lifecycle.importing.probing_rows import parts_of
+from shokado.lifecycle.importing.recoding import gaps_of
 from shokado.lifecycle.importing.registry import LoadedModel
 
 
@@ -23,15 +25,19 @@ def typed_features(source: LoadedModel, features: Sequence[Feature]) -> tuple[Fe
     """
     if not any(feature.levels for feature in features) and not may_be_missing(source, features):
         return tuple(features)
+    if hasattr(source.model, "save_config"):
+        return tuple(features)  # a Booster, which takes no frame and is asked by nobody here
     row = {feature.name: feature.levels[0] if feature.levels else 0.0 for feature in features}
     row |= _example(source, features)
+    _refuse_several_outputs(source.model, features, row)
     optional = may_be_missing(source, features)
+    gaps = gaps_of(source.model, [feature.name for feature in features])
     found = []
     for feature in features:
         changes: dict[str, Any] = {}
-        if (feature.levels or feature.name in optional) and _answers(
-            source.model, features, row | {feature.name: np.nan}
-        ):
+        is_asked = feature.type != "text" and (feature.levels or feature.name in optional)
+        gap = gaps.get(feature.name, np.nan) if feature.levels else np.nan
+        if is_asked and _answers(source.model, features, row | {feature.name: gap}):
             changes["nullable"] = True
         if feature.levels:
             unknown = Category(feature.name, nullable=False, levels=feature.levels).spell(len(feature.levels))
@@ -59,13 +65,26 @@ def _example(source: LoadedModel, features: Sequence[Feature]) -> dict[str, Any]
     return dict(whole.iloc[0]) if len(whole) else {}
 
 
-def _answers(model: Any, features: Sequence[Feature], row: dict[str, Any]) -> bool:
-    """Whether the model scores the row, and with numbers."""
+def _refuse_several_outputs(model: Any, features: Sequence[Feature], row: dict[str, Any]) -> None:
+    try:
+        answer = np.asarray(model.predict(_given(model, features, row)))
+    except (ValueError, TypeError):
+        return
+    if answer.ndim > 1 and answer.shape[1] > 1:
+        raise UnsupportedModel(f"It gives {answer.shape[1]} outputs a row, where one number or label belongs.")
+
+
+def _given(model: Any, features: Sequence[Feature], row: dict[str, Any]) -> Any:
+    """The row as the model takes it."""
     # A column of nothing but a missing level would be one of numbers.
     kinds = {feature.name: object if feature.levels else None for feature in features}
     frame = pd.DataFrame({name: pd.Series([row[name]], dtype=kind) for name, kind in kinds.items()})
-    names = getattr(model, "feature_names_in_", None)
-    given = frame if names is not None else frame.to_numpy()
+    return frame if getattr(model, "feature_names_in_", None) is not None else frame.to_numpy()
+
+
+def _answers(model: Any, features: Sequence[Feature], row: dict[str, Any]) -> bool:
+    """Whether the model scores the row, and with numbers."""
+    given = _given(model, features, row)
     try:
         scores = model.predict_proba(given) if hasattr(model, "predict_proba") else model.predict(given)
         return bool(np.isfinite(np.asarray(scores, dtype=np.float64)).all())

@@ -41,6 +41,7 @@ from shokado.lifecycle.importing.probing_rows import (
     trees_of,
 )
 from shokado.lifecycle.importing.probing_texts import probing_texts
+from shokado.lifecycle.importing.recoding import gaps_of
 from shokado.lifecycle.importing.registry import LoadedModel
 from shokado.lifecycle.importing.scaled_trees import scaler_of
 from shokado.lifecycle.importing.text_conversion import vectorizers_of
@@ -149,6 +150,8 @@ def _reference(source: LoadedModel, description: ModelDescription, folder: Path,
             groups = rows_for(source, description, onnx.load(folder / FileKind.ONNX.file_name))
         rows = np.vstack(groups)
         scores = framework_scores(model, description, rows)
+        if any(feature.levels for feature in description.features):
+            _check_example(source, description)
         advice = _MORE_ROWS if len(groups) > 1 else ""
         if description.task is Task.REGRESSION:
             return _of_values(groups, scores, tolerance, advice)
@@ -156,8 +159,8 @@ def _reference(source: LoadedModel, description: ModelDescription, folder: Path,
             rows = np.vstack([rows, _between_classes(model, description, rows, scores)])
             scores = framework_scores(model, description, rows)
         labels = own_labels(model, as_trained(model, description, rows), scores)
-    except ValueError as error:
-        reason = str(error).strip().splitlines()[0]
+    except (ValueError, TypeError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise VerificationFailed(f"The framework's own model does not score all rows of numbers: {reason}") from error
     return Reference(rows, scores, labels, np.full((len(rows), 1), tolerance), advice)
 
@@ -274,6 +277,37 @@ def rows_for(source: LoadedModel, description: ModelDescription, graph: onnx.Mod
     return tuple(rows.astype(description.given) for rows in groups if len(rows))
 
 
+def _check_example(source: LoadedModel, description: ModelDescription) -> None:
+    """Raise `VerificationFailed` where rows of the example score otherwise as a server would read them than as logged.
+
+    What a server does not take is left out.
+    """
+    names, example = list(description.row_format.feature_names), source.example
+    if not isinstance(example, pd.DataFrame) or not set(names) <= set(example.columns):
+        return
+    rows = np.asarray(_numbered(description, example), dtype=np.float64)
+    taken = description.row_format.fitting(as_served(description, rows))
+    if not taken.any():
+        return
+    model, logged_rows = source.model, example[names][taken]
+    # JSON, as which examples are kept, does not tell None from NaN.
+    texts_of = {feature.name for feature in description.features if feature.levels}
+    for name, gap in gaps_of(model, names).items():
+        if name not in texts_of:
+            continue
+        texts = logged_rows[name].astype(object)
+        logged_rows = logged_rows.assign(**{name: texts.where(texts.notna(), gap)})
+    scored = model.predict_proba if hasattr(model, "predict_proba") else model.predict
+    logged = to_columns(description.task, np.asarray(scored(logged_rows), dtype=np.float64))
+    read = framework_scores(model, description, rows[taken])
+    if not np.allclose(logged, read, rtol=1e-6, atol=1e-6):
+        row = int(np.flatnonzero(taken)[np.abs(logged - read).max(axis=1).argmax()])
+        raise VerificationFailed(
+            f"Row {row} of the input example scores otherwise where its texts are read as the levels of the model's "
+            "encoders: something before them makes others of the texts. Nothing was stored."
+        )
+
+
 def _typed(description: ModelDescription, rows: datasets.Rows) -> datasets.Rows:
     """The rows with a level in each category, and gaps where values may be missing."""
     random = np.random.default_rng(RANDOM_SEED)
@@ -347,16 +381,18 @@ def as_trained(model: Any, description: ModelDescription, rows: datasets.Rows) -
     if not names:
         return rows if description.row_format.text_field is None else rows[:, 0]
     frame = pd.DataFrame(rows, columns=list(names))
+    gaps = gaps_of(model, names) if any(feature.levels for feature in description.features) else {}
     for feature in description.features:
         if feature.levels:
-            frame[feature.name] = _spelt(feature, frame[feature.name].to_numpy())
+            gap = gaps.get(feature.name, np.nan)
+            frame[feature.name] = pd.Series(_spelt(feature, frame[feature.name].to_numpy(), gap), dtype=object)
     return frame
 
 
-def _spelt(feature: Feature, numbers: NDArray[Any]) -> NDArray[Any]:
-    """The levels that some numbers stand for, NaN where they are missing: dtype object."""
+def _spelt(feature: Feature, numbers: NDArray[Any], gap: Any) -> NDArray[Any]:
+    """The levels that some numbers stand for, and `gap` where they are missing: dtype object."""
     column = Category(feature.name, feature.nullable, feature.levels, feature.other)
-    levels = np.array([*feature.levels, column.spell(len(feature.levels)), np.nan], dtype=object)
+    levels = np.array([*feature.levels, column.spell(len(feature.levels)), gap], dtype=object)
     return np.asarray(levels[np.where(np.isnan(numbers), len(levels) - 1, np.nan_to_num(numbers)).astype(np.int64)])
 
 

@@ -122,8 +122,8 @@ def test_a_number_of_a_level_is_none_in_json() -> None:
     ("cells", "values"),
     [
         (["female", "2.5", "S", "true"], ["female", 2.5, "S", True]),
-        (["", "", "NaN", "1"], ["", None, None, 1.0]),
-        (["NA", "NaN", "", "x"], ["NA", None, "", "x"]),
+        (["", "", "NaN", "1"], [None, None, None, 1.0]),
+        (["NA", "NaN", "", "x"], [None, None, "", "x"]),
         (["male", "1", "S", "0", "more"], ["male", 1.0, "S", 0.0, "more"]),
         (["male"], ["male"]),
     ],
