@@ -17,6 +17,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 
 from configuration.settings import FarSideSettings
@@ -90,7 +91,7 @@ class RemoteExecutor:
         self._told_at = -inf
         self._retries = RetryBudget()
         self._counts = RemoteCounts()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[BatchScores | Exception]] = set()
 
     def run(
         self, rows: Rows, expected_s: float, done: Callable[[BatchScores | Exception], None], deadline: float = inf
@@ -101,14 +102,15 @@ class RemoteExecutor:
         self.usual_s = max(expected_s, 0.9 * self.usual_s)
         loop = asyncio.get_running_loop()
         watch = loop.call_later(OVERDUE_S + SLOWER * self.usual_s, self._overdue)
-        task = loop.create_task(self._run(rows, done, deadline, watch))
+        task = loop.create_task(self._outcome(rows, deadline))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        # Not at the end of the coroutine: one that is cancelled before its first step never comes to it.
+        task.add_done_callback(partial(self._ended, watch, done))
 
     def shut_out(self, reason: str) -> None:
         """Let every batch fail at once from now on, those under way as well."""
         self._away = f"it is away: {reason}"
-        for task in self._tasks - {asyncio.current_task()}:
+        for task in tuple(self._tasks):
             task.cancel()
 
     def admit(self) -> None:
@@ -124,25 +126,27 @@ class RemoteExecutor:
     async def close(self) -> None:
         await self._far_side.close()
 
-    async def _run(
-        self,
-        rows: Rows,
-        done: Callable[[BatchScores | Exception], None],
-        deadline: float,
-        watch: asyncio.TimerHandle,
-    ) -> None:
-        outcome: BatchScores | Exception
+    async def _outcome(self, rows: Rows, deadline: float) -> BatchScores | Exception:
         try:
-            outcome = await self._score(rows, deadline)
-        except asyncio.CancelledError:
-            if self._away is None:
-                raise
-            outcome = EndpointError(self._away)
+            return await self._score(rows, deadline)
         except Exception as error:  # whatever it is, a batcher that never heard of it would wait for ever
             # Its traceback knows this frame, and so itself: a cycle.
-            outcome = error.with_traceback(None)
-        finally:
-            watch.cancel()
+            return error.with_traceback(None)
+
+    def _ended(
+        self,
+        watch: asyncio.TimerHandle,
+        done: Callable[[BatchScores | Exception], None],
+        task: asyncio.Task[BatchScores | Exception],
+    ) -> None:
+        self._tasks.discard(task)
+        watch.cancel()
+        if not task.cancelled():
+            outcome = task.result()
+        elif self._away is not None:
+            outcome = EndpointError(self._away)
+        else:
+            return
         self._note(outcome)
         done(outcome)
 

@@ -103,6 +103,26 @@ def test_scores_come_back_in_the_order_of_their_rows(rows: int, extensions: list
     assert server.sizes == [rows]
 
 
+def test_a_batch_that_is_shut_out_before_its_first_step_fails_as_all_others_do() -> None:
+    """Its request would wait for ever."""
+
+    async def scenario() -> None:
+        async with serving(OtherServer()) as server:
+            client = Client(server)
+            await client.endpoint.meet()
+            under_way = asyncio.ensure_future(client.run(THREE))
+            await asyncio.sleep(0)
+            unbegun = asyncio.ensure_future(client.run(THREE))
+            # It has handed its batch over and waits; the task for that batch has not run yet.
+            client.executor.run(THREE, 0.0, (third := asyncio.get_running_loop().create_future()).set_result)
+            client.executor.shut_out("gone")
+            for outcome in await asyncio.gather(under_way, unbegun, third):
+                assert isinstance(outcome, EndpointError), outcome
+            await client.executor.close()
+
+    in_time(scenario())
+
+
 def test_numbers_survive_json_to_the_last_bit() -> None:
     values = np.random.default_rng(1).normal(size=500).astype(np.float32) ** 9
     server = OtherServer(engine=Obliging(), extensions=[])
