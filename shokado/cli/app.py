@@ -26,8 +26,8 @@ from shokado.lifecycle.examples import preparing
 from shokado.lifecycle.importing.registry import Formats
 from shokado.lifecycle.importing.version import ImportOrder, WhenTaken, import_version, set_reference
 from shokado.lifecycle.packaging.imaging import ContainerEngine
-from shokado.lifecycle.quantizing.order import Limits, Method, QuantizeOrder
-from shokado.lifecycle.quantizing.version import quantize_version
+from shokado.lifecycle.quantizing.quantize_order import Limits, Method, QuantizeOrder
+from shokado.lifecycle.quantizing.quantized_version import quantize_version
 from shokado.lifecycle.refusal import plain_errors
 
 # Importing MLflow makes so many objects that walking them again and again takes a fifth of a command.

@@ -30,9 +30,9 @@ from runners.trial import TrialOrder, run_trial
 from shokado.cli.app import app
 from shokado.lifecycle.errors import LifecycleError, QuantizationRefused, ReferenceRefused, VersionTaken
 from shokado.lifecycle.importing.version import Imported, ImportOrder, import_version
-from shokado.lifecycle.quantizing.order import Limits, Method, QuantizeOrder
-from shokado.lifecycle.quantizing.reference_rows import DEALT_ROWS
-from shokado.lifecycle.quantizing.version import QuantizeOutcome, quantize_version
+from shokado.lifecycle.quantizing.calibration_rows import DEALT_ROWS
+from shokado.lifecycle.quantizing.quantize_order import Limits, Method, QuantizeOrder
+from shokado.lifecycle.quantizing.quantized_version import QuantizeOutcome, quantize_version
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 RANDOM = np.random.default_rng(4)

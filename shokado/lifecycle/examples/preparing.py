@@ -13,8 +13,8 @@ from shokado.lifecycle import datasets
 from shokado.lifecycle.importing import registry
 from shokado.lifecycle.importing.version import Imported, ImportOrder, ImportOutcome, import_from, present
 from shokado.lifecycle.progress import step
-from shokado.lifecycle.quantizing.order import QuantizeOrder
-from shokado.lifecycle.quantizing.version import Quantized, QuantizeOutcome, quantize_version
+from shokado.lifecycle.quantizing.quantize_order import QuantizeOrder
+from shokado.lifecycle.quantizing.quantized_version import Quantized, QuantizeOutcome, quantize_version
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

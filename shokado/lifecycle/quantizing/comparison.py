@@ -16,8 +16,8 @@ from runners.artefacts.card import CallTime, Card, QuantizationReceipt, Task
 from runners.artefacts.scores import Scores, disagreements
 from runners.engines.engine import Engine, example_rows, likely_rows, open_engine
 from shokado.lifecycle.errors import QuantizationRefused
-from shokado.lifecycle.quantizing.order import Limits
-from shokado.lifecycle.quantizing.reference_rows import ReferenceRows
+from shokado.lifecycle.quantizing.calibration_rows import ReferenceRows
+from shokado.lifecycle.quantizing.quantize_order import Limits
 
 BATCHES = ((1, 300), (64, 200), (1000, 30))
 """Rows of a call, and how many calls are timed."""

@@ -16,7 +16,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_
 
 from shokado.lifecycle.errors import NothingToQuantize
 from shokado.lifecycle.importing.graphs import INPUT
-from shokado.lifecycle.quantizing.order import Method
+from shokado.lifecycle.quantizing.quantize_order import Method
 
 TREES = (
     "it consists of trees, which have no weights to quantize that way: they compare rows with thresholds, and a "

@@ -20,7 +20,7 @@ from runners.inputs.datatypes import BYTES
 from shokado.lifecycle.errors import NothingToQuantize, QuantizationRefused, SourceNotFound, VersionTaken
 from shokado.lifecycle.importing import registry
 from shokado.lifecycle.progress import say, step
-from shokado.lifecycle.quantizing.order import QuantizeOrder
+from shokado.lifecycle.quantizing.quantize_order import QuantizeOrder
 
 
 class QuantizeOutcome(StrEnum):
@@ -104,8 +104,8 @@ def _there(order: QuantizeOrder, parent: Artefact) -> Artefact | None:
 
 
 def _quantize(order: QuantizeOrder, parent: Artefact, stage: Path) -> Artefact:
+    from shokado.lifecycle.quantizing.calibration_rows import reference_rows
     from shokado.lifecycle.quantizing.comparison import compare, objections
-    from shokado.lifecycle.quantizing.reference_rows import reference_rows
     from shokado.lifecycle.quantizing.weights import quantize
 
     prepared = stage / "prepared"
