@@ -25,7 +25,8 @@ HOME = ROOT / "var" / "test" / "bentoml"
 collect_ignore = [] if "TEST_IMAGE" in os.environ else ["image"]
 
 LONG = (
-    "lifecycle", "end_to_end", "docs", "cli", "load_tests", "k8s", "gateway", "client", "compose", "worker", "test_bento.py",
+    "lifecycle", "end_to_end", "docs", "cli", "load_tests", "k8s", "gateway", "client", "compose", "worker",
+    "test_bento.py",
 )  # fmt: skip
 """Folders and files whose tests take longest, in the order in which they begin: they start servers, or train.
 
