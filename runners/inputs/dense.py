@@ -49,10 +49,8 @@ class DenseRows(RowFormat):
         try:
             if len(rows) == 1 and type(rows[0]) is list:
                 return pack(*rows[0])
-            return b"".join(
-                [pack(*row) if isinstance(row, list) else pack(*values(_whole(row, width))) for row in rows]
-            )
-        except (struct.error, OverflowError, KeyError, TypeError, _WrongCount):
+            return b"".join([pack(*row) if isinstance(row, list) else pack(*values(whole(row, width))) for row in rows])
+        except (struct.error, OverflowError, KeyError, TypeError, WrongCount):
             raise self.explain(rows) from None
 
     def pack_values(self, rows: Sequence[Any]) -> bytes:
@@ -163,12 +161,12 @@ class DenseRows(RowFormat):
         return np.frombuffer(body, dtype=np.float32).reshape(-1, self._width)
 
 
-class _WrongCount(Exception):
+class WrongCount(Exception):
     """An object with more or fewer names than there are features."""
 
 
-def _whole(row: dict[str, float], width: int) -> dict[str, float]:
+def whole(row: dict[str, float], width: int) -> dict[str, float]:
     """The row, if it has as many names as there are features."""
     if len(row) != width:
-        raise _WrongCount
+        raise WrongCount
     return row

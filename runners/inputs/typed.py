@@ -6,14 +6,13 @@ float32 alone. Packed rows, and a matrix of numbers, are taken as they are encod
 
 import struct
 from collections.abc import Callable, Sequence
-from operator import itemgetter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from runners.inputs.columns import Category, Number, not_a_number
-from runners.inputs.dense import DenseRows
+from runners.inputs.dense import DenseRows, WrongCount, whole
 from runners.inputs.faults import InputFault
 from runners.inputs.schema import Schema
 
@@ -33,17 +32,16 @@ class TypedRows(DenseRows):
         self._nullable = np.array([column.nullable for column in self._ordered])
         last = {index: column.last for index, column in enumerate(self._ordered) if isinstance(column, Category)}
         self._categories, self._last = list(last), np.array(list(last.values()))
-        self._by_name = itemgetter(*self.feature_names) if self._width > 1 else None
 
     def pack(self, rows: Sequence[Any]) -> bytes:
         self._check_count(len(rows))
-        pack, encoders, width = self._pack, self._encoders, self._width
+        pack, encoders, values, width = self._pack, self._encoders, self._values, self._width
         try:
             packed = [
                 pack(*[encode(value) for encode, value in zip(encoders, row, strict=True)])
-                for row in (row if type(row) is list else self._listed(row, width) for row in rows)
+                for row in (row if type(row) is list else values(whole(row, width)) for row in rows)
             ]
-        except (struct.error, OverflowError, KeyError, TypeError, ValueError):
+        except (struct.error, OverflowError, KeyError, TypeError, ValueError, WrongCount):
             raise self.explain(rows) from None
         return packed[0] if len(packed) == 1 else b"".join(packed)
 
@@ -98,14 +96,6 @@ class TypedRows(DenseRows):
 
     def unbatched(self, batch: NDArray[Any]) -> list[list[Any]]:
         return [[None if np.isnan(value) else value for value in row] for row in batch.tolist()]
-
-    def _listed(self, row: Any, width: int) -> Sequence[Any]:
-        """The values of an object, in the features' order. Raises `KeyError` or `ValueError` unless it has them all."""
-        if len(row) != width:
-            raise ValueError
-        if not isinstance(row, dict):
-            raise TypeError
-        return self._by_name(row) if self._by_name is not None else (row[self.feature_names[0]],)
 
     def _check_numbers(self, floats: NDArray[Any], given: NDArray[Any] | None = None) -> None:
         wrong = self._unfit(floats.reshape(-1, self._width))

@@ -343,8 +343,7 @@ def _example_rows(description: ModelDescription, example: Any) -> datasets.Rows:
     except (TypeError, ValueError):
         return np.empty((0, len(names)))
     fits = rows.ndim == 2 and rows.shape[1] == len(names)
-    nullable = np.array([feature.nullable for feature in description.features])
-    return rows[(np.isfinite(rows) | (np.isnan(rows) & nullable)).all(axis=1)] if fits else np.empty((0, len(names)))
+    return rows[description.row_format.fitting(rows)] if fits else np.empty((0, len(names)))
 
 
 def _numbered(description: ModelDescription, example: Any) -> Any:

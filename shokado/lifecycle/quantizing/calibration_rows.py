@@ -55,8 +55,7 @@ def reference_rows(artefact: Artefact, file: Path | None) -> ReferenceRows:
 
 def _of_file(file: Path, card: Card) -> ReferenceRows:
     rows = read_sample(open_table(file, card), card, MAX_ROWS).rows
-    nullable = np.array([feature.nullable for feature in card.features])
-    taken = rows[(np.isfinite(rows) | (np.isnan(rows) & nullable)).all(axis=1)]
+    taken = rows[card.row_format.fitting(rows)]
     if not len(taken):
         raise ReferenceRefused(f"{file} has no row that the model takes: in each a value is missing, or infinite.")
     return ReferenceRows(taken[::2], taken[1::2] if len(taken) > 1 else taken, str(file))
