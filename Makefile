@@ -33,7 +33,7 @@ INSTALL := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/pyth
 
 .PHONY: help
 help: ## List the targets
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{ printf "  make %-15s %s\n", $$1, $$2 }'
 
 # BentoML takes addresses only.
 LISTEN = $(patsubst localhost,127.0.0.1,$(HOST))
@@ -121,6 +121,10 @@ build: models ## Build the bento that serving.yaml describes, with its models in
 .PHONY: image
 image: models ## Build an image of the bento: make image ENGINE=podman BASE_IMAGE=python:3.11-slim TAG=shokado:1.4.0
 	@$(BIN)/python -m shokado image $(ARGS)
+
+.PHONY: test-frameworks
+test-frameworks: $(DEV) ## Import and serve models of every framework, and compare each with its own answers
+	@TEST_FRAMEWORKS=1 $(PYTEST) tests/frameworks $(ARGS)
 
 .PHONY: test-image
 test-image: $(DEV) ## Build the image with podman and test it, hardened; as root, on Debian

@@ -21,8 +21,10 @@ from tests.support.server import Server, serving
 ROOT = Path(__file__).parent.parent
 HOME = ROOT / "var" / "test" / "bentoml"
 
-# They take minutes, and a container engine: `make test-image`.
+# They take minutes. The first need a container engine, `make test-image`; the others packages that models are trained
+# with, `make test-frameworks`.
 collect_ignore = [] if "TEST_IMAGE" in os.environ else ["image"]
+collect_ignore += [] if "TEST_FRAMEWORKS" in os.environ else ["frameworks"]
 
 LONG = (
     "lifecycle", "end_to_end", "docs", "cli", "load_tests", "k8s", "gateway", "client", "compose", "worker",
