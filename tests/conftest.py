@@ -8,6 +8,7 @@ import gc
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -47,6 +48,12 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 os.environ["GOGC"] = "400"
 for variable in [name for name in os.environ if name.startswith("SHOKADO_")]:
     del os.environ[variable]
+# What servers keep in the folder for temporary files outlives them, and so is removed with it. What a test keeps there
+# itself stays, as pytest has it.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
+    TEMPORARY = tempfile.TemporaryDirectory(prefix="shokado-tests-")
+    os.environ["TMPDIR"] = tempfile.tempdir = TEMPORARY.name
 
 # How long an example takes says most of what else the machine does.
 settings.register_profile("shokado", settings(), deadline=None)

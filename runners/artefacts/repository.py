@@ -6,6 +6,8 @@ heavy, BentoML included, so that a server that has its artefacts starts at once.
 place: whoever is killed in between leaves nothing that can be seen.
 """
 
+import ctypes
+import errno
 import fcntl
 import os
 import shutil
@@ -19,6 +21,9 @@ from runners.artefacts.card import CardError, read_card
 from runners.artefacts.integrity import DamagedFile, check_files
 
 MODEL_YAML = "model.yaml"
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
+"""Of Linux's renameat2: the two names change places in one step."""
 
 
 def home() -> Path:
@@ -146,10 +151,20 @@ def put(prepared: Path, stage: Path, labels: Mapping[str, str]) -> Artefact:
 
 
 def exchange(finished: Path, target: Path, stage: Path) -> None:
-    """Rename a folder of the stage to the place of an artefact, and what is there into the stage."""
-    if target.exists():
+    """Rename a folder of the stage to the place of an artefact; what is there comes into the stage in the same step.
+
+    At any moment there is the old one or the new one, so that a server which starts, or a kill, never finds neither.
+    A file system that cannot do it in one step, such as NFS, takes two.
+    """
+    if not target.exists():
+        finished.rename(target)
+    elif ctypes.CDLL(None, use_errno=True).renameat2(
+        _AT_FDCWD, os.fsencode(finished), _AT_FDCWD, os.fsencode(target), _RENAME_EXCHANGE
+    ):
+        if ctypes.get_errno() not in (errno.EINVAL, errno.ENOSYS):
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(target))
         target.rename(stage / "replaced")
-    finished.rename(target)
+        finished.rename(target)
 
 
 def remove_artefact(tag: str) -> None:

@@ -70,7 +70,8 @@ def rules(cluster: Cluster) -> list[dict[str, Any]]:
 def server(models: Path) -> Iterator[Server]:
     """A gateway, one of whose versions is nowhere to be found."""
     remote = {"placement": "remote", "remote": {"url": "http://127.0.0.1:1"}}
-    with serving(environment={"SHOKADO_WORKERS": "1", "SHOKADO_VERSIONS__V2": json.dumps(remote)}) as running:
+    environment = {"SHOKADO_WORKERS": "1", "SHOKADO_VERSIONS__V2": json.dumps(remote)}
+    with serving(environment=environment, away=["v2"]) as running:
         yield running
 
 

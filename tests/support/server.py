@@ -3,14 +3,13 @@
 import contextlib
 import os
 import random
-import re
 import shlex
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,6 @@ from tests.support.waiting import wait_until
 ROOT = Path(__file__).resolve().parents[2]
 BENTOML = Path(sys.executable).with_name("bentoml")
 START_TIMEOUT_S = 120
-_PLACED = re.compile("SHOKADO_VERSIONS__(.*)__PLACEMENT")
 ROW = [39.0, 52_000.0, 690.0, 12.0, 800.0, 85.5, 1.0, 0.0, 2.0, 4.0]
 """A customer: a row that every version of the default model scores."""
 
@@ -105,11 +103,12 @@ def serving(
     program: Path = BENTOML,
     port: int | None = None,
     readiness: int = 200,
+    away: Collection[str] = (),
 ) -> Iterator[Server]:
     """Serve `target`, and what options stand behind it, as the environment configures it, until the context is left.
 
     Unless the environment names one, it has a store of its own, which is empty. `readiness` is the status that
-    `/readyz` is waited for.
+    `/readyz` is waited for; all versions are waited for then but those that are `away`.
     """
     port = port or free_port()
     log = ROOT / "var" / "test" / f"server-{port}.log"
@@ -131,7 +130,7 @@ def serving(
     try:
         _wait_until_it_says(server, readiness)
         if readiness == 200:
-            _wait_for_services(server, environment or {})
+            _wait_for_versions(server, away)
         yield server
     finally:
         server.stop()
@@ -150,14 +149,12 @@ def serving_side_by_side(*environments: Mapping[str, str]) -> Iterator[list[Serv
         yield servers
 
 
-def _wait_for_services(server: Server, environment: Mapping[str, str]) -> None:
-    """A server is ready while a version's own service is not, unless all traffic depends on that one."""
-    placed = [_PLACED.fullmatch(name) for name, value in environment.items() if value == "service"]
-    versions = [found[1].lower() for found in placed if found is not None]
+def _wait_for_versions(server: Server, away: Collection[str]) -> None:
+    """A server is ready while a version that is elsewhere is not there yet, unless all traffic depends on it."""
 
     def there() -> bool:
         states = http.get(f"{server.url}/readyz", timeout=20).json()["versions"]
-        return {states[version] for version in versions} <= {"ready", "failed"}
+        return not {"starting", "away"} & {state for version, state in states.items() if version not in away}
 
     wait_until(there, START_TIMEOUT_S)
 

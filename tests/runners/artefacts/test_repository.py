@@ -4,7 +4,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -83,6 +85,28 @@ def test_putting_again_replaces_the_whole_folder(own_store: Path, tmp_path: Path
     assert again is not None
     assert again.card.size_bytes == 500
     assert not (again.folder / "stray").exists()
+
+
+def test_whoever_looks_while_an_artefact_is_replaced_finds_one(own_store: Path, tmp_path: Path) -> None:
+    there = put(make_folder(tmp_path / "toy")).folder
+    other = make_folder(tmp_path / "toy2", size_bytes=500)
+    replaced, found = threading.Event(), set()
+
+    def look() -> None:
+        while not replaced.is_set():
+            found.add(there.exists())
+
+    with repository.staging() as stage, ThreadPoolExecutor(2) as pool:
+        looks = [pool.submit(look) for _ in range(2)]
+        finished = other.rename(stage / "finished")
+        try:
+            for _ in range(2000):
+                repository.exchange(finished, there, stage)
+        finally:
+            replaced.set()
+        for each in looks:
+            each.result()
+    assert found == {True}
 
 
 @pytest.mark.parametrize(
