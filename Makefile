@@ -16,7 +16,8 @@ ENGINE ?= docker
 # One more than the processors of a small machine: a third of the time, tests wait for servers, pauses and time limits.
 TEST_PROCESSES ?= 3
 N ?= 5
-TOOLS := wrk nginx-light redis-server curl openssl chromium prometheus
+# The last one is OpenMP's, which LightGBM looks for.
+TOOLS := wrk nginx-light redis-server curl openssl chromium prometheus libgomp1
 PROFILE ?= smoke
 SCHEMA_EXAMPLES ?= 200
 SCHEMA_SEED ?= 1
@@ -25,9 +26,10 @@ export BENTOML_DO_NOT_TRACK := True
 # Programs that the machine lacks, such as kubectl, are this environment's.
 export PATH := $(PATH):$(CURDIR)/$(BIN)
 
-# Stamps that say which packages the environment holds; the larger set contains the smaller one.
+# Stamps that say which packages the environment holds; the second contains the first, the third comes beside both.
 TRAIN := $(VENV)/.train
 DEV := $(VENV)/.dev
+FRAMEWORKS := $(VENV)/.frameworks
 # Bytecode is compiled once, and not at every start where PYTHONDONTWRITEBYTECODE is set: that takes half of the start.
 INSTALL := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python
 
@@ -122,8 +124,11 @@ build: models ## Build the bento that serving.yaml describes, with its models in
 image: models ## Build an image of the bento: make image ENGINE=podman BASE_IMAGE=python:3.11-slim TAG=shokado:1.4.0
 	@$(BIN)/python -m shokado image $(ARGS)
 
+.PHONY: frameworks
+frameworks: $(FRAMEWORKS) ## Install what only some models need to be imported: LightGBM, CatBoost
+
 .PHONY: test-frameworks
-test-frameworks: $(DEV) ## Import and serve models of every framework, and compare each with its own answers
+test-frameworks: $(DEV) $(FRAMEWORKS) ## Import and serve models of every framework, and compare each with its own answers
 	@TEST_FRAMEWORKS=1 $(PYTEST) tests/frameworks $(ARGS)
 
 .PHONY: test-image
@@ -220,6 +225,7 @@ canary: $(TRAIN) ## Give a version more and more of the traffic: make canary ARG
 lock: $(BIN)/uv ## Resolve the pins in requirements/ anew from pyproject.toml
 	@$(LOCK) --extra train --extra dev -o requirements/dev.txt
 	@$(LOCK) --extra train -c requirements/dev.txt -o requirements/train.txt
+	@$(LOCK) --extra train --extra frameworks -c requirements/dev.txt -o requirements/frameworks.txt
 	@$(LOCK) -c requirements/dev.txt -o requirements/serve.txt
 
 # The pins must not depend on this machine's indexes, nor name them.
@@ -250,3 +256,8 @@ $(DEV): $(BIN)/uv requirements/dev.txt pyproject.toml
 	@$(INSTALL) --require-hashes -r requirements/dev.txt
 	@$(INSTALL) --no-deps --editable .
 	@touch $@ $(TRAIN)
+
+$(FRAMEWORKS): $(TRAIN) requirements/frameworks.txt
+	@echo "setup: packages that only some models need (the first time, a minute or two)"
+	@$(INSTALL) --require-hashes -r requirements/frameworks.txt
+	@touch $@
