@@ -30,6 +30,8 @@ export PATH := $(PATH):$(CURDIR)/$(BIN)
 TRAIN := $(VENV)/.train
 DEV := $(VENV)/.dev
 FRAMEWORKS := $(VENV)/.frameworks
+# In no lock: it has a build for each kind of processor, of which pip takes the machine's.
+TORCH := torch==2.13.0
 # Bytecode is compiled once, and not at every start where PYTHONDONTWRITEBYTECODE is set: that takes half of the start.
 INSTALL := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python
 
@@ -125,7 +127,7 @@ image: models ## Build an image of the bento: make image ENGINE=podman BASE_IMAG
 	@$(BIN)/python -m shokado image $(ARGS)
 
 .PHONY: frameworks
-frameworks: $(FRAMEWORKS) ## Install what only some models need to be imported: LightGBM, CatBoost
+frameworks: $(FRAMEWORKS) ## Install what only some models need to be imported: LightGBM, CatBoost, PyTorch, Keras
 
 .PHONY: test-frameworks
 test-frameworks: $(DEV) $(FRAMEWORKS) ## Import and serve models of every framework, and compare each with its own answers
@@ -260,4 +262,5 @@ $(DEV): $(BIN)/uv requirements/dev.txt pyproject.toml
 $(FRAMEWORKS): $(TRAIN) requirements/frameworks.txt
 	@echo "setup: packages that only some models need (the first time, a minute or two)"
 	@$(INSTALL) --require-hashes -r requirements/frameworks.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
 	@touch $@

@@ -64,10 +64,10 @@ class Source(_Frozen):
     """Where the version came from, as exactly as the registry can say it."""
 
     uri: str
-    """MLflow registry address, such as `models:/customers/1`."""
+    """MLflow registry address, such as `models:/customers/1`; of a checkpoint `file:`, its name and its digests."""
     run_id: str
     flavor: str
-    """The MLflow flavor that was imported: `xgboost`, `sklearn` or `onnx`."""
+    """The MLflow flavor that was imported, such as `sklearn`; `checkpoint` for a file of PyTorch."""
     framework: str
     """Package and version that trained it, such as `xgboost 3.2.0`."""
 
@@ -165,10 +165,11 @@ class Card(_Frozen):
     positive_from: float = Field(default=ABOVE_HALF, ge=0, le=1 + 2**-23)
     """The smallest float32 probability from which a binary model predicts its second class. The default says that a
     tie goes to the first one, as XGBoost and scikit-learn's `argmax` have it."""
-    predicts: Literal["labels", "scores", "probabilities", "records", "columns"] = "labels"
+    predicts: Literal["labels", "scores", "probabilities", "records", "columns", "array"] = "labels"
     """What MLflow's own server gives of a classifier: labels; `scores` as ours for an XGBoost Booster; each class's
     probability where the model was logged with `pyfunc_predict_fn="predict_proba"`. Of an ONNX model, all of
-    `own_outputs`: as records, one for each row and probability of a list, or as columns."""
+    `own_outputs`: as records, one for each row and probability of a list, or as columns. Of a network of PyTorch or
+    Keras the only one of `own_outputs`, as an array."""
     own_classes: tuple[bool | int | float | str, ...] = ()
     """What the model itself calls its classes, as MLflow's JSON has them; empty: as `classes`."""
     reference: ModelFile | None = None
@@ -190,8 +191,10 @@ class Card(_Frozen):
         enough = {Task.BINARY: len(self.classes) == 2, Task.MULTICLASS: len(self.classes) >= 3}
         if not enough.get(self.task, not self.classes):
             raise ValueError(f"a {self.task} model cannot have {len(self.classes)} classes")
-        if self.predicts in ("records", "columns") and not self.own_outputs:
+        if self.predicts in ("records", "columns", "array") and not self.own_outputs:
             raise ValueError(f"a model that answers with {self.predicts} must name its outputs")
+        if self.predicts == "array" and len(self.own_outputs) != 1:
+            raise ValueError(f"a model that answers with an array cannot have {len(self.own_outputs)} outputs")
         if self.own_classes and len(self.own_classes) != len(self.classes):
             raise ValueError(f"a model cannot have {len(self.classes)} classes and {len(self.own_classes)} of its own")
         return self

@@ -90,6 +90,9 @@ def as_model_predicts(card: Card, scores: Scores) -> list[Any] | dict[str, list[
     """What the `predict` of the logged model gives of these rows, and so MLflow's own server: labels in the model's own
     words, probabilities, values, or an ONNX model's outputs by their names (see `Card.predicts`).
     """
+    if card.predicts == "array":
+        (kind,) = card.own_outputs.values()
+        return _OWN_OUTPUTS[kind](card, scores)
     if card.predicts == "columns":
         return {name: _OWN_OUTPUTS[kind](card, scores) for name, kind in card.own_outputs.items()}
     if card.predicts == "records":

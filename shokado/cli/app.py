@@ -23,6 +23,8 @@ from shokado.cli import keys as keys_cli
 from shokado.cli.serve import serve
 from shokado.lifecycle import datasets
 from shokado.lifecycle.examples import preparing
+from shokado.lifecycle.importing.architectures import Architecture
+from shokado.lifecycle.importing.checkpoints import TASKS, Checkpoint, parsed_arguments, parsed_classes
 from shokado.lifecycle.importing.registry import Formats
 from shokado.lifecycle.importing.version import ImportOrder, WhenTaken, import_version, set_reference
 from shokado.lifecycle.packaging.imaging import ContainerEngine
@@ -106,12 +108,12 @@ def train(dataset: DataSetName = "customers") -> None:
 
 
 @models.command("import")
-def import_(
+def import_(  # noqa: PLR0913, PLR0917 each is an option
     uri: Annotated[
         str,
         typer.Argument(
             help="models:/<name>/<number>, models:/<name>/latest, models:/<name>@<alias>, models:/<model id> or "
-            "runs:/<id>/<path>."
+            "runs:/<id>/<path>; with --architecture, a file of torch.save."
         ),
     ],
     version: Annotated[str, typer.Option("--as", help="Version label in the store, such as v3.")],
@@ -125,10 +127,24 @@ def import_(
     reference: Annotated[
         Path | None, typer.Option(help="CSV or Parquet file of training data; by default what the registry has.")
     ] = None,
+    architecture: Annotated[
+        str | None, typer.Option(help="Of a checkpoint: your own code, such as my_package.nets:Net or nets.py:Net.")
+    ] = None,
+    architecture_args: Annotated[
+        str | None, typer.Option(help="Of a checkpoint: keywords for the architecture, such as '{\"hidden\": 64}'.")
+    ] = None,
+    task: Annotated[str | None, typer.Option(help=f"Of a checkpoint: {', '.join(TASKS)}.")] = None,
+    classes: Annotated[
+        str | None, typer.Option(help="Of a checkpoint: labels in the order of its outputs, such as no,yes.")
+    ] = None,
+    logits: Annotated[
+        bool, typer.Option("--logits", help="Of a checkpoint: put a softmax, or a sigmoid, behind its outputs.")
+    ] = False,
 ) -> None:
     """Convert one version out of the MLflow registry, verify it against its framework, and store it.
 
-    XGBoost, scikit-learn and ONNX flavors can be imported. A model whose converted files score differently is refused.
+    XGBoost, scikit-learn, ONNX, PyTorch and Keras flavors can be imported, and checkpoints of PyTorch. A model whose
+    converted files score differently is refused.
 
     Examples:
 
@@ -137,11 +153,22 @@ def import_(
       shokado models import models:/customers@challenger --as v3 --no-pickle
 
       shokado models import runs:/0a1b2c3d/model --name customers --as v4 --reference customers.parquet
+
+      shokado models import model.pt --architecture nets.py:Net --classes no,yes --logits --name churn --as v1
     """
+    if architecture is None and (architecture_args or task or classes or logits):
+        raise typer.BadParameter("--architecture-args, --task, --classes and --logits go with --architecture.")
     with plain_errors():
         when_taken = WhenTaken.REPLACE if replace else WhenTaken.BESIDE if beside else WhenTaken.REFUSE
         formats = Formats.WITHOUT_CODE if no_pickle else Formats.ANY
-        imported = import_version(ImportOrder(uri, version, name, when_taken, tolerance, formats, reference))
+        checkpoint = None
+        if architecture is not None:
+            arguments = parsed_arguments(architecture_args or "{}")
+            labels = parsed_classes(classes or "")
+            checkpoint = Checkpoint(Path(uri), Architecture(architecture), arguments, task, labels, logits)
+            uri = checkpoint.uri
+        order = ImportOrder(uri, version, name, when_taken, tolerance, formats, reference, checkpoint)
+        imported = import_version(order)
         artefact = imported.artefact
         typer.echo(f"{artefact.tag}  {imported.outcome}  from {artefact.card.source.uri}")
 

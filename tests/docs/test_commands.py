@@ -324,6 +324,20 @@ def test_the_list_of_models_is_shown(commands: list[str], models: Path, checkout
     assert "customers:v1" in shell(command, cwd=checkout)
 
 
+@runs("docs/models.md", "A checkpoint of PyTorch", language="python", argument="saved")
+@runs("docs/models.md", "A checkpoint of PyTorch")
+def test_a_checkpoint_is_imported_with_the_code_that_it_belongs_to(
+    commands: list[str], saved: list[str], own_places: dict[str, str], tmp_path: Path
+) -> None:
+    pytest.importorskip("onnxscript", reason="PyTorch and its exporter are not installed: make frameworks")
+    (command,), (program,) = commands, saved
+    shutil.copy(ROOT / "tests" / "frameworks" / "nets.py", tmp_path)
+    (tmp_path / ".venv").symlink_to(ENVIRONMENT)
+    (tmp_path / "train.py").write_text(f"import torch\nfrom nets import Net\n\nmodel = Net(3, hidden=64)\n{program}")
+    shell(".venv/bin/python train.py", cwd=tmp_path)
+    assert "churn:v1  imported  from file:model.pt@" in shell(command, own_places, tmp_path)
+
+
 @runs("docs/models.md", "What its data were like")
 def test_a_version_gets_a_reference(commands: list[str], own_places: dict[str, str], checkout: Path) -> None:
     (block,) = commands

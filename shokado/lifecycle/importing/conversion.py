@@ -34,10 +34,10 @@ from shokado.lifecycle.importing.forests import average
 from shokado.lifecycle.importing.graphs import INPUT, ML_OPSET, OPSET, PROBABILITIES, VALUE, prune, rename
 from shokado.lifecycle.importing.histogram_trees import exact_nodes
 from shokado.lifecycle.importing.label_rules import class_labels, positive_from, predicts, without_threshold
-from shokado.lifecycle.importing.onnx_models import OnnxModel
+from shokado.lifecycle.importing.onnx_models import OnnxModel, without_signature
 from shokado.lifecycle.importing.probing_rows import parts_of
 from shokado.lifecycle.importing.recoding import levels_of, recoded, unused
-from shokado.lifecycle.importing.registry import LoadedModel
+from shokado.lifecycle.importing.registry import CHECKPOINT, LoadedModel
 from shokado.lifecycle.importing.scaled_trees import scaler_of, unscale
 from shokado.lifecycle.importing.text_conversion import converter_options, vectorizers_of, with_split_terms
 from shokado.lifecycle.importing.typed_features import typed_features
@@ -53,7 +53,7 @@ class ModelDescription(BaseModel):
     classes: tuple[int | str, ...] = ()
     dataset: str | None = None
     positive_from: float = ABOVE_HALF
-    predicts: Literal["labels", "scores", "probabilities", "records", "columns"] = "labels"
+    predicts: Literal["labels", "scores", "probabilities", "records", "columns", "array"] = "labels"
     own_classes: tuple[bool | int | float | str, ...] = ()
     own_outputs: dict[str, OwnOutput] = {}
     narrow: tuple[bool, ...] = ()
@@ -150,14 +150,21 @@ def _rules(source: LoadedModel, task: Task) -> dict[str, Any]:
 def _answers_of_onnx(source: LoadedModel) -> dict[str, Any]:
     """How MLflow's own server answers for an ONNX file, which it gives a DataFrame or an array by the signature.
 
-    Of a DataFrame it cannot make records where labels and rows of probabilities have different lengths, and fails.
+    Of a DataFrame it cannot make records where labels and rows of probabilities have different lengths, and fails. Of
+    what a network of PyTorch or Keras gives it makes a DataFrame or an array again, whose columns are numbered.
     """
+    if source.flavor == CHECKPOINT:  # MLflow has no server for it
+        return {}
     if source.signature is None:
-        raise UnsupportedModel(
-            f"{source.uri} has no signature, which would say what its columns are and how MLflow asks it: log it with "
-            "signature=mlflow.models.infer_signature(rows)."
-        )
+        raise UnsupportedModel(without_signature(source.uri))
     outputs = source.model.outputs
+    if source.model.answers is not None:
+        (kind,) = outputs.values()
+        if source.signature.inputs.is_tensor_spec():
+            return {"predicts": "array", "own_outputs": outputs}
+        if kind == "probabilities":
+            return {"predicts": "array", "own_outputs": {"0": "maps"}}
+        return {"predicts": "records", "own_outputs": {"0": "column"}}
     if source.signature.inputs.is_tensor_spec():
         return {"predicts": "columns", "own_outputs": outputs}
     if {"labels", "probabilities"} <= set(outputs.values()):

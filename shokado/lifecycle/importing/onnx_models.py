@@ -7,9 +7,12 @@ and gives
     one output, float32 [N, 1] or [N]              a value
     one output, float32 [N, classes]               probabilities, which must add up to 1
     labels [N], and probabilities, or a ZipMap     both, as skl2onnx and onnxmltools make them
+
+What a framework was asked to export keeps that framework's own answers, see `OnnxModel.answers`.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -43,21 +46,26 @@ class OnnxModel:
         n_features_in_: how many columns its input has.
         scores_name: the float output, or what its ZipMap makes a map of.
         outputs: what the file calls its outputs, and how each lies in its answer (see `Card.own_outputs`).
+        answers: what the framework that it was exported from gives for rows, float32 [N, features], as its only output;
+            None where the file is somebody's own, which answers for itself.
     """
 
     graph: ModelProto
     n_features_in_: int
     scores_name: str
     outputs: dict[str, str]
+    answers: Callable[[NDArray[np.float32]], NDArray[np.float32]] | None = field(default=None, kw_only=True)
 
     @cached_property
     def _session(self) -> onnxruntime.InferenceSession:
         return _open(self.graph)
 
     def run(self, rows: Any) -> dict[str, Any]:
-        """The file's own answers to rows [N, features], by the names of its outputs."""
-        (source,) = _inputs(self.graph)
+        """Its own answers to rows [N, features], by the names of its outputs."""
         given = np.asarray(rows, dtype=np.float32)
+        if self.answers is not None:
+            return {self.scores_name: self.answers(given)}
+        (source,) = _inputs(self.graph)
         return dict(zip(self.outputs, self._session.run(list(self.outputs), {source.name: given}), strict=True))
 
     def predict(self, rows: Any) -> NDArray[Any]:
@@ -105,10 +113,13 @@ class OnnxClassifier(OnnxModel):
         return np.array([[row[label] for label in self.classes_.tolist()] for row in answers[name]], dtype=np.float32)
 
     def predict(self, rows: Any) -> NDArray[Any]:
-        """Labels, which are positions where the file gives none. Raises `UnsupportedModel` for one that is no class."""
+        """Labels: where the file gives none, those of the likeliest class.
+
+        Raises `UnsupportedModel` for one that is no class.
+        """
         labelled = [name for name, kind in self.outputs.items() if kind == "labels"]
         if not labelled:
-            return np.asarray(self.predict_proba(rows).argmax(axis=1))
+            return np.asarray(self.classes_[self.predict_proba(rows).argmax(axis=1)])
         labels = np.asarray(self.run(rows)[labelled[0]])
         if not set(labels.tolist()) <= set(self.classes_.tolist()):
             raise UnsupportedModel("Its labels are not the classes of its probabilities.")
@@ -118,12 +129,16 @@ class OnnxClassifier(OnnxModel):
 def read(graph: ModelProto) -> OnnxModel:
     """What the file takes and gives. Raises `UnsupportedModel` with the reason for one that is not taken."""
     try:
-        return _read(onnx.inliner.inline_local_functions(graph) if graph.functions else graph)
+        return understood(graph)
     except UnsupportedModel as error:
         raise UnsupportedModel(f"The ONNX file cannot be served: {error}") from None
 
 
-def _read(graph: ModelProto) -> OnnxModel:
+def understood(
+    graph: ModelProto, answers: Callable[[NDArray[np.float32]], NDArray[np.float32]] | None = None
+) -> OnnxModel:
+    """`read`, whose errors say the bare reason; see `OnnxModel.answers`."""
+    graph = onnx.inliner.inline_local_functions(graph) if graph.functions else graph
     _refuse_operators(graph)
     width = _width(graph)
     body = graph.graph
@@ -145,7 +160,15 @@ def _read(graph: ModelProto) -> OnnxModel:
         if len(classes := _labels_in(source)) < 2:
             raise UnsupportedModel(f"it knows {len(classes)} class, so there is nothing to predict.")
         return OnnxClassifier(graph, width, source.input[0], outputs, np.array(classes))
-    return _of_floats(OnnxModel(graph, width, floats[0], outputs), labels)
+    return _of_floats(OnnxModel(graph, width, floats[0], outputs, answers=answers), labels)
+
+
+def without_signature(uri: str) -> str:
+    """What there is to say of a logged model without one."""
+    return (
+        f"{uri} has no signature, which would say what its columns are and how MLflow asks it: log it with "
+        "signature=mlflow.models.infer_signature(rows)."
+    )
 
 
 def _of_floats(model: OnnxModel, labels: list[str]) -> OnnxModel:
@@ -157,7 +180,7 @@ def _of_floats(model: OnnxModel, labels: list[str]) -> OnnxModel:
     name, shape = model.scores_name, list(scores.shape)
     if shape in ([_PROBES], [_PROBES, 1]) and not labels:
         kind = "values" if scores.ndim == 1 else "column"
-        return OnnxModel(model.graph, model.n_features_in_, name, {name: kind})
+        return OnnxModel(model.graph, model.n_features_in_, name, {name: kind}, answers=model.answers)
     if scores.ndim != 2 or len(scores) != _PROBES or scores.shape[1] < 2:
         raise UnsupportedModel(
             f"its output {name} is {shape} for {_PROBES} rows, where [N, 1] or [N, classes] belongs."
@@ -166,7 +189,7 @@ def _of_floats(model: OnnxModel, labels: list[str]) -> OnnxModel:
     if not (np.abs(sums - 1) <= _SUM_TOLERANCE).all() or (scores < 0).any():
         raise UnsupportedModel(
             f"its output {name} has {scores.shape[1]} numbers a row that are no probabilities, as they do not add up "
-            "to 1: export it with a softmax as its last step, or a model for each number."
+            "to 1, or are negative: export it with a softmax as its last step, or a model for each number."
         )
     classes: Any = np.arange(scores.shape[1])
     if labels and np.shape(answers[labels[0]]) != (_PROBES,):
@@ -174,7 +197,7 @@ def _of_floats(model: OnnxModel, labels: list[str]) -> OnnxModel:
         raise UnsupportedModel(f"its labels {labels[0]} are {shape} for {_PROBES} rows, where [N] belongs.")
     if labels:
         classes = _classes(model.graph, labels[0], scores.shape[1], np.asarray(answers[labels[0]]))
-    return OnnxClassifier(model.graph, model.n_features_in_, name, model.outputs, classes)
+    return OnnxClassifier(model.graph, model.n_features_in_, name, model.outputs, classes, answers=model.answers)
 
 
 def _classes(graph: ModelProto, output: str, count: int, given: NDArray[Any]) -> NDArray[Any]:

@@ -69,7 +69,7 @@ def reference_of_file(path: Path, card: Card, folder: Path) -> Made:
 
 
 def reference_of_import(
-    client: "MlflowClient", source: LoadedModel, dataset: str | None, card: Card, folder: Path
+    client: "MlflowClient | None", source: LoadedModel, dataset: str | None, card: Card, folder: Path
 ) -> Made:
     """The reference by what the registry has of the model's rows; `dataset` is the one that it says it learned from."""
     refusals: list[str] = []
@@ -85,12 +85,12 @@ def reference_of_import(
 
 
 def _sources(
-    client: "MlflowClient", source: LoadedModel, dataset: str | None, card: Card
+    client: "MlflowClient | None", source: LoadedModel, dataset: str | None, card: Card
 ) -> Iterator[tuple[OriginKind, Callable[[], Table | None]]]:
     """Where rows may be, the best ones first; each gives None where there are none."""
 
     def logged() -> Table | None:
-        path = logged_file(client, source.run_id)
+        path = None if client is None else logged_file(client, source.run_id)
         return None if path is None else open_table(path, card)
 
     def training() -> Table | None:

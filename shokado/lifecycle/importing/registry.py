@@ -32,8 +32,11 @@ _CHECKOUT = Path(__file__).resolve().parents[3]
 PROJECT = _CHECKOUT if (_CHECKOUT / "pyproject.toml").is_file() else Path.cwd()
 """The checkout; for an installed package the folder it is used in."""
 VERSION_TAG = "shokado.version"
-FLAVORS = ("xgboost", "sklearn", "onnx")
+FLAVORS = ("xgboost", "sklearn", "onnx", "pytorch", "keras")
+CHECKPOINT = "checkpoint"
+"""In place of a flavor, for a file that no registry has."""
 INSTALL_COMMAND = "uv pip install -r requirements/train.txt"
+FRAMEWORKS_COMMAND = "make frameworks"
 
 _SAFE_XGBOOST_CLASS = re.compile(r"xgboost\.(core\.Booster|sklearn\.XGB\w+)")
 _SAFE_SKOPS_TYPES = frozenset(
@@ -48,6 +51,10 @@ _SAFE_SKOPS_TYPES = frozenset(
 """What skops does not trust by itself, and what cannot run code: they hold arrays and numbers, and call nothing that
 they are given. A doctored tree may lead its reader astray in memory, which ends the import's process (decision 31)."""
 
+_CODE_IN_FORMATS = {
+    "pytorch": "PyTorch stores modules as pickle, or as pt2, of which it evaluates expressions",
+    "keras": "a file of Keras names what to build it with, and may have functions of its own",
+}
 _PACKAGES = {
     "mlflow": "mlflow",
     "onnx": "onnx",
@@ -57,6 +64,12 @@ _PACKAGES = {
     "sklearn": "scikit-learn",
     "xgboost": "xgboost-cpu",
 }
+_FRAMEWORK_PACKAGES = {
+    "pytorch": ("torch", "onnxscript"),
+    "keras": ("keras", "torch", "onnxscript"),
+    CHECKPOINT: ("torch", "onnxscript"),
+}
+"""What reading and exporting a model of the flavor needs beside those above."""
 _EXACT = re.compile(r"models:/(?P<name>[^/@]+)/(?P<version>\d+)")
 _LOGGED = re.compile(r"models:/(?P<model_id>m-[0-9a-f]{32})")
 _LATEST = re.compile(r"models:/(?P<name>[^/@]+)(/latest)?")
@@ -92,7 +105,7 @@ class LoadedModel:
         model: the framework's own object, such as `XGBClassifier` or a scikit-learn `Pipeline`; an `OnnxModel`.
         uri: its exact address: an alias is resolved to the version it means now.
         run_id: the run that logged it, or "".
-        flavor: one of `FLAVORS`.
+        flavor: one of `FLAVORS`, or `CHECKPOINT`.
         framework: package and version that trained it, such as `xgboost 3.2.0`.
         example: the logged input example as pandas or numpy, or None.
         metrics: the run's finite metrics.
@@ -120,6 +133,19 @@ def require_packages() -> None:
     if missing:
         raise MissingPackage(
             f"Training and importing need packages that serving does not: {', '.join(missing)}.", INSTALL_COMMAND
+        )
+
+
+def require_framework(flavor: str) -> None:
+    """Raise `MissingPackage` with the command to run unless all that models of the flavor need is installed."""
+    missing = [name for name in _FRAMEWORK_PACKAGES.get(flavor, ()) if importlib.util.find_spec(name) is None]
+    if missing:
+        needed = f"A {flavor}" if flavor == CHECKPOINT else f"The flavor {flavor}"
+        raise MissingPackage(
+            f"{needed} needs packages that nothing else does, and here {', '.join(missing)} "
+            f"{'is' if len(missing) == 1 else 'are'} missing: make frameworks installs all, and where there is no "
+            f"make, pip install {' '.join(missing)}.",
+            FRAMEWORKS_COMMAND,
         )
 
 
@@ -246,7 +272,8 @@ def check_address(uri: str) -> None:
     if not any(form.fullmatch(uri) for form in (_EXACT, _LOGGED, _ALIAS, _LATEST, _RUN)):
         raise SourceNotFound(
             f"{uri!r} is no address of a model: use models:/<name>/<number>, models:/<name>/latest, "
-            "models:/<name>@<alias>, models:/<model id> or runs:/<id>/<path>."
+            "models:/<name>@<alias>, models:/<model id> or runs:/<id>/<path>. A file of torch.save is imported with "
+            "--architecture."
         )
 
 
@@ -302,15 +329,14 @@ def fetch(client: "MlflowClient", uri: str, folder: Path, formats: Formats = For
     flavor = _flavor(description, uri)
     if formats is Formats.WITHOUT_CODE:
         _refuse_code(description.flavors[flavor], flavor, uri)
+    require_framework(flavor)
     try:
-        model = getattr(mlflow, flavor).load_model(path)
+        model = _load(path, description, flavor, uri)
         example = description.load_input_example(path) if description.saved_input_example_info else None
+    except UnsupportedModel:
+        raise
     except Exception as error:  # whatever the framework's own loader raises
         raise UnsupportedModel(f"{uri} does not load with the installed packages: {error}") from error
-    if flavor == "onnx":
-        from shokado.lifecycle.importing import onnx_models
-
-        model = onnx_models.read(model)
     metrics, parameters = _run(client, description.run_id)
     return LoadedModel(
         model=model,
@@ -327,10 +353,31 @@ def fetch(client: "MlflowClient", uri: str, folder: Path, formats: Formats = For
     )
 
 
+def _load(path: str, description: "Model", flavor: str, uri: str) -> Any:
+    """The framework's own object; an `OnnxModel` of what is a graph, or becomes one."""
+    import mlflow
+
+    if flavor in ("pytorch", "keras"):
+        from shokado.lifecycle.importing import logged_networks
+
+        return logged_networks.read(path, description, uri)
+    model = getattr(mlflow, flavor).load_model(path)
+    if flavor == "onnx":
+        from shokado.lifecycle.importing import onnx_models
+
+        return onnx_models.read(model)
+    return model
+
+
 def _flavor(description: "Model", uri: str) -> str:
     for flavor in FLAVORS:
         if flavor in description.flavors:
             return flavor
+    if "tensorflow" in description.flavors:
+        raise UnsupportedModel(
+            f"{uri} has the MLflow flavor tensorflow, which TensorFlow alone reads: log a model of Keras 3 with "
+            "mlflow.keras.log_model, or its ONNX export with mlflow.onnx.log_model."
+        )
     found = ", ".join(sorted(set(description.flavors) - {"python_function"})) or "none but python_function"
     raise UnsupportedModel(f"{uri} has the MLflow flavor {found}; the flavors {', '.join(FLAVORS)} can be imported.")
 
@@ -352,9 +399,12 @@ def _refuse_code(stored: Mapping[str, Any], flavor: str, uri: str) -> None:
         danger = f"it asks to trust {', '.join(sorted(trusted))}"
     elif flavor == "xgboost" and not _SAFE_XGBOOST_CLASS.fullmatch(model_class):
         danger = f"its class is {model_class}"
+    elif flavor in _CODE_IN_FORMATS:
+        danger = _CODE_IN_FORMATS[flavor]
     if danger:
+        again = "as the ONNX file that it exports to" if flavor in _CODE_IN_FORMATS else "in the format skops"
         raise CanCarryCode(
-            f"{uri} could run code when it is read: {danger}. Register it again in the format skops, or, if you trust "
+            f"{uri} could run code when it is read: {danger}. Register it again {again}, or, if you trust "
             "it, import it by hand, which leaves that out, and load what that says it stored.",
             f"shokado models import {uri} --as <label>",
         )
@@ -365,6 +415,8 @@ def _framework(description: "Model", flavor: str) -> str:
         "xgboost": ("xgboost", "xgb_version"),
         "sklearn": ("scikit-learn", "sklearn_version"),
         "onnx": ("onnx", "onnx_version"),
+        "pytorch": ("torch", "pytorch_version"),
+        "keras": ("keras", "keras_version"),
     }[flavor]
     return f"{package} {description.flavors[flavor].get(key, 'of unknown version')}"
 

@@ -1,4 +1,4 @@
-"""Import: an address in the MLflow registry goes in, a verified artefact in the BentoML model store comes out.
+"""Import: a model of the MLflow registry, or a checkpoint, goes in, a verified artefact in the BentoML store comes out.
 
     registry address -> load (SourceNotFound, UnsupportedModel) -> describe -> convert (UnsupportedModel)
                      -> verify (VerificationFailed) -> reference (ReferenceRefused) -> card
@@ -10,6 +10,7 @@ is found without importing MLflow, scikit-learn or XGBoost.
 
 import dataclasses
 import hashlib
+import re
 import shlex
 from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
@@ -23,6 +24,7 @@ from runners.artefacts.integrity import describe_file
 from runners.artefacts.reference import write_reference
 from shokado.lifecycle.errors import CanCarryCode, LifecycleError, VersionTaken
 from shokado.lifecycle.importing import names, registry
+from shokado.lifecycle.importing.checkpoints import Checkpoint
 from shokado.lifecycle.importing.registry import Formats
 from shokado.lifecycle.progress import say, step
 
@@ -66,6 +68,7 @@ class ImportOrder:
             standard deviation.
         formats: which formats the registry's model may have.
         reference: a CSV or Parquet file of rows for the version's reference; by default what the registry has.
+        checkpoint: a file that is imported in place of a registry's model; `uri` is its own then.
     """
 
     uri: str
@@ -75,9 +78,11 @@ class ImportOrder:
     tolerance: float = 1e-4
     formats: Formats = Formats.ANY
     reference: Path | None = None
+    checkpoint: Checkpoint | None = None
 
     def __post_init__(self) -> None:
-        registry.check_address(self.uri)
+        if self.checkpoint is None:
+            registry.check_address(self.uri)
         names.check_name("version label", self.version)
         try:
             names.check_name("model name", self.name)
@@ -92,9 +97,13 @@ class ImportOrder:
             raise LifecycleError(message, self.command(name="<name>"))
         return name
 
-    def command(self, name: str) -> str:
-        """What somebody types to import the same by hand under another name; they may read any format."""
-        return f"shokado models import {shlex.quote(self.uri)} --name {name} --as {self.version}"
+    def command(self, name: str, label: str | None = None) -> str:
+        """What somebody types to import the same by hand under other names; they may read any format."""
+        source = shlex.quote(self.uri)
+        if self.checkpoint is not None:
+            architecture = shlex.quote(self.checkpoint.architecture.name)
+            source = f"{shlex.quote(str(self.checkpoint.path))} --architecture {architecture}"
+        return f"shokado models import {source} --name {name} --as {label or self.version}"
 
 
 @dataclass(frozen=True)
@@ -143,6 +152,9 @@ def _imported(order: ImportOrder) -> Imported:
     with repository.exclusive("registry"):
         if artefact := already_there(order):
             return Imported(artefact, ImportOutcome.ALREADY_THERE)
+        if order.checkpoint is not None:
+            registry.require_packages()
+            return import_from(None, order)
         with registry.session() as client:
             return import_from(client, order)
 
@@ -152,12 +164,13 @@ def already_there(order: ImportOrder) -> Artefact | None:
 
     Raises `VersionTaken`.
     """
-    return _reusable(_labelled(order, order.uri), order.uri) if registry.is_exact(order.uri) else None
+    is_exact = order.checkpoint is not None or registry.is_exact(order.uri)
+    return _reusable(_labelled(order, order.uri), order.uri) if is_exact else None
 
 
-def import_from(client: "MlflowClient", order: ImportOrder) -> Imported:
-    """`import_version` over a registry session that is open already."""
-    uri = registry.resolve(client, order.uri)
+def import_from(client: "MlflowClient | None", order: ImportOrder) -> Imported:
+    """`import_version` over a registry session that is open already; None: for a checkpoint, which needs none."""
+    uri = order.uri if client is None else registry.resolve(client, order.uri)
     with repository.staging() as stage:
         # Asked under the lock: another process may have imported it in the meantime.
         order = _labelled(order, uri)
@@ -181,7 +194,7 @@ def _labelled(order: ImportOrder, uri: str) -> ImportOrder:
     """The order with the label that it gets in the end: the first one that is free or has the same source."""
     if order.when_taken is not WhenTaken.BESIDE:
         return order
-    number = uri.rpartition("/")[2]
+    number = re.split("[/+]", uri)[-1]
     digest = hashlib.sha256(uri.encode()).hexdigest()[:8]
     for label in (order.version, f"{order.version}-{number}"):
         artefact = present(order.name, label)
@@ -197,7 +210,7 @@ def _reusable(order: ImportOrder, uri: str) -> Artefact | None:
     quantized = f"quantized ({artefact.card.quantization}) from " if artefact.card.quantization else ""
     raise VersionTaken(
         f"{artefact.tag} is {quantized}{artefact.card.source.uri}, not {uri}: choose another label, or add --replace.",
-        f"shokado models import {uri} --name {order.name} --as <label>",
+        dataclasses.replace(order, uri=uri).command(order.name, "<label>"),
     )
 
 
@@ -206,7 +219,7 @@ def _is_import_of(artefact: Artefact, uri: str) -> bool:
     return artefact.card.source.uri == uri and artefact.card.quantization is None
 
 
-def _import(client: "MlflowClient", order: ImportOrder, uri: str, stage: Path) -> Artefact:
+def _import(client: "MlflowClient | None", order: ImportOrder, uri: str, stage: Path) -> Artefact:
     from shokado.lifecycle.importing import conversion, reference_data, verification
 
     tag = f"{order.name}:{order.version}"
@@ -215,7 +228,7 @@ def _import(client: "MlflowClient", order: ImportOrder, uri: str, stage: Path) -
     downloads.mkdir()
     with step(f"{tag}: load {uri}") as current:
         try:
-            source = registry.fetch(client, uri, downloads, order.formats)
+            source = _loaded(client, order, uri, downloads)
         except CanCarryCode as error:
             by_hand = dataclasses.replace(order, uri=uri).command(order.name)
             raise CanCarryCode(f"{error} It will be {tag}.", by_hand) from error
@@ -248,6 +261,13 @@ def _import(client: "MlflowClient", order: ImportOrder, uri: str, stage: Path) -
         artefact = repository.put(prepared, stage, labels)
         current.outcome = f"{artefact.card.size_bytes / 1024:,.0f} KiB"
     return artefact
+
+
+def _loaded(client: "MlflowClient | None", order: ImportOrder, uri: str, downloads: Path) -> "LoadedModel":
+    if order.checkpoint is not None:
+        return order.checkpoint.load()
+    assert client is not None, "what is in a registry needs a session"
+    return registry.fetch(client, uri, downloads, order.formats)
 
 
 def _card(
