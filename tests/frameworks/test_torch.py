@@ -371,7 +371,13 @@ def with_last(folder: Path, last: nn.Module | None) -> Path:
 
 
 def test_names_are_numbered_where_the_file_has_none(tmp_path: Path, own_store: Path) -> None:
-    artefact = checkpoint_of(save(tmp_path, nets.Net(3), feature_names=None, metadata=None))
+    """The command may say how many there are."""
+    nothing: dict[str, Any] = {"feature_names": None, "metadata": None}
+    artefact = checkpoint_of(save(tmp_path, nets.Net(3), **nothing))
+    assert artefact.card.feature_names == ("f0", "f1", "f2")
+    path = save(tmp_path, nets.Net(3), input_dim=None, **nothing)
+    checkpoint = Checkpoint(path, Architecture("tests.frameworks.nets:Net"), {"input_dim": 3})
+    artefact = import_version(ImportOrder(checkpoint.uri, "v2", model="network", checkpoint=checkpoint)).artefact
     assert artefact.card.feature_names == ("f0", "f1", "f2")
 
 
@@ -435,7 +441,7 @@ FILES: dict[str, tuple[Callable[[Path], Path], dict[str, Any], str]] = {
     "no width": (
         lambda to: save(to, nets.Net(3), input_dim=None, feature_names=None),
         {},
-        "how many features a row has",
+        """how many features a row has; --architecture-args '{"input_dim": 10}' says it""",
     ),
     "two widths": (lambda to: save(to, nets.Net(3), input_dim=4), {}, r'has 3 "feature_names", and the "input_dim" 4'),
     "equal names": (lambda to: save(to, nets.Net(3), feature_names=["a", "a", "b"]), {}, "not all different ones"),

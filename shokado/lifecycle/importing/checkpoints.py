@@ -80,7 +80,7 @@ class Checkpoint:
 
         from shokado.lifecycle.importing.label_rules import class_labels
 
-        content = _Content.of(self._read())
+        content = _Content.of(self._read(), self.arguments.get("input_dim"))
         module = self.architecture(content.width, content.metadata, self.arguments)
         _fill(module, content.state_dict, self.architecture.name)
         model = self._model(module, content)
@@ -171,18 +171,20 @@ class _Content:
         return tuple(classes)
 
     @classmethod
-    def of(cls, saved: Any) -> "_Content":
-        """Raises `UnsupportedModel` with what is missing or does not fit."""
+    def of(cls, saved: Any, width: Any = None) -> "_Content":
+        """`width` is for a file that says none. Raises `UnsupportedModel` with what is missing or does not fit."""
         has = _shown(list(saved)) if isinstance(saved, Mapping) else type(saved).__name__
         if not isinstance(saved, Mapping) or not isinstance(saved.get("state_dict"), Mapping):
             raise UnsupportedModel(
                 f'The checkpoint has {has or "nothing"}, and no "state_dict": save '
                 '{"state_dict": model.state_dict(), "input_dim": .., "feature_names": [..]}.'
             )
-        names, width, metadata = saved.get("feature_names"), saved.get("input_dim"), saved.get("metadata") or {}
+        names, metadata = saved.get("feature_names"), saved.get("metadata") or {}
+        width = saved.get("input_dim", width)
         if names is None and (not isinstance(width, int) or width < 1):
             raise UnsupportedModel(
-                f'The checkpoint has {has}, where "feature_names" or "input_dim" says how many features a row has.'
+                f'The checkpoint has {has}, and neither "feature_names" nor an "input_dim", which says how many '
+                """features a row has; --architecture-args '{"input_dim": 10}' says it as well."""
             )
         names = [f"f{index}" for index in range(width or 0)] if names is None else list(names)
         if not names or not all(isinstance(name, str) and name for name in names) or len(set(names)) < len(names):

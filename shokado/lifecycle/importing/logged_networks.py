@@ -65,7 +65,14 @@ def _read_keras(path: str, description: "Model", uri: str, width: int) -> OnnxMo
             f"Keras runs on {keras.backend.backend()} in this process, and is imported on PyTorch: set "
             "KERAS_BACKEND=torch."
         )
-    model = mlflow.keras.load_model(path, load_model_kwargs={"safe_mode": True, "compile": False})
+    try:
+        model = mlflow.keras.load_model(path, load_model_kwargs={"safe_mode": True, "compile": False})
+    except ValueError as error:
+        if "Lambda" not in str(error):
+            raise
+        raise UnsupportedModel(
+            f"{uri} has a Lambda layer, whose function is code in the file, and is not read: make it a layer of Keras."
+        ) from error
 
     def answer(rows: Any) -> Any:
         return np.asarray(model.predict(rows, batch_size=len(rows), verbose=0))

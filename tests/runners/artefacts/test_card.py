@@ -93,6 +93,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "no example": ({"examples": {"rows": [], "scores": []}}, "examples.rows: "),
     "no verification": ({"verification": {}}, "verification: "),
     "no examples at all": ({"examples": None}, "examples: "),
+    "an array of no output": ({"predicts": "array"}, "answers with array must name its outputs"),
+    "an array of two outputs": (
+        {"predicts": "array", "own_outputs": {"a": "column", "b": "column"}},
+        "answers with an array cannot have 2 outputs",
+    ),
     "a verification of nothing": (
         {"verification": {"onnx": {"rows": 0, "max_abs_difference": 0.0, "tolerance": 1.0}}},
         "verification.onnx.rows: ",

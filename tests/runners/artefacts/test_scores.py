@@ -115,6 +115,14 @@ def test_the_best_of_two_equals_is_the_label(positive_from: float) -> None:
         ({"own_classes": [0, 1, 2]}, [0, 2]),
         ({"predicts": "scores"}, [[0.5, 0.25, 0.25], [0.0, 0.0, 1.0]]),
         ({"predicts": "probabilities"}, [[0.5, 0.25, 0.25], [0.0, 0.0, 1.0]]),
+        (
+            {"predicts": "array", "own_outputs": {"output": "probabilities"}},
+            [[0.5, 0.25, 0.25], [0.0, 0.0, 1.0]],
+        ),
+        (
+            {"predicts": "array", "own_outputs": {"0": "maps"}, "own_classes": [0, 1, 2]},
+            [{0: 0.5, 1: 0.25, 2: 0.25}, {0: 0.0, 1: 0.0, 2: 1.0}],
+        ),
     ],
 )
 def test_a_logged_model_predicts_in_its_own_words(changes: dict[str, Any], given: list[Any]) -> None:
@@ -128,6 +136,8 @@ def test_a_logged_model_of_two_classes_may_predict_one_probability_or_both() -> 
     both = make_card(predicts="probabilities")
     assert as_model_predicts(both, scores) == probabilities_of(both, scores) == [[0.75, 0.25]]
     assert as_model_predicts(VALUE, np.array([-7.5], np.float32)) == [-7.5]
+    column = make_card(Task.REGRESSION, predicts="array", own_outputs={"output": "column"})
+    assert as_model_predicts(column, np.array([-7.5], np.float32)) == [[-7.5]]
 
 
 @given(scores=single, label=st.sampled_from([0, 1, "0", "1", True, False, 0.0, 1.0]))
