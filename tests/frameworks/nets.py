@@ -84,6 +84,11 @@ class Looking(nn.Module):
         return self.table(rows[:, 0].long())
 
 
+class Scaled(Net):
+    def forward(self, rows: torch.Tensor, scale: float = 1.0) -> torch.Tensor:
+        return super().forward(rows) * scale
+
+
 class Pair(Net):
     def forward(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return super().forward(rows), rows

@@ -240,6 +240,13 @@ def test_without_a_signature_nobody_knows_what_it_takes(own_store: Path) -> None
         imported(log(nets.Net(3), signature=None))
 
 
+def test_parameters_beside_the_rows_are_not_left_out(own_store: Path) -> None:
+    """MLflow hands their defaults to every call."""
+    signature = mlflow.models.infer_signature(FRAME, params={"scale": 2.0})
+    with pytest.raises(UnsupportedModel, match=r"has parameters that MLflow hands it with the rows \(scale\)"):
+        imported(log(nets.Scaled(3), signature=signature))
+
+
 @pytest.mark.parametrize("form", ["pickle", "pt2"])
 def test_both_formats_can_carry_code(form: str, own_store: Path) -> None:
     uri = log(nets.Net(3).eval(), ROWS, serialization_format=form, input_example=ROWS[:5])

@@ -35,6 +35,11 @@ def _width(description: "Model", uri: str) -> int:
     """How many columns rows have by the signature."""
     if description.signature is None or description.signature.inputs is None:
         raise UnsupportedModel(without_signature(uri))
+    if description.signature.params:
+        names = ", ".join(param.name for param in description.signature.params)
+        raise UnsupportedModel(
+            f"{uri} has parameters that MLflow hands it with the rows ({names}): log it without them."
+        )
     inputs = description.signature.inputs
     if not inputs.is_tensor_spec():
         return len(inputs.inputs)
