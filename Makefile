@@ -133,6 +133,10 @@ frameworks: $(FRAMEWORKS) ## Install what only some models need to be imported: 
 test-frameworks: $(DEV) $(FRAMEWORKS) ## Import and serve models of every framework, and compare each with its own answers
 	@TEST_FRAMEWORKS=1 $(PYTEST) tests/frameworks $(ARGS)
 
+.PHONY: models-table
+models-table: $(DEV) ## Write the table of the models that `make test-frameworks` tries into docs/models.md
+	@$(BIN)/python -m tests.frameworks.table
+
 .PHONY: test-image
 test-image: $(DEV) ## Build the image with podman and test it, hardened; as root, on Debian
 	@TEST_IMAGE=1 $(BIN)/python -m pytest tests/image -s $(ARGS)

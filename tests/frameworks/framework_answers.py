@@ -1,0 +1,69 @@
+"""What a framework itself answers: its own model as MLflow brings it back, asked for rows of a DataFrame."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import mlflow
+import numpy as np
+import onnxruntime
+import xgboost
+from numpy.typing import NDArray
+from scipy.special import softmax
+
+from runners.artefacts.card import Task
+from tests.frameworks.samples import TEXT
+from tests.frameworks.tried_model import TriedModel
+
+
+@dataclass(frozen=True)
+class OwnAnswers:
+    """The answers to some rows.
+
+    Attributes:
+        scores: as a card's task has them.
+        labels: None where there are none.
+        by_mlflow: whether MLflow's own server answers as well. It gives vectorizers a table where they take texts, and
+            of an ONNX file's labels beside a list of probabilities it can make no records.
+    """
+
+    scores: NDArray[np.float64]
+    labels: list[Any] | None
+    by_mlflow: bool
+
+
+def own_answers(tried: TriedModel, uri: str, frame: Any) -> OwnAnswers:
+    model = getattr(mlflow, tried.flavor).load_model(uri)
+    by_mlflow = TEXT not in frame
+    if tried.flavor == "onnx":
+        scores, labels, by_mlflow = _of_onnx(model, frame)
+    elif isinstance(model, xgboost.Booster):
+        scores, labels = _of_booster(model, xgboost.DMatrix(frame))
+    else:
+        rows = frame.get(TEXT, frame)
+        predicted = model.predict(rows) if TEXT in frame else mlflow.pyfunc.load_model(uri).predict(frame)
+        has_classes = hasattr(model, "predict_proba")
+        scores = model.predict_proba(rows) if has_classes else predicted
+        labels = np.asarray(predicted).tolist() if has_classes else None
+    scores = np.asarray(scores, dtype=np.float64)
+    if tried.outcome is Task.BINARY and scores.ndim > 1:
+        scores = scores[:, 1]
+    return OwnAnswers(scores, labels, by_mlflow)
+
+
+def _of_booster(model: xgboost.Booster, rows: xgboost.DMatrix) -> tuple[Any, list[Any] | None]:
+    """What it predicts; where that are labels, the probabilities of its margins besides."""
+    predicted = model.predict(rows)
+    if json.loads(model.save_config())["learner"]["objective"]["name"] != "multi:softmax":
+        return predicted, None
+    return softmax(model.predict(rows, output_margin=True), axis=1), predicted.astype(int).tolist()
+
+
+def _of_onnx(model: Any, frame: Any) -> tuple[Any, list[Any] | None, bool]:
+    """The file in ONNX Runtime; see `OwnAnswers`."""
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    *labels, scores = session.run(None, {session.get_inputs()[0].name: frame.to_numpy(dtype=np.float32)})
+    are_maps = isinstance(scores, list)
+    scores = np.asarray([list(row.values()) for row in scores] if are_maps else scores)
+    scores = scores.ravel() if scores.shape[1:] == (1,) else scores
+    return scores, labels[0].tolist() if labels else None, are_maps or not labels

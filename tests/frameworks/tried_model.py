@@ -1,0 +1,119 @@
+"""An entry of the table: a model, the rows that it learns from, and what becomes of it; added in one line."""
+
+import hashlib
+import importlib
+import importlib.util
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import mlflow
+import pytest
+
+from runners.artefacts.card import Task
+from tests.frameworks.samples import TEXT, UNKNOWN, Sample
+
+SERVED_AS = {
+    Task.BINARY: "label and probability",
+    Task.MULTICLASS: "label and probabilities",
+    Task.REGRESSION: "value",
+}
+"""What the document says of each task."""
+_LOGGED_AS = {"xgboost": "xgb_model", "sklearn": "sk_model", "onnx": "onnx_model"}
+"""What each flavor's `log_model` calls the model."""
+_EXAMPLE_ROWS, HELD = 20, 50
+_NOT_IN_DEV: Mapping[str, str] = {}
+"""Packages of flavors that `requirements/dev.txt` has not."""
+
+
+class LazyPackage:
+    """A package that need not be there: it is imported when a model of it is trained."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(importlib.import_module(self._name), name)
+
+
+Train = Callable[[Sample], Any]
+
+
+def fitted(estimator: Any, learned: str) -> Train:
+    """What fits an estimator, or what a function makes, to the attribute `learned` of the rows."""
+
+    def train(rows: Sample) -> Any:
+        made = estimator() if inspect.isfunction(estimator) else estimator
+        given = rows.texts if TEXT in rows.frame else rows.frame
+        return made.fit(given, getattr(rows, learned))
+
+    return train
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class TriedModel:
+    """A model that is trained, logged, imported, served and asked, or refused.
+
+    Attributes:
+        flavor: of MLflow, with whose own `log_model` it is logged.
+        name: what the document calls it.
+        sample: the rows that `train` gets.
+        outcome: as what it is served, or words of the reason why it is refused.
+        takes_unknown: whether it answers a text that its training did not have.
+        arguments: further ones of `log_model`.
+    """
+
+    flavor: str
+    name: str
+    sample: Sample
+    outcome: Task | str
+    train: Train
+    takes_unknown: bool = False
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"{self.flavor} {self.name}, {self.sample.title}"
+
+    @property
+    def label(self) -> str:
+        """Its version's name in the store, which takes neither its letters nor its length."""
+        return f"v{hashlib.sha256(str(self).encode()).hexdigest()[:10]}"
+
+    @property
+    def columns(self) -> str:
+        """What the document says of its rows."""
+        return self.sample.title + (", unknown ones too" if self.takes_unknown else "")
+
+    @property
+    def said(self) -> str:
+        """What the document says of it."""
+        return SERVED_AS[self.outcome] if isinstance(self.outcome, Task) else f"refused: {self.outcome}"
+
+    @property
+    def held(self) -> Any:
+        """50 rows that it has not seen, of those that it takes: a DataFrame."""
+        held = self.sample.held
+        taken = held if self.takes_unknown else held[~(held == UNKNOWN).any(axis=1)]
+        return taken.head(HELD)
+
+    def skip_without_package(self) -> None:
+        package = _NOT_IN_DEV.get(self.flavor)
+        if package and importlib.util.find_spec(package) is None:
+            pytest.skip(f"needs {package}; to install what models are trained with: make frameworks")
+
+    def log(self, experiment: str) -> str:
+        """Train it and log it as anybody would; gives its `runs:/` address. `experiment` is an id."""
+        model = self.train(self.sample)
+        example = self.sample.frame[:_EXAMPLE_ROWS]
+        given = {"name": "model", "input_example": example, "pip_requirements": []} | dict(self.arguments)
+        if self.flavor == "sklearn":
+            given = {"serialization_format": "cloudpickle"} | given
+        if TEXT in example:
+            # A vectorizer is given texts, where MLflow would give it a table of them.
+            given["input_example"], given["signature"] = None, mlflow.models.infer_signature(example[TEXT])
+        if self.flavor == "onnx":
+            given["signature"] = mlflow.models.infer_signature(example)
+        with mlflow.start_run(experiment_id=experiment) as run:
+            getattr(mlflow, self.flavor).log_model(**{_LOGGED_AS[self.flavor]: model}, **given)
+        return f"runs:/{run.info.run_id}/model"
