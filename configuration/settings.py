@@ -338,7 +338,8 @@ class LoadingSettings(_Frozen):
     As long a version may take to get ready when a server starts; one that takes longer has failed, and others serve.
     """
     max_trial_bytes: int = Field(default=2**32, ge=2**20)
-    """Memory that a version may take in the process in which it is tried before any worker opens it."""
+    """Memory that a version may take in the process in which it is imported, and in the one in which it is tried before
+    any worker opens it."""
 
 
 class FeedbackSettings(_Frozen):

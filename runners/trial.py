@@ -6,9 +6,6 @@ Foreign code reads the model files. What crashes it, fills the memory or never e
 """
 
 import asyncio
-import contextlib
-import resource
-import signal
 import sys
 from pathlib import Path
 
@@ -18,7 +15,7 @@ from configuration.settings import BatchingSettings, VersionSettings
 from runners.artefacts.card import CardError, read_card
 from runners.child import Ended, run_child
 from runners.engines.engine import import_xgboost_alone
-from runners.free_memory import free_bytes
+from runners.free_memory import limit_memory, says_short_of_memory
 from runners.runner import Runner
 
 _REFUSED = 3
@@ -56,9 +53,8 @@ def _reason(ended: Ended) -> str:
         return ended.output.strip().splitlines()[-1]
     if ended.code > 0:
         return f"its process failed while it was opened, checked and warmed up: {ended.last_words}"
-    name = signal.Signals(-ended.code).name
     said = f" ({ended.last_words})" if ended.last_words else ""
-    return f"it kills the process that opens it: {name} while it was opened, checked and warmed up{said}"
+    return f"it kills the process that opens it: {ended.signal} while it was opened, checked and warmed up{said}"
 
 
 class _Nobody:
@@ -67,30 +63,13 @@ class _Nobody:
     def batch(self, *_: object) -> None: ...
 
 
-def _go_first() -> None:
-    """Be the one that the kernel kills when memory is short."""
-    with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
-
-
-def _limit_memory(max_bytes: int) -> None:
-    """Let this process have so much more than it has now, and no more than is free."""
-    more = min(max_bytes, free_bytes())
-    with contextlib.suppress(OSError, ValueError):
-        status = Path("/proc/self/status").read_text(encoding="ascii").split()
-        now = int(status[status.index("VmData:") + 1]) * 1024
-        # Of the kinds of memory the one that a model takes: libraries and mapped files do not count.
-        resource.setrlimit(resource.RLIMIT_DATA, (now + more, now + more))
-
-
 def main() -> None:
     """Read an order from standard input and carry it out."""
     order = TrialOrder.model_validate_json(sys.stdin.buffer.read())
-    _go_first()
     import_xgboost_alone()
     import onnxruntime  # noqa: F401  # what every trial needs does not count
 
-    _limit_memory(order.max_bytes)
+    limit_memory(order.max_bytes)
     try:
         runner = Runner(order.version, read_card(order.folder), order.folder, order.settings, order.batching)
         asyncio.run(runner.start(_Nobody()))
@@ -102,14 +81,10 @@ def main() -> None:
         refused = f"{type(error).__name__}: {error}"
     else:
         return
-    if _short_of_memory(refused):
+    if says_short_of_memory(refused):
         refused += "; it takes more memory than loading.max_trial_bytes allows, or than is free"
     sys.stdout.write(" ".join(refused.split()) + "\n")
     sys.exit(_REFUSED)
-
-
-def _short_of_memory(refused: str) -> bool:
-    return any(word in refused.lower() for word in ("memoryerror", "bad_alloc", "bad allocation", "failed to allocate"))
 
 
 if __name__ == "__main__":

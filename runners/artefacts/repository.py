@@ -23,7 +23,7 @@ from runners.artefacts.integrity import DamagedFile, check_files
 MODEL_YAML = "model.yaml"
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
-"""Of Linux's renameat2: the two names change places in one step."""
+"""The two names change places in one step, by Linux's renameat2."""
 
 
 def home() -> Path:
@@ -117,11 +117,21 @@ def staging() -> Iterator[Path]:
     What killed imports left is removed first, which the lock makes safe: it can belong to nobody else.
     """
     with exclusive("import"):
-        scratch = home() / "tmp"
-        for left_over in scratch.glob("shokado-import-*"):
-            shutil.rmtree(left_over, ignore_errors=True)
-        with tempfile.TemporaryDirectory(prefix="shokado-import-", dir=scratch) as folder:
+        _clear()
+        with tempfile.TemporaryDirectory(prefix="shokado-import-", dir=home() / "tmp") as folder:
             yield Path(folder)
+
+
+def remove_left_overs() -> None:
+    """Remove what a killed import has left; where another one is under way, that one did so when it began."""
+    with suppress(OSError), (home() / "tmp" / "shokado-import.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _clear()
+
+
+def _clear() -> None:
+    for left_over in (home() / "tmp").glob("shokado-import-*"):
+        shutil.rmtree(left_over, ignore_errors=True)
 
 
 def put(prepared: Path, stage: Path, labels: Mapping[str, str]) -> Artefact:

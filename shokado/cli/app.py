@@ -20,13 +20,15 @@ from runners.artefacts.reference import ReferenceProfile, read_reference
 from shokado.cli import canary as canary_cli
 from shokado.cli import k8s as k8s_cli
 from shokado.cli import keys as keys_cli
+from shokado.cli.limits import MaxMemory, MaxSeconds
 from shokado.cli.serve import serve
 from shokado.lifecycle import datasets
 from shokado.lifecycle.examples import preparing
 from shokado.lifecycle.importing.architectures import Architecture
 from shokado.lifecycle.importing.checkpoints import TASKS, Checkpoint, parsed_arguments, parsed_classes
 from shokado.lifecycle.importing.registry import Formats
-from shokado.lifecycle.importing.version import ImportOrder, WhenTaken, import_version, set_reference
+from shokado.lifecycle.importing.version import ImportOrder, WhenTaken, import_isolated, set_reference
+from shokado.lifecycle.isolation import MAX_SECONDS, ProcessLimits
 from shokado.lifecycle.packaging.imaging import ContainerEngine
 from shokado.lifecycle.quantizing.quantize_order import Limits, Method, QuantizeOrder
 from shokado.lifecycle.quantizing.quantized_version import quantize_version
@@ -82,12 +84,8 @@ def prepare(
       DATASET=diabetes shokado models prepare
     """
     with plain_errors():
-        for imported in preparing.prepare(dataset):
-            artefact = imported.artefact
-            typer.echo(f"{artefact.tag}  {imported.outcome}  from {artefact.card.source.uri}")
-        if quantized and (made := preparing.prepare_quantized(dataset)):
-            assert made.artefact.card.quantized is not None
-            typer.echo(f"{made.artefact.tag}  {made.outcome}  from {made.artefact.card.quantized.parent}")
+        for stored in preparing.prepare_isolated(preparing.PrepareOrder(dataset, quantized)):
+            typer.echo(f"{stored.tag}  {stored.outcome}  from {stored.source}")
 
 
 @models.command()
@@ -140,11 +138,14 @@ def import_(  # noqa: PLR0913, PLR0917 each is an option
     logits: Annotated[
         bool, typer.Option("--logits", help="Of a checkpoint: put a softmax, or a sigmoid, behind its outputs.")
     ] = False,
+    max_seconds: MaxSeconds = MAX_SECONDS,
+    max_memory: MaxMemory = None,
 ) -> None:
     """Convert one version out of the MLflow registry, verify it against its framework, and store it.
 
     XGBoost, scikit-learn, ONNX, PyTorch and Keras flavors can be imported, and checkpoints of PyTorch. A model whose
     converted files score differently is refused.
+    To read a pickle is to run its author's code, in a process of its own: trust the registry, or say --no-pickle.
 
     Examples:
 
@@ -168,7 +169,7 @@ def import_(  # noqa: PLR0913, PLR0917 each is an option
             checkpoint = Checkpoint(Path(uri), Architecture(architecture), arguments, task, labels, logits)
             uri = checkpoint.uri
         order = ImportOrder(uri, version, name, when_taken, tolerance, formats, reference, checkpoint)
-        imported = import_version(order)
+        imported = import_isolated(order, ProcessLimits(max_seconds, max_memory))
         artefact = imported.artefact
         typer.echo(f"{artefact.tag}  {imported.outcome}  from {artefact.card.source.uri}")
 

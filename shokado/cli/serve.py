@@ -7,12 +7,14 @@ import typer
 
 from configuration.port import MAX_PORT
 from configuration.settings import MAX_WORKERS
+from shokado.cli.limits import MaxMemory, MaxSeconds
 from shokado.lifecycle.importing.registry import Formats
+from shokado.lifecycle.isolation import MAX_SECONDS, ProcessLimits
 from shokado.lifecycle.refusal import plain_errors
 from shokado.lifecycle.serving.order import DEFAULT_HOST, DEFAULT_PORT, ServeOrder, parse_host, parse_split
 
 
-def serve(
+def serve(  # noqa: PLR0913, PLR0917  # its arguments are options
     addresses: Annotated[
         list[str] | None,
         typer.Argument(
@@ -47,6 +49,8 @@ def serve(
     no_pickle: Annotated[
         bool, typer.Option("--no-pickle", help="Refuse formats that can run code when they are read.")
     ] = False,
+    max_seconds: MaxSeconds = MAX_SECONDS,
+    max_memory: MaxMemory = None,
 ) -> None:
     """Import versions of a model out of the MLflow registry where they are missing, and serve them side by side.
 
@@ -77,7 +81,7 @@ def serve(
         formats = Formats.WITHOUT_CODE if no_pickle else Formats.ANY
         order = ServeOrder(found, weights, name, config, workers, address, port, replace, formats)
         if found:
-            written = starting.write_configuration(order)
+            written = starting.write_configuration(order, ProcessLimits(max_seconds, max_memory))
             for one in written.versions:
                 typer.echo(f"{one.artefact.tag}  {one.imported.outcome}  from {one.artefact.card.source.uri}")
             typer.echo(f"{shown(order.file)}  {'written' if written.new else 'as it was'}")

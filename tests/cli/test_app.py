@@ -11,11 +11,13 @@ from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from runners.artefacts import repository
 from shokado.cli.app import app
-from shokado.lifecycle.importing.version import Imported
+from shokado.lifecycle.importing.version import Imported, ImportOrder, import_version
+from shokado.lifecycle.refusal import plain_errors
 from tests.configuration.test_credentials import SECRETS, SPELLINGS
 from tests.support.waiting import wait_until
 
@@ -136,14 +138,25 @@ def test_a_second_prepare_loads_nothing_heavy(
 @pytest.mark.parametrize("credentials", SPELLINGS)
 @pytest.mark.parametrize("address", ["http://{}@127.0.0.1:9", "http://{}@no-such-host.invalid/mlflow", "x+y://{}@h/d"])
 def test_a_registry_that_does_not_answer(
-    own_store: Path, monkeypatch: pytest.MonkeyPatch, credentials: str, address: str
+    own_store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], credentials: str, address: str
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address.format(credentials))
+    with pytest.raises(typer.Exit) as left, plain_errors():
+        import_version(ImportOrder("models:/iris/1", "v1"))
+    assert left.value.exit_code == 1
+    out, err = capsys.readouterr()
+    shown = "error: The MLflow registry at " + address.format("***")
+    assert err.startswith(f"{shown} does not answer")
+    assert not SECRETS.search(out + err), err
+
+
+def test_a_registry_that_does_not_answer_the_command(own_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://s3cret:s3cret@127.0.0.1:9")
     result = runner.invoke(app, ["models", "import", "models:/iris/1", "--as", "v1"])
     assert result.exit_code == 1
-    shown = "error: The MLflow registry at " + address.format("***")
-    assert result.stderr.startswith(f"{shown} does not answer")
+    assert result.stderr.startswith("error: The MLflow registry at http://***@127.0.0.1:9 does not answer")
     assert not SECRETS.search(result.output + result.stderr), result.stderr
 
 

@@ -149,5 +149,5 @@ def test_a_load_from_a_registry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://s3cret:s3cret@s3cret@127.0.0.1:9")
     with pytest.raises(FetchFailed, match="does not answer") as failed:
-        asyncio.run(fetch(Machine(tmp_path), "models:/paper/1", "v1", "paper", 60))
+        asyncio.run(fetch(Machine(tmp_path), "models:/paper/1", "v1", "paper", 60, 2**32))
     assert not SECRETS.search(str(failed.value))

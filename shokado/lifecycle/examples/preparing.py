@@ -4,6 +4,7 @@ where it is wanted a third one, which is quantized.
 Whatever is there already is kept: an artefact is not imported twice, a registered version is not trained twice.
 """
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from runners.artefacts import repository
@@ -12,6 +13,7 @@ from runners.inputs.datatypes import BYTES
 from shokado.lifecycle import datasets
 from shokado.lifecycle.importing import registry
 from shokado.lifecycle.importing.version import Imported, ImportOrder, ImportOutcome, import_from, present
+from shokado.lifecycle.isolation import ProcessLimits, Stored, Work, isolated
 from shokado.lifecycle.progress import step
 from shokado.lifecycle.quantizing.quantize_order import QuantizeOrder
 from shokado.lifecycle.quantizing.quantized_version import Quantized, QuantizeOutcome, quantize_version
@@ -22,6 +24,42 @@ if TYPE_CHECKING:
 LABELS = ("v1", "v2")
 WIDE = "v2-wide"
 QUANTIZED = "v2-quantized"
+
+
+@dataclass(frozen=True)
+class PrepareOrder:
+    """Which data set's versions to prepare, and whether the quantized one is wanted as well."""
+
+    dataset: str
+    quantized: bool = False
+
+    def __post_init__(self) -> None:
+        datasets.check_name(self.dataset)
+
+
+def prepare_isolated(order: PrepareOrder) -> list[Stored]:
+    """`prepare_all` in a process of its own, which is not started where nothing is missing.
+
+    Raises `LifecycleError`: as `prepare_all` does, and as `isolated` does.
+    """
+    if _is_prepared(order):
+        return prepare_all(order)
+    registry.require_packages()
+    return isolated(Work("shokado.lifecycle.examples", f"The preparation of {order.dataset}"), order, ProcessLimits())
+
+
+def _is_prepared(order: PrepareOrder) -> bool:
+    wanted = [*LABELS, QUANTIZED] if order.quantized and not _is_of_texts(order.dataset) else LABELS
+    return all(present(order.dataset, label) for label in wanted)
+
+
+def prepare_all(order: PrepareOrder) -> list[Stored]:
+    """Make sure that all versions of the order can be served. Raises what training and importing raise."""
+    stored = [imported.stored for imported in prepare(order.dataset)]
+    if order.quantized and (made := prepare_quantized(order.dataset)):
+        assert made.artefact.card.quantized is not None
+        stored.append(Stored(made.artefact.tag, made.outcome, made.artefact.card.quantized.parent))
+    return stored
 
 
 def prepare(dataset: str) -> list[Imported]:
@@ -46,13 +84,18 @@ def prepare_quantized(dataset: str) -> Quantized | None:
     """
     if artefact := present(dataset, QUANTIZED):
         return Quantized(artefact, QuantizeOutcome.ALREADY_THERE)
-    if (of_texts := present(dataset, LABELS[0])) and of_texts.card.input_datatype == BYTES:
+    if _is_of_texts(dataset):
         return None
     if present(dataset, WIDE) is None:
         data = _load(dataset)
         with repository.exclusive("prepare"), registry.session() as client:
             _prepare_version(client, data, WIDE)
     return quantize_version(QuantizeOrder(f"{dataset}:{WIDE}", QUANTIZED))
+
+
+def _is_of_texts(dataset: str) -> bool:
+    artefact = present(dataset, LABELS[0])
+    return artefact is not None and artefact.card.input_datatype == BYTES
 
 
 def train(dataset: str) -> list[registry.Registered]:

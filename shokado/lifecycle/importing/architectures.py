@@ -8,6 +8,7 @@ import importlib.util
 import inspect
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
@@ -19,19 +20,31 @@ _SHOWN = 3
 """How many of several names an error shows."""
 
 
+@dataclass(frozen=True)
 class Architecture:
     """A callable by its name. Raises `UnsupportedModel` for what is no such name, `SourceNotFound` for no such file."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self._where, _, self._callable = name.rpartition(":")
+    name: str
+
+    def __post_init__(self) -> None:
         if not self._where or not self._callable.isidentifier():
             raise UnsupportedModel(
-                f"{name!r} names no architecture: my_package.nets:Net and nets.py:Net are understood."
+                f"{self.name!r} names no architecture: my_package.nets:Net and nets.py:Net are understood."
             )
-        self._path = Path(self._where) if self._where.endswith(".py") else None
         if self._path is not None and not self._path.is_file():
             raise SourceNotFound(f"There is no file {self._path}.")
+
+    @property
+    def _where(self) -> str:
+        return self.name.rpartition(":")[0]
+
+    @property
+    def _callable(self) -> str:
+        return self.name.rpartition(":")[2]
+
+    @property
+    def _path(self) -> Path | None:
+        return Path(self._where) if self._where.endswith(".py") else None
 
     @cached_property
     def source(self) -> bytes:

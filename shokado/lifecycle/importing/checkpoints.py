@@ -70,6 +70,15 @@ class Checkpoint:
         order = hashlib.sha256(said.encode() + self.architecture.source).hexdigest()
         return f"file:{self.path.name}@{content[:_DIGITS]}+{order[:_DIGITS]}"
 
+    @property
+    def typed(self) -> list[str]:
+        """What somebody types for it, in words."""
+        words = [str(self.path), "--architecture", self.architecture.name]
+        words += ["--architecture-args", json.dumps(dict(self.arguments))] if self.arguments else []
+        words += ["--task", self.task] if self.task is not None else []
+        words += ["--classes", ",".join(map(str, self.classes))] if self.classes else []
+        return words + ["--logits"] * self.is_logits
+
     def load(self) -> LoadedModel:
         """The module with its weights, as an ONNX graph beside its own answers.
 

@@ -26,6 +26,7 @@ from shokado.lifecycle.errors import CanCarryCode, LifecycleError, VersionTaken
 from shokado.lifecycle.importing import names, registry
 from shokado.lifecycle.importing.checkpoints import Checkpoint
 from shokado.lifecycle.importing.registry import Formats
+from shokado.lifecycle.isolation import ProcessLimits, Stored, Work, isolated
 from shokado.lifecycle.progress import say, step
 
 if TYPE_CHECKING:
@@ -105,6 +106,21 @@ class ImportOrder:
             source = f"{shlex.quote(str(self.checkpoint.path))} --architecture {architecture}"
         return f"shokado models import {source} --name {name} --as {label or self.version}"
 
+    @property
+    def typed(self) -> str:
+        """What somebody types for all of this."""
+        source = self.checkpoint.typed if self.checkpoint is not None else [self.uri]
+        words = ["shokado", "models", "import", *source, "--as", self.version]
+        words += ["--name", self.model] if self.model is not None else []
+        words += ["--tolerance", str(self.tolerance)] if self.tolerance != ImportOrder.tolerance else []
+        words += ["--reference", str(self.reference)] if self.reference is not None else []
+        flags = {
+            "--replace": self.when_taken is WhenTaken.REPLACE,
+            "--beside": self.when_taken is WhenTaken.BESIDE,
+            "--no-pickle": self.formats is Formats.WITHOUT_CODE,
+        }
+        return shlex.join([*words, *(flag for flag, on in flags.items() if on)])
+
 
 @dataclass(frozen=True)
 class Imported:
@@ -113,6 +129,22 @@ class Imported:
     artefact: Artefact
     outcome: ImportOutcome
 
+    @property
+    def stored(self) -> Stored:
+        """The same, in the words of a process of its own."""
+        return Stored(self.artefact.tag, self.outcome, self.artefact.card.source.uri)
+
+    @classmethod
+    def of(cls, stored: Stored) -> "Imported":
+        """What a process of its own has left in the store. Raises `LifecycleError` if it is not there."""
+        try:
+            artefact = repository.look_up(*stored.tag.split(":"))
+        except ArtefactDamaged as error:
+            raise LifecycleError(f"{error}.") from error
+        if artefact is None:
+            raise LifecycleError(f"{stored.tag} was {stored.outcome}, and is not in the store any more.")
+        return cls(artefact, ImportOutcome(stored.outcome))
+
 
 def present(model: str, version: str) -> Artefact | None:
     """The artefact if a server can use it; one that it would refuse counts as absent."""
@@ -120,6 +152,18 @@ def present(model: str, version: str) -> Artefact | None:
         return repository.look_up(model, version)
     except ArtefactDamaged:
         return None
+
+
+def import_isolated(order: ImportOrder, limits: ProcessLimits) -> Imported:
+    """`import_version` in a process of its own, which is not started for what is there already.
+
+    Raises `LifecycleError`: as `import_version` does, and as `isolated` does.
+    """
+    if order.reference is None and (artefact := already_there(order)):
+        return Imported(artefact, ImportOutcome.ALREADY_THERE)
+    registry.require_packages()
+    work = Work("shokado.lifecycle.importing", f"The import of {order.uri}", order.typed)
+    return Imported.of(*isolated(work, order, limits))
 
 
 def import_version(order: ImportOrder) -> Imported:

@@ -19,6 +19,7 @@ from shokado.lifecycle.importing.version import (
     already_there,
     import_from,
 )
+from shokado.lifecycle.isolation import ProcessLimits, Work, isolated
 from shokado.lifecycle.serving.order import ServeOrder
 
 if TYPE_CHECKING:
@@ -45,6 +46,19 @@ class Brought:
     def aliases(self) -> tuple[str, ...]:
         alias = registry.alias_of(self.address)
         return (names.fitting_name(alias),) if alias is not None else ()
+
+
+def bring_isolated(order: ServeOrder, limits: ProcessLimits) -> list[Brought]:
+    """`bring` in a process of its own, which is not started where nothing is missing.
+
+    Raises `LifecycleError`: as `bring` does, and as `isolated` does.
+    """
+    if all(_found(order, address) for address in order.addresses):
+        return bring(order)
+    registry.require_packages()
+    work = Work("shokado.lifecycle.serving", f"The import of {', '.join(order.addresses)}", order.command())
+    stored = isolated(work, order, limits)
+    return [Brought(address, Imported.of(one)) for address, one in zip(order.addresses, stored, strict=True)]
 
 
 def bring(order: ServeOrder) -> list[Brought]:

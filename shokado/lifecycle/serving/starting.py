@@ -15,9 +15,10 @@ from typing import NoReturn
 from configuration.settings import FILE_VARIABLE, SettingsError, load_settings
 from shokado.lifecycle.errors import LifecycleError
 from shokado.lifecycle.importing import registry
+from shokado.lifecycle.isolation import ProcessLimits
 from shokado.lifecycle.serving import serving_file
 from shokado.lifecycle.serving.beginning import begin
-from shokado.lifecycle.serving.bringing import Brought, bring
+from shokado.lifecycle.serving.bringing import Brought, bring_isolated
 from shokado.lifecycle.serving.order import ServeOrder
 
 SERVICE = "service:Shokado"
@@ -32,11 +33,11 @@ class Written:
     """Whether the file has changed, or was not there."""
 
 
-def write_configuration(order: ServeOrder) -> Written:
+def write_configuration(order: ServeOrder, limits: ProcessLimits) -> Written:
     """Import the order's versions, and let its file say them. Raises `LifecycleError`."""
     refuse_without_service()
     serving_file.refuse_edited(order)
-    brought = bring(order)
+    brought = bring_isolated(order, limits)
     return Written(brought, serving_file.write(order.file, serving_file.text_of(order, brought)))
 
 

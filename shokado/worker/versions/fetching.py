@@ -11,6 +11,7 @@ import re
 from typing import NamedTuple
 
 from configuration.credentials import without_credentials
+from runners.artefacts.repository import remove_left_overs
 from runners.child import Ended, run_child
 from shokado.stores.machine import Machine
 
@@ -51,11 +52,13 @@ class Fetched(NamedTuple):
     """Whether there was nothing under the tag before."""
 
 
-async def fetch(machine: Machine, uri: str, label: str, model: str, timeout_s: float, *options: str) -> Fetched:
+async def fetch(
+    machine: Machine, uri: str, label: str, model: str, timeout_s: float, max_bytes: int, *options: str
+) -> Fetched:
     """Import a registered model as `<model>:<label>`, unless it is there. One import at a time on this machine.
 
-    `options` are further ones of the command. The process ends, with all that it started, when the time is over or
-    this is cancelled. Raises `FetchFailed`.
+    It may take `max_bytes` of memory; `options` are further ones of the command. The process ends, with all that it
+    started, when the time is over or this is cancelled. Raises `FetchFailed`.
     """
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if missing:
@@ -63,11 +66,13 @@ async def fetch(machine: Machine, uri: str, label: str, model: str, timeout_s: f
             f"{uri} cannot be imported here, where {' and '.join(missing)} are not installed; run it elsewhere and "
             f"copy the artefact into this server's BentoML model store: {command(uri, label, model)}"
         )
-    arguments = ("shokado", "models", "import", uri, "--as", label, "--name", model, "--no-pickle", *options)
+    limits = ("--max-memory", str(max_bytes), "--max-seconds", str(max(timeout_s, 1)))
+    arguments = ("shokado", "models", "import", uri, "--as", label, "--name", model, "--no-pickle", *limits, *options)
     try:
         async with asyncio.timeout(max(timeout_s, 0)), machine.turn("import", timeout_s):
             ended = await run_child(*arguments, timeout_s=timeout_s)
     except TimeoutError:
+        await asyncio.to_thread(remove_left_overs)
         raise FetchFailed(f"the import of {uri} took longer than {timeout_s:.0f} s") from None
     except OSError as error:
         raise FetchFailed(f"the import of {uri} cannot begin: {error}") from error

@@ -288,7 +288,8 @@ class Fleet:
             if not (fetching and self._settings.loading.registry):
                 hint = f"bring it back with: {command(load.source, label, model)}"
                 raise ArtefactMissing(f"{error} of this machine; {hint}") from error
-            fetched = await fetch(self._trials.machine, load.source, label, model, self._left_s(load))
+            max_bytes = self._settings.loading.max_trial_bytes
+            fetched = await fetch(self._trials.machine, load.source, label, model, self._left_s(load), max_bytes)
             slot.imported = fetched.new
             artefact = await asyncio.to_thread(find_artefact, version, load.tag)
         if artefact.digest != load.digest:

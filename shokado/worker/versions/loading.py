@@ -266,7 +266,8 @@ class Loader:
     async def _imported(self, version: str, uri: str, deadline: float, refused: contextlib.AsyncExitStack) -> str:
         try:
             seconds = deadline - self._timer()
-            fetched = await fetch(self._trials.machine, uri, version, self._settings.model, seconds, "--beside")
+            model, max_bytes = self._settings.model, self._limits.max_trial_bytes
+            fetched = await fetch(self._trials.machine, uri, version, model, seconds, max_bytes, "--beside")
         except CannotFetch as error:
             raise ConflictingChange("cannot_import_here", str(error), version=version) from error
         except FetchFailed as error:

@@ -1,0 +1,28 @@
+"""The limits of commands that import, as they are typed."""
+
+from typing import Annotated
+
+import typer
+from pydantic import ByteSize, TypeAdapter, ValidationError
+
+
+def _bytes(text: str) -> int:
+    try:
+        size = int(TypeAdapter(ByteSize).validate_python(text))
+    except ValidationError:
+        size = 0
+    if size < 1:
+        raise typer.BadParameter(f"{text!r} is no size, such as 4GiB or 500MB.")
+    return size
+
+
+MaxSeconds = Annotated[float, typer.Option("--max-seconds", min=1, help="Time that importing may take.")]
+MaxMemory = Annotated[
+    int | None,
+    typer.Option(
+        "--max-memory",
+        parser=_bytes,
+        metavar="SIZE",
+        help="Memory that importing may take, such as 4GiB; by default what is free.",
+    ),
+]
