@@ -22,7 +22,6 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from configuration.settings import Placement
-from runners.inputs.formats import row_format_of
 from shokado.dialects.batch import Batch
 from shokado.dialects.native import Native
 from shokado.dialects.single import Single
@@ -45,7 +44,7 @@ VERSION_SERVICES = {
     if spec.placement is Placement.SERVICE
 }
 PREDICTIONS = plain.Predictions(SETTINGS.limits.max_body_bytes, BodyQuota(SETTINGS.limits.receiving_bytes))
-ROW_FORMAT = row_format_of(SERVER.card.features, SETTINGS.limits)
+ROW_FORMAT = SERVER.row_format
 
 
 @cache

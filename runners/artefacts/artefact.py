@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import combinations
 from pathlib import Path
 
 from runners.artefacts import integrity
 from runners.artefacts.card import Card
 from runners.artefacts.identity import identity_of
 from runners.artefacts.integrity import DamagedFile
+from runners.inputs.union import why_contradicting
 
 
 class ArtefactError(Exception):
@@ -45,14 +46,15 @@ class Artefact:
 
 
 def check_alike(artefacts: Iterable[Artefact]) -> None:
-    """Raise `ArtefactError` unless all take and give the same, as versions do that serve side by side."""
-    for theirs, mine in pairwise(artefacts):
-        for what in ("feature_names", "input_datatype", "encodings", "task", "classes"):
+    """Raise `ArtefactError` unless all give the same, and what they take does not contradict; features may differ."""
+    for theirs, mine in combinations(artefacts, 2):
+        beside = f"{mine.tag} and {theirs.tag} cannot serve side by side"
+        for what in ("task", "classes"):
             one, other = getattr(mine.card, what), getattr(theirs.card, what)
             if one != other:
-                raise ArtefactError(
-                    f"{mine.tag} and {theirs.tag} cannot serve side by side: their {what} differ ({one}; {other})"
-                )
+                raise ArtefactError(f"{beside}: their {what} differ ({one}; {other})")
+        if (why := why_contradicting(mine.card.features, theirs.card.features)) is not None:
+            raise ArtefactError(f"{beside}: {why}")
 
 
 def check_files(artefact: Artefact) -> None:

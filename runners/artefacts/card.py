@@ -221,16 +221,6 @@ class Card(_Frozen):
         return self.row_format.schema.datatype
 
     @property
-    def encodings(self) -> tuple[str, ...]:
-        """How the values of columns are packed that are not numbers alone, for people; versions must agree on it."""
-        return tuple(
-            f"{feature.name}: {', '.join(feature.levels) or 'numbers'}{', or others' * feature.other}"
-            f"{', or missing' * feature.nullable}"
-            for feature in self.features
-            if feature.is_typed
-        )
-
-    @property
     def scores_per_row(self) -> int:
         """1 for binary (probability of the second class) and regression (value), else one per class."""
         return len(self.classes) if self.task is Task.MULTICLASS else 1

@@ -5,7 +5,8 @@
     bytes ---check_bytes-------------------'                           `--to_wire, from_wire--> another process
 
 `dense` has packed numbers, `typed` the same of categories and missing values as well, `text` lists of texts. Whoever
-carries rows knows nothing of what they are; only the format of the model that they are for does.
+carries rows knows nothing of what they are; only the format of the model that they are for does. Where the versions of
+a model differ, `union` keeps rows as they came until it is known which one answers.
 """
 
 from abc import ABC, abstractmethod
@@ -26,14 +27,9 @@ RequestRows = Any
 """The rows of one request, or a part of them, as the model's format has them."""
 
 
-class RowFormat(ABC):
-    """Reads, explains, cuts, joins and sends rows of one schema, of which a request may have up to `max_rows`.
+class RowReader(ABC):
+    """Reads and explains rows of one schema, of which a request may have up to `max_rows`: what dialects decode by."""
 
-    A server makes one with its limits for what it decodes; a card's own has no need of them.
-    """
-
-    dtype: ClassVar[DTypeLike]
-    """The dtype of a batch."""
     row_type: ClassVar[Any]
     """A row of JSON, as msgspec decodes it."""
     row_description: ClassVar[str]
@@ -48,6 +44,8 @@ class RowFormat(ABC):
     """The feature's name, where it is a text that bodies may also give by this name alone."""
     max_text_characters: int = 0
     """Length of one text; 0 where rows are no texts."""
+    note: str = ""
+    """What whoever sends rows should know besides, for people."""
 
     def __init__(self, schema: Schema, max_rows: int) -> None:
         self.schema = schema
@@ -80,15 +78,89 @@ class RowFormat(ABC):
         read_cell = self.schema.columns[0].read_cell
         return lambda cells: list(map(read_cell, cells))
 
-    # From bytes and tensors.
+    # From bytes.
 
     @abstractmethod
-    def check_bytes(self, body: bytes | memoryview) -> int:
-        """Number of rows in bytes that are packed already. Raises `InputFault`."""
+    def pack_bytes(self, body: bytes | memoryview) -> tuple[RequestRows, int]:
+        """Rows of bytes that are packed already, and how many they are. Raises `InputFault`."""
 
     @abstractmethod
     def check_finite(self, rows: RequestRows) -> None:
         """Raise `InputFault` for a number that is not finite, in rows that were packed of something that can say so."""
+
+    # What is wrong.
+
+    def explain(self, rows: Sequence[Any]) -> InputFault:
+        """The fault of the first bad row."""
+        return self.first_fault(rows) or InputFault("wrong_type", "the rows could not be read")
+
+    def first_fault(self, rows: Sequence[Any]) -> InputFault | None:
+        """What is wrong with rows of JSON, if anything is."""
+        try:
+            self._check_count(len(rows))
+        except InputFault as counted:
+            return counted
+        return next((fault for index, row in enumerate(rows) if (fault := self._fault(index, row))), None)
+
+    def _check_count(self, rows: int) -> None:
+        if not rows:
+            raise InputFault("no_rows", "there are no rows")
+        if rows > self.max_rows:
+            raise too_many_rows(rows, self.max_rows)
+
+    def _fault(self, index: int, row: Any) -> InputFault | None:
+        if isinstance(row, dict):
+            return self._fault_of_names(index, row) or _first(
+                self._columns[name].fault(index, value) for name, value in row.items()
+            )
+        if isinstance(row, list):
+            if len(row) != len(self.feature_names):
+                expected = len(self.feature_names)
+                message = f"row {index} has {len(row)} values; the model takes {expected}"
+                counts = {"expected": expected, "got": len(row)}
+                return InputFault("wrong_feature_count", message, index, beside=counts)
+            pairs = zip(self.schema.columns, row, strict=True)
+            return _first(column.fault(index, value) for column, value in pairs)
+        return self._fault_of_bare(index, row)
+
+    def _fault_of_bare(self, index: int, row: Any) -> InputFault | None:
+        """The fault of a row that is neither a list nor an object."""
+        message = f"row {index} is {kind_of(row)}; a list or an object belongs here"
+        return InputFault("wrong_type", message, index)
+
+    def _fault_of_names(self, index: int, row: dict[str, Any]) -> InputFault | None:
+        for name in row:
+            if name not in self._columns:
+                shown = legible(name)
+                message = f"row {index} has the unknown feature {shown!r}; known are {', '.join(self.feature_names)}"
+                return InputFault("unknown_feature", message, index, shown)
+        for name in self.feature_names:
+            if name not in row:
+                return InputFault("missing_feature", f"row {index} lacks the feature {name!r}", index, name)
+        return None
+
+
+class RowFormat(RowReader):
+    """Reads, explains, cuts, joins and sends rows of one schema.
+
+    A server makes one with its limits for what it decodes; a card's own has no need of them.
+    """
+
+    dtype: ClassVar[DTypeLike]
+    """The dtype of a batch."""
+
+    def packs_like(self, other: "RowFormat") -> bool:
+        """Whether rows that are packed for one of the two are rows of the other as well."""
+        return self is other or self.schema.layout == other.schema.layout
+
+    # From bytes and tensors.
+
+    def pack_bytes(self, body: bytes | memoryview) -> tuple[RequestRows, int]:
+        return body, self.check_bytes(body)
+
+    @abstractmethod
+    def check_bytes(self, body: bytes | memoryview) -> int:
+        """Number of rows in bytes that are packed already. Raises `InputFault`."""
 
     def stack(self, columns: Sequence[NDArray[Any]]) -> NDArray[Any]:
         """Rows of one array for each feature, each flat; numbers as they were sent if one does not fit.
@@ -176,57 +248,6 @@ class RowFormat(ABC):
     @abstractmethod
     def from_wire(self, body: bytes) -> Rows:
         """The batch that was sent. Raises `ValueError` when the body is not rows of this format."""
-
-    # What is wrong.
-
-    def explain(self, rows: Sequence[Any]) -> InputFault:
-        """The fault of the first bad row."""
-        return self.first_fault(rows) or InputFault("wrong_type", "the rows could not be read")
-
-    def first_fault(self, rows: Sequence[Any]) -> InputFault | None:
-        """What is wrong with rows of JSON, if anything is."""
-        try:
-            self._check_count(len(rows))
-        except InputFault as counted:
-            return counted
-        return next((fault for index, row in enumerate(rows) if (fault := self._fault(index, row))), None)
-
-    def _check_count(self, rows: int) -> None:
-        if not rows:
-            raise InputFault("no_rows", "there are no rows")
-        if rows > self.max_rows:
-            raise too_many_rows(rows, self.max_rows)
-
-    def _fault(self, index: int, row: Any) -> InputFault | None:
-        if isinstance(row, dict):
-            return self._fault_of_names(index, row) or _first(
-                self._columns[name].fault(index, value) for name, value in row.items()
-            )
-        if isinstance(row, list):
-            if len(row) != len(self.feature_names):
-                expected = len(self.feature_names)
-                message = f"row {index} has {len(row)} values; the model takes {expected}"
-                counts = {"expected": expected, "got": len(row)}
-                return InputFault("wrong_feature_count", message, index, beside=counts)
-            pairs = zip(self.schema.columns, row, strict=True)
-            return _first(column.fault(index, value) for column, value in pairs)
-        return self._fault_of_bare(index, row)
-
-    def _fault_of_bare(self, index: int, row: Any) -> InputFault | None:
-        """The fault of a row that is neither a list nor an object."""
-        message = f"row {index} is {kind_of(row)}; a list or an object belongs here"
-        return InputFault("wrong_type", message, index)
-
-    def _fault_of_names(self, index: int, row: dict[str, Any]) -> InputFault | None:
-        for name in row:
-            if name not in self._columns:
-                shown = legible(name)
-                message = f"row {index} has the unknown feature {shown!r}; known are {', '.join(self.feature_names)}"
-                return InputFault("unknown_feature", message, index, shown)
-        for name in self.feature_names:
-            if name not in row:
-                return InputFault("missing_feature", f"row {index} lacks the feature {name!r}", index, name)
-        return None
 
 
 def _first(faults: Any) -> InputFault | None:

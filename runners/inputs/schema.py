@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from operator import not_
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -88,6 +88,12 @@ class Schema:
     @cached_property
     def names(self) -> tuple[str, ...]:
         return tuple(column.name for column in self.columns)
+
+    @cached_property
+    def layout(self) -> tuple[Any, ...]:
+        """Equal for two schemas if rows that are packed for one are rows of the other as well."""
+        numbers = (Number(each.name, each.nullable) if isinstance(each, Boolean) else each for each in self.columns)
+        return (self.datatype, *numbers)
 
 
 def _column(feature: Feature, limits: LimitSettings) -> Column:

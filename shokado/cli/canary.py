@@ -36,6 +36,10 @@ app = typer.Typer(
 )
 
 Version = Annotated[str, typer.Argument(help="The version, or an alias of it.")]
+Force = Annotated[
+    bool,
+    typer.Option("--force", help="Give traffic also where rows seen lately lack features that the version needs."),
+]
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
 
 
 @command
-def start(options: Ruled, version: Version) -> None:
+def start(options: Ruled, version: Version, force: Force = False) -> None:
     """Give a version the first step's share of the traffic.
 
     Examples:
@@ -105,13 +109,13 @@ def start(options: Ruled, version: Version) -> None:
 
       shokado canary start v2 --url https://models.example.com --environment production --key-file admin.key
     """
-    with _canary(options) as canary:
+    with _canary(options, force=force) as canary:
         typer.echo(f"{canary.start(version)}")
         typer.echo("next: shokado canary step")
 
 
 @command
-def step(options: Judged) -> None:
+def step(options: Judged, force: Force = False) -> None:
     """Judge what was seen since the last step: PASS gives more, FAIL takes all back, INCONCLUSIVE changes nothing.
 
     Examples:
@@ -120,7 +124,7 @@ def step(options: Judged) -> None:
     """
     from shokado.lifecycle.rollout.verdict import Verdict
 
-    with _canary(options) as canary:
+    with _canary(options, force=force) as canary:
         status, after = canary.step()
         _show(status)
         typer.echo(f"{after}")
@@ -133,14 +137,14 @@ def step(options: Judged) -> None:
 
 
 @command
-def promote(options: Judged) -> None:
+def promote(options: Judged, force: Force = False) -> None:
     """Give the canary all of the traffic, and make it the active version; refused while it fails.
 
     Examples:
 
       shokado canary promote
     """
-    with _canary(options) as canary:
+    with _canary(options, force=force) as canary:
         after = canary.promote()
         typer.echo(f"{after}; {after.active} is the active version")
 
@@ -172,7 +176,7 @@ def status(options: Judged) -> None:
 
 
 @command
-def run(options: Judged, version: Version) -> None:
+def run(options: Judged, version: Version, force: Force = False) -> None:
     """All of it: start, a step whenever the verdict is PASS, and the promotion; or the abort.
 
     Ended by Ctrl-C, it leaves the split as it is.
@@ -185,7 +189,7 @@ def run(options: Judged, version: Version) -> None:
     """
     from shokado.lifecycle.rollout.verdict import Verdict
 
-    with _canary(options) as canary:
+    with _canary(options, force=force) as canary:
         match canary.run(version, typer.echo):
             case Verdict.FAIL:
                 raise typer.Exit(1)
@@ -194,7 +198,7 @@ def run(options: Judged, version: Version) -> None:
 
 
 @contextmanager
-def _canary(options: Addressed) -> Iterator["Canary"]:
+def _canary(options: Addressed, *, force: bool = False) -> Iterator["Canary"]:
     with plain_errors():
         from shokado.lifecycle.rollout.canary import Canary
         from shokado.lifecycle.rollout.gateway_client import GatewayClient
@@ -209,7 +213,7 @@ def _canary(options: Addressed) -> Iterator["Canary"]:
             observe = gateway.observed
             if isinstance(options, Judged) and options.prometheus:
                 observe = Prometheus(options.prometheus, options.selector).observed
-            yield Canary(gateway, rules, observe)
+            yield Canary(gateway, rules, observe, force=force)
 
 
 def key_of(file: Path | None) -> str | None:

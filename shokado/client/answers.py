@@ -199,12 +199,21 @@ class WorkerState:
 
 
 @dataclass(frozen=True, slots=True)
+class OptionalFeature:
+    """A feature that not every version takes, and those that do."""
+
+    name: str
+    versions: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Versions:
     """All versions, the generation that they were read at, and the workers that live."""
 
     generation: int
     versions: tuple[Version, ...]
     workers: tuple[WorkerState, ...] | None
+    optional_features: tuple[OptionalFeature, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

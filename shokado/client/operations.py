@@ -115,8 +115,8 @@ def split() -> Operation[Split]:
 
 def change_split(
     weights: Mapping[str, float] | None = None, *, strategy: str | None = None, enabled: bool | None = None,
-    salt: str | None = None, shadow: str | EllipsisType | None = ..., active: str | None = None, why: str = "",
-    if_generation: int | None = None,
+    salt: str | None = None, shadow: str | EllipsisType | None = ..., active: str | None = None, force: bool = False,
+    why: str = "", if_generation: int | None = None,
 ) -> Operation[Split]:  # fmt: skip
     """Change the split of the client's environment; what is not given stays as it is. The answer is the new split.
 
@@ -127,15 +127,19 @@ def change_split(
         salt: another one deals all units out anew, under `hash`.
         shadow: gets a copy of the traffic; None switches it off.
         active: the version that answers where nothing is split.
+        force: give traffic also to a version that needs features which rows seen lately lacked: it refuses them.
         why: for the history.
         if_generation: the generation that the change was made for, as `Split.generation` told it.
 
-    Raises `Conflict` (412) when it is another generation by now: then nothing was changed.
+    Raises `Conflict`, and nothing is changed then: 412 when it is another generation by now; 409 when a version is not
+    ready, or its features are lacking.
     """
     named = {"weights": weights, "strategy": strategy, "enabled": enabled, "salt": salt, "active": active}
     change: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
     if shadow is not ...:
         change["shadow"] = shadow
+    if force:
+        change["force"] = True
     return _change("/v1/traffic-split", {**change, "why": why}, _read(Split), if_generation)
 
 
@@ -215,9 +219,12 @@ def unload(version: str, *, why: str = "", timeout_s: float = LOAD_TIMEOUT_S) ->
     return replace(operation, timeout_s=timeout_s)
 
 
-def activate(version: str, *, why: str = "", if_generation: int | None = None) -> Operation[Split]:
-    """Make a version the one that answers where nothing is split. `if_generation` as in `change_split`."""
-    return _change(f"/models/{_quoted(version)}/activate", {"why": why}, _read(Split), if_generation)
+def activate(version: str, *, force: bool = False, why: str = "", if_generation: int | None = None) -> Operation[Split]:
+    """Make a version the one that answers where nothing is split. `force` and `if_generation` as in `change_split`."""
+    content: dict[str, Any] = {"why": why}
+    if force:
+        content["force"] = True
+    return _change(f"/models/{_quoted(version)}/activate", content, _read(Split), if_generation)
 
 
 def metrics(version: str, *, window_s: float = 60) -> Operation[VersionMetrics]:

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Body, Response
 from pydantic import BaseModel, Field
 
 from configuration.settings import Strategy
-from shokado.control.changing import MAX_WHY_CHARACTERS, Changer
+from shokado.control.changing import MAX_WHY_CHARACTERS, Changer, Forced
 from shokado.control.dependencies import Configuration, Parts
 from shokado.control.http import bodies
 from shokado.control.http.errors import BODY_ERRORS, errors
@@ -30,6 +30,7 @@ class ShadowComparison(BaseModel):
     agreement: float | None = Field(description="Part of the rows on which both agree.")
     mean_difference: float | None = Field(description="Of the scores, absolute.")
     dropped_rows: int = Field(description="Not compared, as the shadow must not take more time.")
+    skipped_rows: int = Field(description="Not compared, as they lack a feature that the shadow needs.")
 
 
 class VersionStatus(BaseModel):
@@ -79,6 +80,7 @@ class ConfigureBody(bodies.Body):
         default=None, min_length=2, max_length=2, description="Versions or aliases; without them, those of the split."
     )
     strategy: StrategyName = None
+    force: Forced = False
     why: str = Field(default="", max_length=MAX_WHY_CHARACTERS)
 
     def applied(self, state: RoutingState, name: str | None, versions: KnownVersions) -> RoutingState:
@@ -132,7 +134,9 @@ async def configure(
 ) -> Split:
     """The same as a change of the traffic split, in other words. The answer is the new split."""
     name = agreed_environment(body.environment, environment)
-    entry = await changer.change(lambda state, versions: body.applied(state, name, versions), Action.SPLIT, body.why)
+    entry = await changer.change(
+        lambda state, versions: body.applied(state, name, versions), Action.SPLIT, body.why, force=body.force
+    )
     return answer_change(entry, name, response)
 
 
@@ -174,11 +178,13 @@ def _statuses(environment: Environment, tallies: Tallies) -> dict[str, VersionSt
 
 def _comparison(counts: Counts) -> ShadowComparison | None:
     rows, dropped = counts.get("shadow_rows", 0.0), counts.get("shadow_dropped_rows", 0.0)
-    if not rows + dropped:
+    skipped = counts.get("shadow_skipped_rows", 0.0)
+    if not rows + dropped + skipped:
         return None
     return ShadowComparison(
         rows=round(rows),
         agreement=1 - counts.get("shadow_disagreements", 0.0) / rows if rows else None,
         mean_difference=counts.get("shadow_difference_sum", 0.0) / rows if rows else None,
         dropped_rows=round(dropped),
+        skipped_rows=round(skipped),
     )

@@ -1,10 +1,11 @@
 """Changing the routing on behalf of a client: what all such routes have in common."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from fastapi import Depends
+from pydantic import Field
 
 from shokado.control.dependencies import Parts
 from shokado.control.http.headers import Actor, IfMatch
@@ -14,12 +15,16 @@ from shokado.dispatch.change import KnownVersions
 from shokado.dispatch.state import RoutingState
 from shokado.stores.store import Action, Entry, GenerationConflict, StoreUnavailable
 from shokado.worker.parts import WorkerParts
-from shokado.worker.readiness import versions_everywhere
+from shokado.worker.readiness import shortfalls_everywhere, versions_everywhere
 
 MAX_WHY_CHARACTERS = 500
 """A reason is a sentence or two, and stays in the history for good."""
 MAX_GENERATION = 2**53
 """Largest number that every client of JSON can say exactly."""
+
+Forced = Annotated[
+    bool, Field(description="Give traffic also to versions that need features which rows seen lately lacked.")
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +36,24 @@ class _Changer:
     if_match: int | None
 
     async def change(
-        self, make: Callable[[RoutingState, KnownVersions], RoutingState], action: Action, why: str = ""
+        self,
+        make: Callable[[RoutingState, KnownVersions], RoutingState],
+        action: Action,
+        why: str = "",
+        *,
+        force: bool = False,
     ) -> Entry:
         """Replace the routing by what `make` makes of it and of the versions as all workers have them.
+
+        `force`: whether or not the traffic has what the versions need.
 
         Raises `Problem` for what the store or somebody else prevents, and what `make` raises.
         """
         follower = self.parts.follower
         try:
             versions = await versions_everywhere(self.parts)
+            if not force:
+                versions = replace(versions, shortfalls=await shortfalls_everywhere(self.parts))
         except StoreUnavailable as error:
             raise _with(problem_of(error), "nothing was changed") from error
         try:

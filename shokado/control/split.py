@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, Field, GetJsonSchemaHandler, mo
 from pydantic_core import CoreSchema
 
 from configuration.settings import Settings, Strategy
-from shokado.control.changing import MAX_WHY_CHARACTERS, Changer
+from shokado.control.changing import MAX_WHY_CHARACTERS, Changer, Forced
 from shokado.control.dependencies import Configuration, Parts
 from shokado.control.http import bodies
 from shokado.control.http.errors import BODY_ERRORS, errors
@@ -79,6 +79,7 @@ class SplitBody(bodies.Body):
     salt: str | None = None
     shadow: str | None = Field(default=None, description="Null switches it off.")
     active: str | None = None
+    force: Forced = False
     why: str = Field(default="", max_length=MAX_WHY_CHARACTERS)
 
     @model_validator(mode="before")
@@ -155,7 +156,10 @@ async def change_split(
     """Change an environment's split, in all workers of all machines. The answer is the new split."""
     name = agreed_environment(body.environment, environment)
     entry = await changer.change(
-        lambda state, versions: with_split(state, name, body.change, versions), Action.SPLIT, body.why
+        lambda state, versions: with_split(state, name, body.change, versions),
+        Action.SPLIT,
+        body.why,
+        force=body.force,
     )
     return answer_change(entry, name, response)
 

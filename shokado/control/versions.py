@@ -8,10 +8,12 @@ from fastapi import APIRouter, Body, Response
 from pydantic import BaseModel, Field
 
 from runners.artefacts.card import Card, Source, Task
+from runners.inputs.rows import RowReader
 from runners.inputs.schema import Feature
+from runners.inputs.union import UnionRows
 from runners.remote_runner import RemoteRunner
 from runners.version_state import VersionState
-from shokado.control.changing import MAX_WHY_CHARACTERS, Changer
+from shokado.control.changing import MAX_WHY_CHARACTERS, Changer, Forced
 from shokado.control.dependencies import Configuration, Parts
 from shokado.control.http import bodies
 from shokado.control.http.errors import BODY_ERRORS, errors
@@ -87,10 +89,20 @@ class WorkerState(BaseModel):
     versions: dict[str, str] = Field(description="The state of each version in this worker.")
 
 
+class OptionalFeature(BaseModel):
+    """A feature that not every version takes."""
+
+    name: str
+    versions: list[str] = Field(description="Those that take it, and refuse rows without it.")
+
+
 class Versions(BaseModel):
     """All versions, the generation of the routing they were read at, and the workers that live."""
 
     generation: int
+    optional_features: list[OptionalFeature] = Field(
+        description="The features that not every version takes. A row may have all of them: each version reads its own."
+    )
     versions: list[Version]
     workers: list[WorkerState] | None = Field(description="Null while the store, which knows them, is away.")
 
@@ -132,6 +144,7 @@ class ActivateBody(bodies.Body):
     """Where a version is to be the active one."""
 
     environment: str | None = None
+    force: Forced = False
     why: str = Field(default="", max_length=MAX_WHY_CHARACTERS)
 
 
@@ -158,7 +171,12 @@ async def list_versions(parts: Parts) -> Versions:
         workers = _workers(reports, parts.clock())
     except StoreUnavailable:
         workers = None
-    return Versions(generation=parts.dispatcher.state.generation, versions=all_versions(parts), workers=workers)
+    return Versions(
+        generation=parts.dispatcher.state.generation,
+        optional_features=_optional_features(parts.dispatcher.row_format),
+        versions=all_versions(parts),
+        workers=workers,
+    )
 
 
 @router.get("/v1/models/{version}", summary="One version, by name or alias", responses=errors(404, 422, 503))
@@ -240,6 +258,7 @@ async def activate(
         lambda state, versions: with_split(state, name, SplitChange(active=version), versions),
         Action.ACTIVATE,
         wanted.why,
+        force=wanted.force,
     )
     return answer_change(entry, name, response)
 
@@ -287,6 +306,13 @@ def describe_version(parts: WorkerParts, version: str) -> Version:
     if candidate is not None and load is not None:
         described.loading = Loading(state=candidate.state, failure=candidate.failure, tag=load.tag, source=load.source)
     return described.model_copy(update=_of_card(artefact.card) if artefact is not None else None)
+
+
+def _optional_features(row_format: RowReader | None) -> list[OptionalFeature]:
+    if not isinstance(row_format, UnionRows):
+        return []
+    names = [name for name in row_format.feature_names if name in row_format.optional]
+    return [OptionalFeature(name=name, versions=list(row_format.takers[name])) for name in names]
 
 
 def _of_card(card: Card) -> dict[str, object]:

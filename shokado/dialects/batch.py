@@ -14,7 +14,7 @@ import msgspec
 
 from runners.artefacts.card import Card
 from runners.artefacts.scores import confidences_of, labels_of
-from runners.inputs.rows import RequestRows, RowFormat
+from runners.inputs.rows import RequestRows, RowReader
 from runners.inputs.text import TextRow
 from shokado.dialects.dialect import JSON_LINES, AnswerFacts, Content, Description, Dialect
 from shokado.dialects.examples import json_examples
@@ -77,7 +77,7 @@ class Batch(Dialect):
     path = "/batch_predict"
     answer_type = BatchAnswer
 
-    def __init__(self, row_format: RowFormat) -> None:
+    def __init__(self, row_format: RowReader) -> None:
         super().__init__(row_format)
         self._bodies = Bodies(BatchBody, row_format)
 
@@ -127,7 +127,7 @@ class Batch(Dialect):
         return JSON_LINES, _encode(BatchAnswer(items, len(items), counts, *of_all, facts.latency_ms))
 
     def describe(self, card: Card) -> Description:
-        named, listed = json_examples(card)
+        named, listed = json_examples(card, self.row_format)
         examples = {
             "by name": {"instances": [named, named]},
             "lists, one version": {"instances": [listed], "model_version": card.version},

@@ -9,7 +9,7 @@ import msgspec
 
 from configuration.settings import DialectSettings
 from runners.artefacts.card import Card
-from runners.inputs.rows import RowFormat
+from runners.inputs.rows import RowReader
 from shokado.dialects.head import RequestHead
 from shokado.dialects.problem import Problem, ProblemBody
 from shokado.dispatch.request import Prediction, PredictionRequest
@@ -74,12 +74,12 @@ class Dialect(ABC):
     path: str
     """`{name}` stands for a name in it: the model's, a version's or an alias."""
 
-    def __init__(self, row_format: RowFormat) -> None:
+    def __init__(self, row_format: RowReader) -> None:
         """`row_format` is of the rows that the versions take, with the server's limits."""
         self.row_format = row_format
 
     @classmethod
-    def configured(cls, row_format: RowFormat, _settings: DialectSettings) -> Self:
+    def configured(cls, row_format: RowReader, _settings: DialectSettings) -> Self:
         """One that answers as it is set; most know only one way."""
         return cls(row_format)
 

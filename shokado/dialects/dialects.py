@@ -1,7 +1,7 @@
 """The table of dialects: every route where predictions are asked for. A new dialect is one file and one line here."""
 
 from configuration.settings import DialectSettings
-from runners.inputs.rows import RowFormat
+from runners.inputs.rows import RowReader
 from shokado.dialects.batch import Batch, BatchUnderPredict
 from shokado.dialects.dialect import Dialect
 from shokado.dialects.features import ActiveFeatures, SplitFeatures, VersionFeatures
@@ -26,6 +26,6 @@ DIALECTS: tuple[type[Dialect], ...] = (
 )
 
 
-def all_dialects(row_format: RowFormat, settings: DialectSettings = DialectSettings()) -> list[Dialect]:  # noqa: B008
+def all_dialects(row_format: RowReader, settings: DialectSettings = DialectSettings()) -> list[Dialect]:  # noqa: B008
     """One of each, for a model that takes rows of this format."""
     return [dialect.configured(row_format, settings) for dialect in DIALECTS]

@@ -62,6 +62,9 @@ ERROR_CODES: Mapping[str, ErrorCode] = {
     "request_timeout": ErrorCode(408, "DEADLINE_EXCEEDED", "The request did not arrive in time."),
     "cannot_import_here": ErrorCode(409, "ABORTED", "This server cannot import from the registry."),
     "cannot_load_here": ErrorCode(409, "ABORTED", "Loads on this machine cannot take turns."),
+    "features_lacking": ErrorCode(
+        409, "ABORTED", "A version that would get traffic needs features that rows seen lately lack."
+    ),
     "generation_conflict": ErrorCode(
         409, "ABORTED", "Somebody else has changed the routing in the meantime.", status_if_match=412
     ),
@@ -102,6 +105,7 @@ ERROR_CODES: Mapping[str, ErrorCode] = {
     "missing_header": ErrorCode(422, _INVALID, "The CSV has no line with the names of its columns."),
     "model_not_version": ErrorCode(422, _INVALID, "The model is named where a version belongs."),
     "models_missing": ErrorCode(422, _INVALID, "An A/B test needs its two versions."),
+    "names_needed": ErrorCode(422, _INVALID, "Rows without names are not this version's: its features are others."),
     "no_rows": ErrorCode(422, _INVALID, "There are no rows."),
     "no_weight": ErrorCode(422, _INVALID, "No version has a weight above 0."),
     "not_a_number": ErrorCode(422, _INVALID, "A value is no number."),

@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from runners.inputs.matrix import LARGE_BYTES
-from runners.inputs.rows import RequestRows, RowFormat
+from runners.inputs.rows import RequestRows, RowReader
 from shokado.dialects.json_rows import explain_body, refuse_excess, truth_reader
 
 Instances = TypeVar("Instances")
@@ -15,7 +15,7 @@ Instances = TypeVar("Instances")
 class Bodies:
     """Decodes such bodies of one dialect. `body` is a struct with a field `instances` of the type `Instances`."""
 
-    def __init__(self, body: Any, row_format: RowFormat) -> None:
+    def __init__(self, body: Any, row_format: RowReader) -> None:
         self.type = body[list[row_format.row_type]]  # type: ignore[name-defined]
         """What is described to clients."""
         self._row_format = row_format

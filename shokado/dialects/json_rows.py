@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from runners.inputs.faults import InputFault
-from runners.inputs.rows import RowFormat
+from runners.inputs.rows import RowReader
 from runners.inputs.wording import kind_of
 from shokado.dialects.json_text import (
     LONG_BYTES,
@@ -30,7 +30,7 @@ _PER_FEATURE = 8
 
 
 def refuse_excess(
-    row_format: RowFormat, body: bytes | memoryview, max_rows: int | None = None, lists_per_row: int = 1
+    row_format: RowReader, body: bytes | memoryview, max_rows: int | None = None, lists_per_row: int = 1
 ) -> None:
     """Raise `Problem` (413) when a JSON body has more values, or more lists, than all rows allowed can have.
 
@@ -47,7 +47,7 @@ def refuse_excess(
         raise Problem("too_many_rows", message, {"limit": rows})
 
 
-def truth_reader(row_format: RowFormat, body: Callable[[Any], Any]) -> Callable[[bytes], Any]:
+def truth_reader(row_format: RowReader, body: Callable[[Any], Any]) -> Callable[[bytes], Any]:
     """What reads a body that could not be read with numbers alone: it gives nothing where truth values do not help.
 
     `body` makes the body's type of the rows'. Numbers are tried first, as they are the fast and the usual way.
@@ -66,7 +66,7 @@ def truth_reader(row_format: RowFormat, body: Callable[[Any], Any]) -> Callable[
 
 
 def explain_body(
-    row_format: RowFormat,
+    row_format: RowReader,
     body: bytes,
     key: str,
     reason: str,

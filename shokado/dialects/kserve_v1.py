@@ -9,7 +9,7 @@ from typing import Generic
 import msgspec
 
 from runners.artefacts.card import Card
-from runners.inputs.rows import RowFormat
+from runners.inputs.rows import RowReader
 from shokado.dialects.dialect import JSON_LINES, AnswerFacts, Content, Description, Dialect
 from shokado.dialects.examples import json_examples
 from shokado.dialects.head import JSON, RequestHead
@@ -45,7 +45,7 @@ class KServeV1(Dialect):
 
     path = "/v1/models/{model}:predict"
 
-    def __init__(self, row_format: RowFormat) -> None:
+    def __init__(self, row_format: RowReader) -> None:
         super().__init__(row_format)
         self._bodies = Bodies(KServeBody, row_format)
 
@@ -63,7 +63,7 @@ class KServeV1(Dialect):
         return _encode(KServeError(problem.message))
 
     def describe(self, card: Card) -> Description:
-        named, listed = json_examples(card)
+        named, listed = json_examples(card, self.row_format)
         examples = {"rows as lists": {"instances": [listed]}, "rows by name": {"instances": [named, named]}}
         return Description(
             "Score rows (KServe v1)",

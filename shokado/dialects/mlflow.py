@@ -19,7 +19,8 @@ from configuration.settings import DialectSettings, PredictMethod
 from runners.artefacts.card import Card
 from runners.artefacts.scores import as_model_predicts, probabilities_of
 from runners.inputs.faults import too_many_rows
-from runners.inputs.rows import RowFormat
+from runners.inputs.rows import RowReader
+from runners.inputs.union import UnionRows
 from runners.inputs.wording import legible
 from shokado.dialects.dialect import JSON_LINES, AnswerFacts, Content, Description, Dialect
 from shokado.dialects.examples import json_examples
@@ -110,7 +111,7 @@ class MLflow(Dialect):
 
     path = "/invocations"
 
-    def __init__(self, row_format: RowFormat, method: PredictMethod = PredictMethod.PREDICT) -> None:
+    def __init__(self, row_format: RowReader, method: PredictMethod = PredictMethod.PREDICT) -> None:
         """`method` is for requests that do not name one."""
         super().__init__(row_format)
         self._method = method
@@ -118,7 +119,7 @@ class MLflow(Dialect):
         self._decode = msgspec.json.Decoder(InvocationBody[row_format.row_type]).decode  # type: ignore[name-defined]
 
     @classmethod
-    def configured(cls, row_format: RowFormat, settings: DialectSettings) -> Self:
+    def configured(cls, row_format: RowReader, settings: DialectSettings) -> Self:
         return cls(row_format, settings.invocations)
 
     def decode(self, body: bytes, head: RequestHead) -> PredictionRequest:
@@ -149,11 +150,15 @@ class MLflow(Dialect):
             return None
         (rows,) = given
         if isinstance(rows, LargeFrame):
-            if rows.columns is not None and tuple(rows.columns) != self.row_format.feature_names:
+            if rows.columns is not None and not self._is_order(rows.columns):
                 return None
             rows = rows.data
         packed = self.row_format.pack_json(bytes(rows))
         return None if packed is None else PredictionRequest(*packed, answer_options=_method_of(content.params))
+
+    def _is_order(self, names: Sequence[str]) -> bool:
+        """Whether rows of these columns are those of rows without names; versions that differ have no one order."""
+        return not isinstance(self.row_format, UnionRows) and tuple(names) == self.row_format.feature_names
 
     def _rows_of_json(self, body: bytes) -> tuple[Sequence[Any], PredictMethod | None]:
         """Rows, and the method that the body names."""
@@ -247,7 +252,10 @@ class MLflow(Dialect):
             yield line
 
     def _in_order(self, names: Sequence[str], rows: Sequence[list[Any]]) -> Sequence[Any]:
-        """Rows of values in the order of `names`, brought into that of the features. Raises `Problem`."""
+        """Rows of values in the order of `names`, brought into that of the features, or by name where versions differ.
+
+        Raises `Problem`.
+        """
         for index, row in enumerate(rows):
             if len(row) != len(names):
                 message = f"row {index} has {len(row)} values for {len(names)} columns"
@@ -255,6 +263,8 @@ class MLflow(Dialect):
         positions = {name: position for position, name in enumerate(names)}
         if len(positions) < len(names):
             raise invalid("repeated_column", "a column occurs twice")
+        if isinstance(self.row_format, UnionRows):
+            return [dict(zip(names, row, strict=True)) for row in rows]
         features = self.row_format.feature_names
         if positions.keys() != set(features):
             raise self.row_format.explain([dict(zip(names, row, strict=True)) for row in rows[:1]])
@@ -278,13 +288,12 @@ class MLflow(Dialect):
         return _encode(InvocationError(code, problem.message))
 
     def describe(self, card: Card) -> Description:
-        named, listed = json_examples(card)
-        names = list(card.feature_names)
-        values = [named[name] for name in names]
+        named, listed = json_examples(card, self.row_format)
+        names, values = list(named), list(named.values())
         table = io.StringIO()
         csv.writer(table).writerows([names, values])
         examples = {
-            "split": {"dataframe_split": {"columns": names, "data": [listed]}},
+            "split": {"dataframe_split": {"columns": names, "data": [values]}},
             "records": {"dataframe_records": [named]},
             "instances": {"instances": [listed]},
             "inputs as rows": {"inputs": [named]},

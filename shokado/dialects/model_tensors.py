@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from runners.artefacts.card import Card
 from runners.artefacts.scores import Scores, labels_of, ranked
+from runners.inputs.columns import Category
 from runners.inputs.datatypes import BYTES
 from runners.inputs.schema import ROWS
+from runners.inputs.union import UnionRows
 from shokado.dialects.problem import Problem
 from shokado.dispatch.request import Prediction
 
@@ -46,6 +48,14 @@ def input_tensors(card: Card) -> list[TensorMetadata]:
     schema = card.row_format.schema
     name = INPUT if len(schema.shape) > 1 else schema.names[0]
     return [TensorMetadata(name, schema.datatype, schema.shape)]
+
+
+def union_tensors(union: UnionRows) -> list[TensorMetadata]:
+    """What versions of different features take: a tensor for each feature, of which each version reads its own."""
+    return [
+        TensorMetadata(column.name, BYTES if isinstance(column, Category) else union.schema.datatype, (ROWS,))
+        for column in union.schema.columns
+    ]
 
 
 def output_tensors(card: Card) -> tuple[TensorMetadata, ...]:

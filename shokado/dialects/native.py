@@ -12,7 +12,7 @@ import msgspec
 
 from runners.artefacts.card import Card
 from runners.artefacts.scores import labels_of
-from runners.inputs.rows import RowFormat
+from runners.inputs.rows import RowReader
 from shokado.dialects.dialect import BINARY_LINES, JSON_LINES, AnswerFacts, Content, Description, Dialect
 from shokado.dialects.examples import json_examples
 from shokado.dialects.head import BINARY, JSON, RequestHead
@@ -55,7 +55,7 @@ class Native(Dialect):
     path = "/v1/models/predict"
     answer_type = NativeAnswer
 
-    def __init__(self, row_format: RowFormat) -> None:
+    def __init__(self, row_format: RowReader) -> None:
         super().__init__(row_format)
         self._bodies = Bodies(NativeBody, row_format)
 
@@ -65,7 +65,7 @@ class Native(Dialect):
 
     def decode(self, body: bytes, head: RequestHead) -> PredictionRequest:
         if head.content_type == BINARY:
-            return PredictionRequest(body, self.row_format.check_bytes(body))
+            return PredictionRequest(*self.row_format.pack_bytes(body))
         if head.content_type != JSON:
             raise unsupported_type(head, JSON, BINARY)
         content, rows, count = self._bodies.decode(body)
@@ -92,7 +92,7 @@ class Native(Dialect):
         )
 
     def describe(self, card: Card) -> Description:
-        named, listed = json_examples(card)
+        named, listed = json_examples(card, self.row_format)
         examples = {
             "rows as lists": {"instances": [listed]},
             "rows by name, one version": {"instances": [named, named], "version": card.version},

@@ -135,7 +135,7 @@ class OpenInference(Dialect):
         if head.json_bytes is None:
             return self._decode(body, memoryview(b""))
         if head.json_bytes == 0:
-            return PredictionRequest(body, self.row_format.check_bytes(body), answer_options=_PACKED)
+            return PredictionRequest(*self.row_format.pack_bytes(body), answer_options=_PACKED)
         if head.json_bytes > len(body):
             message = f"inference-header-content-length is {head.json_bytes}, and the body has {len(body)} bytes"
             raise malformed(message)

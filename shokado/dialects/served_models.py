@@ -6,8 +6,9 @@ In: the names that a client says. Out: metadata and readiness of the model with 
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from runners.inputs.union import UnionRows
 from shokado import __version__
-from shokado.dialects.model_tensors import TensorMetadata, input_tensors, output_tensors
+from shokado.dialects.model_tensors import TensorMetadata, input_tensors, output_tensors, union_tensors
 from shokado.dialects.problem import Problem, conflicting_version
 from shokado.dispatch.dispatcher import Dispatcher
 
@@ -32,7 +33,8 @@ OVER_GRPC = ServerMetadata(NAME, __version__, ("classification",))
 class ModelMetadata:
     """What a model takes and gives; -1 in a shape is the number of rows.
 
-    One matrix is the input; instead, each feature may come as a tensor of its own, named after it.
+    One matrix is the input; instead, each feature may come as a tensor of its own, named after it. Of a model whose
+    versions take different features, these tensors are the inputs.
     """
 
     name: str
@@ -54,12 +56,18 @@ class ServedModels:
     def metadata(self, name: str, version: str = "") -> ModelMetadata:
         """What that model takes and gives. Raises `UnknownVersion`, and `Problem` (400, 503)."""
         found, runners = self._version(name, version), self.dispatcher.runners
-        # All versions have the same features.
-        runner = runners.get(found or "") or next(iter(runners.values()), None)
-        if runner is None:
+        runner, row_format = runners.get(found or ""), self.dispatcher.row_format
+        if runner is None and found is not None and isinstance(row_format, UnionRows):
+            raise Problem("not_ready", f"version {found} is not in memory")
+        any_runner = runner or next(iter(runners.values()), None)
+        if any_runner is None:
             raise Problem("not_ready", "no version is in memory")
         versions = (found,) if found is not None else tuple(sorted(runners))
-        return ModelMetadata(name, versions, NAME, tuple(input_tensors(runner.card)), output_tensors(runner.card))
+        if found is None and isinstance(row_format, UnionRows):
+            inputs = union_tensors(row_format)
+        else:
+            inputs = input_tensors(any_runner.card)
+        return ModelMetadata(name, versions, NAME, tuple(inputs), output_tensors(any_runner.card))
 
     def is_ready(self, name: str, version: str = "") -> bool:
         """Whether that model can answer. Raises `UnknownVersion`, and `Problem` (400)."""

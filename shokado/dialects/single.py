@@ -14,7 +14,7 @@ import msgspec
 
 from runners.artefacts.card import Card
 from runners.artefacts.scores import confidences_of, labels_of
-from runners.inputs.rows import RequestRows, RowFormat
+from runners.inputs.rows import RequestRows, RowReader
 from runners.inputs.text import TextRow
 from shokado.dialects.dialect import JSON_LINES, AnswerFacts, Content, Description, Dialect
 from shokado.dialects.examples import json_examples
@@ -69,7 +69,7 @@ class Single(Dialect):
     path = "/predict"
     answer_type = SingleAnswer
 
-    def __init__(self, row_format: RowFormat) -> None:
+    def __init__(self, row_format: RowReader) -> None:
         super().__init__(row_format)
         self._body = self.body_of(row_format.row_type)
         self._read_truths = truth_reader(row_format, lambda row: SingleBody[row])  # type: ignore[valid-type]
@@ -121,7 +121,7 @@ class Single(Dialect):
         return JSON_LINES, _encode(answer)
 
     def describe(self, card: Card) -> Description:
-        named, listed = json_examples(card)
+        named, listed = json_examples(card, self.row_format)
         examples = {
             "by name": {"features": named},
             "a list, one version": {"features": listed, "model_version": card.version},
@@ -136,9 +136,9 @@ class Single(Dialect):
         )
 
 
-def first_example(card: Card) -> dict[str, Any]:
-    """The shortest body that holds the first example of the card."""
-    named, _ = json_examples(card)
+def first_example(card: Card, read: RowReader | None = None) -> dict[str, Any]:
+    """The shortest body that holds the first example of the card; `read` is how requests are read."""
+    named, _ = json_examples(card, read)
     return {"features": named} if card.row_format.text_field is None else named
 
 

@@ -12,7 +12,7 @@ https://github.com/kserve/open-inference-protocol and Triton's "Binary Tensor Da
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Any
 
@@ -21,7 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runners.inputs.datatypes import BYTES, DTYPES, LENGTH_BYTES
-from runners.inputs.rows import RequestRows, RowFormat
+from runners.inputs.faults import InputFault
+from runners.inputs.rows import RequestRows, RowFormat, RowReader
+from runners.inputs.union import RowForm, UnionRows
 from runners.inputs.wording import legible
 from shokado.dialects.problem import Problem, invalid
 
@@ -74,17 +76,51 @@ def from_bytes(name: str, datatype: str, shape: Sequence[int], data: bytes | mem
     return Tensor(name, tuple(shape), np.frombuffer(data, dtype))
 
 
-def pack_tensors(tensors: Sequence[Tensor], row_format: RowFormat) -> tuple[RequestRows, int]:
+def pack_tensors(tensors: Sequence[Tensor], row_format: RowReader) -> tuple[RequestRows, int]:
     """The rows that the inputs say, packed, and how many they are.
 
     Raises `Problem`, and `InputFault` that names a row and feature.
     """
     if not tensors:
         raise invalid("no_rows", "there are no input tensors")
-    if len(tensors) == 1 and (len(tensors[0].shape) == 2 or len(row_format.feature_names) > 1):
+    if isinstance(row_format, UnionRows):
+        return _opened(tensors, row_format)
+    assert isinstance(row_format, RowFormat)
+    return _packed(tensors, row_format)
+
+
+def _opened(tensors: Sequence[Tensor], union: UnionRows) -> tuple[RequestRows, int]:
+    """The inputs as each version takes them: a matrix by its own order, else the tensors of its features."""
+    first = tensors[0]
+    count = first.shape[0]
+    if len(tensors) == 1 and (first.name not in union.feature_names or (len(first.shape) == 2 and first.shape[1] > 1)):
+        return union.opened(lambda own: _told_apart(tensors, own), RowForm.PACKED, count), count
+    names = [tensor.name for tensor in tensors]
+    _check_known(names, union.feature_names)
+    if len(set(names)) < len(names):
+        raise Problem("malformed_body", "two inputs have the same name")
+
+    def read(own: RowFormat) -> tuple[RequestRows, int]:
+        return _told_apart([tensor for tensor in tensors if tensor.name in own.feature_names], own, by_name=True)
+
+    lacking = dict.fromkeys(union.optional.difference(names), count)
+    return union.opened(read, RowForm.NAMED, count, lacking), count
+
+
+def _told_apart(tensors: Sequence[Tensor], own: RowFormat, *, by_name: bool = False) -> tuple[RequestRows, int]:
+    """The rows of a version. Raises `InputFault` alone."""
+    try:
+        return _packed(tensors, own, by_name=by_name)
+    except Problem as problem:
+        raise InputFault(problem.code, problem.message, beside=problem.detail) from None
+
+
+def _packed(tensors: Sequence[Tensor], row_format: RowFormat, *, by_name: bool = False) -> tuple[RequestRows, int]:
+    """The rows; `by_name`: a lone tensor is its feature's, and no matrix."""
+    if not by_name and len(tensors) == 1 and (len(tensors[0].shape) == 2 or len(row_format.feature_names) > 1):
         values = _matrix(tensors[0], row_format)
     else:
-        values = _columns(tensors, row_format)
+        values = _columns(tensors, row_format, by_name=by_name)
     if len(values):
         for tensor in tensors:
             if tensor.is_text:
@@ -100,10 +136,10 @@ def _matrix(tensor: Tensor, row_format: RowFormat) -> NDArray[Any]:
     return tensor.values.reshape(tensor.shape)
 
 
-def _columns(tensors: Sequence[Tensor], row_format: RowFormat) -> NDArray[Any]:
+def _columns(tensors: Sequence[Tensor], row_format: RowFormat, *, by_name: bool) -> NDArray[Any]:
     """Rows of one tensor for each feature, in the features' order."""
     names = row_format.feature_names
-    if len(tensors) == len(names) == 1:
+    if len(tensors) == len(names) == 1 and not by_name:
         ordered: Sequence[Tensor] = tensors
     else:
         ordered = _in_order(tensors, names)
@@ -117,16 +153,21 @@ def _columns(tensors: Sequence[Tensor], row_format: RowFormat) -> NDArray[Any]:
 
 def _in_order(tensors: Sequence[Tensor], names: Sequence[str]) -> list[Tensor]:
     by_name = {tensor.name: tensor for tensor in tensors}
-    for name in by_name:
-        if name not in names:
-            message = f"input {_shown(name)} is no feature; known are {', '.join(names)}"
-            raise invalid("unknown_feature", message, feature=legible(name))
+    _check_known(by_name, names)
     for name in names:
         if name not in by_name:
             raise invalid("missing_feature", f"the input of feature {name!r} is missing", feature=name)
     if len(by_name) < len(tensors):
         raise Problem("malformed_body", "two inputs have the same name")
     return [by_name[name] for name in names]
+
+
+def _check_known(given: Iterable[str], names: Sequence[str]) -> None:
+    """Raise `Problem` (422) for the first name that is no feature's."""
+    for name in given:
+        if name not in names:
+            message = f"input {_shown(name)} is no feature; known are {', '.join(names)}"
+            raise invalid("unknown_feature", message, feature=legible(name))
 
 
 def _flat(name: str, shape: Sequence[int], data: list[Any]) -> list[Any]:

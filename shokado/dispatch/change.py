@@ -5,12 +5,13 @@ The next state has the next generation. Whoever keeps it (`stores`) makes sure t
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from configuration.settings import MAX_SALT_CHARACTERS, Strategy, lone_weight
 from runners.version_state import VersionState
 from shokado.dispatch.request import UnknownVersion
+from shokado.dispatch.seen_rows import Shortfall
 from shokado.dispatch.state import Environment, Load, RoutingState
 
 UNCHANGED: Any = object()
@@ -41,6 +42,8 @@ class KnownVersions:
     states: Mapping[str, str]
     """How each version is: a `VersionState`, or in words how it is elsewhere."""
     aliases: Mapping[str, str]
+    shortfalls: Mapping[tuple[str, str], Shortfall] = field(default_factory=dict)
+    """What versions need and the traffic lacks, by environment and version, where that is to be heeded."""
 
     def resolve(self, name: str) -> str:
         """Raises `UnknownVersion`."""
@@ -97,6 +100,7 @@ def with_split(state: RoutingState, name: str | None, change: SplitChange, versi
         versions.ready(shadow) if change.shadow is not UNCHANGED and shadow else shadow,
     )
     _refuse_unloaded(state, changed)
+    _refuse_shortfalls(environment, changed, versions)
     return replace(
         state, generation=state.generation + 1, environments={**state.environments, environment.name: changed}
     )
@@ -166,6 +170,22 @@ def _refuse_unloaded(state: RoutingState, environment: Environment) -> None:
         if load is not None and not load.in_memory:
             message = f"version {version} is {VersionState.UNLOADED}, so it cannot be given traffic"
             raise ConflictingChange("version_not_ready", message, version=version, state=VersionState.UNLOADED)
+
+
+def _refuse_shortfalls(environment: Environment, changed: Environment, versions: KnownVersions) -> None:
+    """Raise `ConflictingChange` where rows would be refused by a version that would get traffic, or more of it.
+
+    The active version always may: to give it traffic is the way back.
+    """
+    before = environment.shares if environment.enabled else {}
+    after = changed.shares if changed.enabled else {}
+    gaining = {version for version, share in after.items() if share > before.get(version, 0.0)} | {changed.active}
+    for version in sorted(gaining - {environment.active}):
+        if (found := versions.shortfalls.get((changed.name, version))) is not None:
+            message = f"version {version} would refuse traffic: {found}; send what it needs first, or force the change"
+            detail = {"version": version, "environment": changed.name, "rows": found.rows, "lacking": found.lacking}
+            named = {} if found.feature is None else {"feature": found.feature}
+            raise ConflictingChange("features_lacking", message, **detail, **named)
 
 
 def _checked_weights(

@@ -3,6 +3,7 @@
 Where that is not ready, or fails as a whole, the environment's active version answers: its assignment says `FALLBACK`.
 """
 
+import contextlib
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -10,13 +11,17 @@ from math import inf
 
 from runners.batching.job import Job
 from runners.errors import NotReady, Overloaded, Unreachable
+from runners.inputs.faults import InputFault
+from runners.inputs.rows import RequestRows, RowFormat, RowReader
+from runners.inputs.union import OpenRows, RowForm
 from runners.runner import Runner
 from shokado.dispatch.assignment import Reason, assign
 from shokado.dispatch.cache import Cache
 from shokado.dispatch.fault import FELL_BACK
 from shokado.dispatch.observers import Observers
 from shokado.dispatch.request import Origin, Prediction, PredictionRequest, UnknownVersion
-from shokado.dispatch.state import RoutingState
+from shokado.dispatch.seen_rows import SeenRows
+from shokado.dispatch.state import Environment, RoutingState
 
 FULL_FOR_S = 0.001
 """How long requests are refused unread once every version has refused."""
@@ -43,6 +48,10 @@ class Dispatcher:
         """Time of the clock before which nothing can be accepted, whichever version it is for: refuse it unread."""
         self.overload = Overloaded(0.0)
         """The refusal until then, which says when to come back."""
+        self.seen = SeenRows()
+        """What requests lack, while versions differ in their features."""
+        self.row_format: RowReader | None = None
+        """How requests are read, as versions may answer them; None where nobody has said it."""
         self._clock = clock
         self.aliases = aliases
         self._cache = cache
@@ -73,7 +82,8 @@ class Dispatcher:
     def dispatch(self, request: PredictionRequest, done: Callable[[Job], None]) -> Prediction:
         """Assign and submit; `done` is called with the returned prediction when it has its scores or its error.
 
-        Raises `UnknownVersion`, and what `Runner.submit` raises.
+        Raises `UnknownVersion`, `InputFault` for rows that are not the assigned version's, which no other one is given
+        then, and what `Runner.submit` raises.
         """
         route = self._routes.get(request.environment or self.state.default_environment)
         if route is None:
@@ -91,7 +101,11 @@ class Dispatcher:
         if target is None:
             raise NotReady(f"version {version} is not in memory")
         origin, runner = target
-        prediction = Prediction(request.rows, request.row_count, done, request.deadline, origin=origin, reason=reason)
+        rows = request.rows
+        if type(rows) is OpenRows:
+            prediction = self._packed(rows, request, done, environment, origin, runner, reason)
+        else:
+            prediction = Prediction(rows, request.row_count, done, request.deadline, origin=origin, reason=reason)
         if self._cache is None:
             try:
                 runner.submit(prediction)
@@ -106,7 +120,7 @@ class Dispatcher:
         """Submit what its version failed to answer to the active one, as if that version had not been ready.
 
         Gives the new prediction; None where the error stands: the version was pinned or is the active one itself, the
-        rows are at fault, or it is too late. Raises what `Runner.submit` raises.
+        rows are at fault or not the active one's, or it is too late. Raises what `Runner.submit` raises.
         """
         if not isinstance(failed.error, Unreachable) or failed.reason is Reason.PINNED:
             return None
@@ -115,8 +129,17 @@ class Dispatcher:
         if active is None or active[0].version == failed.version or not active[1].ready:
             return None
         origin, runner = active
+        rows = failed.rows_as(origin.row_format)
+        if rows is None:
+            return None
         prediction = Prediction(
-            failed.rows, failed.row_count, done, failed.deadline, origin=origin, reason=Reason.FALLBACK
+            rows,
+            failed.row_count,
+            done,
+            failed.deadline,
+            origin=origin,
+            reason=Reason.FALLBACK,
+            otherwise=failed.otherwise,
         )
         if self._cache is None:
             runner.submit(prediction)
@@ -130,6 +153,31 @@ class Dispatcher:
         if version is None:
             raise UnknownVersion("version", name, list(self._names))
         return version
+
+    def _packed(
+        self,
+        rows: OpenRows,
+        request: PredictionRequest,
+        done: Callable[[Job], None],
+        environment: Environment,
+        origin: Origin,
+        runner: Runner,
+        reason: Reason,
+    ) -> Prediction:
+        """The prediction, with the rows as its version takes them. Raises `InputFault`."""
+        pinned = reason is Reason.PINNED
+        if not pinned:
+            self.seen.note(environment.name, rows)
+        own, row_count = rows.packed_for(origin.version, pinned=pinned)
+        otherwise: dict[RowFormat, RequestRows] = {}
+        # Without names, a request that names a version has that one's order.
+        if not pinned or rows.form is RowForm.NAMED:
+            for version in filter(None, (environment.active, environment.shadow)):
+                other = self.runners.get(version)
+                if other is not None and not other.row_format.packs_like(runner.row_format):
+                    with contextlib.suppress(InputFault):
+                        otherwise[other.row_format], _ = rows.packed_for(version, pinned=False)
+        return Prediction(own, row_count, done, request.deadline, origin=origin, reason=reason, otherwise=otherwise)
 
     def _note(self, overload: Overloaded) -> None:
         """Remember a refusal that everybody would get; only for a moment, as a batch may come back at any time."""

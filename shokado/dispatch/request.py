@@ -1,5 +1,6 @@
 """What the dialects and the dispatcher say to each other, free of any wire format."""
 
+from collections.abc import Mapping
 from math import inf
 from typing import Any
 
@@ -7,12 +8,15 @@ import msgspec
 
 from runners.artefacts.card import Card
 from runners.batching.job import Job
-from runners.inputs.rows import RequestRows
+from runners.inputs.rows import RequestRows, RowFormat
 from shokado.dispatch.assignment import Reason
 
 
 class PredictionRequest(msgspec.Struct, eq=False, gc=False):
-    """A decoded request: `row_count` rows as the model takes them, their numbers finite, their texts Unicode."""
+    """A decoded request: `row_count` rows as the model takes them, their numbers finite, their texts Unicode.
+
+    Where versions differ, they are `OpenRows`, and which they are is only known with the version.
+    """
 
     rows: RequestRows
     row_count: int
@@ -39,6 +43,10 @@ class Origin(msgspec.Struct, eq=False, frozen=True):
     environment: str
     generation: int
     card: Card
+    row_format: RowFormat = msgspec.UNSET  # type: ignore[assignment]  # the card's, which takes a while to find
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "row_format", self.card.row_format)
 
 
 class Prediction(Job, eq=False, kw_only=True):
@@ -48,6 +56,8 @@ class Prediction(Job, eq=False, kw_only=True):
     reason: Reason
     latency_s: float = 0.0
     """How long it took from the request's arrival to its answer, once there is one."""
+    otherwise: Mapping[RowFormat, RequestRows] | None = None
+    """Where versions differ: the rows as other ones take them that may be asked as well, if they can take them."""
 
     @property
     def version(self) -> str:
@@ -56,6 +66,13 @@ class Prediction(Job, eq=False, kw_only=True):
     @property
     def card(self) -> Card:
         return self.origin.card
+
+    def rows_as(self, row_format: RowFormat) -> RequestRows | None:
+        """The rows as a version of this format takes them, if it can."""
+        if row_format.packs_like(self.origin.row_format):
+            return self.rows
+        others = self.otherwise.items() if self.otherwise is not None else ()
+        return next((rows for other, rows in others if row_format.packs_like(other)), None)
 
 
 class UnknownVersion(Exception):

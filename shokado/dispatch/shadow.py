@@ -58,14 +58,18 @@ class ShadowCounts:
     """Rows not scored: too many were waiting, or the shadow was not ready or overloaded."""
     shadow_failed_rows: int = 0
     """Rows of requests in which the shadow's model could not score some row."""
+    shadow_skipped_rows: int = 0
+    """Rows of requests that the shadow cannot take: it needs a feature that some row lacks."""
 
 
 class _Copy(NamedTuple):
     """Some rows of a request and the scores that were given, packed float32; nothing else of it is kept."""
 
     rows: RequestRows
+    """As the shadow takes them."""
     row_count: int
     scores: bytes
+    row_format: RowFormat
 
 
 class ShadowCopier(PredictionObserver):
@@ -101,14 +105,18 @@ class ShadowCopier(PredictionObserver):
             return
         pair = Pair(environment.name, prediction.version, environment.shadow)
         row_count = prediction.row_count
-        answered = self._dispatcher.runners.get(prediction.version)
-        if answered is None or self._waiting_rows + row_count > self._max_waiting_rows:
+        shadow = self._dispatcher.runners.get(environment.shadow)
+        if shadow is None or self._waiting_rows + row_count > self._max_waiting_rows:
             self._counts[pair].shadow_dropped_rows += row_count
+            return
+        rows = prediction.rows_as(shadow.row_format)
+        if rows is None:
+            self._counts[pair].shadow_skipped_rows += row_count
             return
         queue = self._waiting.get(pair)
         if queue is None:
             queue = self._waiting[pair] = deque()
-        queue.extend(_copies(prediction, answered.row_format))
+        queue.extend(_copies(prediction, rows, shadow.row_format))
         self._waiting_rows += row_count
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._work())
@@ -139,7 +147,12 @@ class ShadowCopier(PredictionObserver):
     async def _compare_next(self) -> None:
         pair, copies = self._take()
         runner, answered = (self._dispatcher.runners.get(version) for version in (pair.shadow, pair.version))
-        if runner is None or answered is None:
+        # Another artefact may have taken the shadow's place, and take other features.
+        if (
+            runner is None
+            or answered is None
+            or not all(runner.row_format.packs_like(copy.row_format) for copy in copies)
+        ):
             self._counts[pair].shadow_dropped_rows += sum(copy.row_count for copy in copies)
             return
         scored = [_join(copies, runner.row_format)]
@@ -179,16 +192,16 @@ class ShadowCopier(PredictionObserver):
         counts.shadow_difference_max = max(counts.shadow_difference_max, float(differences.max()))
 
 
-def _copies(prediction: Prediction, row_format: RowFormat) -> list[_Copy]:
-    """The prediction's rows and scores, cut into pieces of at most `MAX_JOB_ROWS`."""
+def _copies(prediction: Prediction, given: RequestRows, row_format: RowFormat) -> list[_Copy]:
+    """The prediction's rows, as they are `given`, and scores, cut into pieces of at most `MAX_JOB_ROWS`."""
     scores = prediction.scores
     assert scores is not None
     copies = []
     for start in range(0, prediction.row_count, MAX_JOB_ROWS):
         count = min(MAX_JOB_ROWS, prediction.row_count - start)
         # Bytes of their own: views would keep the whole request and the whole batch of scores.
-        rows = row_format.copy(row_format.part(prediction.rows, start, count))
-        copies.append(_Copy(rows, count, scores[start : start + count].tobytes()))
+        rows = row_format.copy(row_format.part(given, start, count))
+        copies.append(_Copy(rows, count, scores[start : start + count].tobytes(), row_format))
     return copies
 
 
@@ -197,6 +210,7 @@ def _join(copies: Sequence[_Copy], row_format: RowFormat) -> _Copy:
         row_format.concat([copy.rows for copy in copies]),
         sum(copy.row_count for copy in copies),
         b"".join(copy.scores for copy in copies),
+        row_format,
     )
 
 

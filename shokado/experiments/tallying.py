@@ -14,6 +14,7 @@ from math import inf
 from shokado.dispatch.fault import Fault
 from shokado.dispatch.observers import Failure, PredictionObserver
 from shokado.dispatch.request import Prediction
+from shokado.dispatch.seen_rows import SeenCounts
 from shokado.dispatch.shadow import Pair, ShadowCounts
 from shokado.experiments.figures import Counted
 from shokado.stores.follower import Follower
@@ -21,6 +22,10 @@ from shokado.stores.store import StoreUnavailable, Tally
 
 EVERY_S = 2.0
 """How often counts go to the store: one write for all that was counted, and no more is lost with a worker."""
+
+_COMPARED = (
+    "shadow_rows", "shadow_disagreements", "shadow_difference_sum", "shadow_dropped_rows", "shadow_skipped_rows",
+)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -57,8 +62,14 @@ class Tallying(PredictionObserver):
 
     def compared(self, pair: Pair, counts: ShadowCounts) -> None:
         """Add what became of copies for a shadow since this was last told."""
-        for name in ("shadow_rows", "shadow_disagreements", "shadow_difference_sum", "shadow_dropped_rows"):
-            self._kept[Tally(pair.shadow, pair.environment, name)] += getattr(counts, name)
+        for name in _COMPARED:
+            if number := getattr(counts, name):
+                self._kept[Tally(pair.shadow, pair.environment, name)] += number
+
+    def seen(self, counts: SeenCounts) -> None:
+        """Add what was seen of requests since this was last told."""
+        for (environment, name), number in counts.items():
+            self._kept[Tally("", environment, name)] += number
 
     async def run(self) -> None:
         """Put tallies into the store until cancelled."""

@@ -15,7 +15,7 @@ from bentoml.validators import TensorSchema
 from pydantic import Field, create_model
 from starlette.requests import Request
 
-from runners.inputs.rows import RowFormat
+from runners.inputs.rows import RowReader
 
 NumberRow = Annotated[Any, TensorSchema("numpy-array")]
 """A list, object or array. BentoML's clients make numbers of JSON of numpy's only where the schema says that an array
@@ -41,7 +41,7 @@ _ANSWER_DESCRIPTIONS = {
 class DescribedDialect(Protocol):
     """What a dialect says of its JSON."""
 
-    row_format: RowFormat
+    row_format: RowReader
 
     @property
     def answer_type(self) -> type[msgspec.Struct]: ...

@@ -45,8 +45,9 @@ class PredictionHandler:
 
     def __init__(self, entrance: Entrance, dialect: Codec) -> None:
         self.path = dialect.path
+        self.dialect = dialect
+        """Another one of the same route takes its place when versions come that take other features."""
         self._entrance = entrance
-        self._dialect = dialect
 
     def judge(self, head: RequestHead, peer: str) -> Problem | None:  # noqa: ARG002  # who asks is the concern of admission
         dispatcher = self._entrance.dispatcher
@@ -58,14 +59,14 @@ class PredictionHandler:
             for name in head.pins:
                 dispatcher.resolve(name)
             # Without a body nothing can be answered, but a wrong content type is what is found first.
-            self._dialect.decode(b"", head)
+            self.dialect.decode(b"", head)
         except Exception as error:
             problem = problem_of(parted(error))
             return problem if problem.status in (404, 415) else None
         return None
 
     def begin(self, head: RequestHead, body: bytes, exchange: Exchange) -> "Call":
-        call = Call(self._entrance, self._dialect, head, exchange, new_id(), time.monotonic())
+        call = Call(self._entrance, self.dialect, head, exchange, new_id(), time.monotonic())
         call.start(body)
         return call
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from runners.inputs.formats import row_format_of
+from runners.inputs.rows import RowReader
 from shokado.dialects.dialect import Dialect
 from shokado.dialects.dialects import all_dialects
 from shokado.transports.admission import AdmissionHandler
@@ -31,19 +31,21 @@ class Gateway:
         self.predictions = predictions
         self.control = Control(server.settings, server.gate, predictions.body_quota)
         """What control routes read."""
+        self.row_format = server.row_format
+        """How requests are read by now."""
+        self._handlers: list[PredictionHandler] = []
         self._worker: Worker
         self._grpc: Any = None
 
     @property
     def dialects(self) -> list[Dialect]:
         """The dialects of what the versions take."""
-        settings = self.server.settings
-        return all_dialects(row_format_of(self.server.card.features, settings.limits), settings.dialects)
+        return all_dialects(self.row_format, self.server.settings.dialects)
 
     async def start(self, urls: Mapping[str, str]) -> None:
         """Make this process's parts, and let requests in. `urls` are those of versions with a service of their own."""
         server = self.server
-        self._worker = Worker(server.settings, server.artefacts, urls, server.gate, server.secret)
+        self._worker = Worker(server.settings, server.artefacts, urls, server.gate, server.secret, self._read_as)
         await self._worker.start()
         await self._open()
         self._worker.stopping.catch(asyncio.get_running_loop())
@@ -57,7 +59,8 @@ class Gateway:
 
     async def _open(self) -> None:
         settings, gate = self.server.settings, self.server.gate
-        handlers: list[Handler] = [PredictionHandler(self._worker.entrance, dialect) for dialect in self.dialects]
+        self._handlers = [PredictionHandler(self._worker.entrance, dialect) for dialect in self.dialects]
+        handlers: list[Handler] = [*self._handlers]
         if gate.guards_predictions:
             handlers = [AdmissionHandler(handler, gate) for handler in handlers]
         routes = self.predictions.routes = Routes(handlers, settings.model)
@@ -83,7 +86,16 @@ class Gateway:
             self.server.gate,
             self.control.body_quota,
         )
+        self._grpc.row_format = self.row_format
         await self._grpc.start()
+
+    def _read_as(self, row_format: RowReader) -> None:
+        """Read requests so from the next one on, over all transports."""
+        self.row_format = row_format
+        for handler, dialect in zip(self._handlers, self.dialects, strict=False):
+            handler.dialect = dialect
+        if self._grpc is not None:
+            self._grpc.row_format = row_format
 
     def _lane_limits(self, max_connections: int) -> LaneLimits:
         """The lane's limits, with as many connections as this process may have open."""

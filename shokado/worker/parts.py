@@ -1,9 +1,10 @@
 """What the control routes work with: the parts of this worker, once it has started."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from configuration.settings import Settings
 from shokado.access.gate import Gate
@@ -17,6 +18,10 @@ from shokado.transports.body_quota import BodyQuota
 from shokado.worker.stopping import Stopping
 from shokado.worker.versions.fleet import Fleet
 from shokado.worker.versions.loading import Loader
+
+
+async def _nothing() -> None:
+    """Nothing was counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +38,8 @@ class WorkerParts:
     stopping: Stopping = field(default_factory=Stopping)
     clock: Callable[[], float] = time.time
     """The time of day in Unix seconds."""
+    tally: Callable[[], Coroutine[Any, Any, None]] = _nothing
+    """Adds what this worker has counted to the tallies of all."""
 
 
 class Control:

@@ -13,6 +13,8 @@ from configuration.temporary import share_temporary_folder
 from runners.artefacts.artefact import Artefact, ArtefactError
 from runners.artefacts.card import Card
 from runners.artefacts.configured import find_artefacts
+from runners.inputs.rows import RowReader
+from runners.inputs.union import format_of_versions
 from shokado.access.gate import Gate
 from shokado.access.keys import KeyFileError
 from shokado.transports.express_lane import lane
@@ -38,8 +40,14 @@ class Configured:
 
     @property
     def card(self) -> Card:
-        """The card of any version: all of them take and give the same."""
+        """The card of the first version: all of them give the same, and rows without names have its features."""
         return next(iter(self.artefacts.values())).card
+
+    @property
+    def row_format(self) -> RowReader:
+        """How requests are read, as the configured versions take them."""
+        features = {version: artefact.card.features for version, artefact in self.artefacts.items()}
+        return format_of_versions(self.card.features, features, self.settings.limits)
 
 
 def configured(root: Path) -> Configured:

@@ -1,13 +1,16 @@
 """Readiness: whether this worker can answer, and which versions all workers of all machines could give traffic to."""
 
 import logging
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 from configuration.settings import Placement, Settings
+from runners.inputs.union import UnionRows
 from runners.runner import Runner
 from runners.version_state import READY_SOON, VersionState
 from shokado.dialects.served_models import ServedModels
 from shokado.dispatch.change import KnownVersions
+from shokado.dispatch.seen_rows import SEEN, SEEN_WITHIN_S, Shortfall, shortfalls_of
 from shokado.dispatch.state import VersionReport
 from shokado.stores.store import WorkerReport
 from shokado.worker.parts import WorkerParts
@@ -19,6 +22,23 @@ async def versions_everywhere(parts: WorkerParts) -> KnownVersions:
     """The versions as a change must see them. Raises `StoreUnavailable`."""
     reports = await parts.follower.ask(parts.follower.store.reports, parts.clock())
     return joined(parts.fleet.versions(), reports, parts.dispatcher.aliases)
+
+
+async def shortfalls_everywhere(parts: WorkerParts) -> Mapping[tuple[str, str], Shortfall]:
+    """What versions need and the rows lacked that all workers have seen lately, by environment and version.
+
+    Raises `StoreUnavailable`.
+    """
+    union = parts.dispatcher.row_format
+    if not isinstance(union, UnionRows):
+        return {}
+    await parts.tally()
+    tallies = await parts.follower.ask(parts.follower.store.tallies, parts.clock() - SEEN_WITHIN_S)
+    seen: defaultdict[tuple[str, str], float] = defaultdict(float)
+    for (_, tally), number in tallies.items():
+        if tally.name.startswith(SEEN):
+            seen[tally.environment, tally.name] += number
+    return shortfalls_of(seen, union)
 
 
 def joined(

@@ -14,6 +14,7 @@ import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,9 @@ from runners.artefacts.card import Card
 from runners.artefacts.scores import bounds_of
 from runners.engines.engine import import_xgboost_alone
 from runners.engines.watchdog import Watchdog
+from runners.inputs.rows import RowReader
+from runners.inputs.schema import Feature
+from runners.inputs.union import format_of_versions
 from runners.version_state import VersionState
 from shokado.access.gate import Gate
 from shokado.dispatch.change import KnownVersions
@@ -35,6 +39,7 @@ from shokado.dispatch.state import RoutingState, initial_state
 from shokado.experiments.feedback_collector import FeedbackCollector
 from shokado.experiments.prediction_id import PredictionIds
 from shokado.experiments.seals import LEARN_EVERY_S, Seals
+from shokado.experiments.tallying import EVERY_S as TALLY_EVERY_S
 from shokado.experiments.tallying import Tallying
 from shokado.experiments.tuner import Tuner
 from shokado.monitoring.metrics.folder import prepare_folder
@@ -60,6 +65,8 @@ HOUSEKEEPING_EVERY_S = 5.0
 """How often a worker looks after what nobody waits for."""
 FORGET_EVERY_S = 300.0
 """How often the store drops what is too old to count."""
+_TALLIED_WITHIN_S = FLUSH_EVERY_S + TALLY_EVERY_S + 0.5
+"""How soon what one worker counts is known to all of them."""
 _FLEET_STOPS_IN_S = LEEWAY_S / 2
 """Half the leeway, so that the other half is left for the store and the rest."""
 
@@ -76,10 +83,12 @@ class Worker:
         service_urls: Mapping[str, str],
         gate: Gate,
         secret: bytes | None,
+        read_as: Callable[[RowReader], None] = lambda _: None,
     ) -> None:
         """`artefacts` are the configured versions'; `service_urls` say where versions with a service listen.
 
-        `secret` seals prediction ids, where one is configured.
+        `secret` seals prediction ids, where one is configured. `read_as` is told how requests are to be read whenever
+        that changes, before the next one is dispatched.
         """
         import_xgboost_alone()
         card = next(iter(artefacts.values())).card
@@ -113,13 +122,18 @@ class Worker:
         )
         nowhere = RoutingState(0, {}, settings.default_environment)
         self.dispatcher = Dispatcher({}, settings.aliases, nowhere, cache, self.observers)
+        self._artefacts = artefacts
+        self._read_as = read_as
+        self._features: dict[str, tuple[Feature, ...]] = {}
+        """What each version takes, as requests are read for it."""
+        self._features_changed_at = -inf
         self.shadow = ShadowCopier(self.dispatcher, settings.shadow)
         max_age_s = settings.feedback.max_age_hours * 3600
         # None is made before `Seals.start` has found what all make them with.
         self.ids = PredictionIds(secrets.token_bytes(32), max_age_s)
         self.seals = Seals(self.follower, self.ids, machine, secret, max_age_s)
         self.entrance = Entrance(self.dispatcher, self.observers, self.ids, settings.limits.max_body_bytes)
-        self.loader = Loader(settings, artefacts, self.follower, trials)
+        self.loader = Loader(settings, artefacts, self.follower, trials, known=lambda: self.fleet.artefacts)
         self.statistics = Statistics(self.folder)
         self.feedback = FeedbackCollector(self.follower, self.ids, self._cards, max_age_s, self.seals.look_again)
         random = np.random.default_rng()
@@ -190,6 +204,7 @@ class Worker:
             self.statistics,
             self.folder,
             stopping=self.stopping,
+            tally=self._tally,
         )
 
     async def versions(self) -> KnownVersions:
@@ -243,6 +258,7 @@ class Worker:
             return
         for version in self.fleet.runners:
             self.metrics.registry.add_version(version)
+        self._follow_features()
         self.dispatcher.adopt(state, self.fleet.runners, self.fleet.versions())
         shares = {
             (name, version): share
@@ -250,6 +266,19 @@ class Worker:
             for version, share in environment.shares.items()
         }
         self.metrics.routing.routed(state.generation, shares)
+
+    def _follow_features(self) -> None:
+        """Read requests as the known versions take them, also those that are not in memory now."""
+        known = {**self._artefacts, **self.fleet.artefacts}
+        features = {version: artefact.card.features for version, artefact in known.items()}
+        if features == self._features:
+            return
+        if self._features:
+            self._features_changed_at = time.monotonic()
+        self._features = features
+        first = next(iter(self._artefacts.values())).card.features
+        row_format = self.dispatcher.row_format = format_of_versions(first, features, self.settings.limits)
+        self._read_as(row_format)
 
     def _cards(self) -> dict[str, Card]:
         return {version: artefact.card for version, artefact in self.fleet.artefacts.items()}
@@ -261,6 +290,7 @@ class Worker:
         for pair, compared in self.shadow.flush().items():
             self.metrics.shadows.compared(pair, compared)
             self._tallying.compared(pair, compared)
+        self._tallying.seen(self.dispatcher.seen.flush())
         if self._cache is not None:
             for version, found in self._cache.flush().items():
                 self.metrics.cache.looked_up(version, found)
@@ -272,6 +302,15 @@ class Worker:
             keys_ok=watch is None or watch.failure is None, rates_up=rates is None or not rates.away
         )
         self.metrics.registry.flush()
+
+    async def _tally(self) -> None:
+        """Add all that was counted here to what all workers counted.
+
+        After versions with other features have come, this waits until all have counted for a while.
+        """
+        await asyncio.sleep(max(self._features_changed_at + _TALLIED_WITHIN_S - time.monotonic(), 0.0))
+        self._tallying.seen(self.dispatcher.seen.flush())
+        await self._tallying.add()
 
     async def _keep_house(self) -> None:
         if await self.leads():

@@ -8,12 +8,12 @@ from shokado.cli.canary import app
 ADDRESSED = ["--url", "--environment", "--key-file"]
 JUDGED = [*ADDRESSED, "--policy", "--prometheus", "--selector"]
 OPTIONS = {
-    "start": [*ADDRESSED, "--policy"],
-    "step": JUDGED,
-    "promote": JUDGED,
+    "start": [*ADDRESSED, "--policy", "--force"],
+    "step": [*JUDGED, "--force"],
+    "promote": [*JUDGED, "--force"],
     "abort": [*ADDRESSED, "--why"],
     "status": JUDGED,
-    "run": JUDGED,
+    "run": [*JUDGED, "--force"],
 }
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 

@@ -32,6 +32,8 @@ SECRET = bytes(range(32))
 ACTOR = "10.0.0.7"
 SETTLED = (VersionState.READY, VersionState.FAILED)
 
+OwnCards = Mapping[str, Mapping[str, Any]]
+"""What is otherwise in the card of a version."""
 Result = TypeVar("Result")
 
 
@@ -51,11 +53,15 @@ def settings(**changes: Any) -> Settings:
 class SiteWorker:
     """One worker and a client of its control app."""
 
-    def __init__(self, chosen: Settings, folder: Path, broken: frozenset[str], changes: Mapping[str, Any]) -> None:
-        """The versions in `broken` have lost their files; `changes` is what is otherwise in all cards."""
+    def __init__(
+        self, chosen: Settings, folder: Path, broken: frozenset[str], changes: Mapping[str, Any], own: OwnCards
+    ) -> None:
+        """The versions in `broken` have lost their files; `changes` is what is otherwise in all cards, and `own` in
+        those of single versions.
+        """
         self.control = Control(chosen)
         artefacts = {
-            version: put_model(folder / version, make_card(**{"version": version, **changes}))
+            version: put_model(folder / version, make_card(**{"version": version, **changes, **own.get(version, {})}))
             for version in chosen.versions
         }
         self.cards = {version: artefact.card for version, artefact in artefacts.items()}
@@ -100,19 +106,25 @@ class Site:
     def run(self, work: Coroutine[Any, Any, Result]) -> Result:
         return self._runner.run(asyncio.wait_for(work, 30))
 
-    def join(self, *, broken: frozenset[str] = frozenset(), card: Mapping[str, Any] | None = None) -> SiteWorker:
-        """One more worker; `card` is what the cards of its versions have otherwise."""
-        worker = self.run(self._new_worker(broken, card or {}))
+    def join(
+        self,
+        *,
+        broken: frozenset[str] = frozenset(),
+        card: Mapping[str, Any] | None = None,
+        own: OwnCards | None = None,
+    ) -> SiteWorker:
+        """One more worker; `card` is what the cards of its versions have otherwise, `own` by version."""
+        worker = self.run(self._new_worker(broken, card or {}, own or {}))
         self.workers.append(worker)
         self.run(worker.start())
         if len(self.workers) > 1:
             self.run(worker.reported())
         return worker
 
-    async def _new_worker(self, broken: frozenset[str], card: Mapping[str, Any]) -> SiteWorker:
+    async def _new_worker(self, broken: frozenset[str], card: Mapping[str, Any], own: OwnCards) -> SiteWorker:
         # This process stands for the server, whose number the folder of its workers' metrics has.
         with patch.object(os, "getppid", os.getpid):
-            return SiteWorker(self.settings, self._folder / f"worker-{len(self.workers) + 1}", broken, card)
+            return SiteWorker(self.settings, self._folder / f"worker-{len(self.workers) + 1}", broken, card, own)
 
     def ask(self, method: str, path: str, worker: int = 0, **how: Any) -> httpx.Response:
         return self.run(self.workers[worker].client.request(method, path, **how))

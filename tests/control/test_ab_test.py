@@ -117,12 +117,13 @@ def test_the_status_tells_traffic_and_feedback_by_version(site: Site) -> None:
 def test_the_status_tells_how_a_shadow_compares(site: Site) -> None:
     site.post(SPLIT, {"shadow": "v3"})
     add(
-        site, "v3", "production", shadow_rows=50, shadow_disagreements=5, shadow_difference_sum=1, shadow_dropped_rows=7
-    )
+        site, "v3", "production", shadow_rows=50, shadow_disagreements=5, shadow_difference_sum=1,
+        shadow_dropped_rows=7, shadow_skipped_rows=2,
+    )  # fmt: skip
     content = site.get(STATUS)
     assert content["shadow"] == "v3"
     assert content["versions"]["v3"]["shadow"] == {
-        "rows": 50, "agreement": 0.9, "mean_difference": 0.02, "dropped_rows": 7,
+        "rows": 50, "agreement": 0.9, "mean_difference": 0.02, "dropped_rows": 7, "skipped_rows": 2,
     }  # fmt: skip
     assert content["versions"]["v3"]["share"] == 0
 
@@ -131,7 +132,7 @@ def test_a_shadow_whose_copies_were_all_dropped_agrees_with_nothing(site: Site) 
     site.post(SPLIT, {"shadow": "v3"})
     add(site, "v3", "production", shadow_dropped_rows=7)
     assert site.get(STATUS)["versions"]["v3"]["shadow"] == {
-        "rows": 0, "agreement": None, "mean_difference": None, "dropped_rows": 7,
+        "rows": 0, "agreement": None, "mean_difference": None, "dropped_rows": 7, "skipped_rows": 0,
     }  # fmt: skip
 
 

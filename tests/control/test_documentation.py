@@ -23,13 +23,13 @@ def described() -> Any:
     @app.get("/v1/models/{version}/{other}")
     def control_route(version: str, other: str) -> None: ...
 
-    describe_predictions(app, all_dialects(dense_format(NAMES, max_rows=3)), toy_card())
+    describe_predictions(app, lambda: all_dialects(dense_format(NAMES, max_rows=3)), toy_card())
     return app.openapi()
 
 
 def test_it_is_made_once_when_somebody_asks_however_many_do_at_once() -> None:
     app, made = FastAPI(), []
-    describe_predictions(app, all_dialects(dense_format(NAMES, max_rows=3)), toy_card())
+    describe_predictions(app, lambda: all_dialects(dense_format(NAMES, max_rows=3)), toy_card())
     describe(app, lambda schema: made.append(set(schema["paths"])))
     assert not made
     with ThreadPoolExecutor(8) as threads:

@@ -26,6 +26,7 @@ from shokado.dispatch.change import (
     without_candidate,
 )
 from shokado.dispatch.request import UnknownVersion
+from shokado.dispatch.seen_rows import Shortfall
 from shokado.dispatch.state import Load, RoutingState, decode_state, encode_state
 from tests.dispatch.shares import environment
 
@@ -54,6 +55,37 @@ def test_a_split_replaces_the_weights_and_leaves_the_rest() -> None:
     assert (production.active, production.strategy, production.enabled) == ("v1", Strategy.RANDOM, True)
     assert state.environments["staging"] is STATE.environments["staging"]
     assert dict(STATE.environments["production"].weights) == {"v1": 80.0, "v2": 20.0}
+
+
+NEEDY = replace(
+    VERSIONS, shortfalls={("production", "v2"): Shortfall("fare", 3, 4), ("production", "v1"): Shortfall(None, 1, 4)}
+)
+"""Versions that lately seen rows of production would not all be for."""
+
+
+@pytest.mark.parametrize(
+    ("before", "change"),
+    [
+        ({"v1": 80.0, "v2": 20.0}, {"weights": {"v1": 79, "v2": 21}}),
+        ({"v1": 1.0}, {"weights": {"b": 1, "v1": 1}}),
+        ({"v1": 1.0}, {"active": "v2"}),
+        (None, {"enabled": True}),
+    ],
+)
+def test_a_version_gets_no_more_traffic_that_lacks_what_it_needs(before: Any, change: dict[str, Any]) -> None:
+    production = environment(before or {"v1": 80.0, "v2": 20.0})
+    production = replace(production, enabled=before is not None)
+    state = replace(STATE, environments={**STATE.environments, "production": production})
+    with pytest.raises(ConflictingChange, match="it needs the feature 'fare', and 1 of 4 rows seen in the last 10 min"):
+        with_split(state, None, SplitChange(**change), NEEDY)
+    assert with_split(state, None, SplitChange(**change), VERSIONS)
+
+
+@pytest.mark.parametrize(
+    "change", [{"weights": {"v1": 1}}, {"weights": {"v1": 85, "v2": 15}}, {"enabled": False}, {"shadow": "v2"}]
+)
+def test_less_traffic_and_the_way_back_to_the_active_version_are_never_refused(change: dict[str, Any]) -> None:
+    assert with_split(STATE, None, SplitChange(**change), NEEDY)
 
 
 def test_aliases_stand_for_their_versions() -> None:

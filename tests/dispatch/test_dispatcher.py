@@ -27,8 +27,10 @@ ROW = b"\0" * 8
 class KeepsJobs(Runner):
     """A runner in a given state that keeps its jobs instead of scoring them."""
 
-    def __init__(self, version: str) -> None:
-        super().__init__(version, make_card(version=version), Path("nowhere"), VersionSettings(), BatchingSettings())
+    def __init__(self, version: str, **card: Any) -> None:
+        """`card` is what its card has otherwise."""
+        described = make_card(version=version, **card)
+        super().__init__(version, described, Path("nowhere"), VersionSettings(), BatchingSettings())
         self.state = VersionState.READY
         self.kept: list[Job] = []
         self.wait_s = 0.0

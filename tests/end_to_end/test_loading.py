@@ -1,6 +1,7 @@
 """Versions loaded, replaced, refused and unloaded in a real server under load: no request notices."""
 
 import contextlib
+import json
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import httpx
 import psutil
 import pytest
 
+from runners.inputs.schema import Feature
 from tests.conftest import prepare
 from tests.end_to_end.closed_loop import load
 from tests.end_to_end.test_routing import ask, change, get
@@ -79,7 +81,7 @@ def test_a_model_of_another_signature_is_refused_with_the_difference(loaded: Ser
         refused = post(loaded, "/v1/models/v4/load", {"uri": "iris:v1"})
         clients.wait_for_answers(5)
     assert (refused.status_code, refused.json()["error"]["code"]) == (422, "unfit_artefact")
-    assert "feature_names" in refused.json()["error"]["message"]
+    assert "cannot serve side by side: their task differ" in refused.json()["error"]["message"]
     assert "v4" not in states(loaded)
     assert get(loaded, "/v1/traffic-split") == before
     assert {answer.status for answer in clients.answers} == {200}
@@ -184,3 +186,78 @@ def test_what_was_loaded_is_there_after_a_restart(models: object, tmp_path: Any)
     with serving(environment=environment) as server:
         answer = ask(server)[0]
         assert (answer["version"], answer["generation"]) == ("v3", changed["generation"])
+
+
+TENURE = Feature(name="tenure")
+
+
+def test_a_version_that_takes_a_feature_more_is_loaded_beside_the_others(loaded: Server) -> None:
+    named = dict(zip((feature["name"] for feature in features(loaded, "v1")), ROW, strict=True))
+    for other in states(loaded).keys() - {"v1", "v2"}:
+        assert post(loaded, f"/v1/models/{other}/unload").status_code == 200
+    (first,) = scores(loaded, "v1")
+    assert "tenure" not in loaded_description(loaded)
+    with own_shelf("wider") as shelf, load(loaded, CLIENTS, lambda _: UNPINNED) as clients:
+        answer = post(loaded, "/v1/models/v8/load", {"uri": shelf.wider("v8", TENURE).tag})
+        assert answer.status_code == 200, answer.text
+        clients.wait_for_answers(10)
+        for path, body in bodies_of({**named, "tenure": 0.0}):
+            for version, expected in (("v1", first), ("v8", 0.5)):
+                scored = pinned(loaded, path, version, body)
+                assert scored.status_code == 200, scored.text
+                assert near(expected) == first_score(scored.json())
+        for path, body in bodies_of(named):
+            # A slash at the end is not the express lane's.
+            for address in (path, f"{path}/"):
+                refused = pinned(loaded, address, "v8", body)
+                assert refused.status_code == 422
+                assert "version v8: " in refused.text
+                assert "'tenure'" in refused.text
+        refused = change(loaded, {"v1": 1, "v8": 1})
+        assert refused.status_code == 409, refused.text
+        assert refused.json()["error"]["code"] == "features_lacking"
+        clients.wait_for_answers(5)
+        assert clients.lost == 0
+    assert {answer.status for answer in clients.answers} == {200}, "rows without names go on as they were"
+    assert get(loaded, "/v1/models")["optional_features"] == [{"name": "tenure", "versions": ["v8"]}]
+    assert "Not every version takes tenure: v8" in loaded_description(loaded)
+    assert change(loaded, {"weights": {"v1": 1, "v8": 1}, "force": True}).status_code == 200
+    answers = [http.post(f"{loaded.url}/predict", json={"features": named}, timeout=20) for _ in range(30)]
+    assert {answer.status_code for answer in answers} == {200, 422}
+    assert change(loaded, {"v1": 1, "v2": 1}).status_code == 200
+
+
+def pinned(server: Server, path: str, version: str, body: Any) -> httpx.Response:
+    return http.post(f"{server.url}{path}", json=body, headers={"X-Model-Version": version}, timeout=20)
+
+
+def features(server: Server, version: str) -> Any:
+    return get(server, f"/v1/models/{version}")["signature"]["features"]
+
+
+def loaded_description(server: Server) -> str:
+    """Of the API, by both workers."""
+    found = {json.dumps(get(server, "/openapi.json")) for _ in range(6)}
+    return "\n".join(found)
+
+
+def bodies_of(row: dict[str, float]) -> list[tuple[str, Any]]:
+    """The same row for several routes."""
+    tensors = [{"name": name, "datatype": "FP64", "shape": [1], "data": [value]} for name, value in row.items()]
+    return [
+        ("/v1/models/predict", {"instances": [row]}),
+        ("/predict", {"features": row}),
+        ("/batch_predict", {"instances": [row]}),
+        ("/invocations", {"dataframe_records": [row], "params": {"predict_method": "predict_proba"}}),
+        ("/v2/models/customers/infer", {"inputs": tensors}),
+        ("/v1/models/customers:predict", {"instances": [row]}),
+    ]
+
+
+def first_score(content: Any) -> float:
+    """The probability of the second class, as any of these routes answers it."""
+    found = content["outputs"][0]["data"] if "outputs" in content else content.get("predictions", content)
+    found = found[0] if isinstance(found, list) else found
+    if isinstance(found, dict):
+        found = found["prediction"]
+    return float(found[-1] if isinstance(found, list) else found)

@@ -9,11 +9,13 @@ from typing import Any
 import yaml
 
 from runners.artefacts.artefact import Artefact
-from runners.artefacts.card import FileKind, read_card, write_card
+from runners.artefacts.card import Examples, FileKind, read_card, write_card
 from runners.artefacts.integrity import describe_file
 from runners.artefacts.repository import find_artefact
+from runners.inputs.schema import Feature
 from tests.conftest import HOME
 from tests.support.hostile import crashing_trees, endless
+from tests.support.paper_models import put_model
 
 
 class Shelf:
@@ -50,6 +52,24 @@ class Shelf:
         """Is never ready."""
         features = len(find_artefact("v1", "customers:v1").card.features)
         return self.with_file(label, FileKind.ONNX, lambda _: endless(features))
+
+    def wider(self, label: str, feature: Feature) -> Artefact:
+        """Takes one feature more than the copied one, before all others, and its scores depend on it alone."""
+        artefact = self.put(label)
+        card, folder = artefact.card, artefact.folder
+        for name in (*(kind.file_name for kind in FileKind), "reference.json"):
+            (folder / name).unlink(missing_ok=True)
+        rows: Any = tuple((float(index), *row) for index, row in enumerate(card.examples.rows))
+        changes = {
+            "features": (feature, *card.features),
+            "examples": Examples(rows=rows, scores=card.examples.scores),
+            "reference": None,
+        }
+        made = put_model(folder / "made", card.model_copy(update=changes))
+        for path in made.folder.iterdir():
+            path.replace(folder / path.name)
+        made.folder.rmdir()
+        return find_artefact(label, artefact.tag)
 
     def without_card(self, label: str) -> Artefact:
         """Has lost its card since it was found."""

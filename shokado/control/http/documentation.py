@@ -43,14 +43,14 @@ _HEADERS: dict[str, tuple[str, dict[str, Any]]] = {
 """What prediction routes heed, and what `shokado.dialects.head` takes for it."""
 
 
-def describe_predictions(app: FastAPI, dialects: Iterable[Dialect], card: Card) -> None:
+def describe_predictions(app: FastAPI, dialects: Callable[[], Iterable[Dialect]], card: Card) -> None:
     """Add the dialects' routes to what `app` answers at `/openapi.json` and shows at `/docs`."""
 
     def add(schema: dict[str, Any]) -> None:
         for operation in (operation for path in schema["paths"].values() for operation in path.values()):
             if "parameters" in operation:
                 operation["parameters"] = _with_examples(operation["parameters"], card)
-        paths, schemas = _paths_and_schemas(dialects, card)
+        paths, schemas = _paths_and_schemas(dialects(), card)
         schema["paths"] = {**paths, **schema["paths"]}
         schema.setdefault("components", {}).setdefault("schemas", {}).update(schemas)
 
@@ -76,6 +76,21 @@ def describe(app: FastAPI, add: Callable[[dict[str, Any]], None]) -> None:
     app.openapi = openapi  # type: ignore[method-assign]  # the way FastAPI documents for this
 
 
+def describe_anew(app: FastAPI, reason: Callable[[], object]) -> None:
+    """Let the description be made anew when `reason` gives another object than before; to be said last."""
+    make, once = app.openapi, Lock()
+    known = reason()
+
+    def openapi() -> dict[str, Any]:
+        nonlocal known
+        with once:
+            if (found := reason()) is not known:
+                known, app.openapi_schema = found, None
+            return make()
+
+    app.openapi = openapi  # type: ignore[method-assign]  # the way FastAPI documents for this
+
+
 def reference(shape: type) -> dict[str, str]:
     """The JSON schema that refers to a shape by its class's name."""
     return {"$ref": REFERENCE.format(name=shape.__name__)}
@@ -83,7 +98,9 @@ def reference(shape: type) -> dict[str, str]:
 
 def _paths_and_schemas(dialects: Iterable[Dialect], card: Card) -> tuple[dict[str, Any], dict[str, Any]]:
     """The operations by path, and the schemas that they refer to by name."""
+    dialects = list(dialects)
     descriptions = {dialect.path: dialect.describe(card) for dialect in dialects}
+    notes = {dialect.path: dialect.row_format.note for dialect in dialects}
     types = []
     for found in descriptions.values():
         contents = (*found.takes.values(), *found.gives.values())
@@ -97,7 +114,7 @@ def _paths_and_schemas(dialects: Iterable[Dialect], card: Card) -> tuple[dict[st
             "post": {
                 "tags": ["predictions"],
                 "summary": found.summary,
-                "description": found.text,
+                "description": " ".join(filter(None, (found.text, notes[path]))),
                 "operationId": re.sub(r"\W+", "_", path).strip("_"),
                 "parameters": [*_named_in(path, card), *_headers({**_HEADERS, **found.headers})],
                 "requestBody": {"required": True, "content": _contents(found.takes, reference_of)},

@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pydantic import BaseModel
 
 from runners.artefacts.card import Card
+from runners.inputs.rows import RowReader
 from shokado import __version__
 from shokado.control.dependencies import Configuration, control_of
 from shokado.control.http.browser_headers import protect_page
@@ -71,6 +72,7 @@ def _page(request: Request) -> str:
     control = control_of(request)
     parts, gate = control.parts, control.gate
     card = _card(parts) if parts is not None else None
+    read = parts.dispatcher.row_format if parts is not None else None
     prefix = request.scope["root_path"]
     address = f"{request.url.scheme}://{request.url.netloc}{prefix}"
     keyed = gate is not None and gate.watch is not None
@@ -78,21 +80,22 @@ def _page(request: Request) -> str:
         model=control.settings.model,
         prefix=prefix,
         card=card,
+        takes=(read or card.row_format).in_words if card is not None else None,
         versions=all_versions(parts) if parts is not None else [],
         routing=parts.dispatcher.state if parts is not None else None,
-        call=_call(card, address, keyed=keyed) if card is not None else None,
+        call=_call(card, read, address, keyed=keyed) if card is not None else None,
     )
 
 
 def _card(parts: WorkerParts) -> Card | None:
-    """The card of any version: all have the same features, task and classes."""
+    """The card of any version: all have the same task and classes."""
     return next((artefact.card for artefact in parts.fleet.artefacts.values()), None)
 
 
-def _call(card: Card, address: str, *, keyed: bool) -> str:
-    """The command that sends the card's first example, for a POSIX shell."""
+def _call(card: Card, read: RowReader | None, address: str, *, keyed: bool) -> str:
+    """The command that sends the card's first example, for a POSIX shell; `read` is how requests are read."""
     lines = [f"curl {shlex.quote(address + Single.path)}", "-H 'Content-Type: application/json'"]
     if keyed:
         lines.append("-H 'X-API-Key: YOUR-KEY'")
-    body = json.dumps(first_example(card), indent=2)
+    body = json.dumps(first_example(card, read), indent=2)
     return " \\\n  ".join([*lines, f"-d {shlex.quote(body)}"])

@@ -62,11 +62,17 @@ class Trouble:
 class Canary:
     """The commands, on one environment of one gateway. All raise `LifecycleError`."""
 
-    def __init__(self, gateway: GatewayClient, policy: CanaryPolicy, observe: Observe | None = None) -> None:
-        """`observe` says what happened to versions; by default the gateway itself."""
+    def __init__(
+        self, gateway: GatewayClient, policy: CanaryPolicy, observe: Observe | None = None, *, force: bool = False
+    ) -> None:
+        """`observe` says what happened to versions; by default the gateway itself.
+
+        `force`: give the version more traffic also where rows seen lately lack features that it needs.
+        """
         self._gateway = gateway
         self._policy = policy
         self._observe = observe or gateway.observed
+        self._forced = {"force": True} if force else {}
 
     def start(self, name: str) -> Routing:
         """Give a version the first step's share, and the active version the rest."""
@@ -215,12 +221,12 @@ class Canary:
 
     def _give(self, routing: Routing, version: str, percent: float, why: str) -> Routing:
         weights = {routing.active: 100 - percent, version: percent}
-        return self._gateway.change(routing, {"weights": weights, "enabled": True}, why)
+        return self._gateway.change(routing, {"weights": weights, "enabled": True, **self._forced}, why)
 
     def _promote(self, status: CanaryStatus) -> Routing:
         routing, version = status.routing, _canary_of(status.routing)
         why = f"canary of {version} promoted at {routing.percent:g} %: {status.judgement.verdict}"
-        change = {"weights": {routing.active: 0, version: 100}, "active": version}
+        change = {"weights": {routing.active: 0, version: 100}, "active": version, **self._forced}
         return self._gateway.change(routing, change, f"{why}: {status.judgement.why}")
 
     def _take_back(self, routing: Routing, why: str) -> Routing:

@@ -29,6 +29,7 @@ class ShadowMetrics:
         self._differences.add(*pair, number=counts.shadow_difference_sum)
         self._lost.add(*pair, "dropped", number=counts.shadow_dropped_rows)
         self._lost.add(*pair, "failed", number=counts.shadow_failed_rows)
+        self._lost.add(*pair, "skipped", number=counts.shadow_skipped_rows)
         largest = max(counts.shadow_difference_max, self._largest_so_far.get(pair, 0.0))
         self._largest_so_far[pair] = largest
         self._largest.labels(*pair).set(largest)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from runners.inputs.datatypes import BYTES, to_bytes
-from runners.inputs.rows import RowFormat
+from runners.inputs.rows import RowReader
 from shokado.dialects.dialect import AnswerFacts
 from shokado.dialects.head import RequestHead
 from shokado.dialects.model_tensors import WantedOutput, chosen_outputs, flat_values
@@ -42,7 +42,7 @@ class ModelInfer:
 
     path = "ModelInfer"
 
-    def __init__(self, row_format: RowFormat, request: Any) -> None:
+    def __init__(self, row_format: RowReader, request: Any) -> None:
         self._row_format = row_format
         self._request = request
 

@@ -21,7 +21,7 @@ from grpc_health.v1 import health_pb2
 from configuration.settings import GrpcSettings, LimitSettings
 from runners.artefacts.card import Card
 from runners.inputs.formats import row_format_of
-from runners.inputs.rows import RowFormat
+from runners.inputs.rows import RowReader
 from shokado.access.decision import Refused
 from shokado.access.gate import Gate
 from shokado.dialects.error_codes import ERROR_CODES
@@ -103,7 +103,8 @@ class GrpcServer:
         self._settings = settings
         self._models = models
         self._entrance = entrance
-        self._row_format = row_format_of(card.features, limits)
+        self.row_format: RowReader = row_format_of(card.features, limits)
+        """How requests are read; another one takes its place when versions come that take other features."""
         self._health = Health(("", SERVICE), models.all_ready)
         self._under_way: set[asyncio.Task[Any]] = set()
         self._stopping = False
@@ -226,7 +227,7 @@ class GrpcServer:
         return parsed(message, request_type)
 
     def _handler(self, request: Any) -> Handler:
-        handler: Handler = PredictionHandler(self._entrance, ModelInfer(self._row_format, request))
+        handler: Handler = PredictionHandler(self._entrance, ModelInfer(self.row_format, request))
         return AdmissionHandler(handler, self._gate) if self._gate is not None else handler
 
     async def _infer(self, _messages: Any, context: Any) -> bytes:
@@ -241,7 +242,7 @@ class GrpcServer:
                     # Too long, of which grpc has told the client by now, or not there.
                     await _refuse_for(context, _NO_MESSAGE)
                     return b""
-                request = infer_request(message, self._row_format)
+                request = infer_request(message, self.row_format)
             except Problem as fault:
                 problem = parted(fault)
         names = (request.model_name, request.model_version)
@@ -321,7 +322,7 @@ class GrpcServer:
         return messages.ModelMetadataResponse(**asdict(self._models.metadata(request.name, request.version)))
 
 
-def infer_request(message: bytes, row_format: RowFormat) -> Any:
+def infer_request(message: bytes, row_format: RowReader) -> Any:
     """Raises `Problem`, before it is parsed if it has too much in it."""
     refuse_excess(message, row_format)
     return parsed(message, messages.ModelInferRequest)

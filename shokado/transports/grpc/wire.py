@@ -9,7 +9,7 @@ from enum import Enum
 
 import numpy as np
 
-from runners.inputs.rows import RowFormat
+from runners.inputs.rows import RowReader
 from shokado.dialects.problem import Problem
 
 LONG_BYTES = 2**14
@@ -38,7 +38,7 @@ _PACKED_BYTES = {6: 4, 7: 8}
 """Bytes of a value in the fields of floats of `InferTensorContents`; the other numbers are of any length."""
 
 
-def refuse_excess(message: bytes, row_format: RowFormat) -> None:
+def refuse_excess(message: bytes, row_format: RowReader) -> None:
     """Raise `Problem` (413) when it has more than requests of this model may. What is no message is not refused."""
     if len(message) < LONG_BYTES:
         return

@@ -67,8 +67,10 @@ class Loader:
         trials: Trials,
         clock: Callable[[], float] = time.time,
         timer: Callable[[], float] = time.monotonic,
+        known: Callable[[], Mapping[str, Artefact]] = dict,
     ) -> None:
-        """`artefacts` are the configured ones; what is loaded must take and give the same as they do.
+        """`artefacts` are the configured ones, and `known` gives those of all versions that this worker knows by now:
+        what is loaded must give the same as they do, and what it takes go together with theirs.
 
         `clock` gives Unix seconds, which all workers understand; what this one waits for is measured by `timer`.
         """
@@ -77,6 +79,7 @@ class Loader:
         self._artefacts = artefacts
         self._follower = follower
         self._trials = trials
+        self._known_artefacts = known
         self._clock = clock
         self._timer = timer
         self._tasks: set[asyncio.Task[Entry]] = set()
@@ -255,7 +258,8 @@ class Loader:
             self._with_room(self._entry.state, version)
             tag = await self._imported(version, tag, deadline, refused)
         try:
-            artefact = await asyncio.to_thread(self._checked, version, tag)
+            beside = [artefact for name, artefact in self._known_artefacts().items() if name != version]
+            artefact = await asyncio.to_thread(self._checked, version, tag, beside)
         except ArtefactError as error:
             raise InvalidChange("unfit_artefact", str(error), version=version) from error
         if uri is None and known[version].digest == artefact.digest:
@@ -284,14 +288,18 @@ class Loader:
         with contextlib.suppress(OSError):
             await asyncio.to_thread(remove_artefact, tag)
 
-    def _checked(self, version: str, tag: str) -> Artefact:
-        """The artefact, if it may serve here. Reads all of it. Raises `ArtefactError` and `InvalidChange`."""
+    def _checked(self, version: str, tag: str, beside: Iterable[Artefact]) -> Artefact:
+        """The artefact, if it may serve here, `beside` those. Reads all of it.
+
+        Raises `ArtefactError` and `InvalidChange`.
+        """
         artefact = find_artefact(version, tag)
         size, limit = artefact.card.size_bytes, self._limits.max_version_bytes
         if size > limit:
             message = f"the model files of {tag} have {size} bytes; at most {limit} may be loaded"
             raise InvalidChange("version_too_large", message, size_bytes=size, limit=limit)
-        check_alike([next(iter(self._artefacts.values())), artefact])
+        for other in (next(iter(self._artefacts.values())), *beside):
+            check_alike([other, artefact])
         check_files(artefact)
         return artefact
 

@@ -87,12 +87,8 @@ def test_a_card_of_an_unknown_format_is_one_line(stored: Artefact) -> None:
     assert "\n" not in said
 
 
-def renamed_feature(card: Card) -> dict[str, Any]:
-    return {"features": (Feature(name="height"), *card.features[1:])}
-
-
-def reordered_features(card: Card) -> dict[str, Any]:
-    return {"features": card.features[::-1]}
+def other_features(card: Card) -> dict[str, Any]:
+    return {"features": tuple(Feature(name=f"another {feature.name}") for feature in card.features)}
 
 
 def renamed_class(card: Card) -> dict[str, Any]:
@@ -101,12 +97,12 @@ def renamed_class(card: Card) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     ("change", "what"),
-    [(renamed_feature, "feature_names"), (reordered_features, "feature_names"), (renamed_class, "classes")],
+    [(other_features, "they have no feature in common"), (renamed_class, "their classes differ")],
 )
 def test_versions_that_differ_in_what_goes_in_or_out_are_refused(change: Any, what: str, stored: Artefact) -> None:
     write_card(stored.card.model_copy(update=change(stored.card)), stored.folder)
     said = refusal("customers:v1", stored.tag)
-    assert f"{stored.tag} and customers:v1 cannot serve side by side: their {what} differ" in said
+    assert f"{stored.tag} and customers:v1 cannot serve side by side: {what}" in said
     assert "\n" not in said
 
 
@@ -144,7 +140,7 @@ def other_rule(card: Card) -> dict[str, Any]:
     return {"positive_from": 0.5}
 
 
-@pytest.mark.parametrize("change", [renamed_feature, renamed_class, other_file, other_source, other_rule])
+@pytest.mark.parametrize("change", [other_features, renamed_class, other_file, other_source, other_rule])
 def test_another_artefact_has_another_digest(change: Any, stored: Artefact, trees: Artefact) -> None:
     write_card(trees.card.model_copy(update=change(trees.card)), stored.folder)
     assert find_artefact("v1", stored.tag).digest != trees.digest

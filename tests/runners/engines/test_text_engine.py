@@ -107,5 +107,5 @@ def test_a_text_and_a_number_of_one_name_cannot_serve_side_by_side() -> None:
     text = make_card(**TEXT)
     number = make_card(features=[{"name": "message"}], examples={"rows": [[1.0]], "scores": [0.5]})
     artefacts = [Artefact(name, f"paper:{name}", Path("nowhere"), card) for name, card in (("a", text), ("b", number))]
-    with pytest.raises(ArtefactError, match="their input_datatype differ"):
+    with pytest.raises(ArtefactError, match="the feature 'message' is a number in one and a text in the other"):
         check_alike(artefacts)

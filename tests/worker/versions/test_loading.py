@@ -236,9 +236,13 @@ def test_what_cannot_be_loaded_is_refused_before_anybody_hears_of_it(
     in_time(scenario())
 
 
-def renamed(shelf: Shelf) -> Artefact:
+def relabelled(shelf: Shelf) -> Artefact:
+    return shelf.put("v3", classes=("no", "yes"))
+
+
+def of_other_features(shelf: Shelf) -> Artefact:
     card = find_artefact("v1", "customers:v1").card
-    return shelf.put("v3", features=(Feature(name="height"), *card.features[1:]))
+    return shelf.put("v3", features=tuple(Feature(name=f"another {feature.name}") for feature in card.features))
 
 
 def truncated(shelf: Shelf) -> Artefact:
@@ -250,7 +254,8 @@ def truncated(shelf: Shelf) -> Artefact:
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (renamed, "cannot serve side by side: their feature_names differ"),
+        (relabelled, "cannot serve side by side: their classes differ"),
+        (of_other_features, "cannot serve side by side: they have no feature in common"),
         (truncated, "model.onnx: not the file that its card describes"),
         (lambda shelf: shelf.without_card("v3"), "card.json: No such file"),
     ],
@@ -599,13 +604,13 @@ def test_a_pickled_model_is_refused(
 
 def test_what_was_imported_for_a_refused_load_leaves_the_store_again(shelf: Shelf, database: Path) -> None:
     own = HOME / "models" / shelf.model
-    renamed(shelf)
+    relabelled(shelf)
 
     async def scenario() -> None:
-        other_features = own_settings(shelf).model_copy(
+        other_classes = own_settings(shelf).model_copy(
             update={"versions": {"v1": VersionSettings(tag=f"{shelf.model}:v3")}}
         )
-        async with serving(other_features, database, workers=1) as server:
+        async with serving(other_classes, database, workers=1) as server:
             with pytest.raises(InvalidChange, match="cannot serve side by side"):
                 await server[0].loader.load("v5", "models:/customers/1", by="ann")
         assert {path.name for path in own.iterdir()} == {"v3", "latest"}
