@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from difflib import get_close_matches
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from textwrap import fill, indent
@@ -28,6 +29,8 @@ from load_tests.bench.launch import ROOT
 from load_tests.bench.lineup import LINEUP, QUICK, SHOKADOS
 from load_tests.bench.measure import WORK, Plan, take_turn
 from load_tests.bench.measurements import Measurements, ReportRow, fold
+from load_tests.bench.pipeline_lineup import PIPELINE_SHOKADO, PIPELINES
+from load_tests.bench.pipeline_model import NotPrepared, PipelineModel
 from load_tests.bench.reference_model import ModelMissing, ReferenceModel, find_model
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
@@ -38,6 +41,7 @@ FAILURES = (
     WrongScores,
     load.LoadError,
     environment.BuildError,
+    NotPrepared,
     OSError,
     ValueError,
     subprocess.SubprocessError,
@@ -48,6 +52,7 @@ HELP = f"""Serve one model with Shokado and with its alternatives, in turns, and
 Examples:
   python -m load_tests.bench           everything, three turns: about an hour
   python -m load_tests.bench --quick   Shokado and FastAPI, one short turn
+  python -m load_tests.bench --only pipeline-fastapi --only pipeline-shokado
   python -m load_tests.bench --turns 1 --seconds 2 --only shokado --only mosec
 
 \b
@@ -90,7 +95,7 @@ def main(
     target.write_text(report.render(run, earlier))
     _show(entries, plan.connections)
     console.print(f"Written: {target}", soft_wrap=True)
-    ours = {contender.name for contender in SHOKADOS}
+    ours = {PIPELINE_SHOKADO, *(contender.name for contender in SHOKADOS)}
     if any(entry.failure and entry.name in ours for entry in entries):
         raise typer.Exit(1)
 
@@ -146,7 +151,18 @@ def _without_paths(reason: str) -> str:
 def _take(name: str, model: ReferenceModel, plan: Plan) -> Measurements:
     if name in engines.TITLES:
         return engines.time_engine(engines.open_engine(name, model), plan.row_counts, plan.short_seconds)
-    return take_turn(_contender(name), model, plan)
+    contender = _contender(name)
+    if contender in PIPELINES:
+        return take_turn(contender, _pipeline(), plan.of_pipelines)
+    return take_turn(contender, model, plan)
+
+
+@cache
+def _pipeline() -> PipelineModel:
+    """The pipeline, trained and imported by the first contender that serves it."""
+    model = PipelineModel(WORK / "pipeline")
+    model.prepare()
+    return model
 
 
 def _contender(name: str) -> Contender:
@@ -177,14 +193,20 @@ def _versions(contender: Contender) -> dict[str, str]:
 
 
 def _show(entries: Sequence[ReportRow], connections: Sequence[int]) -> None:
-    """The main table, with names for titles so that it fits."""
-    header, rows = report.one_row_cells([replace(entry, title=entry.name) for entry in entries], connections)
-    shown = Table(title="One row per request", box=None)
-    for index, column in enumerate(header):
-        shown.add_column(column.replace(", ", "\n"), justify="right" if index else "left", no_wrap=True)
-    for row in rows:
-        shown.add_row(*row)
-    console.print(shown)
+    """The main tables, with names for titles so that they fit."""
+    named = [replace(entry, title=entry.name) for entry in entries]
+    for title, (header, rows) in {
+        "One row per request": report.one_row_cells(named, connections),
+        "A pipeline over texts and gaps": report.pipeline_cells(named),
+    }.items():
+        if not rows:
+            continue
+        shown = Table(title=title, box=None)
+        for index, column in enumerate(header):
+            shown.add_column(column.replace(", ", "\n"), justify="right" if index else "left", no_wrap=True)
+        for row in rows:
+            shown.add_row(*row)
+        console.print(shown)
 
 
 if __name__ == "__main__":

@@ -5,14 +5,14 @@ import json
 
 import numpy as np
 
+from load_tests.bench.asked_model import AskedModel, Rows
 from load_tests.bench.contender import Contender, Truth
-from load_tests.bench.contender_api import Format, Rows
+from load_tests.bench.contender_api import Format
 from load_tests.bench.contender_process import Server
-from load_tests.bench.reference_model import ReferenceModel, draw_rows
 
 ROWS = 50
 TOLERANCE = 1e-4
-"""Difference from XGBoost's own probability that another engine's float32 may have."""
+"""Difference from the framework's own probability that another engine's float32 may have."""
 SPLIT_VERSION = "v1"
 
 
@@ -20,9 +20,9 @@ class WrongScores(Exception):
     """A contender answered something else than the model; the message says what to which row."""
 
 
-def check(server: Server, contender: Contender, model: ReferenceModel) -> None:
+def check(server: Server, contender: Contender, model: AskedModel) -> None:
     """Ask 50 seeded rows one by one, and all at once where that is timed too. Raises `WrongScores`."""
-    rows = draw_rows(ROWS, seed=7)
+    rows = model.draw(ROWS, seed=7)
     requests = [rows[number : number + 1] for number in range(ROWS)]
     if contender.many_rows:
         requests.append(rows)
@@ -31,7 +31,7 @@ def check(server: Server, contender: Contender, model: ReferenceModel) -> None:
         raise WrongScores(f"not one of {ROWS} answers came from {SPLIT_VERSION}")
 
 
-def _right(server: Server, contender: Contender, model: ReferenceModel, rows: Rows) -> bool:
+def _right(server: Server, contender: Contender, model: AskedModel, rows: Rows) -> bool:
     """Whether the answer was comparable with the model's; a wrong one raises."""
     api = contender.api
     status, body = server.post(api.path, api.encode(rows), api.headers)
@@ -49,9 +49,9 @@ def _right(server: Server, contender: Contender, model: ReferenceModel, rows: Ro
         if not ((scores >= 0) & (scores <= 1)).all():
             raise WrongScores(f"answered no probability: {scores[:3]}")
         return False
-    difference = float(np.abs(scores - model.predict(rows.astype(np.float32))).max())
+    difference = float(np.abs(scores - model.predict(rows)).max())
     if not difference < TOLERANCE:
-        raise WrongScores(f"is {difference:.2g} away from XGBoost's own answer")
+        raise WrongScores(f"is {difference:.2g} away from {model.framework}'s own answer")
     return True
 
 

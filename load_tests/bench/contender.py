@@ -5,16 +5,16 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from load_tests.bench.asked_model import AskedModel
 from load_tests.bench.contender_api import ContenderApi
 from load_tests.bench.contender_process import Launch
-from load_tests.bench.reference_model import ReferenceModel
 
 
 class Truth(StrEnum):
     """What the answers of a contender are compared with before it is timed."""
 
-    MODEL = "every answer equals XGBoost's own"
-    SPLIT = "every answer of version v1 equals XGBoost's own; other versions answer probabilities"
+    MODEL = "every answer equals the framework's own"
+    SPLIT = "every answer of version v1 equals the framework's own; other versions answer probabilities"
     NONE = "a constant"
 
 
@@ -25,7 +25,7 @@ class Site:
     python: Path
     folder: Path
     ports: tuple[int, ...]
-    model: ReferenceModel
+    model: AskedModel
 
     @property
     def port(self) -> int:

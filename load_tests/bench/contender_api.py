@@ -1,22 +1,22 @@
-"""How rows become a request and a response becomes scores, for each of the three ways the contenders speak."""
+"""How rows become a request and a response becomes scores, for each of the ways the contenders speak."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from load_tests.bench.reference_model import FloatArray
-
-Rows = npt.NDArray[np.float64]
+from load_tests.bench.asked_model import FloatArray, Rows
 
 
 class Format(StrEnum):
     INSTANCES = "JSON instances"
     TENSORS = "Open Inference Protocol, JSON"
     FLOAT32 = "float32 rows"
+    RECORDS = "MLflow records"
+    FEATURE_TENSORS = "Open Inference Protocol, JSON, a tensor for each feature"
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,8 @@ class ContenderApi:
     path: str
     format: Format = Format.INSTANCES
     extra_headers: Mapping[str, str] = field(default_factory=dict)
+    texts: tuple[str, ...] = ()
+    """The features that are texts, where each travels as a tensor of its own."""
 
     @property
     def headers(self) -> dict[str, str]:
@@ -38,11 +40,30 @@ class ContenderApi:
     def encode(self, rows: Rows) -> bytes:
         """The request's body. JSON carries the decimals, float32 rows are little-endian in C order."""
         if self.format is Format.FLOAT32:
-            return rows.astype("<f4").tobytes()
-        if self.format is Format.INSTANCES:
-            return json.dumps({"instances": rows.tolist()}).encode()
-        tensor = {"name": "input", "shape": list(rows.shape), "datatype": "FP32", "data": rows.ravel().tolist()}
-        return json.dumps({"inputs": [tensor]}).encode()
+            return np.asarray(rows, dtype="<f4").tobytes()
+        plain = rows.tolist() if isinstance(rows, np.ndarray) else rows
+        match self.format:
+            case Format.INSTANCES:
+                body = {"instances": plain}
+            case Format.RECORDS:
+                body = {"dataframe_records": plain}
+            case Format.FEATURE_TENSORS:
+                body = self._feature_tensors(plain)
+            case _:
+                data = [value for row in plain for value in row]
+                shape = [len(plain), len(plain[0])]
+                body = {"inputs": [{"name": "input", "shape": shape, "datatype": "FP32", "data": data}]}
+        return json.dumps(body).encode()
+
+    def _feature_tensors(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """A request for probabilities as MLServer's codec of DataFrames takes it."""
+        text, number = {"datatype": "BYTES", "parameters": {"content_type": "str"}}, {"datatype": "FP64"}
+        inputs = [
+            {"name": name, "shape": [len(rows), 1], "data": [row[name] for row in rows]}
+            | (text if name in self.texts else number)
+            for name in rows[0]
+        ]
+        return {"parameters": {"content_type": "pd"}, "inputs": inputs, "outputs": [{"name": "predict_proba"}]}
 
     def decode(self, body: bytes) -> FloatArray:
         """The scores of a 200 response. Raises ValueError, KeyError or TypeError for a body that holds none."""
@@ -51,5 +72,7 @@ class ContenderApi:
         answer = json.loads(body)
         if self.format is Format.INSTANCES:
             return np.asarray(answer["predictions"], dtype=np.float32)
+        if self.format is Format.RECORDS:
+            return np.asarray(answer["predictions"], dtype=np.float32)[:, -1]
         output = answer["outputs"][0]
         return np.asarray(output["data"], dtype=np.float32).reshape(output["shape"][0], -1)[:, -1]

@@ -7,6 +7,7 @@ from operator import ge, lt
 
 from load_tests.bench.lineup import SHOKADO
 from load_tests.bench.measurements import Measurements, ReportRow
+from load_tests.bench.pipeline_lineup import PIPELINE_FASTAPI, PIPELINE_SHOKADO
 
 
 class GoalResult(StrEnum):
@@ -49,6 +50,7 @@ def judge(entries: Iterable[ReportRow]) -> tuple[Goal, ...]:
         Goal("1,000-row JSON request, rows/s, times FastAPI + XGBoost", True, 3, _thousand_rows(figures)),
         Goal("1,000 float32 rows, the faster engine's rows/s alone by Shokado's", False, 2, _engine_ratio(figures)),
         Goal("memory, 2 versions, 1 worker, MB (PSS)", False, 512, _memory(figures)),
+        Goal("requests/s, 64 connections, a pipeline over texts, times FastAPI's", True, 100, _pipeline(figures)),
     )
 
 
@@ -63,6 +65,10 @@ def _throughput(figures: Mapping[str, Measurements], name: str) -> float | None:
 
 def _times(figures: Mapping[str, Measurements], name: str) -> float | None:
     return _by(_throughput(figures, SHOKADO), _throughput(figures, name))
+
+
+def _pipeline(figures: Mapping[str, Measurements]) -> float | None:
+    return _by(*(_throughput(figures, name) for name in (PIPELINE_SHOKADO, PIPELINE_FASTAPI)))
 
 
 def _mosec(figures: Mapping[str, Measurements]) -> float | None:

@@ -14,6 +14,7 @@ from string import Template
 from load_tests.bench import nginx_config as gateway
 from load_tests.bench.contender import Site
 from load_tests.bench.contender_process import HOST, Launch, ServerError
+from load_tests.bench.pipeline_model import CONFIGURATION, LOGGED, STORE
 
 ROOT = Path(__file__).resolve().parents[2]
 CONTENDERS = Path(__file__).with_name("contenders")
@@ -37,13 +38,13 @@ def _environment(site: Site, **more: str) -> dict[str, str]:
     return own | bench | more
 
 
-def fastapi(workers: int, engine: str = "xgboost") -> Callable[[Site], Launch]:
-    """uvicorn with `workers` processes, one XGBoost thread each: a second one costs more than it gives on a row."""
+def fastapi(workers: int, engine: str = "xgboost", app: str = "fastapi_app") -> Callable[[Site], Launch]:
+    """uvicorn with `workers` processes, one model thread each: a second one costs more than it gives on a row."""
 
     def launch(site: Site) -> Launch:
         address = ("--host", HOST, "--port", str(site.port), "--workers", str(workers))
         options = ("--loop", "uvloop", "--http", "httptools", "--log-level", "warning", "--no-access-log")
-        command = (str(site.python), "-m", "uvicorn", f"{PACKAGE}.fastapi_app:app", *address, *options)
+        command = (str(site.python), "-m", "uvicorn", f"{PACKAGE}.{app}:app", *address, *options)
         return Launch(command, site.folder, site.port, _environment(site, BENCH_ENGINE=engine), "/ready")
 
     return launch
@@ -66,28 +67,45 @@ def mosec(workers: int, engine: str = "xgboost") -> Callable[[Site], Launch]:
     return launch
 
 
-def mlserver(site: Site) -> Launch:
-    http, grpc, metrics = site.ports[:3]
-    settings = {
-        "debug": False,
-        "host": HOST,
-        "http_port": http,
-        "grpc_port": grpc,
-        "metrics_port": metrics,
-        "parallel_workers": 0,
-    }
-    model = {
-        "name": "customers",
-        "implementation": "mlserver_xgboost.XGBoostModel",
-        "parameters": {"uri": str(site.model.folder / "model.ubj")},
-        "max_batch_size": 64,
-        "max_batch_time": 0.001,
-    }
-    (site.folder / "settings.json").write_text(json.dumps(settings))
-    (site.folder / "model-settings.json").write_text(json.dumps(model))
-    command = (str(site.python.parent / "mlserver"), "start", str(site.folder))
-    ready = "/v2/models/customers/ready"
-    return Launch(command, site.folder, http, _environment(site), ready, extra_ports=(grpc, metrics))
+def mlserver(name: str, implementation: str, file: str) -> Callable[[Site], Launch]:
+    """MLServer with a model of that name, read by one of its runtimes from a file of the model's folder."""
+
+    def launch(site: Site) -> Launch:
+        http, grpc, metrics = site.ports[:3]
+        settings = {
+            "debug": False,
+            "host": HOST,
+            "http_port": http,
+            "grpc_port": grpc,
+            "metrics_port": metrics,
+            "parallel_workers": 0,
+        }
+        model = {
+            "name": name,
+            "implementation": implementation,
+            "parameters": {"uri": str(site.model.folder / file)},
+            "max_batch_size": 64,
+            "max_batch_time": 0.001,
+        }
+        (site.folder / "settings.json").write_text(json.dumps(settings))
+        (site.folder / "model-settings.json").write_text(json.dumps(model))
+        command = (str(site.python.parent / "mlserver"), "start", str(site.folder))
+        ready = f"/v2/models/{name}/ready"
+        return Launch(command, site.folder, http, _environment(site), ready, extra_ports=(grpc, metrics))
+
+    return launch
+
+
+def mlflow(workers: int) -> Callable[[Site], Launch]:
+    """MLflow's own server over the model as it was logged, in this environment."""
+
+    def launch(site: Site) -> Launch:
+        command = (str(site.python.with_name("mlflow")), "models", "serve", "--env-manager", "local")
+        model = ("--model-uri", str(site.model.folder / LOGGED), "--workers", str(workers))
+        address = ("--host", HOST, "--port", str(site.port))
+        return Launch((*command, *model, *address), site.folder, site.port, _environment(site), "/ping")
+
+    return launch
 
 
 def litserve(site: Site) -> Launch:
@@ -115,6 +133,16 @@ def shokado(**settings: str) -> Callable[[Site], Launch]:
         chosen = {f"SHOKADO_{name.upper()}": value for name, value in settings.items()}
         chosen["SHOKADO_STORE"] = f"sqlite:///{site.folder.absolute() / 'routing.db'}"
         return Launch(command + address, ROOT, site.port, {"BENTOML_DO_NOT_TRACK": "True", **chosen}, "/readyz")
+
+    return launch
+
+
+def shokado_of_folder(**settings: str) -> Callable[[Site], Launch]:
+    """The project itself, with the configuration and the model store of the model's folder."""
+
+    def launch(site: Site) -> Launch:
+        begun = shokado(config=str(site.model.folder / CONFIGURATION), **settings)(site)
+        return replace(begun, environment={**begun.environment, "BENTOML_HOME": str(site.model.folder / STORE)})
 
     return launch
 

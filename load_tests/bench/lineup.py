@@ -7,6 +7,7 @@ workers, batch size and wait (mosec, LitServe, Ray Serve), inference pool (MLSer
 from load_tests.bench import launch
 from load_tests.bench.contender import Contender, Truth
 from load_tests.bench.contender_api import ContenderApi, Format
+from load_tests.bench.pipeline_lineup import PIPELINE_FASTAPI, PIPELINE_SHOKADO, PIPELINES
 
 SHOKADO = "shokado"
 """The row that the others are compared with: embedded, express lane, 2 workers, version v1 pinned."""
@@ -95,7 +96,7 @@ OTHERS = (
         "uvloop below 0.22, without which its pool does not start; "
         "xgboost instead of xgboost-cpu, installed without NCCL.",
         _TENSORS,
-        launch.mlserver,
+        launch.mlserver("customers", "mlserver_xgboost.XGBoostModel", "model.ubj"),
         "mlserver",
         ("mlserver", "mlserver-xgboost", "xgboost"),
         many_rows=True,
@@ -209,6 +210,6 @@ LIMIT = Contender(
     truth=Truth.NONE,
 )
 
-LINEUP = (*OTHERS, *SHOKADOS, *HOPS, LIMIT)
-QUICK = ("fastapi-2", SHOKADO)
+LINEUP = (*OTHERS, *SHOKADOS, *HOPS, LIMIT, *PIPELINES)
+QUICK = ("fastapi-2", SHOKADO, PIPELINE_FASTAPI, PIPELINE_SHOKADO)
 """What `--quick` runs: enough to see in CI that the benchmark works and Shokado is the faster one."""

@@ -1,14 +1,14 @@
 """One turn of one contender: start, check, warm up, measure, stop."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from load_tests.bench import environment, load
+from load_tests.bench.asked_model import AskedModel
 from load_tests.bench.check import check
 from load_tests.bench.contender import Contender, Site
 from load_tests.bench.contender_process import Server, free_ports
 from load_tests.bench.launch import ROOT, project_python
 from load_tests.bench.measurements import Measurements
-from load_tests.bench.reference_model import ReferenceModel, draw_rows
 
 WORK = ROOT / "var" / "bench"
 DIFFERENT_BODIES = 64
@@ -26,12 +26,17 @@ class Plan:
     paced: bool = True
 
     @property
+    def of_pipelines(self) -> "Plan":
+        """What is asked of those that serve the pipeline."""
+        return replace(self, connections=(1, 64), row_counts=(1_000,), paced=False)
+
+    @property
     def short_seconds(self) -> float:
         """A step of the many-rows table, of which there are many."""
         return max(1, self.seconds / 4)
 
 
-def site_for(contender: Contender, model: ReferenceModel) -> Site:
+def site_for(contender: Contender, model: AskedModel) -> Site:
     """The contender's environment, built if need be, a folder and ports."""
     home = WORK / contender.name
     run = home / "run"
@@ -43,21 +48,21 @@ def site_for(contender: Contender, model: ReferenceModel) -> Site:
     return Site(python, run, free_ports(3), model)
 
 
-def take_turn(contender: Contender, model: ReferenceModel, plan: Plan) -> Measurements:
+def take_turn(contender: Contender, model: AskedModel, plan: Plan) -> Measurements:
     """Everything the plan asks of one contender; it runs only as long as this function."""
     site = site_for(contender, model)
     with Server(contender.launch(site), site.folder / "server.log") as server:
         check(server, contender, model)
-        return _measure(server, contender, plan)
+        return _measure(server, contender, model, plan)
 
 
-def _measure(server: Server, contender: Contender, plan: Plan) -> Measurements:
-    target = _one_row(server, contender)
+def _measure(server: Server, contender: Contender, model: AskedModel, plan: Plan) -> Measurements:
+    target = _one_row(server, contender, model)
     load.run(target, connections=16, seconds=1)
     one_row = tuple(load.run(target, count, plan.seconds) for count in plan.connections)
     memory = server.pss_megabytes()
     counts = plan.row_counts if contender.many_rows else ()
-    many_rows = tuple(_many_rows(server, contender, count, plan.short_seconds) for count in counts)
+    many_rows = tuple(_many_rows(server, contender, model, count, plan.short_seconds) for count in counts)
     top = one_row[-1]
     paced = None
     if plan.paced and top.requests_per_second:
@@ -65,20 +70,20 @@ def _measure(server: Server, contender: Contender, plan: Plan) -> Measurements:
     return Measurements(one_row, many_rows, paced, memory)
 
 
-def _one_row(server: Server, contender: Contender) -> load.Target:
+def _one_row(server: Server, contender: Contender, model: AskedModel) -> load.Target:
     api = contender.api
-    rows = draw_rows(DIFFERENT_BODIES, seed=3)
+    rows = model.draw(DIFFERENT_BODIES, seed=3)
     bodies = [api.encode(rows[number : number + 1]) for number in range(DIFFERENT_BODIES)]
     return load.Target(server.url + api.path, bodies, api.headers)
 
 
-def _many_rows(server: Server, contender: Contender, count: int, seconds: float) -> load.LoadResult:
+def _many_rows(server: Server, contender: Contender, model: AskedModel, count: int, seconds: float) -> load.LoadResult:
     """One connection: the next request leaves when the answer is there, so rows per second are rows by latency.
 
     A size that gets no answer is a row of zeros, not the end of the contender.
     """
     api = contender.api
-    bodies = [api.encode(draw_rows(count, seed)) for seed in range(4)]
+    bodies = [api.encode(model.draw(count, seed)) for seed in range(4)]
     try:
         return load.run(load.Target(server.url + api.path, bodies, api.headers, count), 1, seconds)
     except load.LoadError:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -33,11 +34,17 @@ class ReferenceModel:
     """A folder with `model.ubj` and `model.onnx`, two files of the same trees."""
 
     folder: Path
+    framework: ClassVar[str] = "XGBoost"
 
-    def predict(self, rows: FloatArray) -> FloatArray:
+    def draw(self, count: int, seed: int) -> npt.NDArray[np.float64]:
+        """Rows to ask about; see `draw_rows`."""
+        return draw_rows(count, seed)
+
+    def predict(self, rows: npt.NDArray[np.floating]) -> FloatArray:
         """Probability of the positive class by XGBoost's own `predict`, the reference of every check."""
         booster = Booster(model_file=self.folder / "model.ubj")
-        matrix = DMatrix(rows, feature_names=booster.feature_names, feature_types=booster.feature_types)
+        given = rows.astype(np.float32)
+        matrix = DMatrix(given, feature_names=booster.feature_names, feature_types=booster.feature_types)
         return np.asarray(booster.predict(matrix), dtype=np.float32)
 
 

@@ -10,6 +10,7 @@ from load_tests.bench.lineup import HOPS, SHOKADO
 from load_tests.bench.load import LoadResult
 from load_tests.bench.measure import Plan
 from load_tests.bench.measurements import ReportRow
+from load_tests.bench.pipeline_lineup import PIPELINE_SHOKADO, PIPELINES
 
 NOTES_START, NOTES_END = "<!-- notes -->", "<!-- /notes -->"
 ABSENT = "-"
@@ -36,6 +37,7 @@ def render(run: BenchRun, earlier: str = "") -> str:
         _many_rows(run),
         _paced(run),
         _engines(run),
+        _pipelines(run),
         _goals(run),
         _settings(run),
     ]
@@ -49,7 +51,45 @@ def one_row_cells(entries: Sequence[ReportRow], connections: Sequence[int]) -> t
         header += [f"req/s, {count}c", f"p50 ms, {count}c", f"p99 ms, {count}c"]
     header += ["non-2xx", "broken", "PSS MB", f"of Shokado, {connections[-1]}c"]
     ours = _throughput(entries, SHOKADO, connections[-1])
-    return header, [_one_row_cells(entry, connections, ours) for entry in entries if not _is_engine(entry)]
+    served = [entry for entry in entries if not _is_engine(entry) and not _is_pipeline(entry)]
+    return header, [_one_row_cells(entry, connections, ours) for entry in served]
+
+
+def pipeline_cells(entries: Sequence[ReportRow]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of the pipeline's table; no rows where nobody served it."""
+    header = ["contender"]
+    for step in ("1c", "64c"):
+        header += [f"req/s, {step}", f"p50 ms, {step}", f"p99 ms, {step}"]
+    header += ["rows/s, 1,000 rows", "p50 ms, 1,000 rows", "non-2xx", "broken", "PSS MB"]
+    header += ["ratio, 1c", "ratio, 64c", "ratio, 1,000 rows"]
+    pipelines = [entry for entry in entries if _is_pipeline(entry)]
+    ours = next((entry for entry in pipelines if entry.name == PIPELINE_SHOKADO), None)
+    return header, [_pipeline_cells(entry, ours, len(header)) for entry in pipelines]
+
+
+def _pipeline_cells(entry: ReportRow, ours: ReportRow | None, width: int) -> list[str]:
+    if entry.figures is None:
+        return [entry.title, *[ABSENT] * (width - 1)]
+    loads = _pipeline_loads(entry)
+    many = loads[-1]
+    cells = [entry.title, *(cell for load in loads[:-1] for cell in _speed(load))]
+    cells += [_count(many.rows_per_second), f"{many.p50_ms:.2f}"] if many else [ABSENT] * 2
+    cells.append(_count(sum(load.refused for load in loads if load)))
+    cells.append(_count(sum(load.broken for load in loads if load)))
+    cells.append(ABSENT if entry.figures.pss_megabytes is None else f"{entry.figures.pss_megabytes:,.0f}")
+    plain = _pipeline_loads(ours) if ours else (None,) * len(loads)
+    return cells + [_times(own, load) for own, load in zip(plain, loads, strict=True)]
+
+
+def _pipeline_loads(entry: ReportRow) -> tuple[LoadResult | None, ...]:
+    figures = entry.figures
+    return (figures.at(1), figures.at(64), figures.rows(1_000)) if figures else (None,) * 3
+
+
+def _times(ours: LoadResult | None, theirs: LoadResult | None) -> str:
+    if ours is None or theirs is None or not theirs.requests_per_second:
+        return ABSENT
+    return f"{ours.requests_per_second / theirs.requests_per_second:.3g}"
 
 
 def _one_row_cells(entry: ReportRow, connections: Sequence[int], ours: float) -> list[str]:
@@ -84,6 +124,10 @@ def _is_engine(entry: ReportRow) -> bool:
     return entry.name.startswith(PREFIX)
 
 
+def _is_pipeline(entry: ReportRow) -> bool:
+    return entry.name in {contender.name for contender in PIPELINES}
+
+
 def _rows_of(count: int) -> str:
     return f"{count:,} {'row' if count == 1 else 'rows'}"
 
@@ -116,9 +160,29 @@ def _head(run: BenchRun) -> str:
 
 def _one_row(run: BenchRun) -> str:
     header, rows = one_row_cells(run.entries, run.plan.connections)
-    failed = [f"- {entry.title}: not measured, {entry.failure}" for entry in run.entries if entry.failure]
-    text = "## One row per request\n\n" + table(header, rows)
-    return text + "\n\n" + "\n".join(failed) if failed else text
+    if not rows:
+        return ""
+    failed = _failed(entry for entry in run.entries if not _is_pipeline(entry))
+    return "## One row per request\n\n" + table(header, rows) + failed
+
+
+def _failed(entries: Iterable[ReportRow]) -> str:
+    failed = [f"- {entry.title}: not measured, {entry.failure}" for entry in entries if entry.failure]
+    return "\n\n" + "\n".join(failed) if failed else ""
+
+
+def _pipelines(run: BenchRun) -> str:
+    header, rows = pipeline_cells(run.entries)
+    if not rows:
+        return ""
+    text = (
+        "## A pipeline over texts and gaps\n\n"
+        "Another model: scikit-learn's `ColumnTransformer` of three columns of texts (imputed, one-hot) and two of "
+        "numbers (with gaps, imputed, scaled) before `LogisticRegression`. A contender first answers "
+        "50 rows within 1e-4 of scikit-learn's own `predict_proba`. One row over 1 and 64 connections, and 1,000 "
+        "rows over one; a ratio is Shokado's requests/s by the contender's.\n\n"
+    )
+    return text + table(header, rows) + _failed(entry for entry in run.entries if _is_pipeline(entry))
 
 
 def _hops(run: BenchRun) -> str:
@@ -154,7 +218,7 @@ def _rows_table(run: BenchRun, entries: Iterable[ReportRow], cell: Callable[[Loa
     header = ["", *(_rows_of(count) for count in run.plan.row_counts)]
     rows = []
     for entry in entries:
-        if entry.figures and entry.figures.many_rows:
+        if entry.figures and entry.figures.many_rows and not _is_pipeline(entry):
             loads = [entry.figures.rows(count) for count in run.plan.row_counts]
             rows.append([entry.title, *(cell(load) if load else ABSENT for load in loads)])
     return table(header, rows) if rows else ""
@@ -172,7 +236,7 @@ def _paced(run: BenchRun) -> str:
     for entry in run.entries:
         paced = entry.figures.paced if entry.figures else None
         top = _throughput(run.entries, entry.name, run.plan.connections[-1])
-        if paced and top:
+        if paced and top and not _is_pipeline(entry):
             share = f"{paced.requests_per_second / top:.0%}"
             rows.append([entry.title, *_speed(paced), share, f"{paced.p99_ms / paced.p50_ms:.1f}"])
     if not rows:

@@ -1,11 +1,14 @@
 """Rows survive each API, and bodies say what the contenders' manuals ask for."""
 
 import json
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from load_tests.bench.contender_api import ContenderApi, Format
+from load_tests.bench.pipeline_model import NUMBERS, TEXTS, PipelineModel
 from load_tests.bench.reference_model import RANGES, draw_rows
 
 
@@ -35,6 +38,25 @@ def test_float32_rows_are_little_endian() -> None:
     assert api.headers["X-Model-Version"] == "v1"
 
 
+ROWS: list[dict[str, Any]] = [{"port": None, "age": 40.5}, {"port": "S", "age": None}]
+
+
+def test_rows_by_name_are_instances_or_records() -> None:
+    assert json.loads(ContenderApi("/predict").encode(ROWS)) == {"instances": ROWS}
+    api = ContenderApi("/invocations", Format.RECORDS)
+    assert json.loads(api.encode(ROWS)) == {"dataframe_records": ROWS}
+    assert api.decode(b'{"predictions": [[0.75, 0.25], [0.5, 0.5]]}').tolist() == [0.25, 0.5]
+
+
+def test_each_feature_has_a_tensor_whose_kind_does_not_depend_on_gaps() -> None:
+    api = ContenderApi("/infer", Format.FEATURE_TENSORS, texts=("port",))
+    for rows in (ROWS, ROWS[:1]):
+        port, age = json.loads(api.encode(rows))["inputs"]
+        assert (port["name"], port["datatype"], port["data"]) == ("port", "BYTES", [row["port"] for row in rows])
+        assert (age["name"], age["datatype"], age["shape"]) == ("age", "FP64", [len(rows), 1])
+    assert api.decode(b'{"outputs": [{"shape": [2, 2], "data": [0.75, 0.25, 0.5, 0.5]}]}').tolist() == [0.25, 0.5]
+
+
 @pytest.mark.parametrize("body", [b"", b"{}", b'{"predictions": "x"}'])
 def test_a_body_without_scores_raises_what_the_check_expects(body: bytes) -> None:
     with pytest.raises((ValueError, KeyError, TypeError)):
@@ -48,3 +70,13 @@ def test_rows_are_reproducible_and_within_their_ranges() -> None:
     for column, (low, high, digits) in zip(rows.T, RANGES, strict=True):
         assert low <= column.min() <= column.max() < high
         assert np.allclose(column, column.round(digits))
+
+
+def test_passengers_are_reproducible_and_have_gaps_and_plain_values() -> None:
+    model = PipelineModel(Path())
+    rows = model.draw(500, seed=1)
+
+    assert rows == model.draw(500, seed=1) != model.draw(500, seed=2)
+    assert {*rows[0]} == {*NUMBERS, *TEXTS}
+    assert {type(value) for row in rows for value in row.values()} == {float, str, type(None)}
+    assert all(row["port"] is not None for row in rows)

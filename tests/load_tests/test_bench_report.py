@@ -116,3 +116,18 @@ def test_a_hop_costs_what_it_adds_to_the_plain_server() -> None:
     assert "| Shokado-Remote | 0.75 | +0.30 ms | - | +0.00 ms |" in text
     assert "| Mosec | 0.25" not in text
     assert "## What each hop costs" not in render(run(SHOKADO, entry("mosec", 10_000)))
+
+
+def test_pipelines_have_a_table_of_their_own_with_ratios() -> None:
+    theirs, ours = entry("pipeline-fastapi", 200), entry("pipeline-shokado", 30_000, 0.1)
+
+    text = render(run(SHOKADO, theirs, replace(FAILED, name="pipeline-mlflow", title="MLflow"), ours))
+
+    before, section = text.split("## A pipeline over texts and gaps")
+    assert "Pipeline-" not in before
+    assert (
+        "| Pipeline-Fastapi | 20 | 1.00 | 3.00 | 200 | 10.00 | 30.00 | 20,000 | 1.00 | 0 | 0 | 100 | 150 |" in section
+    )
+    assert "- MLflow: not measured, was not ready" in section
+    assert "a pipeline over texts, times FastAPI's | at least 100 | 150 | **reached** |" in section
+    assert "## A pipeline over texts and gaps" not in render(run(SHOKADO))
