@@ -46,6 +46,7 @@ def own_answers(tried: TriedModel, uri: str, frame: Any) -> OwnAnswers:
         scores = model.predict_proba(rows) if has_classes else predicted
         labels = np.asarray(predicted).tolist() if has_classes else None
     scores = np.asarray(scores, dtype=np.float64)
+    scores = scores.ravel() if scores.shape[1:] == (1,) else scores
     if tried.outcome is Task.BINARY and scores.ndim > 1:
         scores = scores[:, 1]
     return OwnAnswers(scores, labels, by_mlflow)

@@ -53,6 +53,29 @@ class Piecewise(nn.Module):
         return torch.where(rows[:, :1] > 0.25, self.out(rows), -self.out(rows))
 
 
+class Recurrent(nn.Module):
+    """Columns one after the other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inside, self.out = nn.LSTM(1, 6, batch_first=True), nn.Linear(6, 1)
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        return self.out(self.inside(rows.unsqueeze(2))[0][:, -1])
+
+
+class Attending(nn.Module):
+    """Columns that look at each other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.out = nn.Linear(1, 8), nn.Linear(8, 2)
+        self.inside = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        return torch.softmax(self.out(self.inside(self.first(rows.unsqueeze(2))).mean(1)), -1)
+
+
 class Branching(Net):
     """What it does with rows far out is a matter of its code."""
 

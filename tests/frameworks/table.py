@@ -4,6 +4,7 @@ from pathlib import Path
 
 from runners.artefacts.card import Task
 from tests.frameworks import (
+    test_network_models,
     test_onnx_models,
     test_sklearn_classifiers,
     test_sklearn_columns,
@@ -21,6 +22,7 @@ FILES = (
     test_sklearn_columns,
     test_xgboost_models,
     test_onnx_models,
+    test_network_models,
 )
 MODELS: tuple[TriedModel, ...] = tuple(tried for file in FILES for tried in file.MODELS)
 SERVED = [tried for tried in MODELS if isinstance(tried.outcome, Task)]

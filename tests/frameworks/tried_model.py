@@ -20,10 +20,16 @@ SERVED_AS = {
     Task.REGRESSION: "value",
 }
 """What the document says of each task."""
-_LOGGED_AS = {"xgboost": "xgb_model", "sklearn": "sk_model", "onnx": "onnx_model"}
+_LOGGED_AS = {
+    "xgboost": "xgb_model",
+    "sklearn": "sk_model",
+    "onnx": "onnx_model",
+    "pytorch": "pytorch_model",
+    "keras": "model",
+}
 """What each flavor's `log_model` calls the model."""
 _EXAMPLE_ROWS, HELD = 20, 50
-_NOT_IN_DEV: Mapping[str, str] = {}
+_NOT_IN_DEV: Mapping[str, str] = {"pytorch": "torch", "keras": "keras"}
 """Packages of flavors that `requirements/dev.txt` has not."""
 
 
@@ -114,6 +120,12 @@ class TriedModel:
             given["input_example"], given["signature"] = None, mlflow.models.infer_signature(example[TEXT])
         if self.flavor == "onnx":
             given["signature"] = mlflow.models.infer_signature(example)
+        if self.flavor == "pytorch":
+            given["serialization_format"] = "pickle"  # the other one takes arrays, which have no names
+        if self.flavor == "keras":
+            given["input_example"], given["signature"] = None, mlflow.models.infer_signature(example.to_numpy())
         with mlflow.start_run(experiment_id=experiment) as run:
-            getattr(mlflow, self.flavor).log_model(**{_LOGGED_AS[self.flavor]: model}, **given)
+            logged = getattr(mlflow, self.flavor).log_model(**{_LOGGED_AS[self.flavor]: model}, **given)
+        if self.flavor == "keras":  # whose own call takes no names
+            mlflow.models.set_signature(logged.model_uri, mlflow.models.infer_signature(example))
         return f"runs:/{run.info.run_id}/model"
