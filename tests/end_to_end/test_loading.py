@@ -12,7 +12,12 @@ import httpx
 import psutil
 import pytest
 
+from configuration.canary_policy import CanaryPolicy
 from runners.inputs.schema import Feature
+from shokado.client import Client, Conflict
+from shokado.lifecycle.errors import GatewayRefused
+from shokado.lifecycle.rollout.canary import Canary
+from shokado.lifecycle.rollout.gateway_client import GatewayClient
 from tests.conftest import prepare
 from tests.end_to_end.closed_loop import load
 from tests.end_to_end.test_routing import ask, change, get
@@ -221,10 +226,25 @@ def test_a_version_that_takes_a_feature_more_is_loaded_beside_the_others(loaded:
     assert {answer.status for answer in clients.answers} == {200}, "rows without names go on as they were"
     assert get(loaded, "/v1/models")["optional_features"] == [{"name": "tenure", "versions": ["v8"]}]
     assert "Not every version takes tenure: v8" in loaded_description(loaded)
-    assert change(loaded, {"weights": {"v1": 1, "v8": 1}, "force": True}).status_code == 200
+    give_traffic_by_force(loaded, "v8")
     answers = [http.post(f"{loaded.url}/predict", json={"features": named}, timeout=20) for _ in range(30)]
     assert {answer.status_code for answer in answers} == {200, 422}
     assert change(loaded, {"v1": 1, "v2": 1}).status_code == 200
+
+
+def give_traffic_by_force(server: Server, version: str) -> None:
+    """As a canary begins, and then half of it, by the client."""
+    assert change(server, {"v1": 1, "v2": 0}).status_code == 200
+    with GatewayClient(server.url, None, None, "test") as gateway:
+        with pytest.raises(GatewayRefused, match="it needs the feature 'tenure'"):
+            Canary(gateway, CanaryPolicy()).start(version)
+        assert Canary(gateway, CanaryPolicy(), force=True).start(version).canary == version
+    with Client(server.url) as client:
+        with pytest.raises(Conflict) as refused:
+            client.change_split({"v1": 1, version: 1})
+        assert refused.value.code == "features_lacking"
+        client.change_split({"v1": 1, version: 1}, force=True)
+        assert client.versions().optional_features[0].versions == [version]
 
 
 def pinned(server: Server, path: str, version: str, body: Any) -> httpx.Response:
