@@ -1,5 +1,6 @@
 """Rows of a request for versions that differ: packed for the one that is assigned, and for no other in its place."""
 
+import contextlib
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from configuration.settings import LimitSettings
 from runners.errors import Unreachable
 from runners.inputs.faults import InputFault
-from runners.inputs.union import UnionRows
+from runners.inputs.union import OpenRows, UnionRows
 from shokado.dispatch.assignment import Reason
 from shokado.dispatch.dispatcher import Dispatcher
 from shokado.dispatch.request import Prediction, PredictionRequest
@@ -17,6 +18,7 @@ from shokado.dispatch.seen_rows import shortfalls_of
 from shokado.dispatch.state import RoutingState
 from tests.dispatch.shares import environment
 from tests.dispatch.test_dispatcher import KeepsJobs
+from tests.support.garbage import of_kinds, uncollected
 from tests.support.problems import refused_input
 
 PAIR = [{"name": "width"}, {"name": "count"}]
@@ -138,6 +140,19 @@ def test_what_is_lacking_is_counted_by_feature_and_environment() -> None:
         ("production", "v4"): (None, 1, 4),
     }
     assert sides.dispatcher.seen.flush() == {}
+
+
+@pytest.mark.parametrize("row", [WHOLE, {"width": 1, "count": 2, "depth": 3}, {"width": 1, "count": 2}, [1, 2]])
+def test_nothing_is_left_to_the_garbage_collector(row: Any) -> None:
+    """Whether rows fit all versions, not the active one, or not the assigned one."""
+    sides = Sides(active="v3")
+    with uncollected():
+        for _ in range(20):
+            with contextlib.suppress(InputFault):
+                sides.dispatch(row)
+        for runner in sides.runners.values():
+            runner.kept.clear()
+        assert of_kinds(OpenRows, PredictionRequest, Prediction, InputFault) == []
 
 
 def test_staging_has_counts_of_its_own() -> None:

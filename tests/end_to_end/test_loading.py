@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import grpc
 import httpx
 import psutil
 import pytest
@@ -18,6 +19,8 @@ from shokado.client import Client, Conflict
 from shokado.lifecycle.errors import GatewayRefused
 from shokado.lifecycle.rollout.canary import Canary
 from shokado.lifecycle.rollout.gateway_client import GatewayClient
+from shokado.transports.grpc import open_inference_pb2 as messages
+from shokado.transports.grpc.server import SERVICE
 from tests.conftest import prepare
 from tests.end_to_end.closed_loop import load
 from tests.end_to_end.test_routing import ask, change, get
@@ -25,7 +28,7 @@ from tests.end_to_end.test_worker_loss import UNPINNED
 from tests.support import http
 from tests.support.imports import imports_under_way
 from tests.support.raw_http import near
-from tests.support.server import ROW, Server, serving
+from tests.support.server import ROW, Server, free_port, serving
 from tests.support.shelf import own_shelf
 from tests.support.waiting import wait_until
 
@@ -33,8 +36,13 @@ CLIENTS = 8
 
 
 @pytest.fixture(scope="module")
-def loaded(models: object) -> Iterator[Server]:
-    limits = {"SHOKADO_LOADING__MAX_VERSIONS_IN_MEMORY": "3"}
+def grpc_port() -> int:
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def loaded(models: object, grpc_port: int) -> Iterator[Server]:
+    limits = {"SHOKADO_LOADING__MAX_VERSIONS_IN_MEMORY": "3", "SHOKADO_GRPC__PORT": str(grpc_port)}
     with serving(environment={"SHOKADO_WORKERS": "2", **limits}) as running:
         yield running
 
@@ -196,7 +204,7 @@ def test_what_was_loaded_is_there_after_a_restart(models: object, tmp_path: Any)
 TENURE = Feature(name="tenure")
 
 
-def test_a_version_that_takes_a_feature_more_is_loaded_beside_the_others(loaded: Server) -> None:
+def test_a_version_that_takes_a_feature_more_is_loaded_beside_the_others(loaded: Server, grpc_port: int) -> None:
     named = dict(zip((feature["name"] for feature in features(loaded, "v1")), ROW, strict=True))
     for other in states(loaded).keys() - {"v1", "v2"}:
         assert post(loaded, f"/v1/models/{other}/unload").status_code == 200
@@ -218,6 +226,10 @@ def test_a_version_that_takes_a_feature_more_is_loaded_beside_the_others(loaded:
                 assert refused.status_code == 422
                 assert "version v8: " in refused.text
                 assert "'tenure'" in refused.text
+        for _ in range(6):
+            assert over_grpc(grpc_port, "v8", {**named, "tenure": 0.0}) == "v8"
+            lacking = "INVALID_ARGUMENT: version v8: the input of feature 'tenure' is missing"
+            assert over_grpc(grpc_port, "v8", named) == lacking
         refused = change(loaded, {"v1": 1, "v8": 1})
         assert refused.status_code == 409, refused.text
         assert refused.json()["error"]["code"] == "features_lacking"
@@ -230,6 +242,23 @@ def test_a_version_that_takes_a_feature_more_is_loaded_beside_the_others(loaded:
     answers = [http.post(f"{loaded.url}/predict", json={"features": named}, timeout=20) for _ in range(30)]
     assert {answer.status_code for answer in answers} == {200, 422}
     assert change(loaded, {"v1": 1, "v2": 1}).status_code == 200
+
+
+def over_grpc(port: int, version: str, row: dict[str, float]) -> str:
+    """The version that answers, or why none does, over a connection of its own."""
+    request = messages.ModelInferRequest(model_name=version)
+    for name, value in row.items():
+        request.inputs.add(name=name, datatype="FP64", shape=[1], contents={"fp64_contents": [value]})
+    with grpc.insecure_channel(f"127.0.0.1:{port}", [("grpc.use_local_subchannel_pool", 1)]) as channel:
+        call = channel.unary_unary(
+            f"/{SERVICE}/ModelInfer",
+            request_serializer=lambda message: message.SerializeToString(),
+            response_deserializer=messages.ModelInferResponse.FromString,
+        )
+        try:
+            return str(call(request, timeout=20).model_version)
+        except grpc.RpcError as error:
+            return f"{error.code().name}: {error.details()}"
 
 
 def give_traffic_by_force(server: Server, version: str) -> None:
