@@ -163,10 +163,14 @@ class ServiceSettings(FarSideSettings):
 
 
 class RemoteSettings(FarSideSettings):
-    """A version behind another server of the Open Inference Protocol, version 2; see `runners.placements.remote`."""
+    """A version behind another server of the Open Inference Protocol, version 2; see `runners.placements.remote`.
+
+    One that `shokado models connect` has put into the store is behind MLflow's scoring server.
+    """
 
     url: str
-    """The server's address up to `/v2`, without credentials, as everybody who may predict can read it."""
+    """The server's address up to `/v2`, or up to MLflow's `/invocations`, without credentials, as everybody who may
+    predict can read it."""
     model: str = Field(default="{model}", min_length=1)
     """The model's name at that server; `{model}` is our model's."""
     version: str | None = Field(default="{version}", min_length=1)

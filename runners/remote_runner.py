@@ -32,6 +32,7 @@ from runners.placements.endpoint import Endpoint
 from runners.placements.far_side import CallRefused, EndpointError, FarSide, Unservable
 from runners.placements.hop import Hop
 from runners.placements.remote import SLOWER, RemoteCounts, RemoteExecutor
+from runners.placements.scoring_server import ScoringServer
 from runners.runner import Runner, check_examples
 from runners.version_state import VersionState
 
@@ -73,7 +74,8 @@ class RemoteRunner(Runner):
         self.address: str | None = None
         """The other server's address; None for a service, whose address nobody needs to know."""
         if isinstance(far, RemoteSettings):
-            self.placement, self.engine, self.address = Placement.REMOTE, "remote", far.address
+            self.placement, self.engine = Placement.REMOTE, "remote"
+            self.address = far.url if card.needs_python else far.address
         else:
             self.placement = Placement.SERVICE
         self._clock = clock
@@ -123,7 +125,8 @@ class RemoteRunner(Runner):
         """The far side, how many batches it may have at once, and how it is asked."""
         far = self._far
         if isinstance(far, RemoteSettings):
-            return Endpoint(far, self.card, self._clock), far.connections, far
+            kind = ScoringServer if self.card.needs_python else Endpoint
+            return kind(far, self.card, self._clock), far.connections, far
         asked, workers = self.settings.service or ServiceSettings(), self.settings.workers
         return Hop(far, self.card, workers, asked, self._clock), workers, asked
 

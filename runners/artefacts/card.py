@@ -41,10 +41,12 @@ class's probability; or a map from label to probability."""
 
 
 class FileKind(StrEnum):
-    """The two formats a server loads; neither can carry code."""
+    """The two formats that a server loads, and the description of a model that another one does; none carries code."""
 
     ONNX = "onnx"
     UBJ = "ubj"
+    MLMODEL = "mlmodel"
+    """The registry's own description, of a model that only Python can score: MLflow's scoring server has loaded it."""
 
     @property
     def file_name(self) -> str:
@@ -53,7 +55,7 @@ class FileKind(StrEnum):
     @property
     def datatypes(self) -> tuple[str, ...]:
         """The datatypes of rows that its engine takes."""
-        return ("FP32", BYTES) if self is FileKind.ONNX else ("FP32",)
+        return ("FP32",) if self is FileKind.UBJ else ("FP32", BYTES)
 
 
 class _Frozen(BaseModel):
@@ -67,7 +69,8 @@ class Source(_Frozen):
     """MLflow registry address, such as `models:/customers/1`; of a checkpoint `file:`, its name and its digests."""
     run_id: str
     flavor: str
-    """The MLflow flavor that was imported, such as `sklearn`; `checkpoint` for a file of PyTorch."""
+    """The MLflow flavor that was imported, such as `sklearn`; `checkpoint` for a file of PyTorch, `python_function`
+    for a model in MLflow's own server."""
     framework: str
     """Package and version that trained it, such as `xgboost 3.2.0`."""
 
@@ -219,6 +222,11 @@ class Card(_Frozen):
     def input_datatype(self) -> str:
         """The datatype as which its rows travel in tensors."""
         return self.row_format.schema.datatype
+
+    @property
+    def needs_python(self) -> bool:
+        """Whether only MLflow's scoring server can score its rows, so that it is served as a remote version."""
+        return FileKind.MLMODEL in self.files
 
     @property
     def scores_per_row(self) -> int:

@@ -169,6 +169,11 @@ def import_xgboost_alone() -> None:
 
 def open_engine(folder: Path, card: Card, choice: EngineChoice) -> Engine:
     """Open the engine that `choice` asks for. Raises `CardError` when the artefact lacks its file or it is damaged."""
+    if card.needs_python:
+        raise CardError(
+            f"{folder}: only MLflow's scoring server can score its rows: run that, and give the version "
+            "`placement: remote` with its address as `remote.url`"
+        )
     openers: dict[FileKind, Callable[[Path], Engine]] = {
         FileKind.ONNX: lambda path: _open_onnx(path, card),
         FileKind.UBJ: XgboostEngine,

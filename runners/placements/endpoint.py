@@ -63,6 +63,8 @@ logger = logging.getLogger("bentoml.shokado")
 
 class _Error(msgspec.Struct):
     error: str = ""
+    message: str = ""
+    """MLflow's word for it."""
 
 
 class Endpoint:
@@ -70,6 +72,7 @@ class Endpoint:
 
     def __init__(self, target: RemoteSettings, card: Card, clock: Callable[[], float] = time.monotonic) -> None:
         self.address = target.address
+        self._ready_url, self._scores_url = f"{self.address}/ready", f"{self.address}/infer"
         self._target = target
         self._card = card
         self._clock = clock
@@ -88,10 +91,14 @@ class Endpoint:
 
     async def meet(self) -> None:
         await self._renew_key()
-        ready = await self._get(f"{self.address}/ready")
+        ready = await self._get(self._ready_url)
         if ready.status != 200:
             raise EndpointError(f"not ready: it answered {ready.status}{_words(ready.body)}")
         self._ready_until = self._clock() + TRUST_S
+        await self._agree()
+
+    async def _agree(self) -> None:
+        """Learn how to talk with it. Raises `EndpointError`."""
         server = await self._metadata(f"{self._target.url.rstrip('/')}/v2", RemoteServerMetadata)
         model = await self._metadata(self.address, RemoteModelMetadata)
         try:
@@ -102,7 +109,7 @@ class Endpoint:
     async def probe(self, patience_s: float) -> bool:
         try:
             await self._renew_key()
-            ready = (await self._get(f"{self.address}/ready", patience_s, anew=True)).status == 200
+            ready = (await self._get(self._ready_url, patience_s, anew=True)).status == 200
         except EndpointError:
             return False
         if ready:
@@ -111,16 +118,24 @@ class Endpoint:
 
     async def infer(self, rows: Rows, deadline: float = inf, *, anew: bool = False) -> BatchScores:
         patience_s = self._calls.patience_s(deadline)
-        body, json_bytes = write_request(self._form, rows)
+        body, json_bytes = self._write(rows)
         headers = self._headers(patience_s, json_bytes)
-        reply = await self._calls.send(f"{self.address}/infer", body, patience_s, headers=headers, anew=anew)
+        reply = await self._calls.send(self._scores_url, body, patience_s, headers=headers, anew=anew)
         if reply.status != 200:
             await self._refuse(reply, late=patience_s < self._target.timeout_s)
         try:
-            length = reply.headers.get(_LENGTH)
-            scores = read_scores(self._card, self._form, reply.body, None if length is None else int(length), len(rows))
+            return self._read(reply, len(rows))
         except (Mismatch, ValueError) as error:
             raise EndpointError(str(error)) from None
+
+    def _write(self, rows: Rows) -> tuple[bytes, int | None]:
+        """The body for a batch, and how many bytes of it are JSON; None: all. Raises `CallRefused`."""
+        return write_request(self._form, rows)
+
+    def _read(self, reply: Reply, rows: int) -> BatchScores:
+        """The scores in an answer. Raises `Mismatch` and `ValueError`."""
+        length = reply.headers.get(_LENGTH)
+        scores = read_scores(self._card, self._form, reply.body, None if length is None else int(length), rows)
         return BatchScores(scores, not_finite(scores))
 
     async def _refuse(self, reply: Reply, *, late: bool) -> None:
@@ -200,7 +215,8 @@ def _read_key(path: Path) -> dict[str, str]:
 def _words(body: bytes) -> str:
     """What an error says of itself, as the protocol has it, or as it is."""
     try:
-        said = msgspec.json.decode(body, type=_Error).error
+        error = msgspec.json.decode(body, type=_Error)
+        said = error.error or error.message
     except msgspec.DecodeError:
         said = ""
     said = said or body[:MAX_WORDS].decode(errors="replace")

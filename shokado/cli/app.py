@@ -20,6 +20,7 @@ from runners.artefacts.reference import ReferenceProfile, read_reference
 from shokado.cli import canary as canary_cli
 from shokado.cli import k8s as k8s_cli
 from shokado.cli import keys as keys_cli
+from shokado.cli.connect import connect
 from shokado.cli.limits import MaxMemory, MaxSeconds
 from shokado.cli.serve import serve
 from shokado.lifecycle import datasets
@@ -51,6 +52,7 @@ models = typer.Typer(
 )
 app.command()(serve)
 app.add_typer(models, name="models")
+models.command()(connect)
 app.add_typer(keys_cli.app, name="keys")
 app.add_typer(canary_cli.app, name="canary")
 app.add_typer(k8s_cli.app, name="k8s")

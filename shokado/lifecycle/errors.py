@@ -40,6 +40,10 @@ class CanCarryCode(UnsupportedModel):
     """Reading the model could run code that its author chose, and only harmless formats were asked for."""
 
 
+class NeedsPython(UnsupportedModel):
+    """Only Python can score the model, which no server here loads; MLflow's own does."""
+
+
 class VerificationFailed(LifecycleError):
     """A converted file scores differently from the framework by more than the tolerance."""
 

@@ -21,7 +21,7 @@ from shokado.lifecycle.refusal import plain_errors
 from tests.configuration.test_credentials import SECRETS, SPELLINGS
 from tests.support.waiting import wait_until
 
-COMMANDS = [["models", name] for name in ("prepare", "train", "import", "quantize", "reference", "list")]
+COMMANDS = [["models", name] for name in ("prepare", "train", "import", "connect", "quantize", "reference", "list")]
 COMMANDS += [["serve"], ["build"], ["image"]]
 COMMANDS += [["keys", "create"], ["keys", "list"], ["keys", "revoke"]]
 COMMANDS += [["k8s", "add-version"], ["k8s", "remove-version"]]

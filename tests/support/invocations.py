@@ -1,12 +1,16 @@
 """What `/invocations` answers about a model: MLflow's own scoring server, and our dialect over an artefact's engine."""
 
 import asyncio
+import contextlib
 import json
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import mlflow
 import numpy as np
+import uvicorn
 from mlflow.pyfunc import scoring_server
 
 from configuration.settings import EngineChoice
@@ -16,6 +20,7 @@ from runners.inputs.formats import row_format_of
 from shokado.dialects.dialect import AnswerFacts
 from shokado.dialects.head import RequestHead
 from shokado.dialects.mlflow import MLflow
+from tests.support.waiting import wait_until
 from tests.transports.predictions import prediction
 
 
@@ -30,6 +35,21 @@ def theirs(uri: str, body: Any) -> Any:
     answer = asyncio.run(ask())
     assert answer.status_code == 200, answer.text
     return answer.json()
+
+
+@contextlib.contextmanager
+def scoring(uri: str) -> Iterator[str]:
+    """MLflow's own server, in a thread of this process; its address."""
+    app = scoring_server.init(mlflow.pyfunc.load_model(uri))
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        wait_until(lambda: server.started)
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
 
 
 def ours(artefact: Artefact, body: Any) -> Any:

@@ -111,6 +111,8 @@ def replace_reference(tag: str, path: Path) -> Artefact:
     The whole artefact is put in the place of the old one, which stays if anything fails. Raises `LifecycleError`.
     """
     artefact = _stored(tag)
+    if artefact.card.needs_python:
+        raise ReferenceRefused(f"{tag} is scored by MLflow's own server, and its scores are part of a reference.")
     with step(f"{tag}: reference") as current:
         made = reference_of_file(path, artefact.card, artefact.folder)
         current.outcome = made.said

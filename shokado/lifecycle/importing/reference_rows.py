@@ -73,13 +73,18 @@ class SampledRows:
 
 def open_table(path: Path, card: Card) -> Table:
     """The table in a CSV or Parquet file; its rows are read when they are asked for. Raises `ReferenceRefused`."""
+    return open_columns(path, card.row_format.schema.columns)
+
+
+def open_columns(path: Path, features: Sequence[Column]) -> Table:
+    """`open_table` for columns that no card has yet."""
     if path.suffix.lower() not in SUFFIXES:
         raise ReferenceRefused(f"{path} is neither {' nor '.join(SUFFIXES)}.")
     if not path.is_file():
         raise ReferenceRefused(f"There is no file {path}.")
     opened = _csv if path.suffix.lower() == ".csv" else _parquet
     with _plain_errors(path):
-        columns, frames = opened(path, card.row_format.schema.columns)
+        columns, frames = opened(path, features)
     return Table(str(path), columns, _plainly(path, frames))
 
 
@@ -102,7 +107,7 @@ def read_sample(table: Table, card: Card, max_rows: int | None = None) -> Sample
     Raises `ReferenceRefused` for a feature without a column, a value of another type, and a table without rows.
     """
     names = card.feature_names
-    _check_columns(table, names)
+    check_columns(table, names)
     sampler = _Sampler(max_rows or _max_rows(card))
     for frame in table.frames:
         columns = [
@@ -147,7 +152,8 @@ def _max_rows(card: Card) -> int:
     return max(1, min(MAX_ROWS, MAX_VALUES // len(card.features)))
 
 
-def _check_columns(table: Table, names: Sequence[str]) -> None:
+def check_columns(table: Table, names: Sequence[str]) -> None:
+    """Raise `ReferenceRefused` unless the table has a column for each feature."""
     missing = [name for name in names if name not in table.columns]
     twice = [name for name in names if table.columns.count(name) > 1]
     if missing:

@@ -10,6 +10,7 @@ import logging
 import math
 import os
 import re
+import shlex
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,9 +18,10 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from configuration.credentials import without_credentials
-from shokado.lifecycle.errors import CanCarryCode, MissingPackage, SourceNotFound, UnsupportedModel
+from shokado.lifecycle.errors import CanCarryCode, MissingPackage, NeedsPython, SourceNotFound, UnsupportedModel
 from shokado.lifecycle.importing.names import fitting_name
 from shokado.lifecycle.progress import step
 
@@ -35,6 +37,10 @@ VERSION_TAG = "shokado.version"
 FLAVORS = ("xgboost", "sklearn", "onnx", "pytorch", "keras")
 CHECKPOINT = "checkpoint"
 """In place of a flavor, for a file that no registry has."""
+PYTHON = "python_function"
+"""The flavor of everything that MLflow's own server can score."""
+SCORING_SERVER = "http://127.0.0.1:5001"
+"""Where the commands that are offered let it listen: MLflow's own default is the port of its registry."""
 INSTALL_COMMAND = "uv pip install -r requirements/train.txt"
 FRAMEWORKS_COMMAND = "make frameworks"
 
@@ -127,6 +133,24 @@ class LoadedModel:
     predict_method: str = "predict"
 
 
+@dataclass(frozen=True, eq=False)
+class DescribedModel:
+    """A model of the registry that was not loaded: what is said of it.
+
+    Attributes:
+        folder: where its files are.
+        framework: the version of MLflow that logged it.
+    """
+
+    folder: Path
+    uri: str
+    run_id: str
+    framework: str
+    signature: "ModelSignature | None"
+    example: Any
+    metrics: dict[str, float]
+
+
 def require_packages() -> None:
     """Raise `MissingPackage` with the command to run unless the whole `train` extra is installed."""
     missing = [package for module, package in _PACKAGES.items() if importlib.util.find_spec(module) is None]
@@ -199,6 +223,13 @@ def _connect(mlflow: Any) -> "MlflowClient":
 def tracking_uri() -> str:
     """`MLFLOW_TRACKING_URI`, else the project's own SQLite file."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{PROJECT / 'var' / 'mlflow.db'}"
+
+
+def serve_command(uri: str, url: str = SCORING_SERVER) -> str:
+    """What somebody types so that MLflow's own server scores the model at that address of this machine."""
+    port = urlsplit(url).port or 80
+    where = "" if os.environ.get("MLFLOW_TRACKING_URI") else f"MLFLOW_TRACKING_URI={shlex.quote(tracking_uri())} "
+    return f"{where}mlflow models serve -m {shlex.quote(uri)} -p {port} --env-manager local"
 
 
 def _sqlite_file(uri: str) -> Path | None:
@@ -317,15 +348,8 @@ def fetch(client: "MlflowClient", uri: str, folder: Path, formats: Formats = For
     Loading runs the framework's own deserialization, so only a registry that is trusted may be read in any format.
     Raises `SourceNotFound` or `UnsupportedModel`.
     """
-    import mlflow
-    from mlflow.exceptions import MlflowException
-    from mlflow.models import Model
 
-    try:
-        path = mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(folder), tracking_uri=tracking_uri())
-        description = Model.load(path)
-    except (MlflowException, OSError) as error:
-        raise SourceNotFound(f"The files of {uri} cannot be read: {error}") from error
+    path, description = _read(uri, folder)
     flavor = _flavor(description, uri)
     if formats is Formats.WITHOUT_CODE:
         _refuse_code(description.flavors[flavor], flavor, uri)
@@ -369,6 +393,42 @@ def _load(path: str, description: "Model", flavor: str, uri: str) -> Any:
     return model
 
 
+def describe(client: "MlflowClient", uri: str, folder: Path) -> DescribedModel:
+    """What the registry says of a model at an exact address; nothing of the model itself is loaded.
+
+    Raises `SourceNotFound` or `UnsupportedModel`.
+    """
+    path, description = _read(uri, folder)
+    if PYTHON not in description.flavors:
+        raise UnsupportedModel(f"{uri} has no MLflow flavor {PYTHON}, which MLflow's scoring server needs.")
+    try:
+        example = description.load_input_example(path) if description.saved_input_example_info else None
+    except Exception as error:  # whatever MLflow or pandas makes of a file
+        raise UnsupportedModel(f"The input example of {uri} cannot be read: {error}") from error
+    return DescribedModel(
+        folder=Path(path),
+        uri=uri,
+        run_id=description.run_id or "",
+        framework=f"mlflow {description.mlflow_version or 'of unknown version'}",
+        signature=description.signature,
+        example=example,
+        metrics=_run(client, description.run_id)[0],
+    )
+
+
+def _read(uri: str, folder: Path) -> tuple[str, "Model"]:
+    """Where the files of a model are now, copied into `folder` if they are not local, and its description."""
+    import mlflow
+    from mlflow.exceptions import MlflowException
+    from mlflow.models import Model
+
+    try:
+        path = mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(folder), tracking_uri=tracking_uri())
+        return str(path), Model.load(path)
+    except (MlflowException, OSError) as error:
+        raise SourceNotFound(f"The files of {uri} cannot be read: {error}") from error
+
+
 def _flavor(description: "Model", uri: str) -> str:
     for flavor in FLAVORS:
         if flavor in description.flavors:
@@ -378,8 +438,11 @@ def _flavor(description: "Model", uri: str) -> str:
             f"{uri} has the MLflow flavor tensorflow, which TensorFlow alone reads: log a model of Keras 3 with "
             "mlflow.keras.log_model, or its ONNX export with mlflow.onnx.log_model."
         )
-    found = ", ".join(sorted(set(description.flavors) - {"python_function"})) or "none but python_function"
-    raise UnsupportedModel(f"{uri} has the MLflow flavor {found}; the flavors {', '.join(FLAVORS)} can be imported.")
+    found = ", ".join(sorted(set(description.flavors) - {PYTHON})) or f"none but {PYTHON}"
+    message = f"{uri} has the MLflow flavor {found}; the flavors {', '.join(FLAVORS)} can be imported."
+    if PYTHON not in description.flavors:
+        raise UnsupportedModel(message)
+    raise NeedsPython(f"{message} Others need Python to score: MLflow's own server does that, as a remote version.")
 
 
 def _refuse_code(stored: Mapping[str, Any], flavor: str, uri: str) -> None:

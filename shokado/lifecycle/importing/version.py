@@ -12,6 +12,7 @@ import dataclasses
 import hashlib
 import re
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
 from pathlib import Path
@@ -22,7 +23,7 @@ from runners.artefacts.artefact import Artefact, ArtefactDamaged
 from runners.artefacts.card import Card, Source, write_card
 from runners.artefacts.integrity import describe_file
 from runners.artefacts.reference import write_reference
-from shokado.lifecycle.errors import CanCarryCode, LifecycleError, VersionTaken
+from shokado.lifecycle.errors import CanCarryCode, LifecycleError, NeedsPython, VersionTaken
 from shokado.lifecycle.importing import names, registry
 from shokado.lifecycle.importing.checkpoints import Checkpoint
 from shokado.lifecycle.importing.registry import Formats
@@ -35,6 +36,10 @@ if TYPE_CHECKING:
     from shokado.lifecycle.importing.conversion import ModelDescription
     from shokado.lifecycle.importing.registry import LoadedModel
     from shokado.lifecycle.importing.verification import Verified
+
+
+Make = Callable[["MlflowClient | None", "ImportOrder", str, Path], Artefact]
+"""What makes an artefact of the model at an exact address, in a folder of its own, and puts it into the store."""
 
 
 class ImportOutcome(StrEnum):
@@ -105,6 +110,11 @@ class ImportOrder:
             architecture = shlex.quote(self.checkpoint.architecture.name)
             source = f"{shlex.quote(str(self.checkpoint.path))} --architecture {architecture}"
         return f"shokado models import {source} --name {name} --as {label or self.version}"
+
+    def connecting(self, uri: str) -> str:
+        """What somebody types to serve that model, the one that is meant, where MLflow's own server scores it."""
+        words = ["shokado", "models", "connect", uri, "--as", self.version, "--name", self.name]
+        return shlex.join([*words, "--url", registry.SCORING_SERVER])
 
     @property
     def typed(self) -> str:
@@ -212,8 +222,11 @@ def already_there(order: ImportOrder) -> Artefact | None:
     return _reusable(_labelled(order, order.uri), order.uri) if is_exact else None
 
 
-def import_from(client: "MlflowClient | None", order: ImportOrder) -> Imported:
-    """`import_version` over a registry session that is open already; None: for a checkpoint, which needs none."""
+def import_from(client: "MlflowClient | None", order: ImportOrder, make: "Make | None" = None) -> Imported:
+    """`import_version` over a registry session that is open already; None: for a checkpoint, which needs none.
+
+    `make` makes the artefact in another way.
+    """
     uri = order.uri if client is None else registry.resolve(client, order.uri)
     with repository.staging() as stage:
         # Asked under the lock: another process may have imported it in the meantime.
@@ -221,7 +234,7 @@ def import_from(client: "MlflowClient | None", order: ImportOrder) -> Imported:
         if artefact := _reusable(order, uri):
             return Imported(artefact, ImportOutcome.ALREADY_THERE)
         there = _say_what_is_replaced(order)
-        artefact = _import(client, order, uri, stage)
+        artefact = (make or _import)(client, order, uri, stage)
         return Imported(artefact, ImportOutcome.REPLACED if there else ImportOutcome.IMPORTED)
 
 
@@ -276,6 +289,10 @@ def _import(client: "MlflowClient | None", order: ImportOrder, uri: str, stage: 
         except CanCarryCode as error:
             by_hand = dataclasses.replace(order, uri=uri).command(order.name)
             raise CanCarryCode(f"{error} It will be {tag}.", by_hand) from error
+        except NeedsPython as error:
+            raise NeedsPython(
+                f"{error} Run `{registry.serve_command(uri)}`, and then:", order.connecting(uri)
+            ) from error
         description = conversion.describe(source)
         current.outcome = f"{source.framework}, {description.task}, {len(description.features)} features"
     with step(f"{tag}: convert") as current:

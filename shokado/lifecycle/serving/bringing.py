@@ -79,6 +79,13 @@ def bring(order: ServeOrder) -> list[Brought]:
         with repository.exclusive("registry"), registry.session() as client:
             found = _import(client, order, found)
     brought = [Brought(address, imported) for address, imported in found.items() if imported]
+    for one in brought:
+        if one.artefact.card.needs_python:
+            raise LifecycleError(
+                f"{one.artefact.tag} is in another server, MLflow's: write a serving.yaml that gives it `placement: "
+                "remote` and says where, and serve that.",
+                "shokado serve --config serving.yaml",
+            )
     try:
         check_alike([one.artefact for one in brought])
     except ArtefactError as error:

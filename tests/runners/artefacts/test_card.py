@@ -48,7 +48,7 @@ def test_a_card_adds_up_the_size_of_its_files() -> None:
 
 
 def test_a_file_is_named_after_its_kind() -> None:
-    assert [kind.file_name for kind in FileKind] == ["model.onnx", "model.ubj"]
+    assert [kind.file_name for kind in FileKind] == ["model.onnx", "model.ubj", "model.mlmodel"]
 
 
 def test_a_card_from_before_there_were_rules_gives_a_tie_to_the_first_class() -> None:

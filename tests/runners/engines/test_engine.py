@@ -124,7 +124,7 @@ def test_an_engine_whose_file_the_artefact_lacks_is_refused(artefact_of: FindArt
     assert str(net.folder) in str(refused.value)
 
 
-@pytest.mark.parametrize("kind", FileKind)
+@pytest.mark.parametrize("kind", [FileKind.ONNX, FileKind.UBJ])
 def test_a_file_with_one_flipped_bit_is_refused(kind: FileKind, own_trees: Artefact) -> None:
     path = own_trees.folder / kind.file_name
     content = bytearray(path.read_bytes())
@@ -135,7 +135,7 @@ def test_a_file_with_one_flipped_bit_is_refused(kind: FileKind, own_trees: Artef
     assert str(refused.value).startswith(f"{path}: ")
 
 
-@pytest.mark.parametrize("kind", FileKind)
+@pytest.mark.parametrize("kind", [FileKind.ONNX, FileKind.UBJ])
 def test_a_missing_file_is_refused(kind: FileKind, own_trees: Artefact) -> None:
     path = own_trees.folder / kind.file_name
     path.unlink()

@@ -1,0 +1,247 @@
+"""Asking: a running scoring server is asked for the rows of a table, and tells what its model takes and gives.
+
+rows as they are -> predictions -> which gaps it takes, values or labels
+the same rows as a server packs and sends them -> the same predictions? (VerificationFailed)
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import httpx
+import numpy as np
+from numpy.typing import NDArray
+
+from runners.artefacts.card import Examples, Task, Verification
+from runners.inputs.faults import InputFault
+from runners.inputs.formats import row_format_of
+from runners.inputs.schema import Feature
+from runners.placements.inference import Mismatch
+from runners.placements.invocations import (
+    LARGEST_WHOLE,
+    UnfitValue,
+    read_predictions,
+    scores_of,
+    write_batch,
+    write_frame,
+)
+from shokado.lifecycle.errors import LifecycleError, SourceNotFound, UnsupportedModel, VerificationFailed
+from shokado.lifecycle.importing import registry
+from shokado.lifecycle.importing.signature_rows import SignatureRows
+
+DRAWN_ROWS = 100
+EXAMPLE_ROWS = 32
+ALONE_ROWS = 3
+ANSWER_S = 120
+"""How long the other server may take for all rows."""
+ROUNDING = 2e-6
+"""Share of a value that two answers may differ by in any case: some roundings to float32."""
+SEED = 5
+
+
+class _Unanswered(Exception):
+    """The other server does not score the rows; the message is its own."""
+
+
+class AskedModel:
+    """What a scoring server says of the rows of a table.
+
+    Attributes:
+        features: those of the table, each with whether a value may be missing.
+        task: values, or labels.
+        labels: the model's labels, as it gives them, in the order of the classes; no labels of values.
+    """
+
+    def __init__(self, url: str, uri: str, table: SignatureRows, classes: Sequence[str], with_classes: str) -> None:
+        """`classes` are the labels as they were typed, if they were; else `with_classes` is the command that has them.
+
+        Raises `SourceNotFound`, `UnsupportedModel`, and `LifecycleError` for classes that are not the model's.
+        """
+        self._url, self._uri, self._classes, self._with_classes = url, uri, classes, with_classes
+        self._names = [feature.name for feature in table.features]
+        whole = next((row for row in table.rows if None not in row), table.rows[0])
+        self._predicted([whole])
+        self.features = self._features(table, whole)
+        self.row_format = row_format_of(self.features)
+        self._rows = self._taken(table.rows) or [whole]
+        self._predictions = self._predicted(self._rows)
+        self._add_drawn()
+        self.labels = self._labels()
+        self.task = {0: Task.REGRESSION, 2: Task.BINARY}.get(len(self.labels), Task.MULTICLASS)
+        self._batch = self._packed()
+        self._scores = self._scores_of(self._predictions)
+
+    @property
+    def examples(self) -> Examples:
+        """The first rows, as a server packs them, and their scores."""
+        rows: Any = self.row_format.unbatched(self._batch[:EXAMPLE_ROWS])
+        return Examples(rows=rows, scores=self._scores[:EXAMPLE_ROWS].tolist())
+
+    def verified(self, tolerance: float) -> Verification:
+        """The receipt of rows as a server sends them, beside the same rows as they are. Raises `VerificationFailed`."""
+        allowed = _allowed(self._scores, tolerance) if self.task is Task.REGRESSION else np.full(1, tolerance)
+        self._compare(self._predicted(self._rows), np.zeros(1), "the second time that it is asked")
+        alone = [prediction for row in self._rows[:ALONE_ROWS] for prediction in self._predicted([row])]
+        self._compare(alone, allowed[:ALONE_ROWS], "when there are no others beside it")
+        try:
+            packed = self._post(write_batch(self.features, self.row_format, self._batch), len(self._batch))
+        except (UnfitValue, _Unanswered) as error:
+            raise VerificationFailed(f"Rows of float32 are not taken: {error}. Nothing was stored.") from error
+        largest = self._compare(packed, allowed, "when its numbers are rounded to float32: a column needs more digits")
+        tolerance = float(allowed.max()) or ROUNDING
+        return Verification(rows=len(self._rows), max_abs_difference=largest, tolerance=tolerance)
+
+    def _compare(self, predictions: list[Any], allowed: NDArray[Any], when: str) -> float:
+        """The largest difference of a score from that of the first time. Raises `VerificationFailed`."""
+        scores = self._scores_of(predictions).astype(np.float64)
+        difference = np.abs(scores - self._scores[: len(scores)]).reshape(len(scores), -1).max(axis=1)
+        if (difference > allowed).any():
+            row = int((difference - allowed).argmax())
+            by = f"{difference[row]:.2g}"
+            raise VerificationFailed(
+                f"{self._url} gives another answer for {self._shown(row)} {when}, by {by}. Nothing was stored."
+            )
+        return float(difference.max())
+
+    def _features(self, table: SignatureRows, whole: list[Any]) -> tuple[Feature, ...]:
+        """Each may have gaps that had some, or is optional, and whose gap the model answers."""
+        features = list(table.features)
+        for position, feature in enumerate(features):
+            lacking = [*whole[:position], None, *whole[position + 1 :]]
+            # MLflow's server makes false of a truth value that is missing.
+            asked = feature.name in table.optional and feature.type not in ("text", "boolean")
+            if asked and self._answers(lacking):
+                features[position] = feature.model_copy(update={"nullable": True})
+        return tuple(features)
+
+    def _taken(self, rows: list[list[Any]]) -> list[list[Any]]:
+        """Rows whose gaps are where values may be missing."""
+        nullable = [feature.nullable for feature in self.features]
+        return [row for row in rows if all(value is not None or may for value, may in zip(row, nullable, strict=True))]
+
+    def _add_drawn(self) -> None:
+        """Compare drawn rows as well, if the model scores them: it may refuse what never comes together."""
+        drawn = _drawn(self._rows, self.features)
+        try:
+            # In one batch, as all that is compared with it.
+            self._predictions = self._ask(self._rows + drawn)
+        except _Unanswered:
+            return
+        self._rows = self._rows + drawn
+
+    def _packed(self) -> NDArray[Any]:
+        """The rows as a server packs them. Raises `UnsupportedModel` for what it would refuse, or round."""
+        rows: Any = self._rows if self.row_format.text_field is None else [row[0] for row in self._rows]
+        if any(type(value) is int and abs(value) > LARGEST_WHOLE for row in self._rows for value in row):
+            raise UnsupportedModel(f"{self._uri} takes whole numbers beyond {LARGEST_WHOLE:,}, which a float32 rounds.")
+        try:
+            return self.row_format.join([self.row_format.pack_values(rows)], len(rows))
+        except InputFault as fault:
+            raise UnsupportedModel(f"The rows of {self._uri} cannot be sent: {fault.message}.") from fault
+
+    def _predicted(self, rows: list[list[Any]]) -> list[Any]:
+        """Predictions for rows that the model must score."""
+        try:
+            return self._ask(rows)
+        except _Unanswered as error:
+            raise UnsupportedModel(f"{self._url} does not score the rows of {self._uri}: {error}") from error
+
+    def _labels(self) -> tuple[Any, ...]:
+        """The model's labels, as it gives them; empty where it gives numbers and nobody calls them labels."""
+        kinds = {type(prediction) for prediction in self._predictions}
+        given = self._classes
+        if kinds <= {int, float} and not given:
+            return ()
+        if len(kinds) != 1 or float in kinds or type(None) in kinds:
+            names = ", ".join(sorted(kind.__name__ for kind in kinds))
+            raise UnsupportedModel(f"{self._uri} gives {names}, which are neither numbers nor labels of one kind.")
+        (kind,) = kinds
+        labels = tuple(_label(text, kind) for text in given) or tuple(sorted(set(self._predictions)))
+        if unknown := set(self._predictions) - set(labels):
+            raise UnsupportedModel(f"{self._uri} gives the label {unknown.pop()!r}, which is none of --classes.")
+        if len(set(labels)) != len(labels):
+            raise LifecycleError(f"--classes names a label twice: {', '.join(map(str, labels))}.")
+        if len(labels) < 2:
+            raise LifecycleError(
+                f"{self._uri} gives the label {labels[0]!r} for all rows there are: name its labels, in their order.",
+                self._with_classes,
+            )
+        return labels
+
+    def _scores_of(self, predictions: list[Any]) -> NDArray[np.float32]:
+        try:
+            found = scores_of(self.task, self.labels, predictions)
+        except Mismatch as error:
+            raise UnsupportedModel(f"{self._uri} cannot be connected: {error}.") from error
+        if found.failures:
+            row, reason = next(iter(found.failures.items()))
+            raise UnsupportedModel(f"{self._uri} cannot be connected: {reason}, for {self._shown(row)}.")
+        return found.scores
+
+    def _shown(self, row: int) -> str:
+        return str(dict(zip(self._names, self._rows[row], strict=True)))[:300]
+
+    def _answers(self, row: list[Any]) -> bool:
+        try:
+            (prediction,) = self._ask([row])
+        except _Unanswered:
+            return False
+        return isinstance(prediction, str | int) or (prediction is not None and math.isfinite(prediction))
+
+    def _ask(self, rows: Sequence[Sequence[Any]]) -> list[Any]:
+        return self._post(write_frame(self._names, rows), len(rows))
+
+    def _post(self, body: bytes, rows: int) -> list[Any]:
+        """The predictions for so many rows. Raises `_Unanswered`, `SourceNotFound` and `UnsupportedModel`."""
+        url = f"{self._url.rstrip('/')}/invocations"
+        headers = {"Content-Type": "application/json"}
+        try:
+            answer = httpx.post(url, content=body, headers=headers, timeout=ANSWER_S, trust_env=False)
+        except httpx.HTTPError as error:
+            raise SourceNotFound(
+                f"No scoring server answers at {self._url}: {error}",
+                registry.serve_command(self._uri, self._url),
+            ) from error
+        if answer.status_code != 200:
+            raise _Unanswered(f"it answers {answer.status_code}: {_words(answer)}")
+        try:
+            predictions = read_predictions(answer.content)
+        except Mismatch as error:
+            raise UnsupportedModel(f"{self._uri} cannot be connected: {error}.") from error
+        if len(predictions) != rows:
+            raise UnsupportedModel(f"{self._uri} gives {len(predictions)} predictions for {rows} rows.")
+        return predictions
+
+
+def _words(answer: Any) -> str:
+    try:
+        said = str(answer.json()["message"])
+    except (ValueError, KeyError, TypeError):
+        said = answer.text
+    return " ".join(said.split())[:300]
+
+
+def _label(text: str, kind: type) -> Any:
+    try:
+        return {"true": True, "false": False}[text.lower()] if kind is bool else kind(text)
+    except (ValueError, KeyError):
+        raise LifecycleError(f"--classes: {text!r} is no label of this model, which gives {kind.__name__}.") from None
+
+
+def _drawn(rows: list[list[Any]], features: Sequence[Feature]) -> list[list[Any]]:
+    """Rows whose values are each drawn from the column; numbers with a point lie between its lowest and highest."""
+    random, columns = np.random.default_rng(SEED), list(zip(*rows, strict=True))
+    drawn: list[list[Any]] = []
+    for values, feature in zip(columns, features, strict=True):
+        known = [value for value in values if value is not None]
+        if feature.type == "float" and known:
+            drawn.append(random.uniform(min(known), max(known), DRAWN_ROWS).tolist())
+        else:
+            drawn.append([values[position] for position in random.integers(0, len(values), DRAWN_ROWS)])
+    return [list(row) for row in zip(*drawn, strict=True)]
+
+
+def _allowed(values: NDArray[Any], tolerance: float) -> NDArray[Any]:
+    """What a value may differ by: measured by the spread of the middle two thirds, and never less than rounding."""
+    low, high = np.quantile(values, (1 / 6, 5 / 6))
+    return np.asarray(np.maximum(tolerance * (high - low) / 2, ROUNDING * np.abs(values)))
