@@ -15,6 +15,7 @@ JSON = "application/json"
 BINARY = "application/octet-stream"
 PIN = "v1"
 """The version that good requests ask for, so that their answers can be told in advance."""
+_PACKED_AS = {"FP32": "<f4", "FP64": "<f8"}
 _MODEL_NAME = re.compile(r"\{\w+\}")
 
 
@@ -70,19 +71,20 @@ def _samples(path: str, contents: dict[str, Any]) -> Iterator[Sample]:
             yield Sample(path, content_type, body.encode())
     if BINARY in contents:
         examples = [example["value"] for example in contents.get(JSON, {}).get("examples", {}).values()]
-        yield from _binary_samples(path, examples)
+        description = contents[BINARY]["schema"].get("description", "")
+        yield from _binary_samples(path, examples, "<f8" if description.startswith("Packed float64") else "<f4")
 
 
-def _binary_samples(path: str, examples: list[Any]) -> Iterator[Sample]:
+def _binary_samples(path: str, examples: list[Any], packed_as: str) -> Iterator[Sample]:
     """The first example with its values in binary: tensors after their JSON, or else packed rows."""
     for example in examples:
         rows = example.get("instances")
         if rows and isinstance(rows[0], list):
-            yield Sample(path, BINARY, np.array(rows, dtype="<f4").tobytes())
+            yield Sample(path, BINARY, np.array(rows, dtype=packed_as).tobytes())
             return
         inputs = example.get("inputs")
-        if isinstance(inputs, list) and inputs[0].get("datatype") == "FP32":
-            values = np.array(inputs[0]["data"], dtype="<f4").tobytes()
+        if isinstance(inputs, list) and inputs[0].get("datatype") in _PACKED_AS:
+            values = np.array(inputs[0]["data"], dtype=_PACKED_AS[inputs[0]["datatype"]]).tobytes()
             tensor = {name: value for name, value in inputs[0].items() if name != "data"}
             tensor["parameters"] = {"binary_data_size": len(values)}
             head = json.dumps({**example, "inputs": [tensor]}).encode()

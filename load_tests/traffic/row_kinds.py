@@ -11,6 +11,7 @@ import numpy as np
 Row = list[float | int | str] | str
 """One row: a value for each feature, or a text."""
 
+_DATATYPES = {"float32": "FP32", "float64": "FP64"}
 _WORDS = ("meeting", "offer", "free", "invoice", "tomorrow", "prize", "team", "click", "report", "account", "hello")
 
 
@@ -21,13 +22,14 @@ class DrawnFeature:
     name: str
     type: str
     levels: tuple[str, ...] = ()
+    precision: str = "float32"
 
 
 class RowKind(Protocol):
     """What the rows of a model are."""
 
     packed: bool
-    """Whether a request may consist of rows as float32 alone."""
+    """Whether a request may consist of packed numbers alone."""
 
     def draw(self, random: Random) -> Row:
         """One row; the server scores any finite number, and any text."""
@@ -47,6 +49,7 @@ class NumberRowKind:
     """Rows of a number for each feature."""
 
     feature_types: tuple[str, ...]
+    precision: str = "float32"
     packed = True
 
     def draw(self, random: Random) -> Row:
@@ -56,11 +59,12 @@ class NumberRowKind:
     def tensors(self, rows: Sequence[Any]) -> list[dict[str, Any]]:
         """One matrix."""
         values = [value for row in rows for value in row]
-        return [{"name": "input", "datatype": "FP32", "shape": [len(rows), len(self.feature_types)], "data": values}]
+        datatype, shape = _DATATYPES[self.precision], [len(rows), len(self.feature_types)]
+        return [{"name": "input", "datatype": datatype, "shape": shape, "data": values}]
 
     def binary(self, rows: Sequence[Any]) -> list[bytes]:
-        """float32, row by row."""
-        return [np.array(rows, "<f4").tobytes()]
+        """In the model's precision, row by row."""
+        return [np.array(rows, self.precision).tobytes()]
 
 
 @dataclass(frozen=True)
@@ -119,7 +123,10 @@ def row_kind_of(features: tuple["DrawnFeature", ...]) -> RowKind:
     types = tuple(feature.type for feature in features)
     if types == ("text",):
         return TextRowKind(features[0].name)
-    return TypedRowKind(features) if any(feature.levels for feature in features) else NumberRowKind(types)
+    if any(feature.levels for feature in features):
+        return TypedRowKind(features)
+    is_wide = any(feature.precision == "float64" for feature in features)
+    return NumberRowKind(types, "float64" if is_wide else "float32")
 
 
 def _lengths_and_texts(texts: Sequence[str]) -> bytes:

@@ -39,6 +39,8 @@ def model_of(versions: Versions) -> TargetModel:
     for version in versions.versions:
         if version.model is not None and version.signature is not None:
             signature = version.signature
-            features = tuple(DrawnFeature(one.name, one.type, tuple(one.levels)) for one in signature.features)
+            features = tuple(
+                DrawnFeature(one.name, one.type, tuple(one.levels), one.precision) for one in signature.features
+            )
             return TargetModel(version.model, cast("Task", signature.task), features, tuple(signature.classes))
     raise NotAModel("no version tells its signature")

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from runners.inputs.datatypes import BYTES
 from runners.inputs.formats import row_format_of
+from runners.inputs.precision import FLOAT64
 from runners.inputs.rows import RowFormat
 from runners.inputs.schema import Feature
 
@@ -55,7 +56,7 @@ class FileKind(StrEnum):
     @property
     def datatypes(self) -> tuple[str, ...]:
         """The datatypes of rows that its engine takes."""
-        return ("FP32",) if self is FileKind.UBJ else ("FP32", BYTES)
+        return ("FP32", "FP64") if self is FileKind.UBJ else ("FP32", "FP64", BYTES)
 
 
 class _Frozen(BaseModel):
@@ -148,7 +149,7 @@ class Card(_Frozen):
     """Everything a runner needs to know about a version before it opens the model file."""
 
     format: Literal[2, 3] = 2
-    """3 where a feature has levels or may be missing, which servers of before do not know."""
+    """3 where a feature has levels, may be missing or needs float64, which servers of before do not know."""
     model: str
     version: str
     task: Task
@@ -187,6 +188,8 @@ class Card(_Frozen):
             raise ValueError("feature names repeat")
         if any(feature.is_typed for feature in self.features) and self.format < 3:
             raise ValueError("features with levels, or that may be missing, belong into a card of format 3")
+        if self.takes_float64 and self.format < 3:
+            raise ValueError("features that need float64 belong into a card of format 3")
         datatype = self.row_format.schema.datatype
         for kind in self.files:
             if datatype not in kind.datatypes:
@@ -227,6 +230,11 @@ class Card(_Frozen):
     def needs_python(self) -> bool:
         """Whether only MLflow's scoring server can score its rows, so that it is served as a remote version."""
         return FileKind.MLMODEL in self.files
+
+    @property
+    def takes_float64(self) -> bool:
+        """Whether its rows are packed as float64."""
+        return self.input_datatype == FLOAT64.datatype
 
     @property
     def scores_per_row(self) -> int:

@@ -1,6 +1,7 @@
 """Engines: what turns a batch of rows into scores, on one thread, with nothing but the artefact's model file.
 
-In: float32 rows of shape (n, features), or texts of shape (n, 1). Out: their scores, see `runners.artefacts.scores`.
+In: rows of shape (n, features), float32 or, where the card says so, float64; or texts of shape (n, 1). Out: their
+scores, see `runners.artefacts.scores`.
 """
 
 import sys

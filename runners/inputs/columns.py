@@ -1,7 +1,8 @@
 """Columns: the kinds of features there are. Each reads the cells of a table, and says what is wrong with a value.
 
-All but a text are packed as a float32. A category with levels is the position of its level, which its `encode` looks
-up; one without, and an integer, come as the number that the model was trained with. What is missing is NaN.
+All but a text are packed as numbers of the model's precision, float32 or float64. A category with levels is the
+position of its level, which its `encode` looks up; one without, and an integer, come as the number that the model was
+trained with. What is missing is NaN.
 """
 
 import difflib
@@ -9,12 +10,12 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import numpy as np
-
 from runners.inputs.faults import InputFault
+from runners.inputs.precision import FLOAT32, Precision
 from runners.inputs.wording import is_unicode, kind_of
 
-FLOAT32_MAX = float(np.finfo(np.float32).max)
+_SPELT_BELOW = 10**20
+"""Larger numbers are said by their power of ten."""
 _MAX_NUMBER_CHARACTERS = 40
 """The longest text that is looked at as a number: no finite float64 that a program writes has more."""
 _FILL_IN = "the model takes no missing values, so fill it in"
@@ -46,10 +47,11 @@ class Column(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A number that float32 can hold."""
+    """A number that the precision can hold."""
 
     name: str
     nullable: bool = False
+    precision: Precision = FLOAT32
 
     def encode(self, value: Any) -> float:
         """The number; NaN where it is missing and may be. Raises `TypeError` for what is none."""
@@ -69,14 +71,14 @@ class Number:
             return _TRUTHS.get(cell, cell)
 
     def spell(self, number: float) -> float | None:
-        """The value of JSON that is packed as this float32, with no more digits than it needs."""
-        return None if math.isnan(number) else float(str(np.float32(number)))
+        """The value of JSON that is packed as this number, with no more digits than it needs."""
+        return None if math.isnan(number) else self.precision.spell(number)
 
     def number_fault(self, row: int, number: float) -> InputFault | None:
         """Why a packed number is not taken in this row, if it is not."""
         if math.isnan(number) and self.nullable:
             return None
-        return None if abs(number) <= FLOAT32_MAX else not_finite(row, self.name, number)
+        return self._fault_of(row, number)
 
     def fault(self, row: int, value: Any) -> InputFault | None:
         if self.nullable and (value is None or (isinstance(value, float) and math.isnan(value))):
@@ -87,7 +89,29 @@ class Number:
             number = float(value)
         except OverflowError:
             number = math.inf
-        return None if abs(number) <= FLOAT32_MAX else not_finite(row, self.name, number)
+        return self._fault_of(row, number)
+
+    def _fault_of(self, row: int, number: float) -> InputFault | None:
+        is_held = abs(number) <= self.precision.largest
+        return None if is_held else not_finite(row, self.name, number, self.precision)
+
+
+@dataclass(frozen=True, slots=True)
+class Integer(Number):
+    """A whole number, which is never rounded: one that the precision cannot hold is refused."""
+
+    def encode(self, value: Any) -> float:
+        number = Number.encode(self, value)
+        whole = self.precision.whole
+        if -whole <= number <= whole or math.isnan(number) or self.precision.holds(number):
+            return number
+        raise OverflowError
+
+    def fault(self, row: int, value: Any) -> InputFault | None:
+        found = Number.fault(self, row, value)
+        if found is not None or value is None or math.isnan(value) or self.precision.holds(value):
+            return found
+        return not_exact(row, self.name, value, self.precision)
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,15 +252,26 @@ def not_a_number(row: int, feature: str, value: Any, instead: str = "") -> Input
     return InputFault("not_a_number", message, row, feature)
 
 
-def not_finite(row: int, feature: str, value: float) -> InputFault:
-    """The fault of a number that float32 cannot hold, or that is none."""
+def not_finite(row: int, feature: str, value: float, precision: Precision = FLOAT32) -> InputFault:
+    """The fault of a number that the precision cannot hold, or that is none."""
     if math.isnan(value):
         what = f"NaN; {_FILL_IN}"
     elif math.isinf(value):
         what = "infinite; send a finite number"
     else:
-        what = f"beyond the range of float32; at most {FLOAT32_MAX:.2g} is"
+        what = f"beyond the range of {precision.name}; at most {precision.largest:.2g} is"
     return InputFault("not_finite", f"row {row}, feature {feature!r}: the value is {what}", row, feature)
+
+
+def not_exact(row: int, feature: str, value: float, precision: Precision) -> InputFault:
+    """The fault of a whole number that would be rounded."""
+    given = int(value) if abs(value) < _SPELT_BELOW and float(value).is_integer() else value
+    beyond = "some" if precision is FLOAT32 else "none"
+    message = (
+        f"row {row}, feature {feature!r}: {given!s:.{_MAX_NUMBER_CHARACTERS}} would be rounded; the model takes whole "
+        f"numbers as {precision.name}, which has all up to {precision.whole}, and {beyond} beyond"
+    )
+    return InputFault("not_exact", message, row, feature, {"limit": precision.whole})
 
 
 def _instead_of(value: Any) -> str:

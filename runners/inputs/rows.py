@@ -2,11 +2,11 @@
 
     JSON ----pack, pack_values, pack_json--.                                              .--key--> cache
     tensors -stack, pack_array-------------+--> rows --part, join--> batch --> engine     +--copy, concat--> shadow
-    bytes ---check_bytes-------------------'                           `--to_wire, from_wire--> another process
+    bytes ---pack_bytes--------------------'                           `--to_wire, from_wire--> another process
 
-`dense` has packed numbers, `typed` the same of categories and missing values as well, `text` lists of texts. Whoever
-carries rows knows nothing of what they are; only the format of the model that they are for does. Where the versions of
-a model differ, `union` keeps rows as they came until it is known which one answers.
+`dense` has packed numbers of one precision, `typed` the same of categories and missing values as well, `text` lists of
+texts. Whoever carries rows knows nothing of what they are; only the format of the model that they are for does. Where
+the versions of a model differ, `union` keeps rows as they came until it is known which one answers.
 """
 
 from abc import ABC, abstractmethod
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from runners.inputs.faults import InputFault, too_many_rows
+from runners.inputs.precision import Precision
 from runners.inputs.schema import Schema
 from runners.inputs.wording import kind_of, legible
 
@@ -34,8 +35,11 @@ class RowReader(ABC):
     """A row of JSON, as msgspec decodes it."""
     row_description: ClassVar[str]
     """What a row of JSON is, in words for people."""
+    quick_row_type: Any
+    """A row of JSON that `pack` takes without a look at each value; `row_type`, unless a decoder can look at more."""
     truth_row_type: Any = None
-    """The type of a row with truth values, where a feature is boolean: what numbers alone do not read is read so."""
+    """The type of a row that `pack_values` takes: what was not read as a quick one is read so, if there is such a type.
+    It may have truth values, as belong to boolean features, and whole numbers that must be looked at."""
     takes_bytes: ClassVar[bool]
     """Whether rows may come as bytes that are packed already."""
     large_bytes: float = inf
@@ -51,6 +55,8 @@ class RowReader(ABC):
         self.schema = schema
         self.feature_names = schema.names
         self.max_rows = max_rows
+        self.quick_row_type = self.row_type
+        self._stacked_as: np.dtype[Any] = schema.precision.dtype
         self._columns = {column.name: column for column in schema.columns}
 
     @property
@@ -63,7 +69,7 @@ class RowReader(ABC):
 
     @abstractmethod
     def pack(self, rows: Sequence[Any]) -> RequestRows:
-        """Pack rows of `row_type`. Raises `InputFault` that names the first bad row and feature."""
+        """Pack rows of `quick_row_type`. Raises `InputFault` that names the first bad row and feature."""
 
     @abstractmethod
     def pack_values(self, rows: Sequence[Any]) -> RequestRows:
@@ -81,8 +87,11 @@ class RowReader(ABC):
     # From bytes.
 
     @abstractmethod
-    def pack_bytes(self, body: bytes | memoryview) -> tuple[RequestRows, int]:
-        """Rows of bytes that are packed already, and how many they are. Raises `InputFault`."""
+    def pack_bytes(self, body: bytes | memoryview, sent_as: Precision | None = None) -> tuple[RequestRows, int]:
+        """Rows of bytes that are packed already, in the model's own precision or as they say, and how many they are.
+
+        Raises `InputFault`.
+        """
 
     @abstractmethod
     def check_finite(self, rows: RequestRows) -> None:
@@ -146,16 +155,24 @@ class RowFormat(RowReader):
     A server makes one with its limits for what it decodes; a card's own has no need of them.
     """
 
-    dtype: ClassVar[DTypeLike]
+    dtype: DTypeLike
     """The dtype of a batch."""
 
     def packs_like(self, other: "RowFormat") -> bool:
         """Whether rows that are packed for one of the two are rows of the other as well."""
         return self is other or self.schema.layout == other.schema.layout
 
+    def reads_like(self, other: "RowFormat") -> bool:
+        """Whether the other one packs what is sent for this one, and refuses whole numbers that would be rounded."""
+        return self.packs_like(other) and self.schema.integers <= other.schema.integers
+
     # From bytes and tensors.
 
-    def pack_bytes(self, body: bytes | memoryview) -> tuple[RequestRows, int]:
+    def pack_bytes(
+        self,
+        body: bytes | memoryview,
+        sent_as: Precision | None = None,  # noqa: ARG002
+    ) -> tuple[RequestRows, int]:
         return body, self.check_bytes(body)
 
     @abstractmethod
@@ -173,7 +190,7 @@ class RowFormat(RowReader):
         if any(values.dtype.hasobject for values in columns):
             return np.stack([values.astype(object) for values in columns], axis=1)
         with np.errstate(over="ignore", invalid="ignore"):
-            floats = np.stack([values.astype("<f4") for values in columns], axis=1)
+            floats = np.stack([values.astype(self._stacked_as) for values in columns], axis=1)
         return floats if np.isfinite(floats).all() else np.stack([values.astype("<f8") for values in columns], axis=1)
 
     def pack_array(self, values: NDArray[Any]) -> RequestRows:

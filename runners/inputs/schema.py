@@ -13,13 +13,18 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from configuration.settings import LimitSettings
-from runners.inputs.columns import Boolean, Category, Column, Number, Text
+from runners.inputs.columns import Boolean, Category, Column, Integer, Number, Text
 from runners.inputs.datatypes import BYTES
+from runners.inputs.precision import FLOAT32, FLOAT64, Precision
 
 MAX_LEVELS = 2**20
 """A float32 tells their numbers, and the missing one, well apart."""
 ROWS = -1
 """The side of a shape that may have any length."""
+
+
+def _is_usual(precision: str) -> bool:
+    return precision == FLOAT32.name
 
 
 class Feature(BaseModel):
@@ -41,6 +46,9 @@ class Feature(BaseModel):
     """The levels of a category that comes as text, in the order of the numbers that they are for the model."""
     other: bool = Field(default=False, exclude_if=not_)
     """Whether any other level is taken as well, and treated alike."""
+    precision: Literal["float32", "float64"] = Field(default="float32", exclude_if=_is_usual)
+    """What a number needs to be told from its neighbours as the model does. Where one feature has float64, rows are
+    packed so, all of their values."""
 
     @model_validator(mode="after")
     def _fitting(self) -> Self:
@@ -54,6 +62,8 @@ class Feature(BaseModel):
             raise ValueError(f"{self.name}: only a category with levels has others")
         if self.nullable and self.type == "text":
             raise ValueError(f"{self.name}: a text cannot be missing")
+        if self.precision == FLOAT64.name and self.type not in ("float", "integer"):
+            raise ValueError(f"{self.name}: a {self.type} needs no {self.precision}")
         return self
 
     @property
@@ -68,19 +78,24 @@ class Schema:
 
     columns: tuple[Column, ...]
     datatype: str
-    """As which rows travel in tensors, and how they are laid out here: `FP32` or `BYTES`."""
+    """As which rows travel in tensors, and how they are laid out here: `FP32`, `FP64` or `BYTES`."""
     shape: tuple[int, ...]
     """A tensor's, `ROWS` for the side that has any length; batches are always of shape (rows, columns)."""
     is_typed: bool = False
     """Whether some columns have levels, or may be missing."""
+    precision: Precision = FLOAT32
+    """As what numbers are packed."""
 
     @classmethod
     def of(cls, features: Iterable[Feature], limits: LimitSettings) -> Self:
         """Raises `ValueError` where a text is not the only feature."""
         features = tuple(features)
-        columns = tuple(_column(feature, limits) for feature in features)
+        is_wide = any(feature.precision == FLOAT64.name for feature in features)
+        precision = FLOAT64 if is_wide else FLOAT32
+        columns = tuple(_column(feature, limits, precision) for feature in features)
         if not any(isinstance(column, Text) for column in columns):
-            return cls(columns, "FP32", (ROWS, len(columns)), any(feature.is_typed for feature in features))
+            is_typed = any(feature.is_typed for feature in features)
+            return cls(columns, precision.datatype, (ROWS, len(columns)), is_typed, precision)
         if len(columns) > 1:
             raise ValueError("a text must be the only feature")
         return cls(columns, BYTES, (ROWS,))
@@ -92,17 +107,28 @@ class Schema:
     @cached_property
     def layout(self) -> tuple[Any, ...]:
         """Equal for two schemas if rows that are packed for one are rows of the other as well."""
-        numbers = (Number(each.name, each.nullable) if isinstance(each, Boolean) else each for each in self.columns)
-        return (self.datatype, *numbers)
+        return (self.datatype, *self.encoding)
+
+    @cached_property
+    def encoding(self) -> tuple[Column, ...]:
+        """Equal for two schemas if packed numbers mean the same in both, in whichever precision they are."""
+        return tuple(Number(each.name, each.nullable) if isinstance(each, Number) else each for each in self.columns)
+
+    @cached_property
+    def integers(self) -> frozenset[str]:
+        """The names of the columns of whole numbers."""
+        return frozenset(column.name for column in self.columns if isinstance(column, Integer))
 
 
-def _column(feature: Feature, limits: LimitSettings) -> Column:
+def _column(feature: Feature, limits: LimitSettings, precision: Precision) -> Column:
     match feature.type:
         case "text":
             return Text(feature.name, limits.max_text_characters)
         case "boolean":
-            return Boolean(feature.name, feature.nullable)
+            return Boolean(feature.name, feature.nullable, precision)
+        case "integer":
+            return Integer(feature.name, feature.nullable, precision)
         case "category" if feature.levels:
             return Category(feature.name, feature.nullable, feature.levels, feature.other)
         case _:
-            return Number(feature.name, feature.nullable)
+            return Number(feature.name, feature.nullable, precision)

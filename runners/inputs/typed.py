@@ -1,7 +1,7 @@
 """Typed rows: as dense ones, but that a value may be a level of a category, which is a text, or may be missing.
 
 They are encoded as they come in: a level becomes its position, and what is missing NaN, so that everything behind knows
-float32 alone. Packed rows, and a matrix of numbers, are taken as they are encoded.
+numbers alone. Packed rows, and a matrix of numbers, are taken as they are encoded.
 """
 
 import struct
@@ -26,7 +26,8 @@ class TypedRows(DenseRows):
 
     def __init__(self, schema: Schema, max_rows: int) -> None:
         super().__init__(schema, max_rows)
-        self.truth_row_type = None
+        # The encoders look at each value, whole numbers among them.
+        self.quick_row_type, self.truth_row_type = self.row_type, None
         self._ordered = tuple(column for column in schema.columns if isinstance(column, Number | Category))
         self._encoders: tuple[Callable[[Any], float], ...] = tuple(column.encode for column in self._ordered)
         self._nullable = np.array([column.nullable for column in self._ordered])
@@ -48,7 +49,7 @@ class TypedRows(DenseRows):
     def pack_values(self, rows: Sequence[Any]) -> bytes:
         """Pack lists and objects of any values. Raises `InputFault`."""
         packed = self.pack(rows)
-        self._check_numbers(np.frombuffer(packed, dtype="<f4"))
+        self._check_numbers(np.frombuffer(packed, dtype=self.dtype))
         return packed
 
     def pack_json(self, rows: bytes) -> tuple[memoryview, int] | None:
@@ -77,7 +78,7 @@ class TypedRows(DenseRows):
         concerned = self._ordered if named is None else (named,)
         number = next((column for column in concerned if not isinstance(column, Category)), None)
         if number is not None:
-            instead = "send a tensor for each feature, of numbers, such as FP32, for this one"
+            instead = f"send a tensor for each feature, of numbers, such as {self._precision.datatype}, for this one"
             raise not_a_number(0, number.name, value, instead)
 
     def listed(self, row: Sequence[float | None]) -> list[Any]:
@@ -106,6 +107,7 @@ class TypedRows(DenseRows):
             raise fault or InputFault(
                 "not_finite", f"row {row}, feature {self.feature_names[column]!r} cannot be taken"
             )
+        self._check_exact(floats if given is None else given)
 
     def _unfit(self, floats: NDArray[Any]) -> NDArray[np.bool_]:
         """Which of some packed numbers, of shape (rows, features), cannot be taken."""

@@ -24,6 +24,7 @@ from runners.inputs.columns import Category, Column, Number
 from runners.inputs.faults import InputFault
 from runners.inputs.formats import row_format_of
 from runners.inputs.matrix import LARGE_BYTES
+from runners.inputs.precision import FLOAT32, FLOAT64, Precision
 from runners.inputs.rows import RequestRows, RowFormat, RowReader
 from runners.inputs.schema import ROWS, Feature, Schema
 from runners.inputs.typed import TypedRow
@@ -38,6 +39,8 @@ class RowForm(StrEnum):
     """Lists of values of JSON, which spell levels out."""
     PACKED = "packed"
     """Numbers alone, where a level is its position."""
+    BARE = "bare"
+    """The same, and nothing says in which precision they are: in that of whoever reads them."""
 
 
 class OpenRows(msgspec.Struct, frozen=True, eq=False):
@@ -100,7 +103,10 @@ class UnionRows(RowReader):
                 self._columns_of.setdefault(column.name, []).append(column)
         names = sorted(self._columns_of, key=_in_order_of(self.first.names))
         columns = tuple(self._columns_of[name][0] for name in names)
-        super().__init__(Schema(columns, "FP32", (ROWS, len(columns)), is_typed=True), limits.max_rows)
+        is_wide = any(one.schema.precision is FLOAT64 for one in self.formats.values())
+        datatype = (FLOAT64 if is_wide else FLOAT32).datatype
+        schema = Schema(columns, datatype, (ROWS, len(columns)), is_typed=True, precision=self.first.precision)
+        super().__init__(schema, limits.max_rows)
         self.max_text_characters = max(one.max_text_characters for one in self.formats.values())
         self.takers: Mapping[str, tuple[str, ...]] = {
             name: tuple(version for version, one in self.formats.items() if name in one.feature_names) for name in names
@@ -115,7 +121,8 @@ class UnionRows(RowReader):
         self._readers = {
             RowForm.NAMED: frozenset(self.formats),
             RowForm.LISTS: frozenset(self._versions_where(lambda schema: schema.names == self.first.names)),
-            RowForm.PACKED: frozenset(self._versions_where(lambda schema: schema.layout == self.first.layout)),
+            RowForm.PACKED: frozenset(self._versions_where(lambda schema: schema.encoding == self.first.encoding)),
+            RowForm.BARE: frozenset(self._versions_where(lambda schema: schema.layout == self.first.layout)),
         }
 
     @property
@@ -169,7 +176,7 @@ class UnionRows(RowReader):
             return None
 
         def read(own: RowFormat) -> tuple[RequestRows, int]:
-            if own.packs_like(self._first):
+            if own.reads_like(self._first):
                 return found
             return own.pack_json(rows) or _read_values(msgspec.json.decode(rows), own)
 
@@ -179,9 +186,11 @@ class UnionRows(RowReader):
         """Keeps the cells: what one says depends on the version's levels."""
         return lambda cells: [_Cell(cell) for cell in cells]
 
-    def pack_bytes(self, body: bytes | memoryview) -> tuple[OpenRows, int]:
-        count = len(body) // (4 * len(self.first.names))
-        return self.opened(lambda own: own.pack_bytes(body), RowForm.PACKED, count), count
+    def pack_bytes(self, body: bytes | memoryview, sent_as: Precision | None = None) -> tuple[OpenRows, int]:
+        precision = sent_as or self.first.precision
+        count = len(body) // (precision.dtype.itemsize * len(self.first.names))
+        form = RowForm.BARE if sent_as is None else RowForm.PACKED
+        return self.opened(lambda own: own.pack_bytes(body, sent_as), form, count), count
 
     def check_finite(self, rows: RequestRows) -> None:
         """Nothing yet: which numbers may be missing depends on the version."""
@@ -219,7 +228,7 @@ def format_of_versions(
     `first` are the features of rows without names; they stay the same however versions come and go.
     """
     common = row_format_of(first, limits)
-    if all(row_format_of(features, limits).packs_like(common) for features in versions.values()):
+    if all(row_format_of(features, limits).reads_like(common) for features in versions.values()):
         return common
     return UnionRows(first, versions, limits)
 

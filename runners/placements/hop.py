@@ -1,6 +1,6 @@
 """The hop to a version that runs in a service of its own: one HTTP call carries a whole batch, as packed floats.
 
-    POST /rows   body: float32 rows, little-endian, row after row; of a text model: MessagePack of a list of strings
+    POST /rows   body: rows as they are packed, row after row; of a text model: MessagePack of a list of strings
     200          body: float32 scores; header `x-failures`: JSON {row: reason} for rows that could not be scored
     501          the version cannot be served there; body: the reason, UTF-8
 

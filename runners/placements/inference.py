@@ -24,8 +24,8 @@ PREDICTIONS = "predictions"
 """What a Shokado calls its scores."""
 _BINARY_EXTENSION = "binary_tensor_data"
 _FLOATS = ("FP16", "FP32", "FP64")
-_FITTING = {"FP32": _FLOATS, BYTES: (BYTES,)}
-"""Which datatypes another server may take our rows in."""
+_FITTING = {"FP32": _FLOATS, "FP64": ("FP64",), BYTES: (BYTES,)}
+"""Which datatypes another server may take our rows in: what needs float64 loses digits in any other."""
 
 
 class Mismatch(Exception):

@@ -140,6 +140,9 @@ def import_(  # noqa: PLR0913, PLR0917 each is an option
     logits: Annotated[
         bool, typer.Option("--logits", help="Of a checkpoint: put a softmax, or a sigmoid, behind its outputs.")
     ] = False,
+    float64: Annotated[
+        bool, typer.Option("--float64", help="Rows of float64, also where float32 is close enough.")
+    ] = False,
     max_seconds: MaxSeconds = MAX_SECONDS,
     max_memory: MaxMemory = None,
 ) -> None:
@@ -170,7 +173,7 @@ def import_(  # noqa: PLR0913, PLR0917 each is an option
             labels = parsed_classes(classes or "")
             checkpoint = Checkpoint(Path(uri), Architecture(architecture), arguments, task, labels, logits)
             uri = checkpoint.uri
-        order = ImportOrder(uri, version, name, when_taken, tolerance, formats, reference, checkpoint)
+        order = ImportOrder(uri, version, name, when_taken, tolerance, formats, reference, checkpoint, float64)
         imported = import_isolated(order, ProcessLimits(max_seconds, max_memory))
         artefact = imported.artefact
         typer.echo(f"{artefact.tag}  {imported.outcome}  from {artefact.card.source.uri}")

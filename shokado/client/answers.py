@@ -124,6 +124,8 @@ class Feature:
     """Those of a category that comes as text."""
     other: bool = False
     """Whether any other level is taken as well."""
+    precision: str = "float32"
+    """What its numbers need, `float32` or `float64`; rows are packed as float64 where one feature needs that."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,7 +78,7 @@ def predict(
     Args:
         rows: a list of rows, each a list of values in the features' order, a mapping by feature name, or a text; a
             pandas frame, whose columns are features; or a numpy array of shape (rows, features), which is sent as
-            float32.
+            it is.
         version: a version or alias that is to answer, whatever the split says.
         unit: the user, or what else the `hash` strategy keeps with one version.
         deadline_s: within how many seconds the answer is of use; what cannot be done by then is refused.

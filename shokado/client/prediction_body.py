@@ -1,7 +1,8 @@
 """Rows, in whatever form the caller has them, into the body of a request for predictions.
 
 In: lists, mappings by feature, texts, a pandas frame or series, a numpy array. Neither package is imported: a frame has
-columns and becomes rows by name; a table of numbers is packed as float32, which the server takes without parsing.
+columns and becomes rows by name; a table of numbers is packed, which the server takes without parsing: as float32 where
+that holds all of them, else as float64.
 """
 
 import json
@@ -26,7 +27,7 @@ class PredictionBody:
     @property
     def is_packed(self) -> bool:
         """Whether it holds rows and nothing else, so that headers must say the rest."""
-        return self.content_type == PACKED
+        return self.content_type.startswith(PACKED)
 
 
 def prediction_body(rows: Any, unit: str | int | None = None) -> PredictionBody:
@@ -34,7 +35,11 @@ def prediction_body(rows: Any, unit: str | int | None = None) -> PredictionBody:
     if isinstance(rows, str | bytes | Mapping):
         raise TypeError(f"rows are a list, a frame or an array, not a {type(rows).__name__}: put the row in a list")
     if _is_table_of_numbers(rows):
-        return PredictionBody(rows.astype("<f4").tobytes(), PACKED, len(rows))
+        packed = rows.astype("<f4")
+        is_short = rows.dtype.kind == "f" and rows.dtype.itemsize <= packed.dtype.itemsize
+        if not is_short and not (packed == rows).all():
+            packed = rows.astype("<f8")
+        return PredictionBody(packed.tobytes(), f"{PACKED}; dtype={packed.dtype.name}", len(rows))
     instances = _listed(rows)
     body = {"instances": instances} if unit is None else {"instances": instances, "unit": unit}
     return PredictionBody(to_json(body), JSON, len(instances))

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass, field
 
+from runners.inputs.precision import PRECISIONS, Precision
 from shokado.access.decision import credential_of
 from shokado.access.forwarding import NAMES as FORWARDING
 from shokado.access.forwarding import Headers
@@ -29,6 +30,8 @@ class RequestHead:
 
     content_type: bytes = JSON
     """Without parameters, in lower case; JSON where the client sent none."""
+    packed_as: Precision | None = None
+    """What rows are packed as, of the content type's parameter `dtype`; None: as the model takes them."""
     binary_answer: bool = False
     """Whether the client asked for `application/octet-stream`."""
     request_id: str | None = None
@@ -57,7 +60,8 @@ def read_head(headers: Headers, pins: tuple[str, ...] = ()) -> RequestHead:
     """Read a request's headers, whose names are in lower case; `pins` are the versions that its path names."""
     found = {name: value.strip() for name, value in headers if name in _HEEDED}
     request_id = found.get(b"x-request-id", b"")
-    problem: Problem | None = None
+    content_type, *parameters = found.get(b"content-type", JSON).lower().split(b";")
+    packed_as, problem = _precision(parameters)
     names: dict[bytes, str | None] = {}
     for header in (b"x-model-version", b"x-environment"):
         value = found.get(header)
@@ -88,7 +92,8 @@ def read_head(headers: Headers, pins: tuple[str, ...] = ()) -> RequestHead:
     if b"x-forwarded-for" in found or b"forwarded" in found:
         forwarding = [line for line in headers if line[0] in FORWARDING]
     return RequestHead(
-        content_type=found.get(b"content-type", JSON).split(b";")[0].strip().lower(),
+        content_type=content_type.strip(),
+        packed_as=packed_as,
         binary_answer=found.get(b"accept", b"").split(b";")[0].strip().lower() == BINARY,
         request_id=request_id.decode("ascii") if _SANE_ID(request_id) else None,
         id_unit=_text(request_id) if len(request_id) <= MAX_UNIT_CHARACTERS else "",
@@ -130,6 +135,17 @@ def _conflict(headers: Headers) -> Problem | None:
             message = f"{name.decode()} is sent twice, with different values"
             return Problem("conflicting_version" if name == b"x-model-version" else "bad_header", message)
     return None
+
+
+def _precision(parameters: list[bytes]) -> tuple[Precision | None, Problem | None]:
+    """What a content type's parameter `dtype` says of packed numbers, or why it says nothing."""
+    pairs = (parameter.strip().partition(b"=") for parameter in parameters)
+    said = next((value.strip(b'" ').decode("latin-1") for name, _, value in pairs if name == b"dtype"), None)
+    if said is None or said in PRECISIONS:
+        return PRECISIONS.get(said or ""), None
+    known = " and ".join(PRECISIONS)
+    message = f"dtype={said[:40]!r} of the content type is not understood; {known} are, or none"
+    return None, Problem("unsupported_media_type", message)
 
 
 def _latin(found: dict[bytes, bytes], name: bytes) -> str:

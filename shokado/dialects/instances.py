@@ -19,7 +19,7 @@ class Bodies:
         self.type = body[list[row_format.row_type]]  # type: ignore[name-defined]
         """What is described to clients."""
         self._row_format = row_format
-        self._decode = msgspec.json.Decoder(self.type).decode
+        self._decode = msgspec.json.Decoder(body[list[row_format.quick_row_type]]).decode  # type: ignore[name-defined]
         self._read_truths = truth_reader(row_format, lambda row: body[list[row]])  # type: ignore[valid-type]
         self._decode_around = msgspec.json.Decoder(body[msgspec.Raw]).decode
 

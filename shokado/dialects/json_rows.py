@@ -48,9 +48,9 @@ def refuse_excess(
 
 
 def truth_reader(row_format: RowReader, body: Callable[[Any], Any]) -> Callable[[bytes], Any]:
-    """What reads a body that could not be read with numbers alone: it gives nothing where truth values do not help.
+    """What reads a body that could not be read with quick rows alone: it gives nothing where others do not help either.
 
-    `body` makes the body's type of the rows'. Numbers are tried first, as they are the fast and the usual way.
+    `body` makes the body's type of the rows'. Quick ones are tried first, as they are the fast and the usual way.
     """
     if row_format.truth_row_type is None:
         return lambda _: None

@@ -1,9 +1,10 @@
 """The native dialect, `POST /v1/models/predict`.
 
 In: `{"instances": [[..]] or [{name: value}], "version"?, "unit"?}`, for a text model `{"instances": ["..", ..]}` as
-well, or packed float32 rows (little-endian, row after row) as `application/octet-stream`. Out: `{"predictions",
-"classes"?, "version", "reason", "generation", ..}`, or, for `Accept: application/octet-stream`, the packed float32
-scores alone.
+well, or packed rows (little-endian, row after row) as `application/octet-stream`: in the precision that the model
+takes, float32 unless its features say float64, or in the one that the content type's `dtype` says. Out:
+`{"predictions", "classes"?, "version", "reason", "generation", ..}`, or, for `Accept: application/octet-stream`, the
+packed float32 scores alone.
 """
 
 from typing import Any, Generic
@@ -47,6 +48,7 @@ class NativeAnswer(msgspec.Struct):
 
 _encode = msgspec.json.Encoder().encode
 _PACKED = Content({"type": "string", "format": "binary", "description": "Packed float32, little-endian."})
+_OTHERWISE = "; otherwise with `dtype=float32` or `dtype=float64` behind the content type"
 
 
 class Native(Dialect):
@@ -65,7 +67,7 @@ class Native(Dialect):
 
     def decode(self, body: bytes, head: RequestHead) -> PredictionRequest:
         if head.content_type == BINARY:
-            return PredictionRequest(*self.row_format.pack_bytes(body))
+            return PredictionRequest(*self.row_format.pack_bytes(body, head.packed_as))
         if head.content_type != JSON:
             raise unsupported_type(head, JSON, BINARY)
         content, rows, count = self._bodies.decode(body)
@@ -98,10 +100,12 @@ class Native(Dialect):
             "rows by name, one version": {"instances": [named, named], "version": card.version},
             "sticky": {"instances": [named], "unit": "customer-1"},
         }
+        precision = self.row_format.schema.precision.name
+        rows = {"type": "string", "format": "binary", "description": f"Packed {precision}, little-endian{_OTHERWISE}."}
         return Description(
             "Score rows",
             {"application/json": Content(self._bodies.type, examples)}
-            | ({"application/octet-stream": _PACKED} if self.row_format.takes_bytes else {}),
+            | ({"application/octet-stream": Content(rows)} if self.row_format.takes_bytes else {}),
             {"application/json": Content(NativeAnswer), "application/octet-stream": _PACKED},
         )
 

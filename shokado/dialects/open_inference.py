@@ -2,9 +2,10 @@
 
 In: tensors in JSON, `{"inputs": [{"name", "shape", "datatype", "data"}], "id"?, "outputs"?, "parameters"?}`, and in
 binary after the JSON whose length `Inference-Header-Content-Length` says; `shokado.dialects.tensors` has what they are.
-A length of 0: the whole body is one matrix of packed float32 values. Out: `{"model_name", "model_version", "id"?,
-"parameters", "outputs"}`, and binary data after it where they were asked for. Errors: `{"error": ".."}`. Source:
-https://github.com/kserve/open-inference-protocol and Triton's "Binary Tensor Data Extension".
+A length of 0: the whole body is one matrix of packed values, of the model's datatype. Out: `{"model_name",
+"model_version", "id"?, "parameters", "outputs"}`, and binary data after it where they were asked for. Errors:
+`{"error": ".."}`. Source: https://github.com/kserve/open-inference-protocol, and Triton's "Binary Tensor Data
+Extension".
 """
 
 from dataclasses import replace
@@ -114,7 +115,7 @@ _PACKED = AnswerOptions(None, (), (True,))
 _BINARY_BODY = Content({"type": "string", "format": "binary", "description": "JSON, then the binary tensor data."})
 _HEADERS: dict[str, tuple[str, dict[str, Any]]] = {
     "Inference-Header-Content-Length": (
-        "Bytes of the JSON that binary tensor data follow. Of a request, 0: the whole body is packed float32 rows.",
+        "Bytes of the JSON that binary data follow. Of a request, 0: the whole body is rows of the model's datatype.",
         {"type": "integer", "minimum": 0},
     )
 }
@@ -135,7 +136,8 @@ class OpenInference(Dialect):
         if head.json_bytes is None:
             return self._decode(body, memoryview(b""))
         if head.json_bytes == 0:
-            return PredictionRequest(*self.row_format.pack_bytes(body), answer_options=_PACKED)
+            rows, count = self.row_format.pack_bytes(body, head.packed_as)
+            return PredictionRequest(rows, count, answer_options=_PACKED)
         if head.json_bytes > len(body):
             message = f"inference-header-content-length is {head.json_bytes}, and the body has {len(body)} bytes"
             raise malformed(message)

@@ -73,7 +73,7 @@ class Single(Dialect):
         super().__init__(row_format)
         self._body = self.body_of(row_format.row_type)
         self._read_truths = truth_reader(row_format, lambda row: SingleBody[row])  # type: ignore[valid-type]
-        self._decode = msgspec.json.Decoder(self._body).decode
+        self._decode = msgspec.json.Decoder(self.body_of(row_format.quick_row_type)).decode
 
     def body_of(self, row: Any) -> Any:
         """The JSON body whose row is of this type; texts have but one."""

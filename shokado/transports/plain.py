@@ -27,7 +27,7 @@ class RowsOutput(IODescriptor):
 
 
 class RowsInput(Untouched):
-    """What `POST /rows` of a version's own service takes: packed float32 values."""
+    """What `POST /rows` of a version's own service takes: packed rows."""
 
     rows: bytes = b""
 

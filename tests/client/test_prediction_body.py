@@ -38,8 +38,27 @@ def test_a_table_of_numbers_is_packed(kind: str) -> None:
     table = np.array([[1, 0], [0, 1], [1, 1]], kind)
     for rows in (table, np.asfortranarray(table), np.repeat(table, 2, axis=0)[::2]):
         body = prediction_body(rows)
-        assert (body.content_type, body.rows) == (PACKED, 3)
+        assert (body.content_type, body.rows) == (f"{PACKED}; dtype=float32", 3)
         assert np.frombuffer(body.content, "<f4").tolist() == [1, 0, 0, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        ([[0.5, np.nan]], "<f4"),
+        ([[0.1, 1]], "<f8"),
+        ([[1.7e9 + 1, 1]], "<f8"),
+        ([[2**24 + 1, 1]], "<i8"),
+        ([[0.5, np.nan]], "<f8"),
+        ([[3e38, 1e300]], "<f8"),
+    ],
+)
+def test_a_table_is_packed_without_a_loss(values: list[list[float]], kind: str) -> None:
+    table = np.array(values, kind)
+    with np.errstate(over="ignore"):
+        body = prediction_body(table)
+    dtype = body.content_type.removeprefix(f"{PACKED}; dtype=")
+    np.testing.assert_array_equal(np.frombuffer(body.content, dtype).reshape(table.shape), table)
 
 
 def test_a_unit_is_named_where_there_is_a_place_for_it() -> None:

@@ -72,7 +72,7 @@ def boosted() -> XGBClassifier:
 
 model = partial(TriedModel, "sklearn")
 BINARY, MULTICLASS = Task.BINARY, Task.MULTICLASS
-NEITHER, DIGITS = "neither a classifier with probabilities nor a regressor", "needs more digits than rows have here"
+NEITHER = "neither a classifier with probabilities nor a regressor"
 NET = {"hidden_layer_sizes": (8,), "max_iter": 100, "random_state": 0}
 MODELS = (
     model("LogisticRegression", NUMBERS, BINARY, fitted(logistic(), "two")),
@@ -108,10 +108,10 @@ MODELS = (
     model("GradientBoostingClassifier of three", NUMBERS, MULTICLASS,
           fitted(GradientBoostingClassifier(n_estimators=10, random_state=0), "three")),
     model("HistGradientBoostingClassifier", NUMBERS, BINARY, fitted(histogram(), "two")),
-    model("HistGradientBoostingClassifier of three", NUMBERS, DIGITS, fitted(histogram(), "sizes")),
+    model("HistGradientBoostingClassifier of three", NUMBERS, MULTICLASS, fitted(histogram(), "sizes")),
     model("HistGradientBoostingClassifier", FLOATS, BINARY, fitted(histogram(), "two")),
     model("HistGradientBoostingClassifier of three", FLOATS, MULTICLASS, fitted(histogram(), "sizes")),
-    model("HistGradientBoostingClassifier", GAPS, DIGITS, fitted(histogram(), "two")),
+    model("HistGradientBoostingClassifier", GAPS, BINARY, fitted(histogram(), "two")),
     model("HistGradientBoostingClassifier", FLOAT_GAPS, BINARY, fitted(histogram(), "two")),
     model("HistGradientBoostingClassifier of three", FLOAT_GAPS, MULTICLASS, fitted(histogram(), "three")),
     model("MLPClassifier behind a scaler", NUMBERS, BINARY, fitted(scaled(MLPClassifier(**NET)), "two")),

@@ -6,13 +6,13 @@ from typing import Any
 from hypothesis import strategies as st
 
 from configuration.settings import LimitSettings
-from runners.inputs.columns import FLOAT32_MAX
 from runners.inputs.formats import row_format_of
+from runners.inputs.precision import FLOAT32
 from runners.inputs.rows import RowFormat
 from runners.inputs.schema import Feature
 
 NAMES = ("a", "b", "c", "d")
-finite = st.floats(allow_nan=False, allow_infinity=False, min_value=-FLOAT32_MAX, max_value=FLOAT32_MAX)
+finite = st.floats(allow_nan=False, allow_infinity=False, min_value=-FLOAT32.largest, max_value=FLOAT32.largest)
 numbers = st.one_of(finite, st.integers(-(2**64), 2**64))
 lists = st.lists(numbers, min_size=4, max_size=4)
 """Rows of as many numbers as there are `NAMES`."""

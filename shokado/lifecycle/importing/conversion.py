@@ -1,14 +1,15 @@
 """Conversion: a trained model goes in, what describes it and the files that a server loads come out.
 
-Every `model.onnx` keeps one contract, whatever it was converted from: one input `input`, float32 [N, features], or
-string [N, 1] where the feature is a text; one output, `probabilities` float32 [N, classes] for classifiers or `value`
-float32 [N, 1] for regression; N is dynamic.
+Every `model.onnx` keeps one contract, whatever it was converted from: one input `input`, float32 [N, features], float64
+where a feature needs it, or string [N, 1] where the feature is a text; one output, `probabilities` float32 [N, classes]
+for classifiers or `value` float32 [N, 1] for regression; N is dynamic.
 An XGBoost model of trees gives a `model.ubj` as well, without feature names, so that a Booster takes bare arrays; but
 for one with a number that means a missing value (`missing=-999`), which only the graph can tell.
 """
 
 import copy
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -26,15 +27,33 @@ from sklearn.pipeline import Pipeline
 
 from runners.artefacts.card import ABOVE_HALF, FileKind, OwnOutput, Task
 from runners.inputs.formats import row_format_of
+from runners.inputs.precision import FLOAT64
 from runners.inputs.rows import RowFormat
 from runners.inputs.schema import Feature
 from shokado.lifecycle.errors import UnsupportedModel
 from shokado.lifecycle.importing import booster_graphs, boosters
+from shokado.lifecycle.importing.double_graphs import (
+    double_nodes,
+    feed_with_doubles,
+    round_columns,
+    settle,
+    takes_doubles,
+)
 from shokado.lifecycle.importing.forests import average
-from shokado.lifecycle.importing.graphs import INPUT, ML_OPSET, OPSET, PROBABILITIES, VALUE, prune, rename
+from shokado.lifecycle.importing.graphs import (
+    INPUT,
+    ML_OPSET,
+    OPSET,
+    PROBABILITIES,
+    VALUE,
+    WIDE_ML_OPSET,
+    prune,
+    rename,
+)
 from shokado.lifecycle.importing.histogram_trees import exact_nodes
 from shokado.lifecycle.importing.label_rules import class_labels, positive_from, predicts, without_threshold
 from shokado.lifecycle.importing.onnx_models import OnnxModel, without_signature
+from shokado.lifecycle.importing.precisions import large_integers, makes_float32
 from shokado.lifecycle.importing.probing_rows import parts_of
 from shokado.lifecycle.importing.recoding import levels_of, recoded, unused
 from shokado.lifecycle.importing.registry import CHECKPOINT, LoadedModel
@@ -61,11 +80,28 @@ class ModelDescription(BaseModel):
 
     @property
     def exact(self) -> tuple[bool, ...]:
-        """Which columns have numbers that float32 holds as they come: those of float32, and whole ones up to 2^24."""
+        """Which columns have numbers that rows hold as they come: of float32 its own, and whole ones up to 2^24."""
         narrow = self.narrow or (False,) * len(self.features)
         return tuple(
-            is_narrow or feature.type != "float" for is_narrow, feature in zip(narrow, self.features, strict=True)
+            self.is_wide or is_narrow or feature.type != "float"
+            for is_narrow, feature in zip(narrow, self.features, strict=True)
         )
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether rows are float64."""
+        return any(feature.precision == FLOAT64.name for feature in self.features)
+
+    def widened(self, *, wholly: bool = False) -> "ModelDescription":
+        """The same with rows of float64. Columns that the signature calls float32 need no more; `wholly`: those too."""
+        narrow = (False,) * len(self.features) if wholly or not self.narrow else self.narrow
+        features = tuple(
+            feature.model_copy(update={"precision": FLOAT64.name})
+            if feature.type in ("float", "integer") and not is_narrow
+            else feature
+            for is_narrow, feature in zip(narrow, self.features, strict=True)
+        )
+        return self.model_copy(update={"features": features})
 
     @property
     def given(self) -> type[np.float32 | np.float64]:
@@ -85,12 +121,26 @@ class Input:
     text: str | None = None
     exact: tuple[bool, ...] = ()
     given: type[np.float32 | np.float64] = np.float64
-    """`exact` and `given` are those of `ModelDescription`."""
+    is_wide: bool = False
+    narrow: tuple[bool, ...] = ()
+    """`exact`, `given`, `is_wide` and `narrow` are those of `ModelDescription`."""
 
     @classmethod
     def of(cls, description: ModelDescription) -> "Input":
         names = [feature.name for feature in description.features]
-        return cls(len(names), description.row_format.text_field, description.exact, description.given)
+        return cls(
+            len(names),
+            description.row_format.text_field,
+            description.exact,
+            description.given,
+            description.is_wide,
+            description.narrow,
+        )
+
+    @property
+    def kind(self) -> TensorProto.DataType:
+        """The type of its elements."""
+        return TensorProto.STRING if self.text else TensorProto.DOUBLE if self.is_wide else TensorProto.FLOAT
 
 
 @dataclass(frozen=True)
@@ -119,6 +169,9 @@ def describe(source: LoadedModel) -> ModelDescription:
     rules = _rules(source, task)
     if not source.metadata:
         features = _features(source, width)
+        if makes_float32(source.model):
+            large = large_integers(source, features)
+            features = tuple(_of_float32(feature, large) for feature in features)
         return ModelDescription(
             task=task, features=features, classes=classes, narrow=_narrow(source, features), **rules
         )
@@ -134,6 +187,27 @@ def describe(source: LoadedModel) -> ModelDescription:
         )
     _check_names(source, [feature.name for feature in description.features])
     return description.model_copy(update=rules | {"narrow": _narrow(source, description.features)})
+
+
+def _of_float32(feature: Feature, large: Container[str]) -> Feature:
+    """Whole numbers that the framework itself rounds are numbers like any other."""
+    return feature.model_copy(update={"type": "float"}) if feature.name in large else feature
+
+
+def candidates(source: LoadedModel, description: ModelDescription, *, wide: bool = False) -> list[ModelDescription]:
+    """The description with rows of float32, and of float64 where those may help, in the order in which to try them.
+
+    `wide`: float64 in any case. Raises `UnsupportedModel` where there are no numbers.
+    """
+    if wide:
+        widened = description.widened(wholly=True)
+        if not widened.is_wide:
+            raise UnsupportedModel(f"{source.uri} takes no numbers that float64 could hold.")
+        return [widened]
+    widened = description.widened()
+    if not widened.is_wide or description.dataset is not None or makes_float32(source.model):
+        return [description]
+    return [widened, description] if large_integers(source, description.features) else [description, widened]
 
 
 def _rules(source: LoadedModel, task: Task) -> dict[str, Any]:
@@ -258,6 +332,9 @@ _COLUMN_TYPES: dict[str, _FeatureType] = {
 }
 
 
+_INSTEAD_OF_DATES = " Make numbers of dates and times before the model takes them, such as days since a date."
+
+
 def _features(source: LoadedModel, width: int) -> tuple[Feature, ...]:
     """Names and types out of the signature; `f0`, `f1`, .. for a model that was logged without names."""
     inputs = source.signature.inputs if source.signature is not None else None
@@ -272,6 +349,7 @@ def _features(source: LoadedModel, width: int) -> tuple[Feature, ...]:
         raise UnsupportedModel(
             f"The signature of {source.uri} has {len(columns)} columns for {width} features"
             + (f"; these are neither numbers nor text: {', '.join(odd)}." if odd else ".")
+            + _INSTEAD_OF_DATES * ("datetime" in columns.values())
         )
     _check_names(source, sorted(columns), in_order=False)
     order = trained_names(source.model) or tuple(columns)
@@ -348,9 +426,12 @@ def convert(model: Any, description: ModelDescription, folder: Path) -> tuple[Fi
 
 def _onnx_of_sklearn(model: Any, taken: Input) -> ModelProto:
     model = _as_voters(with_split_terms(without_threshold(model)))
+    if taken.is_wide and makes_float32(model):
+        return _plain_onnx_of_sklearn(model, dataclasses.replace(taken, is_wide=False))
     if (scaler := scaler_of(model)) is not None:
         graph = _plain_onnx_of_sklearn(model[-1], taken)
-        if unscale(graph, scaler, model[-1], taken.exact, taken.given):
+        rows = np.float64 if taken.is_wide else np.float32
+        if unscale(graph, scaler, model[-1], taken.exact, taken.given, rows):
             return graph
     return _plain_onnx_of_sklearn(model, taken)
 
@@ -370,16 +451,19 @@ def _as_voters(model: Any) -> Any:
 
 def _plain_onnx_of_sklearn(model: Any, taken: Input) -> ModelProto:
     options: dict[int, Any] = {id(model): {"zipmap": False}} if hasattr(model, "predict_proba") else {}
-    kind = sklearn_types.StringTensorType if taken.text else sklearn_types.FloatTensorType
+    kind = {
+        TensorProto.STRING: sklearn_types.StringTensorType,
+        TensorProto.DOUBLE: sklearn_types.DoubleTensorType,
+    }.get(taken.kind, sklearn_types.FloatTensorType)
     # A ColumnTransformer finds its column by name, but only where there is no more than one.
     name = taken.text if taken.text and hasattr(model, "feature_names_in_") else INPUT
     # Behind another step a column is another, or is none of those that come.
     is_first = not any(hasattr(part, "steps") or hasattr(part, "transformers_") for part in parts_of(model))
-    with exact_nodes(taken.exact if is_first else ()):
+    with double_nodes() if taken.is_wide else exact_nodes(taken.exact if is_first else ()):
         graph: ModelProto = to_onnx(
             model,
             initial_types=[(name, kind([None, taken.columns]))],
-            target_opset={"": OPSET, "ai.onnx.ml": ML_OPSET},
+            target_opset={"": OPSET, "ai.onnx.ml": WIDE_ML_OPSET if taken.is_wide else ML_OPSET},
             options=options | converter_options(model),
         )
     for item in graph.graph.input:
@@ -389,20 +473,28 @@ def _plain_onnx_of_sklearn(model: Any, taken: Input) -> ModelProto:
     return graph
 
 
+_FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE)
+
+
 def _normalise(graph: ModelProto, taken: Input, output: Output) -> None:
     """Bring the graph under the contract, in place: one output of the agreed name, and nothing that it does not need.
 
     Without the label's branch a net loses a quarter of its nodes, each of which costs every request a few us.
     """
     body = graph.graph
-    floats = [item.name for item in body.output if item.type.tensor_type.elem_type == TensorProto.FLOAT]
+    floats = [item.name for item in body.output if item.type.tensor_type.elem_type in _FLOATS]
     if [item.name for item in body.input] != [INPUT] or len(floats) != 1:
         raise UnsupportedModel(f"Its ONNX graph has {len(floats)} outputs of floats where one is expected.")
     rename(body, floats[0], output.name)
     prune(body, output.name)
+    if takes_doubles(graph):
+        settle(graph, output.name)
+        if any(taken.narrow):
+            round_columns(graph, taken.narrow)
+    elif taken.is_wide:
+        feed_with_doubles(graph)
     del body.input[:], body.output[:], body.value_info[:]
-    kind = TensorProto.STRING if taken.text else TensorProto.FLOAT
-    body.input.append(helper.make_tensor_value_info(INPUT, kind, ["N", taken.columns]))
+    body.input.append(helper.make_tensor_value_info(INPUT, taken.kind, ["N", taken.columns]))
     body.output.append(helper.make_tensor_value_info(output.name, TensorProto.FLOAT, ["N", output.columns]))
     # The converters put random or dated names here; constant ones make the file's digest repeatable.
     body.name, body.doc_string, graph.doc_string = "shokado", "", ""

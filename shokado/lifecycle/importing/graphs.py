@@ -2,7 +2,16 @@
 
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+from onnx import NodeProto, numpy_helper
+
 INPUT = "input"
+ROUNDED = "input_rounded"
+"""The input where a graph of float64 makes float32 of it, or of some of its columns."""
+THRESHOLDS = "nodes_values"
+AS_TENSOR = "_as_tensor"
+"""What the name of an attribute ends with whose numbers are float64."""
 PROBABILITIES = "probabilities"
 VALUE = "value"
 OPSET = 15
@@ -10,6 +19,8 @@ IR = 8
 """The version of ONNX's own format that came with these operators."""
 ML_OPSET = 1
 """The tree and scaler operators have not changed since, and every ONNX Runtime has it."""
+WIDE_ML_OPSET = 3
+"""The same for graphs that take float64: since then trees have thresholds of float64."""
 
 
 def rename(body: Any, old: str, new: str) -> None:
@@ -35,3 +46,22 @@ def prune(body: Any, output: str) -> None:
     del body.node[:], body.initializer[:]
     body.node.extend(reversed(kept))
     body.initializer.extend(constants)
+
+
+def thresholds_of(node: NodeProto) -> NDArray[np.float64]:
+    """The thresholds of an operator's trees, leaves among them."""
+    for item in node.attribute:
+        if item.name == THRESHOLDS + AS_TENSOR:
+            return np.array(numpy_helper.to_array(item.t), dtype=np.float64)
+        if item.name == THRESHOLDS:
+            return np.array(item.floats, dtype=np.float64)
+    raise ValueError(f"{node.op_type} has no thresholds")
+
+
+def set_thresholds(node: NodeProto, values: NDArray[np.float64]) -> None:
+    """Put others in their place, in the precision that they have."""
+    for item in node.attribute:
+        if item.name == THRESHOLDS + AS_TENSOR:
+            item.t.CopyFrom(numpy_helper.from_array(values, THRESHOLDS))
+        elif item.name == THRESHOLDS:
+            item.floats[:] = values.astype(np.float32).tolist()

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto, helper
+from onnx import ModelProto, NodeProto, helper
 
+from shokado.lifecycle.importing.graphs import ROUNDED, thresholds_of
 from shokado.lifecycle.importing.scaled_trees import scaler_of
 
 MAX_NODES = 1200
@@ -42,7 +43,9 @@ class Columns:
     high: Rows
     whole: NDArray[np.bool_]
     exact: NDArray[np.bool_]
-    """Whether float32 holds the column's numbers as they come."""
+    """Whether rows hold the column's numbers as they come."""
+    is_wide: bool = False
+    """Whether rows are float64."""
 
     def widened(self, rows: Rows) -> "Columns":
         """The ranges with those of further rows [N, features], of which there may be none; NaN says nothing."""
@@ -69,7 +72,7 @@ def trees_of(graph: ModelProto) -> Trees | None:
     """The trees of a graph whose thresholds can be compared with the input; None: it has none."""
     inputs = _same_as_input(graph)
     found = [node for node in graph.graph.node if node.op_type.startswith("TreeEnsemble") and node.input[0] in inputs]
-    parts = [_nodes_of({item.name: helper.get_attribute_value(item) for item in node.attribute}) for node in found]
+    parts = [_nodes_of(node) for node in found]
     if not parts:
         return None
     offsets = np.cumsum([0, *(len(part.values) for part in parts)])
@@ -84,14 +87,15 @@ def trees_of(graph: ModelProto) -> Trees | None:
 
 
 def _same_as_input(graph: ModelProto) -> set[str]:
-    names = {item.name for item in graph.graph.input}
+    names = {item.name for item in graph.graph.input} | {ROUNDED}
     for node in graph.graph.node:
         if node.op_type in ("Identity", "Cast") and node.input[0] in names:
             names.update(node.output)
     return names
 
 
-def _nodes_of(attributes: dict[str, Any]) -> Trees:
+def _nodes_of(node: NodeProto) -> Trees:
+    attributes = {item.name: helper.get_attribute_value(item) for item in node.attribute}
     ids = list(zip(attributes["nodes_treeids"], attributes["nodes_nodeids"], strict=True))
     index_of = {key: index for index, key in enumerate(ids)}
     splits = np.array([mode != b"LEAF" for mode in attributes["nodes_modes"]], dtype=bool)
@@ -103,7 +107,7 @@ def _nodes_of(attributes: dict[str, Any]) -> Trees:
         below[small] = True
     return Trees(
         np.array(attributes["nodes_featureids"], dtype=np.int64),
-        np.array(attributes["nodes_values"], dtype=np.float64),
+        thresholds_of(node),
         splits,
         parents,
         below,
@@ -184,6 +188,8 @@ def _at_thresholds(random: np.random.Generator, columns: Columns, trees: Trees, 
     if scores is not None:
         own[wide] = _own_thresholds(reaching[wide], features[wide], values[wide], scores)
     sides = _sides(random, values, own, features, columns.whole)
+    if columns.is_wide:
+        sides += [np.nextafter(values, end) for end in (-np.inf, np.inf)]
     return np.vstack([_with(reaching, features, side) for side in sides])
 
 

@@ -20,7 +20,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from onnx import TensorProto
 from skl2onnx import update_registered_converter
-from skl2onnx.common.data_types import FloatTensorType
+from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, TargetEncoder
@@ -42,7 +42,7 @@ _ENCODERS = (OneHotEncoder, OrdinalEncoder, TargetEncoder)
 class ColumnTable:
     """What a transformer makes of one column, whatever the others are."""
 
-    values: NDArray[np.float32]
+    values: NDArray[np.float64]
     """A row for each level or key, then one for anything else, then one for what is missing: [levels + 2, width]."""
     keys: NDArray[np.float32] | None
     """The numbers that the rows are for; None: they are for their positions."""
@@ -239,7 +239,7 @@ def _tables(transformer: Any, features: Sequence[Feature]) -> list[ColumnTable]:
         if keys is not None and (keys != np.array(known[:-2], dtype=np.float64)).any():
             raise UnsupportedModel(f"An encoder takes numbers of {feature.name} that float32 does not hold.")
         rows = np.where(taken[:, None], answer[:, at], 0)
-        tables.append(ColumnTable(rows.astype(np.float32), keys, at))
+        tables.append(ColumnTable(rows.astype(np.float64), keys, at))
     if not any(len(table.at) for table in tables):
         raise UnsupportedModel(f"An encoder of {', '.join(feature.name for feature in features)} answers nothing.")
     return tables
@@ -309,12 +309,15 @@ def _owners(
 
 def _shapes(operator: Any) -> None:
     width = sum(len(table.at) for table in operator.raw_operator.tables)
-    operator.outputs[0].type = FloatTensorType([operator.inputs[0].get_first_dimension(), width])
+    kind = DoubleTensorType if isinstance(operator.inputs[0].type, DoubleTensorType) else FloatTensorType
+    operator.outputs[0].type = kind([operator.inputs[0].get_first_dimension(), width])
 
 
 def _convert(scope: Any, operator: Any, container: Any) -> None:
     """Nodes of ONNX that look each column up, and put what they find into the transformer's order."""
     tables = operator.raw_operator.tables
+    is_wide = isinstance(operator.inputs[0].type, DoubleTensorType)
+    number = TensorProto.DOUBLE if is_wide else TensorProto.FLOAT
     found = []
 
     def add(kind: str, inputs: list[str], **attributes: Any) -> str:
@@ -324,7 +327,7 @@ def _convert(scope: Any, operator: Any, container: Any) -> None:
         return output
 
     def constant(values: NDArray[Any]) -> str:
-        kind = TensorProto.INT64 if values.dtype == np.int64 else TensorProto.FLOAT
+        kind = TensorProto.INT64 if values.dtype == np.int64 else number
         name: str = scope.get_unique_variable_name("table")
         container.add_initializer(name, kind, list(values.shape), values.ravel().tolist())
         return name

@@ -4,7 +4,8 @@ Left to itself a converted scaler computes in float32 where scikit-learn compute
 threshold take the other side: one of a thousand in a forest over columns whose mean is far from 0. Scalers keep the
 order of numbers, so each threshold has its like before the scaler, to the last bit: the largest number that still goes
 to the side of small values. It is one of float32, but for histogram gradient boosting over columns of float64: values
-of its data are thresholds, and are rounded as the rows' numbers are. It saves an operator, too.
+of its data are thresholds, and are rounded as the rows' numbers are. Where rows are float64, so are thresholds. It
+saves an operator, too.
 """
 
 from collections.abc import Sequence
@@ -18,10 +19,11 @@ from onnx import ModelProto, NodeProto
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
 
+from shokado.lifecycle.importing.graphs import set_thresholds, thresholds_of
+
 _SCALERS = (StandardScaler, MinMaxScaler, MaxAbsScaler, RobustScaler)
-_LARGEST = int(np.float32(np.finfo(np.float32).max).view(np.int32))
-_BITS = 33
-"""Halvings that find one float32 among all of them."""
+_INTEGERS: dict[Any, Any] = {np.float32: np.int32, np.float64: np.int64}
+"""As which the bits of a number that is not negative keep its order."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +33,7 @@ class _Scaler:
     scaler: Pipeline
     exact: NDArray[np.bool_]
     given: type[np.floating]
+    rows: type[np.float32 | np.float64]
 
     def of(self, rows: NDArray[Any]) -> NDArray[Any]:
         names, rows = getattr(self.scaler, "feature_names_in_", None), rows.astype(self.given)
@@ -46,21 +49,31 @@ def scaler_of(model: Any) -> Pipeline | None:
     return model[:-1] if known else None
 
 
-def unscale(graph: ModelProto, scaler: Pipeline, last: Any, exact: Sequence[bool], given: type[np.floating]) -> bool:
+def unscale(
+    graph: ModelProto,
+    scaler: Pipeline,
+    last: Any,
+    exact: Sequence[bool],
+    given: type[np.floating],
+    rows: type[np.float32 | np.float64] = np.float32,
+) -> bool:
     """Put the thresholds of the graph of `last` before the scaler, in place; False where it has more than trees.
 
     Args:
         exact: for each column whether float32 holds its numbers.
         given: what scikit-learn is given rows as.
+        rows: what a server packs them as.
     """
     (source,) = graph.graph.input
     nodes = [node for node in graph.graph.node if source.name in node.input]
     if not nodes or not all(node.op_type.startswith("TreeEnsemble") for node in nodes):
         return False
-    wide = [tree.nodes["num_threshold"] for trees in getattr(last, "_predictors", ()) for tree in trees]
-    before = _Scaler(scaler, np.array(exact), given)
+    before = _Scaler(scaler, np.array(exact), given, rows)
+    wide: NDArray[np.float64] | None = None
+    if rows is np.float32 and hasattr(last, "_predictors"):
+        wide = np.concatenate([tree.nodes["num_threshold"] for trees in last._predictors for tree in trees])
     for node in nodes:
-        _unscale(node, before, np.concatenate(wide) if wide else None)
+        _unscale(node, before, thresholds_of(node) if rows is np.float64 else wide)
     return True
 
 
@@ -68,7 +81,7 @@ def _unscale(node: NodeProto, scaler: _Scaler, wide: NDArray[np.float64] | None)
     """`wide` are the thresholds of trees that compare in float64; the others make float32 of what the scaler gives."""
     attributes = {item.name: item for item in node.attribute}
     features = np.array(attributes["nodes_featureids"].ints)
-    values = np.array(attributes["nodes_values"].floats, dtype=np.float64) if wide is None else wide
+    values = thresholds_of(node) if wide is None else wide
     splits = np.array([mode != b"LEAF" for mode in attributes["nodes_modes"].strings])
     by_column = [np.unique(values[splits & (features == at)]) for at in range(len(scaler.exact))]
     bounds = np.full((max(map(len, by_column)), len(by_column)), np.nan)
@@ -79,30 +92,34 @@ def _unscale(node: NodeProto, scaler: _Scaler, wide: NDArray[np.float64] | None)
     for at, column in enumerate(by_column):
         mine = splits & (features == at)
         unscaled[mine] = found[np.searchsorted(column, values[mine]), at]
-    attributes["nodes_values"].floats[:] = np.where(splits, unscaled, 0).astype(np.float32).tolist()
+    set_thresholds(node, np.where(splits, unscaled, 0))
 
 
-def _largest_within(scaler: _Scaler, bounds: NDArray[np.float64], compared_as: Any) -> NDArray[np.float32]:
-    """For each bound [N, columns] the largest float32 that the scaler does not take beyond it.
+def _largest_within(scaler: _Scaler, bounds: NDArray[np.float64], compared_as: Any) -> NDArray[Any]:
+    """For each bound [N, columns] the largest number of a row that the scaler does not take beyond it.
 
-    Where float64 is compared, and is what a column has, it is the float32 nearest to the largest float64: the larger
-    one of two neighbours only if what lies above their middle is not taken beyond the bound.
+    Where float64 is compared, and is what a column has, but not what rows have, it is the float32 next to the largest
+    float64: the larger one of two neighbours only if what lies above their middle is not taken beyond the bound.
     """
-    low, high = np.full(bounds.shape, -_LARGEST), np.full(bounds.shape, _LARGEST)
+    rows, integer = scaler.rows, _INTEGERS[scaler.rows]
+    largest = int(rows(np.finfo(rows).max).view(integer))
+    low, high = np.full(bounds.shape, -largest), np.full(bounds.shape, largest)
     with np.errstate(over="ignore", invalid="ignore"):
-        for _ in range(_BITS):
-            middle = (low + high + 1) // 2
-            within = scaler.of(_numbers(middle)).astype(compared_as) <= bounds
+        # One more than a number has bits, for the negative ones.
+        for _ in range(np.iinfo(integer).bits + 1):
+            # Each halved by itself: two ranks of float64 may add up to more than int64 has.
+            middle = low // 2 + high // 2 + (low % 2 + high % 2 + 1) // 2
+            within = scaler.of(_numbers(middle, rows)).astype(compared_as) <= bounds
             low, high = np.where(within, middle, low), np.where(within, high, np.maximum(middle - 1, low))
-        if compared_as is np.float64 and not scaler.exact.all():
-            following = np.minimum(low + 1, _LARGEST)
-            middles = (_numbers(low).astype(np.float64) + _numbers(following)) / 2
+        if rows is np.float32 and compared_as is np.float64 and not scaler.exact.all():
+            following = np.minimum(low + 1, largest)
+            middles = (_numbers(low, rows).astype(np.float64) + _numbers(following, rows)) / 2
             within = scaler.of(np.nextafter(middles, np.inf)).astype(compared_as) <= bounds
             low = np.where(within & ~scaler.exact, following, low)
-    return _numbers(low)
+    return _numbers(low, rows)
 
 
-def _numbers(ranks: NDArray[np.int64]) -> NDArray[np.float32]:
-    """The float32 of each rank in their order, which is 0 for 0."""
-    magnitudes = np.abs(ranks).astype(np.int32).view(np.float32)
-    return np.where(ranks < 0, -magnitudes, magnitudes)
+def _numbers(ranks: NDArray[np.int64], kind: Any) -> NDArray[Any]:
+    """The float32 or float64 of each rank in their order, which is 0 for 0."""
+    magnitudes = np.abs(ranks).astype(_INTEGERS[kind]).view(kind)
+    return np.asarray(np.where(ranks < 0, -magnitudes, magnitudes))

@@ -83,8 +83,8 @@ Scores = NDArray[np.float64]
 class Reference:
     """Rows, what the framework says of them, and each row's largest difference of a score that is allowed.
 
-    `rows` are float64, or texts, as the framework is asked; a server makes float32 of them. `labels` are positions of
-    classes, and empty for regression.
+    `rows` are float64, or texts, as the framework is asked; a server packs them in the model's precision. `labels` are
+    positions of classes, and empty for regression.
     """
 
     rows: datasets.Rows
@@ -216,7 +216,7 @@ def _examples(reference: Reference, description: ModelDescription) -> Examples:
 
 
 def as_served(description: ModelDescription, rows: datasets.Rows) -> datasets.Rows:
-    """The rows as a server packs them: float32, or texts."""
+    """The rows as a server packs them: float32 or float64, or texts."""
     return rows.astype(description.row_format.dtype)
 
 
@@ -247,7 +247,7 @@ def rows_for(source: LoadedModel, description: ModelDescription, graph: onnx.Mod
         return (datasets.load(str(description.dataset)).test.rows,)
     width = len(description.features)
     unknown = np.full(width, np.nan)
-    columns = Columns(unknown, unknown, _whole(description), np.array(description.exact))
+    columns = Columns(unknown, unknown, _whole(description), np.array(description.exact), description.is_wide)
     columns = columns.widened(remembered(source.model, width))
     known = _example_rows(description, source.example)
     if len(known) > 1 or not np.isfinite(columns.low).all():
@@ -507,7 +507,7 @@ def _lost_digits(model: Any, description: ModelDescription, reference: Reference
     A number that is not float32 stands for all that become the same.
     """
     rows, scores, allowed = reference.rows[wrong], reference.scores[wrong], reference.allowed[wrong, 0]
-    if rows.dtype != np.float64:
+    if rows.dtype != np.float64 or description.is_wide:
         return ""
     rounded = rows.astype(np.float32).astype(rows.dtype)
     low, high = (np.where(description.exact, rounded, end) for end in cell_of(rounded))

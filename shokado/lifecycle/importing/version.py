@@ -23,7 +23,14 @@ from runners.artefacts.artefact import Artefact, ArtefactDamaged
 from runners.artefacts.card import Card, Source, write_card
 from runners.artefacts.integrity import describe_file
 from runners.artefacts.reference import write_reference
-from shokado.lifecycle.errors import CanCarryCode, LifecycleError, NeedsPython, VersionTaken
+from shokado.lifecycle.errors import (
+    CanCarryCode,
+    LifecycleError,
+    NeedsPython,
+    UnsupportedModel,
+    VerificationFailed,
+    VersionTaken,
+)
 from shokado.lifecycle.importing import names, registry
 from shokado.lifecycle.importing.checkpoints import Checkpoint
 from shokado.lifecycle.importing.registry import Formats
@@ -75,6 +82,7 @@ class ImportOrder:
         formats: which formats the registry's model may have.
         reference: a CSV or Parquet file of rows for the version's reference; by default what the registry has.
         checkpoint: a file that is imported in place of a registry's model; `uri` is its own then.
+        float64: give it rows of float64, also where those of float32 are close enough.
     """
 
     uri: str
@@ -85,6 +93,7 @@ class ImportOrder:
     formats: Formats = Formats.ANY
     reference: Path | None = None
     checkpoint: Checkpoint | None = None
+    float64: bool = False
 
     def __post_init__(self) -> None:
         if self.checkpoint is None:
@@ -109,7 +118,8 @@ class ImportOrder:
         if self.checkpoint is not None:
             architecture = shlex.quote(self.checkpoint.architecture.name)
             source = f"{shlex.quote(str(self.checkpoint.path))} --architecture {architecture}"
-        return f"shokado models import {source} --name {name} --as {label or self.version}"
+        float64 = " --float64" if self.float64 else ""
+        return f"shokado models import {source} --name {name} --as {label or self.version}{float64}"
 
     def connecting(self, uri: str) -> str:
         """What somebody types to serve that model, the one that is meant, where MLflow's own server scores it."""
@@ -255,29 +265,32 @@ def _labelled(order: ImportOrder, uri: str) -> ImportOrder:
     digest = hashlib.sha256(uri.encode()).hexdigest()[:8]
     for label in (order.version, f"{order.version}-{number}"):
         artefact = present(order.name, label)
-        if artefact is None or _is_import_of(artefact, uri):
+        if artefact is None or _is_import_of(artefact, uri, order):
             return dataclasses.replace(order, version=label)
     return dataclasses.replace(order, version=f"{order.version}-{digest}")
 
 
 def _reusable(order: ImportOrder, uri: str) -> Artefact | None:
     artefact = None if order.when_taken is WhenTaken.REPLACE else present(order.name, order.version)
-    if artefact is None or _is_import_of(artefact, uri):
+    if artefact is None or _is_import_of(artefact, uri, order):
         return artefact
     quantized = f"quantized ({artefact.card.quantization}) from " if artefact.card.quantization else ""
+    narrow = " with rows of float32" if order.float64 and not artefact.card.takes_float64 else ""
     raise VersionTaken(
-        f"{artefact.tag} is {quantized}{artefact.card.source.uri}, not {uri}: choose another label, or add --replace.",
+        f"{artefact.tag} is {quantized}{artefact.card.source.uri}{narrow}, not {uri}{narrow and ' with float64'}: "
+        "choose another label, or add --replace.",
         dataclasses.replace(order, uri=uri).command(order.name, "<label>"),
     )
 
 
-def _is_import_of(artefact: Artefact, uri: str) -> bool:
+def _is_import_of(artefact: Artefact, uri: str, order: ImportOrder) -> bool:
     """Whether an import of that address gives this artefact; what is quantized has its parent's address."""
-    return artefact.card.source.uri == uri and artefact.card.quantization is None
+    card = artefact.card
+    return card.source.uri == uri and card.quantization is None and (card.takes_float64 or not order.float64)
 
 
 def _import(client: "MlflowClient | None", order: ImportOrder, uri: str, stage: Path) -> Artefact:
-    from shokado.lifecycle.importing import conversion, reference_data, verification
+    from shokado.lifecycle.importing import conversion, reference_data
 
     tag = f"{order.name}:{order.version}"
     prepared, downloads = stage / "prepared", stage / "downloads"
@@ -295,18 +308,7 @@ def _import(client: "MlflowClient | None", order: ImportOrder, uri: str, stage: 
             ) from error
         description = conversion.describe(source)
         current.outcome = f"{source.framework}, {description.task}, {len(description.features)} features"
-    with step(f"{tag}: convert") as current:
-        kinds = conversion.convert(source.model, description, prepared)
-        current.outcome = ", ".join(kind.file_name for kind in kinds)
-    with step(f"{tag}: verify") as current:
-        verified = verification.verify(source, description, prepared, kinds, order.tolerance)
-        current.outcome = "largest difference " + ", ".join(
-            f"{kind} {receipt.max_abs_difference:.1e}" for kind, receipt in verified.files.items()
-        )
-        if verified.close_calls:
-            current.outcome += f"; {verified.close_calls} labels that rounding to float32 decides"
-        if verified.is_rounded:
-            current.outcome += "; a number that float32 cannot tell from a threshold may take its other side"
+    description, verified = _converted(tag, order, source, description, prepared)
     card = _card(order, source, description, prepared, verified)
     with step(f"{tag}: reference") as current:
         if order.reference is not None:
@@ -331,6 +333,50 @@ def _loaded(client: "MlflowClient | None", order: ImportOrder, uri: str, downloa
     return registry.fetch(client, uri, downloads, order.formats)
 
 
+def _converted(
+    tag: str, order: ImportOrder, source: "LoadedModel", description: "ModelDescription", folder: Path
+) -> tuple["ModelDescription", "Verified"]:
+    """Files that score as the framework does, in the first precision of rows in which they do."""
+    from shokado.lifecycle.importing.conversion import candidates
+
+    first, *others = candidates(source, description, wide=order.float64)
+    try:
+        return first, _verified(tag, order, source, first, folder)
+    except (VerificationFailed, UnsupportedModel) as error:
+        # What has no conversion to float32 has none to float64 either.
+        if not others or (isinstance(error, UnsupportedModel) and not first.is_wide):
+            raise
+        of_first = error
+    try:
+        return others[0], _verified(tag, order, source, others[0], folder)
+    except (VerificationFailed, UnsupportedModel) as error:
+        raise (error if first.is_wide else of_first) from None
+
+
+def _verified(
+    tag: str, order: ImportOrder, source: "LoadedModel", description: "ModelDescription", folder: Path
+) -> "Verified":
+    from shokado.lifecycle.importing import conversion, verification
+
+    float64 = " for rows of float64" if description.is_wide else ""
+    with step(f"{tag}: convert{float64}") as current:
+        kinds = conversion.convert(source.model, description, folder)
+        current.outcome = ", ".join(kind.file_name for kind in kinds)
+    with step(f"{tag}: verify") as current:
+        verified = verification.verify(source, description, folder, kinds, order.tolerance)
+        current.outcome = "largest difference " + ", ".join(
+            f"{kind} {receipt.max_abs_difference:.1e}" for kind, receipt in verified.files.items()
+        )
+        if verified.close_calls:
+            current.outcome += f"; {verified.close_calls} labels that rounding to float32 decides"
+        if verified.is_rounded:
+            said = "a number that float32 cannot tell from a threshold may take its other side; --float64 mends that"
+            current.outcome += f"; {said}"
+        if description.is_wide:
+            current.outcome += "; its rows are float64"
+    return verified
+
+
 def _card(
     order: ImportOrder,
     source: "LoadedModel",
@@ -339,7 +385,7 @@ def _card(
     verified: "Verified",
 ) -> Card:
     return Card(
-        format=3 if description.row_format.schema.is_typed else 2,
+        format=3 if description.row_format.schema.is_typed or description.is_wide else 2,
         model=order.name,
         version=order.version,
         task=description.task,

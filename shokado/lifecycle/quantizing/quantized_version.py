@@ -78,6 +78,8 @@ def _parent(order: QuantizeOrder) -> Artefact:
         raise _refused(order, "it takes a text, and what is large of such a model is its vocabulary, not its weights")
     if card.needs_python:
         raise _refused(order, "it is scored by MLflow's own server, which has its weights")
+    if card.takes_float64:
+        raise _refused(order, "its rows are float64, as its numbers have more digits than float32, and weights few")
     if FileKind.ONNX not in card.files:
         raise _refused(order, "it has XGBoost's own file alone, and that is trees, which have no weights to quantize")
     return parent

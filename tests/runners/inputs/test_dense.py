@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runners.inputs.columns import FLOAT32_MAX
 from runners.inputs.dense import Row
 from runners.inputs.faults import InputFault
+from runners.inputs.precision import FLOAT32
 from tests.support.rows import NAMES, dense_format, lists, rows_and_values
 
 ROWS = dense_format(NAMES, max_rows=50)
@@ -34,8 +34,8 @@ def test_a_model_of_one_feature_takes_both_kinds_of_rows() -> None:
 
 
 def test_the_largest_float32_is_packed_and_the_next_number_is_refused() -> None:
-    assert ROWS.pack([[FLOAT32_MAX, -FLOAT32_MAX, 0.0, -0.0]])
-    for beyond in (FLOAT32_MAX * 1.01, -FLOAT32_MAX * 1.01):
+    assert ROWS.pack([[FLOAT32.largest, -FLOAT32.largest, 0.0, -0.0]])
+    for beyond in (FLOAT32.largest * 1.01, -FLOAT32.largest * 1.01):
         with pytest.raises(InputFault, match="beyond the range of float32"):
             ROWS.pack([[0.0, beyond, 0.0, 0.0]])
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from configuration.settings import LimitSettings
-from runners.inputs.columns import Boolean, Number, Text
+from runners.inputs.columns import Boolean, Integer, Number, Text
 from runners.inputs.faults import InputFault
 from runners.inputs.formats import row_format_of
 from runners.inputs.schema import ROWS, Feature, Schema
@@ -17,7 +17,7 @@ MESSAGE = Feature(name="message", type="text")
 
 def test_numbers_integers_and_categories_are_numbers_and_booleans_may_be_truth_values() -> None:
     schema = Schema.of(MIXED, LIMITS)
-    assert schema.columns == (Number("float"), Number("integer"), Number("category"), Boolean("boolean"))
+    assert schema.columns == (Number("float"), Integer("integer"), Number("category"), Boolean("boolean"))
     assert schema.names == ("float", "integer", "category", "boolean")
     assert (schema.datatype, schema.shape) == ("FP32", (ROWS, 4))
 

@@ -8,11 +8,13 @@ import pytest
 from configuration.settings import LimitSettings
 from runners.inputs.faults import InputFault
 from runners.inputs.formats import row_format_of
+from runners.inputs.precision import FLOAT32, FLOAT64
 from runners.inputs.schema import Feature
 from runners.inputs.union import OpenRows, RowForm, UnionRows, format_of_versions, why_contradicting
 from tests.support.problems import refused_input
 
 AGE, FARE, ALONE = Feature(name="age"), Feature(name="fare", nullable=True), Feature(name="alone", type="boolean")
+WIDE, WHOLE = Feature(name="age", precision="float64"), Feature(name="age", type="integer")
 SEX = Feature(name="sex", type="category", levels=("male", "female"))
 SEXES = Feature(name="sex", type="category", levels=("female", "male"), other=True)
 V1, V2 = (AGE, SEX), (FARE, SEX, AGE)
@@ -37,15 +39,15 @@ def fault(rows: OpenRows, version: str, *, pinned: bool = False) -> InputFault:
 
 
 def test_versions_that_agree_are_read_as_one() -> None:
-    described = Feature(name="age", type="integer", description="years")
+    described = Feature(name="age", description="years")
     agreeing = format_of_versions(V1, {"v1": V1, "v2": (described, SEX)}, LIMITS)
     assert type(agreeing) is type(row_format_of(V1))
     assert agreeing.max_rows == 3
 
 
 @pytest.mark.parametrize(
-    "other", [V2, V1[::-1], (AGE, SEXES), (AGE.model_copy(update={"nullable": True}), SEX)],
-    ids=["one more", "another order", "other levels", "with gaps"],
+    "other", [V2, V1[::-1], (AGE, SEXES), (AGE.model_copy(update={"nullable": True}), SEX), (WIDE, SEX), (WHOLE, SEX)],
+    ids=["one more", "another order", "other levels", "with gaps", "of float64", "of whole numbers"],
 )  # fmt: skip
 def test_versions_that_differ_are_a_union_also_when_the_first_is_gone(other: tuple[Feature, ...]) -> None:
     assert isinstance(format_of_versions(V1, {"v1": V1, "v2": other}, LIMITS), UnionRows)
@@ -114,11 +116,39 @@ def test_packed_rows_are_the_first_versions_and_those_that_pack_alike() -> None:
     versions = union(v1=V1, v2=V2, v3=(AGE, SEXES))
     body = np.array([[4, 1]], "<f4").tobytes()
     rows, count = versions.pack_bytes(body)
-    assert (rows.form, count) == (RowForm.PACKED, 1)
+    assert (rows.form, count) == (RowForm.BARE, 1)
     assert packed(rows, "v1") == [[4, 1]]
     assert {fault(rows, version).code for version in ("v2", "v3")} == {"names_needed"}
     assert packed(rows, "v3", pinned=True) == [[4, 1]]
     assert fault(rows, "v2", pinned=True).code == "wrong_feature_count"
+
+
+def test_versions_of_two_precisions_read_the_same_rows() -> None:
+    versions, row = union(v1=V1, v2=(WIDE, SEX)), {"age": 0.1, "sex": "female"}
+    assert (versions.schema.datatype, versions.schema.precision) == ("FP64", FLOAT32)
+    for rows in (
+        versions.pack([row]),
+        versions.pack([[0.1, "female"]]),
+        versions.pack_bytes(np.array([[0.1, 1]], "<f8").tobytes(), FLOAT64)[0],
+    ):
+        assert packed(rows, "v1") == [[float(np.float32(0.1)), 1]]
+        content, _ = rows.packed_for("v2", pinned=False)
+        assert np.frombuffer(content, "<f8").tolist() == [0.1, 1]
+
+
+def test_packed_rows_that_do_not_say_their_precision_are_read_in_the_readers_own() -> None:
+    versions = union(v1=V1, v2=(WIDE, SEX))
+    narrow, wide = (versions.pack_bytes(np.array([[0.5, 1]], kind).tobytes())[0] for kind in ("<f4", "<f8"))
+    assert packed(narrow, "v1") == [[0.5, 1]]
+    assert fault(narrow, "v2").code == fault(wide, "v2").code == "names_needed"
+    content, count = wide.packed_for("v2", pinned=True)
+    assert (np.frombuffer(content, "<f8").tolist(), count) == ([0.5, 1], 1)
+
+
+def test_whole_numbers_are_looked_at_for_the_version_that_takes_them() -> None:
+    rows = union(v1=V1, v2=(WHOLE, SEX)).pack([{"age": 2**24 + 1, "sex": "female"}])
+    assert packed(rows, "v1") == [[2**24, 1]]
+    assert fault(rows, "v2").code == "not_exact"
 
 
 def test_what_rows_without_names_are_does_not_change_with_the_versions() -> None:
