@@ -62,10 +62,10 @@ class OpenRows(msgspec.Struct, frozen=True, eq=False):
         """
         union = self.union
         if not pinned and not union.reads(version, self.form):
-            first = ", ".join(union.first.names)
+            first = ", ".join(union.first.feature_names)
             message = (
-                f"version {version} takes other features than rows without names have here ({first}); "
-                "send rows by name, or name the version"
+                f"version {version} takes other features, or packs them otherwise, than rows without names have here "
+                f"({first}); send rows by name, or name the version"
             )
             raise InputFault("names_needed", message, beside={"version": version})
         try:
@@ -95,17 +95,17 @@ class UnionRows(RowReader):
             version: row_format_of([_with_truths(feature, truths) for feature in features], limits)
             for version, features in versions.items()
         }
-        self._first = row_format_of(first, limits)
-        self.first = self._first.schema
+        self.first = row_format_of(first, limits)
+        """The format of rows without names."""
         self._columns_of: dict[str, list[Column]] = {}
         for row_format in self.formats.values():
             for column in row_format.schema.columns:
                 self._columns_of.setdefault(column.name, []).append(column)
-        names = sorted(self._columns_of, key=_in_order_of(self.first.names))
+        names = sorted(self._columns_of, key=_in_order_of(self.first.feature_names))
         columns = tuple(self._columns_of[name][0] for name in names)
         is_wide = any(one.schema.precision is FLOAT64 for one in self.formats.values())
         datatype = (FLOAT64 if is_wide else FLOAT32).datatype
-        schema = Schema(columns, datatype, (ROWS, len(columns)), is_typed=True, precision=self.first.precision)
+        schema = Schema(columns, datatype, (ROWS, len(columns)), is_typed=True, precision=self.first.schema.precision)
         super().__init__(schema, limits.max_rows)
         self.max_text_characters = max(one.max_text_characters for one in self.formats.values())
         self.takers: Mapping[str, tuple[str, ...]] = {
@@ -117,12 +117,12 @@ class UnionRows(RowReader):
         differences = "; ".join(f"{name}: {', '.join(self.takers[name])}" for name in names if name in self.optional)
         self.note = f"{self.row_description}{' Not every version takes ' * bool(differences)}{differences}"
         self._names = frozenset(names)
-        self._never_listed = self.optional.difference(self.first.names)
+        self._never_listed = self.optional.difference(self.first.feature_names)
         self._readers = {
             RowForm.NAMED: frozenset(self.formats),
-            RowForm.LISTS: frozenset(self._versions_where(lambda schema: schema.names == self.first.names)),
-            RowForm.PACKED: frozenset(self._versions_where(lambda schema: schema.encoding == self.first.encoding)),
-            RowForm.BARE: frozenset(self._versions_where(lambda schema: schema.layout == self.first.layout)),
+            RowForm.LISTS: self._versions_like(lambda schema: schema.names),
+            RowForm.PACKED: self._versions_like(_meaning),
+            RowForm.BARE: self._versions_like(lambda schema: (schema.datatype, _meaning(schema))),
         }
 
     @property
@@ -171,12 +171,12 @@ class UnionRows(RowReader):
         return self.opened(partial(_read_cells if _has_cells(rows) else _read_values, rows), form, len(rows), lacking)
 
     def pack_json(self, rows: bytes) -> tuple[OpenRows, int] | None:
-        found = self._first.pack_json(rows)
+        found = self.first.pack_json(rows)
         if found is None:
             return None
 
         def read(own: RowFormat) -> tuple[RequestRows, int]:
-            if own.reads_like(self._first):
+            if own.reads_like(self.first):
                 return found
             return own.pack_json(rows) or _read_values(msgspec.json.decode(rows), own)
 
@@ -187,16 +187,18 @@ class UnionRows(RowReader):
         return lambda cells: [_Cell(cell) for cell in cells]
 
     def pack_bytes(self, body: bytes | memoryview, sent_as: Precision | None = None) -> tuple[OpenRows, int]:
-        precision = sent_as or self.first.precision
-        count = len(body) // (precision.dtype.itemsize * len(self.first.names))
+        precision = sent_as or self.first.schema.precision
+        count = len(body) // (precision.dtype.itemsize * len(self.first.feature_names))
         form = RowForm.BARE if sent_as is None else RowForm.PACKED
         return self.opened(lambda own: own.pack_bytes(body, sent_as), form, count), count
 
     def check_finite(self, rows: RequestRows) -> None:
         """Nothing yet: which numbers may be missing depends on the version."""
 
-    def _versions_where(self, holds: Callable[[Schema], bool]) -> Iterable[str]:
-        return (version for version, row_format in self.formats.items() if holds(row_format.schema))
+    def _versions_like(self, of: Callable[[Schema], Any]) -> frozenset[str]:
+        """The versions whose schema has the same of what is asked for as the first one's."""
+        first = of(self.first.schema)
+        return frozenset(version for version, own in self.formats.items() if of(own.schema) == first)
 
     def _fault(self, index: int, row: Any) -> InputFault | None:
         """What is wrong with a row whatever the version."""
@@ -272,6 +274,11 @@ def _read_cells(rows: Sequence[dict[str, str]], own: RowFormat) -> tuple[Request
     packed = own.pack_values([read([str(row[name]) for name in names]) for row in rows])
     own.check_finite(packed)
     return packed, len(rows)
+
+
+def _meaning(schema: Schema) -> list[tuple[str, tuple[str, ...]]]:
+    """What packed numbers mean: the columns in their order, and their levels in theirs."""
+    return [(each.name, each.levels if isinstance(each, Category) else ()) for each in schema.columns]
 
 
 def _part_of(row: dict[str, Any], names: frozenset[str]) -> dict[str, Any]:

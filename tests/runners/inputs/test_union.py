@@ -106,7 +106,7 @@ def test_lists_are_the_first_versions_unless_another_one_is_named() -> None:
     for version in ("v2", "v3"):
         found = fault(rows, version)
         assert (found.code, found.beside) == ("names_needed", {"version": version})
-        assert "rows without names have here (age, sex); send rows by name" in found.message
+        assert "than rows without names have here (age, sex); send rows by name" in found.message
     assert packed(versions.pack([["female", 4]]), "v3", pinned=True) == [[1, 4]]
     assert packed(versions.pack([[1.5, "female", 4]]), "v2", pinned=True) == [[1.5, 1, 4]]
     assert fault(rows, "v2", pinned=True).message == "version v2: row 0 has 2 values; the model takes 3"
@@ -121,6 +121,16 @@ def test_packed_rows_are_the_first_versions_and_those_that_pack_alike() -> None:
     assert {fault(rows, version).code for version in ("v2", "v3")} == {"names_needed"}
     assert packed(rows, "v3", pinned=True) == [[4, 1]]
     assert fault(rows, "v2", pinned=True).code == "wrong_feature_count"
+
+
+def test_packed_rows_are_for_all_that_mean_the_same_by_them_and_gaps_for_those_that_take_them() -> None:
+    others = SEX.model_copy(update={"other": True})
+    versions = union(v1=V1, v2=(AGE.model_copy(update={"nullable": True}), others))
+    rows, _ = versions.pack_bytes(np.array([[np.nan, 2]], "<f4").tobytes())
+    assert fault(rows, "v1").code == "not_finite"
+    (row,) = packed(rows, "v2")
+    assert np.isnan(row[0])
+    assert row[1] == 2
 
 
 def test_versions_of_two_precisions_read_the_same_rows() -> None:
