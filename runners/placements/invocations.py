@@ -13,13 +13,11 @@ import msgspec
 import numpy as np
 
 from runners.artefacts.card import Task
+from runners.inputs.precision import FLOAT32
 from runners.inputs.rows import RowFormat, Rows
 from runners.inputs.schema import Feature
 from runners.placements.executor import BatchScores, not_finite
 from runners.placements.inference import Mismatch
-
-LARGEST_WHOLE = 2**24
-"""Whole numbers beyond it are not all a float32."""
 
 
 class UnfitValue(Exception):
@@ -119,7 +117,7 @@ def _values(predictions: Sequence[Any]) -> BatchScores:
     for row, value in enumerate(predictions):
         if isinstance(value, bool | str):
             raise Mismatch("it gives labels, where numbers belong")
-        if isinstance(value, int) and abs(value) > LARGEST_WHOLE and int(np.float32(value)) != value:
+        if isinstance(value, int) and abs(value) > FLOAT32.whole and int(np.float32(value)) != value:
             failures[row] = "the model gave a whole number of more digits than a float32 has"
     with np.errstate(over="ignore"):
         scores = np.array([np.nan if value is None else value for value in predictions]).astype(np.float32)

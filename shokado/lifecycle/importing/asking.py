@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from runners.artefacts.card import Examples, Task, Verification
 from runners.inputs.faults import InputFault
 from runners.inputs.formats import row_format_of
+from runners.inputs.precision import FLOAT32, FLOAT64
 from runners.inputs.schema import Feature
 from runners.placements.inference import Mismatch
 from runners.placements.invocations import (
-    LARGEST_WHOLE,
     UnfitValue,
     read_predictions,
     scores_of,
@@ -47,7 +47,8 @@ class AskedModel:
     """What a scoring server says of the rows of a table.
 
     Attributes:
-        features: those of the table, each with whether a value may be missing.
+        features: those of the table, each with whether a value may be missing, and numbers of float64 where float32
+            would change an answer.
         task: values, or labels.
         labels: the model's labels, as it gives them, in the order of the classes; no labels of values.
     """
@@ -68,6 +69,8 @@ class AskedModel:
         self._add_drawn()
         self.labels = self._labels()
         self.task = {0: Task.REGRESSION, 2: Task.BINARY}.get(len(self.labels), Task.MULTICLASS)
+        if any(type(value) is int and abs(value) > FLOAT32.whole for row in self._rows for value in row):
+            self._widen()
         self._batch = self._packed()
         self._scores = self._scores_of(self._predictions)
 
@@ -84,12 +87,33 @@ class AskedModel:
         alone = [prediction for row in self._rows[:ALONE_ROWS] for prediction in self._predicted([row])]
         self._compare(alone, allowed[:ALONE_ROWS], "when there are no others beside it")
         try:
-            packed = self._post(write_batch(self.features, self.row_format, self._batch), len(self._batch))
-        except (UnfitValue, _Unanswered) as error:
-            raise VerificationFailed(f"Rows of float32 are not taken: {error}. Nothing was stored.") from error
-        largest = self._compare(packed, allowed, "when its numbers are rounded to float32: a column needs more digits")
+            largest = self._compare_sent(allowed)
+        except VerificationFailed:
+            if self.row_format.schema.datatype != FLOAT32.datatype:
+                raise
+            self._widen()
+            self._batch = self._packed()
+            largest = self._compare_sent(allowed)
         tolerance = float(allowed.max()) or ROUNDING
         return Verification(rows=len(self._rows), max_abs_difference=largest, tolerance=tolerance)
+
+    def _compare_sent(self, allowed: NDArray[Any]) -> float:
+        """Compare what is given for rows as a server packs and sends them. Raises `VerificationFailed`."""
+        kind = self.row_format.schema.precision.name
+        try:
+            packed = self._post(write_batch(self.features, self.row_format, self._batch), len(self._batch))
+        except (UnfitValue, _Unanswered) as error:
+            raise VerificationFailed(f"Rows of {kind} are not taken: {error}. Nothing was stored.") from error
+        return self._compare(packed, allowed, f"when its numbers are rounded to {kind}: a column needs more digits")
+
+    def _widen(self) -> None:
+        """Take numbers as float64 from now on."""
+        changed = {"precision": FLOAT64.name}
+        self.features = tuple(
+            feature.model_copy(update=changed) if feature.type in ("float", "integer") else feature
+            for feature in self.features
+        )
+        self.row_format = row_format_of(self.features)
 
     def _compare(self, predictions: list[Any], allowed: NDArray[Any], when: str) -> float:
         """The largest difference of a score from that of the first time. Raises `VerificationFailed`."""
@@ -132,8 +156,6 @@ class AskedModel:
     def _packed(self) -> NDArray[Any]:
         """The rows as a server packs them. Raises `UnsupportedModel` for what it would refuse, or round."""
         rows: Any = self._rows if self.row_format.text_field is None else [row[0] for row in self._rows]
-        if any(type(value) is int and abs(value) > LARGEST_WHOLE for row in self._rows for value in row):
-            raise UnsupportedModel(f"{self._uri} takes whole numbers beyond {LARGEST_WHOLE:,}, which a float32 rounds.")
         try:
             return self.row_format.join([self.row_format.pack_values(rows)], len(rows))
         except InputFault as fault:
