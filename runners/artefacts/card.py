@@ -169,11 +169,12 @@ class Card(_Frozen):
     positive_from: float = Field(default=ABOVE_HALF, ge=0, le=1 + 2**-23)
     """The smallest float32 probability from which a binary model predicts its second class. The default says that a
     tie goes to the first one, as XGBoost and scikit-learn's `argmax` have it."""
-    predicts: Literal["labels", "scores", "probabilities", "records", "columns", "array"] = "labels"
-    """What MLflow's own server gives of a classifier: labels; `scores` as ours for an XGBoost Booster; each class's
-    probability where the model was logged with `pyfunc_predict_fn="predict_proba"`. Of an ONNX model, all of
-    `own_outputs`: as records, one for each row and probability of a list, or as columns. Of a network of PyTorch or
-    Keras the only one of `own_outputs`, as an array."""
+    predicts: Literal["labels", "label_lists", "scores", "probabilities", "records", "columns", "array"] = "labels"
+    """What MLflow's own server gives of a classifier: labels, or each as a list of one; `scores` as ours for a Booster
+    of XGBoost or LightGBM; each class's probability where the model was logged with
+    `pyfunc_predict_fn="predict_proba"`. Of an ONNX model, all of `own_outputs`: as records, one for each row and
+    probability of a list, or as columns. Of a network of PyTorch or Keras the only one of `own_outputs`, as an array.
+    """
     own_classes: tuple[bool | int | float | str, ...] = ()
     """What the model itself calls its classes, as MLflow's JSON has them; empty: as `classes`."""
     reference: ModelFile | None = None

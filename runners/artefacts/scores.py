@@ -103,7 +103,8 @@ def as_model_predicts(card: Card, scores: Scores) -> list[Any] | dict[str, list[
         return probabilities_of(card, scores)
     if card.predicts == "scores" or not card.classes:
         return scores.tolist()  # type: ignore[no-any-return]
-    return _own_labels(card, scores)
+    labels = _own_labels(card, scores)
+    return [[label] for label in labels] if card.predicts == "label_lists" else labels
 
 
 def _own_labels(card: Card, scores: Scores) -> list[Any]:

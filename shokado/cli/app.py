@@ -148,8 +148,8 @@ def import_(  # noqa: PLR0913, PLR0917 each is an option
 ) -> None:
     """Convert one version out of the MLflow registry, verify it against its framework, and store it.
 
-    XGBoost, scikit-learn, ONNX, PyTorch and Keras flavors can be imported, and checkpoints of PyTorch. A model whose
-    converted files score differently is refused.
+    XGBoost, LightGBM, CatBoost, scikit-learn, ONNX, PyTorch and Keras flavors can be imported, and checkpoints of
+    PyTorch. A model whose converted files score differently is refused.
     To read a pickle is to run its author's code, in a process of its own: trust the registry, or say --no-pickle.
 
     Examples:

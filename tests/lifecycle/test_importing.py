@@ -279,7 +279,7 @@ def test_a_foreign_flavor_is_refused(log_model: Callable[..., str], own_store: P
         return model_input
 
     uri = log_model("pyfunc", echo, input_example=["a"])
-    with pytest.raises(UnsupportedModel, match="xgboost, sklearn, onnx, pytorch, keras can be imported"):
+    with pytest.raises(UnsupportedModel, match="lightgbm, catboost, sklearn, onnx, pytorch, keras can be imported"):
         import_version(ImportOrder(uri, "v1", model="echo"))
     assert repository.artefacts() == []
 

@@ -20,8 +20,9 @@ from xgboost import Booster, DMatrix
 
 from runners.artefacts.card import Task
 from shokado.lifecycle.errors import UnsupportedModel
-from shokado.lifecycle.importing.boosters import Link, learner_of, link_of, objective_of, task_of
+from shokado.lifecycle.importing.boosters import learner_of, link_of, objective_of, task_of
 from shokado.lifecycle.importing.graphs import INPUT, IR, ML_OPSET, OPSET, rename
+from shokado.lifecycle.importing.links import Link
 from shokado.lifecycle.importing.probing_rows import sentinels_of
 
 _CONVERTED = ("binary:logistic", "multi:softprob", "reg:squarederror")

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from enum import Enum, auto
 from typing import Any
 
 import numpy as np
@@ -11,18 +10,7 @@ from scipy.special import softmax
 
 from runners.artefacts.card import Task
 from shokado.lifecycle.errors import UnsupportedModel
-
-
-class Link(Enum):
-    """What XGBoost makes of a row's margin, the sum of its leaves, to answer with."""
-
-    IDENTITY = auto()
-    EXP = auto()
-    SIGMOID = auto()
-    STEP = auto()
-    """1 above 0, else 0."""
-    SOFTMAX = auto()
-
+from shokado.lifecycle.importing.links import Link
 
 _LINKS = {
     "binary:hinge": Link.STEP,

@@ -32,6 +32,7 @@ from runners.inputs.rows import RowFormat
 from runners.inputs.schema import Feature
 from shokado.lifecycle.errors import UnsupportedModel
 from shokado.lifecycle.importing import booster_graphs, boosters
+from shokado.lifecycle.importing.boosted_steps import boosted_steps
 from shokado.lifecycle.importing.double_graphs import (
     double_nodes,
     feed_with_doubles,
@@ -53,13 +54,15 @@ from shokado.lifecycle.importing.graphs import (
 from shokado.lifecycle.importing.histogram_trees import exact_nodes
 from shokado.lifecycle.importing.label_rules import class_labels, positive_from, predicts, without_threshold
 from shokado.lifecycle.importing.onnx_models import OnnxModel, without_signature
+from shokado.lifecycle.importing.own_models import own_model
 from shokado.lifecycle.importing.precisions import large_integers, makes_float32
 from shokado.lifecycle.importing.probing_rows import parts_of
 from shokado.lifecycle.importing.recoding import levels_of, recoded, unused
 from shokado.lifecycle.importing.registry import CHECKPOINT, LoadedModel
 from shokado.lifecycle.importing.scaled_trees import scaler_of, unscale
 from shokado.lifecycle.importing.text_conversion import converter_options, vectorizers_of, with_split_terms
-from shokado.lifecycle.importing.typed_features import typed_features
+from shokado.lifecycle.importing.tree_ensembles import graph_of
+from shokado.lifecycle.importing.typed_features import optional_columns, typed_features
 
 
 class ModelDescription(BaseModel):
@@ -72,7 +75,7 @@ class ModelDescription(BaseModel):
     classes: tuple[int | str, ...] = ()
     dataset: str | None = None
     positive_from: float = ABOVE_HALF
-    predicts: Literal["labels", "scores", "probabilities", "records", "columns", "array"] = "labels"
+    predicts: Literal["labels", "label_lists", "scores", "probabilities", "records", "columns", "array"] = "labels"
     own_classes: tuple[bool | int | float | str, ...] = ()
     own_outputs: dict[str, OwnOutput] = {}
     narrow: tuple[bool, ...] = ()
@@ -199,6 +202,11 @@ def candidates(source: LoadedModel, description: ModelDescription, *, wide: bool
 
     `wide`: float64 in any case. Raises `UnsupportedModel` where there are no numbers.
     """
+    own = own_model(source.model)
+    if own is not None and own.compares_doubles:
+        if wide:
+            raise UnsupportedModel(f"{source.uri} is of LightGBM, whose trees are converted for rows of float32 alone.")
+        return [description]
     if wide:
         widened = description.widened(wholly=True)
         if not widened.is_wide:
@@ -251,6 +259,10 @@ def _task_and_classes(model: Any) -> tuple[Task, tuple[int | str, ...]]:
         return boosters.task_of(model), class_labels(boosters.classes_of(model))
     if isinstance(model, OnnxModel):
         return model.task, class_labels(getattr(model, "classes_", ()))
+    if (own := own_model(model)) is not None and own.task is Task.REGRESSION:
+        return own.task, ()
+    if own is not None and not hasattr(model, "classes_"):
+        return own.task, class_labels(own.classes)
     if is_classifier(model) and hasattr(model, "predict_proba"):
         if isinstance(model.classes_, list):
             raise UnsupportedModel(f"It gives {len(model.classes_)} labels a row, where one belongs.")
@@ -284,6 +296,8 @@ def why_not(source: LoadedModel, width: int) -> str | None:
     out the rest without a word.
     """
     model = source.model
+    if (own := own_model(model)) is not None:
+        return own.why_not()
     if _outputs_of(model, width) > 1:
         return f"it gives {_outputs_of(model, width)} outputs a row, where one number, label or text belongs"
     if boosters.is_xgboost(model):
@@ -314,9 +328,14 @@ def _has_categories(part: Any) -> bool:
 
 
 def _width(model: Any) -> int:
+    if (own := own_model(model)) is not None:
+        return own.width
     if not boosters.is_xgboost(model) and not hasattr(model, "n_features_in_"):
         return 1  # a text, which scikit-learn does not count
-    return int(model.num_features() if hasattr(model, "num_features") else model.n_features_in_)
+    # A vote that begins with CatBoost says 0.
+    return int(model.num_features() if hasattr(model, "num_features") else model.n_features_in_) or len(
+        trained_names(model)
+    )
 
 
 ANY_TEXT = ("any",)
@@ -337,12 +356,14 @@ _INSTEAD_OF_DATES = " Make numbers of dates and times before the model takes the
 
 def _features(source: LoadedModel, width: int) -> tuple[Feature, ...]:
     """Names and types out of the signature; `f0`, `f1`, .. for a model that was logged without names."""
+    own = own_model(source.model)
     inputs = source.signature.inputs if source.signature is not None else None
     if inputs is None or inputs.is_tensor_spec():
         if any(vectorizers_of(source.model)):
             return (Feature(name=next(iter(trained_names(source.model)), "text"), type="text"),)
         names = trained_names(source.model) or [f"f{index}" for index in range(width)]
-        return tuple(Feature(name=name) for name in names)
+        plain = tuple(Feature(name=name) for name in names)
+        return plain if own is None else own.features(plain, source.example)
     columns = {str(column.name or "text"): str(getattr(column.type, "name", column.type)) for column in inputs.inputs}
     odd = [f"{name} ({kind})" for name, kind in columns.items() if kind not in _COLUMN_TYPES]
     if odd or len(columns) != width:
@@ -352,7 +373,12 @@ def _features(source: LoadedModel, width: int) -> tuple[Feature, ...]:
             + _INSTEAD_OF_DATES * ("datetime" in columns.values())
         )
     _check_names(source, sorted(columns), in_order=False)
-    order = trained_names(source.model) or tuple(columns)
+    order = _in_trained_order(source.model, tuple(columns))
+    if own is not None:
+        may_lack = optional_columns(source)
+        features = [_feature(name, columns[name], {}) for name in order]
+        features = [feature.model_copy(update={"nullable": feature.name in may_lack}) for feature in features]
+        return own.features(features, source.example)
     levels = levels_of(source.model, order) | dict.fromkeys(unused(source.model, order), ANY_TEXT)
     texts = [f"{name} (string)" for name, kind in columns.items() if kind == "string" and name not in levels]
     if texts and len(columns) > 1:
@@ -383,14 +409,31 @@ def _narrow(source: LoadedModel, features: tuple[Feature, ...]) -> tuple[bool, .
 def trained_names(model: Any) -> tuple[str, ...]:
     """The columns' names that the model was trained with, in the order that it takes them in; empty: bare arrays."""
     booster = model.get_booster() if hasattr(model, "get_booster") else model
+    if (own := own_model(model)) is not None:
+        return own.names
     names = booster.feature_names if boosters.is_xgboost(model) else getattr(model, "feature_names_in_", None)
-    return tuple(map(str, names if names is not None else ()))
+    found = tuple(map(str, names if names is not None else ()))
+    # What LightGBM, where a pipeline begins with it, calls columns without names.
+    return () if found and found == tuple(f"Column_{index}" for index in range(len(found))) else found
+
+
+def _in_trained_order(model: Any, said: tuple[str, ...]) -> tuple[str, ...]:
+    """The columns' names as the signature has them, in the order that the model takes them in."""
+    by_trained = {_trained_name(model, name): name for name in said}
+    return tuple(by_trained[name] for name in trained_names(model)) or said
+
+
+def _trained_name(model: Any, name: str) -> str:
+    """What a model calls a column of this name: LightGBM has no spaces in them."""
+    trained = trained_names(model)
+    return name if name in trained else next((known for known in trained if known == name.replace(" ", "_")), name)
 
 
 def _check_names(source: LoadedModel, said: list[str], *, in_order: bool = True) -> None:
     """Raise `UnsupportedModel` where the names that the address says are not those the model was trained with."""
     trained = trained_names(source.model)
-    if trained and said != (list(trained) if in_order else sorted(trained)):
+    spelt = [_trained_name(source.model, name) for name in said]
+    if trained and (spelt if in_order else sorted(spelt)) != (list(trained) if in_order else sorted(trained)):
         raise UnsupportedModel(
             f"{source.uri} says that its columns are {', '.join(said)}, and the model was trained on "
             f"{', '.join(trained)}. Log it again with the signature of its training data."
@@ -403,7 +446,10 @@ def convert(model: Any, description: ModelDescription, folder: Path) -> tuple[Fi
     taken = Input.of(description)
     booster = None
     try:
-        if not (boosters.is_xgboost(model) or isinstance(model, OnnxModel)):
+        if (own := own_model(model)) is not None:
+            ensemble, is_pair = own.ensemble(description.features), description.task is Task.BINARY
+            graph = graph_of(ensemble, taken.columns, taken.exact, is_pair=is_pair)
+        elif not (boosters.is_xgboost(model) or isinstance(model, OnnxModel)):
             graph = _onnx_of_sklearn(model if taken.text else recoded(model, description.features), taken)
         elif taken.text:
             raise UnsupportedModel(f"{type(model).__name__} takes numbers only, its model's signature says text.")
@@ -459,7 +505,9 @@ def _plain_onnx_of_sklearn(model: Any, taken: Input) -> ModelProto:
     name = taken.text if taken.text and hasattr(model, "feature_names_in_") else INPUT
     # Behind another step a column is another, or is none of those that come.
     is_first = not any(hasattr(part, "steps") or hasattr(part, "transformers_") for part in parts_of(model))
-    with double_nodes() if taken.is_wide else exact_nodes(taken.exact if is_first else ()):
+    exact_steps = taken.exact if is_first else all(taken.exact)
+    exact_histograms = double_nodes() if taken.is_wide else exact_nodes(taken.exact if is_first else ())
+    with exact_histograms, boosted_steps(exact_steps):
         graph: ModelProto = to_onnx(
             model,
             initial_types=[(name, kind([None, taken.columns]))],

@@ -16,6 +16,7 @@ from runners.artefacts.card import ABOVE_HALF, Task
 from runners.artefacts.scores import from_columns, positions_of
 from shokado.lifecycle.errors import UnsupportedModel
 from shokado.lifecycle.importing import boosters
+from shokado.lifecycle.importing.own_models import own_model
 
 _WITH_THRESHOLD = (FixedThresholdClassifier, TunedThresholdClassifierCV)
 _ABOVE_ONE = 1 + 2.0**-23
@@ -36,6 +37,8 @@ def positive_from(model: Any) -> float:
         return positive_from(model[-1])
     if isinstance(model, _WITH_THRESHOLD):
         return _from_threshold(model)
+    if (own := own_model(model)) is not None:
+        return own.positive_from
     return 0.5 if isinstance(model, GradientBoostingClassifier) else ABOVE_HALF
 
 
@@ -72,8 +75,11 @@ def without_threshold(model: Any) -> Any:
     return model
 
 
-def predicts(model: Any) -> Literal["labels", "scores"]:
+def predicts(model: Any) -> Literal["labels", "label_lists", "scores"]:
     """What `predict` gives; a classifier without `predict_proba` gives probabilities there, as most Boosters do."""
+    last = model[-1] if isinstance(model, Pipeline) else model
+    if (own := own_model(last)) is not None and own.gives_label_lists:
+        return "label_lists"
     gives_labels = boosters.gives_labels(model) if boosters.is_xgboost(model) else hasattr(model, "predict_proba")
     return "labels" if gives_labels else "scores"
 

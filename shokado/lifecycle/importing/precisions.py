@@ -23,6 +23,7 @@ from runners.inputs.schema import Feature
 from shokado.lifecycle.importing import boosters
 from shokado.lifecycle.importing.label_rules import without_threshold
 from shokado.lifecycle.importing.onnx_models import OnnxModel
+from shokado.lifecycle.importing.own_models import own_model
 from shokado.lifecycle.importing.probing_rows import remembered
 from shokado.lifecycle.importing.registry import LoadedModel
 
@@ -40,6 +41,8 @@ _OF_FLOAT32 = (
 def makes_float32(model: Any) -> bool:
     """Whether the framework itself makes float32 of the rows, so that none of its answers needs more."""
     model = without_threshold(getattr(model, "best_estimator_", model))
+    if (own := own_model(model)) is not None:
+        return not own.compares_doubles
     return boosters.is_xgboost(model) or isinstance(model, (*_OF_FLOAT32, OnnxModel))
 
 

@@ -28,6 +28,7 @@ _HALVINGS = 32
 """How often a range is halved, until what becomes one float32 is two float64 beside each other."""
 _SENTINEL_SHARE = 0.1
 """Part of the values that mean a missing one, where the model knows such a number."""
+_LARGEST = float(np.finfo(np.float32).max)
 _CONTAINERS = ("steps", "transformers_", "transformer_list")
 
 Rows = NDArray[np.float64]
@@ -140,8 +141,8 @@ def probing_rows(
 def _bounds(trees: Trees, width: int) -> Rows:
     """The smallest and the largest threshold of each column: [2, features], NaN where there are none."""
     bounds = np.full((2, width), np.nan)
-    # A split on what is missing alone has an infinite one.
-    bounded = trees.splits & np.isfinite(trees.values)
+    # A split on what is missing alone has an infinite one, or the largest number that there is.
+    bounded = trees.splits & (np.abs(trees.values) < _LARGEST)
     features, values = trees.features[bounded], trees.values[bounded]
     for column in np.unique(features):
         bounds[:, column] = values[features == column].min(), values[features == column].max()
@@ -190,7 +191,7 @@ def _at_thresholds(random: np.random.Generator, columns: Columns, trees: Trees, 
     sides = _sides(random, values, own, features, columns.whole)
     if columns.is_wide:
         sides += [np.nextafter(values, end) for end in (-np.inf, np.inf)]
-    return np.vstack([_with(reaching, features, side) for side in sides])
+    return np.vstack([_with(reaching, features, np.clip(side, -_LARGEST, _LARGEST)) for side in sides])
 
 
 def _clear(rows: Rows, columns: Columns, trees: Trees) -> Rows:
@@ -208,13 +209,14 @@ def _own_thresholds(rows: Rows, features: NDArray[np.int64], values: Rows, score
     """The framework's own thresholds, in float64, among the numbers that become each of these ones in float32.
 
     Such a threshold is the last number on the side of small values: one that lies on it. Rows [N, features] are those
-    that reach it; where the framework tells none of those numbers from each other, the threshold is the given one.
+    that reach it; where the framework tells none of those numbers from each other, nobody knows which of them it is,
+    and the number before them is given.
     """
     if not len(rows):
         return values
     low, high = cell_of(values)
     split, last = _last_before_change(rows, features, low, high, scores, _HALVINGS)
-    own = values.copy()
+    own = np.nextafter(values.astype(np.float32), np.float32(-np.inf)).astype(np.float64)
     own[split] = last
     return own
 
@@ -364,8 +366,9 @@ def sentinels_of(model: Any) -> tuple[float, ...]:
 
 
 def _fitted(model: Any) -> list[Any]:
-    """What a vote or a stack is made of; trees of a forest are none of its own."""
-    return list(getattr(model, "estimators_", ())) if hasattr(model, "named_estimators_") else []
+    """What a vote, a stack or a calibration is made of; trees of a forest are none of its own."""
+    calibrated = [part.estimator for part in getattr(model, "calibrated_classifiers_", ())]
+    return calibrated + (list(getattr(model, "estimators_", ())) if hasattr(model, "named_estimators_") else [])
 
 
 def parts_of(model: Any) -> list[Any]:

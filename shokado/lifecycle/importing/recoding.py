@@ -23,7 +23,7 @@ from skl2onnx import update_registered_converter
 from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.impute import SimpleImputer
-from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, TargetEncoder
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, TargetEncoder
 
 from runners.inputs.columns import Category
 from runners.inputs.schema import Feature
@@ -36,6 +36,10 @@ MAX_TABLED_LEVELS = 2000
 
 _ENCODERS = (OneHotEncoder, OrdinalEncoder, TargetEncoder)
 """What makes numbers of each column for itself, and of every text that it does not know the same ones."""
+
+
+_OF_TREES = ("sklearn.tree", "sklearn.ensemble", "lightgbm", "catboost")
+"""How the modules of models begin that are made of trees."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,7 +171,7 @@ def _refuse_scaled_trees(model: Any) -> None:
     entrance = _entrance(model)
     if not hasattr(entrance, "transformers_"):
         return
-    trees = [part for part in parts_of(model) if type(part).__module__.startswith(("sklearn.tree", "sklearn.ensemble"))]
+    trees = [part for part in parts_of(model) if type(part).__module__.startswith(_OF_TREES)]
     trees = [part for part in trees if not hasattr(part, "named_estimators_")]
     if any(hasattr(part, "_predictors") for part in trees):
         raise UnsupportedModel(
@@ -179,7 +183,8 @@ def _refuse_scaled_trees(model: Any) -> None:
             continue
         steps = [step for _, step in transformer.steps] if hasattr(transformer, "steps") else [transformer]
         for step in steps:
-            if not (isinstance(step, str) or type(step) is SimpleImputer):
+            passes_through = isinstance(step, str) or (type(step) is FunctionTransformer and step.func is None)
+            if not (passes_through or type(step) is SimpleImputer):
                 raise UnsupportedModel(
                     f"Its trees stand behind a {type(step).__name__}, which ONNX computes in float32: trees need no "
                     "scaling, so leave it out."

@@ -34,7 +34,7 @@ _CHECKOUT = Path(__file__).resolve().parents[3]
 PROJECT = _CHECKOUT if (_CHECKOUT / "pyproject.toml").is_file() else Path.cwd()
 """The checkout; for an installed package the folder it is used in."""
 VERSION_TAG = "shokado.version"
-FLAVORS = ("xgboost", "sklearn", "onnx", "pytorch", "keras")
+FLAVORS = ("xgboost", "lightgbm", "catboost", "sklearn", "onnx", "pytorch", "keras")
 CHECKPOINT = "checkpoint"
 """In place of a flavor, for a file that no registry has."""
 PYTHON = "python_function"
@@ -44,9 +44,15 @@ SCORING_SERVER = "http://127.0.0.1:5001"
 INSTALL_COMMAND = "uv pip install -r requirements/train.txt"
 FRAMEWORKS_COMMAND = "make frameworks"
 
+_LIGHTGBM_BOOSTER = "lightgbm.basic.Booster"
 _SAFE_XGBOOST_CLASS = re.compile(r"xgboost\.(core\.Booster|sklearn\.XGB\w+)")
 _SAFE_SKOPS_TYPES = frozenset(
     {
+        "collections.OrderedDict",
+        "lightgbm.basic.Booster",
+        "lightgbm.sklearn.LGBMClassifier",
+        "lightgbm.sklearn.LGBMRanker",
+        "lightgbm.sklearn.LGBMRegressor",
         "numpy.dtype",
         "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
         "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
@@ -55,7 +61,8 @@ _SAFE_SKOPS_TYPES = frozenset(
     }
 )
 """What skops does not trust by itself, and what cannot run code: they hold arrays and numbers, and call nothing that
-they are given. A doctored tree may lead its reader astray in memory, which ends the import's process (decision 31)."""
+they are given. A doctored tree may lead its reader astray in memory, which ends the import's process (decision 31). A
+Booster of LightGBM is the text that its `model.lgb` would be, read by the same parser (decision 49)."""
 
 _CODE_IN_FORMATS = {
     "pytorch": "PyTorch stores modules as pickle, or as pt2, of which it evaluates expressions",
@@ -71,6 +78,8 @@ _PACKAGES = {
     "xgboost": "xgboost-cpu",
 }
 _FRAMEWORK_PACKAGES = {
+    "lightgbm": ("lightgbm",),
+    "catboost": ("catboost",),
     "pytorch": ("torch", "onnxscript"),
     "keras": ("keras", "torch", "onnxscript"),
     CHECKPOINT: ("torch", "onnxscript"),
@@ -360,6 +369,8 @@ def fetch(client: "MlflowClient", uri: str, folder: Path, formats: Formats = For
     except UnsupportedModel:
         raise
     except Exception as error:  # whatever the framework's own loader raises
+        if isinstance(error, ModuleNotFoundError):  # of what stands within a model of scikit-learn
+            require_framework(str(error.name))
         raise UnsupportedModel(f"{uri} does not load with the installed packages: {error}") from error
     metrics, parameters = _run(client, description.run_id)
     return LoadedModel(
@@ -453,12 +464,16 @@ def _refuse_code(stored: Mapping[str, Any], flavor: str, uri: str) -> None:
     """
     trusted = set(stored.get("skops_trusted_types") or ()) - _SAFE_SKOPS_TYPES
     model_class = str(stored.get("model_class", "xgboost.core.Booster"))
+    # A Booster is text; the estimators are stored as scikit-learn's are.
+    is_object = flavor == "sklearn" or (
+        flavor == "lightgbm" and stored.get("model_class", _LIGHTGBM_BOOSTER) != _LIGHTGBM_BOOSTER
+    )
     danger = None
     if stored.get("code"):
         danger = "it brings Python files of its own"
-    elif flavor == "sklearn" and (kind := stored.get("serialization_format", "pickle")) != "skops":
+    elif is_object and (kind := stored.get("serialization_format", "pickle")) != "skops":
         danger = f"it is stored as {kind}"
-    elif flavor == "sklearn" and trusted:
+    elif is_object and trusted:
         danger = f"it asks to trust {', '.join(sorted(trusted))}"
     elif flavor == "xgboost" and not _SAFE_XGBOOST_CLASS.fullmatch(model_class):
         danger = f"its class is {model_class}"
@@ -476,6 +491,8 @@ def _refuse_code(stored: Mapping[str, Any], flavor: str, uri: str) -> None:
 def _framework(description: "Model", flavor: str) -> str:
     package, key = {
         "xgboost": ("xgboost", "xgb_version"),
+        "lightgbm": ("lightgbm", "lgb_version"),
+        "catboost": ("catboost", "catboost_version"),
         "sklearn": ("scikit-learn", "sklearn_version"),
         "onnx": ("onnx", "onnx_version"),
         "pytorch": ("torch", "pytorch_version"),

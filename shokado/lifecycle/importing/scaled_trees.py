@@ -3,9 +3,9 @@
 Left to itself a converted scaler computes in float32 where scikit-learn computes in float64, so that rows near a
 threshold take the other side: one of a thousand in a forest over columns whose mean is far from 0. Scalers keep the
 order of numbers, so each threshold has its like before the scaler, to the last bit: the largest number that still goes
-to the side of small values. It is one of float32, but for histogram gradient boosting over columns of float64: values
-of its data are thresholds, and are rounded as the rows' numbers are. Where rows are float64, so are thresholds. It
-saves an operator, too.
+to the side of small values. It is one of float32, but for histogram gradient boosting and LightGBM over columns of
+float64: their thresholds are rounded as the rows' numbers are. Where rows are float64, so are thresholds. It saves an
+operator, too.
 """
 
 from collections.abc import Sequence
@@ -20,6 +20,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
 
 from shokado.lifecycle.importing.graphs import set_thresholds, thresholds_of
+from shokado.lifecycle.importing.own_models import own_model
 
 _SCALERS = (StandardScaler, MinMaxScaler, MaxAbsScaler, RobustScaler)
 _INTEGERS: dict[Any, Any] = {np.float32: np.int32, np.float64: np.int64}
@@ -69,12 +70,19 @@ def unscale(
     if not nodes or not all(node.op_type.startswith("TreeEnsemble") for node in nodes):
         return False
     before = _Scaler(scaler, np.array(exact), given, rows)
-    wide: NDArray[np.float64] | None = None
-    if rows is np.float32 and hasattr(last, "_predictors"):
-        wide = np.concatenate([tree.nodes["num_threshold"] for trees in last._predictors for tree in trees])
+    wide = _doubles_of(last) if rows is np.float32 else None
     for node in nodes:
         _unscale(node, before, thresholds_of(node) if rows is np.float64 else wide)
     return True
+
+
+def _doubles_of(model: Any) -> NDArray[np.float64] | None:
+    """The threshold of each node of trees that compare in float64."""
+    own = own_model(model)
+    if own is not None:
+        return own.ensemble(()).bounds if own.compares_doubles else None
+    wide = [tree.nodes["num_threshold"] for trees in getattr(model, "_predictors", ()) for tree in trees]
+    return np.concatenate(wide) if wide else None
 
 
 def _unscale(node: NodeProto, scaler: _Scaler, wide: NDArray[np.float64] | None) -> None:

@@ -50,6 +50,11 @@ def may_be_missing(source: LoadedModel, features: Sequence[Feature]) -> set[str]
     """The columns in which the training may have had gaps."""
     if any(hasattr(part, "statistics_") for part in parts_of(source.model)):
         return {feature.name for feature in features}
+    return optional_columns(source)
+
+
+def optional_columns(source: LoadedModel) -> set[str]:
+    """The columns that the signature calls optional."""
     inputs = source.signature.inputs if source.signature is not None else None
     if inputs is None or inputs.is_tensor_spec():
         return set()

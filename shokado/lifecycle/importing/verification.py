@@ -27,6 +27,7 @@ from shokado.lifecycle.importing.boosters import is_xgboost, scores_of
 from shokado.lifecycle.importing.conversion import ModelDescription, trained_names
 from shokado.lifecycle.importing.graphs import INPUT
 from shokado.lifecycle.importing.label_rules import chosen, own_labels
+from shokado.lifecycle.importing.own_models import own_model
 from shokado.lifecycle.importing.probing_rows import (
     Columns,
     cell_of,
@@ -59,7 +60,7 @@ NEAR_ROWS = 200
 CHANGES = 200
 """How many changes of the score are looked for in trees whose thresholds are not of the input's columns."""
 LAST_OF = {"boolean": 1.0, "category": 9.0}
-"""What such a column holds at least, from 0 on."""
+"""What a column without levels holds at least, from 0 on."""
 PAIRS = 100
 """Pairs of rows of different classes, between which a tie is looked for."""
 HALVINGS = 12
@@ -138,7 +139,7 @@ def _is_rounded(model: Any, description: ModelDescription, folder: Path) -> bool
     if all(description.exact):
         return False
     is_scaled = scaler_of(model) is not None and trees_of(onnx.load(folder / FileKind.ONNX.file_name)) is not None
-    return is_scaled or _has_histogram(model)
+    return is_scaled or _compares_doubles(model)
 
 
 def _reference(source: LoadedModel, description: ModelDescription, folder: Path, tolerance: float) -> Reference:
@@ -150,7 +151,7 @@ def _reference(source: LoadedModel, description: ModelDescription, folder: Path,
             groups = rows_for(source, description, onnx.load(folder / FileKind.ONNX.file_name))
         rows = np.vstack(groups)
         scores = framework_scores(model, description, rows)
-        if any(feature.levels for feature in description.features):
+        if any(feature.levels for feature in description.features) and own_model(model) is None:
             _check_example(source, description)
         advice = _MORE_ROWS if len(groups) > 1 else ""
         if description.task is Task.REGRESSION:
@@ -253,14 +254,14 @@ def rows_for(source: LoadedModel, description: ModelDescription, graph: onnx.Mod
     if len(known) > 1 or not np.isfinite(columns.low).all():
         columns = columns.widened(known)
     booleans = np.array([feature.type == "boolean" for feature in description.features])
-    last = np.array([LAST_OF.get(feature.type, np.nan) for feature in description.features])
+    last = np.array([_last(feature) for feature in description.features])
     columns = columns.widened(np.vstack([last * 0, last]))
     sentinels, trees = sentinels_of(source.model), trees_of(graph)
 
     def scores(rows: datasets.Rows) -> Scores:
-        return framework_scores(source.model, description, rows.astype(description.given))
+        return framework_scores(source.model, description, _levelled(description, rows).astype(description.given))
 
-    is_wide = _has_histogram(source.model)
+    is_wide = _compares_doubles(source.model)
     drawn = probing_rows(columns, trees, scores if is_wide else None, sentinels, RANDOM_ROWS, RANDOM_SEED)
     drawn[:, booleans] = np.clip(drawn[:, booleans], 0, 1)
     if trees is None and is_wide:
@@ -311,21 +312,38 @@ def _check_example(source: LoadedModel, description: ModelDescription) -> None:
 def _typed(description: ModelDescription, rows: datasets.Rows) -> datasets.Rows:
     """The rows with a level in each category, and gaps where values may be missing."""
     random = np.random.default_rng(RANDOM_SEED)
+    rows = _levelled(description, rows)
+    for at, feature in enumerate(description.features):
+        if feature.nullable:
+            rows[1:, at][random.random(len(rows) - 1) < MISSING_SHARE] = np.nan
+    return rows
+
+
+def _levelled(description: ModelDescription, rows: datasets.Rows) -> datasets.Rows:
+    """The rows with a number of a level in each category: any other number becomes one, always the same."""
     rows = rows.copy()
     for at, feature in enumerate(description.features):
-        column = rows[:, at]
         if feature.levels:
-            last = len(feature.levels) - (not feature.other)
-            wrong = ~np.isin(column, np.arange(last + 1))
-            column[wrong] = random.integers(0, last + 1, int(wrong.sum()))
-        if feature.nullable:
-            column[1:][random.random(len(rows) - 1) < MISSING_SHARE] = np.nan
+            rows[:, at] = np.abs(np.rint(rows[:, at])) % (_last(feature) + 1)
     return rows
+
+
+def _last(feature: Feature) -> float:
+    """What such a column holds at least, from 0 on; NaN where that is not known."""
+    if feature.levels:
+        return float(len(feature.levels) - (not feature.other))
+    return LAST_OF.get(feature.type, np.nan)
 
 
 def _has_histogram(model: Any) -> bool:
     """Whether a part is histogram gradient boosting, which compares in float64, and with values of its data."""
     return any(hasattr(part, "_predictors") for part in parts_of(model))
+
+
+def _compares_doubles(model: Any) -> bool:
+    """Whether a part is made of trees that compare in float64: histogram gradient boosting, or LightGBM."""
+    own = [own_model(part) for part in parts_of(model)]
+    return _has_histogram(model) or any(part is not None and part.compares_doubles for part in own)
 
 
 def _whole(description: ModelDescription) -> NDArray[np.bool_]:
@@ -366,6 +384,8 @@ def framework_scores(model: Any, description: ModelDescription, rows: datasets.R
     given = as_trained(model, description, rows)
     if is_xgboost(model):
         scores = scores_of(model, given)
+    elif (own := own_model(model)) is not None:
+        scores = own.scores(given)
     else:
         with_probabilities = description.task is not Task.REGRESSION and hasattr(model, "predict_proba")
         scores = model.predict_proba(given) if with_probabilities else model.predict(given)
@@ -376,6 +396,8 @@ def as_trained(model: Any, description: ModelDescription, rows: datasets.Rows) -
     """The rows in the form in which the model was given its training data."""
     if is_xgboost(model) and not hasattr(model, "get_booster"):
         return xgboost.DMatrix(rows, feature_names=model.feature_names)
+    if (own := own_model(model)) is not None:
+        return own.given(rows, description.features)
     names = trained_names(model)
     if not names:
         return rows if description.row_format.text_field is None else rows[:, 0]
