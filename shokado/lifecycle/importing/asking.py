@@ -43,7 +43,7 @@ class _Unanswered(Exception):
     """The other server does not score the rows; the message is its own."""
 
 
-class AskedModel:
+class QuestionedServer:
     """What a scoring server says of the rows of a table.
 
     Attributes:

@@ -77,7 +77,7 @@ def connect_version(order: ConnectOrder) -> Imported:
 def _connect(
     order: ConnectOrder, client: "MlflowClient | None", source: ImportOrder, uri: str, stage: Path
 ) -> Artefact:
-    from shokado.lifecycle.importing.asking import AskedModel
+    from shokado.lifecycle.importing.asking import QuestionedServer
     from shokado.lifecycle.importing.label_rules import class_labels
     from shokado.lifecycle.importing.signature_rows import rows_of_signature
 
@@ -93,7 +93,7 @@ def _connect(
     path = prepared / FileKind.MLMODEL.file_name
     path.write_bytes((described.folder / "MLmodel").read_bytes())
     with step(f"{tag}: ask {order.url}") as current:
-        asked = AskedModel(order.url, uri, table, order.classes, order.command("--classes <label>,<label>"))
+        asked = QuestionedServer(order.url, uri, table, order.classes, order.command("--classes <label>,<label>"))
         receipt = asked.verified(source.tolerance)
         card = Card(
             format=3 if asked.row_format.schema.is_typed or asked.row_format.schema.precision is FLOAT64 else 2,
