@@ -9,6 +9,7 @@ import pytest
 
 from configuration.settings import ServiceSettings
 from runners.artefacts.card import Card, Task
+from runners.artefacts.scores import Scores
 from runners.inputs.rows import Rows
 from runners.placements.executor import BatchScores
 from runners.placements.far_side import EndpointError
@@ -70,6 +71,26 @@ def test_a_batch_that_is_part_of_a_larger_array_arrives_whole(tmp_path: Path) ->
     (outcome,), _ = hop(tmp_path, scoring(Obliging(), CARD), batch(1, 2, 3, 4)[::2])
     assert isinstance(outcome, BatchScores)
     assert outcome.scores.tolist() == [1.5, 3.5]
+
+
+def test_rows_of_float64_arrive_with_all_their_digits(tmp_path: Path) -> None:
+    card = make_card(format=3, features=[{"name": "width", "precision": "float64"}, {"name": "count"}])
+    rows, seen = np.array([[1_700_000_001.5, 3], [0.1, 2]]), []
+
+    class Watching(Obliging):
+        def predict(self, rows: Rows) -> Scores:
+            seen.append(rows)
+            return super().predict(rows).astype(np.float32)
+
+    async def scenario() -> BatchScores | Exception:
+        async with far_side(tmp_path, scoring(Watching(), card)) as (url, _):
+            executor = executor_at(url, card)
+            outcome = await run(executor, rows)
+            await executor.close()
+        return outcome
+
+    assert isinstance(asyncio.run(scenario()), BatchScores)
+    np.testing.assert_array_equal(seen[-1], rows)
 
 
 def test_a_connection_is_used_again(tmp_path: Path) -> None:

@@ -221,6 +221,26 @@ def test_a_model_that_takes_something_else_is_refused_when_it_is_met(metadata: d
     assert why in str(refused.value)
 
 
+WIDE = card_of_doubles(
+    format=3, features=[{"name": "width", "precision": "float64"}, {"name": "count", "type": "integer"}]
+)
+
+
+@pytest.mark.parametrize("extensions", [[BINARY], []], ids=["binary", "JSON"])
+def test_rows_of_float64_are_sent_with_all_their_digits(extensions: list[str]) -> None:
+    server, rows = OtherServer(extensions=extensions), np.array([[1_700_000_001.5, 3], [0.1, 2]])
+    scored(server, rows, card=WIDE)
+    (tensor,) = server.asked[-1]["inputs"]
+    assert tensor["datatype"] == "FP64"
+    if extensions:
+        assert tensor["parameters"]["binary_data_size"] == rows.nbytes
+    else:
+        assert tensor["data"] == rows.ravel().tolist()
+    narrow = OtherServer(metadata={"inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 2]}]})
+    with pytest.raises(EndpointError, match="its model takes FP32, where FP64 belongs"):
+        asked(narrow, card=WIDE)
+
+
 def test_connections_are_used_again() -> None:
     server = OtherServer()
     asked(server, *(batch(number) for number in range(20)))
