@@ -138,6 +138,7 @@ class ImportOrder:
             "--replace": self.when_taken is WhenTaken.REPLACE,
             "--beside": self.when_taken is WhenTaken.BESIDE,
             "--no-pickle": self.formats is Formats.WITHOUT_CODE,
+            "--float64": self.float64,
         }
         return shlex.join([*words, *(flag for flag, on in flags.items() if on)])
 

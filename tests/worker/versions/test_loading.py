@@ -679,6 +679,18 @@ def test_an_import_that_takes_too_long_is_ended(shelf: Shelf, database: Path) ->
     in_time(scenario())
 
 
+def test_an_import_that_takes_too_much_memory_is_ended(shelf: Shelf, database: Path) -> None:
+    async def scenario() -> None:
+        small = own_settings(shelf, loading={"max_trial_bytes": 2**26})
+        async with serving(small, database, workers=1) as server:
+            with pytest.raises(InvalidChange, match="took more memory than it may, 64 MiB, at the step") as refused:
+                await server[0].loader.load("v3", "models:/customers/1", by="ann")
+            assert refused.value.code == "import_failed"
+            assert not (HOME / "models" / shelf.model).exists()
+
+    in_time(scenario())
+
+
 def test_stopping_ends_an_import(shelf: Shelf, database: Path) -> None:
     async def scenario() -> None:
         async with serving(own_settings(shelf), database, workers=1) as server:
