@@ -19,9 +19,10 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from runners.artefacts.card import Task
 from runners.inputs.faults import InputFault
-from shokado.lifecycle.errors import CanCarryCode, MissingPackage, UnsupportedModel
+from shokado.lifecycle.errors import CanCarryCode, MissingPackage, UnsupportedModel, VerificationFailed
 from shokado.lifecycle.importing import lightgbm_trees
 from shokado.lifecycle.importing.registry import Formats
+from shokado.lifecycle.importing.version import ImportOrder, import_version
 from tests.frameworks.boosted import (
     FRAME,
     HELD,
@@ -206,6 +207,22 @@ def test_decimals_on_a_threshold_stay_on_their_side(registry_home: Any) -> None:
     model = lightgbm.LGBMRegressor(**SMALL | {"n_estimators": 40, "num_leaves": 31}).fit(frame, frame.price % 3)
     artefact = imported(logged("lightgbm", model, frame, serialization_format="cloudpickle"))
     assert_scored_alike(artefact, held, model.predict(held))
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.float64])
+def test_numbers_that_need_more_digits_are_refused_by_name(kind: Any, registry_home: Any) -> None:
+    random = np.random.default_rng(8)
+    seconds = random.integers(1_700_000_000, 1_700_003_600, 400)
+    frame = pd.DataFrame({"at": seconds.astype(kind), "weight": random.normal(0, 1, 400).astype(np.float32)})
+    model = lightgbm.LGBMRegressor(**SMALL).fit(frame, (seconds - 1_700_000_000) / 600)
+    with pytest.raises(VerificationFailed, match="'at' needs more digits than rows have here"):
+        imported(logged("lightgbm", model, frame, serialization_format="cloudpickle"))
+
+
+def test_rows_of_float64_are_refused(registry_home: Any) -> None:
+    uri = logged("lightgbm", CLASSES["binary booster"](), FRAME)
+    with pytest.raises(UnsupportedModel, match="converted for rows of float32 alone"):
+        import_version(ImportOrder(uri, "wide", "boosted", float64=True))
 
 
 # Categories.
