@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 
-from load_tests.bench.asked_model import AskedModel, Rows
+from load_tests.bench.bench_model import BenchModel, Rows
 from load_tests.bench.contender import Contender, Truth
 from load_tests.bench.contender_api import Format
 from load_tests.bench.contender_process import Server
@@ -20,7 +20,7 @@ class WrongScores(Exception):
     """A contender answered something else than the model; the message says what to which row."""
 
 
-def check(server: Server, contender: Contender, model: AskedModel) -> None:
+def check(server: Server, contender: Contender, model: BenchModel) -> None:
     """Ask 50 seeded rows one by one, and all at once where that is timed too. Raises `WrongScores`."""
     rows = model.draw(ROWS, seed=7)
     requests = [rows[number : number + 1] for number in range(ROWS)]
@@ -31,7 +31,7 @@ def check(server: Server, contender: Contender, model: AskedModel) -> None:
         raise WrongScores(f"not one of {ROWS} answers came from {SPLIT_VERSION}")
 
 
-def _right(server: Server, contender: Contender, model: AskedModel, rows: Rows) -> bool:
+def _right(server: Server, contender: Contender, model: BenchModel, rows: Rows) -> bool:
     """Whether the answer was comparable with the model's; a wrong one raises."""
     api = contender.api
     status, body = server.post(api.path, api.encode(rows), api.headers)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from load_tests.bench.asked_model import AskedModel
+from load_tests.bench.bench_model import BenchModel
 from load_tests.bench.contender_api import ContenderApi
 from load_tests.bench.contender_process import Launch
 
@@ -25,7 +25,7 @@ class Site:
     python: Path
     folder: Path
     ports: tuple[int, ...]
-    model: AskedModel
+    model: BenchModel
 
     @property
     def port(self) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from load_tests.bench.asked_model import FloatArray, Rows
+from load_tests.bench.bench_model import FloatArray, Rows
 
 
 class Format(StrEnum):

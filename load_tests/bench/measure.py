@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from load_tests.bench import environment, load
-from load_tests.bench.asked_model import AskedModel
+from load_tests.bench.bench_model import BenchModel
 from load_tests.bench.check import check
 from load_tests.bench.contender import Contender, Site
 from load_tests.bench.contender_process import Server, free_ports
@@ -36,7 +36,7 @@ class Plan:
         return max(1, self.seconds / 4)
 
 
-def site_for(contender: Contender, model: AskedModel) -> Site:
+def site_for(contender: Contender, model: BenchModel) -> Site:
     """The contender's environment, built if need be, a folder and ports."""
     home = WORK / contender.name
     run = home / "run"
@@ -48,7 +48,7 @@ def site_for(contender: Contender, model: AskedModel) -> Site:
     return Site(python, run, free_ports(3), model)
 
 
-def take_turn(contender: Contender, model: AskedModel, plan: Plan) -> Measurements:
+def take_turn(contender: Contender, model: BenchModel, plan: Plan) -> Measurements:
     """Everything the plan asks of one contender; it runs only as long as this function."""
     site = site_for(contender, model)
     with Server(contender.launch(site), site.folder / "server.log") as server:
@@ -56,7 +56,7 @@ def take_turn(contender: Contender, model: AskedModel, plan: Plan) -> Measuremen
         return _measure(server, contender, model, plan)
 
 
-def _measure(server: Server, contender: Contender, model: AskedModel, plan: Plan) -> Measurements:
+def _measure(server: Server, contender: Contender, model: BenchModel, plan: Plan) -> Measurements:
     target = _one_row(server, contender, model)
     load.run(target, connections=16, seconds=1)
     one_row = tuple(load.run(target, count, plan.seconds) for count in plan.connections)
@@ -70,14 +70,14 @@ def _measure(server: Server, contender: Contender, model: AskedModel, plan: Plan
     return Measurements(one_row, many_rows, paced, memory)
 
 
-def _one_row(server: Server, contender: Contender, model: AskedModel) -> load.Target:
+def _one_row(server: Server, contender: Contender, model: BenchModel) -> load.Target:
     api = contender.api
     rows = model.draw(DIFFERENT_BODIES, seed=3)
     bodies = [api.encode(rows[number : number + 1]) for number in range(DIFFERENT_BODIES)]
     return load.Target(server.url + api.path, bodies, api.headers)
 
 
-def _many_rows(server: Server, contender: Contender, model: AskedModel, count: int, seconds: float) -> load.LoadResult:
+def _many_rows(server: Server, contender: Contender, model: BenchModel, count: int, seconds: float) -> load.LoadResult:
     """One connection: the next request leaves when the answer is there, so rows per second are rows by latency.
 
     A size that gets no answer is a row of zeros, not the end of the contender.

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from load_tests.bench.asked_model import FloatArray
+from load_tests.bench.bench_model import FloatArray
 
 NUMBERS = ("age", "fare")
 TEXTS = ("sex", "port", "deck")

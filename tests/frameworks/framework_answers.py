@@ -44,7 +44,7 @@ def own_answers(tried: TriedModel, uri: str, frame: Any) -> OwnAnswers:
         predicted = model.predict(rows) if TEXT in frame else mlflow.pyfunc.load_model(uri).predict(frame)
         has_classes = hasattr(model, "predict_proba")
         scores = model.predict_proba(rows) if has_classes else predicted
-        labels = np.asarray(predicted).tolist() if has_classes else None
+        labels = np.ravel(predicted).tolist() if has_classes else None
     scores = np.asarray(scores, dtype=np.float64)
     scores = scores.ravel() if scores.shape[1:] == (1,) else scores
     if tried.outcome is Task.BINARY and scores.ndim > 1:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from runners.artefacts.card import Task
 from tests.frameworks import (
+    test_boosted_models,
     test_network_models,
     test_onnx_models,
     test_sklearn_classifiers,
@@ -21,6 +22,7 @@ FILES = (
     test_sklearn_regressors,
     test_sklearn_columns,
     test_xgboost_models,
+    test_boosted_models,
     test_onnx_models,
     test_network_models,
 )

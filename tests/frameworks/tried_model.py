@@ -1,7 +1,6 @@
 """An entry of the table: a model, the rows that it learns from, and what becomes of it; added in one line."""
 
 import hashlib
-import importlib
 import importlib.util
 import inspect
 from collections.abc import Callable, Mapping
@@ -26,21 +25,32 @@ _LOGGED_AS = {
     "onnx": "onnx_model",
     "pytorch": "pytorch_model",
     "keras": "model",
+    "lightgbm": "lgb_model",
+    "catboost": "cb_model",
 }
 """What each flavor's `log_model` calls the model."""
 _EXAMPLE_ROWS, HELD = 20, 50
-_NOT_IN_DEV: Mapping[str, str] = {"pytorch": "torch", "keras": "keras"}
+_NOT_IN_DEV: Mapping[str, str] = {
+    "pytorch": "torch",
+    "keras": "keras",
+    "lightgbm": "lightgbm",
+    "catboost": "catboost",
+}
 """Packages of flavors that `requirements/dev.txt` has not."""
 
 
+def _needs(package: str) -> str:
+    return f"needs {package}; to install what models are trained with: make frameworks"
+
+
 class LazyPackage:
-    """A package that need not be there: it is imported when a model of it is trained."""
+    """A package that need not be there: it is imported when a model of it is trained, or the test is skipped."""
 
     def __init__(self, name: str) -> None:
         self._name = name
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(importlib.import_module(self._name), name)
+        return getattr(pytest.importorskip(self._name, reason=_needs(self._name)), name)
 
 
 Train = Callable[[Sample], Any]
@@ -106,7 +116,7 @@ class TriedModel:
     def skip_without_package(self) -> None:
         package = _NOT_IN_DEV.get(self.flavor)
         if package and importlib.util.find_spec(package) is None:
-            pytest.skip(f"needs {package}; to install what models are trained with: make frameworks")
+            pytest.skip(_needs(package))
 
     def log(self, experiment: str) -> str:
         """Train it and log it as anybody would; gives its `runs:/` address. `experiment` is an id."""

@@ -11,7 +11,7 @@ Rows = npt.NDArray[np.float64] | list[dict[str, Any]]
 """Numbers [rows, features], or objects by feature name."""
 
 
-class AskedModel(Protocol):
+class BenchModel(Protocol):
     """A model on disk, and its framework's word."""
 
     @property
