@@ -60,7 +60,7 @@ def _register(package: str, name: str, shapes: Any, options: dict[str, Any] | No
 
 
 class _Step:
-    """A `Builder` over the graph that skl2onnx makes."""
+    """A `AnswerBuilder` over the graph that skl2onnx makes."""
 
     def __init__(self, scope: Any, container: Any) -> None:
         self._scope, self._container = scope, container

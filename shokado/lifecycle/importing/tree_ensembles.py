@@ -156,7 +156,7 @@ def _rounded(values: NDArray[np.float64], is_exact: NDArray[np.bool_]) -> NDArra
     return np.where(is_nearer, above, below).astype(np.float32)
 
 
-class Builder(Protocol):
+class AnswerBuilder(Protocol):
     """Adds nodes and constants to a graph, and says what their outputs are called."""
 
     def node(self, kind: str, inputs: Sequence[str], domain: str = "", **attributes: Any) -> str: ...
@@ -164,7 +164,7 @@ class Builder(Protocol):
     def constant(self, values: NDArray[Any]) -> str: ...
 
 
-def add_answer(builder: Builder, ensemble: Ensemble, rows: str, exact: Sequence[bool], *, is_pair: bool) -> str:
+def add_answer(builder: AnswerBuilder, ensemble: Ensemble, rows: str, exact: Sequence[bool], *, is_pair: bool) -> str:
     """Add nodes that answer for rows, and give their output's name.
 
     Args:
