@@ -107,6 +107,17 @@ class Looking(nn.Module):
         return self.table(rows[:, 0].long())
 
 
+class Shelf(nn.Module):
+    """A column is a position in a long table, and rows far out are beyond it."""
+
+    def __init__(self, input_dim: int) -> None:
+        super().__init__()
+        self.table = nn.Embedding(10_000, 1)
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        return self.table(rows[:, 0].long().abs())
+
+
 class Scaled(Net):
     def forward(self, rows: torch.Tensor, scale: float = 1.0) -> torch.Tensor:
         return super().forward(rows) * scale

@@ -149,3 +149,10 @@ def test_images_are_refused(own_store: Path) -> None:
 def test_logits_are_refused(own_store: Path) -> None:
     with pytest.raises(UnsupportedModel, match=r"The Keras model cannot be served: .* no probabilities"):
         imported(log(stack(layers.Dense(3))))
+
+
+def test_a_table_that_is_too_short_is_refused(own_store: Path) -> None:
+    with pytest.raises(
+        UnsupportedModel, match=r"The Keras model cannot be served: it does not take .* numbers.*: .*range"
+    ):
+        imported(log(stack(layers.Embedding(2, 4), layers.Flatten(), layers.Dense(1))))

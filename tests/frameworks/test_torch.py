@@ -220,6 +220,12 @@ def test_what_cannot_be_served_is_refused_with_the_reason(
         imported(log(make()))
 
 
+def test_rows_that_only_the_receipt_tries_are_refused_in_words(own_store: Path) -> None:
+    far = FRAME * 1e5
+    with pytest.raises(VerificationFailed, match="does not score all rows of numbers: index out of range"):
+        imported(log(nets.Shelf(3), far, input_example=far[:5]))
+
+
 IMAGES = np.zeros((2, 3, 8, 8), dtype=np.float32)
 SIGNATURES: dict[str, tuple[Any, str]] = {
     "images": (IMAGES, r"takes \[-1, 3, 8, 8\] of float32, where rows are numbers, .* text and images are not taken"),

@@ -8,6 +8,7 @@ Keras that run on PyTorch are modules as well.
 
 import io
 import logging
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -35,6 +36,7 @@ _RELATIVE, _ABSOLUTE = 1e-3, 1e-4
 """
 _LOUD = ("torch", "onnxscript", "onnx_ir")
 _MAX_REASON_CHARACTERS = 300
+_BOLD = re.compile(r"\x1b\[\d*m")
 
 
 def read(module: torch.nn.Module, width: int, kind: str = "PyTorch model", answers: Answers | None = None) -> OnnxModel:
@@ -49,7 +51,7 @@ def read(module: torch.nn.Module, width: int, kind: str = "PyTorch model", answe
         UnsupportedModel: it takes or gives something else, its answer for a row depends on chance or on other rows, or
             it has no export.
     """
-    answers = answers or answers_of(module)
+    answers = _with_reasons(answers or answers_of(module))
     try:
         with _quiet():
             _refuse_odd_answers(answers, width)
@@ -57,6 +59,8 @@ def read(module: torch.nn.Module, width: int, kind: str = "PyTorch model", answe
         return onnx_models.understood(graph, answers)
     except UnsupportedModel as error:
         raise UnsupportedModel(f"The {kind} cannot be served: {error}") from error.__cause__
+    except ValueError as error:
+        raise UnsupportedModel(f"The {kind} cannot be served: it does not take all rows of numbers: {error}") from error
 
 
 class _OfRows(torch.nn.Module):
@@ -111,14 +115,26 @@ def answers_of(module: torch.nn.Module) -> Answers:
     return answer
 
 
+def _with_reasons(answers: Answers) -> Answers:
+    """The same, whose errors are a `ValueError` of one line, as other frameworks raise for rows they do not take."""
+
+    def answer(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        try:
+            return answers(rows)
+        except UnsupportedModel:
+            raise
+        except Exception as error:  # whatever somebody's own code raises
+            raise ValueError(reason_of(error)) from error
+
+    return answer
+
+
 def _refuse_odd_answers(answers: Answers, width: int) -> None:
     """Raise `UnsupportedModel` unless each row has an answer of its own, which is the same every time."""
     rows = np.random.default_rng(_SEED).normal(size=(_PROBES, width)).astype(np.float32)
     try:
         scores = answers(rows)
-    except UnsupportedModel:
-        raise
-    except Exception as error:  # whatever somebody's own code raises
+    except ValueError as error:
         raise UnsupportedModel(_why_not_taken(answers, rows, error)) from error
     if scores.shape[:1] != (_PROBES,) or not scores.size:
         raise UnsupportedModel(f"its answer is {list(scores.shape)} for {_PROBES} rows, where each has its own.")
@@ -131,8 +147,8 @@ def _refuse_odd_answers(answers: Answers, width: int) -> None:
     for size in (1, 2, 5):
         try:
             parts = [answers(rows[at : at + size]).reshape(-1) for at in range(0, _PROBES, size)]
-        except Exception as error:  # as above
-            raise UnsupportedModel(f"it does not take {size} rows at a time: {reason_of(error)}") from error
+        except ValueError as error:
+            raise UnsupportedModel(f"it does not take {size} rows at a time: {error}") from error
         if not _same(np.concatenate(parts), scores.reshape(-1), scale):
             raise UnsupportedModel(
                 "its answer for a row depends on the rows beside it, as batch normalisation's does while it trains: "
@@ -140,12 +156,12 @@ def _refuse_odd_answers(answers: Answers, width: int) -> None:
             )
 
 
-def _why_not_taken(answers: Answers, rows: NDArray[np.float32], error: Exception) -> str:
+def _why_not_taken(answers: Answers, rows: NDArray[np.float32], error: ValueError) -> str:
     try:
         for row in rows:
             answers(row[None])
-    except Exception:  # whatever it raises, it is not the number of rows
-        return f"it does not take rows of {rows.shape[1]} numbers of float32: {reason_of(error)}"
+    except ValueError:  # so it is not their number
+        return f"it does not take rows of {rows.shape[1]} numbers of float32: {error}"
     return (
         "it takes one row at a time, and no more: an export keeps the number of rows of an input example of one row. "
         "Log it with an input example of several."
@@ -196,7 +212,8 @@ def _forget_sources(graph: ModelProto) -> None:
 
 def reason_of(error: BaseException) -> str:
     """What PyTorch says, in one line: it has more, about its own inside."""
-    lines = [" ".join(line.split()) for line in str(error).partition("Caused by:")[0].splitlines() if line.strip()]
+    plain = _BOLD.sub("", str(error)).partition("Caused by:")[0]
+    lines = [" ".join(line.split()) for line in plain.splitlines() if line.strip()]
     said = " ".join(lines[:3]) or type(error).__name__
     return said if len(said) <= _MAX_REASON_CHARACTERS else f"{said[:_MAX_REASON_CHARACTERS]}.."
 
