@@ -20,7 +20,7 @@ import numpy as np
 
 from configuration.settings import BatchingSettings, Placement, VersionSettings
 from runners.artefacts.card import Card, CardError
-from runners.artefacts.scores import Scores
+from runners.artefacts.scores import Scores, tolerance_of
 from runners.batching.batcher import Batcher, QueueBounds
 from runners.batching.job import Job
 from runners.batching.observer import BatchObserver
@@ -225,8 +225,8 @@ def check_examples(scores: Scores, card: Card, folder: Path) -> None:
     """Raise `CardError` when scores of the card's examples are not the framework's."""
     expected = np.array(card.examples.scores, dtype=np.float32)
     # Without a receipt, the examples' scores are another version's.
-    tolerance = max((receipt.tolerance for receipt in card.verification.values()), default=math.inf)
-    if scores.shape != expected.shape or not np.abs(scores - expected).max() <= tolerance:
+    tolerance = tolerance_of(card, math.inf)
+    if scores.shape != expected.shape or not (np.abs(scores - expected) <= tolerance).all():
         raise CardError(f"{folder}: the engine does not score the card's examples as the card says")
 
 

@@ -154,7 +154,7 @@ def _check_scores(model: TargetModel, rows: int, scores: Sequence[Score]) -> Non
             raise WrongAnswer(f"a row has {len(values)} scores, not {model.scores}")
         if not all(map(math.isfinite, values)):
             raise WrongAnswer(f"a score is not finite: {values}")
-        if model.task == "regression":
+        if model.task not in ("binary", "multiclass"):
             continue
         if min(values) < -_ROUNDING or max(values) > 1 + _ROUNDING:
             raise WrongAnswer(f"a probability lies outside 0 to 1: {values}")

@@ -91,6 +91,6 @@ def feedback(model: TargetModel, answer: Answer, random: Random) -> bytes:
         label = answer.classes[0] if right else random.choice(others)
     else:
         score = answer.scores[0]
-        assert isinstance(score, float)
-        label = score if right else 2 * score
+        twice: Any = [2 * value for value in score] if isinstance(score, list) else 2 * score
+        label = score if right else twice
     return _encode({"prediction_id": answer.prediction_id, "label": label})

@@ -7,7 +7,7 @@ from typing import Literal, cast
 from load_tests.traffic.row_kinds import DrawnFeature, RowKind, row_kind_of
 from shokado.client.answers import Versions
 
-Task = Literal["binary", "multiclass", "regression"]
+Task = Literal["binary", "multiclass", "regression", "multioutput", "binary_margin", "multiclass_margin", "anomaly"]
 
 
 class NotAModel(Exception):
@@ -22,6 +22,7 @@ class TargetModel:
     task: Task
     features: tuple[DrawnFeature, ...]
     classes: tuple[int | str, ...]
+    outputs: tuple[str, ...] = ()
 
     @cached_property
     def rows(self) -> RowKind:
@@ -31,7 +32,8 @@ class TargetModel:
     @property
     def scores(self) -> int:
         """How many a row has."""
-        return len(self.classes) if self.task == "multiclass" else 1
+        several = self.classes if self.task.startswith("multiclass") else self.outputs
+        return len(several) or 1
 
 
 def model_of(versions: Versions) -> TargetModel:
@@ -42,5 +44,11 @@ def model_of(versions: Versions) -> TargetModel:
             features = tuple(
                 DrawnFeature(one.name, one.type, tuple(one.levels), one.precision) for one in signature.features
             )
-            return TargetModel(version.model, cast("Task", signature.task), features, tuple(signature.classes))
+            return TargetModel(
+                version.model,
+                cast("Task", signature.task),
+                features,
+                tuple(signature.classes),
+                tuple(signature.outputs),
+            )
     raise NotAModel("no version tells its signature")

@@ -49,7 +49,7 @@ def check_alike(artefacts: Iterable[Artefact]) -> None:
     """Raise `ArtefactError` unless all give the same, and what they take does not contradict; features may differ."""
     for theirs, mine in combinations(artefacts, 2):
         beside = f"{mine.tag} and {theirs.tag} cannot serve side by side"
-        for what in ("task", "classes"):
+        for what in ("task", "classes", "outputs"):
             one, other = getattr(mine.card, what), getattr(theirs.card, what)
             if one != other:
                 raise ArtefactError(f"{beside}: their {what} differ ({one}; {other})")

@@ -8,6 +8,7 @@ trusts nothing else.
 import statistics
 from enum import StrEnum
 from functools import lru_cache
+from operator import not_
 from pathlib import Path
 from typing import Literal, Self
 
@@ -22,6 +23,8 @@ from runners.inputs.schema import Feature
 CARD_FILE = "card.json"
 ABOVE_HALF = 0.5 + 2**-24
 """The smallest float32 above 0.5."""
+ABOVE_ZERO = 2**-149
+"""The smallest float32 above 0."""
 
 
 class CardError(Exception):
@@ -34,11 +37,43 @@ class Task(StrEnum):
     BINARY = "binary"
     MULTICLASS = "multiclass"
     REGRESSION = "regression"
+    MULTIOUTPUT = "multioutput"
+    """Several values a row, such as quantiles."""
+    BINARY_MARGIN = "binary_margin"
+    MULTICLASS_MARGIN = "multiclass_margin"
+    """Classes without probabilities: the scores are of a decision function."""
+    ANOMALY = "anomaly"
+    """-1 for an anomaly and 1 for what is none, by a score that is small for anomalies."""
+
+    @property
+    def is_of_values(self) -> bool:
+        """Whether scores are values, and there are no classes."""
+        return self in (Task.REGRESSION, Task.MULTIOUTPUT)
+
+    @property
+    def has_probabilities(self) -> bool:
+        """Whether scores are probabilities of classes."""
+        return self in (Task.BINARY, Task.MULTICLASS)
+
+    @property
+    def has_threshold(self) -> bool:
+        """Whether one score a row tells two classes apart, by `Card.positive_from`."""
+        return self in (Task.BINARY, Task.BINARY_MARGIN, Task.ANOMALY)
+
+    @property
+    def in_words(self) -> str:
+        """What messages call a model of the task: "a regression model"."""
+        return f"a{'n' if self is Task.ANOMALY else ''} {self} model"
+
+    @property
+    def since_format(self) -> Literal[2, 3]:
+        """The format of cards since which servers know it."""
+        return 2 if self.has_probabilities or self is Task.REGRESSION else 3
 
 
-OwnOutput = Literal["labels", "values", "column", "probabilities", "maps"]
-"""How an ONNX model's output lies in MLflow's answer: labels, or a value, of each row; a list of the value or of each
-class's probability; or a map from label to probability."""
+OwnOutput = Literal["labels", "values", "column", "row", "probabilities", "maps"]
+"""How an ONNX model's output lies in MLflow's answer: labels, or a value, of each row; a list of the value, of several
+values, or of each class's probability; or a map from label to probability."""
 
 
 class FileKind(StrEnum):
@@ -89,6 +124,9 @@ class Verification(_Frozen):
     rows: int = Field(gt=0)
     max_abs_difference: float = Field(ge=0)
     tolerance: float = Field(gt=0)
+    tolerances: tuple[float, ...] = Field(default=(), exclude_if=not_)
+    """The tolerance of each of several values a row, which may be of different sizes; `tolerance` is the least, and the
+    difference is the one that is largest for its tolerance, in the unit of `tolerance`."""
 
 
 class CallTime(_Frozen):
@@ -106,7 +144,8 @@ class CallTime(_Frozen):
 class QuantizationReceipt(_Frozen):
     """What a quantization gains and costs, beside the version that it was made of, its parent.
 
-    Differences are of scores: of a probability, or of a value in its own unit; of several a row, of the largest one.
+    Differences are of scores: of a probability, or of a value in its own unit; of several a row, the largest one, of
+    several values in standard deviations of each.
     """
 
     parent: str
@@ -121,7 +160,7 @@ class QuantizationReceipt(_Frozen):
     max_abs_difference: float
     mean_abs_difference: float
     same_labels: float | None = Field(ge=0, le=1)
-    """Share of rows whose label is the parent's; none for regression."""
+    """Share of rows whose label is the parent's; none for values."""
     max_abs_difference_of_examples: float
     """How far the examples' scores, which are the version's own, lie from the parent's."""
     max_abs_difference_in_company: float
@@ -149,13 +188,15 @@ class Card(_Frozen):
     """Everything a runner needs to know about a version before it opens the model file."""
 
     format: Literal[2, 3] = 2
-    """3 where a feature has levels, may be missing or needs float64, which servers of before do not know."""
+    """3 where a feature has levels, may be missing or needs float64, or for new tasks, all unknown to older servers."""
     model: str
     version: str
     task: Task
     features: tuple[Feature, ...] = Field(min_length=1)
     classes: tuple[int | str, ...] = ()
-    """Class labels in the order of the score columns; two for binary, no classes for regression."""
+    """Class labels in the order of the score columns; two where one score tells them apart, none for values."""
+    outputs: tuple[str, ...] = Field(default=(), exclude_if=not_)
+    """What each of several values a row is called, in the order of the score columns."""
     source: Source
     files: dict[FileKind, ModelFile] = Field(min_length=1)
     verification: dict[FileKind, Verification] = Field(min_length=1)
@@ -167,8 +208,8 @@ class Card(_Frozen):
     """Where there is a quantization. The scores of the examples are its own then, and `verification` compares with the
     parent's."""
     positive_from: float = Field(default=ABOVE_HALF, ge=0, le=1 + 2**-23)
-    """The smallest float32 probability from which a binary model predicts its second class. The default says that a
-    tie goes to the first one, as XGBoost and scikit-learn's `argmax` have it."""
+    """The smallest float32 score from which a model of two classes predicts the second one. The default is of
+    probabilities, and says that a tie goes to the first one, as XGBoost and scikit-learn's `argmax` have it."""
     predicts: Literal["labels", "label_lists", "scores", "probabilities", "records", "columns", "array"] = "labels"
     """What MLflow's own server gives of a classifier: labels, or each as a list of one; `scores` as ours for a Booster
     of XGBoost or LightGBM; each class's probability where the model was logged with
@@ -195,13 +236,22 @@ class Card(_Frozen):
         for kind in self.files:
             if datatype not in kind.datatypes:
                 raise ValueError(f"{kind.file_name} cannot take rows of {datatype}")
-        enough = {Task.BINARY: len(self.classes) == 2, Task.MULTICLASS: len(self.classes) >= 3}
-        if not enough.get(self.task, not self.classes):
-            raise ValueError(f"a {self.task} model cannot have {len(self.classes)} classes")
         if self.predicts in ("records", "columns", "array") and not self.own_outputs:
             raise ValueError(f"a model that answers with {self.predicts} must name its outputs")
         if self.predicts == "array" and len(self.own_outputs) != 1:
             raise ValueError(f"a model that answers with an array cannot have {len(self.own_outputs)} outputs")
+        return self
+
+    @model_validator(mode="after")
+    def _task_fits(self) -> Self:
+        count = len(self.classes)
+        if not (count == 0 if self.task.is_of_values else count == 2 if self.task.has_threshold else count >= 3):
+            raise ValueError(f"{self.task.in_words} cannot have {count} classes")
+        if self.format < self.task.since_format:
+            raise ValueError(f"{self.task.in_words} belongs into a card of format {self.task.since_format}")
+        several = self.task is Task.MULTIOUTPUT
+        if (len(self.outputs) < 2 or len(set(self.outputs)) < len(self.outputs)) if several else self.outputs:
+            raise ValueError(f"{self.task.in_words} cannot have the outputs {', '.join(self.outputs) or 'of no name'}")
         if self.own_classes and len(self.own_classes) != len(self.classes):
             raise ValueError(f"a model cannot have {len(self.classes)} classes and {len(self.own_classes)} of its own")
         return self
@@ -239,8 +289,8 @@ class Card(_Frozen):
 
     @property
     def scores_per_row(self) -> int:
-        """1 for binary (probability of the second class) and regression (value), else one per class."""
-        return len(self.classes) if self.task is Task.MULTICLASS else 1
+        """1 for a value or two classes (see `scores.py`), else one per class or output."""
+        return 1 if self.task.has_threshold else len(self.classes or self.outputs) or 1
 
     @property
     def size_bytes(self) -> int:

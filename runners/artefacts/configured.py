@@ -8,7 +8,7 @@ from typing import Any
 
 from configuration.settings import Settings
 from runners.artefacts.artefact import Artefact, ArtefactError, ArtefactMissing, check_alike
-from runners.artefacts.card import ABOVE_HALF, Card, Source
+from runners.artefacts.card import ABOVE_HALF, ABOVE_ZERO, Card, Source
 from runners.artefacts.repository import find_artefact, stored_tags
 
 _MAKEFILE = Path(__file__).resolve().parents[2] / "Makefile"
@@ -53,7 +53,7 @@ def elsewhere(version: str, settings: Settings, card: Card) -> Artefact:
     source = Source(uri=remote.address, run_id="", flavor="remote", framework="")
     unknown: dict[str, Any] = {"files": {}, "verification": {}, "metrics": {}}
     unknown |= {"quantization": None, "quantized": None, "reference": None}
-    unknown |= {"positive_from": ABOVE_HALF}
+    unknown |= {"positive_from": ABOVE_HALF if card.task.has_probabilities else ABOVE_ZERO}
     return Artefact(
         version, remote.address, Path(), card.model_copy(update={"version": version, "source": source, **unknown})
     )

@@ -10,7 +10,7 @@ import json
 from runners.artefacts.card import Card
 
 COUNTS = {"model", "task", "features", "classes", "source", "files", "quantization"}
-COUNTS_UNLESS_DEFAULT = {"positive_from", "predicts"}
+COUNTS_UNLESS_DEFAULT = {"positive_from", "predicts", "outputs"}
 """Fields that count only where they are set: artefacts from before there were such rules keep their identity."""
 DOES_NOT_COUNT = {
     "format": "how a card is written, not what it says",

@@ -148,7 +148,7 @@ class ReferenceProfile(_Frozen):
     features: dict[str, Distribution]
     """By name, in the order of the card's."""
     scores: tuple[Distribution, ...] = Field(min_length=1)
-    """One for the probability of the second class or for the value, or one for each class; see `scores.py`."""
+    """One for the probability of the second class or for the value, or one for each class or value; see `scores.py`."""
 
     @model_validator(mode="after")
     def _adds_up(self) -> Self:

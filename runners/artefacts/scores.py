@@ -1,15 +1,19 @@
 """What a model's scores mean, by its task: labels, confidence, how right they were, and where two versions disagree.
 
-    task         scores, float32                         label of a row
-    binary       (rows,): probability of the 2nd class   the 2nd class from `Card.positive_from` on, else the 1st one
-    multiclass   (rows, classes): probability of each    the likeliest class, the first one of equals
-    regression   (rows,): the value                      none
+    task               scores, float32                       label of a row
+    binary             (rows,): probability of the 2nd one   the 2nd class from `Card.positive_from` on, else the 1st
+    multiclass         (rows, classes): probability of each  the likeliest class, the first one of equals
+    regression         (rows,): the value                    none
+    multioutput        (rows, outputs): the values           none
+    binary_margin      (rows,): decision function            the 2nd class from `Card.positive_from` on, else the 1st
+    multiclass_margin  (rows, classes): decision function    the class of the largest, the first one of equals
+    anomaly            (rows,): small for anomalies          1 from `Card.positive_from` on, else -1
 
 In: a card, and scores as an engine gives them, or as lists (`tolist()`). Out: what clients are told, and what is
 counted. Whoever adds a task says here what its scores mean.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -19,13 +23,14 @@ from numpy.typing import NDArray
 from runners.artefacts.card import Card, Task
 
 Scores = NDArray[np.float32]
-"""Shape (rows,), or (rows, classes) for multiclass."""
-Label = int | float | str | bool
-"""What somebody says would have been right: a class, or the value of a regression."""
+"""Shape (rows,), or (rows, classes) for multiclass and (rows, outputs) for several values."""
+Label = int | float | str | bool | Sequence[float] | Mapping[str, float]
+"""What somebody says would have been right: a class, the value of a regression, or several values, by name or in order.
+"""
 
 PROBABILITY_BOUNDS = tuple(tenths / 10 for tenths in range(1, 11))
 TOLERANCE = 0.01
-"""Regression: by how much of the standard deviation of the examples' scores two values may differ and still agree."""
+"""By how much of the standard deviation of the examples' scores two values may differ and still agree."""
 _MAX_VALUE = 3.4028234663852886e38
 """Largest float32: no prediction lies beyond it, and no sum of errors below it overflows."""
 _MAX_SHOWN_CHARACTERS = 100
@@ -38,19 +43,32 @@ class UnfitLabel(Exception):
     """The label is no class of the model, or no value, and so says nothing about a prediction."""
 
 
+def output_of(task: Task) -> str:
+    """What a model file calls its scores."""
+    return "value" if task.is_of_values else "probabilities" if task.has_probabilities else "margins"
+
+
 def column_of(task: Task) -> int | None:
     """Where the score of a row stands in what a model file gives, (rows, classes) or (rows, 1); None: all of it."""
-    return {Task.BINARY: 1, Task.REGRESSION: 0, Task.MULTICLASS: None}[task]
+    return {
+        Task.BINARY: 1,
+        Task.MULTICLASS: None,
+        Task.REGRESSION: 0,
+        Task.MULTIOUTPUT: None,
+        Task.BINARY_MARGIN: 0,
+        Task.MULTICLASS_MARGIN: None,
+        Task.ANOMALY: 0,
+    }[task]
 
 
 def from_columns(task: Task, columns: NDArray[Any]) -> NDArray[Any]:
-    """Scores from one column per class, (rows, classes), or from the column of a regression's values, (rows, 1)."""
+    """Scores from one column per class, (rows, classes), or from those of values, (rows, outputs) or (rows, 1)."""
     column = column_of(task)
     return columns if column is None else columns[:, column]
 
 
 def to_columns(task: Task, scores: NDArray[Any]) -> NDArray[Any]:
-    """The reverse: one column per class, (rows, classes), or one of values, (rows, 1), of the same dtype.
+    """The reverse: a column per class, (rows, classes), or per value, (rows, outputs) or (rows, 1), of the same dtype.
 
     What has columns already stays as it is.
     """
@@ -67,11 +85,11 @@ def likeliest(scores: NDArray[Any]) -> NDArray[np.int64]:
 
 def positions_of(task: Task, scores: Scores, positive_from: float) -> NDArray[np.int64]:
     """The position of each row's class, int64 (rows,); of classifiers. For `positive_from` see `Card`."""
-    return (scores >= positive_from).astype(np.int64) if task is Task.BINARY else likeliest(scores)
+    return (scores >= positive_from).astype(np.int64) if task.has_threshold else likeliest(scores)
 
 
 def labels_of(card: Card, scores: list[float] | list[list[float]]) -> list[int | str]:
-    """Each row's label, by the framework's own rule; empty for regression. `scores` are `tolist()` of an array's."""
+    """Each row's label, by the framework's own rule; empty for values. `scores` are `tolist()` of an array's."""
     if card.task is Task.BINARY and len(scores) == 1:
         score: Any = scores[0]  # the usual case, at half the price
         return [card.classes[score >= card.positive_from]]
@@ -79,7 +97,7 @@ def labels_of(card: Card, scores: list[float] | list[list[float]]) -> list[int |
 
 
 def confidences_of(card: Card, scores: list[float] | list[list[float]]) -> list[float]:
-    """Each row's largest probability of a class; empty for regression. `scores` are `tolist()` of an array's."""
+    """Each row's largest probability of a class; empty where there are none. `scores` are `tolist()` of an array's."""
     rows: list[Any] = scores
     if card.task is Task.BINARY:
         return [score if score >= 0.5 else 1 - score for score in rows]
@@ -96,7 +114,7 @@ def as_model_predicts(card: Card, scores: Scores) -> list[Any] | dict[str, list[
     if card.predicts == "columns":
         return {name: _OWN_OUTPUTS[kind](card, scores) for name, kind in card.own_outputs.items()}
     if card.predicts == "records":
-        flat = {"column": "values", "probabilities": "probability"}
+        flat = {"column": "values", "row": "each", "probabilities": "probability"}
         columns = [_OWN_OUTPUTS[flat.get(kind, kind)](card, scores) for kind in card.own_outputs.values()]
         return [dict(zip(card.own_outputs, row, strict=True)) for row in zip(*columns, strict=True)]
     if card.predicts == "probabilities":
@@ -112,7 +130,7 @@ def _own_labels(card: Card, scores: Scores) -> list[Any]:
 
 
 def probabilities_of(card: Card, scores: Scores) -> list[list[float]]:
-    """What a classifier's `predict_proba` gives: each row's probability of each class, (rows, classes) as lists."""
+    """What `predict_proba` gives, where there is one: each row's probability of each class, as lists."""
     return to_columns(card.task, scores).tolist()  # type: ignore[no-any-return]
 
 
@@ -120,13 +138,15 @@ _OWN_OUTPUTS: dict[str, Callable[[Card, Scores], list[Any]]] = {
     "labels": _own_labels,
     "values": lambda _, scores: scores.tolist(),
     "column": lambda _, scores: scores.reshape(-1, 1).tolist(),
+    "row": lambda _, scores: scores.tolist(),
+    "each": lambda _, scores: scores.ravel().tolist(),
     "probabilities": probabilities_of,
     "probability": lambda card, scores: to_columns(card.task, scores).ravel().tolist(),
     "maps": lambda card, scores: [
         dict(zip(card.own_classes or card.classes, row, strict=True)) for row in probabilities_of(card, scores)
     ],
 }
-"""What an ONNX model's outputs are made of, by `OwnOutput`; and `probability`: those of a list one by one."""
+"""What an ONNX model's outputs are made of, by `OwnOutput`; and those of a list one by one: `each`, `probability`."""
 
 
 def ranked(card: Card, scores: Scores, top: int) -> tuple[NDArray[np.int64], Scores]:
@@ -143,11 +163,16 @@ def ranked(card: Card, scores: Scores, top: int) -> tuple[NDArray[np.int64], Sco
     return best, np.take_along_axis(columns, best, axis=1)
 
 
-def outcomes_of(scores: Scores) -> Scores:
-    """One number a row, float32 (rows,), that labels can be compared with later: the score, or for multiclass the
-    position of the likeliest class.
+def outcomes_of(card: Card, scores: Scores) -> Scores:
+    """What labels can be compared with later, float32: the score, (rows,), for multiclass the position of the likeliest
+    class, (rows,), and of several values all of them, (rows, outputs).
     """
-    return likeliest(scores).astype(np.float32) if scores.ndim > 1 else scores
+    return likeliest(scores).astype(np.float32) if scores.ndim > 1 and card.classes else scores
+
+
+def outcomes_per_row(card: Card) -> int:
+    """How many numbers of `outcomes_of` belong to a row."""
+    return len(card.outputs) or 1
 
 
 def is_right(card: Card, outcome: float, label: Label) -> bool:
@@ -155,51 +180,105 @@ def is_right(card: Card, outcome: float, label: Label) -> bool:
 
     A class may be written as text, and True and False are the classes 1 and 0 where there are no others.
     """
-    predicted = outcome >= card.positive_from if card.task is Task.BINARY else outcome
+    predicted = outcome >= card.positive_from if card.task.has_threshold else outcome
     return _position_of(label, card.classes) == int(predicted)
 
 
 def error_of(outcome: float, label: Label) -> float:
     """How far a regression's label is above the value that was predicted. Raises `UnfitLabel`."""
-    if isinstance(label, bool | str) or not abs(label) <= _MAX_VALUE:
+    if isinstance(label, bool) or not isinstance(label, int | float) or not abs(label) <= _MAX_VALUE:
         raise UnfitLabel(f"the label is {_shown(label)}; labels of a regression are finite numbers")
     return label - outcome
+
+
+def squared_error_of(card: Card, outcomes: Sequence[float], label: Label) -> float:
+    """The squared error of a row's values, whose `outcomes` these are; of several the mean, as scikit-learn has it.
+
+    Raises `UnfitLabel`.
+    """
+    if not card.outputs:
+        return error_of(outcomes[0], label) ** 2
+    values: Sequence[Any] = ()
+    if isinstance(label, Mapping) and label.keys() == set(card.outputs):
+        values = [label[name] for name in card.outputs]
+    elif isinstance(label, Sequence) and not isinstance(label, str) and len(label) == len(card.outputs):
+        values = label
+    if not values:
+        raise UnfitLabel(
+            f"the label is {_shown(label)}; it must be a list of {len(card.outputs)} numbers, or an object of them: "
+            f"{_shortened(', '.join(card.outputs))}"
+        )
+    return sum(error_of(outcome, value) ** 2 for outcome, value in zip(outcomes, values, strict=True)) / len(values)
+
+
+def tolerance_of(card: Card, default: float) -> NDArray[np.float64]:
+    """By how much scores may differ that are the same, as the version's files were verified: one number, or of several
+    values one for each, (outputs,). `default` where they were not.
+    """
+    receipts = [receipt.tolerances or receipt.tolerance for receipt in card.verification.values()]
+    return np.asarray(np.max(np.array(receipts, dtype=np.float64), axis=0) if receipts else default)
+
+
+def deviations_of(card: Card) -> NDArray[np.float64]:
+    """The standard deviation of the examples' scores: a number, or of several a row one for each, (outputs,)."""
+    return np.asarray(np.std(np.array(card.examples.scores), axis=0))
+
+
+def differences_of(card: Card, scores: Scores, other_scores: Scores) -> NDArray[np.float64]:
+    """Each row's absolute difference, float64 (rows,): of several scores the largest one.
+
+    Several values may be in different units, so theirs are in standard deviations of the scores of the card's examples,
+    where those are not all the same.
+    """
+    differences = np.abs(scores.astype(np.float64) - other_scores)
+    if card.outputs:
+        deviations = deviations_of(card)
+        differences /= np.where(deviations > tolerance_of(card, 0.0), deviations, 1.0)
+    return differences.max(axis=1) if differences.ndim > 1 else differences
 
 
 def disagreements(
     card: Card, scores: Scores, other_card: Card, other_scores: Scores
 ) -> tuple[int, NDArray[np.float64]]:
-    """On how many rows another version disagrees, and each row's absolute difference, float64 (rows,); of multiclass
-    the largest one over the classes.
+    """On how many rows another version disagrees, and each row's absolute difference (see `differences_of`).
 
-    Classifiers disagree on a row when its label differs, each by its own rule. Regressions disagree when the values
-    differ by more than `TOLERANCE` standard deviations of the scores of the other version's examples, or than the
-    tolerance that the other version was verified with, if that is more.
+    Classifiers disagree on a row when its label differs, each by its own rule. Values disagree when they, or some of
+    several, differ by more than `TOLERANCE` standard deviations of the scores of the other version's examples, or than
+    the tolerance that the other version was verified with, if that is more.
     """
-    differences = np.abs(scores.astype(np.float64) - other_scores)
-    if other_card.task is Task.REGRESSION:
-        verified = max((receipt.tolerance for receipt in other_card.verification.values()), default=0.0)
-        tolerance = max(TOLERANCE * float(np.std(other_card.examples.scores)), verified)
-        return int((differences > tolerance).sum()), differences
+    differences = differences_of(other_card, scores, other_scores)
+    if not other_card.classes:
+        tolerance = np.maximum(TOLERANCE * deviations_of(other_card), tolerance_of(other_card, 0.0))
+        apart = np.abs(scores.astype(np.float64) - other_scores) > tolerance
+        return int(apart.reshape(len(apart), -1).any(axis=1).sum()), differences
     positions = positions_of(card.task, scores, card.positive_from)
     others = positions_of(other_card.task, other_scores, other_card.positive_from)
-    return int((positions != others).sum()), differences.max(axis=1) if differences.ndim > 1 else differences
+    return int((positions != others).sum()), differences
 
 
 def bounds_of(card: Card) -> tuple[float, ...]:
-    """Upper bounds, ascending, by which scores of one number a row are counted: tenths for probabilities; for values,
+    """Upper bounds, ascending, by which scores of one number a row are counted: tenths for probabilities; for others,
     the deciles of the examples' scores.
     """
-    if card.task is not Task.REGRESSION:
-        return PROBABILITY_BOUNDS
-    return tuple(np.unique(np.quantile(card.examples.scores, np.linspace(0.1, 1, 10))).tolist())
+    of_probabilities = card.task.has_probabilities or card.scores_per_row > 1
+    return PROBABILITY_BOUNDS if of_probabilities else _deciles(card.examples.scores)
+
+
+def bounds_of_outputs(card: Card) -> dict[str, tuple[float, ...]]:
+    """Upper bounds by which each of several values is counted, by its name: deciles. Empty for other tasks."""
+    columns = np.array(card.examples.scores).T if card.outputs else ()
+    return {name: _deciles(column) for name, column in zip(card.outputs, columns, strict=True)}
+
+
+def _deciles(values: Any) -> tuple[float, ...]:
+    return tuple(np.unique(np.quantile(values, np.linspace(0.1, 1, 10))).tolist())
 
 
 def _named(card: Card, names: Sequence[_Name], scores: list[Any]) -> list[_Name]:
     """Each row's class by its name, of those that are given in the order of `Card.classes`."""
-    if card.task is Task.REGRESSION:
+    if not card.classes:
         return []
-    if card.task is Task.BINARY:
+    if card.task.has_threshold:
         (negative, positive), positive_from = names, card.positive_from
         return [positive if score >= positive_from else negative for score in scores]
     return [names[row.index(max(row))] for row in scores]
@@ -210,6 +289,8 @@ def _position_of(label: Label, classes: tuple[int | str, ...]) -> int:
     position: int | None
     if isinstance(label, bool):
         position = positions.get(int(label)) if set(classes) == {0, 1} else None
+    elif not isinstance(label, int | float | str):
+        position = None
     else:
         # A number for a class that is a text with digits, as a text with digits for a class that is a number.
         position = positions.get(label, positions.get(str(label)))
@@ -226,7 +307,10 @@ def _positions(classes: tuple[int | str, ...]) -> dict[int | float | str, int]:
 
 
 def _shown(label: Label) -> str:
-    text = repr(label)
+    return _shortened(repr(label))
+
+
+def _shortened(text: str) -> str:
     return text if len(text) <= _MAX_SHOWN_CHARACTERS else text[:_MAX_SHOWN_CHARACTERS] + ".."
 
 

@@ -13,9 +13,9 @@ from typing import Protocol
 import numpy as np
 
 from configuration.settings import EngineChoice
-from runners.artefacts.card import Card, CardError, FileKind, Task
+from runners.artefacts.card import Card, CardError, FileKind
 from runners.artefacts.integrity import DamagedFile, check_file
-from runners.artefacts.scores import Scores, column_of
+from runners.artefacts.scores import Scores, column_of, output_of
 from runners.inputs.datatypes import BYTES
 from runners.inputs.rows import Rows
 
@@ -60,7 +60,7 @@ class OnnxEngine:
         self._run = self._session.run
         self._new_options = onnxruntime.RunOptions
         self._options = self._new_options()
-        self._outputs = ["value" if card.task is Task.REGRESSION else "probabilities"]
+        self._outputs = [output_of(card.task)]
         self._column = column_of(card.task)
 
     def predict(self, rows: Rows) -> Scores:

@@ -15,7 +15,9 @@ class Prediction:
     """The scores of all rows of a request, which one version made."""
 
     predictions: Sequence[Any]
-    """One for each row: the probability of the positive class (binary), of each class (multiclass), or a value."""
+    """One for each row: the probability of the positive class (binary), of each class (multiclass), a value, a list of
+    several values, or what a decision function gives.
+    """
     version: str
     reason: str
     """Why this version: SPLIT, STICKY, PINNED, ACTIVE or FALLBACK."""
@@ -27,7 +29,7 @@ class Prediction:
     latency_ms: float
     """How long the server took."""
     classes: Sequence[int | str] | None = None
-    """Classifiers' label of each row; None for regression."""
+    """Classifiers' label of each row; None for values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +135,11 @@ class Signature:
     """What a version takes and gives."""
 
     task: str
-    """`binary`, `multiclass` or `regression`."""
+    """`binary`, `multiclass`, `regression`, `multioutput`, `binary_margin`, `multiclass_margin` or `anomaly`."""
     features: tuple[Feature, ...]
     classes: Sequence[int | str]
+    outputs: Sequence[str] = ()
+    """What each of several values a row is called, in their order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +257,8 @@ class Scores:
     mean: float | None = None
     buckets: tuple[Bucket, ...] = ()
     classes: Mapping[str, int] = field(default_factory=dict)
+    outputs: Mapping[str, tuple[Bucket, ...]] = field(default_factory=dict)
+    """The first of several values a row, by name and bucket."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ method for each; `send` of a client takes any other.
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -31,6 +31,7 @@ from shokado.client.prediction_body import JSON, prediction_body, to_json
 
 Answer = TypeVar("Answer")
 Kind = TypeVar("Kind")
+Label = bool | int | float | str | Sequence[float] | Mapping[str, float]
 
 LOAD_TIMEOUT_S = 600.0
 """A load is answered when every worker has the version ready; the server gives up by itself after minutes."""
@@ -63,8 +64,8 @@ class FeedbackEntry:
     prediction_id: str
     index: int = 0
     """The row's position in its request."""
-    label: bool | int | float | str | None = None
-    """What would have been right: a class, or the value of a regression."""
+    label: Label | None = None
+    """What would have been right: a class, the value of a regression, or several values, by name or in order."""
     reward: float | None = None
     """How well it went, between 0 and 1; a conversion is 1."""
 
@@ -167,7 +168,7 @@ def history(*, limit: int = 100, before: int | None = None) -> Operation[History
 
 
 def feedback(
-    prediction_id: str, *, label: bool | int | float | str | None = None, reward: float | None = None, index: int = 0
+    prediction_id: str, *, label: Label | None = None, reward: float | None = None, index: int = 0
 ) -> Operation[FeedbackAnswer]:
     """Say what became of one row of a prediction; fields as in `FeedbackEntry`. The same one counts once.
 

@@ -19,10 +19,11 @@ from shokado.control.http.errors import BODY_ERRORS, errors
 from shokado.dialects.json_text import LONG_BYTES, exceeds, refusal
 from shokado.dialects.problem import Problem, body_too_large, invalid, problem_of
 from shokado.experiments.feedback_collector import Feedback, FeedbackStatus, Ruling
+from shokado.experiments.prediction_id import MAX_CARRIED_ROWS
 from shokado.stores.store import StoreUnavailable
 
-_MAX_VALUES = 8
-"""Values of one entry: more than it has names for."""
+_MAX_VALUES = 8 + MAX_CARRIED_ROWS
+"""Values of one entry: more than it has names for, and a label of as many values as can be joined."""
 _SLICE = 64
 """Entries that are decoded in one go."""
 
@@ -34,8 +35,10 @@ class FeedbackEntry(BaseModel):
 
     prediction_id: str = Field(description="As the prediction's answer named it.")
     index: int = Field(default=0, description="Of the row in its request.")
-    label: bool | int | float | str | None = Field(
-        default=None, description="What would have been right: a class, or the value of a regression."
+    label: bool | int | float | str | list[float] | dict[str, float] | None = Field(
+        default=None,
+        description="What would have been right: a class, or the value of a regression; several values as a list, or "
+        "by their names.",
     )
     reward: float | None = Field(default=None, ge=0, le=1, description="How well it went; a conversion is 1.")
 
@@ -60,7 +63,7 @@ class FeedbackAnswer(BaseModel):
 class _Entry(msgspec.Struct, forbid_unknown_fields=True):
     prediction_id: str
     index: int = 0
-    label: bool | int | float | str | None = None
+    label: bool | int | float | str | list[float] | dict[str, float] | None = None
     reward: float | None = None
 
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from operator import not_
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Response
@@ -36,6 +37,9 @@ class Signature(BaseModel):
     task: Task
     features: list[Feature]
     classes: list[int | str]
+    outputs: list[str] = Field(
+        default=[], exclude_if=not_, description="What each of several values a row is called, in their order."
+    )
 
 
 class Loading(BaseModel):
@@ -320,7 +324,9 @@ def _of_card(card: Card) -> dict[str, object]:
         "model": card.model,
         "source": card.source,
         "size_bytes": card.size_bytes or None,
-        "signature": Signature(task=card.task, features=list(card.features), classes=list(card.classes)),
+        "signature": Signature(
+            task=card.task, features=list(card.features), classes=list(card.classes), outputs=list(card.outputs)
+        ),
         "metrics": card.metrics,
         "max_abs_difference": {kind: receipt.max_abs_difference for kind, receipt in card.verification.items()},
     }

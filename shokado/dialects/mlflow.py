@@ -89,7 +89,8 @@ class LargeBody(msgspec.Struct):
 
 class InvocationAnswer(msgspec.Struct):
     """The JSON answer. `predictions` are what the model's own `predict` returns: labels, or values for regression and
-    Boosters, or the outputs of an ONNX model by their names; with `predict_proba`, lists of each class's probability.
+    Boosters, lists of them where there are several a row, or the outputs of an ONNX model by their names; with
+    `predict_proba`, lists of each class's probability.
     """
 
     predictions: list[float | int | str | bool | list[float] | dict[str, Any]] | dict[str, list[Any]]
@@ -277,10 +278,10 @@ class MLflow(Dialect):
         card, scores = prediction.card, prediction.scores
         assert scores is not None
         method = facts.answer_options or self._method
-        if method is PredictMethod.PREDICT or (not card.classes and facts.answer_options is None):
+        if method is PredictMethod.PREDICT or (not card.task.has_probabilities and facts.answer_options is None):
             return JSON_LINES, _encode(InvocationAnswer(as_model_predicts(card, scores)))
-        if not card.classes:
-            raise invalid("unknown_predict_method", f"a {card.task} model has no {method}; predict is understood")
+        if not card.task.has_probabilities:
+            raise invalid("unknown_predict_method", f"{card.task.in_words} has no {method}; predict is understood")
         return JSON_LINES, _encode(InvocationAnswer([*probabilities_of(card, scores)]))
 
     def refuse(self, problem: Problem, _request_id: str) -> bytes:
@@ -299,7 +300,7 @@ class MLflow(Dialect):
             "inputs as rows": {"inputs": [named]},
             "inputs as columns": {"inputs": {name: [value] for name, value in zip(names, values, strict=True)}},
         }
-        if card.classes:
+        if card.task.has_probabilities:
             examples["probabilities"] = {"instances": [listed], "params": {"predict_method": "predict_proba"}}
         body = InvocationBody[self.row_format.row_type]  # type: ignore[name-defined]
         return Description(

@@ -93,8 +93,9 @@ def chosen_outputs(card: Card, wanted: Sequence[WantedOutput]) -> Sequence[Tenso
 
 def _classified(card: Card, name: str, top: int) -> TensorMetadata:
     """An output as the best of its classes. Raises `Problem` (400)."""
-    if not card.classes:
-        message = f"output {name!r}: there is no classification of it; a {card.task} model gives values"
+    if not card.task.has_probabilities:
+        gives = "values" if card.task.is_of_values else "no probabilities"
+        message = f"output {name!r}: there is no classification of it; {card.task.in_words} gives {gives}"
         raise Problem("no_classification", message)
     if name != PREDICTIONS:
         message = f"output {name!r}: there is no classification of it, as it has labels; ask for that of {PREDICTIONS}"
@@ -103,8 +104,8 @@ def _classified(card: Card, name: str, top: int) -> TensorMetadata:
 
 
 def values_of(tensor: TensorMetadata, prediction: Prediction) -> Any:
-    """The values of an output: float32 of shape (rows,) or (rows, classes), a list of labels, or classifications as
-    texts of shape (rows, wanted).
+    """The values of an output: float32 of shape (rows,), (rows, classes) or (rows, outputs), a list of labels, or
+    classifications as texts of shape (rows, wanted).
     """
     scores = prediction.scores
     assert scores is not None

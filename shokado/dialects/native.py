@@ -34,7 +34,9 @@ class NativeBody(msgspec.Struct, Generic[Instances], forbid_unknown_fields=True)
 
 
 class NativeAnswer(msgspec.Struct):
-    """The JSON answer. `predictions` are probabilities (binary), lists of them (multiclass) or values (regression)."""
+    """The JSON answer. `predictions` are probabilities (binary), lists of them (multiclass), values (regression), lists
+    of values (several outputs), or what a decision function gives (classes without probabilities, anomalies).
+    """
 
     predictions: list[float | list[float]]
     classes: list[int | str] | msgspec.UnsetType

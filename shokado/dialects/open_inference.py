@@ -224,7 +224,7 @@ class OpenInference(Dialect):
             "one tensor": {"inputs": [matrix]},
             "one output, with an id": {"id": "7", "inputs": [matrix], "outputs": [{"name": "predictions"}]},
         }
-        if card.classes:
+        if card.task.has_probabilities:
             best = {"name": "predictions", "parameters": {"classification": 2}}
             examples["the best two classes"] = {"inputs": [matrix], "outputs": [best]}
         if len(shape) > 1:

@@ -48,7 +48,7 @@ class SingleTextBody(SingleOptions, kw_only=True):
 
 
 class SingleAnswer(msgspec.Struct):
-    """The JSON answer. `confidence` is the probability of the class that was chosen."""
+    """The JSON answer. `confidence` is the probability of the class that was chosen, where there are probabilities."""
 
     prediction: float | list[float]
     prediction_class: int | str | msgspec.UnsetType

@@ -50,9 +50,9 @@ class ShadowCounts:
     shadow_rows: int = 0
     """Rows that were compared."""
     shadow_disagreements: int = 0
-    """Rows compared that got another class, or for regression another value (see `runners.artefacts.scores`)."""
+    """Rows compared that got another class, or another value (see `runners.artefacts.scores.disagreements`)."""
     shadow_difference_sum: float = 0.0
-    """Sum of the absolute differences of scores; for multiclass, of each row's largest one."""
+    """Sum of the absolute differences of scores (see `runners.artefacts.scores.differences_of`)."""
     shadow_difference_max: float = 0.0
     shadow_dropped_rows: int = 0
     """Rows not scored: too many were waiting, or the shadow was not ready or overloaded."""

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from runners.artefacts.card import Card
-from runners.artefacts.scores import Label, UnfitLabel, error_of, is_right
+from runners.artefacts.scores import Label, UnfitLabel, is_right, outcomes_per_row, squared_error_of
 from shokado.experiments.figures import Counted, Tallies
-from shokado.experiments.prediction_id import MAX_CARRIED_ROWS, BadPredictionId, IdFault, PredictionIds, Provenance
+from shokado.experiments.prediction_id import BadPredictionId, IdFault, PredictionIds, Provenance, carried_rows
 from shokado.stores.follower import Follower
 from shokado.stores.store import Settlement, StoreUnavailable, Tally
 
@@ -36,7 +36,7 @@ class Feedback:
     index: int = 0
     """The row's position in its request."""
     label: Label | None = None
-    """What would have been right: a class, or the value of a regression."""
+    """What would have been right: a class, the value of a regression, or several values, by name or in order."""
     reward: float | None = None
     """How well it went, from 0 to 1; a conversion is 1."""
 
@@ -210,15 +210,22 @@ def _observed(entry: Feedback, origin: Provenance, card: Card) -> dict[Counted, 
             raise _Unfit(f"the reward is {entry.reward!r}; rewards are numbers from 0 to 1")
         observed |= {Counted.REWARDS: 1, Counted.REWARD_SUM: float(entry.reward)}
     if entry.label is not None:
-        if entry.index >= len(origin.outcomes):
-            message = f"labels can be joined to the first {MAX_CARRIED_ROWS} rows of a request; send a reward instead"
-            raise _Unfit(message)
-        outcome = origin.outcomes[entry.index]
+        outcomes = _outcomes(entry.index, origin, card)
         if card.classes:
-            correct = is_right(card, outcome, entry.label)
+            correct = is_right(card, outcomes[0], entry.label)
             observed |= {Counted.CLASS_LABELS: 1, Counted.CORRECT: float(correct)}
         else:
-            squared = error_of(outcome, entry.label) ** 2
+            squared = squared_error_of(card, outcomes, entry.label)
             observed |= {Counted.VALUE_LABELS: 1, Counted.SQUARED_ERROR: squared}
             observed |= {Counted.SQUARED_ERROR_SQUARED: squared**2}
     return observed
+
+
+def _outcomes(index: int, origin: Provenance, card: Card) -> tuple[float, ...]:
+    """What the id carries of a row. Raises `_Unfit` where that is nothing."""
+    per_row, rows = outcomes_per_row(card), carried_rows(card)
+    outcomes = origin.outcomes[index * per_row : (index + 1) * per_row]
+    if len(outcomes) < per_row:
+        which = f"the first {rows} rows of a request" if rows else f"no row of {per_row} values"
+        raise _Unfit(f"labels can be joined to {which}; send a reward instead")
+    return outcomes

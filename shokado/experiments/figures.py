@@ -41,8 +41,9 @@ class Counted(StrEnum):
     CORRECT = "correct"
     """Labels of `CLASS_LABELS` for which the predicted class was the right one."""
     VALUE_LABELS = "value_labels"
-    """Labels of a regression."""
+    """Labels of values: of a regression, or of several a row."""
     SQUARED_ERROR = "squared_error"
+    """Sum over the labels; several values a row count with the mean of theirs."""
     SQUARED_ERROR_SQUARED = "squared_error_squared"
     """Sum of the squares of the squared errors: how much they vary."""
     REWARDS = "rewards"
@@ -78,7 +79,7 @@ class VersionFigures:
     conversion: Proportion | None
     """Mean reward."""
     mean_squared_error: float | None
-    """Mean over all labels of regressions; None for classifiers."""
+    """Mean over all labels of values, and over several a row; None for classifiers."""
     label_coverage: float | None
     """Labels per row that was answered; None for a single environment, whose rows are not counted apart."""
     mean_delay_s: float | None

@@ -19,13 +19,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from runners.artefacts.scores import outcomes_of
+from runners.artefacts.scores import outcomes_of, outcomes_per_row
 
 if TYPE_CHECKING:
+    from runners.artefacts.card import Card
     from shokado.dispatch.request import Origin, Prediction
 
 MAX_CARRIED_ROWS = 32
-"""How many rows' scores an id carries, at four bytes each, so that it stays short. Rewards count for all rows."""
+"""How many rows' scores an id carries, at four bytes each, so that it stays short; fewer where a row has several.
+Rewards count for all rows."""
 MAX_CHARACTERS = 512
 """More than an id has, whose longest one is some 290 bytes: what is longer is not decoded."""
 _FORMAT = 1
@@ -72,7 +74,12 @@ class Provenance:
     """When it was made, in Unix seconds."""
     row_count: int
     outcomes: tuple[float, ...]
-    """The outcomes of the first `MAX_CARRIED_ROWS` rows; see `runners.artefacts.scores.outcomes_of`."""
+    """The outcomes of the first rows, one after the other; see `runners.artefacts.scores.outcomes_of`."""
+
+
+def carried_rows(card: "Card") -> int:
+    """How many rows of a request the id carries the outcomes of."""
+    return MAX_CARRIED_ROWS // outcomes_per_row(card)
 
 
 class PredictionIds:
@@ -98,7 +105,7 @@ class PredictionIds:
         scores = prediction.scores
         assert scores is not None
         if prediction.row_count > 1 or scores.ndim > 1:
-            scores = outcomes_of(scores[:MAX_CARRIED_ROWS])
+            scores = outcomes_of(origin.card, scores[: carried_rows(origin.card)])
         facts = _FACTS.pack(int(self._clock()), next(self._numbers), prediction.row_count) + scores.tobytes()
         keyed = keyed.copy()
         keyed.update(facts)

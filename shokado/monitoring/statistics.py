@@ -11,6 +11,7 @@ import math
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import not_
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +29,15 @@ _READ = {
     f"shokado_{name}"
     for name in (
         "requests", "rows", "errors", "cancelled", "batches", "latency_seconds", "queue_wait_seconds", "batch_rows",
-        "batch_seconds", "score", "predicted_class",
+        "batch_seconds", "score", "predicted_class", "output_rows",
     )
 }  # fmt: skip
 
 logger = logging.getLogger("bentoml.shokado")
 
+_BETWEEN = "\n"
 _Labelled = Mapping[str, float]
-"""Values of one metric by its label besides the version, or by the empty string."""
+"""Values of one metric by its label besides the version, or by the empty string; of two, by both of them."""
 
 
 class _Frozen(BaseModel):
@@ -66,6 +68,9 @@ class Scores(_Frozen):
     mean: float | None = None
     buckets: list[Bucket] = []
     classes: dict[str, int] = {}
+    outputs: dict[str, list[Bucket]] = Field(
+        default={}, exclude_if=not_, description="Of several values a row, the first ones by bucket."
+    )
 
 
 class Figures(_Frozen):
@@ -195,7 +200,7 @@ def read_values(folder: Path) -> dict[tuple[str, str, str], float]:
     for family in collect(folder):
         for sample in family.samples if family.name in _READ else ():
             others = [value for label, value in sample.labels.items() if label not in ("version", "fault")]
-            values[sample.name, sample.labels["version"], "".join(others)] = sample.value
+            values[sample.name, sample.labels["version"], _BETWEEN.join(others)] = sample.value
     return values
 
 
@@ -262,6 +267,8 @@ def _spread(
 
 
 def _scores(metrics: Mapping[str, _Labelled]) -> Scores:
+    if outputs := _outputs(metrics["output_rows_total"]):
+        return Scores(rows=sum(bucket.rows for bucket in next(iter(outputs.values()))), outputs=outputs)
     classes = _counts(metrics["predicted_class_total"])
     cumulative = _buckets(metrics["score_bucket"])
     rows = cumulative[-1][1] if cumulative else 0.0
@@ -273,6 +280,19 @@ def _scores(metrics: Mapping[str, _Labelled]) -> Scores:
         for (bound, count), before in zip(cumulative, below, strict=False)
     ]
     return Scores(rows=round(rows), mean=_total(metrics["score_sum"]) / rows, buckets=buckets, classes=classes)
+
+
+def _outputs(labelled: _Labelled) -> dict[str, list[Bucket]]:
+    """Buckets in ascending order by the output's name; only those that have rows."""
+    found: defaultdict[str, list[tuple[float, int]]] = defaultdict(list)
+    for label, rows in labelled.items():
+        output, _, bound = label.rpartition(_BETWEEN)
+        if round(rows):
+            found[output].append((float(bound), round(rows)))
+    return {
+        output: [Bucket(up_to=bound if bound < math.inf else None, rows=rows) for bound, rows in sorted(buckets)]
+        for output, buckets in sorted(found.items())
+    }
 
 
 def _buckets(labelled: _Labelled) -> list[tuple[float, float]]:

@@ -29,7 +29,8 @@ _DESCRIPTIONS = {
     "request_id": "What sticky assignment sticks to: the first of the three that is given.",
 }
 _ANSWER_DESCRIPTIONS = {
-    "predictions": "One for each row: the positive class's probability (binary), all classes' (multiclass), the value.",
+    "predictions": "One for each row: the positive class's probability (binary), all classes' (multiclass), the value, "
+    "a list of several values, or what a decision function gives.",
     "classes": "The label of each row, for classifiers.",
     "reason": "SPLIT, STICKY, PINNED, ACTIVE or FALLBACK.",
     "generation": "Of the routing state that the version was assigned under.",

@@ -22,7 +22,7 @@ import numpy as np
 from configuration.settings import Settings
 from runners.artefacts.artefact import Artefact
 from runners.artefacts.card import Card
-from runners.artefacts.scores import bounds_of
+from runners.artefacts.scores import bounds_of, bounds_of_outputs
 from runners.engines.engine import import_xgboost_alone
 from runners.engines.watchdog import Watchdog
 from runners.inputs.rows import RowReader
@@ -94,7 +94,8 @@ class Worker:
         card = next(iter(artefacts.values())).card
         self.settings = settings
         self.folder = prepare_folder()
-        self.metrics = Metrics(settings.versions, bounds_of(card), tuple(str(label) for label in card.classes))
+        classes = tuple(str(label) for label in card.classes)
+        self.metrics = Metrics(settings.versions, bounds_of(card), classes, bounds_of_outputs(card))
         self.observers = Observers(asyncio.get_running_loop().call_later)
         self.gate = gate
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"

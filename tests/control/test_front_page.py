@@ -11,7 +11,7 @@ import pytest
 
 from runners.artefacts.card import Task
 from tests.control.site import Site
-from tests.support.cards import CLASSES, TEXT, card_content
+from tests.support.cards import CLASSES, SEVERAL, TEXT, card_content
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
 HOSTILE = "<script>alert('x')</script>\"$(reboot)`reboot`\\&amp;\u202e{{ 7 * 7 }}"
@@ -167,6 +167,12 @@ def test_the_page_tells_what_is_wrong_with_a_version(empty_site: Site) -> None:
         ({"features": [{"name": "width"}], "examples": {"rows": [[1.0]], "scores": [0.5]}}, "rows of 1 number and"),
         ({"task": Task.MULTICLASS, "classes": CLASSES[Task.MULTICLASS]}, "the probabilities of its 3 classes."),
         ({"task": Task.REGRESSION, "classes": []}, "and answers each with a value."),
+        ({"task": Task.ANOMALY, "format": 3, "classes": [-1, 1]}, "with -1 for an anomaly or 1, and a score"),
+        (
+            {"task": Task.MULTICLASS_MARGIN, "format": 3, "classes": CLASSES[Task.MULTICLASS_MARGIN]},
+            "one of 3 classes, and what its decision function gives.",
+        ),
+        (SEVERAL | {"task": Task.MULTIOUTPUT, "classes": []}, "and answers each with 2 values: speed, cost."),
         (TEXT, "It takes a text and answers each with"),
     ],
 )

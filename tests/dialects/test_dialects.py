@@ -369,6 +369,17 @@ def test_a_batch_tells_each_row_and_the_totals() -> None:
     assert (content["total"], content["class_counts"], content["model_version"]) == (3, {"0": 1, "1": 2}, "v1")
     _, body = Batch(ROW_FORMAT).encode(prediction(toy_card(Task.REGRESSION, ()), [17.5]), RequestHead(), FACTS)
     assert "class_counts" not in json.loads(body)
+    several = prediction(toy_card(Task.MULTIOUTPUT, ()), [[17.5, 2.0], [1.0, 0.0]])
+    content = json.loads(Batch(ROW_FORMAT).encode(several, RequestHead(), FACTS)[1])
+    assert [item["prediction"] for item in content["predictions"]] == [[17.5, 2.0], [1.0, 0.0]]
+    assert not {"class_counts"} & set(content) | {"prediction_class", "confidence"} & set(content["predictions"][0])
+
+
+def test_kserves_route_gives_lists_of_several_values() -> None:
+    several = prediction(toy_card(Task.MULTIOUTPUT, ()), [[17.5, 2.0], [1.0, 0.0]])
+    assert json.loads(KServeV1(ROW_FORMAT).encode(several, RequestHead(), FACTS)[1]) == {
+        "predictions": [[17.5, 2.0], [1.0, 0.0]]
+    }
 
 
 PROBA = {"predict_method": "predict_proba"}
@@ -399,6 +410,23 @@ def test_mlflows_route_gives_values_where_there_are_no_classes() -> None:
     with refused_input("a regression model has no predict_proba; predict is understood") as refused:
         invoked(regression, [17.5], params=PROBA)
     assert refused.value.status == 422
+    several = toy_card(Task.MULTIOUTPUT, ())
+    assert invoked(several, [[17.5, 2.0]], PredictMethod.PREDICT_PROBA) == [[17.5, 2.0]]
+    with refused_input("a multioutput model has no predict_proba; predict is understood"):
+        invoked(several, [[17.5, 2.0]], params=PROBA)
+
+
+def test_mlflows_route_gives_labels_where_there_are_no_probabilities() -> None:
+    margin, anomaly = toy_card(Task.BINARY_MARGIN, ("no", "yes")), toy_card(Task.ANOMALY, (-1, 1))
+    assert invoked(margin, [-0.5, 3.0]) == invoked(margin, [-0.5, 3.0], PredictMethod.PREDICT_PROBA) == ["no", "yes"]
+    assert invoked(anomaly, [-0.5, 0.0]) == [-1, 1]
+    with refused_input("an anomaly model has no predict_proba; predict is understood") as refused:
+        invoked(anomaly, [0.5], params=PROBA)
+    assert refused.value.code == "unknown_predict_method"
+    content = json.loads(Batch(ROW_FORMAT).encode(prediction(anomaly, [-0.5, 0.0, 1.0]), RequestHead(), FACTS)[1])
+    assert content["class_counts"] == {"-1": 1, "1": 2}
+    assert [item["prediction_class"] for item in content["predictions"]] == [-1, 1, 1]
+    assert not any("confidence" in item for item in content["predictions"])
 
 
 def test_a_method_that_there_is_not_is_refused_with_those_there_are() -> None:
@@ -419,8 +447,9 @@ def test_errors_have_the_shape_of_the_dialect() -> None:
 
 
 @pytest.mark.parametrize("dialect", all_dialects(ROW_FORMAT), ids=lambda dialect: str(dialect.path))
-def test_every_described_example_is_understood(dialect: Dialect) -> None:
-    for content_type, content in dialect.describe(toy_card()).takes.items():
+@pytest.mark.parametrize("card", [toy_card(), toy_card(Task.ANOMALY, (-1, 1))], ids=lambda card: card.task)
+def test_every_described_example_is_understood(card: Card, dialect: Dialect) -> None:
+    for content_type, content in dialect.describe(card).takes.items():
         for value in content.examples.values():
             body = value if isinstance(value, str) else json.dumps(value)
             assert dialect.decode(body.encode(), RequestHead(content_type=content_type.encode())).row_count >= 1

@@ -13,6 +13,8 @@ from tests.transports.predictions import prediction
 BINARY = toy_card()
 LABELS = toy_card(Task.MULTICLASS, ("a", "b", "c"))
 VALUE = toy_card(Task.REGRESSION, ())
+SEVERAL = toy_card(Task.MULTIOUTPUT, ())
+MARGINS, ANOMALY = toy_card(Task.MULTICLASS_MARGIN, ("a", "b", "c")), toy_card(Task.ANOMALY, (-1, 1))
 
 
 def shown(card: Card) -> list[tuple[str, str, tuple[int, ...]]]:
@@ -28,6 +30,9 @@ def test_a_model_gives_what_its_task_has() -> None:
     assert shown(LABELS) == [("predictions", "FP32", (-1, 3)), ("classes", "BYTES", (-1,))]
     assert shown(toy_card(classes=(0, "many"))) == [("predictions", "FP32", (-1,)), ("classes", "BYTES", (-1,))]
     assert shown(VALUE) == [("predictions", "FP32", (-1,))]
+    assert shown(SEVERAL) == [("predictions", "FP32", (-1, 2))]
+    assert shown(MARGINS) == [("predictions", "FP32", (-1, 3)), ("classes", "BYTES", (-1,))]
+    assert shown(ANOMALY) == [("predictions", "FP32", (-1,)), ("classes", "INT64", (-1,))]
 
 
 def test_a_model_takes_a_matrix_or_texts() -> None:
@@ -86,6 +91,9 @@ def test_classifications_have_the_best_first_with_all_digits() -> None:
     ("of", "name", "says"),
     [
         (VALUE, "predictions", "output 'predictions': .* a regression model gives values"),
+        (SEVERAL, "predictions", "output 'predictions': .* a multioutput model gives values"),
+        (MARGINS, "predictions", "output 'predictions': .* a multiclass_margin model gives no probabilities"),
+        (ANOMALY, "predictions", "output 'predictions': .* an anomaly model gives no probabilities"),
         (LABELS, "classes", "output 'classes': .* ask for that of predictions"),
     ],
 )

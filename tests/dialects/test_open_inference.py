@@ -209,6 +209,16 @@ def test_all_outputs_are_binary_where_the_request_says_so_and_an_output_does_not
     assert len(data) == 8
 
 
+def test_several_values_are_a_matrix_in_json_and_in_binary() -> None:
+    several, scores = toy_card(Task.MULTIOUTPUT, ()), [[0.5, 2000.0], [-1.0, 0.0]]
+    content, _, _ = encode({}, scores, several)
+    assert content["outputs"] == [
+        {"name": "predictions", "datatype": "FP32", "shape": [2, 2], "data": [0.5, 2000.0, -1.0, 0.0]}
+    ]
+    content, _, data = encode({"parameters": {"binary_data_output": True}}, scores, several)
+    assert (content["outputs"][0]["shape"], data) == ([2, 2], np.array(scores, "<f4").tobytes())
+
+
 def test_a_classification_comes_in_json_and_in_binary() -> None:
     many = toy_card(Task.MULTICLASS, ("a", "b", "c"))
     scores = [[0.25, 0.5, 0.25], [0.75, 0.0, 0.25]]

@@ -80,9 +80,10 @@ def test_confidence_is_the_probability_of_the_chosen_class() -> None:
     assert (content["prediction"], content["prediction_class"], content["confidence"]) == ([0.25, 0.5, 0.25], "b", 0.5)
 
 
-def test_a_value_has_neither_class_nor_confidence() -> None:
-    content = encode(Task.REGRESSION, (), 17.5)
-    assert content["prediction"] == 17.5
+@pytest.mark.parametrize(("task", "score"), [(Task.REGRESSION, 17.5), (Task.MULTIOUTPUT, [17.5, -2.0])])
+def test_values_have_neither_class_nor_confidence(task: Task, score: Any) -> None:
+    content = encode(task, (), score)
+    assert content["prediction"] == score
     assert not {"prediction_class", "confidence"} & set(content)
 
 
@@ -106,3 +107,21 @@ def test_a_unit_that_cannot_be_is_a_problem(named: dict[str, Any]) -> None:
     with refused_input() as refused:
         decode({"features": [1, 2, 3]} | named)
     assert refused.value.status == 422
+
+
+@pytest.mark.parametrize(
+    ("task", "classes", "score", "label"),
+    [
+        (Task.BINARY_MARGIN, ("no", "yes"), -0.25, "no"),
+        (Task.BINARY_MARGIN, ("no", "yes"), 0.25, "yes"),
+        (Task.MULTICLASS_MARGIN, ("a", "b", "c"), [-1.0, -0.5, -3.0], "b"),
+        (Task.ANOMALY, (-1, 1), -0.125, -1),
+        (Task.ANOMALY, (-1, 1), 0.0, 1),
+    ],
+)
+def test_classes_without_probabilities_have_no_confidence(
+    task: Task, classes: tuple[int | str, ...], score: Any, label: Any
+) -> None:
+    content = encode(task, classes, score)
+    assert (content["prediction"], content["prediction_class"]) == (score, label)
+    assert "confidence" not in content

@@ -12,7 +12,7 @@ from shokado.experiments.feedback_collector import Feedback, FeedbackStatus, Rul
 from shokado.experiments.figures import Counted
 from shokado.experiments.prediction_id import PredictionIds
 from shokado.stores.store import Tally
-from tests.support.cards import toy_card
+from tests.support.cards import make_card, toy_card
 from tests.transports.predictions import prediction
 
 NOW = 1_790_000_000.0
@@ -21,9 +21,12 @@ SECRET = bytes(range(32))
 BINARY = toy_card()
 MULTICLASS = toy_card(Task.MULTICLASS, ("low", "middle", "high"))
 REGRESSION = toy_card(Task.REGRESSION, ())
+SEVERAL = toy_card(Task.MULTIOUTPUT, ())
+"""Two values a row, `speed` and `cost`."""
 IDS = PredictionIds(SECRET, HOUR_S, clock=lambda: NOW)
 
-labels = st.one_of(st.integers(), st.floats(), st.text(), st.booleans(), st.none())
+plain = st.one_of(st.integers(), st.floats(), st.text(), st.booleans(), st.none())
+labels = st.one_of(plain, st.lists(st.floats(), max_size=3), st.dictionaries(st.text(max_size=5), st.floats()))
 
 
 def made(card: Card, scores: list[Any], at: float = NOW) -> str:
@@ -72,6 +75,12 @@ def test_a_label_says_whether_a_binary_model_was_right(
     }
 
 
+@pytest.mark.parametrize(("score", "label", "correct"), [(-0.25, -1, 1), (-0.25, 1, 0), (0.0, 1, 1), (0.25, "-1", 0)])
+def test_a_label_says_whether_a_row_was_an_anomaly(score: float, label: Any, correct: int) -> None:
+    anomaly = make_card(Task.ANOMALY)
+    assert counted(ruling(anomaly, [score], label=label))[Counted.CORRECT] == correct
+
+
 @pytest.mark.parametrize(
     ("classes", "label", "correct"),
     [
@@ -104,6 +113,30 @@ def test_a_label_says_how_far_a_regression_was_off(label: float, squared: float)
         Counted.SQUARED_ERROR: squared,
         Counted.SQUARED_ERROR_SQUARED: squared**2,
     }
+
+
+@pytest.mark.parametrize("label", [[3.5, 2002.0], {"cost": 2002, "speed": 3.5}])
+@pytest.mark.parametrize("index", [0, 1, 15])
+def test_a_label_says_how_far_several_values_were_off(index: int, label: Any) -> None:
+    scores = [[row * 10.0, row * 1000.0] for row in range(16)]
+    scores[index] = [2.5, 2000.0]
+    assert counted(ruling(SEVERAL, scores, index=index, label=label)) == {
+        Counted.FEEDBACK: 1,
+        Counted.DELAY_S: 0,
+        Counted.VALUE_LABELS: 1,
+        Counted.SQUARED_ERROR: (1 + 4) / 2,
+        Counted.SQUARED_ERROR_SQUARED: 6.25,
+    }
+
+
+def test_labels_of_several_values_can_be_joined_to_fewer_rows_and_of_too_many_to_none() -> None:
+    refusal = ruling(SEVERAL, [[1.0, 2.0]] * 20, index=16, label=[1.0, 2.0])
+    assert refusal.status is FeedbackStatus.INVALID
+    assert refusal.reason == "labels can be joined to the first 16 rows of a request; send a reward instead"
+    wide = SEVERAL.model_copy(update={"outputs": tuple(f"output_{index}" for index in range(33))})
+    refusal = ruling(wide, [[1.0] * 33], label=[1.0] * 33)
+    assert refusal.reason == "labels can be joined to no row of 33 values; send a reward instead"
+    assert counted(ruling(wide, [[1.0] * 33], reward=1))[Counted.REWARD_SUM] == 1
 
 
 @pytest.mark.parametrize("reward", [0, 0.0, 0.25, 1, 1.0, True])
@@ -228,13 +261,13 @@ def test_a_version_that_is_gone_is_unknown() -> None:
 
 
 @given(
-    card=st.sampled_from([BINARY, MULTICLASS, REGRESSION]),
+    card=st.sampled_from([BINARY, MULTICLASS, REGRESSION, SEVERAL]),
     index=st.integers(-1, 40),
     label=labels,
     reward=st.one_of(st.none(), st.floats(), st.integers()),
 )
 def test_whatever_is_sent_gets_a_ruling(card: Card, index: int, label: Any, reward: Any) -> None:
-    scores: list[Any] = [[0.1, 0.7, 0.2]] * 40 if card is MULTICLASS else [0.3] * 40
+    scores: list[Any] = {MULTICLASS.task: [[0.1, 0.7, 0.2]], SEVERAL.task: [[0.3, 1.5]]}.get(card.task, [0.3]) * 40
     found = ruling(card, scores, index=index, label=label, reward=reward)
     accepted = found.status is FeedbackStatus.ACCEPTED
     assert accepted == (found.settlement is not None)

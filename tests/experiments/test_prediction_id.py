@@ -95,6 +95,14 @@ def test_of_classes_the_likeliest_is_carried(ids: PredictionIds) -> None:
     assert ids.read(make(ids, predicted(scores, task=Task.MULTICLASS))).outcomes == (1.0, 0.0, 2.0)
 
 
+def test_of_several_values_those_of_the_first_rows_are_carried(ids: PredictionIds) -> None:
+    scores = np.arange(80, dtype=np.float32).reshape(40, 2)
+    made = make(ids, predicted(scores, task=Task.MULTIOUTPUT))
+    assert ids.read(made).outcomes == tuple(range(32))
+    assert len(made) < 300
+    assert ids.read(make(ids, predicted([[0.5, 2000.0]], task=Task.MULTIOUTPUT))).outcomes == (0.5, 2000.0)
+
+
 @given(value=st.floats(width=32, allow_nan=False, allow_infinity=False))
 def test_values_come_back_as_they_were(value: float) -> None:
     ids = PredictionIds(SECRET, HOUR_S, lambda: NOW)

@@ -42,9 +42,9 @@ def own_answers(tried: TriedModel, uri: str, frame: Any) -> OwnAnswers:
     else:
         rows = frame.get(TEXT, frame)
         predicted = model.predict(rows) if TEXT in frame else mlflow.pyfunc.load_model(uri).predict(frame)
-        has_classes = hasattr(model, "predict_proba")
-        scores = model.predict_proba(rows) if has_classes else predicted
-        labels = np.ravel(predicted).tolist() if has_classes else None
+        asked = next((name for name in ("predict_proba", "decision_function") if hasattr(model, name)), None)
+        scores = predicted if asked is None else getattr(model, asked)(rows)
+        labels = None if asked is None else np.ravel(predicted).tolist()
     scores = np.asarray(scores, dtype=np.float64)
     scores = scores.ravel() if scores.shape[1:] == (1,) else scores
     if tried.outcome is Task.BINARY and scores.ndim > 1:

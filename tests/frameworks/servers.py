@@ -38,7 +38,7 @@ class Servers:
 
     def serve(self, artefact: Artefact) -> Version:
         card = artefact.card
-        kind = (card.row_format.schema.layout, card.task, card.classes)
+        kind = (card.row_format.schema.layout, card.task, card.classes, card.outputs)
         if server := self._running.get(kind):
             path = f"{server.url}/v1/models/{card.version}/load"
             loaded = http.post(path, json={"uri": artefact.tag}, timeout=120)

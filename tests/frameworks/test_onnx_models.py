@@ -82,7 +82,7 @@ MODELS = (
     model("a network, Softmax", FLOATS, MULTICLASS, network("Softmax", 3)),
     model("a network, Softmax of two", FLOATS, BINARY, network("Softmax", 2)),
     model("a network of a value", FLOATS, REGRESSION, network(None, 1)),
-    model("a network, logits", FLOATS, "3 numbers a row that are no probabilities", network(None, 3)),
+    model("a network of three values", FLOATS, Task.MULTIOUTPUT, network(None, 3)),
     model("a network of one row", FLOATS, "it takes 1 rows at a time", network("Softmax", 3, rows=1)),
 )  # fmt: skip
 

@@ -28,7 +28,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import KBinsDiscretizer, PolynomialFeatures, StandardScaler
-from sklearn.svm import SVC, LinearSVC
+from sklearn.svm import SVC, LinearSVC, OneClassSVM
 from sklearn.tree import DecisionTreeClassifier
 from xgboost import XGBClassifier
 
@@ -72,7 +72,7 @@ def boosted() -> XGBClassifier:
 
 model = partial(TriedModel, "sklearn")
 BINARY, MULTICLASS = Task.BINARY, Task.MULTICLASS
-NEITHER = "neither a classifier with probabilities nor a regressor"
+NEITHER = "neither a regressor nor a classifier with probabilities or a decision function"
 NET = {"hidden_layer_sizes": (8,), "max_iter": 100, "random_state": 0}
 MODELS = (
     model("LogisticRegression", NUMBERS, BINARY, fitted(logistic(), "two")),
@@ -141,14 +141,17 @@ MODELS = (
           fitted(GridSearchCV(boosted(), {"max_depth": [2, 3]}, cv=2), "two")),
     model("CalibratedClassifierCV of XGBClassifier", NUMBERS, "has no conversion to ONNX",
           fitted(CalibratedClassifierCV(boosted(), cv=2), "two")),
-    model("SVC with probabilities", NUMBERS, "its labels do not follow from its probabilities",
+    model("SVC with probabilities", NUMBERS, "its labels do not follow from its scores",
           fitted(scaled(SVC(probability=True, random_state=0)), "two")),
-    model("SVC", NUMBERS, NEITHER, fitted(scaled(SVC()), "two")),
-    model("LinearSVC", NUMBERS, NEITHER, fitted(scaled(LinearSVC()), "two")),
-    model("RidgeClassifier", NUMBERS, NEITHER, fitted(RidgeClassifier(), "two")),
+    model("SVC", NUMBERS, Task.BINARY_MARGIN, fitted(scaled(SVC()), "yes")),
+    model("SVC of three", NUMBERS, "decides between 3 classes by votes", fitted(scaled(SVC()), "three")),
+    model("LinearSVC", NUMBERS, Task.BINARY_MARGIN, fitted(scaled(LinearSVC()), "two")),
+    model("LinearSVC of three", NUMBERS, Task.MULTICLASS_MARGIN, fitted(scaled(LinearSVC()), "sizes")),
+    model("RidgeClassifier", NUMBERS, Task.BINARY_MARGIN, fitted(RidgeClassifier(), "two")),
     model("VotingClassifier, hard", NUMBERS, NEITHER, fitted(VotingClassifier(members()), "two")),
-    model("IsolationForest", NUMBERS, NEITHER, fitted(IsolationForest(n_estimators=10, random_state=0), "two")),
-    model("MultiOutputClassifier", NUMBERS, "it gives 2 outputs a row",
+    model("IsolationForest", NUMBERS, Task.ANOMALY, fitted(IsolationForest(n_estimators=10, random_state=0), "two")),
+    model("OneClassSVM", NUMBERS, Task.ANOMALY, fitted(scaled(OneClassSVM(nu=0.1)), "two")),
+    model("MultiOutputClassifier", NUMBERS, "gives 2 labels a row",
           fitted(MultiOutputClassifier(logistic()), "flags")),
 )  # fmt: skip
 

@@ -107,7 +107,7 @@ MODELS = (
           fitted(words(TfidfVectorizer(strip_accents="unicode")), "two")),
     model("TfidfVectorizer(char_wb)", TEXTS, "analyzer='char_wb', which has no conversion to ONNX",
           fitted(words(TfidfVectorizer(analyzer="char_wb")), "two")),
-    model("TfidfVectorizer, LinearSVC", TEXTS, "neither a classifier with probabilities nor a regressor",
+    model("TfidfVectorizer, LinearSVC", TEXTS, Task.BINARY_MARGIN,
           fitted(words(TfidfVectorizer(), LinearSVC()), "two")),
 )  # fmt: skip
 

@@ -139,7 +139,7 @@ MODELS = (
     model("Ridge behind PowerTransformer", NUMBERS, VALUE, fitted(make_pipeline(PowerTransformer(), Ridge()), "value")),
     model("IsotonicRegression", ONE, NO_CONVERSION, fitted(IsotonicRegression(out_of_bounds="clip"), "value")),
     model("KernelRidge", NUMBERS, NO_CONVERSION, fitted(KernelRidge(), "value")),
-    model("LinearRegression of two values", NUMBERS, "2 outputs a row", fitted(LinearRegression(), "pair")),
+    model("LinearRegression of two values", NUMBERS, Task.MULTIOUTPUT, fitted(LinearRegression(), "pair")),
 )  # fmt: skip
 
 

@@ -17,6 +17,10 @@ SERVED_AS = {
     Task.BINARY: "label and probability",
     Task.MULTICLASS: "label and probabilities",
     Task.REGRESSION: "value",
+    Task.MULTIOUTPUT: "list of values",
+    Task.BINARY_MARGIN: "label, and its decision function",
+    Task.MULTICLASS_MARGIN: "label, and its decision function",
+    Task.ANOMALY: "-1 or 1, and its decision function",
 }
 """What the document says of each task."""
 _LOGGED_AS = {

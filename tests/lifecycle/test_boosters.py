@@ -1,5 +1,6 @@
 """Whatever XGBoost model MLflow's own flavor logs: what is served of it is what it answers, or it is refused."""
 
+import dataclasses
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import mlflow
 import numpy as np
+import onnxruntime
 import pandas as pd
 import pytest
 import xgboost
@@ -18,7 +20,7 @@ from runners.artefacts.card import Card, FileKind, Task
 from runners.artefacts.scores import as_model_predicts, probabilities_of
 from runners.engines.engine import open_engine
 from shokado.lifecycle.errors import UnsupportedModel
-from shokado.lifecycle.importing import boosters, conversion, verification, version
+from shokado.lifecycle.importing import booster_graphs, boosters, conversion, verification, version
 from shokado.lifecycle.importing.registry import LoadedModel
 from shokado.lifecycle.importing.version import ImportOrder, import_version
 
@@ -36,6 +38,7 @@ FRAME, OTHERS = (
 VALUE = FRAME["visits"] + FRAME["spent"] / 5 + RANDOM.normal(size=300) + 4
 TWO = (VALUE > 13).to_numpy().astype(int)
 THREE = np.digitize(VALUE, [11, 15])
+BOTH = np.column_stack([VALUE, 1e5 * FRAME["age"].abs()])
 SHARE = (VALUE / VALUE.max()).clip(0, 1)
 GROUPS = np.arange(300) // 10
 ABSENT = -999.0
@@ -91,6 +94,20 @@ VALUES: Table = {
         FRAME, VALUE, eval_set=[(OTHERS, VALUE.iloc[::-1])], verbose=False
     ),
 }
+SEVERAL: Table = {
+    "quantiles": lambda: booster(VALUE, "reg:quantileerror", quantile_alpha=[0.1, 0.5, 0.9]),
+    "quantiles in each leaf": lambda: XGBRegressor(
+        objective="reg:quantileerror", quantile_alpha=[0.05, 0.95], multi_strategy="multi_output_tree", **SMALL
+    ).fit(FRAME, VALUE),
+    "several values": lambda: XGBRegressor(**SMALL).fit(FRAME, BOTH),
+    "several in each leaf": lambda: booster(BOTH, "reg:squarederror", multi_strategy="multi_output_tree"),
+    "several shares": lambda: booster(np.column_stack([SHARE, 1 - SHARE]), "reg:logistic"),
+    "several of gamma": lambda: XGBRegressor(objective="reg:gamma", **SMALL).fit(FRAME, BOTH + 1),
+    "forest of several": lambda: XGBRFRegressor(**SMALL).fit(FRAME, BOTH),
+    "dart of several": lambda: XGBRegressor(**DART).fit(FRAME, BOTH),
+    "linear of several": lambda: booster(BOTH, "reg:squarederror", booster="gblinear"),
+}
+"""Several values a row."""
 CLASSES: Table = {
     "binary:logistic": lambda: booster(TWO, "binary:logistic"),
     "binary:hinge": lambda: booster(TWO, "binary:hinge"),
@@ -107,7 +124,7 @@ CLASSES: Table = {
     "linear of two": lambda: XGBClassifier(**LINEAR).fit(FRAME, TWO),
     "linear of three": lambda: booster(THREE, "multi:softmax", num_class=3, booster="gblinear"),
 }
-WITHOUT_UBJ = {"linear", "linear with exp", "linear of two", "linear of three"}
+WITHOUT_UBJ = {"linear", "linear with exp", "linear of two", "linear of three", "linear of several"}
 
 
 def kept(model: Any, folder: Path) -> tuple[LoadedModel, Any]:
@@ -132,18 +149,18 @@ def stored(source: LoadedModel, folder: Path) -> Card:
     return version._card(ImportOrder("models:/x/1", "v1"), source, description, folder, verified)
 
 
-@pytest.mark.parametrize("kind", [*VALUES, *CLASSES])
+@pytest.mark.parametrize("kind", [*VALUES, *SEVERAL, *CLASSES])
 def test_every_objective_is_served_as_mlflow_answers_it(kind: str, tmp_path: Path) -> None:
-    source, theirs = kept((VALUES | CLASSES)[kind](), tmp_path)
+    source, theirs = kept((VALUES | SEVERAL | CLASSES)[kind](), tmp_path)
     card = stored(source, tmp_path)
-    assert card.task is Task.REGRESSION if kind in VALUES else card.task is not Task.REGRESSION
+    assert (card.task is Task.REGRESSION, card.task is Task.MULTIOUTPUT) == (kind in VALUES, kind in SEVERAL)
     wanted = np.asarray(theirs.predict(OTHERS))
     assert len(np.unique(wanted)) > 1
     kinds = {FileKind.ONNX} if kind in WITHOUT_UBJ else {FileKind.ONNX, FileKind.UBJ}
     assert set(card.files) == kinds
     for engine in (EngineChoice.ONNXRUNTIME, EngineChoice.XGBOOST)[: len(kinds)]:
         scores = open_engine(tmp_path, card, engine).predict(OTHERS.to_numpy())
-        assert scores.shape == ((len(OTHERS), 3) if card.task is Task.MULTICLASS else (len(OTHERS),))
+        assert scores.shape == ((len(OTHERS),) if card.scores_per_row == 1 else (len(OTHERS), card.scores_per_row))
         answers: Any = as_model_predicts(card, scores)
         assert [type(answer) for answer in answers] == [type(answer) for answer in wanted.tolist()]
         np.testing.assert_allclose(answers, wanted, rtol=1e-5, atol=1e-6)
@@ -171,6 +188,26 @@ def test_labels_of_softmax_come_with_the_probabilities_of_the_same_trees(tmp_pat
     assert (card.classes, card.own_classes, card.predicts) == ((0, 1, 2), (0.0, 1.0, 2.0), "labels")
 
 
+def test_several_values_are_named_by_the_signature_the_quantiles_or_their_positions(tmp_path: Path) -> None:
+    quantiles, _ = kept(SEVERAL["quantiles"](), tmp_path)
+    assert stored(quantiles, tmp_path).outputs == ("quantile_0.1", "quantile_0.5", "quantile_0.9")
+    several = dataclasses.replace(quantiles, model=SEVERAL["several values"]())
+    assert stored(several, tmp_path).outputs == ("output_0", "output_1")
+    named = mlflow.models.infer_signature(FRAME, pd.DataFrame(BOTH, columns=["speed", "cost"]))
+    assert stored(dataclasses.replace(several, signature=named), tmp_path).outputs == ("speed", "cost")
+
+
+def test_gaps_take_the_same_way_for_several_values(tmp_path: Path) -> None:
+    """XGBoost's own trees know which side a missing value takes; so must those that are put together here."""
+    rows = with_gaps(OTHERS).replace(ABSENT, np.nan).to_numpy()
+    for kind in ("several values", "several in each leaf"):
+        model = SEVERAL[kind]()
+        graph, own = booster_graphs.convert(model, 3)
+        assert own is not None
+        session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+        np.testing.assert_allclose(session.run(None, {"input": rows})[0], own.inplace_predict(rows), rtol=1e-5)
+
+
 def test_a_linear_model_takes_a_number_for_a_missing_value_as_nothing(tmp_path: Path) -> None:
     model = XGBRegressor(missing=ABSENT, **LINEAR).fit(with_gaps(FRAME), VALUE)
     source, _ = kept(model, tmp_path)
@@ -190,9 +227,9 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: booster(TWO, "multi:softprob", num_class=2),
         "for two classes: train it with binary:logistic",
     ),
-    "several quantiles": (
-        lambda: booster(VALUE, "reg:quantileerror", quantile_alpha=[0.1, 0.9]),
-        "it gives 2 outputs a row",
+    "several labels": (
+        lambda: XGBClassifier(**SMALL).fit(FRAME, np.column_stack([TWO, 1 - TWO])),
+        "it gives 2 labels a row, where one belongs: log a model for each label",
     ),
     "a hinge without a split": (lambda: booster(TWO, "binary:hinge", gamma=1e9), "trees of a single leaf only"),
 }

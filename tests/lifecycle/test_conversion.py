@@ -24,8 +24,9 @@ from sklearn.ensemble import (
 )
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV, TunedThresholdClassifierCV
-from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
-from sklearn.neural_network import MLPClassifier, MLPRegressor
+from sklearn.multioutput import MultiOutputRegressor
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, RobustScaler, StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
@@ -34,15 +35,18 @@ from xgboost import XGBClassifier, XGBRegressor, XGBRFClassifier
 from configuration.settings import EngineChoice
 from runners.artefacts import repository
 from runners.artefacts.card import Card, FileKind, Task
+from runners.artefacts.reference import read_reference
 from runners.artefacts.scores import labels_of
-from runners.engines.engine import open_engine
+from runners.engines.engine import example_rows, open_engine
 from runners.inputs.schema import Feature
+from runners.runner import check_examples
 from shokado.lifecycle.errors import UnsupportedModel
 from shokado.lifecycle.importing import conversion
 from shokado.lifecycle.importing.label_rules import chosen
 from shokado.lifecycle.importing.registry import LoadedModel
 from shokado.lifecycle.importing.verification import file_scores
 from shokado.lifecycle.importing.version import ImportOrder, import_version
+from tests.support.invocations import ours, theirs
 
 RANDOM = np.random.default_rng(2)
 
@@ -252,28 +256,59 @@ def test_a_signature_that_names_other_columns_is_refused(
     assert repository.artefacts() == []
 
 
-TWO_LABELS, TWO_VALUES = np.column_stack([TWO, 1 - TWO]), np.column_stack([VALUE, -VALUE])
-SEVERAL: dict[str, tuple[str, Callable[[], Any]]] = {
-    "XGBoost's labels": ("xgboost", lambda: XGBClassifier(n_estimators=2).fit(FRAME, TWO_LABELS)),
-    "XGBoost's values": ("xgboost", lambda: XGBRegressor(n_estimators=2).fit(FRAME, TWO_VALUES)),
-    "a forest's labels": ("sklearn", lambda: RandomForestClassifier(2).fit(FRAME, TWO_LABELS)),
-    "a net's labels": ("sklearn", lambda: MLPClassifier((2,), max_iter=5).fit(FRAME, TWO_LABELS)),
-    "neighbours' labels": ("sklearn", lambda: KNeighborsClassifier().fit(FRAME, TWO_LABELS)),
-    "a forest's values": ("sklearn", lambda: RandomForestRegressor(2).fit(FRAME, TWO_VALUES)),
-    "neighbours' values": ("sklearn", lambda: KNeighborsRegressor().fit(FRAME, TWO_VALUES)),
-    "a line's values": ("sklearn", lambda: LinearRegression().fit(FRAME, TWO_VALUES)),
-    "a net's values": ("sklearn", lambda: MLPRegressor(hidden_layer_sizes=(2,), max_iter=5).fit(FRAME, TWO_VALUES)),
-}  # fmt: skip
+TWO_LABELS = np.column_stack([TWO, 1 - TWO])
+SEVERAL_LABELS: dict[str, tuple[str, Callable[[], Any]]] = {
+    "XGBoost": ("xgboost", lambda: XGBClassifier(n_estimators=2).fit(FRAME, TWO_LABELS)),
+    "a forest": ("sklearn", lambda: RandomForestClassifier(2).fit(FRAME, TWO_LABELS)),
+    "a net": ("sklearn", lambda: MLPClassifier((2,), max_iter=5).fit(FRAME, TWO_LABELS)),
+    "neighbours": ("sklearn", lambda: KNeighborsClassifier().fit(FRAME, TWO_LABELS)),
+}
 
 
-@pytest.mark.parametrize(("flavor", "make"), SEVERAL.values(), ids=SEVERAL)
-def test_several_outputs_a_row_are_refused(
+@pytest.mark.parametrize(("flavor", "make"), SEVERAL_LABELS.values(), ids=SEVERAL_LABELS)
+def test_several_labels_a_row_are_refused(
     flavor: str, make: Callable[[], Any], log_model: Callable[..., str], own_store: Path
 ) -> None:
     arguments = {"serialization_format": "cloudpickle"} if flavor == "sklearn" else {}
-    with pytest.raises(UnsupportedModel, match="it gives 2 outputs a row"):
+    with pytest.raises(UnsupportedModel, match="t gives 2 labels a row, where one belongs: log a model for each label"):
         import_version(ImportOrder(log_model(flavor, make(), **arguments), "v1", model="stranger"))
     assert repository.artefacts() == []
+
+
+SEVERAL_VALUES: dict[str, Callable[[Any], Any]] = {
+    "a forest": lambda values: RandomForestRegressor(8, n_jobs=1).fit(FRAME, values),
+    "a line": lambda values: LinearRegression().fit(FRAME, values),
+    "a histogram for each": lambda values: MultiOutputRegressor(HistGradientBoostingRegressor(max_iter=8)).fit(
+        FRAME, values
+    ),
+}
+"""`tests/frameworks/test_outputs.py` has all of them."""
+
+
+@pytest.mark.parametrize("kind", SEVERAL_VALUES)
+def test_several_values_a_row_are_served_as_mlflow_gives_them(
+    kind: str, log_model: Callable[..., str], own_store: Path
+) -> None:
+    values = pd.DataFrame({"speed": VALUE, "cost": 3 - 1e5 * FRAME["age"]})
+    model = SEVERAL_VALUES[kind](values.to_numpy())
+    signature = mlflow.models.infer_signature(OTHERS, values)
+    uri = log_model("sklearn", model, signature=signature, input_example=OTHERS[:9], serialization_format="cloudpickle")
+    artefact = import_version(ImportOrder(uri, "v1", model="stranger")).artefact
+    card = artefact.card
+    assert (card.task, card.outputs, card.format) == (Task.MULTIOUTPUT, ("speed", "cost"), 3)
+    tolerances = card.verification[FileKind.ONNX].tolerances
+    assert tolerances[1] > 1e3 * tolerances[0]
+    served = open_engine(artefact.folder, card, EngineChoice.AUTO).predict(OTHERS.to_numpy("f4"))
+    assert served.shape == (len(OTHERS), 2)
+    assert (np.abs(served - model.predict(OTHERS)) <= tolerances).all()
+    check_examples(open_engine(artefact.folder, card, EngineChoice.AUTO).predict(example_rows(card)), card, Path())
+    body = {"dataframe_split": OTHERS[:40].to_dict(orient="split")}
+    mine, wanted = ours(artefact, body), theirs(uri, body)
+    assert [len(row) for row in mine["predictions"]] == [2] * 40
+    np.testing.assert_allclose(mine["predictions"], wanted["predictions"], rtol=1e-4)
+    reference = read_reference(artefact.folder, card)
+    assert reference is not None
+    assert len(reference.scores) == 2
 
 
 def squared_error(truth: NDArray[Any], raw: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:

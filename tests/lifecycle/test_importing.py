@@ -19,9 +19,10 @@ import onnxruntime
 import pandas as pd
 import pytest
 import xgboost
+from sklearn.cluster import DBSCAN
 from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.kernel_ridge import KernelRidge
-from sklearn.linear_model import LinearRegression, LogisticRegression, RidgeClassifier
+from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
@@ -320,7 +321,11 @@ def test_early_stopping_keeps_the_trees_that_predict(log_model: Callable[..., st
 @pytest.mark.parametrize(
     ("flavor", "make", "said"),
     [
-        ("sklearn", lambda x, y: RidgeClassifier().fit(x, y), "neither a classifier with probabilities"),
+        (
+            "sklearn",
+            lambda x, _: DBSCAN().fit(x),
+            "DBSCAN is neither a regressor nor a classifier with probabilities or a decision function",
+        ),
         ("xgboost", lambda x, y: xgboost.XGBClassifier(objective="binary:logitraw").fit(x, y), "are no probabilities"),
         ("sklearn", lambda x, y: KernelRidge().fit(x, y), "no conversion to ONNX"),
     ],

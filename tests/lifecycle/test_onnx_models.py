@@ -114,6 +114,7 @@ TAKEN: dict[str, tuple[Task, Callable[[], ModelProto]]] = {
     "net of two probabilities": (Task.BINARY, lambda: net(softmax(), 2, ["batch", 2])),
     "net of a value": (Task.REGRESSION, lambda: net(identity(), 1, ["batch", 1])),
     "net of a flat value": (Task.REGRESSION, flattened),
+    "net of several values": (Task.MULTIOUTPUT, lambda: net(identity(), 3, ["batch", 3])),
 }
 
 
@@ -229,7 +230,10 @@ REFUSED: dict[str, tuple[Callable[[], ModelProto], str]] = {
     ),
     "two inputs": (of_two_inputs, r"its inputs are x \(float \[batch, 3\]\), other \(float \[batch, 1\]\), where one"),
     "doubles": (of_doubles, r"its inputs are X \(double \[\?, 3\]\), where one of float32"),
-    "logits": (lambda: net(identity(), 3, ["batch", 3]), "3 numbers a row that are no probabilities"),
+    "logits beside labels": (
+        lambda: labels_and_all(net(identity(), 3, ["batch", 3])),
+        "3 numbers a row beside labels that are no probabilities",
+    ),
     "a value of all rows": (lambda: net(flat(), 1, []), r"its output output is \[\] for 256 rows"),
     "labels in a column": (with_labels_in_a_column, r"its labels label are \[256, 1\] for 256 rows, where \[N\]"),
     "labels of its own": (

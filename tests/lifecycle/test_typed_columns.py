@@ -13,7 +13,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingClassifier, RandomForestRegressor
+from sklearn.ensemble import (
+    GradientBoostingClassifier,
+    HistGradientBoostingClassifier,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV
@@ -213,13 +218,22 @@ def test_what_may_make_others_of_texts_is_refused(name: str, log_model: Callable
         imported(log_model, model, WHOLE, "refused")
 
 
-def test_trees_behind_a_scaler_and_several_outputs_are_refused(log_model: Callable[..., str]) -> None:
+def test_several_values_of_mixed_columns_score_as_the_framework_does(log_model: Callable[..., str]) -> None:
+    both = np.column_stack([PAID, 1000 * PAID - 3])
+    model = make_pipeline(columns(OneHotEncoder(handle_unknown="ignore")), Ridge()).fit(FRAME, both)
+    artefact = imported(log_model, model, FRAME, "several-values")
+    assert read_card(artefact.folder).outputs == ("output_0", "output_1")
+    np.testing.assert_allclose(scored(artefact, rows_of(FRAME.tail(50))), model.predict(FRAME.tail(50)), rtol=1e-4)
+
+
+def test_trees_behind_a_scaler_and_several_labels_are_refused(log_model: Callable[..., str]) -> None:
     trees = make_pipeline(columns(OneHotEncoder(handle_unknown="ignore")), GradientBoostingClassifier())
     with pytest.raises(UnsupportedModel, match="behind a StandardScaler"):
         imported(log_model, trees.fit(FRAME, SURVIVED), FRAME, "scaled")
     histograms = make_pipeline(columns(OneHotEncoder(sparse_output=False)), HistGradientBoostingClassifier())
     with pytest.raises(UnsupportedModel, match="Histogram gradient boosting"):
         imported(log_model, histograms.fit(WHOLE, SURVIVED), WHOLE, "histograms")
-    several = make_pipeline(columns(OneHotEncoder()), Ridge()).fit(WHOLE, np.column_stack([PAID, PAID]))
-    with pytest.raises(UnsupportedModel, match="2 outputs a row"):
+    labels = np.column_stack([SURVIVED, SURVIVED])
+    several = make_pipeline(columns(OneHotEncoder()), RandomForestClassifier(3)).fit(WHOLE, labels)
+    with pytest.raises(UnsupportedModel, match="2 labels a row"):
         imported(log_model, several, WHOLE, "several")

@@ -290,3 +290,13 @@ def test_rows_that_the_framework_itself_does_not_take_are_a_reason(tmp_path: Pat
     model = RadiusNeighborsClassifier().fit(FRAME[NARROW], np.arange(len(FRAME)) % 2)
     with pytest.raises(VerificationFailed, match="framework's own model does not score all rows"):
         verified(stranger(model, FRAME[NARROW]), tmp_path)
+
+
+def test_each_of_several_values_is_measured_by_its_own_spread(tmp_path: Path) -> None:
+    both = np.column_stack([1e5 * WIDE_TARGETS, WIDE_TARGETS])
+    source = stranger(LinearRegression().fit(WIDE, both), WIDE)
+    receipt = verified(source, tmp_path).files[FileKind.ONNX]
+    assert receipt.tolerances[0] == pytest.approx(1e5 * receipt.tolerances[1], rel=0.1)
+    assert receipt.tolerance == min(receipt.tolerances)
+    with pytest.raises(VerificationFailed, match=r"differs from the framework's own scores by 0\.01"):
+        verified(source, tmp_path, shift_intercept)

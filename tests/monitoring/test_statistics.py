@@ -199,3 +199,17 @@ def test_a_folder_that_cannot_be_read_does_not_end_the_snapshots(worker: Worker)
         assert (await statistics.of("v1")).recent is not None
 
     asyncio.run(scenario())
+
+
+def test_several_values_are_told_by_name_and_bucket() -> None:
+    rows = {"speed": {"1.0": 2.0, "+Inf": 1.0, "0.5": 3.0, "0.25": 0.0}, "a\nb": {"10.0": 6.0}}
+    values = {
+        ("shokado_output_rows_total", "v1", f"{name}\n{bound}"): number
+        for name, buckets in rows.items()
+        for bound, number in buckets.items()
+    }
+    found = figures(values, "v1", 60.0).predictions
+    assert found.rows == 6
+    told = {name: [(bucket.up_to, bucket.rows) for bucket in buckets] for name, buckets in found.outputs.items()}
+    assert told == {"speed": [(0.5, 3), (1.0, 2), (None, 1)], "a\nb": [(10.0, 6)]}
+    assert "outputs" not in figures({}, "v1", 60.0).model_dump()["predictions"]

@@ -2,13 +2,27 @@
 
 from typing import Any
 
-from runners.artefacts.card import Card, Task
+from runners.artefacts.card import ABOVE_ZERO, Card, Task
 
 CLASSES: dict[Task, list[int | str]] = {
     Task.BINARY: [0, 1],
     Task.MULTICLASS: ["low", "middle", "high"],
     Task.REGRESSION: [],
+    Task.MULTIOUTPUT: [],
+    Task.BINARY_MARGIN: ["no", "yes"],
+    Task.MULTICLASS_MARGIN: ["low", "middle", "high"],
+    Task.ANOMALY: [-1, 1],
 }
+OF_TASK: dict[Task, dict[str, Any]] = {
+    Task.BINARY_MARGIN: {"positive_from": ABOVE_ZERO},
+    Task.ANOMALY: {"positive_from": 0.0},
+}
+SEVERAL: dict[str, Any] = {
+    "format": 3,
+    "outputs": ["speed", "cost"],
+    "examples": {"rows": [[1.0, 2.0], [0.1, -3.0]], "scores": [[0.25, 1000.0], [0.1, 3000.0]]},
+}
+"""What differs in the card of a model of several values a row."""
 
 
 TEXT: dict[str, Any] = {
@@ -21,7 +35,7 @@ TEXT: dict[str, Any] = {
 def card_content(task: Task = Task.BINARY, **changes: Any) -> dict[str, Any]:
     """What `card.json` holds for a small model with two features."""
     return {
-        "format": 2,
+        "format": task.since_format,
         "model": "paper",
         "version": "v1",
         "task": task.value,
@@ -32,6 +46,7 @@ def card_content(task: Task = Task.BINARY, **changes: Any) -> dict[str, Any]:
         "verification": {"onnx": {"rows": 10, "max_abs_difference": 1e-7, "tolerance": 1e-4}},
         "examples": {"rows": [[1.0, 2.0], [0.1, -3.0]], "scores": [0.25, 0.1]},
         "metrics": {"auc": 0.9},
+        **(SEVERAL if task is Task.MULTIOUTPUT else OF_TASK.get(task, {})),
         **changes,
     }
 
@@ -44,6 +59,12 @@ NAMES = ("height", "width", "depth")
 """The features of `toy_card`."""
 
 
+SCORES: dict[Task, Any] = {Task.MULTIOUTPUT: (0.5, 2000.0)} | dict.fromkeys(
+    (Task.BINARY, Task.REGRESSION, Task.BINARY_MARGIN, Task.ANOMALY), 0.5
+)
+"""Of the example of `toy_card`, where it has no columns for classes."""
+
+
 def toy_card(task: Task = Task.BINARY, classes: tuple[int | str, ...] = (0, 1)) -> Card:
     """A card of three features without ranges or types of their own, with any classes."""
     return make_card(
@@ -54,6 +75,6 @@ def toy_card(task: Task = Task.BINARY, classes: tuple[int | str, ...] = (0, 1)) 
         source={"uri": "models:/toy/1", "run_id": "r", "flavor": "xgboost", "framework": "xgboost 3"},
         examples={
             "rows": [(1.0, 2.0, 3.0)],
-            "scores": [(1.0,) + (0.0,) * (len(classes) - 1) if task is Task.MULTICLASS else 0.5],
+            "scores": [SCORES.get(task, (1.0,) + (0.0,) * (len(classes) - 1))],
         },
     )

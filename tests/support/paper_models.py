@@ -12,6 +12,7 @@ from configuration.settings import EngineChoice
 from runners.artefacts.artefact import Artefact
 from runners.artefacts.card import Card, FileKind, Task, write_card
 from runners.artefacts.integrity import describe_file
+from runners.artefacts.scores import output_of
 from runners.engines.engine import example_rows, open_engine
 from runners.inputs.datatypes import BYTES
 
@@ -33,13 +34,14 @@ def put_model(folder: Path, card: Card) -> Artefact:
 def _model(card: Card) -> onnx.ModelProto:
     """For a text, the score is the same whatever it says: `first` is as large for each."""
     text = card.input_datatype == BYTES
-    classes = {Task.BINARY: 2, Task.REGRESSION: 1}.get(card.task, len(card.classes))
-    name = "value" if card.task is Task.REGRESSION else "probabilities"
+    classes = {Task.BINARY: 2}.get(card.task, card.scores_per_row)
+    name = output_of(card.task)
     taken, width = (TensorProto.STRING, 1) if text else (TensorProto.FLOAT, len(card.feature_names))
     constants: dict[str, NDArray[Any]] = {
         "zero": np.array([0], dtype=np.int64),
         "one": np.array([1], dtype=np.int64),
         "per_class": np.linspace(0, 1, classes, dtype=np.float32)[None, :],
+        "per_value": np.arange(1, classes + 1, dtype=np.float32)[None, :],
     }
     nodes = [
         helper.make_node("Shape", ["input"], ["shape"]),
@@ -49,8 +51,8 @@ def _model(card: Card) -> onnx.ModelProto:
     ]
     if not text:
         nodes = [helper.make_node("Gather", ["input", "zero"], ["first"], axis=1)]
-    if card.task is Task.REGRESSION:
-        nodes.append(helper.make_node("Identity", ["first"], [name]))
+    if not card.task.has_probabilities:
+        nodes.append(helper.make_node("MatMul", ["first", "per_value"], [name]))
     else:
         nodes.append(helper.make_node("MatMul", ["first", "per_class"], ["scaled"]))
         nodes.append(helper.make_node("Softmax", ["scaled"], [name], axis=1))

@@ -3,7 +3,7 @@
 A plain Booster answers as the model does and has nothing else: no names, no rounds after the best one, and trees that
 onnxmltools converts right, which is one of each class in turn, with its weight in its leaves. Of objectives that it
 converts wrong or not at all it is given the trees as a regression's, and their link is put behind them. A linear model
-becomes a matrix.
+becomes a matrix. Trees of several values a row are put together here.
 """
 
 import json
@@ -20,6 +20,7 @@ from xgboost import Booster, DMatrix
 
 from runners.artefacts.card import Task
 from shokado.lifecycle.errors import UnsupportedModel
+from shokado.lifecycle.importing.booster_values import graph_of_values
 from shokado.lifecycle.importing.boosters import learner_of, link_of, objective_of, task_of
 from shokado.lifecycle.importing.graphs import INPUT, IR, ML_OPSET, OPSET, rename
 from shokado.lifecycle.importing.links import Link
@@ -76,7 +77,7 @@ def plain_booster(model: Any) -> Booster:
         trees = trees["gbtree"]
     if task_of(model) is Task.MULTICLASS and int(trees.get("gbtree_model_param", {}).get("num_parallel_tree", 1)) > 1:
         changes.append(_interleave)
-    if task_of(model) is not Task.REGRESSION and objective_of(model) in _WITH_PROBABILITIES:
+    if not task_of(model).is_of_values and objective_of(model) in _WITH_PROBABILITIES:
         changes.append(_give_probabilities)
     return _changed(booster, *changes) if changes else booster
 
@@ -129,6 +130,8 @@ def _intercepts(booster: Booster) -> NDArray[np.float32]:
         for tree in model.get("trees", ()):
             leaves = np.array(tree["left_children"]) < 0
             tree["split_conditions"] = np.where(leaves, 0, tree["split_conditions"]).tolist()
+            if "leaf_weights" in tree:
+                tree["leaf_weights"] = [0.0] * len(tree["leaf_weights"])
         if "weights" in model:
             model["weights"] = [0.0] * len(model["weights"])
 
@@ -137,10 +140,15 @@ def _intercepts(booster: Booster) -> NDArray[np.float32]:
 
 
 def _tree_graph(booster: Booster, columns: int, task: Task) -> ModelProto:
+    graph: ModelProto
+    if task is Task.MULTIOUTPUT:
+        graph = graph_of_values(booster, columns, _intercepts(booster))
+        _append_link(graph, link_of(booster), task)
+        return graph
     is_converted = objective_of(booster) in _CONVERTED
     trees = booster if is_converted else _as_regression(booster)
     inputs = [(INPUT, xgboost_types.FloatTensorType([None, columns]))]
-    graph: ModelProto = convert_xgboost(trees, initial_types=inputs, target_opset=OPSET)
+    graph = convert_xgboost(trees, initial_types=inputs, target_opset=OPSET)
     if not is_converted:
         _append_link(graph, link_of(booster), task)
     return graph

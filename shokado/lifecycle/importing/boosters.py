@@ -74,13 +74,18 @@ def task_of(model: Any) -> Task:
             return Task.BINARY
         case Link.SIGMOID if objective_of(model) != "reg:logistic" or _is_classifier(model):
             return Task.BINARY
-    return Task.REGRESSION
+    return Task.MULTIOUTPUT if targets_of(model) > 1 else Task.REGRESSION
+
+
+def targets_of(model: Any) -> int:
+    """How many values, or labels, a row has."""
+    return int(learner_of(model)["learner_model_param"]["num_target"])
 
 
 def classes_of(model: Any) -> Any:
     """The labels that `predict` gives or would give, in the order of the probabilities; empty for a value."""
     task = task_of(model)
-    if task is Task.REGRESSION:
+    if task.is_of_values:
         return ()
     if hasattr(model, "classes_"):
         return model.classes_
@@ -94,7 +99,7 @@ def gives_labels(model: Any) -> bool:
 
 
 def scores_of(model: Any, rows: Any) -> NDArray[Any]:
-    """The model's own scores of rows in the form that it takes: of one column or of one a class, or [N]."""
+    """The model's own scores of rows in the form that it takes: of one column a class or value, or [N]."""
     if _is_classifier(model):
         return np.asarray(model.predict_proba(rows))
     if objective_of(model) == _LABELS_ONLY:
@@ -114,7 +119,9 @@ def why_not(model: Any, parameters: Mapping[str, str]) -> str | None:
     kind, objective = type(model).__name__, objective_of(model)
     if callable(own := getattr(model, "objective", None)):
         return f"it is an {kind} with an objective of its own ({own.__name__}), which its files do not keep"
-    if _is_classifier(model) and task_of(model) is Task.REGRESSION:
+    if targets_of(model) > 1 and not task_of(model).is_of_values:
+        return f"it gives {targets_of(model)} labels a row, where one belongs: log a model for each label"
+    if _is_classifier(model) and task_of(model).is_of_values:
         return (
             f"it is an {kind} with the objective {objective}, whose scores are no probabilities: train it with "
             "binary:logistic, or log its get_booster(), whose answer is a value"

@@ -1,8 +1,9 @@
 """Conversion: a trained model goes in, what describes it and the files that a server loads come out.
 
 Every `model.onnx` keeps one contract, whatever it was converted from: one input `input`, float32 [N, features], float64
-where a feature needs it, or string [N, 1] where the feature is a text; one output, `probabilities` float32 [N, classes]
-for classifiers or `value` float32 [N, 1] for regression; N is dynamic.
+where a feature needs it, or string [N, 1] where the feature is a text; one output of float32, `probabilities`
+[N, classes], `value` [N, 1] for regression, [N, outputs] for several values, or `margins` [N, classes], of two classes
+[N, 1]; N is dynamic.
 An XGBoost model of trees gives a `model.ubj` as well, without feature names, so that a Booster takes bare arrays; but
 for one with a number that means a missing value (`missing=-999`), which only the graph can tell.
 """
@@ -16,7 +17,6 @@ from typing import Any, Literal
 
 import numpy as np
 import onnx
-import pandas as pd
 from onnx import ModelProto, TensorProto, helper
 from pydantic import BaseModel, ConfigDict, ValidationError
 from skl2onnx import to_onnx
@@ -26,12 +26,13 @@ from sklearn.ensemble import VotingClassifier, VotingRegressor
 from sklearn.pipeline import Pipeline
 
 from runners.artefacts.card import ABOVE_HALF, FileKind, OwnOutput, Task
+from runners.artefacts.scores import output_of
 from runners.inputs.formats import row_format_of
 from runners.inputs.precision import FLOAT64
 from runners.inputs.rows import RowFormat
 from runners.inputs.schema import Feature
 from shokado.lifecycle.errors import UnsupportedModel
-from shokado.lifecycle.importing import booster_graphs, boosters
+from shokado.lifecycle.importing import booster_graphs, boosters, decisions
 from shokado.lifecycle.importing.boosted_steps import boosted_steps
 from shokado.lifecycle.importing.double_graphs import (
     double_nodes,
@@ -45,15 +46,15 @@ from shokado.lifecycle.importing.graphs import (
     INPUT,
     ML_OPSET,
     OPSET,
-    PROBABILITIES,
-    VALUE,
     WIDE_ML_OPSET,
     prune,
     rename,
+    widen,
 )
 from shokado.lifecycle.importing.histogram_trees import exact_nodes
 from shokado.lifecycle.importing.label_rules import class_labels, positive_from, predicts, without_threshold
 from shokado.lifecycle.importing.onnx_models import OnnxModel, without_signature
+from shokado.lifecycle.importing.outputs import output_names, outputs_of
 from shokado.lifecycle.importing.own_models import own_model
 from shokado.lifecycle.importing.precisions import large_integers, makes_float32
 from shokado.lifecycle.importing.probing_rows import parts_of
@@ -73,6 +74,7 @@ class ModelDescription(BaseModel):
     task: Task
     features: tuple[Feature, ...]
     classes: tuple[int | str, ...] = ()
+    outputs: tuple[str, ...] = ()
     dataset: str | None = None
     positive_from: float = ABOVE_HALF
     predicts: Literal["labels", "label_lists", "scores", "probabilities", "records", "columns", "array"] = "labels"
@@ -155,9 +157,8 @@ class Output:
 
     @classmethod
     def of(cls, description: ModelDescription) -> "Output":
-        if description.task is Task.REGRESSION:
-            return cls(VALUE, 1)
-        return cls(PROBABILITIES, len(description.classes))
+        has_one = description.task.has_threshold and not description.task.has_probabilities
+        return cls(output_of(description.task), 1 if has_one else len(description.classes or description.outputs) or 1)
 
 
 def describe(source: LoadedModel) -> ModelDescription:
@@ -166,10 +167,13 @@ def describe(source: LoadedModel) -> ModelDescription:
     Raises `UnsupportedModel` where they contradict the model, or the model takes or gives what rows of floats cannot.
     """
     width = _width(source.model)
-    if reason := why_not(source, width):
+    if reason := why_not(source):
         raise UnsupportedModel(f"{source.uri} cannot be served: {reason}.")
-    task, classes = _task_and_classes(source.model)
+    outputs = outputs_of(source, width)
+    task, classes = _task_and_classes(source.model, outputs)
     rules = _rules(source, task)
+    if task is Task.MULTIOUTPUT:
+        rules["outputs"] = output_names(source, outputs)
     if not source.metadata:
         features = _features(source, width)
         if makes_float32(source.model):
@@ -222,8 +226,10 @@ def _rules(source: LoadedModel, task: Task) -> dict[str, Any]:
     """What a classifier makes of its scores, and how an ONNX file answers."""
     model = source.model
     rules: dict[str, Any] = _answers_of_onnx(source) if isinstance(model, OnnxModel) else {}
-    if task is Task.REGRESSION:
+    if task.is_of_values:
         return rules
+    if not task.has_probabilities:
+        return rules | {"own_classes": _own_classes(model), "positive_from": decisions.positive_from(model)}
     given = "probabilities" if source.predict_method == "predict_proba" else predicts(model)
     rules = {"predicts": given, "own_classes": _own_classes(model)} | rules
     return rules | ({"positive_from": positive_from(model)} if task is Task.BINARY else {})
@@ -254,7 +260,7 @@ def _answers_of_onnx(source: LoadedModel) -> dict[str, Any]:
     return {"predicts": "records", "own_outputs": outputs}
 
 
-def _task_and_classes(model: Any) -> tuple[Task, tuple[int | str, ...]]:
+def _task_and_classes(model: Any, outputs: int) -> tuple[Task, tuple[int | str, ...]]:
     if boosters.is_xgboost(model):
         return boosters.task_of(model), class_labels(boosters.classes_of(model))
     if isinstance(model, OnnxModel):
@@ -263,19 +269,22 @@ def _task_and_classes(model: Any) -> tuple[Task, tuple[int | str, ...]]:
         return own.task, ()
     if own is not None and not hasattr(model, "classes_"):
         return own.task, class_labels(own.classes)
-    if is_classifier(model) and hasattr(model, "predict_proba"):
-        if isinstance(model.classes_, list):
-            raise UnsupportedModel(f"It gives {len(model.classes_)} labels a row, where one belongs.")
-        classes = class_labels(model.classes_)
+    if is_classifier(model) and (outputs > 1 or isinstance(getattr(model, "classes_", None), list)):
+        count = outputs if outputs > 1 else len(model.classes_)
+        raise UnsupportedModel(f"It gives {count} labels a row, where one belongs: log a model for each label.")
+    decided = decisions.task_of(model)
+    if decided is not None or (is_classifier(model) and hasattr(model, "predict_proba")):
+        classes = class_labels(decisions.classes_of(model) if decided is not None else model.classes_)
         if len(set(classes)) < 2:
             raise UnsupportedModel(
                 f"{type(model).__name__} knows {len(classes)} class, so there is nothing to predict."
             )
-        return (Task.BINARY if len(classes) == 2 else Task.MULTICLASS), classes
+        return decided or (Task.BINARY if len(classes) == 2 else Task.MULTICLASS), classes
     if is_regressor(model):
-        return Task.REGRESSION, ()
+        return (Task.MULTIOUTPUT if outputs > 1 else Task.REGRESSION), ()
     raise UnsupportedModel(
-        f"{type(model).__name__} is neither a classifier with probabilities nor a regressor, so it cannot be served."
+        f"{type(model).__name__} is neither a regressor nor a classifier with probabilities or a decision function, so "
+        "it cannot be served."
     )
 
 
@@ -289,7 +298,7 @@ def _own_classes(model: Any) -> tuple[bool | int | float | str, ...]:
     return tuple(label if isinstance(label, (bool, int, float, str)) else str(label) for label in plain)
 
 
-def why_not(source: LoadedModel, width: int) -> str | None:
+def why_not(source: LoadedModel) -> str | None:
     """What of a model would be lost on the way, or None.
 
     What it was constructed with and `predict` uses must be in its files: conversions take trees and weights, and leave
@@ -298,28 +307,11 @@ def why_not(source: LoadedModel, width: int) -> str | None:
     model = source.model
     if (own := own_model(model)) is not None:
         return own.why_not()
-    if _outputs_of(model, width) > 1:
-        return f"it gives {_outputs_of(model, width)} outputs a row, where one number, label or text belongs"
     if boosters.is_xgboost(model):
         return boosters.why_not(model, source.parameters)
     if any(_has_categories(part) for part in parts_of(model)):
         return "its histogram gradient boosting has categorical_features: encode them as numbers"
     return None
-
-
-def _outputs_of(model: Any, width: int) -> int:
-    if boosters.is_xgboost(model):
-        return int(boosters.learner_of(model)["learner_model_param"]["num_target"])
-    if any(vectorizers_of(model)):
-        return 1
-    zeros: Any = np.zeros((2, width))
-    if names := trained_names(model):
-        zeros = pd.DataFrame(zeros, columns=list(names))
-    try:
-        answer = np.asarray(model.predict(zeros))
-    except Exception:  # what it does not take is said where its columns are read
-        return 1
-    return int(answer.shape[1]) if answer.ndim > 1 else 1
 
 
 def _has_categories(part: Any) -> bool:
@@ -451,6 +443,7 @@ def convert(model: Any, description: ModelDescription, folder: Path) -> tuple[Fi
             graph = graph_of(ensemble, taken.columns, taken.exact, is_pair=is_pair)
         elif not (boosters.is_xgboost(model) or isinstance(model, OnnxModel)):
             graph = _onnx_of_sklearn(model if taken.text else recoded(model, description.features), taken)
+            decisions.finish(graph, model)
         elif taken.text:
             raise UnsupportedModel(f"{type(model).__name__} takes numbers only, its model's signature says text.")
         elif isinstance(model, OnnxModel):
@@ -471,7 +464,7 @@ def convert(model: Any, description: ModelDescription, folder: Path) -> tuple[Fi
 
 
 def _onnx_of_sklearn(model: Any, taken: Input) -> ModelProto:
-    model = _as_voters(with_split_terms(without_threshold(model)))
+    model = decisions.as_values(_as_voters(with_split_terms(without_threshold(model))))
     if taken.is_wide and makes_float32(model):
         return _plain_onnx_of_sklearn(model, dataclasses.replace(taken, is_wide=False))
     if (scaler := scaler_of(model)) is not None:
@@ -533,6 +526,8 @@ def _normalise(graph: ModelProto, taken: Input, output: Output) -> None:
     floats = [item.name for item in body.output if item.type.tensor_type.elem_type in _FLOATS]
     if [item.name for item in body.input] != [INPUT] or len(floats) != 1:
         raise UnsupportedModel(f"Its ONNX graph has {len(floats)} outputs of floats where one is expected.")
+    if output.columns > 1:
+        widen(body, floats[0], output.columns)
     rename(body, floats[0], output.name)
     prune(body, output.name)
     if takes_doubles(graph):

@@ -35,6 +35,16 @@ def rename(body: Any, old: str, new: str) -> None:
         node.output[:] = [new if name == old else name for name in node.output]
 
 
+def widen(body: Any, output: str, columns: int) -> None:
+    """Let an output have all its columns that is reshaped into one, as skl2onnx leaves several values of a network."""
+    constants = {item.name: numpy_helper.to_array(item).tolist() for item in body.initializer}
+    for node in body.node:
+        if output in node.output and node.op_type == "Reshape" and constants.get(node.input[1]) == [-1, 1]:
+            node.input[1] = f"{output}_shape"
+            shape = np.array([-1, columns], dtype=np.int64)
+            body.initializer.append(numpy_helper.from_array(shape, node.input[1]))
+
+
 def prune(body: Any, output: str) -> None:
     """Drop the nodes and constants that do not lead to the output."""
     needed, kept = {output}, []

@@ -15,7 +15,7 @@ from sklearn.pipeline import Pipeline
 from runners.artefacts.card import ABOVE_HALF, Task
 from runners.artefacts.scores import from_columns, positions_of
 from shokado.lifecycle.errors import UnsupportedModel
-from shokado.lifecycle.importing import boosters
+from shokado.lifecycle.importing import boosters, decisions
 from shokado.lifecycle.importing.own_models import own_model
 
 _WITH_THRESHOLD = (FixedThresholdClassifier, TunedThresholdClassifierCV)
@@ -80,12 +80,16 @@ def predicts(model: Any) -> Literal["labels", "label_lists", "scores"]:
     last = model[-1] if isinstance(model, Pipeline) else model
     if (own := own_model(last)) is not None and own.gives_label_lists:
         return "label_lists"
-    gives_labels = boosters.gives_labels(model) if boosters.is_xgboost(model) else hasattr(model, "predict_proba")
+    if boosters.is_xgboost(model):
+        return "labels" if boosters.gives_labels(model) else "scores"
+    gives_labels = hasattr(model, "predict_proba") or decisions.task_of(model) is not None
     return "labels" if gives_labels else "scores"
 
 
 def chosen(scores: NDArray[Any], threshold: float) -> NDArray[np.int64]:
-    """The position of each row's class by the rule of a server: scores [N, classes], as float32."""
+    """The position of each row's class by the rule of a server: scores [N, classes], or [N, 1], as float32."""
+    if scores.shape[1] == 1:
+        return positions_of(Task.BINARY_MARGIN, scores[:, 0].astype(np.float32), threshold)
     task = Task.BINARY if scores.shape[1] == 2 else Task.MULTICLASS
     return positions_of(task, from_columns(task, scores.astype(np.float32)), threshold)
 
@@ -95,6 +99,8 @@ def own_labels(model: Any, rows: Any, scores: NDArray[np.float64]) -> NDArray[np
     if predicts(model) == "scores":
         return chosen(scores, ABOVE_HALF)
     classes = getattr(model, "classes_", range(scores.shape[1]))
+    if not boosters.is_xgboost(model) and decisions.task_of(model) is not None:
+        classes = decisions.classes_of(model)
     positions = {label: position for position, label in enumerate(np.asarray(classes).tolist())}
     return np.array([positions[label] for label in np.asarray(model.predict(rows)).ravel().tolist()], dtype=np.int64)
 

@@ -39,7 +39,7 @@ _FATAL = 4
 
 @dataclass(frozen=True, eq=False)
 class OnnxModel:
-    """The file of a value, see `read`.
+    """The file of a value, or of several a row, see `read`.
 
     Attributes:
         graph: the file, as it was logged.
@@ -70,11 +70,12 @@ class OnnxModel:
 
     def predict(self, rows: Any) -> NDArray[Any]:
         (name,) = self.outputs
-        return np.asarray(self.run(rows)[name]).reshape(-1)
+        values = np.asarray(self.run(rows)[name])
+        return values if self.task is Task.MULTIOUTPUT else values.reshape(-1)
 
     @property
     def task(self) -> Task:
-        return Task.REGRESSION
+        return Task.MULTIOUTPUT if "row" in self.outputs.values() else Task.REGRESSION
 
     def contracted(self) -> ModelProto:
         """The file with the contract's input, and the scores, [N, columns], as its only output."""
@@ -148,7 +149,7 @@ def understood(
     if len(labels) > 1 or len(floats) + len(maps) != 1 or len(labels) + 1 != len(body.output):
         names = ", ".join(item.name for item in body.output)
         raise UnsupportedModel(
-            f"it gives {names}, where one float32 output of a value or of probabilities belongs, beside labels at most."
+            f"it gives {names}, where one float32 output of values or of probabilities belongs, beside labels at most."
         )
     kinds = dict.fromkeys(labels, "labels") | dict.fromkeys(floats + maps, "probabilities")
     outputs = {item.name: kinds[item.name] for item in body.output}
@@ -187,9 +188,12 @@ def _of_floats(model: OnnxModel, labels: list[str]) -> OnnxModel:
         )
     sums = scores.sum(axis=1)
     if not (np.abs(sums - 1) <= _SUM_TOLERANCE).all() or (scores < 0).any():
+        if not labels and model.answers is None:
+            return OnnxModel(model.graph, model.n_features_in_, name, {name: "row"})
         raise UnsupportedModel(
-            f"its output {name} has {scores.shape[1]} numbers a row that are no probabilities, as they do not add up "
-            "to 1, or are negative: export it with a softmax as its last step, or a model for each number."
+            f"its output {name} has {scores.shape[1]} numbers a row{' beside labels' if labels else ''} that are no "
+            "probabilities, as they do not add up to 1, or are negative: export it with a softmax as its last step, or "
+            "a model for each number."
         )
     classes: Any = np.arange(scores.shape[1])
     if labels and np.shape(answers[labels[0]]) != (_PROBES,):

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, helper
+from sklearn.multioutput import MultiOutputRegressor
 
 from shokado.lifecycle.importing.graphs import ROUNDED, thresholds_of
 from shokado.lifecycle.importing.scaled_trees import scaler_of
@@ -366,9 +367,10 @@ def sentinels_of(model: Any) -> tuple[float, ...]:
 
 
 def _fitted(model: Any) -> list[Any]:
-    """What a vote, a stack or a calibration is made of; trees of a forest are none of its own."""
+    """The models that a vote, a stack, a calibration or a model for each of several values is made of."""
     calibrated = [part.estimator for part in getattr(model, "calibrated_classifiers_", ())]
-    return calibrated + (list(getattr(model, "estimators_", ())) if hasattr(model, "named_estimators_") else [])
+    is_of_others = hasattr(model, "named_estimators_") or isinstance(model, MultiOutputRegressor)
+    return calibrated + (list(getattr(model, "estimators_", ())) if is_of_others else [])
 
 
 def parts_of(model: Any) -> list[Any]:

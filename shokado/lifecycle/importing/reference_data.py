@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from configuration.settings import EngineChoice
 from runners.artefacts import repository
 from runners.artefacts.artefact import Artefact, ArtefactDamaged
-from runners.artefacts.card import Card, FileKind, Task, write_card
+from runners.artefacts.card import Card, FileKind, write_card
 from runners.artefacts.reference import (
     MAX_BINS,
     DataOrigin,
@@ -223,7 +223,7 @@ def _scores(card: Card, folder: Path, rows: Rows) -> Scores:
 
 def _score_histograms(card: Card, scores: Scores) -> Iterator[Distribution]:
     for column in scores.reshape(len(scores), -1).T:
-        if card.task is not Task.REGRESSION:
+        if card.task.has_probabilities:
             yield Distribution.of(PROBABILITIES, column)
             continue
         finite = column[np.isfinite(column)]

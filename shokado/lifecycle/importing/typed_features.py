@@ -11,7 +11,6 @@ import pandas as pd
 
 from runners.inputs.columns import Category
 from runners.inputs.schema import Feature
-from shokado.lifecycle.errors import UnsupportedModel
 from shokado.lifecycle.importing.probing_rows import parts_of
 from shokado.lifecycle.importing.recoding import gaps_of
 from shokado.lifecycle.importing.registry import LoadedModel
@@ -29,7 +28,6 @@ def typed_features(source: LoadedModel, features: Sequence[Feature]) -> tuple[Fe
         return tuple(features)  # a Booster, which takes no frame and is asked by nobody here
     row = {feature.name: feature.levels[0] if feature.levels else 0.0 for feature in features}
     row |= _example(source, features)
-    _refuse_several_outputs(source.model, features, row)
     optional = may_be_missing(source, features)
     gaps = gaps_of(source.model, [feature.name for feature in features])
     found = []
@@ -70,15 +68,6 @@ def _example(source: LoadedModel, features: Sequence[Feature]) -> dict[str, Any]
     return dict(whole.iloc[0]) if len(whole) else {}
 
 
-def _refuse_several_outputs(model: Any, features: Sequence[Feature], row: dict[str, Any]) -> None:
-    try:
-        answer = np.asarray(model.predict(_given(model, features, row)))
-    except (ValueError, TypeError):
-        return
-    if answer.ndim > 1 and answer.shape[1] > 1:
-        raise UnsupportedModel(f"It gives {answer.shape[1]} outputs a row, where one number or label belongs.")
-
-
 def _given(model: Any, features: Sequence[Feature], row: dict[str, Any]) -> Any:
     """The row as the model takes it."""
     # A column of nothing but a missing level would be one of numbers.
@@ -91,7 +80,8 @@ def _answers(model: Any, features: Sequence[Feature], row: dict[str, Any]) -> bo
     """Whether the model scores the row, and with numbers."""
     given = _given(model, features, row)
     try:
-        scores = model.predict_proba(given) if hasattr(model, "predict_proba") else model.predict(given)
+        ask = next((name for name in ("predict_proba", "decision_function") if hasattr(model, name)), "predict")
+        scores = getattr(model, ask)(given)
         return bool(np.isfinite(np.asarray(scores, dtype=np.float64)).all())
     except (ValueError, TypeError):
         return False

@@ -15,16 +15,18 @@ import onnxruntime
 import pandas as pd
 import xgboost
 from numpy.typing import NDArray
+from sklearn.multiclass import OneVsRestClassifier
 from threadpoolctl import threadpool_limits
 
-from runners.artefacts.card import ABOVE_HALF, Examples, FileKind, Task, Verification
+from runners.artefacts.card import ABOVE_HALF, Examples, FileKind, Verification
 from runners.artefacts.scores import from_columns, to_columns
 from runners.inputs.columns import Category
 from runners.inputs.schema import Feature
 from shokado.lifecycle import datasets
 from shokado.lifecycle.errors import UnsupportedModel, VerificationFailed
+from shokado.lifecycle.importing import decisions
 from shokado.lifecycle.importing.boosters import is_xgboost, scores_of
-from shokado.lifecycle.importing.conversion import ModelDescription, trained_names
+from shokado.lifecycle.importing.conversion import ModelDescription, Output, trained_names
 from shokado.lifecycle.importing.graphs import INPUT
 from shokado.lifecycle.importing.label_rules import chosen, own_labels
 from shokado.lifecycle.importing.own_models import own_model
@@ -69,6 +71,10 @@ FATAL = 4
 """ONNX Runtime's level of what it logs."""
 FLOAT32_STEP = 2.0**-24
 """Distance between float32 numbers just below 1."""
+OUTSIDE = 1 / 6
+"""Share of the values that are too small, and of those that are too large, to say how far they usually are apart."""
+MARGIN_SHARE = 1 / 20
+"""The same of scores of a decision function."""
 ROUNDING = 2e-6
 """Share of the largest value: what some thirty roundings to float32 add up to."""
 
@@ -85,16 +91,18 @@ class Reference:
     """Rows, what the framework says of them, and each row's largest difference of a score that is allowed.
 
     `rows` are float64, or texts, as the framework is asked; a server packs them in the model's precision. `labels` are
-    positions of classes, and empty for regression.
+    positions of classes, and empty for values.
     """
 
     rows: datasets.Rows
     scores: Scores
     labels: NDArray[np.int64] | None
     allowed: Scores
-    """The largest difference that each row's scores may have: [N, 1]."""
+    """The largest difference that each row's scores may have: [N, 1], or of several values [N, outputs]."""
     advice: str = ""
     """What may help where rows lose digits that they need."""
+    close: float = 0.0
+    """Without probabilities: how near to another label a row is whose label rounding may decide."""
 
 
 @dataclass(frozen=True)
@@ -151,11 +159,19 @@ def _reference(source: LoadedModel, description: ModelDescription, folder: Path,
             groups = rows_for(source, description, onnx.load(folder / FileKind.ONNX.file_name))
         rows = np.vstack(groups)
         scores = framework_scores(model, description, rows)
+        if scores.shape[1] != (expected := Output.of(description).columns):
+            raise VerificationFailed(
+                f"The framework's own model gives {scores.shape[1]} numbers a row, where {expected} belong. "
+                "Nothing was stored."
+            )
         if any(feature.levels for feature in description.features) and own_model(model) is None:
             _check_example(source, description)
         advice = _MORE_ROWS if len(groups) > 1 else ""
-        if description.task is Task.REGRESSION:
+        if description.task.is_of_values:
             return _of_values(groups, scores, tolerance, advice)
+        if not description.task.has_probabilities:
+            held = _held(scores)
+            rows, scores = rows[held], scores[held]
         if description.row_format.text_field is None and description.dataset not in datasets.NAMES:
             rows = np.vstack([rows, _between_classes(model, description, rows, scores)])
             scores = framework_scores(model, description, rows)
@@ -163,7 +179,11 @@ def _reference(source: LoadedModel, description: ModelDescription, folder: Path,
     except (ValueError, TypeError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise VerificationFailed(f"The framework's own model does not score all rows of numbers: {reason}") from error
-    return Reference(rows, scores, labels, np.full((len(rows), 1), tolerance), advice)
+    if description.task.has_probabilities:
+        return Reference(rows, scores, labels, np.full((len(rows), 1), tolerance), advice)
+    # Scores of all classes are of one size. Far from its vectors, a kernel is nearly the same everywhere.
+    allowed = _allowed(scores, tolerance, MARGIN_SHARE).max(axis=1, keepdims=True)
+    return Reference(rows, scores, labels, allowed, advice, 2 * float(np.quantile(allowed, MARGIN_SHARE)))
 
 
 def _of_values(groups: tuple[datasets.Rows, ...], scores: Scores, tolerance: float, advice: str) -> Reference:
@@ -175,16 +195,16 @@ def _of_values(groups: tuple[datasets.Rows, ...], scores: Scores, tolerance: flo
 
 
 def _held(values: Scores) -> NDArray[np.bool_]:
-    return np.asarray(np.abs(values[:, 0]) < np.finfo(np.float32).max / 2)
+    return np.asarray((np.abs(values) < np.finfo(np.float32).max / 2).all(axis=1))
 
 
-def _allowed(values: Scores, tolerance: float) -> Scores:
+def _allowed(values: Scores, tolerance: float, outside: float = OUTSIDE) -> Scores:
     """A difference is measured by the spread of the middle two thirds of the values, a value far out by its distance.
 
     Otherwise a few rows far out would make all others' differences look small. Less than what rounding takes of a value
-    is nothing.
+    is nothing. Each of several values a row has its own measure.
     """
-    low, middle, high = np.quantile(values[_held(values)], (1 / 6, 1 / 2, 5 / 6))
+    low, middle, high = np.quantile(values[_held(values)], (outside, 1 / 2, 1 - outside), axis=0)
     spread = np.maximum((high - low) / 2, np.abs(values - middle) / 10)
     allowed = np.maximum(tolerance * spread, ROUNDING * np.abs(values))
     return np.asarray(np.maximum(allowed, np.finfo(np.float32).tiny))
@@ -195,7 +215,7 @@ def _between_classes(model: Any, description: ModelDescription, rows: datasets.R
 
     Of rows far from it, a model of another offset gives the very same scores.
     """
-    classes = scores.argmax(axis=1)
+    classes = _side(description, scores)
     pairs = np.random.default_rng(RANDOM_SEED).permutation(len(rows))
     pairs = pairs[: len(pairs) // 2 * 2].reshape(-1, 2)
     one, other = pairs[classes[pairs[:, 0]] != classes[pairs[:, 1]]][:PAIRS].T
@@ -204,13 +224,17 @@ def _between_classes(model: Any, description: ModelDescription, rows: datasets.R
     for _ in range(HALVINGS if len(near) else 0):
         middle = as_served(description, (near + far) / 2).astype(rows.dtype)
         middle[:, whole] = np.rint(middle[:, whole])
-        same = framework_scores(model, description, middle).argmax(axis=1) == side
+        same = _side(description, framework_scores(model, description, middle)) == side
         near[same], far[~same] = middle[same], middle[~same]
     return np.vstack([near, far])
 
 
+def _side(description: ModelDescription, scores: Scores) -> NDArray[np.int64]:
+    return scores.argmax(axis=1) if scores.shape[1] > 1 else chosen(scores, description.positive_from)
+
+
 def _examples(reference: Reference, description: ModelDescription) -> Examples:
-    """The first rows and their scores as a server gives them: one number each, or for multiclass one per class."""
+    """The first rows and their scores as a server gives them: one number each, or one per class or value."""
     rows, scores = as_served(description, reference.rows[:EXAMPLE_ROWS]), reference.scores[:EXAMPLE_ROWS]
     plain: Any = description.row_format.unbatched(rows)
     return Examples(rows=plain, scores=from_columns(description.task, scores).tolist())
@@ -298,8 +322,7 @@ def _check_example(source: LoadedModel, description: ModelDescription) -> None:
             continue
         texts = logged_rows[name].astype(object)
         logged_rows = logged_rows.assign(**{name: texts.where(texts.notna(), gap)})
-    scored = model.predict_proba if hasattr(model, "predict_proba") else model.predict
-    logged = to_columns(description.task, np.asarray(scored(logged_rows), dtype=np.float64))
+    logged = to_columns(description.task, np.asarray(_scored(model, description, logged_rows), dtype=np.float64))
     read = framework_scores(model, description, rows[taken])
     if not np.allclose(logged, read, rtol=1e-6, atol=1e-6):
         row = int(np.flatnonzero(taken)[np.abs(logged - read).max(axis=1).argmax()])
@@ -380,16 +403,24 @@ def _numbered(description: ModelDescription, example: Any) -> Any:
 
 
 def framework_scores(model: Any, description: ModelDescription, rows: datasets.Rows) -> Scores:
-    """The framework's own answer: float64 [N, classes] for classifiers, [N, 1] for regression."""
+    """The framework's own answer: float64 [N, classes], or [N, 1] where one score tells classes apart that has no
+    counterpart; [N, 1] or [N, outputs] for values.
+    """
     given = as_trained(model, description, rows)
     if is_xgboost(model):
         scores = scores_of(model, given)
     elif (own := own_model(model)) is not None:
         scores = own.scores(given)
     else:
-        with_probabilities = description.task is not Task.REGRESSION and hasattr(model, "predict_proba")
-        scores = model.predict_proba(given) if with_probabilities else model.predict(given)
+        scores = _scored(model, description, given)
     return to_columns(description.task, np.asarray(scores, dtype=np.float64))
+
+
+def _scored(model: Any, description: ModelDescription, given: Any) -> Any:
+    """What a model, but for XGBoost's, says of rows in the form that it takes."""
+    if description.task.is_of_values:
+        return model.predict(given)
+    return model.predict_proba(given) if description.task.has_probabilities else decisions.scores_of(model, given)
 
 
 def as_trained(model: Any, description: ModelDescription, rows: datasets.Rows) -> Any:
@@ -455,7 +486,9 @@ def _compare(
     if not distances.max() <= 1:
         row = int(distances.max(axis=1).argmax())
         wrong = np.asarray(~(distances <= 1).all(axis=1))
-        difference, allowed = np.abs(together[row] - expected[row]).max(), reference.allowed[row, 0]
+        column = int(distances[row].argmax())
+        difference = np.abs(together[row, column] - expected[row, column])
+        allowed = np.broadcast_to(reference.allowed, expected.shape)[row, column]
         raise VerificationFailed(
             f"{path.name} differs from the framework's own scores by {difference:.3g} (row {row} of {len(rows)}), "
             f"{allowed:.3g} is allowed. {_reason(model, description, reference, wrong)}"
@@ -464,7 +497,8 @@ def _compare(
     least = float(reference.allowed.min())
     difference = float(distances.max()) * least
     close_calls = _check_labels(path, description, reference, together, difference)
-    receipt = Verification(rows=len(rows), max_abs_difference=difference, tolerance=least)
+    tolerances = tuple(reference.allowed.min(axis=0).tolist()) if description.outputs else ()
+    receipt = Verification(rows=len(rows), max_abs_difference=difference, tolerance=least, tolerances=tolerances)
     return _Compared(receipt, close_calls)
 
 
@@ -481,19 +515,27 @@ def _check_labels(
     tie = (margin == 0) & (_margin(scores, description) == 0)
     tie &= len(np.unique(reference.labels[tie])) == 1 or scores.shape[1] > 2
     certain = wrong & (tie | (margin > max(difference, FLOAT32_STEP)))
+    if not description.task.has_probabilities:
+        own = chosen(reference.scores, description.positive_from) != reference.labels
+        certain = wrong & (own | (margin > reference.close))
     if certain.any():
         row = int(np.flatnonzero(certain)[0])
         names = description.classes
+        reason = "its labels do not follow from its scores"
+        if not description.task.has_probabilities and not own[row]:
+            reason = "float32 does not tell its scores apart; a StandardScaler before it helps"
         raise VerificationFailed(
             f"{path.name} gives {int(certain.sum())} of {len(wrong)} rows another label than the framework's predict, "
             f"such as {names[labels[row]]!r} for {names[reference.labels[row]]!r} with the scores "
-            f"{reference.scores[row].tolist()}: its labels do not follow from its probabilities. Nothing was stored."
+            f"{reference.scores[row].tolist()}: {reason}. Nothing was stored."
         )
     return int(wrong.sum())
 
 
 def _margin(scores: Scores, description: ModelDescription) -> NDArray[np.float64]:
     """How far each row's scores are from another label; 0: a tie."""
+    if scores.shape[1] == 1:
+        return np.asarray(np.abs(scores[:, 0]))
     if scores.shape[1] == 2:
         threshold = 0.5 if description.positive_from == ABOVE_HALF else description.positive_from
         return np.asarray(np.abs(scores[:, 1] - threshold))
@@ -510,6 +552,8 @@ def _reason(model: Any, description: ModelDescription, reference: Reference, wro
             "Its histogram gradient boosting has thresholds at values of its data, and stands behind steps that ONNX "
             "computes in float32. Train it on the columns themselves: trees need no scaling. "
         )
+    if any(hasattr(part, "support_vectors_") for part in _estimators_of(model)):
+        return "ONNX adds up its kernel in float32: put a StandardScaler before it. "
     if len(learned_rows(model)):
         return (
             "Of neighbours that are equally far, as whole numbers often are, ONNX takes others than scikit-learn does, "
@@ -523,12 +567,18 @@ def _reason(model: Any, description: ModelDescription, reference: Reference, wro
     return _lost_digits(model, description, reference, wrong)
 
 
+def _estimators_of(model: Any) -> list[Any]:
+    """The parts of a model, and those that decide between one class and the rest."""
+    parts = parts_of(model)
+    return [*parts, *(one for part in parts if isinstance(part, OneVsRestClassifier) for one in part.estimators_)]
+
+
 def _lost_digits(model: Any, description: ModelDescription, reference: Reference, wrong: NDArray[np.bool_]) -> str:
     """Name the feature whose float32 moves the framework's own score of a wrong row furthest, if too far.
 
     A number that is not float32 stands for all that become the same.
     """
-    rows, scores, allowed = reference.rows[wrong], reference.scores[wrong], reference.allowed[wrong, 0]
+    rows, scores, allowed = reference.rows[wrong], reference.scores[wrong], reference.allowed[wrong].min(axis=1)
     if rows.dtype != np.float64 or description.is_wide:
         return ""
     rounded = rows.astype(np.float32).astype(rows.dtype)

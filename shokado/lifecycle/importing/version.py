@@ -308,7 +308,7 @@ def _import(client: "MlflowClient | None", order: ImportOrder, uri: str, stage: 
                 f"{error} Run `{registry.serve_command(uri)}`, and then:", order.connecting(uri)
             ) from error
         description = conversion.describe(source)
-        current.outcome = f"{source.framework}, {description.task}, {len(description.features)} features"
+        current.outcome = f"{source.framework}, {_shown_task(description)}, {len(description.features)} features"
     description, verified = _converted(tag, order, source, description, prepared)
     card = _card(order, source, description, prepared, verified)
     with step(f"{tag}: reference") as current:
@@ -378,6 +378,10 @@ def _verified(
     return verified
 
 
+def _shown_task(description: "ModelDescription") -> str:
+    return f"{description.task} of {len(description.outputs)}" if description.outputs else str(description.task)
+
+
 def _card(
     order: ImportOrder,
     source: "LoadedModel",
@@ -386,12 +390,13 @@ def _card(
     verified: "Verified",
 ) -> Card:
     return Card(
-        format=3 if description.row_format.schema.is_typed or description.is_wide else 2,
+        format=3 if description.row_format.schema.is_typed or description.is_wide else description.task.since_format,
         model=order.name,
         version=order.version,
         task=description.task,
         features=description.features,
         classes=description.classes,
+        outputs=description.outputs,
         source=Source(uri=source.uri, run_id=source.run_id, flavor=source.flavor, framework=source.framework),
         files={kind: describe_file(folder / kind.file_name) for kind in verified.files},
         verification=verified.files,

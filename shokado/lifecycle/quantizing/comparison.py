@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from configuration.settings import EngineChoice
 from runners.artefacts.artefact import Artefact
 from runners.artefacts.card import CallTime, Card, QuantizationReceipt, Task
-from runners.artefacts.scores import Scores, disagreements
+from runners.artefacts.scores import Scores, deviations_of, differences_of, disagreements
 from runners.engines.engine import Engine, example_rows, likely_rows, open_engine
 from shokado.lifecycle.errors import QuantizationRefused
 from shokado.lifecycle.quantizing.calibration_rows import ReferenceRows
@@ -34,12 +34,14 @@ class Comparison:
     """The receipt, and what the card needs beside it.
 
     Attributes:
-        tolerance: the tolerance of `Limits` in the unit of the scores.
+        tolerance: the tolerance of `Limits` in the unit of the differences.
+        tolerances: the same of each of several values, in its own unit; empty for other tasks.
         examples: the quantized version's own scores of the card's examples.
     """
 
     receipt: QuantizationReceipt
     tolerance: float
+    tolerances: tuple[float, ...]
     examples: Scores
 
 
@@ -51,7 +53,7 @@ def compare(parent: Artefact, quantized: Artefact, rows: ReferenceRows, limits: 
     if not np.isfinite(after).all():
         raise QuantizationRefused(f"{quantized.tag} gives scores that are no numbers. Nothing was stored.")
     others, differences = disagreements(card, after, card, before)
-    unit = (float(before.std()) or 1.0) if card.task is Task.REGRESSION else 1.0
+    unit = 1.0 if card.task.has_probabilities or card.outputs else float(before.std()) or 1.0
     examples = new.predict(example_rows(card))
     receipt = QuantizationReceipt(
         parent=parent.tag,
@@ -63,11 +65,15 @@ def compare(parent: Artefact, quantized: Artefact, rows: ReferenceRows, limits: 
         rows_from=rows.origin,
         max_abs_difference=float(differences.max()),
         mean_abs_difference=float(differences.mean()),
-        same_labels=None if card.task is Task.REGRESSION else 1 - others / len(compared),
-        max_abs_difference_of_examples=float(np.abs(examples - np.array(card.examples.scores, np.float32)).max()),
+        same_labels=None if card.task.is_of_values else 1 - others / len(compared),
+        max_abs_difference_of_examples=float(
+            differences_of(card, examples, np.array(card.examples.scores, np.float32)).max()
+        ),
         max_abs_difference_in_company=_company(new, card, compared[:COMPANY_ROWS]),
     )
-    return Comparison(receipt, limits.tolerance * unit, examples)
+    deviations = deviations_of(card) if card.outputs else np.empty(0)
+    tolerances = limits.tolerance * np.where(deviations > 0, deviations, 1.0)
+    return Comparison(receipt, limits.tolerance * unit, tuple(tolerances.tolist()), examples)
 
 
 def _times(
@@ -93,7 +99,7 @@ def _company(engine: Engine, card: Card, rows: NDArray[np.float32]) -> float:
     of_numbers = [feature.type in ("float", "integer") for feature in card.features]
     far_out = np.where(of_numbers, np.nan_to_num(np.abs(rows)).max(axis=0) * np.float32(FAR_OUT) + 1, rows[:1])
     together = engine.predict(np.vstack([rows, far_out]).astype(rows.dtype))[: len(rows)]
-    return float(np.abs(together - engine.predict(rows)).max())
+    return float(differences_of(card, together, engine.predict(rows)).max())
 
 
 def objections(comparison: Comparison, limits: Limits, task: Task) -> list[str]:
@@ -105,7 +111,7 @@ def objections(comparison: Comparison, limits: Limits, task: Task) -> list[str]:
             f"It is neither smaller ({receipt.size_bytes:,} bytes, {receipt.parent_size_bytes:,} before) nor faster "
             f"({_shown(receipt.times)}): most of so small a network is not its weights."
         )
-    said = f"{limits.tolerance:g}{' standard deviations' if task is Task.REGRESSION else ''}"
+    said = f"{limits.tolerance:g}{'' if task.has_probabilities else ' standard deviations'}"
     # Asked this way round because what is not a number is never within any bound.
     if not receipt.max_abs_difference_in_company <= comparison.tolerance:
         found.append(

@@ -136,7 +136,10 @@ def _quantize(order: QuantizeOrder, parent: Artefact, stage: Path) -> Artefact:
     for objection in against:
         say(objection)
     verified = Verification(
-        rows=receipt.rows, max_abs_difference=receipt.max_abs_difference, tolerance=comparison.tolerance
+        rows=receipt.rows,
+        max_abs_difference=receipt.max_abs_difference,
+        tolerance=comparison.tolerance,
+        tolerances=comparison.tolerances,
     )
     with step(f"{order.new_tag}: store"):
         card = made.card.model_copy(

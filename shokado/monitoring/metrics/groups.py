@@ -1,6 +1,6 @@
 """All groups of metrics of a worker. One more is a file beside this one, and a line here."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from runners.artefacts.scores import PROBABILITY_BOUNDS
 from shokado.monitoring.metrics.access import AccessMetrics
@@ -22,12 +22,13 @@ class Metrics:
         versions: Iterable[str],
         score_buckets: tuple[float, ...] = PROBABILITY_BOUNDS,
         classes: tuple[str, ...] = (),
+        output_buckets: Mapping[str, tuple[float, ...]] | None = None,
     ) -> None:
-        """`score_buckets` and `classes` as of `BatchMetrics`."""
+        """`score_buckets`, `classes` and `output_buckets` as of `BatchMetrics`."""
         self.registry = MetricRegistry(versions)
         self.storage = StorageMetrics(self.registry)
         self.predictions = PredictionMetrics(self.registry)
-        self.batches = BatchMetrics(self.registry, score_buckets, classes)
+        self.batches = BatchMetrics(self.registry, score_buckets, classes, output_buckets)
         self.routing = RoutingMetrics(self.registry)
         self.shadows = ShadowMetrics(self.registry)
         self.cache = CacheMetrics(self.registry)

@@ -7,7 +7,7 @@ import pytest
 
 from runners.artefacts.scores import PROBABILITY_BOUNDS
 from runners.batching.observer import ReleaseReason
-from shokado.monitoring.metrics.batches import BatchMetrics
+from shokado.monitoring.metrics.batches import MAX_COUNTED_OUTPUTS, BatchMetrics
 from shokado.monitoring.metrics.metric_registry import MetricRegistry
 from tests.support.predictions import batch_of
 
@@ -38,3 +38,24 @@ def test_scores_that_are_no_numbers_and_batches_without_scores_are_left_out(monk
     registry.flush()
     registry.flush()
     assert observed == [[0.5, 0.25]]
+
+
+def test_several_values_are_counted_by_name_and_bound() -> None:
+    registry = MetricRegistry(["v1"])
+    metrics = BatchMetrics(registry, PROBABILITY_BOUNDS, (), {"speed": (1.0, 2.0), "cost": (0.1, 100.0)})
+    metrics.batch(batch_of(rows=4, scores=np.array([[1.0, 0.1], [1.5, 100], [3, 1e9], [nan, 1]], np.float32)))
+    metrics._add_up()
+    # As float32, 0.1 is a little above it.
+    assert metrics.outputs.pending == {
+        ("v1", "speed", "1.0"): 1, ("v1", "speed", "2.0"): 1, ("v1", "speed", "+Inf"): 1,
+        ("v1", "cost", "100.0"): 2, ("v1", "cost", "+Inf"): 1,
+    }  # fmt: skip
+    registry.flush()
+    assert metrics.predicted.pending == {}
+
+
+def test_of_very_many_values_the_first_are_counted() -> None:
+    metrics = BatchMetrics(MetricRegistry(["v1"]), PROBABILITY_BOUNDS, (), {f"v{at}": (1.0,) for at in range(1000)})
+    metrics.batch(batch_of(rows=1, scores=np.zeros((1, 1000), np.float32)))
+    metrics._add_up()
+    assert len(metrics.outputs.pending) == MAX_COUNTED_OUTPUTS

@@ -10,14 +10,16 @@ import pytest
 
 from configuration.settings import Settings
 from runners.artefacts import configured
-from runners.artefacts.artefact import Artefact, ArtefactError, ArtefactMissing, check_files
-from runners.artefacts.card import Card, write_card
+from runners.artefacts.artefact import Artefact, ArtefactError, ArtefactMissing, check_alike, check_files
+from runners.artefacts.card import Card, Task, write_card
 from runners.artefacts.configured import find_artefacts
 from runners.artefacts.repository import find_artefact
 from runners.inputs.schema import Feature
 from tests.conftest import HOME
+from tests.support.cards import make_card
 
 OWN = f"own-{os.getpid()}"
+MARGIN_AND_NOT = (Task.BINARY, Task.BINARY_MARGIN)
 
 
 def settings(*tags: str | None) -> Settings:
@@ -104,6 +106,27 @@ def test_versions_that_differ_in_what_goes_in_or_out_are_refused(change: Any, wh
     said = refusal("customers:v1", stored.tag)
     assert f"{stored.tag} and customers:v1 cannot serve side by side: {what}" in said
     assert "\n" not in said
+
+
+@pytest.mark.parametrize(
+    ("card", "what"),
+    [
+        (make_card(Task.MULTIOUTPUT, outputs=["speed", "price"]), "outputs"),
+        (make_card(Task.REGRESSION), "task"),
+    ],
+)
+def test_versions_that_call_their_values_otherwise_are_refused(card: Card, what: str) -> None:
+    several = Artefact("v1", "paper:v1", Path(), make_card(Task.MULTIOUTPUT))
+    check_alike([several, several])
+    with pytest.raises(ArtefactError, match=f"cannot serve side by side: their {what} differ"):
+        check_alike([several, Artefact("v2", "paper:v2", Path(), card)])
+
+
+def test_a_margin_is_no_version_of_a_probability() -> None:
+    classes = make_card(Task.BINARY_MARGIN).classes
+    pair = [Artefact("v1", "paper:v1", Path(), make_card(task, classes=classes)) for task in MARGIN_AND_NOT]
+    with pytest.raises(ArtefactError, match="their task differ"):
+        check_alike(pair)
 
 
 def test_versions_may_describe_their_features_differently(stored: Artefact) -> None:

@@ -28,7 +28,18 @@ def test_numbers_are_read_exactly_as_they_were_written(scores: list[float]) -> N
     assert Card.model_validate_json(card.model_dump_json()) == card
 
 
-@pytest.mark.parametrize(("task", "scores"), [(Task.BINARY, 1), (Task.REGRESSION, 1), (Task.MULTICLASS, 3)])
+@pytest.mark.parametrize(
+    ("task", "scores"),
+    [
+        (Task.BINARY, 1),
+        (Task.MULTICLASS, 3),
+        (Task.REGRESSION, 1),
+        (Task.MULTIOUTPUT, 2),
+        (Task.BINARY_MARGIN, 1),
+        (Task.MULTICLASS_MARGIN, 3),
+        (Task.ANOMALY, 1),
+    ],
+)
 def test_the_task_decides_how_many_scores_a_row_has(task: Task, scores: int) -> None:
     assert make_card(task=task).scores_per_row == scores
 
@@ -88,6 +99,28 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "three classes of a binary model": ({"classes": [0, 1, 2]}, "a binary model cannot have 3 classes"),
     "two classes of several": ({"task": "multiclass"}, "a multiclass model cannot have 2 classes"),
     "classes of a value": ({"task": "regression"}, "a regression model cannot have 2 classes"),
+    "several values of before": (
+        {"task": "multioutput", "classes": [], "outputs": ["a", "b"]},
+        "a multioutput model belongs into a card of format 3",
+    ),
+    "several values of one name": (
+        {"format": 3, "task": "multioutput", "classes": [], "outputs": ["a", "a"]},
+        "a multioutput model cannot have the outputs a, a",
+    ),
+    "a value of several": (
+        {"format": 3, "task": "multioutput", "classes": [], "outputs": ["a"]},
+        "a multioutput model cannot have the outputs a",
+    ),
+    "values without names": (
+        {"format": 3, "task": "multioutput", "classes": []},
+        "a multioutput model cannot have the outputs of no name",
+    ),
+    "margins of before": ({"task": "binary_margin"}, "a binary_margin model belongs into a card of format 3"),
+    "several classes of one margin": (
+        {"format": 3, "task": "anomaly", "classes": [0, 1, 2]},
+        "an anomaly model cannot have 3 classes",
+    ),
+    "outputs of a classifier": ({"outputs": ["a", "b"]}, "a binary model cannot have the outputs a, b"),
     "a short example": ({"examples": {"rows": [[1.0]], "scores": [0.5]}}, "an example row does not have 2 values"),
     "a lost score": ({"examples": {"rows": [[1.0, 2.0]], "scores": []}}, "another number of scores"),
     "no example": ({"examples": {"rows": [], "scores": []}}, "examples.rows: "),
@@ -129,3 +162,10 @@ def test_a_folder_without_a_card_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CardError, match="No such file") as refused:
         read_card(tmp_path)
     assert str(refused.value).startswith(str(tmp_path / CARD_FILE))
+
+
+def test_what_only_several_values_have_is_in_no_other_card() -> None:
+    """Servers of before read those, and refuse fields that they do not know."""
+    assert '"outputs"' not in make_card().model_dump_json()
+    assert '"tolerances"' not in make_card().model_dump_json()
+    assert make_card(Task.MULTIOUTPUT).model_dump()["outputs"] == ("speed", "cost")

@@ -6,7 +6,7 @@ import pytest
 
 from runners.artefacts.card import Card, Task
 from runners.artefacts.identity import COUNTS, COUNTS_UNLESS_DEFAULT, DOES_NOT_COUNT, identity_of
-from tests.support.cards import card_content, make_card
+from tests.support.cards import SEVERAL, card_content, make_card
 
 OTHER_SOURCE = card_content()["source"] | {"uri": "models:/paper/2"}
 RECEIPT = {
@@ -32,6 +32,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "metrics": {"metrics": {"auc": 1.0}},
     "own_classes": {"own_classes": [False, True]},
     "reference": {"reference": {"sha256": "2" * 64, "size_bytes": 10}},
+    "outputs": SEVERAL | {"task": Task.MULTIOUTPUT, "classes": []},
     "own_outputs": {"own_outputs": {"label": "labels", "probabilities": "probabilities"}},
 }
 """A change of each field of a card that can have another value."""

@@ -9,28 +9,35 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from runners.artefacts.card import Task
+from runners.artefacts.card import Card, Task
 from runners.artefacts.scores import (
     TOLERANCE,
     UnfitLabel,
     as_model_predicts,
     bounds_of,
+    bounds_of_outputs,
     confidences_of,
+    differences_of,
     disagreements,
     error_of,
     from_columns,
     is_right,
     labels_of,
     outcomes_of,
+    outcomes_per_row,
     positions_of,
     probabilities_of,
     ranked,
+    squared_error_of,
     to_columns,
+    tolerance_of,
 )
 from tests.support.cards import make_card
 
 MANY = make_card(Task.MULTICLASS, classes=["a", "b", "c"])
 VALUE = make_card(Task.REGRESSION)
+SEVERAL = make_card(Task.MULTIOUTPUT)
+"""Two values, whose examples' standard deviations are 0.075 and 1000."""
 
 single = arrays.arrays(np.float32, 20, elements=st.floats(0, 1, width=32))
 several = arrays.arrays(np.float32, (20, 3), elements=st.floats(0, 1, width=32))
@@ -51,9 +58,10 @@ def test_the_likeliest_of_many_classes_wins_and_the_first_of_equals() -> None:
     assert labels_of(MANY, scores) == ["c", "a", "b"]
 
 
-def test_a_value_has_neither_label_nor_confidence() -> None:
-    assert labels_of(VALUE, [1.0]) == []
-    assert confidences_of(VALUE, [1.0]) == []
+@pytest.mark.parametrize(("card", "scores"), [(VALUE, [1.0]), (SEVERAL, [[1.0, 2.0]])])
+def test_values_have_neither_label_nor_confidence(card: Card, scores: Any) -> None:
+    assert labels_of(card, scores) == []
+    assert confidences_of(card, scores) == []
 
 
 @given(scores=single, positive_from=st.floats(0, 1, width=32))
@@ -68,7 +76,7 @@ def test_one_row_has_the_label_that_it_has_among_others(scores: Any, positive_fr
 def test_many_classes_have_one_rule(scores: Any) -> None:
     together = labels_of(MANY, scores.tolist())
     assert [MANY.classes[position] for position in positions_of(MANY.task, scores, 0.0)] == together
-    assert [MANY.classes[int(outcome)] for outcome in outcomes_of(scores)] == together
+    assert [MANY.classes[int(outcome)] for outcome in outcomes_of(MANY, scores)] == together
     assert [texts[0] for texts in np.array(MANY.classes)[ranked(MANY, scores, 1)[0]].tolist()] == together
 
 
@@ -85,7 +93,8 @@ def test_columns_are_classes_or_values() -> None:
     binary, values = np.array([0.25, 1.0], np.float32), np.array([-1.5, 7.0], np.float32)
     many = np.array([[0.25, 0.25, 0.5]], np.float32)
     assert to_columns(Task.BINARY, binary).tolist() == [[0.75, 0.25], [0.0, 1.0]]
-    for task, scores in ((Task.BINARY, binary), (Task.MULTICLASS, many), (Task.REGRESSION, values)):
+    tasks = (Task.BINARY, Task.MULTICLASS, Task.REGRESSION, Task.MULTIOUTPUT)
+    for task, scores in zip(tasks, (binary, many, values, many), strict=True):
         columns = to_columns(task, scores)
         assert (columns.ndim, columns.dtype.name) == (2, "float32")
         assert to_columns(task, columns).tolist() == columns.tolist()
@@ -143,7 +152,7 @@ def test_a_logged_model_of_two_classes_may_predict_one_probability_or_both() -> 
 @given(scores=single, label=st.sampled_from([0, 1, "0", "1", True, False, 0.0, 1.0]))
 def test_what_was_right_is_judged_by_the_label_that_was_given(scores: Any, label: Any) -> None:
     for card in (make_card(), make_card(positive_from=0.25)):
-        for outcome in outcomes_of(scores).tolist():
+        for outcome in outcomes_of(card, scores).tolist():
             assert is_right(card, outcome, label) == (labels_of(card, [outcome]) == [int(label)])
 
 
@@ -188,3 +197,117 @@ def test_probabilities_are_counted_by_tenths_and_values_by_deciles() -> None:
     values = make_card(Task.REGRESSION, examples={"rows": [[1.0, 2.0]] * 11, "scores": scores})
     assert bounds_of(values) == pytest.approx(scores[1:])
     assert bounds_of(make_card(Task.REGRESSION, examples={"rows": [[1.0, 2.0]] * 2, "scores": [3.0, 3.0]})) == (3.0,)
+
+
+def test_of_several_values_all_are_kept_for_labels() -> None:
+    scores = np.array([[0.25, 1000.0], [0.5, 3000.0]], np.float32)
+    assert outcomes_of(SEVERAL, scores).tolist() == scores.tolist()
+    assert (outcomes_per_row(SEVERAL), outcomes_per_row(MANY), outcomes_per_row(VALUE)) == (2, 1, 1)
+
+
+@pytest.mark.parametrize("label", [[1.0, 1002], (1.0, 1002.0), {"cost": 1002, "speed": 1.0}])
+def test_the_error_of_several_values_is_the_mean_of_their_squares(label: Any) -> None:
+    assert squared_error_of(SEVERAL, (0.0, 1000.0), label) == (1 + 4) / 2
+    assert squared_error_of(VALUE, (0.0,), 3) == 9
+
+
+@pytest.mark.parametrize(
+    "label", [1.0, "1.0, 2.0", True, [1.0], [1.0, 2.0, 3.0], [], {"speed": 1.0}, {"speed": 1.0, "price": 2.0}]
+)
+def test_a_label_of_several_values_has_each_of_them(label: Any) -> None:
+    says = r"; it must be a list of 2 numbers, or an object of them: speed, cost$"
+    with pytest.raises(UnfitLabel, match=says):
+        squared_error_of(SEVERAL, (0.0, 1000.0), label)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, 1e39, True, "1", None, [1.0]])
+def test_each_of_several_values_is_a_finite_number(value: Any) -> None:
+    with pytest.raises(UnfitLabel, match=r"are finite numbers$"):
+        squared_error_of(SEVERAL, (0.0, 1000.0), [1.0, value])
+
+
+@pytest.mark.parametrize("label", [[1.0], {"a": 1.0}])
+def test_a_list_is_no_label_of_what_has_one(label: Any) -> None:
+    with pytest.raises(UnfitLabel, match=r"the classes are a, b, c$"):
+        is_right(MANY, 0.0, label)
+    with pytest.raises(UnfitLabel, match=r"finite numbers$"):
+        squared_error_of(VALUE, (0.0,), label)
+
+
+def test_several_values_disagree_each_by_its_own_spread() -> None:
+    answered = np.zeros((4, 2), dtype=np.float32)
+    speed, cost = 0.075 * TOLERANCE, 1000 * TOLERANCE
+    shadow = np.array([[speed * 0.9, cost * 0.9], [speed * 1.1, 0], [0, cost * 1.1], [0.075, 3000]], dtype=np.float32)
+    found, differences = disagreements(SEVERAL, answered, SEVERAL, shadow)
+    assert found == 3
+    assert differences == pytest.approx([0.9 * TOLERANCE, 1.1 * TOLERANCE, 1.1 * TOLERANCE, 3.0])
+
+
+def test_a_value_that_is_always_the_same_is_compared_in_its_own_unit() -> None:
+    examples = {"rows": [[1.0, 2.0]] * 2, "scores": [[7.0, 0.0], [7.0, 2.0]]}
+    card = make_card(Task.MULTIOUTPUT, examples=examples)
+    scores = np.array([[7.0, 1.0]], np.float32)
+    assert differences_of(card, scores, np.array([[7.5, 1.0]], np.float32)).tolist() == [0.5]
+
+
+def test_what_scores_may_differ_by_is_told_for_each_of_several_values() -> None:
+    receipt = {"rows": 10, "max_abs_difference": 1e-7, "tolerance": 1e-4}
+    files = {kind: {"sha256": "0" * 64, "size_bytes": 10} for kind in ("onnx", "ubj")}
+    both = {"onnx": receipt | {"tolerances": [1e-4, 3.0]}, "ubj": receipt | {"tolerances": [2e-4, 2.0]}}
+    assert tolerance_of(make_card(Task.MULTIOUTPUT, files=files, verification=both), 0.0).tolist() == [2e-4, 3.0]
+    assert tolerance_of(make_card(), 0.0) == 1e-4
+    assert tolerance_of(make_card().model_copy(update={"verification": {}}), math.inf) == math.inf
+
+
+def test_several_values_are_counted_by_the_deciles_of_each() -> None:
+    scores = [[float(value), 100.0 * value] for value in range(11)]
+    card = make_card(Task.MULTIOUTPUT, examples={"rows": [[1.0, 2.0]] * 11, "scores": scores})
+    bounds = bounds_of_outputs(card)
+    assert bounds["speed"] == pytest.approx([float(value) for value in range(1, 11)])
+    assert bounds["cost"] == pytest.approx([100.0 * value for value in range(1, 11)])
+    assert bounds_of_outputs(MANY) == bounds_of_outputs(VALUE) == {}
+
+
+def test_a_file_of_several_values_predicts_lists_or_one_after_the_other() -> None:
+    scores = np.array([[0.5, 3.0], [0.25, 4.0]], np.float32)
+    assert as_model_predicts(SEVERAL, scores) == [[0.5, 3.0], [0.25, 4.0]]
+    columns = SEVERAL.model_copy(update={"predicts": "columns", "own_outputs": {"y": "row"}})
+    assert as_model_predicts(columns, scores) == {"y": [[0.5, 3.0], [0.25, 4.0]]}
+    records = columns.model_copy(update={"predicts": "records"})
+    assert as_model_predicts(records, scores) == [{"y": 0.5}, {"y": 3.0}, {"y": 0.25}, {"y": 4.0}]
+
+
+MARGIN, MARGINS, ANOMALY = (make_card(task) for task in (Task.BINARY_MARGIN, Task.MULTICLASS_MARGIN, Task.ANOMALY))
+
+
+def test_margins_have_labels_and_no_confidence() -> None:
+    assert labels_of(MARGIN, [-0.5, 0.0, 1e-30, 7.0]) == ["no", "no", "yes", "yes"]
+    assert labels_of(ANOMALY, [-0.5, -1e-30, 0.0, 7.0]) == [-1, -1, 1, 1]
+    assert labels_of(MARGINS, [[-3.0, -2.0, -2.0], [5.0, -7.0, 5.5]]) == ["middle", "high"]
+    for card, scores in ((MARGIN, [2.5]), (ANOMALY, [2.5]), (MARGINS, [[1.0, 2.0, 3.0]])):
+        assert labels_of(card, scores) != []
+        assert confidences_of(card, scores) == []
+
+
+@pytest.mark.parametrize("card", [MARGIN, ANOMALY])
+def test_a_label_says_whether_a_margin_was_right(card: Card) -> None:
+    scores = np.array([-0.5, -1e-30, 0.0, 1e-30, 0.4, 7.0], np.float32)
+    for outcome, label in zip(outcomes_of(card, scores).tolist(), labels_of(card, scores.tolist()), strict=True):
+        assert [is_right(card, outcome, each) for each in card.classes] == [label == each for each in card.classes]
+
+
+def test_margins_are_counted_by_deciles_and_disagree_by_their_labels() -> None:
+    scores = [float(value) for value in range(-5, 6)]
+    card = make_card(Task.BINARY_MARGIN, examples={"rows": [[1.0, 2.0]] * 11, "scores": scores})
+    assert bounds_of(card) == pytest.approx(scores[1:])
+    one, other = np.array([-1.0, 0.25, 9.0], np.float32), np.array([-0.5, -0.25, 4.0], np.float32)
+    found, differences = disagreements(MARGIN, one, MARGIN, other)
+    assert (found, differences.tolist()) == (1, [0.5, 0.5, 5.0])
+    found, differences = disagreements(MARGINS, np.eye(3, dtype=np.float32), MARGINS, np.eye(3, dtype=np.float32)[::-1])
+    assert (found, differences.tolist()) == (2, [1.0, 0.0, 1.0])
+
+
+def test_margins_have_columns_of_their_own() -> None:
+    for task in (Task.BINARY_MARGIN, Task.ANOMALY):
+        assert to_columns(task, np.array([-0.5, 3.0], np.float32)).tolist() == [[-0.5], [3.0]]
+        assert from_columns(task, np.array([[-0.5], [3.0]], np.float32)).tolist() == [-0.5, 3.0]

@@ -241,3 +241,12 @@ def test_parameters_that_change_nothing_are_ignored() -> None:
 def test_a_regression_has_values_only() -> None:
     found = answer(message(("x", "FP32", ROWS)), Task.REGRESSION, (), [7, -1])
     assert [output.name for output in found.outputs] == ["predictions"]
+
+
+@pytest.mark.parametrize("raw", [False, True], ids=["typed", "raw"])
+def test_several_values_are_a_matrix(raw: bool) -> None:
+    found = answer(message(("x", "FP32", ROWS), raw=raw), Task.MULTIOUTPUT, (), [[7, -1], [0.5, 2000]])
+    (output,) = found.outputs
+    assert (output.name, output.datatype, list(output.shape)) == ("predictions", "FP32", [2, 2])
+    values = np.frombuffer(found.raw_output_contents[0], "<f4") if raw else output.contents.fp32_contents
+    assert list(values) == [7, -1, 0.5, 2000]
