@@ -251,6 +251,15 @@ def test_what_cannot_be_served_is_refused_with_the_reason(
         kept(make(), tmp_path, FRAME)
 
 
+def test_a_tie_is_one_by_the_second_probability() -> None:
+    """A softmax of two may give probabilities that are not 1 together, to the last bit."""
+    scores = np.array([[0.49999997, 0.5], [0.5, 0.5], [0.49999997, 0.50000006], [0.6, 0.4]], dtype=np.float32)
+    model = onnx_models.OnnxClassifier(
+        ModelProto(), 1, "output", {"output": "probabilities"}, np.array(["no", "yes"]), answers=lambda _: scores
+    )
+    assert model.predict(np.zeros((4, 1))).tolist() == ["no", "no", "yes", "no"]
+
+
 def test_without_a_signature_nobody_knows_how_mlflow_asks(tmp_path: Path) -> None:
     source = kept(net(identity(), 1, ["batch", 1]), tmp_path, None)
     with pytest.raises(UnsupportedModel, match=r"has no signature, .* log it with signature="):

@@ -23,7 +23,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper
 
-from runners.artefacts.card import Task
+from runners.artefacts.card import ABOVE_HALF, Task
 from shokado.lifecycle.errors import UnsupportedModel
 from shokado.lifecycle.importing.graphs import INPUT, rename
 
@@ -120,7 +120,11 @@ class OnnxClassifier(OnnxModel):
         """
         labelled = [name for name, kind in self.outputs.items() if kind == "labels"]
         if not labelled:
-            return np.asarray(self.classes_[self.predict_proba(rows).argmax(axis=1)])
+            scores = self.predict_proba(rows)
+            # Of two classes a softmax may give 0.49999997 and 0.5: a tie, as a server sees the second one alone.
+            is_second = scores[:, 1] >= ABOVE_HALF
+            positions = is_second.astype(np.int64) if self.task is Task.BINARY else scores.argmax(axis=1)
+            return np.asarray(self.classes_[positions])
         labels = np.asarray(self.run(rows)[labelled[0]])
         if not set(labels.tolist()) <= set(self.classes_.tolist()):
             raise UnsupportedModel("Its labels are not the classes of its probabilities.")
