@@ -71,9 +71,9 @@ class Task(StrEnum):
         return 2 if self.has_probabilities or self is Task.REGRESSION else 3
 
 
-OwnOutput = Literal["labels", "values", "column", "row", "probabilities", "maps"]
+OwnOutput = Literal["labels", "values", "column", "row", "probabilities", "maps", "numbered"]
 """How an ONNX model's output lies in MLflow's answer: labels, or a value, of each row; a list of the value, of several
-values, or of each class's probability; or a map from label to probability."""
+values, or of each class's probability; or a map from label to probability, or of all numbers by their positions."""
 
 
 class FileKind(StrEnum):

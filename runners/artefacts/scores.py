@@ -145,6 +145,7 @@ _OWN_OUTPUTS: dict[str, Callable[[Card, Scores], list[Any]]] = {
     "maps": lambda card, scores: [
         dict(zip(card.own_classes or card.classes, row, strict=True)) for row in probabilities_of(card, scores)
     ],
+    "numbered": lambda card, scores: [dict(enumerate(row)) for row in to_columns(card.task, scores).tolist()],
 }
 """What an ONNX model's outputs are made of, by `OwnOutput`; and those of a list one by one: `each`, `probability`."""
 

@@ -53,7 +53,7 @@ def keras(make: Callable[[Any, Any], Any], learned: str = "value") -> Train:
 
 nets = LazyPackage("tests.frameworks.nets")
 torch_model, keras_model = partial(TriedModel, "pytorch"), partial(TriedModel, "keras")
-BINARY, MULTICLASS, REGRESSION = Task.BINARY, Task.MULTICLASS, Task.REGRESSION
+BINARY, MULTICLASS, REGRESSION, MULTIOUTPUT = Task.BINARY, Task.MULTICLASS, Task.REGRESSION, Task.MULTIOUTPUT
 MODELS = (
     torch_model("Linear", ONE, REGRESSION, pytorch(lambda nn: nn.Linear(1, 1))),
     torch_model("ReLU", FLOATS, REGRESSION, pytorch(lambda nn: nets.Net(4, hidden=16))),
@@ -68,7 +68,7 @@ MODELS = (
     torch_model("LSTM", FLOATS, REGRESSION, pytorch(lambda nn: nets.Recurrent())),
     torch_model("TransformerEncoderLayer, Softmax", FLOATS, BINARY, pytorch(lambda nn: nets.Attending(), "two")),
     torch_model("nan_to_num", FLOAT_GAPS, REGRESSION, pytorch(lambda nn: nets.Piecewise(4))),
-    torch_model("logits", FLOATS, "a softmax as its last step", pytorch(lambda nn: nets.Net(4, outputs=3))),
+    torch_model("three values, or logits", FLOATS, MULTIOUTPUT, pytorch(lambda nn: nets.Net(4, outputs=3))),
     torch_model("a branch on values", FLOATS, "A branch on values becomes torch.where",
                 pytorch(lambda nn: nets.Branching(4))),
     torch_model("a mean over the rows", FLOATS, "depends on the rows beside it", pytorch(lambda nn: nets.OfAll(4))),

@@ -88,6 +88,7 @@ def scaled() -> nn.Module:
 TAKEN: dict[str, tuple[Task, Callable[[], nn.Module]]] = {
     "a value": (Task.REGRESSION, lambda: trained(nets.Net(3))),
     "a flat value": (Task.REGRESSION, lambda: trained(nets.Flat(3))),
+    "several values": (Task.MULTIOUTPUT, lambda: trained(nets.Net(3, outputs=3))),
     "a line": (Task.REGRESSION, lambda: trained(nn.Linear(3, 1))),
     "a sigmoid": (Task.REGRESSION, lambda: trained(nets.Net(3, last=nn.Sigmoid()))),
     "two probabilities": (Task.BINARY, scaled),
@@ -199,7 +200,6 @@ def test_a_graph_of_one_row_is_refused(own_store: Path) -> None:
 
 
 REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
-    "logits": (lambda: nets.Net(3, outputs=3), "3 numbers a row that are no probabilities.* softmax as its last step"),
     "a branch on values": (lambda: nets.Branching(3), r"torch\.export cannot follow it.* torch\.where"),
     "a number of rows": (lambda: nets.InFours(3), "it does not take 1 rows at a time"),
     "rows that look at others": (lambda: nets.OfAll(3), "its answer for a row depends on the rows beside it"),
@@ -383,6 +383,16 @@ def with_last(folder: Path, last: nn.Module | None) -> Path:
     return file
 
 
+def test_a_regression_may_give_several_values(tmp_path: Path, own_store: Path) -> None:
+    network = trained(nets.Net(3, outputs=2))
+    artefact = checkpoint_of(save(tmp_path, network, metadata={"outputs": 2, "task": "regression"}))
+    assert (artefact.card.task, artefact.card.outputs) == (Task.MULTIOUTPUT, ("output_0", "output_1"))
+    assert_served_as(artefact, truth_of(network, HELD_OUT))
+    np.testing.assert_allclose(
+        ours(artefact, {"inputs": ROWS[:9].tolist()})["predictions"], truth_of(network, ROWS[:9]), rtol=1e-5, atol=1e-6
+    )
+
+
 def test_names_are_numbered_where_the_file_has_none(tmp_path: Path, own_store: Path) -> None:
     """The command may say how many there are."""
     nothing: dict[str, Any] = {"feature_names": None, "metadata": None}
@@ -478,12 +488,12 @@ FILES: dict[str, tuple[Callable[[Path], Path], dict[str, Any], str]] = {
     "a classifier's logits": (
         lambda to: save(to, nets.Net(3, outputs=3), metadata={"outputs": 3, "task": "multiclass"}),
         {},
-        "no probabilities.* --logits puts a softmax",
+        "called a model of multiclass, and answers as one of multioutput does.* --logits puts a softmax",
     ),
     "a logit for a probability": (
         lambda to: save(to, nets.Net(3), metadata={"task": "binary"}),
         {},
-        "no probabilities.* or are negative.* --logits puts a softmax",
+        "called a model of binary, and answers as one of multioutput does.* --logits puts a softmax",
     ),
     "a regression with classes": (
         lambda to: save(to, nets.Net(3)),

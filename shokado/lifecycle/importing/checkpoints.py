@@ -133,13 +133,9 @@ class Checkpoint:
             raise UnsupportedModel("A regression has neither classes nor logits: say another task, or leave them out.")
         if has_classes:
             module = torch_models.as_classifier(module, is_logits=self.is_logits)
-        try:
-            model = torch_models.read(module, content.width)
-        except UnsupportedModel as error:
-            advice = "" if self.is_logits or "probabilities" not in str(error) else f" {_IF_LOGITS}"
-            raise UnsupportedModel(f"{error}{advice}") from error
-        is_classifier = isinstance(model, OnnxClassifier)
-        if task not in (None, CLASSIFICATION, model.task) or (has_classes and not is_classifier):
+        model = torch_models.read(module, content.width)
+        found = Task.REGRESSION if model.task.is_of_values else model.task
+        if task not in (None, CLASSIFICATION, found) or (has_classes and not isinstance(model, OnnxClassifier)):
             raise UnsupportedModel(
                 f"{self.path.name} is called a model of {task or CLASSIFICATION}, and answers as one of {model.task} "
                 f"does. {_IF_LOGITS}"

@@ -247,12 +247,8 @@ def _answers_of_onnx(source: LoadedModel) -> dict[str, Any]:
         raise UnsupportedModel(without_signature(source.uri))
     outputs = source.model.outputs
     if source.model.answers is not None:
-        (kind,) = outputs.values()
-        if source.signature.inputs.is_tensor_spec():
-            return {"predicts": "array", "own_outputs": outputs}
-        if kind == "probabilities":
-            return {"predicts": "array", "own_outputs": {"0": "maps"}}
-        return {"predicts": "records", "own_outputs": {"0": "column"}}
+        kinds = outputs if source.signature.inputs.is_tensor_spec() else dict.fromkeys(outputs, "numbered")
+        return {"predicts": "array", "own_outputs": kinds}
     if source.signature.inputs.is_tensor_spec():
         return {"predicts": "columns", "own_outputs": outputs}
     if {"labels", "probabilities"} <= set(outputs.values()):

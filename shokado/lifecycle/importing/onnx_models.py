@@ -192,12 +192,11 @@ def _of_floats(model: OnnxModel, labels: list[str]) -> OnnxModel:
         )
     sums = scores.sum(axis=1)
     if not (np.abs(sums - 1) <= _SUM_TOLERANCE).all() or (scores < 0).any():
-        if not labels and model.answers is None:
-            return OnnxModel(model.graph, model.n_features_in_, name, {name: "row"})
+        if not labels:
+            return OnnxModel(model.graph, model.n_features_in_, name, {name: "row"}, answers=model.answers)
         raise UnsupportedModel(
-            f"its output {name} has {scores.shape[1]} numbers a row{' beside labels' if labels else ''} that are no "
-            "probabilities, as they do not add up to 1, or are negative: export it with a softmax as its last step, or "
-            "a model for each number."
+            f"its output {name} has {scores.shape[1]} numbers a row beside labels that are no probabilities, as they "
+            "do not add up to 1, or are negative: export it with a softmax as its last step, or one for each number."
         )
     classes: Any = np.arange(scores.shape[1])
     if labels and np.shape(answers[labels[0]]) != (_PROBES,):

@@ -129,7 +129,7 @@ def test_the_best_of_two_equals_is_the_label(positive_from: float) -> None:
             [[0.5, 0.25, 0.25], [0.0, 0.0, 1.0]],
         ),
         (
-            {"predicts": "array", "own_outputs": {"0": "maps"}, "own_classes": [0, 1, 2]},
+            {"predicts": "array", "own_outputs": {"output": "numbered"}},
             [{0: 0.5, 1: 0.25, 2: 0.25}, {0: 0.0, 1: 0.0, 2: 1.0}],
         ),
     ],
