@@ -122,7 +122,7 @@ def _give_probabilities(learner: _Learner) -> None:
     learner["objective"]["name"] = _WITH_PROBABILITIES[learner["objective"]["name"]]
 
 
-def _intercepts(booster: Booster) -> NDArray[np.float32]:
+def intercepts_of(booster: Booster) -> NDArray[np.float32]:
     """The margins to which all leaves or weights are added, one a class or one alone, by XGBoost's own word."""
 
     def empty(learner: _Learner) -> None:
@@ -142,7 +142,7 @@ def _intercepts(booster: Booster) -> NDArray[np.float32]:
 def _tree_graph(booster: Booster, columns: int, task: Task) -> ModelProto:
     graph: ModelProto
     if task is Task.MULTIOUTPUT:
-        graph = graph_of_values(booster, columns, _intercepts(booster))
+        graph = graph_of_values(booster, columns, intercepts_of(booster))
         _append_link(graph, link_of(booster), task)
         return graph
     is_converted = objective_of(booster) in _CONVERTED
@@ -156,7 +156,7 @@ def _tree_graph(booster: Booster, columns: int, task: Task) -> ModelProto:
 
 def _as_regression(booster: Booster) -> Booster:
     """The same trees, whose answer is the margin."""
-    (intercept,) = _intercepts(booster).tolist()
+    (intercept,) = intercepts_of(booster).tolist()
 
     def change(learner: _Learner) -> None:
         learner["objective"] = {"name": "reg:squarederror", "reg_loss_param": {"scale_pos_weight": "1"}}
@@ -169,7 +169,7 @@ def _as_regression(booster: Booster) -> Booster:
 
 def _linear_graph(booster: Booster, columns: int, task: Task) -> ModelProto:
     model = json.loads(booster.save_raw("json"))["learner"]["gradient_booster"]["model"]
-    intercepts = _intercepts(booster)
+    intercepts = intercepts_of(booster)
     weights = np.array(model["weights"], dtype=np.float32).reshape(columns + 1, len(intercepts))
     body = helper.make_graph(
         [helper.make_node("Gemm", [INPUT, "weights", "bias"], [_MARGIN])],

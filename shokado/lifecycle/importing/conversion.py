@@ -10,6 +10,7 @@ for one with a number that means a missing value (`missing=-999`), which only th
 
 import copy
 import dataclasses
+import re
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any, Literal
 
 import numpy as np
 import onnx
+import pandas as pd
 from onnx import ModelProto, TensorProto, helper
 from pydantic import BaseModel, ConfigDict, ValidationError
 from skl2onnx import to_onnx
@@ -32,7 +34,7 @@ from runners.inputs.precision import FLOAT64
 from runners.inputs.rows import RowFormat
 from runners.inputs.schema import Feature
 from shokado.lifecycle.errors import UnsupportedModel
-from shokado.lifecycle.importing import booster_graphs, boosters, decisions
+from shokado.lifecycle.importing import booster_graphs, boosters, composites, decisions
 from shokado.lifecycle.importing.boosted_steps import boosted_steps
 from shokado.lifecycle.importing.double_graphs import (
     double_nodes,
@@ -41,6 +43,7 @@ from shokado.lifecycle.importing.double_graphs import (
     settle,
     takes_doubles,
 )
+from shokado.lifecycle.importing.float32_bounds import Digits, are_decimals, decimals_of
 from shokado.lifecycle.importing.forests import average
 from shokado.lifecycle.importing.graphs import (
     INPUT,
@@ -53,12 +56,13 @@ from shokado.lifecycle.importing.graphs import (
 )
 from shokado.lifecycle.importing.histogram_trees import exact_nodes
 from shokado.lifecycle.importing.label_rules import class_labels, positive_from, predicts, without_threshold
+from shokado.lifecycle.importing.leaves import leaves_of, within
 from shokado.lifecycle.importing.onnx_models import OnnxModel, without_signature
 from shokado.lifecycle.importing.outputs import output_names, outputs_of
 from shokado.lifecycle.importing.own_models import own_model
 from shokado.lifecycle.importing.precisions import large_integers, makes_float32
 from shokado.lifecycle.importing.probing_rows import parts_of
-from shokado.lifecycle.importing.recoding import levels_of, recoded, unused
+from shokado.lifecycle.importing.recoding import levels_of, unused
 from shokado.lifecycle.importing.registry import CHECKPOINT, LoadedModel
 from shokado.lifecycle.importing.scaled_trees import scaler_of, unscale
 from shokado.lifecycle.importing.text_conversion import converter_options, vectorizers_of, with_split_terms
@@ -82,6 +86,17 @@ class ModelDescription(BaseModel):
     own_outputs: dict[str, OwnOutput] = {}
     narrow: tuple[bool, ...] = ()
     """Which columns the signature calls float32; empty where it does not say."""
+    decimal: tuple[bool, ...] = ()
+    """Which columns have numbers of few digits in the input example; empty where that makes no difference."""
+
+    @property
+    def digits(self) -> Digits:
+        decimal = np.array(self.decimal or [False] * len(self.features))
+        return Digits(np.array(self.exact), decimal, self.given)
+
+    def as_given(self, rows: Any) -> Any:
+        """Rows of float64 as clients may have them: where numbers have few digits, with those."""
+        return np.where(self.digits.decimal, decimals_of(rows), rows) if any(self.decimal) else rows
 
     @property
     def exact(self) -> tuple[bool, ...]:
@@ -106,7 +121,7 @@ class ModelDescription(BaseModel):
             else feature
             for is_narrow, feature in zip(narrow, self.features, strict=True)
         )
-        return self.model_copy(update={"features": features})
+        return self.model_copy(update={"features": features, "decimal": ()})
 
     @property
     def given(self) -> type[np.float32 | np.float64]:
@@ -180,7 +195,12 @@ def describe(source: LoadedModel) -> ModelDescription:
             large = large_integers(source, features)
             features = tuple(_of_float32(feature, large) for feature in features)
         return ModelDescription(
-            task=task, features=features, classes=classes, narrow=_narrow(source, features), **rules
+            task=task,
+            features=features,
+            classes=classes,
+            narrow=_narrow(source, features),
+            decimal=_decimal(source, features),
+            **rules,
         )
     try:
         description = ModelDescription.model_validate(source.metadata)
@@ -305,14 +325,8 @@ def why_not(source: LoadedModel) -> str | None:
         return own.why_not()
     if boosters.is_xgboost(model):
         return boosters.why_not(model, source.parameters)
-    if any(_has_categories(part) for part in parts_of(model)):
-        return "its histogram gradient boosting has categorical_features: encode them as numbers"
-    return None
-
-
-def _has_categories(part: Any) -> bool:
-    predictors = getattr(part, "_predictors", None) or ()
-    return any(tree.nodes["is_categorical"].any() for trees in predictors for tree in trees)
+    within_it = (leaf.model for leaf in leaves_of(model) if boosters.is_xgboost(leaf.model))
+    return next((reason for part in within_it if (reason := boosters.why_not(part, {}))), None)
 
 
 def _width(model: Any) -> int:
@@ -326,6 +340,8 @@ def _width(model: Any) -> int:
     )
 
 
+_UNKNOWN_TYPE = re.compile(r"for type '<class '[\w.]*?(\w+)'>'")
+"""How skl2onnx names what it does not convert."""
 ANY_TEXT = ("any",)
 """The levels of a column of texts that a model drops: it takes all others alike."""
 _FeatureType = Literal["float", "integer", "boolean", "category", "text"]
@@ -394,6 +410,18 @@ def _narrow(source: LoadedModel, features: tuple[Feature, ...]) -> tuple[bool, .
     return tuple(kinds.get(feature.name) == "float" for feature in features)
 
 
+def _decimal(source: LoadedModel, features: tuple[Feature, ...]) -> tuple[bool, ...]:
+    """Which columns have numbers of few digits in the input example."""
+    example, names = source.example, [feature.name for feature in features]
+    is_frame = isinstance(example, pd.DataFrame) and set(names) <= set(example.columns)
+    if not is_frame or not composites.compares_digits(source.model, features):
+        return ()
+    return tuple(
+        feature.type == "float" and are_decimals(example[feature.name].to_numpy(dtype=np.float64))
+        for feature in features
+    )
+
+
 def trained_names(model: Any) -> tuple[str, ...]:
     """The columns' names that the model was trained with, in the order that it takes them in; empty: bare arrays."""
     booster = model.get_booster() if hasattr(model, "get_booster") else model
@@ -432,13 +460,13 @@ def convert(model: Any, description: ModelDescription, folder: Path) -> tuple[Fi
     """Write the model's files into the folder and say which. Raises `UnsupportedModel` if there is no conversion."""
     output = Output.of(description)
     taken = Input.of(description)
-    booster = None
+    booster, model = None, _without_search(model)
     try:
         if (own := own_model(model)) is not None:
             ensemble, is_pair = own.ensemble(description.features), description.task is Task.BINARY
             graph = graph_of(ensemble, taken.columns, taken.exact, is_pair=is_pair)
         elif not (boosters.is_xgboost(model) or isinstance(model, OnnxModel)):
-            graph = _onnx_of_sklearn(model if taken.text else recoded(model, description.features), taken)
+            graph = _onnx_of_sklearn(model, description, taken)
             decisions.finish(graph, model)
         elif taken.text:
             raise UnsupportedModel(f"{type(model).__name__} takes numbers only, its model's signature says text.")
@@ -450,6 +478,8 @@ def convert(model: Any, description: ModelDescription, folder: Path) -> tuple[Fi
         raise
     except Exception as error:  # the converters raise whatever they stumble over
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if unknown := _UNKNOWN_TYPE.search(str(error)):
+            raise UnsupportedModel(f"Its {unknown[1]} has no conversion to ONNX: take another step.") from error
         raise UnsupportedModel(f"{type(model).__name__} has no conversion to ONNX: {reason}") from error
     _normalise(graph, taken, output)
     (folder / FileKind.ONNX.file_name).write_bytes(graph.SerializeToString(deterministic=True))
@@ -459,7 +489,35 @@ def convert(model: Any, description: ModelDescription, folder: Path) -> tuple[Fi
     return FileKind.ONNX, FileKind.UBJ
 
 
-def _onnx_of_sklearn(model: Any, taken: Input) -> ModelProto:
+def _without_search(model: Any) -> Any:
+    """The model, or XGBoost's own that a search or a threshold holds and that can be served as one."""
+    inner = model
+    while (next_one := within(inner)) is not None:
+        inner = next_one
+    return inner if boosters.is_xgboost(inner) else model
+
+
+def is_composed(model: Any, description: ModelDescription) -> bool:
+    """Whether a model of scikit-learn is converted leaf by leaf, and not by skl2onnx as it is."""
+    is_other = boosters.is_xgboost(model) or isinstance(model, OnnxModel) or own_model(model) is not None
+    if is_other or description.row_format.text_field is not None:
+        return False
+    is_plain = composites.is_plain(model, description.features, is_wide=description.is_wide)
+    return any(description.decimal) or not is_plain
+
+
+def _onnx_of_sklearn(model: Any, description: ModelDescription, taken: Input) -> ModelProto:
+    values = decisions.as_values(model)
+    if is_composed(values, description):
+
+        def plain(part: Any, columns: int, is_decision: bool) -> ModelProto:
+            given = Input(columns, None, taken.exact if columns == taken.columns else (), taken.given)
+            return _plain_onnx_of_sklearn(part, given, is_decision=is_decision)
+
+        def whole(part: Any) -> ModelProto:
+            return _plain_onnx_of_sklearn(part, taken)
+
+        return composites.compose(values, description.features, description.digits, plain, whole)
     model = decisions.as_values(_as_voters(with_split_terms(without_threshold(model))))
     if taken.is_wide and makes_float32(model):
         return _plain_onnx_of_sklearn(model, dataclasses.replace(taken, is_wide=False))
@@ -484,8 +542,12 @@ def _as_voters(model: Any) -> Any:
     return changed
 
 
-def _plain_onnx_of_sklearn(model: Any, taken: Input) -> ModelProto:
+def _plain_onnx_of_sklearn(model: Any, taken: Input, *, is_decision: bool = False) -> ModelProto:
     options: dict[int, Any] = {id(model): {"zipmap": False}} if hasattr(model, "predict_proba") else {}
+    if is_decision:
+        last = model[-1] if isinstance(model, Pipeline) else model
+        for part in (model, last):
+            options[id(part)] = {"raw_scores": True} | ({"zipmap": False} if hasattr(part, "predict_proba") else {})
     kind = {
         TensorProto.STRING: sklearn_types.StringTensorType,
         TensorProto.DOUBLE: sklearn_types.DoubleTensorType,

@@ -14,6 +14,7 @@ from onnx import ModelProto, NodeProto, helper
 from sklearn.multioutput import MultiOutputRegressor
 
 from shokado.lifecycle.importing.graphs import ROUNDED, thresholds_of
+from shokado.lifecycle.importing.leaves import members_of, within
 from shokado.lifecycle.importing.scaled_trees import scaler_of
 
 MAX_NODES = 1200
@@ -68,6 +69,8 @@ class Trees:
     """The parent of each node; -1 for a root."""
     below: NDArray[np.bool_]
     """Whether the node is on its parent's side of small values."""
+    strict: NDArray[np.bool_]
+    """Whether a number on the threshold goes to the side of large ones."""
 
 
 def trees_of(graph: ModelProto) -> Trees | None:
@@ -77,6 +80,10 @@ def trees_of(graph: ModelProto) -> Trees | None:
     parts = [_nodes_of(node) for node in found]
     if not parts:
         return None
+    width = graph.graph.input[0].type.tensor_type.shape.dim[1].dim_value
+    # Behind the columns may be tables, whose values nobody gives; a split on what is missing has no threshold.
+    given = [(part.features < width) & (np.abs(part.values) < np.finfo(np.float32).max) for part in parts]
+    parts = [replace(part, splits=part.splits & are_given) for part, are_given in zip(parts, given, strict=True)]
     offsets = np.cumsum([0, *(len(part.values) for part in parts)])
     parents = [np.where(part.parents < 0, -1, part.parents + at) for part, at in zip(parts, offsets, strict=False)]
     return Trees(
@@ -85,13 +92,15 @@ def trees_of(graph: ModelProto) -> Trees | None:
         splits=np.concatenate([part.splits for part in parts]),
         parents=np.concatenate(parents),
         below=np.concatenate([part.below for part in parts]),
+        strict=np.concatenate([part.strict for part in parts]),
     )
 
 
 def _same_as_input(graph: ModelProto) -> set[str]:
+    """The tensors whose first columns are those of the input."""
     names = {item.name for item in graph.graph.input} | {ROUNDED}
     for node in graph.graph.node:
-        if node.op_type in ("Identity", "Cast") and node.input[0] in names:
+        if node.op_type in ("Identity", "Cast", "Concat") and node.input[0] in names:
             names.update(node.output)
     return names
 
@@ -113,6 +122,7 @@ def _nodes_of(node: NodeProto) -> Trees:
         splits,
         parents,
         below,
+        np.array([mode == b"BRANCH_LT" for mode in attributes["nodes_modes"]], dtype=bool),
     )
 
 
@@ -188,7 +198,7 @@ def _at_thresholds(random: np.random.Generator, columns: Columns, trees: Trees, 
     features, values = trees.features[nodes], trees.values[nodes]
     own, wide = values.copy(), ~columns.exact[features]
     if scores is not None:
-        own[wide] = _own_thresholds(reaching[wide], features[wide], values[wide], scores)
+        own[wide] = _own_thresholds(reaching[wide], features[wide], values[wide], trees.strict[nodes][wide], scores)
     sides = _sides(random, values, own, features, columns.whole)
     if columns.is_wide:
         sides += [np.nextafter(values, end) for end in (-np.inf, np.inf)]
@@ -206,19 +216,21 @@ def _clear(rows: Rows, columns: Columns, trees: Trees) -> Rows:
     return rows
 
 
-def _own_thresholds(rows: Rows, features: NDArray[np.int64], values: Rows, scores: Scores) -> Rows:
+def _own_thresholds(
+    rows: Rows, features: NDArray[np.int64], values: Rows, strict: NDArray[np.bool_], scores: Scores
+) -> Rows:
     """The framework's own thresholds, in float64, among the numbers that become each of these ones in float32.
 
-    Such a threshold is the last number on the side of small values: one that lies on it. Rows [N, features] are those
-    that reach it; where the framework tells none of those numbers from each other, nobody knows which of them it is,
-    and the number before them is given.
+    It is the last number on the side of small values, or the first beyond it: one that lies on it. Rows [N, features]
+    are those that reach it; where the framework tells none of those numbers from each other, nobody knows which of them
+    it is, and the number before them is given.
     """
     if not len(rows):
         return values
     low, high = cell_of(values)
-    split, last = _last_before_change(rows, features, low, high, scores, _HALVINGS)
+    split, last, first = _around_change(rows, features, low, high, scores, _HALVINGS)
     own = np.nextafter(values.astype(np.float32), np.float32(-np.inf)).astype(np.float64)
-    own[split] = last
+    own[split] = np.where(strict[split], first, last)
     return own
 
 
@@ -228,14 +240,14 @@ def rows_at_changes(rows: Rows, scores: Scores, count: int, seed: int) -> Rows:
     some, others = rows[random.integers(0, len(rows), (2, count))]
     features, at = random.integers(0, rows.shape[1], count), np.arange(count)
     low, high = np.sort([some[at, features], others[at, features]], axis=0)
-    split, last = _last_before_change(some, features, low, high, scores, 2 * _HALVINGS)
+    split, last, _ = _around_change(some, features, low, high, scores, 2 * _HALVINGS)
     return _with(some[split], features[split], last)
 
 
-def _last_before_change(
+def _around_change(
     rows: Rows, features: NDArray[np.int64], low: Rows, high: Rows, scores: Scores, halvings: int
-) -> tuple[NDArray[np.int64], Rows]:
-    """Which rows score otherwise with a low number than with a high one; and the last number that is as the low one."""
+) -> tuple[NDArray[np.int64], Rows, Rows]:
+    """Which rows score otherwise with a low number than with a high one; between which two numbers that changes."""
     below, above = (scores(_with(rows, features, end)) for end in (low, high))
     split = np.flatnonzero((below != above).any(axis=1))
     rows, features, below, above = rows[split], features[split], below[split], above[split]
@@ -245,7 +257,7 @@ def _last_before_change(
         found = scores(_with(rows, features, middle))
         is_below = np.abs(found - below).sum(axis=1) <= np.abs(found - above).sum(axis=1)
         near, far = np.where(is_below, middle, near), np.where(is_below, far, middle)
-    return split, near
+    return split, near, far
 
 
 def cell_of(values: Rows) -> tuple[Rows, Rows]:
@@ -262,10 +274,11 @@ def _reaching(random: np.random.Generator, columns: Columns, trees: Trees, nodes
     at, index = nodes.copy(), np.arange(len(nodes))
     while len(index := index[trees.parents[at[index]] >= 0]):
         parents, below = trees.parents[at[index]], trees.below[at[index]]
-        features, values = trees.features[parents], trees.values[parents]
-        down, up = index[below], index[~below]
+        features, values, above = trees.features[parents], trees.values[parents], ~below & trees.splits[parents]
+        below &= trees.splits[parents]
+        down, up = index[below], index[above]
         high[down, features[below]] = np.minimum(high[down, features[below]], values[below])
-        low[up, features[~below]] = np.maximum(low[up, features[~below]], values[~below])
+        low[up, features[above]] = np.maximum(low[up, features[above]], values[above])
         at[index] = parents
     inside = (drawn > low) & (drawn < high)
     size = np.maximum(np.abs(np.where(np.isfinite(low), low, np.where(np.isfinite(high), high, 0))), 1)
@@ -318,6 +331,19 @@ def _as_decimal(values: Rows, own: Rows, features: NDArray[np.int64], within: Ro
     return found
 
 
+def rows_at(rows: Rows, marks: Sequence[tuple[int, float]], seed: int) -> Rows:
+    """Some of the rows, each with a number at one of the marks (column and number), or next to it in float32."""
+    if not marks:
+        return rows[:0]
+    random = np.random.default_rng(seed)
+    features = np.array([column for column, _ in marks])
+    values = np.array([value for _, value in marks])
+    near = values.astype(np.float32)
+    beside = [np.nextafter(near, np.float32(end)).astype(np.float64) for end in (-np.inf, np.inf)]
+    some = rows[random.integers(0, len(rows), len(marks))]
+    return np.vstack([_with(some, features, side) for side in (values, *beside)])
+
+
 def _with(rows: Rows, features: NDArray[np.int64], values: Rows) -> Rows:
     rows = rows.copy()
     rows[np.arange(len(rows)), features] = values
@@ -367,10 +393,11 @@ def sentinels_of(model: Any) -> tuple[float, ...]:
 
 
 def _fitted(model: Any) -> list[Any]:
-    """The models that a vote, a stack, a calibration or a model for each of several values is made of."""
-    calibrated = [part.estimator for part in getattr(model, "calibrated_classifiers_", ())]
-    is_of_others = hasattr(model, "named_estimators_") or isinstance(model, MultiOutputRegressor)
-    return calibrated + (list(getattr(model, "estimators_", ())) if is_of_others else [])
+    """What a combination of models is made of; trees of a forest are none of its own."""
+    last, each = getattr(model, "final_estimator_", None), []
+    if isinstance(model, MultiOutputRegressor):
+        each = list(getattr(model, "estimators_", ()))
+    return [*members_of(model), *each, *([] if last is None else [last])]
 
 
 def parts_of(model: Any) -> list[Any]:
@@ -379,6 +406,7 @@ def parts_of(model: Any) -> list[Any]:
     for name in _CONTAINERS:
         for _, part, *_ in getattr(model, name, None) or ():
             parts += parts_of(part)
-    for part in (*_fitted(model), *([model.best_estimator_] if hasattr(model, "best_estimator_") else [])):
+    inner = within(model)
+    for part in (*_fitted(model), *([] if inner is None else [inner])):
         parts += parts_of(part)
     return parts

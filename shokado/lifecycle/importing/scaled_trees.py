@@ -22,7 +22,7 @@ from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, Stan
 from shokado.lifecycle.importing.graphs import set_thresholds, thresholds_of
 from shokado.lifecycle.importing.own_models import own_model
 
-_SCALERS = (StandardScaler, MinMaxScaler, MaxAbsScaler, RobustScaler)
+SCALERS = (StandardScaler, MinMaxScaler, MaxAbsScaler, RobustScaler)
 _INTEGERS: dict[Any, Any] = {np.float32: np.int32, np.float64: np.int64}
 """As which the bits of a number that is not negative keep its order."""
 
@@ -46,7 +46,7 @@ def scaler_of(model: Any) -> Pipeline | None:
     if not isinstance(model, Pipeline) or len(model.steps) < 2:
         return None
     steps = [step for _, step in model.steps[:-1]]
-    known = all(isinstance(step, _SCALERS) and not getattr(step, "clip", False) for step in steps)
+    known = all(isinstance(step, SCALERS) and not getattr(step, "clip", False) for step in steps)
     return model[:-1] if known else None
 
 

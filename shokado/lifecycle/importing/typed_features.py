@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from runners.inputs.columns import Category
 from runners.inputs.schema import Feature
+from shokado.lifecycle.importing.fronts import spelt_other
 from shokado.lifecycle.importing.probing_rows import parts_of
 from shokado.lifecycle.importing.recoding import gaps_of
 from shokado.lifecycle.importing.registry import LoadedModel
@@ -38,8 +38,7 @@ def typed_features(source: LoadedModel, features: Sequence[Feature]) -> tuple[Fe
         if is_asked and _answers(source.model, features, row | {feature.name: gap}):
             changes["nullable"] = True
         if feature.levels:
-            unknown = Category(feature.name, nullable=False, levels=feature.levels).spell(len(feature.levels))
-            changes["other"] = _answers(source.model, features, row | {feature.name: unknown})
+            changes["other"] = _answers(source.model, features, row | {feature.name: spelt_other(feature)})
         found.append(feature.model_copy(update=changes))
     return tuple(found)
 

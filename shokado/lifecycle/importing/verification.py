@@ -20,13 +20,14 @@ from threadpoolctl import threadpool_limits
 
 from runners.artefacts.card import ABOVE_HALF, Examples, FileKind, Verification
 from runners.artefacts.scores import from_columns, to_columns
-from runners.inputs.columns import Category
+from runners.inputs.columns import Boolean, Category
 from runners.inputs.schema import Feature
 from shokado.lifecycle import datasets
 from shokado.lifecycle.errors import UnsupportedModel, VerificationFailed
 from shokado.lifecycle.importing import decisions
 from shokado.lifecycle.importing.boosters import is_xgboost, scores_of
-from shokado.lifecycle.importing.conversion import ModelDescription, Output, trained_names
+from shokado.lifecycle.importing.composites import compares_digits
+from shokado.lifecycle.importing.conversion import ModelDescription, Output, is_composed, trained_names
 from shokado.lifecycle.importing.graphs import INPUT
 from shokado.lifecycle.importing.label_rules import chosen, own_labels
 from shokado.lifecycle.importing.own_models import own_model
@@ -37,6 +38,7 @@ from shokado.lifecycle.importing.probing_rows import (
     parts_of,
     probing_rows,
     remembered,
+    rows_at,
     rows_at_changes,
     rows_like,
     rows_near,
@@ -44,9 +46,9 @@ from shokado.lifecycle.importing.probing_rows import (
     trees_of,
 )
 from shokado.lifecycle.importing.probing_texts import probing_texts
-from shokado.lifecycle.importing.recoding import gaps_of
+from shokado.lifecycle.importing.recoding import edges_of, floors_of, gaps_of, mixes_columns
 from shokado.lifecycle.importing.registry import LoadedModel
-from shokado.lifecycle.importing.scaled_trees import scaler_of
+from shokado.lifecycle.importing.scaled_trees import SCALERS
 from shokado.lifecycle.importing.text_conversion import vectorizers_of
 
 EXAMPLE_ROWS = 32
@@ -146,8 +148,10 @@ def verify(
 def _is_rounded(model: Any, description: ModelDescription, folder: Path) -> bool:
     if all(description.exact):
         return False
-    is_scaled = scaler_of(model) is not None and trees_of(onnx.load(folder / FileKind.ONNX.file_name)) is not None
-    return is_scaled or _compares_doubles(model)
+    if _compares_doubles(model):
+        return True
+    is_scaled = any(isinstance(part, SCALERS) for part in parts_of(model))
+    return is_scaled and trees_of(onnx.load(folder / FileKind.ONNX.file_name)) is not None
 
 
 def _reference(source: LoadedModel, description: ModelDescription, folder: Path, tolerance: float) -> Reference:
@@ -223,6 +227,7 @@ def _between_classes(model: Any, description: ModelDescription, rows: datasets.R
     whole = _whole(description)
     for _ in range(HALVINGS if len(near) else 0):
         middle = as_served(description, (near + far) / 2).astype(rows.dtype)
+        middle = description.as_given(middle).astype(rows.dtype)
         middle[:, whole] = np.rint(middle[:, whole])
         same = _side(description, framework_scores(model, description, middle)) == side
         near[same], far[~same] = middle[same], middle[~same]
@@ -272,7 +277,8 @@ def rows_for(source: LoadedModel, description: ModelDescription, graph: onnx.Mod
         return (datasets.load(str(description.dataset)).test.rows,)
     width = len(description.features)
     unknown = np.full(width, np.nan)
-    columns = Columns(unknown, unknown, _whole(description), np.array(description.exact), description.is_wide)
+    told_apart = description.digits.exact | description.digits.decimal
+    columns = Columns(unknown, unknown, _whole(description), told_apart, description.is_wide)
     columns = columns.widened(remembered(source.model, width))
     known = _example_rows(description, source.example)
     if len(known) > 1 or not np.isfinite(columns.low).all():
@@ -282,24 +288,29 @@ def rows_for(source: LoadedModel, description: ModelDescription, graph: onnx.Mod
     columns = columns.widened(np.vstack([last * 0, last]))
     sentinels, trees = sentinels_of(source.model), trees_of(graph)
 
-    def scores(rows: datasets.Rows) -> Scores:
-        return framework_scores(source.model, description, _levelled(description, rows).astype(description.given))
+    floors = floors_of(source.model, width) if _has_steps(source.model) else unknown
 
-    is_wide = _compares_doubles(source.model)
+    def scores(rows: datasets.Rows) -> Scores:
+        rows = description.as_given(_levelled(description, np.fmax(rows, floors)))
+        return framework_scores(source.model, description, rows.astype(description.given))
+
+    is_wide = _compares_wide(source.model, description)
     drawn = probing_rows(columns, trees, scores if is_wide else None, sentinels, RANDOM_ROWS, RANDOM_SEED)
     drawn[:, booleans] = np.clip(drawn[:, booleans], 0, 1)
     if trees is None and is_wide:
         drawn = np.vstack([drawn, rows_at_changes(drawn, scores, CHANGES, RANDOM_SEED)])
+    if _has_steps(source.model):
+        drawn = np.vstack([drawn, rows_at(drawn, edges_of(source.model, width), RANDOM_SEED)])
     if len(learned := learned_rows(source.model)):
         drawn = np.vstack([drawn, rows_like(learned, RANDOM_ROWS, RANDOM_SEED)])
     groups = [np.vstack([known, drawn])]
     if len(known) == 1:
         groups.append(rows_near(columns, known[0], NEAR_ROWS, RANDOM_SEED))
-    groups = [_typed(description, rows) for rows in groups]
+    groups = [_typed(description, np.where(np.isnan(rows), rows, np.fmax(rows, floors))) for rows in groups]
     for rows in groups:
         narrow = np.array(description.narrow or [False] * width)
         rows[:, narrow] = rows[:, narrow].astype(np.float32)
-    return tuple(rows.astype(description.given) for rows in groups if len(rows))
+    return tuple(description.as_given(rows).astype(description.given) for rows in groups if len(rows))
 
 
 def _check_example(source: LoadedModel, description: ModelDescription) -> None:
@@ -358,6 +369,11 @@ def _last(feature: Feature) -> float:
     return LAST_OF.get(feature.type, np.nan)
 
 
+def _has_steps(model: Any) -> bool:
+    """Whether it is of scikit-learn, and may have transformers."""
+    return not is_xgboost(model) and hasattr(model, "n_features_in_")
+
+
 def _has_histogram(model: Any) -> bool:
     """Whether a part is histogram gradient boosting, which compares in float64, and with values of its data."""
     return any(hasattr(part, "_predictors") for part in parts_of(model))
@@ -367,6 +383,12 @@ def _compares_doubles(model: Any) -> bool:
     """Whether a part is made of trees that compare in float64: histogram gradient boosting, or LightGBM."""
     own = [own_model(part) for part in parts_of(model)]
     return _has_histogram(model) or any(part is not None and part.compares_doubles for part in own)
+
+
+def _compares_wide(model: Any, description: ModelDescription) -> bool:
+    """Whether the framework may have thresholds between two float32."""
+    is_moved = is_composed(model, description) and compares_digits(model, description.features)
+    return is_moved or _compares_doubles(model)
 
 
 def _whole(description: ModelDescription) -> NDArray[np.bool_]:
@@ -433,18 +455,19 @@ def as_trained(model: Any, description: ModelDescription, rows: datasets.Rows) -
     if not names:
         return rows if description.row_format.text_field is None else rows[:, 0]
     frame = pd.DataFrame(rows, columns=list(names))
-    gaps = gaps_of(model, names) if any(feature.levels for feature in description.features) else {}
-    for feature in description.features:
-        if feature.levels:
-            gap = gaps.get(feature.name, np.nan)
-            frame[feature.name] = pd.Series(_spelt(feature, frame[feature.name].to_numpy(), gap), dtype=object)
+    gaps = gaps_of(model, names) if _has_steps(model) else {}
+    for column in description.row_format.schema.columns:
+        if isinstance(column, Category):
+            gap = gaps.get(column.name, np.nan)
+            frame[column.name] = pd.Series(_spelt(column, frame[column.name].to_numpy(), gap), dtype=object)
+        elif isinstance(column, Boolean) and gaps and frame[column.name].isin((0, 1)).all():
+            frame[column.name] = frame[column.name].astype(bool)
     return frame
 
 
-def _spelt(feature: Feature, numbers: NDArray[Any], gap: Any) -> NDArray[Any]:
+def _spelt(column: Category, numbers: NDArray[Any], gap: Any) -> NDArray[Any]:
     """The levels that some numbers stand for, and `gap` where they are missing: dtype object."""
-    column = Category(feature.name, feature.nullable, feature.levels, feature.other)
-    levels = np.array([*feature.levels, column.spell(len(feature.levels)), gap], dtype=object)
+    levels = np.array([*column.levels, column.spell(len(column.levels)), gap], dtype=object)
     return np.asarray(levels[np.where(np.isnan(numbers), len(levels) - 1, np.nan_to_num(numbers)).astype(np.int64)])
 
 
@@ -547,7 +570,7 @@ def _reason(model: Any, description: ModelDescription, reference: Reference, wro
     """A sentence that says why those rows are wrong, where that is known."""
     if description.row_format.text_field is not None:
         return ""
-    if scaler_of(model) is None and len(parts_of(model)) > 1 and _has_histogram(model):
+    if _has_histogram(model) and mixes_columns(model, len(description.features)):
         return (
             "Its histogram gradient boosting has thresholds at values of its data, and stands behind steps that ONNX "
             "computes in float32. Train it on the columns themselves: trees need no scaling. "
@@ -581,8 +604,9 @@ def _lost_digits(model: Any, description: ModelDescription, reference: Reference
     rows, scores, allowed = reference.rows[wrong], reference.scores[wrong], reference.allowed[wrong].min(axis=1)
     if rows.dtype != np.float64 or description.is_wide:
         return ""
-    rounded = rows.astype(np.float32).astype(rows.dtype)
-    low, high = (np.where(description.exact, rounded, end) for end in cell_of(rounded))
+    rounded = description.as_given(rows.astype(np.float32).astype(rows.dtype))
+    told_apart = description.digits.exact | description.digits.decimal
+    low, high = (np.where(told_apart, rounded, end) for end in cell_of(rounded))
 
     def moved(others: datasets.Rows, scores: Scores) -> NDArray[np.float64]:
         return np.asarray(np.abs(framework_scores(model, description, others) - scores).max(axis=1))
