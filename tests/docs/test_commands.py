@@ -1,11 +1,9 @@
 """The commands of README.md and docs/ are run as they stand there; only ports and addresses are the test's."""
 
 import json
-import os
 import re
 import shlex
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,28 +18,15 @@ from k8s.validate import NOT_THERE
 from shokado.lifecycle.datasets import CUSTOMERS_FEATURES, generate_customers
 from shokado.lifecycle.packaging.imaging import ContainerEngine, Image
 from tests.docs.pages import BLOCKS, EXECUTABLE, README, RUN, Block, runs
+from tests.docs.shell import ENVIRONMENT, shell
+from tests.frameworks import test_documents
 from tests.lifecycle.kubernetes_api import running
 from tests.support import http
 from tests.support.server import ROOT, ROW, Server, serving
 from tests.tools import needs
 
-ENVIRONMENT = Path(sys.executable).parent.parent
 SERVE = ".venv/bin/bentoml serve service:Shokado --port 3001"
 needs_curl = needs("curl")
-
-
-def shell(command: str, environment: dict[str, str] | None = None, cwd: Path = ROOT) -> str:
-    finished = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", command],
-        cwd=cwd,
-        env={**os.environ, **(environment or {})},
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=False,
-    )
-    assert finished.returncode == 0, finished.stderr
-    return finished.stdout
 
 
 def at(server: Server, text: str) -> str:
@@ -119,7 +104,7 @@ def labels_in(status: dict[str, Any]) -> int:
 
 @pytest.mark.parametrize("block", [block for block in BLOCKS if block.language in EXECUTABLE], ids=str)
 def test_every_command_is_run(block: Block) -> None:
-    assert block in RUN, "no test here asks for it with @runs"
+    assert block in RUN, f"no test here, nor in {test_documents.__name__}, asks for it with @runs"
 
 
 @needs_curl
@@ -322,20 +307,6 @@ def test_the_key_that_is_made_opens_the_server_that_is_configured(
 def test_the_list_of_models_is_shown(commands: list[str], models: Path, checkout: Path) -> None:
     (command,) = commands
     assert "customers:v1" in shell(command, cwd=checkout)
-
-
-@runs("docs/models.md", "A checkpoint of PyTorch", language="python", argument="saved")
-@runs("docs/models.md", "A checkpoint of PyTorch")
-def test_a_checkpoint_is_imported_with_the_code_that_it_belongs_to(
-    commands: list[str], saved: list[str], own_places: dict[str, str], tmp_path: Path
-) -> None:
-    pytest.importorskip("onnxscript", reason="PyTorch and its exporter are not installed: make frameworks")
-    (command,), (program,) = commands, saved
-    shutil.copy(ROOT / "tests" / "frameworks" / "nets.py", tmp_path)
-    (tmp_path / ".venv").symlink_to(ENVIRONMENT)
-    (tmp_path / "train.py").write_text(f"import torch\nfrom nets import Net\n\nmodel = Net(3, hidden=64)\n{program}")
-    shell(".venv/bin/python train.py", cwd=tmp_path)
-    assert "churn:v1  imported  from file:model.pt@" in shell(command, own_places, tmp_path)
 
 
 @runs("docs/models.md", "What its data were like")
