@@ -309,6 +309,27 @@ def test_the_list_of_models_is_shown(commands: list[str], models: Path, checkout
     assert "customers:v1" in shell(command, cwd=checkout)
 
 
+@runs("docs/models.md", "Several values a row", language="python")
+def test_values_are_called_what_the_signature_calls_them(
+    commands: list[str], own_places: dict[str, str], checkout: Path, tmp_path: Path
+) -> None:
+    (signed,) = commands
+    program = (
+        "import mlflow, numpy as np, pandas as pd\n"
+        "from sklearn.linear_model import LinearRegression\n"
+        "values = np.random.default_rng(0).normal(size=(50, 2))\n"
+        'rows = pd.DataFrame(values @ [[1, 2, 3], [0, 1, 2]], columns=["a", "b", "c"])\n'
+        f"{signed}\n"
+        "model = LinearRegression().fit(rows, values)\n"
+        'mlflow.sklearn.log_model(model, name="m", signature=signature, registered_model_name="machine")\n'
+    )
+    (tmp_path / "train.py").write_text(program)
+    shell(f"{sys.executable} train.py", own_places, tmp_path)
+    shell(".venv/bin/shokado models import models:/machine/1 --as v1", own_places, checkout)
+    card = json.loads((Path(own_places["BENTOML_HOME"]) / "models" / "machine" / "v1" / "card.json").read_text())
+    assert card["outputs"] == ["speed", "cost"]
+
+
 @runs("docs/models.md", "What its data were like")
 def test_a_version_gets_a_reference(commands: list[str], own_places: dict[str, str], checkout: Path) -> None:
     (block,) = commands
