@@ -71,7 +71,7 @@ def _samples(path: str, contents: dict[str, Any]) -> Iterator[Sample]:
             yield Sample(path, content_type, body.encode())
     if BINARY in contents:
         examples = [example["value"] for example in contents.get(JSON, {}).get("examples", {}).values()]
-        description = contents[BINARY]["schema"].get("description", "")
+        description = contents[BINARY].get("schema", {}).get("description", "")
         yield from _binary_samples(path, examples, "<f8" if description.startswith("Packed float64") else "<f4")
 
 
