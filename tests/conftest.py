@@ -54,6 +54,8 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
     TEMPORARY = tempfile.TemporaryDirectory(prefix="shokado-tests-")
     os.environ["TMPDIR"] = tempfile.tempdir = TEMPORARY.name
+    # Some tests are those of another user.
+    Path(TEMPORARY.name).chmod(0o711)
 
 # How long an example takes says most of what else the machine does.
 settings.register_profile("shokado", settings(), deadline=None)

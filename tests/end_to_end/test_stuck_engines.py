@@ -45,7 +45,7 @@ def test_a_single_worker_that_has_lost_a_thread_is_replaced_and_a_stop_waits_for
 
             # Now a row of v4 hangs in the next worker, and an endless version is being loaded.
             with Connection(server) as asking, ThreadPoolExecutor(1) as loading:
-                asking.send(rows_request([1e15, *ROW[1:]], version="v4"))
+                asking.send(rows_request([*ROW[:5], 1e15, *ROW[6:]], version="v4"))
                 wait_until(lambda: "v4: a batch takes longer than" in server.log.read_text(), 90)
                 loaded = loading.submit(load, server, endless.tag)
                 wait_until(lambda: trials(server) or loaded.done())

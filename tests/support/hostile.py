@@ -36,7 +36,10 @@ def endless(features: int) -> bytes:
 
 
 def looping(content: bytes) -> bytes:
-    """A model as it was, but that it loops before it scores, as often as a row's first feature says."""
+    """A model as it was, but that it loops before it scores, as often as a row's sixth feature says.
+
+    Of customers, that is one of floats: a whole number of any size is not taken.
+    """
     made = onnx.load_from_string(content)
     (given,) = made.graph.input
     body = helper.make_graph(
@@ -53,12 +56,12 @@ def looping(content: bytes) -> bytes:
         ],
     )
     constants = [
-        helper.make_tensor("first_feature", TensorProto.INT64, [1], [0]),
+        helper.make_tensor("sixth", TensorProto.INT64, [1], [5]),
         helper.make_tensor("always", TensorProto.BOOL, [], [True]),
     ]
     nodes = [
-        helper.make_node("Gather", [given.name, "first_feature"], ["firsts"], axis=1),
-        helper.make_node("ReduceMax", ["firsts"], ["most"], keepdims=0),
+        helper.make_node("Gather", [given.name, "sixth"], ["said"], axis=1),
+        helper.make_node("ReduceMax", ["said"], ["most"], keepdims=0),
         helper.make_node("Cast", ["most"], ["rounds"], to=TensorProto.INT64),
         helper.make_node("Loop", ["rounds", "always", given.name], ["looped"], body=body),
     ]
