@@ -404,7 +404,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "no split": (lambda: booster("binary", TWO, min_data_in_leaf=400), "trees of a single leaf only"),
     "a scaler in columns": (
         lambda: make_pipeline(encoded(StandardScaler()), lightgbm.LGBMClassifier(**SMALL)).fit(MIXED, MIXED_TWO),
-        "stand behind a StandardScaler",
+        "scalers, encoders, and imputers of NaN may stand before trees",
     ),
 }
 
