@@ -179,19 +179,22 @@ class Statistics:
         )
 
     def _before(self, at: float) -> Snapshot | None:
-        """The last snapshot up to `at`, or else the oldest."""
-        return next(
-            (snapshot for snapshot in reversed(self._snapshots) if snapshot.at <= at),
-            self._snapshots[0] if self._snapshots else None,
-        )
+        """The last snapshot up to `at`, or else the oldest. One that took long to read may stand behind a later one."""
+        times = [snapshot.at for snapshot in self._snapshots]
+        if not times:
+            return None
+        wanted = max((time for time in times if time <= at), default=min(times))
+        return self._snapshots[times.index(wanted)]
 
     async def _take(self) -> Snapshot:
+        # Before the files are read: what is counted meanwhile belongs to the time after it.
+        at = self._clock()
         values, processes = await asyncio.to_thread(
             lambda: (read_values(self._folder), _read_uses(self._folder, self._server))
         )
         # One key for all snapshots: there are many of both.
         values = {self._keys.setdefault(key, key): value for key, value in values.items()}
-        return Snapshot(self._clock(), values, processes)
+        return Snapshot(at, values, processes)
 
 
 def read_values(folder: Path) -> dict[tuple[str, str, str], float]:

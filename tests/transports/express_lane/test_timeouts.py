@@ -111,10 +111,10 @@ def test_a_request_that_is_here_is_not_late_however_long_its_answer_takes() -> N
 
 def test_a_request_that_the_server_does_not_read_is_not_late() -> None:
     count = MAX_PIPELINED + 20
-    with lane_server(request_s=0.3) as lane, Connection(lane) as connection:
+    with lane_server(request_s=1) as lane, Connection(lane) as connection:
         connection.send(b"".join(held(number) for number in range(count)) + held(count)[:-2])
         lane.wait_for(MAX_PIPELINED)
-        time.sleep(0.8)  # a slow model
+        time.sleep(1.5)  # a slow model
         begun = len(lane.handler.begun)
         for number in range(begun):
             lane.answer(number)
