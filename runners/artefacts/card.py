@@ -6,6 +6,7 @@ trusts nothing else.
 """
 
 import statistics
+from collections.abc import Iterable
 from enum import StrEnum
 from functools import lru_cache
 from operator import not_
@@ -74,6 +75,12 @@ class Task(StrEnum):
 OwnOutput = Literal["labels", "values", "column", "row", "probabilities", "maps", "numbered"]
 """How an ONNX model's output lies in MLflow's answer: labels, or a value, of each row; a list of the value, of several
 values, or of each class's probability; or a map from label to probability, or of all numbers by their positions."""
+
+
+def format_of(task: Task, features: Iterable[Feature]) -> Literal[2, 3]:
+    """The format of a card of that task and those features."""
+    is_new = any(feature.is_typed or feature.precision == FLOAT64.name for feature in features)
+    return 3 if is_new else task.since_format
 
 
 class FileKind(StrEnum):

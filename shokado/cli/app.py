@@ -21,7 +21,7 @@ from shokado.cli import canary as canary_cli
 from shokado.cli import k8s as k8s_cli
 from shokado.cli import keys as keys_cli
 from shokado.cli.connect import connect
-from shokado.cli.limits import MaxMemory, MaxSeconds
+from shokado.cli.import_options import MaxMemory, MaxSeconds, ModelName, NoPickle
 from shokado.cli.serve import serve
 from shokado.lifecycle import datasets
 from shokado.lifecycle.examples import preparing
@@ -117,12 +117,10 @@ def import_(  # noqa: PLR0913, PLR0917 each is an option
         ),
     ],
     version: Annotated[str, typer.Option("--as", help="Version label in the store, such as v3.")],
-    name: Annotated[str | None, typer.Option(help="Model name in the store; by default the registered one.")] = None,
+    name: ModelName = None,
     replace: Annotated[bool, typer.Option("--replace", help="Import even where the label is taken.")] = False,
     beside: Annotated[bool, typer.Option("--beside", help="Where the label is taken, add a number to it.")] = False,
-    no_pickle: Annotated[
-        bool, typer.Option("--no-pickle", help="Refuse formats that can run code when they are read.")
-    ] = False,
+    no_pickle: NoPickle = False,
     tolerance: Annotated[float, typer.Option(min=0, help="Largest difference from the framework's scores.")] = 1e-4,
     reference: Annotated[
         Path | None, typer.Option(help="CSV or Parquet file of training data; by default what the registry has.")

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from shokado.cli.import_options import ModelName
 from shokado.lifecycle.importing.version import ImportOrder, WhenTaken
 from shokado.lifecycle.refusal import plain_errors
 
@@ -13,7 +14,7 @@ def connect(
     uri: Annotated[str, typer.Argument(help="models:/<name>/<number>, or any other address that import takes.")],
     version: Annotated[str, typer.Option("--as", help="Version label in the store, such as v3.")],
     url: Annotated[str, typer.Option("--url", help="Where `mlflow models serve` scores it: http://127.0.0.1:5001.")],
-    name: Annotated[str | None, typer.Option(help="Model name in the store; by default the registered one.")] = None,
+    name: ModelName = None,
     replace: Annotated[bool, typer.Option("--replace", help="Connect even where the label is taken.")] = False,
     reference: Annotated[
         Path | None, typer.Option(help="CSV or Parquet file with the levels of all columns; else the input example.")

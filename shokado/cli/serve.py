@@ -7,7 +7,7 @@ import typer
 
 from configuration.port import MAX_PORT
 from configuration.settings import MAX_WORKERS
-from shokado.cli.limits import MaxMemory, MaxSeconds
+from shokado.cli.import_options import MaxMemory, MaxSeconds, ModelName, NoPickle
 from shokado.lifecycle.importing.registry import Formats
 from shokado.lifecycle.isolation import MAX_SECONDS, ProcessLimits
 from shokado.lifecycle.refusal import plain_errors
@@ -40,15 +40,11 @@ def serve(  # noqa: PLR0913, PLR0917  # its arguments are options
         Path | None,
         typer.Option("--config", help="The file to write, or without versions to serve; else var/serving/NAME.yaml."),
     ] = None,
-    name: Annotated[
-        str | None, typer.Option("--name", help="Model name in the store; by default the registered one.")
-    ] = None,
+    name: ModelName = None,
     replace: Annotated[
         bool, typer.Option("--replace", help="Even where the file, or the split, was changed by hand since.")
     ] = False,
-    no_pickle: Annotated[
-        bool, typer.Option("--no-pickle", help="Refuse formats that can run code when they are read.")
-    ] = False,
+    no_pickle: NoPickle = False,
     max_seconds: MaxSeconds = MAX_SECONDS,
     max_memory: MaxMemory = None,
 ) -> None:

@@ -38,7 +38,7 @@ from shokado.lifecycle.importing.checkpoints import Checkpoint
 from shokado.lifecycle.importing.registry import Formats
 from shokado.lifecycle.importing.version import ImportOrder, ImportOutcome, WhenTaken, import_version
 from tests.support import http
-from tests.support.invocations import ours, theirs
+from tests.support.invocations import assert_near, ours, theirs
 from tests.support.server import serving
 
 if "CI" not in os.environ:
@@ -139,20 +139,6 @@ def assert_served_as(artefact: Artefact, truth: NDArray[Any]) -> None:
     np.testing.assert_allclose(alone, truth[:9], rtol=1e-4, atol=1e-5)
 
 
-def assert_near(mine: Any, wanted: Any) -> None:
-    """Numbers near, all else the same, types included."""
-    assert type(mine) is type(wanted)
-    if isinstance(wanted, dict):
-        assert list(mine) == list(wanted)
-        mine, wanted = list(mine.values()), list(wanted.values())
-    if isinstance(wanted, list):
-        assert len(mine) == len(wanted)
-        for one, other in zip(mine, wanted, strict=True):
-            assert_near(one, other)
-    else:
-        assert mine == pytest.approx(wanted, rel=1e-4, abs=1e-5)
-
-
 @pytest.mark.parametrize("kind", TAKEN)
 def test_every_kind_of_network_answers_as_with_mlflow(kind: str, own_store: Path) -> None:
     task, make = TAKEN[kind]
@@ -167,7 +153,7 @@ def test_every_kind_of_network_answers_as_with_mlflow(kind: str, own_store: Path
         assert_served_as(artefact, truth_of(network, HELD_OUT))
         body = {"dataframe_split": FRAME[:20].set_axis(names, axis=1).to_dict(orient="split", index=False)}
         asked = body if names == NAMES else {"inputs": ROWS[:20].tolist()}
-        assert_near(ours(artefact, asked)["predictions"], theirs(uri, asked)["predictions"])
+        assert_near(ours(artefact, asked)["predictions"], theirs(uri, asked)["predictions"], rel=1e-4, abs=1e-5)
 
 
 def test_nothing_of_the_source_code_is_in_the_file(own_store: Path) -> None:

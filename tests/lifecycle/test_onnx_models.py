@@ -27,7 +27,7 @@ from shokado.lifecycle.errors import UnsupportedModel
 from shokado.lifecycle.importing import conversion, onnx_models, verification, version
 from shokado.lifecycle.importing.registry import Formats, LoadedModel
 from shokado.lifecycle.importing.version import ImportOrder, import_version
-from tests.support.invocations import ours, theirs
+from tests.support.invocations import assert_near, ours, theirs
 
 RANDOM = np.random.default_rng(8)
 ROWS = RANDOM.normal(size=(300, 3)).astype(np.float32)
@@ -135,22 +135,6 @@ def stored(source: LoadedModel, folder: Path) -> Artefact:
     verified = verification.verify(source, description, folder, kinds, 1e-4)
     order = ImportOrder("models:/x/1", "v1")
     return Artefact("v1", "x:v1", folder, version._card(order, source, description, folder, verified))
-
-
-def assert_near(mine: Any, wanted: Any) -> None:
-    """Numbers near, all else the same, types included."""
-    assert type(mine) is type(wanted)
-    if isinstance(wanted, dict):
-        assert list(mine) == list(wanted)
-        mine, wanted = list(mine.values()), list(wanted.values())
-    if isinstance(wanted, list):
-        assert len(mine) == len(wanted)
-        for one, other in zip(mine, wanted, strict=True):
-            assert_near(one, other)
-    elif isinstance(wanted, float):
-        assert mine == pytest.approx(wanted, rel=1e-5, abs=1e-6)
-    else:
-        assert mine == wanted
 
 
 @pytest.mark.parametrize("kind", TAKEN)

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import mlflow
 import numpy as np
+import pytest
 import uvicorn
 from mlflow.pyfunc import scoring_server
 
@@ -62,3 +63,19 @@ def ours(artefact: Artefact, body: Any) -> Any:
     facts = AnswerFacts("request-1", "prediction-1", 1.25, request.answer_options)
     made = prediction(artefact.card, scores.tolist())
     return json.loads(dialect.encode(made, RequestHead(), facts)[1])
+
+
+def assert_near(mine: Any, wanted: Any, rel: float = 1e-5, abs: float = 1e-6) -> None:  # noqa: A002  # as `approx` has it
+    """Numbers with a point near, all else the same, types included."""
+    assert type(mine) is type(wanted)
+    if isinstance(wanted, dict):
+        assert list(mine) == list(wanted)
+        mine, wanted = list(mine.values()), list(wanted.values())
+    if isinstance(wanted, list):
+        assert len(mine) == len(wanted)
+        for one, other in zip(mine, wanted, strict=True):
+            assert_near(one, other, rel, abs)
+    elif isinstance(wanted, float):
+        assert mine == pytest.approx(wanted, rel=rel, abs=abs)
+    else:
+        assert mine == wanted

@@ -60,12 +60,12 @@ def _register(package: str, name: str, shapes: Any, options: dict[str, Any] | No
 
 
 class _Step:
-    """A `AnswerBuilder` over the graph that skl2onnx makes."""
+    """`Nodes` of the graph that skl2onnx makes, whose outputs may be given their names."""
 
     def __init__(self, scope: Any, container: Any) -> None:
         self._scope, self._container = scope, container
 
-    def node(self, kind: str, inputs: Sequence[str], domain: str = "", **attributes: Any) -> str:
+    def add(self, kind: str, inputs: Sequence[str], domain: str = "", **attributes: Any) -> str:
         output: str = self._scope.get_unique_variable_name(kind.lower())
         self.end(kind, inputs, output, domain, **attributes)
         return output
@@ -103,5 +103,5 @@ def _convert(scope: Any, operator: Any, container: Any) -> None:
     if label:
         classes = np.asarray(own.classes)
         names = classes.astype(np.int64) if classes.dtype.kind in "iufb" else classes.astype(str)
-        position = step.node("ArgMax", [answer], axis=1, keepdims=0)
+        position = step.add("ArgMax", [answer], axis=1, keepdims=0)
         step.end("Gather", [step.constant(names), position], label[0], axis=0)

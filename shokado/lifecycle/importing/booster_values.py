@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto, TensorProto, helper
+from onnx import ModelProto
 from xgboost import Booster
 
-from shokado.lifecycle.importing.graphs import INPUT, IR, ML_OPSET, OPSET
-
-_MARGINS = "margins"
+from shokado.lifecycle.importing.graph_builder import Builder
+from shokado.lifecycle.importing.graphs import INPUT
 
 
 def graph_of_values(booster: Booster, columns: int, intercepts: NDArray[np.float32]) -> ModelProto:
@@ -24,23 +23,16 @@ def graph_of_values(booster: Booster, columns: int, intercepts: NDArray[np.float
     attributes: defaultdict[str, Any] = defaultdict(list)
     for number, (tree, value) in enumerate(zip(model["trees"], model["tree_info"], strict=True)):
         _add_tree(attributes, number, tree, value, len(intercepts))
-    node = helper.make_node(
+    builder = Builder(columns)
+    margins = builder.add(
         "TreeEnsembleRegressor",
         [INPUT],
-        [_MARGINS],
         domain="ai.onnx.ml",
         n_targets=len(intercepts),
         base_values=intercepts.tolist(),
         **attributes,
     )
-    body = helper.make_graph(
-        [node],
-        "trees",
-        [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["N", columns])],
-        [helper.make_tensor_value_info(_MARGINS, TensorProto.FLOAT, ["N", len(intercepts)])],
-    )
-    opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", ML_OPSET)]
-    return helper.make_model(body, opset_imports=opsets, ir_version=IR)
+    return builder.model(margins)
 
 
 def _add_tree(attributes: defaultdict[str, Any], number: int, tree: dict[str, Any], value: int, values: int) -> None:

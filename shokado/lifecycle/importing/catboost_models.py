@@ -12,10 +12,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from runners.artefacts.card import ABOVE_HALF, Task
-from runners.inputs.columns import Category
 from runners.inputs.schema import Feature
 from shokado.lifecycle.errors import UnsupportedModel
 from shokado.lifecycle.importing.catboost_trees import NUMBER, ONE_HOT, ensemble_of, margins_of, splits_of
+from shokado.lifecycle.importing.fronts import spelt_other
 from shokado.lifecycle.importing.links import Link
 from shokado.lifecycle.importing.tree_ensembles import Ensemble
 
@@ -197,8 +197,7 @@ class CatBoostModel:
             name = self._inner.feature_names_[at]
             levels = features[at].levels
             if levels:
-                other = Category(name, nullable=False, levels=levels).spell(len(levels))
-                texts = np.array([*levels, other], dtype=object)
+                texts = np.array([*levels, spelt_other(features[at])], dtype=object)
                 frame[name] = texts[np.clip(rows[:, at], 0, len(levels)).astype(np.int64)]
             else:
                 # One that is not whole is no category, as another whole one is not.

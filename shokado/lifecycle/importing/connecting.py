@@ -19,9 +19,8 @@ from pydantic import ValidationError
 from configuration.settings import RemoteSettings
 from runners.artefacts import repository
 from runners.artefacts.artefact import Artefact
-from runners.artefacts.card import Card, FileKind, Source, write_card
+from runners.artefacts.card import Card, FileKind, Source, format_of, write_card
 from runners.artefacts.integrity import describe_file
-from runners.inputs.precision import FLOAT64
 from shokado.lifecycle.errors import LifecycleError
 from shokado.lifecycle.importing import registry
 from shokado.lifecycle.importing.version import Imported, ImportOrder, import_from
@@ -96,7 +95,7 @@ def _connect(
         asked = QuestionedServer(order.url, uri, table, order.classes, order.command("--classes <label>,<label>"))
         receipt = asked.verified(source.tolerance)
         card = Card(
-            format=3 if asked.row_format.schema.is_typed or asked.row_format.schema.precision is FLOAT64 else 2,
+            format=format_of(asked.task, asked.features),
             model=source.name,
             version=source.version,
             task=asked.task,

@@ -24,7 +24,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from skl2onnx import to_onnx
 from skl2onnx.common import data_types as sklearn_types
 from sklearn.base import is_classifier, is_regressor
-from sklearn.ensemble import VotingClassifier, VotingRegressor
 from sklearn.pipeline import Pipeline
 
 from runners.artefacts.card import ABOVE_HALF, FileKind, OwnOutput, Task
@@ -56,7 +55,7 @@ from shokado.lifecycle.importing.graphs import (
 )
 from shokado.lifecycle.importing.histogram_trees import exact_nodes
 from shokado.lifecycle.importing.label_rules import class_labels, positive_from, predicts, without_threshold
-from shokado.lifecycle.importing.leaves import leaves_of, within
+from shokado.lifecycle.importing.leaves import VOTES, leaves_of, within
 from shokado.lifecycle.importing.onnx_models import OnnxModel, without_signature
 from shokado.lifecycle.importing.outputs import output_names, outputs_of
 from shokado.lifecycle.importing.own_models import own_model
@@ -533,7 +532,7 @@ def _as_voters(model: Any) -> Any:
     """The model with a vote as skl2onnx takes it: its weights in an array, of those that vote, and flat no more."""
     if isinstance(model, Pipeline):
         return Pipeline([*model.steps[:-1], (model.steps[-1][0], _as_voters(model[-1]))])
-    if not isinstance(model, VotingClassifier | VotingRegressor):
+    if not isinstance(model, VOTES):
         return model
     changed = copy.copy(model)
     changed.flatten_transform = False

@@ -21,7 +21,6 @@ from sklearn.cluster import KMeans, MiniBatchKMeans
 from sklearn.ensemble import ExtraTreesRegressor, IsolationForest
 from sklearn.linear_model import LinearRegression, SGDOneClassSVM
 from sklearn.linear_model._base import LinearClassifierMixin
-from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.multioutput import MultiOutputRegressor
 from sklearn.neighbors import LocalOutlierFactor
@@ -31,6 +30,7 @@ from sklearn.svm import SVC, SVR, NuSVC, OneClassSVM
 from runners.artefacts.card import ABOVE_ZERO, Task
 from shokado.lifecycle.errors import UnsupportedModel
 from shokado.lifecycle.importing.double_graphs import takes_doubles
+from shokado.lifecycle.importing.leaves import WITH_THRESHOLD
 
 _CLUSTERINGS = (KMeans, MiniBatchKMeans)
 _FROM_ZERO = (IsolationForest, LocalOutlierFactor, SGDOneClassSVM)
@@ -48,7 +48,7 @@ def task_of(model: Any) -> Task | None:
     last = _last(model)
     if isinstance(last, LocalOutlierFactor) and not last.novelty:
         raise UnsupportedModel("LocalOutlierFactor knows the rows alone that it learned: train it with novelty=True.")
-    if isinstance(last, FixedThresholdClassifier | TunedThresholdClassifierCV):
+    if isinstance(last, WITH_THRESHOLD):
         raise UnsupportedModel(
             f"{type(last).__name__} has a threshold on a decision function, where 0 belongs: log the classifier in it."
         )

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-LARGEST = float(np.finfo(np.float32).max)
+from runners.inputs.precision import FLOAT32
+
+LARGEST = FLOAT32.largest
 _LARGEST_RANK = int(np.float32(LARGEST).view(np.int32))
 _BITS = 33
 """Halvings that find one float32 among all of them."""
@@ -71,6 +73,23 @@ def bounds_before(
         left = is_left(np.maximum(np.nextafter(middles, -np.inf if is_strict else np.inf), lowest))
         bound = np.where(told_apart, bound, np.where(left, following, low))
     return _numbers(bound)
+
+
+def rounded_down(numbers: NDArray[np.float64]) -> NDArray[np.float32]:
+    """The largest float32 that is not above each number."""
+    near = numbers.astype(np.float32)
+    return np.where(near > numbers, np.nextafter(near, np.float32(-np.inf)), near)
+
+
+def nearest(numbers: NDArray[np.float64]) -> NDArray[np.float32]:
+    """The nearest float32 to each, and the smaller one of two that are as near.
+
+    Numbers are rounded to the nearest as well, before they are compared, so that one that is at most a threshold still
+    is. Half-way between two lie thresholds between neighbours that float32 holds, such as whole numbers.
+    """
+    below = rounded_down(numbers)
+    above = np.nextafter(below, np.float32(np.inf))
+    return np.where(numbers - below > above - numbers, above, below)
 
 
 def decimals_of(numbers: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -33,7 +33,7 @@ from sklearn.utils.validation import check_array
 from runners.inputs.columns import Category
 from runners.inputs.schema import Feature
 from shokado.lifecycle.errors import UnsupportedModel
-from shokado.lifecycle.importing.numeric_steps import FLOORS, INCREASING, SMALLEST
+from shokado.lifecycle.importing.numeric_steps import FLOORS, INCREASING, SMALLEST, is_nan
 
 MAX_TABLED_LEVELS = 2000
 """A table has a row for each level, and as many columns as the encoder makes: of one-hot ones, as many again."""
@@ -146,7 +146,7 @@ class Walk:
             return [given[at] for at in np.flatnonzero(step.get_support())]
         if type(step) is SimpleImputer:
             return self._imputed(step, given)
-        if type(step) is MissingIndicator and _is_nan(step.missing_values):
+        if type(step) is MissingIndicator and is_nan(step.missing_values):
             return self._indicated(step, given)
         if type(step) is FunctionTransformer and (step.func is None or _only_checks(step.func)):
             return given
@@ -168,7 +168,7 @@ class Walk:
         return replace(origin, state=State.CHANGED, floor=max(floor, origin.floor))
 
     def _imputed(self, step: SimpleImputer, given: list[ColumnOrigin]) -> list[ColumnOrigin] | None:
-        if not _is_nan(step.missing_values):
+        if not is_nan(step.missing_values):
             return None
         kept = [origin for origin, value in zip(given, step.statistics_, strict=True) if not pd.isna(value)]
         indicated = self._indicated(step.indicator_, given) if step.add_indicator else []
@@ -336,10 +336,6 @@ def _numbers(values: Any) -> tuple[float, ...]:
     """The numbers among what an encoder knows; those of truth values are 0 and 1."""
     numbers = (value for value in values if isinstance(value, bool | int | float | np.number | np.bool_))
     return tuple(float(number) for number in numbers if np.isfinite(number))
-
-
-def _is_nan(value: Any) -> bool:
-    return isinstance(value, float) and np.isnan(value)
 
 
 def _only_checks(function: Any) -> bool:

@@ -1,13 +1,20 @@
 """Building an ONNX graph: nodes, constants and graphs go in, each answers with the name of what it makes."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from shokado.lifecycle.importing.graphs import INPUT, IR, ML_OPSET, OPSET
+
+
+class Nodes(Protocol):
+    """What builds a graph: each call answers with the name of what it made."""
+
+    def add(self, kind: str, inputs: Sequence[str], **attributes: Any) -> str: ...
+    def constant(self, values: NDArray[Any]) -> str: ...
 
 
 class Builder:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from skl2onnx.common import tree_ensemble
 
+from shokado.lifecycle.importing.float32_bounds import nearest
 from shokado.lifecycle.importing.graphs import THRESHOLDS
 
 _add_node = tree_ensemble.add_node
@@ -30,7 +31,7 @@ def exact_nodes(exact: Sequence[bool]) -> Iterator[None]:
         *tree, feature, mode, value = node[:8]
         tracks = arguments.pop("nodes_missing_value_tracks_true", None)
         if tracks is not None and mode != "LEAF" and not (feature < len(exact) and exact[feature]):
-            value = nearest(value)
+            value = float(nearest(np.array(value, dtype=np.float64)))
         given = {"adjust_threshold_for_sklearn": True, "nodes_missing_value_tracks_true": int(tracks or 0)}
         _add_node(*tree, feature, mode, value, *node[8:], **arguments | given)
 
@@ -58,16 +59,3 @@ def wide_nodes() -> Iterator[list[float]]:
         yield thresholds
     finally:
         tree_ensemble.add_node = _add_node
-
-
-def nearest(threshold: float) -> float:
-    """The nearest float32, and the smaller one of two that are as near.
-
-    Numbers are rounded to the nearest as well, before they are compared, so that one that is at most the threshold
-    still is. Half-way between two lie thresholds between neighbours that float32 holds, such as whole numbers.
-    """
-    below = np.float32(threshold)
-    if below > threshold:
-        below = np.nextafter(below, np.float32(-np.inf))
-    above = np.nextafter(below, np.float32(np.inf))
-    return float(above if threshold - float(below) > float(above) - threshold else below)

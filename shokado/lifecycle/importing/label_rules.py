@@ -9,16 +9,15 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import GradientBoostingClassifier
-from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 from sklearn.pipeline import Pipeline
 
 from runners.artefacts.card import ABOVE_HALF, Task
 from runners.artefacts.scores import from_columns, positions_of
 from shokado.lifecycle.errors import UnsupportedModel
 from shokado.lifecycle.importing import boosters, decisions
+from shokado.lifecycle.importing.leaves import WITH_THRESHOLD
 from shokado.lifecycle.importing.own_models import own_model
 
-_WITH_THRESHOLD = (FixedThresholdClassifier, TunedThresholdClassifierCV)
 _ABOVE_ONE = 1 + 2.0**-23
 """The smallest float32 above 1: no row is of the second class."""
 
@@ -35,7 +34,7 @@ def positive_from(model: Any) -> float:
             return positive_from(getattr(model, name))
     if isinstance(model, Pipeline):
         return positive_from(model[-1])
-    if isinstance(model, _WITH_THRESHOLD):
+    if isinstance(model, WITH_THRESHOLD):
         return _from_threshold(model)
     if (own := own_model(model)) is not None:
         return own.positive_from
@@ -68,9 +67,9 @@ def _least_float32(bound: float, *, above: bool = False) -> float:
 
 def without_threshold(model: Any) -> Any:
     """The model, or the one that it puts a threshold of its own on: the probabilities are the same."""
-    if isinstance(model, _WITH_THRESHOLD):
+    if isinstance(model, WITH_THRESHOLD):
         return getattr(model, "estimator_", model.estimator)
-    if isinstance(model, Pipeline) and isinstance(model[-1], _WITH_THRESHOLD):
+    if isinstance(model, Pipeline) and isinstance(model[-1], WITH_THRESHOLD):
         return Pipeline([*model.steps[:-1], (model.steps[-1][0], without_threshold(model[-1]))])
     return model
 

@@ -6,7 +6,7 @@ row stands for what is missing, and one for all else. `LevelTable` is a transfor
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from shokado.lifecycle.errors import UnsupportedModel
+from shokado.lifecycle.importing.graph_builder import Nodes
 
 _FLOAT = TensorProto.FLOAT
 
@@ -35,13 +36,6 @@ class ColumnTable:
     """The numbers that the rows are for."""
     bounds: NDArray[np.float32] | None = None
     """The largest number of each bin but the last. Without keys and bounds, rows are for the positions of levels."""
-
-
-class Nodes(Protocol):
-    """What builds a graph: each call answers with the name of what it made."""
-
-    def add(self, kind: str, inputs: Sequence[str], **attributes: Any) -> str: ...
-    def constant(self, values: NDArray[Any]) -> str: ...
 
 
 def lookup(nodes: Nodes, source: str, table: ColumnTable) -> str:

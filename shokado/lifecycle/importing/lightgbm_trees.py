@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from runners.inputs.precision import FLOAT32
 from shokado.lifecycle.errors import UnsupportedModel
 from shokado.lifecycle.importing.links import Link
 from shokado.lifecycle.importing.tree_ensembles import Ensemble, Tree, TreeSplit
@@ -20,7 +21,6 @@ from shokado.lifecycle.importing.tree_ensembles import Ensemble, Tree, TreeSplit
 ZERO = float(np.float32(1e-35))
 """Up to this size, LightGBM takes a number for 0."""
 _BELOW_ZERO = float(np.nextafter(np.float32(-ZERO), np.float32(-np.inf)))
-_EXACT_UP_TO = 2**24
 _LINKS = {
     "binary": Link.SIGMOID,
     "cross_entropy": Link.SIGMOID,
@@ -168,7 +168,7 @@ def category_split(column: int, members: Sequence[int]) -> TreeSplit:
 
     Raises `UnsupportedModel` for whole ones that float32 does not hold.
     """
-    if members and max(members) >= _EXACT_UP_TO:
+    if members and max(members) >= FLOAT32.whole:
         raise UnsupportedModel(f"One of its categories is the number {max(members)}, which float32 does not hold.")
     bounds: list[tuple[float, bool]] = []
     for member in sorted(members):

@@ -19,7 +19,8 @@ from sklearn.pipeline import FeatureUnion
 from sklearn.preprocessing import FunctionTransformer, KBinsDiscretizer
 
 from shokado.lifecycle.errors import UnsupportedModel
-from shokado.lifecycle.importing.level_tables import ColumnTable, ConverterNodes, LevelTable, Nodes, float_type
+from shokado.lifecycle.importing.graph_builder import Nodes
+from shokado.lifecycle.importing.level_tables import ColumnTable, ConverterNodes, LevelTable, float_type
 
 _Operations = tuple[tuple[str, float | None], ...]
 FUNCTIONS: dict[Callable[..., Any], _Operations] = {
@@ -113,7 +114,7 @@ def _imputer(step: SimpleImputer) -> Any:
 
 
 def _indicator(step: MissingIndicator) -> LevelTable:
-    keys = np.empty(0) if _is_nan(step.missing_values) else np.array([step.missing_values], dtype=np.float64)
+    keys = np.empty(0) if is_nan(step.missing_values) else np.array([step.missing_values], dtype=np.float64)
     values = np.array([[1.0]] * len(keys) + [[0.0], [float(not len(keys))]], dtype=np.float32)
     return LevelTable(
         [
@@ -123,7 +124,8 @@ def _indicator(step: MissingIndicator) -> LevelTable:
     )
 
 
-def _is_nan(value: Any) -> bool:
+def is_nan(value: Any) -> bool:
+    """Whether a value of any kind is the number that is none."""
     return isinstance(value, float) and np.isnan(value)
 
 

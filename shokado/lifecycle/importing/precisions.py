@@ -8,15 +8,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.ensemble import (
-    ExtraTreesClassifier,
-    ExtraTreesRegressor,
-    GradientBoostingClassifier,
-    GradientBoostingRegressor,
-    RandomForestClassifier,
-    RandomForestRegressor,
-)
-from sklearn.tree import BaseDecisionTree
 
 from runners.inputs.precision import FLOAT32
 from runners.inputs.schema import Feature
@@ -26,16 +17,7 @@ from shokado.lifecycle.importing.onnx_models import OnnxModel
 from shokado.lifecycle.importing.own_models import own_model
 from shokado.lifecycle.importing.probing_rows import remembered
 from shokado.lifecycle.importing.registry import LoadedModel
-
-_OF_FLOAT32 = (
-    BaseDecisionTree,
-    ExtraTreesClassifier,
-    ExtraTreesRegressor,
-    GradientBoostingClassifier,
-    GradientBoostingRegressor,
-    RandomForestClassifier,
-    RandomForestRegressor,
-)
+from shokado.lifecycle.importing.tree_nodes import BOOSTED, FORESTS, TREES
 
 
 def makes_float32(model: Any) -> bool:
@@ -43,7 +25,7 @@ def makes_float32(model: Any) -> bool:
     model = without_threshold(getattr(model, "best_estimator_", model))
     if (own := own_model(model)) is not None:
         return not own.compares_doubles
-    return boosters.is_xgboost(model) or isinstance(model, (*_OF_FLOAT32, OnnxModel))
+    return boosters.is_xgboost(model) or isinstance(model, (*TREES, *FORESTS, *BOOSTED, OnnxModel))
 
 
 def large_integers(source: LoadedModel, features: Sequence[Feature]) -> set[str]:

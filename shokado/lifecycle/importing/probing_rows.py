@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, helper
 from sklearn.multioutput import MultiOutputRegressor
 
+from runners.inputs.precision import FLOAT32
 from shokado.lifecycle.importing.graphs import ROUNDED, thresholds_of
 from shokado.lifecycle.importing.leaves import members_of, within
 from shokado.lifecycle.importing.scaled_trees import scaler_of
@@ -22,15 +23,12 @@ MAX_NODES = 1200
 MAX_DIGITS = 3
 """Digits behind the point that a decimal may have to count as short."""
 DECIMAL_SHARE = 0.2
-EXACT_UP_TO = 2.0**24
-"""float32 holds every whole number up to here, and beyond it only some."""
 MAX_STEP_DIGITS = 3
 """Whole steps from a large number are up to a thousand, or some."""
 _HALVINGS = 32
 """How often a range is halved, until what becomes one float32 is two float64 beside each other."""
 _SENTINEL_SHARE = 0.1
 """Part of the values that mean a missing one, where the model knows such a number."""
-_LARGEST = float(np.finfo(np.float32).max)
 _CONTAINERS = ("steps", "transformers_", "transformer_list")
 
 Rows = NDArray[np.float64]
@@ -82,7 +80,7 @@ def trees_of(graph: ModelProto) -> Trees | None:
         return None
     width = graph.graph.input[0].type.tensor_type.shape.dim[1].dim_value
     # Behind the columns may be tables, whose values nobody gives; a split on what is missing has no threshold.
-    given = [(part.features < width) & (np.abs(part.values) < np.finfo(np.float32).max) for part in parts]
+    given = [(part.features < width) & (np.abs(part.values) < FLOAT32.largest) for part in parts]
     parts = [replace(part, splits=part.splits & are_given) for part, are_given in zip(parts, given, strict=True)]
     offsets = np.cumsum([0, *(len(part.values) for part in parts)])
     parents = [np.where(part.parents < 0, -1, part.parents + at) for part, at in zip(parts, offsets, strict=False)]
@@ -153,7 +151,7 @@ def _bounds(trees: Trees, width: int) -> Rows:
     """The smallest and the largest threshold of each column: [2, features], NaN where there are none."""
     bounds = np.full((2, width), np.nan)
     # A split on what is missing alone has an infinite one, or the largest number that there is.
-    bounded = trees.splits & (np.abs(trees.values) < _LARGEST)
+    bounded = trees.splits & (np.abs(trees.values) < FLOAT32.largest)
     features, values = trees.features[bounded], trees.values[bounded]
     for column in np.unique(features):
         bounds[:, column] = values[features == column].min(), values[features == column].max()
@@ -177,7 +175,7 @@ def rows_near(columns: Columns, row: Rows, count: int, seed: int) -> Rows:
     None where the range of all columns of large numbers is known.
     """
     known = columns.high > columns.low
-    large = ~known & (np.abs(row) >= EXACT_UP_TO)
+    large = ~known & (np.abs(row) >= FLOAT32.whole)
     if not large.any():
         return np.empty((0, len(row)))
     random = np.random.default_rng(seed)
@@ -202,7 +200,7 @@ def _at_thresholds(random: np.random.Generator, columns: Columns, trees: Trees, 
     sides = _sides(random, values, own, features, columns.whole)
     if columns.is_wide:
         sides += [np.nextafter(values, end) for end in (-np.inf, np.inf)]
-    return np.vstack([_with(reaching, features, np.clip(side, -_LARGEST, _LARGEST)) for side in sides])
+    return np.vstack([_with(reaching, features, np.clip(side, -FLOAT32.largest, FLOAT32.largest)) for side in sides])
 
 
 def _clear(rows: Rows, columns: Columns, trees: Trees) -> Rows:
@@ -211,7 +209,7 @@ def _clear(rows: Rows, columns: Columns, trees: Trees) -> Rows:
     for at in np.flatnonzero(~columns.exact):
         given = rows[:, at].astype(np.float32)
         close = np.isin(given, trees.values[trees.splits & (trees.features == at)].astype(np.float32))
-        close &= np.abs(given) < EXACT_UP_TO
+        close &= np.abs(given) < FLOAT32.whole
         rows[close, at] = np.nextafter(given[close], np.float32(-np.inf))
     return rows
 
@@ -293,7 +291,7 @@ def _reaching(random: np.random.Generator, columns: Columns, trees: Trees, nodes
 def _sides(
     random: np.random.Generator, values: Rows, own: Rows, features: NDArray[np.int64], wholes: NDArray[np.bool_]
 ) -> list[Rows]:
-    """The framework's own threshold and the float32 numbers beside it, or whole ones; beyond `EXACT_UP_TO` any between.
+    """The framework's own threshold and the float32 numbers beside it, or whole ones; beyond 2^24 any between.
 
     What float32 cannot tell from a threshold, and lies above it, is on the other side for the framework alone. Short
     decimals are tried in spite of that, as data have those.
@@ -306,7 +304,7 @@ def _sides(
         np.where(whole, np.floor(values) + 1, above),
         np.where(whole, values, _as_decimal(values, own, features, (above - below) / 2)),
     ]
-    if (large := np.abs(values) >= EXACT_UP_TO).any():
+    if (large := np.abs(values) >= FLOAT32.whole).any():
         for _ in range(4):
             between = values + (above - below) * random.uniform(-0.5, 0.5, len(values))
             sides.append(np.where(large, np.where(whole, np.rint(between), between), own))

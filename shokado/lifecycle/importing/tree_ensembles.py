@@ -9,16 +9,17 @@ share what lies on their true side alone, so the last node of a chain has the ot
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto
 
-from shokado.lifecycle.importing.graphs import INPUT, IR, ML_OPSET, OPSET
+from shokado.lifecycle.importing.float32_bounds import nearest, rounded_down
+from shokado.lifecycle.importing.graph_builder import Builder, Nodes
+from shokado.lifecycle.importing.graphs import INPUT
 from shokado.lifecycle.importing.links import Link
 
-_ML = "ai.onnx.ml"
 _NODE = ("treeids", "nodeids", "featureids", "values", "modes", "truenodeids", "falsenodeids")
 _MISSING = "missing_value_tracks_true"
 _OPERATORS = {Link.EXP: "Exp", Link.SIGMOID: "Sigmoid", Link.SOFTMAX: "Softmax", Link.SOFTPLUS: "Softplus"}
@@ -149,68 +150,25 @@ def _nodes_of(number: int, tree: Tree) -> Iterator[tuple[int, int, int, float, s
 
 def _rounded(values: NDArray[np.float64], is_exact: NDArray[np.bool_]) -> NDArray[np.float32]:
     with np.errstate(over="ignore", invalid="ignore"):
-        below = values.astype(np.float32)
-        below = np.where(below > values, np.nextafter(below, np.float32(-np.inf)), below)
-        above = np.nextafter(below, np.float32(np.inf))
-        is_nearer = ~is_exact & (values - below > above - values)
-    return np.where(is_nearer, above, below).astype(np.float32)
+        return np.where(is_exact, rounded_down(values), nearest(values))
 
 
-class AnswerBuilder(Protocol):
-    """Adds nodes and constants to a graph, and says what their outputs are called."""
-
-    def node(self, kind: str, inputs: Sequence[str], domain: str = "", **attributes: Any) -> str: ...
-
-    def constant(self, values: NDArray[Any]) -> str: ...
-
-
-def add_answer(builder: AnswerBuilder, ensemble: Ensemble, rows: str, exact: Sequence[bool], *, is_pair: bool) -> str:
+def add_answer(builder: Nodes, ensemble: Ensemble, rows: str, exact: Sequence[bool], *, is_pair: bool) -> str:
     """Add nodes that answer for rows, and give their output's name.
 
     Args:
         exact: see `Ensemble.attributes`.
         is_pair: whether the one margin is that of a second class, and probabilities of both are wanted.
     """
-    margins = builder.node("TreeEnsembleRegressor", [rows], _ML, **ensemble.attributes(exact))
+    margins = builder.add("TreeEnsembleRegressor", [rows], domain="ai.onnx.ml", **ensemble.attributes(exact))
     if is_pair:
-        margins = builder.node("Mul", [margins, builder.constant(np.array([[-1, 1]], dtype=np.float32))])
+        margins = builder.add("Mul", [margins, builder.constant(np.array([[-1, 1]], dtype=np.float32))])
     if ensemble.link is Link.SIGNED_SQUARE:
-        return builder.node("Mul", [margins, builder.node("Abs", [margins])])
-    return margins if ensemble.link is Link.IDENTITY else builder.node(_OPERATORS[ensemble.link], [margins])
-
-
-class PlainGraph:
-    """A graph of its own, with one input of rows."""
-
-    def __init__(self) -> None:
-        self._nodes: list[Any] = []
-        self._constants: list[Any] = []
-
-    def node(self, kind: str, inputs: Sequence[str], domain: str = "", **attributes: Any) -> str:
-        output = f"{kind.lower()}_{len(self._nodes)}"
-        self._nodes.append(helper.make_node(kind, list(inputs), [output], domain=domain, **attributes))
-        return output
-
-    def constant(self, values: NDArray[Any]) -> str:
-        name = f"constant_{len(self._constants)}"
-        self._constants.append(numpy_helper.from_array(values, name))
-        return name
-
-    def model(self, columns: int, output: str, width: int) -> ModelProto:
-        """The graph of rows of so many columns, which answers with so many numbers each."""
-        body = helper.make_graph(
-            self._nodes,
-            "trees",
-            [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["N", columns])],
-            [helper.make_tensor_value_info(output, TensorProto.FLOAT, ["N", width])],
-            self._constants,
-        )
-        opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(_ML, ML_OPSET)]
-        return helper.make_model(body, opset_imports=opsets, ir_version=IR)
+        return builder.add("Mul", [margins, builder.add("Abs", [margins])])
+    return margins if ensemble.link is Link.IDENTITY else builder.add(_OPERATORS[ensemble.link], [margins])
 
 
 def graph_of(ensemble: Ensemble, columns: int, exact: Sequence[bool], *, is_pair: bool) -> ModelProto:
     """The graph of an ensemble alone; see `add_answer`."""
-    graph = PlainGraph()
-    output = add_answer(graph, ensemble, INPUT, exact, is_pair=is_pair)
-    return graph.model(columns, output, 2 if is_pair else len(ensemble.base))
+    builder = Builder(columns)
+    return builder.model(add_answer(builder, ensemble, INPUT, exact, is_pair=is_pair))

@@ -29,9 +29,9 @@ from shokado.lifecycle.importing import booster_graphs, boosters
 from shokado.lifecycle.importing.graph_builder import Builder
 from shokado.lifecycle.importing.links import Link
 
-_TREES = (DecisionTreeClassifier, DecisionTreeRegressor, ExtraTreeClassifier, ExtraTreeRegressor)
-_FORESTS = (ExtraTreesClassifier, ExtraTreesRegressor, RandomForestClassifier, RandomForestRegressor)
-_BOOSTED = (GradientBoostingClassifier, GradientBoostingRegressor)
+TREES = (DecisionTreeClassifier, DecisionTreeRegressor, ExtraTreeClassifier, ExtraTreeRegressor)
+FORESTS = (ExtraTreesClassifier, ExtraTreesRegressor, RandomForestClassifier, RandomForestRegressor)
+BOOSTED = (GradientBoostingClassifier, GradientBoostingRegressor)
 _HISTOGRAMS = (HistGradientBoostingClassifier, HistGradientBoostingRegressor)
 _MAX_CATEGORIES = 256
 """Histogram gradient boosting has bits for so many."""
@@ -85,12 +85,12 @@ def ensemble_of(model: Any) -> TreeEnsemble | None:
         return _of_xgboost(model)
     if type(model) in _HISTOGRAMS:
         return _of_histograms(model)
-    if type(model) in _TREES and model.n_outputs_ == 1:
+    if type(model) in TREES and model.n_outputs_ == 1:
         return TreeEnsemble(_nodes_of([model.tree_], _shares), np.zeros(model.tree_.value.shape[2]))
-    if type(model) in _FORESTS and model.n_outputs_ == 1:
+    if type(model) in FORESTS and model.n_outputs_ == 1:
         trees = [tree.tree_ for tree in model.estimators_]
         return TreeEnsemble(_nodes_of(trees, _shares), np.zeros(trees[0].value.shape[2]), is_average=True)
-    return _of_boosting(model) if type(model) in _BOOSTED else None
+    return _of_boosting(model) if type(model) in BOOSTED else None
 
 
 def _shares(tree: Any, _: int) -> NDArray[np.float64]:

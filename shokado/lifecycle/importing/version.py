@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from runners.artefacts import repository
 from runners.artefacts.artefact import Artefact, ArtefactDamaged
-from runners.artefacts.card import Card, Source, write_card
+from runners.artefacts.card import Card, Source, format_of, write_card
 from runners.artefacts.integrity import describe_file
 from runners.artefacts.reference import write_reference
 from shokado.lifecycle.errors import (
@@ -390,7 +390,7 @@ def _card(
     verified: "Verified",
 ) -> Card:
     return Card(
-        format=3 if description.row_format.schema.is_typed or description.is_wide else description.task.since_format,
+        format=format_of(description.task, description.features),
         model=order.name,
         version=order.version,
         task=description.task,

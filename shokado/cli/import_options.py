@@ -1,4 +1,4 @@
-"""The limits of commands that import, as they are typed."""
+"""What commands that import have in common, as it is typed."""
 
 from typing import Annotated
 
@@ -16,6 +16,10 @@ def _bytes(text: str) -> int:
     return size
 
 
+ModelName = Annotated[
+    str | None, typer.Option("--name", help="Model name in the store; by default the registered one.")
+]
+NoPickle = Annotated[bool, typer.Option("--no-pickle", help="Refuse formats that can run code when they are read.")]
 MaxSeconds = Annotated[float, typer.Option("--max-seconds", min=1, help="Time that importing may take.")]
 MaxMemory = Annotated[
     int | None,
