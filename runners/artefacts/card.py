@@ -1,12 +1,12 @@
 """The card of an artefact: what a version is, where it came from, and how that was verified.
 
 An artefact is a folder in the BentoML model store that holds `card.json` beside `model.onnx`, `model.ubj` or both, may
-hold `reference.json`, and has nothing that could execute. `shokado.lifecycle` writes cards; `runners` reads them and
-trusts nothing else.
+hold `reference.json` and `background.json`, and has nothing that could execute. `shokado.lifecycle` writes cards;
+`runners` reads them and trusts nothing else.
 """
 
 import statistics
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from enum import StrEnum
 from functools import lru_cache
 from operator import not_
@@ -45,6 +45,10 @@ class Task(StrEnum):
     """Classes without probabilities: the scores are of a decision function."""
     ANOMALY = "anomaly"
     """-1 for an anomaly and 1 for what is none, by a score that is small for anomalies."""
+    MULTILABEL = "multilabel"
+    """Several labels a row, each one of the same two classes, such as 0 and 1."""
+    MULTILABEL_MARGIN = "multilabel_margin"
+    """The same without probabilities."""
 
     @property
     def is_of_values(self) -> bool:
@@ -54,12 +58,22 @@ class Task(StrEnum):
     @property
     def has_probabilities(self) -> bool:
         """Whether scores are probabilities of classes."""
-        return self in (Task.BINARY, Task.MULTICLASS)
+        return self in (Task.BINARY, Task.MULTICLASS, Task.MULTILABEL)
 
     @property
     def has_threshold(self) -> bool:
-        """Whether one score a row tells two classes apart, by `Card.positive_from`."""
-        return self in (Task.BINARY, Task.BINARY_MARGIN, Task.ANOMALY)
+        """Whether each score tells two classes apart, by `Card.positive_from`."""
+        return self.has_labels or self in (Task.BINARY, Task.BINARY_MARGIN, Task.ANOMALY)
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether there are several labels a row, one a score."""
+        return self in (Task.MULTILABEL, Task.MULTILABEL_MARGIN)
+
+    @property
+    def has_outputs(self) -> bool:
+        """Whether the scores of a row have names of their own, `Card.outputs`."""
+        return self.has_labels or self is Task.MULTIOUTPUT
 
     @property
     def in_words(self) -> str:
@@ -69,7 +83,7 @@ class Task(StrEnum):
     @property
     def since_format(self) -> Literal[2, 3]:
         """The format of cards since which servers know it."""
-        return 2 if self.has_probabilities or self is Task.REGRESSION else 3
+        return 2 if self in (Task.BINARY, Task.MULTICLASS, Task.REGRESSION) else 3
 
 
 OwnOutput = Literal["labels", "values", "column", "row", "probabilities", "maps", "numbered"]
@@ -77,10 +91,20 @@ OwnOutput = Literal["labels", "values", "column", "row", "probabilities", "maps"
 values, or of each class's probability; or a map from label to probability, or of all numbers by their positions."""
 
 
+AskedBy = Literal["invocations", "open_inference"]
+"""How another server is asked to score rows that need Python: as MLflow's own, or by tensors as MLServer takes them."""
+
+
+def is_mixed(features: Collection[Feature]) -> bool:
+    """Whether texts stand beside other columns."""
+    return len(features) > 1 and any(feature.type == "text" for feature in features)
+
+
 def format_of(task: Task, features: Iterable[Feature]) -> Literal[2, 3]:
     """The format of a card of that task and those features."""
+    features = tuple(features)
     is_new = any(feature.is_typed or feature.precision == FLOAT64.name for feature in features)
-    return 3 if is_new else task.since_format
+    return 3 if is_new or is_mixed(features) else task.since_format
 
 
 class FileKind(StrEnum):
@@ -89,7 +113,7 @@ class FileKind(StrEnum):
     ONNX = "onnx"
     UBJ = "ubj"
     MLMODEL = "mlmodel"
-    """The registry's own description, of a model that only Python can score: MLflow's scoring server has loaded it."""
+    """The registry's own description, of a model that only Python can score: another server has loaded it."""
 
     @property
     def file_name(self) -> str:
@@ -99,6 +123,10 @@ class FileKind(StrEnum):
     def datatypes(self) -> tuple[str, ...]:
         """The datatypes of rows that its engine takes."""
         return ("FP32", "FP64") if self is FileKind.UBJ else ("FP32", "FP64", BYTES)
+
+
+def _is_usual(asked_by: AskedBy) -> bool:
+    return asked_by == "invocations"
 
 
 class _Frozen(BaseModel):
@@ -113,7 +141,7 @@ class Source(_Frozen):
     run_id: str
     flavor: str
     """The MLflow flavor that was imported, such as `sklearn`; `checkpoint` for a file of PyTorch, `python_function`
-    for a model in MLflow's own server."""
+    for a model in a server that has Python."""
     framework: str
     """Package and version that trained it, such as `xgboost 3.2.0`."""
 
@@ -186,7 +214,9 @@ class QuantizationReceipt(_Frozen):
 class Examples(_Frozen):
     """Real rows with the framework's own scores: a runner warms up on them, and refuses an engine that disagrees."""
 
-    rows: tuple[tuple[float | None, ...], ...] | tuple[str, ...] = Field(min_length=1)
+    rows: tuple[tuple[float | None, ...], ...] | tuple[str, ...] | tuple[tuple[float | str | None, ...], ...] = Field(
+        min_length=1
+    )
     """As they are packed, None where a value is missing; texts where the model takes one."""
     scores: tuple[float | tuple[float, ...], ...]
 
@@ -195,7 +225,8 @@ class Card(_Frozen):
     """Everything a runner needs to know about a version before it opens the model file."""
 
     format: Literal[2, 3] = 2
-    """3 where a feature has levels, may be missing or needs float64, or for new tasks, all unknown to older servers."""
+    """3 where a feature has levels, may be missing, needs float64, or is a text beside others, or for new tasks, all
+    unknown to older servers."""
     model: str
     version: str
     task: Task
@@ -203,7 +234,7 @@ class Card(_Frozen):
     classes: tuple[int | str, ...] = ()
     """Class labels in the order of the score columns; two where one score tells them apart, none for values."""
     outputs: tuple[str, ...] = Field(default=(), exclude_if=not_)
-    """What each of several values a row is called, in the order of the score columns."""
+    """What each of several values, or labels, a row is called, in the order of the score columns."""
     source: Source
     files: dict[FileKind, ModelFile] = Field(min_length=1)
     verification: dict[FileKind, Verification] = Field(min_length=1)
@@ -227,8 +258,12 @@ class Card(_Frozen):
     """What the model itself calls its classes, as MLflow's JSON has them; empty: as `classes`."""
     reference: ModelFile | None = None
     """What its rows and scores were like, if that is known; see `reference.py`."""
+    background: ModelFile | None = Field(default=None, exclude_if=not_)
+    """Some of its rows, by which scores are explained, if they were kept; see `background.py`."""
     own_outputs: dict[str, OwnOutput] = {}
-    """What an ONNX model calls its outputs, in their order."""
+    """What an ONNX model, or a table that a model answers with, calls its outputs, in their order."""
+    asked_by: AskedBy = Field(default="invocations", exclude_if=_is_usual)
+    """How the server of a model that needs Python was asked when the version was connected, and is when it serves."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -239,6 +274,8 @@ class Card(_Frozen):
             raise ValueError("features with levels, or that may be missing, belong into a card of format 3")
         if self.takes_float64 and self.format < 3:
             raise ValueError("features that need float64 belong into a card of format 3")
+        if is_mixed(self.features) and self.format < 3:
+            raise ValueError("texts beside other features belong into a card of format 3")
         datatype = self.row_format.schema.datatype
         for kind in self.files:
             if datatype not in kind.datatypes:
@@ -256,8 +293,8 @@ class Card(_Frozen):
             raise ValueError(f"{self.task.in_words} cannot have {count} classes")
         if self.format < self.task.since_format:
             raise ValueError(f"{self.task.in_words} belongs into a card of format {self.task.since_format}")
-        several = self.task is Task.MULTIOUTPUT
-        if (len(self.outputs) < 2 or len(set(self.outputs)) < len(self.outputs)) if several else self.outputs:
+        is_named = len(set(self.outputs)) == len(self.outputs) >= 2
+        if not (is_named if self.task.has_outputs else not self.outputs):
             raise ValueError(f"{self.task.in_words} cannot have the outputs {', '.join(self.outputs) or 'of no name'}")
         if self.own_classes and len(self.own_classes) != len(self.classes):
             raise ValueError(f"a model cannot have {len(self.classes)} classes and {len(self.own_classes)} of its own")
@@ -286,18 +323,19 @@ class Card(_Frozen):
 
     @property
     def needs_python(self) -> bool:
-        """Whether only MLflow's scoring server can score its rows, so that it is served as a remote version."""
+        """Whether only a server with Python can score its rows, so that it is served as a remote version."""
         return FileKind.MLMODEL in self.files
 
     @property
     def takes_float64(self) -> bool:
         """Whether its rows are packed as float64."""
-        return self.input_datatype == FLOAT64.datatype
+        return self.row_format.schema.precision is FLOAT64
 
     @property
     def scores_per_row(self) -> int:
         """1 for a value or two classes (see `scores.py`), else one per class or output."""
-        return 1 if self.task.has_threshold else len(self.classes or self.outputs) or 1
+        columns = self.outputs or (() if self.task.has_threshold else self.classes)
+        return len(columns) or 1
 
     @property
     def size_bytes(self) -> int:

@@ -52,7 +52,7 @@ def elsewhere(version: str, settings: Settings, card: Card) -> Artefact:
     assert remote is not None
     source = Source(uri=remote.address, run_id="", flavor="remote", framework="")
     unknown: dict[str, Any] = {"files": {}, "verification": {}, "metrics": {}}
-    unknown |= {"quantization": None, "quantized": None, "reference": None}
+    unknown |= {"quantization": None, "quantized": None, "reference": None, "background": None}
     unknown |= {"positive_from": ABOVE_HALF if card.task.has_probabilities else ABOVE_ZERO}
     return Artefact(
         version, remote.address, Path(), card.model_copy(update={"version": version, "source": source, **unknown})

@@ -18,9 +18,11 @@ DOES_NOT_COUNT = {
     "verification": "its last bits depend on the processor",
     "examples": "their last bits depend on the processor",
     "metrics": "the run may have been given more since",
+    "asked_by": "says how another server is asked, not what its model answers",
     "own_outputs": "follows from the source",
     "quantized": "its times depend on the machine",
     "own_classes": "follows from the source; artefacts from before it was written down are the same ones",
+    "background": "says by which rows scores are explained, not what they are, and may be added or replaced later",
     "reference": "says what rows were like, not what is answered for them, and may be added or replaced later",
 }
 """Fields of a card by which two imports of the same version may differ, and why."""

@@ -2,8 +2,13 @@
 
 import hashlib
 from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
 
 from runners.artefacts.card import Card, FileKind, ModelFile
+
+Described = TypeVar("Described", bound=BaseModel)
 
 
 class DamagedFile(Exception):
@@ -32,6 +37,17 @@ def check_described(path: Path, expected: ModelFile) -> Path:
     if not intact:
         raise DamagedFile(f"{path}: not the file that its card describes")
     return path
+
+
+def read_described(path: Path, expected: ModelFile, kind: type[Described]) -> Described:
+    """What a file of JSON says, which is of that kind. Raises `DamagedFile`."""
+    content = check_described(path, expected).read_bytes()
+    try:
+        return kind.model_validate_json(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or path.stem
+        raise DamagedFile(f"{path}: {where}: {first['msg']}") from error
 
 
 def check_files(folder: Path, card: Card) -> None:

@@ -12,10 +12,10 @@ from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 from runners.artefacts.card import Card, ModelFile
-from runners.artefacts.integrity import DamagedFile, check_described, describe_file
+from runners.artefacts.integrity import DamagedFile, describe_file, read_described
 
 REFERENCE_FILE = "reference.json"
 MAX_BINS = 32
@@ -51,6 +51,11 @@ class Numbers(_Frozen):
     def cells(self) -> int:
         return len(self.bounds) + 4
 
+    @property
+    def ordered(self) -> slice:
+        """The cells that stand beside each other."""
+        return slice(1, 1 + len(self.bounds))
+
     def count(self, column: NDArray[Any]) -> Counts:
         """Count the values of a column, (rows,), which are numbers, or texts where those have their length counted.
 
@@ -83,6 +88,11 @@ class Levels(_Frozen):
     @property
     def cells(self) -> int:
         return len(self.levels) + 2
+
+    @property
+    def ordered(self) -> slice:
+        """None: levels have no order."""
+        return slice(0, 0)
 
     def count(self, column: NDArray[Any]) -> Counts:
         """Count the values of a column of numbers, (rows,). NaN is missing. Every value is in one cell."""
@@ -184,13 +194,8 @@ def read_reference(folder: Path, card: Card) -> ReferenceProfile | None:
     """
     if card.reference is None:
         return None
-    path = check_described(folder / REFERENCE_FILE, card.reference)
-    try:
-        reference = ReferenceProfile.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "reference"
-        raise DamagedFile(f"{path}: {where}: {first['msg']}") from error
+    path = folder / REFERENCE_FILE
+    reference = read_described(path, card.reference, ReferenceProfile)
     if (tuple(reference.features), len(reference.scores)) != (card.feature_names, card.scores_per_row):
         raise DamagedFile(f"{path}: it is of other features or scores than its card")
     return reference

@@ -8,6 +8,8 @@
     binary_margin      (rows,): decision function            the 2nd class from `Card.positive_from` on, else the 1st
     multiclass_margin  (rows, classes): decision function    the class of the largest, the first one of equals
     anomaly            (rows,): small for anomalies          1 from `Card.positive_from` on, else -1
+    multilabel         (rows, outputs): probability of each  of each output the 2nd class from `Card.positive_from` on
+    multilabel_margin  (rows, outputs): decision functions   of each output the 2nd class from `Card.positive_from` on
 
 In: a card, and scores as an engine gives them, or as lists (`tolist()`). Out: what clients are told, and what is
 counted. Whoever adds a task says here what its scores mean.
@@ -23,9 +25,11 @@ from numpy.typing import NDArray
 from runners.artefacts.card import Card, Task
 
 Scores = NDArray[np.float32]
-"""Shape (rows,), or (rows, classes) for multiclass and (rows, outputs) for several values."""
-Label = int | float | str | bool | Sequence[float] | Mapping[str, float]
-"""What somebody says would have been right: a class, the value of a regression, or several values, by name or in order.
+"""Shape (rows,), or (rows, classes) for multiclass and (rows, outputs) for several values or labels."""
+OneLabel = int | float | str | bool
+Label = OneLabel | Sequence[OneLabel] | Mapping[str, OneLabel]
+"""What somebody says would have been right: a class, the value of a regression, or several of either, by name or in
+order.
 """
 
 PROBABILITY_BOUNDS = tuple(tenths / 10 for tenths in range(1, 11))
@@ -33,8 +37,13 @@ TOLERANCE = 0.01
 """By how much of the standard deviation of the examples' scores two values may differ and still agree."""
 _MAX_VALUE = 3.4028234663852886e38
 """Largest float32: no prediction lies beyond it, and no sum of errors below it overflows."""
+LABELS_PER_OUTCOME = 24
+"""How many labels a float32 holds, a bit each."""
 _MAX_SHOWN_CHARACTERS = 100
 """What a message shows of a label or of the classes, which may be long."""
+
+# Bound here, as an enum's members are found through its metaclass, which would cost every request.
+BINARY = Task.BINARY
 
 _Name = TypeVar("_Name")
 
@@ -58,7 +67,16 @@ def column_of(task: Task) -> int | None:
         Task.BINARY_MARGIN: 0,
         Task.MULTICLASS_MARGIN: None,
         Task.ANOMALY: 0,
+        Task.MULTILABEL: None,
+        Task.MULTILABEL_MARGIN: None,
     }[task]
+
+
+def score_names(card: Card) -> tuple[str, ...]:
+    """What the scores of a row are called, in their order."""
+    if card.scores_per_row == 1:
+        return ("score",)
+    return card.outputs or tuple(map(str, card.classes))
 
 
 def from_columns(task: Task, columns: NDArray[Any]) -> NDArray[Any]:
@@ -84,22 +102,28 @@ def likeliest(scores: NDArray[Any]) -> NDArray[np.int64]:
 
 
 def positions_of(task: Task, scores: Scores, positive_from: float) -> NDArray[np.int64]:
-    """The position of each row's class, int64 (rows,); of classifiers. For `positive_from` see `Card`."""
+    """The position of each row's class, int64 (rows,), or of each of its labels', (rows, outputs); of classifiers.
+
+    For `positive_from` see `Card`.
+    """
     return (scores >= positive_from).astype(np.int64) if task.has_threshold else likeliest(scores)
 
 
-def labels_of(card: Card, scores: list[float] | list[list[float]]) -> list[int | str]:
-    """Each row's label, by the framework's own rule; empty for values. `scores` are `tolist()` of an array's."""
-    if card.task is Task.BINARY and len(scores) == 1:
+def labels_of(card: Card, scores: list[float] | list[list[float]]) -> list[Any]:
+    """Each row's label, by the framework's own rule; of several, their list; empty for values.
+
+    `scores` are `tolist()` of an array's.
+    """
+    if card.task is BINARY and len(scores) == 1:
         score: Any = scores[0]  # the usual case, at half the price
         return [card.classes[score >= card.positive_from]]
     return _named(card, card.classes, scores)
 
 
 def confidences_of(card: Card, scores: list[float] | list[list[float]]) -> list[float]:
-    """Each row's largest probability of a class; empty where there are none. `scores` are `tolist()` of an array's."""
+    """Each row's largest probability of a class; empty where there is no one. `scores` are `tolist()` of an array's."""
     rows: list[Any] = scores
-    if card.task is Task.BINARY:
+    if card.task is BINARY:
         return [score if score >= 0.5 else 1 - score for score in rows]
     return [max(row) for row in rows] if card.task is Task.MULTICLASS else []
 
@@ -130,7 +154,9 @@ def _own_labels(card: Card, scores: Scores) -> list[Any]:
 
 
 def probabilities_of(card: Card, scores: Scores) -> list[list[float]]:
-    """What `predict_proba` gives, where there is one: each row's probability of each class, as lists."""
+    """What `predict_proba` gives, where there is one: each row's probability of each class, as lists; of several labels
+    that of the second class of each.
+    """
     return to_columns(card.task, scores).tolist()  # type: ignore[no-any-return]
 
 
@@ -166,23 +192,48 @@ def ranked(card: Card, scores: Scores, top: int) -> tuple[NDArray[np.int64], Sco
 
 def outcomes_of(card: Card, scores: Scores) -> Scores:
     """What labels can be compared with later, float32: the score, (rows,), for multiclass the position of the likeliest
-    class, (rows,), and of several values all of them, (rows, outputs).
+    class, (rows,), of several values all of them, (rows, outputs), and of several labels a bit each, (rows, numbers).
     """
-    return likeliest(scores).astype(np.float32) if scores.ndim > 1 and card.classes else scores
+    if scores.ndim == 1 or not card.classes:
+        return scores
+    if not card.outputs:
+        return likeliest(scores).astype(np.float32)
+    labels = positions_of(card.task, scores, card.positive_from)
+    bits = np.pad(labels, ((0, 0), (0, -len(card.outputs) % LABELS_PER_OUTCOME)))
+    numbers = bits.reshape(len(scores), outcomes_per_row(card), LABELS_PER_OUTCOME) << np.arange(LABELS_PER_OUTCOME)
+    return np.asarray(numbers.sum(axis=2), dtype=np.float32)
 
 
 def outcomes_per_row(card: Card) -> int:
     """How many numbers of `outcomes_of` belong to a row."""
-    return len(card.outputs) or 1
+    return -(-len(card.outputs) // LABELS_PER_OUTCOME) if card.task.has_labels else len(card.outputs) or 1
 
 
-def is_right(card: Card, outcome: float, label: Label) -> bool:
-    """Whether a classifier's outcome (see `outcomes_of`) has the class that the label says. Raises `UnfitLabel`.
+def is_right(card: Card, outcomes: Sequence[float], label: Label) -> bool:
+    """Whether a classifier's outcomes of a row (see `outcomes_of`) have the class that the label says; of several
+    labels, whether all are right. Raises `UnfitLabel`.
 
     A class may be written as text, and True and False are the classes 1 and 0 where there are no others.
     """
-    predicted = outcome >= card.positive_from if card.task.has_threshold else outcome
-    return _position_of(label, card.classes) == int(predicted)
+    if card.outputs:
+        bits = [int(number) >> bit & 1 for number in outcomes for bit in range(LABELS_PER_OUTCOME)]
+        said = _in_order(card, label, f"labels ({_shown_classes(card.classes)})")
+        positions = [_position_of(one, card.classes) for one in said]
+        return positions == bits[: len(positions)]
+    one = outcomes[0] >= card.positive_from if card.task.has_threshold else outcomes[0]
+    return _position_of(label, card.classes) == int(one)
+
+
+def _in_order(card: Card, label: Label, what: str) -> Sequence[OneLabel]:
+    """What a label says of each output. Raises `UnfitLabel`; `what` outputs are called there."""
+    if isinstance(label, Mapping) and label.keys() == set(card.outputs):
+        return [label[name] for name in card.outputs]
+    if isinstance(label, Sequence) and not isinstance(label, str) and len(label) == len(card.outputs):
+        return label
+    raise UnfitLabel(
+        f"the label is {_shown(label)}; it must be a list of {len(card.outputs)} {what}, or an object of them: "
+        f"{_shortened(', '.join(card.outputs))}"
+    )
 
 
 def error_of(outcome: float, label: Label) -> float:
@@ -192,24 +243,27 @@ def error_of(outcome: float, label: Label) -> float:
     return label - outcome
 
 
+def errors_of(card: Card, outcomes: Sequence[float], label: Label) -> list[float]:
+    """How far a label is above each of a row's values, whose `outcomes` these are. Raises `UnfitLabel`."""
+    if not card.outputs:
+        return [error_of(outcomes[0], label)]
+    values = _in_order(card, label, "numbers")
+    return [error_of(outcome, value) for outcome, value in zip(outcomes, values, strict=True)]
+
+
 def squared_error_of(card: Card, outcomes: Sequence[float], label: Label) -> float:
     """The squared error of a row's values, whose `outcomes` these are; of several the mean, as scikit-learn has it.
 
     Raises `UnfitLabel`.
     """
-    if not card.outputs:
-        return error_of(outcomes[0], label) ** 2
-    values: Sequence[Any] = ()
-    if isinstance(label, Mapping) and label.keys() == set(card.outputs):
-        values = [label[name] for name in card.outputs]
-    elif isinstance(label, Sequence) and not isinstance(label, str) and len(label) == len(card.outputs):
-        values = label
-    if not values:
-        raise UnfitLabel(
-            f"the label is {_shown(label)}; it must be a list of {len(card.outputs)} numbers, or an object of them: "
-            f"{_shortened(', '.join(card.outputs))}"
-        )
-    return sum(error_of(outcome, value) ** 2 for outcome, value in zip(outcomes, values, strict=True)) / len(values)
+    errors = errors_of(card, outcomes, label)
+    return sum(error**2 for error in errors) / len(errors)
+
+
+def absolute_error_of(card: Card, outcomes: Sequence[float], label: Label) -> float:
+    """The same without the square: of several values the mean of their absolute errors. Raises `UnfitLabel`."""
+    errors = errors_of(card, outcomes, label)
+    return sum(map(abs, errors)) / len(errors)
 
 
 def tolerance_of(card: Card, default: float) -> NDArray[np.float64]:
@@ -225,6 +279,12 @@ def deviations_of(card: Card) -> NDArray[np.float64]:
     return np.asarray(np.std(np.array(card.examples.scores), axis=0))
 
 
+def units_of(card: Card) -> NDArray[np.float64]:
+    """What differences of several values are told in, (outputs,): the standard deviation of each, 1 where it is 0."""
+    deviations = deviations_of(card)
+    return np.where(deviations > tolerance_of(card, 0.0), deviations, 1.0)
+
+
 def differences_of(card: Card, scores: Scores, other_scores: Scores) -> NDArray[np.float64]:
     """Each row's absolute difference, float64 (rows,): of several scores the largest one.
 
@@ -232,9 +292,8 @@ def differences_of(card: Card, scores: Scores, other_scores: Scores) -> NDArray[
     where those are not all the same.
     """
     differences = np.abs(scores.astype(np.float64) - other_scores)
-    if card.outputs:
-        deviations = deviations_of(card)
-        differences /= np.where(deviations > tolerance_of(card, 0.0), deviations, 1.0)
+    if card.task is Task.MULTIOUTPUT:
+        differences /= units_of(card)
     return differences.max(axis=1) if differences.ndim > 1 else differences
 
 
@@ -254,7 +313,7 @@ def disagreements(
         return int(apart.reshape(len(apart), -1).any(axis=1).sum()), differences
     positions = positions_of(card.task, scores, card.positive_from)
     others = positions_of(other_card.task, other_scores, other_card.positive_from)
-    return int((positions != others).sum()), differences
+    return int((positions != others).reshape(len(positions), -1).any(axis=1).sum()), differences
 
 
 def bounds_of(card: Card) -> tuple[float, ...]:
@@ -266,7 +325,11 @@ def bounds_of(card: Card) -> tuple[float, ...]:
 
 
 def bounds_of_outputs(card: Card) -> dict[str, tuple[float, ...]]:
-    """Upper bounds by which each of several values is counted, by its name: deciles. Empty for other tasks."""
+    """Upper bounds by which each of several scores is counted, by its name: tenths for probabilities, else deciles.
+    Empty for other tasks.
+    """
+    if card.task is Task.MULTILABEL:
+        return dict.fromkeys(card.outputs, PROBABILITY_BOUNDS)
     columns = np.array(card.examples.scores).T if card.outputs else ()
     return {name: _deciles(column) for name, column in zip(card.outputs, columns, strict=True)}
 
@@ -275,12 +338,14 @@ def _deciles(values: Any) -> tuple[float, ...]:
     return tuple(np.unique(np.quantile(values, np.linspace(0.1, 1, 10))).tolist())
 
 
-def _named(card: Card, names: Sequence[_Name], scores: list[Any]) -> list[_Name]:
-    """Each row's class by its name, of those that are given in the order of `Card.classes`."""
+def _named(card: Card, names: Sequence[_Name], scores: list[Any]) -> list[_Name] | list[list[_Name]]:
+    """Each row's class by its name, or its labels', of those that are given in the order of `Card.classes`."""
     if not card.classes:
         return []
     if card.task.has_threshold:
         (negative, positive), positive_from = names, card.positive_from
+        if card.outputs:
+            return [[positive if score >= positive_from else negative for score in row] for row in scores]
         return [positive if score >= positive_from else negative for score in scores]
     return [names[row.index(max(row))] for row in scores]
 

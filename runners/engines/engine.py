@@ -1,6 +1,6 @@
 """Engines: what turns a batch of rows into scores, on one thread, with nothing but the artefact's model file.
 
-In: rows of shape (n, features), float32 or, where the card says so, float64; or texts of shape (n, 1). Out: their
+In: rows of shape (n, features), float32 or, where the card says so, float64; with texts among them, objects. Out: their
 scores, see `runners.artefacts.scores`.
 """
 
@@ -16,8 +16,10 @@ from configuration.settings import EngineChoice
 from runners.artefacts.card import Card, CardError, FileKind
 from runners.artefacts.integrity import DamagedFile, check_file
 from runners.artefacts.scores import Scores, column_of, output_of
+from runners.engines.prepared_texts import INPUT, GraphInputs
 from runners.inputs.datatypes import BYTES
 from runners.inputs.rows import Rows
+from runners.inputs.schema import Schema
 
 MAX_PADDED_CHARACTERS = 4_000_000
 """Length of texts scored together, each counted as long as the longest (see `TextEngine`): at most some 200 MB."""
@@ -62,12 +64,17 @@ class OnnxEngine:
         self._options = self._new_options()
         self._outputs = [output_of(card.task)]
         self._column = column_of(card.task)
+        self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
 
     def predict(self, rows: Rows) -> Scores:
+        return self.answer({INPUT: rows})
+
+    def answer(self, inputs: dict[str, Rows]) -> Scores:
+        """The scores of a batch, of which each input of the graph has a part of the columns."""
         # New ones for each call, which cost less than none: who ends a call cannot end the next one.
         options = self._options = self._new_options()
         try:
-            scores: Scores = self._run(self._outputs, {"input": rows}, options)[0]
+            scores: Scores = self._run(self._outputs, inputs, options)[0]
         except Exception:
             if options.terminate:
                 raise Interrupted from None
@@ -102,25 +109,45 @@ class XgboostEngine:
         """Do nothing: no call can be ended; but trees have no loops."""
 
 
-class TextEngine:
-    """An engine for texts, which are scored together only with others of about their length.
+class Graph(Protocol):
+    """What answers for the inputs of a graph."""
 
-    ONNX Runtime's tokenizer pads all texts of a batch to as many tokens as the longest has, 32 bytes each: a batch of
-    4,000 short texts with a single one of 100,000 characters would take gigabytes.
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def metadata(self) -> dict[str, str]: ...
+
+    def answer(self, inputs: dict[str, Rows]) -> Scores: ...
+
+    def interrupt(self, still: Callable[[], bool]) -> None: ...
+
+
+class TextEngine:
+    """ONNX Runtime for texts, which are scored together only with others of about their length.
+
+    Its tokenizer pads all texts of a batch to as many tokens as the longest has, 32 bytes each: a batch of 4,000 short
+    texts with a single one of 100,000 characters would take gigabytes.
     """
 
-    def __init__(self, engine: Engine, max_padded_characters: int = MAX_PADDED_CHARACTERS) -> None:
+    def __init__(self, engine: Graph, schema: Schema, max_padded_characters: int = MAX_PADDED_CHARACTERS) -> None:
         self.name = engine.name
         self._engine = engine
+        self._inputs = GraphInputs.of(engine.metadata, schema)
         self._max_padded_characters = max_padded_characters
 
     def predict(self, rows: Rows) -> Scores:
-        lengths = [len(text) for text in rows[:, 0].tolist()]
+        inputs, lengths = self._inputs.of_rows(rows)
         if len(rows) * max(lengths) <= self._max_padded_characters:
-            return self._engine.predict(rows)
+            return self._engine.answer(inputs)
         order = sorted(range(len(rows)), key=lengths.__getitem__)
         parts = self._parts([lengths[row] for row in order])
-        scores = np.concatenate([self._engine.predict(rows[order[start:stop]]) for start, stop in parts])
+        scores = np.concatenate(
+            [
+                self._engine.answer({name: part[order[start:stop]] for name, part in inputs.items()})
+                for start, stop in parts
+            ]
+        )
         unsorted = np.empty_like(scores)
         unsorted[order] = scores
         return unsorted
@@ -172,7 +199,7 @@ def open_engine(folder: Path, card: Card, choice: EngineChoice) -> Engine:
     """Open the engine that `choice` asks for. Raises `CardError` when the artefact lacks its file or it is damaged."""
     if card.needs_python:
         raise CardError(
-            f"{folder}: only MLflow's scoring server can score its rows: run that, and give the version "
+            f"{folder}: only a scoring server with Python can score its rows: run that, and give the version "
             "`placement: remote` with its address as `remote.url`"
         )
     openers: dict[FileKind, Callable[[Path], Engine]] = {
@@ -190,8 +217,8 @@ def open_engine(folder: Path, card: Card, choice: EngineChoice) -> Engine:
 
 
 def _open_onnx(path: Path, card: Card) -> Engine:
-    engine = OnnxEngine(path, card)
-    return TextEngine(engine) if card.row_format.schema.datatype == BYTES else engine
+    engine, schema = OnnxEngine(path, card), card.row_format.schema
+    return TextEngine(engine, schema) if schema.datatype == BYTES else engine
 
 
 def example_rows(card: Card) -> Rows:

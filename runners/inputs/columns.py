@@ -8,7 +8,9 @@ trained with. What is missing is NaN.
 import difflib
 import math
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
+
+import msgspec
 
 from runners.inputs.faults import InputFault
 from runners.inputs.precision import FLOAT32, Precision
@@ -25,7 +27,31 @@ _LONGEST_COMPARED = 100
 """So many characters a text may have that is compared."""
 _SHOWN_LEVELS = 10
 _MISSING = frozenset(("", "na", "n/a", "nan", "null", "none", "?"))
-"""How a table or a text says that a value is missing, in lower case."""
+"""How a table or a text says that a number is missing, in lower case."""
+MISSING_TEXTS = frozenset(
+    (
+        "",
+        "#N/A",
+        "#N/A N/A",
+        "#NA",
+        "-1.#IND",
+        "-1.#QNAN",
+        "-NaN",
+        "-nan",
+        "1.#IND",
+        "1.#QNAN",
+        "<NA>",
+        "N/A",
+        "NA",
+        "NULL",
+        "NaN",
+        "None",
+        "n/a",
+        "nan",
+        "null",
+    )
+)
+"""The cells of a table that pandas reads as a missing text, to the letter: "na" and " NA" are texts, as in JSON."""
 _TRUTHS = {"True": True, "TRUE": True, "true": True, "False": False, "FALSE": False, "false": False}
 """The truth values that pandas reads of tables, and in the first form of each writes to them."""
 
@@ -53,6 +79,11 @@ class Number:
     nullable: bool = False
     precision: Precision = FLOAT32
 
+    @property
+    def json_type(self) -> Any:
+        """What a decoder takes of JSON for a value, which is packed as it is if it is in range; None is NaN."""
+        return float | None if self.nullable else float
+
     def encode(self, value: Any) -> float:
         """The number; NaN where it is missing and may be. Raises `TypeError` for what is none."""
         kind = type(value)
@@ -63,7 +94,7 @@ class Number:
         raise TypeError
 
     def read_cell(self, cell: str) -> float | bool | str | None:
-        if self.nullable and cell.strip().lower() in _MISSING:
+        if self.nullable and (cell in MISSING_TEXTS or cell.strip().lower() in _MISSING):
             return None
         try:
             return cell if "_" in cell else float(cell)
@@ -100,6 +131,19 @@ class Number:
 class Integer(Number):
     """A whole number, which is never rounded: one that the precision cannot hold is refused."""
 
+    def read_cell(self, cell: str) -> float | bool | str | None:
+        """A whole number with all its digits, so that who is told that it would be rounded is told of that one."""
+        number = Number.read_cell(self, cell)
+        is_large = isinstance(number, float) and self.precision.whole < abs(number) < _SPELT_BELOW
+        return int(cell) if is_large and cell.strip().lstrip("+-").isdecimal() else number
+
+    @property
+    def json_type(self) -> Any:
+        """Numbers up to where all whole ones are exact: beyond, each must be looked at."""
+        whole = float(self.precision.whole)
+        bounded = Annotated[float, msgspec.Meta(ge=-whole, le=whole)]
+        return bounded | None if self.nullable else bounded
+
     def encode(self, value: Any) -> float:
         number = Number.encode(self, value)
         whole = self.precision.whole
@@ -117,6 +161,10 @@ class Integer(Number):
 @dataclass(frozen=True, slots=True)
 class Boolean(Number):
     """`true` or `false`, which mean 1 and 0, or a number."""
+
+    @property
+    def json_type(self) -> Any:
+        return bool | float | None if self.nullable else bool | float
 
     def encode(self, value: Any) -> float:
         return value if type(value) is bool else Number.encode(self, value)
@@ -158,6 +206,11 @@ class Category:
         object.__setattr__(self, "_positions", positions)
 
     @property
+    def json_type(self) -> Any:
+        """What a decoder takes of JSON for a value, which may be no level."""
+        return str | None if self.nullable else str
+
+    @property
     def last(self) -> int:
         """The largest number that a value is packed as."""
         return len(self.levels) - (not self.other)
@@ -168,8 +221,7 @@ class Category:
         return self._positions.__getitem__
 
     def read_cell(self, cell: str) -> str | None:
-        is_missing = cell not in self._positions and cell.strip().lower() in _MISSING
-        return None if is_missing else cell
+        return None if cell in MISSING_TEXTS and cell not in self._positions else cell
 
     def spell(self, number: float) -> str | None:
         """The value of JSON that is packed as this number."""
@@ -201,9 +253,7 @@ class Category:
         where = f"row {row}, feature {self.name!r}"
         if not isinstance(value, str):
             fill_in = f"; {_FILL_IN}" if value is None or (isinstance(value, float) and math.isnan(value)) else ""
-            # JSON's 1 has become 1.0 on the way.
-            given = int(value) if isinstance(value, float) and value.is_integer() else value
-            message = f"{where}: {kind_of(given)} where one of its levels belongs, as a text{fill_in}"
+            message = f"{where}: {kind_of(_as_sent(value))} where one of its levels belongs, as a text{fill_in}"
             return InputFault("not_a_text", message, row, self.name)
         nearest = None
         if len(value) <= _LONGEST_COMPARED and len(self.levels) <= _MOST_COMPARED:
@@ -234,7 +284,7 @@ class Text:
     def fault(self, row: int, value: Any) -> InputFault | None:
         where = f"row {row}, feature {self.name!r}"
         if not isinstance(value, str):
-            message = f"{where}: {kind_of(value)} where a text belongs"
+            message = f"{where}: {kind_of(_as_sent(value))} where a text belongs"
             return InputFault("not_a_text", message, row, self.name)
         if len(value) > self.max_characters:
             message = f"{where}: a text of {len(value)} characters; at most {self.max_characters} are allowed"
@@ -243,6 +293,18 @@ class Text:
             message = f"{where}: the text holds half a surrogate pair, which is no character"
             return InputFault("not_unicode", message, row, self.name)
         return None
+
+
+def spelt(column: Column, value: Any) -> Any:
+    """A packed value as JSON has it: of a level its text, None for what is missing, no more digits than it needs."""
+    if isinstance(value, str) or not isinstance(column, Number | Category):
+        return value
+    return column.spell(math.nan if value is None else value)
+
+
+def _as_sent(value: Any) -> Any:
+    """The value that a client sent: JSON's 1 has become 1.0 on the way."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def not_a_number(row: int, feature: str, value: Any, instead: str = "") -> InputFault:
@@ -265,7 +327,8 @@ def not_finite(row: int, feature: str, value: float, precision: Precision = FLOA
 
 def not_exact(row: int, feature: str, value: float, precision: Precision) -> InputFault:
     """The fault of a whole number that would be rounded."""
-    given = int(value) if abs(value) < _SPELT_BELOW and float(value).is_integer() else value
+    is_whole = isinstance(value, int) or value.is_integer()
+    given = f"{value:g}" if abs(value) >= _SPELT_BELOW else int(value) if is_whole else value
     beyond = "some" if precision is FLOAT32 else "none"
     message = (
         f"row {row}, feature {feature!r}: {given!s:.{_MAX_NUMBER_CHARACTERS}} would be rounded; the model takes whole "

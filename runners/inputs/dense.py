@@ -14,17 +14,19 @@ from typing import Annotated, Any
 
 import msgspec
 import numpy as np
+from msgspec.structs import astuple
 from numpy.typing import NDArray
 
-from runners.inputs.columns import Boolean, Integer, not_a_number, not_exact, not_finite
+from runners.inputs.columns import Boolean, Category, Integer, Number, not_a_number, not_exact, not_finite
 from runners.inputs.faults import InputFault
 from runners.inputs.matrix import LARGE_BYTES, read_rows
+from runners.inputs.named_row import as_sent, named_row_type
 from runners.inputs.precision import Precision
 from runners.inputs.rows import RowFormat, Rows
 from runners.inputs.schema import Schema
 
 Row = list[float] | dict[str, float]
-TruthRow = list[float | bool] | dict[str, float | bool]
+TruthRow = list[int | float | bool] | dict[str, int | float | bool]
 
 
 class DenseRows(RowFormat):
@@ -42,12 +44,15 @@ class DenseRows(RowFormat):
         self.dtype = precision.dtype
         self._booleans = frozenset(column.name for column in schema.columns if isinstance(column, Boolean))
         self._integers = [index for index, column in enumerate(schema.columns) if isinstance(column, Integer)]
+        number: Any = float
         if self._integers:
-            bounded = Annotated[float, msgspec.Meta(ge=float(-precision.whole), le=float(precision.whole))]
-            self.quick_row_type = list[bounded] | dict[str, bounded]
+            number = Annotated[float, msgspec.Meta(ge=float(-precision.whole), le=float(precision.whole))]
             self._stacked_as = np.dtype("<f8")
         if self._booleans or self._integers:
             self.truth_row_type = TruthRow
+        self._ordered = tuple(column for column in schema.columns if isinstance(column, Number | Category))
+        self._named_row = named_row_type(self._ordered)
+        self.quick_row_type = list[number] | (self._named_row or dict[str, number])
         self._pack = struct.Struct(f"<{self._width}{precision.letter}").pack
         # With one name, itemgetter gives the bare value instead of a tuple.
         getter = itemgetter(*self.feature_names)
@@ -56,13 +61,22 @@ class DenseRows(RowFormat):
 
     def pack(self, rows: Sequence[Row]) -> bytes:
         self._check_count(len(rows))
-        pack, values, width = self._pack, self._values, self._width
+        pack, values_of = self._pack, self._values_of
         try:
-            if len(rows) == 1 and type(rows[0]) is list:
-                return pack(*rows[0])
-            return b"".join([pack(*row) if isinstance(row, list) else pack(*values(whole(row, width))) for row in rows])
+            if len(rows) == 1:
+                row = rows[0]
+                return pack(*(row if type(row) is list else values_of(row)))
+            return b"".join([pack(*(row if type(row) is list else values_of(row))) for row in rows])
         except (struct.error, OverflowError, KeyError, TypeError, WrongCount):
-            raise self.explain(rows) from None
+            raise self.explain(list(map(as_sent, rows))) from None
+
+    def _values_of(self, row: Any) -> Sequence[Any]:
+        """The values of an object by name, in the columns' order. Raises `KeyError`, `TypeError` and `WrongCount`."""
+        if type(row) is self._named_row:
+            return astuple(row)
+        if len(row) != self._width:
+            raise WrongCount
+        return self._values(row)
 
     def pack_values(self, rows: Sequence[Any]) -> bytes:
         """Pack lists and objects of any values, of which truth values belong to boolean features alone."""
@@ -103,7 +117,12 @@ class DenseRows(RowFormat):
         self._check_count(count)
         return count
 
-    def pack_bytes(self, body: bytes | memoryview, sent_as: Precision | None = None) -> tuple[bytes | memoryview, int]:
+    def pack_bytes(
+        self, body: bytes | memoryview, sent_as: Precision | None = None, columns: int | None = None
+    ) -> tuple[bytes | memoryview, int]:
+        if columns not in (None, self._width):
+            message = f"the packed rows have {columns} columns; the model takes {self._width}"
+            raise InputFault("wrong_feature_count", message, beside={"expected": self._width, "got": columns})
         if sent_as is None or sent_as == self._precision:
             return body, self.check_bytes(body)
         count = self._count(len(body), sent_as.dtype.itemsize * self._width)
@@ -205,10 +224,3 @@ class DenseRows(RowFormat):
 
 class WrongCount(Exception):
     """An object with more or fewer names than there are features."""
-
-
-def whole(row: dict[str, float], width: int) -> dict[str, float]:
-    """The row, if it has as many names as there are features."""
-    if len(row) != width:
-        raise WrongCount
-    return row

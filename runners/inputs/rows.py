@@ -5,8 +5,9 @@
     bytes ---pack_bytes--------------------'                           `--to_wire, from_wire--> another process
 
 `dense` has packed numbers of one precision, `typed` the same of categories and missing values as well, `text` lists of
-texts. Whoever carries rows knows nothing of what they are; only the format of the model that they are for does. Where
-the versions of a model differ, `union` keeps rows as they came until it is known which one answers.
+texts, `mixed` lists of values where texts stand beside other columns. Whoever carries rows knows nothing of what they
+are; only the format of the model that they are for does. Where the versions of a model differ, `union` keeps rows as
+they came until it is known which one answers.
 """
 
 from abc import ABC, abstractmethod
@@ -17,6 +18,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from runners.inputs.columns import spelt
 from runners.inputs.faults import InputFault, too_many_rows
 from runners.inputs.precision import Precision
 from runners.inputs.schema import Schema
@@ -84,13 +86,25 @@ class RowReader(ABC):
         read_cell = self.schema.columns[0].read_cell
         return lambda cells: list(map(read_cell, cells))
 
+    def reader_by_name(self, names: Sequence[str]) -> Callable[[Sequence[str]], list[Any]]:
+        """A `cell_reader` where columns say different things by the same cell."""
+        readers = [self._columns[name].read_cell if name in self._columns else str for name in names]
+
+        def read(cells: Sequence[str]) -> list[Any]:
+            # How many there are is asked afterwards.
+            return [read(cell) for read, cell in zip(readers, cells, strict=False)] + list(cells[len(readers) :])
+
+        return read
+
     # From bytes.
 
     @abstractmethod
-    def pack_bytes(self, body: bytes | memoryview, sent_as: Precision | None = None) -> tuple[RequestRows, int]:
+    def pack_bytes(
+        self, body: bytes | memoryview, sent_as: Precision | None = None, columns: int | None = None
+    ) -> tuple[RequestRows, int]:
         """Rows of bytes that are packed already, in the model's own precision or as they say, and how many they are.
 
-        Raises `InputFault`.
+        `columns` is how many numbers a row has, where they say so. Raises `InputFault`.
         """
 
     @abstractmethod
@@ -172,6 +186,7 @@ class RowFormat(RowReader):
         self,
         body: bytes | memoryview,
         sent_as: Precision | None = None,  # noqa: ARG002
+        columns: int | None = None,  # noqa: ARG002
     ) -> tuple[RequestRows, int]:
         return body, self.check_bytes(body)
 
@@ -220,6 +235,10 @@ class RowFormat(RowReader):
     def listed(self, row: Any) -> Any:
         """A card's example row as the other form that JSON has for it."""
 
+    def spelt(self, column: int, value: Any) -> Any:
+        """A value of a batch's column as JSON has it: of a level its text, None for what is missing."""
+        return spelt(self.schema.columns[column], value)
+
     @abstractmethod
     def check_examples(self, rows: Sequence[Any]) -> None:
         """Raise `ValueError` unless a card's example rows are of this format."""
@@ -256,7 +275,9 @@ class RowFormat(RowReader):
 
     @abstractmethod
     def key(self, rows: RequestRows) -> bytes | memoryview:
-        """Bytes that two requests for the same model share only if their rows are the same, one by one."""
+        """The bytes that `to_wire` makes of their batch: two requests for the same model share them only if their rows
+        are the same, one by one.
+        """
 
     @abstractmethod
     def to_wire(self, batch: Rows) -> bytes:

@@ -37,7 +37,7 @@ class Feature(BaseModel):
 
     name: str = Field(min_length=1)
     type: Literal["float", "integer", "boolean", "category", "text"] = "float"
-    """A text is a model's only feature. A category without levels comes as the number that the model was trained with.
+    """A category without levels comes as the number that the model was trained with.
     """
     description: str = ""
     nullable: bool = Field(default=False, exclude_if=not_)
@@ -78,7 +78,8 @@ class Schema:
 
     columns: tuple[Column, ...]
     datatype: str
-    """As which rows travel in tensors, and how they are laid out here: `FP32`, `FP64` or `BYTES`."""
+    """As which rows travel in tensors, and how they are laid out here: `FP32`, `FP64` or `BYTES`. Where texts stand
+    beside other columns it is `BYTES`, and there is a tensor for each column."""
     shape: tuple[int, ...]
     """A tensor's, `ROWS` for the side that has any length; batches are always of shape (rows, columns)."""
     is_typed: bool = False
@@ -88,7 +89,7 @@ class Schema:
 
     @classmethod
     def of(cls, features: Iterable[Feature], limits: LimitSettings) -> Self:
-        """Raises `ValueError` where a text is not the only feature."""
+        """The schema of a model with these features."""
         features = tuple(features)
         is_wide = any(feature.precision == FLOAT64.name for feature in features)
         precision = FLOAT64 if is_wide else FLOAT32
@@ -97,8 +98,13 @@ class Schema:
             is_typed = any(feature.is_typed for feature in features)
             return cls(columns, precision.datatype, (ROWS, len(columns)), is_typed, precision)
         if len(columns) > 1:
-            raise ValueError("a text must be the only feature")
+            return cls(columns, BYTES, (ROWS, len(columns)), is_typed=True, precision=precision)
         return cls(columns, BYTES, (ROWS,))
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether texts stand beside other columns."""
+        return self.datatype == BYTES and len(self.columns) > 1
 
     @cached_property
     def names(self) -> tuple[str, ...]:

@@ -4,19 +4,23 @@ They are encoded as they come in: a level becomes its position, and what is miss
 numbers alone. Packed rows, and a matrix of numbers, are taken as they are encoded.
 """
 
+import math
 import struct
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from msgspec.structs import astuple
 from numpy.typing import NDArray
 
-from runners.inputs.columns import Category, Number, not_a_number
-from runners.inputs.dense import DenseRows, WrongCount, whole
+from runners.inputs.columns import Category, not_a_number
+from runners.inputs.dense import DenseRows, WrongCount
 from runners.inputs.faults import InputFault
+from runners.inputs.named_row import as_sent
 from runners.inputs.schema import Schema
 
-TypedRow = list[float | str | bool | None] | dict[str, float | str | bool | None]
+TypedValue = int | float | str | bool | None
+TypedRow = list[TypedValue] | dict[str, TypedValue]
 
 
 class TypedRows(DenseRows):
@@ -26,25 +30,40 @@ class TypedRows(DenseRows):
 
     def __init__(self, schema: Schema, max_rows: int) -> None:
         super().__init__(schema, max_rows)
-        # The encoders look at each value, whole numbers among them.
-        self.quick_row_type, self.truth_row_type = self.row_type, None
-        self._ordered = tuple(column for column in schema.columns if isinstance(column, Number | Category))
         self._encoders: tuple[Callable[[Any], float], ...] = tuple(column.encode for column in self._ordered)
         self._nullable = np.array([column.nullable for column in self._ordered])
         last = {index: column.last for index, column in enumerate(self._ordered) if isinstance(column, Category)}
         self._categories, self._last = list(last), np.array(list(last.values()))
+        self._category_encoders = [(index, self._encoders[index]) for index in last]
+        self._gaps = [index for index in np.flatnonzero(self._nullable).tolist() if index not in last]
+        """The indices of numbers that may be missing."""
+        listed: Any = tuple[tuple(column.json_type for column in self._ordered)]  # type: ignore[misc]
+        self.quick_row_type = listed | (self._named_row or dict[str, TypedValue])
+        self.truth_row_type = TypedRow if self._integers else None
 
     def pack(self, rows: Sequence[Any]) -> bytes:
         self._check_count(len(rows))
-        pack, encoders, values, width = self._pack, self._encoders, self._values, self._width
+        pack, encoded = self._pack, self._encoded
         try:
-            packed = [
-                pack(*[encode(value) for encode, value in zip(encoders, row, strict=True)])
-                for row in (row if type(row) is list else values(whole(row, width)) for row in rows)
-            ]
+            packed = [pack(*encoded(row)) for row in rows]
         except (struct.error, OverflowError, KeyError, TypeError, ValueError, WrongCount):
-            raise self.explain(rows) from None
+            raise self.explain(list(map(as_sent, rows))) from None
         return packed[0] if len(packed) == 1 else b"".join(packed)
+
+    def _encoded(self, row: Any) -> list[float]:
+        """The numbers of a row. Raises what `pack` explains."""
+        kind = type(row)
+        if kind is list or kind is dict:
+            values = row if kind is list else self._values_of(row)
+            return [encode(value) for encode, value in zip(self._encoders, values, strict=True)]
+        # The decoder has looked at each value by its column's kind.
+        numbers = list(row if kind is tuple else astuple(row))
+        for index, encode in self._category_encoders:
+            numbers[index] = encode(numbers[index])
+        for index in self._gaps:
+            if numbers[index] is None:
+                numbers[index] = math.nan
+        return numbers
 
     def pack_values(self, rows: Sequence[Any]) -> bytes:
         """Pack lists and objects of any values. Raises `InputFault`."""
@@ -57,13 +76,7 @@ class TypedRows(DenseRows):
         return None if self._categories else super().pack_json(rows)
 
     def cell_reader(self, names: Sequence[str]) -> Callable[[Sequence[str]], list[Any]]:
-        readers = [self._columns[name].read_cell if name in self._columns else str for name in names]
-
-        def read(cells: Sequence[str]) -> list[Any]:
-            # How many there are is asked afterwards.
-            return [read(cell) for read, cell in zip(readers, cells, strict=False)] + list(cells[len(readers) :])
-
-        return read
+        return self.reader_by_name(names)
 
     def stack(self, columns: Sequence[NDArray[Any]]) -> NDArray[Any]:
         for index in self._categories:

@@ -54,6 +54,8 @@ class OpenRows(msgspec.Struct, frozen=True, eq=False):
     """In how many rows a feature is missing that not every version takes, by its name."""
     read: Callable[[RowFormat], tuple[RequestRows, int]]
     """Packs the rows, and counts them, by a version's own format. Raises `InputFault`."""
+    doubt: str | None = None
+    """Why packed rows may be another version's than those of the first one."""
 
     def packed_for(self, version: str, *, pinned: bool) -> tuple[RequestRows, int]:
         """The rows as the version takes them, and how many they are; `pinned` where the request names the version.
@@ -61,6 +63,8 @@ class OpenRows(msgspec.Struct, frozen=True, eq=False):
         Raises `InputFault` that names the version.
         """
         union = self.union
+        if not pinned and self.doubt is not None:
+            raise InputFault("names_needed", self.doubt, beside={"version": version})
         if not pinned and not union.reads(version, self.form):
             first = ", ".join(union.first.feature_names)
             message = (
@@ -139,16 +143,17 @@ class UnionRows(RowReader):
         form: RowForm,
         count: int,
         lacking: Mapping[str, int] | None = None,
+        doubt: str | None = None,
     ) -> OpenRows:
         """Rows that `read` packs for a version; without names they lack what the first version does not take."""
         if lacking is None:
             lacking = dict.fromkeys(self._never_listed, count)
-        return OpenRows(self, form, count, lacking, read)
+        return OpenRows(self, form, count, lacking, read, doubt)
 
     def filled(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """A row by name that every version takes: this one, with some value for each feature that it lacks."""
-        known = (column for column in self.schema.columns if isinstance(column, Number | Category))
-        return {**row, **{column.name: column.spell(0) for column in known if column.name not in row}}
+        lacking = (column for column in self.schema.columns if column.name not in row)
+        return {**row, **{column.name: _some_value(column) for column in lacking}}
 
     def pack(self, rows: Sequence[Any]) -> OpenRows:
         return self.pack_values(rows)
@@ -186,11 +191,31 @@ class UnionRows(RowReader):
         """Keeps the cells: what one says depends on the version's levels."""
         return lambda cells: [_Cell(cell) for cell in cells]
 
-    def pack_bytes(self, body: bytes | memoryview, sent_as: Precision | None = None) -> tuple[OpenRows, int]:
-        precision = sent_as or self.first.schema.precision
-        count = len(body) // (precision.dtype.itemsize * len(self.first.feature_names))
+    def pack_bytes(
+        self, body: bytes | memoryview, sent_as: Precision | None = None, columns: int | None = None
+    ) -> tuple[OpenRows, int]:
+        count = len(body) // _row_bytes(self.first, sent_as)
         form = RowForm.BARE if sent_as is None else RowForm.PACKED
-        return self.opened(lambda own: own.pack_bytes(body, sent_as), form, count), count
+        doubt = self._doubt(len(body), sent_as, columns)
+        return self.opened(lambda own: own.pack_bytes(body, sent_as, columns), form, count, doubt=doubt), count
+
+    def _doubt(self, size: int, sent_as: Precision | None, columns: int | None) -> str | None:
+        """Why so many bytes may be rows of another version as well as of the first one: they divide by either's.
+
+        All others stay clear, so that loading a version of another width does not refuse everybody's packed rows.
+        """
+        usual = _row_bytes(self.first, sent_as)
+        if not size or size % usual or columns not in (None, len(self.first.feature_names)):
+            return None
+        for version, own in self.formats.items():
+            row_bytes, width = _row_bytes(own, sent_as), len(own.feature_names)
+            if row_bytes != usual and size % row_bytes == 0 and columns in (None, width):
+                return (
+                    f"{size} bytes are rows of {usual} bytes, and as well of {row_bytes}, as version {version} takes "
+                    f"them; say columns={len(self.first.feature_names)} and dtype={self.first.schema.precision.name} "
+                    "behind the content type, send rows by name, or name the version"
+                )
+        return None
 
     def check_finite(self, rows: RequestRows) -> None:
         """Nothing yet: which numbers may be missing depends on the version."""
@@ -247,6 +272,15 @@ def why_contradicting(one: Iterable[Feature], other: Iterable[Feature]) -> str |
             return f"the feature {mine.name!r} is {_kind(mine)} in one and {_kind(theirs)} in the other"
     alone = [len(features) == 1 for features in (known, theirs_by_name) if "a text" in map(_kind, features.values())]
     return "one of them takes a text alone" if len(set(alone)) > 1 else None
+
+
+def _row_bytes(row_format: RowFormat, sent_as: Precision | None) -> int:
+    """Bytes of a packed row of the format, in that precision or its own."""
+    return (sent_as or row_format.schema.precision).dtype.itemsize * len(row_format.feature_names)
+
+
+def _some_value(column: Column) -> Any:
+    return column.spell(0) if isinstance(column, Number | Category) else ""
 
 
 class _Cell(str):

@@ -33,8 +33,10 @@ from runners.placements.inference import (
     RemoteServerMetadata,
     agree,
     read_scores,
+    write_columns,
     write_request,
 )
+from runners.trace import TracedCall
 
 ROOT = Path(__file__).resolve().parents[2]
 QUESTION_S = 2.0
@@ -116,10 +118,14 @@ class Endpoint:
             self._ready_until = self._clock() + TRUST_S
         return ready
 
-    async def infer(self, rows: Rows, deadline: float = inf, *, anew: bool = False) -> BatchScores:
+    async def infer(
+        self, rows: Rows, deadline: float = inf, *, anew: bool = False, call: TracedCall | None = None
+    ) -> BatchScores:
         patience_s = self._calls.patience_s(deadline)
         body, json_bytes = self._write(rows)
         headers = self._headers(patience_s, json_bytes)
+        if call is not None:
+            headers |= call.context.headers
         reply = await self._calls.send(self._scores_url, body, patience_s, headers=headers, anew=anew)
         if reply.status != 200:
             await self._refuse(reply, late=patience_s < self._target.timeout_s)
@@ -130,6 +136,8 @@ class Endpoint:
 
     def _write(self, rows: Rows) -> tuple[bytes, int | None]:
         """The body for a batch, and how many bytes of it are JSON; None: all. Raises `CallRefused`."""
+        if self._form.columns:
+            return write_columns(self._form, self._card.row_format, rows), None
         return write_request(self._form, rows)
 
     def _read(self, reply: Reply, rows: int) -> BatchScores:

@@ -9,7 +9,7 @@ import logging
 import math
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 from queue import SimpleQueue
 from typing import Protocol
@@ -21,6 +21,7 @@ from runners.engines.engine import Engine, Interrupted
 from runners.engines.watchdog import Watchdog, Watched
 from runners.errors import Overran
 from runners.inputs.rows import Rows
+from runners.trace import BatchTrace
 
 logger = logging.getLogger("bentoml.shokado")
 
@@ -36,6 +37,8 @@ class BatchScores:
 
     scores: Scores
     failures: dict[int, str] = field(default_factory=dict)
+    broken: bool = False
+    """Whether it may be the model that fails, and not these rows alone."""
 
 
 class Executor(Protocol):
@@ -47,11 +50,18 @@ class Executor(Protocol):
 
     concurrency: int
     ahead: int
-    heeds_deadlines: bool
-    """Whether `run` is to be told until when anybody waits for the scores, in seconds of `time.monotonic`."""
+    elsewhere: bool
+    """Whether they are computed outside of this process: then `run` is to be told until when anybody waits for the
+    scores, in seconds of `time.monotonic`, and what trace they are part of."""
 
     def run(
-        self, rows: Rows, expected_s: float, done: Callable[[BatchScores | Exception], None], deadline: float = inf, /
+        self,
+        rows: Rows,
+        expected_s: float,
+        done: Callable[[BatchScores | Exception], None],
+        deadline: float = inf,
+        trace: BatchTrace | None = None,
+        /,
     ) -> None: ...
 
     async def close(self) -> None: ...
@@ -89,7 +99,7 @@ class EmbeddedExecutor(Watched):
 
     concurrency = 1
     ahead = 1
-    heeds_deadlines = False
+    elsewhere = False
 
     def __init__(
         self,
@@ -97,6 +107,7 @@ class EmbeddedExecutor(Watched):
         scores_per_row: int,
         inline_s: float,
         *,
+        good_row: Rows | None = None,
         version: str = "",
         max_run_s: float = inf,
         watch: Watchdog | None = None,
@@ -104,10 +115,12 @@ class EmbeddedExecutor(Watched):
     ) -> None:
         """Batches that are expected to take no longer than `inline_s` run on the event loop, if they may at all.
 
+        `good_row` is a batch of one row that the model scores, by which it is told whether it works.
         A batch may take `max_run_s`; `watch` sees to it. Without one, nobody does.
         """
         super().__init__(version, engine, max_run_s)
         self._scores_per_row = scores_per_row
+        self._good_row = good_row
         self._may_take_s = inline_s
         self._holder = holder
         self._wary = 0
@@ -126,7 +139,12 @@ class EmbeddedExecutor(Watched):
                 self._may_take_s = -1.0
 
     def run(
-        self, rows: Rows, expected_s: float, done: Callable[[BatchScores | Exception], None], _deadline: float = inf
+        self,
+        rows: Rows,
+        expected_s: float,
+        done: Callable[[BatchScores | Exception], None],
+        _deadline: float = inf,
+        _trace: BatchTrace | None = None,
     ) -> None:
         if expected_s <= self._may_take_s and not self._in_thread and not self._wary:
             outcome = self._score_here(rows)
@@ -164,7 +182,7 @@ class EmbeddedExecutor(Watched):
         self.inline = True
         self.turn += 1
         try:
-            return score(self._engine, rows, self._scores_per_row)
+            return score(self._engine, rows, self._scores_per_row, self._good_row)
         except Interrupted:
             self._wary, self._wary_next = self._wary_next, 2 * self._wary_next
             if self._holder is not None:
@@ -182,7 +200,7 @@ class EmbeddedExecutor(Watched):
             self.turn += 1
             outcome: BatchScores | Exception
             try:
-                outcome = score(self._engine, call.rows, self._scores_per_row)
+                outcome = score(self._engine, call.rows, self._scores_per_row, self._good_row)
             except Interrupted:
                 outcome = Overran(self.max_run_s)
             finally:
@@ -231,11 +249,19 @@ class EmbeddedExecutor(Watched):
             self._holder.engine_hangs(str(why))
 
 
-def score(engine: Engine, rows: Rows, scores_per_row: int) -> BatchScores:
+def score(engine: Engine, rows: Rows, scores_per_row: int, good_row: Rows | None = None) -> BatchScores:
     """Predict, and when the batch fails cut it in halves, so that only the rows that cause it fail.
 
-    Raises `Interrupted`, and nothing else.
+    Where all of them do, `good_row` tells whether they are at fault. Raises `Interrupted`, and nothing else.
     """
+    outcome = _score_apart(engine, rows, scores_per_row)
+    if good_row is None or len(outcome.failures) < len(rows):
+        return outcome
+    return replace(outcome, broken=outcome.broken or bool(_score_apart(engine, good_row, scores_per_row).failures))
+
+
+def _score_apart(engine: Engine, rows: Rows, scores_per_row: int) -> BatchScores:
+    """Predict, in halves where the batch fails."""
     shape = shape_of(rows, scores_per_row)
     try:
         scores = _predict(engine, rows, shape)
@@ -272,12 +298,14 @@ class Halves:
         self._failures: dict[int, str] = {}
         self._failing = [(0, shape[0], reason)]
         self._calls = 0
+        self._is_cut_short = False
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         while self._failing:
             start, stop, reason = self._failing.pop()
             if stop - start == 1 or self._calls > MAX_FAILING_CALLS:
                 self._failures.update(dict.fromkeys(range(start, stop), reason))
+                self._is_cut_short |= stop - start > 1
                 continue
             middle = (start + stop) // 2
             yield start, middle
@@ -292,7 +320,7 @@ class Halves:
 
     def outcome(self) -> BatchScores:
         """What is known of the batch, after all parts."""
-        return BatchScores(self._scores, self._failures | not_finite(self._scores))
+        return BatchScores(self._scores, self._failures | not_finite(self._scores), self._is_cut_short)
 
 
 def _predict(engine: Engine, rows: Rows, shape: tuple[int, ...]) -> Scores:

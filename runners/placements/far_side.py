@@ -18,6 +18,7 @@ import aiohttp
 from runners.errors import DeadlineExceeded
 from runners.inputs.rows import Rows
 from runners.placements.executor import BatchScores
+from runners.trace import TracedCall
 
 MAX_WORDS = 200
 """Characters of another server's words that messages repeat."""
@@ -60,8 +61,10 @@ class FarSide(Protocol):
         """Whether it says, over a new connection, that it is ready."""
         ...
 
-    async def infer(self, rows: Rows, deadline: float = inf, *, anew: bool = False) -> BatchScores:
-        """Score a batch, on a new connection if it is sent `anew`.
+    async def infer(
+        self, rows: Rows, deadline: float = inf, *, anew: bool = False, call: TracedCall | None = None
+    ) -> BatchScores:
+        """Score a batch, on a new connection if it is sent `anew`, and tell the far side what trace `call` is part of.
 
         `deadline` is in seconds of the clock. Raises `CallRefused`, `EndpointError`, `Cut`, `DeadlineExceeded`, and
         `Overloaded` when a far side that is ready has too much to do.

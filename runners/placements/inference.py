@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from runners.artefacts.card import Card, Task
 from runners.artefacts.scores import Scores, from_columns
+from runners.inputs.columns import Number
 from runners.inputs.datatypes import BYTES, DTYPES, to_bytes
-from runners.inputs.rows import Rows
-from runners.inputs.schema import ROWS
+from runners.inputs.rows import RowFormat, Rows
+from runners.inputs.schema import ROWS, Schema
 
 PREDICTIONS = "predictions"
 """What a Shokado calls its scores."""
@@ -64,6 +65,8 @@ class Form:
     output: str | None = None
     """The output's name; None: it is found in each answer."""
     binary: bool = False
+    columns: tuple[tuple[str, str], ...] = ()
+    """Where texts stand beside other columns, name and datatype of each feature's tensor: these are the inputs then."""
 
 
 class _BinarySize(msgspec.Struct):
@@ -92,6 +95,8 @@ def agree(card: Card, server: RemoteServerMetadata, model: RemoteModelMetadata, 
     if output is None and outputs:
         output = _with_scores(outputs).name
     binary, schema = _BINARY_EXTENSION in server.extensions, card.row_format.schema
+    if schema.is_mixed:
+        return Form(output=output, binary=binary, columns=_agree_on_columns(schema, inputs))
     if not inputs:
         return Form(datatype=schema.datatype, output=output, binary=binary)
     if len(inputs) > 1:
@@ -106,22 +111,53 @@ def agree(card: Card, server: RemoteServerMetadata, model: RemoteModelMetadata, 
     return Form(taken.name, taken.datatype, not own_sides and not sides, output, binary)
 
 
+def _agree_on_columns(schema: Schema, inputs: Sequence[TensorDescription]) -> tuple[tuple[str, str], ...]:
+    """Name and datatype of each feature's tensor. Raises `Mismatch`."""
+    taken = {one.name: one.datatype for one in inputs}
+    found = {}
+    for column in schema.columns:
+        own = schema.precision.datatype if isinstance(column, Number) else BYTES
+        found[column.name] = taken.get(column.name, "" if inputs else own)
+        if found[column.name] not in _FITTING[own]:
+            raise Mismatch(
+                f"its model takes {_names(inputs)}, where a tensor for each feature belongs, of {own} for {column.name}"
+            )
+    if len(taken) > len(found):
+        raise Mismatch(
+            f"its model takes {len(taken)} inputs ({_names(inputs)}), and this one has {len(found)} features"
+        )
+    return tuple(found.items())
+
+
+def write_columns(form: Form, row_format: RowFormat, rows: Rows) -> bytes:
+    """The body for a batch of a tensor for each feature, all of it JSON, which says what is missing as null."""
+    listed = [row_format.listed(row) for row in row_format.unbatched(rows)]
+    inputs = [
+        {"name": name, "datatype": datatype, "shape": [len(rows)], "data": [row[at] for row in listed]}
+        for at, (name, datatype) in enumerate(form.columns)
+    ]
+    return _encode({"inputs": inputs} | _asked(form))
+
+
 def write_request(form: Form, rows: Rows) -> tuple[bytes, int | None]:
     """The body for a batch, and how many bytes of it are JSON; None: all."""
     shape = rows.shape[:1] if form.flat else rows.shape
     tensor: dict[str, Any] = {"name": form.input, "datatype": form.datatype, "shape": shape}
-    asked: dict[str, Any] = {"inputs": [tensor]}
-    if form.output is not None:
-        asked["outputs"] = [{"name": form.output, "parameters": {"binary_data": form.binary}}]
+    asked: dict[str, Any] = {"inputs": [tensor]} | _asked(form)
     if not form.binary:
         tensor["data"] = rows.ravel().tolist()
         return _encode(asked), None
     data = to_bytes(form.datatype, rows.ravel())
     tensor["parameters"] = {"binary_data_size": len(data)}
-    if form.output is None:
-        asked["parameters"] = {"binary_data_output": True}
     head = _encode(asked)
     return head + data, len(head)
+
+
+def _asked(form: Form) -> dict[str, Any]:
+    """What is wanted of the answer."""
+    if form.output is not None:
+        return {"outputs": [{"name": form.output, "parameters": {"binary_data": form.binary}}]}
+    return {"parameters": {"binary_data_output": True}} if form.binary else {}
 
 
 def read_scores(card: Card, form: Form, body: bytes, json_bytes: int | None, rows: int) -> Scores:

@@ -2,7 +2,8 @@
 
     batch --> far side --> scores
                  |--(cut)----------------> once more, on a new connection, while the retry budget lasts
-                 |--(refused)------------> a row known to be good is asked
+                 |--(refused, or none has a finite score)
+                 |                       -> a row known to be good is asked
                  |                            |--(scored)--> the rows are at fault: cut in halves until they are alone
                  |                            `--(not)-----> the far side failed
                  |--(too busy)-----------> `Overloaded`
@@ -29,6 +30,7 @@ from runners.placements.ejection import Ejection
 from runners.placements.executor import BatchScores, Halves, shape_of
 from runners.placements.far_side import CallRefused, Cut, EndpointError, FarSide
 from runners.placements.retry_budget import RetryBudget
+from runners.trace import BatchTrace
 
 TELL_EVERY_S = 1.0
 """How often failures are logged: many batches may fail for one reason."""
@@ -59,7 +61,7 @@ class RemoteExecutor:
     """A far side as an executor."""
 
     ahead = 0
-    heeds_deadlines = True
+    elsewhere = True
 
     def __init__(
         self,
@@ -94,7 +96,12 @@ class RemoteExecutor:
         self._tasks: set[asyncio.Task[BatchScores | Exception]] = set()
 
     def run(
-        self, rows: Rows, expected_s: float, done: Callable[[BatchScores | Exception], None], deadline: float = inf
+        self,
+        rows: Rows,
+        expected_s: float,
+        done: Callable[[BatchScores | Exception], None],
+        deadline: float = inf,
+        trace: BatchTrace | None = None,
     ) -> None:
         if self._away is not None:
             done(EndpointError(self._away))
@@ -102,7 +109,9 @@ class RemoteExecutor:
         self.usual_s = max(expected_s, 0.9 * self.usual_s)
         loop = asyncio.get_running_loop()
         watch = loop.call_later(OVERDUE_S + SLOWER * self.usual_s, self._overdue)
-        task = loop.create_task(self._outcome(rows, deadline))
+        if trace is not None:
+            trace.address = self._far_side.address
+        task = loop.create_task(self._outcome(rows, deadline, trace))
         self._tasks.add(task)
         # Not at the end of the coroutine: one that is cancelled before its first step never comes to it.
         task.add_done_callback(partial(self._ended, watch, done))
@@ -126,9 +135,9 @@ class RemoteExecutor:
     async def close(self) -> None:
         await self._far_side.close()
 
-    async def _outcome(self, rows: Rows, deadline: float) -> BatchScores | Exception:
+    async def _outcome(self, rows: Rows, deadline: float, trace: BatchTrace | None) -> BatchScores | Exception:
         try:
-            return await self._score(rows, deadline)
+            return await self._score(rows, deadline, trace)
         except Exception as error:  # whatever it is, a batcher that never heard of it would wait for ever
             # Its traceback knows this frame, and so itself: a cycle.
             return error.with_traceback(None)
@@ -150,36 +159,58 @@ class RemoteExecutor:
         self._note(outcome)
         done(outcome)
 
-    async def _score(self, rows: Rows, deadline: float) -> BatchScores:
+    async def _score(self, rows: Rows, deadline: float, trace: BatchTrace | None) -> BatchScores:
         try:
-            return await self._infer(rows, deadline)
+            outcome = await self._infer(rows, deadline, trace)
         except CallRefused as refused:
             reason = str(refused)
-        try:
-            await self._infer(self._good_row, deadline)
-        except CallRefused:
-            raise EndpointError(reason) from None
+        else:
+            if len(outcome.failures) == len(rows):
+                await self._ask_good_row(outcome.failures[0], deadline, trace)
+            return outcome
+        await self._ask_good_row(reason, deadline, trace)
         halves = Halves(shape_of(rows, self._scores_per_row), reason)
         for start, stop in halves:
             try:
-                part = await self._infer(rows[start:stop], deadline)
+                part = await self._infer(rows[start:stop], deadline, trace)
             except CallRefused as refused:
                 halves.failed(start, stop, str(refused))
             else:
                 halves.scored(start, stop, part.scores)
         return halves.outcome()
 
-    async def _infer(self, rows: Rows, deadline: float) -> BatchScores:
+    async def _ask_good_row(self, reason: str, deadline: float, trace: BatchTrace | None) -> None:
+        """Raise `EndpointError` for `reason` where not even the good row is scored."""
+        try:
+            good = await self._infer(self._good_row, deadline, trace)
+        except CallRefused:
+            raise EndpointError(reason) from None
+        if good.failures:
+            raise EndpointError(reason)
+
+    async def _infer(self, rows: Rows, deadline: float, trace: BatchTrace | None) -> BatchScores:
         self._retries.pay_in()
         try:
-            return await self._far_side.infer(rows, deadline)
+            return await self._call(rows, deadline, trace)
         except Cut as cut:
             # A server closes connections whenever it likes, many at once when it has trouble: of those that are kept,
             # one after another may be cut, which says nothing against it and costs no retry. Hence the new one.
             if self._away is not None or not (cut.stale or self._retries.take()):
                 raise
         self._counts.retries += 1
-        return await self._far_side.infer(rows, deadline, anew=True)
+        return await self._call(rows, deadline, trace, anew=True)
+
+    async def _call(self, rows: Rows, deadline: float, trace: BatchTrace | None, *, anew: bool = False) -> BatchScores:
+        if trace is None:
+            return await self._far_side.infer(rows, deadline, anew=anew)
+        call = trace.call(again=anew)
+        try:
+            return await self._far_side.infer(rows, deadline, anew=anew, call=call)
+        except BaseException as error:
+            call.error = type(error).__name__
+            raise
+        finally:
+            call.ended_at = time.monotonic()
 
     def _note(self, outcome: BatchScores | Exception) -> None:
         """Count it, and eject the version if this was one failure too many."""

@@ -1,9 +1,10 @@
-"""A scoring server as a far side: one model that `mlflow models serve`, or MLServer's runtime of MLflow, has loaded.
+"""A scoring server as a far side: a model that only Python can score, in MLflow's own server or in MLServer.
 
-    GET  {url}/ping            can it answer?
-    POST {url}/invocations     a batch --> its scores
+    card asked by    is it ready?                         a batch --> its scores
+    invocations      GET {url}/ping                       POST {url}/invocations
+    open_inference   as of an `endpoint`: GET .. /ready   POST .. /infer
 
-It takes columns of any kinds by their names, and says nothing of itself: the card knows what its model takes and gives.
+It takes columns of any kinds by their names; what its model gives stands on the card.
 """
 
 import time
@@ -12,11 +13,14 @@ from collections.abc import Callable
 from configuration.settings import RemoteSettings
 from runners.artefacts.card import Card
 from runners.inputs.rows import Rows
+from runners.placements.column_tensors import ColumnTensors
 from runners.placements.endpoint import Endpoint
 from runners.placements.executor import BatchScores
-from runners.placements.far_side import CallRefused, Reply
-from runners.placements.inference import Mismatch
-from runners.placements.invocations import UnfitValue, read_predictions, scores_of, write_batch
+from runners.placements.far_side import CallRefused, EndpointError, Reply
+from runners.placements.frames import FrameWriter, UnfitValue, plain_rows
+from runners.placements.inference import Mismatch, RemoteModelMetadata
+from runners.placements.invocations import Invocations
+from runners.placements.predicted import scores_of
 
 
 class ScoringServer(Endpoint):
@@ -24,21 +28,31 @@ class ScoringServer(Endpoint):
 
     def __init__(self, target: RemoteSettings, card: Card, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(target, card, clock)
-        self.address = target.url.rstrip("/")
-        self._ready_url = f"{self.address}/ping"
-        self._scores_url = f"{self.address}/invocations"
+        self._writer: FrameWriter = Invocations(card.feature_names)
+        if card.asked_by == "invocations":
+            self.address = target.url.rstrip("/")
+            self._ready_url = f"{self.address}/ping"
+            self._scores_url = f"{self.address}/invocations"
 
     async def _agree(self) -> None:
-        """The examples will tell whether it is the right model."""
+        """Learn which tensors it takes; MLflow's own says nothing of itself. The examples will tell whether it is the
+        right model.
+        """
+        if self._card.asked_by == "open_inference":
+            model = await self._metadata(self.address, RemoteModelMetadata)
+            try:
+                self._writer = ColumnTensors(self._card.features, model.inputs or [])
+            except Mismatch as error:
+                raise EndpointError(str(error)) from None
 
     def _write(self, rows: Rows) -> tuple[bytes, int | None]:
         try:
-            return write_batch(self._card.features, self._card.row_format, rows), None
+            return self._writer.write(plain_rows(self._card.features, self._card.row_format, rows)), None
         except UnfitValue as error:
             raise CallRefused(str(error)) from None
 
     def _read(self, reply: Reply, rows: int) -> BatchScores:
-        predictions, card = read_predictions(reply.body), self._card
-        if len(predictions) != rows:
-            raise Mismatch(f"it gives {len(predictions)} predictions, where {rows} rows were sent")
-        return scores_of(card.task, card.own_classes or card.classes, predictions)
+        predictions, card = self._writer.read(reply.body), self._card
+        if len(predictions.rows) != rows:
+            raise Mismatch(f"it gives {len(predictions.rows)} predictions, where {rows} rows were sent")
+        return scores_of(card.task, card.own_classes or card.classes, card.outputs, predictions)

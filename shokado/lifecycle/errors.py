@@ -44,6 +44,10 @@ class NeedsPython(UnsupportedModel):
     """Only Python can score the model, which no server here loads; MLflow's own does."""
 
 
+class FeaturesUnknown(UnsupportedModel):
+    """A file does not say what its columns are called, and nobody else does."""
+
+
 class VerificationFailed(LifecycleError):
     """A converted file scores differently from the framework by more than the tolerance."""
 

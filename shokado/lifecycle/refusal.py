@@ -11,8 +11,8 @@ from shokado.lifecycle.errors import LifecycleError
 
 
 @contextmanager
-def plain_errors() -> Iterator[None]:
-    """Print an expected error and the next command instead of a traceback, and leave with status 1."""
+def plain_errors(status: int = 1) -> Iterator[None]:
+    """Print an expected error and the next command instead of a traceback, and leave with that status."""
     try:
         yield
     except LifecycleError as error:
@@ -20,4 +20,4 @@ def plain_errors() -> Iterator[None]:
         console.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
         if error.next_command:
             console.print(f"  next: [bold]{escape(error.next_command)}[/]", soft_wrap=True)
-        raise typer.Exit(1) from None
+        raise typer.Exit(status) from None

@@ -8,14 +8,20 @@ import pytest
 from runners.artefacts.card import Task
 from shokado.lifecycle.errors import LifecycleError
 from shokado.lifecycle.importing import registry
-from shokado.lifecycle.importing.version import ImportOrder, import_version
+from shokado.lifecycle.importing.version import import_version
 from tests.frameworks.comparison import compare
 from tests.frameworks.servers import MODEL, Servers
 from tests.frameworks.tried_model import TriedModel
 from tests.support.model_store import own_store, project
-from tests.support.registry import registry_home, root
+from tests.support.registry import LogModel, log_as_stranger, registry_home, root
 
 __all__ = ["own_store", "project", "registry_home", "root"]
+
+
+@pytest.fixture
+def log_model(registry_home: Path) -> LogModel:
+    """Logs into the registry of these tests, which need no example models."""
+    return log_as_stranger
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +41,7 @@ def try_out(servers: Servers) -> Try:
         tried.skip_without_package()
         with registry.session() as client:
             uri = tried.log(registry.open_experiment(client, MODEL))
-        order = ImportOrder(uri, tried.label, model=MODEL)
+        order = tried.order(uri, MODEL)
         if not isinstance(tried.outcome, Task):
             with pytest.raises(LifecycleError) as refused:
                 import_version(order)

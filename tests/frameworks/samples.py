@@ -73,6 +73,11 @@ class Sample:
         return (self.pair > np.median(self.pair, axis=0)).astype(np.int64)
 
     @cached_property
+    def flags_in_words(self) -> NDArray[Any]:
+        """The same in texts."""
+        return np.array(["no", "yes"])[self.flags]
+
+    @cached_property
     def share(self) -> NDArray[np.float64]:
         """Between 0 and 1."""
         return np.asarray(self.value / (self.value.max() + 1))
@@ -136,6 +141,7 @@ _PASSENGERS = pd.DataFrame(
 )
 _SPENT = _PASSENGERS.fare / 3 + (_PASSENGERS.sex == "female") * 15 - _PASSENGERS.age / 5 + (_PASSENGERS.port == "C") * 9
 _TEXTS, _SPAM = generate_messages(_COUNT, 1)
+_NOTED = _PASSENGERS.assign(note=_TEXTS[:, 0])
 
 NUMBERS = _sample("numbers", _MEASURES, _LEARNED)
 GAPS = _sample("numbers with gaps", _with_gaps(_MEASURES, list(_MEASURES)), _LEARNED)
@@ -149,5 +155,9 @@ FLAGS = _sample(
 ONE = _sample("one number", _MEASURES[["width"]], _MEASURES.width)
 COLUMNS = _sample("numbers and texts", _with_unknown(_PASSENGERS), _SPENT)
 MIXED = _sample("numbers and texts with gaps", _with_unknown(_with_gaps(_PASSENGERS, ["age", "fare", "port"])), _SPENT)
+NOTES = _sample("numbers and texts, one of them free", _with_unknown(_NOTED), _SPENT + 20 * _SPAM)
 _LENGTHS = np.array([len(text) for text in _TEXTS[:, 0]])
 TEXTS = _sample("a text", pd.DataFrame({TEXT: _TEXTS[:, 0]}), _LENGTHS + 90 * _SPAM)
+WITH_ONE = _sample("numbers and 1", _MEASURES.assign(const=1.0), _LEARNED)
+_MEASURED = _MEASURES[["width", "depth", "weight"]] + _RANDOM.normal(0, 0.01, (_COUNT, 3))
+MEASURED = _sample("measurements with gaps", _with_gaps(_MEASURED, list(_MEASURED)), _LEARNED)

@@ -9,7 +9,10 @@ from tests.frameworks import (
     test_onnx_models,
     test_sklearn_classifiers,
     test_sklearn_columns,
+    test_sklearn_labels,
     test_sklearn_regressors,
+    test_sklearn_steps,
+    test_statsmodels_models,
     test_xgboost_models,
 )
 from tests.frameworks.tried_model import TriedModel
@@ -20,11 +23,14 @@ END = "<!-- /tried -->\n"
 FILES = (
     test_sklearn_classifiers,
     test_sklearn_regressors,
+    test_sklearn_steps,
     test_sklearn_columns,
+    test_sklearn_labels,
     test_xgboost_models,
     test_boosted_models,
     test_onnx_models,
     test_network_models,
+    test_statsmodels_models,
 )
 MODELS: tuple[TriedModel, ...] = tuple(tried for file in FILES for tried in file.MODELS)
 SERVED = [tried for tried in MODELS if isinstance(tried.outcome, Task)]

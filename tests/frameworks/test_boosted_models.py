@@ -8,6 +8,7 @@ import pytest
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.model_selection import GridSearchCV
+from sklearn.multioutput import MultiOutputClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
@@ -79,8 +80,9 @@ MODELS = (
         for one in OBJECTIVES
     ),
     of_light("LGBMRegressor", FLOAT_GAPS, REGRESSION, light("value", "LGBMRegressor")),
-    of_light("LGBMRegressor, linear_tree", FLOATS, "its leaves have lines in them",
-             light("value", "LGBMRegressor", linear_tree=True)),
+    of_light("LGBMRegressor, linear_tree", FLOATS, REGRESSION, light("value", "LGBMRegressor", linear_tree=True)),
+    of_light("LGBMRegressor, linear_tree", FLOAT_GAPS, REGRESSION, light("value", "LGBMRegressor", linear_tree=True)),
+    of_light("LGBMClassifier of three, linear_tree", FLOATS, MULTICLASS, light("three", linear_tree=True)),
     of_light("LGBMRanker", FLOATS, REGRESSION, ranked),
     of_booster("Booster, binary", FLOATS, BINARY, booster("two", "binary")),
     of_booster("Booster, multiclass", FLOATS, MULTICLASS, booster("three", "multiclass", num_class=3)),
@@ -94,21 +96,34 @@ MODELS = (
     of_cat("CatBoostClassifier, MultiClassOneVsAll", FLOATS, MULTICLASS,
            cat("three", loss_function="MultiClassOneVsAll")),
     of_cat("CatBoostClassifier, Lossguide", FLOATS, BINARY, cat("two", grow_policy="Lossguide", max_leaves=12)),
-    of_cat("CatBoostClassifier, counted categories", COLUMNS, "it has made numbers of its categories",
-           cat("two", cat_features=TEXTS, one_hot_max_size=1)),
+    of_cat("CatBoostClassifier, counted categories", COLUMNS, BINARY,
+           cat("two", cat_features=TEXTS, one_hot_max_size=1, max_ctr_complexity=1), takes_unknown=True),
     *(
         of_cat(f"CatBoostRegressor, {one.partition(':')[0]}", FLOATS, REGRESSION,
                cat("value", "CatBoostRegressor", loss_function=one))
         for one in LOSSES
     ),
     of_cat("CatBoostRegressor", FLOAT_GAPS, REGRESSION, cat("value", "CatBoostRegressor")),
-    of_cat("CatBoostRegressor of two values", FLOATS, "it gives 2 outputs a row",
-           cat("pair", "CatBoostRegressor", loss_function="MultiRMSE")),
+    of_cat("CatBoostClassifier of labels, MultiLogloss", FLOATS, Task.MULTILABEL,
+           cat("flags", loss_function="MultiLogloss")),
+    of_cat("CatBoostClassifier of labels, MultiCrossEntropy", FLOAT_GAPS, Task.MULTILABEL,
+           cat("flags", loss_function="MultiCrossEntropy")),
+    *(
+        of_cat(f"CatBoostRegressor, {one.partition(':')[0]}", FLOATS, Task.MULTIOUTPUT,
+               cat(learned, "CatBoostRegressor", loss_function=one))
+        for one, learned in (
+            ("MultiRMSE", "pair"), ("MultiQuantile:alpha=0.1,0.9", "value"), ("RMSEWithUncertainty", "value")
+        )
+    ),
     of_cat("CatBoostRanker, YetiRank", FLOATS, REGRESSION, ranked_by_cat),
     of_sklearn("LGBMClassifier behind a scaler", FLOATS, BINARY,
                fitted(lambda: make_pipeline(StandardScaler(), lightgbm.LGBMClassifier(**LIGHT)), "two")),
     of_sklearn("GridSearchCV of LGBMClassifier", FLOATS, BINARY,
                fitted(lambda: GridSearchCV(lightgbm.LGBMClassifier(**LIGHT), {"num_leaves": [4, 8]}, cv=2), "two")),
+    of_sklearn("MultiOutputClassifier of LGBMClassifier", FLOATS, Task.MULTILABEL,
+               fitted(lambda: MultiOutputClassifier(lightgbm.LGBMClassifier(**LIGHT)), "flags")),
+    of_sklearn("MultiOutputClassifier of CatBoostClassifier", FLOATS, Task.MULTILABEL,
+               fitted(lambda: MultiOutputClassifier(catboost.CatBoostClassifier(**CAT)), "flags")),
     of_sklearn("OneHotEncoder(ignore), LGBMClassifier", MIXED, BINARY,
                fitted(lambda: columns(lightgbm.LGBMClassifier(**LIGHT), SimpleImputer()), "two"), takes_unknown=True),
 )  # fmt: skip

@@ -65,8 +65,8 @@ def ranked() -> Any:
     return catboost.CatBoostRanker(loss_function="YetiRank", **SMALL).fit(FRAME, THREE, group_id=np.arange(400) // 20)
 
 
-def with_threshold() -> Any:
-    model = classifier(TWO)
+def with_threshold(target: Any, **parameters: Any) -> Any:
+    model = classifier(target, **parameters)
     model.set_probability_threshold(0.3)
     return model
 
@@ -91,12 +91,34 @@ CLASSES: Table = {
     "Logloss of texts": lambda: classifier(np.where(TWO, "yes", "no")),
     "Logloss of truths": lambda: classifier(TWO.astype(bool)),
     "CrossEntropy": lambda: classifier(TWO, loss_function="CrossEntropy"),
-    "a threshold": with_threshold,
+    "a threshold": lambda: with_threshold(TWO),
     "MultiClass": lambda: classifier(THREE),
     "MultiClass of texts": lambda: classifier(np.array(["low", "middle", "high"])[THREE]),
     "MultiClass of any shape": lambda: classifier(THREE, grow_policy="Lossguide", max_leaves=12),
     "MultiClassOneVsAll": lambda: classifier(THREE, loss_function="MultiClassOneVsAll"),
 }
+
+
+SEVERAL: Table = {
+    "MultiRMSE": lambda: regressor("MultiRMSE", np.column_stack([VALUE, 1e4 - 1e3 * VALUE, VALUE**2])),
+    "MultiRMSE of any shape": lambda: regressor(
+        "MultiRMSE", np.column_stack([VALUE, -VALUE]), grow_policy="Lossguide", max_leaves=12
+    ),
+    "MultiQuantile": lambda: regressor("MultiQuantile:alpha=0.1,0.5,0.9"),
+    "RMSEWithUncertainty": lambda: regressor("RMSEWithUncertainty"),
+    "margins of classes": lambda: base("MultiClass", THREE),
+}
+BOTH = np.column_stack([TWO, THREE > 0]).astype(int)
+SEVERAL_LABELS: Table = {
+    "MultiLogloss": lambda: classifier(BOTH, loss_function="MultiLogloss"),
+    "MultiCrossEntropy": lambda: classifier(BOTH, loss_function="MultiCrossEntropy"),
+    "labels with a threshold": lambda: with_threshold(BOTH, loss_function="MultiLogloss"),
+}
+EVERY_LOSS = VALUES | CLASSES | SEVERAL | SEVERAL_LABELS
+TASKS = [
+    (VALUES, {Task.REGRESSION}), (CLASSES, {Task.BINARY, Task.MULTICLASS}), (SEVERAL, {Task.MULTIOUTPUT}),
+    (SEVERAL_LABELS, {Task.MULTILABEL}),
+]  # fmt: skip
 
 
 def own_scores(model: Any, frame: Any) -> Any:
@@ -109,13 +131,13 @@ def borders_of(model: Any) -> list[tuple[int, float]]:
     return [(split["float_feature_index"], split["border"]) for split in splits if split["split_type"] == NUMBER]
 
 
-@pytest.mark.parametrize("kind", [*VALUES, *CLASSES])
+@pytest.mark.parametrize("kind", EVERY_LOSS)
 def test_every_loss_is_served_as_mlflow_answers_it(kind: str, registry_home: Any) -> None:
-    model = (VALUES | CLASSES)[kind]()
+    model = EVERY_LOSS[kind]()
     uri = logged("catboost", model, FRAME)
     artefact = imported(uri, Formats.WITHOUT_CODE)
     card = artefact.card
-    assert card.task is Task.REGRESSION if kind in VALUES else card.task is not Task.REGRESSION
+    assert card.task in next(tasks for table, tasks in TASKS if kind in table)
     assert card.source.flavor == "catboost"
     assert [feature.name for feature in card.features if feature.nullable] == ["income"]
     gaps = HELD.assign(income=HELD.income.where(np.arange(60) % 2 == 0))
@@ -129,6 +151,18 @@ def test_every_loss_is_served_as_mlflow_answers_it(kind: str, registry_home: Any
         np.testing.assert_allclose(mine, theirs, rtol=2e-6, atol=2e-6 * max(1, np.abs(theirs).max()))
     else:
         assert mine == theirs.tolist()
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        ("MultiQuantile", ("quantile_0.1", "quantile_0.5", "quantile_0.9")),
+        ("RMSEWithUncertainty", ("mean", "variance")),
+        ("MultiLogloss", ("output_0", "output_1")),
+    ],
+)
+def test_several_values_and_labels_have_names(kind: str, names: tuple[str, ...], registry_home: Any) -> None:
+    assert imported(logged("catboost", EVERY_LOSS[kind](), FRAME)).card.outputs == names
 
 
 def test_doubles_are_rounded_as_catboost_rounds_them(registry_home: Any) -> None:
@@ -196,6 +230,38 @@ def test_levels_that_the_example_lacks_are_refused(registry_home: Any) -> None:
         imported(logged("catboost", model, PASSENGERS, signature=signature, input_example=None))
 
 
+KINDS = ("Borders", "Buckets", "BinarizedTargetMeanValue", "Counter")
+COUNTED: dict[str, Any] = {
+    "cat_features": ["sex", "class", "port"], "one_hot_max_size": 1, "max_ctr_complexity": 1, "iterations": 30,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_categories_that_were_counted_come_as_their_levels(kind: str, registry_home: Any) -> None:
+    model = regressor("RMSE", PAID, PASSENGERS, simple_ctr=[kind, "Borders"], **COUNTED)
+    artefact = imported(logged("catboost", model, PASSENGERS))
+    unknown = OTHERS.assign(port="Lisbon")
+    for rows in (OTHERS, unknown, OTHERS.assign(**{"class": 7}), OTHERS.assign(age=np.nan).fillna({"age": 0})):
+        assert_scored_alike(artefact, rows, model.predict(rows))
+    assert not np.allclose(model.predict(OTHERS.assign(port="S")), model.predict(unknown))
+
+
+@pytest.mark.parametrize("policy", ["SymmetricTree", "Lossguide"])
+def test_counts_of_several_targets_tell_classes_apart(policy: str, registry_home: Any) -> None:
+    three = np.digitize(PAID, np.quantile(PAID, (1 / 3, 2 / 3)))
+    model = classifier(three, PASSENGERS, grow_policy=policy, **COUNTED)
+    artefact = imported(logged("catboost", model, PASSENGERS))
+    for rows in (OTHERS, OTHERS.assign(port="Lisbon")):
+        assert_scored_alike(artefact, rows, model.predict_proba(rows))
+
+
+def test_counted_levels_that_the_example_lacks_are_refused(registry_home: Any) -> None:
+    model = regressor("RMSE", PAID, PASSENGERS, **COUNTED)
+    example = PASSENGERS[PASSENGERS.port.isin(["C", "Q"])].head(9)
+    with pytest.raises(UnsupportedModel, match=r"of port that it asks for, 4 are in no row of its input example"):
+        imported(logged("catboost", model, PASSENGERS, input_example=example))
+
+
 # Within scikit-learn.
 
 MIXED = passengers(5)[["age", "sex", "port"]]
@@ -234,24 +300,26 @@ def test_models_of_scikit_learn_with_catboost_in_them(kind: str, registry_home: 
 # Refused.
 
 REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
-    "counted categories": (
-        lambda: regressor("RMSE", PAID, PASSENGERS, cat_features=["sex", "class", "port"]),
-        "train it with one_hot_max_size=255",
+    "categories counted together": (
+        lambda: regressor("RMSE", PAID, PASSENGERS, **COUNTED | {"max_ctr_complexity": 3}),
+        "train it with max_ctr_complexity=1",
     ),
-    "several values": (lambda: regressor("MultiRMSE", np.column_stack([VALUE, -VALUE])), "it gives 2 outputs a row"),
-    "several labels": (
-        lambda: classifier(np.column_stack([TWO, 1 - TWO]), loss_function="MultiLogloss"),
-        "with the loss MultiLogloss",
+    "a free text": (
+        lambda: classifier(
+            PASSENGERS["class"] > 1,
+            PASSENGERS.assign(port="in class " + PASSENGERS["class"].astype(str)),
+            cat_features=["sex"],
+            text_features=["port"],
+        ),
+        "it takes texts or embeddings, .* encode them at the beginning of a pipeline",
     ),
-    "uncertainty": (lambda: regressor("RMSEWithUncertainty"), "it gives 2 outputs a row"),
-    "a base model of classes": (lambda: base("MultiClass", THREE), "it gives 3 outputs a row"),
 }
 
 
 @pytest.mark.parametrize("kind", REFUSED)
 def test_what_would_be_served_wrong_is_refused(kind: str, registry_home: Any) -> None:
     make, said = REFUSED[kind]
-    uri = logged("catboost", make(), PASSENGERS if kind == "counted categories" else FRAME)
+    uri = logged("catboost", make(), PASSENGERS)
     with pytest.raises(UnsupportedModel, match=said):
         imported(uri)
 

@@ -147,6 +147,6 @@ def test_images_are_refused(own_store: Path) -> None:
 
 def test_a_table_that_is_too_short_is_refused(own_store: Path) -> None:
     with pytest.raises(
-        UnsupportedModel, match=r"The Keras model cannot be served: it does not take .* numbers.*: .*range"
+        UnsupportedModel, match=r"The Keras model cannot be served: it does not answer all rows of its columns: .*range"
     ):
         imported(log(stack(layers.Embedding(2, 4), layers.Flatten(), layers.Dense(1))))

@@ -95,6 +95,14 @@ VALUES: Table = {
     "an objective of one's own, a regressor": lambda: lightgbm.LGBMRegressor(
         objective=lambda wanted, found: (found - wanted, np.ones_like(found)), **SMALL
     ).fit(FRAME, VALUE),
+    "lines in leaves": lambda: booster("l2", VALUE, linear_tree=True),
+    "lines in leaves, a forest": lambda: lightgbm.LGBMRegressor(linear_tree=True, **SMALL | SAMPLED).fit(FRAME, VALUE),
+    "lines in leaves, tweedie": lambda: lightgbm.LGBMRegressor(linear_tree=True, objective="tweedie", **SMALL).fit(
+        FRAME, VALUE
+    ),
+    "lines in leaves of many trees": lambda: lightgbm.LGBMRegressor(
+        linear_tree=True, linear_lambda=0.1, **SMALL | {"n_estimators": 300}
+    ).fit(FRAME, VALUE),
     "many large trees": lambda: lightgbm.LGBMRegressor(
         **SMALL | {"n_estimators": 150, "num_leaves": 60, "min_child_samples": 2}
     ).fit(FRAME, VALUE + 1000),
@@ -106,6 +114,8 @@ CLASSES: Table = {
     "sigmoid": lambda: booster("binary", TWO, sigmoid=2.5),
     "cross_entropy classifier": lambda: lightgbm.LGBMClassifier(objective="cross_entropy", **SMALL).fit(FRAME, TWO),
     "forest of two": lambda: lightgbm.LGBMClassifier(**SMALL | SAMPLED).fit(FRAME, TWO),
+    "lines in leaves of two": lambda: lightgbm.LGBMClassifier(linear_tree=True, **SMALL).fit(FRAME, TWO),
+    "lines in leaves of three": lambda: lightgbm.LGBMClassifier(linear_tree=True, **SMALL).fit(FRAME, THREE),
     "multiclass": lambda: lightgbm.LGBMClassifier(**SMALL).fit(FRAME, THREE),
     "multiclass booster": lambda: booster("multiclass", THREE, num_class=3),
     "multiclassova": lambda: lightgbm.LGBMClassifier(objective="multiclassova", **SMALL).fit(FRAME, THREE),
@@ -385,7 +395,12 @@ def test_unknown_levels_and_gaps_before_lightgbm(registry_home: Any) -> None:
 # Refused.
 
 REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
-    "lines in leaves": (lambda: booster("l2", VALUE, linear_tree=True), "train it without linear_tree"),
+    "lines in leaves behind a scaler": (
+        lambda: make_pipeline(SimpleImputer(), StandardScaler(), lightgbm.LGBMRegressor(linear_tree=True, **SMALL)).fit(
+            FRAME, VALUE
+        ),
+        "leaves with lines in them .linear_tree., and stands within a model of scikit-learn",
+    ),
     "two of many classes": (lambda: booster("multiclass", TWO, num_class=2), "two classes with binary"),
     "a classifier of values": (
         lambda: lightgbm.LGBMClassifier(objective="regression", **SMALL).fit(FRAME, TWO),

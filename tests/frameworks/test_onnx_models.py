@@ -1,4 +1,6 @@
-"""ONNX files as skl2onnx and onnxmltools make them, and a network as it is exported, logged with `mlflow.onnx`."""
+"""ONNX files as skl2onnx and onnxmltools make them, and a network as it is exported: logged with `mlflow.onnx`, bare,
+or in BentoML's store.
+"""
 
 from functools import partial
 from typing import Any
@@ -7,16 +9,20 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnxmltools import convert_xgboost
-from onnxmltools.convert.common.data_types import FloatTensorType
+from onnxmltools.convert.common.data_types import FloatTensorType as XgboostTensor
 from skl2onnx import to_onnx
+from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, StringTensorType
+from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 from xgboost import XGBClassifier
 
 from runners.artefacts.card import Task
 from tests.frameworks.conftest import Try
-from tests.frameworks.samples import FLOATS, Sample
+from tests.frameworks.samples import COLUMNS, FLOATS, NUMBERS, Sample
 from tests.frameworks.tried_model import Train, TriedModel
 
 HIDDEN = 16
@@ -33,9 +39,26 @@ def by_skl2onnx(estimator: Any, learned: str, **options: Any) -> Train:
     return train
 
 
+def with_columns(*numbers: Any, steps: Any) -> Train:
+    """What converts a pipeline that begins with encoders, with an input for each column of numbers and texts."""
+
+    def train(rows: Sample) -> Any:
+        fitted = make_pipeline(steps, LogisticRegression()).fit(rows.frame, rows.yes)
+        kinds = dict(zip(("age", "fare"), numbers, strict=True))
+        types = [(name, kinds.get(name, StringTensorType)([None, 1])) for name in rows.frame]
+        options = {id(fitted): {"zipmap": False}}
+        return to_onnx(fitted, initial_types=types, options=options, target_opset={"": 15, "ai.onnx.ml": 3})
+
+    return train
+
+
+def encoded(encoder: Any, scaler: Any) -> ColumnTransformer:
+    return ColumnTransformer([("texts", encoder, ["sex", "port", "deck"]), ("numbers", scaler, ["age", "fare"])])
+
+
 def by_onnxmltools(rows: Sample) -> Any:
     fitted = XGBClassifier(n_estimators=8, max_depth=4, n_jobs=1).fit(rows.frame.to_numpy(), rows.three)
-    shape = FloatTensorType([None, rows.frame.shape[1]])
+    shape = XgboostTensor([None, rows.frame.shape[1]])
     return convert_xgboost(fitted, initial_types=[("input", shape)], target_opset=15)
 
 
@@ -68,7 +91,7 @@ def network(last: str | None, width: int, rows: Any = "batch") -> Train:
     return train
 
 
-model = partial(TriedModel, "onnx")
+model, file, saved = (partial(TriedModel, flavor) for flavor in ("onnx", "onnx file", "bentoml.onnx"))
 BINARY, MULTICLASS, REGRESSION = Task.BINARY, Task.MULTICLASS, Task.REGRESSION
 NET = {"hidden_layer_sizes": (8,), "max_iter": 50, "random_state": 0}
 MODELS = (
@@ -78,12 +101,34 @@ MODELS = (
           by_skl2onnx(RandomForestClassifier(8, max_depth=4, random_state=0), "three")),
     model("skl2onnx of MLPClassifier", FLOATS, MULTICLASS, by_skl2onnx(MLPClassifier(**NET), "sizes", zipmap=False)),
     model("skl2onnx of LinearRegression", FLOATS, REGRESSION, by_skl2onnx(LinearRegression(), "value")),
+    model("skl2onnx of LinearRegression", NUMBERS, REGRESSION, by_skl2onnx(LinearRegression(), "value")),
+    model("skl2onnx of StandardScaler, LogisticRegression", NUMBERS, BINARY,
+          by_skl2onnx(make_pipeline(StandardScaler(), LogisticRegression()), "two", zipmap=False)),
+    model("skl2onnx of OneHotEncoder(ignore), LogisticRegression", COLUMNS, BINARY,
+          with_columns(FloatTensorType, FloatTensorType,
+                       steps=encoded(OneHotEncoder(handle_unknown="ignore"), StandardScaler())), takes_unknown=True),
+    model("skl2onnx of OneHotEncoder, LogisticRegression, doubles", COLUMNS, "it does not work in ONNX Runtime",
+          with_columns(DoubleTensorType, DoubleTensorType, steps=encoded(OneHotEncoder(), StandardScaler()))),
+    model("skl2onnx of OrdinalEncoder(-1), LogisticRegression", COLUMNS, BINARY,
+          with_columns(FloatTensorType, FloatTensorType,
+                       steps=encoded(OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1),
+                                     "passthrough")), takes_unknown=True),
     model("onnxmltools of XGBClassifier", FLOATS, MULTICLASS, by_onnxmltools),
     model("a network, Softmax", FLOATS, MULTICLASS, network("Softmax", 3)),
     model("a network, Softmax of two", FLOATS, BINARY, network("Softmax", 2)),
     model("a network of a value", FLOATS, REGRESSION, network(None, 1)),
     model("a network of three values", FLOATS, Task.MULTIOUTPUT, network(None, 3)),
     model("a network of one row", FLOATS, "it takes 1 rows at a time", network("Softmax", 3, rows=1)),
+    file("skl2onnx of RandomForestClassifier", FLOATS, MULTICLASS,
+         by_skl2onnx(RandomForestClassifier(8, max_depth=4, random_state=0), "three")),
+    file("skl2onnx of LinearRegression", NUMBERS, REGRESSION, by_skl2onnx(LinearRegression(), "value")),
+    file("skl2onnx of OneHotEncoder(ignore), LogisticRegression", COLUMNS, BINARY,
+         with_columns(FloatTensorType, FloatTensorType,
+                      steps=encoded(OneHotEncoder(handle_unknown="ignore"), StandardScaler())), takes_unknown=True),
+    file("a network of three values", FLOATS, Task.MULTIOUTPUT, network(None, 3)),
+    file("a network of one row", FLOATS, "it takes 1 rows at a time", network("Softmax", 3, rows=1)),
+    saved("skl2onnx of LogisticRegression", FLOATS, BINARY, by_skl2onnx(LogisticRegression(), "two", zipmap=False)),
+    saved("a network of a value", FLOATS, REGRESSION, network(None, 1)),
 )  # fmt: skip
 
 

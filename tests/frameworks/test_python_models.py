@@ -10,7 +10,7 @@ import pytest
 
 from runners.artefacts import repository
 from runners.artefacts.card import Task
-from shokado.lifecycle.errors import LifecycleError
+from shokado.lifecycle.errors import LifecycleError, VersionTaken
 from shokado.lifecycle.importing import registry
 from shokado.lifecycle.importing.connecting import ConnectOrder, connect_version
 from shokado.lifecycle.importing.version import ImportOrder, ImportOutcome
@@ -20,6 +20,7 @@ from tests.support.python_models import (
     Clock,
     Crowd,
     Length,
+    Mixed,
     Moody,
     Same,
     Tariff,
@@ -52,6 +53,19 @@ def test_labels_are_mapped_and_all_of_them_can_be_named(own_store: Path) -> None
     assert labels == mlflow.pyfunc.load_model(uri).predict(unseen).tolist()
 
 
+def test_several_values_have_names_and_tolerances_of_their_own(own_store: Path) -> None:
+    uri = logged(Both(), input_example=passengers(40))
+    artefact = connected(uri)
+    assert (artefact.card.task, artefact.card.outputs) == (Task.MULTIOUTPUT, ("price", "thousands"))
+    (receipt,) = artefact.card.verification.values()
+    assert receipt.tolerances[0] / receipt.tolerances[1] == pytest.approx(1000, rel=1e-3)
+    unseen = passengers(50, seed=1)
+    expected = mlflow.pyfunc.load_model(uri).predict(unseen).to_numpy()
+    np.testing.assert_allclose(scores(artefact, uri, plain(unseen)), expected, rtol=1e-6)
+    with pytest.raises(LifecycleError, match=r"gives 2 outputs a row \(price, thousands\), which are no labels"):
+        connected(uri, version="v2", classes=("low", "high"))
+
+
 def test_levels_are_those_of_a_table(own_store: Path, tmp_path: Path) -> None:
     frame = passengers(20)
     uri = logged(Tariff(), input_example=frame[frame["port"] == "S"])
@@ -82,12 +96,12 @@ def test_numbers_that_need_more_digits_are_sent_with_them(kind: str, own_store: 
 @pytest.mark.parametrize(
     ("model", "example", "said"),
     [
-        (Both(), passengers(20), r"gives 2 outputs a row \(price, twice\)"),
+        (Mixed(), passengers(20), r"of its 2 outputs a row \(price, band\) not all are numbers"),
         (Same(), passengers(20), "gives the label 'low' for all rows there are"),
         (Moody(), passengers(20), "another answer for .* the second time that it is asked"),
         (Crowd(), passengers(20), "another answer for .* when there are no others beside it"),
     ],
-    ids=["several outputs", "one label", "moody", "crowd"],
+    ids=["a label among values", "one label", "moody", "crowd"],
 )
 def test_what_would_be_served_wrong_is_refused(model: Any, example: pd.DataFrame, said: str, own_store: Path) -> None:
     with pytest.raises(LifecycleError, match=said):
@@ -100,3 +114,7 @@ def test_what_is_connected_already_is_found(own_store: Path) -> None:
     connected(uri)
     again = connect_version(ConnectOrder(ImportOrder(uri, "v1", "python"), "http://127.0.0.1:9"))
     assert again.outcome is ImportOutcome.ALREADY_THERE
+    with pytest.raises(VersionTaken, match="python:v1 is there, and is asked by invocations") as refused:
+        connect_version(ConnectOrder(ImportOrder(uri, "v1", "python"), "http://127.0.0.1:9", served_as="churn"))
+    assert refused.value.next_command is not None
+    assert refused.value.next_command.endswith("--url http://127.0.0.1:9 --name python --model churn --replace")

@@ -22,7 +22,6 @@ from sklearn.impute import KNNImputer, SimpleImputer
 from sklearn.linear_model import LogisticRegression, RidgeClassifier, SGDClassifier
 from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV, TunedThresholdClassifierCV
 from sklearn.multiclass import OneVsRestClassifier
-from sklearn.multioutput import MultiOutputClassifier
 from sklearn.naive_bayes import BernoulliNB, GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
@@ -34,7 +33,7 @@ from xgboost import XGBClassifier
 
 from runners.artefacts.card import Task
 from tests.frameworks.conftest import Try
-from tests.frameworks.samples import FLAGS, FLOAT_GAPS, FLOATS, GAPS, NUMBERS
+from tests.frameworks.samples import FLAGS, FLOAT_GAPS, FLOATS, GAPS, MEASURED, NUMBERS
 from tests.frameworks.tried_model import TriedModel, fitted
 
 
@@ -87,7 +86,11 @@ MODELS = (
     model("LogisticRegression behind KBinsDiscretizer", NUMBERS, BINARY,
           fitted(make_pipeline(KBinsDiscretizer(4, quantile_method="averaged_inverted_cdf"), logistic()), "two")),
     model("LogisticRegression behind SimpleImputer", GAPS, BINARY, fitted(filled(logistic()), "two")),
-    model("LogisticRegression behind KNNImputer", GAPS, "Its KNNImputer has no conversion to ONNX",
+    model("LogisticRegression behind KNNImputer", MEASURED, BINARY,
+          fitted(make_pipeline(KNNImputer(), logistic()), "two")),
+    model("LogisticRegression behind KNNImputer, by distance", MEASURED, MULTICLASS,
+          fitted(make_pipeline(StandardScaler(), KNNImputer(weights="distance"), logistic()), "three")),
+    model("LogisticRegression behind KNNImputer", GAPS, "are equally far from each other",
           fitted(make_pipeline(KNNImputer(), logistic()), "two")),
     model("SGDClassifier, log_loss", NUMBERS, BINARY,
           fitted(scaled(SGDClassifier(loss="log_loss", random_state=0)), "two")),
@@ -120,7 +123,7 @@ MODELS = (
     model("BernoulliNB", FLAGS, BINARY, fitted(BernoulliNB(binarize=10), "two")),
     model("LinearDiscriminantAnalysis", NUMBERS, MULTICLASS, fitted(LinearDiscriminantAnalysis(), "three")),
     model("QuadraticDiscriminantAnalysis", NUMBERS, BINARY, fitted(QuadraticDiscriminantAnalysis(), "two")),
-    model("GaussianProcessClassifier", NUMBERS, "is not a registered function/op",
+    model("GaussianProcessClassifier", NUMBERS, "Its GaussianProcessClassifier has no conversion to ONNX",
           fitted(scaled(GaussianProcessClassifier()), "two")),
     model("KNeighborsClassifier", FLOATS, BINARY, fitted(KNeighborsClassifier(), "two")),
     model("KNeighborsClassifier", NUMBERS, BINARY, fitted(KNeighborsClassifier(), "two")),
@@ -141,8 +144,14 @@ MODELS = (
           fitted(GridSearchCV(boosted(), {"max_depth": [2, 3]}, cv=2), "two")),
     model("CalibratedClassifierCV of XGBClassifier", NUMBERS, BINARY,
           fitted(CalibratedClassifierCV(boosted(), cv=2), "two")),
-    model("SVC with probabilities", NUMBERS, "its labels do not follow from its scores",
+    model("CalibratedClassifierCV of SVC", NUMBERS, BINARY,
+          fitted(scaled(CalibratedClassifierCV(SVC(), cv=2)), "two")),
+    model("SVC with probabilities", NUMBERS, "its labels do not follow from its scores, as the probabilities of "
+          "SVC(probability=True) are fitted apart from them: take SVC(), or CalibratedClassifierCV(SVC())",
           fitted(scaled(SVC(probability=True, random_state=0)), "two")),
+    model("SGDClassifier, modified_huber of three", NUMBERS,
+          "as modified_huber gives several classes the same probability: take loss='log_loss'",
+          fitted(scaled(SGDClassifier(loss="modified_huber", random_state=0)), "three")),
     model("SVC", NUMBERS, Task.BINARY_MARGIN, fitted(scaled(SVC()), "yes")),
     model("SVC of three", NUMBERS, "decides between 3 classes by votes", fitted(scaled(SVC()), "three")),
     model("LinearSVC", NUMBERS, Task.BINARY_MARGIN, fitted(scaled(LinearSVC()), "two")),
@@ -151,8 +160,6 @@ MODELS = (
     model("VotingClassifier, hard", NUMBERS, NEITHER, fitted(VotingClassifier(members()), "two")),
     model("IsolationForest", NUMBERS, Task.ANOMALY, fitted(IsolationForest(n_estimators=10, random_state=0), "two")),
     model("OneClassSVM", NUMBERS, Task.ANOMALY, fitted(scaled(OneClassSVM(nu=0.1)), "two")),
-    model("MultiOutputClassifier", NUMBERS, "gives 2 labels a row",
-          fitted(MultiOutputClassifier(logistic()), "flags")),
 )  # fmt: skip
 
 

@@ -5,24 +5,25 @@ from typing import Any
 
 import pytest
 from sklearn.compose import ColumnTransformer
+from sklearn.decomposition import TruncatedSVD
 from sklearn.ensemble import (
     GradientBoostingClassifier,
     HistGradientBoostingClassifier,
     RandomForestClassifier,
     RandomForestRegressor,
 )
-from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
+from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer, TfidfTransformer, TfidfVectorizer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV
 from sklearn.naive_bayes import MultinomialNB
-from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler, TargetEncoder
 from sklearn.svm import LinearSVC
 
 from runners.artefacts.card import Task
 from tests.frameworks.conftest import Try
-from tests.frameworks.samples import COLUMNS, MIXED, TEXTS
+from tests.frameworks.samples import COLUMNS, MIXED, NOTES, TEXTS
 from tests.frameworks.tried_model import TriedModel, fitted
 
 NUMBERS, WORDS = ["age", "fare"], ["sex", "port", "deck"]
@@ -52,6 +53,12 @@ def ordinal() -> OrdinalEncoder:
 
 def words(vectorizer: Any, estimator: Any = None) -> Pipeline:
     return make_pipeline(vectorizer, logistic() if estimator is None else estimator)
+
+
+def noted(note: Any, encoder: Any, estimator: Any) -> Pipeline:
+    """A free text beside numbers, which are scaled, and texts that are encoded."""
+    branches = [("numbers", StandardScaler(), NUMBERS), ("texts", encoder, WORDS), ("note", note, "note")]
+    return make_pipeline(ColumnTransformer(branches), estimator)
 
 
 model = partial(TriedModel, "sklearn")
@@ -101,14 +108,49 @@ MODELS = (
     model("TfidfVectorizer, RandomForestClassifier", TEXTS, BINARY,
           fitted(words(TfidfVectorizer(), RandomForestClassifier(**TREES)), "two")),
     model("TfidfVectorizer, Ridge", TEXTS, REGRESSION, fitted(words(TfidfVectorizer(), Ridge()), "value")),
-    model("TfidfVectorizer(sublinear_tf)", TEXTS, "sublinear_tf=True, which has no conversion to ONNX",
-          fitted(words(TfidfVectorizer(sublinear_tf=True)), "two")),
-    model("TfidfVectorizer(strip_accents)", TEXTS, "strip_accents='unicode', which has no conversion to ONNX",
+    model("TfidfVectorizer(sublinear_tf)", TEXTS, BINARY, fitted(words(TfidfVectorizer(sublinear_tf=True)), "two")),
+    model("TfidfVectorizer(strip_accents)", TEXTS, BINARY,
           fitted(words(TfidfVectorizer(strip_accents="unicode")), "two")),
-    model("TfidfVectorizer(char_wb)", TEXTS, "analyzer='char_wb', which has no conversion to ONNX",
-          fitted(words(TfidfVectorizer(analyzer="char_wb")), "two")),
+    model("TfidfVectorizer(char_wb)", TEXTS, BINARY,
+          fitted(words(TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4))), "two")),
+    model("CountVectorizer of pairs without stop words, MultinomialNB", TEXTS, BINARY,
+          fitted(words(CountVectorizer(stop_words="english", ngram_range=(1, 2)), MultinomialNB()), "two")),
+    model("CountVectorizer, TfidfTransformer, MultinomialNB", TEXTS, BINARY,
+          fitted(make_pipeline(CountVectorizer(), TfidfTransformer(), MultinomialNB()), "two")),
+    model("FeatureUnion of words and characters, Ridge", TEXTS, REGRESSION,
+          fitted(words(FeatureUnion([("words", TfidfVectorizer()), ("parts", TfidfVectorizer(analyzer="char_wb"))]),
+                       Ridge()), "value")),
+    model("TfidfVectorizer(tokenizer)", TEXTS, "tokenizer='split', which is Python code",
+          fitted(words(TfidfVectorizer(tokenizer=str.split, token_pattern=None)), "two")),
+    model("HashingVectorizer", TEXTS, "hashed columns have no conversion to ONNX",
+          fitted(words(HashingVectorizer()), "two")),
     model("TfidfVectorizer, LinearSVC", TEXTS, Task.BINARY_MARGIN,
           fitted(words(TfidfVectorizer(), LinearSVC()), "two")),
+    with_unknown("TfidfVectorizer beside OneHotEncoder(ignore), LogisticRegression", NOTES, BINARY,
+                 fitted(noted(TfidfVectorizer(), known(), logistic()), "yes")),
+    model("TfidfVectorizer beside OneHotEncoder, LogisticRegression of three", NOTES, MULTICLASS,
+          fitted(noted(TfidfVectorizer(stop_words="english", ngram_range=(1, 2)), OneHotEncoder(), logistic()),
+                 "sizes")),
+    with_unknown("CountVectorizer(char_wb) beside TargetEncoder, Ridge", NOTES, REGRESSION,
+                 fitted(noted(CountVectorizer(analyzer="char_wb", ngram_range=(2, 3)), TargetEncoder(random_state=0),
+                              Ridge()), "value")),
+    with_unknown("TfidfVectorizer, TruncatedSVD beside OneHotEncoder(ignore), LinearSVC", NOTES, Task.BINARY_MARGIN,
+                 fitted(noted(make_pipeline(TfidfVectorizer(), TruncatedSVD(8, random_state=0)), known(), LinearSVC()),
+                        "two")),
+    with_unknown("TfidfVectorizer beside OrdinalEncoder(-1) and numbers, RandomForestRegressor", NOTES, REGRESSION,
+                 fitted(make_pipeline(
+                     ColumnTransformer([("texts", ordinal(), WORDS), ("note", TfidfVectorizer(), "note")],
+                                       remainder="passthrough"),
+                     RandomForestRegressor(**TREES)), "value")),
+    with_unknown("GridSearchCV of TfidfVectorizer beside OneHotEncoder(ignore), LogisticRegression", NOTES, BINARY,
+                 fitted(GridSearchCV(noted(TfidfVectorizer(), known(), logistic()),
+                                     {"columntransformer__note__sublinear_tf": [True, False]}, cv=2), "two")),
+    model("TfidfVectorizer beside StandardScaler, RandomForestClassifier", NOTES,
+          "stands behind steps that change numbers",
+          fitted(noted(TfidfVectorizer(), known(), RandomForestClassifier(**TREES)), "two")),
+    model("a text that a TfidfVectorizer and an encoder take", NOTES, "It gives texts (note) to TfidfVectorizer",
+          fitted(make_pipeline(ColumnTransformer([("note", TfidfVectorizer(), "note"), ("all", known(), WORDS),
+                                                  ("again", known(), ["note"])]), logistic()), "two")),
 )  # fmt: skip
 
 

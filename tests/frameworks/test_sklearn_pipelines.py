@@ -16,6 +16,7 @@ from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor, make_column_selector, make_column_transformer
 from sklearn.decomposition import PCA, TruncatedSVD
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import (
     AdaBoostClassifier,
     ExtraTreesRegressor,
@@ -30,9 +31,10 @@ from sklearn.ensemble import (
     VotingClassifier,
     VotingRegressor,
 )
-from sklearn.feature_selection import SelectFromModel, SelectKBest, VarianceThreshold
+from sklearn.feature_selection import RFE, SelectFromModel, SelectKBest, VarianceThreshold
 from sklearn.frozen import FrozenEstimator
 from sklearn.impute import KNNImputer, MissingIndicator, SimpleImputer
+from sklearn.impute._iterative import IterativeImputer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV, TunedThresholdClassifierCV
 from sklearn.pipeline import FeatureUnion, make_pipeline, make_union
@@ -58,7 +60,7 @@ from runners.artefacts.card import FileKind
 from shokado.lifecycle.errors import LifecycleError, UnsupportedModel
 from shokado.lifecycle.importing import conversion, verification
 from shokado.lifecycle.importing.registry import LoadedModel
-from tests.lifecycle.test_typed_columns import FRAME, NUMBERS, PAID, SURVIVED, TEXTS, WHOLE
+from tests.frameworks.test_typed_columns import FRAME, NUMBERS, PAID, SURVIVED, TEXTS, WHOLE
 
 BOOLEAN = FRAME.assign(alone=np.arange(400) % 3 == 0)
 CODED = FRAME.assign(**{"class": np.arange(400) % 3 + 1})
@@ -405,6 +407,34 @@ MODELS: dict[str, tuple[Any, pd.DataFrame, Any]] = {
     ),
     "powers": (linear(mixed(make_pipeline(FILLED, PowerTransformer()))), FRAME, SURVIVED),
     "quantiles": (linear(mixed(make_pipeline(FILLED, QuantileTransformer(n_quantiles=40)))), FRAME, SURVIVED),
+    "curves": (linear_of(make_pipeline(FILLED, SplineTransformer())), FRAME, SURVIVED),
+    "lines for gaps": (linear_of(IterativeImputer(random_state=0)), FRAME, SURVIVED),
+    "waves of numbers": (linear_of(make_pipeline(FILLED, FunctionTransformer(np.cos))), FRAME, SURVIVED),
+    "discriminants": (
+        make_pipeline(
+            mixed(SCALED, OneHotEncoder(handle_unknown="ignore", sparse_output=False), sparse_threshold=0),
+            LinearDiscriminantAnalysis(),
+        ),
+        FRAME,
+        SURVIVED,
+    ),
+    "discriminants in a stack": (
+        StackingClassifier([("a", linear_of(SCALED))], LinearDiscriminantAnalysis(), cv=2),
+        FRAME,
+        SURVIVED,
+    ),
+    "calibrated discriminants": (
+        CalibratedClassifierCV(
+            make_pipeline(
+                mixed(SCALED, OneHotEncoder(handle_unknown="ignore", sparse_output=False), sparse_threshold=0),
+                LinearDiscriminantAnalysis(),
+            ),
+            cv=2,
+        ),
+        FRAME,
+        PORTS,
+    ),
+    "columns by elimination": (make_pipeline(mixed(SCALED), RFE(LOGISTIC, n_features_to_select=4)), FRAME, SURVIVED),
     "the best columns": (
         make_pipeline(mixed(SCALED), VarianceThreshold(), SelectKBest(k=4), LOGISTIC),
         FRAME,
@@ -518,8 +548,7 @@ REFUSED: dict[str, tuple[Any, pd.DataFrame, str]] = {
         FRAME,
         "stands behind",
     ),
-    "curves": (linear_of(make_pipeline(FILLED, SplineTransformer())), FRAME, "Its SplineTransformer has no conversion"),
-    "neighbours for gaps": (linear_of(KNNImputer()), FRAME, "Its KNNImputer has no conversion"),
+    "neighbours for gaps that are equally far": (linear_of(KNNImputer()), FRAME, "are equally far from each other"),
 }
 
 

@@ -78,7 +78,6 @@ def members() -> list[tuple[str, object]]:
 
 model = partial(TriedModel, "sklearn")
 VALUE = Task.REGRESSION
-NO_CONVERSION, DIFFERS = "has no conversion to ONNX", "differs from the framework's own scores"
 MODELS = (
     model("LinearRegression", NUMBERS, VALUE, fitted(LinearRegression(), "value")),
     model("LinearRegression", FLAGS, VALUE, fitted(LinearRegression(), "value")),
@@ -132,13 +131,13 @@ MODELS = (
           fitted(TransformedTargetRegressor(Ridge(), func=np.log, inverse_func=np.exp), "value")),
     model("Ridge behind FunctionTransformer of numpy", NUMBERS, VALUE,
           fitted(make_pipeline(FunctionTransformer(np.abs), Ridge()), "value")),
-    model("Ridge behind SplineTransformer", NUMBERS, NO_CONVERSION,
+    model("Ridge behind SplineTransformer", NUMBERS, VALUE,
           fitted(make_pipeline(SplineTransformer(), Ridge()), "value")),
     model("Ridge behind QuantileTransformer", NUMBERS, VALUE,
           fitted(make_pipeline(QuantileTransformer(n_quantiles=50), Ridge()), "value")),
     model("Ridge behind PowerTransformer", NUMBERS, VALUE, fitted(make_pipeline(PowerTransformer(), Ridge()), "value")),
-    model("IsotonicRegression", ONE, NO_CONVERSION, fitted(IsotonicRegression(out_of_bounds="clip"), "value")),
-    model("KernelRidge", NUMBERS, NO_CONVERSION, fitted(KernelRidge(), "value")),
+    model("IsotonicRegression", ONE, VALUE, fitted(IsotonicRegression(out_of_bounds="clip"), "value")),
+    model("KernelRidge", NUMBERS, VALUE, fitted(scaled(KernelRidge(kernel="rbf")), "value")),
     model("LinearRegression of two values", NUMBERS, Task.MULTIOUTPUT, fitted(LinearRegression(), "pair")),
 )  # fmt: skip
 

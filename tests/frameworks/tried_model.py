@@ -3,14 +3,23 @@
 import hashlib
 import importlib.util
 import inspect
+import json
+import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from subprocess import run
 from typing import Any
 
 import mlflow
+import onnx
 import pytest
 
 from runners.artefacts.card import Task
+from shokado.lifecycle.importing.column_names import ColumnName
+from shokado.lifecycle.importing.onnx_files import OnnxFile
+from shokado.lifecycle.importing.version import ImportOrder
 from tests.frameworks.samples import TEXT, UNKNOWN, Sample
 
 SERVED_AS = {
@@ -21,6 +30,8 @@ SERVED_AS = {
     Task.BINARY_MARGIN: "label, and its decision function",
     Task.MULTICLASS_MARGIN: "label, and its decision function",
     Task.ANOMALY: "-1 or 1, and its decision function",
+    Task.MULTILABEL: "list of labels, and probabilities",
+    Task.MULTILABEL_MARGIN: "list of labels, and decision functions",
 }
 """What the document says of each task."""
 _LOGGED_AS = {
@@ -31,14 +42,23 @@ _LOGGED_AS = {
     "keras": "model",
     "lightgbm": "lgb_model",
     "catboost": "cb_model",
+    "statsmodels": "statsmodels_model",
 }
 """What each flavor's `log_model` calls the model."""
+FILES = ("onnx file", "bentoml.onnx")
+"""In place of a flavor, for what no registry has."""
+_SAVE = """
+import json, sys, bentoml, onnx
+metadata = {"feature_names": json.loads(sys.argv[3])}
+print(bentoml.onnx.save_model(sys.argv[1], onnx.load(sys.argv[2]), metadata=metadata).tag)
+"""
 _EXAMPLE_ROWS, HELD = 20, 50
 _NOT_IN_DEV: Mapping[str, str] = {
     "pytorch": "torch",
     "keras": "keras",
     "lightgbm": "lightgbm",
     "catboost": "catboost",
+    "statsmodels": "statsmodels",
 }
 """Packages of flavors that `requirements/dev.txt` has not."""
 
@@ -76,7 +96,7 @@ class TriedModel:
     """A model that is trained, logged, imported, served and asked, or refused.
 
     Attributes:
-        flavor: of MLflow, with whose own `log_model` it is logged.
+        flavor: of MLflow, with whose own `log_model` it is logged; or one of `FILES`.
         name: what the document calls it.
         sample: the rows that `train` gets.
         outcome: as what it is served, or words of the reason why it is refused.
@@ -122,9 +142,22 @@ class TriedModel:
         if package and importlib.util.find_spec(package) is None:
             pytest.skip(_needs(package))
 
+    def order(self, uri: str, name: str) -> ImportOrder:
+        """To import it from where it was logged, as a version of the model of that name."""
+        if self.flavor not in FILES:
+            return ImportOrder(uri, self.label, name)
+        said = self.flavor == "onnx file"
+        file = OnnxFile(uri, tuple(ColumnName(str(column)) for column in self.sample.frame) if said else ())
+        return ImportOrder(file.uri, self.label, name, file=file)
+
     def log(self, experiment: str) -> str:
-        """Train it and log it as anybody would; gives its `runs:/` address. `experiment` is an id."""
+        """Train it and log it as anybody would; gives its `runs:/` address. `experiment` is an id.
+
+        Of `FILES`, the path or the tag.
+        """
         model = self.train(self.sample)
+        if self.flavor in FILES:
+            return self._saved(model)
         example = self.sample.frame[:_EXAMPLE_ROWS]
         given = {"name": "model", "input_example": example, "pip_requirements": []} | dict(self.arguments)
         if self.flavor == "sklearn":
@@ -143,3 +176,12 @@ class TriedModel:
         if self.flavor == "keras":  # whose own call takes no names
             mlflow.models.set_signature(logged.model_uri, mlflow.models.infer_signature(example))
         return f"runs:/{run.info.run_id}/model"
+
+    def _saved(self, model: Any) -> str:
+        path = Path(tempfile.mkdtemp()) / "model.onnx"
+        onnx.save(model, path)
+        if self.flavor != "bentoml.onnx":
+            return str(path)
+        # BentoML keeps the first store that it has seen in a process.
+        command = [sys.executable, "-c", _SAVE, "saved", str(path), json.dumps(list(self.sample.frame))]
+        return run(command, check=True, capture_output=True, text=True).stdout.strip()

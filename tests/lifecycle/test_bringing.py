@@ -55,6 +55,21 @@ def test_a_run_is_called_by_the_beginning_of_its_id(prepared: dict[str, Imported
     assert tags(brought(f"runs:/{run}/model", model="flower")) == [f"flower:run-{run[:8]}"]
 
 
+def test_no_rows_are_kept_where_none_may_be(prepared: dict[str, Imported], own_store: Path) -> None:
+    (found,) = bring(ServeOrder(("models:/iris/2",), keep_rows=False))
+    assert (found.artefact.card.reference is not None, found.artefact.card.background) == (True, None)
+
+
+def test_rows_that_were_kept_before_are_not_served_silently(prepared: dict[str, Imported]) -> None:
+    assert prepared["iris:v2"].artefact.card.background is not None
+    for address in ("models:/iris@challenger", "iris:v2"):
+        with pytest.raises(LifecycleError, match="iris:v2 was imported before, and keeps rows") as refused:
+            bring(ServeOrder((address,), keep_rows=False))
+        source = {"iris:v2": "models:/iris/2"}.get(address, address)
+        command = f"shokado models import {source} --name iris --as v2 --no-rows --replace"
+        assert refused.value.next_command == command
+
+
 @pytest.mark.parametrize("second", ["models:/iris/1", "models:/iris@challenger"])
 def test_two_addresses_of_one_version_are_refused(second: str, prepared: dict[str, Imported]) -> None:
     first = {"models:/iris/1": "models:/iris@champion", "models:/iris@challenger": "models:/iris"}[second]

@@ -10,7 +10,8 @@ import pytest
 
 from shokado.lifecycle.errors import LifecycleError, SourceNotFound, UnsupportedModel
 from shokado.lifecycle.importing.architectures import Architecture
-from shokado.lifecycle.importing.checkpoints import Checkpoint, _Content, parsed_arguments, parsed_classes
+from shokado.lifecycle.importing.checkpoints import Checkpoint, _Content, parsed_arguments
+from shokado.lifecycle.importing.output_meaning import OutputMeaning, parsed_classes
 from shokado.lifecycle.importing.version import ImportOrder
 
 NET = "def net(input_dim, hidden=2, **others):\n    return [input_dim, hidden, others]\n"
@@ -71,10 +72,11 @@ def test_an_architecture_gets_what_it_has_parameters_for(name: str, files: Path)
 
 
 def test_the_address_changes_with_all_that_decides(files: Path) -> None:
-    def uri(**options: Any) -> str:
-        return Checkpoint(Path("model.pt"), Architecture("own_nets.py:net"), **options).uri
+    def uri(arguments: dict[str, Any] | None = None, **said: Any) -> str:
+        architecture = Architecture("own_nets.py:net")
+        return Checkpoint(Path("model.pt"), architecture, arguments or {}, OutputMeaning(**said)).uri
 
-    addresses = [uri(), uri(arguments={"hidden": 3}), uri(task="binary"), uri(classes=("a", "b")), uri(is_logits=True)]
+    addresses = [uri(), uri({"hidden": 3}), uri(task="binary"), uri(classes=("a", "b")), uri(is_logits=True)]
     (files / "own_nets.py").write_text(NET + "\n")
     addresses.append(uri())
     (files / "model.pt").write_bytes(b"others")
@@ -89,13 +91,13 @@ def test_a_checkpoint_is_a_file_with_a_task_that_there_is(files: Path) -> None:
     with pytest.raises(SourceNotFound, match=r"There is no file other.pt"):
         Checkpoint(Path("other.pt"), architecture)
     with pytest.raises(UnsupportedModel, match="There is no task 'ranking': binary, multiclass, regression"):
-        Checkpoint(Path("model.pt"), architecture, task="ranking")
+        OutputMeaning("ranking")
 
 
 def test_an_order_without_a_name_says_the_whole_command(files: Path) -> None:
     checkpoint = Checkpoint(Path("model.pt"), Architecture("own_nets.py:net"))
     with pytest.raises(LifecycleError, match="add --name") as refused:
-        ImportOrder(checkpoint.uri, "v1", checkpoint=checkpoint)
+        ImportOrder(checkpoint.uri, "v1", file=checkpoint)
     assert refused.value.next_command == (
         "shokado models import model.pt --architecture own_nets.py:net --name '<name>' --as v1"
     ).replace("'<name>'", "<name>")

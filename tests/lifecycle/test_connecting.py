@@ -30,7 +30,7 @@ def test_rows_of_any_kinds_get_what_the_model_gives(log_model: Callable[..., str
     expected = mlflow.pyfunc.load_model(uri).predict(unseen).to_numpy()
     np.testing.assert_allclose(scores(artefact, uri, plain(unseen)), expected, rtol=1e-6)
     assert repository.look_up("python", "v1") == artefact
-    with pytest.raises(CardError, match=r"only MLflow's scoring server can score its rows.*placement: remote"):
+    with pytest.raises(CardError, match=r"only a scoring server with Python can score its rows.*placement: remote"):
         open_engine(artefact.folder, card, EngineChoice.AUTO)
 
 
@@ -40,6 +40,14 @@ def test_a_server_that_is_not_there_is_named_with_the_command(log_model: Callabl
     with pytest.raises(SourceNotFound, match=r"No scoring server answers at http://127\.0\.0\.1:9") as refused:
         connect_version(order)
     assert refused.value.next_command == f"mlflow models serve -m {uri} -p 9 --env-manager local"
+    by_name = ConnectOrder(order.source, order.url, served_as="churn")
+    with pytest.raises(SourceNotFound, match=r"No scoring server answers at http://127\.0\.0\.1:9") as refused:
+        connect_version(by_name)
+    settings = f"NAME=churn MLSERVER_MODEL_IMPLEMENTATION=mlserver_mlflow.MLflowRuntime MLSERVER_MODEL_URI={uri}"
+    assert refused.value.next_command == f"MLSERVER_MODEL_{settings} MLSERVER_HTTP_PORT=9 mlserver start ."
+    assert by_name.placement == (
+        "v1: {placement: remote, remote: {url: 'http://127.0.0.1:9', model: churn, version: null}}"
+    )
     with pytest.raises(LifecycleError, match="no address of a server"):
         ConnectOrder(order.source, "127.0.0.1:9")
     with pytest.raises(NeedsPython, match=rf"Run `mlflow models serve -m {uri} -p 5001 --env-manager local`") as named:

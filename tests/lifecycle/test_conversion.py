@@ -25,7 +25,6 @@ from sklearn.ensemble import (
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV, TunedThresholdClassifierCV
 from sklearn.multioutput import MultiOutputRegressor
-from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, RobustScaler, StandardScaler
@@ -207,7 +206,7 @@ def test_forests_decide_every_tie_as_scikit_learn_does(name: str, tmp_path: Path
     truth = model.predict_proba(rows)
     ordered = np.sort(truth, axis=1)
     assert (ordered[:, -1] == ordered[:, -2]).sum() > 5
-    assert chosen(scores, description.positive_from).tolist() == truth.argmax(axis=1).tolist()
+    assert chosen(description.task, scores, description.positive_from).tolist() == truth.argmax(axis=1).tolist()
     assert truth.argmax(axis=1).tolist() == model.predict(rows).tolist()
 
 
@@ -259,22 +258,27 @@ def test_a_signature_that_names_other_columns_is_refused(
     assert repository.artefacts() == []
 
 
-TWO_LABELS = np.column_stack([TWO, 1 - TWO])
-SEVERAL_LABELS: dict[str, tuple[str, Callable[[], Any]]] = {
-    "XGBoost": ("xgboost", lambda: XGBClassifier(n_estimators=2).fit(FRAME, TWO_LABELS)),
-    "a forest": ("sklearn", lambda: RandomForestClassifier(2).fit(FRAME, TWO_LABELS)),
-    "a net": ("sklearn", lambda: MLPClassifier((2,), max_iter=5).fit(FRAME, TWO_LABELS)),
-    "neighbours": ("sklearn", lambda: KNeighborsClassifier().fit(FRAME, TWO_LABELS)),
-}
+def test_several_labels_a_row_are_served_as_mlflow_gives_them(log_model: Callable[..., str], own_store: Path) -> None:
+    """`tests/frameworks/test_labels.py` has all kinds."""
+    labels = pd.DataFrame({"loud": TWO, "old": (FRAME["age"] > 40).astype(int)})
+    model = RandomForestClassifier(8, n_jobs=1).fit(FRAME, labels.to_numpy())
+    signature = mlflow.models.infer_signature(OTHERS, labels)
+    uri = log_model("sklearn", model, signature=signature, input_example=OTHERS[:9], serialization_format="cloudpickle")
+    artefact = import_version(ImportOrder(uri, "v1", model="stranger")).artefact
+    card = artefact.card
+    assert (card.task, card.outputs, card.classes, card.format) == (Task.MULTILABEL, ("loud", "old"), (0, 1), 3)
+    served = open_engine(artefact.folder, card, EngineChoice.AUTO).predict(OTHERS.to_numpy("f4"))
+    wanted = np.column_stack([both[:, 1] for both in model.predict_proba(OTHERS)])
+    np.testing.assert_allclose(served, wanted, atol=1e-6)
+    check_examples(open_engine(artefact.folder, card, EngineChoice.AUTO).predict(example_rows(card)), card, Path())
+    body = {"dataframe_split": OTHERS[:40].to_dict(orient="split")}
+    assert ours(artefact, body) == theirs(uri, body)
 
 
-@pytest.mark.parametrize(("flavor", "make"), SEVERAL_LABELS.values(), ids=SEVERAL_LABELS)
-def test_several_labels_a_row_are_refused(
-    flavor: str, make: Callable[[], Any], log_model: Callable[..., str], own_store: Path
-) -> None:
-    arguments = {"serialization_format": "cloudpickle"} if flavor == "sklearn" else {}
-    with pytest.raises(UnsupportedModel, match="t gives 2 labels a row, where one belongs: log a model for each label"):
-        import_version(ImportOrder(log_model(flavor, make(), **arguments), "v1", model="stranger"))
+def test_labels_of_three_classes_a_row_are_refused(log_model: Callable[..., str], own_store: Path) -> None:
+    model = RandomForestClassifier(2).fit(FRAME, np.column_stack([TWO, np.arange(len(TWO)) % 3]))
+    with pytest.raises(UnsupportedModel, match="Its label 1 has 3 classes, where several labels a row have two"):
+        import_version(ImportOrder(log_model("sklearn", model, serialization_format="cloudpickle"), "v1", model="odd"))
     assert repository.artefacts() == []
 
 

@@ -102,7 +102,7 @@ def test_a_pickle_that_takes_the_memory_when_it_is_read(log_model: Callable[...,
     command = ["models", "import", uri, "--name", "glutton", "--as", "v1", "--max-memory", "2GiB"]
     result = runner.invoke(app, command)
     assert result.exit_code == 1
-    assert re.fullmatch(r" +\d\.\d s  open the registry: .*\n", result.stdout), result.stdout
+    assert re.fullmatch(r" +\d+\.\d s  open the registry: .*\n", result.stdout), result.stdout
     error, following = result.stderr.splitlines()
     assert error.startswith(f"error: The import of {uri} took more memory than it may, 2,048 MiB, at the step")
     assert error.endswith(f"at the step 'glutton:v1: load {uri}', and was ended. It has left nothing unfinished.")

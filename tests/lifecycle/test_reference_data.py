@@ -27,6 +27,7 @@ from runners.artefacts.reference import (
     ReferenceProfile,
     read_reference,
 )
+from runners.engines.prepared_texts import GraphInputs
 from shokado.lifecycle import datasets
 from shokado.lifecycle.errors import LifecycleError, ReferenceRefused
 from shokado.lifecycle.importing import logged_data, reference_data, registry
@@ -111,7 +112,11 @@ def test_scores_are_those_that_a_server_gives(tag: str, prepared: dict[str, Impo
     artefact = prepared[tag].artefact
     rows = datasets.load(artefact.card.model).train.rows
     session = onnxruntime.InferenceSession(artefact.folder / "model.onnx")
-    (columns,) = session.run(None, {"input": rows})
+    inputs = {"input": rows}
+    if artefact.card.input_datatype == "BYTES":
+        metadata = session.get_modelmeta().custom_metadata_map
+        inputs, _ = GraphInputs.of(metadata, artefact.card.row_format.schema).of_rows(rows)
+    (columns,) = session.run(None, inputs)
     columns = columns[:, 1:] if artefact.card.task is Task.BINARY else columns
     for histogram, column in zip(reference_of(artefact).scores, columns.T, strict=True):
         counted = histogram.bins.count(column)

@@ -61,7 +61,9 @@ def test_the_host_is_an_address() -> None:
     ("addresses", "said", "helps"),
     [
         (["model:/churn/3"], "no address of a model", None),
-        (["churn:v3"], "no address of a model", None),
+        (["churn:"], "no address of a model", None),
+        (["churn:v3", "loan:v3"], "two models", ["--name", "churn"]),
+        (["churn.onnx"], "does not say which model", ["--name", "NAME"]),
         (["models:/churn/3", "models:/churn/3"], "named twice", None),
         (["models:/churn/3", "models:/loan/1"], "two models", ["--name", "churn"]),
         (["models:/churn", "models:/loan@champion"], "two models", ["--name", "churn"]),
@@ -78,6 +80,11 @@ def test_addresses_that_cannot_be_served(addresses: list[str], said: str, helps:
     assert (shlex.split(command) if command else None) == wanted
 
 
+def test_what_lies_in_the_store_says_its_model() -> None:
+    assert ServeOrder(("churn:v3", "models:/churn/4")).name == "churn"
+    assert ServeOrder(("./churn.onnx", "churn:v3"), model="churn").name == "churn"
+
+
 def test_a_name_makes_one_model_of_two() -> None:
     order = ServeOrder(("models:/Churn XGB/3", "models:/loan/1", "runs:/0a1b/model"), model="churn")
     assert (order.name, order.file.name) == ("churn", "churn.yaml")
@@ -90,6 +97,7 @@ def test_a_name_makes_one_model_of_two() -> None:
         ({"split": (90.0, 10.5), "workers": 2}, "--split 90,10.5 --workers 2"),
         ({"config": Path("my churn.yaml"), "host": "0.0.0.0"}, "--config 'my churn.yaml' --host 0.0.0.0"),
         ({"replace": True, "formats": Formats.WITHOUT_CODE}, "--replace --no-pickle"),
+        ({"keep_rows": False}, "--no-rows"),
     ],
 )
 def test_an_order_says_itself_as_a_command(given: dict[str, Any], typed: str) -> None:

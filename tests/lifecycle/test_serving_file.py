@@ -51,6 +51,11 @@ def test_the_file_says_what_was_ordered(tmp_path: Path) -> None:
     assert "paper:v3, from models:/paper/3, which was models:/paper@champion\n" in text
 
 
+def test_a_server_keeps_no_rows_where_none_may_be_kept(tmp_path: Path) -> None:
+    assert written(order(tmp_path)).explanations.keep_rows
+    assert not written(order(tmp_path, keep_rows=False)).explanations.keep_rows
+
+
 def test_the_version_with_the_largest_weight_is_the_active_one(tmp_path: Path) -> None:
     assert written(order(tmp_path, split=(10.0, 90.0))).environments["production"].active == "v4"
     assert written(order(tmp_path)).environments["production"].active == "v3"
@@ -62,7 +67,7 @@ def test_what_is_not_ordered_has_its_default_also_in_each_line_that_is_commented
     text = made.file.read_text()
     lines = COMMENTED_OUT.findall(text)
     keys = {line.partition(":")[0] for _, line, _ in lines}
-    assert keys == {"engine", "placement", "shadow", "store", "batching", "limits", "grpc", "access"}
+    assert keys == {"engine", "placement", "shadow", "store", "batching", "limits", "grpc", "access", "explanations"}
     made.file.write_text(COMMENTED_OUT.sub(r"\1\2", text))
     assert load_settings(made.file) == settings
     minimal = {

@@ -1,26 +1,26 @@
-"""Text pipelines of other people: converted exactly, or refused by the name of what has no conversion."""
+"""Text pipelines of other people; that each setting is converted exactly is for `frameworks/test_text_models.py`."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import mlflow
-import numpy as np
 import pandas as pd
 import pytest
 from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import RandomForestClassifier
-from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer, TfidfVectorizer
+from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.naive_bayes import MultinomialNB
-from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
-from runners.artefacts.card import FileKind, Verification
-from shokado.lifecycle.errors import LifecycleError, UnsupportedModel
+from runners.inputs.schema import Feature
+from shokado.lifecycle.errors import UnsupportedModel
 from shokado.lifecycle.importing import conversion, registry, verification
 from shokado.lifecycle.importing.probing_texts import probing_texts
 from shokado.lifecycle.importing.registry import LoadedModel
-from shokado.lifecycle.importing.text_conversion import vectorizers_of, with_split_terms
+from shokado.lifecycle.importing.text_conversion import text_model, vectorizers_of
 from shokado.lifecycle.importing.version import ImportOrder, import_version
 from shokado.lifecycle.messages import generate_messages
 
@@ -35,83 +35,30 @@ def loaded(model: Any, targets: Any = SPAM) -> LoadedModel:
     return LoadedModel(model, "models:/x/1", "", "sklearn", "scikit-learn", signature, BODY[:5], {}, {})
 
 
-def receipt_of(source: LoadedModel, folder: Path) -> Verification:
-    description = conversion.describe(source)
-    assert [(feature.name, feature.type) for feature in description.features] == [("body", "text")]
-    kinds = conversion.convert(source.model, description, folder)
-    return verification.verify(source, description, folder, kinds, 1e-4).files[FileKind.ONNX]
-
-
-CONVERTIBLE = {
-    "defaults": make_pipeline(TfidfVectorizer(), LogisticRegression()),
-    "pairs whose words are not all known": make_pipeline(
-        TfidfVectorizer(ngram_range=(1, 2), vocabulary=["free cruise", "you", "have won", "the"]), LogisticRegression()
-    ),
-    "pairs only": make_pipeline(TfidfVectorizer(ngram_range=(2, 2)), LogisticRegression()),
-    "single letters": make_pipeline(TfidfVectorizer(token_pattern=r"(?u)\b\w+\b"), LogisticRegression()),
-    "as written, without norm": make_pipeline(TfidfVectorizer(norm=None, lowercase=False), LogisticRegression()),
-    "stop words": make_pipeline(TfidfVectorizer(stop_words="english"), LogisticRegression()),
-    "counts": make_pipeline(CountVectorizer(), MultinomialNB()),
-    "presence": make_pipeline(CountVectorizer(binary=True), LogisticRegression()),
-    "two vectorizers": make_pipeline(
-        FeatureUnion([("words", TfidfVectorizer()), ("pairs", CountVectorizer(ngram_range=(2, 2)))]),
-        LogisticRegression(),
-    ),
-    "trees": make_pipeline(TfidfVectorizer(), RandomForestClassifier(10, random_state=0)),
-}
-
-
-@pytest.mark.parametrize("model", CONVERTIBLE.values(), ids=CONVERTIBLE)
-def test_a_text_pipeline_scores_the_same_after_conversion(model: Any, tmp_path: Path) -> None:
-    receipt = receipt_of(loaded(model), tmp_path)
-    assert receipt.rows == 5 + 1 + verification.RANDOM_ROWS
-    assert receipt.max_abs_difference < 1e-4
-
-
-def test_a_value_of_a_text(tmp_path: Path) -> None:
-    lengths = np.array([len(text) for text in TEXTS[:, 0]], dtype=float)
-    receipt_of(loaded(make_pipeline(TfidfVectorizer(), Ridge()), lengths), tmp_path)
-
-
-REFUSED = {
-    "analyzer='char'": TfidfVectorizer(analyzer="char", ngram_range=(1, 3)),
-    "analyzer='char_wb'": TfidfVectorizer(analyzer="char_wb"),
-    "strip_accents='unicode'": TfidfVectorizer(strip_accents="unicode"),
-    "tokenizer='split'": TfidfVectorizer(tokenizer=str.split, token_pattern=None),
-    "preprocessor='lower'": TfidfVectorizer(preprocessor=str.lower),
-    "sublinear_tf=True": TfidfVectorizer(sublinear_tf=True),
-    r"stop_words with ngram_range beyond \(1, 1\)": TfidfVectorizer(stop_words="english", ngram_range=(1, 2)),
-}
-
-
-@pytest.mark.parametrize(("reason", "vectorizer"), REFUSED.items(), ids=REFUSED)
-def test_a_vectorizer_that_onnx_cannot_follow_is_refused_by_name(reason: str, vectorizer: Any, tmp_path: Path) -> None:
-    with pytest.raises(UnsupportedModel, match=f"Its TfidfVectorizer has {reason}, which has no conversion to ONNX"):
-        receipt_of(loaded(make_pipeline(vectorizer, LogisticRegression())), tmp_path)
-
-
-@pytest.mark.parametrize(
-    "vectorizer",
-    [
-        HashingVectorizer(n_features=64),
-        TfidfVectorizer(token_pattern=r"\b([a-z])[a-z]+\b"),
-        TfidfVectorizer(token_pattern=r"\b\w{3,}\b"),
-    ],
-    ids=["no vocabulary", "a group", "words that only RE2 ends within"],
-)
-def test_what_would_score_differently_is_never_stored(vectorizer: Any, tmp_path: Path) -> None:
-    with pytest.raises(LifecycleError, match=r"has no conversion to ONNX|differs from the framework's own scores"):
-        receipt_of(loaded(make_pipeline(vectorizer, LogisticRegression())), tmp_path)
-
-
-def test_a_text_beside_other_columns_is_refused() -> None:
+def beside(note: Any, columns: str | list[str]) -> LoadedModel:
+    """A model of a text and its length, without a signature."""
     frame = pd.DataFrame({"body": TEXTS[:, 0], "length": [float(len(text)) for text in TEXTS[:, 0]]})
-    columns = ColumnTransformer([("text", TfidfVectorizer(), "body"), ("length", "passthrough", ["length"])])
-    model = Pipeline([("columns", columns), ("regression", LogisticRegression(max_iter=1000))]).fit(frame, SPAM)
-    signature = mlflow.models.infer_signature(frame[:3], model.predict(frame[:3]))
-    source = LoadedModel(model, "models:/x/1", "", "sklearn", "scikit-learn", signature, None, {}, {})
-    with pytest.raises(UnsupportedModel, match="a text must be alone"):
-        conversion.describe(source)
+    model = make_pipeline(ColumnTransformer([("text", note, columns), ("length", "passthrough", ["length"])]), Ridge())
+    return LoadedModel(model.fit(frame, SPAM), "models:/x/1", "", "sklearn", "scikit-learn", None, frame[:5], {}, {})
+
+
+def test_a_text_beside_other_columns_is_a_feature_like_them() -> None:
+    source = beside(TfidfVectorizer(), "body")
+    signature = mlflow.models.infer_signature(source.example, [0.5])
+    described = conversion.describe(replace(source, signature=signature))
+    assert [(feature.name, feature.type) for feature in described.features] == [("body", "text"), ("length", "float")]
+
+
+def test_a_text_that_no_vectorizer_takes_is_refused() -> None:
+    source = beside(FunctionTransformer(lambda texts: texts.map(len)), ["body"])
+    signature = mlflow.models.infer_signature(source.example, [0.5])
+    with pytest.raises(UnsupportedModel, match=r"body \(string\) beside other columns, .* and no vectorizer"):
+        conversion.describe(replace(source, signature=signature))
+
+
+def test_which_columns_are_texts_must_be_said() -> None:
+    with pytest.raises(UnsupportedModel, match="no signature that says which of its 2 columns are texts"):
+        conversion.describe(beside(TfidfVectorizer(), "body"))
 
 
 def test_a_strangers_text_pipeline_is_imported(log_model: Callable[..., str], own_store: Path) -> None:
@@ -130,12 +77,12 @@ def test_a_model_without_a_signature_takes_text_if_it_has_a_vectorizer() -> None
     assert (feature.name, feature.type) == ("text", "text")
 
 
-def test_the_model_itself_keeps_its_vocabulary() -> None:
+def test_the_model_itself_keeps_its_vectorizer() -> None:
     model = make_pipeline(CountVectorizer(ngram_range=(1, 2)), MultinomialNB()).fit(["a nice day", "no day"], [0, 1])
-    (split,) = vectorizers_of(with_split_terms(model))
-    (own,) = vectorizers_of(model)
-    assert ("nice", "day") in split.vocabulary_
-    assert "nice day" in own.vocabulary_
+    text = text_model(model, [Feature(name="body", type="text")])
+    assert [type(step) for _, step in text.model.steps] == [MultinomialNB]
+    assert [block.width for block in text.blocks] == [text.terms] == [5]
+    assert list(vectorizers_of(model)) == [model[0]]
 
 
 def test_probing_texts_repeat_words_and_hold_what_is_hard() -> None:

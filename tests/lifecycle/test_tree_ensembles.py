@@ -269,8 +269,29 @@ def test_a_forest_is_an_average_and_an_unnamed_objective_a_margin() -> None:
     own = ModelText.of(TEXT.format(header="").replace("objective=binary sigmoid:2\n", ""))
     assert own.objective == OWN_OBJECTIVE
     np.testing.assert_allclose(answers(own.ensemble({}), rows, (True, True)).ravel(), [1.5, -2.5], rtol=1e-6)
-    lines = ModelText.of(TEXT.format(header="").replace("is_linear=0", "is_linear=1"))
+
+
+def test_lines_in_leaves_are_added_up_unless_a_column_of_theirs_is_missing() -> None:
+    header = "max_feature_idx=1\n"
+    of_one = "is_linear=1\nleaf_const=10 20 30\nnum_features=1 2 0\nleaf_features=0 0 1\nleaf_coeff=2 0.5 -4"
+    text = TEXT.format(header=header).replace("binary sigmoid:2", "regression").replace("is_linear=0", of_one, 1)
+    lines = ModelText.of(text)
     assert lines.is_linear
+    rows = [[0.25, 7], [0.5, np.nan], [np.nan, 1], [1, 0], [1, 2], [1, 1], [1, np.nan]]
+    found = answers(lines.ensemble({}), rows, (True, True))
+    sums = [10 + 2 * 0.25, 10 + 2 * 0.5, 1, 20 + 0.5, 20 + 0.5 - 4 * 2, 30, 30]
+    np.testing.assert_allclose(found.ravel(), np.array(sums) + 0.5, rtol=1e-6)
+
+
+def test_a_margin_that_no_split_adds_to_is_kept() -> None:
+    """As that of a class with too few rows for a split."""
+    split = TreeSplit(0, ((0.5, True),), beyond=False, missing=True)
+    trees = [
+        Tree([split], [-1], [-2], np.array([[1.0], [2.0]]), (0,)),
+        Tree([], [], [], np.array([[3.0]]), (1,)),
+    ]
+    found = answers(Ensemble(trees, np.array([0.0, 10.0]), Link.IDENTITY), [[0.0], [1.0]])
+    assert found.tolist() == [[1, 13], [2, 13]]
 
 
 INFO: dict[str, Any] = {

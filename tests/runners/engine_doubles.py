@@ -58,6 +58,13 @@ class GivesNoNumberForBadRows(Obliging):
         return scores
 
 
+class GivesNoNumber(Obliging):
+    """Returns NaN for every row."""
+
+    def predict(self, rows: Rows) -> Scores:
+        return np.full_like(super().predict(rows), np.nan)
+
+
 class LosesARow(Obliging):
     """Returns one score too few."""
 

@@ -18,6 +18,7 @@ from runners.batching.pace import BatchLimit, Pace
 from runners.inputs.dense import DenseRows
 from runners.inputs.rows import Rows
 from runners.placements.executor import BatchScores
+from runners.trace import BatchTrace
 from tests.support.clock import HandClock
 from tests.support.rows import dense_format
 
@@ -70,6 +71,7 @@ class Batch:
     expected_s: float
     done: Callable[[BatchScores | Exception], None]
     deadline: float = inf
+    trace: BatchTrace | None = None
 
     @property
     def numbers(self) -> list[int]:
@@ -86,15 +88,20 @@ class ScriptedExecutor:
 
     concurrency: int = 1
     ahead: int = 0
-    heeds_deadlines: bool = False
+    elsewhere: bool = False
     sent: list[Batch] = field(default_factory=list)
     running: list[Batch] = field(default_factory=list)
     on_run: Callable[[Batch], None] = lambda batch: None
 
     def run(
-        self, rows: Rows, expected_s: float, done: Callable[[BatchScores | Exception], None], deadline: float = inf
+        self,
+        rows: Rows,
+        expected_s: float,
+        done: Callable[[BatchScores | Exception], None],
+        deadline: float = inf,
+        trace: BatchTrace | None = None,
     ) -> None:
-        batch = Batch(rows, expected_s, done, deadline)
+        batch = Batch(rows, expected_s, done, deadline, trace)
         self.on_run(batch)
         self.sent.append(batch)
         self.running.append(batch)
@@ -203,11 +210,13 @@ class Bench:
         self.loop.turn()
         return job
 
-    def answer(self, *, seconds: float = 0.0, bad_rows: dict[int, str] | None = None, per_row: int = 1) -> None:
+    def answer(
+        self, *, seconds: float = 0.0, bad_rows: dict[int, str] | None = None, per_row: int = 1, broken: bool = False
+    ) -> None:
         """Let the executor finish its oldest batch after `seconds`, and give the loop its turn."""
         batch = self.executor.running.pop(0)
         self.clock.advance(seconds)
-        batch.done(BatchScores(batch.scores(per_row), bad_rows or {}))
+        batch.done(BatchScores(batch.scores(per_row), bad_rows or {}, broken))
         self.loop.turn()
 
     def fail(self, error: Exception, *, seconds: float = 0.0) -> None:

@@ -8,7 +8,6 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import httpx
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,30 +16,20 @@ from runners.inputs.faults import InputFault
 from runners.inputs.formats import row_format_of
 from runners.inputs.precision import FLOAT32, FLOAT64
 from runners.inputs.schema import Feature
+from runners.placements.frames import UnfitValue, plain_rows
 from runners.placements.inference import Mismatch
-from runners.placements.invocations import (
-    UnfitValue,
-    read_predictions,
-    scores_of,
-    write_batch,
-    write_frame,
-)
-from shokado.lifecycle.errors import LifecycleError, SourceNotFound, UnsupportedModel, VerificationFailed
-from shokado.lifecycle.importing import registry
+from runners.placements.predicted import Predicted, scores_of
+from shokado.lifecycle.errors import LifecycleError, UnsupportedModel, VerificationFailed
+from shokado.lifecycle.importing.outputs import first_names
+from shokado.lifecycle.importing.scoring_client import ScoringClient, Unanswered
 from shokado.lifecycle.importing.signature_rows import SignatureRows
 
 DRAWN_ROWS = 100
 EXAMPLE_ROWS = 32
 ALONE_ROWS = 3
-ANSWER_S = 120
-"""How long the other server may take for all rows."""
 ROUNDING = 2e-6
 """Share of a value that two answers may differ by in any case: some roundings to float32."""
 SEED = 5
-
-
-class _Unanswered(Exception):
-    """The other server does not score the rows; the message is its own."""
 
 
 class QuestionedServer:
@@ -49,16 +38,19 @@ class QuestionedServer:
     Attributes:
         features: those of the table, each with whether a value may be missing, and numbers of float64 where float32
             would change an answer.
-        task: values, or labels.
+        task: a value, several, or labels.
+        outputs: what several values are called, in their order.
         labels: the model's labels, as it gives them, in the order of the classes; no labels of values.
     """
 
-    def __init__(self, url: str, uri: str, table: SignatureRows, classes: Sequence[str], with_classes: str) -> None:
+    def __init__(
+        self, client: ScoringClient, uri: str, table: SignatureRows, classes: Sequence[str], with_classes: str
+    ) -> None:
         """`classes` are the labels as they were typed, if they were; else `with_classes` is the command that has them.
 
         Raises `SourceNotFound`, `UnsupportedModel`, and `LifecycleError` for classes that are not the model's.
         """
-        self._url, self._uri, self._classes, self._with_classes = url, uri, classes, with_classes
+        self._client, self._uri, self._classes, self._with_classes = client, uri, classes, with_classes
         self._names = [feature.name for feature in table.features]
         whole = next((row for row in table.rows if None not in row), table.rows[0])
         self._predicted([whole])
@@ -67,8 +59,10 @@ class QuestionedServer:
         self._rows = self._taken(table.rows) or [whole]
         self._predictions = self._predicted(self._rows)
         self._add_drawn()
-        self.labels = self._labels()
-        self.task = {0: Task.REGRESSION, 2: Task.BINARY}.get(len(self.labels), Task.MULTICLASS)
+        self.outputs = self._outputs(table.outputs)
+        self.labels = () if self.outputs else self._labels()
+        of_labels = {0: Task.REGRESSION, 2: Task.BINARY}.get(len(self.labels), Task.MULTICLASS)
+        self.task = Task.MULTIOUTPUT if self.outputs else of_labels
         if any(type(value) is int and abs(value) > FLOAT32.whole for row in self._rows for value in row):
             self._widen()
         self._batch = self._packed()
@@ -82,27 +76,35 @@ class QuestionedServer:
 
     def verified(self, tolerance: float) -> Verification:
         """The receipt of rows as a server sends them, beside the same rows as they are. Raises `VerificationFailed`."""
-        allowed = _allowed(self._scores, tolerance) if self.task is Task.REGRESSION else np.full(1, tolerance)
-        self._compare(self._predicted(self._rows), np.zeros(1), "the second time that it is asked")
-        alone = [prediction for row in self._rows[:ALONE_ROWS] for prediction in self._predicted([row])]
-        self._compare(alone, allowed[:ALONE_ROWS], "when there are no others beside it")
+        allowed = _allowed(self._scores, tolerance) if self.task.is_of_values else np.full((1, 1), tolerance)
+        self._compare(self._predicted(self._rows), np.zeros((1, 1)), "the second time that it is asked")
+        alone = [self._predicted([row]) for row in self._rows[:ALONE_ROWS]]
+        one_by_one = Predicted([each.rows[0] for each in alone], alone[0].names)
+        self._compare(one_by_one, allowed[:ALONE_ROWS], "when there are no others beside it")
         try:
-            largest = self._compare_sent(allowed)
+            difference = self._compare_sent(allowed)
         except VerificationFailed:
             if self.row_format.schema.datatype != FLOAT32.datatype:
                 raise
             self._widen()
             self._batch = self._packed()
-            largest = self._compare_sent(allowed)
-        tolerance = float(allowed.max()) or ROUNDING
-        return Verification(rows=len(self._rows), max_abs_difference=largest, tolerance=tolerance)
+            difference = self._compare_sent(allowed)
+        largest = allowed.max(axis=0)
+        tolerances = np.where(largest > 0, largest, ROUNDING)
+        least = float(tolerances.min())
+        return Verification(
+            rows=len(self._rows),
+            max_abs_difference=float((difference.max(axis=0) / tolerances).max()) * least,
+            tolerance=least,
+            tolerances=tuple(tolerances.tolist()) if self.outputs else (),
+        )
 
-    def _compare_sent(self, allowed: NDArray[Any]) -> float:
+    def _compare_sent(self, allowed: NDArray[Any]) -> NDArray[Any]:
         """Compare what is given for rows as a server packs and sends them. Raises `VerificationFailed`."""
         kind = self.row_format.schema.precision.name
         try:
-            packed = self._post(write_batch(self.features, self.row_format, self._batch), len(self._batch))
-        except (UnfitValue, _Unanswered) as error:
+            packed = self._client.predictions(plain_rows(self.features, self.row_format, self._batch))
+        except (UnfitValue, Unanswered) as error:
             raise VerificationFailed(f"Rows of {kind} are not taken: {error}. Nothing was stored.") from error
         return self._compare(packed, allowed, f"when its numbers are rounded to {kind}: a column needs more digits")
 
@@ -115,17 +117,20 @@ class QuestionedServer:
         )
         self.row_format = row_format_of(self.features)
 
-    def _compare(self, predictions: list[Any], allowed: NDArray[Any], when: str) -> float:
-        """The largest difference of a score from that of the first time. Raises `VerificationFailed`."""
-        scores = self._scores_of(predictions).astype(np.float64)
-        difference = np.abs(scores - self._scores[: len(scores)]).reshape(len(scores), -1).max(axis=1)
+    def _compare(self, predictions: Predicted, allowed: NDArray[Any], when: str) -> NDArray[Any]:
+        """How far each score is from that of the first time, (rows, scores). Raises `VerificationFailed`.
+
+        `allowed` is (rows, scores) as well, or has one row, or one score, for all.
+        """
+        scores = _in_columns(self._scores_of(predictions))
+        difference = np.abs(scores - _in_columns(self._scores[: len(scores)]))
         if (difference > allowed).any():
-            row = int((difference - allowed).argmax())
-            by = f"{difference[row]:.2g}"
+            row = int((difference - allowed).max(axis=1).argmax())
+            by = f"{difference[row].max():.2g}"
             raise VerificationFailed(
-                f"{self._url} gives another answer for {self._shown(row)} {when}, by {by}. Nothing was stored."
+                f"{self._client.url} gives another answer for {self._shown(row)} {when}, by {by}. Nothing was stored."
             )
-        return float(difference.max())
+        return difference
 
     def _features(self, table: SignatureRows, whole: list[Any]) -> tuple[Feature, ...]:
         """Each may have gaps that had some, or is optional, and whose gap the model answers."""
@@ -148,8 +153,8 @@ class QuestionedServer:
         drawn = _drawn(self._rows, self.features)
         try:
             # In one batch, as all that is compared with it.
-            self._predictions = self._ask(self._rows + drawn)
-        except _Unanswered:
+            self._predictions = self._client.predictions(self._rows + drawn)
+        except Unanswered:
             return
         self._rows = self._rows + drawn
 
@@ -161,25 +166,37 @@ class QuestionedServer:
         except InputFault as fault:
             raise UnsupportedModel(f"The rows of {self._uri} cannot be sent: {fault.message}.") from fault
 
-    def _predicted(self, rows: list[list[Any]]) -> list[Any]:
+    def _predicted(self, rows: list[list[Any]]) -> Predicted:
         """Predictions for rows that the model must score."""
         try:
-            return self._ask(rows)
-        except _Unanswered as error:
-            raise UnsupportedModel(f"{self._url} does not score the rows of {self._uri}: {error}") from error
+            return self._client.predictions(rows)
+        except Unanswered as error:
+            raise UnsupportedModel(f"{self._client.url} does not score the rows of {self._uri}: {error}") from error
+
+    def _outputs(self, signed: Sequence[str]) -> tuple[str, ...]:
+        """What the model's values are called, if they are several a row; `signed` are the names of the signature."""
+        try:
+            width = self._predictions.width
+        except Mismatch as error:
+            raise UnsupportedModel(f"{self._uri} cannot be connected: {error}.") from error
+        if width == 1:
+            return ()
+        if self._classes:
+            raise LifecycleError(f"--classes: {self._uri} gives {self._predictions.in_words}, which are no labels.")
+        return first_names(width, self._predictions.names, signed)
 
     def _labels(self) -> tuple[Any, ...]:
         """The model's labels, as it gives them; empty where it gives numbers and nobody calls them labels."""
-        kinds = {type(prediction) for prediction in self._predictions}
-        given = self._classes
+        predicted = [prediction for (prediction,) in self._predictions.rows]
+        kinds, given = set(map(type, predicted)), self._classes
         if kinds <= {int, float} and not given:
             return ()
         if len(kinds) != 1 or float in kinds or type(None) in kinds:
             names = ", ".join(sorted(kind.__name__ for kind in kinds))
             raise UnsupportedModel(f"{self._uri} gives {names}, which are neither numbers nor labels of one kind.")
         (kind,) = kinds
-        labels = tuple(_label(text, kind) for text in given) or tuple(sorted(set(self._predictions)))
-        if unknown := set(self._predictions) - set(labels):
+        labels = tuple(_label(text, kind) for text in given) or tuple(sorted(set(predicted)))
+        if unknown := set(predicted) - set(labels):
             raise UnsupportedModel(f"{self._uri} gives the label {unknown.pop()!r}, which is none of --classes.")
         if len(set(labels)) != len(labels):
             raise LifecycleError(f"--classes names a label twice: {', '.join(map(str, labels))}.")
@@ -190,9 +207,9 @@ class QuestionedServer:
             )
         return labels
 
-    def _scores_of(self, predictions: list[Any]) -> NDArray[np.float32]:
+    def _scores_of(self, predictions: Predicted) -> NDArray[np.float32]:
         try:
-            found = scores_of(self.task, self.labels, predictions)
+            found = scores_of(self.task, self.labels, self.outputs, predictions)
         except Mismatch as error:
             raise UnsupportedModel(f"{self._uri} cannot be connected: {error}.") from error
         if found.failures:
@@ -205,42 +222,10 @@ class QuestionedServer:
 
     def _answers(self, row: list[Any]) -> bool:
         try:
-            (prediction,) = self._ask([row])
-        except _Unanswered:
+            (predicted,) = self._client.predictions([row]).rows
+        except Unanswered:
             return False
-        return isinstance(prediction, str | int) or (prediction is not None and math.isfinite(prediction))
-
-    def _ask(self, rows: Sequence[Sequence[Any]]) -> list[Any]:
-        return self._post(write_frame(self._names, rows), len(rows))
-
-    def _post(self, body: bytes, rows: int) -> list[Any]:
-        """The predictions for so many rows. Raises `_Unanswered`, `SourceNotFound` and `UnsupportedModel`."""
-        url = f"{self._url.rstrip('/')}/invocations"
-        headers = {"Content-Type": "application/json"}
-        try:
-            answer = httpx.post(url, content=body, headers=headers, timeout=ANSWER_S, trust_env=False)
-        except httpx.HTTPError as error:
-            raise SourceNotFound(
-                f"No scoring server answers at {self._url}: {error}",
-                registry.serve_command(self._uri, self._url),
-            ) from error
-        if answer.status_code != 200:
-            raise _Unanswered(f"it answers {answer.status_code}: {_words(answer)}")
-        try:
-            predictions = read_predictions(answer.content)
-        except Mismatch as error:
-            raise UnsupportedModel(f"{self._uri} cannot be connected: {error}.") from error
-        if len(predictions) != rows:
-            raise UnsupportedModel(f"{self._uri} gives {len(predictions)} predictions for {rows} rows.")
-        return predictions
-
-
-def _words(answer: Any) -> str:
-    try:
-        said = str(answer.json()["message"])
-    except (ValueError, KeyError, TypeError):
-        said = answer.text
-    return " ".join(said.split())[:300]
+        return all(isinstance(value, str | int) or (value is not None and math.isfinite(value)) for value in predicted)
 
 
 def _label(text: str, kind: type) -> Any:
@@ -263,7 +248,15 @@ def _drawn(rows: list[list[Any]], features: Sequence[Feature]) -> list[list[Any]
     return [list(row) for row in zip(*drawn, strict=True)]
 
 
-def _allowed(values: NDArray[Any], tolerance: float) -> NDArray[Any]:
-    """What a value may differ by: measured by the spread of the middle two thirds, and never less than rounding."""
-    low, high = np.quantile(values, (1 / 6, 5 / 6))
+def _allowed(scores: NDArray[Any], tolerance: float) -> NDArray[Any]:
+    """What each value may differ by, (rows, outputs): by the spread of the middle two thirds of its column, and never
+    less than rounding.
+    """
+    values = _in_columns(scores)
+    low, high = np.quantile(values, (1 / 6, 5 / 6), axis=0)
     return np.asarray(np.maximum(tolerance * (high - low) / 2, ROUNDING * np.abs(values)))
+
+
+def _in_columns(scores: NDArray[Any]) -> NDArray[np.float64]:
+    """Scores as (rows, scores of a row)."""
+    return scores.astype(np.float64).reshape(len(scores), -1)

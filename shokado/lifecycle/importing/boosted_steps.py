@@ -65,16 +65,19 @@ class _Step:
     def __init__(self, scope: Any, container: Any) -> None:
         self._scope, self._container = scope, container
 
-    def add(self, kind: str, inputs: Sequence[str], domain: str = "", **attributes: Any) -> str:
-        output: str = self._scope.get_unique_variable_name(kind.lower())
-        self.end(kind, inputs, output, domain, **attributes)
-        return output
+    def add(self, kind: str, inputs: Sequence[str], **attributes: Any) -> str:
+        return self.add_all(kind, inputs, 1, **attributes)[0]
 
-    def end(self, kind: str, inputs: Sequence[str], output: str, domain: str = "", **attributes: Any) -> None:
+    def add_all(self, kind: str, inputs: Sequence[str], outputs: int, **attributes: Any) -> list[str]:
+        made: list[str] = [self._scope.get_unique_variable_name(kind.lower()) for _ in range(outputs)]
+        self.end(kind, inputs, *made, **attributes)
+        return made
+
+    def end(self, kind: str, inputs: Sequence[str], *outputs: str, domain: str = "", **attributes: Any) -> None:
         version = 1 if domain else OPSET
         name = self._scope.get_unique_operator_name(kind)
         given = {"op_domain": domain, "op_version": version, "name": name} | attributes
-        self._container.add_node(kind, list(inputs), [output], **given)
+        self._container.add_node(kind, list(inputs), list(outputs), **given)
 
     def constant(self, values: NDArray[Any]) -> str:
         kinds = {"f": TensorProto.FLOAT, "i": TensorProto.INT64}

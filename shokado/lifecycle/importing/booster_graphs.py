@@ -65,8 +65,6 @@ def plain_booster(model: Any) -> Booster:
         best = booster.attr("best_iteration")
         booster = booster[: int(best) + 1] if best is not None and not _is_linear(booster) else booster
     booster = booster.copy()
-    if "c" in (booster.feature_types or ()):
-        raise UnsupportedModel("XGBoost's own categorical features cannot be served: encode them as numbers.")
     booster.feature_names = None
     booster.feature_types = None
     booster.set_attr(best_iteration=None, best_score=None)
@@ -141,7 +139,7 @@ def intercepts_of(booster: Booster) -> NDArray[np.float32]:
 
 def _tree_graph(booster: Booster, columns: int, task: Task) -> ModelProto:
     graph: ModelProto
-    if task is Task.MULTIOUTPUT:
+    if task.has_outputs:
         graph = graph_of_values(booster, columns, intercepts_of(booster))
         _append_link(graph, link_of(booster), task)
         return graph
@@ -172,13 +170,19 @@ def _linear_graph(booster: Booster, columns: int, task: Task) -> ModelProto:
     intercepts = intercepts_of(booster)
     weights = np.array(model["weights"], dtype=np.float32).reshape(columns + 1, len(intercepts))
     body = helper.make_graph(
-        [helper.make_node("Gemm", [INPUT, "weights", "bias"], [_MARGIN])],
+        [
+            # What is missing counts for nothing.
+            helper.make_node("IsNaN", [INPUT], ["is_gap"]),
+            helper.make_node("Where", ["is_gap", "nothing", INPUT], ["filled"]),
+            helper.make_node("Gemm", ["filled", "weights", "bias"], [_MARGIN]),
+        ],
         "linear",
         [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["N", columns])],
         [helper.make_tensor_value_info(_MARGIN, TensorProto.FLOAT, ["N", len(intercepts)])],
         [
             onnx.numpy_helper.from_array(weights[:-1], "weights"),
             onnx.numpy_helper.from_array(weights[-1] + intercepts, "bias"),
+            onnx.numpy_helper.from_array(np.zeros(1, dtype=np.float32), "nothing"),
         ],
     )
     opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", ML_OPSET)]

@@ -1,4 +1,4 @@
-"""XGBoost's trees of several values a row: a Booster goes in, an ONNX graph of its margins comes out.
+"""XGBoost's trees of several values, or labels, a row: a Booster goes in, an ONNX graph of its margins comes out.
 
 onnxmltools converts trees of one value alone. Here a tree is of one of the values (`one_output_per_tree`), or each of
 its leaves has all of them (`multi_output_tree`).

@@ -71,10 +71,14 @@ def task_of(model: Any) -> Task:
         case Link.SOFTMAX:
             return Task.MULTICLASS
         case Link.STEP:
-            return Task.BINARY
+            return _of_labels(model)
         case Link.SIGMOID if objective_of(model) != "reg:logistic" or _is_classifier(model):
-            return Task.BINARY
+            return _of_labels(model)
     return Task.MULTIOUTPUT if targets_of(model) > 1 else Task.REGRESSION
+
+
+def _of_labels(model: Any) -> Task:
+    return Task.MULTILABEL if targets_of(model) > 1 else Task.BINARY
 
 
 def targets_of(model: Any) -> int:
@@ -87,9 +91,9 @@ def classes_of(model: Any) -> Any:
     task = task_of(model)
     if task.is_of_values:
         return ()
-    if hasattr(model, "classes_"):
+    if hasattr(model, "classes_") and not task.has_labels:
         return model.classes_
-    count = 2 if task is Task.BINARY else int(learner_of(model)["learner_model_param"]["num_class"])
+    count = 2 if task.has_threshold else int(learner_of(model)["learner_model_param"]["num_class"])
     return np.arange(count, dtype=np.float32)
 
 
@@ -116,11 +120,14 @@ def why_not(model: Any, parameters: Mapping[str, str]) -> str | None:
             f"it was trained with missing={logged}, which MLflow's xgboost flavor does not keep: log it with "
             "mlflow.sklearn.log_model, or train it with NaN for missing values"
         )
+    if categories := _categories_of(model):
+        return (
+            f"it takes categories by itself ({', '.join(categories)}), which has no conversion: encode them before the "
+            "training, by a OneHotEncoder or an OrdinalEncoder in a pipeline of scikit-learn"
+        )
     kind, objective = type(model).__name__, objective_of(model)
     if callable(own := getattr(model, "objective", None)):
         return f"it is an {kind} with an objective of its own ({own.__name__}), which its files do not keep"
-    if targets_of(model) > 1 and not task_of(model).is_of_values:
-        return f"it gives {targets_of(model)} labels a row, where one belongs: log a model for each label"
     if _is_classifier(model) and task_of(model).is_of_values:
         return (
             f"it is an {kind} with the objective {objective}, whose scores are no probabilities: train it with "
@@ -129,6 +136,14 @@ def why_not(model: Any, parameters: Mapping[str, str]) -> str | None:
     if task_of(model) is Task.MULTICLASS and len(classes_of(model)) < 3:
         return f"it has the objective {objective} for two classes: train it with binary:logistic"
     return None
+
+
+def _categories_of(model: Any) -> list[str]:
+    """The names of the columns that XGBoost takes as categories (`enable_categorical`)."""
+    booster = model.get_booster() if hasattr(model, "get_booster") else model
+    kinds = booster.feature_types or []
+    names = booster.feature_names or [f"f{index}" for index in range(len(kinds))]
+    return [name for name, kind in zip(names, kinds, strict=True) if kind == "c"]
 
 
 def _is_classifier(model: Any) -> bool:

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from runners.artefacts.card import ABOVE_HALF, Task
 from runners.inputs.schema import Feature
 from shokado.lifecycle.errors import UnsupportedModel
-from shokado.lifecycle.importing.catboost_trees import NUMBER, ONE_HOT, ensemble_of, margins_of, splits_of
-from shokado.lifecycle.importing.fronts import spelt_other
+from shokado.lifecycle.importing.catboost_counts import CategoryCount, counts_of, key_of
+from shokado.lifecycle.importing.catboost_trees import COUNT, NUMBER, ONE_HOT, ensemble_of, margins_of, splits_of
+from shokado.lifecycle.importing.level_texts import spelt
 from shokado.lifecycle.importing.links import Link
 from shokado.lifecycle.importing.tree_ensembles import Ensemble
 
@@ -24,7 +25,10 @@ _CLASSES = {
     "Logloss": Link.SIGMOID,
     "MultiClass": Link.SOFTMAX,
     "MultiClassOneVsAll": Link.SIGMOID,
+    "MultiCrossEntropy": Link.SIGMOID,
+    "MultiLogloss": Link.SIGMOID,
 }
+_OF_LABELS = ("MultiCrossEntropy", "MultiLogloss")
 _WITH_EXP = ("Poisson", "Tweedie")
 _WHOLE = range(-1000, 100_000)
 """The whole numbers that a category may be."""
@@ -51,10 +55,15 @@ class CatBoostModel:
             found: dict[str, Any] = json.loads(path.read_bytes())
         return found
 
+    @cached_property
+    def _loss_function(self) -> str:
+        """What it was trained for, with its parameters."""
+        return str(self._inner.get_all_params().get("loss_function", "RMSE"))
+
     @property
     def _loss(self) -> str:
-        """The name of what it was trained for, without parameters."""
-        return str(self._inner.get_all_params().get("loss_function", "RMSE")).partition(":")[0]
+        """The same without parameters."""
+        return self._loss_function.partition(":")[0]
 
     @property
     def _is_classifier(self) -> bool:
@@ -63,13 +72,29 @@ class CatBoostModel:
     @property
     def task(self) -> Task:
         if not self._is_classifier:
-            return Task.REGRESSION
+            return Task.MULTIOUTPUT if self.outputs else Task.REGRESSION
+        if self._loss in _OF_LABELS:
+            return Task.MULTILABEL
         return Task.BINARY if len(self._model.classes_) == 2 else Task.MULTICLASS
 
     @property
     def classes(self) -> Sequence[Any]:
+        if self.task is Task.MULTILABEL:
+            return (0, 1)
         found: Sequence[Any] = self._model.classes_ if self._is_classifier else ()
         return found
+
+    @property
+    def outputs(self) -> Sequence[str]:
+        count = margins_of(self.content)
+        if count == 1 or (self._is_classifier and self._loss not in _OF_LABELS):
+            return ()
+        if self._link is Link.MEAN_AND_VARIANCE:
+            return ("mean", "variance")
+        quantiles = _parameter(self._loss_function, "alpha").split(",") if self._loss == "MultiQuantile" else []
+        if len(quantiles) == count:
+            return tuple(f"quantile_{quantile}" for quantile in quantiles)
+        return tuple(f"output_{at}" for at in range(count))
 
     @property
     def gives_label_lists(self) -> bool:
@@ -96,28 +121,43 @@ class CatBoostModel:
         return () if names == tuple(map(str, range(len(names)))) else names
 
     def why_not(self) -> str | None:
-        kinds = {split["split_type"] for split in splits_of(self.content)}
-        if kinds - {NUMBER, ONE_HOT}:
+        # Of these CatBoost gives no account of itself.
+        has_texts = bool(self._inner.get_text_feature_indices() or self._inner.get_embedding_feature_indices())
+        kinds = set() if has_texts else {split["split_type"] for split in splits_of(self.content)}
+        if has_texts or kinds - {NUMBER, ONE_HOT, COUNT}:
             return (
-                "it has made numbers of its categories, texts or embeddings by counting in its training (CTR), which "
-                "no graph can say: train it with one_hot_max_size=255, which takes up to so many levels of a column "
-                "as they are, or encode them at the beginning of a pipeline"
+                "it takes texts or embeddings, which no graph here can say: encode them at the beginning of a pipeline"
+            )
+        if any(count is None for count in self._counts):
+            return (
+                "it has counted categories of several columns at once in its training (CTR), which no graph here can "
+                "say: train it with max_ctr_complexity=1, or with one_hot_max_size=255, which takes up to so many "
+                "levels of a column as they are"
             )
         if not kinds:
             return "it has no splits, so that it answers the same for every row: look at its training"
         margins = margins_of(self.content)
         if self._is_classifier and self._loss not in _CLASSES:
             return f"it is a classifier with the loss {self._loss}: train it with Logloss or MultiClass"
-        if margins > 1 and (self.task is not Task.MULTICLASS or margins != len(self.classes)):
-            return f"it gives {margins} outputs a row, where one number, label or text belongs"
+        if margins > 1 and self._is_classifier and margins != len(self.outputs or self.classes):
+            return f"it gives {margins} outputs a row for {len(self.classes)} classes"
         return None
+
+    @cached_property
+    def _counts(self) -> list[CategoryCount | None]:
+        """What its splits ask for of counts."""
+        known = counts_of(self.content)
+        return [known[split["split_index"]][0] for split in splits_of(self.content) if split["split_type"] == COUNT]
 
     @property
     def _link(self) -> Link:
         if self._is_classifier:
             return _CLASSES[self._loss]
-        is_regressor = type(self._inner).__name__ == "CatBoostRegressor"
-        return Link.EXP if is_regressor and self._loss in _WITH_EXP else Link.IDENTITY
+        if type(self._inner).__name__ != "CatBoostRegressor":
+            return Link.IDENTITY
+        if self._loss == "RMSEWithUncertainty":
+            return Link.MEAN_AND_VARIANCE
+        return Link.EXP if self._loss in _WITH_EXP else Link.IDENTITY
 
     @property
     def _categories(self) -> dict[int, int]:
@@ -165,12 +205,15 @@ class CatBoostModel:
             for split in splits_of(self.content)
             if split["split_type"] == ONE_HOT and split["cat_feature_index"] == column
         }
-        if lacking := len(wanted - set(known)):
+        keys = {key_of(value): value for value in known}
+        counted = {key for count in self._counts if count and count.column == column for key in count.table}
+        if lacking := len(wanted - set(known)) + len(counted - set(keys)):
             raise UnsupportedModel(
-                f"Of {len(wanted)} categories of {feature.name} that it asks for, {lacking} are in no row of its input "
-                "example, and it does not keep them as texts: log it with an input example that holds each of them."
+                f"Of {len(wanted | counted)} categories of {feature.name} that it asks for, {lacking} are in no row of "
+                "its input example, and it does not keep them as texts: log it with an input example that holds each "
+                "of them."
             )
-        return {value: known[value] for value in wanted}
+        return {value: known[value] for value in wanted | {keys[key] for key in counted}}
 
     def _hashes(self, texts: list[str]) -> dict[str, int]:
         """What splits have for each text, by CatBoost's own word."""
@@ -195,10 +238,8 @@ class CatBoostModel:
         frame = pd.DataFrame(rows, columns=self._inner.feature_names_)
         for at in categories:
             name = self._inner.feature_names_[at]
-            levels = features[at].levels
-            if levels:
-                texts = np.array([*levels, spelt_other(features[at])], dtype=object)
-                frame[name] = texts[np.clip(rows[:, at], 0, len(levels)).astype(np.int64)]
+            if features[at].levels:
+                frame[name] = spelt(features[at], rows[:, at])
             else:
                 # One that is not whole is no category, as another whole one is not.
                 whole = rows[:, at] == np.rint(rows[:, at])
@@ -220,6 +261,12 @@ class CatBoostModel:
             for value, number in self._numbers(at, features[at]).items()
         }
         return ensemble_of(self.content, self._link, matching)
+
+
+def _parameter(loss: str, name: str) -> str:
+    """A parameter of a loss, such as that of `MultiQuantile:alpha=0.1,0.9`; empty where there is none."""
+    given = dict(pair.partition("=")[::2] for pair in loss.partition(":")[2].split(";"))
+    return given.get(name, "")
 
 
 def _texts(example: Any, name: str) -> tuple[str, ...]:

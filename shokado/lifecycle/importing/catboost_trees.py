@@ -1,8 +1,8 @@
 """CatBoost's trees: the JSON that a model saves goes in, an `Ensemble` that answers the same comes out.
 
 CatBoost compares float32 with float32 borders, so nothing is rounded on the way. What it knows of categories in a
-split, where a column is one-hot, is a number made of the text; what it makes of many (CTR) depends on several columns
-and on counts of the training, and is no split at all.
+split, where a column is one-hot, is a number made of the text; what it counts of one column's categories is told in
+`catboost_counts`, and becomes a split that says the side of each.
 """
 
 from collections.abc import Mapping
@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from shokado.lifecycle.importing.catboost_counts import CategoryCount, counts_of
 from shokado.lifecycle.importing.links import Link
 from shokado.lifecycle.importing.tree_ensembles import Ensemble, Tree, TreeSplit
 
-NUMBER, ONE_HOT = "FloatFeature", "OneHotFeature"
+NUMBER, ONE_HOT, COUNT = "FloatFeature", "OneHotFeature", "OnlineCtr"
 Json = Mapping[str, Any]
 
 
@@ -30,19 +31,26 @@ def splits_of(content: Json) -> list[Json]:
 
 
 def ensemble_of(content: Json, link: Link, matching: Mapping[tuple[int, int], float]) -> Ensemble:
-    """The trees of a model of numbers and one-hot categories.
+    """The trees of a model of numbers and categories.
 
     Args:
         link: what is made of the margins.
         matching: for each category, by its column's number among the categories and its own, the number that packed
-            rows have for it.
+            rows have for it: all that splits ask for, or count.
     """
     info = content["features_info"]
     numbers = {item["feature_index"]: item for item in info.get("float_features") or ()}
     categories = {item["feature_index"]: item["flat_feature_index"] for item in info.get("categorical_features") or ()}
 
+    counts = counts_of(content)
+
     def split_of(given: Json) -> TreeSplit:
         """What is at most the border goes left, and so does any other category."""
+        if given["split_type"] == COUNT:
+            count, border = counts[given["split_index"]]
+            assert count is not None, "those of several columns are refused"
+            known = {number: category for (column, category), number in matching.items() if column == count.column}
+            return _by_count(categories[count.column], count, border, known)
         if given["split_type"] == ONE_HOT:
             column, category = given["cat_feature_index"], given["value"]
             at = np.float32(matching[column, category])
@@ -61,6 +69,18 @@ def ensemble_of(content: Json, link: Link, matching: Mapping[tuple[int, int], fl
     else:
         trees = [_free(tree, len(base), split_of, scale) for tree in content["trees"]]
     return Ensemble(trees, base, link)
+
+
+def _by_count(at: int, count: CategoryCount, border: float, known: Mapping[float, int]) -> TreeSplit:
+    """The split of a column by what was counted; `known` are the categories by the numbers that rows have for them."""
+    other = bool(count.number(None) <= border)
+    pieces: list[tuple[float, bool]] = []
+    for number in sorted(known):
+        before = float(np.nextafter(np.float32(number), np.float32(-np.inf)))
+        pieces += [(before, other), (number, bool(count.number(known[number]) <= border))]
+    following = [*pieces[1:], (np.inf, other)]
+    bounds = [piece for piece, after in zip(pieces, following, strict=True) if piece[1] != after[1]]
+    return TreeSplit(at, tuple(bounds) or ((-np.inf, not other),), beyond=other, missing=other)
 
 
 def margins_of(content: Json) -> int:

@@ -9,29 +9,21 @@ import PyTorch.
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from runners.artefacts.card import Task
 from shokado.lifecycle.errors import SourceNotFound, UnsupportedModel
 from shokado.lifecycle.importing.architectures import Architecture
+from shokado.lifecycle.importing.output_meaning import TASKS, OutputMeaning
 from shokado.lifecycle.importing.registry import CHECKPOINT, LoadedModel, require_framework
 
-CLASSIFICATION = "classification"
-TASKS = (Task.BINARY.value, Task.MULTICLASS.value, Task.REGRESSION.value, CLASSIFICATION)
-"""What may be said of the task; a classification is binary or multiclass by the number of its classes."""
 _DIGITS = 16
 """How many of a digest's 64 tell files apart."""
-_WHOLE = re.compile(r"-?(0|[1-9]\d*)")
 _SHOWN = 3
 """How many of several names an error shows."""
-_IF_LOGITS = "Where its outputs are logits, --logits puts a softmax or a sigmoid behind them."
 
 
 @dataclass(frozen=True)
@@ -43,41 +35,41 @@ class Checkpoint:
         architecture: what makes the module that the weights belong to, out of `input_dim` and what it has parameters
             for in the file's `metadata` and in `arguments`.
         arguments: further keywords for it.
-        task: one of `TASKS`; None: the file's, or what its answers say.
-        classes: labels in the order of its outputs; empty: the file's, or 0, 1, ..
-        is_logits: whether its outputs want a softmax, or a single one a sigmoid, behind them.
+        said: what its outputs mean; what is not said is the file's.
     """
 
     path: Path
     architecture: Architecture
     arguments: Mapping[str, Any] = field(default_factory=dict)
-    task: str | None = None
-    classes: tuple[int | str, ...] = ()
-    is_logits: bool = False
+    said: OutputMeaning = field(default_factory=OutputMeaning)
 
     def __post_init__(self) -> None:
         if not self.path.is_file():
             raise SourceNotFound(f"There is no file {self.path}.")
-        if self.task not in (None, *TASKS):
-            raise UnsupportedModel(f"There is no task {self.task!r}: {', '.join(TASKS)} are understood.")
 
     @cached_property
     def uri(self) -> str:
         """Its name, and digests of the file, and of all that is said here, with the architecture's source."""
         with self.path.open("rb") as file:
             content = hashlib.file_digest(file, "sha256").hexdigest()
-        said = json.dumps([self.architecture.name, dict(self.arguments), self.task, self.classes, self.is_logits])
+        meaning = self.said
+        said = json.dumps(
+            [self.architecture.name, dict(self.arguments), meaning.task, meaning.classes, meaning.is_logits]
+        )
         order = hashlib.sha256(said.encode() + self.architecture.source).hexdigest()
         return f"file:{self.path.name}@{content[:_DIGITS]}+{order[:_DIGITS]}"
+
+    @property
+    def model_name(self) -> None:
+        """A file does not say of which model it is a version."""
+        return
 
     @property
     def typed(self) -> list[str]:
         """What somebody types for it, in words."""
         words = [str(self.path), "--architecture", self.architecture.name]
         words += ["--architecture-args", json.dumps(dict(self.arguments))] if self.arguments else []
-        words += ["--task", self.task] if self.task is not None else []
-        words += ["--classes", ",".join(map(str, self.classes))] if self.classes else []
-        return words + ["--logits"] * self.is_logits
+        return words + self.said.typed
 
     def load(self) -> LoadedModel:
         """The module with its weights, as an ONNX graph beside its own answers.
@@ -125,29 +117,13 @@ class Checkpoint:
     def _model(self, module: Any, content: "_Content") -> Any:
         """The `OnnxModel` of the task and the classes that the options say, or else the file."""
         from shokado.lifecycle.importing import torch_models
-        from shokado.lifecycle.importing.onnx_models import OnnxClassifier
 
-        task, classes = self.task or content.task, self.classes or content.classes
-        has_classes = self.is_logits or bool(classes) or task not in (None, Task.REGRESSION)
-        if has_classes and task == Task.REGRESSION:
-            raise UnsupportedModel("A regression has neither classes nor logits: say another task, or leave them out.")
-        if has_classes:
-            module = torch_models.as_classifier(module, is_logits=self.is_logits)
-        model = torch_models.read(module, content.width)
-        found = Task.REGRESSION if model.task.is_of_values else model.task
-        if task not in (None, CLASSIFICATION, found) or (has_classes and not isinstance(model, OnnxClassifier)):
-            raise UnsupportedModel(
-                f"{self.path.name} is called a model of {task or CLASSIFICATION}, and answers as one of {model.task} "
-                f"does. {_IF_LOGITS}"
-            )
-        if not classes:
-            return model
-        assert isinstance(model, OnnxClassifier), "who has classes is one"
-        if len(classes) != len(model.classes_):
-            raise UnsupportedModel(
-                f"{len(classes)} classes are named, and the model has {len(model.classes_)} outputs."
-            )
-        return replace(model, classes_=np.array(classes, dtype=object))
+        def read(has_classes: bool) -> Any:
+            network = torch_models.as_classifier(module, is_logits=self.said.is_logits) if has_classes else module
+            return torch_models.read(network, content.width)
+
+        said = OutputMeaning(self.said.task or content.task, self.said.classes or content.classes, self.said.is_logits)
+        return said.settled(self.path.name, read)
 
 
 @dataclass(frozen=True)
@@ -210,14 +186,6 @@ def parsed_arguments(text: str) -> dict[str, Any]:
     if not isinstance(arguments, dict):
         raise UnsupportedModel(f"""--architecture-args is {text!r}, where JSON such as '{{"hidden": 64}}' belongs.""")
     return arguments
-
-
-def parsed_classes(text: str) -> tuple[int | str, ...]:
-    """The labels between commas: whole numbers where all are, else texts; none of an empty text."""
-    labels = [label.strip() for label in text.split(",")] if text else []
-    if all(_WHOLE.fullmatch(label) for label in labels):
-        return tuple(map(int, labels))
-    return tuple(labels)
 
 
 def _fill(module: Any, state_dict: Mapping[str, Any], architecture: str) -> None:

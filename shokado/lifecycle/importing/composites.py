@@ -1,10 +1,11 @@
 """Composites: votes, stacks, calibrations and changed targets, as one ONNX graph of the graphs of their leaves.
 
     leaf of trees     --(folded_trees)--------.
-    other leaf        --(recoding, skl2onnx)--+--> scores --(vote, stack, calibration, target)--> scores
+    other leaf        --(recoding, skl2onnx)--+--> scores --(vote, stack, calibration, target, labels)--> scores
     leaf of XGBoost   --(folded_trees)--------'
 
-Every leaf is given the columns themselves, and what stands before it is put into it.
+Every leaf is given the columns themselves, and what stands before it is put into it; models of a chain are given
+answers beside them.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,42 +13,52 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from onnx import ModelProto, TensorProto
+from onnx import ModelProto
 from sklearn.base import is_classifier
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble import StackingClassifier
-from sklearn.impute import KNNImputer, MissingIndicator, SimpleImputer
+from sklearn.feature_selection import RFE
+from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import (
-    FunctionTransformer,
-    KBinsDiscretizer,
-    MaxAbsScaler,
-    MinMaxScaler,
-    RobustScaler,
-    StandardScaler,
-)
+from sklearn.svm import SVC, NuSVC
 
 from runners.inputs.schema import Feature
 from shokado.lifecycle.errors import UnsupportedModel
-from shokado.lifecycle.importing import booster_graphs, boosters
+from shokado.lifecycle.importing import booster_graphs, boosters, decisions, multilabel
+from shokado.lifecycle.importing.built_models import built, is_built
+from shokado.lifecycle.importing.calibrations import calibrated_score
+from shokado.lifecycle.importing.dense_models import dense
 from shokado.lifecycle.importing.float32_bounds import Digits
 from shokado.lifecycle.importing.folded_trees import folded_margins
 from shokado.lifecycle.importing.fronts import ENCODERS, Front, State
 from shokado.lifecycle.importing.graph_builder import Builder
 from shokado.lifecycle.importing.graphs import INPUT
-from shokado.lifecycle.importing.leaves import STACKS, VOTES, Leaf, leaves_of, members_of, steps_of, within
+from shokado.lifecycle.importing.label_rules import positive_from
+from shokado.lifecycle.importing.leaves import (
+    CHAINS,
+    STACKS,
+    VOTES,
+    Leaf,
+    chain_of,
+    is_constant,
+    is_of_each_label,
+    leaves_of,
+    members_of,
+    within,
+)
 from shokado.lifecycle.importing.links import Link
-from shokado.lifecycle.importing.numeric_steps import FUNCTIONS, computed
 from shokado.lifecycle.importing.probing_rows import sentinels_of
 from shokado.lifecycle.importing.recoding import Recoding, gaps_of, has_encoders, steps_before
 from shokado.lifecycle.importing.scaled_trees import scaler_of
+from shokado.lifecycle.importing.stand_ins import is_replaced
+from shokado.lifecycle.importing.targets import taken_back
 from shokado.lifecycle.importing.tree_nodes import ensemble_of, linked
 
 Plain = Callable[[Any, int, bool], ModelProto]
 """skl2onnx's conversion of a model or transformer of so many columns; or of its decision function."""
-_CHANGED_STEPS = (*ENCODERS, FunctionTransformer, KBinsDiscretizer, KNNImputer, MissingIndicator)
 _TREES = ("sklearn.tree", "sklearn.ensemble", "lightgbm", "catboost")
+_MADE_HERE = (CalibratedClassifierCV, RFE, TransformedTargetRegressor)
 _DECISION, _PROBABILITIES = "decision_function", "predict_proba"
 
 
@@ -57,11 +68,17 @@ def is_plain(model: Any, features: Sequence[Feature], *, is_wide: bool = False) 
     `is_wide`: for rows of float64, in which it has scalers and trees exactly.
     """
     leaves = leaves_of(model)
+    if is_of_several(model):
+        return False
     if any(feature.levels for feature in features) or has_encoders(model, len(features)):
         return False
     if any(boosters.is_xgboost(leaf.model) or any(map(_is_changed, leaf.steps)) for leaf in leaves):
         return False
-    if any(isinstance(part, CalibratedClassifierCV | TransformedTargetRegressor) for part in _combinations(model)):
+    if any(
+        isinstance(part, CalibratedClassifierCV | TransformedTargetRegressor | RFE) for part in _combinations(model)
+    ):
+        return False
+    if any(is_built(leaf.model) for leaf in leaves):
         return False
     if any(_is_exponential(leaf.model) for leaf in leaves):
         return False  # it has the trees alone
@@ -73,6 +90,11 @@ def is_plain(model: Any, features: Sequence[Feature], *, is_wide: bool = False) 
     if not any(leaf.steps for leaf in leaves) or scaler_of(model) is not None:
         return True
     return _alone(model) is not None and ensemble_of(leaves[0].model) is None
+
+
+def is_of_several(model: Any) -> bool:
+    """Whether its labels are several a row, or it is a chain: of these skl2onnx makes several outputs, or none."""
+    return any(isinstance(part, CHAINS) or multilabel.has_labels(part) for part in _combinations(model))
 
 
 def compares_digits(model: Any, features: Sequence[Feature]) -> bool:
@@ -98,7 +120,7 @@ def _is_exponential(model: Any) -> bool:
 def _combinations(model: Any) -> list[Any]:
     """The model and those that it is made of, but for what stands before them."""
     inner = [within(model)] if within(model) is not None else members_of(model)
-    inner = [model[-1]] if isinstance(model, Pipeline) else inner
+    inner = inner if (chain := chain_of(model)) is None else [chain.model]
     return [model, *(part for one in inner for part in _combinations(one))]
 
 
@@ -106,10 +128,7 @@ def _is_changed(step: Any) -> bool:
     """Whether a step, or one within it, is none that skl2onnx converts as scikit-learn computes it."""
     parts = [part for _, part in getattr(step, "steps", None) or getattr(step, "transformer_list", None) or ()]
     parts += [part for _, part, _ in getattr(step, "transformers_", ())]
-    if type(step) is SimpleImputer:
-        return step.add_indicator or isinstance(step.missing_values, int)
-    is_one = type(step) in _CHANGED_STEPS and getattr(step, "func", True) is not None
-    return is_one or any(_is_changed(part) for part in parts)
+    return type(step) in ENCODERS or is_replaced(step) or any(_is_changed(part) for part in parts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,16 +146,22 @@ class _Given:
 
 
 def compose(
-    model: Any, features: Sequence[Feature], digits: Digits, plain: Plain, whole: Callable[[Any], ModelProto]
+    model: Any,
+    features: Sequence[Feature],
+    digits: Digits,
+    plain: Plain,
+    whole: Callable[[Any], ModelProto],
+    terms: int = 0,
 ) -> ModelProto:
     """The graph of a fitted model of scikit-learn. Raises `UnsupportedModel`.
 
     Args:
         plain: skl2onnx's conversion of a part, for rows of float32.
         whole: that of a whole model, for rows as they come.
+        terms: how many columns, the last ones, are made of texts.
     """
     gaps = gaps_of(model, [feature.name for feature in features])
-    recoding = Recoding(features, gaps, digits)
+    recoding = Recoding(features, gaps, digits, terms)
     composer = _Composer(Builder(len(features)), plain)
     alone = _alone(model)
     if alone is not None and (recoded := composer.alone(alone, _Given(INPUT, recoding))) is not None:
@@ -145,13 +170,28 @@ def compose(
 
 
 def _alone(model: Any) -> Leaf | None:
-    """The one leaf of a model that is no combination."""
+    """The one leaf of a model that is no combination, and has one output."""
+    last = _last(model)
+    return None if members_of(last.model) or is_of_several(last.model) else last
+
+
+def _last(model: Any) -> Leaf:
+    """What stands at the end of pipelines and searches, which may be a combination, behind all steps."""
     steps: tuple[Any, ...] = ()
-    while (inner := within(model)) is not None or isinstance(model, Pipeline):
-        if inner is None:
-            steps, inner = (*steps, *steps_of(model)), model[-1]
-        model = inner
-    return None if members_of(model) else Leaf(steps, model)
+    while True:
+        if (inner := within(model)) is not None:
+            model = inner
+        elif (chain := chain_of(model)) is not None:
+            steps, model = (*steps, *chain.steps), chain.model
+        else:
+            return Leaf(steps, model)
+
+
+def _made(source: str, width: int) -> _Given:
+    """Numbers that were made of columns, as ONNX has them: float32."""
+    features = [Feature(name=f"score {at}") for at in range(width)]
+    recoding = Recoding(features, {}, Digits(*np.zeros((2, width), dtype=bool)))
+    return _Given(source, recoding, is_columns=False)
 
 
 class _Composer:
@@ -159,11 +199,13 @@ class _Composer:
         self.builder, self._plain = builder, plain
 
     def scores(self, model: Any, steps: tuple[Any, ...], given: _Given, method: str = _PROBABILITIES) -> str:
-        """Probabilities [N, classes], a decision [N, 1] or [N, classes], or for regression a value [N, 1]."""
+        """Probabilities [N, classes], a decision [N, 1] or [N, classes], or for regression a value [N, 1]; of several
+        labels the probability of the second class of each, [N, labels], and of several values those, [N, outputs].
+        """
         if (inner := within(model)) is not None:
             return self.scores(inner, steps, given, method)
-        if isinstance(model, Pipeline):
-            return self.scores(model[-1], (*steps, *steps_of(model)), given, method)
+        if (chain := chain_of(model)) is not None:
+            return self.scores(chain.model, (*steps, *chain.steps), given, method)
         if isinstance(model, VOTES):
             return self._vote(model, steps, given)
         if isinstance(model, STACKS):
@@ -172,39 +214,51 @@ class _Composer:
             return self._calibrated(model, steps, given)
         if isinstance(model, TransformedTargetRegressor):
             return self._target(model, steps, given)
+        if is_of_each_label(model):
+            return self._labels(model, steps, given)
+        if isinstance(model, CHAINS):
+            return self._chain(model, steps, given)
         return self._leaf(Leaf(steps, model), given, method)
 
     def alone(self, leaf: Leaf, given: _Given) -> Any | None:
         """A leaf as skl2onnx takes it; None of one that is converted here."""
         if self._front(leaf, given) is not None or boosters.is_xgboost(leaf.model):
             return None
-        return self._recoded(leaf, given)
+        return self._recoded(_as_built(leaf), given)
 
     def _leaf(self, leaf: Leaf, given: _Given, method: str) -> str:
         front, ensemble = self._front(leaf, given), ensemble_of(leaf.model)
         if not given.is_columns and (ensemble is not None or type(leaf.model).__module__.startswith(_TREES)):
             raise UnsupportedModel(
-                f"A {type(leaf.model).__name__} reads the scores of other models, which ONNX has in float32, and "
-                "compares them with those of its training: take a linear model as the final_estimator."
+                f"A {type(leaf.model).__name__} reads the scores of other models, or what steps made of the columns, "
+                "which ONNX has in float32, and compares that with values of its training: take a linear model in its "
+                "place."
             )
         if front is not None and ensemble is not None:
             margin = folded_margins(self.builder, ensemble, front, given.recoding.digits, given.source)
             if method == _DECISION:
                 return margin
-            is_binary = is_classifier(leaf.model) and len(leaf.model.classes_) == 2
+            is_binary = is_classifier(leaf.model) and len(leaf.model.classes_) == 2 and len(ensemble.base) == 1
             return linked(self.builder, ensemble, margin, is_binary=is_binary)
         if boosters.is_xgboost(leaf.model):
             return self._booster(leaf, given)
         is_decision = method == _DECISION
-        found = self.builder.include(self._plain(self._recoded(leaf, given), given.width, is_decision), given.source)
+        if ensemble is not None and multilabel.has_labels(leaf.model):
+            self._refuse(leaf, given)
+        taken = _as_built(leaf, is_decision=is_decision)
+        graph = self._plain(self._recoded(taken, given), given.width, is_decision and taken is leaf)
+        found = self.builder.include(graph, given.source)
         if is_decision and len(leaf.model.classes_) == 2:
             return self.builder.column(found, -1)
+        if isinstance(leaf.model, MLPClassifier) and multilabel.has_labels(leaf.model):
+            return self.builder.last_columns(found, leaf.model.n_outputs_)
         return found
 
     def _front(self, leaf: Leaf, given: _Given) -> Front | None:
         """What stands before trees, where it looks at each column for itself; None before anything else."""
         ensemble = ensemble_of(leaf.model)
-        if ensemble is None or not given.is_columns:
+        # What becomes of thousands of terms is not asked of the steps one by one.
+        if ensemble is None or not given.is_columns or given.recoding.terms:
             return None
         if boosters.is_xgboost(leaf.model) and sentinels_of(leaf.model):
             return None
@@ -241,7 +295,7 @@ class _Composer:
         is_exact = front.origins is not None and all(
             origin.state is not State.CHANGED and not np.isfinite(origin.floor) for origin in front.origins
         )
-        if is_own or (is_mixed and not is_exact):
+        if is_own or ((is_mixed or 0 < given.recoding.terms < given.width) and not is_exact):
             self._refuse(leaf, given, front)
 
     def _refuse(self, leaf: Leaf, given: _Given, front: Front | None = None) -> None:
@@ -290,9 +344,7 @@ class _Composer:
             found.append(self.builder.column(scores, 1) if is_halved else scores)
             width += 1 if is_binary or not isinstance(model, StackingClassifier) else len(model.classes_)
         joined = self.builder.add("Concat", found, axis=1)
-        features = [Feature(name=f"score {at}") for at in range(width)]
-        inner = Recoding(features, {}, Digits(*np.zeros((2, width), dtype=bool)))
-        return self.scores(model.final_estimator_, (), _Given(joined, inner, is_columns=False), method)
+        return self.scores(model.final_estimator_, (), _made(joined, width), method)
 
     def _calibrated(self, model: CalibratedClassifierCV, steps: tuple[Any, ...], given: _Given) -> str:
         calibrated = model.calibrated_classifiers_
@@ -313,9 +365,9 @@ class _Composer:
         scores = self.scores(estimator, steps, given, method)
         if classes == 2:
             positive = self.builder.column(scores, -1)
-            return self.builder.with_counterpart(self._calibrate(calibrated.calibrators[0], positive))
+            return self.builder.with_counterpart(calibrated_score(self.builder, calibrated.calibrators[0], positive))
         found = [
-            self._calibrate(calibrator, self.builder.column(scores, at))
+            calibrated_score(self.builder, calibrator, self.builder.column(scores, at))
             for at, calibrator in enumerate(calibrated.calibrators)
         ]
         joined = self.builder.add("Concat", found, axis=1)
@@ -325,69 +377,77 @@ class _Composer:
         shares = self.builder.add("Div", [joined, total])
         return self.builder.add("Where", [is_nothing, self._number(1 / classes), shares])
 
-    def _calibrate(self, calibrator: Any, scores: str) -> str:
-        if hasattr(calibrator, "a_"):
-            slope, intercept = self._number(-calibrator.a_), self._number(-calibrator.b_)
-            return self.builder.add(
-                "Sigmoid", [self.builder.add("Add", [self.builder.add("Mul", [scores, slope]), intercept])]
-            )
-        return self._interpolated(calibrator, scores)
+    def _labels(self, model: Any, steps: tuple[Any, ...], given: _Given) -> str:
+        _, second = multilabel.classes_of(model)
+        found = [self._label(member, second, steps, given) for member in model.estimators_]
+        return self.builder.add("Concat", found, axis=1)
 
-    def _interpolated(self, calibrator: Any, scores: str) -> str:
-        """Straight lines between the points of an isotonic regression, as the sum of what each of them rises."""
-        add, constant = self.builder.add, self.builder.constant
-        x, y = (np.asarray(points, dtype=np.float64) for points in (calibrator.X_thresholds_, calibrator.y_thresholds_))
-        wide = add("Cast", [scores], to=TensorProto.DOUBLE)
-        if len(x) == 1:
-            x, y = np.array([x[0], x[0] + 1]), np.array([y[0], y[0]])
-        beyond = add("Max", [add("Sub", [wide, constant(x[None, :-1])]), constant(np.zeros((1, 1)))])
-        within_each = add("Min", [beyond, constant(np.diff(x)[None, :])])
-        risen = add("MatMul", [within_each, constant((np.diff(y) / np.diff(x))[:, None])])
-        return add("Cast", [add("Add", [risen, constant(np.array(y[0]))])], to=TensorProto.FLOAT)
+    def _label(self, member: Any, second: Any, steps: tuple[Any, ...], given: _Given) -> str:
+        """The probability of the second class of one label: [N, 1]."""
+        if is_constant(member):
+            return self.builder.filled(given.source, float(np.ravel(member.y_)[0]))
+        if len(member.classes_) == 1:
+            return self.builder.filled(given.source, float(member.classes_[0] == second))
+        return self.builder.column(self.scores(member, steps, given), 1)
+
+    def _chain(self, model: Any, steps: tuple[Any, ...], given: _Given) -> str:
+        """Each model is given the columns, and behind them what those before it answered."""
+        if steps:
+            width = given.width
+            source = self.builder.include(self._plain(_chained(given.recoding.of(steps)), width, False), given.source)
+            given = _made(source, model.n_features_in_)
+        found: list[str] = []
+        passed: list[str] = []
+        for member in model.estimators_:
+            inner = self._with_answers(given, passed, are_labels=getattr(model, "chain_method_", "") == "predict")
+            scores = self.scores(member, (), inner)
+            found.append(self.builder.column(scores, 1) if is_classifier(model) else scores)
+            passed.append(self._passed_on(model, member, found[-1], inner) if is_classifier(model) else scores)
+        return self.builder.add("Concat", [found[at] for at in np.argsort(model.order_)], axis=1)
+
+    def _with_answers(self, given: _Given, answers: Sequence[str], *, are_labels: bool) -> _Given:
+        """The columns with answers behind them, of which labels are whole numbers."""
+        if not answers:
+            return given
+        joined = self.builder.add("Concat", [given.source, *answers], axis=1)
+        features = [*given.recoding.features, *(Feature(name=f"answer {at}") for at in range(len(answers)))]
+        digits = given.recoding.digits
+        exact = np.append(digits.exact, [are_labels] * len(answers))
+        decimal = np.append(digits.decimal, [False] * len(answers))
+        recoding = Recoding(features, given.recoding.gaps, Digits(exact, decimal, digits.given))
+        return _Given(joined, recoding, given.is_columns and are_labels)
+
+    def _passed_on(self, model: Any, member: Any, probability: str, given: _Given) -> str:
+        """What the models behind one of a chain of classifiers are told of it: [N, 1]."""
+        if len(member.classes_) != 2:
+            raise UnsupportedModel(f"A label of its {type(model).__name__} is the same in all rows: leave it out.")
+        match model.chain_method_:
+            case "predict":
+                is_second = self.builder.add("GreaterOrEqual", [probability, self._number(positive_from(member))])
+                labels = [self._number(float(label)) for label in member.classes_]
+                return self.builder.add("Where", [is_second, labels[1], labels[0]])
+            case "predict_proba":
+                return probability
+            case "decision_function":
+                return self.scores(member, (), given, _DECISION)
+        raise UnsupportedModel(
+            f"Its {type(model).__name__} has chain_method={model.chain_method_!r}, which has no conversion: take "
+            "'predict', 'predict_proba' or 'decision_function'."
+        )
 
     def _target(self, model: TransformedTargetRegressor, steps: tuple[Any, ...], given: _Given) -> str:
-        add, constant, inverse = self.builder.add, self.builder.constant, model.transformer_
-        value = self.scores(model.regressor_, steps, given)
-        if isinstance(inverse, FunctionTransformer):
-            if inverse.inverse_func is None:
-                return value
-            if inverse.inverse_func in FUNCTIONS and not inverse.inv_kw_args:
-                return add("Cast", [computed(self.builder, inverse.inverse_func, value)], to=TensorProto.FLOAT)
-            name = getattr(inverse.inverse_func, "__name__", type(inverse.inverse_func).__name__)
-            raise UnsupportedModel(
-                f"Its target goes through {name}, which is Python code and has no conversion to ONNX: take one of "
-                f"numpy's {', '.join(function.__name__ for function in FUNCTIONS)}."
-            )
-        if (line := _inverse_line(inverse)) is None:
-            raise UnsupportedModel(
-                f"Its target goes through a {type(inverse).__name__}, which has no conversion: take a scaler, or "
-                "func=numpy.log1p with inverse_func=numpy.expm1."
-            )
-        wide = add("Cast", [value], to=TensorProto.DOUBLE)
-        moved = add("Add", [add("Mul", [wide, constant(line[0])]), constant(line[1])])
-        return add("Cast", [moved], to=TensorProto.FLOAT)
+        return taken_back(self.builder, model.transformer_, self.scores(model.regressor_, steps, given))
 
     def _number(self, value: float) -> str:
         return self.builder.constant(np.array(value, dtype=np.float32))
 
 
+def _as_built(leaf: Leaf, *, is_decision: bool = False) -> Leaf:
+    """The leaf, with what stands for its model where skl2onnx has it not, or not right."""
+    if is_decision and isinstance(leaf.model, SVC | NuSVC):
+        return Leaf(leaf.steps, decisions.vectors_of(leaf.model))
+    return Leaf(leaf.steps, built(dense(leaf.model), is_decision=is_decision)) if is_built(leaf.model) else leaf
+
+
 def _chained(steps: Sequence[Any]) -> Any:
     return Pipeline([(f"step{slot}", step) for slot, step in enumerate(steps)])
-
-
-def _inverse_line(scaler: Any) -> tuple[Any, Any] | None:
-    """Slope and intercept of what takes a scaler's numbers back; None where it is no straight line."""
-    one = np.ones(1)
-    match scaler:
-        case StandardScaler():
-            slope, intercept = scaler.scale_, scaler.mean_
-        case RobustScaler():
-            slope, intercept = scaler.scale_, scaler.center_
-        case MaxAbsScaler():
-            slope, intercept = scaler.scale_, None
-        case MinMaxScaler():
-            slope, intercept = 1 / scaler.scale_, -scaler.min_ / scaler.scale_
-        case _:
-            return None
-    slope, intercept = (one if slope is None else slope), (0 * one if intercept is None else intercept)
-    return np.asarray(slope, dtype=np.float64), np.asarray(intercept, dtype=np.float64)

@@ -1,9 +1,9 @@
 """Conversion: a trained model goes in, what describes it and the files that a server loads come out.
 
 Every `model.onnx` keeps one contract, whatever it was converted from: one input `input`, float32 [N, features], float64
-where a feature needs it, or string [N, 1] where the feature is a text; one output of float32, `probabilities`
+where a feature needs it, and for texts inputs of strings, see `term_graphs`; one output of float32, `probabilities`
 [N, classes], `value` [N, 1] for regression, [N, outputs] for several values, or `margins` [N, classes], of two classes
-[N, 1]; N is dynamic.
+[N, 1]; of several labels `probabilities` or `margins` [N, labels]; N is dynamic.
 An XGBoost model of trees gives a `model.ubj` as well, without feature names, so that a Booster takes bare arrays; but
 for one with a number that means a missing value (`missing=-999`), which only the graph can tell.
 """
@@ -30,11 +30,12 @@ from runners.artefacts.card import ABOVE_HALF, FileKind, OwnOutput, Task
 from runners.artefacts.scores import output_of
 from runners.inputs.formats import row_format_of
 from runners.inputs.precision import FLOAT64
-from runners.inputs.rows import RowFormat
+from runners.inputs.rows import RowFormat, Rows
 from runners.inputs.schema import Feature
 from shokado.lifecycle.errors import UnsupportedModel
-from shokado.lifecycle.importing import booster_graphs, boosters, composites, decisions
+from shokado.lifecycle.importing import booster_graphs, boosters, composites, decisions, multilabel
 from shokado.lifecycle.importing.boosted_steps import boosted_steps
+from shokado.lifecycle.importing.dense_models import dense
 from shokado.lifecycle.importing.double_graphs import (
     double_nodes,
     feed_with_doubles,
@@ -54,17 +55,27 @@ from shokado.lifecycle.importing.graphs import (
     widen,
 )
 from shokado.lifecycle.importing.histogram_trees import exact_nodes
-from shokado.lifecycle.importing.label_rules import class_labels, positive_from, predicts, without_threshold
+from shokado.lifecycle.importing.label_rules import (
+    class_labels,
+    classes_of_labels,
+    positive_from,
+    predicts,
+    without_threshold,
+)
 from shokado.lifecycle.importing.leaves import VOTES, leaves_of, within
+from shokado.lifecycle.importing.level_texts import ANY_TEXT
 from shokado.lifecycle.importing.onnx_models import OnnxModel, without_signature
-from shokado.lifecycle.importing.outputs import output_names, outputs_of
+from shokado.lifecycle.importing.outputs import output_names, outputs_of, own_labels_of
 from shokado.lifecycle.importing.own_models import own_model
 from shokado.lifecycle.importing.precisions import large_integers, makes_float32
 from shokado.lifecycle.importing.probing_rows import parts_of
-from shokado.lifecycle.importing.recoding import levels_of, unused
-from shokado.lifecycle.importing.registry import CHECKPOINT, LoadedModel
+from shokado.lifecycle.importing.recoding import by_position, knows_objects, levels_of, unused
+from shokado.lifecycle.importing.registry import FLAVORS, LoadedModel
 from shokado.lifecycle.importing.scaled_trees import scaler_of, unscale
-from shokado.lifecycle.importing.text_conversion import converter_options, vectorizers_of, with_split_terms
+from shokado.lifecycle.importing.signature_columns import FEATURE_TYPES, name_of, type_of
+from shokado.lifecycle.importing.statsmodels_results import FittedLine
+from shokado.lifecycle.importing.term_graphs import behind_texts
+from shokado.lifecycle.importing.text_conversion import TextModel, text_model, vectorizers_of
 from shokado.lifecycle.importing.tree_ensembles import graph_of
 from shokado.lifecycle.importing.typed_features import optional_columns, typed_features
 
@@ -87,6 +98,8 @@ class ModelDescription(BaseModel):
     """Which columns the signature calls float32; empty where it does not say."""
     decimal: tuple[bool, ...] = ()
     """Which columns have numbers of few digits in the input example; empty where that makes no difference."""
+    terms: int = 0
+    """How many features, the last ones, are made of texts."""
 
     @property
     def digits(self) -> Digits:
@@ -96,6 +109,10 @@ class ModelDescription(BaseModel):
     def as_given(self, rows: Any) -> Any:
         """Rows of float64 as clients may have them: where numbers have few digits, with those."""
         return np.where(self.digits.decimal, decimals_of(rows), rows) if any(self.decimal) else rows
+
+    def as_served(self, rows: Rows) -> Rows:
+        """Rows as a server packs them: float32 or float64, or texts."""
+        return rows.astype(self.row_format.dtype)
 
     @property
     def exact(self) -> tuple[bool, ...]:
@@ -131,13 +148,32 @@ class ModelDescription(BaseModel):
     def row_format(self) -> RowFormat:
         return row_format_of(self.features)
 
+    @property
+    def has_texts(self) -> bool:
+        return any(feature.type == "text" for feature in self.features)
+
+    def without_texts(self) -> "ModelDescription":
+        """The same with a number in the place of each text."""
+        features = [Feature(name=feature.name) if feature.type == "text" else feature for feature in self.features]
+        return self.model_copy(update={"features": tuple(features)})
+
+    def over_terms(self, text: TextModel) -> "ModelDescription":
+        """The same of a model that is given numbers and terms."""
+        terms = tuple(Feature(name=f"term {at}") for at in range(text.terms))
+        changes: dict[str, Any] = {"features": tuple(self.features[at] for at in text.numbers) + terms}
+        changes["terms"] = text.terms
+        # What the graph makes of texts are numbers of float32.
+        for name, of_terms in (("narrow", True), ("decimal", False)):
+            given = getattr(self, name) or (False,) * len(self.features)
+            changes[name] = tuple(given[at] for at in text.numbers) + (of_terms,) * text.terms
+        return self.model_copy(update=changes)
+
 
 @dataclass(frozen=True)
 class Input:
-    """The one input of an ONNX file: how many columns it has, and what its text is called where it is one."""
+    """The input of numbers of an ONNX file: how many columns it has."""
 
     columns: int
-    text: str | None = None
     exact: tuple[bool, ...] = ()
     given: type[np.float32 | np.float64] = np.float64
     is_wide: bool = False
@@ -146,10 +182,8 @@ class Input:
 
     @classmethod
     def of(cls, description: ModelDescription) -> "Input":
-        names = [feature.name for feature in description.features]
         return cls(
-            len(names),
-            description.row_format.text_field,
+            len(description.features),
             description.exact,
             description.given,
             description.is_wide,
@@ -159,7 +193,7 @@ class Input:
     @property
     def kind(self) -> TensorProto.DataType:
         """The type of its elements."""
-        return TensorProto.STRING if self.text else TensorProto.DOUBLE if self.is_wide else TensorProto.FLOAT
+        return TensorProto.DOUBLE if self.is_wide else TensorProto.FLOAT
 
 
 @dataclass(frozen=True)
@@ -172,7 +206,8 @@ class Output:
     @classmethod
     def of(cls, description: ModelDescription) -> "Output":
         has_one = description.task.has_threshold and not description.task.has_probabilities
-        return cls(output_of(description.task), 1 if has_one else len(description.classes or description.outputs) or 1)
+        columns = description.outputs or (() if has_one else description.classes)
+        return cls(output_of(description.task), len(columns) or 1)
 
 
 def describe(source: LoadedModel) -> ModelDescription:
@@ -185,8 +220,8 @@ def describe(source: LoadedModel) -> ModelDescription:
         raise UnsupportedModel(f"{source.uri} cannot be served: {reason}.")
     outputs = outputs_of(source, width)
     task, classes = _task_and_classes(source.model, outputs)
-    rules = _rules(source, task)
-    if task is Task.MULTIOUTPUT:
+    rules = _rules(source, task, width)
+    if task.has_outputs:
         rules["outputs"] = output_names(source, outputs)
     if not source.metadata:
         features = _features(source, width)
@@ -226,6 +261,9 @@ def candidates(source: LoadedModel, description: ModelDescription, *, wide: bool
     `wide`: float64 in any case. Raises `UnsupportedModel` where there are no numbers.
     """
     own = own_model(source.model)
+    if isinstance(source.model, OnnxModel) and source.model.takes_doubles and not wide:
+        # The file itself says that it needs them.
+        return [description.widened()]
     if own is not None and own.compares_doubles:
         if wide:
             raise UnsupportedModel(f"{source.uri} is of LightGBM, whose trees are converted for rows of float32 alone.")
@@ -241,26 +279,38 @@ def candidates(source: LoadedModel, description: ModelDescription, *, wide: bool
     return [widened, description] if large_integers(source, description.features) else [description, widened]
 
 
-def _rules(source: LoadedModel, task: Task) -> dict[str, Any]:
+def _rules(source: LoadedModel, task: Task, width: int) -> dict[str, Any]:
     """What a classifier makes of its scores, and how an ONNX file answers."""
     model = source.model
     rules: dict[str, Any] = _answers_of_onnx(source) if isinstance(model, OnnxModel) else {}
+    inputs = source.signature.inputs if source.signature is not None else None
+    if isinstance(model, FittedLine) and inputs is not None and not inputs.is_tensor_spec():
+        # Of a frame statsmodels answers with a column without a name, of which MLflow's server makes records.
+        rules = {"predicts": "records", "own_outputs": {"0": "values"}}
     if task.is_of_values:
         return rules
+    own = own_labels_of(source, width, classes_of_labels(model)) if task.has_labels else _own_classes(model)
     if not task.has_probabilities:
-        return rules | {"own_classes": _own_classes(model), "positive_from": decisions.positive_from(model)}
+        return rules | {"own_classes": own, "positive_from": decisions.positive_from(model)}
     given = "probabilities" if source.predict_method == "predict_proba" else predicts(model)
-    rules = {"predicts": given, "own_classes": _own_classes(model)} | rules
-    return rules | ({"positive_from": positive_from(model)} if task is Task.BINARY else {})
+    if given == "probabilities" and task.has_labels and multilabel.gives_lists(model):
+        raise UnsupportedModel(
+            f"It is logged with pyfunc_predict_fn='predict_proba', where a {type(model).__name__} of several labels "
+            "gives a list of tables: log it without."
+        )
+    rules = {"predicts": given, "own_classes": own} | rules
+    return rules | ({"positive_from": positive_from(model)} if task.has_threshold else {})
 
 
 def _answers_of_onnx(source: LoadedModel) -> dict[str, Any]:
     """How MLflow's own server answers for an ONNX file, which it gives a DataFrame or an array by the signature.
 
-    Of a DataFrame it cannot make records where labels and rows of probabilities have different lengths, and fails. Of
-    what a network of PyTorch or Keras gives it makes a DataFrame or an array again, whose columns are numbered.
+    Of a DataFrame it cannot make records where labels and rows of probabilities have different lengths, and fails, as
+    it does where a file has several inputs of a column, [N, 1], for which it gives columns of a DataFrame as [N]. Of
+    what a network of PyTorch or Keras gives it makes a DataFrame or an array again, whose columns are
+    numbered.
     """
-    if source.flavor == CHECKPOINT:  # MLflow has no server for it
+    if source.flavor not in FLAVORS:  # MLflow has no server for it
         return {}
     if source.signature is None:
         raise UnsupportedModel(without_signature(source.uri))
@@ -270,6 +320,8 @@ def _answers_of_onnx(source: LoadedModel) -> dict[str, Any]:
         return {"predicts": "array", "own_outputs": kinds}
     if source.signature.inputs.is_tensor_spec():
         return {"predicts": "columns", "own_outputs": outputs}
+    if len(source.model.inputs) > 1 and not all(each.is_flat and not each.levels for each in source.model.inputs):
+        return {}
     if {"labels", "probabilities"} <= set(outputs.values()):
         return {}
     return {"predicts": "records", "own_outputs": outputs}
@@ -280,13 +332,12 @@ def _task_and_classes(model: Any, outputs: int) -> tuple[Task, tuple[int | str, 
         return boosters.task_of(model), class_labels(boosters.classes_of(model))
     if isinstance(model, OnnxModel):
         return model.task, class_labels(getattr(model, "classes_", ()))
-    if (own := own_model(model)) is not None and own.task is Task.REGRESSION:
+    if (own := own_model(model)) is not None and own.task.is_of_values:
         return own.task, ()
-    if own is not None and not hasattr(model, "classes_"):
+    if own is not None and (own.task.has_labels or not hasattr(model, "classes_")):
         return own.task, class_labels(own.classes)
-    if is_classifier(model) and (outputs > 1 or isinstance(getattr(model, "classes_", None), list)):
-        count = outputs if outputs > 1 else len(model.classes_)
-        raise UnsupportedModel(f"It gives {count} labels a row, where one belongs: log a model for each label.")
+    if is_classifier(model) and (outputs > 1 or multilabel.has_labels(model)):
+        return _task_of_labels(model, outputs)
     decided = decisions.task_of(model)
     if decided is not None or (is_classifier(model) and hasattr(model, "predict_proba")):
         classes = class_labels(decisions.classes_of(model) if decided is not None else model.classes_)
@@ -301,6 +352,14 @@ def _task_and_classes(model: Any, outputs: int) -> tuple[Task, tuple[int | str, 
         f"{type(model).__name__} is neither a regressor nor a classifier with probabilities or a decision function, so "
         "it cannot be served."
     )
+
+
+def _task_of_labels(model: Any, outputs: int) -> tuple[Task, tuple[int | str, ...]]:
+    if not multilabel.has_labels(model):
+        raise UnsupportedModel(f"It gives {outputs} labels a row: take OneVsRestClassifier or MultiOutputClassifier.")
+    if outputs == 1:
+        raise UnsupportedModel("It gives a list of one label a row: train it on a flat array of labels.")
+    return multilabel.task_of(model), class_labels(multilabel.classes_of(model))
 
 
 def _own_classes(model: Any) -> tuple[bool | int | float | str, ...]:
@@ -341,19 +400,6 @@ def _width(model: Any) -> int:
 
 _UNKNOWN_TYPE = re.compile(r"for type '<class '[\w.]*?(\w+)'>'")
 """How skl2onnx names what it does not convert."""
-ANY_TEXT = ("any",)
-"""The levels of a column of texts that a model drops: it takes all others alike."""
-_FeatureType = Literal["float", "integer", "boolean", "category", "text"]
-_COLUMN_TYPES: dict[str, _FeatureType] = {
-    "float": "float",
-    "double": "float",
-    "integer": "integer",
-    "long": "integer",
-    "boolean": "boolean",
-    "string": "text",
-}
-
-
 _INSTEAD_OF_DATES = " Make numbers of dates and times before the model takes them, such as days since a date."
 
 
@@ -362,17 +408,18 @@ def _features(source: LoadedModel, width: int) -> tuple[Feature, ...]:
     own = own_model(source.model)
     inputs = source.signature.inputs if source.signature is not None else None
     if inputs is None or inputs.is_tensor_spec():
-        if any(vectorizers_of(source.model)):
-            return (Feature(name=next(iter(trained_names(source.model)), "text"), type="text"),)
-        names = trained_names(source.model) or [f"f{index}" for index in range(width)]
-        plain = tuple(Feature(name=name) for name in names)
-        return plain if own is None else own.features(plain, source.example)
-    columns = {str(column.name or "text"): str(getattr(column.type, "name", column.type)) for column in inputs.inputs}
-    odd = [f"{name} ({kind})" for name, kind in columns.items() if kind not in _COLUMN_TYPES]
+        return _unsigned_features(source, width)
+    columns = _signed(source, inputs)
+    if "" in columns:
+        raise UnsupportedModel(
+            f"A column in the signature of {source.uri} has an empty name, by which no row could say it: "
+            "name it before the training."
+        )
+    odd = [f"{name} ({kind})" for name, kind in columns.items() if kind not in FEATURE_TYPES]
     if odd or len(columns) != width:
         raise UnsupportedModel(
             f"The signature of {source.uri} has {len(columns)} columns for {width} features"
-            + (f"; these are neither numbers nor text: {', '.join(odd)}." if odd else ".")
+            + (f"; these are neither numbers nor text: {', '.join(odd)}." if odd else _lacking(source, columns))
             + _INSTEAD_OF_DATES * ("datetime" in columns.values())
         )
     _check_names(source, sorted(columns), in_order=False)
@@ -383,19 +430,65 @@ def _features(source: LoadedModel, width: int) -> tuple[Feature, ...]:
         features = [feature.model_copy(update={"nullable": feature.name in may_lack}) for feature in features]
         return own.features(features, source.example)
     levels = levels_of(source.model, order) | dict.fromkeys(unused(source.model, order), ANY_TEXT)
+    features = [_feature(name, columns[name], levels) for name in order]
+    if isinstance(source.model, OnnxModel):
+        source.model.check(features)
     texts = [f"{name} (string)" for name, kind in columns.items() if kind == "string" and name not in levels]
-    if texts and len(columns) > 1:
+    if texts and len(columns) > 1 and not any(vectorizers_of(source.model)):
         raise UnsupportedModel(
             f"The signature of {source.uri} has {', '.join(texts)} beside other columns, which no encoder of the model "
-            "takes: a text must be alone."
+            "takes, and no vectorizer: a TfidfVectorizer in its ColumnTransformer takes a column of texts."
         )
-    return typed_features(source, [_feature(name, columns[name], levels) for name in order])
+    return typed_features(source, features)
+
+
+def _unsigned_features(source: LoadedModel, width: int) -> tuple[Feature, ...]:
+    """The same of a model whose signature has no columns."""
+    model, own = source.model, own_model(source.model)
+    if width > 1 and any(vectorizers_of(model)):
+        raise UnsupportedModel(
+            f"{source.uri} has no signature that says which of its {width} columns are texts: log it with "
+            "signature=mlflow.models.infer_signature(frame)."
+        )
+    if any(vectorizers_of(model)):
+        return (Feature(name=next(iter(trained_names(model)), "text"), type="text"),)
+    names = trained_names(model) or [f"f{index}" for index in range(width)]
+    if isinstance(model, OnnxModel):
+        return typed_features(source, model.features(names))
+    if own is None and not boosters.is_xgboost(model) and knows_objects(model, width):
+        raise UnsupportedModel(
+            f"{source.uri} has no signature that says which of its {width} columns are texts or truth values: log it "
+            "with signature=mlflow.models.infer_signature(frame)."
+        )
+    plain = tuple(Feature(name=name) for name in names)
+    return plain if own is None else own.features(plain, source.example)
+
+
+def _signed(source: LoadedModel, inputs: Any) -> dict[str, str]:
+    """MLflow's word for what each column has, by name."""
+    columns = {name_of(column): type_of(column) for column in inputs.inputs}
+    if own_model(source.model) is not None or "datetime" not in columns.values():
+        return columns
+    # What the model drops is nothing to it, so that it may as well be a text.
+    dropped = unused(source.model, trained_names(source.model) or tuple(columns))
+    return columns | {name: "string" for name in dropped if columns.get(name) == "datetime"}
+
+
+def _lacking(source: LoadedModel, said: Container[str]) -> str:
+    """The end of a sentence: what columns of its training a model's signature leaves out, if they have names."""
+    lacking = [name for name in trained_names(source.model) if name not in said]
+    if not lacking:
+        return "."
+    return (
+        f"; it lacks {', '.join(lacking)}. Log it with all columns of its training, or train it without those that it "
+        "drops."
+    )
 
 
 def _feature(name: str, kind: str, levels: Mapping[str, tuple[str, ...]]) -> Feature:
     if kind == "string" and name in levels:
         return Feature(name=name, type="category", levels=levels[name])
-    return Feature(name=name, type=_COLUMN_TYPES[kind])
+    return Feature(name=name, type=FEATURE_TYPES[kind])
 
 
 def _narrow(source: LoadedModel, features: tuple[Feature, ...]) -> tuple[bool, ...]:
@@ -405,7 +498,7 @@ def _narrow(source: LoadedModel, features: tuple[Feature, ...]) -> tuple[bool, .
         return ()
     if inputs.is_tensor_spec():
         return (inputs.inputs[0].type == np.float32,) * len(features)
-    kinds = {str(column.name): getattr(column.type, "name", "") for column in inputs.inputs}
+    kinds = {name_of(column): type_of(column) for column in inputs.inputs}
     return tuple(kinds.get(feature.name) == "float" for feature in features)
 
 
@@ -457,7 +550,30 @@ def _check_names(source: LoadedModel, said: list[str], *, in_order: bool = True)
 
 def convert(model: Any, description: ModelDescription, folder: Path) -> tuple[FileKind, ...]:
     """Write the model's files into the folder and say which. Raises `UnsupportedModel` if there is no conversion."""
-    output = Output.of(description)
+    text = _text_model(model, description)
+    if text is None:
+        graph, booster = _graph(model, description)
+    else:
+        description = description.over_terms(text)
+        graph, booster = _graph(text.model, description)
+        graph = behind_texts(graph, text, Input.of(description).kind)
+    (folder / FileKind.ONNX.file_name).write_bytes(graph.SerializeToString(deterministic=True))
+    if booster is None:
+        return (FileKind.ONNX,)
+    booster.save_model(folder / FileKind.UBJ.file_name)
+    return FileKind.ONNX, FileKind.UBJ
+
+
+def _text_model(model: Any, description: ModelDescription) -> TextModel | None:
+    if not description.has_texts:
+        return None
+    if boosters.is_xgboost(model) or isinstance(model, OnnxModel) or own_model(model) is not None:
+        raise UnsupportedModel(f"{type(model).__name__} takes numbers only, its model's signature says text.")
+    return text_model(model, description.features)
+
+
+def _graph(model: Any, description: ModelDescription) -> tuple[ModelProto, Any]:
+    """The graph of a model that is given numbers, and XGBoost's own Booster where it is stored as well."""
     taken = Input.of(description)
     booster, model = None, _without_search(model)
     try:
@@ -467,10 +583,8 @@ def convert(model: Any, description: ModelDescription, folder: Path) -> tuple[Fi
         elif not (boosters.is_xgboost(model) or isinstance(model, OnnxModel)):
             graph = _onnx_of_sklearn(model, description, taken)
             decisions.finish(graph, model)
-        elif taken.text:
-            raise UnsupportedModel(f"{type(model).__name__} takes numbers only, its model's signature says text.")
         elif isinstance(model, OnnxModel):
-            graph = model.contracted()
+            graph = model.contracted(is_wide=taken.is_wide)
         else:
             graph, booster = booster_graphs.convert(model, taken.columns)
     except UnsupportedModel:
@@ -480,12 +594,8 @@ def convert(model: Any, description: ModelDescription, folder: Path) -> tuple[Fi
         if unknown := _UNKNOWN_TYPE.search(str(error)):
             raise UnsupportedModel(f"Its {unknown[1]} has no conversion to ONNX: take another step.") from error
         raise UnsupportedModel(f"{type(model).__name__} has no conversion to ONNX: {reason}") from error
-    _normalise(graph, taken, output)
-    (folder / FileKind.ONNX.file_name).write_bytes(graph.SerializeToString(deterministic=True))
-    if booster is None:
-        return (FileKind.ONNX,)
-    booster.save_model(folder / FileKind.UBJ.file_name)
-    return FileKind.ONNX, FileKind.UBJ
+    _normalise(graph, taken, Output.of(description), is_settled=isinstance(model, OnnxModel))
+    return graph, booster
 
 
 def _without_search(model: Any) -> Any:
@@ -499,25 +609,27 @@ def _without_search(model: Any) -> Any:
 def is_composed(model: Any, description: ModelDescription) -> bool:
     """Whether a model of scikit-learn is converted leaf by leaf, and not by skl2onnx as it is."""
     is_other = boosters.is_xgboost(model) or isinstance(model, OnnxModel) or own_model(model) is not None
-    if is_other or description.row_format.text_field is not None:
+    if is_other or description.has_texts:
         return False
     is_plain = composites.is_plain(model, description.features, is_wide=description.is_wide)
     return any(description.decimal) or not is_plain
 
 
 def _onnx_of_sklearn(model: Any, description: ModelDescription, taken: Input) -> ModelProto:
-    values = decisions.as_values(model)
-    if is_composed(values, description):
+    model = decisions.as_values(multilabel.as_values(model))
+    if is_composed(model, description):
 
         def plain(part: Any, columns: int, is_decision: bool) -> ModelProto:
-            given = Input(columns, None, taken.exact if columns == taken.columns else (), taken.given)
+            given = Input(columns, taken.exact if columns == taken.columns else (), taken.given)
             return _plain_onnx_of_sklearn(part, given, is_decision=is_decision)
 
         def whole(part: Any) -> ModelProto:
             return _plain_onnx_of_sklearn(part, taken)
 
-        return composites.compose(values, description.features, description.digits, plain, whole)
-    model = decisions.as_values(_as_voters(with_split_terms(without_threshold(model))))
+        return composites.compose(model, description.features, description.digits, plain, whole, description.terms)
+    model = _as_voters(without_threshold(model))
+    if any(hasattr(part, "transformers_") for part in parts_of(model)):
+        model = by_position(model)
     if taken.is_wide and makes_float32(model):
         return _plain_onnx_of_sklearn(model, dataclasses.replace(taken, is_wide=False))
     if (scaler := scaler_of(model)) is not None:
@@ -542,17 +654,13 @@ def _as_voters(model: Any) -> Any:
 
 
 def _plain_onnx_of_sklearn(model: Any, taken: Input, *, is_decision: bool = False) -> ModelProto:
+    model = dense(model)
     options: dict[int, Any] = {id(model): {"zipmap": False}} if hasattr(model, "predict_proba") else {}
     if is_decision:
         last = model[-1] if isinstance(model, Pipeline) else model
         for part in (model, last):
             options[id(part)] = {"raw_scores": True} | ({"zipmap": False} if hasattr(part, "predict_proba") else {})
-    kind = {
-        TensorProto.STRING: sklearn_types.StringTensorType,
-        TensorProto.DOUBLE: sklearn_types.DoubleTensorType,
-    }.get(taken.kind, sklearn_types.FloatTensorType)
-    # A ColumnTransformer finds its column by name, but only where there is no more than one.
-    name = taken.text if taken.text and hasattr(model, "feature_names_in_") else INPUT
+    kind = sklearn_types.DoubleTensorType if taken.is_wide else sklearn_types.FloatTensorType
     # Behind another step a column is another, or is none of those that come.
     is_first = not any(hasattr(part, "steps") or hasattr(part, "transformers_") for part in parts_of(model))
     exact_steps = taken.exact if is_first else all(taken.exact)
@@ -560,9 +668,9 @@ def _plain_onnx_of_sklearn(model: Any, taken: Input, *, is_decision: bool = Fals
     with exact_histograms, boosted_steps(exact_steps):
         graph: ModelProto = to_onnx(
             model,
-            initial_types=[(name, kind([None, taken.columns]))],
+            initial_types=[(INPUT, kind([None, taken.columns]))],
             target_opset={"": OPSET, "ai.onnx.ml": WIDE_ML_OPSET if taken.is_wide else ML_OPSET},
-            options=options | converter_options(model),
+            options=options,
         )
     for item in graph.graph.input:
         rename(graph.graph, item.name, INPUT)
@@ -574,8 +682,10 @@ def _plain_onnx_of_sklearn(model: Any, taken: Input, *, is_decision: bool = Fals
 _FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE)
 
 
-def _normalise(graph: ModelProto, taken: Input, output: Output) -> None:
+def _normalise(graph: ModelProto, taken: Input, output: Output, *, is_settled: bool) -> None:
     """Bring the graph under the contract, in place: one output of the agreed name, and nothing that it does not need.
+
+    `is_settled`: whether types of numbers fit each other within it.
 
     Without the label's branch a net loses a quarter of its nodes, each of which costs every request a few us.
     """
@@ -588,7 +698,8 @@ def _normalise(graph: ModelProto, taken: Input, output: Output) -> None:
     rename(body, floats[0], output.name)
     prune(body, output.name)
     if takes_doubles(graph):
-        settle(graph, output.name)
+        if not is_settled:
+            settle(graph, output.name)
         if any(taken.narrow):
             round_columns(graph, taken.narrow)
     elif taken.is_wide:

@@ -1,6 +1,6 @@
 """Decisions: models of labels without probabilities, whose labels follow from a decision function.
 
-    classifiers without `predict_proba`    the 2nd class above 0, of several classes the largest one
+    classifiers without `predict_proba`    the 2nd class above 0, of several classes the largest one; of labels each
     detectors of anomalies                 1 from 0 on, or above it, else -1
     clusterings by the nearest center      the largest one, see `_nearness`
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper
 from sklearn.base import BaseEstimator, is_classifier, is_outlier_detector
 from sklearn.cluster import KMeans, MiniBatchKMeans
+from sklearn.covariance import EllipticEnvelope
 from sklearn.ensemble import ExtraTreesRegressor, IsolationForest
 from sklearn.linear_model import LinearRegression, SGDOneClassSVM
 from sklearn.linear_model._base import LinearClassifierMixin
@@ -29,11 +30,14 @@ from sklearn.svm import SVC, SVR, NuSVC, OneClassSVM
 
 from runners.artefacts.card import ABOVE_ZERO, Task
 from shokado.lifecycle.errors import UnsupportedModel
+from shokado.lifecycle.importing import multilabel
+from shokado.lifecycle.importing.built_steps import BuiltStep
 from shokado.lifecycle.importing.double_graphs import takes_doubles
-from shokado.lifecycle.importing.leaves import WITH_THRESHOLD
+from shokado.lifecycle.importing.graph_builder import Nodes
+from shokado.lifecycle.importing.leaves import WITH_THRESHOLD, chain_of, is_constant
 
 _CLUSTERINGS = (KMeans, MiniBatchKMeans)
-_FROM_ZERO = (IsolationForest, LocalOutlierFactor, SGDOneClassSVM)
+_FROM_ZERO = (EllipticEnvelope, IsolationForest, LocalOutlierFactor, SGDOneClassSVM)
 """Detectors for which 0 is no anomaly."""
 ANOMALY, NORMAL = -1, 1
 
@@ -54,16 +58,22 @@ def task_of(model: Any) -> Task | None:
         )
     if is_outlier_detector(model) and hasattr(model, "predict"):
         return Task.ANOMALY
+    if multilabel.has_labels(model):
+        return multilabel.task_of(model)
     if isinstance(last, _CLUSTERINGS) or (is_classifier(model) and hasattr(model, "decision_function")):
         return Task.BINARY_MARGIN if len(classes_of(model)) == 2 else Task.MULTICLASS_MARGIN
     return None
 
 
 def classes_of(model: Any) -> list[Any]:
-    """The labels that `predict` gives, in the order of the scores; large ones of a single score mean the second one."""
+    """The labels that `predict` gives, in the order of the scores; where one score tells two apart, large ones mean the
+    second one.
+    """
     last = _last(model)
     if isinstance(last, _CLUSTERINGS):
         return list(range(len(last.cluster_centers_)))
+    if multilabel.has_labels(model):
+        return multilabel.classes_of(model)
     found: list[Any] = np.asarray(getattr(model, "classes_", (ANOMALY, NORMAL))).tolist()
     return found
 
@@ -74,7 +84,7 @@ def positive_from(model: Any) -> float:
 
 
 def scores_of(model: Any, rows: Any) -> NDArray[Any]:
-    """The model's own scores of rows in the form that it takes: [N], or [N, classes]."""
+    """The model's own scores of rows in the form that it takes: [N], [N, classes] or [N, labels]."""
     last = _last(model)
     if not isinstance(last, _CLUSTERINGS):
         return np.asarray(model.decision_function(rows))
@@ -103,20 +113,25 @@ def finish(graph: ModelProto, model: Any) -> None:
 def _last(model: Any) -> Any:
     """The last step of a pipeline or of the best one of a search, or the model itself."""
     model = getattr(model, "best_estimator_", model)
-    return _last(model[-1]) if isinstance(model, Pipeline) else model
+    return model if (chain := chain_of(model)) is None else _last(chain.model)
 
 
 def _with_last(model: Any, change: Callable[[Any], Any]) -> Any:
     model = getattr(model, "best_estimator_", model)
-    if isinstance(model, Pipeline):
-        return Pipeline([*model.steps[:-1], (model.steps[-1][0], _with_last(model[-1], change))])
-    return change(model)
+    if (chain := chain_of(model)) is None:
+        return change(model)
+    return Pipeline([(f"step{at}", step) for at, step in enumerate((*chain.steps, _with_last(chain.model, change)))])
 
 
 def _values_of(model: Any) -> Any:
     if isinstance(model, OneVsRestClassifier):
         several = MultiOutputRegressor(LinearRegression())
-        several.estimators_ = [_with_last(estimator, _values_of) for estimator in model.estimators_]
+        several.estimators_ = [
+            _linear(model, np.zeros((1, model.n_features_in_)), estimator.y_)
+            if is_constant(estimator)
+            else _with_last(estimator, _values_of)
+            for estimator in model.estimators_
+        ]
         _describe(several, model)
         return several if len(several.estimators_) > 1 else several.estimators_[0]
     if isinstance(model, SGDOneClassSVM):
@@ -126,9 +141,11 @@ def _values_of(model: Any) -> Any:
     if isinstance(model, _CLUSTERINGS):
         return _linear(model, *_nearness(model))
     if isinstance(model, SVC | NuSVC | OneClassSVM):
-        return _vectors(model)
+        return vectors_of(model)
     if isinstance(model, IsolationForest):
         return _path_lengths(model)
+    if isinstance(model, EllipticEnvelope):
+        return _within_ellipse(model)
     if isinstance(model, LocalOutlierFactor):
         return model
     raise UnsupportedModel(
@@ -164,8 +181,24 @@ def _nearness(model: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return weights - weights.mean(axis=0), offsets - offsets.mean()
 
 
-def _vectors(model: Any) -> SVR:
-    """The same kernel over the same support vectors."""
+def _within_ellipse(model: EllipticEnvelope) -> BuiltStep:
+    """How much less than the offset the squared Mahalanobis distance to the middle is."""
+    middle, precision = model.location_[None, :].astype(np.float64), model.get_precision().astype(np.float64)
+
+    def build(nodes: Nodes, source: str) -> str:
+        away = nodes.add("Sub", [source, nodes.constant(middle)])
+        crossed = nodes.add("Mul", [away, nodes.add("MatMul", [away, nodes.constant(precision)])])
+        far = nodes.add("ReduceSum", [crossed, nodes.constant(np.array([1]))], keepdims=1)
+        return nodes.add("Sub", [nodes.constant(np.array([-float(model.offset_)])), far])
+
+    return BuiltStep(build, 1)
+
+
+def vectors_of(model: Any) -> SVR:
+    """A regression whose values are the decisions between two classes: the same kernel over the same support vectors.
+
+    Raises `UnsupportedModel` for more classes.
+    """
     if not isinstance(model, OneClassSVM) and len(model.classes_) > 2:
         raise UnsupportedModel(
             f"{type(model).__name__} decides between {len(model.classes_)} classes by votes, which have no conversion "

@@ -30,13 +30,14 @@ from sklearn.preprocessing import (
 )
 from sklearn.utils.validation import check_array
 
-from runners.inputs.columns import Category
 from runners.inputs.schema import Feature
 from shokado.lifecycle.errors import UnsupportedModel
+from shokado.lifecycle.importing.level_texts import as_truths, spelt_other
 from shokado.lifecycle.importing.numeric_steps import FLOORS, INCREASING, SMALLEST, is_nan
 
-MAX_TABLED_LEVELS = 2000
-"""A table has a row for each level, and as many columns as the encoder makes: of one-hot ones, as many again."""
+MAX_TABLED = 2000 * 2000
+"""How many numbers a table may have: a row for each level, and as many columns as the steps make, of which one-hot
+encoders make as many again."""
 ENCODERS = (OneHotEncoder, OrdinalEncoder, TargetEncoder)
 """What makes numbers of each column for itself, and of every text that it does not know the same ones."""
 _INCREASING = (
@@ -222,8 +223,10 @@ class Front:
                 columns[feature.name] = pd.Series([base] * count if column is None else list(column), dtype=object)
             else:
                 numbers = np.full(count, base) if column is None else np.asarray(column, dtype=np.float64)
-                is_truth = feature.type == "boolean" and np.isin(numbers, (0, 1)).all()
-                columns[feature.name] = pd.Series(numbers.astype(bool if is_truth else self._given))
+                if feature.type == "boolean":
+                    columns[feature.name] = as_truths(numbers, self._gaps.get(feature.name, np.nan))
+                else:
+                    columns[feature.name] = pd.Series(numbers.astype(self._given))
         frame = pd.DataFrame(columns)
         answer: Any = frame
         if self._steps and not hasattr(self._steps[0], "feature_names_in_"):
@@ -241,11 +244,22 @@ class Front:
         if feature.levels:
             return None
         known = [value for one in self._known if one.column == column for value in one.values]
-        if not all(isinstance(value, bool | int | float | np.number | np.bool_) for value in known):
-            raise UnsupportedModel(f"An encoder takes texts and other values of {feature.name} at once.")
+        may_be_none = feature.type == "boolean"
+        if not all(
+            isinstance(value, bool | int | float | np.number | np.bool_) or (value is None and may_be_none)
+            for value in known
+        ):
+            raise UnsupportedModel(
+                f"An encoder knows {_kinds_of(known)} of {feature.name} at once, which one type of JSON cannot say: "
+                "make texts of all of them, or numbers, before the training."
+            )
         keys = np.array(sorted(set(_numbers(known))), dtype=np.float64)
         if (keys != keys.astype(np.float32)).any():
-            raise UnsupportedModel(f"An encoder takes numbers of {feature.name} that float32 does not hold.")
+            lost = keys[keys != keys.astype(np.float32)][0].item()
+            raise UnsupportedModel(
+                f"An encoder tells numbers of {feature.name} apart that rows of float32 do not hold, such as {lost!r}: "
+                "make texts of them before the training (astype(str))."
+            )
         return keys.astype(np.float32)
 
     def answers(self, column: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -260,9 +274,12 @@ class Front:
     def _asked(self, column: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         feature, keys = self.features[column], self.keys_of(column)
         known: list[Any] = list(feature.levels) if keys is None else keys.astype(np.float64).tolist()
-        if len(known) > MAX_TABLED_LEVELS:
+        width = len(self.origins or ())
+        if len(known) * width > MAX_TABLED:
             raise UnsupportedModel(
-                f"{feature.name} has {len(known)} levels; at most {MAX_TABLED_LEVELS} can be served."
+                f"{feature.name} has {len(known)} levels, and the steps behind them make {width} columns, which is too "
+                "much to be looked up: take a TargetEncoder or an OrdinalEncoder, or gather rare levels with "
+                "max_categories."
             )
         other: Any = max(known, default=0.0) + 1 if keys is not None else spelt_other(feature)
         gap = np.nan if keys is not None else self._gaps.get(feature.name, np.nan)
@@ -288,13 +305,6 @@ class Front:
             return np.asarray(self.of({column: [np.nan]}, 1)[0])
         except (ValueError, TypeError):
             return None
-
-
-def spelt_other(feature: Feature) -> str:
-    """A text that is none of a category's levels."""
-    other = Category(feature.name, nullable=False, levels=feature.levels).spell(len(feature.levels))
-    assert other is not None
-    return other
 
 
 def positions(transformer: Any, columns: Any, width: int) -> list[int]:
@@ -336,6 +346,11 @@ def _numbers(values: Any) -> tuple[float, ...]:
     """The numbers among what an encoder knows; those of truth values are 0 and 1."""
     numbers = (value for value in values if isinstance(value, bool | int | float | np.number | np.bool_))
     return tuple(float(number) for number in numbers if np.isfinite(number))
+
+
+def _kinds_of(values: Any) -> str:
+    """The types of some values, in words."""
+    return " and ".join(sorted({type(value).__name__ for value in values}))
 
 
 def _only_checks(function: Any) -> bool:

@@ -14,23 +14,29 @@ class Nodes(Protocol):
     """What builds a graph: each call answers with the name of what it made."""
 
     def add(self, kind: str, inputs: Sequence[str], **attributes: Any) -> str: ...
+    def add_all(self, kind: str, inputs: Sequence[str], outputs: int, **attributes: Any) -> list[str]: ...
     def constant(self, values: NDArray[Any]) -> str: ...
 
 
 class Builder:
     """A graph of one input, float32 [N, columns], named `INPUT`."""
 
-    def __init__(self, columns: int) -> None:
+    def __init__(self, columns: int, ml_opset: int = ML_OPSET) -> None:
         self.columns = columns
         self._nodes: list[NodeProto] = []
         self._constants: list[TensorProto] = []
-        self._opsets = {"": OPSET, "ai.onnx.ml": ML_OPSET}
+        self._opsets = {"": OPSET, "ai.onnx.ml": ml_opset}
 
     def add(self, kind: str, inputs: Sequence[str], **attributes: Any) -> str:
         """One node of one output."""
-        output = f"{kind.lower()}_{len(self._nodes)}"
-        self._nodes.append(helper.make_node(kind, list(inputs), [output], **attributes))
-        return output
+        return self.add_all(kind, inputs, 1, **attributes)[0]
+
+    def add_all(self, kind: str, inputs: Sequence[str], outputs: int, **attributes: Any) -> list[str]:
+        """One node of so many outputs."""
+        made = [f"{kind.lower()}_{len(self._nodes)}" + f"_{at}" * (at > 0) for at in range(outputs)]
+        self._nodes.append(helper.make_node(kind, list(inputs), made, **attributes))
+        self._opsets.setdefault(attributes.get("domain", ""), 1)
+        return made
 
     def constant(self, values: NDArray[Any]) -> str:
         name = f"constant_{len(self._constants)}"
@@ -40,6 +46,17 @@ class Builder:
     def column(self, source: str, at: int) -> str:
         """One column of a tensor: [N, 1]."""
         return self.add("Gather", [source, self.constant(np.array([at]))], axis=1)
+
+    def last_columns(self, source: str, count: int) -> str:
+        """So many columns of a tensor, the last ones."""
+        return self.add("Gather", [source, self.constant(np.arange(-count, 0))], axis=1)
+
+    def filled(self, source: str, value: float) -> str:
+        """The same number for each row of a tensor: [N, 1]."""
+        rows = self.add("Gather", [self.add("Shape", [source]), self.constant(np.array([0]))])
+        shape = self.add("Concat", [rows, self.constant(np.array([1]))], axis=0)
+        number = numpy_helper.from_array(np.array([value], dtype=np.float32))
+        return self.add("ConstantOfShape", [shape], value=number)
 
     def with_counterpart(self, positive: str) -> str:
         """Both probabilities, [N, 2], of that of the second class."""

@@ -1,5 +1,6 @@
 """ONNX graphs as a server takes them: what their ends are called, and tools that change them in place."""
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,37 @@ def rename(body: Any, old: str, new: str) -> None:
     for node in body.node:
         node.input[:] = [new if name == old else name for name in node.input]
         node.output[:] = [new if name == old else name for name in node.output]
+
+
+def set_apart(body: Any, prefix: str) -> None:
+    """Let the names of all tensors begin with a prefix, in place, so that none is one of those that are added here."""
+
+    def named(name: str) -> str:
+        return f"{prefix}{name}" if name else name  # an input that is left out has none
+
+    for node in body.node:
+        node.input[:], node.output[:] = map(named, node.input), map(named, node.output)
+    for item in (*body.input, *body.output, *body.initializer):
+        item.name = named(item.name)
+    for item in body.sparse_initializer:
+        item.values.name = named(item.values.name)
+    del body.value_info[:]
+
+
+def shorten_names(body: Any) -> None:
+    """Let all that only the graph itself knows by name have a number for a name, in place."""
+    short: dict[str, str] = {item.name: item.name for item in (*body.input, *body.output)} | {"": ""}
+    free = (str(number) for number in itertools.count() if str(number) not in short)
+
+    def shortened(name: str) -> str:
+        return short[name] if name in short else short.setdefault(name, next(free))
+
+    for node in body.node:
+        node.ClearField("name")
+        node.input[:], node.output[:] = map(shortened, node.input), map(shortened, node.output)
+    for item in body.initializer:
+        item.name = shortened(item.name)
+    del body.value_info[:]
 
 
 def widen(body: Any, output: str, columns: int) -> None:

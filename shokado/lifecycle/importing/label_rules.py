@@ -4,19 +4,25 @@ A fitted model goes in; the smallest probability that means the second class com
 at all, and the labels themselves for verification.
 """
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import GradientBoostingClassifier
+from sklearn.linear_model import SGDClassifier
+from sklearn.multioutput import ClassifierChain, MultiOutputClassifier
 from sklearn.pipeline import Pipeline
+from sklearn.svm import SVC, NuSVC
 
 from runners.artefacts.card import ABOVE_HALF, Task
 from runners.artefacts.scores import from_columns, positions_of
 from shokado.lifecycle.errors import UnsupportedModel
-from shokado.lifecycle.importing import boosters, decisions
-from shokado.lifecycle.importing.leaves import WITH_THRESHOLD
+from shokado.lifecycle.importing import boosters, decisions, multilabel
+from shokado.lifecycle.importing.leaves import WITH_THRESHOLD, chain_of
 from shokado.lifecycle.importing.own_models import own_model
+from shokado.lifecycle.importing.probing_rows import parts_of
+from shokado.lifecycle.importing.statsmodels_results import FittedLine
 
 _ABOVE_ONE = 1 + 2.0**-23
 """The smallest float32 above 1: no row is of the second class."""
@@ -32,13 +38,38 @@ def positive_from(model: Any) -> float:
     for name in ("best_estimator_", "final_estimator_"):
         if hasattr(model, name):
             return positive_from(getattr(model, name))
-    if isinstance(model, Pipeline):
-        return positive_from(model[-1])
+    if (chain := chain_of(model)) is not None:
+        return positive_from(chain.model)
     if isinstance(model, WITH_THRESHOLD):
         return _from_threshold(model)
+    if isinstance(model, MultiOutputClassifier | ClassifierChain):
+        return _from_each(model)
     if (own := own_model(model)) is not None:
         return own.positive_from
     return 0.5 if isinstance(model, GradientBoostingClassifier) else ABOVE_HALF
+
+
+def instead_of(model: Any) -> str:
+    """The end of a sentence: why labels are known not to follow from a model's scores, and what to take; else empty."""
+    for part in parts_of(model):
+        kind = type(part).__name__
+        if isinstance(part, SVC | NuSVC) and part.probability is True:
+            several = len(part.classes_) > 2
+            advice = f"OneVsRestClassifier({kind}())" if several else f"{kind}(), or CalibratedClassifierCV({kind}())"
+            return f", as the probabilities of {kind}(probability=True) are fitted apart from them: take {advice}"
+        if isinstance(part, SGDClassifier) and part.loss == "modified_huber":
+            return ", as modified_huber gives several classes the same probability: take loss='log_loss'"
+    return ""
+
+
+def _from_each(model: Any) -> float:
+    found = {positive_from(member) for member in model.estimators_}
+    if len(found) > 1:
+        raise UnsupportedModel(
+            f"The labels of its {type(model).__name__} have thresholds of their own ({', '.join(map(str, found))}): "
+            "give all the same one, or log a model for each label."
+        )
+    return found.pop()
 
 
 def _from_threshold(model: Any) -> float:
@@ -81,27 +112,52 @@ def predicts(model: Any) -> Literal["labels", "label_lists", "scores"]:
         return "label_lists"
     if boosters.is_xgboost(model):
         return "labels" if boosters.gives_labels(model) else "scores"
+    if isinstance(model, FittedLine):
+        return "scores"
     gives_labels = hasattr(model, "predict_proba") or decisions.task_of(model) is not None
     return "labels" if gives_labels else "scores"
 
 
-def chosen(scores: NDArray[Any], threshold: float) -> NDArray[np.int64]:
-    """The position of each row's class by the rule of a server: scores [N, classes], or [N, 1], as float32."""
+def chosen(task: Task, scores: NDArray[Any], threshold: float) -> NDArray[np.int64]:
+    """The position of each row's class by the rule of a server, [N], or of each of its labels', [N, labels].
+
+    Scores [N, classes], [N, labels] or [N, 1] are taken as float32.
+    """
+    if task.has_labels:
+        return positions_of(task, scores.astype(np.float32), threshold)
     if scores.shape[1] == 1:
         return positions_of(Task.BINARY_MARGIN, scores[:, 0].astype(np.float32), threshold)
     task = Task.BINARY if scores.shape[1] == 2 else Task.MULTICLASS
     return positions_of(task, from_columns(task, scores.astype(np.float32)), threshold)
 
 
-def own_labels(model: Any, rows: Any, scores: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The position of each row's class by the framework's own word; where that has none, by its scores."""
+def own_labels(task: Task, model: Any, rows: Any, scores: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The position of each row's class by the framework's own word; where that has none, by its scores.
+
+    Of several labels that of each: [N, labels].
+    """
     if predicts(model) == "scores":
-        return chosen(scores, ABOVE_HALF)
+        return chosen(task, scores, ABOVE_HALF)
+    if task.has_labels:
+        return _positions_of_labels(model, rows)
     classes = getattr(model, "classes_", range(scores.shape[1]))
     if not boosters.is_xgboost(model) and decisions.task_of(model) is not None:
         classes = decisions.classes_of(model)
     positions = {label: position for position, label in enumerate(np.asarray(classes).tolist())}
     return np.array([positions[label] for label in np.asarray(model.predict(rows)).ravel().tolist()], dtype=np.int64)
+
+
+def _positions_of_labels(model: Any, rows: Any) -> NDArray[np.int64]:
+    labels = model.predict(rows)
+    labels = np.asarray(labels.toarray() if hasattr(labels, "toarray") else labels)
+    _, second = classes_of_labels(model)
+    return np.asarray(labels == second, dtype=np.int64)
+
+
+def classes_of_labels(model: Any) -> Sequence[Any]:
+    """What each of several labels is one of, as the model has it."""
+    is_scikit = not boosters.is_xgboost(model) and own_model(model) is None
+    return multilabel.classes_of(model) if is_scikit else (0, 1)
 
 
 def class_labels(labels: Any) -> tuple[int | str, ...]:

@@ -97,10 +97,13 @@ class ConverterNodes:
         self._float = TensorProto.DOUBLE if kind is DoubleTensorType else TensorProto.FLOAT
 
     def add(self, kind: str, inputs: Sequence[str], **attributes: Any) -> str:
-        output: str = self._scope.get_unique_variable_name(kind.lower())
+        return self.add_all(kind, inputs, 1, **attributes)[0]
+
+    def add_all(self, kind: str, inputs: Sequence[str], outputs: int, **attributes: Any) -> list[str]:
+        made: list[str] = [self._scope.get_unique_variable_name(kind.lower()) for _ in range(outputs)]
         name = self._scope.get_unique_operator_name(kind)
-        self._container.add_node(kind, list(inputs), [output], name=name, op_version=13, **attributes)
-        return output
+        self._container.add_node(kind, list(inputs), made, name=name, op_version=13, **attributes)
+        return made
 
     def constant(self, values: NDArray[Any]) -> str:
         kinds = {"int64": TensorProto.INT64, "float64": TensorProto.DOUBLE, "float32": self._float}

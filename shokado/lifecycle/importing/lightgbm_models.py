@@ -10,9 +10,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from runners.artefacts.card import ABOVE_HALF, Task
-from runners.inputs.columns import Category
 from runners.inputs.schema import Feature
 from shokado.lifecycle.errors import UnsupportedModel
+from shokado.lifecycle.importing.level_texts import spelt
 from shokado.lifecycle.importing.lightgbm_trees import ModelText, is_known
 from shokado.lifecycle.importing.tree_ensembles import Ensemble
 
@@ -26,6 +26,7 @@ class LightGbmModel:
     compares_doubles = True
     gives_label_lists = False
     positive_from = ABOVE_HALF
+    outputs = ()
     """It takes the `argmax` of its probabilities."""
 
     def __init__(self, model: Any) -> None:
@@ -76,8 +77,8 @@ class LightGbmModel:
 
     def why_not(self) -> str | None:
         objective, kind = self.text.objective, type(self._inner).__name__
-        if self.text.is_linear:
-            return "its leaves have lines in them: train it without linear_tree"
+        if self.text.is_linear and self.text.has_many_weights:
+            return "its leaves have lines in them, of too many columns: train it without linear_tree"
         if not is_known(objective):
             return f"it has the objective {objective}, which is not known here"
         if self._is_classifier and (objective not in _WITH_PROBABILITIES or callable(self._inner.objective)):
@@ -136,7 +137,7 @@ class LightGbmModel:
         for at, levels in self._categories([bool(feature.levels) for feature in features]).items():
             feature, column = features[at], frame.iloc[:, at]
             if feature.levels:
-                column = _spelt(feature, rows[:, at])
+                column = pd.Series(spelt(feature, rows[:, at]), dtype=object)
             elif all(isinstance(level, bool) for level in levels):
                 column = column.map({0.0: False, 1.0: True})
             frame[feature.name] = column.astype("category")
@@ -151,12 +152,9 @@ class LightGbmModel:
                 "Its LightGBM has categories of pandas, and stands within a model of scikit-learn: encode them at the "
                 "beginning of a pipeline, or log LightGBM alone."
             )
+        if not features and self.text.is_linear:
+            raise UnsupportedModel(
+                "Its LightGBM has leaves with lines in them (linear_tree), and stands within a model of scikit-learn: "
+                "log LightGBM alone, or train it without linear_tree."
+            )
         return self.text.ensemble(self._categories([bool(feature.levels) for feature in features]))
-
-
-def _spelt(feature: Feature, numbers: NDArray[Any]) -> "pd.Series[Any]":
-    """The texts that packed numbers stand for; None where they are missing, and another one where they are none."""
-    column = Category(feature.name, feature.nullable, feature.levels, feature.other)
-    texts = np.array([*feature.levels, column.spell(len(feature.levels)), None], dtype=object)
-    positions = np.clip(np.nan_to_num(numbers), 0, len(feature.levels)).astype(np.int64)
-    return pd.Series(texts[np.where(np.isnan(numbers), len(texts) - 1, positions)], dtype=object)

@@ -6,7 +6,7 @@ a category is a whole number, to which others are cut.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from runners.inputs.precision import FLOAT32
 from shokado.lifecycle.errors import UnsupportedModel
+from shokado.lifecycle.importing.linear_leaves import MAX_WEIGHTS, Lines
 from shokado.lifecycle.importing.links import Link
 from shokado.lifecycle.importing.tree_ensembles import Ensemble, Tree, TreeSplit
 
@@ -76,6 +77,16 @@ class ModelText:
     def is_linear(self) -> bool:
         return any(tree.get("is_linear", "0") != "0" for tree in self.trees)
 
+    @property
+    def _width(self) -> int:
+        """How many columns it takes."""
+        return int(self.header["max_feature_idx"]) + 1
+
+    @property
+    def has_many_weights(self) -> bool:
+        """Whether a table of all leaves and columns would be too large."""
+        return sum(int(tree["num_leaves"]) for tree in self.trees) * self._width > MAX_WEIGHTS
+
     @cached_property
     def with_gaps(self) -> frozenset[int]:
         """The columns in which the training had gaps, as far as splits tell."""
@@ -107,6 +118,11 @@ class ModelText:
         if "average_output" in self.header:
             factor /= len(self.trees) // self.margins
         trees = [_tree(tree, number % self.margins, factor, categories) for number, tree in enumerate(self.trees)]
+        if self.is_linear:
+            trees = [
+                replace(tree, lines=_lines(fields, tree.leaves[:, 0], factor, self._width))
+                for tree, fields in zip(trees, self.trees, strict=True)
+            ]
         return Ensemble(trees, np.zeros(self.margins), link)
 
 
@@ -139,6 +155,19 @@ def _tree(fields: Mapping[str, str], target: int, factor: float, categories: Map
     leaves = np.array(fields["leaf_value"].split(), dtype=np.float64).reshape(-1, 1) * factor
     left, right = _wholes(fields, "left_child").tolist(), _wholes(fields, "right_child").tolist()
     return Tree(splits, left, right, leaves, (target,))
+
+
+def _lines(fields: Mapping[str, str], leaves: NDArray[np.float64], factor: float, width: int) -> Lines:
+    """What the leaves of a tree add, [leaves]; a tree without lines adds its leaves' numbers."""
+    weights, uses = np.zeros((len(leaves), width)), np.zeros((len(leaves), width), dtype=bool)
+    if fields.get("is_linear", "0") == "0":
+        return Lines(weights, leaves, leaves, uses)
+    rows = np.repeat(np.arange(len(leaves)), _wholes(fields, "num_features"))
+    columns = _wholes(fields, "leaf_features")
+    weights[rows, columns] = np.array(fields.get("leaf_coeff", "").split(), dtype=np.float64) * factor
+    uses[rows, columns] = True
+    constants = np.array(fields["leaf_const"].split(), dtype=np.float64) * factor
+    return Lines(weights, constants, leaves, uses)
 
 
 def _members(words: NDArray[np.int64]) -> list[int]:

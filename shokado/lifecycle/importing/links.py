@@ -16,3 +16,5 @@ class Link(Enum):
     """log(1 + exp(margin))."""
     SIGNED_SQUARE = auto()
     """The square, with the margin's sign."""
+    MEAN_AND_VARIANCE = auto()
+    """The first of two margins a row, and exp(2 * the second)."""

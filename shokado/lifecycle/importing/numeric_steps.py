@@ -14,7 +14,7 @@ from onnx import TensorProto
 from skl2onnx import update_registered_converter
 from skl2onnx.common.data_types import FloatTensorType
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.impute import KNNImputer, MissingIndicator, SimpleImputer
+from sklearn.impute import MissingIndicator, SimpleImputer
 from sklearn.pipeline import FeatureUnion
 from sklearn.preprocessing import FunctionTransformer, KBinsDiscretizer
 
@@ -25,14 +25,20 @@ from shokado.lifecycle.importing.level_tables import ColumnTable, ConverterNodes
 _Operations = tuple[tuple[str, float | None], ...]
 FUNCTIONS: dict[Callable[..., Any], _Operations] = {
     np.abs: (("Abs", None),),
+    np.ceil: (("Ceil", None),),
+    np.cos: (("Cos", None),),
     np.exp: (("Exp", None),),
     np.expm1: (("Exp", None), ("Sub", 1.0)),
+    np.floor: (("Floor", None),),
     np.log: (("Log", None),),
     np.log10: (("Log", None), ("Div", np.log(10))),
     np.log1p: (("Add", 1.0), ("Log", None)),
     np.log2: (("Log", None), ("Div", np.log(2))),
     np.negative: (("Neg", None),),
     np.reciprocal: (("Reciprocal", None),),
+    np.rint: (("Round", None),),
+    np.sign: (("Sign", None),),
+    np.sin: (("Sin", None),),
     np.sqrt: (("Sqrt", None),),
     np.square: (("Pow", 2.0),),
     np.tanh: (("Tanh", None),),
@@ -48,7 +54,7 @@ FLOORS: dict[Callable[..., Any], float] = {
     np.sqrt: 0.0,
 }
 """The smallest number of float32 that a function has a value for."""
-INCREASING = (*FLOORS, np.exp, np.expm1, np.tanh)
+INCREASING = (*FLOORS, np.ceil, np.exp, np.expm1, np.floor, np.rint, np.sign, np.tanh)
 
 
 class NumericFunction(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
@@ -62,10 +68,8 @@ class NumericFunction(TransformerMixin, BaseEstimator):  # type: ignore[misc]  #
         return self
 
 
-def function_of(step: FunctionTransformer) -> Callable[..., Any] | None:
-    """The numpy function of a step; None where it leaves columns as they are. Raises `UnsupportedModel` for others."""
-    if step.func is None:
-        return None
+def function_of(step: FunctionTransformer) -> Callable[..., Any]:
+    """The numpy function of a step that has one. Raises `UnsupportedModel` for others."""
     if step.func in FUNCTIONS and not step.kw_args:
         return step.func  # type: ignore[no-any-return]
     name = getattr(step.func, "__name__", type(step.func).__name__)
@@ -83,37 +87,19 @@ def computed(nodes: Nodes, function: Callable[..., Any], source: str) -> str:
     return found
 
 
-def convertible(step: Any, exact: Sequence[bool]) -> Any:
-    """The step as skl2onnx converts it.
-
-    Args:
-        exact: for each of its columns whether float32 holds their numbers as they come.
-    """
-    if type(step) is KNNImputer:
-        raise UnsupportedModel(
-            "Its KNNImputer has no conversion to ONNX: fill gaps in with a SimpleImputer, or leave them to trees."
-        )
-    if type(step) is FunctionTransformer:
-        function = function_of(step)
-        return step if function is None else NumericFunction(function)
-    if type(step) is SimpleImputer:
-        return _imputer(step)
-    if type(step) is MissingIndicator:
-        return _indicator(step)
-    return _bins(step, exact) if type(step) is KBinsDiscretizer else step
-
-
-def _imputer(step: SimpleImputer) -> Any:
+def imputer(step: SimpleImputer) -> Any:
+    """An imputer of numbers, with what tells of gaps beside it."""
     if not isinstance(step.missing_values, int | float) or np.asarray(step.statistics_).dtype.kind not in "iufb":
         return step
     plain = copy.copy(step)
     plain.missing_values, plain.add_indicator = float(step.missing_values), False
     if not step.add_indicator:
         return plain
-    return FeatureUnion([("values", plain), ("gaps", _indicator(step.indicator_))])
+    return FeatureUnion([("values", plain), ("gaps", indicator(step.indicator_))])
 
 
-def _indicator(step: MissingIndicator) -> LevelTable:
+def indicator(step: MissingIndicator) -> LevelTable:
+    """1 where a column has a gap, else 0."""
     keys = np.empty(0) if is_nan(step.missing_values) else np.array([step.missing_values], dtype=np.float64)
     values = np.array([[1.0]] * len(keys) + [[0.0], [float(not len(keys))]], dtype=np.float32)
     return LevelTable(
@@ -129,12 +115,13 @@ def is_nan(value: Any) -> bool:
     return isinstance(value, float) and np.isnan(value)
 
 
-def _bins(step: KBinsDiscretizer, exact: Sequence[bool]) -> LevelTable:
+def bins(step: KBinsDiscretizer, exact: Sequence[bool]) -> LevelTable:
+    """The bins of columns; `exact` says of which float32 holds the numbers as they come."""
     tables, start = [], 0
     for column, (edges, count, is_exact) in enumerate(zip(step.bin_edges_, step.n_bins_, exact, strict=True)):
-        bins = np.arange(count, dtype=np.float32)[:, None] if step.encode == "ordinal" else np.eye(count)
-        rows = np.vstack([bins, np.zeros((1, bins.shape[1])), np.full((1, bins.shape[1]), np.nan)]).astype(np.float32)
-        at, start = np.arange(start, start + bins.shape[1]), start + bins.shape[1]
+        each = np.arange(count, dtype=np.float32)[:, None] if step.encode == "ordinal" else np.eye(count)
+        rows = np.vstack([each, np.zeros((1, each.shape[1])), np.full((1, each.shape[1]), np.nan)]).astype(np.float32)
+        at, start = np.arange(start, start + each.shape[1]), start + each.shape[1]
         bounds = _below(np.asarray(edges[1:-1], dtype=np.float64), is_exact=bool(is_exact))
         if len(bounds):
             tables.append(ColumnTable(column, rows, at, bounds=bounds))

@@ -26,6 +26,11 @@ class OwnModel(Protocol):
         ...
 
     @property
+    def outputs(self) -> Sequence[str]:
+        """What each of several values, or labels, a row is called; empty where there is one."""
+        ...
+
+    @property
     def width(self) -> int:
         """How many columns it takes."""
         ...
@@ -63,7 +68,9 @@ class OwnModel(Protocol):
         ...
 
     def scores(self, given: Any) -> NDArray[Any]:
-        """Its own answer: [N, classes], or [N] of values or of the probability of the second class."""
+        """Its own answer: [N, classes], [N] of values or of the probability of the second class, or of several values
+        or labels [N, outputs].
+        """
         ...
 
     def ensemble(self, features: Sequence[Feature]) -> Ensemble:

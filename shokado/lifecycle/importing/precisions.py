@@ -25,7 +25,9 @@ def makes_float32(model: Any) -> bool:
     model = without_threshold(getattr(model, "best_estimator_", model))
     if (own := own_model(model)) is not None:
         return not own.compares_doubles
-    return boosters.is_xgboost(model) or isinstance(model, (*TREES, *FORESTS, *BOOSTED, OnnxModel))
+    if isinstance(model, OnnxModel):
+        return model.makes_float32
+    return boosters.is_xgboost(model) or isinstance(model, (*TREES, *FORESTS, *BOOSTED))
 
 
 def large_integers(source: LoadedModel, features: Sequence[Feature]) -> set[str]:

@@ -15,7 +15,7 @@ from sklearn.multioutput import MultiOutputRegressor
 
 from runners.inputs.precision import FLOAT32
 from shokado.lifecycle.importing.graphs import ROUNDED, thresholds_of
-from shokado.lifecycle.importing.leaves import members_of, within
+from shokado.lifecycle.importing.leaves import CHAINS, members_of, within
 from shokado.lifecycle.importing.scaled_trees import scaler_of
 
 MAX_NODES = 1200
@@ -329,17 +329,25 @@ def _as_decimal(values: Rows, own: Rows, features: NDArray[np.int64], within: Ro
     return found
 
 
-def rows_at(rows: Rows, marks: Sequence[tuple[int, float]], seed: int) -> Rows:
-    """Some of the rows, each with a number at one of the marks (column and number), or next to it in float32."""
+def rows_at(rows: Rows, marks: Sequence[tuple[int, float]], wholes: NDArray[np.bool_], seed: int) -> Rows:
+    """Some of the rows, each with a number at one of the marks (column and number), or next to it in float32.
+
+    `wholes` are the columns of whole numbers.
+    """
     if not marks:
         return rows[:0]
     random = np.random.default_rng(seed)
     features = np.array([column for column, _ in marks])
-    values = np.array([value for _, value in marks])
+    values, whole = np.array([value for _, value in marks]), wholes[features]
     near = values.astype(np.float32)
-    beside = [np.nextafter(near, np.float32(end)).astype(np.float64) for end in (-np.inf, np.inf)]
+    below, above = (np.nextafter(near, np.float32(end)).astype(np.float64) for end in (-np.inf, np.inf))
+    sides = [
+        np.where(whole, np.floor(values), values),
+        np.where(whole, np.ceil(values) - 1, below),
+        np.where(whole, np.floor(values) + 1, above),
+    ]
     some = rows[random.integers(0, len(rows), len(marks))]
-    return np.vstack([_with(some, features, side) for side in (values, *beside)])
+    return np.vstack([_with(some, features, side) for side in sides])
 
 
 def _with(rows: Rows, features: NDArray[np.int64], values: Rows) -> Rows:
@@ -393,7 +401,7 @@ def sentinels_of(model: Any) -> tuple[float, ...]:
 def _fitted(model: Any) -> list[Any]:
     """What a combination of models is made of; trees of a forest are none of its own."""
     last, each = getattr(model, "final_estimator_", None), []
-    if isinstance(model, MultiOutputRegressor):
+    if isinstance(model, (MultiOutputRegressor, *CHAINS)):
         each = list(getattr(model, "estimators_", ()))
     return [*members_of(model), *each, *([] if last is None else [last])]
 

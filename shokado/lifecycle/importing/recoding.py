@@ -26,7 +26,8 @@ from shokado.lifecycle.importing.float32_bounds import Digits
 from shokado.lifecycle.importing.fronts import ENCODERS, Front, Walk, positions
 from shokado.lifecycle.importing.leaves import Leaf, leaves_of
 from shokado.lifecycle.importing.level_tables import ColumnTable, LevelTable
-from shokado.lifecycle.importing.numeric_steps import convertible
+from shokado.lifecycle.importing.onnx_models import OnnxModel
+from shokado.lifecycle.importing.stand_ins import convertible
 
 _EXPLAINED = (
     "what stands before an encoder of texts can only be a SimpleImputer for missing ones, and columns of texts must "
@@ -36,6 +37,8 @@ _EXPLAINED = (
 
 def levels_of(model: Any, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """The levels that a model's encoders know, by column: those of columns that hold texts."""
+    if isinstance(model, OnnxModel):
+        return {name: levels for name, levels in zip(names, model.levels, strict=True) if levels}
     found: dict[str, dict[str, None]] = {}
     for column, known in _known(model, len(names)):
         if texts := [level for level in known if isinstance(level, str)]:
@@ -80,10 +83,39 @@ def _taken(step: Any, width: int) -> list[int]:
     ]
 
 
+def by_position(model: Any) -> Any:
+    """A pipeline, or a step, whose transformers of columns find these by position, as skl2onnx does in one matrix."""
+    if hasattr(model, "best_estimator_"):
+        return by_position(model.best_estimator_)
+    if hasattr(model, "steps"):
+        return Pipeline([(name, by_position(part)) for name, part in model.steps])
+    changed = model
+    if hasattr(model, "transformer_list"):
+        changed = copy.copy(model)
+        changed.transformer_list = [(name, by_position(part)) for name, part in model.transformer_list]
+    if hasattr(model, "transformers_"):
+        changed = copy.copy(model)
+        changed.transformers_ = [
+            (name, by_position(part), _by_position(model, columns)) for name, part, columns in model.transformers_
+        ]
+    return changed
+
+
+def _by_position(transformer: Any, columns: Any) -> Any:
+    """Columns that are said by name; what is said by position may count the terms of a text, and not columns."""
+    first = columns.start or columns.stop if isinstance(columns, slice) else next(iter(np.atleast_1d(columns)), None)
+    return positions(transformer, columns, transformer.n_features_in_) if isinstance(first, str) else columns
+
+
 def steps_before(leaf: Leaf) -> tuple[Any, ...]:
     """All that a leaf's rows go through: histogram gradient boosting encodes its categories itself."""
     own = getattr(leaf.model, "_preprocessor", None)
     return (*leaf.steps, *([] if own is None else [own]))
+
+
+def knows_objects(model: Any, width: int) -> bool:
+    """Whether encoders know texts or truth values."""
+    return any(isinstance(level, str | bool | np.bool_) for _, known in _known(model, width) for level in known)
 
 
 def has_encoders(model: Any, width: int) -> bool:
@@ -132,11 +164,13 @@ class Recoding:
         features: of the columns that the steps are given.
         gaps: what a missing text was in the training, by column: None or NaN.
         digits: what the columns' numbers are like.
+        terms: how many columns, the last ones, are made of texts.
     """
 
     features: Sequence[Feature]
     gaps: Mapping[str, Any]
     digits: Digits
+    terms: int = 0
 
     def of(self, steps: Sequence[Any]) -> list[Any]:
         """Steps that take positions of levels, as skl2onnx converts them. Raises `UnsupportedModel`."""

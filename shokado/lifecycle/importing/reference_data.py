@@ -8,7 +8,7 @@ Unless somebody named a file, the first of them that can be read is taken, and a
 
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from configuration.settings import EngineChoice
 from runners.artefacts import repository
 from runners.artefacts.artefact import Artefact, ArtefactDamaged
+from runners.artefacts.background import Background
 from runners.artefacts.card import Card, FileKind, write_card
 from runners.artefacts.reference import (
     MAX_BINS,
@@ -38,6 +39,7 @@ from runners.inputs.schema import Feature
 from shokado.lifecycle import datasets
 from shokado.lifecycle.errors import LifecycleError, ReferenceRefused
 from shokado.lifecycle.importing import names
+from shokado.lifecycle.importing.background_rows import drawn_background, with_background
 from shokado.lifecycle.importing.logged_data import logged_file
 from shokado.lifecycle.importing.reference_rows import SampledRows, Table, open_table, read_sample, table_of
 from shokado.lifecycle.importing.registry import LoadedModel
@@ -54,10 +56,14 @@ PROBABILITIES = Numbers(lowest=0, bounds=PROBABILITY_BOUNDS)
 
 @dataclass(frozen=True)
 class Made:
-    """A reference, and what there is to say of how it was made; None where there are no rows to make it of."""
+    """A reference, and what there is to say of how it was made; None where there are no rows to make it of.
+
+    `background` are some of the rows.
+    """
 
     reference: ReferenceProfile | None
     said: str
+    background: Background | None = None
 
 
 def reference_of_file(path: Path, card: Card, folder: Path) -> Made:
@@ -78,7 +84,7 @@ def reference_of_import(
             table = find()
             if table is not None:
                 made = _made(kind, table, card, folder)
-                return Made(made.reference, "; ".join([made.said, *refusals]))
+                return replace(made, said="; ".join([made.said, *refusals]))
         except ReferenceRefused as error:
             refusals.append(str(error))
     return Made(None, "; ".join(["none", *refusals]))
@@ -105,14 +111,16 @@ def _sources(
     yield OriginKind.INPUT_EXAMPLE, example
 
 
-def replace_reference(tag: str, path: Path) -> Artefact:
+def replace_reference(tag: str, path: Path, *, keep_rows: bool = True) -> Artefact:
     """Give an artefact of the store the reference of a file's rows, in place of one that it may have.
+
+    Some of the rows become its background, unless none may be kept: then it has none afterwards.
 
     The whole artefact is put in the place of the old one, which stays if anything fails. Raises `LifecycleError`.
     """
     artefact = _stored(tag)
     if artefact.card.needs_python:
-        raise ReferenceRefused(f"{tag} is scored by MLflow's own server, and its scores are part of a reference.")
+        raise ReferenceRefused(f"{tag} is scored by another server, and its scores are part of a reference.")
     with step(f"{tag}: reference") as current:
         made = reference_of_file(path, artefact.card, artefact.folder)
         current.outcome = made.said
@@ -124,6 +132,7 @@ def replace_reference(tag: str, path: Path) -> Artefact:
         prepared = stage / "prepared"
         shutil.copytree(there.folder, prepared)
         card = there.card.model_copy(update={"reference": write_reference(made.reference, prepared)})
+        card = with_background(card, made.background if keep_rows else None, prepared)
         write_card(card, prepared)
         repository.exchange(prepared, there.folder, stage)
     return Artefact(artefact.version, tag, artefact.folder, card)
@@ -148,7 +157,9 @@ def _stored(tag: str) -> Artefact:
 def _made(kind: OriginKind, table: Table, card: Card, folder: Path) -> Made:
     sample = read_sample(table, card)
     reference = _reference(DataOrigin(kind=kind, name=table.name, rows=sample.of), sample, card, folder)
-    return Made(reference, _said(reference, sample))
+    taken = sample.rows[card.row_format.fitting(sample.rows)]
+    background = drawn_background(taken, card, reference.origin, reference.made_at)
+    return Made(reference, _said(reference, sample), background)
 
 
 def _said(reference: ReferenceProfile, sample: SampledRows) -> str:
@@ -163,9 +174,10 @@ def _said(reference: ReferenceProfile, sample: SampledRows) -> str:
 
 def _reference(origin: DataOrigin, sample: SampledRows, card: Card, folder: Path) -> ReferenceProfile:
     rows = sample.rows
+    columns = {feature.name: column_of(rows[:, at], feature) for at, feature in enumerate(card.features)}
     features = {
-        feature.name: Distribution.of(_bins(origin.name, feature, rows[:, column]), rows[:, column])
-        for column, feature in enumerate(card.features)
+        feature.name: Distribution.of(bins_of(origin.name, feature, columns[feature.name]), columns[feature.name])
+        for feature in card.features
     }
     scored = rows[card.row_format.fitting(rows)]
     if not len(scored):
@@ -180,7 +192,13 @@ def _reference(origin: DataOrigin, sample: SampledRows, card: Card, folder: Path
     )
 
 
-def _bins(table: str, feature: Feature, column: NDArray[Any]) -> Numbers | Levels:
+def column_of(values: NDArray[Any], feature: Feature) -> NDArray[Any]:
+    """A column of packed rows, (rows,): numbers that stand beside texts as numbers."""
+    return values if feature.type == "text" or values.dtype != object else values.astype(np.float64)
+
+
+def bins_of(table: str, feature: Feature, column: NDArray[Any]) -> Numbers | Levels:
+    """The bins of a feature by a column of the reference, (rows,). Raises `ReferenceRefused` where it has no value."""
     values = lengths_of(column) if feature.type == "text" else column
     finite = values[np.isfinite(values)]
     if not len(finite):

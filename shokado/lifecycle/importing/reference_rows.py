@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from runners.artefacts.card import Card
 from runners.inputs.columns import Category, Column, Text
+from runners.inputs.datatypes import BYTES
 from runners.inputs.rows import Rows
 from shokado.lifecycle.errors import ReferenceRefused
 
@@ -108,7 +109,7 @@ def read_sample(table: Table, card: Card, max_rows: int | None = None) -> Sample
     """
     names = card.feature_names
     check_columns(table, names)
-    sampler = _Sampler(max_rows or _max_rows(card))
+    sampler = RowSampler(max_rows or most_rows(card))
     for frame in table.frames:
         columns = [
             _values(table.name, frame[column.name], column, sampler.seen) for column in card.row_format.schema.columns
@@ -120,7 +121,7 @@ def read_sample(table: Table, card: Card, max_rows: int | None = None) -> Sample
     return SampledRows(sampler.drawn(), sampler.seen, ignored)
 
 
-class _Sampler:
+class RowSampler:
     """Draws rows without knowing how many there are: each gets a random number, and the lowest ones stay."""
 
     def __init__(self, max_rows: int) -> None:
@@ -146,8 +147,9 @@ class _Sampler:
         return rows
 
 
-def _max_rows(card: Card) -> int:
-    if card.row_format.text_field is not None:
+def most_rows(card: Card) -> int:
+    """How many rows of a version are kept."""
+    if card.input_datatype == BYTES:
         return MAX_TEXTS
     return max(1, min(MAX_ROWS, MAX_VALUES // len(card.features)))
 
@@ -300,4 +302,4 @@ def _parquet(path: Path, features: Sequence[Column]) -> tuple[tuple[str, ...], I
 
 
 def _rows_at_a_time(columns: int) -> int:
-    return max(1, min(READ_ROWS, READ_VALUES // columns))
+    return max(1, min(READ_ROWS, READ_VALUES // max(1, columns)))

@@ -13,7 +13,7 @@ import re
 import shlex
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from pathlib import Path
@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 from configuration.credentials import without_credentials
 from shokado.lifecycle.errors import CanCarryCode, MissingPackage, NeedsPython, SourceNotFound, UnsupportedModel
 from shokado.lifecycle.importing.names import fitting_name
+from shokado.lifecycle.loggers import at_level
 from shokado.lifecycle.progress import step
 
 if TYPE_CHECKING:
@@ -34,9 +35,11 @@ _CHECKOUT = Path(__file__).resolve().parents[3]
 PROJECT = _CHECKOUT if (_CHECKOUT / "pyproject.toml").is_file() else Path.cwd()
 """The checkout; for an installed package the folder it is used in."""
 VERSION_TAG = "shokado.version"
-FLAVORS = ("xgboost", "lightgbm", "catboost", "sklearn", "onnx", "pytorch", "keras")
+FLAVORS = ("xgboost", "lightgbm", "catboost", "sklearn", "onnx", "pytorch", "keras", "statsmodels")
 CHECKPOINT = "checkpoint"
 """In place of a flavor, for a file that no registry has."""
+ONNX_FILE = "onnx file"
+"""The same for an ONNX file, be it in BentoML's store."""
 PYTHON = "python_function"
 """The flavor of everything that MLflow's own server can score."""
 SCORING_SERVER = "http://127.0.0.1:5001"
@@ -67,6 +70,11 @@ Booster of LightGBM is the text that its `model.lgb` would be, read by the same 
 _CODE_IN_FORMATS = {
     "pytorch": "PyTorch stores modules as pickle, or as pt2, of which it evaluates expressions",
     "keras": "a file of Keras names what to build it with, and may have functions of its own",
+    "statsmodels": "statsmodels stores results as pickle",
+}
+_OTHER_FORMATS = {
+    **dict.fromkeys(("pytorch", "keras"), "as the ONNX file that it exports to"),
+    "statsmodels": "as a line of scikit-learn in the format skops",
 }
 _PACKAGES = {
     "mlflow": "mlflow",
@@ -82,6 +90,7 @@ _FRAMEWORK_PACKAGES = {
     "catboost": ("catboost",),
     "pytorch": ("torch", "onnxscript"),
     "keras": ("keras", "torch", "onnxscript"),
+    "statsmodels": ("statsmodels",),
     CHECKPOINT: ("torch", "onnxscript"),
 }
 """What reading and exporting a model of the flavor needs beside those above."""
@@ -120,7 +129,7 @@ class LoadedModel:
         model: the framework's own object, such as `XGBClassifier` or a scikit-learn `Pipeline`; an `OnnxModel`.
         uri: its exact address: an alias is resolved to the version it means now.
         run_id: the run that logged it, or "".
-        flavor: one of `FLAVORS`, or `CHECKPOINT`.
+        flavor: one of `FLAVORS`, `CHECKPOINT`, or `ONNX_FILE`.
         framework: package and version that trained it, such as `xgboost 3.2.0`.
         example: the logged input example as pandas or numpy, or None.
         metrics: the run's finite metrics.
@@ -195,22 +204,15 @@ def session() -> Iterator["MlflowClient"]:
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     # MLflow's own default keeps somebody who mistyped an address waiting for minutes.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), ExitStack() as quiet:
         warnings.simplefilter("ignore")
         with step("open the registry") as current:
-            import mlflow
+            import mlflow  # which sets its loggers' levels
 
-            loggers = [logging.getLogger(name) for name in ("mlflow", "alembic", "skl2onnx")]
-            levels = [logger.level for logger in loggers]
-            for logger in loggers:
-                logger.setLevel(logging.ERROR)
+            quiet.enter_context(at_level(logging.ERROR, "mlflow", "alembic", "skl2onnx"))
             client = _connect(mlflow)
             current.outcome = without_credentials(tracking_uri())
-        try:
-            yield client
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
+        yield client
 
 
 def _connect(mlflow: Any) -> "MlflowClient":
@@ -237,8 +239,20 @@ def tracking_uri() -> str:
 def serve_command(uri: str, url: str = SCORING_SERVER) -> str:
     """What somebody types so that MLflow's own server scores the model at that address of this machine."""
     port = urlsplit(url).port or 80
-    where = "" if os.environ.get("MLFLOW_TRACKING_URI") else f"MLFLOW_TRACKING_URI={shlex.quote(tracking_uri())} "
-    return f"{where}mlflow models serve -m {shlex.quote(uri)} -p {port} --env-manager local"
+    return f"{_where()}mlflow models serve -m {shlex.quote(uri)} -p {port} --env-manager local"
+
+
+def mlserver_command(uri: str, url: str, model: str) -> str:
+    """What somebody types so that MLServer scores the model under that name, in a folder without models."""
+    port = urlsplit(url).port or 80
+    settings = {"NAME": model, "IMPLEMENTATION": "mlserver_mlflow.MLflowRuntime", "URI": uri}
+    words = [f"MLSERVER_MODEL_{name}={shlex.quote(value)}" for name, value in settings.items()]
+    return f"{_where()}{' '.join(words)} MLSERVER_HTTP_PORT={port} mlserver start ."
+
+
+def _where() -> str:
+    """What a command needs in its environment so that it finds our own registry."""
+    return "" if os.environ.get("MLFLOW_TRACKING_URI") else f"MLFLOW_TRACKING_URI={shlex.quote(tracking_uri())} "
 
 
 def _sqlite_file(uri: str) -> Path | None:
@@ -312,8 +326,8 @@ def check_address(uri: str) -> None:
     if not any(form.fullmatch(uri) for form in (_EXACT, _LOGGED, _ALIAS, _LATEST, _RUN)):
         raise SourceNotFound(
             f"{uri!r} is no address of a model: use models:/<name>/<number>, models:/<name>/latest, "
-            "models:/<name>@<alias>, models:/<model id> or runs:/<id>/<path>. A file of torch.save is imported with "
-            "--architecture."
+            "models:/<name>@<alias>, models:/<model id> or runs:/<id>/<path>; or a file that ends with .onnx, or a tag "
+            "of BentoML's store, <name>:<version>. A file of torch.save is imported with --architecture."
         )
 
 
@@ -365,7 +379,7 @@ def fetch(client: "MlflowClient", uri: str, folder: Path, formats: Formats = For
     require_framework(flavor)
     try:
         model = _load(path, description, flavor, uri)
-        example = description.load_input_example(path) if description.saved_input_example_info else None
+        example = _example(description, path)
     except UnsupportedModel:
         raise
     except Exception as error:  # whatever the framework's own loader raises
@@ -397,6 +411,10 @@ def _load(path: str, description: "Model", flavor: str, uri: str) -> Any:
 
         return logged_networks.read(path, description, uri)
     model = getattr(mlflow, flavor).load_model(path)
+    if flavor == "statsmodels":
+        from shokado.lifecycle.importing import statsmodels_results
+
+        return statsmodels_results.read(model, description.signature, uri)
     if flavor == "onnx":
         from shokado.lifecycle.importing import onnx_models
 
@@ -411,9 +429,9 @@ def describe(client: "MlflowClient", uri: str, folder: Path) -> DescribedModel:
     """
     path, description = _read(uri, folder)
     if PYTHON not in description.flavors:
-        raise UnsupportedModel(f"{uri} has no MLflow flavor {PYTHON}, which MLflow's scoring server needs.")
+        raise UnsupportedModel(f"{uri} has no MLflow flavor {PYTHON}, which a scoring server needs.")
     try:
-        example = description.load_input_example(path) if description.saved_input_example_info else None
+        example = _example(description, path)
     except Exception as error:  # whatever MLflow or pandas makes of a file
         raise UnsupportedModel(f"The input example of {uri} cannot be read: {error}") from error
     return DescribedModel(
@@ -438,6 +456,12 @@ def _read(uri: str, folder: Path) -> tuple[str, "Model"]:
         return str(path), Model.load(path)
     except (MlflowException, OSError) as error:
         raise SourceNotFound(f"The files of {uri} cannot be read: {error}") from error
+
+
+def _example(description: "Model", path: str) -> Any:
+    """The input example, or None; columns that have numbers for names are called by those, as texts."""
+    found: Any = description.load_input_example(path) if description.saved_input_example_info else None
+    return found.rename(columns=str) if hasattr(found, "columns") else found
 
 
 def _flavor(description: "Model", uri: str) -> str:
@@ -480,7 +504,7 @@ def _refuse_code(stored: Mapping[str, Any], flavor: str, uri: str) -> None:
     elif flavor in _CODE_IN_FORMATS:
         danger = _CODE_IN_FORMATS[flavor]
     if danger:
-        again = "as the ONNX file that it exports to" if flavor in _CODE_IN_FORMATS else "in the format skops"
+        again = _OTHER_FORMATS.get(flavor, "in the format skops")
         raise CanCarryCode(
             f"{uri} could run code when it is read: {danger}. Register it again {again}, or, if you trust "
             "it, import it by hand, which leaves that out, and load what that says it stored.",
@@ -497,6 +521,7 @@ def _framework(description: "Model", flavor: str) -> str:
         "onnx": ("onnx", "onnx_version"),
         "pytorch": ("torch", "pytorch_version"),
         "keras": ("keras", "keras_version"),
+        "statsmodels": ("statsmodels", "statsmodels_version"),
     }[flavor]
     return f"{package} {description.flavors[flavor].get(key, 'of unknown version')}"
 

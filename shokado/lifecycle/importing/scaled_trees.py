@@ -19,12 +19,11 @@ from onnx import ModelProto, NodeProto
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
 
+from shokado.lifecycle.importing.float32_bounds import largest_left, largest_rank, nearest_left, numbers_of
 from shokado.lifecycle.importing.graphs import set_thresholds, thresholds_of
 from shokado.lifecycle.importing.own_models import own_model
 
 SCALERS = (StandardScaler, MinMaxScaler, MaxAbsScaler, RobustScaler)
-_INTEGERS: dict[Any, Any] = {np.float32: np.int32, np.float64: np.int64}
-"""As which the bits of a number that is not negative keep its order."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,27 +106,15 @@ def _largest_within(scaler: _Scaler, bounds: NDArray[np.float64], compared_as: A
     """For each bound [N, columns] the largest number of a row that the scaler does not take beyond it.
 
     Where float64 is compared, and is what a column has, but not what rows have, it is the float32 next to the largest
-    float64: the larger one of two neighbours only if what lies above their middle is not taken beyond the bound.
+    float64.
     """
-    rows, integer = scaler.rows, _INTEGERS[scaler.rows]
-    largest = int(rows(np.finfo(rows).max).view(integer))
-    low, high = np.full(bounds.shape, -largest), np.full(bounds.shape, largest)
+
+    def is_within(numbers: NDArray[Any]) -> NDArray[np.bool_]:
+        return np.asarray(scaler.of(numbers).astype(compared_as) <= bounds)
+
     with np.errstate(over="ignore", invalid="ignore"):
-        # One more than a number has bits, for the negative ones.
-        for _ in range(np.iinfo(integer).bits + 1):
-            # Each halved by itself: two ranks of float64 may add up to more than int64 has.
-            middle = low // 2 + high // 2 + (low % 2 + high % 2 + 1) // 2
-            within = scaler.of(_numbers(middle, rows)).astype(compared_as) <= bounds
-            low, high = np.where(within, middle, low), np.where(within, high, np.maximum(middle - 1, low))
-        if rows is np.float32 and compared_as is np.float64 and not scaler.exact.all():
-            following = np.minimum(low + 1, largest)
-            middles = (_numbers(low, rows).astype(np.float64) + _numbers(following, rows)) / 2
-            within = scaler.of(np.nextafter(middles, np.inf)).astype(compared_as) <= bounds
-            low = np.where(within & ~scaler.exact, following, low)
-    return _numbers(low, rows)
-
-
-def _numbers(ranks: NDArray[np.int64], kind: Any) -> NDArray[Any]:
-    """The float32 or float64 of each rank in their order, which is 0 for 0."""
-    magnitudes = np.abs(ranks).astype(_INTEGERS[kind]).view(kind)
-    return np.asarray(np.where(ranks < 0, -magnitudes, magnitudes))
+        start = np.full(bounds.shape, -largest_rank(scaler.rows))
+        ranks = largest_left(is_within, start, scaler.rows)
+        if scaler.rows is np.float32 and compared_as is np.float64 and not scaler.exact.all():
+            ranks = np.where(scaler.exact, ranks, nearest_left(is_within, ranks))
+    return numbers_of(ranks, scaler.rows)

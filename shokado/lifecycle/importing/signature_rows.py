@@ -4,7 +4,7 @@ The description of a model, and perhaps a file, go in; features and plain rows c
 and None for what is missing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan
 from pathlib import Path
@@ -16,37 +16,36 @@ import pandas as pd
 from runners.inputs.columns import Column, Number, Text
 from runners.inputs.schema import MAX_LEVELS, Feature
 from shokado.lifecycle.errors import ReferenceRefused, UnsupportedModel
+from shokado.lifecycle.importing.outputs import names_in_signature
 from shokado.lifecycle.importing.reference_rows import check_columns, open_columns
 from shokado.lifecycle.importing.registry import DescribedModel
+from shokado.lifecycle.importing.signature_columns import FEATURE_TYPES, FeatureType, type_of
 
 ROWS = 500
 """Rows that are taken of a longer table, evenly."""
-_KINDS = {
-    "float": "float",
-    "double": "float",
-    "integer": "integer",
-    "long": "integer",
-    "boolean": "boolean",
-    "string": "category",
-}
 _ANY_LENGTH = 2**31
 
 
 @dataclass(frozen=True)
 class SignatureRows:
-    """Features in the signature's order, rows of them, and the columns in which values may be missing."""
+    """Features in the signature's order, rows of them, and the columns in which values may be missing.
+
+    Attributes:
+        said: where the rows are from, and how many levels that gave.
+        outputs: what the signature calls what the model gives, if it does.
+    """
 
     features: tuple[Feature, ...]
     rows: list[list[Any]]
     optional: frozenset[str]
     said: str
-    """Where the rows are from, and how many levels that gave."""
+    outputs: tuple[str, ...] = ()
 
 
 def rows_of_signature(described: DescribedModel, reference: Path | None) -> SignatureRows:
     """The rows of that file, else of the input example. Raises `UnsupportedModel` and `ReferenceRefused`."""
     signed = _columns(described)
-    kinds = {str(column.name): _KINDS[_kind(column)] for column in signed}
+    kinds = {str(column.name): FEATURE_TYPES[type_of(column)] for column in signed}
     frame, where = _frame(described, reference, kinds)
     optional = {str(column.name) for column in signed if not column.required}
     columns = {name: [_plain(value) for value in frame[name].tolist()] for name in kinds}
@@ -56,7 +55,8 @@ def rows_of_signature(described: DescribedModel, reference: Path | None) -> Sign
     optional |= {name for name, values in columns.items() if None in values}
     levels = [f"{len(feature.levels)} levels of {feature.name}" for feature in features if feature.levels]
     said = f"{len(frame):,} rows, {where}" + (f", which has {', '.join(levels)}" if levels else "")
-    return SignatureRows(features, rows, frozenset(optional), said)
+    outputs = tuple(names_in_signature(described.signature))
+    return SignatureRows(features, rows, frozenset(optional), said, outputs)
 
 
 def _columns(described: DescribedModel) -> list[Any]:
@@ -66,29 +66,25 @@ def _columns(described: DescribedModel) -> list[Any]:
         raise UnsupportedModel(
             f"{described.uri} has no signature that names its columns: log it with a frame as its input_example."
         )
-    if odd := [f"{column.name} ({_kind(column)})" for column in inputs.inputs if _kind(column) not in _KINDS]:
+    if odd := [f"{column.name} ({kind})" for column in inputs.inputs if (kind := type_of(column)) not in FEATURE_TYPES]:
         raise UnsupportedModel(
             f"{described.uri} takes what are neither numbers nor truth values nor texts: {', '.join(odd)[:300]}."
         )
     return list(inputs.inputs)
 
 
-def _kind(column: Any) -> str:
-    return str(getattr(column.type, "name", column.type))
-
-
-def _frame(described: DescribedModel, reference: Path | None, kinds: dict[str, str]) -> tuple[pd.DataFrame, str]:
+def _frame(
+    described: DescribedModel, reference: Path | None, kinds: Mapping[str, FeatureType]
+) -> tuple[pd.DataFrame, str]:
     if reference is not None:
         columns: list[Column] = [
-            Text(name, _ANY_LENGTH) if kind == "category" else Number(name, nullable=True)
-            for name, kind in kinds.items()
+            Text(name, _ANY_LENGTH) if kind == "text" else Number(name, nullable=True) for name, kind in kinds.items()
         ]
         table = open_columns(reference, columns)
         check_columns(table, list(kinds))
         frame, where = pd.concat(list(table.frames), ignore_index=True), str(reference)
     elif isinstance(described.example, pd.DataFrame):
         frame, where = described.example, "the input example"
-        frame = frame.set_axis([str(name) for name in frame.columns], axis=1)
         missing = [name for name in kinds if name not in frame.columns]
         frame = frame.assign(**dict.fromkeys(missing))
     else:
@@ -108,11 +104,9 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _feature(name: str, kind: str, values: Sequence[Any], where: str, *, alone: bool) -> Feature:
-    if kind != "category":
-        return Feature(name=name, type=kind)  # type: ignore[arg-type]  # one of its literals
-    if alone:
-        return Feature(name=name, type="text")
+def _feature(name: str, kind: FeatureType, values: Sequence[Any], where: str, *, alone: bool) -> Feature:
+    if alone or kind != "text":
+        return Feature(name=name, type=kind)
     levels = tuple(sorted({value for value in values if isinstance(value, str)}))
     if not 0 < len(levels) <= MAX_LEVELS:
         raise ReferenceRefused(

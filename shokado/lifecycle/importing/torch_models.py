@@ -21,6 +21,7 @@ from onnx import ModelProto
 from shokado.lifecycle.errors import UnsupportedModel
 from shokado.lifecycle.importing import onnx_models
 from shokado.lifecycle.importing.onnx_models import OnnxModel
+from shokado.lifecycle.loggers import at_level
 
 Answers = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """A module's answer to rows, float32 [N, features]."""
@@ -225,14 +226,11 @@ def _article(noun: str) -> str:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Exporters tell their progress, what they will change one day, and the graph that they give up."""
-    loggers = [logging.getLogger(name) for name in _LOUD]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+    with (
+        at_level(logging.CRITICAL, *_LOUD),
+        redirect_stdout(io.StringIO()),
+        redirect_stderr(io.StringIO()),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")
+        yield

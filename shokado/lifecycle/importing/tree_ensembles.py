@@ -2,22 +2,25 @@
 
     `Ensemble` --thresholds in float32--> TreeEnsembleRegressor --margins--> link --> probabilities or a value
 
+Leaves with lines in them are told in `linear_leaves`.
+
 All nodes compare by `<=`, as ONNX Runtime is fastest where they compare alike. A split that is no single comparison,
 such as "one of these categories", becomes a chain of them that lead to the same two subtrees. ONNX Runtime lets nodes
 share what lies on their true side alone, so the last node of a chain has the other one to itself.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto
+from onnx import ModelProto, TensorProto
 
 from shokado.lifecycle.importing.float32_bounds import nearest, rounded_down
 from shokado.lifecycle.importing.graph_builder import Builder, Nodes
 from shokado.lifecycle.importing.graphs import INPUT
+from shokado.lifecycle.importing.linear_leaves import Lines, add_lines
 from shokado.lifecycle.importing.links import Link
 
 _NODE = ("treeids", "nodeids", "featureids", "values", "modes", "truenodeids", "falsenodeids")
@@ -55,6 +58,8 @@ class Tree:
     """What each leaf adds to the margins: [leaves, targets]."""
     targets: tuple[int, ...]
     """Which of the margins these are."""
+    lines: Lines | None = None
+    """What leaves add where that is more than a number."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +74,10 @@ class Ensemble:
     @property
     def has_splits(self) -> bool:
         return any(tree.splits for tree in self.trees)
+
+    @property
+    def has_lines(self) -> bool:
+        return any(tree.lines is not None for tree in self.trees)
 
     @property
     def bounds(self) -> NDArray[np.float64]:
@@ -115,6 +124,13 @@ class Ensemble:
             targets += at * len(tree.leaves)
             weights += (tree.leaves - middle).astype(np.float32).ravel().tolist()
             number += 1
+        # ONNX Runtime leaves out the base of a margin that no leaf adds to.
+        of_first = sorted({node for tree, node in zip(trees, nodes, strict=True) if tree == 0})
+        for target in set(range(len(base))) - set(targets):
+            trees += [0] * len(of_first)
+            nodes += of_first
+            targets += [target] * len(of_first)
+            weights += [0.0] * len(of_first)
         return {
             "target_treeids": trees,
             "target_nodeids": nodes,
@@ -160,12 +176,30 @@ def add_answer(builder: Nodes, ensemble: Ensemble, rows: str, exact: Sequence[bo
         exact: see `Ensemble.attributes`.
         is_pair: whether the one margin is that of a second class, and probabilities of both are wanted.
     """
-    margins = builder.add("TreeEnsembleRegressor", [rows], domain="ai.onnx.ml", **ensemble.attributes(exact))
+    margins = _margins(builder, ensemble, rows, exact)
     if is_pair:
         margins = builder.add("Mul", [margins, builder.constant(np.array([[-1, 1]], dtype=np.float32))])
+    if ensemble.link is Link.MEAN_AND_VARIANCE:
+        mean, deviation = (builder.add("Gather", [margins, builder.constant(np.array([at]))], axis=1) for at in (0, 1))
+        variance = builder.add("Exp", [builder.add("Add", [deviation, deviation])])
+        return builder.add("Concat", [mean, variance], axis=1)
     if ensemble.link is Link.SIGNED_SQUARE:
         return builder.add("Mul", [margins, builder.add("Abs", [margins])])
     return margins if ensemble.link is Link.IDENTITY else builder.add(_OPERATORS[ensemble.link], [margins])
+
+
+def _margins(builder: Nodes, ensemble: Ensemble, rows: str, exact: Sequence[bool]) -> str:
+    if not ensemble.has_lines:
+        return builder.add("TreeEnsembleRegressor", [rows], domain="ai.onnx.ml", **ensemble.attributes(exact))
+    numbered = [
+        replace(tree, leaves=np.arange(len(tree.leaves), dtype=np.float64).reshape(-1, 1), targets=(number,))
+        for number, tree in enumerate(ensemble.trees)
+    ]
+    which = Ensemble(numbered, np.zeros(len(numbered)), Link.IDENTITY)
+    leaves = builder.add("TreeEnsembleRegressor", [rows], domain="ai.onnx.ml", **which.attributes(exact))
+    lines = [tree.lines for tree in ensemble.trees if tree.lines is not None]
+    targets = [tree.targets[0] for tree in ensemble.trees]
+    return add_lines(builder, lines, targets, rows, builder.add("Cast", [leaves], to=TensorProto.INT64))
 
 
 def graph_of(ensemble: Ensemble, columns: int, exact: Sequence[bool], *, is_pair: bool) -> ModelProto:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
+from sklearn.base import is_classifier
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.ensemble import (
     ExtraTreesClassifier,
@@ -28,6 +29,7 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor, ExtraTre
 from shokado.lifecycle.importing import booster_graphs, boosters
 from shokado.lifecycle.importing.graph_builder import Builder
 from shokado.lifecycle.importing.links import Link
+from shokado.lifecycle.importing.multilabel import second_of_each
 
 TREES = (DecisionTreeClassifier, DecisionTreeRegressor, ExtraTreeClassifier, ExtraTreeRegressor)
 FORESTS = (ExtraTreesClassifier, ExtraTreesRegressor, RandomForestClassifier, RandomForestRegressor)
@@ -80,22 +82,25 @@ class TreeEnsemble:
 
 
 def ensemble_of(model: Any) -> TreeEnsemble | None:
-    """The trees of a fitted model of one output; None where it has none, or more than trees."""
+    """The trees of a fitted model; None where it has none, or more than trees."""
     if boosters.is_xgboost(model):
         return _of_xgboost(model)
     if type(model) in _HISTOGRAMS:
         return _of_histograms(model)
-    if type(model) in TREES and model.n_outputs_ == 1:
-        return TreeEnsemble(_nodes_of([model.tree_], _shares), np.zeros(model.tree_.value.shape[2]))
-    if type(model) in FORESTS and model.n_outputs_ == 1:
-        trees = [tree.tree_ for tree in model.estimators_]
-        return TreeEnsemble(_nodes_of(trees, _shares), np.zeros(trees[0].value.shape[2]), is_average=True)
+    if type(model) in TREES + FORESTS:
+        is_average = type(model) in FORESTS
+        trees = [tree.tree_ for tree in model.estimators_] if is_average else [model.tree_]
+        nodes = _nodes_of(trees, lambda tree, _: _leaves_of(model, tree))
+        return TreeEnsemble(nodes, np.zeros(nodes.values.shape[1]), is_average)
     return _of_boosting(model) if type(model) in BOOSTED else None
 
 
-def _shares(tree: Any, _: int) -> NDArray[np.float64]:
-    """A leaf's value, or its share of each class."""
-    return np.asarray(tree.value[:, 0], dtype=np.float64)
+def _leaves_of(model: Any, tree: Any) -> NDArray[np.float64]:
+    """The values of each leaf, its share of each class, or of several labels that of the second class of each."""
+    values = np.asarray(tree.value, dtype=np.float64)
+    if model.n_outputs_ == 1:
+        return values[:, 0]
+    return second_of_each([*values.swapaxes(0, 1)], model.classes_) if is_classifier(model) else values[:, :, 0]
 
 
 def _nodes_of(trees: Sequence[Any], values: Callable[[Any, int], NDArray[np.float64]]) -> TreeNodes:
@@ -200,7 +205,12 @@ def _of_xgboost(model: Any) -> TreeEnsemble | None:
 
     left, conditions = joined("left_children", np.int64), joined("split_conditions", np.float32).astype(np.float64)
     values = np.zeros((len(left), len(base)))
-    values[np.arange(len(left)), np.repeat(targets, counts)] = np.where(left < 0, conditions, 0)
+    if "leaf_weights" in trees[0]:  # the right child of a leaf is its number among the leaves
+        numbers = [np.asarray(tree["right_children"])[np.asarray(tree["left_children"]) < 0] for tree in trees]
+        weights = [np.asarray(tree["leaf_weights"], dtype=np.float32).reshape(-1, len(base)) for tree in trees]
+        values[left < 0] = np.concatenate([of_leaf[at] for of_leaf, at in zip(weights, numbers, strict=True)])
+    else:
+        values[np.arange(len(left)), np.repeat(targets, counts)] = np.where(left < 0, conditions, 0)
     nodes = TreeNodes(
         trees=np.repeat(np.arange(len(trees)), counts),
         ids=np.concatenate([np.arange(count) for count in counts]),

@@ -8,12 +8,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.impute import KNNImputer, SimpleImputer
+from sklearn.impute._iterative import IterativeImputer
 
 from runners.inputs.schema import Feature
-from shokado.lifecycle.importing.fronts import spelt_other
+from shokado.lifecycle.importing.level_texts import spelt_other
 from shokado.lifecycle.importing.probing_rows import parts_of
 from shokado.lifecycle.importing.recoding import gaps_of
 from shokado.lifecycle.importing.registry import LoadedModel
+from shokado.lifecycle.importing.signature_columns import name_of
+
+_FILLERS = (IterativeImputer, KNNImputer, SimpleImputer)
 
 
 def typed_features(source: LoadedModel, features: Sequence[Feature]) -> tuple[Feature, ...]:
@@ -24,9 +29,10 @@ def typed_features(source: LoadedModel, features: Sequence[Feature]) -> tuple[Fe
     """
     if not any(feature.levels for feature in features) and not may_be_missing(source, features):
         return tuple(features)
-    if hasattr(source.model, "save_config"):
-        return tuple(features)  # a Booster, which takes no frame and is asked by nobody here
-    row = {feature.name: feature.levels[0] if feature.levels else 0.0 for feature in features}
+    if hasattr(source.model, "save_config"):  # a Booster, which takes no frame, and any gap
+        optional = optional_columns(source)
+        return tuple(feature.model_copy(update={"nullable": feature.name in optional}) for feature in features)
+    row = {feature.name: _some_value(feature) for feature in features}
     row |= _example(source, features)
     optional = may_be_missing(source, features)
     gaps = gaps_of(source.model, [feature.name for feature in features])
@@ -34,7 +40,7 @@ def typed_features(source: LoadedModel, features: Sequence[Feature]) -> tuple[Fe
     for feature in features:
         changes: dict[str, Any] = {}
         is_asked = feature.type != "text" and (feature.levels or feature.name in optional)
-        gap = gaps.get(feature.name, np.nan) if feature.levels else np.nan
+        gap = gaps.get(feature.name, np.nan) if feature.levels or feature.type == "boolean" else np.nan
         if is_asked and _answers(source.model, features, row | {feature.name: gap}):
             changes["nullable"] = True
         if feature.levels:
@@ -43,9 +49,15 @@ def typed_features(source: LoadedModel, features: Sequence[Feature]) -> tuple[Fe
     return tuple(found)
 
 
+def _some_value(feature: Feature) -> Any:
+    if feature.type == "text":
+        return ""
+    return feature.levels[0] if feature.levels else 0.0
+
+
 def may_be_missing(source: LoadedModel, features: Sequence[Feature]) -> set[str]:
     """The columns in which the training may have had gaps."""
-    if any(hasattr(part, "statistics_") for part in parts_of(source.model)):
+    if any(isinstance(part, _FILLERS) for part in parts_of(source.model)):
         return {feature.name for feature in features}
     return optional_columns(source)
 
@@ -55,7 +67,7 @@ def optional_columns(source: LoadedModel) -> set[str]:
     inputs = source.signature.inputs if source.signature is not None else None
     if inputs is None or inputs.is_tensor_spec():
         return set()
-    return {str(column.name) for column in inputs.inputs if not getattr(column, "required", True)}
+    return {name_of(column) for column in inputs.inputs if not getattr(column, "required", True)}
 
 
 def _example(source: LoadedModel, features: Sequence[Feature]) -> dict[str, Any]:
@@ -69,8 +81,9 @@ def _example(source: LoadedModel, features: Sequence[Feature]) -> dict[str, Any]
 
 def _given(model: Any, features: Sequence[Feature], row: dict[str, Any]) -> Any:
     """The row as the model takes it."""
-    # A column of nothing but a missing level would be one of numbers.
-    kinds = {feature.name: object if feature.levels else None for feature in features}
+    # A column of nothing but a missing level, or truth value, would be one of numbers.
+    are_objects = {feature.name: bool(feature.levels) or feature.type in ("text", "boolean") for feature in features}
+    kinds = {name: object if is_object else None for name, is_object in are_objects.items()}
     frame = pd.DataFrame({name: pd.Series([row[name]], dtype=kind) for name, kind in kinds.items()})
     return frame if getattr(model, "feature_names_in_", None) is not None else frame.to_numpy()
 
@@ -81,6 +94,7 @@ def _answers(model: Any, features: Sequence[Feature], row: dict[str, Any]) -> bo
     try:
         ask = next((name for name in ("predict_proba", "decision_function") if hasattr(model, name)), "predict")
         scores = getattr(model, ask)(given)
-        return bool(np.isfinite(np.asarray(scores, dtype=np.float64)).all())
+        tables = scores if isinstance(scores, list) else [scores]  # of several labels one each
+        return all(np.isfinite(np.asarray(table, dtype=np.float64)).all() for table in tables)
     except (ValueError, TypeError):
         return False

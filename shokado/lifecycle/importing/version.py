@@ -1,4 +1,4 @@
-"""Import: a model of the MLflow registry, or a checkpoint, goes in, a verified artefact in the BentoML store comes out.
+"""Import: a model of the MLflow registry, or of a file, goes in, a verified artefact in the BentoML store comes out.
 
     registry address -> load (SourceNotFound, UnsupportedModel) -> describe -> convert (UnsupportedModel)
                      -> verify (VerificationFailed) -> reference (ReferenceRefused) -> card
@@ -25,6 +25,7 @@ from runners.artefacts.integrity import describe_file
 from runners.artefacts.reference import write_reference
 from shokado.lifecycle.errors import (
     CanCarryCode,
+    FeaturesUnknown,
     LifecycleError,
     NeedsPython,
     UnsupportedModel,
@@ -33,6 +34,7 @@ from shokado.lifecycle.errors import (
 )
 from shokado.lifecycle.importing import names, registry
 from shokado.lifecycle.importing.checkpoints import Checkpoint
+from shokado.lifecycle.importing.onnx_files import OnnxFile
 from shokado.lifecycle.importing.registry import Formats
 from shokado.lifecycle.isolation import ProcessLimits, Stored, Work, isolated
 from shokado.lifecycle.progress import say, step
@@ -81,8 +83,9 @@ class ImportOrder:
             standard deviation.
         formats: which formats the registry's model may have.
         reference: a CSV or Parquet file of rows for the version's reference; by default what the registry has.
-        checkpoint: a file that is imported in place of a registry's model; `uri` is its own then.
+        file: a file that is imported in place of a registry's model; `uri` is its own then.
         float64: give it rows of float64, also where those of float32 are close enough.
+        keep_rows: keep some rows of the reference's data, by which scores are explained.
     """
 
     uri: str
@@ -92,11 +95,12 @@ class ImportOrder:
     tolerance: float = 1e-4
     formats: Formats = Formats.ANY
     reference: Path | None = None
-    checkpoint: Checkpoint | None = None
+    file: Checkpoint | OnnxFile | None = None
     float64: bool = False
+    keep_rows: bool = True
 
     def __post_init__(self) -> None:
-        if self.checkpoint is None:
+        if self.file is None:
             registry.check_address(self.uri)
         names.check_name("version label", self.version)
         try:
@@ -106,7 +110,7 @@ class ImportOrder:
 
     @property
     def name(self) -> str:
-        name = self.model or registry.model_name(self.uri)
+        name = self.model or (registry.model_name(self.uri) if self.file is None else self.file.model_name)
         if name is None:
             message = f"{self.uri} does not say which model it is a version of: add --name."
             raise LifecycleError(message, self.command(name="<name>"))
@@ -114,12 +118,9 @@ class ImportOrder:
 
     def command(self, name: str, label: str | None = None) -> str:
         """What somebody types to import the same by hand under other names; they may read any format."""
-        source = shlex.quote(self.uri)
-        if self.checkpoint is not None:
-            architecture = shlex.quote(self.checkpoint.architecture.name)
-            source = f"{shlex.quote(str(self.checkpoint.path))} --architecture {architecture}"
-        float64 = " --float64" if self.float64 else ""
-        return f"shokado models import {source} --name {name} --as {label or self.version}{float64}"
+        source = shlex.join([self.uri] if self.file is None else self.file.typed)
+        flags = (" --float64" if self.float64 else "") + ("" if self.keep_rows else " --no-rows")
+        return f"shokado models import {source} --name {name} --as {label or self.version}{flags}"
 
     def connecting(self, uri: str) -> str:
         """What somebody types to serve that model, the one that is meant, where MLflow's own server scores it."""
@@ -129,7 +130,7 @@ class ImportOrder:
     @property
     def typed(self) -> str:
         """What somebody types for all of this."""
-        source = self.checkpoint.typed if self.checkpoint is not None else [self.uri]
+        source = [self.uri] if self.file is None else self.file.typed
         words = ["shokado", "models", "import", *source, "--as", self.version]
         words += ["--name", self.model] if self.model is not None else []
         words += ["--tolerance", str(self.tolerance)] if self.tolerance != ImportOrder.tolerance else []
@@ -139,6 +140,7 @@ class ImportOrder:
             "--beside": self.when_taken is WhenTaken.BESIDE,
             "--no-pickle": self.formats is Formats.WITHOUT_CODE,
             "--float64": self.float64,
+            "--no-rows": not self.keep_rows,
         }
         return shlex.join([*words, *(flag for flag, on in flags.items() if on)])
 
@@ -198,16 +200,19 @@ def import_version(order: ImportOrder) -> Imported:
     """
     imported = _imported(order)
     if order.reference is not None and imported.outcome is ImportOutcome.ALREADY_THERE:
-        return Imported(set_reference(imported.artefact.tag, order.reference), imported.outcome)
+        artefact = set_reference(imported.artefact.tag, order.reference, keep_rows=order.keep_rows)
+        return Imported(artefact, imported.outcome)
     return imported
 
 
-def set_reference(tag: str, path: Path) -> Artefact:
-    """Give an artefact of the store the reference of that file's rows. Raises `LifecycleError`."""
+def set_reference(tag: str, path: Path, *, keep_rows: bool = True) -> Artefact:
+    """Give an artefact of the store the reference of that file's rows, and some of them for explanations, unless none
+    may be kept. Raises `LifecycleError`.
+    """
     registry.require_packages()
     from shokado.lifecycle.importing.reference_data import replace_reference
 
-    return replace_reference(tag, path)
+    return replace_reference(tag, path, keep_rows=keep_rows)
 
 
 def _imported(order: ImportOrder) -> Imported:
@@ -217,7 +222,7 @@ def _imported(order: ImportOrder) -> Imported:
     with repository.exclusive("registry"):
         if artefact := already_there(order):
             return Imported(artefact, ImportOutcome.ALREADY_THERE)
-        if order.checkpoint is not None:
+        if order.file is not None:
             registry.require_packages()
             return import_from(None, order)
         with registry.session() as client:
@@ -229,16 +234,16 @@ def already_there(order: ImportOrder) -> Artefact | None:
 
     Raises `VersionTaken`.
     """
-    is_exact = order.checkpoint is not None or registry.is_exact(order.uri)
+    is_exact = order.file is not None or registry.is_exact(order.uri)
     return _reusable(_labelled(order, order.uri), order.uri) if is_exact else None
 
 
 def import_from(client: "MlflowClient | None", order: ImportOrder, make: "Make | None" = None) -> Imported:
-    """`import_version` over a registry session that is open already; None: for a checkpoint, which needs none.
+    """`import_version` over a registry session that is open already; None: for a file, which needs none.
 
     `make` makes the artefact in another way.
     """
-    uri = order.uri if client is None else registry.resolve(client, order.uri)
+    uri = order.uri if client is None or order.file is not None else registry.resolve(client, order.uri)
     with repository.staging() as stage:
         # Asked under the lock: another process may have imported it in the meantime.
         order = _labelled(order, uri)
@@ -291,7 +296,7 @@ def _is_import_of(artefact: Artefact, uri: str, order: ImportOrder) -> bool:
 
 
 def _import(client: "MlflowClient | None", order: ImportOrder, uri: str, stage: Path) -> Artefact:
-    from shokado.lifecycle.importing import conversion, reference_data
+    from shokado.lifecycle.importing import background_rows, conversion, reference_data
 
     tag = f"{order.name}:{order.version}"
     prepared, downloads = stage / "prepared", stage / "downloads"
@@ -303,6 +308,10 @@ def _import(client: "MlflowClient | None", order: ImportOrder, uri: str, stage: 
         except CanCarryCode as error:
             by_hand = dataclasses.replace(order, uri=uri).command(order.name)
             raise CanCarryCode(f"{error} It will be {tag}.", by_hand) from error
+        except FeaturesUnknown as error:
+            raise FeaturesUnknown(
+                str(error), f"{error.next_command} --name {order.name} --as {order.version}"
+            ) from error
         except NeedsPython as error:
             raise NeedsPython(
                 f"{error} Run `{registry.serve_command(uri)}`, and then:", order.connecting(uri)
@@ -319,6 +328,7 @@ def _import(client: "MlflowClient | None", order: ImportOrder, uri: str, stage: 
         current.outcome = made.said
         if made.reference is not None:
             card = card.model_copy(update={"reference": write_reference(made.reference, prepared)})
+        card = background_rows.with_background(card, made.background if order.keep_rows else None, prepared)
     with step(f"{tag}: store") as current:
         write_card(card, prepared)
         labels = {"dataset": description.dataset or "unknown", "task": description.task.value, "source": uri}
@@ -328,8 +338,8 @@ def _import(client: "MlflowClient | None", order: ImportOrder, uri: str, stage: 
 
 
 def _loaded(client: "MlflowClient | None", order: ImportOrder, uri: str, downloads: Path) -> "LoadedModel":
-    if order.checkpoint is not None:
-        return order.checkpoint.load()
+    if order.file is not None:
+        return order.file.load()
     assert client is not None, "what is in a registry needs a session"
     return registry.fetch(client, uri, downloads, order.formats)
 

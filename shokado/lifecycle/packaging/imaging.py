@@ -20,7 +20,6 @@ from shokado import __version__
 from shokado.lifecycle.errors import ImageFailed, LifecycleError
 from shokado.lifecycle.importing import registry
 from shokado.lifecycle.packaging import package_sources
-from shokado.lifecycle.packaging.package_sources import PackageSources
 from shokado.lifecycle.progress import say, step
 
 LOG = registry.PROJECT / "var" / "image.log"
@@ -107,7 +106,7 @@ def build_image(order: ImageOrder) -> Image:
     tag = order.tag or f"shokado:{__version__}"
     with step("build the image") as current:
         with tempfile.TemporaryDirectory(prefix="shokado-image-") as folder:
-            options = _options(order, package_sources.of_this_host(), Path(folder))
+            options = build_options(order.engine, order.base_image, order.network, Path(folder))
             _containerize(order, tag, options)
         image = Image(tag, order.engine, *_weigh(order.engine, tag))
         current.outcome = f"{tag}, {megabytes(image.own_bytes)} beyond its base of {megabytes(image.base_bytes)}"
@@ -118,15 +117,19 @@ def megabytes(size_bytes: int) -> str:
     return f"{size_bytes / 1e6:,.1f} MB"
 
 
-def _options(order: ImageOrder, sources: PackageSources, folder: Path) -> dict[str, Any]:
-    """Options of the engine's build command; what the build may see only while it runs is written into `folder`."""
+def build_options(engine: ContainerEngine, base_image: str | None, network: str | None, folder: Path) -> dict[str, Any]:
+    """Options of the engine's build command, with this host's ways to packages.
+
+    What the build may see only while it runs is written into `folder`.
+    """
+    sources = package_sources.of_this_host()
     labels = {"org.opencontainers.image.version": __version__} | _revision()
     options: dict[str, Any] = {"label": labels}
-    if order.base_image:
-        options["build_arg"] = {"BASE_IMAGE": order.base_image}
-    if order.network:
-        options["network"] = order.network
-    if order.engine is ContainerEngine.DOCKER:
+    if base_image:
+        options["build_arg"] = {"BASE_IMAGE": base_image}
+    if network:
+        options["network"] = network
+    if engine is ContainerEngine.DOCKER:
         if sources.folders():
             say("docker mounts no folders into a build: packages are not looked for in this host's local folders")
         sources = sources.without_folders()
@@ -159,8 +162,13 @@ def _containerize(order: ImageOrder, tag: str, options: dict[str, Any]) -> None:
         except (BentoMLException, OSError, ValueError) as error:
             raise ImageFailed(f"{order.engine} did not build {tag}: {error}") from error
     if built is None:
-        last = "\n".join(LOG.read_text(encoding="utf-8").splitlines()[-_LAST_LINES:])
-        raise ImageFailed(f"{order.engine} did not build {tag}:\n{last}", f"less {LOG}")
+        raise not_built(order.engine, tag, LOG)
+
+
+def not_built(engine: ContainerEngine, tag: str, log: Path) -> ImageFailed:
+    """The failure of a build, with the last that the engine said in its log."""
+    last = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LAST_LINES:])
+    return ImageFailed(f"{engine} did not build {tag}:\n{last}", f"less {log}")
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from configuration.settings import EngineChoice
 from runners.artefacts.artefact import Artefact
 from runners.artefacts.card import CallTime, Card, QuantizationReceipt, Task
-from runners.artefacts.scores import Scores, deviations_of, differences_of, disagreements
+from runners.artefacts.scores import Scores, differences_of, disagreements, units_of
 from runners.engines.engine import Engine, example_rows, likely_rows, open_engine
 from shokado.lifecycle.errors import QuantizationRefused
 from shokado.lifecycle.quantizing.calibration_rows import ReferenceRows
@@ -53,7 +53,8 @@ def compare(parent: Artefact, quantized: Artefact, rows: ReferenceRows, limits: 
     if not np.isfinite(after).all():
         raise QuantizationRefused(f"{quantized.tag} gives scores that are no numbers. Nothing was stored.")
     others, differences = disagreements(card, after, card, before)
-    unit = 1.0 if card.task.has_probabilities or card.outputs else float(before.std()) or 1.0
+    has_unit = card.task.has_probabilities or card.task is Task.MULTIOUTPUT
+    unit = 1.0 if has_unit else float(before.std()) or 1.0
     examples = new.predict(example_rows(card))
     receipt = QuantizationReceipt(
         parent=parent.tag,
@@ -71,9 +72,8 @@ def compare(parent: Artefact, quantized: Artefact, rows: ReferenceRows, limits: 
         ),
         max_abs_difference_in_company=_company(new, card, compared[:COMPANY_ROWS]),
     )
-    deviations = deviations_of(card) if card.outputs else np.empty(0)
-    tolerances = limits.tolerance * np.where(deviations > 0, deviations, 1.0)
-    return Comparison(receipt, limits.tolerance * unit, tuple(tolerances.tolist()), examples)
+    units = units_of(card) if card.task is Task.MULTIOUTPUT else np.empty(0)
+    return Comparison(receipt, limits.tolerance * unit, tuple((limits.tolerance * units).tolist()), examples)
 
 
 def _times(

@@ -7,20 +7,26 @@ Whatever fails, and whenever the process is killed, the store is as it was befor
 """
 
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import TypeVar
 
 from runners.artefacts import repository
 from runners.artefacts.artefact import Artefact, ArtefactDamaged
+from runners.artefacts.background import read_background
 from runners.artefacts.card import Card, Examples, FileKind, Verification, write_card
 from runners.artefacts.integrity import DamagedFile, describe_file
 from runners.artefacts.reference import read_reference, write_reference
 from runners.inputs.datatypes import BYTES
 from shokado.lifecycle.errors import NothingToQuantize, QuantizationRefused, SourceNotFound, VersionTaken
 from shokado.lifecycle.importing import registry
+from shokado.lifecycle.importing.background_rows import with_background
 from shokado.lifecycle.progress import say, step
 from shokado.lifecycle.quantizing.quantize_order import QuantizeOrder
+
+Found = TypeVar("Found")
 
 
 class QuantizeOutcome(StrEnum):
@@ -77,7 +83,7 @@ def _parent(order: QuantizeOrder) -> Artefact:
     if card.input_datatype == BYTES:
         raise _refused(order, "it takes a text, and what is large of such a model is its vocabulary, not its weights")
     if card.needs_python:
-        raise _refused(order, "it is scored by MLflow's own server, which has its weights")
+        raise _refused(order, "it is scored by another server, which has its weights")
     if card.takes_float64:
         raise _refused(order, "its rows are float64, as its numbers have more digits than float32, and weights few")
     if FileKind.ONNX not in card.files:
@@ -149,19 +155,30 @@ def _quantize(order: QuantizeOrder, parent: Artefact, stage: Path) -> Artefact:
                 "examples": Examples(rows=parent.card.examples.rows, scores=comparison.examples.tolist()),
             }
         )
-        write_card(_with_reference(card, parent, prepared), prepared)
+        write_card(_with_rows(_with_reference(card, parent, prepared), parent, prepared), prepared)
         return repository.put(prepared, stage, repository.labels_of(parent))
 
 
 def _with_reference(card: Card, parent: Artefact, folder: Path) -> Card:
     """The card with the parent's reference: the same rows, and scores that agree."""
-    try:
-        reference = read_reference(parent.folder, parent.card)
-    except DamagedFile as error:
-        say(f"{error}; there is no reference")
-        reference = None
+    reference = _of_parent(read_reference, parent, "there is no reference")
     described = write_reference(reference, folder) if reference is not None else None
     return card.model_copy(update={"reference": described})
+
+
+def _with_rows(card: Card, parent: Artefact, folder: Path) -> Card:
+    """The card with the parent's background."""
+    background = _of_parent(read_background, parent, "there are no rows to explain scores by")
+    return with_background(card, background, folder)
+
+
+def _of_parent(read: Callable[[Path, Card], Found | None], parent: Artefact, without: str) -> Found | None:
+    """What the parent has beside its card; None, which is said, where that is damaged."""
+    try:
+        return read(parent.folder, parent.card)
+    except DamagedFile as error:
+        say(f"{error}; {without}")
+        return None
 
 
 def _unproven(order: QuantizeOrder, parent: Card, path: Path) -> Card:

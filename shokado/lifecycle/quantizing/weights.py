@@ -16,6 +16,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_
 
 from shokado.lifecycle.errors import NothingToQuantize
 from shokado.lifecycle.importing.graphs import INPUT
+from shokado.lifecycle.quantizing.compaction import compact
 from shokado.lifecycle.quantizing.quantize_order import Method
 
 TREES = (
@@ -27,7 +28,8 @@ LAYERS = ("MatMul", "Gemm")
 """Operators that multiply by a matrix of weights, and of which ONNX Runtime has one for whole numbers."""
 SMALL_SHARE = 1 / 8
 """Part of all weights up to which the first layer stays as it is. It takes the rows themselves, whose columns have any
-range: with one scale for all of them it costs more agreement than all other layers together (decision 42)."""
+range: with one scale for all of them it costs more agreement than all other layers together (decision 42). What is
+stored of it are whole numbers all the same."""
 
 
 def quantize(method: Method, source: Path, target: Path, rows: NDArray[np.float32]) -> None:
@@ -77,7 +79,7 @@ def _why_none(operators: set[str]) -> str:
 
 def _int8(graph: ModelProto, target: Path, rows: NDArray[np.float32], layers: Mapping[str, int]) -> None:
     first, *others = layers
-    keep_first = others and layers[first] <= SMALL_SHARE * sum(layers.values())
+    kept = first if others and layers[first] <= SMALL_SHARE * sum(layers.values()) else None
     # Signed on both sides: the instruction for unsigned times signed saturates on processors without VNNI, where the
     # scores would be others.
     quantize_static(
@@ -85,13 +87,18 @@ def _int8(graph: ModelProto, target: Path, rows: NDArray[np.float32], layers: Ma
         target,
         _Calibration(rows),
         op_types_to_quantize=list(LAYERS),
-        nodes_to_exclude=[first] if keep_first else [],
+        nodes_to_exclude=[kept] if kept else [],
         per_channel=True,
         activation_type=QuantType.QInt8,
         weight_type=QuantType.QInt8,
         # Sums stay as they come: what follows (bias, activation) takes float32 anyway.
         extra_options={"OpTypesToExcludeOutputQuantization": list(LAYERS)},
     )
+    network = onnx.load(target)
+    compact(network, list(layers), kept, rows)
+    del network.metadata_props[:]
+    network.metadata_props.extend(graph.metadata_props)
+    target.write_bytes(network.SerializeToString(deterministic=True))
 
 
 def _float16(graph: ModelProto, target: Path, layers: Mapping[str, int]) -> None:

@@ -4,7 +4,7 @@ In: an address, a key and an environment. Out: the environment's routing, what w
 that are made only if nobody else was faster. Everything raises `GatewayAway` and `GatewayRefused`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from types import TracebackType
@@ -12,7 +12,7 @@ from typing import Any, Self, TypeVar
 
 from configuration.port import check_port
 from shokado.client import AccessDenied, Client, NoAnswer, Operation, ShokadoError, operations
-from shokado.client.answers import Split
+from shokado.client.answers import ExperimentAnswer, Split
 from shokado.dispatch.fault import FELL_BACK
 from shokado.lifecycle.errors import GatewayAway, GatewayRefused, LifecycleError, Overtaken
 from shokado.lifecycle.rollout.verdict import Observed
@@ -153,6 +153,21 @@ class GatewayClient:
             # What was changed is another environment, or the versions in memory.
             routing = newest
         raise overtaken(newest)
+
+    def experiments(self) -> tuple[ExperimentAnswer, ...]:
+        """Those under way in any environment, then the last that ended."""
+        return self._ask(operations.experiments()).experiments
+
+    def start_experiment(
+        self, plan: Mapping[str, Any], control: str | None, candidates: Sequence[str] | None, why: str
+    ) -> ExperimentAnswer:
+        """Begin one between the versions that share the traffic."""
+        asked = operations.start_experiment(plan, control=control, candidates=candidates, why=why[:MAX_WHY_CHARACTERS])
+        return self._ask(asked)
+
+    def stop_experiment(self, experiment: str, why: str) -> ExperimentAnswer:
+        """End one as it stands."""
+        return self._ask(operations.stop_experiment(experiment, why=why[:MAX_WHY_CHARACTERS]))
 
     def _ask(self, operation: Operation[Answer]) -> Answer:
         try:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from shokado.lifecycle.errors import LifecycleError
-from shokado.lifecycle.importing import names, registry
+from shokado.lifecycle.importing import names, onnx_files, registry
 from shokado.lifecycle.importing.registry import Formats
 
 DEFAULT_HOST = "127.0.0.1"
@@ -24,14 +24,15 @@ class ServeOrder:
     """Versions of one model, or a file that says which. Raises `LifecycleError` for what cannot be meant.
 
     Attributes:
-        addresses: versions in the MLflow registry, in any form that `ImportOrder` takes; where there is no address,
-            `config` says all.
+        addresses: versions in the MLflow registry, in any form that `ImportOrder` takes; ONNX files; tags of BentoML's
+            store, of what `bentoml.onnx` saved or of imported versions. Where there is no address, `config` says all.
         split: a weight for each address, relative to their sum; None: the same for all.
         model: name in the model store; None: the registered model's.
         config: the file that is written, or served; None: one of that model below `var/serving/`.
         workers: server processes; None: one per CPU.
         replace: whether what was changed by hand since, in the file or of the split, gives way.
         formats: which formats the registry's models may have.
+        keep_rows: whether imports, and the server's loads, may keep rows of the data, by which scores are explained.
     """
 
     addresses: tuple[str, ...] = ()
@@ -43,10 +44,12 @@ class ServeOrder:
     port: int = DEFAULT_PORT
     replace: bool = False
     formats: Formats = Formats.ANY
+    keep_rows: bool = True
 
     def __post_init__(self) -> None:
         for address in self.addresses:
-            registry.check_address(address)
+            if not onnx_files.is_named(address):
+                registry.check_address(address)
         twice = next((address for address in self.addresses if self.addresses.count(address) > 1), None)
         if twice is not None:
             raise LifecycleError(f"{twice} is named twice: name each version once.")
@@ -56,7 +59,7 @@ class ServeOrder:
     @property
     def name(self) -> str:
         """The model's name in the store."""
-        name = self.model or registry.model_name(self.addresses[0])
+        name = self.model or _model_name(self.addresses[0])
         assert name is not None, "checked when this was made"
         return name
 
@@ -82,7 +85,11 @@ class ServeOrder:
             "--port": order["port"] if order["port"] != DEFAULT_PORT else None,
         }
         words = [word for option, value in options.items() if value for word in (option, str(value))]
-        flags = {"--replace": order["replace"], "--no-pickle": order["formats"] is Formats.WITHOUT_CODE}
+        flags = {
+            "--replace": order["replace"],
+            "--no-pickle": order["formats"] is Formats.WITHOUT_CODE,
+            "--no-rows": not order["keep_rows"],
+        }
         words += [flag for flag, on in flags.items() if on]
         return shlex.join(["shokado", "serve", *order["addresses"], *words])
 
@@ -95,9 +102,9 @@ class ServeOrder:
             raise LifecycleError(str(error), self.command(model=names.fitting_name(self.name))) from None
 
     def _check_that_registered_names_agree(self) -> None:
-        first, name = self.addresses[0], registry.model_name(self.addresses[0])
+        first, name = self.addresses[0], _model_name(self.addresses[0])
         for address in self.addresses:
-            registered = registry.model_name(address)
+            registered = _model_name(address)
             if registered is None:
                 message = f"{address} does not say which model it is a version of: add --name."
                 raise LifecycleError(message, self.command(model="NAME"))
@@ -107,6 +114,10 @@ class ServeOrder:
                     "same question, serve them under one name.",
                     self.command(model=names.fitting_name(str(name))),
                 )
+
+
+def _model_name(address: str) -> str | None:
+    return onnx_files.model_name(address) if onnx_files.is_named(address) else registry.model_name(address)
 
 
 def parse_split(text: str, versions: int) -> tuple[float, ...]:

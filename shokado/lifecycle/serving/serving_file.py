@@ -14,6 +14,7 @@ from pathlib import Path
 
 import yaml
 
+from configuration import file_lock
 from shokado.lifecycle.errors import LifecycleError
 from shokado.lifecycle.importing import registry
 from shokado.lifecycle.importing.registry import Formats
@@ -47,7 +48,10 @@ environments:
 # limits: {{max_rows: 10000}}  # rows of one request
 # grpc: {{port: null}}  # a number opens the Open Inference Protocol over gRPC
 # access: {{keys_file: null}}  # who may ask, and change; shokado keys create makes one
+{rows}
 """
+_ROWS = "# explanations: {keep_rows: true}  # some rows of the data of versions that it loads, for explanations"
+_NO_ROWS = "explanations: {keep_rows: false}  # of versions that it loads, no rows of their data are kept"
 _VERSION = """\
   {label}:  # the artefact {tag}, from {source}
     aliases: [{aliases}]  # what requests may call it as well
@@ -71,6 +75,7 @@ def text_of(order: ServeOrder, brought: Sequence[Brought]) -> str:
         versions="".join(_version(one) for one in brought),
         active=_scalar(max(weights, key=weights.__getitem__)),
         weights=", ".join(f"{_scalar(label)}: {weight:.15g}" for label, weight in weights.items()),
+        rows=_ROWS if order.keep_rows else _NO_ROWS,
     )
     return f"{body}\n{_MARK}{_digest(body)}\n"
 
@@ -126,14 +131,12 @@ def lock(path: Path) -> None:
 
 def _refuse_locked(path: Path) -> None:
     with path.open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not file_lock.lock(file):
             raise LifecycleError(
                 f"A server runs by {shown(path)}, which its workers read whenever one starts: stop it first; or change "
                 "its split while it serves, with POST /v1/traffic-split; or serve beside it, with another file "
                 "(--config) and another store (such as SHOKADO_STORE=sqlite:///var/beside.db)."
-            ) from None
+            )
 
 
 def _version(one: Brought) -> str:

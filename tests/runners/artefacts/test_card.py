@@ -82,7 +82,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "repeated features": ({"features": [{"name": "a"}, {"name": "a"}]}, "feature names repeat"),
     "a text beside a number": (
         TEXT | {"features": [{"name": "a", "type": "text"}, {"name": "b"}]},
-        "a text must be the only feature",
+        "texts beside other features belong into a card of format 3",
     ),
     "trees over a text": (
         TEXT | {"files": {"ubj": {"sha256": "0" * 64, "size_bytes": 1}}},
@@ -114,6 +114,15 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "values without names": (
         {"format": 3, "task": "multioutput", "classes": []},
         "a multioutput model cannot have the outputs of no name",
+    ),
+    "labels of before": ({"task": "multilabel", "outputs": ["a", "b"]}, "belongs into a card of format 3"),
+    "labels without names": (
+        {"format": 3, "task": "multilabel"},
+        "a multilabel model cannot have the outputs of no name",
+    ),
+    "labels of three classes": (
+        {"format": 3, "task": "multilabel", "outputs": ["a", "b"], "classes": [0, 1, 2]},
+        "a multilabel model cannot have 3 classes",
     ),
     "margins of before": ({"task": "binary_margin"}, "a binary_margin model belongs into a card of format 3"),
     "several classes of one margin": (

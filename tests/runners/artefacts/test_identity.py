@@ -32,7 +32,9 @@ CHANGES: dict[str, dict[str, Any]] = {
     "metrics": {"metrics": {"auc": 1.0}},
     "own_classes": {"own_classes": [False, True]},
     "reference": {"reference": {"sha256": "2" * 64, "size_bytes": 10}},
+    "background": {"background": {"sha256": "3" * 64, "size_bytes": 10}},
     "outputs": SEVERAL | {"task": Task.MULTIOUTPUT, "classes": []},
+    "asked_by": {"asked_by": "open_inference"},
     "own_outputs": {"own_outputs": {"label": "labels", "probabilities": "probabilities"}},
 }
 """A change of each field of a card that can have another value."""

@@ -11,6 +11,7 @@ from hypothesis.extra import numpy as arrays
 
 from runners.artefacts.card import Card, Task
 from runners.artefacts.scores import (
+    PROBABILITY_BOUNDS,
     TOLERANCE,
     UnfitLabel,
     as_model_predicts,
@@ -153,12 +154,12 @@ def test_a_logged_model_of_two_classes_may_predict_one_probability_or_both() -> 
 def test_what_was_right_is_judged_by_the_label_that_was_given(scores: Any, label: Any) -> None:
     for card in (make_card(), make_card(positive_from=0.25)):
         for outcome in outcomes_of(card, scores).tolist():
-            assert is_right(card, outcome, label) == (labels_of(card, [outcome]) == [int(label)])
+            assert is_right(card, [outcome], label) == (labels_of(card, [outcome]) == [int(label)])
 
 
 def test_what_is_no_class_or_no_number_cannot_be_judged() -> None:
     with pytest.raises(UnfitLabel, match=r"^the label is 'd'; the classes are a, b, c$"):
-        is_right(MANY, 0.0, "d")
+        is_right(MANY, [0.0], "d")
     with pytest.raises(UnfitLabel, match=r"^the label is True; labels of a regression are finite numbers$"):
         error_of(1.0, True)
     assert error_of(1.5, 1) == -0.5
@@ -229,7 +230,7 @@ def test_each_of_several_values_is_a_finite_number(value: Any) -> None:
 @pytest.mark.parametrize("label", [[1.0], {"a": 1.0}])
 def test_a_list_is_no_label_of_what_has_one(label: Any) -> None:
     with pytest.raises(UnfitLabel, match=r"the classes are a, b, c$"):
-        is_right(MANY, 0.0, label)
+        is_right(MANY, [0.0], label)
     with pytest.raises(UnfitLabel, match=r"finite numbers$"):
         squared_error_of(VALUE, (0.0,), label)
 
@@ -293,7 +294,7 @@ def test_margins_have_labels_and_no_confidence() -> None:
 def test_a_label_says_whether_a_margin_was_right(card: Card) -> None:
     scores = np.array([-0.5, -1e-30, 0.0, 1e-30, 0.4, 7.0], np.float32)
     for outcome, label in zip(outcomes_of(card, scores).tolist(), labels_of(card, scores.tolist()), strict=True):
-        assert [is_right(card, outcome, each) for each in card.classes] == [label == each for each in card.classes]
+        assert [is_right(card, [outcome], each) for each in card.classes] == [label == each for each in card.classes]
 
 
 def test_margins_are_counted_by_deciles_and_disagree_by_their_labels() -> None:
@@ -311,3 +312,73 @@ def test_margins_have_columns_of_their_own() -> None:
     for task in (Task.BINARY_MARGIN, Task.ANOMALY):
         assert to_columns(task, np.array([-0.5, 3.0], np.float32)).tolist() == [[-0.5], [3.0]]
         assert from_columns(task, np.array([[-0.5], [3.0]], np.float32)).tolist() == [-0.5, 3.0]
+
+
+LABELS, LABEL_MARGINS = make_card(Task.MULTILABEL), make_card(Task.MULTILABEL_MARGIN)
+"""Two labels, which are called loud and old."""
+TAGS = LABELS.model_copy(update={"outputs": tuple(f"tag {at}" for at in range(53)), "classes": ("no", "yes")})
+
+
+def test_of_several_labels_each_has_its_class_by_the_same_rule() -> None:
+    scores = [[0.5, 0.5000000596046448], [0.0, 1.0], [0.75, 0.25]]
+    assert labels_of(LABELS, scores) == [[0, 1], [0, 1], [1, 0]]
+    at_half = LABELS.model_copy(update={"positive_from": 0.5})
+    assert labels_of(at_half, scores)[0] == [1, 1]
+    assert labels_of(LABEL_MARGINS, [[-0.5, 0.0], [1e-30, 7.0]]) == [["no", "no"], ["yes", "yes"]]
+    assert confidences_of(LABELS, scores) == []
+    assert positions_of(LABELS.task, np.array(scores, np.float32), LABELS.positive_from).tolist() == [
+        [0, 1], [0, 1], [1, 0],
+    ]  # fmt: skip
+
+
+def test_several_labels_are_predicted_as_lists_in_the_models_own_words() -> None:
+    scores = np.array([[0.25, 0.75]], np.float32)
+    assert as_model_predicts(LABELS, scores) == [[0, 1]]
+    for own in ((False, True), (0.0, 1.0), ("no", "yes")):
+        (found,) = as_model_predicts(LABELS.model_copy(update={"own_classes": own}), scores)
+        assert (found, type(found[0])) == ([*own], type(own[0]))
+    for predicts in ("scores", "probabilities"):
+        assert as_model_predicts(LABELS.model_copy(update={"predicts": predicts}), scores) == [[0.25, 0.75]]
+    assert probabilities_of(LABELS, scores) == [[0.25, 0.75]]
+
+
+@given(scores=arrays.arrays(np.float32, (4, 53), elements=st.floats(0, 1, width=32)), wrong=st.integers(0, 52))
+def test_a_label_of_several_is_right_where_all_are(scores: Any, wrong: int) -> None:
+    """Their bits come back out of the few numbers that an id carries."""
+    outcomes = outcomes_of(TAGS, scores)
+    assert (outcomes.shape, outcomes.dtype.name, outcomes_per_row(TAGS)) == ((4, 3), "float32", 3)
+    for carried, labels in zip(outcomes.tolist(), labels_of(TAGS, scores.tolist()), strict=True):
+        assert is_right(TAGS, carried, labels)
+        assert is_right(TAGS, carried, dict(zip(TAGS.outputs, labels, strict=True)))
+        other = [("yes" if label == "no" else "no") if at == wrong else label for at, label in enumerate(labels)]
+        assert not is_right(TAGS, carried, other)
+
+
+@pytest.mark.parametrize(
+    ("label", "says"),
+    [
+        (1, r"must be a list of 2 labels \(0, 1\), or an object of them: loud, old$"),
+        ([1], r"must be a list of 2 labels"),
+        ("01", r"must be a list of 2 labels"),
+        ({"loud": 1}, r"must be a list of 2 labels"),
+        ([1, 2], r"^the label is 2; the classes are 0, 1$"),
+        ([[1], 0], r"^the label is \[1\]; the classes are 0, 1$"),
+    ],
+)
+def test_a_label_of_several_labels_has_a_class_for_each(label: Any, says: str) -> None:
+    with pytest.raises(UnfitLabel, match=says):
+        is_right(LABELS, [0.0], label)
+
+
+def test_several_labels_disagree_where_one_does() -> None:
+    one = np.array([[0.4, 0.6], [0.4, 0.6], [0.4, 0.6]], np.float32)
+    other = np.array([[0.1, 0.9], [0.6, 0.6], [0.75, 0.25]], np.float32)
+    found, differences = disagreements(LABELS, one, LABELS, other)
+    assert found == 2
+    assert differences == pytest.approx([0.3, 0.2, 0.35])
+
+
+def test_probabilities_of_several_labels_are_counted_by_tenths_each_and_margins_by_deciles() -> None:
+    assert bounds_of_outputs(LABELS) == {"loud": PROBABILITY_BOUNDS, "old": PROBABILITY_BOUNDS}
+    assert bounds_of_outputs(LABEL_MARGINS)["old"][-1] == 1.0
+    assert len(bounds_of_outputs(LABEL_MARGINS)["old"]) > 2

@@ -8,8 +8,9 @@ import pytest
 
 from runners.batching.observer import ReleaseReason
 from runners.batching.pace import BatchLimit
-from runners.errors import DeadlineExceeded, ModelFailure, NotReady, Overloaded, Unreachable
+from runners.errors import DeadlineExceeded, ModelFailure, NoScore, NotReady, Overloaded, Unreachable
 from runners.placements.executor import BatchScores
+from runners.trace import SpanContext
 from tests.runners.scripted_executor import FEATURES, Batch, Bench
 
 
@@ -175,9 +176,18 @@ def test_a_bad_row_fails_its_own_job_alone() -> None:
     good = bench.submit(2)
     bench.loop.turn()
     bench.answer(bad_rows={3: "ValueError: no such region"})
-    assert isinstance(bad.error, ModelFailure)
+    assert isinstance(bad.error, NoScore)
     assert (bad.error.row, bad.error.reason, bad.answers) == (1, "ValueError: no such region", 1)
+    assert bad.error.message == "version v1 has no finite score for row 1; others have one: see its values"
     assert good.has_its_scores
+
+
+def test_no_row_is_said_to_be_at_fault_where_the_model_fails() -> None:
+    bench = Bench(limit=8)
+    job = bench.submit(3)
+    bench.loop.turn()
+    bench.answer(bad_rows={0: "no", 1: "no", 2: "no"}, broken=True)
+    assert type(job.error) is ModelFailure
 
 
 def test_a_bad_row_is_counted_within_its_whole_request() -> None:
@@ -219,10 +229,10 @@ def test_what_a_place_says_in_the_terms_of_a_runner_is_passed_on_as_it_is() -> N
     assert [job.error.retry_after_s for job in lost if isinstance(job.error, Overloaded)] == [3.0, 3.0]
 
 
-@pytest.mark.parametrize(("heeds", "told"), [(True, 1030.0), (False, inf)])
-def test_a_place_that_heeds_deadlines_is_told_the_latest_of_the_batch(heeds: bool, told: float) -> None:
+@pytest.mark.parametrize(("elsewhere", "told"), [(True, 1030.0), (False, inf)])
+def test_another_place_is_told_the_latest_deadline_of_the_batch(elsewhere: bool, told: float) -> None:
     bench = Bench()
-    bench.executor.heeds_deadlines = heeds
+    bench.executor.elsewhere = elsewhere
     bench.batcher = bench.new_batcher()
     for seconds in (20.0, 30.0, 10.0):
         bench.submit(deadline_s=seconds)
@@ -709,3 +719,24 @@ def test_a_huge_job_beside_small_ones_is_cut_into_few_pieces_because_each_costs_
     assert bench.row_format.cuts == 1
     bench.answer_all()
     assert huge.has_its_scores
+
+
+def test_another_place_is_told_the_trace_of_the_first_job_that_is_recorded() -> None:
+    bench = Bench()
+    bench.executor.elsewhere = True
+    bench.batcher = bench.new_batcher()
+    jobs = [bench.submit() for _ in range(3)]
+    jobs[1].trace, jobs[2].trace = SpanContext(1, 2, 0), SpanContext(3, 4, 1)
+    bench.loop.turn()
+    trace = bench.executor.sent[0].trace
+    assert trace is not None
+    assert (trace.context.trace_id, trace.context.span_id == 4) == (3, False)
+    bench.answer()
+    cases: list[tuple[list[SpanContext | None], int | None]] = [([None, SpanContext(1, 2, 0)], 1), ([None, None], None)]
+    for traces, told in cases:
+        for job, context in zip([bench.submit(), bench.submit()], traces, strict=True):
+            job.trace = context
+        bench.loop.turn()
+        sent = bench.executor.sent[-1].trace
+        assert (sent.context.trace_id if sent is not None else None) == told
+        bench.answer()

@@ -13,10 +13,13 @@ from runners.artefacts.artefact import Artefact, ArtefactError, check_alike
 from runners.artefacts.card import CardError
 from runners.artefacts.scores import Scores
 from runners.engines.engine import Engine, OnnxEngine, TextEngine, example_rows, likely_rows, open_engine
+from runners.engines.prepared_texts import TextInput, as_metadata
 from runners.inputs.rows import Rows
 from runners.placements.executor import score
 from tests.runners.conftest import FindArtefact
 from tests.support.cards import TEXT, make_card
+
+SCHEMA = make_card(**TEXT).row_format.schema
 
 
 def batch(*texts: str) -> Rows:
@@ -24,14 +27,16 @@ def batch(*texts: str) -> Rows:
 
 
 class Lengths:
-    """Scores a text with its length, and keeps the sizes of what it was asked."""
+    """A graph that scores a text with its length, and keeps the sizes of what it was asked."""
 
     name = "lengths"
 
-    def __init__(self) -> None:
+    def __init__(self, *texts: TextInput) -> None:
         self.asked: list[tuple[int, int]] = []
+        self.metadata = as_metadata(texts) if texts else {}
 
-    def predict(self, rows: Rows) -> Scores:
+    def answer(self, inputs: dict[str, Rows]) -> Scores:
+        (rows,) = inputs.values()
         lengths = [len(text) for text in rows[:, 0]]
         self.asked.append((len(rows), max(lengths)))
         return np.array(lengths, dtype=np.float32)
@@ -73,22 +78,27 @@ def test_any_text_is_scored_the_same_alone_and_in_company(engine: Engine, texts:
 def test_long_texts_do_not_lengthen_short_ones() -> None:
     double = Lengths()
     texts = ["a", "bb" * 300, "ccc", "", "d" * 5000, "ee"] * 20
-    scores = TextEngine(double, max_padded_characters=2000).predict(batch(*texts))
+    scores = TextEngine(double, SCHEMA, max_padded_characters=2000).predict(batch(*texts))
     assert scores.tolist() == [len(text) for text in texts]
     assert sum(rows for rows, _ in double.asked) == len(texts)
     assert all(rows * longest <= 2000 for rows, longest in double.asked if rows > 1)
     assert len(double.asked) < len(texts) / 2
 
 
+def test_texts_are_as_long_as_they_become() -> None:
+    double = Lengths(TextInput("words", 0, analyzer="char_wb", separator="\ue000"))
+    assert TextEngine(double, SCHEMA).predict(batch("a b", "", " ")).tolist() == [len(" a \ue000 b "), 0, 0]
+
+
 def test_texts_of_a_like_length_stay_one_batch() -> None:
     double = Lengths()
-    TextEngine(double).predict(batch(*["a message"] * 4096))
+    TextEngine(double, SCHEMA).predict(batch(*["a message"] * 4096))
     assert double.asked == [(4096, 9)]
 
 
 def test_cut_batches_have_the_scores_of_whole_ones(spam: Artefact, engine: Engine) -> None:
     texts = batch(*(str(text) for text in spam.card.examples.rows), "", "win " * 500)
-    cut = TextEngine(OnnxEngine(spam.folder / "model.onnx", spam.card), max_padded_characters=300)
+    cut = TextEngine(OnnxEngine(spam.folder / "model.onnx", spam.card), SCHEMA, max_padded_characters=300)
     np.testing.assert_allclose(cut.predict(texts), engine.predict(texts), rtol=0, atol=1e-6)
 
 

@@ -1,10 +1,14 @@
 """The schema that a card's features make: columns of kinds, and the tensor as which rows travel."""
 
+from io import StringIO
+
 import numpy as np
+import pandas as pd
 import pytest
+from pandas._libs.parsers import STR_NA_VALUES
 
 from configuration.settings import LimitSettings
-from runners.inputs.columns import Boolean, Integer, Number, Text
+from runners.inputs.columns import Boolean, Category, Integer, Number, Text
 from runners.inputs.faults import InputFault
 from runners.inputs.formats import row_format_of
 from runners.inputs.schema import ROWS, Feature, Schema
@@ -26,8 +30,13 @@ def test_a_text_is_a_schema_of_its_own() -> None:
     schema = Schema.of([MESSAGE], LIMITS)
     assert schema.columns == (Text("message", 7),)
     assert (schema.datatype, schema.shape) == ("BYTES", (ROWS,))
-    with pytest.raises(ValueError, match="a text must be the only feature"):
-        Schema.of([*MIXED, MESSAGE], LIMITS)
+    assert not schema.is_mixed
+
+
+def test_a_text_beside_other_columns_has_a_tensor_of_its_own() -> None:
+    schema = Schema.of([*MIXED, MESSAGE], LIMITS)
+    assert schema.is_mixed
+    assert (schema.datatype, schema.shape) == ("BYTES", (ROWS, len(MIXED) + 1))
 
 
 def test_a_card_says_which_format_its_rows_have() -> None:
@@ -55,6 +64,17 @@ def test_a_cell_of_a_table_is_read_by_its_column(cell: str, number: object, text
     assert Number("a").read_cell(cell) == Boolean("a").read_cell(cell) == number
     assert type(Number("a").read_cell(cell)) is type(number)
     assert Text("a", 9).read_cell(cell) == text
+
+
+def test_a_cell_is_missing_where_pandas_reads_it_so_and_no_level_is_meant() -> None:
+    """What pandas reads as a text is the text that JSON would say, which a model may take as any other one."""
+    column = Category("plan", nullable=True, levels=("basic", "None"), other=True)
+    cells = [*STR_NA_VALUES, "na", "NONE", " nan", "?", "N/a", "basic", "Basic"]
+    table = pd.read_csv(StringIO("plan,n\n" + "".join(f"{cell},1\n" for cell in cells)))
+    as_pandas = table["plan"].astype(object).where(table["plan"].notna(), None)
+    expected = [cell if cell == "None" else read for cell, read in zip(cells, as_pandas, strict=True)]
+    assert [column.read_cell(cell) for cell in cells] == expected
+    assert [Number("n", nullable=True).read_cell(cell) for cell in STR_NA_VALUES] == [None] * len(STR_NA_VALUES)
 
 
 @pytest.mark.parametrize("value", [True, False])

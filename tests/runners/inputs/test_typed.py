@@ -1,8 +1,10 @@
 """Typed rows: levels of categories and missing values become float32, and all else is refused by row and name."""
 
+import json
 import math
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 from configuration.settings import LimitSettings
 from runners.inputs.faults import InputFault
 from runners.inputs.formats import row_format_of
+from runners.inputs.named_row import MAX_FIELDS
 from runners.inputs.schema import Feature
 from runners.inputs.typed import TypedRows
 from tests.support.cards import make_card
@@ -187,3 +190,64 @@ def test_a_card_keeps_gaps_and_what_is_usual_is_not_written() -> None:
         make_card(features=features, examples=examples)
     with pytest.raises(ValueError, match="example row 0 has nan for 'sex'"):
         make_card(format=3, features=features, examples=examples | {"rows": [[None, 0, 0, 0], [1, 3, 2.5, 0]]})
+
+
+WEIGHTY = Feature(name='say "weight"', nullable=True)
+"""No field of a struct can be spelt so."""
+WIDE = [*FEATURES, *(Feature(name=f"more {number}") for number in range(MAX_FIELDS))]
+VALUES = {
+    "sex": st.sampled_from(["male", "female"]),
+    "port": st.none() | st.text(max_size=5),
+    "age": st.none() | st.integers(-(2**20), 2**20) | st.floats(width=32, allow_nan=False, allow_infinity=False),
+    "alone": st.booleans() | st.integers(0, 1),
+}
+
+
+@pytest.mark.parametrize("features", [FEATURES, [*FEATURES, WEIGHTY], WIDE], ids=["few", "odd names", "many"])
+@given(data=st.data())
+def test_rows_as_the_decoder_reads_them_are_packed_as_any_values_are(
+    features: list[Feature], data: st.DataObject
+) -> None:
+    row_format = row_format_of(features)
+    numbers = st.floats(width=32, allow_nan=False, allow_infinity=False)
+    drawn = [
+        {feature.name: data.draw(VALUES.get(feature.name, numbers)) for feature in features}
+        for _ in range(data.draw(st.integers(1, 3)))
+    ]
+    by_name = [dict(data.draw(st.permutations(list(row.items())))) for row in drawn]
+    for rows in (by_name, [list(row.values()) for row in drawn]):
+        read = msgspec.json.decode(json.dumps(rows), type=list[row_format.quick_row_type])  # type: ignore[name-defined]
+        assert row_format.pack(read) == row_format.pack_values(rows)
+
+
+@pytest.mark.parametrize(
+    ("row", "code", "feature"),
+    [
+        ({"sex": "mal", "port": "S", "age": 1, "alone": True}, "unknown_level", "sex"),
+        (["male", "S", 1e39, True], "not_finite", "age"),
+    ],
+)
+def test_what_a_decoder_reads_and_nobody_takes_is_named(row: Any, code: str, feature: str) -> None:
+    good = ["male", "S", 1, True]
+    read = msgspec.json.decode(json.dumps([good, row]), type=list[ROWS.quick_row_type])  # type: ignore[name-defined]
+    with pytest.raises(InputFault) as refused:
+        ROWS.pack(read)
+    assert (refused.value.code, refused.value.row, refused.value.feature) == (code, 1, feature)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        ["male", "S", True, True],
+        ["male", "S", "1", True],
+        ["male", 1, 1, True],
+        [None, "S", 1, True],
+        ["male", "S", 1, None],
+        ["male", "S", 1],
+        {"sex": "male", "port": "S", "age": 1},
+        {"sex": "male", "port": "S", "age": 1, "alone": 1, "more": 1},
+    ],
+)
+def test_a_value_of_another_kind_is_refused_by_the_decoder(row: Any) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.json.decode(json.dumps([row]), type=list[ROWS.quick_row_type])  # type: ignore[name-defined]

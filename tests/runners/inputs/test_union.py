@@ -150,7 +150,9 @@ def test_packed_rows_that_do_not_say_their_precision_are_read_in_the_readers_own
     versions = union(v1=V1, v2=(WIDE, SEX))
     narrow, wide = (versions.pack_bytes(np.array([[0.5, 1]], kind).tobytes())[0] for kind in ("<f4", "<f8"))
     assert packed(narrow, "v1") == [[0.5, 1]]
-    assert fault(narrow, "v2").code == fault(wide, "v2").code == "names_needed"
+    assert {fault(rows, version).code for rows, version in ((narrow, "v2"), (wide, "v2"), (wide, "v1"))} == {
+        "names_needed"
+    }
     content, count = wide.packed_for("v2", pinned=True)
     assert (np.frombuffer(content, "<f8").tolist(), count) == ([0.5, 1], 1)
 

@@ -7,26 +7,24 @@ from pathlib import Path
 
 from runners.artefacts.card import Card
 from runners.engines.engine import Engine
-from runners.placements.hop import FAILURES_HEADER, answer_rows
+from runners.placements.hop import answer_rows
 
 Answer = Callable[[int, bytes], bytes]
 """(number of the request, its body) to the bytes of the response; the connection ends if they are not a whole one."""
 
 
-def response(body: bytes, *, status: str = "200 OK", failures: bytes | None = None, length: int | None = None) -> bytes:
-    """An HTTP response; `length` is what it claims of its body."""
+def response(body: bytes, *, status: str = "200 OK", more: bytes = b"", length: int | None = None) -> bytes:
+    """An HTTP response, with more lines of its head; `length` is what it claims of its body."""
     lines = [f"HTTP/1.1 {status}".encode(), f"content-length: {len(body) if length is None else length}".encode()]
-    if failures is not None:
-        lines.append(FAILURES_HEADER.encode() + b": " + failures)
-    return b"\r\n".join(lines) + b"\r\n\r\n" + body
+    return b"\r\n".join(lines) + b"\r\n" + more + b"\r\n" + body
 
 
 def scoring(engine: Engine, card: Card) -> Answer:
     """Answers as a version's own service does."""
 
     def answer(_number: int, body: bytes) -> bytes:
-        scores, failures = answer_rows(engine, card, body)
-        return response(scores, failures=failures)
+        scores, lines = answer_rows(engine, card, body)
+        return response(scores, more=lines)
 
     return answer
 

@@ -15,6 +15,7 @@ from tests.runners.engine_doubles import (
     AddsAColumn,
     ChokesOnBadRows,
     ChokesOnEverything,
+    GivesNoNumber,
     GivesNoNumberForBadRows,
     LosesARow,
     Obliging,
@@ -62,6 +63,32 @@ def test_rows_without_a_finite_score_fail_alone_however_many(data: st.DataObject
     assert_only_bad_rows_fail(outcome, size, bad, per_row)
     assert all("not a finite number" in reason for reason in outcome.failures.values())
     assert len(engine.sizes) == 1
+
+
+@pytest.mark.parametrize("engine", [ChokesOnBadRows(), GivesNoNumberForBadRows()])
+@pytest.mark.parametrize("size", [1, 2, 20])
+def test_rows_are_at_fault_where_a_good_one_is_scored(engine: Engine, size: int) -> None:
+    outcome = score(engine, batch(size, set(range(size))), 1, batch(1))
+    assert (set(outcome.failures), outcome.broken) == (set(range(size)), False)
+
+
+@pytest.mark.parametrize("engine", [ChokesOnEverything(), LosesARow(), GivesNoNumber()])
+@pytest.mark.parametrize("size", [1, 2, 4096])
+def test_a_model_is_at_fault_that_does_not_score_the_good_one_either(engine: Engine, size: int) -> None:
+    outcome = score(engine, batch(size), 1, batch(1))
+    assert (len(outcome.failures), outcome.broken) == (size, True)
+
+
+def test_rows_that_were_never_tried_alone_are_not_said_to_be_at_fault() -> None:
+    outcome = score(ChokesOnBadRows(), batch(1000, set(range(0, 1000, 2))), 1, batch(1))
+    assert outcome.broken
+    assert len(outcome.failures) > 500
+
+
+def test_a_good_row_is_asked_for_only_where_all_others_failed() -> None:
+    engine = GivesNoNumberForBadRows()
+    score(engine, batch(10, {3}), 1, batch(1))
+    assert engine.sizes == [10]
 
 
 def test_a_huge_score_is_a_score() -> None:

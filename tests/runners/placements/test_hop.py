@@ -15,7 +15,13 @@ from runners.placements.executor import BatchScores
 from runners.placements.far_side import EndpointError
 from runners.placements.hop import MAX_FAILURE_CHARACTERS, Hop, answer_rows
 from runners.placements.remote import RemoteExecutor
-from tests.runners.engine_doubles import ChokesOnBadRows, ChokesOnEverything, GivesNoNumberForBadRows, Obliging
+from tests.runners.engine_doubles import (
+    ChokesOnBadRows,
+    ChokesOnEverything,
+    GivesNoNumber,
+    GivesNoNumberForBadRows,
+    Obliging,
+)
 from tests.runners.placements.far_side import Answer, FarSide, far_side, response, scoring
 from tests.support.cards import make_card
 
@@ -105,14 +111,25 @@ def test_a_connection_is_used_again(tmp_path: Path) -> None:
 def test_bad_rows_fail_alone_across_the_hop(engine: Obliging, tmp_path: Path) -> None:
     (outcome,), _ = hop(tmp_path, scoring(engine, CARD), batch(1, -1, 3, -2))
     assert isinstance(outcome, BatchScores)
-    assert set(outcome.failures) == {1, 3}
+    assert (set(outcome.failures), outcome.broken) == ({1, 3}, False)
     assert outcome.scores[[0, 2]].tolist() == [1.5, 3.5]
 
 
-def test_a_wholly_broken_engine_fails_every_row_across_the_hop_with_its_reason(tmp_path: Path) -> None:
-    (outcome,), _ = hop(tmp_path, scoring(ChokesOnEverything(), CARD), batch(*range(4096)))
-    assert isinstance(outcome, BatchScores)
-    assert outcome.failures == dict.fromkeys(range(4096), "RuntimeError: out of order")
+@pytest.mark.parametrize(
+    ("engine", "reason"), [(ChokesOnEverything(), "out of order"), (GivesNoNumber(), "is not a finite number")]
+)
+def test_a_wholly_broken_engine_fails_across_the_hop_as_a_whole(engine: Obliging, reason: str, tmp_path: Path) -> None:
+    (outcome,), _ = hop(tmp_path, scoring(engine, CARD), batch(*range(4096)))
+    assert isinstance(outcome, EndpointError)
+    assert reason in str(outcome)
+
+
+def test_it_crosses_the_hop_whether_rows_are_at_fault(tmp_path: Path) -> None:
+    (few,), _ = hop(tmp_path, scoring(ChokesOnBadRows(), CARD), batch(-1, -2))
+    (many,), _ = hop(tmp_path, scoring(ChokesOnBadRows(), CARD), batch(*[-1, 1] * 500))
+    assert isinstance(few, BatchScores)
+    assert isinstance(many, BatchScores)
+    assert (set(few.failures), few.broken, many.broken) == ({0, 1}, False, True)
 
 
 def test_a_reason_of_any_characters_crosses_the_hop(tmp_path: Path) -> None:
@@ -121,9 +138,9 @@ def test_a_reason_of_any_characters_crosses_the_hop(tmp_path: Path) -> None:
             raise ValueError('näh: "\r\n\0' + "x" * 1000)
 
     (outcome,), _ = hop(tmp_path, scoring(Rambles(), CARD), batch(1))
-    assert isinstance(outcome, BatchScores)
-    assert outcome.failures[0].startswith('ValueError: näh: "\r\n\0xx')
-    assert len(outcome.failures[0]) == MAX_FAILURE_CHARACTERS
+    assert isinstance(outcome, EndpointError)
+    assert str(outcome).startswith('ValueError: näh: "\r\n\0xx')
+    assert len(str(outcome)) == MAX_FAILURE_CHARACTERS
 
 
 REFUSED: dict[str, bytes] = {
@@ -132,8 +149,8 @@ REFUSED: dict[str, bytes] = {
     "no scores": response(b""),
     "half a score": response(b"\0" * 11),
     "an error": response(b"out of memory", status="500 Internal Server Error"),
-    "failures that are not JSON": response(b"\0" * 12, failures=b"{1:"),
-    "failures of no row": response(b"\0" * 12, failures=b'{"x": "bad"}'),
+    "failures that are not JSON": response(b"\0" * 12, more=b"x-failures: {1:\r\n"),
+    "failures of no row": response(b"\0" * 12, more=b'x-failures: {"x": "bad"}\r\n'),
     "something that is not HTTP": b"hello\r\n\r\n",
 }
 
@@ -228,6 +245,6 @@ def test_the_far_side_refuses_bytes_that_are_not_whole_rows() -> None:
 
 
 def test_the_far_side_packs_scores_of_every_shape() -> None:
-    body, failures = answer_rows(Obliging(per_row=3), CARDS[3], batch(1, 2).tobytes())
+    body, lines = answer_rows(Obliging(per_row=3), CARDS[3], batch(1, 2).tobytes())
     assert np.frombuffer(body, dtype=np.float32).tolist() == [1.5] * 3 + [2.5] * 3
-    assert failures is None
+    assert lines == b""

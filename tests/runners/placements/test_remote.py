@@ -23,7 +23,8 @@ from runners.placements.executor import MAX_FAILING_CALLS, BatchScores
 from runners.placements.far_side import EndpointError
 from runners.placements.remote import RemoteCounts, RemoteExecutor
 from runners.placements.retry_budget import RESERVE
-from tests.runners.engine_doubles import ChokesOnEverything, GivesNoNumberForBadRows, Obliging
+from runners.trace import BatchTrace, SpanContext
+from tests.runners.engine_doubles import ChokesOnEverything, GivesNoNumber, GivesNoNumberForBadRows, Obliging
 from tests.runners.other_server import BINARY, OtherServer, answers, card_of_doubles, cut, first, hang, serving
 from tests.support.cards import TEXT
 from tests.support.waiting import PATIENCE_S, in_time
@@ -357,6 +358,13 @@ def test_a_row_whose_score_is_no_number_fails_alone() -> None:
     assert set(outcome.failures) == {1}
 
 
+def test_a_server_that_gives_no_numbers_fails_as_a_whole_and_is_left_alone() -> None:
+    server = OtherServer(engine=GivesNoNumber())
+    outcomes, client = asked(server, *[batch(1, 2)] * 5, eject_after_failures=2)
+    assert all(isinstance(outcome, EndpointError) for outcome in outcomes)
+    assert len(client.ejected) == 1
+
+
 def test_many_bad_rows_cost_a_bounded_number_of_calls() -> None:
     server = OtherServer()
     (outcome,), _ = asked(server, batch(*[-1, 1] * 512))
@@ -587,3 +595,29 @@ def test_an_engine_that_is_broken_is_the_servers_failure_and_not_the_rows() -> N
             raise ValueError("out of order")
 
     assert failure(OtherServer(engine=Broken())) == "it answered 500: out of order"
+
+
+def test_each_call_says_which_span_it_is_part_of() -> None:
+    server = OtherServer()
+    trace = BatchTrace(SpanContext(10, 11, 1, "a=1", parent_id=9))
+
+    async def scenario() -> None:
+        async with serving(server):
+            client = Client(server)
+            await client.endpoint.meet()
+            future: asyncio.Future[BatchScores | Exception] = asyncio.get_running_loop().create_future()
+            # One row is refused: several calls are made for the batch.
+            client.executor.run(batch(1, -1), 0.0, future.set_result, inf, trace)
+            assert isinstance(await future, BatchScores)
+            await client.run(THREE)
+            await client.executor.close()
+
+    in_time(scenario())
+    *traced, last = [headers.get("traceparent") for headers in server.headers]
+    assert traced == [f"00-{10:032x}-{call.context.span_id:016x}-01" for call in trace.calls]
+    assert len(traced) > 1
+    assert last is None, "what is part of no trace names none"
+    assert server.headers[0]["tracestate"] == "a=1"
+    assert trace.address == "http://" + server.url.removeprefix("http://") + "/v2/models/m/versions/v1"
+    assert [call.error for call in trace.calls][:2] == ["CallRefused", ""]
+    assert all(call.started_at < call.ended_at for call in trace.calls)

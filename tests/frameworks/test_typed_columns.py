@@ -22,8 +22,10 @@ from sklearn.ensemble import (
     StackingClassifier,
 )
 from sklearn.impute import SimpleImputer
+from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor, LocalOutlierFactor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import (
     FunctionTransformer,
@@ -33,6 +35,7 @@ from sklearn.preprocessing import (
     StandardScaler,
     TargetEncoder,
 )
+from sklearn.svm import SVC
 from xgboost import XGBClassifier
 
 from configuration.settings import EngineChoice
@@ -214,16 +217,73 @@ def test_a_gap_is_what_it_was_in_the_training(log_model: Callable[..., str]) -> 
     np.testing.assert_allclose(scored(artefact, rows_of(held)).ravel(), own_scores(model, held), rtol=0, atol=1e-5)
 
 
+NEAR = {
+    "KNeighborsClassifier": lambda: KNeighborsClassifier(5),
+    "KNeighborsRegressor by distance": lambda: KNeighborsRegressor(3, weights="distance"),
+    "LocalOutlierFactor": lambda: LocalOutlierFactor(novelty=True),
+    "KernelRidge": lambda: KernelRidge(kernel="rbf"),
+    "LogisticRegression, sparsified": LogisticRegression,
+    "SVC": SVC,
+}
+"""Models that keep what they were given, which is a sparse matrix behind one-hot columns."""
+
+
+@pytest.mark.parametrize("name", NEAR)
+def test_a_model_that_keeps_a_sparse_training_scores_as_its_framework_does(
+    name: str, log_model: Callable[..., str]
+) -> None:
+    frame = WHOLE.assign(fare=np.random.default_rng(3).random(400))[["fare", "sex", "port"]]
+    encoders = ColumnTransformer(
+        [("n", StandardScaler(), ["fare"]), ("t", OneHotEncoder(handle_unknown="ignore"), ["sex", "port"])],
+        sparse_threshold=1,
+    )
+    model = make_pipeline(encoders, NEAR[name]()).fit(frame, SURVIVED)
+    if "sparsified" in name:
+        model[-1].sparsify()
+    artefact = imported(log_model, model, frame, name.lower().replace(" ", "-").replace(",", ""))
+    held = frame.tail(50).assign(sex="unheard of")
+    decides = hasattr(model, "decision_function") and not hasattr(model, "predict_proba")
+    own = model.decision_function(held) if decides else own_scores(model, held)
+    np.testing.assert_allclose(scored(artefact, rows_of(held)).ravel(), own, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("encoder", [TargetEncoder(random_state=0), ORDINAL], ids=["target", "ordinal"])
+def test_thousands_of_levels_score_as_the_framework_does(encoder: Any, log_model: Callable[..., str]) -> None:
+    frame = pd.DataFrame({"zip": [f"z{at % 10_000}" for at in range(20_000)], "v": np.arange(20_000) % 97 / 8})
+    estimator = (
+        LogisticRegression() if isinstance(encoder, TargetEncoder) else GradientBoostingClassifier(n_estimators=3)
+    )
+    pipeline = make_pipeline(ColumnTransformer([("zip", encoder, ["zip"])], remainder="passthrough"), estimator)
+    model = pipeline.fit(frame, frame.index % 10_000 % 7 > 3)
+    artefact = imported(log_model, model, frame, f"levels-{type(encoder).__name__.lower()}")
+    assert len(read_card(artefact.folder).features[0].levels) == 10_000
+    held = frame[9_960:10_040].assign(zip=lambda rows: rows.zip.where(rows.index % 9 > 0, "unheard of"))
+    np.testing.assert_allclose(scored(artefact, rows_of(held)).ravel(), own_scores(model, held), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("trees", [False, True], ids=["line", "trees"])
+def test_columns_whose_names_are_numbers_are_called_by_them(trees: bool, log_model: Callable[..., str]) -> None:
+    """A frame that was made of an array has such names, 0 among them, and scikit-learn goes by positions."""
+    frame = WHOLE[["age", "fare", "port"]].set_axis([0, 1, 2], axis=1)
+    estimator = GradientBoostingClassifier(n_estimators=5) if trees else LogisticRegression()
+    encoders = ColumnTransformer([("n", StandardScaler(), [0, 1]), ("t", OneHotEncoder(handle_unknown="ignore"), [2])])
+    model = make_pipeline(encoders, estimator).fit(frame, SURVIVED)
+    artefact = imported(log_model, model, frame, f"numbered-{estimator.__class__.__name__.lower()}")
+    assert read_card(artefact.folder).feature_names == ("0", "1", "2")
+    held = frame.tail(50)
+    np.testing.assert_allclose(scored(artefact, rows_of(held)).ravel(), own_scores(model, held), rtol=0, atol=1e-5)
+
+
 def lowered(frame: Any) -> Any:
     return frame.apply(lambda column: column.str.lower())
 
 
 LETTERS = FunctionTransformer(lowered, feature_names_out="one-to-one")
 REFUSED: dict[str, tuple[Any, str]] = {
-    "texts are changed before": (columns(make_pipeline(LETTERS, OneHotEncoder())), "must be alone"),
+    "texts are changed before": (columns(make_pipeline(LETTERS, OneHotEncoder())), "no encoder of the model takes"),
     "a marker of missing ones": (
         columns(make_pipeline(SimpleImputer(missing_values="S", strategy="most_frequent"), OneHotEncoder())),
-        "must be alone",
+        "no encoder of the model takes",
     ),
 }
 
@@ -236,6 +296,38 @@ def test_what_may_make_others_of_texts_is_refused(name: str, log_model: Callable
         imported(log_model, model, WHOLE, "refused")
 
 
+def test_a_signature_is_told_what_it_lacks_or_cannot_say(log_model: Callable[..., str]) -> None:
+    model = make_pipeline(ColumnTransformer([("n", StandardScaler(), NUMBERS)]), LogisticRegression())
+    with pytest.raises(UnsupportedModel, match=r"2 columns for 5 features; it lacks sex, port, deck\. Log it with all"):
+        imported(log_model, model.fit(WHOLE, SURVIVED), WHOLE[NUMBERS], "lacking")
+    unnamed = WHOLE[NUMBERS].rename(columns={"age": ""})
+    with pytest.raises(UnsupportedModel, match="has an empty name, by which no row could say it"):
+        imported(log_model, LogisticRegression().fit(unnamed, SURVIVED), unnamed, "unnamed")
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        (["a", "b", None, "c"], "served"),
+        ([True, False, None, True], "served"),
+        ([0.1, 0.25, 0.5, 2.0], r"rows of float32 do not hold, such as 0\.1: make texts of them"),
+        ([2**40, 2**40 + 1, 5, 6], r"rows of float32 do not hold, such as 1099511627777\.0: make texts of them"),
+    ],
+    ids=["texts and None", "truth values and None", "decimals", "large numbers"],
+)
+def test_what_an_encoder_knows_must_be_sayable(values: list[Any], says: str, log_model: Callable[..., str]) -> None:
+    frame = WHOLE[["age"]].assign(it=pd.Series(values * 100, dtype=object if None in values else None))
+    encoders = ColumnTransformer([("it", OneHotEncoder(), ["it"])], remainder="passthrough")
+    model = make_pipeline(encoders, LogisticRegression()).fit(frame, SURVIVED)
+    if says != "served":
+        with pytest.raises(UnsupportedModel, match=says):
+            imported(log_model, model, frame, f"sayable-{type(values[0]).__name__}")
+        return
+    artefact = imported(log_model, model, frame, f"sayable-{type(values[0]).__name__}")
+    held = frame.tail(20)
+    np.testing.assert_allclose(scored(artefact, rows_of(held)).ravel(), own_scores(model, held), rtol=0, atol=1e-5)
+
+
 def test_several_values_of_mixed_columns_score_as_the_framework_does(log_model: Callable[..., str]) -> None:
     both = np.column_stack([PAID, 1000 * PAID - 3])
     model = make_pipeline(columns(OneHotEncoder(handle_unknown="ignore")), Ridge()).fit(FRAME, both)
@@ -244,14 +336,14 @@ def test_several_values_of_mixed_columns_score_as_the_framework_does(log_model: 
     np.testing.assert_allclose(scored(artefact, rows_of(FRAME.tail(50))), model.predict(FRAME.tail(50)), rtol=1e-4)
 
 
-def test_trees_behind_what_mixes_columns_and_several_labels_are_refused(log_model: Callable[..., str]) -> None:
+def test_trees_behind_what_mixes_columns_are_refused_also_of_several_labels(log_model: Callable[..., str]) -> None:
     trees = make_pipeline(columns(OneHotEncoder(sparse_output=False)), PCA(2), GradientBoostingClassifier())
     with pytest.raises(UnsupportedModel, match="behind a PCA"):
         imported(log_model, trees.fit(WHOLE, SURVIVED), WHOLE, "components")
     labels = np.column_stack([SURVIVED, SURVIVED])
-    several = make_pipeline(columns(OneHotEncoder()), RandomForestClassifier(3)).fit(WHOLE, labels)
-    with pytest.raises(UnsupportedModel, match="2 labels a row"):
-        imported(log_model, several, WHOLE, "several")
+    several = make_pipeline(columns(OneHotEncoder(sparse_output=False)), PCA(2), RandomForestClassifier(3))
+    with pytest.raises(UnsupportedModel, match="behind a PCA"):
+        imported(log_model, several.fit(WHOLE, labels), WHOLE, "several")
 
 
 @pytest.mark.parametrize("name", ["histograms with categories", "scaled XGBoost"])
@@ -259,3 +351,72 @@ def test_values_of_the_training_data_are_on_their_side_of_thresholds(name: str, 
     model = MODELS[name]()
     artefact = imported(log_model, model, FRAME, f"{name.lower().replace(' ', '-')}-thresholds")
     np.testing.assert_allclose(scored(artefact, rows_of(FRAME)).ravel(), own_scores(model, FRAME), rtol=0, atol=1e-5)
+
+
+TRUTHS = {
+    "one-hot": OneHotEncoder(),
+    "one-hot, unknown ignored": OneHotEncoder(handle_unknown="ignore"),
+    "ordinal": OrdinalEncoder(encoded_missing_value=-1),
+    "target": TargetEncoder(random_state=0),
+    "imputer": make_pipeline(SimpleImputer(strategy="most_frequent"), OneHotEncoder()),
+}
+
+
+@pytest.mark.parametrize("gap", [np.nan, None], ids=["NaN", "None"])
+@pytest.mark.parametrize("name", TRUTHS)
+def test_truth_values_with_gaps_score_as_the_framework_does(
+    name: str, gap: float | None, log_model: Callable[..., str]
+) -> None:
+    truths = [gap if at % 5 == 0 else at % 3 == 0 for at in range(400)]
+    frame = FRAME[["age", "sex"]].fillna(40.0).assign(adult=pd.Series(truths, dtype=object))
+    encoders = [("n", StandardScaler(), ["age"]), ("b", TRUTHS[name], ["adult"]), ("t", OneHotEncoder(), ["sex"])]
+    model = make_pipeline(ColumnTransformer(encoders), LogisticRegression()).fit(frame, SURVIVED ^ frame.adult.isna())
+    label = f"truths-{name.replace(' ', '').replace(',', '')}-{'none' if gap is None else 'nan'}"
+    artefact = imported(log_model, model, frame, label)
+    (adult,) = (one for one in artefact.card.features if one.name == "adult")
+    assert (adult.type, adult.nullable) == ("boolean", True)
+    rows = [
+        row | {"adult": None if pd.isna(row["adult"]) else bool(row["adult"])}
+        for row in frame.tail(50).to_dict(orient="records")
+    ]
+    assert {row["adult"] for row in rows} == {True, False, None}
+    np.testing.assert_allclose(scored(artefact, rows).ravel(), own_scores(model, frame.tail(50)), rtol=0, atol=1e-5)
+
+
+def test_truth_values_of_pandas_own_type_need_a_signature(log_model: Callable[..., str]) -> None:
+    frame = WHOLE[["age", "sex"]].assign(adult=pd.array([True, False, None, True] * 100, dtype="boolean"))
+    encoders = [("b", OneHotEncoder(), ["adult"]), ("t", OneHotEncoder(), ["sex"])]
+    model = make_pipeline(ColumnTransformer(encoders, remainder="passthrough"), LogisticRegression())
+    imported(log_model, model.fit(frame, SURVIVED), frame, "own-booleans")
+    uri = log_model("sklearn", model, serialization_format="cloudpickle")
+    with pytest.raises(UnsupportedModel, match=r"no signature that says which of its 3 columns are texts or truth val"):
+        import_version(ImportOrder(uri, "unsigned", "typed"))
+
+
+def test_columns_that_a_model_drops_belong_to_its_rows(log_model: Callable[..., str]) -> None:
+    frame = WHOLE[["age", "fare", "sex"]].assign(born=pd.date_range("1950-01-01", periods=400), note="any")
+    frame.loc[::4, "fare"] = np.nan
+    numbers = make_pipeline(ColumnTransformer([("n", StandardScaler(), ["age"])]), LogisticRegression())
+    mixed = make_pipeline(
+        ColumnTransformer([("n", StandardScaler(), ["age"]), ("t", OneHotEncoder(), ["sex"])]), LogisticRegression()
+    )
+    for number, (model, given) in enumerate([(numbers, frame[["age", "fare"]]), (mixed, frame)]):
+        artefact = imported(log_model, model.fit(given, SURVIVED), given, f"dropped-{number}")
+        rows = rows_of(given.head(20).astype({name: str for name in ("born",) if name in given}))
+        expected = own_scores(model, given.head(20))
+        np.testing.assert_allclose(scored(artefact, rows).ravel(), expected, rtol=0, atol=1e-5)
+        others = [row | {name: None for name in ("fare", "born", "note") if name in row} for row in rows]
+        np.testing.assert_allclose(scored(artefact, others).ravel(), expected, rtol=0, atol=1e-5)
+
+
+def test_columns_of_numbers_by_name_are_found(log_model: Callable[..., str]) -> None:
+    frame = WHOLE[["fare", "age"]]
+    transformer = ColumnTransformer([("n", StandardScaler(), ["age"])], remainder="passthrough")
+    for label, model in (
+        ("named", make_pipeline(transformer, LogisticRegression())),
+        ("named-searched", GridSearchCV(make_pipeline(transformer, LogisticRegression()), {}, cv=2)),
+    ):
+        artefact = imported(log_model, model.fit(frame, SURVIVED), frame, label)
+        np.testing.assert_allclose(
+            scored(artefact, rows_of(frame.tail(50))).ravel(), own_scores(model, frame.tail(50)), rtol=0, atol=1e-5
+        )

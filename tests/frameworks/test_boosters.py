@@ -124,7 +124,21 @@ CLASSES: Table = {
     "linear of two": lambda: XGBClassifier(**LINEAR).fit(FRAME, TWO),
     "linear of three": lambda: booster(THREE, "multi:softmax", num_class=3, booster="gblinear"),
 }
-WITHOUT_UBJ = {"linear", "linear with exp", "linear of two", "linear of three", "linear of several"}
+FLAGS = np.column_stack([TWO, THREE > 0, FRAME["age"] > 40]).astype(int)
+LABELS: Table = {
+    "labels": lambda: XGBClassifier(**SMALL).fit(FRAME, FLAGS),
+    "labels in each leaf": lambda: XGBClassifier(multi_strategy="multi_output_tree", **SMALL).fit(FRAME, FLAGS),
+    "labels of a booster": lambda: booster(FLAGS, "binary:logistic"),
+    "labels of a hinge": lambda: XGBClassifier(objective="binary:hinge", **SMALL).fit(FRAME, FLAGS),
+    "labels of a hinge booster": lambda: booster(FLAGS, "binary:hinge"),
+    "labels of reg:logistic": lambda: XGBClassifier(objective="reg:logistic", **SMALL).fit(FRAME, FLAGS),
+    "forest of labels": lambda: XGBRFClassifier(**SMALL).fit(FRAME, FLAGS),
+    "dart of labels": lambda: XGBClassifier(**DART).fit(FRAME, FLAGS),
+    "linear of labels": lambda: XGBClassifier(**LINEAR).fit(FRAME, FLAGS),
+}
+"""Several labels a row."""
+OF_TASK = {Task.REGRESSION: VALUES, Task.MULTIOUTPUT: SEVERAL, Task.MULTILABEL: LABELS}
+WITHOUT_UBJ = {"linear", "linear with exp", *(f"linear of {what}" for what in ("two", "three", "several", "labels"))}
 
 
 def kept(model: Any, folder: Path) -> tuple[LoadedModel, Any]:
@@ -149,11 +163,11 @@ def stored(source: LoadedModel, folder: Path) -> Card:
     return version._card(ImportOrder("models:/x/1", "v1"), source, description, folder, verified)
 
 
-@pytest.mark.parametrize("kind", [*VALUES, *SEVERAL, *CLASSES])
+@pytest.mark.parametrize("kind", [*VALUES, *SEVERAL, *CLASSES, *LABELS])
 def test_every_objective_is_served_as_mlflow_answers_it(kind: str, tmp_path: Path) -> None:
-    source, theirs = kept((VALUES | SEVERAL | CLASSES)[kind](), tmp_path)
+    source, theirs = kept((VALUES | SEVERAL | CLASSES | LABELS)[kind](), tmp_path)
     card = stored(source, tmp_path)
-    assert (card.task is Task.REGRESSION, card.task is Task.MULTIOUTPUT) == (kind in VALUES, kind in SEVERAL)
+    assert kind in OF_TASK.get(card.task, CLASSES)
     wanted = np.asarray(theirs.predict(OTHERS))
     assert len(np.unique(wanted)) > 1
     kinds = {FileKind.ONNX} if kind in WITHOUT_UBJ else {FileKind.ONNX, FileKind.UBJ}
@@ -218,6 +232,23 @@ def test_a_linear_model_takes_a_number_for_a_missing_value_as_nothing(tmp_path: 
     np.testing.assert_allclose(served, model.predict(rows), rtol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["gbtree", "dart", "gblinear"])
+def test_a_booster_takes_the_gaps_that_its_signature_says(kind: str, tmp_path: Path) -> None:
+    """A Booster is no estimator that could be asked; XGBoost takes a gap in any column."""
+    frame, others = (with_gaps(rows).replace(ABSENT, np.nan) for rows in (FRAME, OTHERS))
+    parameters = {"objective": "binary:logistic", "nthread": 1, "booster": kind}
+    model = xgboost.train(parameters, xgboost.DMatrix(frame, TWO), 6)
+    signature = mlflow.models.infer_signature(frame.assign(age=FRAME["age"]))
+    source = LoadedModel(model, "models:/x/1", "", "xgboost", "xgboost", signature, frame[:9], metrics={}, metadata={})
+    card = stored(source, tmp_path)
+    assert [feature.nullable for feature in card.features] == [True, True, False]
+    rows = others.assign(age=OTHERS["age"])
+    sent = rows.astype(object).where(rows.notna(), None).to_numpy().tolist()
+    packed = card.row_format.join([card.row_format.pack(sent)], len(sent))
+    served = open_engine(tmp_path, card, EngineChoice.AUTO).predict(packed)
+    np.testing.assert_allclose(served, model.predict(xgboost.DMatrix(rows)), rtol=1e-5)
+
+
 REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "a classifier's margins": (
         lambda: XGBClassifier(objective="binary:logitraw", **SMALL).fit(FRAME, TWO),
@@ -226,10 +257,6 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "two of many classes": (
         lambda: booster(TWO, "multi:softprob", num_class=2),
         "for two classes: train it with binary:logistic",
-    ),
-    "several labels": (
-        lambda: XGBClassifier(**SMALL).fit(FRAME, np.column_stack([TWO, 1 - TWO])),
-        "it gives 2 labels a row, where one belongs: log a model for each label",
     ),
     "a hinge without a split": (lambda: booster(TWO, "binary:hinge", gamma=1e9), "trees of a single leaf only"),
 }

@@ -1,0 +1,1 @@
+"""Rows of the request log are compared with others, in a job beside the servers."""
