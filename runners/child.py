@@ -63,12 +63,14 @@ async def run_child(
     given: bytes = b"",
     told: Callable[[str], None] | None = None,
     niceness: int = NICENESS,
+    look_every_s: float = _LOOK_EVERY_S,
 ) -> Ended:
     """Run a module with these arguments and this standard input, and return what came of it.
 
-    Each line of its standard output is `told` at once. The child is ended when the time is over, which raises
-    `TimeoutError`, when this is cancelled, and when this process ends; what it started ends with it. Call on the main
-    thread, which lives as long: to the kernel a child's parent is the thread that started it.
+    Each line of its standard output is `told` at once, and its end is seen within `look_every_s`. The child is ended
+    when the time is over, which raises `TimeoutError`, when this is cancelled, and when this process ends; what it
+    started ends with it. Call on the main thread, which lives as long: to the kernel a child's parent is the thread
+    that started it.
     """
     assert threading.current_thread() is threading.main_thread()
     process = await asyncio.create_subprocess_exec(
@@ -99,7 +101,7 @@ async def run_child(
             await _give(process.stdin, given)
             # `wait` waits for the pipes as well, which what the child started may hold.
             while process.returncode is None:
-                await asyncio.sleep(_LOOK_EVERY_S)
+                await asyncio.sleep(look_every_s)
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

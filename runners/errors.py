@@ -3,8 +3,10 @@
 submit --(queue too long for the deadline or the bound)---> Overloaded
        --(not ready, or closing)--------------------------> NotReady
 queue, executor --(deadline passed)-----------------------> DeadlineExceeded
-engine --(raises, or returns what is not a score)---------> ModelFailure, for the rows that cause it
+engine --(raises, or returns what is not a score)---------> NoScore, for the rows that cause it
+                                                            ModelFailure, where it has none for a good row either
 executor --(fails with all of a batch)--------------------> Unreachable
+explanation --(the version lacks what it takes)-----------> NotExplainable
 """
 
 
@@ -51,9 +53,23 @@ class Overran(Unreachable):
 
 
 class ModelFailure(RunnerError):
-    """The model could not score a row; `row` counts within the request."""
+    """The model could not score a row, and may itself be at fault; `row` counts within the request."""
 
     def __init__(self, row: int, reason: str) -> None:
         super().__init__(f"row {row}: {reason}")
         self.row = row
         self.reason = reason
+
+
+class NoScore(ModelFailure):
+    """The model has no finite score for a row, as it has for good ones: the row is at fault."""
+
+    def __init__(self, version: str, row: int, reason: str, beside: str = "") -> None:
+        """`reason` is for the log; `beside` says what of the row was scored, where that was not the row as it is."""
+        super().__init__(row, reason)
+        self.version = version
+        self.message = f"version {version} has no finite score for row {row}{beside}; others have one: see its values"
+
+
+class NotExplainable(RunnerError):
+    """Scores of the version cannot be explained as things stand; the message says why, and what helps."""

@@ -18,6 +18,12 @@ _SHORT = (
 """What libraries say that got no memory."""
 
 
+def _number_behind(word: str, path: Path) -> int:
+    """Raises `OSError` for a file that cannot be read, and `ValueError` for one that does not have it."""
+    words = path.read_text(encoding="ascii").split()
+    return int(words[words.index(word) + 1])
+
+
 def free_bytes(meminfo: Path = Path("/proc/meminfo"), cgroup: Path = Path("/sys/fs/cgroup")) -> int:
     """The smaller of what the machine and the container have free; file caches that can be dropped count as free.
 
@@ -25,16 +31,25 @@ def free_bytes(meminfo: Path = Path("/proc/meminfo"), cgroup: Path = Path("/sys/
     """
     free = [2**62]
     with contextlib.suppress(OSError, ValueError):
-        words = meminfo.read_text(encoding="ascii").split()
-        free.append(int(words[words.index("MemAvailable:") + 1]) * 1024)
+        free.append(_number_behind("MemAvailable:", meminfo) * 1024)
     for folder, (limit, used, cached) in ((cgroup, _V2), (cgroup / "memory", _V1)):
         # No limit is the word `max`, or a number beyond all memory.
         with contextlib.suppress(OSError, ValueError):
-            words = (folder / "memory.stat").read_text(encoding="ascii").split()
-            droppable = int(words[words.index(cached) + 1])
+            droppable = _number_behind(cached, folder / "memory.stat")
             taken = int((folder / used).read_text(encoding="ascii"))
             free.append(int((folder / limit).read_text(encoding="ascii")) - taken + droppable)
     return max(min(free), 0)
+
+
+def granted_bytes(meminfo: Path = Path("/proc/meminfo"), cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """The smaller of what the machine has and its container may have; 0 where neither can be read."""
+    granted = []
+    with contextlib.suppress(OSError, ValueError):
+        granted.append(_number_behind("MemTotal:", meminfo) * 1024)
+    for folder, (limit, *_) in ((cgroup, _V2), (cgroup / "memory", _V1)):
+        with contextlib.suppress(OSError, ValueError):
+            granted.append(int((folder / limit).read_text(encoding="ascii")))
+    return min(granted, default=0)
 
 
 def limit_memory(max_bytes: int) -> None:
@@ -46,8 +61,7 @@ def limit_memory(max_bytes: int) -> None:
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     more = min(max_bytes, free_bytes())
     with contextlib.suppress(OSError, ValueError):
-        status = Path("/proc/self/status").read_text(encoding="ascii").split()
-        now = int(status[status.index("VmData:") + 1]) * 1024
+        now = _number_behind("VmData:", Path("/proc/self/status")) * 1024
         # Of the kinds of memory the one that a model takes: libraries and mapped files do not count.
         resource.setrlimit(resource.RLIMIT_DATA, (now + more, now + more))
 

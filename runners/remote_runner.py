@@ -75,7 +75,7 @@ class RemoteRunner(Runner):
         """The other server's address; None for a service, whose address nobody needs to know."""
         if isinstance(far, RemoteSettings):
             self.placement, self.engine = Placement.REMOTE, "remote"
-            self.address = far.url if card.needs_python else far.address
+            self.address = far.url if card.needs_python and card.asked_by == "invocations" else far.address
         else:
             self.placement = Placement.SERVICE
         self._clock = clock

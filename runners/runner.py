@@ -28,10 +28,10 @@ from runners.batching.pace import BatchLimit, Pace
 from runners.engines.engine import example_rows, likely_rows, open_engine
 from runners.engines.thread import in_own_thread
 from runners.engines.watchdog import Watchdog
-from runners.errors import NotReady
+from runners.errors import ModelFailure, NotReady
 from runners.inputs.rows import Rows
 from runners.placements.executor import BatchScores, EmbeddedExecutor, Executor
-from runners.version_state import VersionState
+from runners.version_state import READY, VersionState
 
 _WARM_UP_REPEATS = 3
 """How often each size is scored; the fastest counts, as the first calls pay for what later ones find done."""
@@ -72,10 +72,12 @@ class Runner:
         self._overruns: Counter[str] = Counter()
         self._executor: Executor
         self._batcher: Batcher
+        self._pace: Pace
+        self._max_batch_rows = batching.max_batch_rows
 
     @property
     def ready(self) -> bool:
-        return self.state is VersionState.READY
+        return self.state is READY
 
     @property
     def full(self) -> bool:
@@ -110,10 +112,26 @@ class Runner:
 
     def submit(self, job: Job) -> None:
         """Hand in a job. Raises `NotReady` or `Overloaded`."""
-        if self.state is not VersionState.READY:
+        if self.state is not READY:
             raise NotReady(f"version {self.version} is {self.state}")
         self.jobs += 1
         self._batcher.submit(job)
+
+    async def score_beside(self, rows: Rows) -> Scores:
+        """Score rows that are nobody's request, as one batch beside those of the queue, never on the event loop.
+
+        No observer hears of it, and it is not bounded: whoever asks sees to it that live batches have their time.
+        Raises `NotReady`, `ModelFailure` for a row that has no score, and what the executor reports.
+        """
+        if self.state is not READY:
+            raise NotReady(f"version {self.version} is {self.state}")
+        is_here = self.placement is Placement.EMBEDDED
+        return await _run(self._executor, rows, math.inf if is_here else self._pace.estimate(len(rows)))
+
+    @property
+    def max_batch_rows(self) -> int:
+        """How many rows a batch may have, of a version that is ready."""
+        return self._max_batch_rows
 
     async def drain(self) -> None:
         """Refuse new jobs, answer those that are here, and let go of the executor."""
@@ -164,6 +182,7 @@ class Runner:
             engine,
             self.card.scores_per_row,
             self._batching.inline_ms / 1000,
+            good_row=example_rows(self.card)[:1],
             version=self.version,
             max_run_s=self._batching.max_run_s,
             watch=self._engine_watch,
@@ -175,6 +194,7 @@ class Runner:
         return self._batching.latency_target_ms / 1000
 
     def _open_batcher(self, pace: Pace, target_s: float, ceiling: int, observer: BatchObserver) -> None:
+        self._pace, self._max_batch_rows = pace, ceiling
         fitting = [rows for rows in _warm_up_sizes(ceiling) if pace.estimate(rows) <= target_s]
         self._batcher = Batcher(
             self.version,
@@ -235,8 +255,11 @@ def _warm_up_sizes(ceiling: int) -> list[int]:
     return [*(2**power for power in range(ceiling.bit_length()) if 2**power < ceiling), ceiling]
 
 
-async def _run(executor: Executor, batch: Rows) -> Scores:
-    """One batch through an executor, off the event loop. Raises what that reports, and when a row was not scored."""
+async def _run(executor: Executor, batch: Rows, expected_s: float = math.inf) -> Scores:
+    """One batch through an executor, off the event loop where it is expected to take for ever.
+
+    Raises what that reports, and `ModelFailure` for the first row that was not scored.
+    """
     future: asyncio.Future[BatchScores] = asyncio.get_running_loop().create_future()
 
     def done(outcome: BatchScores | Exception) -> None:
@@ -247,8 +270,9 @@ async def _run(executor: Executor, batch: Rows) -> Scores:
         else:
             future.set_result(outcome)
 
-    executor.run(batch, math.inf, done)
+    executor.run(batch, expected_s, done)
     outcome = await future
     if outcome.failures:
-        raise RuntimeError(f"a batch of {len(batch)} rows failed: {next(iter(outcome.failures.values()))}")
+        row, reason = next(iter(outcome.failures.items()))
+        raise ModelFailure(row, reason)
     return outcome.scores

@@ -43,6 +43,8 @@ class VersionState(StrEnum):
         return other is self or other in _NEXT[self]
 
 
+# Bound here, as each request asks for it: an enum's members are found through its metaclass.
+READY = VersionState.READY
 READY_SOON = frozenset({VersionState.STARTING, VersionState.READY})
 """A worker that has a version so is no reason to keep traffic from it: new workers come all the time."""
 _WORDS = {

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from math import inf
 from typing import Protocol
 
-from runners.artefacts.scores import Scores
 from runners.batching.job import Job
-from runners.batching.observer import BatchObserver, EndedBatch, ReleaseReason
+from runners.batching.observer import BatchObserver, Chunk, EndedBatch, ReleaseReason
 from runners.batching.pace import BatchLimit, DrainRate, Pace
-from runners.errors import DeadlineExceeded, ModelFailure, NotReady, Overloaded, RunnerError, Unreachable
+from runners.errors import DeadlineExceeded, ModelFailure, NoScore, NotReady, Overloaded, RunnerError, Unreachable
 from runners.inputs.rows import RowFormat, Rows
 from runners.placements.executor import BatchScores, Executor
+from runners.trace import BatchTrace
 
 STANDING_AFTER_S = 0.1
 """How long a queue may be too long without ever being empty before it counts as standing."""
@@ -53,10 +53,6 @@ class Alarm(Protocol):
     def cancel(self) -> None: ...
 
 
-Chunk = tuple[Job, int, int]
-"""A job and how many of its rows, counted from where, are part of a batch: (job, start, rows)."""
-
-
 class Batcher:
     """Single-threaded: everything happens on one event loop, whose clock and calls it is given."""
 
@@ -75,7 +71,7 @@ class Batcher:
     ) -> None:
         self._version = version
         self._executor = executor
-        self._heeds_deadlines = executor.heeds_deadlines
+        self._elsewhere = executor.elsewhere
         self._join, self._part = row_format.join, row_format.part
         self._limit = limit
         self._pace = pace
@@ -193,12 +189,15 @@ class Batcher:
         key = id(chunks)
         self._under_way[key] = chunks
 
+        trace = _trace_of(chunks) if self._elsewhere else None
+
         def done(outcome: BatchScores | Exception) -> None:
             del self._under_way[key]
-            self._receive(chunks, batch, release, max(now, self._freed_at) if ahead else now, outcome)
+            self._receive(chunks, batch, release, now, max(now, self._freed_at) if ahead else now, trace, outcome)
 
-        if self._heeds_deadlines:
-            self._executor.run(batch, self._pace.estimate(rows), done, max(job.deadline for job, _, _ in chunks))
+        if self._elsewhere:
+            deadline = max(job.deadline for job, _, _ in chunks)
+            self._executor.run(batch, self._pace.estimate(rows), done, deadline, trace)
         else:
             self._executor.run(batch, self._pace.estimate(rows), done)
         self._go_on()
@@ -307,7 +306,9 @@ class Batcher:
         chunks: list[Chunk],
         batch: Rows,
         release: ReleaseReason,
+        sent_at: float,
         started_at: float,
+        trace: BatchTrace | None,
         outcome: BatchScores | Exception,
     ) -> None:
         now = self._freed_at = self._clock()
@@ -327,16 +328,19 @@ class Batcher:
             self._pace.observe(rows, seconds)
             self._limit.observe(rows, seconds)
             scores, failures = outcome.scores, outcome.failures
-            finished = self._distribute(chunks, scores, failures)
+            finished = self._distribute(chunks, outcome)
         waits_s = [job.started_at - job.submitted_at for job in finished]
-        self._observer.batch(EndedBatch(self._version, batch, scores, failures, waits_s, release, seconds))
+        self._observer.batch(
+            EndedBatch(self._version, batch, scores, failures, waits_s, release, seconds, sent_at, now, chunks, trace)
+        )
         self._go_on()  # before anybody is told, whose error must not stop the queue
         for job in finished:
             if not job.cancelled:
                 job.done(job)
 
-    def _distribute(self, chunks: list[Chunk], scores: Scores, failures: dict[int, str]) -> list[Job]:
+    def _distribute(self, chunks: list[Chunk], outcome: BatchScores) -> list[Job]:
         """Give each job its rows' scores or failure; returns the jobs that are finished by it."""
+        scores, failures = outcome.scores, outcome.failures
         finished: list[Job] = []
         position = 0
         for job, start, count in chunks:
@@ -344,7 +348,8 @@ class Batcher:
             if failures and job.error is None:
                 bad = next((row for row in range(position, stop) if row in failures), None)
                 if bad is not None:
-                    job.error = ModelFailure(start + bad - position, failures[bad])
+                    row, reason = start + bad - position, failures[bad]
+                    job.error = ModelFailure(row, reason) if outcome.broken else NoScore(self._version, row, reason)
                     finished.append(job)
             if job.error is None and job.fill(start, scores[position:stop]):
                 finished.append(job)
@@ -357,6 +362,13 @@ class Batcher:
         for job in jobs:
             job.error = cause if isinstance(cause, RunnerError) else Unreachable(cause)
         return jobs
+
+
+def _trace_of(chunks: list[Chunk]) -> BatchTrace | None:
+    """The trace that a batch's calls are part of: of the first job that is recorded, else of the first that has one."""
+    traces = [job.trace for job, _, _ in chunks if job.trace is not None]
+    lead = next((trace for trace in traces if trace.recorded), traces[0] if traces else None)
+    return BatchTrace(lead.child()) if lead is not None else None
 
 
 def _take(chunks: list[Chunk], job: Job, count: int, now: float) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from runners.artefacts.scores import Scores
 from runners.errors import RunnerError
 from runners.inputs.rows import RequestRows
+from runners.trace import TraceContext
 
 
 class Job(msgspec.Struct, eq=False):
@@ -31,6 +32,8 @@ class Job(msgspec.Struct, eq=False):
     taken: int = 0
     filled: int = 0
     """How many rows were put into batches (`taken`), and how many of those came back."""
+    trace: TraceContext | None = None
+    """What calls on its behalf say they are made for, if anything."""
 
     def fill(self, start: int, scores: Scores) -> bool:
         """Put back the scores of the rows from `start` on; true when these were the last."""

@@ -7,7 +7,12 @@ from typing import Protocol
 import msgspec
 
 from runners.artefacts.scores import Scores
+from runners.batching.job import Job
 from runners.inputs.rows import Rows
+from runners.trace import BatchTrace
+
+Chunk = tuple[Job, int, int]
+"""A job and how many of its rows, counted from where, are part of a batch: (job, start, rows)."""
 
 
 class ReleaseReason(StrEnum):
@@ -35,6 +40,13 @@ class EndedBatch(msgspec.Struct, frozen=True, eq=False):
     release: ReleaseReason
     seconds: float
     """What the executor took."""
+    sent_at: float = 0.0
+    ended_at: float = 0.0
+    """When it left the queue, and when it came back, in seconds of the batcher's clock."""
+    chunks: Sequence[Chunk] = ()
+    """What it was made of."""
+    trace: BatchTrace | None = None
+    """The calls to a far side that computed it, if one of its jobs is part of a trace."""
 
 
 class BatchObserver(Protocol):

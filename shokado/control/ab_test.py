@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 from configuration.settings import Strategy
 from shokado.control.changing import MAX_WHY_CHARACTERS, Changer, Forced
 from shokado.control.dependencies import Configuration, Parts
+from shokado.control.experiments import ExperimentAnswer, describe_experiment
 from shokado.control.http import bodies
 from shokado.control.http.errors import BODY_ERRORS, errors
 from shokado.control.http.headers import AskedEnvironment, EnvironmentHeader, agreed_environment
@@ -63,6 +64,7 @@ class Status(BaseModel):
     shadow: str | None
     window_hours: float
     versions: dict[str, VersionStatus]
+    experiment: ExperimentAnswer | None = Field(description="The last one of the environment: as of `/v1/experiments`.")
     refused_feedback: dict[FeedbackStatus, int] = Field(
         description="Entries that were not counted, of all environments: by what was wrong with them."
     )
@@ -117,6 +119,7 @@ async def read_status(parts: Parts, settings: Configuration, environment: AskedE
         window_hours=settings.feedback.window_hours,
         # Takes a while for many minutes.
         versions=await asyncio.to_thread(_statuses, found, tallies),
+        experiment=await describe_experiment(parts, found.name, found.experiment) if found.experiment else None,
         refused_feedback=refused(tallies),
     )
 

@@ -12,7 +12,22 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shokado import __version__
-from shokado.control import ab_test, explanation, feedback, health, history, split, versions
+from shokado.control import (
+    ab_test,
+    dashboard,
+    drift_route,
+    experiments,
+    explanation,
+    feedback,
+    health,
+    history,
+    log_rows,
+    quality,
+    recent_preview,
+    split,
+    split_preview,
+    versions,
+)
 from shokado.control import open_inference_metadata as open_inference
 from shokado.control import version_metrics as statistics
 from shokado.control.http.authorization import enter
@@ -22,7 +37,7 @@ from shokado.control.http.errors import answer_error, answer_errors
 from shokado.control.http.methods import OF_FILES, OF_PREDICTIONS, allowed_methods, without_body
 from shokado.control.http.refusals import describe_refusals
 from shokado.control.outside import seen_from_outside
-from shokado.control.pages import front_page
+from shokado.control.pages import dashboard_page, front_page
 from shokado.dialects.head import read_head
 from shokado.dialects.problem import Problem
 from shokado.transports.exchange import new_id
@@ -74,7 +89,8 @@ def create_app(control: Control) -> FastAPI:
     )
     app.state.control = control
     parts = (
-        split, history, explanation, versions, ab_test, feedback, statistics, health, open_inference, front_page,
+        split, split_preview, recent_preview, history, explanation, versions, ab_test, experiments, quality, feedback,
+        statistics, dashboard, drift_route, log_rows, health, open_inference, front_page, dashboard_page,
     )  # fmt: skip
     for part in parts:
         app.include_router(part.router)
@@ -145,12 +161,23 @@ class _Identified:
             await answer(scope, receive, send)
             return
 
+        begun = False
+
         async def send_with_id(message: Message) -> None:
+            nonlocal begun
+            begun = True
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message)["x-request-id"] = request_id
             await send(message)
 
-        await self._app(scope, receive, send_with_id)
+        try:
+            await self._app(scope, receive, send_with_id)
+        except Exception as error:
+            if begun:
+                raise
+            # Here, as what goes further is logged once more, and without the request's id.
+            answer = await answer_error(request, error)
+            await answer(scope, receive, send)
 
 
 class ControlFirst:

@@ -52,7 +52,8 @@ class _Changer:
         follower = self.parts.follower
         try:
             versions = await versions_everywhere(self.parts)
-            if not force:
+            # A rollback is the way back, whatever the traffic has.
+            if not force and action is not Action.ROLLBACK:
                 versions = replace(versions, shortfalls=await shortfalls_everywhere(self.parts))
         except StoreUnavailable as error:
             raise _with(problem_of(error), "nothing was changed") from error

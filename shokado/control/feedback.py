@@ -24,6 +24,7 @@ from shokado.stores.store import StoreUnavailable
 
 _MAX_VALUES = 8 + MAX_CARRIED_ROWS
 """Values of one entry: more than it has names for, and a label of as many values as can be joined."""
+_Label = bool | int | float | str
 _SLICE = 64
 """Entries that are decoded in one go."""
 
@@ -35,10 +36,10 @@ class FeedbackEntry(BaseModel):
 
     prediction_id: str = Field(description="As the prediction's answer named it.")
     index: int = Field(default=0, description="Of the row in its request.")
-    label: bool | int | float | str | list[float] | dict[str, float] | None = Field(
+    label: _Label | list[_Label] | dict[str, _Label] | None = Field(
         default=None,
-        description="What would have been right: a class, or the value of a regression; several values as a list, or "
-        "by their names.",
+        description="What would have been right: a class, or the value of a regression; several of either as a list, "
+        "or by their names.",
     )
     reward: float | None = Field(default=None, ge=0, le=1, description="How well it went; a conversion is 1.")
 
@@ -63,7 +64,7 @@ class FeedbackAnswer(BaseModel):
 class _Entry(msgspec.Struct, forbid_unknown_fields=True):
     prediction_id: str
     index: int = 0
-    label: bool | int | float | str | list[float] | dict[str, float] | None = None
+    label: _Label | list[_Label] | dict[str, _Label] | None = None
     reward: float | None = None
 
 
@@ -111,7 +112,7 @@ async def give_feedback(parts: Parts, settings: Configuration, body_quota: Quota
     body = await bodies.read_json_body(request, settings.limits.max_body_bytes, body_quota)
     limit = settings.feedback.max_entries
     if len(body) >= LONG_BYTES and exceeds(body, limit * _MAX_VALUES, limit * _MAX_VALUES):
-        raise _too_many(f"more than {limit} entries", limit)
+        raise _too_many(f"more than {limit} entries, or {limit * _MAX_VALUES} values,", limit)
     raw, alone = _split(body)
     if len(raw) > limit:
         raise _too_many(f"{len(raw)} entries", limit)

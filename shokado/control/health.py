@@ -6,6 +6,7 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
 from shokado.control.dependencies import FrontGate, Parts
+from shokado.control.split import iso
 from shokado.worker.parts import WorkerParts
 from shokado.worker.readiness import why_not_ready
 
@@ -31,6 +32,15 @@ class Health(BaseModel):
     failures: dict[str, str] | None = Field(default=None, description="Why versions failed or are away.")
     store: StoreHealth
     keys: str | None = Field(default=None, description="Why the keys file cannot be used: the keys of before hold on.")
+
+
+class Healthy(Health):
+    """The same in the words of those who ask at `/health`."""
+
+    status: str = Field(description="healthy or unhealthy")
+    model_loaded: bool = Field(description="Whether the active version of the default environment is ready.")
+    model_version: str | None = Field(description="That version; null while the routing is not known.")
+    timestamp: str = Field(description="When this was answered: ISO 8601, UTC.")
 
 
 class Alive(BaseModel):
@@ -66,15 +76,39 @@ async def readyz(parts: Parts, response: Response, gate: FrontGate) -> Health:
     )
 
 
-_NOT_READY: dict[int | str, dict[str, Any]] = {503: {"model": Health, "description": "It cannot answer, and says why."}}
-for path in ("/readyz", "/ready", "/health", "/ping"):
+async def health(parts: Parts, response: Response, gate: FrontGate) -> Healthy:
+    """200 and 503 as at `/readyz`."""
+    found = await readyz(parts, response, gate)
+    state = parts.dispatcher.state
+    environment = state.environments.get(state.default_environment)
+    active = environment.active if environment is not None else None
+    runner = parts.dispatcher.runners.get(active) if active is not None else None
+    return Healthy(
+        **found.model_dump(exclude={"status"}),
+        status="unhealthy" if found.reason else "healthy",
+        model_loaded=runner is not None and runner.ready,
+        model_version=active,
+        timestamp=iso(parts.clock()),
+    )
+
+
+def _not_ready(shape: type[Health]) -> dict[int | str, dict[str, Any]]:
+    return {503: {"model": shape, "description": "It cannot answer, and says why."}}
+
+
+for path, answer, shape in (
+    ("/readyz", readyz, Health),
+    ("/ready", readyz, Health),
+    ("/ping", readyz, Health),
+    ("/health", health, Healthy),
+):
     router.get(
         path,
         summary="Can it answer?",
         operation_id=f"ready_{path[1:]}",
-        responses=_NOT_READY,
+        responses=_not_ready(shape),
         response_model_exclude_none=True,
-    )(readyz)
+    )(answer)
 
 
 def _store(parts: WorkerParts) -> StoreHealth:

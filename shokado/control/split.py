@@ -38,6 +38,7 @@ class EnvironmentContent(BaseModel):
         "and models of different salts do so independently."
     )
     shadow: str | None = Field(description="Gets a copy of the traffic; nobody sees its answers.")
+    experiment: str | None = Field(default=None, description="The one under way: see `/v1/experiments`.")
 
 
 class EnvironmentName(BaseModel):
@@ -99,7 +100,7 @@ class SplitBody(bodies.Body):
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> Any:
         fields = handler.resolve_ref_schema(handler(core_schema))
         alone = {"type": "object", "title": "Weights alone", "additionalProperties": {"type": "number"}}
-        return {"title": "SplitBody", "anyOf": [alone, {**fields, "title": "Fields"}]}
+        return {"title": cls.__name__, "anyOf": [alone, {**fields, "title": "Fields"}]}
 
 
 def some_change(change: SplitChange) -> SplitChange:
@@ -207,6 +208,7 @@ def content_of(environment: Environment) -> EnvironmentContent:
         enabled=environment.enabled,
         salt=environment.salt,
         shadow=environment.shadow,
+        experiment=environment.running.id if environment.running is not None else None,
     )
 
 

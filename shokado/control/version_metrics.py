@@ -60,7 +60,7 @@ async def read_metrics(
     Percentiles are interpolated within the buckets of the histograms at `/metrics`.
     """
     name = known_versions(parts).resolve(version)
-    found = await parts.statistics.of(name, window_s)
+    found = await parts.timeline.statistics.of(name, window_s)
     since = parts.clock() - settings.feedback.window_hours * 3600
     quality: VersionFigures | None = None
     try:
@@ -78,4 +78,5 @@ async def read_metrics(
         since_start=found.since_start,
         recent=found.recent,
         processes=found.processes,
+        machine=found.machine,
     )

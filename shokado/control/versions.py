@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Response
 from pydantic import BaseModel, Field
 
-from runners.artefacts.card import Card, Source, Task
+from runners.artefacts.card import Card, ModelFile, Source, Task
 from runners.inputs.rows import RowReader
 from runners.inputs.schema import Feature
 from runners.inputs.union import UnionRows
@@ -38,8 +38,27 @@ class Signature(BaseModel):
     features: list[Feature]
     classes: list[int | str]
     outputs: list[str] = Field(
-        default=[], exclude_if=not_, description="What each of several values a row is called, in their order."
+        default=[], exclude_if=not_, description="What each of several values, or labels, a row is called, in order."
     )
+
+
+class Quantization(BaseModel):
+    """What the weights became, and how near the version is to the one that it was made of, its parent.
+
+    Differences are of a probability, or of a value in its own unit; of several values in standard deviations of each.
+    """
+
+    method: str
+    parent: str = Field(description="The parent's tag in the BentoML model store.")
+    parent_digest: str
+    size_bytes: int
+    parent_size_bytes: int
+    times_faster: float = Field(description="Where it was measured: the median over sizes of batches.")
+    rows: int = Field(description="How many rows were compared.")
+    rows_from: str
+    same_labels: float | None = Field(description="Share of the rows with the parent's label; null for values.")
+    mean_abs_difference: float
+    max_abs_difference: float
 
 
 class Loading(BaseModel):
@@ -79,6 +98,11 @@ class Version(BaseModel):
     metrics: dict[str, float] | None = Field(default=None, description="Measured on held-out rows when it was trained.")
     max_abs_difference: dict[str, float] | None = Field(
         default=None, description="Per model file, from the framework's own scores."
+    )
+    quantized: Quantization | None = Field(default=None, description="Null where the weights are the framework's own.")
+    reference: ModelFile | None = Field(
+        default=None,
+        description="The artefact's `reference.json`, which says what rows and scores were like; null without one.",
     )
 
 
@@ -329,7 +353,17 @@ def _of_card(card: Card) -> dict[str, object]:
         ),
         "metrics": card.metrics,
         "max_abs_difference": {kind: receipt.max_abs_difference for kind, receipt in card.verification.items()},
+        "quantized": _quantized(card),
+        "reference": card.reference,
     }
+
+
+def _quantized(card: Card) -> Quantization | None:
+    receipt = card.quantized
+    if receipt is None:
+        return None
+    told = {name: getattr(receipt, name) for name in Quantization.model_fields if name != "method"}
+    return Quantization(method=card.quantization or "", **told)
 
 
 def _workers(reports: Sequence[WorkerReport], now: float) -> list[WorkerState]:

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from configuration.file_lock import lock
 from shokado.monitoring.files import reserved
 from shokado.monitoring.process_identity import lives
-from shokado.stores.machine import lock
 
 KINDS = ("counter", "histogram", "gauge_max")
 """Kinds of metrics that say something of a process that has ended; all other gauges end with theirs."""

@@ -1,13 +1,13 @@
 """Statistics per version, from the files that all workers of this server count in (see `metrics.folder`).
 
 In: the folder. Out: `Figures` since the server started, and over a recent window, as the difference of two snapshots.
-Snapshots are taken every few seconds, off the event loop, and kept for as long as the longest window.
+Snapshots are taken every few seconds by `timeline.py`, off the event loop, and kept for as long as the longest window.
 """
 
 import asyncio
 import contextlib
-import logging
 import math
+import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from shokado.monitoring.ended import collect
+from shokado.monitoring.machine_use import MachineSample, MachineUse, machine_use, sample_machine
 from shokado.monitoring.process_identity import machine_seconds, seconds_of
 
 EVERY_S = 5.0
@@ -32,8 +33,6 @@ _READ = {
         "batch_seconds", "score", "predicted_class", "output_rows",
     )
 }  # fmt: skip
-
-logger = logging.getLogger("bentoml.shokado")
 
 _BETWEEN = "\n"
 _Labelled = Mapping[str, float]
@@ -102,7 +101,9 @@ class Process(_Frozen):
     pid: int
     memory_bytes: int = Field(description="Resident, with what it shares with other processes.")
     cpu_seconds: float = Field(description="User and system time since it started.")
-    cpu_utilization: float | None = Field(description="CPU seconds per second of the window; none if it is newer.")
+    cpu_utilization: float = Field(
+        description="CPU seconds per second of the recent window, or since it started where it is newer."
+    )
 
 
 class VersionStatistics(_Frozen):
@@ -111,12 +112,14 @@ class VersionStatistics(_Frozen):
     since_start: Figures
     recent: Figures | None = Field(description="None when the worker was asked before its first snapshot.")
     processes: list[Process] = Field(description="Workers; all embedded versions share them.")
+    machine: MachineUse
 
 
 @dataclass(frozen=True, slots=True)
 class _Use:
     memory_bytes: int
     cpu_seconds: float
+    age_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +130,7 @@ class Snapshot:
     values: Mapping[tuple[str, str, str], float]
     """By (sample, version, label besides the version)."""
     processes: Mapping[int, _Use]
+    machine: MachineSample
 
     def since(self, earlier: "Snapshot") -> dict[tuple[str, str, str], float]:
         return {key: value - earlier.values.get(key, 0.0) for key, value in self.values.items()}
@@ -135,8 +139,14 @@ class Snapshot:
 class Statistics:
     """Methods belong to the event loop."""
 
-    def __init__(self, folder: Path, clock: Callable[[], float] = machine_seconds) -> None:
-        """`folder` is named after the server as `prepare_folder` does; `clock` is that of the server's start."""
+    def __init__(
+        self, folder: Path, clock: Callable[[], float] = machine_seconds, disk_folder: Path | None = None
+    ) -> None:
+        """`folder` is named after the server as `prepare_folder` does; `clock` is that of the server's start.
+
+        `disk_folder` is where the server writes what it keeps; None: `folder`.
+        """
+        self._disk_folder = disk_folder or folder
         server, ticks = folder.name.split("-")[-2:]
         self._folder = folder
         self._server = int(server)
@@ -145,40 +155,31 @@ class Statistics:
         self._snapshots: deque[Snapshot] = deque(maxlen=math.ceil(MAX_WINDOW_S / EVERY_S) + 1)
         self._keys: dict[tuple[str, str, str], tuple[str, str, str]] = {}
 
-    async def run(self) -> None:
-        """Take snapshots until cancelled."""
-        while True:
-            try:
-                await self.observe()
-            except Exception:
-                logger.exception("the metrics were not read")
-            await asyncio.sleep(EVERY_S)
+    def now(self) -> float:
+        """By the clock of snapshots."""
+        return self._clock()
 
-    async def observe(self) -> None:
-        """Take one snapshot."""
-        self._snapshots.append(await self._take())
+    async def observe(self) -> Snapshot:
+        """Take one snapshot, and keep it for windows that begin with it. Every `EVERY_S` is how often."""
+        snapshot = await self.take()
+        self._snapshots.append(snapshot)
+        return snapshot
 
     async def of(self, version: str, window_s: float = 60.0) -> VersionStatistics:
         """The figures of a version up to now; the recent ones are of the last `window_s`, as far as they are known."""
-        now = await self._take()
-        before = self._before(now.at - window_s)
+        now = await self.take()
+        before = self.before(now.at - window_s)
         seconds = now.at - before.at if before is not None else 0.0
+        machine = before.machine if before is not None else None
         recent = figures(now.since(before), version, seconds) if before is not None and seconds > 0 else None
         return VersionStatistics(
             since_start=figures(now.values, version, now.at - self._started_at),
             recent=recent,
-            processes=[
-                Process(
-                    pid=pid,
-                    memory_bytes=use.memory_bytes,
-                    cpu_seconds=round(use.cpu_seconds, 3),
-                    cpu_utilization=_utilization(use, before.processes.get(pid) if before else None, seconds),
-                )
-                for pid, use in sorted(now.processes.items())
-            ],
+            processes=processes_of(now, before),
+            machine=await asyncio.to_thread(machine_use, now.machine, machine, self._disk_folder),
         )
 
-    def _before(self, at: float) -> Snapshot | None:
+    def before(self, at: float) -> Snapshot | None:
         """The last snapshot up to `at`, or else the oldest. One that took long to read may stand behind a later one."""
         times = [snapshot.at for snapshot in self._snapshots]
         if not times:
@@ -186,15 +187,30 @@ class Statistics:
         wanted = max((time for time in times if time <= at), default=min(times))
         return self._snapshots[times.index(wanted)]
 
-    async def _take(self) -> Snapshot:
+    async def take(self) -> Snapshot:
+        """What is counted now. Raises `OSError` where the files cannot be read."""
         # Before the files are read: what is counted meanwhile belongs to the time after it.
         at = self._clock()
-        values, processes = await asyncio.to_thread(
-            lambda: (read_values(self._folder), _read_uses(self._folder, self._server))
+        values, processes, machine = await asyncio.to_thread(
+            lambda: (read_values(self._folder), _read_uses(self._folder, self._server), sample_machine())
         )
         # One key for all snapshots: there are many of both.
         values = {self._keys.setdefault(key, key): value for key, value in values.items()}
-        return Snapshot(at, values, processes)
+        return Snapshot(at, values, processes, machine)
+
+
+def processes_of(now: Snapshot, before: Snapshot | None) -> list[Process]:
+    """The processes of a snapshot by their number, with what they took since an earlier one."""
+    seconds = now.at - before.at if before is not None else 0.0
+    return [
+        Process(
+            pid=pid,
+            memory_bytes=use.memory_bytes,
+            cpu_seconds=round(use.cpu_seconds, 3),
+            cpu_utilization=_utilization(use, before.processes.get(pid) if before else None, seconds),
+        )
+        for pid, use in sorted(now.processes.items())
+    ]
 
 
 def read_values(folder: Path) -> dict[tuple[str, str, str], float]:
@@ -322,9 +338,13 @@ def _read_uses(folder: Path, server: int) -> dict[int, _Use]:
             with process.oneshot():
                 if process.ppid() == server:
                     times = process.cpu_times()
-                    uses[pid] = _Use(process.memory_info().rss, times.user + times.system)
+                    age_s = time.time() - process.create_time()
+                    uses[pid] = _Use(process.memory_info().rss, times.user + times.system, age_s)
     return uses
 
 
-def _utilization(use: _Use, before: _Use | None, seconds: float) -> float | None:
-    return (use.cpu_seconds - before.cpu_seconds) / seconds if before is not None and seconds > 0 else None
+def _utilization(use: _Use, before: _Use | None, seconds: float) -> float:
+    if before is None or seconds <= 0:
+        # The kernel counts in hundredths of a second, of which a process that was just begun has none yet.
+        return use.cpu_seconds / max(use.age_s, 0.01)
+    return (use.cpu_seconds - before.cpu_seconds) / seconds

@@ -5,16 +5,15 @@ body --decode--> request --dispatch--> prediction --encode--> answer
   `--(anything wrong)--> problem --------------------------------^
 """
 
-import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
 import msgspec
 
 from runners.batching.job import Job
-from runners.errors import RunnerError, Unreachable
+from runners.errors import RunnerError
 from shokado.dialects.compression import inflate
 from shokado.dialects.dialect import AnswerFacts, Codec
 from shokado.dialects.head import RequestHead
@@ -23,10 +22,13 @@ from shokado.dispatch.dispatcher import Dispatcher
 from shokado.dispatch.fault import FELL_BACK
 from shokado.dispatch.observers import Observers
 from shokado.dispatch.request import Origin, Prediction
+from shokado.dispatch.request_span import RequestSpan, Sampler
 from shokado.experiments.prediction_id import PredictionIds
-from shokado.transports.exchange import Exchange, new_id, reply_problem
+from shokado.transports.exchange import Exchange, new_id, reply_problem, trace_line
+from shokado.transports.failure_log import FailureLog
 
-logger = logging.getLogger("bentoml.shokado")
+_CLIENT_GONE = 499
+"""nginx's status for a client that left before its answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,9 @@ class Entrance:
     ids: PredictionIds
     max_body_bytes: int = 16 * 2**20
     """Size of what a compressed body becomes."""
+    sampler: Sampler | None = None
+    """Begins the spans of requests; None where none are made: then contexts are only passed on."""
+    failures: FailureLog = field(default_factory=FailureLog)
 
 
 class PredictionHandler:
@@ -87,10 +92,14 @@ class Call(msgspec.Struct, eq=False):
     received_at: float
     prediction: Prediction | None = None
     answer_options: Any = None
+    span: RequestSpan | None = None
+    """None where requests are not traced."""
 
     def start(self, body: bytes) -> None:
         """Decode and dispatch."""
         head, entrance = self.head, self.entrance
+        if entrance.sampler is not None:
+            self.span = entrance.sampler.begin(head.trace, self.received_at, self.dialect.path)
         if head.problem is not None:
             self._fail(head.problem)
             return
@@ -106,6 +115,7 @@ class Call(msgspec.Struct, eq=False):
             self.answer_options = request.answer_options
             request.environment = head.environment
             request.unit = head.unit or request.unit or head.id_unit or self.id
+            request.trace = self.span or head.trace
             if head.deadline_s is not None:
                 request.deadline = self.received_at + head.deadline_s
             prediction = self.prediction = entrance.dispatcher.dispatch(request, self._finish)
@@ -128,6 +138,7 @@ class Call(msgspec.Struct, eq=False):
         prediction, self.prediction = self.prediction, None
         if prediction is not None:
             prediction.cancelled = True
+            self._end_span(_CLIENT_GONE, self.head.request_id or self.id)
             self.entrance.observers.cancelled(prediction)
 
     def _finish(self, job: Job) -> None:
@@ -139,18 +150,20 @@ class Call(msgspec.Struct, eq=False):
             return
         seconds = prediction.latency_s = time.monotonic() - self.received_at
         head, entrance = self.head, self.entrance
-        request_id = head.request_id or self.id
+        request_id = prediction.request_id = head.request_id or self.id
         try:
-            prediction_id = entrance.ids.make(prediction)
+            prediction_id = prediction.prediction_id = entrance.ids.make(prediction)
             facts = AnswerFacts(request_id, prediction_id, int(seconds * 1e6) / 1000, self.answer_options)
             own_lines, body = self.dialect.encode(prediction, head, facts)
         except Exception as error:
             self._fail(error, prediction)
             return
         entrance.observers.answered(prediction)
-        lines = b"%b%bx-request-id: %b\r\n" % (_lines_of(prediction.origin), own_lines, request_id.encode())
+        lines = b"%b%bx-request-id: %b\r\n" % (lines_of(prediction.origin), own_lines, request_id.encode())
         if head.binary_answer:
             lines += b"x-prediction-id: %b\r\n" % prediction_id.encode()
+        if self.span is not None:
+            lines += trace_line(self.span)
         self.exchange.reply(200, lines, body)
 
     def _falls_back(self, failed: Prediction) -> bool:
@@ -172,17 +185,21 @@ class Call(msgspec.Struct, eq=False):
         problem = problem_of(error)
         request_id = self.head.request_id or self.id
         version = prediction.version if prediction is not None else None
-        if problem.code == "internal":
-            logger.error("request %s failed", request_id, exc_info=error)
-        elif problem.code == "model_failure":
-            logger.warning("request %s: version %s: %s", request_id, version, error)
-        elif isinstance(error, Unreachable):
-            logger.warning("request %s: version %s: %s: %s", request_id, version, error, error.cause)
-        self.entrance.observers.failed(prediction, version, problem.code, problem.fault)
-        reply_problem(self.exchange, problem, request_id, self.dialect.refuse(problem, request_id))
+        span, entrance = self.span, self.entrance
+        entrance.failures.tell(error, problem, request_id, version, span or self.head.trace)
+        self._end_span(problem.status, request_id)
+        feature = problem.detail.get("feature")
+        entrance.observers.failed(prediction, version, problem.code, problem.fault, feature, span)
+        reply_problem(self.exchange, problem, request_id, self.dialect.refuse(problem, request_id), span)
+
+    def _end_span(self, status: int, request_id: str) -> None:
+        """Note the end of a request that got no answer; of the others, their predictions know it."""
+        span = self.span
+        if span is not None:
+            span.ended_at, span.status, span.request_id = time.monotonic(), status, request_id
 
 
 @lru_cache(maxsize=256)
-def _lines_of(origin: Origin) -> bytes:
+def lines_of(origin: Origin) -> bytes:
     """The header lines that are the same for all answers of an origin."""
     return b"x-model-version: %b\r\nx-generation: %d\r\n" % (origin.version.encode(), origin.generation)

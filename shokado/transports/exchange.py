@@ -9,6 +9,7 @@ from typing import Protocol
 
 from shokado.dialects.head import JSON, RequestHead
 from shokado.dialects.problem import Problem
+from shokado.dispatch.request_span import RequestSpan
 
 _PREFIX = secrets.token_hex(6)
 _numbers = count()
@@ -58,7 +59,16 @@ def new_id() -> str:
     return f"{_PREFIX}{next(_numbers):010x}"
 
 
-def reply_problem(exchange: Exchange, problem: Problem, request_id: str, body: bytes | None = None) -> None:
+def trace_line(span: RequestSpan) -> bytes:
+    """The header line that names the trace, where the request's spans can be found in it."""
+    return b"x-trace-id: %032x\r\n" % span.trace_id if span.recorded else b""
+
+
+def reply_problem(
+    exchange: Exchange, problem: Problem, request_id: str, body: bytes | None = None, span: RequestSpan | None = None
+) -> None:
     """Answer an exchange with a problem; `body` is its JSON where a dialect has its own."""
     lines = b"content-type: %b\r\nx-request-id: %b\r\n%b" % (JSON, request_id.encode(), problem.header_lines)
+    if span is not None:
+        lines += trace_line(span)
     exchange.reply(problem.status, lines, problem.body(request_id) if body is None else body)

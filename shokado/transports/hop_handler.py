@@ -4,13 +4,14 @@ See `runners.placements.hop`.
 """
 
 import logging
+import time
 from math import inf
 
 from runners.artefacts.card import Card
 from runners.engines.engine import Engine, Interrupted
 from runners.engines.watchdog import Watched
 from runners.errors import Overran
-from runners.placements.hop import FAILURES_HEADER, ROUTE, UNSERVABLE, answer_rows
+from runners.placements.hop import ROUTE, UNSERVABLE, answer_rows, times_line
 from shokado.dialects.head import RequestHead
 from shokado.dialects.problem import Problem, invalid
 from shokado.transports.exchange import Exchange, new_id, reply_problem
@@ -34,9 +35,10 @@ class HopHandler(Watched):
         problem = head.problem
         if head.coding:
             problem = Problem("unsupported_encoding", "batches are sent as they are")
+        started_at = time.monotonic()
         self.turn += 1
         try:
-            scores, failures = answer_rows(self._engine, self._card, body)
+            scores, failure_lines = answer_rows(self._engine, self._card, body)
         except ValueError as error:
             problem = problem or invalid("wrong_feature_count", str(error))
         except Interrupted:
@@ -46,9 +48,9 @@ class HopHandler(Watched):
         if problem is not None:
             reply_problem(exchange, problem, new_id())
             return
-        lines = b"content-type: application/octet-stream\r\n"
-        if failures is not None:
-            lines += b"%b: %b\r\n" % (FAILURES_HEADER.encode(), failures)
+        lines = b"content-type: application/octet-stream\r\n" + failure_lines
+        if head.trace is not None and head.trace.sampled:
+            lines += times_line(started_at, time.monotonic())
         exchange.reply(200, lines, scores)
 
 

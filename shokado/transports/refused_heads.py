@@ -6,6 +6,7 @@ from shokado.dialects.error_shapes import error_body
 from shokado.dialects.head import RequestHead
 from shokado.dialects.problem import Problem
 from shokado.transports.exchange import Exchange, new_id, reply_problem
+from shokado.transports.failure_log import FailureLog
 from shokado.transports.routes import Routes, without_prefix
 
 
@@ -17,6 +18,8 @@ def answer_heads(
     `note` is told the address of who has sent what is for no route, as no route counts it.
     """
 
+    failures = FailureLog()
+
     def answer(exchange: Exchange, path: bytes, problem: Problem) -> None:
         route = without_prefix(path.decode("latin-1"), prefix)
         if (found := routes.find(route.encode("latin-1"))) is not None:
@@ -25,6 +28,7 @@ def answer_heads(
         if problem.status < 500:
             note(exchange.peer)
         request_id = new_id()
+        failures.tell(problem, problem, request_id)
         reply_problem(exchange, problem, request_id, error_body(route, problem, request_id))
 
     return answer

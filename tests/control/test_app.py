@@ -29,10 +29,19 @@ PUBLIC = {
     "/v1/traffic-split/history": {"get"},
     "/v1/traffic-split/rollback": {"post"},
     "/v1/traffic-split/explain": {"get"},
+    "/v1/traffic-split/preview": {"post"},
+    "/v1/traffic-split/preview/recent": {"post"},
+    "/v1/dashboard": {"get"},
     "/v1/metrics/{version}": {"get"},
+    "/v1/drift/{version}": {"get"},
+    "/v1/log": {"get"},
     "/v1/feedback": {"post"},
     "/ab-test/status": {"get"},
+    "/ab-test/quality": {"get"},
     "/ab-test/configure": {"post"},
+    "/v1/experiments": {"get", "post"},
+    "/v1/experiments/{experiment}": {"get"},
+    "/v1/experiments/{experiment}/stop": {"post"},
     "/v2": {"get"},
     "/v2/health/live": {"get"},
     "/v2/health/ready": {"get"},
@@ -44,7 +53,7 @@ PUBLIC = {
     "/v2/repository/models/{model}/load": {"post"},
     "/v2/repository/models/{model}/unload": {"post"},
 }
-ERRORS = {"ProblemBody", "Health", "InferError", "Ready", "ModelReady"}
+ERRORS = {"ProblemBody", "Health", "Healthy", "InferError", "Ready", "ModelReady"}
 WITHOUT_A_WORKER = {"/", "/livez", "/version", "/v2", "/v2/health/live"}
 
 
@@ -98,7 +107,7 @@ def test_headers_of_changes_are_described(described: Any) -> None:
 def test_the_front_page_leads_to_what_there_is(site: Site) -> None:
     links = site.get("/")["links"]
     for name, path in links.items():
-        if name in {"predict", "feedback"}:
+        if name in {"predict", "explain", "feedback"}:
             assert site.ask("GET", path).status_code in {404, 405}, "it is posted to"
         else:
             assert site.ask("GET", path).status_code == 200, path

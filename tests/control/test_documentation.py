@@ -48,6 +48,7 @@ def headers_of(path: str, described: Any) -> dict[str, Any]:
 
 def test_all_prediction_routes_take_the_same_headers(described: Any) -> None:
     expected = {"X-Model-Version", "X-Environment", "X-Unit-ID", "X-Request-ID", "X-Request-Deadline-Ms"}
+    expected |= {"traceparent", "tracestate"}
     for dialect in DIALECTS:
         headers = headers_of(dialect.path, described)
         of_binary = {"Inference-Header-Content-Length"} if dialect.path.startswith("/v2/") else set()

@@ -1,89 +1,46 @@
-"""The front page: JSON for programs, HTML for browsers, and nothing that the model is called runs in either."""
+"""The front page: JSON for programs, and for browsers the dashboard, which runs its own files alone."""
 
-import json
-import subprocess
+import re
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
-from typing import Any
 
 import httpx
 import pytest
+from starlette.requests import Request
 
-from runners.artefacts.card import Task
+from shokado.control.pages import dashboard_page
 from tests.control.site import Site
-from tests.support.cards import CLASSES, SEVERAL, TEXT, card_content
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
-HOSTILE = "<script>alert('x')</script>\"$(reboot)`reboot`\\&amp;\u202e{{ 7 * 7 }}"
-VOID = {"meta", "link"}
-
-
-@dataclass
-class Element:
-    """An element of a page; `text` is all that it holds."""
-
-    tag: str
-    attributes: dict[str, str | None]
-    text: str = ""
+VOID = {"meta", "link", "input"}
 
 
 @dataclass
 class Page(HTMLParser):
-    """The elements of a page in their order. Fails on one that is not closed where it should be."""
+    """The tags of a page with their attributes, in order. Fails on one that is not closed where it should be."""
 
     html: str
-    elements: list[Element] = field(default_factory=list)
+    elements: list[tuple[str, dict[str, str | None]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         super().__init__()
-        self._open: list[Element] = []
+        self._open: list[str] = []
         self.feed(self.html)
         self.close()
         assert not self._open
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        element = Element(tag, dict(attrs))
-        self.elements.append(element)
+        self.elements.append((tag, dict(attrs)))
         if tag not in VOID:
-            self._open.append(element)
+            self._open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
-        assert self._open.pop().tag == tag
+        assert self._open.pop() == tag
 
-    def handle_data(self, data: str) -> None:
-        for element in self._open:
-            element.text += data
-
-    def all(self, tag: str) -> list[Element]:
-        return [element for element in self.elements if element.tag == tag]
-
-    def one(self, tag: str) -> Element:
-        (element,) = self.all(tag)
-        return element
-
-    def rows(self) -> list[list[str]]:
-        """The words of each cell, by row."""
-        rows: list[list[str]] = []
-        for element in self.elements:
-            if element.tag == "tr":
-                rows.append([])
-            elif element.tag in {"td", "th"}:
-                rows[-1].append(" ".join(element.text.split()))
-        return rows
-
-    def command(self) -> list[str]:
-        """The words of the command that the page shows, as a shell takes it apart."""
-        show = "curl() { printf '%s\\0' curl \"$@\"; }\n"
-        shell = subprocess.run(["sh", "-euc", show + self.one("pre").text], capture_output=True, check=True, timeout=20)
-        assert not shell.stderr
-        return shell.stdout.decode().split("\0")[:-1]
-
-
-def page_of(site: Site, **headers: str) -> Page:
-    answer = site.ask("GET", "/", headers=BROWSER | headers)
-    assert answer.status_code == 200, answer.text
-    assert answer.headers["content-type"] == "text/html; charset=utf-8"
-    return Page(answer.text)
+    def links(self) -> list[str]:
+        """Where it leads, and what it is made of; not what leads to a part of the page itself."""
+        found = [attributes.get(name) or "" for _, attributes in self.elements for name in ("href", "src")]
+        return [link for link in found if link and not link.startswith("#")]
 
 
 @pytest.mark.parametrize("accept", ["*/*", "application/json", "text/html;q=0", "text/html;q=0.5,application/json"])
@@ -112,118 +69,79 @@ def test_accept_may_be_said_in_parts(site: Site) -> None:
     assert site.run(ask()).headers["content-type"].startswith("text/html")
 
 
-def test_browsers_get_a_page_that_may_run_nothing(site: Site) -> None:
-    answer = site.ask("GET", "/", headers=BROWSER)
-    assert answer.headers["vary"] == "Accept"
+def test_browsers_get_the_dashboard_at_both_addresses(site: Site) -> None:
+    front, page = site.ask("GET", "/", headers=BROWSER), site.ask("GET", "/dashboard")
+    assert front.text == page.text
+    assert front.headers["vary"] == "Accept"
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+
+
+def test_the_page_may_run_nothing_but_files_of_this_server(site: Site) -> None:
+    answer = site.ask("GET", "/dashboard")
     policy = answer.headers["content-security-policy"]
-    assert {"default-src 'self'", "script-src 'self'", "frame-ancestors 'none'"} <= set(policy.split("; "))
-    page = Page(answer.text)
-    assert not page.all("script")
-    for element in page.elements:
-        assert not [name for name in element.attributes if name.startswith("on")], element
-        for name in ("src", "href"):
-            assert (element.attributes.get(name) or "/").startswith(("/", "data:")), element
+    assert {"default-src 'self'", "frame-ancestors 'none'"} <= set(policy.split("; "))
+    assert "unsafe" not in policy
+    for tag, attributes in Page(answer.text).elements:
+        assert tag != "style"
+        assert tag != "script" or attributes["src"]
+        assert not [name for name in attributes if name.startswith("on") or name == "style"], (tag, attributes)
 
 
-def test_the_page_has_the_structure_that_screen_readers_go_by(site: Site) -> None:
-    page = page_of(site)
-    assert page.one("html").attributes["lang"] == "en"
-    assert page.one("h1").text == "paper"
-    assert [heading.text for heading in page.all("h2")] == ["Versions", "Send one row", "Go on"]
-    assert {header.attributes["scope"] for header in page.all("th")} == {"row", "col"}
-    assert page.one("caption").text
-    ids = {element.attributes.get("id") for element in page.elements}
-    assert {element.attributes.get("aria-labelledby") for element in page.elements} <= ids
+@pytest.mark.parametrize("path", ["/", "/dashboard"])
+def test_every_link_of_the_page_leads_somewhere(site: Site, path: str) -> None:
+    answer = site.ask("GET", path, headers=BROWSER)
+    links = Page(answer.text).links()
+    assert len(links) > 10
+    for link in links:
+        found = site.ask("GET", str(answer.url.join(link).raw_path, "ascii"))
+        assert found.status_code == 200, link
 
 
-def test_the_page_tells_what_each_version_is_for(site: Site) -> None:
-    site.post("/v1/traffic-split", {"weights": {"v1": 1, "v2": 2}, "shadow": "v3", "enabled": False})
-    header, *rows = page_of(site).rows()
-    assert header == [
-        "Version",
-        "State",
-        "Weight in production the default the split is off: the active version answers",
-        "Weight in staging",
-        "Engine",
-    ]
-    engine = site.workers[0].dispatcher.runners["v1"].engine
-    assert rows == [
-        ["v1 also a models:/paper/1", "ready", "33.33 % active", "0 %", engine],
-        ["v2 also b models:/paper/1", "ready", "66.67 %", "100 % active", engine],
-        ["v3 models:/paper/1", "ready", "0 % shadow: gets a copy", "0 %", engine],
-    ]
+def test_every_file_of_the_page_is_sent_with_its_type_and_only_once(site: Site) -> None:
+    files = dashboard_page._files()
+    assert {"main.js", "theme.css", "icon.svg", "uplot-1.6.32/uPlot.esm.js"} <= files.keys()
+    for path in files:
+        answer = site.ask("GET", f"/dashboard/{path}")
+        assert answer.status_code == 200
+        kind = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}[path.rsplit(".", 1)[1]]
+        assert answer.headers["content-type"] == f"{kind}; charset=utf-8"
+        again = site.ask("GET", f"/dashboard/{path}", headers={"If-None-Match": answer.headers["etag"]})
+        assert (again.status_code, again.content) == (304, b"")
 
 
-def test_the_page_tells_what_is_wrong_with_a_version(empty_site: Site) -> None:
-    empty_site.join(broken=frozenset({"v3"}))
-    *_, last = page_of(empty_site).rows()
-    assert last[1].startswith("failed CardError")
+def test_what_a_file_imports_is_there() -> None:
+    files = dashboard_page._files()
+    for path, file in files.items():
+        for name in re.findall(r"(?m)^import .* from '\./(.+)';$", file.content.decode()):
+            assert name in files, f"{path} imports {name}"
+
+
+@pytest.mark.parametrize("path", ["page.html", "../dashboard_page.py", "%2e%2e/dashboard_page.py", "nothing.js", ""])
+def test_no_other_file_is_sent(site: Site, path: str) -> None:
+    answer = site.ask("GET", f"/dashboard/{path}")
+    assert answer.status_code == 404 or answer.text == site.ask("GET", "/dashboard").text
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("path", "prefix", "base"),
     [
-        ({}, "It takes rows of 2 numbers and answers each with the probability of 1 rather than 0."),
-        ({"features": [{"name": "width"}], "examples": {"rows": [[1.0]], "scores": [0.5]}}, "rows of 1 number and"),
-        ({"task": Task.MULTICLASS, "classes": CLASSES[Task.MULTICLASS]}, "the probabilities of its 3 classes."),
-        ({"task": Task.REGRESSION, "classes": []}, "and answers each with a value."),
-        ({"task": Task.ANOMALY, "format": 3, "classes": [-1, 1]}, "with -1 for an anomaly or 1, and a score"),
-        (
-            {"task": Task.MULTICLASS_MARGIN, "format": 3, "classes": CLASSES[Task.MULTICLASS_MARGIN]},
-            "one of 3 classes, and what its decision function gives.",
-        ),
-        (SEVERAL | {"task": Task.MULTIOUTPUT, "classes": []}, "and answers each with 2 values: speed, cost."),
-        (TEXT, "It takes a text and answers each with"),
+        ("/", "", "./"),
+        ("/dashboard", "", "./"),
+        ("/dashboard/", "", "../"),
+        ("/set", "/set", "/set/"),
+        ("/set/dashboard/", "/set", "/set/"),
     ],
 )
-def test_the_page_tells_what_the_model_takes_and_gives(empty_site: Site, changes: dict[str, Any], says: str) -> None:
-    empty_site.join(card=changes)
-    assert says in " ".join(page_of(empty_site).all("p")[0].text.split())
-
-
-@pytest.mark.parametrize(
-    ("changes", "body"), [({}, {"features": {"width": 1.0, "count": 2.0}}), (TEXT, {"message": "win a prize"})]
-)
-def test_the_command_sends_an_example_where_the_browser_asked(
-    empty_site: Site, changes: dict[str, Any], body: Any
-) -> None:
-    empty_site.join(card=changes)
-    program, url, *rest = page_of(empty_site, Host="shokado.example:8080").command()
-    assert (program, url) == ("curl", "http://shokado.example:8080/predict")
-    assert rest[:3] == ["-H", "Content-Type: application/json", "-d"]
-    assert json.loads(rest[3]) == body
-
-
-def test_what_the_model_is_called_runs_neither_in_the_page_nor_in_a_shell(empty_site: Site) -> None:
-    source = card_content()["source"] | {"uri": f"models:/{HOSTILE}"}
-    features = [{"name": HOSTILE}, {"name": "count"}]
-    empty_site.join(card={"features": features, "classes": [HOSTILE, "other"], "source": source})
-    page = page_of(empty_site)
-    assert not [element for element in page.elements if element.tag in {"script", "img"}]
-    assert HOSTILE in page.all("p")[0].text
-    assert f"models:/{HOSTILE}" in page.rows()[1][0]
-    assert json.loads(page.command()[-1]) == {"features": {HOSTILE: 1.0, "count": 2.0}}
-
-
-@pytest.mark.parametrize("host", ["<b>'$(reboot)", "h;reboot", 'h" onload="x', "[::1]:3000", "h/?#@x"])
-def test_what_the_browser_calls_the_server_runs_neither(site: Site, host: str) -> None:
-    page = page_of(site, Host=host)
-    assert not page.all("b")
-    program, url, *rest = page.command()
-    assert (program, url.startswith("http://"), url.endswith("/predict")) == ("curl", True, True)
-    assert [rest[0], rest[2], len(rest)] == ["-H", "-d", 4]
-
-
-def test_every_link_of_the_page_leads_somewhere(site: Site) -> None:
-    links = [str(link.attributes["href"]) for link in page_of(site).all("a")]
-    assert {"/docs", "/openapi.json", "/metrics", "/readyz", "/v1/models", "/v1/traffic-split"} == set(links)
-    for link in links:
-        assert site.ask("GET", link).status_code == 200, link
+def test_addresses_begin_where_the_server_does(path: str, prefix: str, base: str) -> None:
+    request = Request({"type": "http", "path": path, "raw_path": path.encode(), "root_path": prefix, "headers": []})
+    page = dashboard_page.dashboard_page(request, "<b>&'\"")
+    text = bytes(page.body).decode()
+    assert f'data-base="{base}"' in text
+    assert f'src="{base}dashboard/main.js"' in text
+    assert "<b>" not in text
 
 
 def test_the_page_is_there_before_the_worker_has_started(site: Site) -> None:
     site.workers[0].control.parts = None
-    page = page_of(site)
-    assert "The server is starting" in page.one("main").text
-    assert not page.all("table")
-    assert not page.all("pre")
+    assert site.ask("GET", "/dashboard").status_code == 200
+    assert site.ask("GET", "/v1/dashboard").status_code == 503

@@ -1,5 +1,7 @@
 """Health: ready as long as everybody can be answered, with or without the store."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from configuration.settings import Placement
@@ -9,6 +11,12 @@ from shokado.worker.readiness import ReadinessLog
 from tests.control.site import Site
 
 READY = ["/readyz", "/ready", "/health"]
+WORDS = {"/health": {"ok": "healthy", "unavailable": "unhealthy"}}
+"""What `status` is called elsewhere than at `/readyz`."""
+
+
+def status_at(path: str, status: str) -> str:
+    return WORDS.get(path, {}).get(status, status)
 
 
 def test_the_process_is_alive_before_the_worker_has_started(site: Site) -> None:
@@ -18,8 +26,11 @@ def test_the_process_is_alive_before_the_worker_has_started(site: Site) -> None:
 
 @pytest.mark.parametrize("path", READY)
 def test_ready_when_every_version_with_traffic_is(site: Site, path: str) -> None:
-    assert site.get(path) == {
-        "status": "ok",
+    content = site.get(path)
+    more = {name: content.pop(name) for name in ("model_loaded", "model_version", "timestamp") if name in content}
+    assert bool(more) == (path == "/health")
+    assert content == {
+        "status": status_at(path, "ok"),
         "generation": 1,
         "versions": {"v1": "ready", "v2": "ready", "v3": "ready"},
         "store": {"name": str(site.database), "status": "ok"},
@@ -33,7 +44,7 @@ def test_not_ready_without_a_version_that_has_traffic(empty_site: Site, path: st
     assert answer.status_code == 503
     content = answer.json()
     assert (content["status"], content["reason"], content["versions"]["v2"]) == (
-        "unavailable", "not ready: v2", "failed",
+        status_at(path, "unavailable"), "not ready: v2", "failed",
     )  # fmt: skip
     assert content["failures"].keys() == {"v2"}
 
@@ -127,3 +138,17 @@ def test_not_ready_while_the_routing_is_not_known(site: Site) -> None:
     for path in ("/v1/traffic-split", "/v1/traffic-split/explain", "/ab-test/status"):
         split = site.ask("GET", path)
         assert (split.status_code, split.json()["error"]["code"]) == (503, "not_ready")
+
+
+def test_health_names_the_active_version_and_the_time(site: Site) -> None:
+    before = datetime.now(UTC)
+    content = site.get("/health")
+    assert (content["status"], content["model_loaded"], content["model_version"]) == ("healthy", True, "v1")
+    told_at = datetime.fromisoformat(content["timestamp"])
+    assert before - timedelta(seconds=1) <= told_at <= datetime.now(UTC)
+    site.workers[0].dispatcher.runners["v1"].state = VersionState.AWAY
+    answer = site.ask("GET", "/health")
+    assert (answer.status_code, answer.json()["status"], answer.json()["model_loaded"]) == (503, "unhealthy", False)
+    site.workers[0].dispatcher.adopt(RoutingState(0, {}, "production"), {})
+    content = site.ask("GET", "/health").json()
+    assert (content["model_loaded"], "model_version" in content) == (False, False)

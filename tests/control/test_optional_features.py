@@ -1,6 +1,8 @@
 """Versions of different features behind one worker: whose row is whose, what is told of them, and the split's guard."""
 
+import asyncio
 import json
+import time
 from math import exp
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,9 @@ from shokado.dialects.kserve_v1 import KServeV1
 from shokado.dialects.mlflow import MLflow
 from shokado.dialects.native import Native
 from shokado.dialects.open_inference import OpenInference
+from shokado.stores.store import Tally, WorkerReport
 from shokado.transports.call import PredictionHandler
+from shokado.worker import readiness
 from tests.control.site import Site, open_site, settings
 from tests.support.problems import code_of
 from tests.support.waiting import until
@@ -121,9 +125,9 @@ def test_what_each_version_takes_is_told(site: Site) -> None:
     assert by_version == [{"name": "input", "datatype": "FP32", "shape": [-1, 3]}]
     of_all = site.get("/v2/models/paper")["inputs"]
     assert of_all == [{"name": name, "datatype": "FP32", "shape": [-1]} for name in ("width", "count", "depth")]
-    page = site.ask("GET", "/", headers={"accept": "text/html"}).text
-    assert "rows by name, of 3 features" in page
-    assert "&#34;depth&#34;: 0.0" in page, "its example is for every version"
+    form = site.get("/v1/dashboard")["form"]
+    assert form["takes"].startswith("rows by name, of 3 features")
+    assert form["instance"]["depth"] == 0.0, "its example is for every version"
 
 
 def test_versions_that_agree_have_no_optional_features(tmp_path: Path) -> None:
@@ -224,6 +228,44 @@ def test_what_another_worker_saw_counts(site: Site) -> None:
     site.run(site.workers[1].parts.tally())
     assert "0 of 1 rows" in refused(site, {"v1": 9, "v3": 1})
     assert site.workers[1].worker.dispatcher.seen.flush() == {}
+
+
+def other_worker(site: Site, heard: tuple[str, ...]) -> WorkerReport:
+    versions = site.workers[0].fleet.versions()
+    return WorkerReport("other", "elsewhere", 7, 1, time.time(), versions, heard=heard)
+
+
+async def tell(site: Site, method: str, *arguments: Any) -> None:
+    """The store what another worker tells it."""
+    follower = site.workers[0].follower
+    await follower.ask(getattr(follower.store, method), *arguments)
+
+
+def test_a_worker_that_has_yet_to_tell_what_it_saw_is_waited_for(site: Site) -> None:
+    async def change() -> Any:
+        await tell(site, "report", other_worker(site, ("v1", "v2")), 60)
+        changing = asyncio.create_task(site.workers[0].client.post(SPLIT, json={"v1": 9, "v3": 1}))
+        assert (await asyncio.wait({changing}, timeout=0.5))[0] == set()
+        seen = {"seen_rows": 2.0, "seen_known:depth": 2.0, "seen_lacking:depth": 2.0}
+        counts = {Tally("", "production", name): number for name, number in seen.items()}
+        await tell(site, "add", counts, time.time())
+        await tell(site, "report", other_worker(site, ("v1", "v2", "v3")), 60)
+        return await changing
+
+    answer = site.run(change())
+    assert (answer.status_code, code_of(answer)) == (409, "features_lacking"), answer.text
+    assert "0 of 2 rows" in answer.text
+
+
+def test_what_a_worker_does_not_tell_is_not_taken_for_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readiness, "_HEARD_WITHIN_S", 0.0)
+    site.run(tell(site, "report", other_worker(site, ()), 60))
+    answer = site.post(SPLIT, {"v1": 9, "v3": 1})
+    assert (answer.status_code, code_of(answer)) == (503, "store_unavailable")
+    assert "worker 7 on elsewhere does not tell what the rows lack that it sees; " in answer.text
+    assert "nothing was changed" in answer.text
+    assert site.post(SPLIT, {"weights": {"v1": 9, "v3": 1}, "force": True}).status_code == 200
+    assert site.post(f"{SPLIT}/rollback", {"generation": 1}).status_code == 200
 
 
 def test_another_order_alone_is_told_of_rows_without_names(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def counted_site(tmp_path: Path, counting: Worker) -> Iterator[Site]:
 def test_a_version_is_told_in_figures(counted_site: Site, counting: Worker) -> None:
     site = counted_site
     counting.count("started v1", "answered v1 0.004")
-    site.run(site.workers[0].parts.statistics.observe())
+    site.run(site.workers[0].parts.timeline.statistics.observe())
     site.run(asyncio.sleep(1.1))
     counting.count("started v1", "answered v1 0.004", "scored v1 0.05 0.95", "started v1", "failed v1 overloaded")
     content = site.get("/v1/metrics/a?window_s=1")
@@ -52,6 +52,10 @@ def test_a_version_is_told_in_figures(counted_site: Site, counting: Worker) -> N
     assert process["memory_bytes"] > 2**20
     assert process["cpu_seconds"] > 0
     assert process["cpu_utilization"] is not None
+    machine = content["machine"]
+    assert None not in machine.values()
+    assert 0 <= machine["cpu_utilization"] <= 1
+    assert machine["memory_available_bytes"] <= machine["memory_bytes"]
 
 
 def test_a_version_that_nobody_asked_has_figures_without_numbers(site: Site) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
+from shokado.client.answers import Versions
+from shokado.client.decoding import decode
 from shokado.control.app import create_app
 from shokado.control.versions import version_of
 from shokado.dispatch.change import with_candidate, without_candidate
@@ -17,9 +19,10 @@ from shokado.experiments.feedback_collector import FeedbackCollector
 from shokado.experiments.prediction_id import PredictionIds
 from shokado.monitoring.process_identity import own_name
 from shokado.monitoring.statistics import Statistics
+from shokado.monitoring.timeline import Timeline
 from shokado.stores.store import Action
 from shokado.worker.parts import Control, WorkerParts
-from tests.control.site import SECRET, Site
+from tests.control.site import SECRET, Site, open_site
 from tests.experiments.following import all_known
 from tests.support.problems import code_of, message_of
 from tests.support.shelf import own_shelf
@@ -49,6 +52,45 @@ def test_all_versions_are_listed_with_what_they_are_for(site: Site, path: str) -
     assert (listed["v1"]["aliases"], listed["v3"]["aliases"]) == (["a"], [])
     assert listed["v1"]["signature"]["classes"] == [0, 1]
     assert listed["v1"]["source"]["uri"] == "models:/paper/1"
+
+
+def test_what_a_quantization_cost_and_that_there_is_a_reference_are_told(tmp_path: Path) -> None:
+    receipt = {
+        "parent": "paper:v1",
+        "parent_digest": "1" * 64,
+        "size_bytes": 250,
+        "parent_size_bytes": 1000,
+        "times": [{"rows": rows, "us": 10, "parent_us": 10 * times} for rows, times in ((1, 2), (64, 1), (1000, 3))],
+        "rows": 500,
+        "rows_from": "rows.csv",
+        "max_abs_difference": 0.01,
+        "mean_abs_difference": 0.001,
+        "same_labels": 0.99,
+        "max_abs_difference_of_examples": 0.01,
+        "max_abs_difference_in_company": 0.0,
+    }
+    reference = {"sha256": "2" * 64, "size_bytes": 700}
+    with open_site(tmp_path / "site") as site:
+        site.join(own={"v2": {"quantization": "int8", "quantized": receipt, "reference": reference}})
+        told = version(site, "v2")
+        assert told["quantized"] == {
+            "method": "int8",
+            "times_faster": 2.0,
+            **{
+                name: receipt[name]
+                for name in receipt
+                if not name.startswith("times") and "_of_" not in name and "_in_" not in name
+            },
+        }
+        assert told["reference"] == reference
+        listed = decode(Versions, site.get("/v1/models")).versions
+        assert [(one.quantized is None, one.reference is None) for one in listed] == [
+            (True, True),
+            (False, False),
+            (True, True),
+        ]
+        assert listed[1].quantized is not None
+        assert (listed[1].quantized.parent, listed[1].quantized.same_labels) == ("paper:v1", 0.99)
 
 
 def test_one_version_is_found_by_name_and_alias(site: Site) -> None:
@@ -192,7 +234,7 @@ def app_over(worker: Worker, folder: Path) -> httpx.AsyncClient:
         worker.fleet,
         worker.loader,
         FeedbackCollector(worker.follower, ids, dict, 3600, all_known),
-        Statistics(folder / f"metrics-{own_name()}"),
+        Timeline(Statistics(folder / f"metrics-{own_name()}")),
         folder,
     )
     return httpx.AsyncClient(transport=httpx.ASGITransport(create_app(control)), base_url="http://site", timeout=60)

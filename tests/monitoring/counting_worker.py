@@ -38,9 +38,10 @@ def obey(metrics: Metrics, name: str, version: str, *rest: str) -> None:
     elif name == "answered":
         metrics.predictions.answered(version, [prediction_of(version, latency_s=float(rest[0]))])
     elif name == "failed" and version == "-":
-        metrics.predictions.failed([Failure(None, None, rest[0], *map(Fault, rest[1:]))])
+        metrics.predictions.failed([Failure(None, None, rest[0], Fault(rest[1]) if rest[1:] else Fault.SERVER)])
     elif name == "failed":
-        metrics.predictions.failed([Failure(prediction_of(version), version, rest[0], *map(Fault, rest[1:]))])
+        fault = Fault(rest[1]) if rest[1:] else Fault.SERVER
+        metrics.predictions.failed([Failure(prediction_of(version), version, rest[0], fault)])
     elif name == "started":
         metrics.predictions.started(version, 1)
     else:

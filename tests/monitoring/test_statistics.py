@@ -168,37 +168,19 @@ def test_processes_are_told_while_they_live(worker: Worker, tmp_path: Path) -> N
         statistics = Statistics(worker.folder, clock)
         first = {process.pid: process for process in (await statistics.of("v1")).processes}
         assert set(first) == {worker.process.pid, other.process.pid}
-        assert {process.cpu_utilization for process in first.values()} == {None}
+        assert all(process.cpu_utilization > 0 for process in first.values()), "since they started"
         await statistics.observe()
         clock.advance(2)
         other.kill()
         (left,) = (await statistics.of("v1")).processes
         assert left.pid == worker.process.pid
-        assert left.cpu_utilization is not None
+        assert left.cpu_utilization >= 0
         assert left.memory_bytes > 2**20
 
     try:
         asyncio.run(scenario())
     finally:
         other.close()
-
-
-def test_a_folder_that_cannot_be_read_does_not_end_the_snapshots(worker: Worker) -> None:
-    broken = worker.folder / f"counter_{worker.process.pid}-9.db"
-
-    async def scenario() -> None:
-        statistics = Statistics(worker.folder)
-        broken.mkdir()
-        running = asyncio.create_task(statistics.run())
-        with pytest.raises(IsADirectoryError):
-            await statistics.observe()
-        broken.rmdir()
-        await statistics.observe()
-        assert not running.done()
-        running.cancel()
-        assert (await statistics.of("v1")).recent is not None
-
-    asyncio.run(scenario())
 
 
 def test_several_values_are_told_by_name_and_bucket() -> None:

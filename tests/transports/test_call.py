@@ -12,7 +12,7 @@ import pytest
 
 from configuration.settings import Strategy
 from runners.batching.job import Job
-from runners.errors import DeadlineExceeded, ModelFailure, NotReady, Overloaded, RunnerError, Unreachable
+from runners.errors import DeadlineExceeded, ModelFailure, NoScore, NotReady, Overloaded, RunnerError, Unreachable
 from runners.runner import Runner
 from shokado.dialects.dialect import Codec
 from shokado.dialects.head import RequestHead
@@ -274,6 +274,17 @@ def test_a_failure_of_the_model_is_an_answer_without_its_words(
     assert b"secret" not in exchange.body
     assert "/secret/path" in caplog.text, "the log has what the client must not see"
     assert bench.counted() == {"model_failure": 1}
+
+
+def test_a_row_without_score_is_the_clients_fault_and_counts_for_no_version(
+    bench: CallBench, caplog: pytest.LogCaptureFixture
+) -> None:
+    exchange, _ = bench.begin()
+    bench.runner.finish(error=NoScore("v1", 1, "boom in /secret/path"))
+    assert (exchange.status, exchange.json["error"]["code"]) == (422, "no_score")
+    assert exchange.json["error"]["detail"] == {"row": 1, "version": "v1"}
+    assert b"secret" not in exchange.body
+    assert (caplog.text, bench.counted(), bench.counted("none")) == ("", {}, {"no_score": 1})
 
 
 def test_what_nobody_foresaw_is_an_answer_and_is_logged(bench: CallBench, caplog: pytest.LogCaptureFixture) -> None:

@@ -174,9 +174,7 @@ def transports(server: Server) -> Iterator[Transports]:
     both.close()
 
 
-generated = settings(
-    max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+generated = settings(max_examples=75, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
 @generated

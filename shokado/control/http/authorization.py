@@ -1,6 +1,7 @@
 """Authorization of control routes: which role each of them needs, and what the gate says to who asks.
 
-A route that no table names needs `admin` if it changes something, by its method, and else `predict`.
+A route that no table names needs `admin` if it changes something, by its method, and else `predict`; one that tells of
+other clients' rows needs `admin` as well. Without keys, what needs `admin` is for clients on the same machine.
 """
 
 from fastapi import Request
@@ -15,13 +16,18 @@ from shokado.dialects.problem import problem_of
 OPEN = frozenset(
     (
         "/livez", "/readyz", "/ready", "/health", "/ping", "/v2/health/live", "/v2/health/ready",
-        "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json",
+        "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json", "/", "/dashboard",
     )
 )  # fmt: skip
-"""What probes and readers of the documentation ask for, who have no key."""
+"""What probes and readers of the documentation ask for, who have no key, and browsers before they have been given one.
+"""
+OPEN_FOLDER = "/dashboard/"
+"""The files of the page, which are the same on every server."""
 METRICS = "/metrics"
-ASKED_BY_POST = frozenset(("/v1/feedback", "/v2/repository/index"))
+ASKED_BY_POST = frozenset(("/v1/feedback", "/v1/traffic-split/preview", "/v2/repository/index"))
 """What whoever predicts may do, although it is posted to."""
+OF_ALL_ROWS = ("/v1/drift/", "/v1/log")
+"""What the paths begin with that tell which values all clients' rows have: of few rows, what is in one."""
 
 _SAFE = frozenset(("GET", "HEAD", "OPTIONS"))
 
@@ -33,9 +39,9 @@ def is_changing(method: str) -> bool:
 def role_for(method: str, path: str, *, open_metrics: bool) -> Role | None:
     """The role that a control route needs; None where everybody may ask."""
     if not is_changing(method):
-        if path in OPEN or (open_metrics and path == METRICS):
+        if path in OPEN or path.startswith(OPEN_FOLDER) or (open_metrics and path == METRICS):
             return None
-        return Role.PREDICT
+        return Role.ADMIN if path.startswith(OF_ALL_ROWS) else Role.PREDICT
     return Role.PREDICT if path in ASKED_BY_POST else Role.ADMIN
 
 

@@ -5,7 +5,9 @@ from typing import Any
 from configuration.settings import CorsSettings
 
 _METHODS = ("GET", "POST", "PUT", "DELETE")
-_ANSWER_HEADERS = ("X-Request-ID", "X-Model-Version", "X-Generation", "X-Prediction-ID", "ETag", "Retry-After")
+_ANSWER_HEADERS = (
+    "X-Request-ID", "X-Model-Version", "X-Generation", "X-Prediction-ID", "X-Trace-ID", "ETag", "Retry-After",
+)  # fmt: skip
 
 
 def cors_options(settings: CorsSettings) -> dict[str, Any]:

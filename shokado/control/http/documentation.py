@@ -39,6 +39,11 @@ _HEADERS: dict[str, tuple[str, dict[str, Any]]] = {
         "Milliseconds within which the answer is of use: what cannot be done by then is refused, and not computed.",
         {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_DEADLINE_MS},
     ),
+    "traceparent": (
+        "The trace that the request is part of, as W3C has it. One that is not valid is ignored.",
+        {"type": "string"},
+    ),
+    "tracestate": ("What tracing systems add to it.", {"type": "string"}),
 }
 """What prediction routes heed, and what `shokado.dialects.head` takes for it."""
 
@@ -120,7 +125,7 @@ def _paths_and_schemas(dialects: Iterable[Dialect], card: Card) -> tuple[dict[st
                 "requestBody": {"required": True, "content": _contents(found.takes, reference_of)},
                 "responses": {
                     "200": {
-                        "description": "The prediction.",
+                        "description": found.answer,
                         "content": _contents(found.gives, reference_of),
                         "headers": {
                             name: {"description": description, "schema": schema}
@@ -132,7 +137,7 @@ def _paths_and_schemas(dialects: Iterable[Dialect], card: Card) -> tuple[dict[st
                             "description": STATUS_DESCRIPTIONS[status],
                             "content": {"application/json": error},
                         }
-                        for status in _STATUSES
+                        for status in sorted((*_STATUSES, *found.statuses))
                     },
                 },
             }

@@ -17,6 +17,7 @@ from shokado.dialects.problem import Problem, ProblemBody, problem_of
 from shokado.dispatch.change import ChangeRefused
 from shokado.dispatch.request import UnknownVersion
 from shokado.stores.store import GenerationConflict, StoreUnavailable
+from shokado.transports.failure_log import FailureLog
 
 _EXAMPLES = {
     "malformed_body": "the body is not JSON: Expecting value",
@@ -32,6 +33,8 @@ _EXAMPLES = {
 """A message of one code for each status."""
 
 BODY_ERRORS = (400, 413, 415, 422)
+
+_failures = FailureLog()
 
 
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -76,6 +79,7 @@ async def answer_error(request: Request, error: Exception) -> Response:
         case _:
             problem = problem_of(error)
     request_id = request.state.request_id
+    _failures.tell(error, problem, request_id)
     headers = {**(getattr(error, "headers", None) or {}), "content-type": "application/json"}
     if problem.status == 405:
         # The framework names the methods of the first of a path's routes alone.

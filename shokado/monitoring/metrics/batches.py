@@ -28,6 +28,9 @@ class BatchMetrics(BatchObserver):
         the columns of scores that have several, or `output_buckets`, with such bounds for each, where those are values.
         """
         self.rows = registry.counter("shokado_rows", "Rows scored.", ["version"], zeros=True)
+        self.unscored = registry.counter(
+            "shokado_unscored_rows", "Rows of batches that the model had no finite score for.", ["version"], zeros=True
+        )
         self.releases = registry.counter(
             "shokado_batches", "Batches, by why they were sent off when they were.", ["version", "release"]
         )
@@ -58,6 +61,8 @@ class BatchMetrics(BatchObserver):
         self.waits.pending[version] += batch.waits_s
         self.sizes.pending[version].append(len(batch.rows))
         self.seconds.pending[version].append(batch.seconds)
+        if batch.failures:
+            self.unscored.add(version, number=len(batch.failures))
         if batch.scores is not None:
             self._scores[version].append(batch.scores)
 

@@ -33,7 +33,7 @@ class PendingCounter:
     def flush(self) -> None:
         pending, self.pending = self.pending, defaultdict(float)
         for labels, number in pending.items():
-            self._counter.labels(*labels).inc(number)
+            (self._counter.labels(*labels) if labels else self._counter).inc(number)
 
 
 class PendingHistogram:

@@ -8,25 +8,22 @@ Answers leave in the order of the requests, whatever the order they become ready
 """
 
 import asyncio
-import struct
-import termios
 from dataclasses import replace
-from fcntl import ioctl
 from typing import Any, ClassVar
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from shokado.dialects.head import read_head
 from shokado.dialects.problem import Problem, body_too_large, malformed
 from shokado.transports.body_quota import BodyQuota
 from shokado.transports.express_lane.arrival import Arrival, judge
 from shokado.transports.express_lane.connection_state import ConnectionState
 from shokado.transports.express_lane.context import LaneContext, LaneLimits
+from shokado.transports.express_lane.draining import has_unread
 from shokado.transports.express_lane.exchanges import ExchangeQueue
 from shokado.transports.express_lane.flow import LaneFlow
 from shokado.transports.express_lane.framing import framing_problem, headers_too_large
-from shokado.transports.express_lane.heads import ExpressHead, cacheable_head
+from shokado.transports.express_lane.heads import ExpressHead, cacheable_head, express_head
 from shokado.transports.express_lane.timeouts import Timeouts
 from shokado.transports.routes import Routes
 
@@ -162,7 +159,9 @@ class LaneConnection(HttpToolsProtocol):
         if (problem := framing_problem(self.headers, self.parser.get_http_version())) is not None:
             self.refuse(problem)
             return
-        express = self._express_head()
+        express = None
+        if not (self._unfinished_asgi or self.expect_100_continue):
+            express = express_head(self.parser, self.url, self.headers, self.context.routes, limits.left_headers)
         if express is None:
             super().on_headers_complete()
             if self._state is not OPEN and self.cycle is not None:
@@ -202,29 +201,6 @@ class LaneConnection(HttpToolsProtocol):
             super().on_message_complete()
         else:
             self._begin(arrival.express, body)
-
-    def _express_head(self) -> ExpressHead | None:
-        """The head just parsed, if the lane answers it."""
-        parser, context = self.parser, self.context
-        if (
-            self._unfinished_asgi
-            or parser.get_method() != b"POST"
-            or parser.get_http_version() != "1.1"
-            or self.expect_100_continue
-            or parser.should_upgrade()
-            or b"%" in self.url
-            or b"?" in self.url
-            or (found := context.routes.find(self.url)) is None
-        ):
-            return None
-        left_headers = context.limits.left_headers
-        if left_headers and any(name in left_headers for name, _ in self.headers):
-            return None
-        lengths = [int(value) for name, value in self.headers if name == b"content-length"]
-        chunked = any(name == b"transfer-encoding" for name, _ in self.headers)
-        body_bytes = -1 if chunked else lengths[0] if lengths else 0
-        head = read_head(self.headers, found.pins)
-        return ExpressHead(found.handler, head, body_bytes, parser.should_keep_alive())
 
     # Requests and their answers ------------------------------------------------------------------------------------
 
@@ -385,19 +361,11 @@ class LaneConnection(HttpToolsProtocol):
 
     def close_if_unused(self) -> None:
         """Close, unless a request is under way or on its way."""
-        if self._arrival is not None or self._has_unread:
+        if self._arrival is not None or has_unread(self.transport):
             # A request is arriving; the supervisor's own patience bounds how long.
             self._close_later()
         elif not self.busy:
             self.transport.close()
-
-    @property
-    def _has_unread(self) -> bool:
-        """Whether the kernel has bytes of the client's that the loop has not come to yet."""
-        if self.transport.is_closing():
-            return False
-        found = ioctl(self.transport.get_extra_info("socket").fileno(), termios.FIONREAD, bytes(4))
-        return bool(struct.unpack("i", found)[0])
 
     def end(self) -> None:
         """Close, without waiting for a client that does not take what was written long ago."""

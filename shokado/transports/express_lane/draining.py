@@ -1,6 +1,9 @@
 """Draining: how the idle connections of a stopping server are closed, one after the other."""
 
 import asyncio
+import struct
+import termios
+from fcntl import ioctl
 from typing import Protocol
 
 CLOSED_PER_S = 40
@@ -47,3 +50,11 @@ class Drain:
         spread_s = min(self._spread_s, len(leaving) / CLOSED_PER_S)
         for number, connection in enumerate(leaving):
             loop.call_later(self._drain_s + spread_s * number / len(leaving), connection.close_if_unused)
+
+
+def has_unread(transport: asyncio.Transport) -> bool:
+    """Whether the kernel has bytes of a client's that the loop has not come to yet."""
+    if transport.is_closing():
+        return False
+    found = ioctl(transport.get_extra_info("socket").fileno(), termios.FIONREAD, bytes(4))
+    return bool(struct.unpack("i", found)[0])

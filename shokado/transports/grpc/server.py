@@ -32,7 +32,8 @@ from shokado.dispatch.request import UnknownVersion
 from shokado.transports.admission import AdmissionHandler
 from shokado.transports.body_quota import BodyQuota
 from shokado.transports.call import Entrance, PredictionHandler
-from shokado.transports.exchange import Handler
+from shokado.transports.exchange import Handler, new_id
+from shokado.transports.failure_log import FailureLog
 from shokado.transports.grpc import open_inference_pb2 as messages
 from shokado.transports.grpc.codec import ModelInfer
 from shokado.transports.grpc.connections import hang_up, stop_listening
@@ -56,6 +57,7 @@ AGE_GRACE_S = 60
 _STOPPING = Problem("stopping", "the server is stopping; ask again, over a new connection")
 _METADATA = messages.ServerMetadataResponse(**asdict(OVER_GRPC))
 _NO_MESSAGE = malformed("a call has one message, and this one has none")
+_failures = FailureLog()
 _decode_problem = msgspec.json.Decoder(ProblemBody).decode
 
 
@@ -365,7 +367,10 @@ def _metadata_of(lines: bytes) -> tuple[tuple[str, str], ...]:
 
 
 async def _refuse_for(context: Any, problem: Problem) -> None:
-    metadata = _metadata_of(problem.header_lines)
+    """End a call that began no prediction."""
+    request_id = head_of(context.invocation_metadata(), None, None).request_id or new_id()
+    _failures.tell(problem, problem, request_id)
+    metadata = _metadata_of(b"x-request-id: %b\r\n%b" % (request_id.encode(), problem.header_lines))
     await _refuse(context, problem.code, problem.message, metadata)
 
 

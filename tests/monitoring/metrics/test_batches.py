@@ -40,6 +40,14 @@ def test_scores_that_are_no_numbers_and_batches_without_scores_are_left_out(monk
     assert observed == [[0.5, 0.25]]
 
 
+def test_rows_without_score_are_counted_by_version() -> None:
+    registry = MetricRegistry(["v1"])
+    metrics = BatchMetrics(registry, PROBABILITY_BOUNDS, ())
+    metrics.batch(batch_of(rows=3, failures={0: "no", 2: "no"}))
+    metrics.batch(batch_of(rows=3))
+    assert metrics.unscored.pending == {("v1",): 2}
+
+
 def test_several_values_are_counted_by_name_and_bound() -> None:
     registry = MetricRegistry(["v1"])
     metrics = BatchMetrics(registry, PROBABILITY_BOUNDS, (), {"speed": (1.0, 2.0), "cost": (0.1, 100.0)})

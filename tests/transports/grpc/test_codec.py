@@ -250,3 +250,12 @@ def test_several_values_are_a_matrix(raw: bool) -> None:
     assert (output.name, output.datatype, list(output.shape)) == ("predictions", "FP32", [2, 2])
     values = np.frombuffer(found.raw_output_contents[0], "<f4") if raw else output.contents.fp32_contents
     assert list(values) == [7, -1, 0.5, 2000]
+
+
+@pytest.mark.parametrize("raw", [False, True], ids=["typed", "raw"])
+def test_several_labels_are_a_matrix(raw: bool) -> None:
+    found = answer(message(("x", "FP32", ROWS), raw=raw), Task.MULTILABEL, (0, 1), [[0.25, 0.75], [1, 0]])
+    _, labels = found.outputs
+    assert (labels.name, labels.datatype, list(labels.shape)) == ("classes", "INT64", [2, 2])
+    values = np.frombuffer(found.raw_output_contents[1], "<i8") if raw else labels.contents.int64_contents
+    assert list(values) == [0, 1, 1, 0]

@@ -107,7 +107,7 @@ class Held(DoubleRunner):
         await super().start(observer)
         compute = self.executor.run
 
-        def run(rows: Rows, expected_s: float, done: Any, _deadline: float = inf) -> None:
+        def run(rows: Rows, expected_s: float, done: Any, _deadline: float = inf, _trace: object = None) -> None:
             self.batches.append(rows)
             if len(self.batches) == 1:
                 self.release = lambda: compute(rows, expected_s, done)

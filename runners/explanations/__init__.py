@@ -1,0 +1,1 @@
+"""Explanations: what each feature contributes to a row's score."""

@@ -1,0 +1,1 @@
+"""Where ended segments are sent: a receiver of CloudEvents, or an object store."""
