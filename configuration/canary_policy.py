@@ -4,15 +4,12 @@ In: a YAML file, by default the one beside this module. Out: a frozen `CanaryPol
 each wrong key. What is observed is judged by it in `shokado.lifecycle.rollout.verdict`.
 """
 
-import difflib
-import re
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from configuration.settings import SettingsError
+from configuration.policy_file import read_policy
 
 DEFAULT_FILE = Path(__file__).with_name("canary.yaml")
 
@@ -56,20 +53,4 @@ class CanaryPolicy(BaseModel):
 
 def load_policy(path: Path = DEFAULT_FILE) -> CanaryPolicy:
     """Read a policy. Raises `SettingsError`."""
-    try:
-        content = yaml.safe_load(path.read_bytes())
-    except (OSError, yaml.YAMLError) as error:
-        raise SettingsError(f"{path}: not readable as YAML: {error}") from error
-    try:
-        return CanaryPolicy.model_validate({} if content is None else content)
-    except ValidationError as error:
-        raise SettingsError("\n".join(f"{path}: {_explain(problem)}" for problem in error.errors())) from error
-
-
-def _explain(problem: Any) -> str:
-    where = ".".join(str(part) for part in problem["loc"]) or "policy"
-    if problem["type"] != "extra_forbidden":
-        return f"{where}: {re.sub('^Value error, ', '', problem['msg'])}"
-    known = list(CanaryPolicy.model_fields)
-    nearest = difflib.get_close_matches(where, known, n=1, cutoff=0.5)
-    return f"{where}: unknown key; " + (f"did you mean {nearest[0]}?" if nearest else f"known are {', '.join(known)}")
+    return read_policy(path, CanaryPolicy)

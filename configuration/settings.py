@@ -22,7 +22,6 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidationError,
     ValidationInfo,
@@ -34,7 +33,13 @@ from pydantic_settings import SettingsError as UnreadableVariable
 
 from configuration.cpus import available_cpus
 from configuration.credentials import check_credentials, without_credentials
+from configuration.drift_settings import DriftSettings
+from configuration.explanation_settings import ExplanationSettings
+from configuration.frozen import FrozenSettings
+from configuration.log_settings import LogSettings, SinkSettings
+from configuration.logging_settings import LoggingSettings
 from configuration.port import Port, check_port
+from configuration.tracing_settings import TracingSettings
 
 DEFAULT_FILE = Path(__file__).with_name("serving.yaml")
 PREFIX = "SHOKADO_"
@@ -139,11 +144,7 @@ class CacheBackend(StrEnum):
     REDIS = "redis"
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class FarSideSettings(_Frozen):
+class FarSideSettings(FrozenSettings):
     """How a version is asked that does not run in this process; see `runners.placements.remote`."""
 
     timeout_s: float = Field(default=10, gt=0, le=600)
@@ -165,14 +166,14 @@ class ServiceSettings(FarSideSettings):
 class RemoteSettings(FarSideSettings):
     """A version behind another server of the Open Inference Protocol, version 2; see `runners.placements.remote`.
 
-    One that `shokado models connect` has put into the store is behind MLflow's scoring server.
+    One that `shokado models connect` has put into the store is behind MLflow's scoring server, or MLServer.
     """
 
     url: str
     """The server's address up to `/v2`, or up to MLflow's `/invocations`, without credentials, as everybody who may
     predict can read it."""
     model: str = Field(default="{model}", min_length=1)
-    """The model's name at that server; `{model}` is our model's."""
+    """The model's name at that server; `{model}` is our model's. MLflow's has one model, and no name for it."""
     version: str | None = Field(default="{version}", min_length=1)
     """The version's name at that server; `{version}` is our version's. None: the server chooses."""
     key_file: str | None = None
@@ -199,7 +200,7 @@ class RemoteSettings(FarSideSettings):
         return check_port(url)
 
 
-class VersionSettings(_Frozen):
+class VersionSettings(FrozenSettings):
     """How one version is served."""
 
     tag: str | None = Field(default=None, pattern=r"^[a-z0-9._-]+:[a-z0-9._-]+$")
@@ -243,7 +244,7 @@ def lone_weight(weights: Mapping[str, float], other: str = "") -> str | None:
     return f'{alone}: write {part}{{"{version}": 100}} for all of it'
 
 
-class EnvironmentSettings(_Frozen):
+class EnvironmentSettings(FrozenSettings):
     """What answers in one environment until somebody changes the split."""
 
     active: Name
@@ -268,7 +269,7 @@ class EnvironmentSettings(_Frozen):
         return weights
 
 
-class BatchingSettings(_Frozen):
+class BatchingSettings(FrozenSettings):
     """The adaptive batcher of each version."""
 
     latency_target_ms: float = Field(default=10, gt=0, le=10_000)
@@ -284,7 +285,7 @@ class BatchingSettings(_Frozen):
     """Seconds after which a batch in the engine is interrupted and fails; until it is back, the version is away."""
 
 
-class LimitSettings(_Frozen):
+class LimitSettings(FrozenSettings):
     """What one request may ask for, and how many clients may be connected."""
 
     max_rows: int = Field(default=10_000, ge=1, le=1_000_000)
@@ -319,7 +320,7 @@ class LimitSettings(_Frozen):
         return self
 
 
-class ShutdownSettings(_Frozen):
+class ShutdownSettings(FrozenSettings):
     """What happens after SIGTERM; see `shokado.worker.stopping`."""
 
     pause_s: float = Field(default=0, ge=0, le=600)
@@ -328,7 +329,7 @@ class ShutdownSettings(_Frozen):
     """How long connections may then take to end."""
 
 
-class LoadingSettings(_Frozen):
+class LoadingSettings(FrozenSettings):
     """What may be loaded into a running server, and how much of it."""
 
     registry: bool = True
@@ -346,7 +347,7 @@ class LoadingSettings(_Frozen):
     any worker opens it."""
 
 
-class FeedbackSettings(_Frozen):
+class FeedbackSettings(FrozenSettings):
     """Labels and rewards for predictions."""
 
     max_age_hours: float = Field(default=168, gt=0, le=8760)
@@ -359,7 +360,7 @@ class FeedbackSettings(_Frozen):
     """What seals prediction ids, in place of a secret that the store keeps; read at the start."""
 
 
-class WeightedSettings(_Frozen):
+class WeightedSettings(FrozenSettings):
     """How the `weighted` strategy moves the split towards the better version; see `shokado.experiments.thompson`."""
 
     update_every_s: float = Field(default=60, ge=0.1, le=86_400)
@@ -375,7 +376,7 @@ class WeightedSettings(_Frozen):
     """Latency up to which an answer is a success where there is no feedback."""
 
 
-class ShadowSettings(_Frozen):
+class ShadowSettings(FrozenSettings):
     """Copies of the traffic whose answers nobody sees."""
 
     cpu_share: float = Field(default=0.05, gt=0, le=1)
@@ -384,7 +385,7 @@ class ShadowSettings(_Frozen):
     """Rows that copies may have waiting; copies beyond them are dropped."""
 
 
-class CacheSettings(_Frozen):
+class CacheSettings(FrozenSettings):
     """Answers to rows that were scored before."""
 
     backend: CacheBackend = CacheBackend.OFF
@@ -408,7 +409,7 @@ class CacheSettings(_Frozen):
         return self
 
 
-class RateSettings(_Frozen):
+class RateSettings(FrozenSettings):
     """How many requests are taken, such as `200/second; 5000/minute`. Each prediction request counts as one."""
 
     per_key: str | None = None
@@ -435,7 +436,7 @@ class RateSettings(_Frozen):
         return value
 
 
-class CorsSettings(_Frozen):
+class CorsSettings(FrozenSettings):
     """The other sites whose pages may ask from browsers."""
 
     origins: tuple[str, ...] = ()
@@ -443,6 +444,7 @@ class CorsSettings(_Frozen):
     headers: tuple[str, ...] = (
         "Content-Type", "X-API-Key", "Authorization", "X-Request-ID", "X-Model-Version", "X-Environment", "X-Unit-ID",
         "X-Request-Deadline-Ms", "Inference-Header-Content-Length", "X-Actor", "If-Match", "If-None-Match",
+        "traceparent", "tracestate",
     )  # fmt: skip
     """Headers that such pages may send."""
 
@@ -455,7 +457,7 @@ class CorsSettings(_Frozen):
         return origins
 
 
-class AccessSettings(_Frozen):
+class AccessSettings(FrozenSettings):
     """Who may ask for what; see `access`."""
 
     keys_file: str | None = None
@@ -477,7 +479,7 @@ class AccessSettings(_Frozen):
         return self
 
 
-class GrpcSettings(_Frozen):
+class GrpcSettings(FrozenSettings):
     """The gRPC entrance of the Open Inference Protocol."""
 
     port: Port | None = None
@@ -502,7 +504,7 @@ class GrpcSettings(_Frozen):
     """How long a stopping server waits for the answers that are under way."""
 
 
-class DialectSettings(_Frozen):
+class DialectSettings(FrozenSettings):
     """How the dialects answer where their home servers can be had in more ways than one."""
 
     invocations: PredictMethod = PredictMethod.PREDICT
@@ -540,6 +542,11 @@ class Settings(BaseSettings):
     cache: CacheSettings = CacheSettings()
     access: AccessSettings = AccessSettings()
     grpc: GrpcSettings = GrpcSettings()
+    log: LogSettings = LogSettings()
+    drift: DriftSettings = DriftSettings()
+    explanations: ExplanationSettings = ExplanationSettings()
+    tracing: TracingSettings = TracingSettings()
+    logging: LoggingSettings = LoggingSettings()
     dialects: DialectSettings = DialectSettings()
 
     @property
@@ -562,6 +569,10 @@ class Settings(BaseSettings):
                 "version": remote.version and remote.version.replace("{version}", version),
             }
         )
+
+    def log_folder(self, root: Path) -> Path:
+        """Where the request log is; `root` is the bundle's folder."""
+        return root / self.log.folder.replace("{model}", self.model)
 
     def tag_of(self, version: str) -> str:
         """BentoML model tag of a configured version."""
@@ -735,6 +746,10 @@ def _keys_beside(location: list[str]) -> list[str]:
         "access.rates": RateSettings,
         "access.cors": CorsSettings,
         "grpc": GrpcSettings,
+        "log": LogSettings,
+        "drift": DriftSettings,
+        "explanations": ExplanationSettings,
+        "log.sink": SinkSettings,
         "dialects": DialectSettings,
     }
     if location[0] == "versions" and location[2:-1] == ["remote"]:

@@ -98,6 +98,7 @@ class Cache(ABC):
         scores = np.frombuffer(packed, dtype=np.float32)
         per_row = prediction.card.scores_per_row
         prediction.scores = scores if per_row == 1 else scores.reshape(prediction.row_count, per_row)
+        prediction.cached = True
         self._call_soon(_finish, prediction)
 
     def _compute(self, key: bytes, prediction: Prediction, runner: Runner) -> None:

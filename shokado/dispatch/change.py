@@ -90,14 +90,16 @@ def with_split(state: RoutingState, name: str | None, change: SplitChange, versi
             "salt_too_long", f"the salt has {len(change.salt)} characters; at most {MAX_SALT_CHARACTERS} do"
         )
     shadow = environment.shadow if change.shadow is UNCHANGED else change.shadow
-    changed = Environment(
-        environment.name,
-        versions.ready(change.active) if change.active is not None else environment.active,
-        environment.weights if change.weights is None else _checked_weights(change.weights, versions, environment),
-        change.strategy or environment.strategy,
-        environment.enabled if change.enabled is None else change.enabled,
-        environment.salt if change.salt is None else change.salt,
-        versions.ready(shadow) if change.shadow is not UNCHANGED and shadow else shadow,
+    changed = replace(
+        environment,
+        active=versions.ready(change.active) if change.active is not None else environment.active,
+        weights=environment.weights
+        if change.weights is None
+        else _checked_weights(change.weights, versions, environment),
+        strategy=change.strategy or environment.strategy,
+        enabled=environment.enabled if change.enabled is None else change.enabled,
+        salt=environment.salt if change.salt is None else change.salt,
+        shadow=versions.ready(shadow) if change.shadow is not UNCHANGED and shadow else shadow,
     )
     _refuse_unloaded(state, changed)
     _refuse_shortfalls(environment, changed, versions)
@@ -107,11 +109,14 @@ def with_split(state: RoutingState, name: str | None, change: SplitChange, versi
 
 
 def rolled_back(state: RoutingState, old: RoutingState, versions: KnownVersions) -> RoutingState:
-    """The state with the environments of an earlier one, as far as they still exist.
+    """The state with the environments of an earlier one, as far as they still exist; their experiments stay.
 
     Raises `ConflictingChange` when a version that they need is not ready, or not known any more.
     """
-    environments = {name: old.environments.get(name, value) for name, value in state.environments.items()}
+    environments = {
+        name: replace(old.environments.get(name, value), experiment=value.experiment)
+        for name, value in state.environments.items()
+    }
     restored = replace(state, generation=state.generation + 1, environments=environments)
     changed = [value for name, value in environments.items() if value != state.environments[name]]
     for version in sorted({version for environment in changed for version in environment.named}):

@@ -17,6 +17,7 @@ from runners.inputs.union import OpenRows, RowForm
 from runners.runner import Runner
 from shokado.dispatch.assignment import Reason, assign
 from shokado.dispatch.cache import Cache
+from shokado.dispatch.experiment import CountedStage
 from shokado.dispatch.fault import FELL_BACK
 from shokado.dispatch.observers import Observers
 from shokado.dispatch.request import Origin, Prediction, PredictionRequest, UnknownVersion
@@ -69,14 +70,7 @@ class Dispatcher:
         self.shadowed = any(environment.shadow for environment in state.environments.values())
         self._names = {**self.aliases, **{version: version for version in (*known, *runners)}}
         self._routes = {
-            name: (
-                environment,
-                {
-                    version: (Origin(version, name, state.generation, runner.card), runner)
-                    for version, runner in runners.items()
-                },
-            )
-            for name, environment in state.environments.items()
+            name: (environment, self._targets(environment)) for name, environment in state.environments.items()
         }
 
     def dispatch(self, request: PredictionRequest, done: Callable[[Job], None]) -> Prediction:
@@ -91,11 +85,11 @@ class Dispatcher:
         environment, targets = route
         pinned = self.resolve(request.version) if request.version is not None else None
         version, reason = assign(environment, self._draw(), request.unit, pinned=pinned, split=request.split)
-        target = targets.get(version)
+        target, passed_over = targets.get(version), ""
         if (target is None or not target[1].ready) and reason is not Reason.PINNED:
             active = targets.get(environment.active)
             if active is not None and active[1].ready:
-                target, reason = active, Reason.FALLBACK
+                target, reason, passed_over = active, Reason.FALLBACK, version
                 if self._observers is not None:
                     self._observers.failed(None, version, FELL_BACK)
         if target is None:
@@ -105,7 +99,18 @@ class Dispatcher:
         if type(rows) is OpenRows:
             prediction = self._packed(rows, request, done, environment, origin, runner, reason)
         else:
-            prediction = Prediction(rows, request.row_count, done, request.deadline, origin=origin, reason=reason)
+            prediction = Prediction(
+                rows,
+                request.row_count,
+                done,
+                request.deadline,
+                trace=request.trace,
+                origin=origin,
+                reason=reason,
+                unit=request.unit,
+            )
+        if passed_over:
+            prediction.passed_over = passed_over
         if self._cache is None:
             try:
                 runner.submit(prediction)
@@ -137,9 +142,12 @@ class Dispatcher:
             failed.row_count,
             done,
             failed.deadline,
+            trace=failed.trace,
             origin=origin,
             reason=Reason.FALLBACK,
             otherwise=failed.otherwise,
+            unit=failed.unit,
+            passed_over=failed.passed_over or failed.version,
         )
         if self._cache is None:
             runner.submit(prediction)
@@ -153,6 +161,15 @@ class Dispatcher:
         if version is None:
             raise UnknownVersion("version", name, list(self._names))
         return version
+
+    def _targets(self, environment: Environment) -> dict[str, tuple[Origin, Runner]]:
+        """By version, who answers, and as what."""
+        experiment, generation = environment.running, self.state.generation
+        stage = CountedStage(experiment) if experiment is not None else None
+        return {
+            version: (Origin(version, environment.name, generation, runner.card, stage), runner)
+            for version, runner in self.runners.items()
+        }
 
     def _packed(
         self,
@@ -177,7 +194,17 @@ class Dispatcher:
                 if other is not None and not other.row_format.packs_like(runner.row_format):
                     with contextlib.suppress(InputFault):
                         otherwise[other.row_format], _ = rows.packed_for(version, pinned=False)
-        return Prediction(own, row_count, done, request.deadline, origin=origin, reason=reason, otherwise=otherwise)
+        return Prediction(
+            own,
+            row_count,
+            done,
+            request.deadline,
+            trace=request.trace,
+            origin=origin,
+            reason=reason,
+            otherwise=otherwise,
+            unit=request.unit,
+        )
 
     def _note(self, overload: Overloaded) -> None:
         """Remember a refusal that everybody would get; only for a moment, as a batch may come back at any time."""

@@ -17,8 +17,10 @@ import msgspec
 
 from runners.batching.job import Job
 from runners.batching.observer import BatchObserver, EndedBatch
+from runners.log_throttle import LogThrottle
 from shokado.dispatch.fault import Fault
 from shokado.dispatch.request import Prediction
+from shokado.dispatch.request_span import RequestSpan
 
 TELL_AFTER_S = 0.01
 """Long enough that under load a call tells of many predictions: it takes longer to begin than for one of them."""
@@ -26,8 +28,6 @@ MAX_ANSWERS = 128
 """About so many are told earlier, in the next turn of the event loop: keeping more costs more than it saves, as what
 the path of a request has just used is in no cache of the processor any more.
 """
-REPORT_EVERY_S = 60.0
-"""An observer that fails does so for every request: its log would be the largest part of the work."""
 
 logger = logging.getLogger("bentoml.shokado")
 
@@ -42,6 +42,10 @@ class Failure(msgspec.Struct, frozen=True, eq=False):
     kind: str
     """Code of the problem that was answered, or `FELL_BACK`."""
     fault: Fault = Fault.SERVER
+    feature: str | None = None
+    """The feature that the problem names, if it does."""
+    span: RequestSpan | None = None
+    """The request's, where requests are traced and this is its end."""
 
 
 class PredictionObserver:
@@ -72,7 +76,7 @@ class Observers:
         self, call_later: Callable[[float, Callable[[], None]], object], clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._call_later = call_later
-        self._clock = clock
+        self._throttle = LogThrottle(clock=clock)
         self._scheduled = False
         self._started: list[str] = []
         self.started = self._started.append
@@ -83,8 +87,6 @@ class Observers:
         self._batches: list[EndedBatch] = []
         self._answers: float = 0
         """Jobs that these finished, or minus infinity once all is to be told soon."""
-        self._reported_at: dict[str, float] = {}
-        self._unreported: defaultdict[str, int] = defaultdict(int)
         self.subscribe()
 
     def subscribe(self, predictions: Sequence[PredictionObserver] = (), batches: Sequence[BatchObserver] = ()) -> None:
@@ -103,10 +105,16 @@ class Observers:
             self._schedule()
 
     def failed(
-        self, prediction: Prediction | None, version: str | None, kind: str, fault: Fault = Fault.SERVER
+        self,
+        prediction: Prediction | None,
+        version: str | None,
+        kind: str,
+        fault: Fault = Fault.SERVER,
+        feature: str | None = None,
+        span: RequestSpan | None = None,
     ) -> None:
         """See `Failure`."""
-        self._failed.append(Failure(prediction, version, kind, fault))
+        self._failed.append(Failure(prediction, version, kind, fault, feature, span))
         if not self._scheduled:
             self._schedule()
 
@@ -168,14 +176,11 @@ class Observers:
                 self._report(type(hear.__self__).__name__)  # type: ignore[attr-defined]  # a bound method
 
     def _report(self, name: str) -> None:
-        """Log the exception that is being handled, at most once a minute for each observer."""
-        now = self._clock()
-        if now < self._reported_at.get(name, -inf) + REPORT_EVERY_S:
-            self._unreported[name] += 1
-            return
-        self._reported_at[name] = now
-        words = "observer %s failed and missed what it was told, as it did %d times since this was last logged"
-        logger.exception(words, name, self._unreported.pop(name, 0))
+        """Log the exception that is being handled: an observer that fails does so for every request."""
+        left_out = self._throttle.left_out(name)
+        if left_out is not None:
+            words = "observer %s failed and missed what it was told, as it did %d times since this was last logged"
+            logger.exception(words, name, left_out)
 
 
 def _parted(_: Job) -> None:

@@ -44,9 +44,20 @@ class Rendezvous:
         self.version_of = _remembering(self._key, self._lots)
         """The version that a unit sticks to."""
 
+    def number_of(self, unit: str) -> int:
+        """The unit's hash u: all that versions' scores are made of."""
+        return int.from_bytes(blake2b(unit.encode(), digest_size=8, key=self._key, person=_USE).digest(), "little")
+
+    def version_of_number(self, number: int) -> str:
+        """The version that a unit of this hash sticks to."""
+        scores = self._scores(number)
+        return max(scores, key=scores.__getitem__)
+
     def scores_of(self, unit: str) -> dict[str, float]:
         """Each version's score, below 0; the largest has the unit."""
-        number = int.from_bytes(blake2b(unit.encode(), digest_size=8, key=self._key, person=_USE).digest(), "little")
+        return self._scores(self.number_of(unit))
+
+    def _scores(self, number: int) -> dict[str, float]:
         return {
             version: log(((a * number + b & _MODULUS) >> _SHIFT) * _SCALE + _HALF) * inverse_weight
             for a, b, inverse_weight, version in self._lots

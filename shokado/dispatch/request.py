@@ -9,7 +9,9 @@ import msgspec
 from runners.artefacts.card import Card
 from runners.batching.job import Job
 from runners.inputs.rows import RequestRows, RowFormat
+from runners.trace import TraceContext
 from shokado.dispatch.assignment import Reason
+from shokado.dispatch.experiment import CountedStage
 
 
 class PredictionRequest(msgspec.Struct, eq=False, gc=False):
@@ -31,6 +33,7 @@ class PredictionRequest(msgspec.Struct, eq=False, gc=False):
     """When the answer is of no more use, in seconds of `time.monotonic`."""
     answer_options: Any = None
     """What the client wants of the answer, for the encoder of the same dialect; nobody else looks at it."""
+    trace: TraceContext | None = None
 
 
 class Origin(msgspec.Struct, eq=False, frozen=True):
@@ -43,6 +46,8 @@ class Origin(msgspec.Struct, eq=False, frozen=True):
     environment: str
     generation: int
     card: Card
+    stage: CountedStage | None = None
+    """What an experiment of the environment counts; None where none is under way."""
     row_format: RowFormat = msgspec.UNSET  # type: ignore[assignment]  # the card's, which takes a while to find
 
     def __post_init__(self) -> None:
@@ -56,6 +61,15 @@ class Prediction(Job, eq=False, kw_only=True):
     reason: Reason
     latency_s: float = 0.0
     """How long it took from the request's arrival to its answer, once there is one."""
+    unit: str = ""
+    """What sticky assignment stuck to."""
+    passed_over: str = ""
+    """The version that it was assigned to, where that was passed over or failed."""
+    request_id: str = ""
+    prediction_id: str = ""
+    """As the answer says them, once there is one."""
+    cached: bool = False
+    """Whether its scores are those of an earlier one, so that no batch has its rows."""
     otherwise: Mapping[RowFormat, RequestRows] | None = None
     """Where versions differ: the rows as other ones take them that may be asked as well, if they can take them."""
 

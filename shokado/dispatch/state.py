@@ -9,10 +9,13 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from math import isfinite
 from types import MappingProxyType
+from typing import Any
 
 import msgspec
 
+from configuration.experiment_plan import ExperimentPlan
 from configuration.settings import Settings, Strategy
+from shokado.dispatch.experiment import Experiment
 from shokado.dispatch.rendezvous import Rendezvous
 
 
@@ -31,6 +34,8 @@ class Environment:
     """What the hash of a unit is mixed with: environments of the same salt and weights give a unit the same version."""
     shadow: str | None = None
     """The version that gets a copy of the traffic; nobody sees its answers."""
+    experiment: Experiment | None = None
+    """The one under way, or the last one that was."""
     thresholds: tuple[tuple[float, str], ...] = field(init=False, compare=False)
     """(upper end of its slice of [0, 1], version), ascending; the last end is 1."""
     shares: Mapping[str, float] = field(init=False, compare=False)
@@ -54,6 +59,11 @@ class Environment:
             "rendezvous",
             Rendezvous(self.salt, {version: weight / largest for version, weight in self.weights.items()}),
         )
+
+    @property
+    def running(self) -> Experiment | None:
+        """The experiment under way."""
+        return self.experiment if self.experiment is not None and self.experiment.is_running else None
 
     @property
     def named(self) -> set[str]:
@@ -85,10 +95,18 @@ class RoutingState:
     """Versions loaded or unloaded while serving. Those of the configuration that were left alone are not here."""
     candidates: Mapping[str, Load] = field(default_factory=dict)
     """Versions that every worker gets ready, aside and without traffic, until they become loads or are dropped."""
+    concluded: Mapping[str, int] = field(default_factory=dict)
+    """In which generation each of the last experiments ended, which the history has; by id, the oldest first."""
 
     def __post_init__(self) -> None:
-        for name in ("environments", "loads", "candidates"):
+        for name in ("environments", "loads", "candidates", "concluded"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
+
+    @property
+    def running(self) -> dict[str, Experiment]:
+        """The experiments under way, by environment."""
+        found = ((name, environment.running) for name, environment in self.environments.items())
+        return {name: experiment for name, experiment in found if experiment is not None}
 
     @property
     def needed(self) -> set[str]:
@@ -148,6 +166,7 @@ def fit(state: RoutingState, settings: Settings) -> RoutingState:
         fresh.default_environment,
         state.loads,
         state.candidates,
+        state.concluded,
     )
 
 
@@ -158,6 +177,7 @@ class _EnvironmentRecord(msgspec.Struct):
     enabled: bool
     salt: str
     shadow: str | None
+    experiment: Experiment | None = None
 
 
 class _LoadRecord(msgspec.Struct):
@@ -174,30 +194,50 @@ class _StateRecord(msgspec.Struct):
     default_environment: str
     loads: dict[str, _LoadRecord]
     candidates: dict[str, _LoadRecord]
+    concluded: dict[str, int] = {}
 
 
-_decode = msgspec.json.Decoder(_StateRecord).decode
+def _plain(value: Any) -> Any:
+    """A policy, as JSON has it."""
+    if isinstance(value, ExperimentPlan):
+        return value.model_dump(mode="json")
+    raise NotImplementedError(type(value))
+
+
+def _typed(kind: type, content: Any) -> Any:
+    """The policy of `_plain`, without what only a newer release knows."""
+    if kind is ExperimentPlan:
+        return ExperimentPlan.model_validate(
+            {name: value for name, value in content.items() if name in ExperimentPlan.model_fields}
+        )
+    raise NotImplementedError(kind)
+
+
+_encode = msgspec.json.Encoder(enc_hook=_plain).encode
+_decode = msgspec.json.Decoder(_StateRecord, dec_hook=_typed).decode
 
 
 def encode_state(state: RoutingState) -> bytes:
     """The state as JSON, for a store."""
-    return msgspec.json.encode(
+    return _encode(
         _StateRecord(
             state.generation,
             {
                 name: _EnvironmentRecord(
-                    value.active, dict(value.weights), value.strategy, value.enabled, value.salt, value.shadow
+                    value.active,
+                    dict(value.weights),
+                    value.strategy,
+                    value.enabled,
+                    value.salt,
+                    value.shadow,
+                    value.experiment,
                 )
                 for name, value in state.environments.items()
             },
             state.default_environment,
-            *(
-                {
-                    version: _LoadRecord(load.tag, load.digest, load.source, load.in_memory, load.expires_at)
-                    for version, load in loads.items()
-                }
-                for loads in (state.loads, state.candidates)
-            ),
+            _load_records(state.loads),
+            _load_records(state.candidates),
+            dict(state.concluded),
         )
     )
 
@@ -209,16 +249,33 @@ def decode_state(content: bytes | str) -> RoutingState:
         record.generation,
         {
             name: Environment(
-                name, value.active, value.weights, value.strategy, value.enabled, value.salt, value.shadow
+                name,
+                value.active,
+                value.weights,
+                value.strategy,
+                value.enabled,
+                value.salt,
+                value.shadow,
+                value.experiment,
             )
             for name, value in record.environments.items()
         },
         record.default_environment,
-        *(
-            {
-                version: Load(load.tag, load.digest, load.source, load.in_memory, load.expires_at)
-                for version, load in loads.items()
-            }
-            for loads in (record.loads, record.candidates)
-        ),
+        _loads(record.loads),
+        _loads(record.candidates),
+        record.concluded,
     )
+
+
+def _load_records(loads: Mapping[str, Load]) -> dict[str, _LoadRecord]:
+    return {
+        version: _LoadRecord(load.tag, load.digest, load.source, load.in_memory, load.expires_at)
+        for version, load in loads.items()
+    }
+
+
+def _loads(records: Mapping[str, _LoadRecord]) -> dict[str, Load]:
+    return {
+        version: Load(record.tag, record.digest, record.source, record.in_memory, record.expires_at)
+        for version, record in records.items()
+    }

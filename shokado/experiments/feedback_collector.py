@@ -1,7 +1,8 @@
 """Feedback: what became of a prediction, joined to the version that made it.
 
 In: labels and rewards with the ids of their predictions. Out: a ruling on each, and for the good ones a settlement,
-which adds to the version's tallies (`shokado.experiments.figures.Counted`) once, however often it arrives.
+which adds to the version's tallies (`shokado.experiments.figures.Counted`), and to the evidence of an experiment, once,
+however often it arrives.
 """
 
 import asyncio
@@ -11,11 +12,23 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 
+from configuration.experiment_policy import ExperimentMetric
 from runners.artefacts.card import Card
-from runners.artefacts.scores import Label, UnfitLabel, is_right, outcomes_per_row, squared_error_of
+from runners.artefacts.scores import (
+    Label,
+    UnfitLabel,
+    absolute_error_of,
+    is_right,
+    outcomes_per_row,
+    squared_error_of,
+)
+from shokado.dispatch.experiment import Experiment
+from shokado.experiments.experiment_counts import MAX_LABELLED_UNITS, labelled_scope, one_observation
 from shokado.experiments.figures import Counted, Tallies
 from shokado.experiments.prediction_id import BadPredictionId, IdFault, PredictionIds, Provenance, carried_rows
+from shokado.stores.evidence import Evidence, Sighting
 from shokado.stores.follower import Follower
 from shokado.stores.store import Settlement, StoreUnavailable, Tally
 
@@ -36,7 +49,7 @@ class Feedback:
     index: int = 0
     """The row's position in its request."""
     label: Label | None = None
-    """What would have been right: a class, the value of a regression, or several values, by name or in order."""
+    """What would have been right: a class, the value of a regression, or several of either, by name or in order."""
     reward: float | None = None
     """How well it went, from 0 to 1; a conversion is 1."""
 
@@ -70,6 +83,12 @@ _FAULTS = {
     IdFault.FORGED: FeedbackStatus.FORGED,
     IdFault.EXPIRED: FeedbackStatus.EXPIRED,
 }
+_OBSERVED = {
+    ExperimentMetric.REWARD: Counted.REWARD_SUM,
+    ExperimentMetric.ACCURACY: Counted.CORRECT,
+    ExperimentMetric.SQUARED_ERROR: Counted.SQUARED_ERROR,
+}
+"""Under which name one entry's value of a metric is counted in any case."""
 _DUPLICATE = "feedback for this row of this prediction was counted before"
 
 
@@ -88,10 +107,12 @@ class FeedbackCollector:
         max_age_s: float,
         look_again: Callable[[], Awaitable[bool]],
         clock: Callable[[], float] = time.time,
+        accepted: Callable[[str, int, Label | None, float | None], None] | None = None,
     ) -> None:
         """`cards` gives those of all versions that are known now; `max_age_s` is that of `ids`.
 
-        `look_again` is awaited where an id seems forged: see `shokado.experiments.seals.Seals`.
+        `look_again` is awaited where an id seems forged: see `shokado.experiments.seals.Seals`. `accepted` is told of
+        each entry that counts: id, index, label and reward.
         """
         self._follower = follower
         self._ids = ids
@@ -99,6 +120,7 @@ class FeedbackCollector:
         self._max_age_s = max_age_s
         self._clock = clock
         self._look_again = look_again
+        self._accepted = accepted
 
     async def take(self, entries: Sequence[Feedback]) -> list[Ruling]:
         """Count what can be counted, once; a ruling for each entry, in order.
@@ -117,15 +139,21 @@ class FeedbackCollector:
                 else ruling
                 for ruling in rulings
             ]
+        if self._accepted is not None:
+            for entry, ruling in zip(entries, rulings, strict=True):
+                if ruling.status is FeedbackStatus.ACCEPTED:
+                    self._accepted(entry.prediction_id, entry.index, entry.label, entry.reward)
         await self._count_refused(rulings, now)
         return rulings
 
     async def _join_all(self, entries: Sequence[Feedback], now: float) -> list[Ruling]:
         rulings: list[Ruling] = []
         for start in range(0, len(entries), _SLICE):
-            cards = self._cards()
+            cards, state = self._cards(), self._follower.state
+            running = state.running if state is not None else {}
             rulings += (
-                join(entry, self._ids.read, cards, now, self._max_age_s) for entry in entries[start : start + _SLICE]
+                join(entry, self._ids.read, cards, now, self._max_age_s, running)
+                for entry in entries[start : start + _SLICE]
             )
             # A long list must not hold up predictions.
             await asyncio.sleep(0)
@@ -169,11 +197,16 @@ def refused(tallies: Tallies) -> dict[FeedbackStatus, int]:
 
 
 def join(
-    entry: Feedback, read: Callable[[str], Provenance], cards: Mapping[str, Card], now: float, max_age_s: float
+    entry: Feedback,
+    read: Callable[[str], Provenance],
+    cards: Mapping[str, Card],
+    now: float,
+    max_age_s: float,
+    experiments: Mapping[str, Experiment] = MappingProxyType({}),
 ) -> Ruling:
     """Rule on one entry: `ACCEPTED` with a settlement, which may still turn out to be known already, or refused.
 
-    `read` raises `BadPredictionId`; `now` is in Unix seconds.
+    `read` raises `BadPredictionId`; `now` is in Unix seconds; `experiments` are those under way, by environment.
     """
     try:
         origin = read(entry.prediction_id)
@@ -188,6 +221,8 @@ def join(
         return Ruling(FeedbackStatus.UNKNOWN, reason, origin.version)
     try:
         observed = _observed(entry, origin, card)
+        experiment = experiments.get(origin.environment)
+        sightings = _sightings(experiment, entry, origin, card, observed, now) if experiment is not None else ()
     except (_Unfit, UnfitLabel) as unfit:
         return Ruling(FeedbackStatus.INVALID, str(unfit), origin.version)
     observed |= {Counted.FEEDBACK: 1, Counted.DELAY_S: max(now - origin.at, 0.0)}
@@ -195,6 +230,7 @@ def join(
         key=f"{origin.key}:{entry.index}",
         expires_at=origin.at + max_age_s + _CLOCKS_APART_S,
         counts={Tally(origin.version, origin.environment, name): value for name, value in observed.items()},
+        sightings=sightings,
     )
     return Ruling(FeedbackStatus.ACCEPTED, version=origin.version, settlement=settlement)
 
@@ -212,7 +248,7 @@ def _observed(entry: Feedback, origin: Provenance, card: Card) -> dict[Counted, 
     if entry.label is not None:
         outcomes = _outcomes(entry.index, origin, card)
         if card.classes:
-            correct = is_right(card, outcomes[0], entry.label)
+            correct = is_right(card, outcomes, entry.label)
             observed |= {Counted.CLASS_LABELS: 1, Counted.CORRECT: float(correct)}
         else:
             squared = squared_error_of(card, outcomes, entry.label)
@@ -221,11 +257,45 @@ def _observed(entry: Feedback, origin: Provenance, card: Card) -> dict[Counted, 
     return observed
 
 
+def _sightings(
+    experiment: Experiment,
+    entry: Feedback,
+    origin: Provenance,
+    card: Card,
+    observed: Mapping[Counted, float],
+    now: float,
+) -> tuple[Sighting, ...]:
+    """What the entry, of which `observed` is known, says for an experiment: of a unit of its split, and in time."""
+    stage = experiment.stage_of(origin.generation)
+    if stage is None or not origin.unit or now - origin.at > experiment.plan.label_delay_s:
+        return ()
+    values = {metric: observed[counted] for metric, counted in _OBSERVED.items() if counted in observed}
+    if entry.label is not None and not card.classes:
+        outcomes = _outcomes(entry.index, origin, card)
+        values[ExperimentMetric.ABSOLUTE_ERROR] = absolute_error_of(card, outcomes, entry.label)
+    cohort = experiment.cohort_of(origin.at)
+    return tuple(
+        Sighting(
+            experiment.id,
+            labelled_scope(metric),
+            origin.unit,
+            MAX_LABELLED_UNITS,
+            {
+                Evidence(stage.generation, origin.version, cohort, name): number
+                for name, number in one_observation(metric, value).items()
+            },
+        )
+        for metric, value in values.items()
+        if metric in experiment.plan.metrics
+    )
+
+
 def _outcomes(index: int, origin: Provenance, card: Card) -> tuple[float, ...]:
     """What the id carries of a row. Raises `_Unfit` where that is nothing."""
     per_row, rows = outcomes_per_row(card), carried_rows(card)
     outcomes = origin.outcomes[index * per_row : (index + 1) * per_row]
     if len(outcomes) < per_row:
-        which = f"the first {rows} rows of a request" if rows else f"no row of {per_row} values"
+        several = f"{len(card.outputs)} {'labels' if card.classes else 'values'}"
+        which = f"the first {rows} rows of a request" if rows else f"no row of {several}"
         raise _Unfit(f"labels can be joined to {which}; send a reward instead")
     return outcomes

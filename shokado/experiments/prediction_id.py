@@ -4,6 +4,8 @@ An id is `head + facts + scores + tag`, which answers show as URL-safe base64 wi
 version answered in which environment, when, and under which generation; the scores are those of the first rows; the tag
 is 12 bytes of BLAKE2b keyed with a secret that all workers share, so an id that was not made by one of them is
 recognised. All numbers are little-endian.
+
+What a split made while an experiment runs has another format, with 8 bytes of the unit's hash between facts and scores.
 """
 
 import itertools
@@ -20,6 +22,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from runners.artefacts.scores import outcomes_of, outcomes_per_row
+from shokado.dispatch.assignment import SPLIT, STICKY
+from shokado.stores.evidence import UNIT_BYTES
 
 if TYPE_CHECKING:
     from runners.artefacts.card import Card
@@ -29,9 +33,11 @@ MAX_CARRIED_ROWS = 32
 """How many rows' scores an id carries, at four bytes each, so that it stays short; fewer where a row has several.
 Rewards count for all rows."""
 MAX_CHARACTERS = 512
-"""More than an id has, whose longest one is some 290 bytes: what is longer is not decoded."""
+"""More than an id has, whose longest one is some 300 bytes: what is longer is not decoded."""
 _FORMAT = 1
 """The first byte of an id, so that another format can follow."""
+_WITH_UNIT = 2
+"""The same for an id that says the unit."""
 _HEAD = struct.Struct("<BBBI")
 """Format; lengths of the version's and the environment's name, which follow; generation."""
 _FACTS = struct.Struct("<IQI")
@@ -41,6 +47,7 @@ _MAX_REMEMBERED_BEGINNINGS = 256
 _TAG_BYTES = 12
 """Length of the seal: 96 bits, which nobody guesses within the time that an id lives."""
 _USE = b"shokado.id.v1"
+_BY_SPLIT = (SPLIT, STICKY)
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _STANDARD = str.maketrans("-_", "+/")
 
@@ -75,6 +82,8 @@ class Provenance:
     row_count: int
     outcomes: tuple[float, ...]
     """The outcomes of the first rows, one after the other; see `runners.artefacts.scores.outcomes_of`."""
+    unit: bytes = b""
+    """The hash of whom the split gave this version, where an experiment ran; empty for all else."""
 
 
 def carried_rows(card: "Card") -> int:
@@ -96,17 +105,20 @@ class PredictionIds:
         """Make ids by the first secret from now on, and read those of all."""
         self._seals = tuple(blake2b(key=secret, digest_size=_TAG_BYTES, person=_USE) for secret in known)
         self._keyed = self._seals[0]
-        self._beginnings: dict[Origin, tuple[bytes, blake2b]] = {}
+        self._beginnings: dict[tuple[int, Origin], tuple[bytes, blake2b]] = {}
 
     def make(self, prediction: "Prediction") -> str:
         """The id of a prediction that has its scores."""
         origin = prediction.origin
-        head, keyed = self._beginnings.get(origin) or self._begin(origin)
+        stage, unit, kind = origin.stage, b"", _FORMAT
+        if stage is not None and prediction.reason in _BY_SPLIT:
+            unit, kind = stage.unit_bytes(prediction.unit), _WITH_UNIT
+        head, keyed = self._beginnings.get((kind, origin)) or self._begin(kind, origin)
         scores = prediction.scores
         assert scores is not None
         if prediction.row_count > 1 or scores.ndim > 1:
             scores = outcomes_of(origin.card, scores[: carried_rows(origin.card)])
-        facts = _FACTS.pack(int(self._clock()), next(self._numbers), prediction.row_count) + scores.tobytes()
+        facts = _FACTS.pack(int(self._clock()), next(self._numbers), prediction.row_count) + unit + scores.tobytes()
         keyed = keyed.copy()
         keyed.update(facts)
         return b2a_base64(head + facts + keyed.digest()).translate(_URL_SAFE, b"=\n").decode()
@@ -117,10 +129,12 @@ class PredictionIds:
         payload, tag = content[:-_TAG_BYTES], content[-_TAG_BYTES:]
         if not any(secrets.compare_digest(_tag(seal, payload), tag) for seal in self._seals):
             raise BadPredictionId(IdFault.FORGED, "the id was not made by this service")
-        _, version_length, environment_length, generation = _HEAD.unpack_from(payload)
+        kind, version_length, environment_length, generation = _HEAD.unpack_from(payload)
         names_end = _HEAD.size + version_length + environment_length
         names = payload[_HEAD.size : names_end].decode()
         at, number, row_count = _FACTS.unpack_from(payload, names_end)
+        unit_at = names_end + _FACTS.size
+        scores_at = unit_at + (UNIT_BYTES if kind == _WITH_UNIT else 0)
         age_s = self._clock() - at
         # One that lies ahead was made here as well, before a clock was set back.
         if abs(age_s) > self._max_age_s:
@@ -133,19 +147,20 @@ class PredictionIds:
             generation=generation,
             at=float(at),
             row_count=row_count,
-            outcomes=tuple(np.frombuffer(payload, dtype="<f4", offset=names_end + _FACTS.size).tolist()),
+            outcomes=tuple(np.frombuffer(payload, dtype="<f4", offset=scores_at).tolist()),
+            unit=payload[unit_at:scores_at],
         )
 
-    def _begin(self, origin: "Origin") -> tuple[bytes, blake2b]:
-        """What all ids of this origin begin with, and the hash of that."""
+    def _begin(self, kind: int, origin: "Origin") -> tuple[bytes, blake2b]:
+        """What all ids of this format and origin begin with, and the hash of that."""
         if len(self._beginnings) >= _MAX_REMEMBERED_BEGINNINGS:
             self._beginnings.clear()
         version, environment = origin.version.encode(), origin.environment.encode()
         lengths = len(version), len(environment)
-        head = _HEAD.pack(_FORMAT, *lengths, origin.generation & 0xFFFFFFFF) + version + environment
+        head = _HEAD.pack(kind, *lengths, origin.generation & 0xFFFFFFFF) + version + environment
         keyed = self._keyed.copy()
         keyed.update(head)
-        self._beginnings[origin] = head, keyed
+        self._beginnings[kind, origin] = head, keyed
         return head, keyed
 
 
@@ -162,7 +177,7 @@ def _decoded(text: str) -> bytes:
         content = a2b_base64(text.translate(_STANDARD) + "=" * (-len(text) % 4), strict_mode=True)
     except ValueError:
         raise _malformed() from None
-    if len(content) < _HEAD.size + _FACTS.size + _TAG_BYTES or content[0] != _FORMAT:
+    if len(content) < _HEAD.size + _FACTS.size + _TAG_BYTES or content[0] not in (_FORMAT, _WITH_UNIT):
         raise _malformed()
     return content
 

@@ -41,11 +41,20 @@ class _Ended:
 class Tallying(PredictionObserver):
     """The task of a worker that adds its counts to the store. Methods belong to the event loop."""
 
-    def __init__(self, follower: Follower, on_time_s: float = inf, clock: Callable[[], float] = time.time) -> None:
-        """An answer within `on_time_s` is on time."""
+    def __init__(
+        self,
+        follower: Follower,
+        on_time_s: float = inf,
+        clock: Callable[[], float] = time.time,
+        seen: Callable[[], SeenCounts] = dict,
+    ) -> None:
+        """An answer within `on_time_s` is on time. `seen` hands over what was seen since it was last asked."""
+        self.told_until = -inf
+        """Until when, monotonic, all that was counted is in the store."""
         self._follower = follower
         self._on_time_s = on_time_s
         self._clock = clock
+        self._seen = seen
         self._ended: defaultdict[str, _Ended] = defaultdict(_Ended)
         self._kept: defaultdict[Tally, float] = defaultdict(float)
 
@@ -66,11 +75,6 @@ class Tallying(PredictionObserver):
             if number := getattr(counts, name):
                 self._kept[Tally(pair.shadow, pair.environment, name)] += number
 
-    def seen(self, counts: SeenCounts) -> None:
-        """Add what was seen of requests since this was last told."""
-        for (environment, name), number in counts.items():
-            self._kept[Tally("", environment, name)] += number
-
     async def run(self) -> None:
         """Put tallies into the store until cancelled."""
         while True:
@@ -79,17 +83,20 @@ class Tallying(PredictionObserver):
 
     async def add(self) -> None:
         """Add what was counted up to now."""
-        counts = self._take()
-        if not counts:
-            return
+        began, counts = time.monotonic(), self._take()
         try:
-            await self._follower.ask(self._follower.store.add, counts, self._clock())
+            if counts:
+                await self._follower.ask(self._follower.store.add, counts, self._clock())
         except StoreUnavailable:
             for tally, number in counts.items():
                 self._kept[tally] += number
+        else:
+            self.told_until = began
 
     def _take(self) -> dict[Tally, float]:
         ended, self._ended = self._ended, defaultdict(_Ended)
+        for (environment, name), number in self._seen().items():
+            self._kept[Tally("", environment, name)] += number
         counts, self._kept = self._kept, defaultdict(float)
         for version, how in ended.items():
             for name, number in (

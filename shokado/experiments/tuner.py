@@ -113,4 +113,6 @@ def explain(environment: Environment, evidence: Evidence) -> str:
 
 
 def _is_tuned(environment: Environment) -> bool:
-    return environment.strategy is Strategy.WEIGHTED and environment.enabled and len(environment.shares) > 1
+    is_weighted = environment.strategy is Strategy.WEIGHTED and environment.enabled and len(environment.shares) > 1
+    # An experiment compares at fixed shares.
+    return is_weighted and environment.running is None

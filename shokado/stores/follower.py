@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from configuration.settings import Settings
+from shokado.dispatch.experiment_change import with_stages
 from shokado.dispatch.state import RoutingState, fit, initial_state
 from shokado.stores.record import decode_entry, encode_entry
 from shokado.stores.store import (
@@ -168,7 +169,7 @@ class Follower:
                 base = await self._newest()
                 if if_match is not None and base.generation != if_match:
                     raise GenerationConflict(if_match, base.generation)
-                entry = self._entry(make(base.state), by, action, why)
+                entry = self._entry(with_stages(base.state, make(base.state)), by, action, why)
                 try:
                     await self.ask(self.store.append, entry, base.generation)
                 except GenerationConflict:
@@ -323,4 +324,4 @@ def _news(report: WorkerReport) -> object:
         {version: (found.digest, found.state, found.failure) for version, found in reports.items()}
         for reports in (report.versions, report.candidates)
     ]
-    return report.generation, versions
+    return report.generation, versions, report.heard

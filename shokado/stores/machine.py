@@ -4,14 +4,13 @@ Locks are the kernel's, so a process that is killed lets go of them at that mome
 """
 
 import asyncio
-import fcntl
 import hashlib
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import IO
 
+from configuration.file_lock import lock
 from configuration.temporary import temporary_folder
 
 _POLL_S = 0.05
@@ -57,12 +56,3 @@ class Machine:
                 raise
         with file:
             yield
-
-
-def lock(file: IO[bytes]) -> bool:
-    """Lock an open file, unless somebody has; the lock lasts until it is closed."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

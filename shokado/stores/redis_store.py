@@ -6,6 +6,8 @@
     shokado:{<model>}:secrets           by value                     shokado:{<model>}:secret        of older versions
     shokado:{<model>}:settled:<key>     until it expires
     shokado:{<model>}:tallies:<minute>  by tally                     shokado:{<model>}:minutes       their order
+    shokado:{<model>}:binned:<member>   in bins of a version         shokado:{<model>}:binned        their order
+    shokado:{<model>}:experiments       see `redis_evidence`
 
 What must happen in one piece is a script. What is confirmed was written through to the disk, if the server is set up so
 that this can be had (see `RedisStore.durability`).
@@ -13,22 +15,28 @@ that this can be had (see `RedisStore.durability`).
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from math import ceil
 from typing import Any, cast
 
+import numpy as np
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 
+from shokado.stores import redis_evidence
+from shokado.stores.evidence import EvidenceBatch, GatheredEvidence
 from shokado.stores.record import decode_entry, decode_report, encode_entry, encode_report
 from shokado.stores.store import (
     BEFORE,
+    BINNED_BUCKET_S,
     BUCKET_S,
     EMPTY,
     GIVEN,
     MAX_KEEP_S,
+    Binned,
+    BinnedCounts,
     Entry,
     GenerationConflict,
     Position,
@@ -37,6 +45,7 @@ from shokado.stores.store import (
     StoreUnavailable,
     Tally,
     WorkerReport,
+    binned_bucket_of,
     minute_of,
 )
 
@@ -99,7 +108,7 @@ local function add(counts)
 end
 """
 _ADD_ALL = f"{_ADD} add(cjson.decode(ARGV[2]))"
-_SETTLE = f"""{_ADD}
+_SETTLE = f"""{_ADD}{redis_evidence.SEE}
 local counted, sums = {{}}, {{}}
 for index, settlement in ipairs(cjson.decode(ARGV[2])) do
     local new = redis.call('SET', KEYS[index + 2], 1, 'NX', 'PX', settlement[1])
@@ -107,6 +116,7 @@ for index, settlement in ipairs(cjson.decode(ARGV[2])) do
     for tally, number in pairs(new and settlement[2] or {{}}) do
         sums[tally] = (sums[tally] or 0) + number
     end
+    for _, sighting in ipairs(new and settlement[3] or {{}}) do see(ARGV[3], sighting) end
 end
 add(sums)
 return counted
@@ -139,6 +149,7 @@ class RedisStore:
         self._settle = self._redis.register_script(_SETTLE)
         self._keep_secrets = self._redis.register_script(_KEEP_SECRETS)
         self._age_secrets = self._redis.register_script(_AGE_SECRETS)
+        self._add_batch = self._redis.register_script(redis_evidence.ADD_BATCH)
         self._durability: str | None = None
 
     @property
@@ -238,6 +249,54 @@ class RedisStore:
                 for field, value in content.items()
             }
 
+    def add_evidence(self, batch: EvidenceBatch, at: float) -> None:  # noqa: ARG002  # keys expire by themselves
+        keys = [self._key(f"evidence_batch:{batch.worker}")]
+        with self._explained():
+            self._add_batch(keys, redis_evidence.batch_arguments(self._prefix, batch))
+
+    def evidence(self, experiment: str, before: float) -> GatheredEvidence:
+        with self._explained():
+            return redis_evidence.read_evidence(self._redis, self._prefix, experiment, before)
+
+    def forget_evidence(self, keep: Collection[str], now: float) -> None:  # noqa: ARG002  # keys expire by themselves
+        with self._explained():
+            redis_evidence.forget_evidence(self._redis, self._prefix, keep)
+
+    def add_binned(self, counts: Mapping[Binned, BinnedCounts], at: float) -> None:
+        bucket = binned_bucket_of(at)
+        with self._explained(), self._redis.pipeline(transaction=True) as together:
+            for of, more in counts.items():
+                member = json.dumps([bucket, *of])
+                fields = together.bitfield(self._binned_key(member))
+                # The last one always, as bytes behind the last that was set are not there.
+                for cell in {*np.flatnonzero(more).tolist(), len(more) - 1}:
+                    fields.incrby("i64", f"#{cell}", int(more[cell]))
+                fields.execute()
+                together.zadd(self._key("binned"), {member: bucket})
+            together.execute()
+
+    def binned(self, of: Binned, since: float) -> dict[int, BinnedCounts]:
+        with self._explained():
+            found = self._redis.zrangebyscore(self._key("binned"), binned_bucket_of(since), "+inf")
+            members = [(member, json.loads(member)) for member in cast(list[bytes], found)]
+            mine = {bucket: member.decode() for member, (bucket, *rest) in members if tuple(rest) == of}
+            if not mine:
+                return {}
+            contents = cast(list[Any], self._redis.mget([self._binned_key(member) for member in mine.values()]))
+            return {
+                bucket: np.frombuffer(content, ">i8").astype(np.int64)
+                for bucket, content in zip(mine, contents, strict=True)
+                if content is not None
+            }
+
+    def forget_binned(self, before: float) -> None:
+        last = binned_bucket_of(before) - BINNED_BUCKET_S
+        with self._explained():
+            members = cast(list[bytes], self._redis.zrangebyscore(self._key("binned"), "-inf", last))
+            if members:
+                self._redis.delete(*(self._binned_key(member.decode()) for member in members))
+                self._redis.zremrangebyscore(self._key("binned"), "-inf", last)
+
     def forget(self, before: float, now: float) -> None:
         # Settled keys expire by themselves.
         late = [worker for worker, (until, _) in self._kept_reports().items() if not _is_kept(until, now)]
@@ -267,11 +326,13 @@ class RedisStore:
         keys = [self._key(f"settled:{settlement.key}") for settlement in settlements]
         # For how long, not until when: the server's clock may differ.
         content = ",".join(
-            f"[{max(1, ceil((settlement.expires_at - at) * 1000))},{_counts(settlement.counts)}]"
+            f"[{max(1, ceil((settlement.expires_at - at) * 1000))},{_counts(settlement.counts)},"
+            f"{redis_evidence.sightings_text(settlement.sightings)}]"
             for settlement in settlements
         )
+        told: list[str | int] = [minute, f"[{content}]", self._prefix]
         with self._explained():
-            counted = cast(list[int], self._settle([*self._tallies_keys(minute), *keys], [minute, f"[{content}]"]))
+            counted = cast(list[int], self._settle([*self._tallies_keys(minute), *keys], told))
         return [bool(new) for new in counted]
 
     def _inspect(self) -> None:
@@ -310,6 +371,9 @@ class RedisStore:
 
     def _tallies_key(self, minute: int) -> str:
         return self._key(f"tallies:{minute}")
+
+    def _binned_key(self, member: str) -> str:
+        return self._key(f"binned:{member}")
 
     def _tallies_keys(self, minute: int) -> list[str]:
         return [self._tallies_key(minute), self._key("minutes")]

@@ -8,21 +8,28 @@ import errno
 import fcntl
 import json
 import os
+import random
 import sqlite3
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
+
+from shokado.stores import sqlite_evidence
+from shokado.stores.evidence import EvidenceBatch, GatheredEvidence, Sighting
 from shokado.stores.record import decode_entry, decode_report, encode_entry, encode_report
 from shokado.stores.store import (
     BEFORE,
     EMPTY,
     GIVEN,
     MAX_KEEP_S,
+    Binned,
+    BinnedCounts,
     Entry,
     GenerationConflict,
     Position,
@@ -31,16 +38,21 @@ from shokado.stores.store import (
     StoreUnavailable,
     Tally,
     WorkerReport,
+    binned_bucket_of,
     minute_of,
 )
 
 _BUSY_S = 3.0
 """How long to wait for another process's write, which takes milliseconds unless the disk is slow."""
+_LOOK_EVERY_S = 0.001
+"""How often, on average, to look whether another process has written."""
 _NO_ROOM_BESIDE = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
 """What may mean that SQLite cannot make the files that it needs even for reading: the folder is read-only, or full."""
 _OWNER = "-owner"
 """Ends the name of the file that says which file the log beside it belongs to: SQLite goes by their names alone."""
-_SCHEMA = """
+_INTEGERS = np.dtype("<i8")
+"""What counts of binned rows are kept as."""
+_SCHEMA = f"""{sqlite_evidence.SCHEMA}
 CREATE TABLE IF NOT EXISTS entries (generation INTEGER PRIMARY KEY, id TEXT NOT NULL, content BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS secret (number INTEGER PRIMARY KEY CHECK (number = 1), value BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS secrets (
@@ -52,6 +64,9 @@ CREATE TABLE IF NOT EXISTS tallies (
     minute INTEGER, version TEXT, environment TEXT, name TEXT, value REAL NOT NULL,
     PRIMARY KEY (minute, version, environment, name)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS binned (
+    bucket INTEGER, version TEXT, bins TEXT, counts BLOB NOT NULL, PRIMARY KEY (version, bins, bucket)
+);
 """
 _SECRETS = "SELECT value, made_at, idle_s, placed FROM secrets"
 _IMPORT_OLDER = """
@@ -136,6 +151,7 @@ class SqliteStore:
     def settle(self, settlements: Sequence[Settlement], at: float) -> list[bool]:
         counted: list[bool] = []
         sums: defaultdict[Tally, float] = defaultdict(float)
+        sightings: list[Sighting] = []
         with self._writing(firmly=True) as connection:
             expired = [(settlement.key, at) for settlement in settlements]
             connection.executemany("DELETE FROM settled WHERE key = ? AND expires_at <= ?", expired)
@@ -145,7 +161,10 @@ class SqliteStore:
                 counted.append(bool(new))
                 for tally, number in settlement.counts.items() if new else ():
                     sums[tally] += number
+                if new:
+                    sightings += settlement.sightings
             _add(connection, sums, at)
+            sqlite_evidence.see(connection, sightings)
         return counted
 
     def add(self, counts: Mapping[Tally, float], at: float) -> None:
@@ -157,6 +176,38 @@ class SqliteStore:
         return {
             (minute, Tally(version, environment, name)): value for minute, version, environment, name, value in rows
         }
+
+    def add_evidence(self, batch: EvidenceBatch, at: float) -> None:
+        with self._writing(firmly=False) as connection:
+            sqlite_evidence.add_batch(connection, batch, at)
+
+    def evidence(self, experiment: str, before: float) -> GatheredEvidence:
+        halvings = self._rows(sqlite_evidence.HALVINGS, experiment)
+        rows = self._rows(sqlite_evidence.SUMS, experiment, before)
+        return GatheredEvidence(sqlite_evidence.sums_of(rows), dict(halvings))
+
+    def forget_evidence(self, keep: Collection[str], now: float) -> None:
+        with self._writing(firmly=False) as connection:
+            sqlite_evidence.forget(connection, keep, now)
+
+    def add_binned(self, counts: Mapping[Binned, BinnedCounts], at: float) -> None:
+        bucket = binned_bucket_of(at)
+        with self._writing(firmly=False) as connection:
+            for of, more in counts.items():
+                query = "SELECT counts FROM binned WHERE version = ? AND bins = ? AND bucket = ?"
+                found = connection.execute(query, (*of, bucket)).fetchone()
+                total = more if found is None else _counts(found[0]) + more
+                row = (bucket, *of, total.astype(_INTEGERS).tobytes())
+                connection.execute("INSERT OR REPLACE INTO binned VALUES (?, ?, ?, ?)", row)
+
+    def binned(self, of: Binned, since: float) -> dict[int, BinnedCounts]:
+        query = "SELECT bucket, counts FROM binned WHERE version = ? AND bins = ? AND bucket >= ?"
+        rows = self._rows(query, *of, binned_bucket_of(since))
+        return {bucket: _counts(counts) for bucket, counts in rows}
+
+    def forget_binned(self, before: float) -> None:
+        with self._writing(firmly=False) as connection:
+            connection.execute("DELETE FROM binned WHERE bucket < ?", (binned_bucket_of(before),))
 
     def forget(self, before: float, now: float) -> None:
         with self._writing(firmly=False) as connection:
@@ -206,7 +257,7 @@ class SqliteStore:
             self._let_go_of_another_file()
             connection = self._opened()
             connection.execute(f"PRAGMA synchronous = {'FULL' if firmly else 'NORMAL'}")
-            connection.execute("BEGIN IMMEDIATE")
+            _begin(connection)
             try:
                 yield connection
                 connection.execute("COMMIT")
@@ -313,6 +364,28 @@ def _kind(error: sqlite3.Error) -> int:
     return error.sqlite_errorcode & 0xFF
 
 
+def _begin(connection: sqlite3.Connection) -> None:
+    """Begin to write as soon as nobody else does. Raises `sqlite3.OperationalError` after a while.
+
+    SQLite itself looks every 100 ms in the end, and one of several that write without a pause may then never get its
+    turn.
+    """
+    end = time.monotonic() + _BUSY_S
+    connection.execute("PRAGMA busy_timeout = 0")
+    try:
+        while True:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if _kind(error) != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                    raise
+                time.sleep(random.uniform(0, 2 * _LOOK_EVERY_S))  # noqa: S311  # spreads those who wait
+            else:
+                return
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {round(_BUSY_S * 1000)}")
+
+
 @contextlib.contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
     """Let one process at a time open a file in the folder, or clear up beside it. Raises `OSError` after a while.
@@ -341,6 +414,10 @@ def _add(connection: sqlite3.Connection, counts: Mapping[Tally, float], at: floa
         "INSERT INTO tallies VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET value = value + excluded.value",
         [(minute_of(at), *tally, number) for tally, number in counts.items()],
     )
+
+
+def _counts(content: bytes) -> BinnedCounts:
+    return np.frombuffer(content, _INTEGERS).astype(np.int64)
 
 
 def _inode(path: Path) -> tuple[int, int] | None:

@@ -4,15 +4,21 @@ Stores are synchronous and used from one thread at a time; `shokado.stores.follo
 times are seconds of the Unix clock, told by the caller.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from shokado.dispatch.state import RoutingState, VersionReport
+from shokado.stores.evidence import EvidenceBatch, GatheredEvidence, Sighting
 
 BUCKET_S = 60
 """Tallies are added up per minute."""
+BINNED_BUCKET_S = 300
+"""Counts of binned rows are added up over five minutes: an hour is told to a twelfth of it, and a day has 288."""
 MAX_KEEP_S = 60.0
 """A report that would be kept for longer was told before a clock was set back: who lives has told a newer one since."""
 
@@ -20,6 +26,11 @@ MAX_KEEP_S = 60.0
 def minute_of(at: float) -> int:
     """When the minute of `at` began."""
     return int(at // BUCKET_S) * BUCKET_S
+
+
+def binned_bucket_of(at: float) -> int:
+    """When the five minutes of `at` began."""
+    return int(at // BINNED_BUCKET_S) * BINNED_BUCKET_S
 
 
 class StoreUnavailable(Exception):
@@ -52,6 +63,10 @@ class Action(StrEnum):
     UNLOAD = "unload"
     ABANDON = "abandon"
     """A load that failed."""
+    EXPERIMENT = "experiment"
+    """An experiment began."""
+    CONCLUDE = "conclude"
+    """An experiment ended, and perhaps moved the split."""
     RESTORED = "restored"
     """The store had lost what a worker still knew."""
 
@@ -99,6 +114,11 @@ class WorkerReport:
     at: float
     versions: Mapping[str, VersionReport] = field(default_factory=dict)
     candidates: Mapping[str, VersionReport] = field(default_factory=dict)
+    heard: Sequence[str] | None = None
+    """The versions beside which it has seen rows for a while, and told in the tallies what those had.
+
+    None from an older release, which does not say.
+    """
 
 
 class Tally(NamedTuple):
@@ -110,6 +130,18 @@ class Tally(NamedTuple):
     name: str
 
 
+class Binned(NamedTuple):
+    """What rows are counted for: the bins of one reference of a version."""
+
+    version: str
+    bins: str
+    """Names the bins and their order: counts of others are never added to these."""
+
+
+BinnedCounts = NDArray[np.int64]
+"""How many rows are in each cell, shape (cells,); as long for all counts of the same `Binned`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Settlement:
     """One piece of feedback to be counted unless it was before."""
@@ -119,6 +151,8 @@ class Settlement:
     expires_at: float
     """When the key is forgotten."""
     counts: Mapping[Tally, float]
+    sightings: Sequence[Sighting] = ()
+    """What it says for an experiment."""
 
 
 GIVEN = 0.0
@@ -219,6 +253,30 @@ class Store(Protocol):
 
     def tallies(self, since: float) -> dict[tuple[int, Tally], float]:
         """All tallies from `since` on, by (beginning of their minute, tally)."""
+        ...
+
+    def add_evidence(self, batch: EvidenceBatch, at: float) -> None:
+        """Add what a worker counted for experiments, once. May lose the last seconds in a crash."""
+        ...
+
+    def evidence(self, experiment: str, before: float) -> GatheredEvidence:
+        """What was counted for an experiment in cohorts that began before `before`."""
+        ...
+
+    def forget_evidence(self, keep: Collection[str], now: float) -> None:
+        """Drop the evidence of all experiments but these."""
+        ...
+
+    def add_binned(self, counts: Mapping[Binned, BinnedCounts], at: float) -> None:
+        """Add to the counts of the five minutes of `at`, in one piece. May lose the last seconds in a crash."""
+        ...
+
+    def binned(self, of: Binned, since: float) -> dict[int, BinnedCounts]:
+        """All counts from `since` on, by the beginning of their five minutes."""
+        ...
+
+    def forget_binned(self, before: float) -> None:
+        """Drop counts of binned rows older than `before`."""
         ...
 
     def forget(self, before: float, now: float) -> None:

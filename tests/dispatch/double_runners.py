@@ -44,7 +44,12 @@ class LosableExecutor(EmbeddedExecutor):
     lost = False
 
     def run(
-        self, rows: Rows, expected_s: float, done: Callable[[BatchScores | Exception], None], _deadline: float = inf
+        self,
+        rows: Rows,
+        expected_s: float,
+        done: Callable[[BatchScores | Exception], None],
+        _deadline: float = inf,
+        _trace: object = None,
     ) -> None:
         if self.lost:
             done(ConnectionResetError("gone"))

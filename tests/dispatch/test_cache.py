@@ -63,6 +63,7 @@ def test_the_same_rows_are_answered_without_the_engine() -> None:
         assert known.scores is not None
         assert known.scores.tolist() == computed.scores.tolist() == [1.5, 2.5]
         assert known.scores.dtype == np.float32
+        assert (computed.cached, known.cached) == (False, True)
         assert stocked.cache.flush() == {"v1": CacheCounts(hits=1, misses=1)}
         assert stocked.cache.flush() == {}
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from shokado.dispatch.fault import FELL_BACK, Fault
-from shokado.dispatch.observers import MAX_ANSWERS, REPORT_EVERY_S, TELL_AFTER_S, Observers, PredictionObserver
+from shokado.dispatch.observers import MAX_ANSWERS, TELL_AFTER_S, Observers, PredictionObserver
 from shokado.dispatch.request import Prediction
 from tests.runners.scripted_executor import HandLoop
 from tests.support.clock import HandClock
@@ -168,7 +168,7 @@ def test_an_observer_that_raises_is_logged_once_a_minute_with_how_often_it_did(
         assert "observer Raises failed" in caplog.text
         assert "of the observer" in caplog.text
         caplog.clear()
-        stage.clock.advance(REPORT_EVERY_S)
+        stage.clock.advance(60)
         stage.observers.answered(prediction_of())
         stage.wait()
     assert "4 times" in caplog.messages[0]

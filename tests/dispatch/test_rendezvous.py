@@ -44,6 +44,7 @@ def test_a_unit_gets_a_version_with_weight_and_the_best_score(weights: dict[str,
     scores = rendezvous.scores_of(unit)
     assert weights[version] > 0
     assert scores[version] == max(scores.values()) < 0
+    assert rendezvous.version_of_number(rendezvous.number_of(unit)) == version
 
 
 def versions_of(salt: str, given_weights: list[float], units: list[str] = UNITS) -> dict[str, str]:

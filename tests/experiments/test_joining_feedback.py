@@ -139,6 +139,28 @@ def test_labels_of_several_values_can_be_joined_to_fewer_rows_and_of_too_many_to
     assert counted(ruling(wide, [[1.0] * 33], reward=1))[Counted.REWARD_SUM] == 1
 
 
+LABELS = toy_card(Task.MULTILABEL)
+
+
+@pytest.mark.parametrize(("label", "correct"), [([0, 1], 1), ({"old": True, "loud": "0"}, 1), ([1, 1], 0), ([0, 0], 0)])
+@pytest.mark.parametrize("index", [0, 31])
+def test_a_label_of_several_labels_says_whether_all_were_right(index: int, label: Any, correct: int) -> None:
+    scores = [[0.75, 0.25]] * 32
+    scores[index] = [0.25, 0.75]
+    found = counted(ruling(LABELS, scores, index=index, label=label))
+    assert (found[Counted.CLASS_LABELS], found[Counted.CORRECT]) == (1, correct)
+
+
+def test_a_label_of_very_many_labels_can_be_joined_to_few_rows() -> None:
+    tags = LABELS.model_copy(update={"outputs": tuple(f"tag {at}" for at in range(769))})
+    refusal = ruling(tags, [[0.5] * 769], label=[0] * 769)
+    assert refusal.reason == "labels can be joined to no row of 769 labels; send a reward instead"
+    tags = LABELS.model_copy(update={"outputs": tags.outputs[:25]})
+    assert counted(ruling(tags, [[0.5] * 25] * 16, index=15, label=[0] * 25))[Counted.CORRECT] == 1
+    refusal = ruling(tags, [[0.5] * 25] * 17, index=16, label=[0] * 25)
+    assert refusal.reason == "labels can be joined to the first 16 rows of a request; send a reward instead"
+
+
 @pytest.mark.parametrize("reward", [0, 0.0, 0.25, 1, 1.0, True])
 def test_a_reward_counts_as_what_it_is(reward: float) -> None:
     found = counted(ruling(REGRESSION, [2.5], reward=reward))

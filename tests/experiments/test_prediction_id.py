@@ -11,8 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from configuration.experiment_plan import ExperimentPlan
+from configuration.experiment_policy import ExperimentMetric
 from runners.artefacts.card import Task
-from shokado.dispatch.request import Prediction
+from shokado.dispatch.assignment import Reason
+from shokado.dispatch.experiment import CountedStage, Experiment, ExperimentStage
+from shokado.dispatch.request import Origin, Prediction
 from shokado.experiments.prediction_id import MAX_CARRIED_ROWS, BadPredictionId, IdFault, PredictionIds
 from tests.support.cards import toy_card
 from tests.support.clock import HandClock
@@ -21,6 +25,7 @@ from tests.transports.predictions import prediction
 SECRET = bytes(range(32))
 NOW = 1_790_000_000.25
 HOUR_S = 3600.0
+OLDER = "AQIKBwAAAHYxcHJvZHVjdGlvboA7sWp-XehqZ124XgEAAAAAAIA-fytDXbzsGrtqPoxG"
 
 
 @pytest.fixture
@@ -150,3 +155,40 @@ def fault_of(ids: PredictionIds, text: str) -> IdFault | None:
     except BadPredictionId as bad:
         return bad.fault
     return None
+
+
+def in_experiment(reason: Reason, unit: str = "user-17") -> Prediction:
+    plan = ExperimentPlan(metric=ExperimentMetric.REWARD, smallest_effect=0.1)
+    experiment = Experiment("e1", "v1", ("v2",), plan, NOW, (ExperimentStage(7, {"v1": 1.0}, is_sticky=True),))
+    plain = predicted((0.25, 0.5))
+    origin = Origin("v1", "production", 7, plain.card, CountedStage(experiment))
+    return Prediction(plain.rows, 2, lambda _: None, origin=origin, reason=reason, unit=unit, scores=plain.scores)
+
+
+@pytest.mark.parametrize("reason", [Reason.SPLIT, Reason.STICKY])
+def test_what_a_split_made_in_an_experiment_says_the_unit(ids: PredictionIds, reason: Reason) -> None:
+    answered = in_experiment(reason)
+    assert answered.origin.stage is not None
+    origin = ids.read(make(ids, answered))
+    assert origin.unit == answered.origin.stage.unit_bytes("user-17")
+    assert (origin.version, origin.generation, origin.row_count, origin.outcomes) == ("v1", 7, 2, (0.25, 0.5))
+    assert ids.read(make(ids, in_experiment(reason))).unit == origin.unit
+    assert ids.read(make(ids, in_experiment(reason, "user-18"))).unit != origin.unit
+    assert len(make(ids, answered)) == pytest.approx(len(make(ids, predicted((0.25, 0.5)))) + 8 * 4 / 3, abs=1)
+
+
+@pytest.mark.parametrize("reason", [Reason.PINNED, Reason.ACTIVE, Reason.FALLBACK])
+def test_what_no_split_made_says_no_unit(ids: PredictionIds, reason: Reason) -> None:
+    make(ids, in_experiment(Reason.SPLIT))
+    text = make(ids, in_experiment(reason))
+    assert (ids.read(text).unit, len(text)) == (b"", len(make(ids, predicted((0.25, 0.5)))))
+    assert ids.read(text).outcomes == (0.25, 0.5)
+
+
+def test_an_id_that_another_release_made_is_read() -> None:
+    """Made by the release before experiments."""
+    ids = PredictionIds(SECRET, HOUR_S, lambda: NOW)
+    origin = ids.read(OLDER)
+    assert (origin.version, origin.environment, origin.generation, origin.outcomes, origin.unit) == (
+        "v1", "production", 7, (0.25,), b"",
+    )  # fmt: skip

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import reduce
 from operator import add
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -16,6 +17,7 @@ from shokado.stores.store import (
     BEFORE,
     GIVEN,
     Action,
+    Binned,
     Entry,
     GenerationConflict,
     Position,
@@ -431,3 +433,63 @@ def pages(store: Store, size: int) -> list[list[Entry]]:
         found.append(page)
         before = page[-1].generation
     return found
+
+
+V1, V2 = Binned("v1", "bins-a"), Binned("v2", "bins-a")
+
+
+def binned(store: Store, of: Binned, since: float = 0) -> dict[int, list[int]]:
+    return {bucket: counts.tolist() for bucket, counts in store.binned(of, since).items()}
+
+
+def test_binned_rows_are_added_up_over_five_minutes(store: Store, backend: Backend) -> None:
+    bucket = int(NOW // 300 * 300)
+    assert store.binned(V1, 0) == {}
+    store.add_binned({V1: np.array([1, 0, 2**40, 0]), V2: np.array([0, 0])}, bucket)
+    backend.open().add_binned({V1: np.array([1, 2, 3, 0])}, bucket + 299.9)
+    store.add_binned({V1: np.array([0, 0, 0, 7])}, bucket + 300)
+    store.add_binned({}, bucket)
+    assert binned(store, V1) == {bucket: [2, 2, 2**40 + 3, 0], bucket + 300: [0, 0, 0, 7]}
+    assert binned(store, V1, bucket + 299) == binned(store, V1)
+    assert binned(store, V1, bucket + 300) == {bucket + 300: [0, 0, 0, 7]}
+    assert binned(backend.open(), V2) == {bucket: [0, 0]}
+    assert store.tallies(0) == {}
+
+
+def test_counts_in_the_bins_of_another_reference_are_others(store: Store) -> None:
+    store.add_binned({V1: np.array([1, 2])}, NOW)
+    replaced = V1._replace(bins="bins-b")
+    assert store.binned(replaced, 0) == {}
+    store.add_binned({replaced: np.array([4, 4, 4])}, NOW)
+    bucket = int(NOW // 300 * 300)
+    assert (binned(store, V1), binned(store, replaced)) == ({bucket: [1, 2]}, {bucket: [4, 4, 4]})
+
+
+def test_binned_rows_with_odd_names(store: Store) -> None:
+    names = [Binned(*pair) for pair in itertools.permutations(ODD, 2)]
+    store.add_binned({of: np.array([number]) for number, of in enumerate(names)}, NOW)
+    assert [list(binned(store, of).values()) for of in names] == [[[number]] for number in range(len(names))]
+
+
+def test_old_binned_rows_are_forgotten(store: Store) -> None:
+    bucket = int(NOW // 300 * 300)
+    for number in range(4):
+        store.add_binned({V1: np.array([number])}, bucket + 300 * number)
+    store.add({REQUESTS: 1.0}, bucket)
+    store.forget_binned(bucket + 600 + 299)
+    assert binned(store, V1) == {bucket + 600: [2], bucket + 900: [3]}
+    store.add_binned({V1: np.array([5])}, bucket)
+    assert binned(store, V1)[bucket] == [5], "what is forgotten is gone"
+    assert total(store) == 1.0
+    store.forget_binned(0)
+    assert len(binned(store, V1)) == 3
+
+
+def test_processes_add_to_the_same_bins(backend: Backend) -> None:
+    def run(number: int) -> None:
+        store = backend.open()
+        for _ in range(50):
+            store.add_binned({V1: np.array([1, number, 0])}, NOW)
+
+    in_processes(run, 3)
+    assert list(binned(backend.open(), V1).values()) == [[150, 50 * (0 + 1 + 2), 0]]

@@ -1,0 +1,54 @@
+"""The plan of an experiment as data: the policy by which it is judged, how long it lasts, and what its end does.
+
+In: a YAML file, by default the one beside this module, or the body of a request. Out: a frozen `ExperimentPlan`.
+"""
+
+from enum import StrEnum
+from pathlib import Path
+
+from pydantic import Field
+
+from configuration.experiment_policy import ExperimentMetric, ExperimentPolicy
+from configuration.policy_file import read_policy
+
+DEFAULT_FILE = Path(__file__).with_name("experiment.yaml")
+MAX_DURATION_S = 366 * 86_400.0
+"""Longer than anybody waits for an answer."""
+MAX_COHORTS = 200
+"""Cohorts of an experiment at most: what is counted of each is kept until some time after its end."""
+
+
+class AtEnd(StrEnum):
+    """What an experiment may do to the split when it ends."""
+
+    TELL = "tell"
+    """Nothing."""
+    ROLLBACK = "rollback"
+    """Give the control all of the traffic where a candidate is worse, or the experiment is not valid."""
+    PROMOTE = "promote"
+    """The same, and give a candidate that is better all of the traffic."""
+
+
+class ExperimentPlan(ExperimentPolicy):
+    """Times in seconds."""
+
+    max_duration_s: float = Field(default=14 * 86_400, ge=1, le=MAX_DURATION_S, allow_inf_nan=False)
+    """How long it lasts at most. What is not decided then is HOLD."""
+    label_delay_s: float = Field(default=86_400, ge=0, le=MAX_DURATION_S, allow_inf_nan=False)
+    """Within which a label or reward must come to count. Predictions are judged when it is over."""
+    at_end: AtEnd = AtEnd.TELL
+
+    @property
+    def metrics(self) -> frozenset[ExperimentMetric]:
+        """All that is counted."""
+        return frozenset({self.metric, *(guardrail.metric for guardrail in self.guardrails)})
+
+    @property
+    def cohort_s(self) -> int:
+        """How many seconds of predictions are judged together: all of them, when their labels had time to come."""
+        return max(1, -int(-self.max_duration_s // MAX_COHORTS))
+
+
+def load_plan(path: Path = DEFAULT_FILE) -> ExperimentPlan:
+    """Read a plan. Raises `SettingsError`."""
+    return read_policy(path, ExperimentPlan)

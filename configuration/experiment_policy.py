@@ -1,0 +1,93 @@
+"""The policy of an experiment as data: what versions are compared by, what matters, and what must not happen meanwhile.
+
+`shokado.experiments.experiment_verdict` judges by it, pure.
+"""
+
+from enum import StrEnum
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class ExperimentMetric(StrEnum):
+    """A mean over answers, or over their labels."""
+
+    ACCURACY = "accuracy"
+    """Share of labels for which the predicted class was the right one."""
+    REWARD = "reward"
+    """Mean reward, from 0 to 1; a conversion is a reward of 1."""
+    SQUARED_ERROR = "squared_error"
+    ABSOLUTE_ERROR = "absolute_error"
+    LATENCY = "latency"
+    """Mean milliseconds until the answer."""
+    ERROR_RATE = "error_rate"
+    """Share of requests that were answered with an error which was not the client's fault."""
+    SLOW_SHARE = "slow_share"
+    """Share of answers that took longer than the latency target."""
+    FALLBACK_SHARE = "fallback_share"
+    """Share of requests that the active version answered in place of the assigned one."""
+
+    @property
+    def higher_is_better(self) -> bool:
+        return self in (ExperimentMetric.ACCURACY, ExperimentMetric.REWARD)
+
+    @property
+    def bounded(self) -> bool:
+        """Whether each observation is between 0 and 1."""
+        return self not in (
+            ExperimentMetric.SQUARED_ERROR, ExperimentMetric.ABSOLUTE_ERROR, ExperimentMetric.LATENCY,
+        )  # fmt: skip
+
+    @property
+    def from_feedback(self) -> bool:
+        """Whether it waits for labels or rewards, which come later or never."""
+        return self in (
+            ExperimentMetric.ACCURACY, ExperimentMetric.REWARD,
+            ExperimentMetric.SQUARED_ERROR, ExperimentMetric.ABSOLUTE_ERROR,
+        )  # fmt: skip
+
+
+class Guardrail(BaseModel):
+    """What a candidate must not do, whatever the metric says; at least one of both limits."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    metric: ExperimentMetric
+    limit: float | None = Field(default=None, gt=0, lt=1)
+    """The candidate's share may not lie above it; of shares of which less is better."""
+    margin: float | None = Field(default=None, gt=0)
+    """The candidate may not be worse than the control by more than this, in units of the metric."""
+
+    @model_validator(mode="after")
+    def _limits_fit(self) -> Self:
+        if self.limit is None and self.margin is None:
+            raise ValueError(f"the guardrail {self.metric} has neither limit nor margin: give at least one")
+        if self.limit is not None and (self.metric.higher_is_better or not self.metric.bounded):
+            raise ValueError(f"a limit is for shares of which less is better, and {self.metric} is none: give a margin")
+        return self
+
+
+class ExperimentPolicy(BaseModel):
+    """How candidates are compared with the control."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    metric: ExperimentMetric
+    smallest_effect: float = Field(gt=0)
+    """The smallest difference that matters, in units of the metric. Versions that differ by less are equivalent; it
+    also decides for which differences the test is the most powerful.
+    """
+    error_rate: float = Field(default=0.05, ge=1e-6, le=0.2)
+    """The chance at most that an experiment ever promotes or rolls back a candidate which is as good as the control,
+    however often it is looked at, over all candidates and guardrails together.
+    """
+    guardrails: tuple[Guardrail, ...] = Field(default=(), max_length=16)
+    integrity_error_rate: float = Field(default=0.001, ge=1e-9, le=0.2)
+    """The chance at most that an experiment is ever called invalid while units and labels come as they should."""
+
+    @model_validator(mode="after")
+    def _guardrails_differ(self) -> Self:
+        metrics = [guardrail.metric for guardrail in self.guardrails]
+        if len(set(metrics)) < len(metrics):
+            raise ValueError("two guardrails have the same metric: give limit and margin in one")
+        return self

@@ -1,0 +1,149 @@
+"""Changes that begin, stage and end experiments, pure like those of `shokado.dispatch.change`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from configuration.experiment_plan import ExperimentPlan
+from configuration.settings import Strategy
+from shokado.dispatch.change import (
+    ConflictingChange,
+    InvalidChange,
+    KnownVersions,
+    SplitChange,
+    find_environment,
+    with_split,
+)
+from shokado.dispatch.experiment import Experiment, ExperimentConclusion, ExperimentStage
+from shokado.dispatch.state import Environment, RoutingState
+
+MAX_CONCLUDED = 50
+"""Experiments that can be looked up after their end; the history has all."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExperimentOrder:
+    """What somebody wants to know: which of the versions that share the traffic is better."""
+
+    plan: ExperimentPlan
+    control: str | None = None
+    """A version or alias; None: the active one."""
+    candidates: Sequence[str] | None = None
+    """None: all others that have traffic."""
+
+
+def with_experiment(
+    state: RoutingState,
+    name: str | None,
+    order: ExperimentOrder,
+    versions: KnownVersions,
+    *,
+    experiment_id: str,
+    now: float,
+) -> RoutingState:
+    """The state in which an experiment has begun. Raises `UnknownVersion`, `InvalidChange` and `ConflictingChange`."""
+    environment = find_environment(state, name)
+    if environment.running is not None:
+        message = f"environment {environment.name} has the experiment {environment.running.id}; stop it first"
+        raise ConflictingChange("experiment_running", message, experiment=environment.running.id)
+    if environment.strategy is Strategy.WEIGHTED:
+        message = f"environment {environment.name} moves its split by itself; give it the strategy random or hash first"
+        raise ConflictingChange("split_moves", message, environment=environment.name)
+    control = versions.resolve(order.control or environment.active)
+    named = order.candidates
+    if named is None:
+        named = [version for version in environment.shares if version != control]
+    candidates = tuple(versions.resolve(candidate) for candidate in named)
+    members = (control, *candidates)
+    if len(set(members)) < len(members):
+        raise InvalidChange("repeated_version", f"{' and '.join(members)} are not all different", field="candidates")
+    sharing = environment.shares if environment.enabled else {}
+    if set(members) != set(sharing) or not candidates:
+        message = (
+            f"the traffic of {environment.name} is shared by {', '.join(sharing) or 'nobody'}, and the experiment is "
+            f"between {', '.join(members)}; give its versions, and no others, their shares first"
+        )
+        raise ConflictingChange("not_in_split", message, environment=environment.name)
+    for version in members:
+        versions.ready(version)
+    generation = state.generation + 1
+    experiment = Experiment(experiment_id, control, candidates, order.plan, now, ())
+    begun = experiment.with_stage(_stage(environment, experiment, generation))
+    return _with(state, replace(environment, experiment=begun))
+
+
+def with_conclusion(
+    state: RoutingState,
+    name: str,
+    experiment: Experiment,
+    conclusion: ExperimentConclusion,
+    split: SplitChange | None = None,
+    versions: KnownVersions | None = None,
+) -> RoutingState:
+    """The state in which an experiment has ended, and the split has moved as it says, in one piece.
+
+    Raises `ConflictingChange` where it has ended already, or the split that would move has been changed since
+    `experiment` was looked at, and what `with_split` raises.
+    """
+    environment = find_environment(state, name)
+    running = environment.running
+    if running is None or running.id != experiment.id:
+        raise ConflictingChange("experiment_over", f"the experiment {experiment.id} is over", experiment=experiment.id)
+    if split is not None:
+        assert versions is not None
+        if running.stages[-1] != experiment.stages[-1]:
+            raise ConflictingChange("experiment_changed", f"the split of {name} was changed", experiment=experiment.id)
+        environment = find_environment(with_split(state, name, split, versions), name)
+    ended = replace(environment, experiment=replace(running, conclusion=conclusion))
+    generation = state.generation + 1
+    concluded = dict([*state.concluded.items(), (experiment.id, generation)][-MAX_CONCLUDED:])
+    return replace(_with(state, ended), concluded=concluded)
+
+
+def with_stages(old: RoutingState, new: RoutingState) -> RoutingState:
+    """The new state, in which running experiments have a stage more where its versions get other requests or models."""
+    staged = {}
+    for name, environment in new.environments.items():
+        before = old.environments.get(name)
+        experiment = environment.running
+        if experiment is None or before is None or before.running is None or before.running.id != experiment.id:
+            continue
+        if _made_of(old, before, experiment) != _made_of(new, environment, experiment):
+            stage = _stage(environment, experiment, new.generation)
+            staged[name] = replace(environment, experiment=experiment.with_stage(stage))
+    return replace(new, environments={**new.environments, **staged}) if staged else new
+
+
+def find_experiment(state: RoutingState, experiment_id: str) -> Environment | None:
+    """The environment whose experiment of now, or last one, it is."""
+    for environment in state.environments.values():
+        if environment.experiment is not None and environment.experiment.id == experiment_id:
+            return environment
+    return None
+
+
+def experiments_of(state: RoutingState, since: float) -> set[str]:
+    """Ids of the experiments that are under way, or ended since then (Unix seconds)."""
+    found = [environment.experiment for environment in state.environments.values()]
+    return {one.id for one in found if one is not None and (one.conclusion is None or one.conclusion.at >= since)}
+
+
+def _stage(environment: Environment, experiment: Experiment, generation: int) -> ExperimentStage:
+    shares = environment.shares if environment.enabled else {}
+    ours = {version: shares[version] for version in experiment.versions if version in shares}
+    total = sum(ours.values())
+    return ExperimentStage(
+        generation,
+        {version: share / total for version, share in ours.items()},
+        environment.strategy is Strategy.HASH,
+    )
+
+
+def _made_of(state: RoutingState, environment: Environment, experiment: Experiment) -> object:
+    """What a stage has all through."""
+    digests = {version: load.digest for version in experiment.versions if (load := state.loads.get(version))}
+    return environment.enabled, dict(environment.shares), environment.strategy, environment.salt, digests
+
+
+def _with(state: RoutingState, environment: Environment) -> RoutingState:
+    environments = {**state.environments, environment.name: environment}
+    return replace(state, generation=state.generation + 1, environments=environments)

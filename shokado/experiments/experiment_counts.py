@@ -1,0 +1,42 @@
+"""What is counted for an experiment, by name: units, what became of requests, and sums of metrics."""
+
+from configuration.experiment_policy import ExperimentMetric
+
+ASSIGNED = "assigned"
+"""Units or requests by the version that answered them, or failed to."""
+REQUESTS = "requests"
+"""Those that were assigned to the version and ended, whoever answered them."""
+ERRORS = "errors"
+"""Those of `REQUESTS` that were answered with an error which was not the client's fault."""
+FALLBACKS = "fallbacks"
+"""Those of `REQUESTS` that another version answered."""
+SLOW = "slow"
+"""Answers of the assigned version that took longer than the target."""
+
+MAX_ASSIGNED_UNITS = 2**15
+"""Units of a stage that are told apart: a share is known to half a per cent then (two standard deviations)."""
+MAX_LABELLED_UNITS = 2**20
+"""Units of an experiment whose labels count."""
+
+
+def sums_named(metric: ExperimentMetric) -> tuple[str, str, str]:
+    """Under which names a metric is counted: number of observations, their sum, the sum of their squares."""
+    return f"{metric}.count", f"{metric}.sum", f"{metric}.squares"
+
+
+_NAMES = {metric: sums_named(metric) for metric in ExperimentMetric}
+
+
+def one_observation(metric: ExperimentMetric, value: float) -> dict[str, float]:
+    """What one observation adds, by name."""
+    return dict(zip(_NAMES[metric], (1.0, value, value * value), strict=True))
+
+
+def assigned_scope(stage: int) -> str:
+    """The scope of units that were seen in a stage."""
+    return f"assigned.{stage}"
+
+
+def labelled_scope(metric: ExperimentMetric) -> str:
+    """The scope of units of which a label is known."""
+    return f"labelled.{metric}"

@@ -1,0 +1,171 @@
+"""The judge: looks at the experiments under way, ends those that are decided, and moves the split as they say.
+
+In: what all workers counted, from the store. Out: one generation for each end, with its reason. One of all workers does
+it, and should two, the store takes one: an experiment that has ended cannot end again.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from math import inf, isfinite
+
+import numpy as np
+
+from configuration.experiment_plan import AtEnd
+from shokado.dispatch.change import ChangeRefused, KnownVersions, SplitChange
+from shokado.dispatch.experiment import Experiment, ExperimentConclusion, Result, VersionResult
+from shokado.dispatch.experiment_change import with_conclusion
+from shokado.dispatch.request import UnknownVersion
+from shokado.dispatch.state import RoutingState
+from shokado.experiments.evidence_counter import EVERY_S
+from shokado.experiments.experiment_evidence import StageEvidence, sums_of
+from shokado.experiments.experiment_stages import fallbacks_of, part_of_rate, stages_of
+from shokado.experiments.experiment_verdict import ExperimentJudgement, ExperimentVerdict, judge_experiment
+from shokado.experiments.tuner import BY
+from shokado.stores.follower import Follower
+from shokado.stores.store import Action, GenerationConflict, StoreUnavailable
+
+LOOK_EVERY_S = 2.0
+"""How often experiments are looked at."""
+_TOLD_WITHIN_S = EVERY_S + 1.0
+"""Within which what was answered is in the store, and labels that arrived are."""
+_MAX_REASON_CHARACTERS = 500
+
+logger = logging.getLogger("bentoml.shokado")
+
+
+@dataclass(frozen=True, slots=True)
+class ExperimentLook:
+    """What is known of an experiment at one look."""
+
+    judgement: ExperimentJudgement
+    stages: tuple[StageEvidence, ...]
+    fallbacks: Mapping[str, int]
+    """By version, how many of its requests another one answered."""
+
+    @property
+    def reason(self) -> str:
+        """The judgement's, with how many fell back where it is invalid."""
+        fell = ", ".join(f"{number:,} of {version}" for version, number in self.fallbacks.items() if number)
+        if self.judgement.verdict is ExperimentVerdict.INVALID and fell:
+            return f"{self.judgement.reason}; fallbacks: {fell}"
+        return self.judgement.reason
+
+
+class ExperimentJudge:
+    """The task that ends experiments. Methods belong to the event loop."""
+
+    def __init__(
+        self,
+        follower: Follower,
+        leads: Callable[[], Awaitable[bool]],
+        versions: Callable[[], Awaitable[KnownVersions]],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`leads` says whether this worker is the one that judges; `versions` are those of now."""
+        self._follower = follower
+        self._leads = leads
+        self._versions = versions
+        self._clock = clock
+
+    async def run(self) -> None:
+        """Look again and again until cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            try:
+                await self.look_at_all()
+            except Exception:
+                logger.exception("the experiments were not judged")
+
+    async def look_at_all(self) -> None:
+        """One round. Leaves out what cannot be done now: the store is away, or a version is not ready."""
+        state = self._follower.state
+        running = state.running if state is not None else {}
+        with contextlib.suppress(StoreUnavailable):
+            if running and await self._leads():
+                for environment, experiment in running.items():
+                    await self._judge(environment, experiment)
+
+    async def _judge(self, name: str, experiment: Experiment) -> None:
+        look = await look_at(experiment, self._follower, self._clock())
+        if look.judgement.verdict is ExperimentVerdict.RUNNING:
+            return
+        conclusion = conclude(experiment, look, self._clock())
+        split = split_at_end(experiment, conclusion)
+        versions = await self._versions() if split is not None else None
+
+        def change(state: RoutingState) -> RoutingState:
+            return with_conclusion(state, name, experiment, conclusion, split, versions)
+
+        why = f"{conclusion.result} by experiment {experiment.id}: {conclusion.reason}"[:_MAX_REASON_CHARACTERS]
+        try:
+            await self._follower.change(change, by=BY, action=Action.CONCLUDE, why=why)
+        except (ChangeRefused, UnknownVersion, GenerationConflict) as refusal:
+            # It is over, its split was changed, or who should get the traffic is not ready now: the next look sees.
+            logger.info("experiment %s was not concluded: %s", experiment.id, refusal)
+
+
+async def look_at(experiment: Experiment, follower: Follower, now: float) -> ExperimentLook:
+    """What is known of an experiment now, in Unix seconds. Raises `StoreUnavailable`."""
+    plan, read = experiment.plan, follower.store.evidence
+    everything = await follower.ask(read, experiment.id, inf)
+    before = now - plan.label_delay_s - plan.cohort_s - _TOLD_WITHIN_S
+    due = await follower.ask(read, experiment.id, before)
+    stages = stages_of(experiment, everything, due) or [StageEvidence({}, {})]
+    part = part_of_rate(everything)
+    rates = {name: getattr(plan, name) * part for name in ("error_rate", "integrity_error_rate")}
+    policy, ended = plan.model_copy(update=rates), now >= experiment.ends_at
+    judge = partial(judge_experiment, policy, experiment.control, experiment.candidates, stages, ended=ended)
+    # Some milliseconds, which predictions should not wait for.
+    return ExperimentLook(await asyncio.to_thread(judge), tuple(stages), fallbacks_of(everything))
+
+
+def conclude(experiment: Experiment, look: ExperimentLook, at: float) -> ExperimentConclusion:
+    """The end that a verdict makes."""
+    judgement = look.judgement
+    return ExperimentConclusion(
+        at, Result(judgement.verdict), look.reason, judgement.winner, results_of(experiment, look)
+    )
+
+
+def results_of(experiment: Experiment, look: ExperimentLook) -> dict[str, VersionResult]:
+    """What was seen of each version."""
+    metric, results = experiment.plan.metric, dict[str, VersionResult]()
+    for version in experiment.versions:
+        sums = sums_of(metric, version, look.stages)
+        count, total = float(np.sum(sums.count)), float(np.sum(sums.total))
+        assigned = sum(stage.of(version).units for stage in look.stages)
+        candidate = look.judgement.candidates.get(version)
+        effect = candidate.effect if candidate is not None else None
+        results[version] = VersionResult(
+            assigned=round(assigned),
+            observations=round(count),
+            mean=total / count if count else None,
+            effect=_finite(effect.estimate) if effect is not None else None,
+            low=_finite(effect.low) if effect is not None else None,
+            high=_finite(effect.high) if effect is not None else None,
+        )
+    return results
+
+
+def split_at_end(experiment: Experiment, conclusion: ExperimentConclusion) -> SplitChange | None:
+    """What becomes of the split; None where it stays as it is."""
+    at_end = experiment.plan.at_end
+    match conclusion.result:
+        case Result.PROMOTE if at_end is AtEnd.PROMOTE:
+            chosen = conclusion.winner
+        case Result.ROLLBACK | Result.INVALID if at_end is not AtEnd.TELL:
+            chosen = experiment.control
+        case _:
+            chosen = None
+    if chosen is None:
+        return None
+    return SplitChange(weights={version: float(version == chosen) for version in experiment.versions}, active=chosen)
+
+
+def _finite(number: float) -> float | None:
+    return number if isfinite(number) else None

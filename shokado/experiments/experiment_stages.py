@@ -1,0 +1,107 @@
+"""Stages of an experiment as it is judged by, made of what stores keep. Pure.
+
+In: sums by name, of all that was counted and of what is due. Out: `StageEvidence`, the oldest stage first.
+"""
+
+from collections.abc import Mapping
+
+from configuration.experiment_plan import ExperimentPlan
+from configuration.experiment_policy import ExperimentMetric
+from shokado.dispatch.experiment import Experiment, ExperimentStage
+from shokado.experiments.experiment_counts import (
+    ASSIGNED,
+    ERRORS,
+    FALLBACKS,
+    REQUESTS,
+    SLOW,
+    assigned_scope,
+    sums_named,
+)
+from shokado.experiments.experiment_evidence import StageEvidence, VersionEvidence
+from shokado.experiments.moments import Moments
+from shokado.stores.evidence import GatheredEvidence
+
+FULL_SAMPLE_PART = 0.8
+"""The part of an error rate that a sample has which was never halved."""
+_ANSWERS = sums_named(ExperimentMetric.LATENCY)[0]
+
+
+def stages_of(experiment: Experiment, everything: GatheredEvidence, due: GatheredEvidence) -> list[StageEvidence]:
+    """What is judged, by the stages of an experiment.
+
+    Args:
+        experiment: whose evidence it is.
+        everything: that was counted up to now.
+        due: the same, of predictions whose labels have had time to come.
+    """
+    return [
+        StageEvidence(
+            stage.shares,
+            {
+                version: _version(experiment.plan, stage, version, everything, due)
+                for version in _seen(stage, everything)
+            },
+        )
+        for stage in experiment.stages
+        if stage.shares
+    ]
+
+
+def fallbacks_of(everything: GatheredEvidence) -> dict[str, int]:
+    """How many requests of each version were answered by another one, of those that were counted."""
+    found: dict[str, int] = {}
+    for (_, version, name), number in everything.sums.items():
+        if name == FALLBACKS:
+            found[version] = found.get(version, 0) + round(number)
+    return found
+
+
+def part_of_rate(everything: GatheredEvidence) -> float:
+    """The part of the error rates that may be spent on the samples of now.
+
+    Each halving makes another sample, which is tested by itself: the first has `FULL_SAMPLE_PART`, and the one after k
+    halvings 1 / (k (k + 1)) of the rest, so that all together have no more than the whole.
+    """
+    halvings = max(everything.halvings.values(), default=0)
+    return FULL_SAMPLE_PART if halvings == 0 else (1 - FULL_SAMPLE_PART) / (halvings * (halvings + 1))
+
+
+def _seen(stage: ExperimentStage, everything: GatheredEvidence) -> set[str]:
+    """The versions of a stage, and those that were given some of its requests all the same."""
+    return set(stage.shares) | {
+        version
+        for (generation, version, name), number in everything.sums.items()
+        if generation == stage.generation and name == ASSIGNED and number
+    }
+
+
+def _version(
+    plan: ExperimentPlan, stage: ExperimentStage, version: str, everything: GatheredEvidence, due: GatheredEvidence
+) -> VersionEvidence:
+    now, old = (_sums(gathered, stage, version) for gathered in (everything, due))
+    sums = {metric: _moments(metric, old if metric.from_feedback else now) for metric in plan.metrics}
+    labelled = float(sums[plan.metric].count) if plan.metric.from_feedback else 0.0
+    answers = old.get(_ANSWERS, 0.0)
+    # Where units are a sample, labels are not of the same one: only what came can be compared then.
+    is_whole = everything.halvings.get(assigned_scope(stage.generation), 0) == 0
+    return VersionEvidence(now.get(ASSIGNED, 0.0), max(answers, labelled) if is_whole else labelled, sums)
+
+
+def _sums(gathered: GatheredEvidence, stage: ExperimentStage, version: str) -> dict[str, float]:
+    return {
+        name: number
+        for (generation, of, name), number in gathered.sums.items()
+        if (generation, of) == (stage.generation, version)
+    }
+
+
+def _moments(metric: ExperimentMetric, sums: Mapping[str, float]) -> Moments:
+    match metric:
+        case ExperimentMetric.ERROR_RATE:
+            return Moments.of_events(sums.get(ERRORS, 0.0), sums.get(REQUESTS, 0.0))
+        case ExperimentMetric.FALLBACK_SHARE:
+            return Moments.of_events(sums.get(FALLBACKS, 0.0), sums.get(REQUESTS, 0.0))
+        case ExperimentMetric.SLOW_SHARE:
+            return Moments.of_events(sums.get(SLOW, 0.0), sums.get(_ANSWERS, 0.0))
+    count, total, squares = (sums.get(name, 0.0) for name in sums_named(metric))
+    return Moments(count, total, squares)

@@ -1,0 +1,271 @@
+"""The verdict on an experiment, pure: a policy and what was seen at one look go in, a judgement comes out.
+
+It may be asked as often as anybody likes, and the first verdict that is not RUNNING may be acted on at once. It then
+stands: later looks may say less, as a sequence of intervals is allowed to.
+
+- **INVALID**: units or labels did not come as they should have (see `sample_ratio`), so that no effect is to be
+  believed.
+- **ROLLBACK**: a guardrail is broken for sure (also where the rest is invalid, as users come first), or the whole
+  confidence sequence of the effect says that the candidate is worse.
+- **PROMOTE**: the whole sequence says that it is better, and no guardrail was even observed beyond its limit.
+- **HOLD**: the whole sequence lies within the smallest effect that matters, on both sides; or the experiment has ended
+  and nothing else can be said.
+
+**Error rates.** Candidates that are as good as the control, and keep all guardrails, are promoted or rolled back with a
+chance of at most `policy.error_rate`, over all looks, candidates and guardrails together. Where there are guardrails
+they have `GUARDRAIL_PART` of it, in equal parts for each of each candidate. What is left is shared equally by the
+candidates (Bonferroni). Holm's method would find a little more, but then a sequence that is told would not be the one
+that decided.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from configuration.experiment_policy import ExperimentMetric, ExperimentPolicy
+from shokado.experiments.comparisons import VersionComparison, compared, compared_in_pairs
+from shokado.experiments.experiment_evidence import StageEvidence, pairs_of, sums_of
+from shokado.experiments.guardrails import GuardrailFinding, GuardrailState, guardrail_finding
+from shokado.experiments.sample_ratio import arrival_p_value, sample_ratio_p_value
+
+GUARDRAIL_PART = 0.2
+"""The part of the error rate that guardrails have."""
+
+
+class ExperimentVerdict(StrEnum):
+    """What is to be done."""
+
+    PROMOTE = "PROMOTE"
+    HOLD = "HOLD"
+    ROLLBACK = "ROLLBACK"
+    INVALID = "INVALID"
+    RUNNING = "RUNNING"
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """The candidate's mean less the control's, in units of the metric."""
+
+    estimate: float
+    """NaN where one of the two was not observed."""
+    low: float
+    high: float
+    """The effect lies from `low` to `high` at every look, but with the chance `alpha`. Infinite where nothing is known.
+    """
+    alpha: float
+    """The candidate's part of the error rate."""
+    p_value: float
+    """Against no effect: at most `alpha` where 0 lies outside."""
+    observations: int
+    """How many the candidate has; a shadow has pairs."""
+    control_observations: int
+    method: str
+    """`exact` or `asymptotic`, and `in pairs` where both answered the same requests."""
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateJudgement:
+    """What is to be said of one candidate; `reason` is for people."""
+
+    verdict: ExperimentVerdict
+    reason: str
+    effect: Effect
+    guardrails: tuple[GuardrailFinding, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ExperimentJudgement:
+    """The verdict on the whole, and what it rests on."""
+
+    verdict: ExperimentVerdict
+    """INVALID where it is; PROMOTE once any candidate is; ROLLBACK when all are; HOLD when all are decided."""
+    reason: str
+    winner: str | None
+    """The candidate to promote: of several the one with the largest effect."""
+    candidates: Mapping[str, CandidateJudgement]
+    sample_ratio_p_value: float
+    arrival_p_value: float
+    """The same for labels; 1 where the metric needs none."""
+
+
+def judge_experiment(
+    policy: ExperimentPolicy,
+    control: str,
+    candidates: Sequence[str],
+    stages: Sequence[StageEvidence],
+    *,
+    ended: bool = False,
+) -> ExperimentJudgement:
+    """Judge an experiment by what was seen up to one look.
+
+    Args:
+        policy: what it is judged by.
+        control: the version that candidates are compared with.
+        candidates: all that the experiment began with, also those that have been taken out since: they have their part
+            of the error rate for good.
+        stages: what was seen, in order; at least one.
+        ended: whether there will be no other look, so that what is not decided is held.
+    """
+    ratio = sample_ratio_p_value([(stage.shares, _units(stage)) for stage in stages])
+    arrival = arrival_p_value(_arrivals(policy.metric, stages)) if policy.metric.from_feedback else 1.0
+    invalid = _invalid(policy, ratio, arrival, stages)
+    found = {
+        candidate: _judge(policy, control, candidate, len(candidates), stages, invalid, ended=ended)
+        for candidate in candidates
+    }
+    verdict, winner = _of_all(found, invalid)
+    reasons = (f"{candidate}: {one.reason}" for candidate, one in found.items() if winner in (None, candidate))
+    return ExperimentJudgement(verdict, invalid or "; ".join(reasons), winner, found, ratio, arrival)
+
+
+def _of_all(found: Mapping[str, CandidateJudgement], invalid: str | None) -> tuple[ExperimentVerdict, str | None]:
+    verdicts = {one.verdict for one in found.values()}
+    if invalid is not None:
+        return ExperimentVerdict.INVALID, None
+    promoted = [name for name, one in found.items() if one.verdict is ExperimentVerdict.PROMOTE]
+    if promoted:
+        return ExperimentVerdict.PROMOTE, max(promoted, key=lambda name: abs(found[name].effect.estimate))
+    if ExperimentVerdict.RUNNING in verdicts:
+        return ExperimentVerdict.RUNNING, None
+    return ExperimentVerdict.ROLLBACK if verdicts == {ExperimentVerdict.ROLLBACK} else ExperimentVerdict.HOLD, None
+
+
+def _judge(
+    policy: ExperimentPolicy,
+    control: str,
+    candidate: str,
+    number: int,
+    stages: Sequence[StageEvidence],
+    invalid: str | None,
+    *,
+    ended: bool,
+) -> CandidateJudgement:
+    rate = policy.error_rate / number
+    for_guardrails = rate * GUARDRAIL_PART if policy.guardrails else 0.0
+    guardrails = tuple(
+        guardrail_finding(guardrail, control, candidate, stages, for_guardrails / len(policy.guardrails))
+        for guardrail in policy.guardrails
+    )
+    effect = _effect(policy, control, candidate, stages, rate - for_guardrails)
+    verdict, reason = _verdict(policy, effect, guardrails, invalid)
+    if verdict is ExperimentVerdict.RUNNING and ended:
+        verdict, reason = ExperimentVerdict.HOLD, f"the experiment has ended, and {reason}"
+    return CandidateJudgement(verdict, reason, effect, guardrails)
+
+
+def _verdict(
+    policy: ExperimentPolicy, effect: Effect, guardrails: Sequence[GuardrailFinding], invalid: str | None
+) -> tuple[ExperimentVerdict, str]:
+    broken, beyond = (
+        "; ".join(one.text for one in guardrails if one.state is state)
+        for state in (GuardrailState.BROKEN, GuardrailState.BEYOND)
+    )
+    if broken:
+        return ExperimentVerdict.ROLLBACK, f"a guardrail is broken: {broken}"
+    if invalid is not None:
+        return ExperimentVerdict.INVALID, invalid
+    seen = _seen(policy.metric, effect)
+    # Where stages contradict each other there is no effect that they have in common.
+    up, down = (effect.low > 0, effect.high < 0) if effect.low <= effect.high else (False, False)
+    better, worse = (up, down) if policy.metric.higher_is_better else (down, up)
+    if worse:
+        return ExperimentVerdict.ROLLBACK, f"it is worse: {seen}"
+    if better and beyond:
+        return ExperimentVerdict.RUNNING, f"it is better, but was seen beyond a guardrail: {beyond}"
+    if better:
+        return ExperimentVerdict.PROMOTE, f"it is better: {seen}"
+    if effect.low >= -policy.smallest_effect and effect.high <= policy.smallest_effect and effect.low <= effect.high:
+        return ExperimentVerdict.HOLD, f"it is equivalent, by less than {policy.smallest_effect:g}: {seen}"
+    return ExperimentVerdict.RUNNING, f"too little was seen to tell: {seen}"
+
+
+def _effect(
+    policy: ExperimentPolicy, control: str, candidate: str, stages: Sequence[StageEvidence], alpha: float
+) -> Effect:
+    metric = policy.metric
+    pairs = pairs_of(candidate, stages)
+    if pairs is not None:
+        comparison = compared_in_pairs(pairs, answers=metric is ExperimentMetric.ACCURACY)
+        counts = (pairs.count, pairs.count)
+    else:
+        ours, theirs = (sums_of(metric, version, stages) for version in (candidate, control))
+        comparison = compared(ours, theirs, bounded=metric.bounded)
+        counts = (ours.count, theirs.count)
+    low, high = (float(bound) for bound in comparison.bounds(alpha, policy.smallest_effect))
+    observations, control_observations = (round(float(np.sum(count))) for count in counts)
+    return Effect(
+        estimate=float(comparison.estimate),
+        low=low,
+        high=high,
+        alpha=alpha,
+        p_value=float(comparison.p_value(alpha, policy.smallest_effect)),
+        observations=observations,
+        control_observations=control_observations,
+        method=_method(comparison) + (" in pairs" if pairs is not None else ""),
+    )
+
+
+def _method(comparison: VersionComparison) -> str:
+    return "exact" if comparison.exact is not None and not comparison.enough else "asymptotic"
+
+
+def _seen(metric: ExperimentMetric, effect: Effect) -> str:
+    counts = f"{effect.observations:,} observations, and {effect.control_observations:,} of the control"
+    if not np.isfinite(effect.low):
+        return f"{metric} of {counts}"
+    return f"{metric} {effect.estimate:+.4g} ({effect.low:+.4g} to {effect.high:+.4g}) of {counts}"
+
+
+def _invalid(policy: ExperimentPolicy, ratio: float, arrival: float, stages: Sequence[StageEvidence]) -> str | None:
+    """Why no effect is to be believed; None where it is. Both checks have half of their error rate."""
+    if ratio <= policy.integrity_error_rate / 2:
+        return (
+            f"versions did not get their shares of the units (p = {ratio:.2g}): {_shares_text(stages)}; look for"
+            " fallbacks, refusals of one version, caches, redirects, and units that are counted more than once"
+        )
+    if arrival <= policy.integrity_error_rate / 2:
+        return (
+            f"labels did not come alike for all versions (p = {arrival:.2g}): {_coverage_text(policy.metric, stages)};"
+            " look for feedback that depends on the answer, or is sent for one version only"
+        )
+    return None
+
+
+def _shares_text(stages: Sequence[StageEvidence]) -> str:
+    units, expected = dict[str, float](), dict[str, float]()
+    for stage in stages:
+        total = sum(_units(stage).values())
+        for version in stage.shares.keys() | stage.versions.keys():
+            units[version] = units.get(version, 0) + stage.of(version).units
+            expected[version] = expected.get(version, 0) + stage.shares.get(version, 0) * total
+    return ", ".join(f"{version} {units[version]:,.0f} for {expected[version]:,.0f}" for version in sorted(units))
+
+
+def _coverage_text(metric: ExperimentMetric, stages: Sequence[StageEvidence]) -> str:
+    due, labelled = dict[str, float](), dict[str, float]()
+    for stage in stages:
+        for version, seen in stage.versions.items():
+            due[version] = due.get(version, 0) + seen.due
+            labelled[version] = labelled.get(version, 0) + seen.labelled(metric)
+    return ", ".join(
+        f"{version} {labelled[version] / due[version]:.2%} of {due[version]:,.0f}"
+        for version in sorted(due)
+        if due[version]
+    )
+
+
+def _units(stage: StageEvidence) -> dict[str, float]:
+    return {version: seen.units for version, seen in stage.versions.items()}
+
+
+def _arrivals(
+    metric: ExperimentMetric, stages: Sequence[StageEvidence]
+) -> list[tuple[Mapping[str, float], dict[str, float], dict[str, float]]]:
+    found = []
+    for stage in stages:
+        labelled = {version: seen.labelled(metric) for version, seen in stage.versions.items()}
+        lacking = {version: seen.due - labelled[version] for version, seen in stage.versions.items()}
+        found.append((stage.shares, labelled, lacking))
+    return found

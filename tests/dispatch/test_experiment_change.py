@@ -1,0 +1,209 @@
+"""Experiments in the routing state: how they begin, go through stages, and end."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from configuration.experiment_plan import AtEnd, ExperimentPlan
+from configuration.experiment_policy import ExperimentMetric, Guardrail
+from configuration.settings import Strategy
+from shokado.dispatch.change import (
+    ChangeRefused,
+    SplitChange,
+    rolled_back,
+    with_candidate,
+    with_load,
+    with_split,
+)
+from shokado.dispatch.experiment import MAX_STAGES, Experiment, ExperimentConclusion, Result, VersionResult
+from shokado.dispatch.experiment_change import (
+    MAX_CONCLUDED,
+    ExperimentOrder,
+    find_experiment,
+    with_conclusion,
+    with_experiment,
+    with_stages,
+)
+from shokado.dispatch.request import UnknownVersion
+from shokado.dispatch.state import RoutingState, decode_state, encode_state
+from tests.dispatch.test_change import LOAD, STATE, VERSIONS
+
+NOW = 1_790_000_000.0
+PLAN = ExperimentPlan(
+    metric=ExperimentMetric.REWARD,
+    smallest_effect=0.1,
+    guardrails=(Guardrail(metric=ExperimentMetric.LATENCY, margin=5.0),),
+    max_duration_s=600,
+    label_delay_s=2,
+    at_end=AtEnd.PROMOTE,
+)
+
+
+def begun(state: RoutingState = STATE, named: str = "e1", name: str | None = None, **order: Any) -> RoutingState:
+    return with_experiment(state, name, ExperimentOrder(PLAN, **order), VERSIONS, experiment_id=named, now=NOW)
+
+
+def running(state: RoutingState) -> Experiment:
+    found = state.environments["production"].running
+    assert found is not None
+    return found
+
+
+def next_state(state: RoutingState, make: Callable[[RoutingState], RoutingState]) -> RoutingState:
+    """As the follower makes it."""
+    return with_stages(state, make(state))
+
+
+def split(state: RoutingState, name: str = "production", **change: Any) -> RoutingState:
+    return next_state(state, lambda old: with_split(old, name, SplitChange(**change), VERSIONS))
+
+
+def test_an_experiment_begins_between_the_versions_that_share_the_traffic() -> None:
+    state = begun()
+    experiment = running(state)
+    assert (state.generation, experiment.control, experiment.candidates) == (8, "v1", ("v2",))
+    (stage,) = experiment.stages
+    assert (stage.generation, dict(stage.shares), stage.is_sticky) == (8, {"v1": 0.8, "v2": 0.2}, False)
+    assert replace(state.environments["production"], experiment=None) == STATE.environments["production"]
+    assert running(begun(control="b", candidates=["a"])).versions == ("v2", "v1"), "aliases"
+
+
+@pytest.mark.parametrize(
+    ("state", "order", "code"),
+    [
+        (begun(), {}, "experiment_running"),
+        (split(STATE, strategy=Strategy.WEIGHTED), {}, "split_moves"),
+        (STATE, {"candidates": ["v2", "b"]}, "repeated_version"),
+        (STATE, {"candidates": ["v1"]}, "repeated_version"),
+        (STATE, {"candidates": ["v3"]}, "not_in_split"),
+        (STATE, {"candidates": []}, "not_in_split"),
+        (STATE, {"name": "staging"}, "not_in_split"),
+        (split(STATE, enabled=False), {}, "not_in_split"),
+        (split(STATE, weights={"v1": 1, "v2": 1, "v3": 1}), {"candidates": ["v2"]}, "not_in_split"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(state: RoutingState, order: dict[str, Any], code: str) -> None:
+    with pytest.raises(ChangeRefused) as refused:
+        begun(state, **order)
+    assert refused.value.code == code
+
+
+def test_an_unknown_version_is_refused() -> None:
+    with pytest.raises(UnknownVersion):
+        begun(candidates=["v9"])
+
+
+def test_a_stage_begins_with_each_change_of_what_versions_get_and_with_no_other() -> None:
+    state = begun()
+    changes: list[tuple[Callable[[RoutingState], RoutingState], bool]] = [
+        (lambda old: split(old, weights={"v1": 50, "v2": 50}), True),
+        (lambda old: split(old, weights={"v1": 1, "v2": 1}), False),
+        (lambda old: split(old, "staging", weights={"v2": 1, "v3": 1}), False),
+        (lambda old: split(old, shadow="v3"), False),
+        (lambda old: split(old, active="v2"), False),
+        (lambda old: split(old, salt="autumn"), True),
+        (lambda old: split(old, strategy=Strategy.HASH), True),
+        (lambda old: next_state(old, lambda one: with_candidate(one, "v2", LOAD)), False),
+        (lambda old: next_state(old, lambda one: with_load(one, "v2")), True),
+        (lambda old: split(old, enabled=False), True),
+        (lambda old: split(old, enabled=True), True),
+        (lambda old: next_state(old, lambda one: rolled_back(one, STATE, VERSIONS)), True),
+    ]
+    for number, (change, is_staged) in enumerate(changes):
+        before, state = state, change(state)
+        stages = running(state).stages
+        assert (stages != running(before).stages) == is_staged, number
+        assert stages[-1].generation == (state.generation if is_staged else running(before).stages[-1].generation)
+    shares = [dict(stage.shares) for stage in running(state).stages[-3:]]
+    assert shares == [{}, {"v1": 0.5, "v2": 0.5}, {"v1": 0.8, "v2": 0.2}]
+    assert [stage.is_sticky for stage in running(state).stages] == [False, False, False, True, True, True, True, False]
+
+
+def test_a_generation_is_of_the_stage_it_lies_in() -> None:
+    state = split(split(begun(), "staging", active="v3"), weights={"v1": 1, "v2": 1})
+    found = [running(state).stage_of(generation) for generation in (7, 8, 9, 10, 11)]
+    assert [stage.generation if stage else None for stage in found] == [None, 8, 8, 10, 10]
+
+
+def test_old_stages_are_let_go_of() -> None:
+    state = begun()
+    for number in range(MAX_STAGES + 5):
+        state = split(state, weights={"v1": number + 1, "v2": 1})
+    stages = running(state).stages
+    assert len(stages) == MAX_STAGES
+    assert stages[-1].generation == state.generation
+
+
+CONCLUSION = ExperimentConclusion(
+    NOW + 9, Result.PROMOTE, "v2 is better", "v2", {"v2": VersionResult(9, 7, 0.5, 0.1, 0.05, 0.2)}
+)
+
+
+def test_the_end_moves_the_split_in_the_same_generation_and_comes_once() -> None:
+    state = begun()
+    change = SplitChange(weights={"v1": 0, "v2": 1}, active="v2")
+    ended = next_state(
+        state, lambda old: with_conclusion(old, "production", running(state), CONCLUSION, change, VERSIONS)
+    )
+    production = ended.environments["production"]
+    assert (ended.generation, dict(production.shares), production.active) == (9, {"v2": 1.0}, "v2")
+    assert (production.running, production.experiment) == (None, replace(running(state), conclusion=CONCLUSION))
+    assert dict(ended.concluded) == {"e1": 9}
+    with pytest.raises(ChangeRefused) as refused:
+        with_conclusion(ended, "production", running(state), CONCLUSION)
+    assert refused.value.code == "experiment_over"
+    later = begun(split(ended, weights={"v1": 1, "v2": 1}), named="e2")
+    with pytest.raises(ChangeRefused):
+        with_conclusion(later, "production", running(state), CONCLUSION)
+    assert find_experiment(later, "e1") is None
+    found = find_experiment(later, "e2")
+    assert found is not None
+    assert found.name == "production"
+
+
+def test_a_split_that_somebody_has_changed_is_not_moved() -> None:
+    state = begun()
+    later, change = split(state, weights={"v1": 1, "v2": 1}), SplitChange(weights={"v1": 1, "v2": 0})
+    with pytest.raises(ChangeRefused) as refused:
+        with_conclusion(later, "production", running(state), CONCLUSION, change, VERSIONS)
+    assert refused.value.code == "experiment_changed"
+    assert with_conclusion(later, "production", running(later), CONCLUSION, change, VERSIONS).concluded == {"e1": 10}
+    assert with_conclusion(later, "production", running(state), CONCLUSION).concluded == {"e1": 10}
+
+
+def test_a_rollback_brings_no_experiment_back_and_ends_none() -> None:
+    state = begun()
+    ended = with_conclusion(state, "production", running(state), CONCLUSION)
+    assert rolled_back(ended, state, VERSIONS).environments["production"].running is None
+    assert running(rolled_back(state, STATE, VERSIONS)) == running(state)
+
+
+def test_only_the_last_ends_are_remembered() -> None:
+    state = STATE
+    for number in range(MAX_CONCLUDED + 3):
+        begins = begun(state, named=f"e{number}")
+        state = with_conclusion(begins, "production", running(begins), CONCLUSION)
+    assert list(state.concluded) == [f"e{number}" for number in range(3, MAX_CONCLUDED + 3)]
+    assert list(state.concluded.values())[-1] == state.generation
+
+
+def test_a_state_with_an_experiment_is_stored_and_read() -> None:
+    state = split(begun(), weights={"v1": 1, "v2": 1}, strategy=Strategy.HASH)
+    assert decode_state(encode_state(state)) == state
+    ended = with_conclusion(state, "production", running(state), CONCLUSION)
+    assert decode_state(encode_state(ended)) == ended
+
+
+def test_a_state_of_an_older_release_is_read() -> None:
+    older = encode_state(STATE).replace(b',"experiment":null', b"").replace(b',"concluded":{}', b"")
+    assert b"experiment" not in older
+    assert b"concluded" not in older
+    assert decode_state(older) == STATE
+
+
+def test_a_policy_of_a_newer_release_is_read_as_far_as_it_is_known() -> None:
+    newer = encode_state(begun()).replace(b'"metric":"reward"', b'"novelty":1,"metric":"reward"')
+    assert b"novelty" in newer
+    assert decode_state(newer) == begun()
