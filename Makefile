@@ -16,6 +16,8 @@ ENGINE ?= docker
 # One more than the processors of a small machine: a third of the time, tests wait for servers, pauses and time limits.
 TEST_PROCESSES ?= 3
 N ?= 5
+# Of the models of frameworks that a test has, so manieth are tried.
+EVERY ?= 1
 # The last one is OpenMP's, which LightGBM looks for.
 TOOLS := wrk nginx-light redis-server curl openssl chromium prometheus libgomp1
 PROFILE ?= smoke
@@ -70,20 +72,28 @@ SIDE_BY_SIDE := -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 PYTEST := $(BIN)/python -m pytest $(SIDE_BY_SIDE)
 
 .PHONY: test
-test: $(DEV) ## Run all tests; ARGS go to pytest: make test TEST_PROCESSES=4 ARGS="-k batcher"
+test: $(DEV) ## Run the tests; ARGS go to pytest: make test TEST_PROCESSES=4 ARGS="-k batcher"
 	@$(PYTEST) $(ARGS)
 
-# The tests of single parts. The others start servers, and hold their times and memory to bounds, which measuring would
-# change; so the tests run without it first.
-MEASURED := $(addprefix tests/,access cli client configuration control dialects dispatch experiments lifecycle \
-	monitoring runners stores transports worker)
+.PHONY: test-slow
+test-slow: $(DEV) ## Run the commands of docs/ and the programs beside the server: load tests, reports of drift, pictures
+	@TEST_SLOW=1 $(PYTEST) -m slow tests/browser tests/cli tests/docs tests/load_tests $(ARGS)
+
+.PHONY: test-faults
+test-faults: $(DEV) ## Take processes, stores, disks and memory from servers under load, and look at every answer
+	@TEST_FAULTS=1 $(PYTEST) tests/faults $(ARGS)
+
+# The tests of single parts, and of imports. The others start servers, and hold their times and memory to bounds, which
+# measuring would change; so the tests run without it first.
+UNMEASURED := browser compose docs end_to_end faults gateway image k8s load_tests support __pycache__
+MEASURED := $(filter-out $(UNMEASURED:%=tests/%/),$(wildcard tests/*/))
 
 .PHONY: coverage
-coverage: $(DEV) ## Run the tests of single parts, and fail where they run less than 90 % of all lines and branches
-	@$(PYTEST) --cov --cov-report term:skip-covered -m "not no_cover" $(MEASURED) $(ARGS)
+coverage: $(DEV) $(FRAMEWORKS) ## Run the tests of single parts and of imports, and fail below 90 % of lines and branches
+	@TEST_FRAMEWORKS=$(EVERY) $(PYTEST) --cov --cov-report term:skip-covered -m "not no_cover" $(MEASURED) $(ARGS)
 
 .PHONY: test-repeat
-test-repeat: $(DEV) ## Run all tests N times beside a busy processor: make test-repeat N=5 ARGS="-k batcher"
+test-repeat: $(DEV) ## Run the tests N times beside a busy processor: make test-repeat N=5 ARGS="-k batcher"
 	@$(BIN)/python -m tests.repeat --runs $(N) -- $(SIDE_BY_SIDE) $(ARGS)
 
 .PHONY: tools
@@ -94,11 +104,26 @@ tools: ## Install, as root on Debian, the programs without which some tests and 
 
 # Public clients that ask for older libraries than the server has.
 .PHONY: clients
-clients: $(BIN)/uv ## Install KServe's and MLServer's clients for the tests, each in an environment of its own
+clients: $(BIN)/uv ## Install KServe's and MLServer's clients, and a server, for the tests, each in an environment of its own
 	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python var/test/clients/kserve
 	@$(BIN)/uv pip install --quiet --compile-bytecode --python var/test/clients/kserve kserve==0.21.0
 	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python var/test/clients/mlserver
-	@$(BIN)/uv pip install --quiet --compile-bytecode --python var/test/clients/mlserver mlserver==1.7.1 'tritonclient[http]==2.73.0'
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python var/test/clients/mlserver mlserver==1.7.1 mlserver-mlflow==1.7.1 \
+		'tritonclient[http]==2.73.0'
+
+# What sends the request log to object stores and reads it there, with moto's server, which is one.
+	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python var/test/clients/sinks
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python var/test/clients/sinks -r requirements/sinks.txt \
+		pyarrow==25.0.1 'moto[s3,server]==5.2.5'
+
+# What compares the request log by Evidently.
+	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python var/test/clients/drift
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python var/test/clients/drift --require-hashes -r requirements/drift.txt
+
+# What compares the statistics of experiments with other libraries.
+	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python var/test/clients/verdicts
+	@$(BIN)/uv pip install --quiet --python var/test/clients/verdicts ville==0.1.0 savvi==0.3.1 spotify-confidence==4.1.0 \
+		matplotlib==3.11.2
 
 # What it installs beside them is not used.
 .PHONY: definitions
@@ -126,12 +151,27 @@ build: models ## Build the bento that serving.yaml describes, with its models in
 image: models ## Build an image of the bento: make image ENGINE=podman BASE_IMAGE=python:3.11-slim TAG=shokado:1.4.0
 	@$(BIN)/python -m shokado image $(ARGS)
 
+.PHONY: image-drift
+image-drift: $(TRAIN) ## Build an image of the job that reports drift: make image-drift TAG=registry.example/shokado-drift:1.4.0
+	@$(BIN)/python -m shokado drift image $(ARGS)
+
 .PHONY: frameworks
-frameworks: $(FRAMEWORKS) ## Install what only some models need to be imported: LightGBM, CatBoost, PyTorch, Keras
+frameworks: $(FRAMEWORKS) ## Install what only some models need to be imported: LightGBM, CatBoost, PyTorch, Keras, statsmodels
+
+.PHONY: sinks
+sinks: $(TRAIN) ## Install what the request log needs to be sent to, and read from, s3://, gs:// and az://
+	@$(INSTALL) --require-hashes -r requirements/sinks.txt
+
+# An environment of its own: Evidently needs an older pandas than everything else here.
+.PHONY: drift
+drift: $(BIN)/uv ## Install what `var/drift/bin/shokado drift report` needs, in an environment of its own
+	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python var/drift
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python var/drift --require-hashes -r requirements/drift.txt
+	@$(BIN)/uv pip install --quiet --python var/drift --no-deps --editable .
 
 .PHONY: test-frameworks
-test-frameworks: $(DEV) $(FRAMEWORKS) ## Import and serve models of every framework, and compare each with its own answers
-	@TEST_FRAMEWORKS=1 $(PYTEST) tests/frameworks $(ARGS)
+test-frameworks: $(DEV) $(FRAMEWORKS) ## Import and serve models of every framework, and compare with its answers; EVERY=3: a third
+	@TEST_FRAMEWORKS=$(EVERY) $(PYTEST) tests/frameworks $(ARGS)
 
 .PHONY: models-table
 models-table: $(DEV) ## Write the table of the models that `make test-frameworks` tries into docs/models.md
@@ -195,6 +235,10 @@ fuzz: $(DEV) models ## Send mutated requests to every prediction route: make fuz
 demo: port $(DEV) ## Ask a running server, and see who answers and how fast: make demo ARGS="--help"
 	@$(BIN)/python -m load_tests.demo_client --host $(HOST) --port $(PORT) $(ARGS)
 
+.PHONY: pictures
+pictures: $(DEV) ## Take the README's pictures of the dashboard anew, of a server of its own that is asked for a while
+	@$(BIN)/python -m tests.browser.pictures $(ARGS)
+
 .PHONY: load
 load: port $(DEV) ## Load a running server and judge it: make load PROFILE=smoke HOST=http://127.0.0.1:3000 PROCESSES=2
 	@mkdir -p var/load
@@ -209,6 +253,14 @@ schema: $(DEV) ## Hold the server to its API description: make schema SCHEMA_EXA
 .PHONY: observers
 observers: $(DEV) models ## Time what each observer of a worker costs a request: make observers ARGS="--turns 50"
 	@$(BIN)/python -m load_tests.bench.observer_costs $(ARGS)
+
+.PHONY: drift-rates
+drift-rates: $(DEV) ## Simulate how often verdicts of drift are wrong: make drift-rates ARGS="--looks 2000"
+	@$(BIN)/python -m load_tests.bench.drift_rates $(ARGS)
+
+.PHONY: simulate
+simulate: $(DEV) ## Simulate how often verdicts on experiments are wrong, and draw it: make simulate ARGS="--experiments 4000"
+	@$(BIN)/python -m load_tests.bench.verdict_rates $(ARGS)
 
 .PHONY: overload
 overload: $(DEV) models ## Send three times what the server can answer: make overload ARGS="--quick"
@@ -233,6 +285,8 @@ lock: $(BIN)/uv ## Resolve the pins in requirements/ anew from pyproject.toml
 	@$(LOCK) --extra train -c requirements/dev.txt -o requirements/train.txt
 	@$(LOCK) --extra train --extra frameworks -c requirements/dev.txt -o requirements/frameworks.txt
 	@$(LOCK) -c requirements/dev.txt -o requirements/serve.txt
+	@$(LOCK) --extra sinks -o requirements/sinks.txt
+	@$(LOCK) --extra drift --extra sinks -c requirements/sinks.txt -o requirements/drift.txt
 
 # The pins must not depend on this machine's indexes, nor name them.
 LOCK = env -u UV_FIND_LINKS -u UV_INDEX -u UV_INDEX_URL -u UV_EXTRA_INDEX_URL $(BIN)/uv pip compile --no-config --quiet \

@@ -6,9 +6,11 @@ The home lies under `var/test/` and is kept between runs, because training takes
 import fcntl
 import gc
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -22,14 +24,19 @@ from tests.support.server import Server, serving
 ROOT = Path(__file__).parent.parent
 HOME = ROOT / "var" / "test" / "bentoml"
 
-# They take minutes. The first need a container engine, `make test-image`; the others packages that models are trained
-# with, `make test-frameworks`.
-collect_ignore = [] if "TEST_IMAGE" in os.environ else ["image"]
-collect_ignore += [] if "TEST_FRAMEWORKS" in os.environ else ["frameworks"]
+LONGER = {
+    "image": "TEST_IMAGE",
+    "frameworks": "TEST_FRAMEWORKS",
+    "faults": "TEST_FAULTS",
+    "end_to_end/test_schema.py": "SCHEMA_EXAMPLES",
+}
+"""What takes minutes more, and the variable by which the command of its own asks for it: `make test-image`,
+`test-frameworks`, `test-faults`, `schema`."""
+collect_ignore = [path for path, asked_by in LONGER.items() if asked_by not in os.environ]
 
 LONG = (
-    "lifecycle", "end_to_end", "docs", "cli", "load_tests", "k8s", "gateway", "client", "compose", "worker",
-    "test_bento.py",
+    "lifecycle", "faults", "end_to_end", "browser", "docs", "cli", "load_tests", "k8s", "gateway", "client", "compose",
+    "worker", "test_bento.py",
 )  # fmt: skip
 """Folders and files whose tests take longest, in the order in which they begin: they start servers, or train.
 
@@ -37,9 +44,10 @@ Most of the first folder needs no models: in a fresh checkout, one test process 
 """
 
 # Before anything imports bentoml, which reads them once.
-os.environ["BENTOML_HOME"] = str(HOME)
+PLACES = {"BENTOML_HOME": str(HOME), "MLFLOW_TRACKING_URI": f"sqlite:///{ROOT / 'var' / 'test' / 'mlflow.db'}"}
+"""Where the models of all tests are. Some tests have a store and a registry of their own in its place."""
+os.environ |= PLACES
 os.environ["BENTOML_DO_NOT_TRACK"] = "True"
-os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{ROOT / 'var' / 'test' / 'mlflow.db'}"
 # The programs of this environment, such as kubectl, before those of the machine.
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
 # Servers keep this project's bytecode, also where the shell would have none written: it takes a tenth of their start.
@@ -48,6 +56,9 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 os.environ["GOGC"] = "400"
 for variable in [name for name in os.environ if name.startswith("SHOKADO_")]:
     del os.environ[variable]
+# A shell has what it starts in the background ignore Ctrl-C, and so would all that tests start and end that way.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # What servers keep in the folder for temporary files outlives them, and so is removed with it. What a test keeps there
 # itself stays, as pytest has it.
 if "PYTEST_XDIST_WORKER" not in os.environ:
@@ -68,7 +79,7 @@ def prepare(dataset: str) -> None:
     command = [sys.executable, "-m", "shokado", "models", "prepare", "--dataset", dataset]
     with HOME.with_name("prepare.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        subprocess.run(command, cwd=ROOT, check=True, timeout=300)
+        subprocess.run(command, cwd=ROOT, env=os.environ | PLACES, check=True, timeout=300)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -82,14 +93,46 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.enable()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The long files first: were they last, one test process would wait for the other to end one."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The long files first: were they last, one test process would wait for the other to end one.
+
+    Slow tests are left to `make test-slow`. Of models of frameworks, `TEST_FRAMEWORKS=3` leaves every third of each
+    test's.
+    """
+    leave_out(config, items, [*slow(items), *models_beyond(items, int(os.environ.get("TEST_FRAMEWORKS", "1")))])
 
     def place(item: pytest.Item) -> int:
         name = item.path.relative_to(ROOT / "tests").parts[0]
         return LONG.index(name) if name in LONG else len(LONG)
 
     items.sort(key=place)
+
+
+def leave_out(config: pytest.Config, items: list[pytest.Item], left_out: list[pytest.Item]) -> None:
+    """Take these out of `items`, and tell how many."""
+    config.hook.pytest_deselected(items=left_out)
+    unwanted = set(left_out)
+    items[:] = [item for item in items if item not in unwanted]
+
+
+def slow(items: list[pytest.Item]) -> list[pytest.Item]:
+    """Those that are marked so, unless `TEST_SLOW` asks for them."""
+    if "TEST_SLOW" in os.environ:
+        return []
+    return [item for item in items if item.get_closest_marker("slow")]
+
+
+def models_beyond(items: list[pytest.Item], every: int) -> list[pytest.Item]:
+    """All models of frameworks but every so manieth of each test's, from its first on."""
+    met = Counter[str]()
+    beyond = []
+    for item in items:
+        if item.path.is_relative_to(ROOT / "tests" / "frameworks"):
+            name = item.nodeid.partition("[")[0]
+            if met[name] % every:
+                beyond.append(item)
+            met[name] += 1
+    return beyond
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -2,6 +2,7 @@
 environment that holds the bento's own requirements and nothing else."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -66,6 +67,18 @@ def test_the_bento_is_served_from_an_empty_folder(bare_environment: Path, carrie
         # Where nothing of Shokado is installed.
         assert http.get(f"{server.url}/version", timeout=20).text == __version__
         assert "<h1>customers</h1>" in http.get(server.url, headers={"Accept": "text/html"}, timeout=20).text
+
+
+def test_what_the_service_imports_is_in_the_bento(models: Path, tmp_path: Path) -> None:
+    """Without a build, which takes a while, so that a package that `bentofile.yaml` forgets is seen at once."""
+    for pattern in yaml.safe_load((ROOT / "bentofile.yaml").read_text(encoding="utf-8"))["include"]:
+        for path in ROOT.glob(f"{pattern}/*" if pattern.endswith("**") else pattern):
+            if path.is_file():
+                (tmp_path / path.relative_to(ROOT)).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(path, tmp_path / path.relative_to(ROOT))
+    command = [sys.executable, "-c", "import service, shokado.cli.canary"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
 
 
 def test_a_canary_runs_from_the_bento(bento: bentoml.Bento, bare_environment: Path) -> None:

@@ -9,6 +9,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from pydantic import BaseModel
 
@@ -26,6 +27,7 @@ SAME_FILES = {
     "app": "what a framework is given: the commands to Typer, the control routes to FastAPI",
     "canary": "the command, and what it does",
     "errors": "those of each layer",
+    "experiment": "the command, and what it begins",
     "health": "the same over HTTP and over gRPC",
     "keys": "the command, and what it writes",
 }
@@ -90,6 +92,8 @@ def load(file: str, name: str) -> Any:
 
 
 def fields_of(kind: Any) -> set[str]:
+    if issubclass(kind, msgspec.Struct):
+        return set(kind.__struct_fields__)
     return set(kind.model_fields if issubclass(kind, BaseModel) else kind.__dataclass_fields__)
 
 

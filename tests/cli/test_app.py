@@ -5,8 +5,8 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -34,6 +34,11 @@ def test_every_command_has_examples(command: list[str]) -> None:
     assert result.exit_code == 0
     assert "Examples:" in result.output
     assert f"shokado {' '.join(command)}" in result.output
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    result = runner.invoke(app, ["--version"])
+    assert (result.exit_code, result.output) == (0, f"shokado {version('shokado')}\n")
 
 
 def test_list_shows_every_version(prepared: dict[str, Imported]) -> None:
@@ -128,11 +133,8 @@ def test_a_second_prepare_loads_nothing_heavy(
         "app(['models', 'prepare'], standalone_mode=False)\n"
         "print(sorted({'mlflow', 'sklearn', 'xgboost', 'onnx', 'pandas', 'bentoml'} & set(sys.modules)))"
     )
-    started = time.perf_counter()
     result = python("-c", code)
     assert result.stdout.splitlines()[-1] == "[]", result.stderr
-    # Measured at .6 s; the bound leaves room for a busy machine and none for an import of MLflow.
-    assert time.perf_counter() - started < 3
 
 
 @pytest.mark.parametrize("credentials", SPELLINGS)

@@ -93,7 +93,7 @@ def test_a_row_that_is_wrong_is_named(form: type, client: Client) -> None:
 
 def test_an_array_of_another_width_is_not_taken_for_other_rows(client: Client) -> None:
     """Nine columns for ten rows are, packed, nine rows of ten."""
-    with pytest.raises(UnexpectedAnswer, match="10 rows were sent and 9 scored"):
+    with pytest.raises(InvalidRequest, match="the packed rows have 9 columns; the model takes 10"):
         client.predict(np.ones((10, 9)))
 
 
@@ -214,6 +214,16 @@ def test_metrics_of_a_version(client: Client) -> None:
     assert found.since_start.latency_ms.count > 0
     assert found.processes[0].memory_bytes > 0
     assert found.quality is not None
+
+
+def test_drift_of_a_version(client: Client) -> None:
+    wait_until(lambda: client.drift("a").verdict != "not watched")
+    found = client.drift("a", window="day")
+    assert (found.version, found.window, found.verdict) == ("v1", "day", "too few rows")
+    assert found.reference is not None
+    assert found.reference.made_at.year >= 2026
+    assert sum(cell.reference for cell in found.features["age"].cells) == pytest.approx(1)
+    assert found.scores["score"].missing.kind == "missing"
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pytest
 from tests.compose.prometheus_server import CONFIGURATION, Prometheus, needs_prometheus, prometheus
 from tests.conftest import prepare
 from tests.support import http
-from tests.support.server import ROOT, ROW, serving_side_by_side
+from tests.support.server import ROOT, ROW, Server, serving, serving_side_by_side
 from tests.support.waiting import wait_until
 
 pytestmark = needs_prometheus
@@ -30,18 +30,26 @@ TOO_SHORT = [1.0]
 
 @pytest.fixture(scope="module")
 def observed(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
-    """A Prometheus that has seen predictions by both versions of two models, errors, and refusals by a rate."""
+    """A Prometheus that has seen predictions by both versions of two models, errors, refusals by a rate, a cache, a
+    request log that is sent, and a version elsewhere, which is the first server's."""
     prepare("iris")
-    # Prometheus asks from the same address, and would find its rate used up.
+    folder = tmp_path_factory.mktemp("prometheus")
+    environment = {"SHOKADO_WORKERS": "1"}
+    # Of the second one alone, which no other server asks. Prometheus asks from the same address, and would find its
+    # rate used up.
     rates = {"SHOKADO_ACCESS__RATES__PER_ADDRESS": "10/second", "SHOKADO_ACCESS__OPEN_METRICS": "true"}
-    environment = {"SHOKADO_WORKERS": "1", **rates}
+    recording = {
+        "SHOKADO_LOG__SHARE": "1", "SHOKADO_LOG__FOLDER": str(folder / "log"), "SHOKADO_LOG__SEGMENT_S": "1",
+        "SHOKADO_LOG__SINK__URL": f"file://{folder}/sent", "SHOKADO_CACHE__BACKEND": "memory",
+    }  # fmt: skip
     with (
-        serving_side_by_side(environment, environment | {"SHOKADO_MODEL": "iris"}) as (first, second),
-        prometheus(tmp_path_factory.mktemp("prometheus"), [first, second]) as running,
+        serving_side_by_side(environment, environment | rates | {"SHOKADO_MODEL": "iris"}) as (first, second),
+        serving(environment=environment | recording | elsewhere(first)) as third,
+        prometheus(folder, [first, second, third]) as running,
     ):
 
         def all_show_something() -> bool:
-            for server, row in ((first, ROW), (second, IRIS)):
+            for server, row in ((first, ROW), (second, IRIS), (third, ROW)):
                 for sent in [row, TOO_SHORT] * 30:
                     http.post(f"{server.url}/v1/models/predict", json={"instances": [sent]}, timeout=20)
             return all(shows_something(running, query) for query in QUERIES.values())
@@ -50,6 +58,12 @@ def observed(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         with contextlib.suppress(AssertionError):
             wait_until(all_show_something, 60, look_every_s=0.5)
         yield running
+
+
+def elsewhere(server: Server) -> dict[str, str]:
+    """Settings by which v2 is that server's."""
+    version = {"placement": "remote", "remote": {"url": server.url}}
+    return {"SHOKADO_VERSIONS__V2": json.dumps(version)}
 
 
 def shows_something(prometheus: Prometheus, query: str) -> bool:

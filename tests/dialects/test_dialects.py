@@ -76,6 +76,14 @@ def test_a_row_comes_out_packed_in_the_features_order(dialect: type[Dialect], bo
 WITH_TRUTH = dense_format(NAMES, max_rows=3, booleans=["width"])
 
 
+@pytest.mark.parametrize("columns", [[2, 0, 1], ["2", "0", "1"]])
+def test_columns_of_a_table_may_have_numbers_for_names(columns: list[Any]) -> None:
+    """`to_dict(orient="split")` of a frame that was made of an array has them, and MLflow's server takes them."""
+    numbered = dense_format(("0", "1", "2"), max_rows=3)
+    body = {"dataframe_split": {"columns": columns, "data": [[3, 1, 2]]}}
+    assert rows_of(MLflow, body, of=numbered) == [[1, 2, 3]]
+
+
 def _truths(where: int) -> list[tuple[type[Dialect], Any, RequestHead]]:
     """A row, in every way to write one, with true for the feature at that place."""
     values: list[Any] = [1, 2, 3]
@@ -375,10 +383,22 @@ def test_a_batch_tells_each_row_and_the_totals() -> None:
     assert not {"class_counts"} & set(content) | {"prediction_class", "confidence"} & set(content["predictions"][0])
 
 
-def test_kserves_route_gives_lists_of_several_values() -> None:
-    several = prediction(toy_card(Task.MULTIOUTPUT, ()), [[17.5, 2.0], [1.0, 0.0]])
+def test_a_batch_of_several_labels_tells_how_many_rows_have_each() -> None:
+    labels = prediction(toy_card(Task.MULTILABEL, ("no", "yes")), [[0.25, 0.75], [0.5, 0.0], [1.0, 1.0]])
+    content = json.loads(Batch(ROW_FORMAT).encode(labels, RequestHead(), FACTS)[1])
+    assert [item["prediction"] for item in content["predictions"]] == [[0.25, 0.75], [0.5, 0.0], [1.0, 1.0]]
+    classes = [item["prediction_class"] for item in content["predictions"]]
+    assert classes == [["no", "yes"], ["no", "no"], ["yes", "yes"]]
+    assert content["class_counts"] == {"loud": 1, "old": 2}
+
+
+@pytest.mark.parametrize(
+    "card", [toy_card(Task.MULTIOUTPUT, ()), toy_card(Task.MULTILABEL)], ids=lambda card: card.task
+)
+def test_kserves_route_gives_lists_of_several_scores(card: Card) -> None:
+    several = prediction(card, [[0.5, 0.25], [1.0, 0.0]])
     assert json.loads(KServeV1(ROW_FORMAT).encode(several, RequestHead(), FACTS)[1]) == {
-        "predictions": [[17.5, 2.0], [1.0, 0.0]]
+        "predictions": [[0.5, 0.25], [1.0, 0.0]]
     }
 
 
@@ -416,6 +436,13 @@ def test_mlflows_route_gives_values_where_there_are_no_classes() -> None:
         invoked(several, [[17.5, 2.0]], params=PROBA)
 
 
+def test_mlflows_route_gives_a_list_of_several_labels() -> None:
+    labels = toy_card(Task.MULTILABEL)
+    assert invoked(labels, [[0.25, 0.75], [1.0, 0.0]]) == [[0, 1], [1, 0]]
+    assert invoked(labels, [[0.25, 0.75]], params=PROBA) == [[0.25, 0.75]]
+    assert invoked(labels.model_copy(update={"predicts": "scores"}), [[0.25, 0.75]]) == [[0.25, 0.75]]
+
+
 def test_mlflows_route_gives_labels_where_there_are_no_probabilities() -> None:
     margin, anomaly = toy_card(Task.BINARY_MARGIN, ("no", "yes")), toy_card(Task.ANOMALY, (-1, 1))
     assert invoked(margin, [-0.5, 3.0]) == invoked(margin, [-0.5, 3.0], PredictMethod.PREDICT_PROBA) == ["no", "yes"]
@@ -447,7 +474,9 @@ def test_errors_have_the_shape_of_the_dialect() -> None:
 
 
 @pytest.mark.parametrize("dialect", all_dialects(ROW_FORMAT), ids=lambda dialect: str(dialect.path))
-@pytest.mark.parametrize("card", [toy_card(), toy_card(Task.ANOMALY, (-1, 1))], ids=lambda card: card.task)
+@pytest.mark.parametrize(
+    "card", [toy_card(), toy_card(Task.ANOMALY, (-1, 1)), toy_card(Task.MULTILABEL)], ids=lambda card: card.task
+)
 def test_every_described_example_is_understood(card: Card, dialect: Dialect) -> None:
     for content_type, content in dialect.describe(card).takes.items():
         for value in content.examples.values():

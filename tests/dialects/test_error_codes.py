@@ -80,7 +80,8 @@ def test_alerts_ask_for_errors_that_there_are() -> None:
 def test_every_fault_of_a_runner_has_a_code_of_its_own() -> None:
     faults = (
         errors.Overloaded(1), errors.DeadlineExceeded(), errors.NotReady("x"), errors.ModelFailure(0, "x"),
-        errors.Unreachable(OSError()), errors.Overran(1),
+        errors.NoScore("v1", 0, "x"),
+        errors.Unreachable(OSError()), errors.Overran(1), errors.NotExplainable("x"),
     )  # fmt: skip
     assert {type(fault) for fault in faults} == set(_below(errors.RunnerError))
     assert all(problem_of(fault).code != "internal" for fault in faults)

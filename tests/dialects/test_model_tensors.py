@@ -14,6 +14,7 @@ BINARY = toy_card()
 LABELS = toy_card(Task.MULTICLASS, ("a", "b", "c"))
 VALUE = toy_card(Task.REGRESSION, ())
 SEVERAL = toy_card(Task.MULTIOUTPUT, ())
+TAGS = toy_card(Task.MULTILABEL)
 MARGINS, ANOMALY = toy_card(Task.MULTICLASS_MARGIN, ("a", "b", "c")), toy_card(Task.ANOMALY, (-1, 1))
 
 
@@ -32,6 +33,7 @@ def test_a_model_gives_what_its_task_has() -> None:
     assert shown(VALUE) == [("predictions", "FP32", (-1,))]
     assert shown(SEVERAL) == [("predictions", "FP32", (-1, 2))]
     assert shown(MARGINS) == [("predictions", "FP32", (-1, 3)), ("classes", "BYTES", (-1,))]
+    assert shown(TAGS) == [("predictions", "FP32", (-1, 2)), ("classes", "INT64", (-1, 2))]
     assert shown(ANOMALY) == [("predictions", "FP32", (-1,)), ("classes", "INT64", (-1,))]
 
 
@@ -67,6 +69,8 @@ def test_values_are_scores_and_labels() -> None:
     scores, labels = (values_of(tensor, made) for tensor in output_tensors(LABELS))
     assert (scores.tolist(), labels) == ([[0.25, 0.5, 0.25]], ["b"])
     assert values_of(output_tensors(BINARY)[1], prediction(BINARY, [0.25, 0.75])) == [0, 1]
+    tags = toy_card(Task.MULTILABEL, ("no", "yes"))
+    assert values_of(output_tensors(tags)[1], prediction(tags, [[0.25, 0.75]])) == [["no", "yes"]]
     mixed = toy_card(classes=(0, "many"))
     assert values_of(output_tensors(mixed)[1], prediction(mixed, [0.25, 0.75])) == ["0", "many"]
 
@@ -92,6 +96,7 @@ def test_classifications_have_the_best_first_with_all_digits() -> None:
     [
         (VALUE, "predictions", "output 'predictions': .* a regression model gives values"),
         (SEVERAL, "predictions", "output 'predictions': .* a multioutput model gives values"),
+        (TAGS, "predictions", "output 'predictions': .* a multilabel model gives several labels"),
         (MARGINS, "predictions", "output 'predictions': .* a multiclass_margin model gives no probabilities"),
         (ANOMALY, "predictions", "output 'predictions': .* an anomaly model gives no probabilities"),
         (LABELS, "classes", "output 'classes': .* ask for that of predictions"),

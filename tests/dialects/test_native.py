@@ -85,6 +85,9 @@ def test_many_classes_have_a_list_of_probabilities_and_values_have_no_classes() 
     content = json.loads(NATIVE.encode(several, RequestHead(), FACTS)[1])
     assert content["predictions"] == [[0.5, 2000.0], [-1.0, 0.0]]
     assert "classes" not in content
+    labels = prediction(toy_card(Task.MULTILABEL), [[0.25, 0.75], [0.5, 0.0]])
+    content = json.loads(NATIVE.encode(labels, RequestHead(), FACTS)[1])
+    assert (content["predictions"], content["classes"]) == ([[0.25, 0.75], [0.5, 0.0]], [[0, 1], [0, 0]])
 
 
 @pytest.mark.parametrize("scores", [[0.25, 0.75], [[0.5, 0.25, 0.25]]])

@@ -219,6 +219,22 @@ def test_several_values_are_a_matrix_in_json_and_in_binary() -> None:
     assert (content["outputs"][0]["shape"], data) == ([2, 2], np.array(scores, "<f4").tobytes())
 
 
+@pytest.mark.parametrize(
+    ("classes", "kind", "data"), [((0, 1), "INT64", [0, 1, 1, 0]), (("n", "y"), "BYTES", [*"nyyn"])]
+)
+def test_several_labels_are_a_matrix_in_json_and_in_binary(classes: Any, kind: str, data: list[Any]) -> None:
+    labels, scores = toy_card(Task.MULTILABEL, classes), [[0.25, 0.75], [1.0, 0.0]]
+    content, _, _ = encode({}, scores, labels)
+    assert [output["data"] for output in content["outputs"]] == [[0.25, 0.75, 1.0, 0.0], data]
+    assert [(output["datatype"], output["shape"]) for output in content["outputs"]] == [
+        ("FP32", [2, 2]),
+        (kind, [2, 2]),
+    ]
+    wanted = {"outputs": [{"name": "classes", "parameters": {"binary_data": True}}]}
+    content, _, found = encode(wanted, scores, labels)
+    assert (content["outputs"][0]["shape"], found) == ([2, 2], to_bytes(kind, data))
+
+
 def test_a_classification_comes_in_json_and_in_binary() -> None:
     many = toy_card(Task.MULTICLASS, ("a", "b", "c"))
     scores = [[0.25, 0.5, 0.25], [0.75, 0.0, 0.25]]

@@ -143,6 +143,10 @@ WAYS: dict[str, Callable[[RowFormat, Row], Any]] = {
 }
 
 
+AS_FLOAT64 = ("native, packed", "Open Inference, a matrix", "Open Inference, a binary matrix")
+"""Ways in which a client rounds a number itself, or says that it is a float64."""
+
+
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("kind", FORMATS)
 def test_whole_numbers_that_can_be_told_apart_are_packed_as_they_are(way: str, kind: str) -> None:
@@ -167,6 +171,14 @@ def test_others_are_refused(way: str, kind: str) -> None:
         assert fault.detail == {"row": 0, "feature": "count", "limit": limit}
         assert "row 0, feature 'count': " in fault.message
         assert f"would be rounded; the model takes whole numbers as {kind[:7]}" in fault.message
+
+
+@pytest.mark.parametrize("way", [way for way in WAYS if way not in AS_FLOAT64])
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("count", [2**53 + 1, -(2**60) - 1, 10**18 + 9])
+def test_the_number_is_named_as_it_was_sent(way: str, kind: str, count: int) -> None:
+    with pytest.raises((InputFault, Problem), match=f"row 0, feature 'count': {count} would be rounded"):
+        WAYS[way](FORMATS[kind], [0.5, count])
 
 
 @pytest.mark.parametrize("datatype", ["INT32", "UINT32", "INT64", "UINT64"])
@@ -222,13 +234,32 @@ def test_packed_rows_may_say_their_precision(kind: str, sent_as: str) -> None:
         Native(rows).decode(values.tobytes()[:-4], head)
 
 
-def test_another_precision_is_not_understood() -> None:
-    problem = read_head([(b"content-type", b"application/octet-stream; dtype=int8")]).problem
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ("dtype=int8", "dtype='int8' of the content type is not understood; float32 and float64 are, or none"),
+        ("columns=ten", "columns='ten' of the content type is not understood; a number of columns is, or none"),
+        (
+            "dtype=float32; columns=0",
+            "columns='0' of the content type is not understood; a number of columns is, or none",
+        ),
+    ],
+)
+def test_what_a_content_type_cannot_say_is_not_understood(said: str, message: str) -> None:
+    problem = read_head([(b"content-type", f"application/octet-stream; {said}".encode())]).problem
     assert problem is not None
-    assert (problem.code, problem.message) == (
-        "unsupported_media_type",
-        "dtype='int8' of the content type is not understood; float32 and float64 are, or none",
-    )
+    assert (problem.code, problem.message) == ("unsupported_media_type", message)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_packed_rows_may_say_their_width(kind: str) -> None:
+    rows = FORMATS[kind]
+    body = np.zeros((3, 2), rows.dtype).tobytes()
+    right, wrong = (read_head([(b"content-type", b"application/octet-stream; columns=%d" % width)]) for width in (2, 3))
+    assert Native(rows).decode(body, right).row_count == 3
+    with pytest.raises(InputFault, match="the packed rows have 3 columns; the model takes 2") as refused:
+        Native(rows).decode(body, wrong)
+    assert (refused.value.code, refused.value.detail) == ("wrong_feature_count", {"expected": 2, "got": 3})
 
 
 def test_rows_of_float64_stay_so_on_their_way() -> None:

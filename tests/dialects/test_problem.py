@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from runners.errors import DeadlineExceeded, ModelFailure, NotReady, Overloaded
+from runners.errors import DeadlineExceeded, ModelFailure, NoScore, NotReady, Overloaded
 from runners.inputs.faults import InputFault
 from shokado.access.decision import Refused
 from shokado.dialects.problem import Problem, invalid, problem_of
@@ -24,6 +24,7 @@ from shokado.stores.store import GenerationConflict, StoreUnavailable
         (NotReady("version v1 is starting"), 503, "not_ready"),
         (DeadlineExceeded(), 504, "deadline_exceeded"),
         (ModelFailure(3, "boom in /secret/path"), 500, "model_failure"),
+        (NoScore("v2", 3, "boom in /secret/path"), 422, "no_score"),
         (InvalidChange("no_weight", "at least one weight must be above 0"), 422, "no_weight"),
         (ConflictingChange("version_not_ready", "version v2 is starting"), 409, "version_not_ready"),
         (GenerationConflict(7, 8), 409, "generation_conflict"),
@@ -75,6 +76,7 @@ def test_a_store_that_is_away_says_that_predictions_go_on() -> None:
 
 def test_a_failing_row_is_named() -> None:
     assert problem_of(ModelFailure(3, "boom")).detail == {"row": 3}
+    assert problem_of(NoScore("v2", 3, "boom")).detail == {"row": 3, "version": "v2"}
 
 
 @pytest.mark.parametrize(("wait_s", "line"), [(0.001, b"1"), (1.0, b"1"), (1.01, b"2"), (17.5, b"18")])

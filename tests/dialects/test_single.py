@@ -117,9 +117,10 @@ def test_a_unit_that_cannot_be_is_a_problem(named: dict[str, Any]) -> None:
         (Task.MULTICLASS_MARGIN, ("a", "b", "c"), [-1.0, -0.5, -3.0], "b"),
         (Task.ANOMALY, (-1, 1), -0.125, -1),
         (Task.ANOMALY, (-1, 1), 0.0, 1),
+        (Task.MULTILABEL, ("no", "yes"), [0.25, 0.75], ["no", "yes"]),
     ],
 )
-def test_classes_without_probabilities_have_no_confidence(
+def test_classes_without_one_probability_have_no_confidence(
     task: Task, classes: tuple[int | str, ...], score: Any, label: Any
 ) -> None:
     content = encode(task, classes, score)

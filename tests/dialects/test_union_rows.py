@@ -15,6 +15,7 @@ from configuration.settings import LimitSettings
 from runners.inputs.datatypes import BYTES
 from runners.inputs.faults import InputFault
 from runners.inputs.formats import row_format_of
+from runners.inputs.precision import PRECISIONS
 from runners.inputs.rows import RowReader
 from runners.inputs.schema import Feature
 from runners.inputs.union import OpenRows, format_of_versions
@@ -173,7 +174,8 @@ def test_grpc_reads_tensors_by_name() -> None:
 
 MATRIX = {"name": "input", "datatype": "FP32", "shape": [2, 2], "data": [1, 2, 3, 4]}
 PACKED = np.array([[1, 2], [3, 4]], "<f4").tobytes()
-BINARY = RequestHead(content_type=b"application/octet-stream")
+OCTETS = b"application/octet-stream"
+BINARY = RequestHead(content_type=OCTETS, columns=2)
 UNNAMED: dict[str, Callable[[RowReader], Any]] = {
     "lists": lambda of: posted(Native, {"instances": [[1, 2], [3, 4]]}, of),
     "a batch of lists": lambda of: posted(Batch, {"instances": [[1, 2], [3, 4]]}, of),
@@ -181,7 +183,7 @@ UNNAMED: dict[str, Callable[[RowReader], Any]] = {
     "packed": lambda of: posted(Native, PACKED, of, BINARY),
     "a matrix": lambda of: posted(OpenInference, {"inputs": [MATRIX]}, of),
     "a packed matrix": lambda of: posted(
-        OpenInference, PACKED, of, RequestHead(content_type=b"application/octet-stream", json_bytes=0)
+        OpenInference, PACKED, of, RequestHead(content_type=OCTETS, json_bytes=0, columns=2)
     ),
     "large lists": lambda of: posted(Native, {"instances": [[1, 2], [3, 4]] * 1000}, of),
     "a large frame": lambda of: posted(MLflow, {"dataframe_split": {"data": [[1, 2], [3, 4]] * 1000}}, of),
@@ -200,6 +202,56 @@ def test_rows_without_names_are_the_first_versions(way: str) -> None:
         with refused_input("send rows by name, or name the version") as refused:
             rows.packed_for(version, pinned=False)
         assert refused.value.code == "names_needed"
+
+
+@pytest.mark.parametrize("dialect", [Native, OpenInference])
+def test_packed_rows_of_another_width_are_not_taken_for_more_of_the_first(dialect: Any) -> None:
+    json_bytes = None if dialect is Native else 0
+    bare, said = (RequestHead(content_type=OCTETS, columns=columns, json_bytes=json_bytes) for columns in (None, 4))
+    versions = format_of_versions(
+        VERSIONS["first"], {name: VERSIONS[name] for name in ("first", "more")}, LimitSettings()
+    )
+    wide = np.array([[1, 2, 0, 4], [3, 4, 1, 6]], "<f4").tobytes()
+    rows = posted(dialect, wide, versions, bare)
+    for version in ("first", "more"):
+        with refused_input(r"32 bytes are rows of 8 bytes, and as well of 16, as version more takes them") as refused:
+            rows.packed_for(version, pinned=False)
+        assert refused.value.code == "names_needed"
+    assert rows.packed_for("more", pinned=True)[1] == 2
+    assert rows.packed_for("first", pinned=True)[1] == 4
+    with refused_input(r"version first: the packed rows have 4 columns; the model takes 2") as refused:
+        posted(dialect, wide, versions, said).packed_for("first", pinned=False)
+    assert refused.value.code == "wrong_feature_count"
+    assert posted(dialect, wide, versions, said).packed_for("more", pinned=True)[1] == 2
+    assert posted(dialect, wide[:8], versions, bare).packed_for("first", pinned=False)[1] == 1, "none of the others"
+
+
+@pytest.mark.parametrize("dtype", ["<f4", "<f8"])
+def test_packed_rows_of_another_precision_are_not_taken_for_more_of_the_first(dtype: str) -> None:
+    wide = (Feature(name="age", precision="float64"), CLASS)
+    versions = format_of_versions(VERSIONS["first"], {"first": VERSIONS["first"], "wide": wide}, LimitSettings())
+    body = np.array([[1, 2], [3, 4]], dtype).tobytes()
+    with refused_input("say columns=2 and dtype=float32 behind the content type") as refused:
+        posted(Native, body, versions, BINARY).packed_for("first", pinned=False)
+    assert refused.value.code == "names_needed"
+    said = RequestHead(content_type=OCTETS, packed_as=PRECISIONS[np.dtype(dtype).name])
+    for version in ("first", "wide"):
+        packed, count = posted(Native, body, versions, said).packed_for(version, pinned=False)
+        assert np.frombuffer(packed, {"first": "<f4", "wide": "<f8"}[version]).tolist() == [1, 2, 3, 4]
+        assert count == 2
+
+
+def test_a_binary_tensor_says_its_width() -> None:
+    values = np.zeros((4, 4), "<f4").tobytes()
+    tensor = {"name": "input", "datatype": "FP32", "shape": [4, 4], "parameters": {"binary_data_size": len(values)}}
+    head = json.dumps({"inputs": [tensor]}).encode()
+    by_rest = posted(OpenInference, head + values, UNION, RequestHead(content_type=OCTETS, json_bytes=len(head)))
+    request = messages.ModelInferRequest(model_name="m", raw_input_contents=[values])
+    request.inputs.add(name="input", datatype="FP32", shape=[4, 4])
+    for rows in (by_rest, ModelInfer(UNION, request).decode(b"", JSON).rows):
+        assert rows.packed_for("more", pinned=True)[1] == 4
+        with refused_input(r"version first: input 'input' has shape \[4, 4\]; \[rows, 2\] belongs here"):
+            rows.packed_for("first", pinned=False)
 
 
 @pytest.mark.parametrize("rows", [1, 2000])
@@ -257,9 +309,10 @@ def test_examples_of_the_description_are_for_every_version() -> None:
     card = make_card(
         features=[feature.model_dump() for feature in VERSIONS["first"]], examples={"rows": [[1, 2]], "scores": [0.5]}
     )
-    for dialect in (Native, Single, Batch, KServeV1, MLflow):
+    for dialect in (Native, Single, Batch, KServeV1, MLflow, OpenInference):
         described = dialect(UNION).describe(card).takes["application/json"].examples
-        named = [example for name, example in described.items() if "name" in name or name in ("records", "split")]
+        of_names = ("records", "split", "a tensor for each feature", "the best two classes")
+        named = [example for name, example in described.items() if "name" in name or name in of_names]
         assert named
         for example in named:
             rows = posted(dialect, example, UNION)

@@ -12,17 +12,22 @@ from typing import Any
 import httpx
 import numpy as np
 import onnxruntime
+import pandas as pd
 import pytest
 
 from k8s.validate import NOT_THERE
 from shokado.lifecycle.datasets import CUSTOMERS_FEATURES, generate_customers
 from shokado.lifecycle.packaging.imaging import ContainerEngine, Image
+from tests.cli import test_drift as test_drift_command
 from tests.docs.pages import BLOCKS, EXECUTABLE, README, RUN, Block, runs
 from tests.docs.shell import ENVIRONMENT, shell
+from tests.end_to_end.test_open_inference_clients import environment_of
 from tests.frameworks import test_documents
 from tests.lifecycle.kubernetes_api import running
+from tests.request_log.test_shipper import write as write_log
 from tests.support import http
 from tests.support.server import ROOT, ROW, Server, serving
+from tests.support.waiting import wait_until
 from tests.tools import needs
 
 SERVE = ".venv/bin/bentoml serve service:Shokado --port 3001"
@@ -172,6 +177,7 @@ def test_a_client_of_the_open_inference_protocol_is_answered(commands: list[str]
     assert [output["name"] for output in answer["outputs"]] == ["predictions", "classes"]
 
 
+@pytest.mark.slow
 @runs("docs/development.md", "Load")
 def test_the_demo_asks_a_running_server(commands: list[str], server: Server) -> None:
     (command,) = commands
@@ -181,13 +187,27 @@ def test_the_demo_asks_a_running_server(commands: list[str], server: Server) -> 
 
 
 @needs_curl
+@runs("docs/experiments.md", "Who would move")
+@runs(README, "A canary", argument="canary")
+def test_who_would_move_is_told_before_the_change(canary: list[str], commands: list[str], own_server: Server) -> None:
+    begin, (command,) = at(own_server, canary[0]), commands
+    (split,) = answers_to(begin)
+    versions_of(own_server, split["generation"])
+    recent, named = answers_to(at(own_server, command))
+    assert recent["sampled"] > 0
+    assert {move["after"] for move in recent["moves"]} <= {"v2"}
+    assert (named["units"], named["generation"]) == (2, split["generation"])
+    assert httpx.get(f"{own_server.url}/v1/traffic-split", timeout=20).json()["weights"] == {"v1": 90, "v2": 10}
+
+
+@needs_curl
 @runs("docs/experiments.md", "The split", argument="more")
 @runs("docs/experiments.md", "Feedback", argument="feedback")
 @runs(README, "A canary", argument="canary")
 def test_the_canary_walks_from_a_tenth_to_all_and_back(
     canary: list[str], feedback: list[str], more: list[str], own_server: Server
 ) -> None:
-    begin, look, back, tell, change = (at(own_server, command) for command in (*canary, *feedback, *more))
+    begin, look, back, tell, curves, change = (at(own_server, command) for command in (*canary, *feedback, *more))
 
     (split,) = answers_to(begin)
     assert (split["weights"], split["strategy"]) == ({"v1": 90, "v2": 10}, "hash")
@@ -201,6 +221,9 @@ def test_the_canary_walks_from_a_tenth_to_all_and_back(
     status, metrics = answers_to(look)
     assert labels_in(status) == labels_in(before) + 1
     assert (metrics["version"], metrics["since_start"]["errors"]) == ("v2", 0)
+    (quality,) = answers_to(curves)
+    known = [found["accuracy"] for found in quality["versions"].values() if found["accuracy"] is not None]
+    assert sum(sum(accuracy["observations"]) for accuracy in known) >= 1
 
     (present,) = predict(own_server, "user-17")
     explained, half, all_of_it = answers_to(change)
@@ -231,6 +254,7 @@ def test_half_of_the_users_keep_their_version_when_the_canary_grows(
     assert all(now == "v2" for then, now in zip(before, after, strict=True) if then == "v2")
 
 
+@pytest.mark.slow
 @needs_curl
 @runs("docs/models.md", "Load a version while serving")
 def test_a_version_is_loaded_from_the_registry_while_serving(
@@ -244,6 +268,7 @@ def test_a_version_is_loaded_from_the_registry_while_serving(
     assert (pinned.status_code, pinned.json()["version"]) == (200, "v3")
 
 
+@pytest.mark.slow
 @needs_curl
 @runs("docs/experiments.md", "A canary by policy")
 def test_a_canary_by_policy_starts_and_is_taken_back(commands: list[str], own_server: Server, checkout: Path) -> None:
@@ -285,6 +310,7 @@ def test_a_model_of_ones_own_is_logged_imported_and_served(
     assert split == {"v1": 90, "v2": 10}
 
 
+@pytest.mark.slow
 @runs("docs/operating.md", "Configuration", argument="serve")
 @runs("docs/security.md", "Keys", argument="make_key")
 def test_the_key_that_is_made_opens_the_server_that_is_configured(
@@ -309,6 +335,7 @@ def test_the_list_of_models_is_shown(commands: list[str], models: Path, checkout
     assert "customers:v1" in shell(command, cwd=checkout)
 
 
+@pytest.mark.slow
 @runs("docs/models.md", "Several values a row", language="python")
 def test_values_are_called_what_the_signature_calls_them(
     commands: list[str], own_places: dict[str, str], checkout: Path, tmp_path: Path
@@ -330,6 +357,7 @@ def test_values_are_called_what_the_signature_calls_them(
     assert card["outputs"] == ["speed", "cost"]
 
 
+@pytest.mark.slow
 @runs("docs/models.md", "What its data were like")
 def test_a_version_gets_a_reference(commands: list[str], own_places: dict[str, str], checkout: Path) -> None:
     (block,) = commands
@@ -342,6 +370,7 @@ def test_a_version_gets_a_reference(commands: list[str], own_places: dict[str, s
     assert "300 rows" in printed
 
 
+@pytest.mark.slow
 @needs_curl
 @runs("docs/models.md", "Quantized versions", containing="curl", argument="pinned")
 @runs("docs/models.md", "Quantized versions", containing="models quantize")
@@ -353,20 +382,21 @@ def test_a_quantized_version_is_made_and_answers_who_pins_it(
     printed = shell(quantize, own_places, checkout)
     assert "x smaller" in printed
     assert "customers:v2-half  quantized  from customers:v2-wide" in printed
+    models = Path(own_places["BENTOML_HOME"]) / "models" / "customers"
+    sizes = [(models / label / "model.onnx").stat().st_size for label in ("v2-wide", "v2-quantized")]
+    assert sizes[0] / sizes[1] >= 3.95
 
     load = f"{own_server.url}/v1/models/v2-quantized/load"
     httpx.post(load, json={"uri": "customers:v2-quantized"}, timeout=60).raise_for_status()
     (answer,) = answers_to(at(own_server, ask))
     assert (answer["version"], answer["reason"]) == ("v2-quantized", "PINNED")
-    session = onnxruntime.InferenceSession(
-        Path(own_places["BENTOML_HOME"]) / "models" / "customers" / "v2-quantized" / "model.onnx",
-        providers=["CPUExecutionProvider"],
-    )
+    session = onnxruntime.InferenceSession(models / "v2-quantized" / "model.onnx", providers=["CPUExecutionProvider"])
     (scores,) = session.run(None, {"input": np.array([ROW], dtype=np.float32)})
     assert answer["predictions"] == pytest.approx(scores[:, 1].tolist(), abs=1e-6)
     httpx.post(f"{own_server.url}/v1/models/v2-quantized/unload", timeout=60).raise_for_status()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason=NOT_THERE)
 @runs("docs/operating.md", "Kubernetes")
 def test_the_dry_run_shows_what_a_cluster_would_make_of_the_manifests(commands: list[str], tmp_path: Path) -> None:
@@ -382,6 +412,82 @@ def test_the_dry_run_shows_what_a_cluster_would_make_of_the_manifests(commands: 
     assert "deployment.apps/shokado-gateway serverside-applied (server dry run)" in printed
     assert "missing: Secret shokado-keys" in printed
     assert "Nothing was changed." in printed
+
+
+@needs_curl
+@runs("docs/explanations.md", "Why a score", language="json", argument="shown")
+@runs("docs/explanations.md", "Why a score", containing="explain")
+def test_a_score_is_explained_as_the_page_shows(commands: list[str], shown: list[str], server: Server) -> None:
+    (command,), (text,) = commands, shown
+    wanted, (answer,) = json.loads(text), answers_to(at(server, command))
+    assert list(answer) == list(wanted)
+    (row,), (wanted_row,) = answer["explanations"], wanted["explanations"]
+    assert list(row) == list(wanted_row)
+    told = {name: value for name, value in wanted_row["contributions"].items() if name != ".."}
+    assert {name: row["contributions"][name] for name in told} == pytest.approx(told, abs=1e-4)
+    assert [row["prediction"], row["explained"], answer["base"]] == pytest.approx(
+        [wanted_row["prediction"], wanted_row["explained"], wanted["base"]], abs=1e-4
+    )
+    fixed = ("classes", "method", "scale", "link", "version", "reason")
+    assert {name: answer[name] for name in fixed} == {name: wanted[name] for name in fixed}
+
+
+@pytest.mark.slow
+@runs("docs/explanations.md", "Background rows")
+def test_a_version_gets_background_rows(commands: list[str], own_places: dict[str, str], checkout: Path) -> None:
+    (block,) = commands
+    names = [feature.name for feature in CUSTOMERS_FEATURES]
+    pd.DataFrame(generate_customers(300, seed=1)[0], columns=names).to_parquet(checkout / "customers.parquet")
+    shell(block, own_places, checkout)
+    folder = Path(own_places["BENTOML_HOME"]) / "models" / "customers" / "v2"
+    assert len(json.loads((folder / "background.json").read_text())["rows"]) == 100
+
+
+@pytest.mark.slow
+@runs("docs/request-log.md", "The request log")
+def test_requests_are_recorded_and_read_as_a_table(commands: list[str], models: Path, tmp_path: Path) -> None:
+    serve, read = commands
+    assert serve.strip() == "SHOKADO_LOG__SHARE=1 make serve"
+    where = {"SHOKADO_LOG__FOLDER": str(tmp_path / "log")}
+    with serving(environment={"SHOKADO_LOG__SHARE": "1", "SHOKADO_WORKERS": "1", **where}) as server:
+        http.post(f"{server.url}/predict", json={"features": ROW}, timeout=30).raise_for_status()
+    printed = shell(read.replace("export requests", f"export {tmp_path / 'requests'}"), where)
+    assert '"reason":"SPLIT"' in printed
+    table = pd.read_parquet(tmp_path / "requests")
+    assert table["feature.age"].tolist() == ROW[:1]
+
+
+@needs_curl
+@runs("docs/drift.md", "Drift")
+def test_drift_is_told_of_each_feature(commands: list[str], server: Server) -> None:
+    (command,) = commands
+    wait_until(lambda: answers_to(at(server, command))[0]["verdict"] != "not watched")
+    (told,) = answers_to(at(server, command))
+    assert list(told["features"]) == [feature.name for feature in CUSTOMERS_FEATURES]
+    assert (told["window"], list(told["scores"])) == ("hour", ["score"])
+
+
+@pytest.mark.slow
+@runs("docs/drift.md", "Reports")
+def test_a_report_is_made_of_the_log(commands: list[str], tmp_path: Path) -> None:
+    """A log and a file stand for those of a server and its training, and the tests' environment for `make drift`."""
+    (command,) = commands
+    test_drift_command.write(tmp_path / "log", test_drift_command.table(1, 2000), 60)
+    test_drift_command.table(2, 2000).to_parquet(tmp_path / "customers.parquet")
+    program = f"{environment_of('drift').absolute()} -m shokado"
+    where = {"SHOKADO_LOG__FOLDER": str(tmp_path / "log"), "PYTHONPATH": str(ROOT)}
+    printed = shell(command.replace("var/drift/bin/shokado", program), where, tmp_path)
+    assert "v1: none, by 2000 rows beside 2000 of customers.parquet" in printed
+
+
+@pytest.mark.slow
+@runs("docs/request-log.md", "Where it is sent")
+def test_what_was_sent_is_exported_from_where_it_is(commands: list[str], tmp_path: Path) -> None:
+    """A folder stands for the bucket, which the tests of object stores have."""
+    (command,) = commands
+    write_log(tmp_path / "log", 2)
+    printed = shell(command.replace("s3://bucket/folder requests", f"file://{tmp_path}/log {tmp_path}/requests"))
+    assert "2 rows" in printed
 
 
 @runs("docs/development.md", "Measure")

@@ -1,14 +1,18 @@
 """Closed-loop clients: each keeps one connection and has one request under way, and says what became of every one."""
 
 import contextlib
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from tests.support.raw_http import Answer, Closed, Connection, Listening
+from tests.support.raw_http import Answer, Closed, Connection, Listening, request
+from tests.support.server import ROW
 from tests.support.waiting import wait_until
 
+UNPINNED = request(json.dumps({"instances": [ROW]}).encode())
+"""A row for whichever version the split gives it."""
 PAUSE_S = 0.004
 """Of a client between two requests: load all the same, and room for whatever else is tested meanwhile."""
 

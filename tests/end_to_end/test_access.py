@@ -42,11 +42,12 @@ CLASSIFIED: dict[tuple[str, str], Role | None] = {
     ("post", "/api/v1/models/{version}/predictions"): PREDICT,
     ("post", "/v1/models/{model}:predict"): PREDICT,
     ("post", "/invocations"): PREDICT,
+    ("post", "/v1/models/explain"): PREDICT,
     ("get", "/ping"): OPEN,
     ("get", "/version"): PREDICT,
     ("get", "/model/info"): PREDICT,
     ("post", "/model/load"): ADMIN,
-    ("get", "/"): PREDICT,
+    ("get", "/"): OPEN,
     ("get", "/livez"): OPEN,
     ("get", "/readyz"): OPEN,
     ("get", "/ready"): OPEN,
@@ -64,10 +65,20 @@ CLASSIFIED: dict[tuple[str, str], Role | None] = {
     ("get", "/v1/traffic-split/history"): PREDICT,
     ("post", "/v1/traffic-split/rollback"): ADMIN,
     ("get", "/v1/traffic-split/explain"): PREDICT,
+    ("post", "/v1/traffic-split/preview"): PREDICT,
+    ("post", "/v1/traffic-split/preview/recent"): ADMIN,
     ("get", "/v1/metrics/{version}"): PREDICT,
+    ("get", "/v1/drift/{version}"): ADMIN,
+    ("get", "/v1/dashboard"): PREDICT,
+    ("get", "/v1/log"): ADMIN,
     ("post", "/v1/feedback"): PREDICT,
     ("get", "/ab-test/status"): PREDICT,
+    ("get", "/ab-test/quality"): PREDICT,
     ("post", "/ab-test/configure"): ADMIN,
+    ("get", "/v1/experiments"): PREDICT,
+    ("post", "/v1/experiments"): ADMIN,
+    ("get", "/v1/experiments/{experiment}"): PREDICT,
+    ("post", "/v1/experiments/{experiment}/stop"): ADMIN,
     ("post", "/v2/models/{model}/infer"): PREDICT,
     ("post", "/v2/models/{model}/versions/{version}/infer"): PREDICT,
     ("get", "/v2"): PREDICT,
@@ -138,6 +149,7 @@ def test_a_route_is_for_its_role(
     operation = described.content["paths"][route[1]][route[0]]
     assert ("security" in operation) == (needed is not OPEN)
     method, path = route[0].upper(), route[1].replace("{version}", "v0").replace("{model}", "v0")
+    path = path.replace("{experiment}", "e0")
     how: dict[str, Any] = {"content": b"{", "headers": {"content-type": "application/json"}} if method != "GET" else {}
     without = keyed.ask(method, path, **how)
     wrong = keyed.ask(method, path, "shk_wrong", **how)
@@ -165,8 +177,10 @@ def test_a_route_is_for_its_role(
     assert keyed.ask(method, path, keyed.secrets[ADMIN], **how).status_code not in {401, 403}
 
 
-@pytest.mark.parametrize("path", ["/docs", "/openapi.json", "/static_content/swagger-ui.css"])
-def test_the_documentation_is_open(keyed: Keyed, path: str) -> None:
+@pytest.mark.parametrize(
+    "path", ["/docs", "/openapi.json", "/static_content/swagger-ui.css", "/dashboard", "/dashboard/main.js"]
+)
+def test_the_documentation_and_the_page_are_open(keyed: Keyed, path: str) -> None:
     answer = keyed.ask("GET", path)
     assert answer.status_code == 200
     assert answer.headers["x-content-type-options"] == "nosniff"
@@ -175,11 +189,10 @@ def test_the_documentation_is_open(keyed: Keyed, path: str) -> None:
         assert answer.headers["x-frame-options"] == "DENY"
 
 
-def test_the_front_page_shows_where_a_key_belongs(keyed: Keyed, keyless: Server) -> None:
-    page = {"Accept": "text/html"}
-    assert keyed.ask("GET", "/", headers=page).status_code == 401
-    assert "X-API-Key: YOUR-KEY" in keyed.ask("GET", "/", keyed.secrets[PREDICT], headers=page).text
-    assert "X-API-Key" not in http.get(keyless.url, headers=page, timeout=20).text
+def test_browsers_get_the_page_without_a_key_and_its_data_with_one(keyed: Keyed) -> None:
+    assert keyed.ask("GET", "/", headers={"Accept": "text/html"}).status_code == 200
+    assert keyed.ask("GET", "/v1/dashboard").status_code == 401
+    assert keyed.ask("GET", "/v1/dashboard", keyed.secrets[PREDICT]).json()["keys"] is True
 
 
 @pytest.mark.parametrize(

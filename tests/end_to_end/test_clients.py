@@ -1,6 +1,7 @@
 """Clients that people have: BentoML's own, and plain HTTP for everything that is not a prediction."""
 
 import asyncio
+from datetime import datetime
 from typing import Any
 
 import bentoml
@@ -49,6 +50,7 @@ def test_the_asynchronous_client_of_bentoml_predicts(server: Server, score: Any)
     assert [answer["predictions"] for answer in many] == [[score]] * 20
 
 
+POSTED_TO = {"predict", "explain", "feedback"}
 ARRAY = np.array([ROW, ROW], np.float32)
 ARRAYS = {
     "float32": ARRAY,
@@ -144,7 +146,11 @@ def test_a_ready_server_says_so_and_for_which_versions(any_server: Server, path:
     assert answer.status_code == 200
     content = answer.json()
     assert content.pop("store")["status"] == "ok"
-    assert content == {"status": "ok", "versions": {"v1": "ready", "v2": "ready"}, "generation": 1}
+    if path == "/health":
+        assert (content.pop("model_loaded"), content.pop("model_version")) == (True, "v1")
+        assert datetime.fromisoformat(content.pop("timestamp")).tzinfo is not None
+    said = "healthy" if path == "/health" else "ok"
+    assert content == {"status": said, "versions": {"v1": "ready", "v2": "ready"}, "generation": 1}
 
 
 PAGES = {
@@ -172,7 +178,7 @@ def test_every_page_answers_with_its_type_and_without_a_server_name(any_server: 
 def test_the_index_leads_to_pages_that_exist(server: Server) -> None:
     links = http.get(server.url, timeout=20).json()["links"]
     for name, path in links.items():
-        assert http.get(server.url + path, timeout=20).status_code == (405 if name in {"predict", "feedback"} else 200)
+        assert http.get(server.url + path, timeout=20).status_code == (405 if name in POSTED_TO else 200)
 
 
 @pytest.mark.parametrize("path", ["/ping", "/version", "/model/info", "/v1/models/customers"])

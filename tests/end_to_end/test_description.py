@@ -38,8 +38,16 @@ def test_every_example_of_a_prediction_is_answered_as_declared(description: Desc
 
 def test_every_route_that_is_read_answers_as_declared_in_each_of_its_types(description: Description) -> None:
     asked = set()
+    weights: dict[str, Any] = {"json": {"weights": {"v1": 50, "v2": 50}}}
+    assert description.ask("POST", "/v1/traffic-split", {}, **weights).status_code == 200
+    plan: dict[str, Any] = {"json": {"metric": "reward", "smallest_effect": 0.1}}
+    begun = description.ask("POST", "/v1/experiments", {}, **plan)
+    assert begun.status_code == 201, begun.text
+    description.check(description.content["paths"]["/v1/experiments"]["post"], begun)
     for path, method, operation in description.operations("get"):
         parameters = examples_of(operation)
+        if ("path", "experiment") in parameters:
+            parameters["path", "experiment"] = begun.json()["id"]
         missing = [name for name, value in parameters.items() if value is None]
         assert not missing, f"{path} has no example for {missing}"
         for content_type in operation["responses"]["200"]["content"]:

@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.end_to_end.closed_loop import load
+from tests.end_to_end.closed_loop import UNPINNED, load
 from tests.end_to_end.test_routing import ask, change, get
-from tests.end_to_end.test_worker_loss import UNPINNED
 from tests.support import http
 from tests.support.redis_server import RedisServer, needs_redis
 from tests.support.server import Server, serving

@@ -22,9 +22,8 @@ from shokado.lifecycle.rollout.gateway_client import GatewayClient
 from shokado.transports.grpc import open_inference_pb2 as messages
 from shokado.transports.grpc.server import SERVICE
 from tests.conftest import prepare
-from tests.end_to_end.closed_loop import load
+from tests.end_to_end.closed_loop import UNPINNED, load
 from tests.end_to_end.test_routing import ask, change, get
-from tests.end_to_end.test_worker_loss import UNPINNED
 from tests.support import http
 from tests.support.imports import imports_under_way
 from tests.support.raw_http import near

@@ -148,9 +148,10 @@ def test_a_tensor_for_each_feature_scores_as_the_framework_does(titanic: Titanic
     close(titanic, output["data"])
 
 
-def test_the_front_page_shows_a_row_that_is_taken(titanic: Titanic) -> None:
-    page = http.get(titanic.server.url, headers={"accept": "text/html"}, timeout=20).text
-    assert "female" in page or "male" in page
+def test_the_dashboard_is_told_a_row_that_is_taken(titanic: Titanic) -> None:
+    form = http.get(f"{titanic.server.url}/v1/dashboard", timeout=20).json()["form"]
+    assert form["instance"]["sex"] in {"female", "male"}
+    assert len(titanic.ask(form["path"], {"instances": [form["instance"]]})["predictions"]) == 1
 
 
 def test_a_load_test_asks_in_every_way(titanic: Titanic) -> None:

@@ -90,6 +90,9 @@ def test_everybody_may_predict_and_read_and_operators_the_rest(
         "/v1/../metrics",
         "/v1/metrics/v1",
         "/v1//metrics/v1",
+        "/v1/drift/v1",
+        "/v1/log/",
+        "/v1//log",
     ],
 )
 def test_metrics_are_not_reached_by_another_spelling(front: Gateway, keys: tuple[Path, str], path: str) -> None:

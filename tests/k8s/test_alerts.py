@@ -28,7 +28,14 @@ CLIENTS_ERRORS = (
 ANSWERED = 'shokado_requests_total{namespace="shokado-production",job="shokado-gateway",version="v2"}'
 LATENCY = 'shokado_latency_seconds_bucket{namespace="shokado-production",job="shokado-gateway",version="v2",le="%s"}'
 GATEWAY = '{namespace="shokado-production",job="shokado-gateway",pod="%s"}'
+DRIFTED = (
+    'shokado_drift_columns{namespace="shokado-production",job="shokado-gateway",pod="a",version="v2",window="hour",'
+    'verdict="%s"}'
+)
 REMOTE_UP = 'shokado_remote_up{namespace="shokado-production",job="shokado-gateway",version="v2"}'
+LOG_DROPPED = (
+    'shokado_log_dropped_rows_total{namespace="shokado-production",job="shokado-gateway",pod="a",version="v2"}'
+)
 
 HEALTHY = {
     "up" + GATEWAY % "a": "1x60",
@@ -42,6 +49,11 @@ HEALTHY = {
     "shokado_rates_store_up" + GATEWAY % "a": "1x60",
     "shokado_keys_file_ok" + GATEWAY % "a": "1x60",
     REMOTE_UP: "1x60",
+    DRIFTED % "drift": "0x60",
+    DRIFTED % "too few rows": "11x60",
+    "shokado_log_ship_lag_seconds" + GATEWAY % "a": "20x60",
+    LOG_DROPPED: "0x60",
+    "shokado_log_unsent_segments_total" + GATEWAY % "a": "0x60",
     "shokado_generation" + GATEWAY % "a": "7x60",
     "shokado_generation" + GATEWAY % "b": "7x60",
 }
@@ -56,7 +68,10 @@ FAULTS: dict[str, dict[str, str]] = {
     "ShokadoGenerationsDiffer": {"shokado_generation" + GATEWAY % "b": "6x60"},
     "ShokadoRatesStoreAway": {"shokado_rates_store_up" + GATEWAY % "a": "0x60"},
     "ShokadoKeysFileUnusable": {"shokado_keys_file_ok" + GATEWAY % "a": "0x60"},
+    "ShokadoDrift": {DRIFTED % "drift": "0x10 2x50"},
     "ShokadoVersionAway": {REMOTE_UP: "0x60"},
+    "ShokadoLogBehind": {"shokado_log_ship_lag_seconds" + GATEWAY % "a": "0+120x60"},
+    "ShokadoLogLost": {LOG_DROPPED: "0+10x60"},
 }
 
 
@@ -82,6 +97,7 @@ def measured(server: Server) -> set[str]:
         answer = http.post(f"{server.url}/v1/models/predict", json={"instances": instances}, timeout=20)
         assert answer.status_code == status
     wait_until(lambda: server.metric("shokado_errors_total") and server.metric("shokado_requests_total"))
+    wait_until(lambda: server.metric("shokado_drift_columns"), 90)
     text = http.get(f"{server.url}/metrics", timeout=20).text
     return {sample.name for family in text_string_to_metric_families(text) for sample in family.samples}
 

@@ -82,7 +82,8 @@ def test_the_secrets_are_made_as_the_pods_need_them(checkout: Path) -> None:
 @needs_kubectl
 def test_a_version_comes_and_goes_by_a_command_each(checkout: Path) -> None:
     def files() -> dict[Path, bytes]:
-        return {path: path.read_bytes() for path in checkout.rglob("*") if path.is_file()}
+        found = (path for path in checkout.rglob("*") if path.is_file() and path.parent.name != "__pycache__")
+        return {path: path.read_bytes() for path in found}
 
     before = files()
     come, go = (

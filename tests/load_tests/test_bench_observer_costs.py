@@ -24,7 +24,15 @@ def printed(models: Path) -> str:
 
 @pytest.mark.parametrize(
     "observer",
-    ["PredictionMetrics", "Tallying", "ShadowCopier", "ShadowCopier, with a shadow", "BatchMetrics"],
+    [
+        "PredictionMetrics",
+        "Tallying",
+        "ShadowCopier",
+        "ShadowCopier, with a shadow",
+        "BatchMetrics",
+        "RequestLogger",
+        "RequestLogger, writing",
+    ],
 )
 def test_each_observer_of_a_worker_is_measured(printed: str, observer: str) -> None:
     (costs,) = re.findall(rf"^ *{observer} {{2,}}([\d, ]+)$", printed, re.MULTILINE)

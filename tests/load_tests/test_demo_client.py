@@ -1,15 +1,23 @@
 """The demonstration client: its figures, and its talk with a real server at every endpoint."""
 
+import json
 import subprocess
 import sys
 from random import Random
 
+import numpy as np
 import pytest
 
-from load_tests.demo_client import DemoFailed, draw_row, endpoints_of, find_endpoint, histogram, percentile
+from load_tests.demo_client import JSON, DemoFailed, draw_row, endpoints_of, find_endpoint, histogram, percentile
+from runners.inputs.formats import row_format_of
+from runners.inputs.schema import Feature
 from shokado.dialects.dialects import DIALECTS
+from shokado.dialects.explaining import ExplanationDialect
+from shokado.dialects.head import RequestHead
+from shokado.dialects.open_inference import OpenInference
 from tests.conftest import ROOT
 from tests.support import http
+from tests.support.cards import make_card
 from tests.support.server import Server, free_port
 
 
@@ -45,7 +53,8 @@ def test_a_row_is_mixed_out_of_the_known_ones() -> None:
 def test_every_prediction_route_is_an_endpoint_and_gets_its_predictions(server: Server) -> None:
     description = http.get(f"{server.url}/openapi.json", timeout=20).json()
 
-    assert set(endpoints_of(description)) == {dialect.path for dialect in DIALECTS}
+    predicting = {dialect.path for dialect in DIALECTS}
+    assert set(endpoints_of(description)) == predicting | {ExplanationDialect.path}
     for template in endpoints_of(description):
         path = template.replace("{model}", "customers").replace("{version}", "v2")
         endpoint = find_endpoint(description, path)
@@ -97,6 +106,28 @@ def test_a_path_with_braces_is_not_asked() -> None:
     assert find_endpoint(description, "/v1/models/v1:predict").body_of([[2]]) == {"instances": [[2]]}
     with pytest.raises(DemoFailed, match="place of the braces"):
         find_endpoint(description, "/v1/models/{model}:predict")
+
+
+def test_a_tensor_for_each_feature_gets_its_column() -> None:
+    features = [
+        Feature(name="sex", type="category", levels=("male", "female")),
+        Feature(name="age", nullable=True),
+        Feature(name="alone", type="boolean"),
+    ]
+    dialect = OpenInference(row_format_of(features))
+    card = make_card(
+        format=3,
+        features=[feature.model_dump() for feature in features],
+        examples={"rows": [[1, 2, 1], [0, None, 0]], "scores": [0.5, 0.25]},
+    )
+    taken = dialect.describe(card).takes[JSON].examples
+    content = {JSON: {"examples": {name: {"value": value} for name, value in taken.items()}}}
+    description = {"paths": {dialect.path: {"post": {"tags": ["predictions"], "requestBody": {"content": content}}}}}
+    body = find_endpoint(description, "/v2/models/m/infer").body_of([["male", 7.5, 1.0], ["female", None, 0.0]])
+    found = dialect.decode(json.dumps(body).encode(), RequestHead())
+    assert found.row_count == 2
+    expected = np.array([[0, 7.5, 1], [1, np.nan, 0]], "<f4")
+    np.testing.assert_array_equal(np.frombuffer(found.rows, "<f4").reshape(2, 3), expected)
 
 
 def test_help_has_examples() -> None:

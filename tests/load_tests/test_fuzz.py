@@ -7,6 +7,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import numpy as np
 import pytest
 
 from load_tests.fuzz.answer_rules import AnswerHead, fault_of, is_same, read_answer_head
@@ -40,6 +41,26 @@ def test_samples_are_the_examples_of_the_prediction_routes_and_one_in_binary() -
     ]
     assert json.loads(route.samples[0].body) == EXAMPLE
     assert route.samples[1].body == bytes.fromhex("0000803f00000040")
+
+
+def test_binary_samples_are_as_the_description_says() -> None:
+    def binary(schema: Any, example: Any) -> Sample:
+        taken = {JSON: {"examples": {"one": {"value": example}}}, BINARY: {"schema": schema}}
+        post = {"tags": ["predictions"], "requestBody": {"content": taken}}
+        (route,) = routes_of({"paths": {"/v1/things": {"post": post}}})
+        return route.samples[-1]
+
+    assert binary({"x-dtype": "float64"}, EXAMPLE).body == np.array([1.0, 2.0], "<f8").tobytes()
+    texts = {"name": "sex", "datatype": "BYTES", "shape": [1], "data": ["größe"]}
+    numbers = {"name": "age", "datatype": "FP64", "shape": [1], "data": [None]}
+    sample = binary({}, {"inputs": [texts, numbers], "id": "7"})
+    ((name, length),) = sample.headers
+    assert name == "inference-header-content-length"
+    head, values = json.loads(sample.body[: int(length)]), sample.body[int(length) :]
+    assert [tensor["parameters"]["binary_data_size"] for tensor in head["inputs"]] == [11, 8]
+    assert (values[:11], head["id"]) == (b"\x07\0\0\0" + "größe".encode(), "7")
+    assert np.isnan(np.frombuffer(values[11:], "<f8")).all()
+    assert binary({}, {"instances": [["male", 1]]}).content_type == JSON
 
 
 def test_the_same_seed_makes_the_same_requests_and_another_one_others() -> None:
@@ -83,8 +104,6 @@ def test_every_fiftieth_request_of_a_route_is_good() -> None:
         (400, JSON, b"[]", "without"),
         (400, JSON, b'{"error": "Traceback (most recent call last)"}', "traceback"),
         (500, JSON, b'{"error": "x"}', "status 500"),
-        (500, JSON, b'{"error": "row 0: the model returned a score that is not a finite number"}', None),
-        (500, JSON, b"the model returned a score that is not a finite number", "without"),
         (503, JSON, b'{"error": "x"}', "status 503"),
     ],
 )
@@ -116,6 +135,7 @@ def test_answers_are_the_same_but_for_ids_and_last_digits() -> None:
     assert not is_same(["0.98434:0:no"], ["0.97434:0:no"])
 
 
+@pytest.mark.slow
 def test_a_short_run_finds_nothing(models: Path) -> None:
     command = [sys.executable, "-m", "load_tests.fuzz", "--bodies", "100", "--seed", "7"]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=240)

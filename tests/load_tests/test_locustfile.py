@@ -93,6 +93,7 @@ def test_the_smoke_profile_holds_against_a_real_server(server: Server, tmp_path:
         assert f'"name": "{name}"' in page
 
 
+@pytest.mark.slow
 @needs_nginx
 def test_the_smoke_profile_holds_through_the_gateway(server: Server, tmp_path: Path) -> None:
     (tmp_path / "nginx").mkdir()
@@ -102,6 +103,7 @@ def test_the_smoke_profile_holds_through_the_gateway(server: Server, tmp_path: P
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
+@pytest.mark.slow
 def test_units_that_switch_are_found(server: Server, tmp_path: Path) -> None:
     # The server's strategy is random.
     tried = profile(100, users={"sticky": 1}, stickiness="always") | {"units": 20}
@@ -111,6 +113,7 @@ def test_units_that_switch_are_found(server: Server, tmp_path: Path) -> None:
     assert ran.stdout.rstrip().endswith("tried: not held: stickiness")
 
 
+@pytest.mark.slow
 def test_two_processes_add_up(server: Server, tmp_path: Path) -> None:
     def answered() -> float:
         return server.metric("shokado_requests_total")
@@ -124,6 +127,7 @@ def test_two_processes_add_up(server: Server, tmp_path: Path) -> None:
     assert sent > 200
 
 
+@pytest.mark.slow
 def test_a_process_that_is_lost_is_inconclusive(server: Server, tmp_path: Path) -> None:
     command = command_for(server.url, tmp_path, profile(50, 10, users={"single": 1}), *two_processes())
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as running:
@@ -136,6 +140,7 @@ def test_a_process_that_is_lost_is_inconclusive(server: Server, tmp_path: Path) 
     assert "a process of the generator was lost" in output
 
 
+@pytest.mark.slow
 def test_too_much_for_the_generator_is_inconclusive(server: Server, tmp_path: Path) -> None:
     tried = profile(20_000, 60, users={"single": 1}) | {"user_rate": 100}
     ran = load(server.url, tmp_path, tried)
@@ -144,6 +149,7 @@ def test_too_much_for_the_generator_is_inconclusive(server: Server, tmp_path: Pa
     assert "tried: inconclusive: the generator is the bottleneck" in ran.stdout
 
 
+@pytest.mark.slow
 def test_refusals_are_counted_apart_and_units_stick(models: Path, tmp_path: Path) -> None:
     keys = tmp_path / "keys.yaml"
     predict, admin = add_key(keys, "load", Role.PREDICT), add_key(keys, "lead", Role.ADMIN)
@@ -170,6 +176,7 @@ def test_refusals_are_counted_apart_and_units_stick(models: Path, tmp_path: Path
     assert "units, generation 2: v1" in ran.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_run_that_is_stopped_is_inconclusive(server: Server, tmp_path: Path, processes: int) -> None:
     """Also one that a shell began in the background: it begins with SIGINT ignored."""

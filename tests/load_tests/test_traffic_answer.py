@@ -10,14 +10,21 @@ import httpx
 import numpy as np
 import pytest
 
+from configuration.settings import LimitSettings
 from load_tests.traffic import question as ask
 from load_tests.traffic.answer import Answer, WrongAnswer, read_inferred, read_native, read_packed, read_single
 from load_tests.traffic.control import CannotAsk, ask_model
 from load_tests.traffic.question import Question
 from load_tests.traffic.row_kinds import DrawnFeature
 from load_tests.traffic.target_model import NotAModel, TargetModel, model_of
+from runners.inputs.schema import Feature
+from runners.inputs.union import UnionRows, format_of_versions
 from shokado.client import Client
 from shokado.client.answers import Version, Versions
+from shokado.client.decoding import decode
+from shokado.dialects.head import read_head
+from shokado.dialects.native import Native
+from shokado.dialects.open_inference import OpenInference
 from tests.client.scripted_server import Reply, scripted
 from tests.conftest import prepare
 from tests.support.server import Server, serving
@@ -25,6 +32,7 @@ from tests.support.server import Server, serving
 BINARY = TargetModel("customers", "binary", (DrawnFeature("age", "float"), DrawnFeature("visits", "integer")), (0, 1))
 MULTICLASS = replace(BINARY, task="multiclass", classes=("a", "b", "c"))
 REGRESSION = replace(BINARY, task="regression", classes=())
+LABELS = replace(BINARY, task="multilabel", outputs=("loud", "old"))
 HEADERS = {"x-model-version": "v1", "x-generation": "7"}
 NATIVE = {"predictions": [0.25, 1.0], "classes": [0, 1], "version": "v1", "reason": "SPLIT", "generation": 7}
 NATIVE |= {"prediction_id": "AQ"}
@@ -138,6 +146,21 @@ def test_probabilities_of_several_classes_add_up() -> None:
         read_native(MULTICLASS, 2, HEADERS, encode({**NATIVE, **classes, "predictions": wrong}))
 
 
+def test_several_labels_have_a_class_and_a_probability_each() -> None:
+    right = {"predictions": [[0.25, 1.0], [0.5, 0.0]], "classes": [[0, 1], [0, 0]]}
+    assert read_native(LABELS, 2, HEADERS, encode({**NATIVE, **right}))
+    for change, words in (
+        ({"predictions": [[0.25, 1.5], [0.5, 0.0]]}, "outside 0 to 1"),
+        ({"classes": [[0, 1], [0]]}, "other than 2 labels"),
+        ({"classes": [0, 1]}, "other than 2 labels"),
+        ({"classes": [[0, 1], [0, 2]]}, "does not have"),
+    ):
+        with pytest.raises(WrongAnswer, match=words):
+            read_native(LABELS, 2, HEADERS, encode({**NATIVE, **right, **change}))
+    single = {**SINGLE, "prediction": [0.25, 1.0], "prediction_class": [0, 1]}
+    assert read_single(LABELS, 1, HEADERS, encode(single)).version == "v1"
+
+
 def test_values_may_be_any_finite_number() -> None:
     assert read_native(REGRESSION, 2, HEADERS, encode({**NATIVE, "classes": [], "predictions": [-7, 1e9]}))
 
@@ -148,6 +171,48 @@ def test_one_label_in_ten_is_wrong() -> None:
 
     assert labels.count(1) / len(labels) == pytest.approx(0.9, abs=0.03)
     assert set(labels) == {0, 1}
+    of_several = Answer("v1", 1, "SPLIT", "AQ", [[1, 0]], [[0.9, 0.1]])
+    given = [json.loads(ask.feedback(LABELS, of_several, random))["label"] for _ in range(500)]
+    assert {tuple(label) for label in given} == {(1, 0), (0, 0)}
+
+
+def test_rows_for_versions_that_differ_have_what_any_of_them_takes() -> None:
+    taken = {
+        "v1": [{"name": "age"}, {"name": "sex", "type": "category", "levels": ["male", "female"]}],
+        "v2": [
+            {"name": "sex", "type": "category", "levels": ["female", "none", "male"]},
+            {"name": "age", "type": "integer"},
+            {"name": "alone", "type": "boolean"},
+        ],
+    }
+    features = {version: [Feature.model_validate(each) for each in several] for version, several in taken.items()}
+    told: dict[str, Any] = {"generation": 1, "workers": None, "versions": []}
+    for version, several in features.items():
+        signature: dict[str, Any] = {"task": "binary", "features": [each.model_dump(mode="json") for each in several]}
+        signature["classes"] = [0, 1]
+        content: dict[str, Any] = {"active_in": [], "shadow_in": [], "aliases": []} | {
+            "version": version,
+            "weights": {},
+        }
+        told["versions"].append(content | {"ready": True, "state": "ready", "model": "m", "signature": signature})
+    model, random = model_of(decode(Versions, told)), Random(1)
+    assert [(one.name, one.type, one.levels) for one in model.features] == [
+        ("age", "integer", ()),
+        ("sex", "category", ("male", "female")),
+        ("alone", "boolean", ()),
+    ]
+    union = format_of_versions(features["v1"], features, LimitSettings())
+    assert isinstance(union, UnionRows)
+    native, tensors = Native(union), OpenInference(union)
+    for _ in range(20):
+        for dialect, question in (
+            (native, ask.many_rows(model, random, 7)),
+            (native, ask.sticky_row(model, random, "u")),
+            (tensors, ask.inference(model, random)),
+        ):
+            head = read_head([(name.lower().encode(), value.encode()) for name, value in question.headers.items()])
+            rows = dialect.decode(question.body, head).rows
+            assert {rows.packed_for(version, pinned=False)[1] for version in features} == {question.rows}
 
 
 def test_versions_that_do_not_say_what_they_take_are_no_model() -> None:

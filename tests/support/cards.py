@@ -12,10 +12,8 @@ CLASSES: dict[Task, list[int | str]] = {
     Task.BINARY_MARGIN: ["no", "yes"],
     Task.MULTICLASS_MARGIN: ["low", "middle", "high"],
     Task.ANOMALY: [-1, 1],
-}
-OF_TASK: dict[Task, dict[str, Any]] = {
-    Task.BINARY_MARGIN: {"positive_from": ABOVE_ZERO},
-    Task.ANOMALY: {"positive_from": 0.0},
+    Task.MULTILABEL: [0, 1],
+    Task.MULTILABEL_MARGIN: ["no", "yes"],
 }
 SEVERAL: dict[str, Any] = {
     "format": 3,
@@ -23,7 +21,19 @@ SEVERAL: dict[str, Any] = {
     "examples": {"rows": [[1.0, 2.0], [0.1, -3.0]], "scores": [[0.25, 1000.0], [0.1, 3000.0]]},
 }
 """What differs in the card of a model of several values a row."""
-
+LABELS: dict[str, Any] = {
+    "format": 3,
+    "outputs": ["loud", "old"],
+    "examples": {"rows": [[1.0, 2.0], [0.1, -3.0]], "scores": [[0.25, 0.75], [0.1, 1.0]]},
+}
+"""The same of several labels."""
+OF_TASK: dict[Task, dict[str, Any]] = {
+    Task.BINARY_MARGIN: {"positive_from": ABOVE_ZERO},
+    Task.ANOMALY: {"positive_from": 0.0},
+    Task.MULTIOUTPUT: SEVERAL,
+    Task.MULTILABEL: LABELS,
+    Task.MULTILABEL_MARGIN: LABELS | {"positive_from": ABOVE_ZERO},
+}
 
 TEXT: dict[str, Any] = {
     "features": [{"name": "message", "type": "text"}],
@@ -46,7 +56,7 @@ def card_content(task: Task = Task.BINARY, **changes: Any) -> dict[str, Any]:
         "verification": {"onnx": {"rows": 10, "max_abs_difference": 1e-7, "tolerance": 1e-4}},
         "examples": {"rows": [[1.0, 2.0], [0.1, -3.0]], "scores": [0.25, 0.1]},
         "metrics": {"auc": 0.9},
-        **(SEVERAL if task is Task.MULTIOUTPUT else OF_TASK.get(task, {})),
+        **OF_TASK.get(task, {}),
         **changes,
     }
 

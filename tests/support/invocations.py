@@ -58,7 +58,7 @@ def ours(artefact: Artefact, body: Any) -> Any:
     dialect = MLflow(row_format_of(artefact.card.features))
     request = dialect.decode(json.dumps(body).encode(), RequestHead())
     assert isinstance(request.rows, bytes | memoryview)
-    rows = np.frombuffer(request.rows, "<f4").reshape(request.row_count, -1)
+    rows = np.frombuffer(request.rows, artefact.card.row_format.dtype).reshape(request.row_count, -1)
     scores = open_engine(artefact.folder, artefact.card, EngineChoice.ONNXRUNTIME).predict(rows)
     facts = AnswerFacts("request-1", "prediction-1", 1.25, request.answer_options)
     made = prediction(artefact.card, scores.tolist())

@@ -28,8 +28,9 @@ def batch_of(
     scores: Scores | None = None,
     waits_s: tuple[float, ...] = (0.0,),
     seconds: float = 0.001,
+    failures: dict[int, str] | None = None,
 ) -> EndedBatch:
-    return EndedBatch(version, np.zeros((rows, 2), np.float32), scores, {}, waits_s, release, seconds)
+    return EndedBatch(version, np.zeros((rows, 2), np.float32), scores, failures or {}, waits_s, release, seconds)
 
 
 class Listener(PredictionObserver):

@@ -47,11 +47,19 @@ class Band(Tariff):
 
 
 class Both(Tariff):
-    """The price twice."""
+    """The price in two units."""
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> Any:
         price = super().predict(context, model_input)
-        return pd.DataFrame({"price": price, "twice": 2 * price})
+        return pd.DataFrame({"price": price, "thousands": price / 1000})
+
+
+class Mixed(Tariff):
+    """The price beside a label."""
+
+    def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> Any:
+        price = super().predict(context, model_input)
+        return pd.DataFrame({"price": price, "band": "low"})
 
 
 class Same(Tariff):

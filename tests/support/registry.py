@@ -17,6 +17,8 @@ from shokado.lifecycle.examples import preparing
 from shokado.lifecycle.importing import registry
 from shokado.lifecycle.importing.version import Imported
 
+LogModel = Callable[..., str]
+
 
 @contextlib.contextmanager
 def _at(root: Path) -> Iterator[Path]:
@@ -64,22 +66,26 @@ def _prepare(root: Path) -> list[Imported]:
 
 
 @pytest.fixture
-def log_model(prepared: dict[str, Imported]) -> Callable[..., str]:
+def log_model(prepared: dict[str, Imported]) -> LogModel:
+    """Logs beside the models of `prepared`."""
+    return log_as_stranger
+
+
+def log_as_stranger(
+    flavor: str, model: Any, parameters: Mapping[str, Any] = MappingProxyType({}), **arguments: Any
+) -> str:
     """Log a model as a stranger would, without this project's metadata; gives its `runs:/` address."""
-
-    def log(flavor: str, model: Any, parameters: Mapping[str, Any] = MappingProxyType({}), **arguments: Any) -> str:
-        arguments = {"name": "model", "pip_requirements": []} | arguments
-        with registry.session() as client:
-            experiment = registry.open_experiment(client, "strangers")
-            with mlflow.start_run(experiment_id=experiment) as active:
-                mlflow.log_params(dict(parameters))
-                keyword = {
-                    "pyfunc": "python_model",
-                    "xgboost": "xgb_model",
-                    "sklearn": "sk_model",
-                    "onnx": "onnx_model",
-                }[flavor]
-                getattr(mlflow, flavor).log_model(**{keyword: model}, **arguments)
-            return f"runs:/{active.info.run_id}/model"
-
-    return log
+    arguments = {"name": "model", "pip_requirements": []} | arguments
+    with registry.session() as client:
+        experiment = registry.open_experiment(client, "strangers")
+        with mlflow.start_run(experiment_id=experiment) as active:
+            mlflow.log_params(dict(parameters))
+            keyword = {
+                "pyfunc": "python_model",
+                "xgboost": "xgb_model",
+                "sklearn": "sk_model",
+                "onnx": "onnx_model",
+                "lightgbm": "lgb_model",
+            }[flavor]
+            getattr(mlflow, flavor).log_model(**{keyword: model}, **arguments)
+        return f"runs:/{active.info.run_id}/model"

@@ -1,4 +1,4 @@
-"""The supervisor's pauses, and what it refuses; real supervisors are in `end_to_end.test_supervision`."""
+"""The supervisor's pauses, and what it refuses; real supervisors are in `faults.test_supervision`."""
 
 import socket
 import tempfile

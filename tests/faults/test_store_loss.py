@@ -16,9 +16,8 @@ import pytest
 from configuration.secret_file import read_secret
 from shokado.experiments.prediction_id import PredictionIds
 from shokado.stores.follower import KEEP_REPORT_S
-from tests.end_to_end.closed_loop import load
+from tests.end_to_end.closed_loop import UNPINNED, load
 from tests.end_to_end.test_routing import ask, change, get
-from tests.end_to_end.test_worker_loss import UNPINNED
 from tests.support import http
 from tests.support.disk import fill, remount
 from tests.support.redis_server import RedisServer, needs_redis

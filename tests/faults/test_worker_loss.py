@@ -1,6 +1,5 @@
 """Processes that die under load: what is lost is bounded, nothing is answered wrongly, and the server recovers."""
 
-import json
 import os
 import signal
 from typing import Any
@@ -8,12 +7,11 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.end_to_end.closed_loop import load
+from tests.end_to_end.closed_loop import UNPINNED, load
 from tests.support.raw_http import Answer, Connection, near, request, rows_request
-from tests.support.server import ROW, Server, serving
+from tests.support.server import Server, serving
 from tests.support.waiting import wait_until
 
-UNPINNED = request(json.dumps({"instances": [ROW]}).encode())
 CLIENTS = 12
 
 

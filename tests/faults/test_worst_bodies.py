@@ -12,7 +12,7 @@ import pytest
 
 from shokado.dialects.dialects import all_dialects
 from tests.dialects.cases import NAMES
-from tests.end_to_end.grpc_flood import Flood
+from tests.faults.grpc_flood import Flood
 from tests.support.raw_http import Connection, rows_request, scored
 from tests.support.rows import dense_format
 from tests.support.server import Server, free_port, serving
