@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from shokado.worker.gateway import Gateway
 
 SERVER = configured(Path(__file__).parent)
-take_over()
+take_over(SERVER.settings)
 SETTINGS, ARTEFACTS = SERVER.settings, SERVER.artefacts
 VERSION_SERVICES = {
     version: version_service(SERVER, version)

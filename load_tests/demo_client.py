@@ -97,7 +97,9 @@ def _endpoint(path: str, example: dict[str, Any]) -> PredictionPath:
             return PredictionPath(path, lambda rows: {"instances": rows})
         case {"dataframe_split": {"columns": columns}}:
             return PredictionPath(path, lambda rows: {"dataframe_split": {"columns": columns, "data": rows}})
-        case {"inputs": [{"shape": shape} as tensor, *_]}:
+        case {"inputs": [_, _, *_] as columns}:
+            return PredictionPath(path, lambda rows: {"inputs": _columns(columns, rows)})
+        case {"inputs": [{"shape": shape} as tensor]}:
             return PredictionPath(path, lambda rows: {"inputs": [_tensor(tensor, shape, rows)]})
     raise DemoFailed(f"this client does not know how {path} takes its rows")
 
@@ -105,6 +107,16 @@ def _endpoint(path: str, example: dict[str, Any]) -> PredictionPath:
 def _tensor(tensor: dict[str, Any], shape: list[int], rows: list[Any]) -> dict[str, Any]:
     values = [value for row in rows for value in (row if isinstance(row, list) else [row])]
     return {**tensor, "shape": [len(rows), *shape[1:]], "data": values}
+
+
+def _columns(tensors: list[dict[str, Any]], rows: list[Any]) -> list[dict[str, Any]]:
+    """A tensor for each feature, in their order; truth values are numbers in rows."""
+    made = []
+    for index, tensor in enumerate(tensors):
+        values = [row[index] for row in rows]
+        data = list(map(bool, values)) if tensor["datatype"] == "BOOL" else values
+        made.append({**tensor, "shape": [len(rows)], "data": data})
+    return made
 
 
 def rows_of(description: dict[str, Any]) -> list[Any]:

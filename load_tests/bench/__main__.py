@@ -72,7 +72,7 @@ def main(
     turns: Annotated[int, typer.Option(min=1, max=20, help="How often each contender runs; medians are shown.")] = 3,
     seconds: Annotated[float, typer.Option(min=1, max=120, help="Length of a step, whole seconds.")] = 10,
     only: Annotated[list[str] | None, typer.Option(help="Run this contender; repeat for more.")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="One turn of 2 s steps, Shokado and FastAPI only.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="One turn of 2 s steps, of Shokado and FastAPI.")] = False,
     model_dir: Annotated[Path | None, typer.Option(help="Folder with model.ubj and model.onnx.")] = None,
     output: Annotated[Path | None, typer.Option(help="File to write; a part of the line-up goes to var/bench.")] = None,
 ) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from operator import ge, lt
 
-from load_tests.bench.lineup import SHOKADO
+from load_tests.bench.lineup import SHOKADO, SHOKADO_OFF, SHOKADO_ON, SHOKADO_ONE
 from load_tests.bench.measurements import Measurements, ReportRow
 from load_tests.bench.pipeline_lineup import PIPELINE_FASTAPI, PIPELINE_SHOKADO
 
@@ -49,7 +49,13 @@ def judge(entries: Iterable[ReportRow]) -> tuple[Goal, ...]:
         Goal("p99 by p50 at half of the top throughput", False, 5, _tail(figures)),
         Goal("1,000-row JSON request, rows/s, times FastAPI + XGBoost", True, 3, _thousand_rows(figures)),
         Goal("1,000 float32 rows, the faster engine's rows/s alone by Shokado's", False, 2, _engine_ratio(figures)),
-        Goal("memory, 2 versions, 1 worker, MB (PSS)", False, 512, _memory(figures)),
+        Goal(
+            "requests/s, 64 connections, drift and request log on, times both off",
+            True,
+            0.95,
+            _by(_throughput(figures, SHOKADO_ON), _throughput(figures, SHOKADO_OFF)),
+        ),
+        Goal("memory, 2 versions, 1 worker, everything on, MB (PSS)", False, 512, _memory(figures)),
         Goal("requests/s, 64 connections, a pipeline over texts, times FastAPI's", True, 100, _pipeline(figures)),
     )
 
@@ -100,4 +106,4 @@ def _engine_ratio(figures: Mapping[str, Measurements]) -> float | None:
 
 
 def _memory(figures: Mapping[str, Measurements]) -> float | None:
-    return figures["shokado-1-worker"].pss_megabytes if "shokado-1-worker" in figures else None
+    return figures[SHOKADO_ONE].pss_megabytes if SHOKADO_ONE in figures else None

@@ -137,6 +137,17 @@ def shokado(**settings: str) -> Callable[[Site], Launch]:
     return launch
 
 
+def recording(**settings: str) -> Callable[[Site], Launch]:
+    """The project itself with its request log on, which begins empty: every row of every request is recorded."""
+
+    def launch(site: Site) -> Launch:
+        folder = site.folder.absolute() / "request-log"
+        shutil.rmtree(folder, ignore_errors=True)
+        return shokado(log__share="1", log__folder=str(folder), **settings)(site)
+
+    return launch
+
+
 def shokado_of_folder(**settings: str) -> Callable[[Site], Launch]:
     """The project itself, with the configuration and the model store of the model's folder."""
 

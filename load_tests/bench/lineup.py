@@ -11,6 +11,10 @@ from load_tests.bench.pipeline_lineup import PIPELINE_FASTAPI, PIPELINE_SHOKADO,
 
 SHOKADO = "shokado"
 """The row that the others are compared with: embedded, express lane, 2 workers, version v1 pinned."""
+SHOKADO_OFF, SHOKADO_ON = "shokado-off", "shokado-on"
+"""The same without the watch over drift, and with it and the request log of every row."""
+SHOKADO_ONE = "shokado-1-worker"
+"""One worker with everything on."""
 
 _PREDICT = ContenderApi("/predict")
 _TENSORS = ContenderApi("/v2/models/customers/infer", Format.TENSORS)
@@ -163,11 +167,28 @@ SHOKADOS = (
         launch.shokado(workers="2", express_lane="false"),
     ),
     Contender(
-        "shokado-1-worker",
-        "Shokado, 1 worker",
-        "1 worker, express lane, both versions embedded, split traffic: what one CPU serves, and in how much memory.",
+        SHOKADO_OFF,
+        "Shokado, drift and request log off",
+        "As the first, without the watch over drift (`drift.enabled: false`); the request log is off there as well.",
+        _PINNED,
+        launch.shokado(workers="2", drift__enabled="false"),
+        many_rows=True,
+    ),
+    Contender(
+        SHOKADO_ON,
+        "Shokado, drift and request log on",
+        "As the first, with drift, and every row is recorded (`log.share: 1`) in files of this machine.",
+        _PINNED,
+        launch.recording(workers="2", drift__enabled="true"),
+        many_rows=True,
+    ),
+    Contender(
+        SHOKADO_ONE,
+        "Shokado, 1 worker, everything on",
+        "1 worker, express lane, both versions embedded, split traffic, drift and the request log of every row: what "
+        "one CPU serves, and in how much memory.",
         _SPLIT,
-        launch.shokado(workers="1"),
+        launch.recording(workers="1", drift__enabled="true"),
         truth=Truth.SPLIT,
     ),
 )
@@ -211,5 +232,5 @@ LIMIT = Contender(
 )
 
 LINEUP = (*OTHERS, *SHOKADOS, *HOPS, LIMIT, *PIPELINES)
-QUICK = ("fastapi-2", SHOKADO, PIPELINE_FASTAPI, PIPELINE_SHOKADO)
+QUICK = ("fastapi-2", SHOKADO, SHOKADO_OFF, SHOKADO_ON, PIPELINE_FASTAPI, PIPELINE_SHOKADO)
 """What `--quick` runs: enough to see in CI that the benchmark works and Shokado is the faster one."""

@@ -2,13 +2,14 @@
 
 A worker is made as a server makes it, but serves nobody: its observers are told of made-up predictions and batches. The
 fastest of several turns counts, as whatever else the machine does only makes it slower. All happens after the answers:
-it takes from the throughput, and nothing from the latency of the request itself.
+it takes from the throughput, and nothing from the latency of the request itself. The request log is on, and what its
+thread takes for writing is measured as well, in processor time.
 """
 
 import asyncio
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,12 +30,17 @@ from shokado.dispatch.observers import Observers, PredictionObserver
 from shokado.dispatch.request import Origin, Prediction
 from shokado.dispatch.shadow import ShadowCopier
 from shokado.dispatch.state import initial_state
+from shokado.monitoring.request_logger import RequestLogger
 from shokado.worker.process import configured
 from shokado.worker.worker import Worker
 
 LUMPS = (1, 16, 128)
 """How many predictions an observer is told of at once: of a client alone, and of more and more at the same time."""
 BATCH_ROWS = (1, 64, 1000)
+WRITTEN = 16_384
+"""Requests that the request log writes at once, as it does some times a second of a worker with much to do."""
+MAX_WRITINGS = 10
+"""Turns of that: each writes some megabytes."""
 SHORTEST_S = 0.002
 """A shorter turn would measure the clock, a longer one whatever else wants the processor."""
 
@@ -49,6 +55,7 @@ def main(
     with TemporaryDirectory() as folder:
         # A worker of its own: that of a running server goes on with its own store.
         os.environ["SHOKADO_STORE"] = f"sqlite:///{folder}/routing.db"
+        os.environ |= {"SHOKADO_LOG__SHARE": "1", "SHOKADO_LOG__FOLDER": f"{folder}/log"}
         requests, batches = asyncio.run(measure(turns))
     console = Console(highlight=False)
     console.print(str(this_machine()))
@@ -60,26 +67,42 @@ async def measure(turns: int, root: Path = ROOT) -> tuple[dict[str, list[float]]
     """Nanoseconds by observer: of a request, for each of `LUMPS`; of a batch, for each of `BATCH_ROWS`."""
     server = configured(root)
     worker = Worker(server.settings, server.artefacts, {}, server.gate, server.secret)
+    if worker.observing.drift is not None:
+        await worker.observing.drift.follow(server.artefacts)
     version, environment = next(iter(server.settings.versions)), server.settings.default_environment
     # What is noted here is told by hand: the timer that does it in a server is one for many requests.
     told = Observers(lambda *_: None)
     told.subscribe(worker.observers.predictions, worker.observers.batches)
     requests: dict[str, list[float]] = {}
     batches: dict[str, list[float]] = {}
+    log = worker.observing.request_log
+    assert log is not None
+
+    async def empty() -> None:
+        worker.metrics.registry.flush()
+        await log.flush()
+        for path in server.settings.log_folder(root).glob("*.segment"):
+            path.unlink()
+
+    origin = Origin(version, environment, 1, server.card)
     for lump in LUMPS:
-        predictions = [_prediction(version, environment, server.card) for _ in range(lump)]
+        predictions = [_prediction(origin) for _ in range(lump)]
         for observer in worker.observers.predictions:
-            seconds = _fastest(lambda: _tell(observer, version, predictions), turns, worker.metrics.registry.flush)  # noqa: B023
+            seconds = await _fastest(lambda: _tell(observer, version, predictions), turns, empty)  # noqa: B023
             requests.setdefault(type(observer).__name__, []).append(1e9 * seconds / lump)
-        seconds = _fastest(lambda: _note(told, predictions), turns, worker.metrics.registry.flush)  # noqa: B023
+        seconds = await _fastest(lambda: _note(told, predictions), turns, empty)  # noqa: B023
         requests.setdefault("all of these, and noting it", []).append(1e9 * seconds / lump)
+        seconds = await _writing(log, version, predictions, turns)
+        requests.setdefault(f"{RequestLogger.__name__}, writing", []).append(1e9 * seconds)
+        await empty()
         shadowed = await _shadowed(worker, predictions, turns)
         requests.setdefault(f"{ShadowCopier.__name__}, with a shadow", []).append(1e9 * shadowed / lump)
     for rows in BATCH_ROWS:
         batch = _batch(version, server.card, rows)
         for listener in worker.observers.batches:
-            seconds = _fastest(lambda: listener.batch(batch), turns, worker.metrics.registry.flush)  # noqa: B023
+            seconds = await _fastest(lambda: listener.batch(batch), turns, empty)  # noqa: B023
             batches.setdefault(type(listener).__name__, []).append(1e9 * seconds)
+    await log.stop()
     await worker.follower.stop()
     return requests, batches
 
@@ -107,14 +130,27 @@ async def _shadowed(worker: Worker, predictions: Sequence[Prediction], turns: in
     for _ in range(turns):
         started = time.perf_counter()
         for _ in range(fitting):
-            worker.shadow.answered(predictions[0].version, predictions)
+            worker.observing.shadow.answered(predictions[0].version, predictions)
         fastest = min(fastest, (time.perf_counter() - started) / fitting)
-        await worker.shadow.stop()
+        await worker.observing.shadow.stop()
     worker.dispatcher.adopt(state, {})
     return fastest
 
 
-def _fastest(work: Callable[[], None], turns: int, empty: Callable[[], None]) -> float:
+async def _writing(log: RequestLogger, version: str, predictions: Sequence[Prediction], turns: int) -> float:
+    """Seconds of the processor that writing one of these requests takes, by whichever thread."""
+    lumps = WRITTEN // len(predictions)
+    fastest = float("inf")
+    for _ in range(min(turns, MAX_WRITINGS)):
+        for _ in range(lumps):
+            log.answered(version, predictions)
+        started = time.process_time()
+        await log.flush()
+        fastest = min(fastest, (time.process_time() - started) / (lumps * len(predictions)))
+    return fastest
+
+
+async def _fastest(work: Callable[[], None], turns: int, empty: Callable[[], Awaitable[None]]) -> float:
     """Seconds of one call in the fastest turn; `empty` is done between them."""
     number, fastest = 1, float("inf")
     for _ in range(turns):
@@ -123,7 +159,7 @@ def _fastest(work: Callable[[], None], turns: int, empty: Callable[[], None]) ->
             for _ in range(number):
                 work()
             seconds = time.perf_counter() - started
-            empty()
+            await empty()
             if seconds >= SHORTEST_S:
                 break
             number *= 2
@@ -131,9 +167,9 @@ def _fastest(work: Callable[[], None], turns: int, empty: Callable[[], None]) ->
     return fastest
 
 
-def _prediction(version: str, environment: str, card: Card) -> Prediction:
+def _prediction(origin: Origin) -> Prediction:
     """An answered prediction of one row."""
-    origin = Origin(version, environment, 1, card)
+    card = origin.card
     packed = card.row_format.pack([card.row_format.named(card.examples.rows[0])])
     return Prediction(
         packed, 1, lambda _: None, scores=_scores(card, 1), origin=origin, reason=Reason.SPLIT, latency_s=0.001

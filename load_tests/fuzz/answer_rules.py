@@ -8,8 +8,6 @@ from typing import Any
 
 CHANGING = {"request_id", "prediction_id", "latency_ms", "timestamp", "generation"}
 """Fields of a good answer that differ from one time to the next."""
-_NO_SCORE = b"the model returned a score that is not a finite number"
-"""Numbers near the end of what float32 can say are good ones, and a scaler or a sum may go beyond it."""
 _HEAD = re.compile(rb"HTTP/1\.1 ([1-5]\d\d) [ -~]*\r\n((?:[A-Za-z0-9-]+: ?[ -~]*\r\n)*)\r\n").fullmatch
 _CLASSIFIED = re.compile(r"[0-9.e-]+:\d+:").match
 """`score:index:label` of Triton's classifications."""
@@ -40,7 +38,7 @@ def read_answer_head(data: bytes) -> AnswerHead | None:
 
 def fault_of(head: AnswerHead, body: bytes) -> str | None:
     """What is wrong with an answer to a request that may be anything; None when all is well."""
-    if head.status >= 500 and _NO_SCORE not in body:
+    if head.status >= 500:
         return f"status {head.status}"
     if head.status >= 400:
         return _error_fault(head, body)

@@ -5,7 +5,8 @@ Comes in: the JSON of `/openapi.json`. Goes out: routes with their samples, so t
 
 import json
 import re
-from collections.abc import Iterator
+import struct
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,6 @@ JSON = "application/json"
 BINARY = "application/octet-stream"
 PIN = "v1"
 """The version that good requests ask for, so that their answers can be told in advance."""
-_PACKED_AS = {"FP32": "<f4", "FP64": "<f8"}
 _MODEL_NAME = re.compile(r"\{\w+\}")
 
 
@@ -71,22 +71,42 @@ def _samples(path: str, contents: dict[str, Any]) -> Iterator[Sample]:
             yield Sample(path, content_type, body.encode())
     if BINARY in contents:
         examples = [example["value"] for example in contents.get(JSON, {}).get("examples", {}).values()]
-        description = contents[BINARY].get("schema", {}).get("description", "")
-        yield from _binary_samples(path, examples, "<f8" if description.startswith("Packed float64") else "<f4")
+        packed_as = contents[BINARY].get("schema", {}).get("x-dtype", "float32")
+        yield from _binary_samples(path, examples, packed_as)
 
 
 def _binary_samples(path: str, examples: list[Any], packed_as: str) -> Iterator[Sample]:
-    """The first example with its values in binary: tensors after their JSON, or else packed rows."""
+    """The first example with its values in binary: tensors after their JSON, or else packed rows of numbers alone."""
     for example in examples:
         rows = example.get("instances")
-        if rows and isinstance(rows[0], list):
-            yield Sample(path, BINARY, np.array(rows, dtype=packed_as).tobytes())
+        if rows and isinstance(rows[0], list) and not any(isinstance(value, str) for row in rows for value in row):
+            yield Sample(path, BINARY, np.array(rows, dtype=np.dtype(packed_as).newbyteorder("<")).tobytes())
             return
         inputs = example.get("inputs")
-        if isinstance(inputs, list) and inputs[0].get("datatype") in _PACKED_AS:
-            values = np.array(inputs[0]["data"], dtype=_PACKED_AS[inputs[0]["datatype"]]).tobytes()
-            tensor = {name: value for name, value in inputs[0].items() if name != "data"}
-            tensor["parameters"] = {"binary_data_size": len(values)}
-            head = json.dumps({**example, "inputs": [tensor]}).encode()
-            yield Sample(path, BINARY, head + values, (("inference-header-content-length", str(len(head))),))
+        if isinstance(inputs, list) and all(tensor.get("datatype") in _PACKED for tensor in inputs):
+            parts = [_PACKED[tensor["datatype"]](tensor["data"]) for tensor in inputs]
+            tensors = [
+                {
+                    **{name: tensor[name] for name in tensor if name != "data"},
+                    "parameters": {"binary_data_size": len(part)},
+                }
+                for tensor, part in zip(inputs, parts, strict=True)
+            ]
+            head = json.dumps({**example, "inputs": tensors}).encode()
+            length = (("inference-header-content-length", str(len(head))),)
+            yield Sample(path, BINARY, b"".join((head, *parts)), length)
             return
+
+
+def _texts(values: list[str]) -> bytes:
+    """Each text after its length."""
+    return b"".join(struct.pack("<I", len(text.encode())) + text.encode() for text in values)
+
+
+_PACKED: dict[str, Callable[[list[Any]], bytes]] = {
+    "FP32": lambda values: np.array(values, "<f4").tobytes(),
+    "FP64": lambda values: np.array(values, "<f8").tobytes(),
+    "BOOL": lambda values: np.array(values, "u1").tobytes(),
+    "BYTES": _texts,
+}
+"""Values of a tensor as binary data; None, where a number is missing, is NaN."""

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from load_tests.traffic.target_model import TargetModel
 
 Score = float | list[float]
+Label = int | str | list[int | str]
 Body = TypeVar("Body")
 _ROUNDING = 1e-4
 """How far probabilities, which are float32, may leave [0, 1], or their sum 1."""
@@ -35,7 +36,7 @@ class Answer:
     reason: str | None = None
     """Why that version; not every dialect tells."""
     prediction_id: str = ""
-    classes: Sequence[int | str] = ()
+    classes: Sequence[Label] = ()
     scores: Sequence[Score] = ()
 
 
@@ -45,14 +46,14 @@ class _Native(msgspec.Struct):
     reason: str
     generation: int
     prediction_id: str
-    classes: list[int | str] = []
+    classes: list[Label] = []
 
 
 class _Single(msgspec.Struct):
     prediction: Score
     model_version: str
     prediction_id: str
-    prediction_class: int | str | None = None
+    prediction_class: Label | None = None
 
 
 class _Size(msgspec.Struct):
@@ -154,7 +155,7 @@ def _check_scores(model: TargetModel, rows: int, scores: Sequence[Score]) -> Non
             raise WrongAnswer(f"a row has {len(values)} scores, not {model.scores}")
         if not all(map(math.isfinite, values)):
             raise WrongAnswer(f"a score is not finite: {values}")
-        if model.task not in ("binary", "multiclass"):
+        if model.task not in ("binary", "multiclass", "multilabel"):
             continue
         if min(values) < -_ROUNDING or max(values) > 1 + _ROUNDING:
             raise WrongAnswer(f"a probability lies outside 0 to 1: {values}")
@@ -162,13 +163,14 @@ def _check_scores(model: TargetModel, rows: int, scores: Sequence[Score]) -> Non
             raise WrongAnswer(f"probabilities add up to {sum(values)}")
 
 
-def _check_classes(model: TargetModel, rows: int, classes: Sequence[int | str]) -> None:
+def _check_classes(model: TargetModel, rows: int, classes: Sequence[Label]) -> None:
     if len(classes) != (rows if model.classes else 0):
         raise WrongAnswer(f"{len(classes)} classes for {rows} rows")
-    if not set(classes) <= set(model.classes):
-        raise WrongAnswer(
-            f"classes that the model does not have: {sorted(map(str, set(classes) - set(model.classes)))}"
-        )
+    labels = [label if isinstance(label, list) else [label] for label in classes]
+    if any(len(row) != (len(model.outputs) or 1) for row in labels):
+        raise WrongAnswer(f"a row has other than {len(model.outputs) or 1} labels")
+    if unknown := {label for row in labels for label in row} - set(model.classes):
+        raise WrongAnswer(f"classes that the model does not have: {sorted(map(str, unknown))}")
 
 
 def _check_headers(headers: Mapping[str, str], version: str, generation: int) -> None:

@@ -14,7 +14,7 @@ from load_tests.traffic.answer import Answer, read_inferred, read_native, read_p
 from load_tests.traffic.target_model import TargetModel
 
 JSON = {"Content-Type": "application/json"}
-PACKED = {"Content-Type": "application/octet-stream", "Accept": "application/octet-stream"}
+PACKED = "application/octet-stream"
 NATIVE = "/v1/models/predict"
 
 _encode = msgspec.json.Encoder().encode
@@ -51,7 +51,8 @@ def many_rows(model: TargetModel, random: Random, rows: int) -> Question:
     drawn = random.choices([model.rows.draw(random) for _ in range(min(rows, 10))], k=rows)
     if not model.rows.packed or random.random() < 0.5:
         return Question(f"native, {rows} rows", NATIVE, _encode({"instances": drawn}), rows, read_native)
-    return Question(f"packed, {rows} rows", NATIVE, b"".join(model.rows.binary(drawn)), rows, read_packed, PACKED)
+    headers = {"Content-Type": f"{PACKED}; columns={len(model.features)}", "Accept": PACKED}
+    return Question(f"packed, {rows} rows", NATIVE, b"".join(model.rows.binary(drawn)), rows, read_packed, headers)
 
 
 def sticky_row(model: TargetModel, random: Random, unit: str) -> Question:
@@ -75,7 +76,7 @@ def inference(model: TargetModel, random: Random) -> Question:
         tensor["parameters"] = {"binary_data_size": len(data)}
     binary = b"".join(binaries)
     text = _encode({"inputs": tensors, "parameters": {"binary_data_output": True}})
-    headers = {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": str(len(text))}
+    headers = {"Content-Type": PACKED, "Inference-Header-Content-Length": str(len(text))}
     return Question("v2, binary", path, text + binary, len(rows), read_inferred, headers)
 
 
@@ -87,8 +88,11 @@ def feedback(model: TargetModel, answer: Answer, random: Random) -> bytes:
     right = random.random() < 0.9
     label: Any
     if model.classes:
-        others = [each for each in model.classes if each != answer.classes[0]]
-        label = answer.classes[0] if right else random.choice(others)
+        given = answer.classes[0]
+        first = given[0] if isinstance(given, list) else given
+        other = random.choice([each for each in model.classes if each != first])
+        wrong = [other, *given[1:]] if isinstance(given, list) else other
+        label = given if right else wrong
     else:
         score = answer.scores[0]
         twice: Any = [2 * value for value in score] if isinstance(score, list) else 2 * score

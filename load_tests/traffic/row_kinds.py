@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-Row = list[float | int | str] | str
-"""One row: a value for each feature, or a text."""
+Row = list[float | int | str] | dict[str, float | int | str] | str
+"""One row: a value for each feature, also by name, or a text."""
 
 _DATATYPES = {"float32": "FP32", "float64": "FP64"}
 _WORDS = ("meeting", "offer", "free", "invoice", "tomorrow", "prize", "team", "click", "report", "account", "hello")
@@ -23,6 +23,16 @@ class DrawnFeature:
     type: str
     levels: tuple[str, ...] = ()
     precision: str = "float32"
+
+    @property
+    def is_text(self) -> bool:
+        """Whether its values are texts: levels, or words."""
+        return bool(self.levels) or self.type == "text"
+
+    def draw(self, random: Random) -> float | int | str:
+        if self.levels:
+            return random.choice(self.levels)
+        return _words(random) if self.is_text else _draw(self.type, random)
 
 
 class RowKind(Protocol):
@@ -69,23 +79,20 @@ class NumberRowKind:
 
 @dataclass(frozen=True)
 class TypedRowKind:
-    """Rows of a number or the level of a category for each feature."""
+    """Rows of a number, the level of a category or a text for each feature."""
 
     features: tuple["DrawnFeature", ...]
     packed = False
 
-    def draw(self, random: Random) -> Row:
-        return [
-            random.choice(feature.levels) if feature.levels else _draw(feature.type, random)
-            for feature in self.features
-        ]
+    def draw(self, random: Random) -> list[float | int | str]:
+        return [feature.draw(random) for feature in self.features]
 
     def tensors(self, rows: Sequence[Any]) -> list[dict[str, Any]]:
         """One for each feature."""
         return [
             {
                 "name": feature.name,
-                "datatype": "BYTES" if feature.levels else "FP32",
+                "datatype": "BYTES" if feature.is_text else "FP32",
                 "shape": [len(rows)],
                 "data": [row[index] for row in rows],
             }
@@ -95,9 +102,28 @@ class TypedRowKind:
     def binary(self, rows: Sequence[Any]) -> list[bytes]:
         columns = [[row[index] for row in rows] for index in range(len(self.features))]
         return [
-            _lengths_and_texts(column) if feature.levels else np.array(column, "<f4").tobytes()
+            _lengths_and_texts(column) if feature.is_text else np.array(column, "<f4").tobytes()
             for feature, column in zip(self.features, columns, strict=True)
         ]
+
+
+@dataclass(frozen=True)
+class NamedRowKind:
+    """The same by name, for versions of which each takes its own features."""
+
+    features: tuple["DrawnFeature", ...]
+    packed = False
+
+    def draw(self, random: Random) -> Row:
+        values = TypedRowKind(self.features).draw(random)
+        return {feature.name: value for feature, value in zip(self.features, values, strict=True)}
+
+    def tensors(self, rows: Sequence[Any]) -> list[dict[str, Any]]:
+        """One for each feature."""
+        return TypedRowKind(self.features).tensors([list(row.values()) for row in rows])
+
+    def binary(self, rows: Sequence[Any]) -> list[bytes]:
+        return TypedRowKind(self.features).binary([list(row.values()) for row in rows])
 
 
 @dataclass(frozen=True)
@@ -109,7 +135,7 @@ class TextRowKind:
 
     def draw(self, random: Random) -> Row:
         """Some words."""
-        return " ".join(random.choices(_WORDS, k=random.randint(3, 30)))
+        return _words(random)
 
     def tensors(self, rows: Sequence[Any]) -> list[dict[str, Any]]:
         return [{"name": self.name, "datatype": "BYTES", "shape": [len(rows)], "data": list(rows)}]
@@ -118,15 +144,43 @@ class TextRowKind:
         return [_lengths_and_texts(rows)]
 
 
-def row_kind_of(features: tuple["DrawnFeature", ...]) -> RowKind:
-    """What the rows of a model with these features are."""
+_NARROWEST = ("boolean", "category", "integer", "float")
+"""Kinds of numbers: each is taken where one of those behind it is."""
+
+
+def united(versions: Sequence[tuple["DrawnFeature", ...]]) -> tuple["DrawnFeature", ...]:
+    """What any of some versions takes, each feature with values that all of those take that have it."""
+    taken: dict[str, list[DrawnFeature]] = {}
+    for features in versions:
+        for feature in features:
+            taken.setdefault(feature.name, []).append(feature)
+    return tuple(_common(several) for several in taken.values())
+
+
+def _common(several: Sequence["DrawnFeature"]) -> "DrawnFeature":
+    first = several[0]
+    if first.type == "text":
+        return first
+    levels = tuple(level for level in first.levels if all(level in other.levels for other in several))
+    kind = first.type if levels else min((each.type for each in several), key=_NARROWEST.index)
+    return DrawnFeature(first.name, kind, levels)
+
+
+def row_kind_of(features: tuple["DrawnFeature", ...], *, by_name: bool = False) -> RowKind:
+    """What the rows of a model with these features are; `by_name`: its versions do not all take them alike."""
     types = tuple(feature.type for feature in features)
+    if by_name:
+        return NamedRowKind(features)
     if types == ("text",):
         return TextRowKind(features[0].name)
-    if any(feature.levels for feature in features):
+    if any(feature.is_text for feature in features):
         return TypedRowKind(features)
     is_wide = any(feature.precision == "float64" for feature in features)
     return NumberRowKind(types, "float64" if is_wide else "float32")
+
+
+def _words(random: Random) -> str:
+    return " ".join(random.choices(_WORDS, k=random.randint(3, 30)))
 
 
 def _lengths_and_texts(texts: Sequence[str]) -> bytes:

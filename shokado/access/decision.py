@@ -96,9 +96,9 @@ def admit(asked: Asked, needed: Role, ring: KeyRing | None, proxies: Sequence[Ne
         return identify(asked.credential, needed, ring)
     if needed is Role.ADMIN and (why := _why_not_local(asked, proxies)):
         message = (
-            "without keys, changes are taken from clients on the same machine only, who ask at a loopback address and "
-            f"this server's own port, with no proxy between; {why}. With keys from anywhere: {MAKE_A_KEY}, and set "
-            "access.keys_file"
+            "without keys, changes and the request log are for clients on the same machine only, who ask at a loopback "
+            f"address and this server's own port, with no proxy between; {why}. With keys from anywhere: {MAKE_A_KEY}, "
+            "and set access.keys_file"
         )
         raise Refused("keys_needed", message)
     return ""

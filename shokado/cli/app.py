@@ -9,28 +9,33 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from runners.artefacts import repository
 from runners.artefacts.artefact import Artefact, ArtefactDamaged
-from runners.artefacts.card import QuantizationReceipt
 from runners.artefacts.integrity import DamagedFile
-from runners.artefacts.reference import ReferenceProfile, read_reference
+from shokado import __version__
 from shokado.cli import canary as canary_cli
+from shokado.cli import drift as drift_cli
+from shokado.cli import experiment as experiment_cli
 from shokado.cli import k8s as k8s_cli
 from shokado.cli import keys as keys_cli
+from shokado.cli import log as log_cli
 from shokado.cli.connect import connect
-from shokado.cli.import_options import MaxMemory, MaxSeconds, ModelName, NoPickle
+from shokado.cli.image_options import BaseImage, BuildNetwork, Engine
+from shokado.cli.import_options import MaxMemory, MaxSeconds, ModelName, NoPickle, NoRows
 from shokado.cli.serve import serve
+from shokado.cli.version_tables import receipt_table, reference_of, show, table_of
 from shokado.lifecycle import datasets
 from shokado.lifecycle.examples import preparing
+from shokado.lifecycle.importing import onnx_files
 from shokado.lifecycle.importing.architectures import Architecture
-from shokado.lifecycle.importing.checkpoints import TASKS, Checkpoint, parsed_arguments, parsed_classes
+from shokado.lifecycle.importing.checkpoints import Checkpoint, parsed_arguments
+from shokado.lifecycle.importing.column_names import parsed_columns
+from shokado.lifecycle.importing.onnx_files import OnnxFile
+from shokado.lifecycle.importing.output_meaning import TASKS, OutputMeaning, parsed_classes
 from shokado.lifecycle.importing.registry import Formats
 from shokado.lifecycle.importing.version import ImportOrder, WhenTaken, import_isolated, set_reference
 from shokado.lifecycle.isolation import MAX_SECONDS, ProcessLimits
-from shokado.lifecycle.packaging.imaging import ContainerEngine
 from shokado.lifecycle.quantizing.quantize_order import Limits, Method, QuantizeOrder
 from shokado.lifecycle.quantizing.quantized_version import quantize_version
 from shokado.lifecycle.refusal import plain_errors
@@ -41,7 +46,6 @@ gc.set_threshold(100_000)
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
 
 app = typer.Typer(
-    help="Bring model versions into the BentoML store, verified, serve them, and build the bundle that does.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -55,10 +59,26 @@ app.add_typer(models, name="models")
 models.command()(connect)
 app.add_typer(keys_cli.app, name="keys")
 app.add_typer(canary_cli.app, name="canary")
+app.add_typer(experiment_cli.app, name="experiment")
 app.add_typer(k8s_cli.app, name="k8s")
+app.add_typer(log_cli.app, name="log")
+app.add_typer(drift_cli.app, name="drift")
 
-PIPE_COLUMNS = 160
-"""Width of a table that goes into a file or a pipe, where nothing has to fit a screen."""
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"shokado {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    _version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_say_version, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Bring model versions into the BentoML store, verified, serve them, and build the bundle that does."""
+
 
 DataSetName = Annotated[
     str,
@@ -113,7 +133,8 @@ def import_(  # noqa: PLR0913, PLR0917 each is an option
         str,
         typer.Argument(
             help="models:/<name>/<number>, models:/<name>/latest, models:/<name>@<alias>, models:/<model id> or "
-            "runs:/<id>/<path>; with --architecture, a file of torch.save."
+            "runs:/<id>/<path>; a file that ends with .onnx; a tag of BentoML's store, <name>:<version>, of what "
+            "bentoml.onnx saved; with --architecture, a file of torch.save."
         ),
     ],
     version: Annotated[str, typer.Option("--as", help="Version label in the store, such as v3.")],
@@ -131,23 +152,28 @@ def import_(  # noqa: PLR0913, PLR0917 each is an option
     architecture_args: Annotated[
         str | None, typer.Option(help="Of a checkpoint: keywords for the architecture, such as '{\"hidden\": 64}'.")
     ] = None,
-    task: Annotated[str | None, typer.Option(help=f"Of a checkpoint: {', '.join(TASKS)}.")] = None,
+    features: Annotated[
+        str | None, typer.Option(help="Of an ONNX file: what its columns are called, such as width,age:integer.")
+    ] = None,
+    task: Annotated[str | None, typer.Option(help=f"Of a file: {', '.join(TASKS)}.")] = None,
     classes: Annotated[
-        str | None, typer.Option(help="Of a checkpoint: labels in the order of its outputs, such as no,yes.")
+        str | None, typer.Option(help="Of a file: labels in the order of its outputs, such as no,yes.")
     ] = None,
     logits: Annotated[
-        bool, typer.Option("--logits", help="Of a checkpoint: put a softmax, or a sigmoid, behind its outputs.")
+        bool, typer.Option("--logits", help="Of a file: put a softmax, or a sigmoid, behind its outputs.")
     ] = False,
     float64: Annotated[
         bool, typer.Option("--float64", help="Rows of float64, also where float32 is close enough.")
     ] = False,
+    no_rows: NoRows = False,
     max_seconds: MaxSeconds = MAX_SECONDS,
     max_memory: MaxMemory = None,
 ) -> None:
     """Convert one version out of the MLflow registry, verify it against its framework, and store it.
 
-    XGBoost, LightGBM, CatBoost, scikit-learn, ONNX, PyTorch and Keras flavors can be imported, and checkpoints of
-    PyTorch. A model whose converted files score differently is refused.
+    XGBoost, LightGBM, CatBoost, scikit-learn, ONNX, PyTorch, Keras and statsmodels flavors can be imported, ONNX files,
+    those of BentoML's store among them, and checkpoints of PyTorch. A model whose converted files score differently is
+    refused.
     To read a pickle is to run its author's code, in a process of its own: trust the registry, or say --no-pickle.
 
     Examples:
@@ -159,19 +185,29 @@ def import_(  # noqa: PLR0913, PLR0917 each is an option
       shokado models import runs:/0a1b2c3d/model --name customers --as v4 --reference customers.parquet
 
       shokado models import model.pt --architecture nets.py:Net --classes no,yes --logits --name churn --as v1
+
+      shokado models import model.onnx --features width,depth,age:integer --classes no,yes --name churn --as v1
     """
-    if architecture is None and (architecture_args or task or classes or logits):
-        raise typer.BadParameter("--architecture-args, --task, --classes and --logits go with --architecture.")
+    is_onnx = architecture is None and onnx_files.is_named(uri)
+    if architecture is None and architecture_args:
+        raise typer.BadParameter("--architecture-args go with --architecture.")
+    if architecture is None and not is_onnx and (task or classes or logits):
+        raise typer.BadParameter("--task, --classes and --logits go with --architecture, or an ONNX file.")
+    if features and not is_onnx:
+        raise typer.BadParameter("--features go with an ONNX file.")
     with plain_errors():
         when_taken = WhenTaken.REPLACE if replace else WhenTaken.BESIDE if beside else WhenTaken.REFUSE
         formats = Formats.WITHOUT_CODE if no_pickle else Formats.ANY
-        checkpoint = None
+        said = OutputMeaning(task, parsed_classes(classes or ""), logits)
+        file: Checkpoint | OnnxFile | None = None
         if architecture is not None:
-            arguments = parsed_arguments(architecture_args or "{}")
-            labels = parsed_classes(classes or "")
-            checkpoint = Checkpoint(Path(uri), Architecture(architecture), arguments, task, labels, logits)
-            uri = checkpoint.uri
-        order = ImportOrder(uri, version, name, when_taken, tolerance, formats, reference, checkpoint, float64)
+            file = Checkpoint(Path(uri), Architecture(architecture), parsed_arguments(architecture_args or "{}"), said)
+        elif is_onnx:
+            file = OnnxFile(uri, parsed_columns(features or ""), said, reference)
+        address = uri if file is None else file.uri
+        order = ImportOrder(
+            address, version, name, when_taken, tolerance, formats, reference, file, float64, keep_rows=not no_rows
+        )
         imported = import_isolated(order, ProcessLimits(max_seconds, max_memory))
         artefact = imported.artefact
         typer.echo(f"{artefact.tag}  {imported.outcome}  from {artefact.card.source.uri}")
@@ -181,17 +217,19 @@ def import_(  # noqa: PLR0913, PLR0917 each is an option
 def reference_(
     tag: Annotated[str, typer.Argument(help="A version in the store, such as customers:v1.")],
     file: Annotated[Path, typer.Argument(help="CSV or Parquet file with a column for each feature.")],
+    no_rows: NoRows = False,
 ) -> None:
     """Keep what a version's rows and scores are like, by those of a file; drift is told by the distance from it.
 
-    What is served does not change, and a reference that is there is replaced.
+    Some hundred of the rows are kept as well: scores are explained by them. What is served does not change, and a
+    reference that is there is replaced.
 
     Examples:
 
       shokado models reference customers:v1 customers.parquet
     """
     with plain_errors():
-        artefact = set_reference(tag, file)
+        artefact = set_reference(tag, file, keep_rows=not no_rows)
         typer.echo(f"{artefact.tag}  has its reference from {file}")
 
 
@@ -231,7 +269,7 @@ def quantize(
         quantized = quantize_version(order)
         receipt = quantized.artefact.card.quantized
         if receipt is not None:
-            _show(_receipt_table(quantized.artefact.tag, receipt))
+            show(receipt_table(quantized.artefact.tag, receipt))
         typer.echo(f"{quantized.artefact.tag}  {quantized.outcome}  from {tag}")
 
 
@@ -250,72 +288,12 @@ def list_(name: Annotated[str | None, typer.Argument(help="Only the versions of 
         typer.echo(f"No versions{f' of {name}' if name else ''} in {repository.home() / 'models'}.")
         typer.echo("next: shokado models prepare")
         return
-    _show(_table([item for item in found if isinstance(item, Artefact)]))
+    show(table_of([item for item in found if isinstance(item, Artefact)]))
     for item in found:
         if isinstance(item, ArtefactDamaged):
             typer.echo(f"damaged: {item}")
-        elif isinstance(damage := _reference_of(item), DamagedFile):
+        elif isinstance(damage := reference_of(item), DamagedFile):
             typer.echo(f"damaged: the reference of {item.tag}, which is served all the same: {damage}")
-
-
-def _reference_of(artefact: Artefact) -> ReferenceProfile | DamagedFile | None:
-    try:
-        return read_reference(artefact.folder, artefact.card)
-    except DamagedFile as error:
-        return error
-
-
-def _shown(reference: ReferenceProfile | DamagedFile | None) -> str:
-    if isinstance(reference, DamagedFile):
-        return "damaged"
-    return f"{reference.rows:,} rows" if reference else "none"
-
-
-def _show(table: Table) -> None:
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = PIPE_COLUMNS
-    console.print(table)
-
-
-def _receipt_table(tag: str, receipt: QuantizationReceipt) -> Table:
-    table = Table("", receipt.parent, tag, "", box=None)
-    sizes = (receipt.parent_size_bytes, receipt.size_bytes)
-    table.add_row("size", *(f"{size:,} bytes" for size in sizes), _gain(receipt.times_smaller, "smaller", "larger"))
-    for time in receipt.times:
-        rows = f"{time.rows:,} row{'' if time.rows == 1 else 's'}"
-        gain = _gain(time.times_faster, "faster", "slower")
-        table.add_row(rows, f"{time.parent_us:,.1f} us", f"{time.us:,.1f} us", gain)
-    largest, mean = receipt.max_abs_difference, receipt.mean_abs_difference
-    compared = f"over {receipt.rows:,} rows: {receipt.rows_from}"
-    table.add_row("score difference", f"largest {largest:.2g}", f"mean {mean:.2g}", compared)
-    if receipt.same_labels is not None:
-        table.add_row("same label", "", f"{receipt.same_labels:.2%}", "of them")
-    return table
-
-
-def _gain(times: float, more: str, less: str) -> str:
-    return f"{times:.2f} x {more}" if times >= 1 else f"{1 / times:.2f} x {less}"
-
-
-def _table(artefacts: list[Artefact]) -> Table:
-    table = Table(
-        "version", "task", "inputs", "file, max difference", "size", "source", "reference", "metrics", box=None
-    )
-    for artefact in artefacts:
-        card = artefact.card
-        table.add_row(
-            artefact.tag,
-            card.task,
-            str(len(card.features)),
-            "\n".join(f"{kind:<4} {receipt.max_abs_difference:.1e}" for kind, receipt in card.verification.items()),
-            f"{card.size_bytes / 1024:,.0f} KiB",
-            f"{card.source.uri}\n{card.source.framework}"
-            + (f"\n{card.quantization} of {card.quantized.parent}" if card.quantized else ""),
-            _shown(_reference_of(artefact)),
-            "\n".join(f"{metric} {value:.3f}" for metric, value in card.metrics.items()),
-        )
-    return table
 
 
 @app.command()
@@ -340,17 +318,13 @@ def build(
 
 @app.command()
 def image(
-    engine: Annotated[
-        ContainerEngine | None, typer.Option(envvar="ENGINE", help="By default the first one that works here.")
-    ] = None,
-    base_image: Annotated[
-        str | None, typer.Option(envvar="BASE_IMAGE", help="Any with Python 3.11; by default the public Python image.")
-    ] = None,
+    engine: Engine = None,
+    base_image: BaseImage = None,
     tag: Annotated[
         str | None, typer.Option("--tag", "-t", envvar="TAG", help="By default shokado:<version of this project>.")
     ] = None,
     bento: Annotated[str | None, typer.Option(help="One that was built before, such as shokado:1.4.0.")] = None,
-    network: Annotated[str | None, typer.Option(help="Of the build, as the engine calls it, such as host.")] = None,
+    network: BuildNetwork = None,
 ) -> None:
     """Build the bento and an image of it, and show what weighs most.
 

@@ -1,4 +1,4 @@
-"""`shokado models connect`: a model that only Python can score, which MLflow's own server has loaded."""
+"""`shokado models connect`: a model that only Python can score, which MLflow's own server or MLServer has loaded."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +13,11 @@ from shokado.lifecycle.refusal import plain_errors
 def connect(
     uri: Annotated[str, typer.Argument(help="models:/<name>/<number>, or any other address that import takes.")],
     version: Annotated[str, typer.Option("--as", help="Version label in the store, such as v3.")],
-    url: Annotated[str, typer.Option("--url", help="Where `mlflow models serve` scores it: http://127.0.0.1:5001.")],
+    url: Annotated[str, typer.Option("--url", help="Where its server is: http://127.0.0.1:5001.")],
+    served_as: Annotated[
+        str | None,
+        typer.Option("--model", help="Its name in MLServer, which is asked by the Open Inference Protocol."),
+    ] = None,
     name: ModelName = None,
     replace: Annotated[bool, typer.Option("--replace", help="Connect even where the label is taken.")] = False,
     reference: Annotated[
@@ -26,7 +30,7 @@ def connect(
         float, typer.Option(min=0, help="Largest difference that rounding to float32 may make.")
     ] = 1e-4,
 ) -> None:
-    """Let a model that only Python can score be served as a remote version, by MLflow's own server.
+    """Let a model that only Python can score be served as a remote version, by MLflow's own server or MLServer.
 
     Nothing of the model is loaded: its columns are those of its signature, and the server is asked what it takes and
     gives. Rows are compared as they are and as they will be sent.
@@ -38,6 +42,8 @@ def connect(
       shokado models connect models:/churn/3 --as v3 --url http://127.0.0.1:5001
 
       shokado models connect models:/churn@next --as v4 --url http://churn:80 --reference churn.csv --classes no,yes
+
+      shokado models connect models:/churn/3 --as v3 --url http://127.0.0.1:8080 --model churn
     """
     from shokado.lifecycle.importing.connecting import ConnectOrder, connect_version
 
@@ -45,7 +51,8 @@ def connect(
         when_taken = WhenTaken.REPLACE if replace else WhenTaken.REFUSE
         source = ImportOrder(uri, version, name, when_taken, tolerance, reference=reference)
         labels = tuple(label.strip() for label in classes.split(",")) if classes is not None else ()
-        connected = connect_version(ConnectOrder(source, url, labels))
+        order = ConnectOrder(source, url, labels, served_as)
+        connected = connect_version(order)
         artefact = connected.artefact
         typer.echo(f"{artefact.tag}  {connected.outcome}  from {artefact.card.source.uri}")
-        typer.echo(f"next: in serving.yaml, {version}: {{placement: remote, remote: {{url: '{url}'}}}}")
+        typer.echo(f"next: in serving.yaml, {order.placement}")

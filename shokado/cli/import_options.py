@@ -20,6 +20,9 @@ ModelName = Annotated[
     str | None, typer.Option("--name", help="Model name in the store; by default the registered one.")
 ]
 NoPickle = Annotated[bool, typer.Option("--no-pickle", help="Refuse formats that can run code when they are read.")]
+NoRows = Annotated[
+    bool, typer.Option("--no-rows", help="Keep no rows of the data, by which scores could be explained.")
+]
 MaxSeconds = Annotated[float, typer.Option("--max-seconds", min=1, help="Time that importing may take.")]
 MaxMemory = Annotated[
     int | None,

@@ -7,7 +7,7 @@ import typer
 
 from configuration.port import MAX_PORT
 from configuration.settings import MAX_WORKERS
-from shokado.cli.import_options import MaxMemory, MaxSeconds, ModelName, NoPickle
+from shokado.cli.import_options import MaxMemory, MaxSeconds, ModelName, NoPickle, NoRows
 from shokado.lifecycle.importing.registry import Formats
 from shokado.lifecycle.isolation import MAX_SECONDS, ProcessLimits
 from shokado.lifecycle.refusal import plain_errors
@@ -18,7 +18,8 @@ def serve(  # noqa: PLR0913, PLR0917  # its arguments are options
     addresses: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Versions of one model: models:/NAME/3, models:/NAME@champion, models:/NAME/latest, runs:/ID/PATH.",
+            help="Versions of one model: models:/NAME/3, models:/NAME@champion, models:/NAME/latest, runs:/ID/PATH; "
+            "files that end with .onnx; tags of BentoML's store, NAME:VERSION.",
             show_default=False,
         ),
     ] = None,
@@ -45,6 +46,7 @@ def serve(  # noqa: PLR0913, PLR0917  # its arguments are options
         bool, typer.Option("--replace", help="Even where the file, or the split, was changed by hand since.")
     ] = False,
     no_pickle: NoPickle = False,
+    no_rows: NoRows = False,
     max_seconds: MaxSeconds = MAX_SECONDS,
     max_memory: MaxMemory = None,
 ) -> None:
@@ -61,13 +63,17 @@ def serve(  # noqa: PLR0913, PLR0917  # its arguments are options
 
       shokado serve models:/churn@champion models:/churn@challenger --config churn.yaml
 
+      shokado serve churn:v3 churn.onnx --name churn
+
       shokado serve --config churn.yaml
     """
     found = tuple(addresses or ())
     if not found and config is None:
         raise typer.BadParameter("name a version, such as models:/churn/3, or a file with --config.")
-    if not found and (split is not None or workers is not None or name is not None):
-        raise typer.BadParameter("--split, --workers and --name go with versions; without any, the file says them.")
+    if not found and (split is not None or workers is not None or name is not None or no_rows):
+        raise typer.BadParameter(
+            "--split, --workers, --name and --no-rows go with versions; without any, the file says them."
+        )
     weights, address = _weights(split, len(found)), _host(host)
 
     from shokado.lifecycle.serving import starting
@@ -75,7 +81,9 @@ def serve(  # noqa: PLR0913, PLR0917  # its arguments are options
 
     with plain_errors():
         formats = Formats.WITHOUT_CODE if no_pickle else Formats.ANY
-        order = ServeOrder(found, weights, name, config, workers, address, port, replace, formats)
+        order = ServeOrder(
+            found, weights, name, config, workers, address, port, replace, formats, keep_rows=not no_rows
+        )
         if found:
             written = starting.write_configuration(order, ProcessLimits(max_seconds, max_memory))
             for one in written.versions:

@@ -15,8 +15,8 @@ class Prediction:
     """The scores of all rows of a request, which one version made."""
 
     predictions: Sequence[Any]
-    """One for each row: the probability of the positive class (binary), of each class (multiclass), a value, a list of
-    several values, or what a decision function gives.
+    """One for each row: the probability of the positive class (binary), of each class (multiclass) or of the second
+    class of each label (multilabel), a value, a list of several values, or what a decision function gives.
     """
     version: str
     reason: str
@@ -28,8 +28,51 @@ class Prediction:
     """What names the prediction in feedback."""
     latency_ms: float
     """How long the server took."""
-    classes: Sequence[int | str] | None = None
-    """Classifiers' label of each row; None for values."""
+    classes: Sequence[Any] | None = None
+    """Classifiers' label of each row, or a list of its several ones; None for values."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowExplanation:
+    """What each feature contributed to the score of one row.
+
+    Every number is a list, in the order of `ExplanationAnswer.outputs`, where a row has several scores.
+    """
+
+    prediction: Any
+    """The score, as `predict` gives it."""
+    explained: Any
+    """What the base and all contributions add up to: the score, or on the scale `margin` what the link makes it of."""
+    contributions: Mapping[str, Any]
+    """By feature."""
+    standard_errors: Mapping[str, Any] | None = None
+    """How far sampled contributions lie from exact ones; None for exact ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExplanationAnswer:
+    """Why the rows of a request have their scores, by one version."""
+
+    explanations: tuple[RowExplanation, ...]
+    base: Any
+    """What is explained where no feature is known."""
+    method: str
+    """`trees` and `enumerated`, which are exact, or `sampled`."""
+    scale: str
+    """What contributions add up to: `probability`, `value`, `decision` or `margin`."""
+    version: str
+    reason: str
+    generation: int
+    request_id: str
+    latency_ms: float
+    classes: Sequence[Any] | None = None
+    """Classifiers' label of each row, as it is predicted; None for values."""
+    link: str | None = None
+    """What makes the score of a margin: `logistic`, `softmax` or `exponential`."""
+    background_rows: int | None = None
+    """How many rows of the version's data stood for features that are not known; None where its trees know."""
+    outputs: Sequence[Any] | None = None
+    """The classes or outputs that lists of numbers are of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +136,51 @@ class History:
 
 
 @dataclass(frozen=True, slots=True)
+class ExperimentVersion:
+    """What was seen of a version in an experiment."""
+
+    assigned: int
+    """Units or requests that it got; of a sample, where there are many units."""
+    observations: int
+    """How many values of the metric there are."""
+    mean: float | None
+    effect: float | None
+    """Its mean less the control's; None of the control itself."""
+    low: float | None
+    high: float | None
+    """Ends of the confidence sequence of the effect; None where nothing can be said."""
+    reason: str | None = None
+    """What is said of it while the experiment is under way."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExperimentAnswer:
+    """An experiment, under way or ended."""
+
+    id: str
+    environment: str
+    control: str
+    candidates: Sequence[str]
+    started_at: datetime
+    ends_at: datetime
+    """When it ends at the latest."""
+    ended_at: datetime | None
+    running: bool
+    verdict: str
+    """RUNNING, PROMOTE, HOLD, ROLLBACK, INVALID or STOPPED."""
+    reason: str
+    winner: str | None
+    versions: Mapping[str, ExperimentVersion]
+
+
+@dataclass(frozen=True, slots=True)
+class ExperimentList:
+    """Experiments under way first, then those that ended, the last one first."""
+
+    experiments: tuple[ExperimentAnswer, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class FeedbackResult:
     """What became of one piece of feedback."""
 
@@ -135,11 +223,13 @@ class Signature:
     """What a version takes and gives."""
 
     task: str
-    """`binary`, `multiclass`, `regression`, `multioutput`, `binary_margin`, `multiclass_margin` or `anomaly`."""
+    """`binary`, `multiclass`, `regression`, `multioutput`, `multilabel`, `binary_margin`, `multiclass_margin`,
+    `multilabel_margin` or `anomaly`.
+    """
     features: tuple[Feature, ...]
     classes: Sequence[int | str]
     outputs: Sequence[str] = ()
-    """What each of several values a row is called, in their order."""
+    """What each of several values, or labels, a row is called, in their order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +240,35 @@ class Source:
     run_id: str
     flavor: str
     framework: str
+
+
+@dataclass(frozen=True, slots=True)
+class Quantization:
+    """What the weights became, and how near the version is to the one that it was made of, its parent."""
+
+    method: str
+    parent: str
+    """Its tag in the BentoML model store."""
+    parent_digest: str
+    size_bytes: int
+    parent_size_bytes: int
+    times_faster: float
+    """The median over sizes of batches, on the machine where it was made."""
+    rows: int
+    """How many were compared."""
+    rows_from: str
+    same_labels: float | None
+    """Share of the rows with the parent's label; None for values."""
+    mean_abs_difference: float
+    max_abs_difference: float
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """A file of a version's artefact."""
+
+    sha256: str
+    size_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +309,9 @@ class Version:
     metrics: Mapping[str, float] | None = None
     """What was measured on held-out rows when it was trained."""
     max_abs_difference: Mapping[str, float] | None = None
+    quantized: Quantization | None = None
+    reference: ModelFile | None = None
+    """What rows and scores were like when it was made, if that is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,3 +454,84 @@ class VersionMetrics:
     processes: tuple[Process, ...]
     quality: VersionFigures | None
     quality_hours: float
+
+
+@dataclass(frozen=True, slots=True)
+class DriftCell:
+    """Values of a kind, and how large a part of the rows has one."""
+
+    kind: str
+    """`level`, `other`, `below`, `bin`, `above`, `infinite` or `missing`."""
+    reference: float
+    served: float | None = None
+    level: str | None = None
+    up_to: float | None = None
+    """Upper bound of a bin."""
+
+
+@dataclass(frozen=True, slots=True)
+class Distance:
+    """A divergence of served rows from the reference, and the interval that has the true one."""
+
+    value: float
+    low: float
+    high: float
+    by_chance: float
+    """What the value is on average without drift."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownLevels:
+    """Texts that are no level of a feature: rows that had one, and requests that were refused for one."""
+
+    rows: int
+    refused_requests: int
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnDrift:
+    """A feature or a score."""
+
+    verdict: str
+    """`none`, `drift` or `too few rows`."""
+    missing: DriftCell
+    cells: tuple[DriftCell, ...]
+    psi: Distance | None = None
+    """Population stability index; None while there are too few rows."""
+    jensen_shannon: Distance | None = None
+    """In bits; likewise."""
+    groups: int | None = None
+    unknown_levels: UnknownLevels | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceTold:
+    """What a version was made of."""
+
+    rows: int
+    scored_rows: int
+    origin: str
+    made_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class VersionDrift:
+    """Whether what is served is still like what a version was made of."""
+
+    version: str
+    window: str
+    verdict: str
+    """`none`, `drift`, `too few rows`, or `not watched`, of which `note` says why."""
+    note: str
+    seconds: float
+    rows_seen: int
+    rows: int
+    """Counted rows: all that were seen, or a sample."""
+    threshold: float
+    error_rate: float
+    drifted: tuple[str, ...]
+    """Features and scores that have drifted."""
+    features: Mapping[str, ColumnDrift]
+    scores: Mapping[str, ColumnDrift]
+    not_watched: tuple[str, ...]
+    reference: ReferenceTold | None = None

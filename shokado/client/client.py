@@ -168,6 +168,7 @@ class Client:
             time.sleep(wait_s)
 
     predict = _sent(operations.predict)
+    explain = _sent(operations.explain)
     split = _sent(operations.split)
     change_split = _sent(operations.change_split)
     rollback = _sent(operations.rollback)
@@ -180,6 +181,11 @@ class Client:
     unload = _sent(operations.unload)
     activate = _sent(operations.activate)
     metrics = _sent(operations.metrics)
+    drift = _sent(operations.drift)
+    experiments = _sent(operations.experiments)
+    experiment = _sent(operations.experiment)
+    start_experiment = _sent(operations.start_experiment)
+    stop_experiment = _sent(operations.stop_experiment)
 
     def generations(self, *, page: int = _PAGE) -> Iterator[HistoryEntry]:
         """The whole history, newest first, asked for in pages of so many as it is read."""
@@ -234,6 +240,7 @@ class AsyncClient:
             await asyncio.sleep(wait_s)
 
     predict = _awaited(operations.predict)
+    explain = _awaited(operations.explain)
     split = _awaited(operations.split)
     change_split = _awaited(operations.change_split)
     rollback = _awaited(operations.rollback)
@@ -246,6 +253,11 @@ class AsyncClient:
     unload = _awaited(operations.unload)
     activate = _awaited(operations.activate)
     metrics = _awaited(operations.metrics)
+    drift = _awaited(operations.drift)
+    experiments = _awaited(operations.experiments)
+    experiment = _awaited(operations.experiment)
+    start_experiment = _awaited(operations.start_experiment)
+    stop_experiment = _awaited(operations.stop_experiment)
 
     async def generations(self, *, page: int = _PAGE) -> AsyncIterator[HistoryEntry]:
         """The whole history, newest first, asked for in pages of so many as it is read."""

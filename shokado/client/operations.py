@@ -10,18 +10,22 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from types import EllipsisType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 from urllib.parse import quote
 
 import httpx
 
 from shokado.client.answers import (
+    ExperimentAnswer,
+    ExperimentList,
+    ExplanationAnswer,
     FeedbackAnswer,
     History,
     LoadedVersion,
     Prediction,
     Split,
     Version,
+    VersionDrift,
     VersionMetrics,
     Versions,
 )
@@ -87,6 +91,36 @@ def predict(
 
     Raises `InvalidRequest`, with row and feature, for a row that the model cannot score.
     """
+    asked, sent = _of_rows("/v1/models/predict", rows, version, unit, deadline_s, request_id)
+
+    def read(response: httpx.Response) -> Prediction:
+        found = _read(Prediction)(response)
+        if len(found.predictions) != sent:
+            # Packed rows of another width are other rows to the server.
+            message = f"{sent} rows were sent and {len(found.predictions)} scored: have they one value a feature?"
+            raise UnexpectedAnswer(message, response.status_code, request_id=found.request_id)
+        return found
+
+    return asked(read)
+
+
+def explain(
+    rows: Any, *, version: str | None = None, unit: str | int | None = None, deadline_s: float | None = None,
+    request_id: str | None = None,
+) -> Operation[ExplanationAnswer]:  # fmt: skip
+    """Say what each feature contributes to the scores of some rows; arguments as of `predict`.
+
+    Raises `Conflict` where scores of the version cannot be explained, with the reason, and `Unavailable` where too much
+    is being explained.
+    """
+    asked, _ = _of_rows("/v1/models/explain", rows, version, unit, deadline_s, request_id)
+    return asked(_read(ExplanationAnswer))
+
+
+def _of_rows(
+    path: str, rows: Any, version: str | None, unit: str | int | None, deadline_s: float | None, request_id: str | None
+) -> tuple[Callable[[Callable[[httpx.Response], Answer]], Operation[Answer]], int]:
+    """What makes the operation that sends rows, and how many they are."""
     if deadline_s is not None and not deadline_s > 0:
         raise ValueError(f"deadline_s is {deadline_s}; it takes seconds above 0")
     body = prediction_body(rows, unit)
@@ -95,18 +129,14 @@ def predict(
         named["X-Unit-ID"] = str(unit)
     headers = {name: value for name, value in named.items() if value is not None}
 
-    def read(response: httpx.Response) -> Prediction:
-        found = _read(Prediction)(response)
-        if len(found.predictions) != body.rows:
-            # Packed rows of another width are other rows to the server.
-            message = f"{body.rows} rows were sent and {len(found.predictions)} scored: have they one value a feature?"
-            raise UnexpectedAnswer(message, response.status_code, request_id=found.request_id)
-        return found
+    headers |= {"Content-Type": body.content_type}
 
-    return Operation(
-        "POST", "/v1/models/predict", read, headers=headers | {"Content-Type": body.content_type}, content=body.content,
-        repeatable=True, deadline_s=deadline_s,
-    )  # fmt: skip
+    def asked(read: Callable[[httpx.Response], Answer]) -> Operation[Answer]:
+        return Operation(
+            "POST", path, read, headers=headers, content=body.content, repeatable=True, deadline_s=deadline_s
+        )
+
+    return asked, body.rows
 
 
 def split() -> Operation[Split]:
@@ -233,6 +263,47 @@ def metrics(version: str, *, window_s: float = 60) -> Operation[VersionMetrics]:
     return Operation(
         "GET", f"/v1/metrics/{_quoted(version)}", _read(VersionMetrics), {"window_s": window_s}, repeatable=True
     )
+
+
+def drift(version: str, *, window: Literal["hour", "day"] = "hour") -> Operation[VersionDrift]:
+    """How far the rows and scores of a version have drifted from its reference, within the last hour or day."""
+    return Operation("GET", f"/v1/drift/{_quoted(version)}", _read(VersionDrift), {"window": window}, repeatable=True)
+
+
+def experiments() -> Operation[ExperimentList]:
+    """The experiments under way, and the last that ended."""
+    return Operation("GET", "/v1/experiments", _read(ExperimentList), repeatable=True)
+
+
+def experiment(name: str) -> Operation[ExperimentAnswer]:
+    """One experiment, by its id. Raises `NotFound`."""
+    return Operation("GET", f"/v1/experiments/{_quoted(name)}", _read(ExperimentAnswer), repeatable=True)
+
+
+def start_experiment(
+    plan: Mapping[str, Any], *, control: str | None = None, candidates: Sequence[str] | None = None, why: str = "",
+    if_generation: int | None = None,
+) -> Operation[ExperimentAnswer]:  # fmt: skip
+    """Begin an experiment between the versions that share the traffic of the client's environment.
+
+    Args:
+        plan: what it is judged by, as in configuration/experiment.yaml: at least `metric` and `smallest_effect`.
+        control: a version or alias; None: the active one.
+        candidates: versions or aliases; None: all others that share the traffic.
+        why: for the history.
+        if_generation: as in `change_split`.
+
+    Raises `Conflict` where another one is under way, or the traffic is not shared by these versions.
+    """
+    named = {"control": control, "candidates": list(candidates) if candidates is not None else None}
+    content = {**plan, **{name: value for name, value in named.items() if value is not None}, "why": why}
+    return _change("/v1/experiments", content, _read(ExperimentAnswer), if_generation)
+
+
+def stop_experiment(name: str, *, why: str = "", if_generation: int | None = None) -> Operation[ExperimentAnswer]:
+    """End an experiment, by its id; the split stays as it is. Raises `NotFound`, and `Conflict` where it is over."""
+    path = f"/v1/experiments/{_quoted(name)}/stop"
+    return _change(path, {"why": why}, _read(ExperimentAnswer), if_generation)
 
 
 def _change(

@@ -39,7 +39,8 @@ def prediction_body(rows: Any, unit: str | int | None = None) -> PredictionBody:
         is_short = rows.dtype.kind == "f" and rows.dtype.itemsize <= packed.dtype.itemsize
         if not is_short and not (packed == rows).all():
             packed = rows.astype("<f8")
-        return PredictionBody(packed.tobytes(), f"{PACKED}; dtype={packed.dtype.name}", len(rows))
+        content_type = f"{PACKED}; dtype={packed.dtype.name}; columns={packed.shape[1]}"
+        return PredictionBody(packed.tobytes(), content_type, len(rows))
     instances = _listed(rows)
     body = {"instances": instances} if unit is None else {"instances": instances, "unit": unit}
     return PredictionBody(to_json(body), JSON, len(instances))

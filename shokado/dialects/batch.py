@@ -46,7 +46,7 @@ class BatchItem(msgspec.Struct):
 
     index: int
     prediction: float | list[float]
-    prediction_class: int | str | msgspec.UnsetType
+    prediction_class: int | str | list[int | str] | msgspec.UnsetType
     confidence: float | msgspec.UnsetType
     model_version: str
     request_id: str
@@ -56,7 +56,9 @@ class BatchItem(msgspec.Struct):
 
 
 class BatchAnswer(msgspec.Struct):
-    """The JSON answer; `class_counts` has the classes that were predicted, for classifiers."""
+    """The JSON answer; `class_counts` has the classes that were predicted, for classifiers, or of several labels how
+    many rows have the second class of each.
+    """
 
     predictions: list[BatchItem]
     total: int
@@ -123,7 +125,7 @@ class Batch(Dialect):
             )
             for index, score in enumerate(values)
         ]
-        counts = dict(Counter(map(str, labels))) if labels else msgspec.UNSET
+        counts = _class_counts(card, labels) if labels else msgspec.UNSET
         return JSON_LINES, _encode(BatchAnswer(items, len(items), counts, *of_all, facts.latency_ms))
 
     def describe(self, card: Card) -> Description:
@@ -140,6 +142,13 @@ class Batch(Dialect):
             {"application/json": Content(body, examples)},
             {"application/json": Content(BatchAnswer)},
         )
+
+
+def _class_counts(card: Card, labels: list[Any]) -> dict[str, int]:
+    if not card.outputs:
+        return dict(Counter(map(str, labels)))
+    columns = zip(*labels, strict=True)
+    return {name: column.count(card.classes[1]) for name, column in zip(card.outputs, columns, strict=True)}
 
 
 class BatchUnderPredict(Batch):

@@ -54,6 +54,9 @@ class Description:
     headers: Mapping[str, tuple[str, Mapping[str, Any]]] = field(default_factory=dict)
     """Headers of requests, beside those that all dialects heed: description and JSON schema by name."""
     answer_headers: Mapping[str, tuple[str, Mapping[str, Any]]] = field(default_factory=dict)
+    statuses: tuple[int, ...] = ()
+    """Statuses of errors beside those that every prediction route may answer."""
+    answer: str = "The prediction."
 
 
 class Codec(Protocol):

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass, field
 
 from runners.inputs.precision import PRECISIONS, Precision
+from runners.trace import TraceContext, read_traceparent, read_tracestate
 from shokado.access.decision import credential_of
 from shokado.access.forwarding import NAMES as FORWARDING
 from shokado.access.forwarding import Headers
@@ -17,6 +18,7 @@ ID_PATTERN = "[A-Za-z0-9._:/+=@-]{1,128}"
 NAME_PATTERN = "[A-Za-z0-9._-]{1,128}"
 _SANE_ID = re.compile(ID_PATTERN.encode()).fullmatch
 _NAME = re.compile(NAME_PATTERN.encode()).fullmatch
+_WIDTH = re.compile(rb"[1-9][0-9]{0,8}").fullmatch
 _LENGTH = re.compile(rb"[0-9]{1,18}").fullmatch
 MAX_DEADLINE_MS = 3_600_000
 """An hour: whoever asks for more has mistaken the unit."""
@@ -32,6 +34,9 @@ class RequestHead:
     """Without parameters, in lower case; JSON where the client sent none."""
     packed_as: Precision | None = None
     """What rows are packed as, of the content type's parameter `dtype`; None: as the model takes them."""
+    columns: int | None = None
+    """How many numbers a packed row has, of the content type's parameter `columns`; None: as many as the model takes.
+    """
     binary_answer: bool = False
     """Whether the client asked for `application/octet-stream`."""
     request_id: str | None = None
@@ -54,6 +59,9 @@ class RequestHead:
     """Digest of the key that was shown; see `access`."""
     forwarding: Headers = ()
     """Lines in which proxies say whom they pass it on for; see `shokado.access.forwarding`."""
+    trace: TraceContext | None = None
+    """The client's span that the request is part of, of `traceparent` and `tracestate`; None where it names none, or
+    not as W3C has it."""
 
 
 def read_head(headers: Headers, pins: tuple[str, ...] = ()) -> RequestHead:
@@ -61,7 +69,7 @@ def read_head(headers: Headers, pins: tuple[str, ...] = ()) -> RequestHead:
     found = {name: value.strip() for name, value in headers if name in _HEEDED}
     request_id = found.get(b"x-request-id", b"")
     content_type, *parameters = found.get(b"content-type", JSON).lower().split(b";")
-    packed_as, problem = _precision(parameters)
+    packed_as, columns, problem = _packing(parameters) if parameters else (None, None, None)
     names: dict[bytes, str | None] = {}
     for header in (b"x-model-version", b"x-environment"):
         value = found.get(header)
@@ -94,6 +102,7 @@ def read_head(headers: Headers, pins: tuple[str, ...] = ()) -> RequestHead:
     return RequestHead(
         content_type=content_type.strip(),
         packed_as=packed_as,
+        columns=columns,
         binary_answer=found.get(b"accept", b"").split(b";")[0].strip().lower() == BINARY,
         request_id=request_id.decode("ascii") if _SANE_ID(request_id) else None,
         id_unit=_text(request_id) if len(request_id) <= MAX_UNIT_CHARACTERS else "",
@@ -106,6 +115,7 @@ def read_head(headers: Headers, pins: tuple[str, ...] = ()) -> RequestHead:
         problem=problem,
         credential=credential_of(_latin(found, b"x-api-key"), _latin(found, b"authorization")),
         forwarding=forwarding,
+        trace=_trace(headers) if b"traceparent" in found else None,
     )
 
 
@@ -121,7 +131,7 @@ _SENT_ONCE = frozenset(
     )
 )
 """Proxies add request ids of their own."""
-_HEEDED = _SENT_ONCE | {b"accept", b"x-request-id", b"x-api-key", b"authorization", *FORWARDING}
+_HEEDED = _SENT_ONCE | {b"accept", b"x-request-id", b"x-api-key", b"authorization", b"traceparent", *FORWARDING}
 
 
 def _conflict(headers: Headers) -> Problem | None:
@@ -137,15 +147,33 @@ def _conflict(headers: Headers) -> Problem | None:
     return None
 
 
-def _precision(parameters: list[bytes]) -> tuple[Precision | None, Problem | None]:
-    """What a content type's parameter `dtype` says of packed numbers, or why it says nothing."""
-    pairs = (parameter.strip().partition(b"=") for parameter in parameters)
-    said = next((value.strip(b'" ').decode("latin-1") for name, _, value in pairs if name == b"dtype"), None)
-    if said is None or said in PRECISIONS:
-        return PRECISIONS.get(said or ""), None
-    known = " and ".join(PRECISIONS)
-    message = f"dtype={said[:40]!r} of the content type is not understood; {known} are, or none"
-    return None, Problem("unsupported_media_type", message)
+def _trace(headers: Headers) -> TraceContext | None:
+    parents = [value for name, value in headers if name == b"traceparent"]
+    context = read_traceparent(parents[0].strip(b" \t")) if len(parents) == 1 else None
+    if context is not None:
+        context.state = read_tracestate([value for name, value in headers if name == b"tracestate"])
+    return context
+
+
+def _packing(parameters: list[bytes]) -> tuple[Precision | None, int | None, Problem | None]:
+    """What a content type's parameters `dtype` and `columns` say of packed rows, or why one says nothing."""
+    pairs = [parameter.strip().partition(b"=") for parameter in parameters]
+    said = {name: value.strip(b'" ') for name, _, value in pairs}
+    dtype, columns = said.get(b"dtype"), said.get(b"columns")
+    problem = None
+    if dtype is not None and dtype.decode("latin-1") not in PRECISIONS:
+        problem = _not_understood("dtype", dtype, f"{' and '.join(PRECISIONS)} are, or none")
+    if columns is not None and not _WIDTH(columns):
+        problem = _not_understood("columns", columns, "a number of columns is, or none")
+    if problem is not None:
+        return None, None, problem
+    precision = PRECISIONS[dtype.decode()] if dtype is not None else None
+    return precision, int(columns) if columns is not None else None, None
+
+
+def _not_understood(parameter: str, value: bytes, known: str) -> Problem:
+    said = value[:40].decode("latin-1")
+    return Problem("unsupported_media_type", f"{parameter}={said!r} of the content type is not understood; {known}")
 
 
 def _latin(found: dict[bytes, bytes], name: bytes) -> str:

@@ -26,8 +26,9 @@ class KServeBody(msgspec.Struct, Generic[Instances]):
 
 
 class KServeAnswer(msgspec.Struct):
-    """The JSON answer. `predictions` are probabilities (binary), lists of them (multiclass), values (regression), lists
-    of values (several outputs), or what a decision function gives (classes without probabilities, anomalies).
+    """The JSON answer. `predictions` are probabilities (binary), lists of them (multiclass, multilabel), values
+    (regression), lists of values (several outputs), or what a decision function gives (classes without probabilities,
+    anomalies).
     """
 
     predictions: list[float | list[float]]

@@ -9,7 +9,7 @@ Source: https://mlflow.org/docs/latest/ml/deployment/deploy-model-locally
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Annotated, Any, Generic, Self
 
@@ -18,7 +18,7 @@ import msgspec
 from configuration.settings import DialectSettings, PredictMethod
 from runners.artefacts.card import Card
 from runners.artefacts.scores import as_model_predicts, probabilities_of
-from runners.inputs.faults import too_many_rows
+from runners.inputs.faults import InputFault, too_many_rows
 from runners.inputs.rows import RowReader
 from runners.inputs.union import UnionRows
 from runners.inputs.wording import legible
@@ -37,10 +37,17 @@ _CODES = {404: "RESOURCE_DOES_NOT_EXIST", 429: "REQUEST_LIMIT_EXCEEDED", 503: "T
 
 
 class SplitFrame(msgspec.Struct):
-    """A table as `DataFrame.to_dict(orient="split")` gives it; without columns they are in the features' order."""
+    """A table as `DataFrame.to_dict(orient="split")` gives it; without columns they are in the features' order.
+
+    Columns of a frame that was made of an array have numbers for names.
+    """
 
     data: list[list[Any]]
-    columns: list[str] | None = None
+    columns: list[str | int] | None = None
+
+    @property
+    def names(self) -> list[str] | None:
+        return None if self.columns is None else list(map(str, self.columns))
 
 
 _METHODS = [method.value for method in PredictMethod]
@@ -74,7 +81,7 @@ class LargeFrame(msgspec.Struct):
     """A `SplitFrame` whose rows are still JSON: there are too many for objects of each."""
 
     data: msgspec.Raw
-    columns: list[str] | None = None
+    columns: list[str | int] | None = None
 
 
 class LargeBody(msgspec.Struct):
@@ -90,10 +97,10 @@ class LargeBody(msgspec.Struct):
 class InvocationAnswer(msgspec.Struct):
     """The JSON answer. `predictions` are what the model's own `predict` returns: labels, or values for regression and
     Boosters, lists of them where there are several a row, or the outputs of an ONNX model by their names; with
-    `predict_proba`, lists of each class's probability.
+    `predict_proba`, lists of each class's probability, or of that of the second class of each label.
     """
 
-    predictions: list[float | int | str | bool | list[float] | dict[str, Any]] | dict[str, list[Any]]
+    predictions: list[float | int | str | bool | list[float | int | str | bool] | dict[str, Any]] | dict[str, list[Any]]
 
 
 class InvocationError(msgspec.Struct):
@@ -102,6 +109,9 @@ class InvocationError(msgspec.Struct):
     error_code: str
     message: str
 
+
+CellReader = Callable[[Sequence[str]], Callable[[Sequence[str]], list[Any]]]
+"""Takes the names of a table's columns, and answers what reads its cells."""
 
 _encode = msgspec.json.Encoder().encode
 _decode_large = msgspec.json.Decoder(LargeBody).decode
@@ -134,11 +144,22 @@ class MLflow(Dialect):
             rows = self._rows_of_csv(body)
         else:
             raise unsupported_type(head, JSON, CSV)
-        packed = self.row_format.pack_values(rows)
+        try:
+            packed = self.row_format.pack_values(rows)
+        except InputFault as fault:
+            raise (self._fault_of_digits(body, head) if fault.code == "not_exact" else None) or fault from None
         if head.content_type == CSV:
             # Unlike JSON, CSV can say NaN and infinity.
             self.row_format.check_finite(packed)
         return PredictionRequest(packed, len(rows), answer_options=method)
+
+    def _fault_of_digits(self, body: bytes, head: RequestHead) -> InputFault | None:
+        """What is wrong with rows of which whole numbers have all the digits that were sent."""
+        if head.content_type == CSV:
+            return self.row_format.first_fault(self._rows_of_csv(body, self.row_format.reader_by_name))
+        content = self._read_truths(body)
+        found = next((value for name in FORMATS if (value := getattr(content, name, None)) is not None), None)
+        return None if found is None else self.row_format.first_fault(self._in_rows(found))
 
     def _packed_of_large(self, body: bytes) -> PredictionRequest | None:
         """The request, if its rows are lists in the features' order and nothing is wrong."""
@@ -151,7 +172,7 @@ class MLflow(Dialect):
             return None
         (rows,) = given
         if isinstance(rows, LargeFrame):
-            if rows.columns is not None and not self._is_order(rows.columns):
+            if rows.columns is not None and not self._is_order(list(map(str, rows.columns))):
                 return None
             rows = rows.data
         packed = self.row_format.pack_json(bytes(rows))
@@ -190,7 +211,7 @@ class MLflow(Dialect):
     def _in_rows(self, given: Any) -> Sequence[Any]:
         match given:
             case SplitFrame() as frame:
-                return frame.data if frame.columns is None else self._in_order(frame.columns, frame.data)
+                return frame.data if frame.names is None else self._in_order(frame.names, frame.data)
             case dict() as columns:
                 if len({len(values) for values in columns.values()}) > 1:
                     raise invalid("wrong_type", "the columns have different lengths")
@@ -200,18 +221,19 @@ class MLflow(Dialect):
             case rows:
                 return list(rows)
 
-    def _rows_of_csv(self, body: bytes) -> Sequence[Any]:
+    def _rows_of_csv(self, body: bytes, reader: CellReader | None = None) -> Sequence[Any]:
         """Rows of the table, of which no more are read than a request may have."""
+        reader = reader or self.row_format.cell_reader
         names: list[str] | None = None
         rows: list[list[Any]] = []
-        read_cells = self.row_format.cell_reader(())
+        read_cells = reader(())
         try:
             # A row's values stand in one line, but for texts.
             for row in csv.reader(self._lines_of(body), strict=True):
                 if not row:
                     continue
                 if names is None:
-                    names, read_cells = row, self.row_format.cell_reader(row)
+                    names, read_cells = row, reader(row)
                     continue
                 if len(rows) == self.row_format.max_rows:
                     raise too_many_rows(f"more than {len(rows)}", len(rows))
@@ -282,7 +304,8 @@ class MLflow(Dialect):
             return JSON_LINES, _encode(InvocationAnswer(as_model_predicts(card, scores)))
         if not card.task.has_probabilities:
             raise invalid("unknown_predict_method", f"{card.task.in_words} has no {method}; predict is understood")
-        return JSON_LINES, _encode(InvocationAnswer([*probabilities_of(card, scores)]))
+        rows: list[Any] = probabilities_of(card, scores)
+        return JSON_LINES, _encode(InvocationAnswer(rows))
 
     def refuse(self, problem: Problem, _request_id: str) -> bytes:
         code = _CODES.get(problem.status, "BAD_REQUEST" if problem.status < 500 else "INTERNAL_ERROR")

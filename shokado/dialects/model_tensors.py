@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from runners.artefacts.card import Card
 from runners.artefacts.scores import Scores, labels_of, ranked
-from runners.inputs.columns import Category
+from runners.inputs.columns import Column, Number
 from runners.inputs.datatypes import BYTES
 from runners.inputs.schema import ROWS
 from runners.inputs.union import UnionRows
@@ -44,32 +44,35 @@ class WantedOutput(msgspec.Struct, frozen=True, gc=False):
 
 
 def input_tensors(card: Card) -> list[TensorMetadata]:
-    """What a model of this card takes: one matrix, or a tensor of texts."""
+    """What a model of this card takes: one matrix, a tensor of texts, or with texts beside others one for each."""
     schema = card.row_format.schema
+    if schema.is_mixed:
+        return _tensor_each(schema.columns, schema.precision.datatype)
     name = INPUT if len(schema.shape) > 1 else schema.names[0]
     return [TensorMetadata(name, schema.datatype, schema.shape)]
 
 
 def union_tensors(union: UnionRows) -> list[TensorMetadata]:
     """What versions of different features take: a tensor for each feature, of which each version reads its own."""
-    return [
-        TensorMetadata(column.name, BYTES if isinstance(column, Category) else union.schema.datatype, (ROWS,))
-        for column in union.schema.columns
-    ]
+    return _tensor_each(union.schema.columns, union.schema.datatype)
+
+
+def _tensor_each(columns: Sequence[Column], of_numbers: str) -> list[TensorMetadata]:
+    return [TensorMetadata(one.name, of_numbers if isinstance(one, Number) else BYTES, (ROWS,)) for one in columns]
 
 
 def output_tensors(card: Card) -> tuple[TensorMetadata, ...]:
     """What a model of this card gives: `predictions`, and for classifiers `classes`, the labels."""
-    return _outputs(card.scores_per_row, card.classes)
+    return _outputs(card.scores_per_row, card.classes, has_labels=card.task.has_labels)
 
 
 @lru_cache(maxsize=16)
-def _outputs(per_row: int, classes: tuple[int | str, ...]) -> tuple[TensorMetadata, ...]:
+def _outputs(per_row: int, classes: tuple[int | str, ...], *, has_labels: bool) -> tuple[TensorMetadata, ...]:
     scores = TensorMetadata(PREDICTIONS, "FP32", (ROWS,) if per_row == 1 else (ROWS, per_row))
     if not classes:
         return (scores,)
     datatype = "INT64" if all(isinstance(label, int) for label in classes) else BYTES
-    return scores, TensorMetadata(CLASSES, datatype, (ROWS,))
+    return scores, TensorMetadata(CLASSES, datatype, scores.shape if has_labels else (ROWS,))
 
 
 def chosen_outputs(card: Card, wanted: Sequence[WantedOutput]) -> Sequence[TensorMetadata]:
@@ -93,8 +96,8 @@ def chosen_outputs(card: Card, wanted: Sequence[WantedOutput]) -> Sequence[Tenso
 
 def _classified(card: Card, name: str, top: int) -> TensorMetadata:
     """An output as the best of its classes. Raises `Problem` (400)."""
-    if not card.task.has_probabilities:
-        gives = "values" if card.task.is_of_values else "no probabilities"
+    if not card.task.has_probabilities or card.task.has_labels:
+        gives = "values" if card.task.is_of_values else "several labels" if card.task.has_labels else "no probabilities"
         message = f"output {name!r}: there is no classification of it; {card.task.in_words} gives {gives}"
         raise Problem("no_classification", message)
     if name != PREDICTIONS:
@@ -104,21 +107,28 @@ def _classified(card: Card, name: str, top: int) -> TensorMetadata:
 
 
 def values_of(tensor: TensorMetadata, prediction: Prediction) -> Any:
-    """The values of an output: float32 of shape (rows,), (rows, classes) or (rows, outputs), a list of labels, or
-    classifications as texts of shape (rows, wanted).
+    """The values of an output: float32 of shape (rows,), (rows, classes) or (rows, outputs), a list of labels, or of
+    lists of several, or classifications as texts of shape (rows, wanted).
     """
     scores = prediction.scores
     assert scores is not None
     if tensor.name == PREDICTIONS:
         return scores if tensor.datatype != BYTES else classifications(prediction.card, scores, tensor.shape[1])
     labels = labels_of(prediction.card, scores.tolist())
-    return labels if tensor.datatype == "INT64" else [str(label) for label in labels]
+    if tensor.datatype == "INT64":
+        return labels
+    has_several = len(tensor.shape) > 1
+    return [[*map(str, row)] for row in labels] if has_several else [*map(str, labels)]
 
 
 def flat_values(tensor: TensorMetadata, prediction: Prediction) -> tuple[tuple[int, ...], Any]:
     """The shape of an output, and its values as `values_of` has them, but flat: an array, or a list of labels."""
     values = values_of(tensor, prediction)
-    return ((len(values),), values) if isinstance(values, list) else (values.shape, values.ravel())
+    if not isinstance(values, list):
+        return values.shape, values.ravel()
+    if len(tensor.shape) > 1:
+        return (len(values), tensor.shape[1]), [label for row in values for label in row]
+    return (len(values),), values
 
 
 def classifications(card: Card, scores: Scores, top: int) -> NDArray[Any]:

@@ -2,7 +2,8 @@
 
 In: `{"instances": [[..]] or [{name: value}], "version"?, "unit"?}`, for a text model `{"instances": ["..", ..]}` as
 well, or packed rows (little-endian, row after row) as `application/octet-stream`: in the precision that the model
-takes, float32 unless its features say float64, or in the one that the content type's `dtype` says. Out:
+takes, float32 unless its features say float64, or in the one that the content type's `dtype` says; its `columns` says
+how many numbers a row has. Out:
 `{"predictions", "classes"?, "version", "reason", "generation", ..}`, or, for `Accept: application/octet-stream`, the
 packed float32 scores alone.
 """
@@ -34,12 +35,13 @@ class NativeBody(msgspec.Struct, Generic[Instances], forbid_unknown_fields=True)
 
 
 class NativeAnswer(msgspec.Struct):
-    """The JSON answer. `predictions` are probabilities (binary), lists of them (multiclass), values (regression), lists
-    of values (several outputs), or what a decision function gives (classes without probabilities, anomalies).
+    """The JSON answer. `predictions` are probabilities (binary), lists of them (multiclass, multilabel), values
+    (regression), lists of values (several outputs), or what a decision function gives (classes without probabilities,
+    anomalies).
     """
 
     predictions: list[float | list[float]]
-    classes: list[int | str] | msgspec.UnsetType
+    classes: list[int | str | list[int | str]] | msgspec.UnsetType
     version: str
     reason: str
     generation: int
@@ -50,7 +52,7 @@ class NativeAnswer(msgspec.Struct):
 
 _encode = msgspec.json.Encoder().encode
 _PACKED = Content({"type": "string", "format": "binary", "description": "Packed float32, little-endian."})
-_OTHERWISE = "; otherwise with `dtype=float32` or `dtype=float64` behind the content type"
+_OTHERWISE = "; otherwise with `dtype=float32` or `dtype=float64` behind the content type, beside `columns=`"
 
 
 class Native(Dialect):
@@ -69,7 +71,7 @@ class Native(Dialect):
 
     def decode(self, body: bytes, head: RequestHead) -> PredictionRequest:
         if head.content_type == BINARY:
-            return PredictionRequest(*self.row_format.pack_bytes(body, head.packed_as))
+            return PredictionRequest(*self.row_format.pack_bytes(body, head.packed_as, head.columns))
         if head.content_type != JSON:
             raise unsupported_type(head, JSON, BINARY)
         content, rows, count = self._bodies.decode(body)
@@ -103,7 +105,8 @@ class Native(Dialect):
             "sticky": {"instances": [named], "unit": "customer-1"},
         }
         precision = self.row_format.schema.precision.name
-        rows = {"type": "string", "format": "binary", "description": f"Packed {precision}, little-endian{_OTHERWISE}."}
+        description = f"Packed {precision}, little-endian{_OTHERWISE}."
+        rows = {"type": "string", "format": "binary", "description": description, "x-dtype": precision}
         return Description(
             "Score rows",
             {"application/json": Content(self._bodies.type, examples)}

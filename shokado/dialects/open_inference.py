@@ -14,10 +14,13 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from runners.artefacts.card import Card
-from runners.inputs.datatypes import to_bytes
+from runners.inputs.columns import Boolean, Category, Text
+from runners.inputs.datatypes import BYTES, to_bytes
 from runners.inputs.faults import InputFault
 from runners.inputs.matrix import read_tensor
+from runners.inputs.union import UnionRows
 from shokado.dialects.dialect import BINARY_LINES, JSON_LINES, AnswerFacts, Content, Description, Dialect
+from shokado.dialects.examples import json_examples
 from shokado.dialects.head import BINARY, JSON, RequestHead
 from shokado.dialects.json_rows import refuse_excess
 from shokado.dialects.json_text import read_leniently, refusal
@@ -120,6 +123,7 @@ _HEADERS: dict[str, tuple[str, dict[str, Any]]] = {
     )
 }
 _HOW = OutputParameters()
+_EACH = "a tensor for each feature"
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(InferBody[list[Any] | None]).decode
 _decode_large = msgspec.json.Decoder(InferBody[msgspec.Raw]).decode
@@ -136,7 +140,7 @@ class OpenInference(Dialect):
         if head.json_bytes is None:
             return self._decode(body, memoryview(b""))
         if head.json_bytes == 0:
-            rows, count = self.row_format.pack_bytes(body, head.packed_as)
+            rows, count = self.row_format.pack_bytes(body, head.packed_as, head.columns)
             return PredictionRequest(rows, count, answer_options=_PACKED)
         if head.json_bytes > len(body):
             message = f"inference-header-content-length is {head.json_bytes}, and the body has {len(body)} bytes"
@@ -215,22 +219,18 @@ class OpenInference(Dialect):
         return _encode(InferError(problem.message))
 
     def describe(self, card: Card) -> Description:
-        (tensor,) = input_tensors(card)
-        first = card.examples.rows[0]
-        shape = [1, *tensor.shape[1:]]
-        data = card.row_format.batch([first]).ravel().tolist()
-        matrix = {"name": tensor.name, "datatype": tensor.datatype, "shape": shape, "data": data}
-        examples: dict[str, Any] = {
-            "one tensor": {"inputs": [matrix]},
-            "one output, with an id": {"id": "7", "inputs": [matrix], "outputs": [{"name": "predictions"}]},
-        }
-        if card.task.has_probabilities:
+        named, _ = json_examples(card, self.row_format)
+        columns = [self._column(name, value) for name, value in named.items()]
+        inputs = columns
+        examples: dict[str, Any] = {_EACH: {"inputs": columns}}
+        if not isinstance(self.row_format, UnionRows) and not self.row_format.schema.is_typed:
+            inputs = [_matrix(card)]
+            only: dict[str, Any] = {"one tensor": {"inputs": inputs}}
+            examples = only | examples if self.row_format.text_field is None else only
+        examples |= {"one output, with an id": {"id": "7", "inputs": inputs, "outputs": [{"name": "predictions"}]}}
+        if card.task.has_probabilities and not card.task.has_labels:
             best = {"name": "predictions", "parameters": {"classification": 2}}
-            examples["the best two classes"] = {"inputs": [matrix], "outputs": [best]}
-        if len(shape) > 1:
-            named = zip(card.feature_names, data, strict=True)
-            columns = [{"name": name, "datatype": "FP64", "shape": [1], "data": [value]} for name, value in named]
-            examples["a tensor for each feature"] = {"inputs": columns}
+            examples |= {"the best two classes": {"inputs": inputs, "outputs": [best]}}
         return Description(
             "Score tensors (Open Inference Protocol)",
             {
@@ -242,6 +242,21 @@ class OpenInference(Dialect):
             headers=_HEADERS,
             answer_headers=_HEADERS,
         )
+
+    def _column(self, name: str, value: Any) -> dict[str, Any]:
+        """The tensor of one feature, with the value of one row as JSON says it."""
+        (column,) = (column for column in self.row_format.schema.columns if column.name == name)
+        datatype = BYTES if isinstance(column, Category | Text) else "FP64"
+        if isinstance(column, Boolean) and value in (0, 1):
+            datatype, value = "BOOL", bool(value)
+        return {"name": name, "datatype": datatype, "shape": [1], "data": [value]}
+
+
+def _matrix(card: Card) -> dict[str, Any]:
+    """The first example row as one tensor with all features."""
+    (tensor,) = input_tensors(card)
+    data = card.row_format.batch(card.examples.rows[:1]).ravel().tolist()
+    return {"name": tensor.name, "datatype": tensor.datatype, "shape": [1, *tensor.shape[1:]], "data": data}
 
 
 class OpenInferenceVersion(OpenInference):

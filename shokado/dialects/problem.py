@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 
-from runners.errors import DeadlineExceeded, ModelFailure, NotReady, Overloaded
+from runners.errors import DeadlineExceeded, ModelFailure, NoScore, NotExplainable, NotReady, Overloaded
 from runners.inputs.faults import InputFault
 from shokado.access.decision import Refused
 from shokado.dialects.error_codes import CODES_DESCRIPTION, ERROR_CODES
@@ -109,8 +109,12 @@ def problem_of(error: BaseException) -> Problem:  # noqa: C901, PLR0912  # one c
             return Problem("overloaded", message, retry_after_s=error.retry_after_s)
         case NotReady():
             return Problem("not_ready", str(error))
+        case NotExplainable():
+            return Problem("not_explainable", str(error))
         case DeadlineExceeded():
             return Problem("deadline_exceeded", str(error))
+        case NoScore():
+            return Problem("no_score", error.message, {"row": error.row, "version": error.version})
         case ModelFailure():
             message = f"the model could not score row {error.row}"
             return Problem("model_failure", message, {"row": error.row})

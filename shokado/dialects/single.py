@@ -48,10 +48,12 @@ class SingleTextBody(SingleOptions, kw_only=True):
 
 
 class SingleAnswer(msgspec.Struct):
-    """The JSON answer. `confidence` is the probability of the class that was chosen, where there are probabilities."""
+    """The JSON answer. `prediction_class` is a list of several labels. `confidence` is the probability of the one class
+    that was chosen, where there are probabilities.
+    """
 
     prediction: float | list[float]
-    prediction_class: int | str | msgspec.UnsetType
+    prediction_class: int | str | list[int | str] | msgspec.UnsetType
     confidence: float | msgspec.UnsetType
     model_version: str
     request_id: str

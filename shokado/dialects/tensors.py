@@ -125,7 +125,18 @@ def _packed(tensors: Sequence[Tensor], row_format: RowFormat, *, by_name: bool =
         for tensor in tensors:
             if tensor.is_text:
                 row_format.check_declared_text(tensor.name, tensor.values[0])
-    return row_format.pack_array(values), len(values)
+    try:
+        return row_format.pack_array(values), len(values)
+    except InputFault as fault:
+        raise (_fault_of_digits(fault, tensors, row_format) if fault.code == "not_exact" else fault) from None
+
+
+def _fault_of_digits(fault: InputFault, tensors: Sequence[Tensor], row_format: RowFormat) -> InputFault:
+    """The fault of a whole number with the digits that were sent, where it had a tensor of whole numbers for itself."""
+    column = next(column for column in row_format.schema.columns if column.name == fault.feature)
+    own = next((one.values for one in tensors if one.name == fault.feature and one.values.dtype.kind in "iu"), None)
+    found = None if own is None or fault.row is None else column.fault(fault.row, own.ravel()[fault.row].item())
+    return found or fault
 
 
 def _matrix(tensor: Tensor, row_format: RowFormat) -> NDArray[Any]:

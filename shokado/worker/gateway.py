@@ -7,9 +7,11 @@ from typing import Any
 from runners.inputs.rows import RowReader
 from shokado.dialects.dialect import Dialect
 from shokado.dialects.dialects import all_dialects
+from shokado.dialects.explaining import ExplanationDialect
 from shokado.transports.admission import AdmissionHandler
 from shokado.transports.call import PredictionHandler
 from shokado.transports.exchange import Handler
+from shokado.transports.explain_call import ExplanationHandler
 from shokado.transports.express_lane.context import LaneLimits
 from shokado.transports.express_lane.lane import open_lane
 from shokado.transports.plain import Predictions
@@ -39,13 +41,24 @@ class Gateway:
 
     @property
     def dialects(self) -> list[Dialect]:
-        """The dialects of what the versions take."""
-        return all_dialects(self.row_format, self.server.settings.dialects)
+        """The dialects of what the versions take; the last one is that of explanations."""
+        settings = self.server.settings
+        explaining = ExplanationDialect(self.row_format, settings.explanations)
+        return [*all_dialects(self.row_format, settings.dialects), explaining]
 
     async def start(self, urls: Mapping[str, str]) -> None:
         """Make this process's parts, and let requests in. `urls` are those of versions with a service of their own."""
         server = self.server
-        self._worker = Worker(server.settings, server.artefacts, urls, server.gate, server.secret, self._read_as)
+        self._worker = Worker(
+            server.settings,
+            server.artefacts,
+            urls,
+            server.gate,
+            server.secret,
+            self._read_as,
+            server.log_key,
+            server.trace_export,
+        )
         await self._worker.start()
         await self._open()
         self._worker.stopping.catch(asyncio.get_running_loop())
@@ -59,7 +72,10 @@ class Gateway:
 
     async def _open(self) -> None:
         settings, gate = self.server.settings, self.server.gate
-        self._handlers = [PredictionHandler(self._worker.entrance, dialect) for dialect in self.dialects]
+        *predicting, explaining = self.dialects
+        entrance, explainer = self._worker.entrance, self._worker.explainer
+        self._handlers = [PredictionHandler(entrance, dialect) for dialect in predicting]
+        self._handlers.append(ExplanationHandler(entrance, explaining, explainer))
         handlers: list[Handler] = [*self._handlers]
         if gate.guards_predictions:
             handlers = [AdmissionHandler(handler, gate) for handler in handlers]

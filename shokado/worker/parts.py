@@ -12,7 +12,10 @@ from shokado.dialects.problem import Problem
 from shokado.dispatch.dispatcher import Dispatcher
 from shokado.dispatch.state import RoutingState
 from shokado.experiments.feedback_collector import FeedbackCollector
-from shokado.monitoring.statistics import Statistics
+from shokado.monitoring.drift_watch import DriftWatch
+from shokado.monitoring.recent_units import RecentUnits
+from shokado.monitoring.timeline import Timeline
+from shokado.request_log.last_rows import LastRows
 from shokado.stores.follower import Follower
 from shokado.transports.body_quota import BodyQuota
 from shokado.worker.stopping import Stopping
@@ -33,13 +36,19 @@ class WorkerParts:
     fleet: Fleet
     loader: Loader
     feedback: FeedbackCollector
-    statistics: Statistics
+    timeline: Timeline
     metrics_folder: Path
     stopping: Stopping = field(default_factory=Stopping)
     clock: Callable[[], float] = time.time
     """The time of day in Unix seconds."""
+    last_rows: LastRows | None = None
+    """Finds the last rows of the request log; None where nothing is recorded."""
     tally: Callable[[], Coroutine[Any, Any, None]] = _nothing
     """Adds what this worker has counted to the tallies of all."""
+    drift: DriftWatch | None = None
+    """None where it is off."""
+    recent_units: RecentUnits | None = None
+    """Finds what was asked lately; None where nobody looks."""
 
 
 class Control:

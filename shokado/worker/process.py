@@ -10,6 +10,7 @@ from typing import Any
 from configuration.secret_file import read_secret
 from configuration.settings import Placement, Settings, SettingsError, load_settings
 from configuration.temporary import share_temporary_folder
+from configuration.trace_export import TraceExport, trace_export
 from runners.artefacts.artefact import Artefact, ArtefactError
 from runners.artefacts.card import Card
 from runners.artefacts.configured import find_artefacts
@@ -17,14 +18,21 @@ from runners.inputs.rows import RowReader
 from runners.inputs.union import format_of_versions
 from shokado.access.gate import Gate
 from shokado.access.keys import KeyFileError
+from shokado.request_log.hash_key import hash_key
+from shokado.request_log.shipping import check_sink
 from shokado.transports.express_lane import lane
 from shokado.worker.listening import refuse_unfit_address
+from shokado.worker.log_format import log_as_json
 from shokado.worker.stopping import stops_within_s
 from shokado.worker.supervision import refuse_long_folder, supervise
 from shokado.worker.time_limit import lift_time_limit
 
-# What Shokado measures and logs itself, per version, BentoML need not do once more for each request.
-QUIET: dict[str, Any] = {"metrics": {"enabled": False}, "logging": {"access": {"enabled": False}}}
+# What Shokado measures, logs and traces itself, per version, BentoML need not do once more for each request.
+QUIET: dict[str, Any] = {
+    "metrics": {"enabled": False},
+    "logging": {"access": {"enabled": False}},
+    "tracing": {"excluded_urls": ".*"},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +45,10 @@ class Configured:
     gate: Gate
     secret: bytes | None
     """What seals prediction ids, where it is configured."""
+    log_key: bytes
+    """What the request log hashes values with."""
+    trace_export: TraceExport | None = None
+    """Where spans go; None: nowhere, and none are made."""
 
     @property
     def card(self) -> Card:
@@ -56,13 +68,18 @@ def configured(root: Path) -> Configured:
         settings = load_settings()
         artefacts = find_artefacts(settings)
         gate = Gate(settings.access, settings.model, root)
-        return Configured(settings, artefacts, gate, read_secret(root, settings.feedback.secret_file))
+        check_sink(settings.log, root)
+        secret = read_secret(root, settings.feedback.secret_file)
+        log_key = hash_key(settings.log, settings.log_folder(root), root)
+        return Configured(settings, artefacts, gate, secret, log_key, trace_export(settings.tracing, root))
     except (SettingsError, ArtefactError, KeyFileError) as error:
         sys.exit(f"shokado: {error}")
 
 
-def take_over() -> None:
+def take_over(settings: Settings) -> None:
     """Have done here what BentoML and uvicorn would do otherwise; call it before they make anything."""
+    if settings.logging.format == "json":
+        log_as_json()
     # Whose word on a client's address is taken is set in `access.trusted_proxies`; uvicorn trusts all of this machine.
     os.environ["FORWARDED_ALLOW_IPS"] = ""
     lift_time_limit()

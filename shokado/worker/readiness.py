@@ -1,8 +1,10 @@
 """Readiness: whether this worker can answer, and which versions all workers of all machines could give traffic to."""
 
+import asyncio
 import logging
+import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from configuration.settings import Placement, Settings
 from runners.inputs.union import UnionRows
@@ -12,8 +14,12 @@ from shokado.dialects.served_models import ServedModels
 from shokado.dispatch.change import KnownVersions
 from shokado.dispatch.seen_rows import SEEN, SEEN_WITHIN_S, Shortfall, shortfalls_of
 from shokado.dispatch.state import VersionReport
-from shokado.stores.store import WorkerReport
+from shokado.stores.store import StoreUnavailable, WorkerReport
 from shokado.worker.parts import WorkerParts
+
+_HEARD_WITHIN_S = 15.0
+"""Longer than a worker that has gone counts, and several times as long as one that lives needs."""
+_LOOK_EVERY_S = 0.1
 
 logger = logging.getLogger("bentoml.shokado")
 
@@ -27,11 +33,13 @@ async def versions_everywhere(parts: WorkerParts) -> KnownVersions:
 async def shortfalls_everywhere(parts: WorkerParts) -> Mapping[tuple[str, str], Shortfall]:
     """What versions need and the rows lacked that all workers have seen lately, by environment and version.
 
-    Raises `StoreUnavailable`.
+    After versions with other features have come, this waits until all workers have seen rows beside them for a while.
+    Raises `StoreUnavailable`, also for a worker that does not tell what it has seen.
     """
     union = parts.dispatcher.row_format
     if not isinstance(union, UnionRows):
         return {}
+    await _all_have_heard(parts, union.formats)
     await parts.tally()
     tallies = await parts.follower.ask(parts.follower.store.tallies, parts.clock() - SEEN_WITHIN_S)
     seen: defaultdict[tuple[str, str], float] = defaultdict(float)
@@ -39,6 +47,24 @@ async def shortfalls_everywhere(parts: WorkerParts) -> Mapping[tuple[str, str], 
         if tally.name.startswith(SEEN):
             seen[tally.environment, tally.name] += number
     return shortfalls_of(seen, union)
+
+
+async def _all_have_heard(parts: WorkerParts, versions: Collection[str]) -> None:
+    give_up_at = time.monotonic() + _HEARD_WITHIN_S
+    while True:
+        reports = await parts.follower.ask(parts.follower.store.reports, parts.clock())
+        late = next((report for report in reports if _is_to_tell(report, versions)), None)
+        if late is None:
+            return
+        if time.monotonic() > give_up_at:
+            raise StoreUnavailable(f"worker {late.pid} on {late.machine} does not tell what the rows lack that it sees")
+        await asyncio.sleep(_LOOK_EVERY_S)
+
+
+def _is_to_tell(report: WorkerReport, versions: Collection[str]) -> bool:
+    """Whether the worker has one of the versions ready, and has not told yet what it saw beside it."""
+    ready = [version for version, found in report.versions.items() if found.state == VersionState.READY]
+    return report.heard is not None and any(version not in report.heard for version in ready if version in versions)
 
 
 def joined(

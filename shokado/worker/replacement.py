@@ -18,9 +18,9 @@ from pathlib import Path
 
 import psutil
 
+from configuration.file_lock import lock
 from runners.free_memory import free_bytes
 from runners.version_state import VersionState
-from shokado.stores.machine import lock
 from shokado.stores.store import WorkerReport
 from shokado.worker.stopping import Stopping
 

@@ -12,7 +12,7 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from math import inf
 from pathlib import Path
@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from configuration.settings import Settings
+from configuration.trace_export import TraceExport
 from runners.artefacts.artefact import Artefact
 from runners.artefacts.card import Card
 from runners.artefacts.scores import bounds_of, bounds_of_outputs
@@ -32,27 +33,34 @@ from runners.version_state import VersionState
 from shokado.access.gate import Gate
 from shokado.dispatch.change import KnownVersions
 from shokado.dispatch.dispatcher import Dispatcher
+from shokado.dispatch.experiment_change import experiments_of
+from shokado.dispatch.explainer import Explainer
 from shokado.dispatch.observers import Observers
 from shokado.dispatch.opening_cache import open_cache
-from shokado.dispatch.shadow import ShadowCopier
+from shokado.dispatch.request_span import Sampler
 from shokado.dispatch.state import RoutingState, initial_state
+from shokado.experiments.experiment_judge import ExperimentJudge
 from shokado.experiments.feedback_collector import FeedbackCollector
 from shokado.experiments.prediction_id import PredictionIds
 from shokado.experiments.seals import LEARN_EVERY_S, Seals
-from shokado.experiments.tallying import EVERY_S as TALLY_EVERY_S
-from shokado.experiments.tallying import Tallying
 from shokado.experiments.tuner import Tuner
+from shokado.monitoring.drift_watch import KEEP_S as KEEP_DRIFT_S
 from shokado.monitoring.metrics.folder import prepare_folder
 from shokado.monitoring.metrics.groups import Metrics
 from shokado.monitoring.metrics.metric_registry import FLUSH_EVERY_S
+from shokado.monitoring.metrics.system import LOOK_EVERY_S
 from shokado.monitoring.statistics import Statistics
+from shokado.monitoring.timeline import Timeline
+from shokado.request_log.masking import KEY_BYTES
 from shokado.stores.follower import Follower
 from shokado.stores.machine import Machine
 from shokado.stores.opening import open_store
-from shokado.stores.store import Entry, StoreUnavailable, WorkerReport
+from shokado.stores.store import Entry, WorkerReport
 from shokado.transports.call import Entrance
+from shokado.worker.observing import WorkerObservers
 from shokado.worker.parts import WorkerParts
 from shokado.worker.readiness import ReadinessLog, versions_everywhere, why_not_ready
+from shokado.worker.repeating import repeat
 from shokado.worker.replacement import Replacement
 from shokado.worker.stopping import LEEWAY_S, Stopping, end_idle, end_process
 from shokado.worker.supervision import ask_for_another_worker
@@ -65,8 +73,10 @@ HOUSEKEEPING_EVERY_S = 5.0
 """How often a worker looks after what nobody waits for."""
 FORGET_EVERY_S = 300.0
 """How often the store drops what is too old to count."""
-_TALLIED_WITHIN_S = FLUSH_EVERY_S + TALLY_EVERY_S + 0.5
-"""How soon what one worker counts is known to all of them."""
+_DAY_S = 86_400.0
+"""How long the evidence of an experiment is kept after its end."""
+_LISTENS_S = 1.0
+"""How long a worker sees rows beside versions of new features before it says that it has heard some."""
 _FLEET_STOPS_IN_S = LEEWAY_S / 2
 """Half the leeway, so that the other half is left for the store and the rest."""
 
@@ -84,18 +94,23 @@ class Worker:
         gate: Gate,
         secret: bytes | None,
         read_as: Callable[[RowReader], None] = lambda _: None,
+        log_key: bytes = bytes(KEY_BYTES),
+        trace_export: TraceExport | None = None,
     ) -> None:
         """`artefacts` are the configured versions'; `service_urls` say where versions with a service listen.
 
         `secret` seals prediction ids, where one is configured. `read_as` is told how requests are to be read whenever
-        that changes, before the next one is dispatched.
+        that changes, before the next one is dispatched. `log_key` is what the request log hashes values with.
+        `trace_export` says where spans go; None: none are made.
         """
         import_xgboost_alone()
         card = next(iter(artefacts.values())).card
         self.settings = settings
         self.folder = prepare_folder()
         classes = tuple(str(label) for label in card.classes)
-        self.metrics = Metrics(settings.versions, bounds_of(card), classes, bounds_of_outputs(card))
+        self.metrics = Metrics(
+            settings.versions, bounds_of(card), classes, bounds_of_outputs(card), settings.log_folder(ROOT)
+        )
         self.observers = Observers(asyncio.get_running_loop().call_later)
         self.gate = gate
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
@@ -128,22 +143,33 @@ class Worker:
         self._features: dict[str, tuple[Feature, ...]] = {}
         """What each version takes, as requests are read for it."""
         self._features_changed_at = -inf
-        self.shadow = ShadowCopier(self.dispatcher, settings.shadow)
         max_age_s = settings.feedback.max_age_hours * 3600
         # None is made before `Seals.start` has found what all make them with.
         self.ids = PredictionIds(secrets.token_bytes(32), max_age_s)
         self.seals = Seals(self.follower, self.ids, machine, secret, max_age_s)
-        self.entrance = Entrance(self.dispatcher, self.observers, self.ids, settings.limits.max_body_bytes)
-        self.loader = Loader(settings, artefacts, self.follower, trials, known=lambda: self.fleet.artefacts)
-        self.statistics = Statistics(self.folder)
-        self.feedback = FeedbackCollector(self.follower, self.ids, self._cards, max_age_s, self.seals.look_again)
-        random = np.random.default_rng()
-        self._tuner = Tuner(self.follower, self.leads, self.versions, settings, random)
-        self._tallying = Tallying(self.follower, settings.weighted.latency_target_ms / 1000)
-        self.observers.subscribe(
-            predictions=(self.metrics.predictions, self._tallying, self.shadow),
-            batches=(self.metrics.batches,),
+        self.observing = WorkerObservers(
+            settings,
+            ROOT,
+            self.folder,
+            self.name,
+            self.metrics,
+            self.follower,
+            self.dispatcher,
+            lambda: self.fleet.artefacts,
+            log_key,
+            trace_export,
         )
+        self.observing.subscribe(self.observers)
+        self.entrance = self._opened_entrance()
+        self.loader = Loader(settings, artefacts, self.follower, trials, known=lambda: self.fleet.artefacts)
+        self.timeline = Timeline(Statistics(self.folder, disk_folder=settings.log_folder(ROOT)))
+        request_log = self.observing.request_log
+        accepted = request_log.feedback if request_log is not None else None
+        self.feedback = FeedbackCollector(
+            self.follower, self.ids, self._cards, max_age_s, self.seals.look_again, accepted=accepted
+        )
+        self._tuner = Tuner(self.follower, self.leads, self.versions, settings, np.random.default_rng())
+        self.explainer = Explainer(settings.explanations, lambda: self.fleet.artefacts, lambda: self.fleet.runners)
         self._cache = cache
         self._tasks: list[asyncio.Task[None]] = []
         self._readiness = ReadinessLog()
@@ -152,6 +178,8 @@ class Worker:
 
     async def start(self) -> None:
         """Read the routing, get the versions ready, and begin to follow what others change."""
+        if self.observing.spans is not None:
+            self.observing.spans.start()
         await self.follower.start()
         await self.seals.start()
         self._started = True
@@ -162,33 +190,38 @@ class Worker:
         self._tasks = [
             asyncio.create_task(work)
             for work in (
-                self.statistics.run(),
-                _repeat(FLUSH_EVERY_S, self._flush),
-                _repeat(LEARN_EVERY_S, self.seals.learn),
-                _repeat(HOUSEKEEPING_EVERY_S, self._consider_replacement),
-                _repeat(HOUSEKEEPING_EVERY_S, self._keep_house),
-                _repeat(FORGET_EVERY_S, self._forget),
-                self._tallying.run(),
+                self.timeline.run(),
+                repeat(FLUSH_EVERY_S, self._flush),
+                repeat(LEARN_EVERY_S, self.seals.learn),
+                repeat(LOOK_EVERY_S, self.metrics.machine.look),
+                repeat(HOUSEKEEPING_EVERY_S, self._consider_replacement),
+                repeat(HOUSEKEEPING_EVERY_S, self._keep_house),
+                repeat(FORGET_EVERY_S, self._forget),
                 self._tuner.run(),
+                ExperimentJudge(self.follower, self.leads, self.versions).run(),
+                *self.observing.tasks(self._leads_here),
             )
         ]
         if self.gate.watch is not None:
             self._tasks.append(asyncio.create_task(self.gate.watch.run()))
+        if self.observing.shipping is not None:
+            self.observing.shipping.start()
 
     async def stop(self) -> None:
         """Answer what is under way, and let go of everything."""
         await self.loader.stop()
+        await self.explainer.stop()
         # Requests have been answered or given up by now: what is still under way in an engine need not end.
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.fleet.stop(), _FLEET_STOPS_IN_S)
-        await self.shadow.stop()
+        await self.observing.shadow.stop()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._cache is not None:
             await self._cache.close()
         await self._flush()
-        await self._tallying.add()
+        await self.observing.stop()
         await self.follower.stop()
         if self.gate.rates is not None:
             await self.gate.rates.close()
@@ -202,10 +235,13 @@ class Worker:
             self.fleet,
             self.loader,
             self.feedback,
-            self.statistics,
+            self.timeline,
             self.folder,
             stopping=self.stopping,
-            tally=self._tally,
+            last_rows=self.observing.last_rows,
+            tally=self.observing.tallying.add,
+            drift=self.observing.drift,
+            recent_units=self.observing.recent_units,
         )
 
     async def versions(self) -> KnownVersions:
@@ -214,8 +250,22 @@ class Worker:
 
     async def leads(self) -> bool:
         """Whether this worker does what only one of all should. Raises `StoreUnavailable`."""
-        reports = await self.follower.ask(self.follower.store.reports, time.time())
+        return self._is_first(await self._reports())
+
+    async def _leads_here(self) -> bool:
+        """Whether this worker does what one of each machine should. Raises `StoreUnavailable`."""
+        return self._is_first(report for report in await self._reports() if report.machine == socket.gethostname())
+
+    async def _reports(self) -> Sequence[WorkerReport]:
+        return await self.follower.ask(self.follower.store.reports, time.time())
+
+    def _is_first(self, reports: Iterable[WorkerReport]) -> bool:
         return min((report.worker for report in reports), default=self.name) == self.name
+
+    def _opened_entrance(self) -> Entrance:
+        settings = self.settings
+        sampler = Sampler(settings.tracing.share) if self.observing.spans is not None else None
+        return Entrance(self.dispatcher, self.observers, self.ids, settings.limits.max_body_bytes, sampler)
 
     def _report(self) -> WorkerReport:
         state = self.follower.state
@@ -227,7 +277,13 @@ class Worker:
             time.time(),
             self.fleet.versions(),
             self.fleet.candidates(),
+            self._heard(),
         )
+
+    def _heard(self) -> tuple[str, ...]:
+        """The versions beside which this worker has seen rows for a while, and told what they had."""
+        is_told = self.observing.tallying.told_until >= self._features_changed_at + _LISTENS_S
+        return tuple(self._features) if is_told else ()
 
     def _adopt(self, entry: Entry) -> None:
         """Adopt a newer routing, before anybody else hears of it."""
@@ -261,6 +317,7 @@ class Worker:
             self.metrics.registry.add_version(version)
         self._follow_features()
         self.dispatcher.adopt(state, self.fleet.runners, self.fleet.versions())
+        self.observing.evidence.adopt(state)
         shares = {
             (name, version): share
             for name, environment in state.environments.items()
@@ -288,13 +345,12 @@ class Worker:
         """Add what was noted to the metrics, and look at what parts count for themselves."""
         self.observers.tell()
         self._readiness.look(self.parts)
-        for pair, compared in self.shadow.flush().items():
-            self.metrics.shadows.compared(pair, compared)
-            self._tallying.compared(pair, compared)
-        self._tallying.seen(self.dispatcher.seen.flush())
+        self.observing.flush()
         if self._cache is not None:
             for version, found in self._cache.flush().items():
                 self.metrics.cache.looked_up(version, found)
+        for version, explained in self.explainer.flush().items():
+            self.metrics.explanations.explained(version, explained)
         self.metrics.runners.look(self.fleet.runners)
         self.metrics.routing.store(reached=self.follower.failure is None)
         watch, rates = self.gate.watch, self.gate.rates
@@ -304,15 +360,6 @@ class Worker:
         )
         self.metrics.registry.flush()
 
-    async def _tally(self) -> None:
-        """Add all that was counted here to what all workers counted.
-
-        After versions with other features have come, this waits until all have counted for a while.
-        """
-        await asyncio.sleep(max(self._features_changed_at + _TALLIED_WITHIN_S - time.monotonic(), 0.0))
-        self._tallying.seen(self.dispatcher.seen.flush())
-        await self._tallying.add()
-
     async def _keep_house(self) -> None:
         if await self.leads():
             await self.loader.drop_expired()
@@ -320,7 +367,7 @@ class Worker:
     async def _consider_replacement(self) -> None:
         if self.replacement.why is None:
             return
-        reports = await self.follower.ask(self.follower.store.reports, time.time())
+        reports = await self._reports()
         ready = why_not_ready(self.parts) is None
         self.replacement.consider(reports, self.dispatcher.state.needed, ready=ready)
 
@@ -328,6 +375,9 @@ class Worker:
         if await self.leads():
             now = time.time()
             await self.follower.ask(self.follower.store.forget, now - self.settings.feedback.window_hours * 3600, now)
+            await self.follower.ask(self.follower.store.forget_binned, now - KEEP_DRIFT_S)
+            if (state := self.follower.state) is not None:
+                await self.follower.ask(self.follower.store.forget_evidence, experiments_of(state, now - _DAY_S), now)
             await self.seals.age(FORGET_EVERY_S)
 
 
@@ -336,14 +386,3 @@ def _end_without_versions(fleet: Fleet) -> None:
     reports = fleet.versions()
     if reports and not fleet.candidates() and all(report.state == VersionState.FAILED for report in reports.values()):
         end_idle("; ".join(f"{version}: {report.failure}" for version, report in reports.items()))
-
-
-async def _repeat(every_s: float, work: Callable[[], Awaitable[None]]) -> None:
-    """Do the work again and again, until cancelled. A store that is away is no news here: `Follower` says so."""
-    while True:
-        await asyncio.sleep(every_s)
-        try:
-            with contextlib.suppress(StoreUnavailable):
-                await work()
-        except Exception:
-            logger.exception("a task of this worker failed")

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from shokado.stores.machine import Machine, lock
+from configuration.file_lock import lock
+from shokado.stores.machine import Machine
 
 FORGET_S = 3600.0
 """Age at which all deaths count as one: what failed for want of memory is attempted again."""

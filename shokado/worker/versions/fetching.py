@@ -11,6 +11,7 @@ import re
 from typing import NamedTuple
 
 from configuration.credentials import without_credentials
+from configuration.settings import Settings
 from runners.artefacts.repository import remove_left_overs
 from runners.child import Ended, run_child
 from shokado.stores.machine import Machine
@@ -42,6 +43,11 @@ def is_address(source: str) -> bool:
 def command(uri: str, label: str, model: str) -> str:
     """What somebody types to import by hand what `fetch` would."""
     return f"shokado models import {uri} --as {label} --name {model}"
+
+
+def import_options(settings: Settings) -> tuple[str, ...]:
+    """Options of the command by what is configured."""
+    return () if settings.explanations.keep_rows else ("--no-rows",)
 
 
 class Fetched(NamedTuple):

@@ -28,7 +28,7 @@ from runners.runner import Runner
 from runners.trial import TrialFailed
 from runners.version_state import VersionState
 from shokado.dispatch.state import Load, RoutingState, VersionReport
-from shokado.worker.versions.fetching import command, fetch, is_address
+from shokado.worker.versions.fetching import command, fetch, import_options, is_address
 from shokado.worker.versions.trials import Trials
 
 _LOST_AFTER_S = 10.0
@@ -289,7 +289,15 @@ class Fleet:
                 hint = f"bring it back with: {command(load.source, label, model)}"
                 raise ArtefactMissing(f"{error} of this machine; {hint}") from error
             max_bytes = self._settings.loading.max_trial_bytes
-            fetched = await fetch(self._trials.machine, load.source, label, model, self._left_s(load), max_bytes)
+            fetched = await fetch(
+                self._trials.machine,
+                load.source,
+                label,
+                model,
+                self._left_s(load),
+                max_bytes,
+                *import_options(self._settings),
+            )
             slot.imported = fetched.new
             artefact = await asyncio.to_thread(find_artefact, version, load.tag)
         if artefact.digest != load.digest:

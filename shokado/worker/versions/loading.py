@@ -38,7 +38,7 @@ from shokado.dispatch.request import UnknownVersion
 from shokado.dispatch.state import Load, RoutingState, VersionReport
 from shokado.stores.follower import Follower
 from shokado.stores.store import Action, Entry, StoreUnavailable, WorkerReport
-from shokado.worker.versions.fetching import FORMS, CannotFetch, FetchFailed, fetch, is_address
+from shokado.worker.versions.fetching import FORMS, CannotFetch, FetchFailed, fetch, import_options, is_address
 from shokado.worker.versions.fleet import is_elsewhere, known_loads
 from shokado.worker.versions.trials import Trials
 
@@ -271,7 +271,8 @@ class Loader:
         try:
             seconds = deadline - self._timer()
             model, max_bytes = self._settings.model, self._limits.max_trial_bytes
-            fetched = await fetch(self._trials.machine, uri, version, model, seconds, max_bytes, "--beside")
+            options = ("--beside", *import_options(self._settings))
+            fetched = await fetch(self._trials.machine, uri, version, model, seconds, max_bytes, *options)
         except CannotFetch as error:
             raise ConflictingChange("cannot_import_here", str(error), version=version) from error
         except FetchFailed as error:
