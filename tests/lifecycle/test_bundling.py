@@ -63,6 +63,20 @@ def test_a_leak_is_found(tmp_path: Path) -> None:
     assert bundling.leaks(tmp_path, HOST) == []
 
 
+def test_folders_that_are_ignored_are_not_copied_for_the_build(tmp_path: Path) -> None:
+    written = ["service.py", ".venv/lib/a.py", "shokado/var", "shokado/tests/a.py", "keep/tests.py", "other/a.py"]
+    for name in written:
+        (tmp_path / "project" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "project" / name).touch()
+    (tmp_path / "project" / ".bentoignore").write_text("# Of this machine.\n.venv/\nvar/\n**/tests/\nother/*.py\n")
+    bundling.stage(tmp_path / "project", tmp_path / "context")
+    found = {
+        str(path.relative_to(tmp_path / "context")) for path in (tmp_path / "context").rglob("*") if path.is_file()
+    }
+    # `other/a.py` is left to BentoML, which reads `.bentoignore` as well.
+    assert found == {".bentoignore", "service.py", "shokado/var", "keep/tests.py", "other/a.py"}
+
+
 SERVICE = """
 import bentoml
 

@@ -7,6 +7,8 @@ finds packages stay behind: a bento is built into an image elsewhere.
 import logging
 import os
 import re
+import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +21,10 @@ from shokado.lifecycle.importing import registry
 from shokado.lifecycle.progress import step
 
 BENTOFILE = "bentofile.yaml"
+# Where a checkout has what was made, and what is staged: on the same disk, so that files are linked.
+_MADE = "var"
+_IGNORE_FILE = ".bentoignore"
+_IGNORED_FOLDER = re.compile(r"(?:\*\*/)?([\w.-]+)/")
 _HOST_INDEX = re.compile(
     r"(UV_(FIND_LINKS|INDEX\w*|DEFAULT_INDEX|EXTRA_INDEX_URL|NO_INDEX|CONFIG_FILE)"
     r"|PIP_(FIND_LINKS|INDEX_URL|EXTRA_INDEX_URL|NO_INDEX|TRUSTED_HOST|CONFIG_FILE))"
@@ -86,10 +92,14 @@ def _build(version: str | None, project: Path, labels: Mapping[str, str]) -> str
 
     # It warns of nothing but our Dockerfile: only the older kind of bento carries one.
     logging.getLogger("bentoml.build").setLevel(logging.ERROR)
-    with host_index_settings_removed() as removed:
+    made = project / _MADE
+    made.mkdir(exist_ok=True)
+    with host_index_settings_removed() as removed, tempfile.TemporaryDirectory(prefix="bento-", dir=made) as at:
+        context = Path(at) / "context"
+        stage(project, context)
         try:
             bento = bentoml.bentos.build_bentofile(
-                str(project / BENTOFILE), version=version, labels=dict(labels), build_ctx=str(project)
+                str(context / BENTOFILE), version=version, labels=dict(labels), build_ctx=str(context)
             )
         except (BentoMLException, OSError) as error:
             raise BuildFailed(f"BentoML did not build the bento: {error}") from error
@@ -102,6 +112,29 @@ def _build(version: str | None, project: Path, labels: Mapping[str, str]) -> str
         bentoml.bentos.delete(tag)
         raise BuildFailed(f"{name} of this host got into the requirements of {tag}, which was deleted again.")
     return tag
+
+
+def stage(project: Path, context: Path) -> None:
+    """Link the project's files, but those of folders that its `.bentoignore` names, into a folder that is not there.
+
+    BentoML matches every file below the folder that it builds from, also those of an environment: 230,000 for half a
+    minute where the tests ran before. Where a line of `.bentoignore` is more than a name, BentoML itself follows it.
+    """
+    ignore_file = project / _IGNORE_FILE
+    lines = ignore_file.read_text(encoding="utf-8").splitlines() if ignore_file.is_file() else []
+    ignored = {_MADE} | {found[1] for line in lines if (found := _IGNORED_FOLDER.fullmatch(line.strip()))}
+
+    def ignored_among(folder: str, names: list[str]) -> set[str]:
+        return {name for name in ignored.intersection(names) if (Path(folder) / name).is_dir()}
+
+    shutil.copytree(project, context, symlinks=True, ignore=ignored_among, copy_function=_link)
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 @contextmanager
