@@ -44,6 +44,8 @@ class Watched:
         """Whether the event loop waits for it."""
         self.version = version
         self.max_run_s = max_run_s
+        self.watchdog: Watchdog | None = None
+        """Who watches it, and does so as long as anybody has it."""
         self._engine = engine
         self._inline_s = min(inline_s, max_run_s)
         self._seen = 0
@@ -80,7 +82,7 @@ class Watched:
 
 
 class Watchdog:
-    """The watchdog of one process. It keeps nobody alive whom it watches."""
+    """The watchdog of one process. It keeps nobody alive whom it watches, and its thread ends when nobody has it."""
 
     def __init__(self, folder: Path | None, end_process: Callable[[str], None], tick_s: float = TICK_S) -> None:
         """`folder`, if any, outlives this process, for notes of what has held it up; `end_process` never returns."""
@@ -88,9 +90,10 @@ class Watchdog:
         self._folder = folder
         self._end_process = end_process
         self._watched: tuple[weakref.ref[Watched], ...] = ()
-        threading.Thread(target=self._run, name="shokado-watch", daemon=True).start()
+        threading.Thread(target=_run, args=(weakref.ref(self), tick_s), name="shokado-watch", daemon=True).start()
 
     def add(self, watched: Watched) -> None:
+        watched.watchdog = self
         self._watched = (*(known for known in self._watched if known() is not None), weakref.ref(watched))
 
     def has_held_up(self, version: str) -> bool:
@@ -108,14 +111,23 @@ class Watchdog:
     def _note(folder: Path, version: str) -> Path:
         return folder / f"held-up-by-{version}"
 
-    def _run(self) -> None:
-        while True:
-            time.sleep(self.tick_s)
-            for known in self._watched:
-                watched = known()
-                if watched is not None:
-                    try:
-                        watched.look(self)
-                    except Exception:
-                        logger.exception("version %s cannot be watched", watched.version)
-                del watched
+    def look(self) -> None:
+        """Called after each tick."""
+        for known in self._watched:
+            watched = known()
+            if watched is not None:
+                try:
+                    watched.look(self)
+                except Exception:
+                    logger.exception("version %s cannot be watched", watched.version)
+            del watched
+
+
+def _run(known: weakref.ref[Watchdog], tick_s: float) -> None:
+    while True:
+        time.sleep(tick_s)
+        watchdog = known()
+        if watchdog is None:
+            return
+        watchdog.look()
+        del watchdog

@@ -1,6 +1,7 @@
 """The watch: engines that never end hold up neither the event loop nor other requests for long, and are told of."""
 
 import asyncio
+import gc
 import threading
 import time
 from collections.abc import Callable
@@ -300,3 +301,16 @@ def test_a_service_of_its_own_answers_too_when_its_engine_does_not_end(
     assert "max_run_s: 0.3 s" in endless.body.decode()
     rows.begin(RequestHead(), row(7, 3).tobytes(), good)
     assert (good.status, np.frombuffer(good.body, np.float32).tolist()) == (200, [7.5])
+
+
+def test_a_watchdog_lives_as_long_as_who_is_watched(card: Card) -> None:
+    before = set(threading.enumerate())
+    rows = HopHandler(Obliging(), card, "v1", MAX_RUN_S)
+    Watchdog(None, pytest.fail, TICK_S).add(rows)
+    (thread,) = set(threading.enumerate()) - before
+    thread.join(4 * TICK_S)
+    assert thread.is_alive()
+    del rows
+    gc.collect()
+    thread.join(10)
+    assert not thread.is_alive()
