@@ -13,9 +13,9 @@ from tests.frameworks.comparison import compare
 from tests.frameworks.servers import MODEL, Servers
 from tests.frameworks.tried_model import TriedModel
 from tests.support.model_store import own_store, project
-from tests.support.registry import LogModel, log_as_stranger, registry_home, root
+from tests.support.registry import LogModel, log_as_stranger, prepared, registry_home, root
 
-__all__ = ["own_store", "project", "registry_home", "root"]
+__all__ = ["own_store", "prepared", "project", "registry_home", "root"]
 
 
 @pytest.fixture

@@ -1,15 +1,12 @@
 """Every data set serves, and the server's scores are the engine's own."""
 
-from pathlib import Path
-
-import bentoml
 import numpy as np
 import pytest
 
 from configuration.settings import EngineChoice
 from runners.artefacts.card import Task, read_card
 from runners.engines.engine import open_engine
-from tests.conftest import prepare
+from shokado.lifecycle.importing.version import Imported
 from tests.support import http
 from tests.support.server import serving
 
@@ -18,11 +15,10 @@ TASKS = {"iris": Task.MULTICLASS, "breast_cancer": Task.BINARY, "diabetes": Task
 
 
 @pytest.mark.parametrize("dataset", TASKS)
-def test_a_data_set_serves_with_the_scores_of_its_engine(dataset: str, models: Path) -> None:
-    prepare(dataset)
+def test_a_data_set_serves_with_the_scores_of_its_engine(dataset: str, prepared: dict[str, Imported]) -> None:
     with serving(environment={"SHOKADO_MODEL": dataset, "SHOKADO_WORKERS": "1"} | ENGINE) as server:
         for version in ("v1", "v2"):
-            folder = Path(bentoml.models.get(f"{dataset}:{version}").path)
+            folder = prepared[f"{dataset}:{version}"].artefact.folder
             card = read_card(folder)
             assert card.task is TASKS[dataset]
             assert card.examples is not None

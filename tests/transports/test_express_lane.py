@@ -234,7 +234,7 @@ def test_all_requests_before_the_one_that_closes_are_answered(server: Server, ex
 HALF_CLOSED = {
     "lane": (rows_request(), 1),
     "lane, many rows": (rows_request(*[ROW] * 8_000), 1),
-    "lane, several": (rows_request(*[ROW] * 500) * 10, 10),
+    "lane, several": (rows_request(*[ROW] * 50) * 10, 10),
     "plain": (rows_request(path=NATIVE + "?x"), 1),
     "control": (request(b"", "/v1/models", "GET", content_type=None), 1),
     "mixed": (rows_request() + request(b"", "/v1/models", "GET", content_type=None) + rows_request(), 3),
