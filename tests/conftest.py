@@ -18,7 +18,7 @@ import pytest
 from hypothesis import settings
 
 from tests import tools
-from tests.support import disk
+from tests.support import disk, http
 from tests.support.server import Server, serving
 
 ROOT = Path(__file__).parent.parent
@@ -164,23 +164,28 @@ def models() -> Path:
 @pytest.fixture(scope="session")
 def server(models: Path) -> Iterator[Server]:
     """A server as `make serve` starts it, with two workers; for tests that leave it as it was."""
-    with serving(environment={"SHOKADO_WORKERS": "2"}) as running:
-        yield running
+    yield from unchanged(environment={"SHOKADO_WORKERS": "2"})
 
 
 @pytest.fixture(scope="session")
 def plain_server(models: Path) -> Iterator[Server]:
     """The same without the express lane."""
-    with serving(environment={"SHOKADO_WORKERS": "1", "SHOKADO_EXPRESS_LANE": "false"}) as running:
-        yield running
+    yield from unchanged(environment={"SHOKADO_WORKERS": "1", "SHOKADO_EXPRESS_LANE": "false"})
 
 
 @pytest.fixture(scope="session")
 def service_server(models: Path) -> Iterator[Server]:
     """One gateway worker, and each version in a service of its own."""
     placed = {"SHOKADO_VERSIONS__V1__PLACEMENT": "service", "SHOKADO_VERSIONS__V2__PLACEMENT": "service"}
-    with serving(environment={"SHOKADO_WORKERS": "1"} | placed) as running:
+    yield from unchanged(environment={"SHOKADO_WORKERS": "1"} | placed)
+
+
+def unchanged(environment: dict[str, str]) -> Iterator[Server]:
+    """A server whose routing is in the end what it began with: other tests count on it."""
+    with serving(environment=environment) as running:
         yield running
+        made = http.get(f"{running.url}/v1/traffic-split/history", timeout=20).json()["entries"]
+        assert len(made) == 1, f"a test changed what others count on, and needs a server of its own: {made[0]}"
 
 
 @pytest.fixture

@@ -4,6 +4,8 @@
 """
 
 import json
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +13,14 @@ import pytest
 from shokado.dialects.dialects import DIALECTS
 from tests.end_to_end.description import Description, examples_of
 from tests.support import http
-from tests.support.server import Server
+from tests.support.server import Server, serving
+
+
+@pytest.fixture(scope="module")
+def server(models: Path) -> Iterator[Server]:
+    """A server of its own, in which an experiment is begun."""
+    with serving(environment={"SHOKADO_WORKERS": "2"}) as running:
+        yield running
 
 
 @pytest.fixture

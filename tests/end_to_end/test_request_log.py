@@ -136,8 +136,8 @@ def test_what_was_recorded_is_in_the_bucket_whoever_was_killed(tmp_path: Path) -
             wait_until(lambda: server.metric("shokado_log_shipped_segments_total") > 0, 60)
             (sender,) = {
                 parent.pid
-                for process in psutil.process_iter()
-                if "shokado.request_log.shipper" in process.cmdline()
+                for process in psutil.process_iter(["cmdline"])
+                if "shokado.request_log.shipper" in (process.info["cmdline"] or [])
                 and (parent := process.parent()) is not None
                 and parent.pid in before
             }

@@ -46,7 +46,6 @@ def seconds(dialect: Dialect | GrpcMethod, body: bytes, head: RequestHead) -> fl
     return time.thread_time() - began
 
 
-@pytest.mark.no_cover
 def test_time_grows_with_the_body_in_every_dialect() -> None:
     usual_s = json_seconds()
     for (dialect, name, head, small), (*_, large) in zip(all_shapes(MIB // 8), all_shapes(MIB // 2), strict=True):
@@ -63,7 +62,6 @@ def test_time_grows_with_the_body_in_every_dialect() -> None:
             assert took < len(large) / len(small) * MAX_GROWTH * before + NOISE_S, f"{name} to {dialect.path}"
 
 
-@pytest.mark.no_cover
 def test_time_grows_with_the_head() -> None:
     """Over HTTP's transports and gRPC: as long as heads may be, and four times as long."""
 
