@@ -351,6 +351,7 @@ class Worker:
                 self.metrics.cache.looked_up(version, found)
         for version, explained in self.explainer.flush().items():
             self.metrics.explanations.explained(version, explained)
+        self.metrics.explanations.refused(self.explainer.take_refused())
         self.metrics.runners.look(self.fleet.runners)
         self.metrics.routing.store(reached=self.follower.failure is None)
         watch, rates = self.gate.watch, self.gate.rates
