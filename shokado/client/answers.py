@@ -387,7 +387,10 @@ class Scores:
 class Figures:
     """What happened to a version in all workers of the server."""
 
+    seconds: float
+    """Real length of the window."""
     requests: int
+    request_rate_per_s: float
     rows: int
     errors: int
     errors_by_kind: Mapping[str, int]
@@ -398,11 +401,8 @@ class Figures:
     batch_rows: Spread
     batches_by_release: Mapping[str, int]
     engine_seconds: float
+    engine_utilization: float
     predictions: Scores
-    seconds: float | None = None
-    """Real length of the window."""
-    request_rate_per_s: float | None = None
-    engine_utilization: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -412,7 +412,7 @@ class Process:
     pid: int
     memory_bytes: int
     cpu_seconds: float
-    cpu_utilization: float | None
+    cpu_utilization: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -450,7 +450,7 @@ class VersionMetrics:
     generation: int
     shared: bool
     since_start: Figures
-    recent: Figures | None
+    recent: Figures
     processes: tuple[Process, ...]
     quality: VersionFigures | None
     quality_hours: float

@@ -108,7 +108,7 @@ async def read_status(parts: Parts, settings: Configuration, environment: AskedE
     state = known_routing(parts)
     found = find_environment(state, environment)
     since = parts.clock() - settings.feedback.window_hours * 3600
-    tallies = await parts.follower.ask(parts.follower.store.tallies, since)
+    tallies = await parts.follower.ask(parts.tally_sums.since, since)
     return Status(
         environment=found.name,
         generation=state.generation,
@@ -117,7 +117,7 @@ async def read_status(parts: Parts, settings: Configuration, environment: AskedE
         active=found.active,
         shadow=found.shadow,
         window_hours=settings.feedback.window_hours,
-        # Takes a while for many minutes.
+        # Takes a while for many versions.
         versions=await asyncio.to_thread(_statuses, found, tallies),
         experiment=await describe_experiment(parts, found.name, found.experiment) if found.experiment else None,
         refused_feedback=refused(tallies),

@@ -7,7 +7,7 @@ its own, which the page asks when the generation or a state here is another one.
 
 import asyncio
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import inf
 from typing import Annotated, Any
 
@@ -76,7 +76,7 @@ class Dashboard(BaseModel):
     at: float = Field(description="Unix seconds.")
     generation: int
     not_ready: str | None = Field(description="Why the server cannot answer.")
-    window_s: float | None = Field(description="Real length of the figures' window; null before the first ones.")
+    window_s: float = Field(description="Real length of the figures' window.")
     keys: bool = Field(description="Whether the server asks for keys.")
     offers: list[str] = Field(description="What not every server has: `drift`, `explanations`, `log`.")
     versions: list[VersionNow]
@@ -103,24 +103,22 @@ async def read_dashboard(
     look = await parts.timeline.look()
     offset = parts.clock() - parts.timeline.statistics.now()
     moments = parts.timeline.after(after - offset if after is not None else -inf)
-    if look is not None:
-        moments.append(look.moment)
+    moments.append(look.moment)
     reports = parts.fleet.versions()
-    counted: Mapping[str, Figures] = look.figures if look is not None else {}
     dashboard = Dashboard(
         server=f"{socket.gethostname()}-{parts.metrics_folder.name.split('-')[-2]}",
         model=settings.model,
         at=parts.clock(),
         generation=parts.dispatcher.state.generation,
         not_ready=why_not_ready(parts),
-        window_s=look.seconds if look is not None else None,
+        window_s=look.seconds,
         keys=settings.access.keys_file is not None,
         offers=_offers(parts, settings),
         versions=[
-            VersionNow(version=name, state=found.state, failure=found.failure, figures=counted.get(name))
+            VersionNow(version=name, state=found.state, failure=found.failure, figures=look.figures.get(name))
             for name, found in reports.items()
         ],
-        processes=look.processes if look is not None else [],
+        processes=look.processes,
         series=series_of([], [], 0.0),
         form=None,
     )

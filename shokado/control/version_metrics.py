@@ -1,6 +1,7 @@
 """Metrics: of all versions for Prometheus, and of one version for people and programs that have no Prometheus."""
 
 import asyncio
+import contextlib
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
@@ -63,11 +64,8 @@ async def read_metrics(
     found = await parts.timeline.statistics.of(name, window_s)
     since = parts.clock() - settings.feedback.window_hours * 3600
     quality: VersionFigures | None = None
-    try:
-        tallies = await parts.follower.ask(parts.follower.store.tallies, since)
-        quality = await asyncio.to_thread(figures, tallies, name)
-    except StoreUnavailable:
-        pass
+    with contextlib.suppress(StoreUnavailable):
+        quality = figures(await parts.follower.ask(parts.tally_sums.since, since), name)
     runner = parts.dispatcher.runners.get(name)
     return VersionMetrics(
         version=name,

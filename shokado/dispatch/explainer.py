@@ -66,6 +66,8 @@ class ExplanationJob(msgspec.Struct, eq=False):
     error: Exception | None = None
     cancelled: bool = False
     alarm: asyncio.TimerHandle | None = None
+    submitted_at: float = 0.0
+    """By the explainer's clock."""
 
     @property
     def is_over(self) -> bool:
@@ -84,6 +86,8 @@ class ExplanationCounts:
     """Rows that were made up for them, and scored."""
     busy_s: float = 0.0
     """Seconds that these took, and what XGBoost took."""
+    waits_s: list[float] = field(default_factory=list)
+    """Seconds from the scores of a request to their explanation, or to its deadline."""
 
 
 @dataclass(slots=True)
@@ -143,6 +147,7 @@ class Explainer:
         """Seconds that explaining a row takes, rests included: a moving average."""
         self._opened: dict[str, _Opened] = {}
         self._counts: dict[str, ExplanationCounts] = {}
+        self._refused = 0
         self._task: asyncio.Task[None] | None = None
 
     def check(self) -> None:
@@ -150,14 +155,15 @@ class Explainer:
         if not self.settings.share:
             raise NotExplainable("explanations are off here: explanations.share is 0")
         if len(self._waiting) >= self.settings.max_queue_requests:
-            raise Overloaded(self._expected_wait())
+            raise self._refusal(self._expected_wait())
 
     def submit(self, job: ExplanationJob) -> None:
         """Queue a job. Raises what `check` does, and `Overloaded` where its turn would be too late."""
         self.check()
         wait, now = self._expected_wait(), self._clock()
         if now + wait > job.deadline:
-            raise Overloaded(wait)
+            raise self._refusal(wait)
+        job.submitted_at = now
         self._waiting.append(job)
         loop = asyncio.get_running_loop()
         if job.deadline < inf:
@@ -170,6 +176,11 @@ class Explainer:
         counts, self._counts = self._counts, {}
         return counts
 
+    def take_refused(self) -> int:
+        """Hand over how many requests were `Overloaded` since the last time."""
+        refused, self._refused = self._refused, 0
+        return refused
+
     async def stop(self) -> None:
         """Tell everybody who waits that there will be no explanation."""
         if self._task is not None:
@@ -181,6 +192,10 @@ class Explainer:
 
     def _jobs(self) -> list[ExplanationJob]:
         return [*filter(None, (self._under_way,)), *self._waiting]
+
+    def _refusal(self, wait: float) -> Overloaded:
+        self._refused += 1
+        return Overloaded(wait)
 
     def _expected_wait(self) -> float:
         return self._row_s * sum(job.prediction.row_count for job in self._jobs() if not job.is_over)
@@ -216,6 +231,8 @@ class Explainer:
             counts.explained_rows += rows
         else:
             counts.failed_rows += rows
+        if error is None or isinstance(error, DeadlineExceeded):
+            counts.waits_s.append(self._clock() - job.submitted_at)
         job.done(job)
 
     def _counts_of(self, job: ExplanationJob) -> ExplanationCounts:

@@ -110,7 +110,7 @@ class VersionStatistics(_Frozen):
     """One version's figures, and what the processes that serve it take."""
 
     since_start: Figures
-    recent: Figures | None = Field(description="None when the worker was asked before its first snapshot.")
+    recent: Figures = Field(description="Since the server started, where the worker has just begun.")
     processes: list[Process] = Field(description="Workers; all embedded versions share them.")
     machine: MachineUse
 
@@ -152,6 +152,8 @@ class Statistics:
         self._server = int(server)
         self._started_at = seconds_of(int(ticks))
         self._clock = clock
+        self._start = Snapshot(self._started_at, {}, {}, MachineSample(0.0, 0.0))
+        """Nothing was counted then."""
         self._snapshots: deque[Snapshot] = deque(maxlen=math.ceil(MAX_WINDOW_S / EVERY_S) + 1)
         self._keys: dict[tuple[str, str, str], tuple[str, str, str]] = {}
 
@@ -168,24 +170,23 @@ class Statistics:
     async def of(self, version: str, window_s: float = 60.0) -> VersionStatistics:
         """The figures of a version up to now; the recent ones are of the last `window_s`, as far as they are known."""
         now = await self.take()
-        before = self.before(now.at - window_s)
-        seconds = now.at - before.at if before is not None else 0.0
-        machine = before.machine if before is not None else None
-        recent = figures(now.since(before), version, seconds) if before is not None and seconds > 0 else None
+        before = self.before(now.at - window_s, now)
         return VersionStatistics(
             since_start=figures(now.values, version, now.at - self._started_at),
-            recent=recent,
+            recent=figures(now.since(before), version, now.at - before.at),
             processes=processes_of(now, before),
-            machine=await asyncio.to_thread(machine_use, now.machine, machine, self._disk_folder),
+            machine=await asyncio.to_thread(machine_use, now.machine, before.machine, self._disk_folder),
         )
 
-    def before(self, at: float) -> Snapshot | None:
-        """The last snapshot up to `at`, or else the oldest. One that took long to read may stand behind a later one."""
-        times = [snapshot.at for snapshot in self._snapshots]
-        if not times:
-            return None
-        wanted = max((time for time in times if time <= at), default=min(times))
-        return self._snapshots[times.index(wanted)]
+    def before(self, at: float, now: Snapshot) -> Snapshot:
+        """The last snapshot up to `at`, or else the oldest one before `now`, or else what there was when the server
+        started.
+
+        One that took long to read may stand behind a later one.
+        """
+        earlier = [snapshot for snapshot in self._snapshots if snapshot.at < now.at]
+        oldest = min(earlier, key=_time_of, default=self._start)
+        return max((snapshot for snapshot in earlier if snapshot.at <= at), key=_time_of, default=oldest)
 
     async def take(self) -> Snapshot:
         """What is counted now. Raises `OSError` where the files cannot be read."""
@@ -199,15 +200,18 @@ class Statistics:
         return Snapshot(at, values, processes, machine)
 
 
-def processes_of(now: Snapshot, before: Snapshot | None) -> list[Process]:
+def _time_of(snapshot: Snapshot) -> float:
+    return snapshot.at
+
+
+def processes_of(now: Snapshot, before: Snapshot) -> list[Process]:
     """The processes of a snapshot by their number, with what they took since an earlier one."""
-    seconds = now.at - before.at if before is not None else 0.0
     return [
         Process(
             pid=pid,
             memory_bytes=use.memory_bytes,
             cpu_seconds=round(use.cpu_seconds, 3),
-            cpu_utilization=_utilization(use, before.processes.get(pid) if before else None, seconds),
+            cpu_utilization=_utilization(use, before.processes.get(pid), now.at - before.at),
         )
         for pid, use in sorted(now.processes.items())
     ]
@@ -344,7 +348,7 @@ def _read_uses(folder: Path, server: int) -> dict[int, _Use]:
 
 
 def _utilization(use: _Use, before: _Use | None, seconds: float) -> float:
-    if before is None or seconds <= 0:
+    if before is None:
         # The kernel counts in hundredths of a second, of which a process that was just begun has none yet.
         return use.cpu_seconds / max(use.age_s, 0.01)
     return (use.cpu_seconds - before.cpu_seconds) / seconds

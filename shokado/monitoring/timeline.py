@@ -53,8 +53,8 @@ class ProcessPoint(NamedTuple):
     """What a process takes at a moment."""
 
     memory_bytes: int
-    cpu_utilization: float | None
-    """CPU seconds per second; None if it is newer than the window."""
+    cpu_utilization: float
+    """CPU seconds per second; since it started, if it is newer than the window."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,20 +108,18 @@ class Timeline:
         """The points that are kept and later than `at`."""
         return [moment for moment in self._moments if moment.at > at]
 
-    async def look(self) -> Look | None:
-        """What there is to be seen now; None before the first snapshot. Raises `OSError`."""
+    async def look(self) -> Look:
+        """What there is to be seen now; before the first snapshot, since the server started. Raises `OSError`."""
         async with self._looking:
             if self._look is None or self.statistics.now() >= self._look.moment.at + SHARED_S:
                 self._look = await self._look_anew()
             return self._look
 
-    async def _look_anew(self) -> Look | None:
+    async def _look_anew(self) -> Look:
         now = await self.statistics.take()
         recent = [shot for shot in self._looked_at if shot.at <= now.at - EVERY_S + _TOLERANCE_S]
-        before = self.statistics.before(now.at - EVERY_S + _TOLERANCE_S)
-        if before is None or now.at <= before.at:
-            return None
-        long_before = self.statistics.before(now.at - WINDOW_S) or before
+        before = self.statistics.before(now.at - EVERY_S + _TOLERANCE_S, now)
+        long_before = self.statistics.before(now.at - WINDOW_S, now)
         base = max([before, *recent], key=lambda shot: shot.at)
         self._looked_at.append(now)
         return await asyncio.to_thread(_look_between, long_before, base, now)
@@ -149,18 +147,22 @@ def _versions(snapshot: Snapshot) -> list[str]:
 
 def _point(found: Figures) -> VersionPoint:
     return VersionPoint(
-        request_rate=_short(found.request_rate_per_s) or 0.0,
-        error_rates={kind: _short(count / found.seconds) or 0.0 for kind, count in found.errors_by_kind.items()},
-        p50_ms=_short(found.latency_ms.p50),
-        p95_ms=_short(found.latency_ms.p95),
-        p99_ms=_short(found.latency_ms.p99),
-        batch_rows=_short(found.batch_rows.mean),
-        queue_wait_ms=_short(found.queue_wait_ms.p95),
-        score=_short(found.predictions.mean),
-        utilization=_short(found.engine_utilization) or 0.0,
+        request_rate=_short(found.request_rate_per_s),
+        error_rates={kind: _short(count / found.seconds) for kind, count in found.errors_by_kind.items()},
+        p50_ms=_measured(found.latency_ms.p50),
+        p95_ms=_measured(found.latency_ms.p95),
+        p99_ms=_measured(found.latency_ms.p99),
+        batch_rows=_measured(found.batch_rows.mean),
+        queue_wait_ms=_measured(found.queue_wait_ms.p95),
+        score=_measured(found.predictions.mean),
+        utilization=_short(found.engine_utilization),
     )
 
 
-def _short(number: float | None) -> float | None:
+def _measured(number: float | None) -> float | None:
+    return _short(number) if number is not None else None
+
+
+def _short(number: float) -> float:
     """To four digits: more cannot be seen in a chart, and would be most of what is sent."""
-    return float(f"{number:.4g}") if number is not None else None
+    return float(f"{number:.4g}")

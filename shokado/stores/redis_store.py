@@ -6,6 +6,7 @@
     shokado:{<model>}:secrets           by value                     shokado:{<model>}:secret        of older versions
     shokado:{<model>}:settled:<key>     until it expires
     shokado:{<model>}:tallies:<minute>  by tally                     shokado:{<model>}:minutes       their order
+    shokado:{<model>}:tally_marks       by minute
     shokado:{<model>}:binned:<member>   in bins of a version         shokado:{<model>}:binned        their order
     shokado:{<model>}:experiments       see `redis_evidence`
 
@@ -15,6 +16,7 @@ that this can be had (see `RedisStore.durability`).
 
 import contextlib
 import json
+import secrets
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from math import ceil
 from typing import Any, cast
@@ -39,6 +41,7 @@ from shokado.stores.store import (
     BinnedCounts,
     Entry,
     GenerationConflict,
+    MinuteTallies,
     Position,
     Secret,
     Settlement,
@@ -97,26 +100,29 @@ for index = 1, #found, 2 do
     end
 end
 """
-# In doubles, as SQLite does: HINCRBYFLOAT keeps 17 digits after the point, and nothing of what is smaller.
+# The keys are `_tallies_keys`, and the first arguments the minute and its new mark. In doubles, as SQLite does:
+# HINCRBYFLOAT keeps 17 digits after the point, and nothing of what is smaller.
 _ADD = """
 local function add(counts)
+    if next(counts) == nil then return end
     for tally, number in pairs(counts) do
         local sum = tonumber(redis.call('HGET', KEYS[1], tally) or '0') + number
         redis.call('HSET', KEYS[1], tally, string.format('%.17g', sum))
     end
     redis.call('ZADD', KEYS[2], ARGV[1], ARGV[1])
+    redis.call('HSET', KEYS[3], ARGV[1], ARGV[2])
 end
 """
-_ADD_ALL = f"{_ADD} add(cjson.decode(ARGV[2]))"
+_ADD_ALL = f"{_ADD} add(cjson.decode(ARGV[3]))"
 _SETTLE = f"""{_ADD}{redis_evidence.SEE}
 local counted, sums = {{}}, {{}}
-for index, settlement in ipairs(cjson.decode(ARGV[2])) do
-    local new = redis.call('SET', KEYS[index + 2], 1, 'NX', 'PX', settlement[1])
+for index, settlement in ipairs(cjson.decode(ARGV[3])) do
+    local new = redis.call('SET', KEYS[index + 3], 1, 'NX', 'PX', settlement[1])
     counted[index] = new and 1 or 0
     for tally, number in pairs(new and settlement[2] or {{}}) do
         sums[tally] = (sums[tally] or 0) + number
     end
-    for _, sighting in ipairs(new and settlement[3] or {{}}) do see(ARGV[3], sighting) end
+    for _, sighting in ipairs(new and settlement[3] or {{}}) do see(ARGV[4], sighting) end
 end
 add(sums)
 return counted
@@ -233,12 +239,11 @@ class RedisStore:
     def add(self, counts: Mapping[Tally, float], at: float) -> None:
         minute = minute_of(at)
         with self._explained():
-            self._add(self._tallies_keys(minute), [minute, _counts(counts)])
+            self._add(self._tallies_keys(minute), [minute, _new_mark(), _counts(counts)])
 
     def tallies(self, since: float) -> dict[tuple[int, Tally], float]:
         with self._explained():
-            found = self._redis.zrangebyscore(self._key("minutes"), minute_of(since), "+inf")
-            minutes = [int(minute) for minute in cast(list[Any], found)]
+            minutes = self._minutes(since)
             with self._redis.pipeline(transaction=False) as together:
                 for minute in minutes:
                     together.hgetall(self._tallies_key(minute))
@@ -247,6 +252,29 @@ class RedisStore:
                 (minute, Tally(*json.loads(field))): float(value)
                 for minute, content in zip(minutes, contents, strict=True)
                 for field, value in content.items()
+            }
+
+    def tally_marks(self, since: float) -> dict[int, str | None]:
+        with self._explained():
+            minutes = self._minutes(since)
+            if not minutes:
+                return {}
+            marks = cast(list[bytes | None], self._redis.hmget(self._key("tally_marks"), [str(one) for one in minutes]))
+            return {minute: mark.decode() if mark else None for minute, mark in zip(minutes, marks, strict=True)}
+
+    def tallies_of(self, minutes: Collection[int]) -> dict[int, MinuteTallies]:
+        with self._explained(), self._redis.pipeline(transaction=True) as together:
+            for minute in minutes:
+                together.hget(self._key("tally_marks"), str(minute))
+                together.hgetall(self._tallies_key(minute))
+            found = iter(together.execute())
+            return {
+                minute: MinuteTallies(
+                    mark.decode() if mark else None,
+                    {Tally(*json.loads(field)): float(value) for field, value in content.items()},
+                )
+                for minute, mark, content in zip(minutes, found, found, strict=True)
+                if content
             }
 
     def add_evidence(self, batch: EvidenceBatch, at: float) -> None:  # noqa: ARG002  # keys expire by themselves
@@ -307,6 +335,7 @@ class RedisStore:
             minutes = cast(list[Any], self._redis.zrangebyscore(self._key("minutes"), "-inf", last))
             if minutes:
                 self._redis.delete(*(self._tallies_key(int(minute)) for minute in minutes))
+                self._redis.hdel(self._key("tally_marks"), *minutes)
                 self._redis.zremrangebyscore(self._key("minutes"), "-inf", last)
 
     def close(self) -> None:
@@ -330,7 +359,7 @@ class RedisStore:
             f"{redis_evidence.sightings_text(settlement.sightings)}]"
             for settlement in settlements
         )
-        told: list[str | int] = [minute, f"[{content}]", self._prefix]
+        told: list[str | int] = [minute, _new_mark(), f"[{content}]", self._prefix]
         with self._explained():
             counted = cast(list[int], self._settle([*self._tallies_keys(minute), *keys], told))
         return [bool(new) for new in counted]
@@ -369,6 +398,11 @@ class RedisStore:
     def _key(self, name: str) -> str:
         return self._prefix + name
 
+    def _minutes(self, since: float) -> list[int]:
+        """Those from `since` on that have tallies."""
+        found = self._redis.zrangebyscore(self._key("minutes"), minute_of(since), "+inf")
+        return [int(minute) for minute in cast(list[Any], found)]
+
     def _tallies_key(self, minute: int) -> str:
         return self._key(f"tallies:{minute}")
 
@@ -376,11 +410,15 @@ class RedisStore:
         return self._key(f"binned:{member}")
 
     def _tallies_keys(self, minute: int) -> list[str]:
-        return [self._tallies_key(minute), self._key("minutes")]
+        return [self._tallies_key(minute), self._key("minutes"), self._key("tally_marks")]
 
 
 def _is_kept(until: float, now: float) -> bool:
     return now < until <= now + MAX_KEEP_S
+
+
+def _new_mark() -> str:
+    return secrets.token_hex(8)
 
 
 def _told(secret: Secret) -> list[bytes]:

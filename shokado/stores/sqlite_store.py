@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import random
+import secrets
 import sqlite3
 import time
 from collections import defaultdict
@@ -32,6 +33,7 @@ from shokado.stores.store import (
     BinnedCounts,
     Entry,
     GenerationConflict,
+    MinuteTallies,
     Position,
     Secret,
     Settlement,
@@ -64,9 +66,18 @@ CREATE TABLE IF NOT EXISTS tallies (
     minute INTEGER, version TEXT, environment TEXT, name TEXT, value REAL NOT NULL,
     PRIMARY KEY (minute, version, environment, name)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS tally_marks (minute INTEGER PRIMARY KEY, mark TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS binned (
     bucket INTEGER, version TEXT, bins TEXT, counts BLOB NOT NULL, PRIMARY KEY (version, bins, bucket)
 );
+"""
+_TALLIES_OF = """
+SELECT minute, mark, version, environment, name, value FROM tallies JOIN tally_marks USING (minute)
+WHERE minute IN (SELECT value FROM json_each(?))
+"""
+_HAS_UNMARKED = "SELECT EXISTS (SELECT 1 FROM tallies) AND NOT EXISTS (SELECT 1 FROM tally_marks)"
+_MARK_OLDER = """
+INSERT OR IGNORE INTO tally_marks SELECT minute, lower(hex(randomblob(8))) FROM tallies GROUP BY minute
 """
 _SECRETS = "SELECT value, made_at, idle_s, placed FROM secrets"
 _IMPORT_OLDER = """
@@ -177,6 +188,16 @@ class SqliteStore:
             (minute, Tally(version, environment, name)): value for minute, version, environment, name, value in rows
         }
 
+    def tally_marks(self, since: float) -> dict[int, str | None]:
+        return dict(self._rows("SELECT * FROM tally_marks WHERE minute >= ? ORDER BY minute", minute_of(since)))
+
+    def tallies_of(self, minutes: Collection[int]) -> dict[int, MinuteTallies]:
+        found: dict[int, MinuteTallies] = {}
+        for minute, mark, version, environment, name, value in self._rows(_TALLIES_OF, json.dumps([*minutes])):
+            counts = found.setdefault(minute, MinuteTallies(mark, {})).counts
+            counts[Tally(version, environment, name)] = value
+        return found
+
     def add_evidence(self, batch: EvidenceBatch, at: float) -> None:
         with self._writing(firmly=False) as connection:
             sqlite_evidence.add_batch(connection, batch, at)
@@ -211,7 +232,8 @@ class SqliteStore:
 
     def forget(self, before: float, now: float) -> None:
         with self._writing(firmly=False) as connection:
-            connection.execute("DELETE FROM tallies WHERE minute < ?", (minute_of(before),))
+            for table in ("tallies", "tally_marks"):
+                connection.execute(f"DELETE FROM {table} WHERE minute < ?", (minute_of(before),))  # noqa: S608
             connection.execute("DELETE FROM settled WHERE expires_at <= ?", (now,))
             late = "DELETE FROM reports WHERE forgotten_at <= ? OR forgotten_at > ?"
             connection.execute(late, (now, now + MAX_KEEP_S))
@@ -337,6 +359,8 @@ class SqliteStore:
                         raise OSError(errno.ESTALE, "it was replaced while it was opened")
                     connection.execute("PRAGMA journal_mode = WAL")
                     connection.executescript(_SCHEMA)
+                    if connection.execute(_HAS_UNMARKED).fetchone()[0]:
+                        connection.execute(_MARK_OLDER)
                 except BaseException:
                     connection.close()
                     raise
@@ -410,10 +434,13 @@ def _alone_in(folder: Path) -> Iterator[None]:
 
 
 def _add(connection: sqlite3.Connection, counts: Mapping[Tally, float], at: float) -> None:
+    if not counts:
+        return
     connection.executemany(
         "INSERT INTO tallies VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET value = value + excluded.value",
         [(minute_of(at), *tally, number) for tally, number in counts.items()],
     )
+    connection.execute("INSERT OR REPLACE INTO tally_marks VALUES (?, ?)", (minute_of(at), secrets.token_hex(8)))
 
 
 def _counts(content: bytes) -> BinnedCounts:

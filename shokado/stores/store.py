@@ -130,6 +130,14 @@ class Tally(NamedTuple):
     name: str
 
 
+class MinuteTallies(NamedTuple):
+    """What was counted in one minute."""
+
+    mark: str | None
+    """Another one after each addition, and never one that was before; None where an older release made them."""
+    counts: dict[Tally, float]
+
+
 class Binned(NamedTuple):
     """What rows are counted for: the bins of one reference of a version."""
 
@@ -253,6 +261,14 @@ class Store(Protocol):
 
     def tallies(self, since: float) -> dict[tuple[int, Tally], float]:
         """All tallies from `since` on, by (beginning of their minute, tally)."""
+        ...
+
+    def tally_marks(self, since: float) -> dict[int, str | None]:
+        """The minutes from `since` on that have tallies, ascending, with their marks: which of them have changed."""
+        ...
+
+    def tallies_of(self, minutes: Collection[int]) -> dict[int, MinuteTallies]:
+        """The tallies of these minutes, each with the mark that belongs to them; those that have none are missing."""
         ...
 
     def add_evidence(self, batch: EvidenceBatch, at: float) -> None:

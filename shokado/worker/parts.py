@@ -17,6 +17,7 @@ from shokado.monitoring.recent_units import RecentUnits
 from shokado.monitoring.timeline import Timeline
 from shokado.request_log.last_rows import LastRows
 from shokado.stores.follower import Follower
+from shokado.stores.tally_sums import TallySums
 from shokado.transports.body_quota import BodyQuota
 from shokado.worker.stopping import Stopping
 from shokado.worker.versions.fleet import Fleet
@@ -38,6 +39,8 @@ class WorkerParts:
     feedback: FeedbackCollector
     timeline: Timeline
     metrics_folder: Path
+    tally_sums: TallySums
+    """Over the window of feedback."""
     stopping: Stopping = field(default_factory=Stopping)
     clock: Callable[[], float] = time.time
     """The time of day in Unix seconds."""

@@ -56,6 +56,7 @@ from shokado.stores.follower import Follower
 from shokado.stores.machine import Machine
 from shokado.stores.opening import open_store
 from shokado.stores.store import Entry, WorkerReport
+from shokado.stores.tally_sums import TallySums
 from shokado.transports.call import Entrance
 from shokado.worker.observing import WorkerObservers
 from shokado.worker.parts import WorkerParts
@@ -116,6 +117,7 @@ class Worker:
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         store = open_store(settings.store, settings.model, ROOT)
         self.follower = Follower(store, settings, self._adopt, self._report, self.folder / "routing.json")
+        self.tally_sums = TallySums(store)
         cache = open_cache(settings, asyncio.get_running_loop().call_soon)
         settle = cache.settle if cache is not None else None
         machine = Machine.of(settings.store, settings.model)
@@ -237,6 +239,7 @@ class Worker:
             self.feedback,
             self.timeline,
             self.folder,
+            self.tally_sums,
             stopping=self.stopping,
             last_rows=self.observing.last_rows,
             tally=self.observing.tallying.add,
@@ -351,6 +354,7 @@ class Worker:
                 self.metrics.cache.looked_up(version, found)
         for version, explained in self.explainer.flush().items():
             self.metrics.explanations.explained(version, explained)
+        self.metrics.explanations.refused(self.explainer.take_refused())
         self.metrics.runners.look(self.fleet.runners)
         self.metrics.routing.store(reached=self.follower.failure is None)
         watch, rates = self.gate.watch, self.gate.rates

@@ -30,8 +30,9 @@ TOO_SHORT = [1.0]
 
 @pytest.fixture(scope="module")
 def observed(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
-    """A Prometheus that has seen predictions by both versions of two models, errors, refusals by a rate, a cache, a
-    request log that is sent, and a version elsewhere, which is the first server's."""
+    """A Prometheus that has seen predictions by both versions of two models, explanations, errors, refusals by a rate,
+    a cache, a request log that is sent, spans for a receiver that is away, and a version elsewhere, which is the first
+    server's."""
     prepare("iris")
     folder = tmp_path_factory.mktemp("prometheus")
     environment = {"SHOKADO_WORKERS": "1"}
@@ -41,6 +42,7 @@ def observed(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     recording = {
         "SHOKADO_LOG__SHARE": "1", "SHOKADO_LOG__FOLDER": str(folder / "log"), "SHOKADO_LOG__SEGMENT_S": "1",
         "SHOKADO_LOG__SINK__URL": f"file://{folder}/sent", "SHOKADO_CACHE__BACKEND": "memory",
+        "SHOKADO_TRACING__ENDPOINT": "http://127.0.0.1:1",
     }  # fmt: skip
     with (
         serving_side_by_side(environment, environment | rates | {"SHOKADO_MODEL": "iris"}) as (first, second),
@@ -52,6 +54,9 @@ def observed(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             for server, row in ((first, ROW), (second, IRIS), (third, ROW)):
                 for sent in [row, TOO_SHORT] * 30:
                     http.post(f"{server.url}/v1/models/predict", json={"instances": [sent]}, timeout=20)
+            wanted = {"instances": [ROW], "version": "v1"}
+            explained = http.post(f"{first.url}/v1/models/explain", json=wanted, timeout=20)
+            assert explained.status_code == 200, explained.text
             return all(shows_something(running, query) for query in QUERIES.values())
 
         # A rate needs two looks at what is counted; who shows nothing in the end says so in a test of its own.

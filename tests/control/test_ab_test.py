@@ -114,6 +114,15 @@ def test_the_status_tells_traffic_and_feedback_by_version(site: Site) -> None:
     assert site.get(f"{STATUS}?environment=staging")["versions"]["v2"]["feedback"] == 0
 
 
+def test_the_status_tells_what_was_counted_since_it_was_asked_last(site: Site) -> None:
+    for requests in range(1, 4):
+        add(site, "v1", requests=1)
+        add(site, "v1", "production", class_labels=2, correct=1)
+        told = site.get(STATUS)["versions"]["v1"]
+        assert (told["requests"], told["labels"], told["accuracy"]["value"]) == (requests, 2 * requests, 0.5)
+        assert site.get("/v1/metrics/v1")["quality"]["labels"] == 2 * requests
+
+
 def test_the_status_tells_how_a_shadow_compares(site: Site) -> None:
     site.post(SPLIT, {"shadow": "v3"})
     add(

@@ -1,8 +1,11 @@
 """The data of the dashboard: one answer with all versions, and only the points that are new."""
 
+import time
+from collections import deque
 from typing import Any
 
 import jsonschema_rs
+import psutil
 import pytest
 
 from shokado.control.dashboard import series_of
@@ -49,6 +52,16 @@ def test_what_was_counted_is_told_within_the_look(site: Site) -> None:
     assert found["series"]["at"][-1] == pytest.approx(found["at"], abs=60)
 
 
+def test_before_the_first_snapshot_figures_are_those_since_the_start(site: Site) -> None:
+    timeline = site.workers[0].parts.timeline
+    timeline._moments.clear()
+    timeline.statistics._snapshots = deque(maxlen=0)
+    found = site.get(PATH)
+    age_s = time.time() - psutil.Process().create_time()
+    assert found["window_s"] == pytest.approx(age_s, abs=5), "this process stands for the server"
+    assert len(found["series"]["at"]) == 1
+
+
 def test_only_points_after_the_one_that_is_known_are_told(site: Site) -> None:
     parts = site.workers[0].parts
     now = parts.timeline.statistics.now()
@@ -65,7 +78,7 @@ def test_only_points_after_the_one_that_is_known_are_told(site: Site) -> None:
 
 def test_points_become_columns_of_the_same_length() -> None:
     moments = [
-        Moment(1.0, {"v1": point(1.0)}, {7: ProcessPoint(1000, None)}),
+        Moment(1.0, {"v1": point(1.0)}, {7: ProcessPoint(1000, 0.25)}),
         Moment(6.0, {"v1": point(2.0), "v2": point(3.0), NO_VERSION: point(4.0)}, {8: ProcessPoint(2000, 0.5)}),
     ]
     found = series_of(moments, ["v1", "v2", "v3"], 100.0)
@@ -77,6 +90,7 @@ def test_points_become_columns_of_the_same_length() -> None:
     assert found.versions["v3"].p50_ms == [None, None]
     assert found.other_error_rates_per_s == {"model": [0.0, 0.5]}
     assert found.processes["7"].memory_bytes == [1000, None]
+    assert found.processes["7"].cpu_utilization == [0.25, None]
     assert found.processes["8"].cpu_utilization == [None, 0.5]
 
 

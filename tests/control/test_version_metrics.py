@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -65,6 +66,16 @@ def test_a_version_that_nobody_asked_has_figures_without_numbers(site: Site) -> 
         assert figures["requests"] == 0
         assert figures["error_rate"] is None
         assert figures["latency_ms"] == {"count": 0, "mean": None, "p50": None, "p95": None, "p99": None}
+
+
+def test_before_the_first_snapshot_everything_is_told_that_can_be(counted_site: Site, counting: Worker) -> None:
+    counting.count("started v1", "answered v1 0.004")
+    counted_site.workers[0].parts.timeline.statistics._snapshots = deque(maxlen=0)
+    content = counted_site.get("/v1/metrics/v1")
+    assert content["recent"] == content["since_start"]
+    assert content["recent"]["requests"] == 1
+    (process,) = content["processes"]
+    assert None not in process.values()
 
 
 def test_a_version_that_was_unloaded_still_has_figures(site: Site) -> None:

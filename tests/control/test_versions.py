@@ -21,6 +21,7 @@ from shokado.monitoring.process_identity import own_name
 from shokado.monitoring.statistics import Statistics
 from shokado.monitoring.timeline import Timeline
 from shokado.stores.store import Action
+from shokado.stores.tally_sums import TallySums
 from shokado.worker.parts import Control, WorkerParts
 from tests.control.site import SECRET, Site, open_site
 from tests.experiments.following import all_known
@@ -236,6 +237,7 @@ def app_over(worker: Worker, folder: Path) -> httpx.AsyncClient:
         FeedbackCollector(worker.follower, ids, dict, 3600, all_known),
         Timeline(Statistics(folder / f"metrics-{own_name()}")),
         folder,
+        TallySums(worker.follower.store),
     )
     return httpx.AsyncClient(transport=httpx.ASGITransport(create_app(control)), base_url="http://site", timeout=60)
 

@@ -199,6 +199,7 @@ def test_what_does_not_fit_into_the_queue_is_refused_with_when_to_come_back(tmp_
         with pytest.raises(Overloaded):
             shown.submit(prediction)
         assert refused.value.retry_after_s > 2, "two rows of 20 scores, with their rests"
+        assert (shown.explainer.take_refused(), shown.explainer.take_refused()) == (2, 0)
         await eventually(lambda: first.is_over and second.is_over)
         shown.explainer.check()
 
@@ -212,15 +213,19 @@ def test_what_would_be_too_late_is_refused_at_once_and_what_is_too_late_is_not_c
         engine.each = lambda rows: shown.clock.advance(0.01 * len(rows))
         await shown.explained(1.0)
         prediction = await shown.scored(2.0)
+        began = shown.clock.now
         first = shown.submit(prediction)
         with pytest.raises(Overloaded):
             shown.submit(prediction, deadline=shown.clock.now + 0.1)
+        assert shown.explainer.take_refused() == 1
+        shown.explainer.flush()
         # Of the loop's own time next to nothing is left.
         late = shown.submit(prediction, deadline=shown.clock.now + 10)
         assert late.alarm is not None
         late.alarm._run()
         assert isinstance(late.error, DeadlineExceeded)
         await eventually(lambda: first.is_over)
+        assert shown.explainer.flush()["v1"].waits_s == [0.0, pytest.approx(shown.clock.now - began)]
         engine.sizes.clear()
         await eventually(lambda: shown.explainer._under_way is None)
         assert not engine.sizes

@@ -175,6 +175,9 @@ def test_what_is_too_much_is_refused_with_when_to_come_back_and_predictions_go_o
                     assert answer.json()["error"]["code"] == "overloaded"
                     assert int(answer.headers["retry-after"]) >= 1
         assert set(statuses) == {200, 503}
+        refused = statuses.count(503)
+        wait_until(lambda: server.metric("shokado_refused_explanations_total") == refused)
+        wait_until(lambda: server.metric("shokado_explanation_seconds_count", version="v2") == 6 - refused)
 
 
 def test_versions_with_a_service_of_their_own_are_explained_by_the_gateway(home: Path) -> None:

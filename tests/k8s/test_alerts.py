@@ -36,6 +36,10 @@ REMOTE_UP = 'shokado_remote_up{namespace="shokado-production",job="shokado-gatew
 LOG_DROPPED = (
     'shokado_log_dropped_rows_total{namespace="shokado-production",job="shokado-gateway",pod="a",version="v2"}'
 )
+SPANS = 'shokado_trace_spans_total{namespace="shokado-production",job="shokado-gateway",pod="a",outcome="%s"}'
+EXPLANATIONS = (
+    'shokado_explanation_seconds_bucket{namespace="shokado-production",job="shokado-gateway",version="v2",le="%s"}'
+)
 
 HEALTHY = {
     "up" + GATEWAY % "a": "1x60",
@@ -54,6 +58,13 @@ HEALTHY = {
     "shokado_log_ship_lag_seconds" + GATEWAY % "a": "20x60",
     LOG_DROPPED: "0x60",
     "shokado_log_unsent_segments_total" + GATEWAY % "a": "0x60",
+    SPANS % "sent": "0+6000x60",
+    SPANS % "dropped": "0x60",
+    SPANS % "lost": "0+6x60",
+    "shokado_refused_explanations_total" + GATEWAY % "a": "0+1x60",
+    EXPLANATIONS % "2.5": "0+60x60",
+    EXPLANATIONS % "10": "0+60x60",
+    EXPLANATIONS % "+Inf": "0+60x60",
     "shokado_generation" + GATEWAY % "a": "7x60",
     "shokado_generation" + GATEWAY % "b": "7x60",
 }
@@ -72,6 +83,9 @@ FAULTS: dict[str, dict[str, str]] = {
     "ShokadoVersionAway": {REMOTE_UP: "0x60"},
     "ShokadoLogBehind": {"shokado_log_ship_lag_seconds" + GATEWAY % "a": "0+120x60"},
     "ShokadoLogLost": {LOG_DROPPED: "0+10x60"},
+    "ShokadoSpansLost": {SPANS % "dropped": "0+100x60"},
+    "ShokadoExplanationsRefused": {"shokado_refused_explanations_total" + GATEWAY % "a": "0+60x60"},
+    "ShokadoExplanationsSlow": {EXPLANATIONS % "2.5": "0+54x60"},
 }
 
 
@@ -85,18 +99,25 @@ def rules(cluster: Cluster) -> list[dict[str, Any]]:
 def server(models: Path) -> Iterator[Server]:
     """A gateway, one of whose versions is nowhere to be found."""
     remote = {"placement": "remote", "remote": {"url": "http://127.0.0.1:1"}}
-    environment = {"SHOKADO_WORKERS": "1", "SHOKADO_VERSIONS__V2": json.dumps(remote)}
+    environment = {
+        "SHOKADO_WORKERS": "1",
+        "SHOKADO_VERSIONS__V2": json.dumps(remote),
+        "SHOKADO_TRACING__ENDPOINT": "http://127.0.0.1:1",
+    }
     with serving(environment=environment, away=["v2"]) as running:
         yield running
 
 
 @pytest.fixture
 def measured(server: Server) -> set[str]:
-    """The names of all samples of a bundle that has answered a request and refused one."""
+    """The names of all samples of a bundle that has answered a request, refused one, and explained one."""
     for instances, status in (([ROW], 200), ([[1.0]], 422)):
         answer = http.post(f"{server.url}/v1/models/predict", json={"instances": instances}, timeout=20)
         assert answer.status_code == status
+    explained = http.post(f"{server.url}/v1/models/explain", json={"instances": [ROW], "version": "v1"}, timeout=20)
+    assert explained.status_code == 200, explained.text
     wait_until(lambda: server.metric("shokado_errors_total") and server.metric("shokado_requests_total"))
+    wait_until(lambda: server.metric("shokado_explained_rows_total"))
     wait_until(lambda: server.metric("shokado_drift_columns"), 90)
     text = http.get(f"{server.url}/metrics", timeout=20).text
     return {sample.name for family in text_string_to_metric_families(text) for sample in family.samples}

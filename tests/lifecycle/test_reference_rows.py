@@ -13,7 +13,7 @@ import pytest
 from runners.artefacts.card import Card
 from shokado.lifecycle.errors import ReferenceRefused
 from shokado.lifecycle.importing import reference_rows
-from shokado.lifecycle.importing.reference_rows import SampledRows, open_table, read_sample, table_of
+from shokado.lifecycle.importing.reference_rows import RowSampler, SampledRows, open_table, read_sample, table_of
 from tests.support.cards import TEXT, make_card
 
 NAN, INF = math.nan, math.inf
@@ -198,3 +198,18 @@ def test_columns_of_a_frame_may_be_called_by_numbers() -> None:
 def test_an_array_of_another_shape_is_refused(values: Any) -> None:
     with pytest.raises(ReferenceRefused):
         read_sample(table_of("example", values, CARD), CARD)
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 2500])
+def test_a_sample_that_becomes_smaller_is_the_smaller_sample(at_once: int) -> None:
+    """Also where rows come one by one, of which parts are joined on the way."""
+    rows = np.arange(5000.0, dtype=np.float32).reshape(-1, 1)
+    small, shrunk = RowSampler(100), RowSampler(2000)
+    for at in range(0, len(rows), at_once):
+        if at >= 2500:
+            shrunk.keep_at_most(100)
+        for sampler in (small, shrunk):
+            sampler.add(rows[at : at + at_once])
+    assert small.seen == shrunk.seen == 5000
+    assert len(small.drawn()) == 100
+    np.testing.assert_array_equal(small.drawn(), shrunk.drawn())

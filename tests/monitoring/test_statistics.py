@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shokado.monitoring.metrics.buckets import SECONDS
+from shokado.monitoring.process_identity import seconds_of
 from shokado.monitoring.statistics import Statistics, figures, quantile
 from tests.monitoring.test_worker_processes import Worker
 from tests.support.clock import HandClock
@@ -25,6 +26,11 @@ def worker(tmp_path: Path) -> Iterator[Worker]:
     one = Worker(tmp_path)
     yield one
     one.close()
+
+
+def started_at(worker: Worker) -> float:
+    """When the server was started that this process stands for, in its clock."""
+    return seconds_of(int(worker.folder.name.split("-")[-1]))
 
 
 def cumulative(values: list[float]) -> list[tuple[float, float]]:
@@ -122,7 +128,6 @@ def test_the_recent_figures_are_the_difference_to_a_snapshot_and_say_how_long_ag
 
     async def scenario() -> None:
         statistics = Statistics(worker.folder, clock)
-        assert (await statistics.of("v1")).recent is None, "nothing to compare with yet"
         await statistics.observe()
         for _ in range(4):
             clock.advance(5)
@@ -133,14 +138,33 @@ def test_the_recent_figures_are_the_difference_to_a_snapshot_and_say_how_long_ag
         found = {}
         for window_s in (1, 8, 9, 300):
             recent = (await statistics.of("v1", window_s)).recent
-            assert recent is not None
             found[window_s] = recent.seconds, recent.requests
         assert found == {1: (3, 1), 8: (8, 2), 9: (13, 3), 300: (23, 5)}
         recent = (await statistics.of("v1", 8)).recent
-        assert recent is not None
         assert recent.request_rate_per_s == 2 / 8
         assert recent.engine_utilization == pytest.approx(0.001 / 8)
         assert recent.latency_ms.mean == pytest.approx((4 + 2000) / 2)
+
+    asyncio.run(scenario())
+
+
+def test_before_the_first_snapshot_the_recent_figures_are_those_since_the_start(worker: Worker) -> None:
+    clock = HandClock(started_at(worker) + 20)
+    worker.count(*["started v1", "answered v1 0.004"] * 3)
+
+    async def scenario() -> None:
+        statistics = Statistics(worker.folder, clock)
+        found = await statistics.of("v1")
+        assert found.recent == found.since_start
+        assert (found.recent.requests, found.recent.seconds) == (3, pytest.approx(20))
+        # A snapshot that was begun later, and read sooner, is nothing to compare with.
+        clock.advance(5)
+        later = await statistics.observe()
+        clock.advance(-1)
+        now = await statistics.take()
+        assert statistics.before(now.at - 60, now).at == pytest.approx(started_at(worker))
+        clock.advance(2)
+        assert statistics.before(now.at - 60, await statistics.take()) is later
 
     asyncio.run(scenario())
 
@@ -154,7 +178,6 @@ def test_only_so_many_snapshots_are_kept(worker: Worker) -> None:
             await statistics.observe()
             clock.advance(5)
         found = await statistics.of("v1", 10_000)
-        assert found.recent is not None
         assert found.recent.seconds == 305
 
     asyncio.run(scenario())

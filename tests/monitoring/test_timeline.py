@@ -8,6 +8,7 @@ import pytest
 
 from shokado.monitoring.statistics import Statistics
 from shokado.monitoring.timeline import KEPT_S, Timeline
+from tests.monitoring.test_statistics import started_at
 from tests.monitoring.test_worker_processes import Worker
 from tests.support.clock import HandClock
 
@@ -64,7 +65,6 @@ def test_who_looks_sees_the_last_seconds_and_is_not_kept(worker: Worker) -> None
 
     async def scenario() -> None:
         timeline = Timeline(Statistics(worker.folder, clock))
-        assert await timeline.look() is None, "nothing to compare with yet"
         await timeline.observe()
         for second in range(1, 9):
             clock.advance(1)
@@ -72,11 +72,26 @@ def test_who_looks_sees_the_last_seconds_and_is_not_kept(worker: Worker) -> None
             if second == 5:
                 await timeline.observe()
             look = await timeline.look()
-        assert look is not None
         # Of the five seconds before now: those of 4 to 8.
         assert look.moment.versions["v1"].request_rate == (4 + 5 + 6 + 7 + 8) / 5
         assert (look.seconds, look.figures["v1"].requests) == (8, sum(range(1, 9)))
         assert [moment.at for moment in timeline.after(0)] == [clock.now - 3]
+
+    asyncio.run(scenario())
+
+
+def test_who_looks_before_the_first_snapshot_sees_what_was_counted_since_the_start(worker: Worker) -> None:
+    clock = HandClock(started_at(worker) + 20)
+    worker.count(*["started v1", "answered v1 0.004"] * 10)
+
+    async def scenario() -> None:
+        timeline = Timeline(Statistics(worker.folder, clock))
+        look = await timeline.look()
+        assert (look.seconds, look.figures["v1"].requests) == (pytest.approx(20), 10)
+        assert (look.moment.at, look.moment.versions["v1"].request_rate) == (clock.now, 0.5)
+        (process,) = look.processes
+        assert look.moment.processes[process.pid].cpu_utilization == pytest.approx(process.cpu_utilization, rel=1e-3)
+        assert process.cpu_utilization > 0, "since it started"
 
     asyncio.run(scenario())
 
@@ -110,6 +125,6 @@ def test_a_folder_that_cannot_be_read_does_not_end_the_snapshots(worker: Worker)
         await timeline.observe()
         assert not running.done()
         running.cancel()
-        assert await timeline.look() is not None
+        assert (await timeline.look()).figures.keys() >= {"v1"}
 
     asyncio.run(scenario())

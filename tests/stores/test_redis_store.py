@@ -47,6 +47,8 @@ def methods(store: RedisStore) -> list[Callable[[], object]]:
         lambda: store.history(5),
         lambda: store.reports(NOW),
         lambda: store.tallies(0),
+        lambda: store.tally_marks(0),
+        lambda: store.tallies_of([0]),
         *writing_methods(store),
     ]
 

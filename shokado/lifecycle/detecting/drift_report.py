@@ -1,4 +1,4 @@
-"""The detector: logged rows of a version and others go in, Evidently's report and a verdict come out.
+"""The detector of one version: its logged rows and others go in, Evidently's report and a verdict come out.
 
 log, window -> rows --+-> columns, compared -> report.html, report.json (Evidently), verdict.json
 file, or log before --+
@@ -15,12 +15,15 @@ from runners.artefacts.card import Card
 from shokado.drift.divergence import MIN_ROWS, DriftVerdict, verdict_of_all
 from shokado.lifecycle.detecting.compared_columns import ComparedColumn, compare
 from shokado.lifecycle.detecting.evidently_report import write_report
-from shokado.lifecycle.detecting.logged_window import LoggedWindow, rows_between
+from shokado.lifecycle.detecting.logged_window import LoggedWindow
 from shokado.lifecycle.errors import LifecycleError
 from shokado.lifecycle.importing.reference_rows import open_table, read_sample
-from shokado.request_log.segments import Folder
 
 VERDICT_FILE = "verdict.json"
+
+
+class TooFewRows(LifecycleError):
+    """Nothing can be said of so few rows; the message says of which."""
 
 
 @dataclass(frozen=True)
@@ -28,14 +31,15 @@ class DriftOrder:
     """What to compare.
 
     Attributes:
+        versions: whose rows are looked at; empty: of all that have rows in the window.
         since_s: how far back the window reaches.
         reference: a CSV or Parquet file, or None;
         against_s: then, how much of the log before the window.
         threshold: the PSI beyond which a column has drifted.
-        error_rate: the chance at most that any column is said to have drifted when none has.
+        error_rate: the chance at most that any column of a version is said to have drifted when none has.
     """
 
-    version: str
+    versions: tuple[str, ...]
     since_s: float
     reference: Path | None
     against_s: float | None
@@ -77,31 +81,34 @@ class DriftReport(BaseModel):
 
 @dataclass(frozen=True, eq=False)
 class _Sides:
-    """The window, and what it is compared with."""
+    """Columns of the window, and what they are compared with."""
 
-    window: LoggedWindow
     columns: list[ComparedColumn]
     reference: str
     reference_rows: int
     left_out: frozenset[str]
 
 
-def make_report(order: DriftOrder, log: Folder, now: float, target: Path) -> DriftReport:
-    """Compare, and write the report below `target`; what was there of an earlier one is written over.
+def make_report(
+    order: DriftOrder, window: LoggedWindow, before: LoggedWindow | None, now: float, folder: Path
+) -> DriftReport:
+    """Compare, and write the report into the folder; what was there of an earlier one is written over.
 
-    Raises `LifecycleError` where there are too few rows to compare anything, `SegmentDamaged`, and `OSError`.
+    Args:
+        window: rows of a version, those since `order.since_s` before `now`, in Unix seconds.
+        before: rows of the same import, of the time before that, where there are any and no file is named.
+
+    Raises `LifecycleError` where nothing can be compared, among others `TooFewRows`, and `OSError`.
     """
-    start = now - order.since_s
-    window = rows_between(log, order.version, start, now)
-    if window is None or window.of < MIN_ROWS:
-        raise _too_few(f"the window of the log has {window.of if window else 0} rows of {order.version}", "--since 7d")
-    sides = _sides(order, log, start, window)
+    card = window.card
+    if window.of < MIN_ROWS:
+        raise too_few(f"the window of the log has {window.of} rows of {card.version}", "--since 7d")
+    sides = _sides(order, card, window, before)
     if not sides.columns:
         raise LifecycleError(f"The log has no values to compare: it leaves out {', '.join(sorted(sides.left_out))}.")
-    verdicts = [_verdict(column) for column in sides.columns]
     report = DriftReport(
-        version=order.version,
-        since=datetime.fromtimestamp(start, UTC),
+        version=card.version,
+        since=datetime.fromtimestamp(now - order.since_s, UTC),
         until=datetime.fromtimestamp(now, UTC),
         reference=sides.reference,
         rows=window.of,
@@ -112,29 +119,34 @@ def make_report(order: DriftOrder, log: Folder, now: float, target: Path) -> Dri
         drifted=[column.name for column in sides.columns if column.verdict is DriftVerdict.DRIFT],
         left_out=sorted(sides.left_out),
         of_another_import=window.others,
-        columns=verdicts,
+        columns=[_verdict(column) for column in sides.columns],
     )
-    target.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     # The verdict comes last: where it is, the report is whole.
-    (target / VERDICT_FILE).unlink(missing_ok=True)
-    write_report(sides.columns, order.threshold, target)
-    (target / VERDICT_FILE).write_text(report.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    (folder / VERDICT_FILE).unlink(missing_ok=True)
+    write_report(sides.columns, order.threshold, folder)
+    (folder / VERDICT_FILE).write_text(report.model_dump_json(indent=1) + "\n", encoding="utf-8")
     return report
 
 
-def _sides(order: DriftOrder, log: Folder, start: float, window: LoggedWindow) -> _Sides:
-    card = window.card
+def too_few(found: str, more: str) -> TooFewRows:
+    """What is raised where so few rows were found; `more` is an option that gives more."""
+    return TooFewRows(
+        f"Too few rows: {found}, and {MIN_ROWS} are needed. Rows are logged where log.share is above 0.",
+        f"shokado drift report .. {more}",
+    )
+
+
+def _sides(order: DriftOrder, card: Card, window: LoggedWindow, before: LoggedWindow | None) -> _Sides:
     settings = DriftSettings(threshold=order.threshold, error_rate=order.error_rate)
     if order.reference is not None:
         return _beside_file(order.reference, card, window, settings)
-    assert order.against_s is not None
-    before = rows_between(log, order.version, start - order.against_s, start, window.logged.card)
     if before is None or before.of < MIN_ROWS:
         rows = before.of if before else 0
-        raise _too_few(f"the log before the window has {rows} rows of this import of {order.version}", "--against 30d")
+        raise too_few(f"the log before the window has {rows} rows of this import of {card.version}", "--against 30d")
     left_out = window.masked | before.masked
     columns = compare(card, left_out, (before.rows, window.rows), (before.scores, window.scores), settings)
-    return _Sides(window, columns, "the log before the window", before.of, left_out)
+    return _Sides(columns, "the log before the window", before.of, left_out)
 
 
 def _beside_file(path: Path, card: Card, window: LoggedWindow, settings: DriftSettings) -> _Sides:
@@ -142,16 +154,9 @@ def _beside_file(path: Path, card: Card, window: LoggedWindow, settings: DriftSe
     # What a request cannot have is not in the log, either.
     rows = sample.rows[card.row_format.fitting(sample.rows)]
     if len(rows) < MIN_ROWS:
-        raise _too_few(f"{path} has {len(rows)} rows that the version takes", "--reference FILE")
+        raise too_few(f"{path} has {len(rows)} rows that {card.version} takes", "--reference FILE")
     columns = compare(card, window.masked, (rows, window.rows), None, settings)
-    return _Sides(window, columns, str(path), sample.of, window.masked)
-
-
-def _too_few(found: str, more: str) -> LifecycleError:
-    return LifecycleError(
-        f"Too few rows: {found}, and {MIN_ROWS} are needed. Rows are logged where log.share is above 0.",
-        f"shokado drift report .. {more}",
-    )
+    return _Sides(columns, str(path), sample.of, window.masked)
 
 
 def _verdict(column: ComparedColumn) -> ColumnVerdict:

@@ -34,11 +34,15 @@ MAX_TEXTS = 20_000
 """The same of texts, which take a hundred times the memory and the time."""
 MAX_VALUES = 16_000_000
 """Numbers that are kept: 64 MB."""
+NUMBERS_OF_A_TEXT = 100
+"""How many of them take the memory of a text."""
 READ_ROWS = 1 << 14
 READ_VALUES = 2_000_000
 """How many rows and numbers are read at a time, at most."""
 MISSING = ("", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "None", "<NA>", "#N/A")
 """How a cell of a CSV file says that a number is missing. In a column of texts, these are texts."""
+MAX_PARTS = 1000
+"""Arrays that a sampler joins at once: of single rows, each takes more memory than its row."""
 SEED = 5
 
 
@@ -128,30 +132,37 @@ class RowSampler:
         self.seen = 0
         self._max_rows = max_rows
         self._random = np.random.default_rng(SEED)
-        self._lots: NDArray[np.float64] = np.empty(0)
+        self._lots: list[NDArray[np.float64]] = []
         self._parts: list[Rows] = []
+        self._held = 0
 
     def add(self, rows: Rows) -> None:
         self.seen += len(rows)
-        self._lots = np.concatenate([self._lots, self._random.random(len(rows))])
+        self._held += len(rows)
+        self._lots.append(self._random.random(len(rows)))
         self._parts.append(rows)
-        if len(self._lots) > 2 * self._max_rows:
-            self._parts = [self.drawn()]
+        if self._held > 2 * self._max_rows or len(self._parts) >= MAX_PARTS:
+            self.drawn()
+
+    def keep_at_most(self, max_rows: int) -> None:
+        """Let fewer rows stay from now on: those that would have, had it been so from the beginning."""
+        self._max_rows = min(max_rows, self._max_rows)
 
     def drawn(self) -> Rows:
         """The rows that stay, in their order."""
-        rows = np.concatenate(self._parts)
+        rows, lots = np.concatenate(self._parts), np.concatenate(self._lots)
         if len(rows) > self._max_rows:
-            kept = np.sort(np.argpartition(self._lots, self._max_rows)[: self._max_rows])
-            rows, self._lots = rows[kept], self._lots[kept]
+            kept = np.sort(np.argpartition(lots, self._max_rows)[: self._max_rows])
+            rows, lots = rows[kept], lots[kept]
+        self._parts, self._lots, self._held = [rows], [lots], len(rows)
         return rows
 
 
-def most_rows(card: Card) -> int:
-    """How many rows of a version are kept."""
+def most_rows(card: Card, tables: int = 1) -> int:
+    """How many rows of a version are kept, where so many tables are kept at once."""
     if card.input_datatype == BYTES:
-        return MAX_TEXTS
-    return max(1, min(MAX_ROWS, MAX_VALUES // len(card.features)))
+        return max(1, min(MAX_TEXTS, MAX_VALUES // NUMBERS_OF_A_TEXT // tables))
+    return max(1, min(MAX_ROWS, MAX_VALUES // len(card.features) // tables))
 
 
 def check_columns(table: Table, names: Sequence[str]) -> None:

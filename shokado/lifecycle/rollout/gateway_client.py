@@ -117,7 +117,7 @@ class GatewayClient:
         uses += [f"{100 * share:g} % of {environment}" for environment, share in found.weights.items() if share > 0]
         uses += [f"it is the shadow of {environment}" for environment in found.shadow_in]
         seen = self._ask(operations.metrics(version, window_s=LATELY_S)).recent
-        if seen is not None and seen.requests > 0:
+        if seen.requests > 0:
             uses.append(f"{seen.requests} requests within {seen.seconds:.0f} s")
         return uses
 
@@ -130,7 +130,7 @@ class GatewayClient:
         if window_s < 1:
             return Observed()
         found = self._ask(operations.metrics(version, window_s=window_s)).recent
-        if found is None or found.seconds is None or found.seconds > seconds:
+        if found.seconds > seconds:
             return Observed()
         fallbacks = found.errors_by_kind.get(FELL_BACK, 0)
         return Observed(found.requests, found.errors - fallbacks, fallbacks, found.latency_ms.p99)

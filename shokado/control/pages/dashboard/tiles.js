@@ -27,7 +27,7 @@ export function showTiles(now) {
   const requests = sum((one) => one.requests);
   const errors = sum((one) => one.errors);
   const slowest = Math.max(...figures.map((one) => one.latency_ms.p99 ?? -1), -1);
-  const processors = now.processes.map((process) => process.cpu_utilization).filter((value) => value !== null);
+  const processors = now.processes.map((process) => process.cpu_utilization);
   say(tiles.get('Requests per second'), short(sum((one) => one.request_rate_per_s)));
   say(tiles.get('Slowest p99'), slowest < 0 ? '–' : milliseconds(slowest));
   say(tiles.get('Errors'), requests + errors ? `${percent(errors / (requests + errors))}` : '–');
