@@ -152,7 +152,7 @@ async def confirm_promotion(parts: Parts, environment: EnvironmentHeader, body: 
     responses=errors(404, 409, 503, *BODY_ERRORS),
 )
 async def rollback(parts: Parts, environment: EnvironmentHeader, body: _Posted) -> WebhookAnswer:
-    """Flagger's `rollback`: 200 where the experiment ended in ROLLBACK or INVALID, so that it is taken back; else 409."""
+    """Flagger's `rollback`: 200 where the experiment ended in ROLLBACK or INVALID, so that it goes back; else 409."""
     return _answer(parts, environment, body.metadata, (VerdictWord.ROLLBACK, VerdictWord.INVALID))
 
 

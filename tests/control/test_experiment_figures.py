@@ -33,6 +33,8 @@ def test_an_experiment_is_told_from_its_beginning_to_a_day_after_its_end(site: S
     running: dict[Any, float] = {
         ("info", "production", "v1", "reward", "tell"): 1,
         ("verdict", "production", "RUNNING"): 1,
+        ("effect", "production", "v2", "low"): -1,
+        ("effect", "production", "v2", "high"): 1,
         ("sample_ratio_p_value", "production"): 1,
         ("arrival_p_value", "production"): 1,
         ("stages", "production"): 1,
