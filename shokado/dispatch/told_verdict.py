@@ -21,8 +21,10 @@ class VerdictWord(StrEnum):
 
     PROMOTE = "PROMOTE"
     """It ended, and the candidate is better."""
+    PASSED_OVER = "PASSED_OVER"
+    """It ended, and another candidate is promoted. That is no HOLD, by which somebody may go on."""
     HOLD = "HOLD"
-    """It ended without a difference that matters, or with another candidate as its winner."""
+    """It ended without a difference that matters."""
     ROLLBACK = "ROLLBACK"
     """It ended, and no candidate may stay."""
     INVALID = "INVALID"
@@ -66,7 +68,7 @@ def told_verdict(environment: Environment, question: VerdictQuestion, now: float
     if ended is None:
         return ToldVerdict(VerdictWord.RUNNING, "it is not decided yet", experiment)
     if ended.result is Result.PROMOTE and question.candidate not in (None, ended.winner):
-        return ToldVerdict(VerdictWord.HOLD, f"{ended.winner} is promoted, and not {question.candidate}", experiment)
+        return ToldVerdict(VerdictWord.PASSED_OVER, f"{ended.winner} is promoted", experiment)
     return ToldVerdict(VerdictWord(ended.result), ended.reason, experiment)
 
 

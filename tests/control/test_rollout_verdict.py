@@ -87,8 +87,9 @@ def test_the_winner_is_another_candidate(site: Site) -> None:
     ended(site, Result.PROMOTE, winner="v3")
     assert statuses(site, candidate="v3") == (200, 409)
     assert statuses(site, candidate="v2") == (409, 409)
+    assert statuses(site, candidate="v2", verdicts="PROMOTE,HOLD") == (409, 409), "it is not as good as the winner"
     lost = site.get(f"{VERDICT}?candidate=v2")
-    assert [lost[name] for name in ("verdict", "reason", "winner")] == ["HOLD", "v3 is promoted, and not v2", "v3"]
+    assert [lost[name] for name in ("verdict", "reason", "winner")] == ["PASSED_OVER", "v3 is promoted", "v3"]
 
 
 def test_a_verdict_of_the_day_before_moves_nothing_today(site: Site) -> None:

@@ -34,7 +34,7 @@ def test_what_is_stored_is_told() -> None:
 
 
 def test_every_end_has_a_word() -> None:
-    assert {word.value for word in VerdictWord} == {"NONE", "RUNNING", *Result}
+    assert {word.value for word in VerdictWord} == {"NONE", "RUNNING", "PASSED_OVER", *Result}
 
 
 @pytest.mark.parametrize("result", Result)
@@ -53,6 +53,6 @@ def test_another_experiment_or_version_is_none(experiment: Experiment) -> None:
 
 def test_the_winner_alone_is_promoted_and_all_are_rolled_back() -> None:
     assert told(ended(Result.PROMOTE), VerdictQuestion("v2")) is VerdictWord.PROMOTE
-    assert told(ended(Result.PROMOTE), VerdictQuestion("v3")) is VerdictWord.HOLD
+    assert told(ended(Result.PROMOTE), VerdictQuestion("v3")) is VerdictWord.PASSED_OVER
     for candidate in ("v2", "v3"):
         assert told(ended(Result.ROLLBACK), VerdictQuestion(candidate)) is VerdictWord.ROLLBACK
