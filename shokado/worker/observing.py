@@ -158,7 +158,8 @@ class WorkerObservers:
         metrics, state = self._metrics.experiments, self._follower.state
         told: list[str] = []
         try:
-            for name, environment in state.environments.items() if state is not None and await leads_here() else ():
+            environments = state.environments if state is not None and await leads_here() else {}
+            for name, environment in environments.items():
                 experiment, now = environment.experiment, clock()
                 ended = experiment.conclusion if experiment is not None else None
                 if experiment is None or (ended is not None and now - ended.at > _TOLD_AFTER_END_S):

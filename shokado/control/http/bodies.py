@@ -42,6 +42,7 @@ class StrictRoute(APIRoute):
     """
 
     max_bytes = MAX_CHANGE_BYTES
+    """A longer body is refused, whatever `limits.max_body_bytes` allows."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         answer = super().get_route_handler()
