@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 
 from k8s.validate import NOT_THERE
+from shokado.dispatch.told_verdict import VerdictWord
 from shokado.lifecycle.datasets import CUSTOMERS_FEATURES, generate_customers
 from shokado.lifecycle.packaging.imaging import ContainerEngine, Image
 from tests.cli import test_drift as test_drift_command
@@ -198,6 +199,15 @@ def test_who_would_move_is_told_before_the_change(canary: list[str], commands: l
     assert {move["after"] for move in recent["moves"]} <= {"v2"}
     assert (named["units"], named["generation"]) == (2, split["generation"])
     assert httpx.get(f"{own_server.url}/v1/traffic-split", timeout=20).json()["weights"] == {"v1": 90, "v2": 10}
+
+
+@needs_curl
+@runs("docs/experiments.md", "Rollouts that wait for the verdict")
+def test_a_rollout_is_told_a_verdict(commands: list[str], server: Server) -> None:
+    (command,) = commands
+    (answer,) = answers_to(at(server, command))
+    assert answer["environment"] == "production"
+    assert answer["verdict"] in list(VerdictWord)
 
 
 @needs_curl
