@@ -64,7 +64,8 @@ def test_a_version_that_scores_alike_is_within_all_limits(log: PaperLog) -> None
     assert "v3: PASS" in done.stdout
     page = (log.folder.with_name("replay") / "report.html").read_text()
     assert "Replay against v3" in page
-    assert "src=" not in page.partition("<body>")[0].partition("</style>")[2][:200], "nothing is loaded"
+    assert "<script src" not in page
+    assert "<link" not in page
 
 
 def test_what_differs_is_measured_row_by_row_and_by_segment(log: PaperLog) -> None:
@@ -98,7 +99,7 @@ def test_few_rows_are_neither_within_nor_beyond(log: PaperLog) -> None:
     put_version(paper_card("v3"))
     rows = drawn(100)
     log.write(V1, rows, scored(rows) - 0.05)
-    done = run(log, "--max-disagreement", "0.03")
+    done = run(log, "--max-disagreement", "0.1")
     assert done.exit_code == 3, done.output
     assert "INCONCLUSIVE" in done.stdout
     assert "more rows would tell" in done.stderr
@@ -165,7 +166,7 @@ def test_what_the_log_hides_is_not_replayed_and_the_setting_is_named(log: PaperL
 def test_what_was_not_logged_is_left_out_and_counted(log: PaperLog) -> None:
     """What the version that answered did not take, levels it did not know, scores it did not have, replays."""
     open_city = KINDS["city"] | {"other": True}
-    features = [KINDS["width"], open_city, KINDS["age"]]
+    features = ["width", open_city, "age"]
     known = paper_card(features=features)
     put_version(paper_card("v3"))
     rows = drawn(60)
@@ -192,7 +193,7 @@ def test_what_was_not_logged_is_left_out_and_counted(log: PaperLog) -> None:
 
 
 def test_levels_that_both_lack_are_the_same_to_both(log: PaperLog) -> None:
-    features = [KINDS["width"], KINDS["city"] | {"other": True}, KINDS["age"]]
+    features = ["width", KINDS["city"] | {"other": True}, "age"]
     put_version(paper_card("v3", features=features))
     log.write(paper_card(features=features), [[0.5, 2, 40]] * 60, logistic(np.full(60, 0.5)))
     assert run(log).exit_code == 0
@@ -201,7 +202,7 @@ def test_levels_that_both_lack_are_the_same_to_both(log: PaperLog) -> None:
 
 def test_rows_that_the_candidate_refuses_are_errors_of_its_own(log: PaperLog) -> None:
     """It knows one city less."""
-    put_version(paper_card("v3", features=[KINDS["width"], KINDS["city"] | {"levels": ["Bern"]}, KINDS["age"]]))
+    put_version(paper_card("v3", features=["width", KINDS["city"] | {"levels": ["Bern"]}, "age"]))
     rows = drawn(400)
     log.write(V1, rows, scored(rows))
     done = run(log, "--max-errors", "0.1", "--by", "city")
@@ -217,7 +218,7 @@ def test_rows_that_the_candidate_refuses_are_errors_of_its_own(log: PaperLog) ->
 
 
 def test_where_every_request_fails_the_report_says_so(log: PaperLog) -> None:
-    put_version(paper_card("v3", features=[KINDS["width"], KINDS["city"] | {"levels": ["Chur"]}, KINDS["age"]]))
+    put_version(paper_card("v3", features=["width", KINDS["city"] | {"levels": ["Chur"]}, "age"]))
     rows = drawn(50)
     log.write(V1, rows, scored(rows))
     assert run(log, "--by", "age", "--max-difference", "1").exit_code == 3
@@ -227,7 +228,7 @@ def test_where_every_request_fails_the_report_says_so(log: PaperLog) -> None:
 
 def test_truths_and_numbers_are_given_as_the_candidate_takes_them(log: PaperLog) -> None:
     as_number = {"name": "member"}
-    put_version(paper_card("v3", features=[as_number, KINDS["width"]], examples={"rows": [[1, 1]], "scores": [0.5]}))
+    put_version(paper_card("v3", features=[as_number, "width"]))
     rows = [[0.5, at % 2] for at in range(200)]
     scores = logistic(np.array([float(row[1]) for row in rows]))
     log.write(paper_card(features=["width", "member"]), rows, scores)
@@ -244,7 +245,7 @@ def test_values_have_errors_and_no_accuracy(log: PaperLog) -> None:
     rows = drawn(1500)
     widths = np.array([row[0] for row in rows])
     log.write(card, rows, widths + 2, labels={at: width + 1 for at, width in enumerate(widths.tolist())})
-    assert run(log, "--max-difference", "3").exit_code == 3, "nothing differs from what is commonest: 2"
+    assert run(log, "--max-difference", "3").exit_code == 0
     found = report(log)
     assert found["quality_name"] == "mean squared error"
     assert found["overall"]["quality"]["original"] == pytest.approx(1, rel=1e-5)
@@ -285,7 +286,7 @@ def test_only_what_one_version_answered_is_replayed(log: PaperLog) -> None:
 
 def test_names_out_of_the_log_are_text_on_the_page(log: PaperLog) -> None:
     name = "</script><script>alert(1)</script>"
-    features = [KINDS["width"], KINDS["city"] | {"levels": ["Bern", name]}, KINDS["age"]]
+    features = ["width", KINDS["city"] | {"levels": ["Bern", name]}, "age"]
     put_version(paper_card("v3", features=features))
     rows = drawn(200)
     log.write(paper_card(features=features), rows, scored(rows))

@@ -28,11 +28,15 @@ KINDS: dict[str, dict[str, Any]] = {
 EXAMPLE = {"width": 1.0, "city": 0, "age": 40, "member": 1}
 
 
-def paper_card(version: str = "v1", features: Sequence[str] = ("width", "city", "age"), **changes: Any) -> Card:
+Kind = str | dict[str, Any]
+"""A feature by its name, or as a card has it."""
+
+
+def paper_card(version: str = "v1", features: Sequence[Kind] = ("width", "city", "age"), **changes: Any) -> Card:
     """A card of those features; its model's score is the logistic function of the first one."""
-    changes.setdefault("features", [KINDS[name] for name in features])
-    changes.setdefault("examples", {"rows": [[EXAMPLE[name] for name in features]], "scores": [0.25]})
-    return make_card(format=3, version=version, **changes)
+    kinds = [KINDS[one] if isinstance(one, str) else one for one in features]
+    changes.setdefault("examples", {"rows": [[EXAMPLE[one["name"]] for one in kinds]], "scores": [0.25]})
+    return make_card(format=3, version=version, features=kinds, **changes)
 
 
 def logistic(values: NDArray[np.float64]) -> NDArray[np.float64]:

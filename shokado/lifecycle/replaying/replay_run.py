@@ -10,7 +10,7 @@ from shokado.lifecycle.replaying.logged_calls import LeftOut, LoggedSample, labe
 from shokado.lifecycle.replaying.obstacles import obstacles_to
 from shokado.lifecycle.replaying.paired_rows import paired
 from shokado.lifecycle.replaying.replay_figures import Comparison
-from shokado.lifecycle.replaying.replay_order import ReplayOrder
+from shokado.lifecycle.replaying.replay_order import ReplayLimits, ReplayOrder
 from shokado.lifecycle.replaying.replay_page import write_page
 from shokado.lifecycle.replaying.replay_progress import ReplayProgress
 from shokado.lifecycle.replaying.replay_report import ReplayReport, left_out_requests, report_of
@@ -37,6 +37,7 @@ def replay_log(
         if not models:
             raise ReplayRefused("The log has no requests in that time.", "shokado log list")
         candidate = find(models)
+        _check_limits(order.limits, candidate)
         sample = sample_of(log, order, obstacles_to(candidate.signature))
         if not sample.calls:
             raise _nothing_left(sample.left_out)
@@ -58,6 +59,13 @@ def replay_log(
     write_page(report, compared, target / PAGE_FILE)
     (target / REPORT_FILE).write_text(report.model_dump_json(indent=1) + "\n", encoding="utf-8")
     return report
+
+
+def _check_limits(limits: ReplayLimits, candidate: Candidate) -> None:
+    """Raise `ReplayRefused` for a limit on what such a candidate does not have."""
+    if limits.accuracy_loss is not None and not candidate.signature.classes:
+        version = candidate.signature.version
+        raise ReplayRefused(f"{version} gives values, which have no accuracy.", "shokado replay .. --max-difference")
 
 
 def _name_of(log: Folder) -> str:
