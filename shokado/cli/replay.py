@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from shokado.cli.canary import INCONCLUSIVE_STATUS, KEY_VARIABLE, key_of
@@ -121,7 +122,7 @@ def _show(report: "ReplayReport", target: Path) -> None:
         for group in groups:
             quality = group.quality.difference if group.quality else None
             shown.add_row(
-                group.group,
+                escape(group.group),
                 f"{group.rows:,}",
                 _spelt(group.difference, "{:.4g}"),
                 _spelt(group.disagreement, "{:.2%}"),

@@ -42,14 +42,14 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
-    """Between which bounds single observations are, for sure."""
+class ValueBounds:
+    """The bounds between which single observations are, for sure."""
 
     least: float
     most: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False, slots=True)
 class Clusters:
     """To which cluster each observation belongs, int (observations,), numbered from 0 on without gaps."""
 
@@ -57,7 +57,7 @@ class Clusters:
 
     @classmethod
     def numbered(cls, names: NDArray[np.int64]) -> "Clusters":
-        """Of any numbers that tell clusters apart."""
+        """The clusters that any numbers tell apart."""
         return cls(np.unique(names, return_inverse=True)[1].astype(np.int64))
 
     @property
@@ -76,7 +76,7 @@ class Clusters:
 
 
 def mean_estimate(
-    values: NDArray[np.float64], clusters: Clusters, alpha: float, span: Span | None = None
+    values: NDArray[np.float64], clusters: Clusters, alpha: float, bounds: ValueBounds | None = None
 ) -> Estimate | None:
     """The mean, and its interval; None without observations.
 
@@ -93,23 +93,23 @@ def mean_estimate(
         values: (observations,).
         clusters: of the same observations.
         alpha: the chance at most with which the interval misses the true mean.
-        span: the bounds of values; None: they have none.
+        bounds: of values; None: they have none.
     """
     if not len(values):
         return None
     mean = float(values.mean())
     commonest, differ = _commonest(values)
-    enough = clusters.number >= (MIN_COUNT if span is None else MIN_CLUSTERS)
+    enough = clusters.number >= (MIN_COUNT if bounds is None else MIN_CLUSTERS)
     if enough and clusters.count_of(differ) >= MIN_EVENTS:
         reach = _t(clusters.number - 1, alpha) * float(np.sqrt(clusters.moments(values).mean_variance))
         low, high = mean - reach, mean + reach
-        if span is not None:
-            low, high = max(low, span.least), min(high, span.most)
+        if bounds is not None:
+            low, high = max(low, bounds.least), min(high, bounds.most)
         return Estimate(mean, low, high, IntervalMethod.CLUSTERED_T)
-    if span is None:
+    if bounds is None:
         return Estimate(mean, None, None, IntervalMethod.TOO_FEW)
     up, down = (share_bounds(side, clusters, alpha)[1] for side in (values > commonest, values < commonest))
-    low, high = commonest - down * (commonest - span.least), commonest + up * (span.most - commonest)
+    low, high = commonest - down * (commonest - bounds.least), commonest + up * (bounds.most - commonest)
     return Estimate(mean, min(low, mean), max(high, mean), IntervalMethod.FEW_DIFFER)
 
 

@@ -177,7 +177,7 @@ def test_what_was_not_logged_is_left_out_and_counted(log: PaperLog) -> None:
     log.write(V1, rows[:3], scored(rows[:3]), request_id=f"{REPLAY_PREFIX}x-1")
     log.write(make_card(Task.REGRESSION, version="v9", model="paper"), [[1.0, 2.0]] * 2, [1.0] * 2)
     log.write(paper_card(model="other"), rows[:1], [0.5])
-    done = run(log)
+    done = run(log, against="paper:v3")
     assert done.exit_code == 0, done.output
     found = {one["reason"]: one["rows"] for one in report(log)["left_out"]}
     assert found == {
@@ -232,7 +232,7 @@ def test_truths_and_numbers_are_given_as_the_candidate_takes_them(log: PaperLog)
     rows = [[0.5, at % 2] for at in range(200)]
     scores = logistic(np.array([float(row[1]) for row in rows]))
     log.write(paper_card(features=["width", "member"]), rows, scores)
-    assert run(log, "--max-difference", "0.02").exit_code == 3
+    assert run(log, "--max-difference", "0.02").exit_code == 0
     assert report(log)["overall"]["difference"]["value"] < 1e-6
     assert report(log)["failed"] == []
 
@@ -281,7 +281,7 @@ def test_only_what_one_version_answered_is_replayed(log: PaperLog) -> None:
     assert report(log)["overall"]["rows"] == 100
     nobody = run(log, "--version", "v7")
     assert nobody.exit_code == 2
-    assert "The log has no requests in that time" in nobody.stderr
+    assert "The log has no requests in that time that v7 has answered" in nobody.stderr
 
 
 def test_names_out_of_the_log_are_text_on_the_page(log: PaperLog) -> None:
@@ -303,6 +303,7 @@ def test_what_is_missing_is_said_with_the_next_command(log: PaperLog, monkeypatc
     assert "shokado models list paper" in absent.stderr
     log.write(paper_card(model="other"), rows, scored(rows))
     two = run(log)
+    assert two.exit_code == 2
     assert "The log has requests to other, paper: say of which model" in two.stderr
     put_version(paper_card("v3"))
     assert run(log, against="paper:v3").exit_code == 0

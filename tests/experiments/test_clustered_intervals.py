@@ -13,14 +13,14 @@ from shokado.experiments.clustered_intervals import (
     Clusters,
     Estimate,
     IntervalMethod,
-    Span,
+    ValueBounds,
     mean_estimate,
     quantile_estimate,
     share_bounds,
     share_estimate,
 )
 
-DIFFERENCES = Span(-1, 1)
+DIFFERENCES = ValueBounds(-1, 1)
 
 
 def alone(count: int) -> Clusters:

@@ -68,4 +68,4 @@ def test_a_long_replay_tells_every_few_seconds_how_far_it_is() -> None:
         "2 of 10 requests, 1 failed; 24 s to go", "4 of 10 requests, 1 failed; 18 s to go",
         "6 of 10 requests, 1 failed; 12 s to go", "8 of 10 requests, 1 failed; 6 s to go",
     ]  # fmt: skip
-    assert progress.in_words == "10 requests, 1 failed"
+    assert progress.in_words == "10 requests in 30.0 s, 1 failed"

@@ -55,6 +55,12 @@ def test_few_values_are_a_segment_each(tmp_path: Path) -> None:
     assert counts("member", calls) == {"0": 30, "1": 30}
 
 
+def test_values_that_lie_close_stay_apart(tmp_path: Path) -> None:
+    card = paper_card(features=["age"])
+    calls = logged(tmp_path, card, [[1_000_000 + at % 2] for at in range(10)])
+    assert counts("age", calls) == {"1000000": 5, "1000001": 5}
+
+
 def test_of_many_levels_the_rest_is_one(tmp_path: Path) -> None:
     levels = [f"city-{number}" for number in range(30)]
     card = paper_card(features=[KINDS["city"] | {"levels": levels}])

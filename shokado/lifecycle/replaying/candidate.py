@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from runners.artefacts.card import Card, Task
-from runners.inputs.columns import Boolean, Category
+from runners.inputs.columns import Category
 from runners.inputs.formats import row_format_of
 from runners.inputs.rows import RowFormat
 from runners.inputs.schema import Feature
@@ -47,23 +47,11 @@ class CandidateSignature:
         """Its columns of levels, by name."""
         return {column.name: column for column in self.row_format.schema.columns if isinstance(column, Category)}
 
-    @cached_property
-    def _booleans(self) -> frozenset[str]:
-        return frozenset(column.name for column in self.row_format.schema.columns if isinstance(column, Boolean))
-
     def rows_of(self, call: LoggedCall) -> list[dict[str, Any]]:
-        """The rows of a call as the candidate takes them: its own features, by name.
-
-        What the version that answered took for a truth value is the number 1 or 0 where the candidate takes a number.
-        """
-        logged = call.origin.card.row_format
-        return [
-            {name: self._value(name, named[name]) for name in self.row_format.feature_names}
-            for named in map(logged.named, logged.unbatched(call.batch))
-        ]
-
-    def _value(self, name: str, value: Any) -> Any:
-        return int(value) if isinstance(value, bool) and name not in self._booleans else value
+        """The rows of a call as the candidate takes them: its own features, by name, truths as the numbers 1 and 0."""
+        logged, names = call.origin.card.row_format, self.row_format.feature_names
+        rows = map(logged.named, logged.unbatched(call.batch))
+        return [{name: row[name] for name in names} for row in rows]
 
 
 @dataclass(frozen=True, eq=False, slots=True)

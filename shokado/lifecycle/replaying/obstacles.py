@@ -22,12 +22,12 @@ _NAMED = 10
 """Features that a reason names."""
 
 
-def obstacles_to(signature: CandidateSignature) -> Obstacles:
-    """What says of each call why that candidate cannot be given it."""
+def obstacles_to(signature: CandidateSignature, model: str | None) -> Obstacles:
+    """What says of each call why that candidate cannot be given it; `model` is whose calls it can, None: any's."""
 
     @cache
     def of_all(origin: LoggedOrigin) -> Obstacle | None:
-        return _incomparable(origin, signature) or _hidden(origin, signature) or _lacking(origin, signature)
+        return _incomparable(origin, signature, model) or _hidden(origin, signature) or _lacking(origin, signature)
 
     @cache
     def lost(origin: LoggedOrigin) -> dict[int, float]:
@@ -50,9 +50,9 @@ def obstacles_to(signature: CandidateSignature) -> Obstacles:
     return obstacle
 
 
-def _incomparable(origin: LoggedOrigin, signature: CandidateSignature) -> Obstacle | None:
+def _incomparable(origin: LoggedOrigin, signature: CandidateSignature, model: str | None) -> Obstacle | None:
     card = origin.card
-    if signature.model is not None and card.model != signature.model:
+    if model is not None and card.model != model:
         return Obstacle(f"it was asked of the model {card.model}")
     for what in ("task", "classes", "outputs"):
         theirs, ours = getattr(card, what), getattr(signature, what)

@@ -122,20 +122,20 @@ def _of_groups(table: GroupTable) -> Iterator[ReplayChart]:
 def _forest(names: Sequence[str], found: Sequence[Estimate]) -> "Figure":
     figure = _figure("", "")
     bounded = [one.low is not None and one.high is not None for one in found]
-    shown = [_shown(name) for name in names]
     for is_bounded, symbol in ((True, "circle"), (False, "x")):
-        some = [(name, one) for name, one, has in zip(shown, found, bounded, strict=True) if has is is_bounded]
+        some = [(at, one) for at, (one, has) in enumerate(zip(found, bounded, strict=True)) if has is is_bounded]
         if some:
             figure.add_scatter(
-                x=[one.value for _, one in some], y=[name for name, _ in some], mode="markers", showlegend=False,
+                x=[one.value for _, one in some], y=[at for at, _ in some], mode="markers", showlegend=False,
                 marker={"color": CANDIDATE, "symbol": symbol, "size": 8},
                 error_x={
                     "type": "data", "symmetric": False,
-                    "array": [(one.high or one.value) - one.value if one.high is not None else 0 for _, one in some],
+                    "array": [one.high - one.value if one.high is not None else 0 for _, one in some],
                     "arrayminus": [one.value - one.low if one.low is not None else 0 for _, one in some],
                 },
             )  # fmt: skip
-    figure.update_yaxes(type="category", categoryorder="array", categoryarray=shown[::-1])
+    ticks = [_shown(name) for name in names]
+    figure.update_yaxes(tickvals=list(range(len(names))), ticktext=ticks, autorange="reversed", zeroline=False)
     figure.update_layout(height=140 + _ROW_HEIGHT * len(names))
     return figure
 

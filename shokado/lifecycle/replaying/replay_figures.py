@@ -16,7 +16,7 @@ from runners.artefacts.scores import score_names
 from shokado.experiments.clustered_intervals import (
     Clusters,
     Estimate,
-    Span,
+    ValueBounds,
     mean_estimate,
     quantile_estimate,
     share_estimate,
@@ -25,8 +25,8 @@ from shokado.lifecycle.replaying.candidate import ReplayedCall
 from shokado.lifecycle.replaying.logged_calls import LoggedCall
 from shokado.lifecycle.replaying.paired_rows import PairedRows
 
-_SHARES = Span(0, 1)
-_DIFFERENCES = Span(-1, 1)
+_SHARES = ValueBounds(0, 1)
+_DIFFERENCES = ValueBounds(-1, 1)
 
 
 class LatencyFigures(BaseModel):
@@ -75,7 +75,7 @@ class GroupFigures(BaseModel):
 
 
 @dataclass(frozen=True, eq=False)
-class Comparison:
+class ReplayComparison:
     """All that figures are made of.
 
     Attributes:
@@ -95,7 +95,7 @@ class Comparison:
     @classmethod
     def of(
         cls, calls: Sequence[LoggedCall], replayed: Sequence[ReplayedCall], pairs: PairedRows | None
-    ) -> "Comparison":
+    ) -> "ReplayComparison":
         """Calls, at least one, what became of each, and pairs of their rows, where any was answered."""
         numbers: dict[str, int] = {}
         latencies = [
@@ -112,7 +112,7 @@ class Comparison:
 
 
 def figures_of(
-    compared: Comparison,
+    compared: ReplayComparison,
     group: str,
     alpha: float,
     calls: NDArray[np.bool_] | None = None,
@@ -157,7 +157,7 @@ class _RowFigures:
     quality: QualityFigures | None = None
 
 
-def _of_rows(compared: Comparison, rows: NDArray[np.bool_] | None, alpha: float) -> _RowFigures:
+def _of_rows(compared: ReplayComparison, rows: NDArray[np.bool_] | None, alpha: float) -> _RowFigures:
     pairs = compared.pairs
     if pairs is None:
         return _RowFigures()
@@ -182,12 +182,12 @@ def _of_rows(compared: Comparison, rows: NDArray[np.bool_] | None, alpha: float)
     )
 
 
-def _quality(compared: Comparison, pairs: PairedRows, chosen: NDArray[np.bool_], alpha: float) -> QualityFigures | None:
+def _quality(compared: ReplayComparison, pairs: PairedRows, chosen: NDArray[np.bool_], alpha: float) -> QualityFigures | None:
     labelled = chosen & pairs.labelled
     original, candidate = pairs.original_quality[labelled], pairs.candidate_quality[labelled]
     clusters = Clusters.numbered(compared.unit[pairs.call[labelled]])
-    span = _DIFFERENCES if compared.card.classes else None
-    difference = mean_estimate(candidate - original, clusters, alpha, span)
+    bounds = _DIFFERENCES if compared.card.classes else None
+    difference = mean_estimate(candidate - original, clusters, alpha, bounds)
     if difference is None:
         return None
     return QualityFigures(

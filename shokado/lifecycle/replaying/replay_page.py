@@ -8,7 +8,7 @@ from pathlib import Path
 from shokado.experiments.clustered_intervals import Estimate
 from shokado.lifecycle.errors import MissingPackage
 from shokado.lifecycle.replaying.replay_charts import ReplayChart, charts_of, latency_chart
-from shokado.lifecycle.replaying.replay_figures import Comparison
+from shokado.lifecycle.replaying.replay_figures import ReplayComparison
 from shokado.lifecycle.replaying.replay_report import ReplayReport
 from shokado.lifecycle.replaying.replay_verdict import spelt_bounds
 
@@ -23,7 +23,7 @@ def check_installed() -> None:
         raise MissingPackage("The report needs the package plotly, which is not installed here.", INSTALL)
 
 
-def write_page(report: ReplayReport, compared: Comparison, path: Path) -> None:
+def write_page(report: ReplayReport, compared: ReplayComparison, path: Path) -> None:
     """Write the file."""
     from jinja2 import Environment, StrictUndefined
     from plotly.offline import get_plotlyjs

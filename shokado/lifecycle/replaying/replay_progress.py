@@ -33,5 +33,5 @@ class ReplayProgress:
 
     @property
     def in_words(self) -> str:
-        """What has become of all."""
-        return f"{self._done:,} requests, {self._failed:,} failed"
+        """What has become of all, until now."""
+        return f"{self._done:,} requests in {self._clock() - self._began_at:.1f} s, {self._failed:,} failed"

@@ -11,7 +11,7 @@ from runners.inputs.precision import FLOAT64
 from shokado.lifecycle.replaying.candidate import Candidate, ReplayedCall
 from shokado.lifecycle.replaying.logged_calls import LeftOut, LoggedCall, LoggedSample
 from shokado.lifecycle.replaying.paired_rows import PairedRows
-from shokado.lifecycle.replaying.replay_figures import Comparison, GroupFigures, figures_of
+from shokado.lifecycle.replaying.replay_figures import ReplayComparison, GroupFigures, figures_of
 from shokado.lifecycle.replaying.replay_order import ReplayOrder
 from shokado.lifecycle.replaying.replay_verdict import judge_replay
 from shokado.lifecycle.replaying.row_segments import segments_by
@@ -100,7 +100,7 @@ def report_of(
     candidate: Candidate,
     sample: LoggedSample,
     replayed: Sequence[ReplayedCall],
-    compared: Comparison,
+    compared: ReplayComparison,
 ) -> ReplayReport:
     """The report on calls, at least one.
 
@@ -151,7 +151,7 @@ def left_out_requests(left_out: LeftOut) -> list[LeftOutRequests]:
     ]
 
 
-def _by_version(compared: Comparison, calls: Sequence[LoggedCall], alpha: float) -> GroupTable:
+def _by_version(compared: ReplayComparison, calls: Sequence[LoggedCall], alpha: float) -> GroupTable:
     versions = np.array([call.version for call in calls])
     names = sorted(set(versions.tolist()))
     groups = []
@@ -162,7 +162,7 @@ def _by_version(compared: Comparison, calls: Sequence[LoggedCall], alpha: float)
     return GroupTable(by=BY_VERSION, groups=groups)
 
 
-def _by_feature(compared: Comparison, calls: Sequence[LoggedCall], feature: str, alpha: float) -> GroupTable:
+def _by_feature(compared: ReplayComparison, calls: Sequence[LoggedCall], feature: str, alpha: float) -> GroupTable:
     """A request whose rows belong to several groups counts as one of each."""
     segments, pairs = segments_by(feature, calls), compared.pairs
     counts = [len(call.batch) for call in calls]
@@ -173,6 +173,8 @@ def _by_feature(compared: Comparison, calls: Sequence[LoggedCall], feature: str,
     for at, name in enumerate(segments.names):
         chosen = np.zeros(len(calls), dtype=bool)
         chosen[of_call[segments.of_rows == at]] = True
+        if not chosen.any():
+            continue
         rows = of_pairs == at if of_pairs is not None else None
         groups.append(figures_of(compared, name, alpha / len(segments.names), chosen, rows))
     return GroupTable(by=feature, groups=groups)

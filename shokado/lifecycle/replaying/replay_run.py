@@ -4,12 +4,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from shokado.lifecycle.errors import ReplayRefused
-from shokado.lifecycle.progress import step
+from shokado.lifecycle.progress import say, step
 from shokado.lifecycle.replaying.candidate import Candidate
 from shokado.lifecycle.replaying.logged_calls import LeftOut, LoggedSample, labels_of_calls, models_in, sample_of
 from shokado.lifecycle.replaying.obstacles import obstacles_to
 from shokado.lifecycle.replaying.paired_rows import paired
-from shokado.lifecycle.replaying.replay_figures import Comparison
+from shokado.lifecycle.replaying.replay_figures import ReplayComparison
 from shokado.lifecycle.replaying.replay_order import ReplayLimits, ReplayOrder
 from shokado.lifecycle.replaying.replay_page import write_page
 from shokado.lifecycle.replaying.replay_progress import ReplayProgress
@@ -35,23 +35,24 @@ def replay_log(
     with step("read the log") as reading:
         models = models_in(log, order)
         if not models:
-            raise ReplayRefused("The log has no requests in that time.", "shokado log list")
+            whose = f" that {order.version} has answered" if order.version is not None else ""
+            raise ReplayRefused(f"The log has no requests in that time{whose}.", "shokado log list")
         candidate = find(models)
         _check_limits(order.limits, candidate)
-        sample = sample_of(log, order, obstacles_to(candidate.signature))
+        sample = sample_of(log, order, obstacles_to(candidate.signature, _model_of(candidate, models)))
         if not sample.calls:
             raise _nothing_left(sample.left_out)
         for feature in order.by:
             segments_by(feature, sample.calls)
         rows = sum(len(call.batch) for call in sample.calls)
         reading.outcome = _in_words(sample, rows)
-    with step(f"ask {candidate.address}") as asking:
-        progress = ReplayProgress(len(sample.calls))
-        replayed = candidate.replay(sample.calls, progress.told)
-        asking.outcome = progress.in_words
+    say(f"ask {candidate.address}")
+    progress = ReplayProgress(len(sample.calls))
+    replayed = candidate.replay(sample.calls, progress.told)
+    say(progress.in_words)
     labels = labels_of_calls(log, sample.calls)
     pairs = paired(sample.calls, replayed, labels) if any(not one.fault for one in replayed) else None
-    compared = Comparison.of(sample.calls, replayed, pairs)
+    compared = ReplayComparison.of(sample.calls, replayed, pairs)
     report = report_of(order, _name_of(log), candidate, sample, replayed, compared)
     target.mkdir(parents=True, exist_ok=True)
     # The JSON comes last: where it is, the report is whole.
@@ -59,6 +60,15 @@ def replay_log(
     write_page(report, compared, target / PAGE_FILE)
     (target / REPORT_FILE).write_text(report.model_dump_json(indent=1) + "\n", encoding="utf-8")
     return report
+
+
+def _model_of(candidate: Candidate, models: Sequence[str]) -> str | None:
+    """Whose requests are the candidate's; None: those of the only model that the log has, whatever it is called."""
+    if len(models) == 1:
+        return None
+    if candidate.signature.model is None:
+        raise ReplayRefused(f"The log has requests to {', '.join(models)}; {candidate.address} does not say whose it is.")
+    return candidate.signature.model
 
 
 def _check_limits(limits: ReplayLimits, candidate: Candidate) -> None:

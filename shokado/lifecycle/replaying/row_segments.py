@@ -4,6 +4,7 @@ In: logged calls and the name of a feature. Out: the names of its segments, and 
 """
 
 import difflib
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,18 +14,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runners.inputs.columns import Category, Text
+from runners.inputs.columns import Category, Column, Text
 from shokado.lifecycle.errors import ReplayRefused
 from shokado.lifecycle.replaying.logged_calls import LoggedCall
 
 MOST_VALUES = 12
 """So many values a feature may have that are a segment each. Of more levels the rest is one; numbers are in bins."""
 BINS = 5
-MISSING = "missing"
-NOT_TAKEN = "not taken by the version"
-OTHERS = "others"
+MISSING = "(missing)"
+NOT_TAKEN = "(not taken by the version)"
+DROPPED = "(dropped)"
+OTHERS = "(others)"
 _FEWEST_DIGITS, _MOST_DIGITS = 4, 17
-"""Digits of a bin's bounds: as few as tell them apart."""
+"""Digits of values and of the bounds of bins: as few as tell them apart."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,14 +47,15 @@ def segments_by(feature: str, calls: Sequence[LoggedCall]) -> RowSegments:
     """The segments of all rows of the calls. Raises `ReplayRefused` where the log has no values of such a feature."""
     _check(feature, calls)
     values = [value for call in calls for value in _values_of(feature, call)]
-    numbers = [value for value in values if isinstance(value, int | float)]
-    if len(set(numbers)) > MOST_VALUES:
-        edges = _edges(np.array(numbers, dtype=np.float64))
+    numbers = sorted({value for value in values if isinstance(value, float)})
+    if len(numbers) > MOST_VALUES:
+        edges = _edges(np.array([value for value in values if isinstance(value, float)]))
         order = _bin_names(edges)
-        named = [_bin(value, order, edges) if isinstance(value, int | float) else value for value in values]
+        named = [_bin(value, order, edges) if isinstance(value, float) else value for value in values]
     else:
-        named = [f"{value:g}" if isinstance(value, int | float) else value for value in values]
-        order = [f"{value:g}" for value in sorted(set(numbers))]
+        order = _told_apart(numbers)
+        spelt = dict(zip(numbers, order, strict=True))
+        named = [spelt[value] if isinstance(value, float) else value for value in values]
     found = Counter(name for name in named if name not in order)
     order += [name for name, _ in found.most_common(MOST_VALUES)]
     if len(found) > MOST_VALUES:
@@ -83,14 +86,21 @@ def _values_of(feature: str, call: LoggedCall) -> Sequence[Any]:
     if feature in origin.hashed:
         return [hashed or MISSING for hashed in call.hashes[feature]]
     if feature in origin.masked:
-        return ["dropped"] * len(call.batch)
+        return [DROPPED] * len(call.batch)
     at = names.index(feature)
     column = origin.card.row_format.schema.columns[at]
     values = call.batch[:, at].tolist()
     if isinstance(column, Text):
         return [float(len(value)) for value in values]
-    spell = column.spell if isinstance(column, Category) else lambda value: None if value != value else float(value)  # noqa: PLR0124
-    return [MISSING if (spelt := spell(value)) is None else spelt for value in values]
+    return [MISSING if (spelt := _spelt(column, value)) is None else spelt for value in values]
+
+
+def _spelt(column: Column, value: Any) -> str | float | None:
+    """A level as a text, and any other number as a float; None where it is missing."""
+    if isinstance(column, Category):
+        return column.spell(value)
+    number = float(value)
+    return None if math.isnan(number) else number
 
 
 def _edges(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -105,9 +115,15 @@ def _bin(value: float, names: Sequence[str], edges: NDArray[np.float64]) -> str:
 
 
 def _bin_names(edges: NDArray[np.float64]) -> list[str]:
-    for digits in range(_FEWEST_DIGITS, _MOST_DIGITS + 1):
-        spelt = [f"{edge:.{digits}g}" for edge in edges]
-        if len(set(spelt)) == len(spelt):
-            break
+    spelt = _told_apart(edges.tolist())
     names = [f"{low} to below {high}" for low, high in pairwise(spelt)]
     return [*names[:-1], f"{spelt[-2]} to {spelt[-1]}"]
+
+
+def _told_apart(numbers: Sequence[float]) -> list[str]:
+    """Different numbers as texts, with as few digits as they differ by."""
+    for digits in range(_FEWEST_DIGITS, _MOST_DIGITS):
+        spelt = [f"{number:.{digits}g}" for number in numbers]
+        if len(set(spelt)) == len(spelt):
+            return spelt
+    return [f"{number:.{_MOST_DIGITS}g}" for number in numbers]

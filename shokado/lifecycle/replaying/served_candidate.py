@@ -7,6 +7,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import httpx
@@ -103,8 +104,9 @@ class ServedCandidate:
                 async with asyncio.TaskGroup() as workers:
                     for _ in range(min(self._concurrency, len(calls))):
                         workers.create_task(work())
-            except* LifecycleError as group:
-                raise group.exceptions[0] from None
+            except BaseExceptionGroup as group:
+                expected = group.subgroup(LifecycleError)
+                raise group if expected is None else expected.exceptions[0] from None
         return [one for one in found if one is not None]
 
     async def _asked(self, client: AsyncClient, position: int, call: LoggedCall) -> ReplayedCall:
@@ -145,13 +147,7 @@ def _signature(found: Version) -> CandidateSignature:
     signed = found.signature
     if signed is None:
         raise ReplayRefused(f"The server does not know what {found.version} takes.", "curl URL/v1/models")
-    features = tuple(
-        Feature(
-            name=one.name, type=one.type, nullable=one.nullable, levels=one.levels, other=one.other,  # type: ignore[arg-type]
-            precision=one.precision,  # type: ignore[arg-type]
-        )
-        for one in signed.features
-    )  # fmt: skip
+    features = tuple(Feature.model_validate(asdict(one)) for one in signed.features)
     classes, outputs = tuple(signed.classes), tuple(signed.outputs)
     return CandidateSignature(found.version, found.model, Task(signed.task), features, classes, outputs)
 

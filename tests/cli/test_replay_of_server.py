@@ -72,8 +72,8 @@ def test_what_a_version_would_have_answered_is_what_it_answers(tmp_path: Path) -
         assert refused.returncode == 2
         assert "The server wants a key" in refused.stderr
         options = ("--log", str(log), "--by", "region", "--max-errors", "0.03", "--max-disagreement", "0.0001")
-        of_server = ("--url", server.url, "--key-file", str(key_file), "--rate", "300", "--max-p95-ms", "30000")
-        served = replay(tmp_path / "served", *options, *of_server)
+        of_server = ("--url", server.url, "--key-file", str(key_file), "--rate", "300")
+        served = replay(tmp_path / "served", *options, *of_server, "--max-p95-ms", "30000")
         assert served.returncode == 1, served.stdout + served.stderr
         again = replay(tmp_path / "again", "--log", str(log), "--version", "v1", "--most", "50", *of_server)
         assert again.returncode == 0, again.stderr
