@@ -182,7 +182,9 @@ def _of_rows(compared: ReplayComparison, rows: NDArray[np.bool_] | None, alpha: 
     )
 
 
-def _quality(compared: ReplayComparison, pairs: PairedRows, chosen: NDArray[np.bool_], alpha: float) -> QualityFigures | None:
+def _quality(
+    compared: ReplayComparison, pairs: PairedRows, chosen: NDArray[np.bool_], alpha: float
+) -> QualityFigures | None:
     labelled = chosen & pairs.labelled
     original, candidate = pairs.original_quality[labelled], pairs.candidate_quality[labelled]
     clusters = Clusters.numbered(compared.unit[pairs.call[labelled]])

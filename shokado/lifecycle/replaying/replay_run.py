@@ -6,7 +6,7 @@ from pathlib import Path
 from shokado.lifecycle.errors import ReplayRefused
 from shokado.lifecycle.progress import say, step
 from shokado.lifecycle.replaying.candidate import Candidate
-from shokado.lifecycle.replaying.logged_calls import LeftOut, LoggedSample, labels_of_calls, models_in, sample_of
+from shokado.lifecycle.replaying.logged_calls import LoggedSample, labels_of_calls, models_in, sample_of
 from shokado.lifecycle.replaying.obstacles import obstacles_to
 from shokado.lifecycle.replaying.paired_rows import paired
 from shokado.lifecycle.replaying.replay_figures import ReplayComparison
@@ -41,7 +41,7 @@ def replay_log(
         _check_limits(order.limits, candidate)
         sample = sample_of(log, order, obstacles_to(candidate.signature, _model_of(candidate, models)))
         if not sample.calls:
-            raise _nothing_left(sample.left_out)
+            raise _nothing_left(sample)
         for feature in order.by:
             segments_by(feature, sample.calls)
         rows = sum(len(call.batch) for call in sample.calls)
@@ -67,7 +67,8 @@ def _model_of(candidate: Candidate, models: Sequence[str]) -> str | None:
     if len(models) == 1:
         return None
     if candidate.signature.model is None:
-        raise ReplayRefused(f"The log has requests to {', '.join(models)}; {candidate.address} does not say whose it is.")
+        named = ", ".join(models)
+        raise ReplayRefused(f"The log has requests to {named}; {candidate.address} does not say whose it is.")
     return candidate.signature.model
 
 
@@ -82,9 +83,12 @@ def _name_of(log: Folder) -> str:
     return str(log) if isinstance(log, Path) else log.name
 
 
-def _nothing_left(left_out: LeftOut) -> ReplayRefused:
+def _nothing_left(sample: LoggedSample) -> ReplayRefused:
     """Why none can be replayed, and the setting that would have to change."""
-    found = left_out_requests(left_out)
+    if sample.of_rows:
+        message = f"Of {sample.of_rows:,} rows, so few were to be drawn that no unit was."
+        return ReplayRefused(message, f"shokado replay .. --most {sample.of_rows}")
+    found = left_out_requests(sample.left_out)
     reasons = "; ".join(f"{one.rows:,} rows: {one.reason}" for one in found[:_REASONS])
     settings = [setting for one in found for setting in one.setting.split(" and ") if setting]
     if not settings:
