@@ -35,7 +35,8 @@ Kind = str | dict[str, Any]
 def paper_card(version: str = "v1", features: Sequence[Kind] = ("width", "city", "age"), **changes: Any) -> Card:
     """A card of those features; its model's score is the logistic function of the first one."""
     kinds = [KINDS[one] if isinstance(one, str) else one for one in features]
-    changes.setdefault("examples", {"rows": [[EXAMPLE[one["name"]] for one in kinds]], "scores": [0.25]})
+    if "examples" not in changes:
+        changes["examples"] = {"rows": [[EXAMPLE[one["name"]] for one in kinds]], "scores": [0.25]}
     return make_card(format=3, version=version, features=kinds, **changes)
 
 

@@ -11,7 +11,7 @@ from runners.inputs.precision import FLOAT64
 from shokado.lifecycle.replaying.candidate import Candidate, ReplayedCall
 from shokado.lifecycle.replaying.logged_calls import LeftOut, LoggedCall, LoggedSample
 from shokado.lifecycle.replaying.paired_rows import PairedRows
-from shokado.lifecycle.replaying.replay_figures import ReplayComparison, GroupFigures, figures_of
+from shokado.lifecycle.replaying.replay_figures import GroupFigures, ReplayComparison, figures_of
 from shokado.lifecycle.replaying.replay_order import ReplayOrder
 from shokado.lifecycle.replaying.replay_verdict import judge_replay
 from shokado.lifecycle.replaying.row_segments import segments_by
