@@ -14,6 +14,7 @@ from shokado.access.keys import Role, add_key
 from shokado.client import Client, FeedbackEntry
 from shokado.lifecycle.datasets import generate_customers
 from shokado.request_log.logged_rows import feedback_in, rows_in
+from tests.conftest import PLACES
 from tests.support.server import ROOT, serving
 from tests.support.waiting import wait_until
 
@@ -24,7 +25,7 @@ REQUESTS = 300
 def replay(target: Path, *options: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "shokado", "replay", str(target), "--against", "v2", *options]
     return subprocess.run(
-        command, cwd=ROOT, env={**os.environ, "COLUMNS": "200"},
+        command, cwd=ROOT, env={**os.environ, **PLACES, "COLUMNS": "200"},
         capture_output=True, text=True, check=False, timeout=280,
     )  # fmt: skip
 
@@ -56,6 +57,7 @@ def test_what_a_version_would_have_answered_is_what_it_answers(tmp_path: Path) -
     keys, key_file = tmp_path / "keys.yaml", tmp_path / "key"
     key_file.write_text(add_key(keys, "ci", Role.PREDICT))
     environment = {
+        **PLACES,
         "SHOKADO_WORKERS": "1",
         "SHOKADO_LOG__SHARE": "1",
         "SHOKADO_LOG__FOLDER": str(log),
