@@ -14,7 +14,7 @@ from runners.artefacts.card import Task
 from shokado.cli.app import app
 from shokado.lifecycle.replaying.logged_calls import REPLAY_PREFIX
 from tests.support.cards import make_card
-from tests.support.paper_log import KINDS, PaperLog, logistic, paper_card, put_version
+from tests.support.paper_log import KINDS, Kind, PaperLog, logistic, paper_card, put_version
 
 pytestmark = pytest.mark.usefixtures("own_store")
 V1 = paper_card()
@@ -166,7 +166,7 @@ def test_what_the_log_hides_is_not_replayed_and_the_setting_is_named(log: PaperL
 def test_what_was_not_logged_is_left_out_and_counted(log: PaperLog) -> None:
     """What the version that answered did not take, levels it did not know, scores it did not have, replays."""
     open_city = KINDS["city"] | {"other": True}
-    features = ["width", open_city, "age"]
+    features: list[Kind] = ["width", open_city, "age"]
     known = paper_card(features=features)
     put_version(paper_card("v3"))
     rows = drawn(60)
@@ -193,7 +193,7 @@ def test_what_was_not_logged_is_left_out_and_counted(log: PaperLog) -> None:
 
 
 def test_levels_that_both_lack_are_the_same_to_both(log: PaperLog) -> None:
-    features = ["width", KINDS["city"] | {"other": True}, "age"]
+    features: list[Kind] = ["width", KINDS["city"] | {"other": True}, "age"]
     put_version(paper_card("v3", features=features))
     log.write(paper_card(features=features), [[0.5, 2, 40]] * 60, logistic(np.full(60, 0.5)))
     assert run(log).exit_code == 0
@@ -286,7 +286,7 @@ def test_only_what_one_version_answered_is_replayed(log: PaperLog) -> None:
 
 def test_names_out_of_the_log_are_text_on_the_page(log: PaperLog) -> None:
     name = "</script><script>alert(1)</script>"
-    features = ["width", KINDS["city"] | {"levels": ["Bern", name]}, "age"]
+    features: list[Kind] = ["width", KINDS["city"] | {"levels": ["Bern", name]}, "age"]
     put_version(paper_card("v3", features=features))
     rows = drawn(200)
     log.write(paper_card(features=features), rows, scored(rows))

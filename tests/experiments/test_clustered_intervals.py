@@ -52,10 +52,8 @@ def test_the_variance_of_clusters_is_that_of_the_sandwich() -> None:
     design = np.ones((1000, 1))
     bread = np.linalg.inv(design.T @ design)
     residuals = values - values.mean()
-    meat = sum(
-        np.outer(score, score)
-        for score in (design[clusters == one].T @ residuals[clusters == one] for one in range(80))
-    )
+    scores = [design[clusters == one].T @ residuals[clusters == one] for one in range(80)]
+    meat = np.sum([np.outer(score, score) for score in scores], axis=0)
     error = math.sqrt((bread @ meat @ bread)[0, 0] * 80 / 79)
     reach = stats.t.ppf(0.975, 79) * error
     found = mean_estimate(values, Clusters.numbered(clusters * 7), 0.05, DIFFERENCES)

@@ -145,7 +145,8 @@ def test_what_is_no_address_is_refused(address: str) -> None:
 
 
 def test_turns_keep_their_distance_and_are_not_made_up_for() -> None:
-    now, slept = [100.0], []
+    now = [100.0]
+    slept: list[float] = []
 
     async def sleep(seconds: float) -> None:
         slept.append(seconds)

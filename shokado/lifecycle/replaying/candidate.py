@@ -10,12 +10,16 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
+from configuration.settings import LimitSettings
 from runners.artefacts.card import Card, Task
 from runners.inputs.columns import Category
 from runners.inputs.formats import row_format_of
 from runners.inputs.rows import RowFormat
 from runners.inputs.schema import Feature
 from shokado.lifecycle.replaying.logged_calls import LoggedCall
+
+_LIMITS = LimitSettings(max_rows=1_000_000, max_text_characters=10_000_000)
+"""As wide as a server can have them: what was answered was within its own."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +43,8 @@ class CandidateSignature:
 
     @cached_property
     def row_format(self) -> RowFormat:
-        """The format of its rows, without a server's limits."""
-        return row_format_of(self.features)
+        """The format of its rows."""
+        return row_format_of(self.features, _LIMITS)
 
     @cached_property
     def categories(self) -> dict[str, Category]:

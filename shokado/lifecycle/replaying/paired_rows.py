@@ -105,11 +105,12 @@ def _pairs_of(call: LoggedCall, replayed: ReplayedCall, labels: Labels) -> _Pair
         disagrees = (positions != replayed.positions).reshape(len(positions), -1).any(axis=1)
     qualities, unfit = _qualities(call, positions, replayed, labels)
     return _Pairs(
-        *(scores.astype(np.float64).reshape(len(scores), -1) for scores in (before, after)),
-        differences_of(card, after, before),
-        disagrees,
-        qualities,
-        unfit,
+        original=before.astype(np.float64).reshape(len(before), -1),
+        candidate=after.astype(np.float64).reshape(len(after), -1),
+        difference=differences_of(card, after, before),
+        disagrees=disagrees,
+        qualities=qualities,
+        unfit=unfit,
     )
 
 

@@ -24,6 +24,7 @@ BINS = 60
 HEIGHT = 340
 _ROW_HEIGHT = 26
 """Pixels of a group."""
+_NAME_CHARACTERS = 40
 
 
 @dataclass(frozen=True)
@@ -142,8 +143,7 @@ def _forest(names: Sequence[str], found: Sequence[Estimate]) -> "Figure":
 
 def _shown(name: str) -> str:
     """A name as text: plotly takes some of HTML."""
-    text = escape(name)
-    return text if len(text) <= 40 else text[:39] + "\N{HORIZONTAL ELLIPSIS}"
+    return escape(name if len(name) <= _NAME_CHARACTERS else name[: _NAME_CHARACTERS - 1] + "\N{HORIZONTAL ELLIPSIS}")
 
 
 def _edges(values: NDArray[np.float64]) -> NDArray[np.float64]:
