@@ -15,7 +15,10 @@ import onnxruntime
 import pandas as pd
 import pytest
 
+from configuration.settings import EngineChoice
 from k8s.validate import NOT_THERE
+from runners.artefacts.repository import find_artefact
+from runners.engines.engine import open_engine
 from shokado.dispatch.told_verdict import VerdictWord
 from shokado.lifecycle.datasets import CUSTOMERS_FEATURES, generate_customers
 from shokado.lifecycle.packaging.imaging import ContainerEngine, Image
@@ -27,6 +30,7 @@ from tests.frameworks import test_documents
 from tests.lifecycle.kubernetes_api import running
 from tests.request_log.test_shipper import write as write_log
 from tests.support import http
+from tests.support.paper_log import PaperLog
 from tests.support.server import ROOT, ROW, Server, serving
 from tests.support.waiting import wait_until
 from tests.tools import needs
@@ -488,6 +492,21 @@ def test_a_report_is_made_of_the_log(commands: list[str], tmp_path: Path) -> Non
     where = {"SHOKADO_LOG__FOLDER": str(tmp_path / "log"), "PYTHONPATH": str(ROOT)}
     printed = shell(command.replace("var/drift/bin/shokado", program), where, tmp_path)
     assert "v1: none, by 2000 rows beside 2000 of customers.parquet" in printed
+
+
+@pytest.mark.slow
+@runs("docs/replay.md", "Replay")
+def test_a_log_is_replayed(commands: list[str], models: Path, tmp_path: Path) -> None:
+    """What v1 has answered stands in a log; v2 is of the tests' store."""
+    (command,) = commands
+    artefact = find_artefact("v1", "customers:v1")
+    rows = generate_customers(1000, seed=3)[0].astype(np.float32)
+    scores = open_engine(artefact.folder, artefact.card, EngineChoice.ONNXRUNTIME).predict(rows)
+    PaperLog(tmp_path / "log").write(artefact.card, rows.tolist(), scores)
+    where = {"SHOKADO_LOG__FOLDER": str(tmp_path / "log")}
+    printed = shell(command.replace(".venv/bin", str(ENVIRONMENT / "bin")), where, tmp_path)
+    assert "v2: PASS" in printed
+    assert (tmp_path / "replay" / "report.html").exists()
 
 
 @pytest.mark.slow
