@@ -4,13 +4,14 @@ Exit status 0: done; 1: refused; 2: wrong usage.
 """
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from shokado.cli.canary import KEY_VARIABLE, key_of, user
@@ -152,9 +153,8 @@ def _show_units(found: "Preview", called: str) -> None:
     if found.moves:
         table = Table("from", "to", "units", "share", "such as", box=None)
         for move in found.moves:
-            table.add_row(
-                move.before, move.after, f"{move.units:,}", f"{move.share:.2%}", _named(move.examples, move.units)
-            )
+            named = escape(", ".join(move.examples)) + (", .." if len(move.examples) < move.units else "")
+            table.add_row(move.before, move.after, f"{move.units:,}", f"{move.share:.2%}", named)
         show(table)
     stay = ", ".join(f"{number:,} with {version}" for version, number in found.stay.items())
     typer.echo(f"stay: {stay or 'none'}")
@@ -195,7 +195,3 @@ def _show_shares(what: str, before: Mapping[str, float], after: Mapping[str, flo
     for version in sorted(before.keys() | after.keys()):
         table.add_row(version, f"{before.get(version, 0.0):.2%}", f"{after.get(version, 0.0):.2%}")
     show(table)
-
-
-def _named(examples: Sequence[str], units: int) -> str:
-    return ", ".join(examples) + (", .." if len(examples) < units else "")

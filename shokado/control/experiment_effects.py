@@ -22,7 +22,7 @@ class Effects(BaseModel):
     id: str
     at: list[float] = Field(
         description="Unix seconds, ascending: the figures are of all that was predicted before, and whose labels had "
-        "time to come. None where nothing was counted, or the experiment ended more than a day ago."
+        "time to come. Empty where nothing was counted, or the experiment ended more than a day ago."
     )
     candidates: dict[str, EffectCurve] = Field(
         description="Its mean less the control's, as a look at the predictions up to then tells it; null where nothing "

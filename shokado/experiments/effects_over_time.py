@@ -72,7 +72,7 @@ def _some_of(ends: Sequence[int]) -> list[int]:
     """As many as are told, evenly, with the last one."""
     if len(ends) <= MAX_POINTS:
         return list(ends)
-    return [ends[round(place)] for place in np.linspace(0, len(ends) - 1, MAX_POINTS)]
+    return [ends[round(index)] for index in np.linspace(0, len(ends) - 1, MAX_POINTS)]
 
 
 def _curve(

@@ -3,7 +3,7 @@
 import { swatch, variableOf } from './colours.js';
 import { confirmed } from './confirmation.js';
 import { byId, element, say, svg } from './elements.js';
-import { AT_END, effectOf, meanOf, METRICS, pillOf, titleOf } from './experiment_words.js';
+import { AT_END, distanceOf, effectOf, meanOf, METRICS, pillOf, titleOf } from './experiment_words.js';
 import { ago, naturally, percent, seconds, short } from './numbers.js';
 
 let shown = null;
