@@ -31,7 +31,7 @@ class EffectCurve:
     low: tuple[float | None, ...]
     high: tuple[float | None, ...]
     observations: tuple[int, ...]
-    """Of the candidate, up to each time."""
+    """How many the candidate has, up to each time."""
 
 
 @dataclass(frozen=True, slots=True)
