@@ -59,7 +59,7 @@ def effects_over_time(experiment: Experiment, evidence: CountedEvidence, before:
     seen = [evidence.before(end) for end in ends]
     # A sample that was halved since has less of the error rate, at all times that it is looked at for.
     policy = policy_of(experiment.plan, seen[-1])
-    looks = [stages_of(experiment, gathered, gathered) for gathered in seen]
+    looks = [stages_of(experiment, gathered, gathered) or [StageEvidence({}, {})] for gathered in seen]
     alpha = effect_alpha(policy, len(experiment.candidates))
     curves = {
         candidate: _curve(experiment, candidate, looks, alpha, policy.smallest_effect)

@@ -27,8 +27,8 @@ def server(models: Path) -> Iterator[Server]:
 
 
 @pytest.fixture
-def halves(server: Server) -> int:
-    """The generation in which units are shared evenly by hash."""
+def fifth(server: Server) -> int:
+    """The generation in which v2 has a fifth of the units, by hash."""
     weights = {"weights": {"v1": 80, "v2": 20}, "strategy": "hash", "salt": "spring"}
     answer = http.post(server.url + SPLIT, json=weights, timeout=20)
     assert answer.status_code == 200
@@ -54,13 +54,13 @@ def versions_of(server: Server, units: list[str]) -> list[str]:
         return [client.post("/v1/models/predict", json=body).json()["version"] for body in bodies]
 
 
-def test_as_many_move_as_was_told(server: Server, halves: int, tmp_path: Path) -> None:
+def test_as_many_move_as_was_told(server: Server, fifth: int, tmp_path: Path) -> None:
     units = [f"Ünit {number}" for number in range(120)]
     code, said = run(server, "--weights", "v1=50,v2=50", "--units", file_of(tmp_path, units))
     assert code == 0, said
     found = MOVED.match(said)
     assert found is not None, said
-    assert f"compared with generation {halves}" in said
+    assert f"compared with generation {fifth}" in said
     assert re.search(r"version share now then v1 80.00% 50.00% v2 20.00% 50.00%", said)
     before = versions_of(server, units)
     changed = http.post(server.url + SPLIT, json={"v1": 50, "v2": 50}, timeout=20).json()
@@ -73,7 +73,7 @@ def test_as_many_move_as_was_told(server: Server, halves: int, tmp_path: Path) -
     assert f"stay: {after.count('v1')} with v1, {before.count('v2')} with v2" in said
 
 
-def test_a_long_file_is_asked_about_piece_by_piece(server: Server, halves: int, tmp_path: Path) -> None:
+def test_a_long_file_is_asked_about_piece_by_piece(server: Server, fifth: int, tmp_path: Path) -> None:
     units = [f"user-{number}" for number in range(2 * unit_moves.UNITS_A_QUESTION + 7)]
     file = file_of(tmp_path, [*units, "", "  user-3  "])
     code, said = run(server, "--weights", "v1=0,v2=100", "--units", file, "--examples", "2")
@@ -87,7 +87,7 @@ def test_a_long_file_is_asked_about_piece_by_piece(server: Server, halves: int, 
     assert (code, same) == (0, said)
 
 
-def test_units_are_made_up_where_none_are_given(server: Server, halves: int) -> None:
+def test_units_are_made_up_where_none_are_given(server: Server, fifth: int) -> None:
     code, said = run(server, "--weights", "v1=50,v2=50")
     assert code == 0, said
     assert re.match(r"production: \d+ of 1,000 made-up units", said)
@@ -97,8 +97,8 @@ def test_units_are_made_up_where_none_are_given(server: Server, halves: int) -> 
     assert (code, "v2 v1" in said) == (0, True), said
 
 
-def test_recent_requests_are_looked_at(server: Server, halves: int) -> None:
-    server.wait_for_generation(halves)
+def test_recent_requests_are_looked_at(server: Server, fifth: int) -> None:
+    server.wait_for_generation(fifth)
     versions_of(server, [f"guest-{number}" for number in range(60)])
     code, said = run(server, "--weights", "v1=50,v2=50", "--recent")
     assert code == 0, said
@@ -128,7 +128,7 @@ def test_what_makes_no_question_is_said_before_anybody_is_asked(words: tuple[str
     assert (done.exit_code, says in done.output) == (2, True), done.output
 
 
-def test_what_the_server_refuses_and_what_cannot_be_read_is_said(server: Server, halves: int, tmp_path: Path) -> None:
+def test_what_the_server_refuses_and_what_cannot_be_read_is_said(server: Server, fifth: int, tmp_path: Path) -> None:
     code, said = run(server, "--weights", "v9=1")
     assert (code, "v9" in said) == (1, True), said
     code, said = run(server, "--weights", "v1=1", "--units", str(tmp_path / "none.txt"))

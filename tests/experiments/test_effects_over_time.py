@@ -114,6 +114,13 @@ def test_of_many_cohorts_some_are_told_and_the_last_one_always() -> None:
     assert found.candidates["v2"].observations[-1] == 200
 
 
+def test_what_was_counted_in_no_stage_that_is_known_says_nothing() -> None:
+    evidence = CountedEvidence(observed(ExperimentMetric.REWARD, {"v1": 0.5, "v2": 0.5}, 2, 9), {})
+    found = effects_over_time(experiment_of(ExperimentMetric.REWARD), evidence, np.inf, NOW)
+    assert found.candidates["v2"].observations == (0, 0)
+    assert found.candidates["v2"].estimate == (None, None)
+
+
 @pytest.mark.parametrize("generations", [(), (2,)])
 def test_nothing_is_told_of_what_nobody_has_counted(generations: tuple[int, ...]) -> None:
     found = effects_over_time(experiment_of(ExperimentMetric.REWARD, *generations), CountedEvidence({}, {}), 1e12, NOW)
