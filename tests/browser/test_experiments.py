@@ -12,9 +12,11 @@ from tests.browser.viewer import Viewer
 
 SPLIT = "/v1/traffic-split"
 EXPERIMENTS = "/v1/experiments"
-PLAN = {"metric": "reward", "smallest_effect": 0.05, "label_delay_s": 0, "max_duration_s": 2000}
+PLAN = {"metric": "reward", "smallest_effect": 0.05, "label_delay_s": 60, "max_duration_s": 2000}
 HALVES = {"weights": {"v1": 50, "v2": 50}, "strategy": "hash", "active": "v1", "enabled": True}
-PAPER_UNITS = 120
+UNITS = 120
+AT_ONCE = 10
+"""Units whose rewards are sent together, long before it is too late for them."""
 
 
 @pytest.fixture
@@ -40,9 +42,11 @@ def begin(paper: PaperServer, **more: Any) -> Any:
 
 def reward(paper: PaperServer) -> None:
     """Have many units ask, and reward what v2 answered."""
-    answers = paper.predict(PAPER_UNITS)
-    entries = [{"prediction_id": one["prediction_id"], "reward": float(one["version"] == "v2")} for one in answers]
-    assert paper.ask("POST", "/v1/feedback", json=entries).json()["accepted"] == PAPER_UNITS
+    for begin_at in range(0, UNITS, AT_ONCE):
+        units = [f"user-{number}" for number in range(begin_at, begin_at + AT_ONCE)]
+        answers = [paper.predict(unit=unit)[0] for unit in units]
+        entries = [{"prediction_id": one["prediction_id"], "reward": float(one["version"] == "v2")} for one in answers]
+        assert paper.ask("POST", "/v1/feedback", json=entries).json()["accepted"] == AT_ONCE
 
 
 def form_of(viewer: Viewer) -> Locator:
@@ -71,8 +75,8 @@ def test_an_experiment_is_started_by_the_form_and_watched_until_its_verdict(
     expect(form.get_by_label("Smallest effect")).to_have_value("5")
     form.get_by_label("Metric").select_option("reward")
     form.get_by_label("Smallest effect").fill("0.05")
-    form.get_by_label("Longest, in days").fill("0.02")
-    form.get_by_label("Labels come within").fill("0")
+    form.get_by_label("Longest, in days").fill("0.0025")
+    form.get_by_label("Labels come within").fill("0.002")
     form.get_by_text("Guardrails").click()
     form.get_by_label("error rate at most").fill("0.2")
     form.get_by_label("latency worse by at most").fill("50")
@@ -82,7 +86,7 @@ def test_an_experiment_is_started_by_the_form_and_watched_until_its_verdict(
         "v2 against v1, by reward; 5 pp is the smallest",
         "v1 50 %, v2 50 %",
         "latency worse by at most 50 ms; error rate at most 20 % worse by at most 1 pp",
-        "lasts 29 min at most",
+        "lasts 4 min at most, and labels count that come within 7.2 s",
     ):
         expect(dialog).to_contain_text(fact)
     viewer.confirm("is v2 better?")
@@ -90,7 +94,7 @@ def test_an_experiment_is_started_by_the_form_and_watched_until_its_verdict(
     expect(verdict(viewer)).to_have_text("RUNNING")
     (begun,) = listed(halves)
     assert [begun["plan"][name] for name in ("metric", "smallest_effect", "max_duration_s", "label_delay_s")] == [
-        "reward", 0.05, 1728, 0,
+        "reward", 0.05, 216, pytest.approx(7.2),
     ]  # fmt: skip
     assert begun["plan"]["guardrails"] == [
         {"metric": "latency", "limit": None, "margin": 50},

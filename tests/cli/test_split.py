@@ -64,7 +64,7 @@ def test_as_many_move_as_was_told(server: Server, fifth: int, tmp_path: Path) ->
     assert re.search(r"version share now then v1 80.00% 50.00% v2 20.00% 50.00%", said)
     before = versions_of(server, units)
     changed = http.post(server.url + SPLIT, json={"v1": 50, "v2": 50}, timeout=20).json()
-    server.wait_for_generation(changed["generation"])
+    server.wait_for_generation(changed["generation"], workers=1)
     after = versions_of(server, units)
     moved = [unit for unit, one, other in zip(units, before, after, strict=True) if one != other]
     assert (int(found[1]), int(found[2])) == (len(moved), len(units))
@@ -98,7 +98,7 @@ def test_units_are_made_up_where_none_are_given(server: Server, fifth: int) -> N
 
 
 def test_recent_requests_are_looked_at(server: Server, fifth: int) -> None:
-    server.wait_for_generation(fifth)
+    server.wait_for_generation(fifth, workers=1)
     versions_of(server, [f"guest-{number}" for number in range(60)])
     code, said = run(server, "--weights", "v1=50,v2=50", "--recent")
     assert code == 0, said

@@ -9,6 +9,8 @@ const DAY_S = 86_400;
 const HOUR_S = 3600;
 /** What is in the form at first: the plan of configuration/experiment.yaml. */
 const DEFAULTS = { days: 14, hours: 24, rate: 0.05, integrity: 0.001 };
+/** No label comes at once, and what comes later does not count. */
+const SHORTEST_HOURS = 0.001;
 const GUARDRAILS = { error_rate: { limit: 0.05, margin: 0.01 }, fallback_share: { limit: 0.05 } };
 
 let made = '';
@@ -74,7 +76,7 @@ function build(split, classifies, page) {
       element('label', {}, 'Candidates', candidates),
       element('label', {}, 'Smallest effect that matters', number('smallest', '', { required: true }), hint),
       element('label', {}, 'Longest, in days', number('days', DEFAULTS.days, { required: true })),
-      element('label', {}, 'Labels come within hours', number('hours', DEFAULTS.hours, { required: true })),
+      element('label', {}, 'Labels come within hours', number('hours', DEFAULTS.hours, { required: true, min: SHORTEST_HOURS })),
       element(
         'label',
         {},
