@@ -76,7 +76,12 @@ function build(split, classifies, page) {
       element('label', {}, 'Candidates', candidates),
       element('label', {}, 'Smallest effect that matters', number('smallest', '', { required: true }), hint),
       element('label', {}, 'Longest, in days', number('days', DEFAULTS.days, { required: true })),
-      element('label', {}, 'Labels come within hours', number('hours', DEFAULTS.hours, { required: true, min: SHORTEST_HOURS })),
+      element(
+        'label',
+        {},
+        'Labels come within hours',
+        number('hours', DEFAULTS.hours, { required: true, min: SHORTEST_HOURS }),
+      ),
       element(
         'label',
         {},
