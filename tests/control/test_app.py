@@ -41,6 +41,7 @@ PUBLIC = {
     "/ab-test/configure": {"post"},
     "/v1/experiments": {"get", "post"},
     "/v1/experiments/{experiment}": {"get"},
+    "/v1/experiments/{experiment}/effects": {"get"},
     "/v1/experiments/{experiment}/stop": {"post"},
     "/v1/verdict": {"get"},
     "/v1/verdict/confirm-promotion": {"post"},

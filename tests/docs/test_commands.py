@@ -194,14 +194,19 @@ def test_the_demo_asks_a_running_server(commands: list[str], server: Server) -> 
 @needs_curl
 @runs("docs/experiments.md", "Who would move")
 @runs(README, "A canary", argument="canary")
-def test_who_would_move_is_told_before_the_change(canary: list[str], commands: list[str], own_server: Server) -> None:
-    begin, (command,) = at(own_server, canary[0]), commands
+def test_who_would_move_is_told_before_the_change(
+    canary: list[str], commands: list[str], own_server: Server, checkout: Path
+) -> None:
+    begin, (command, typed) = at(own_server, canary[0]), commands
     (split,) = answers_to(begin)
     versions_of(own_server, split["generation"])
     recent, named = answers_to(at(own_server, command))
     assert recent["sampled"] > 0
     assert {move["after"] for move in recent["moves"]} <= {"v2"}
     assert (named["units"], named["generation"]) == (2, split["generation"])
+    printed = shell(re.sub(r"(shokado split .*)", rf"\1 --url {own_server.url}", typed), cwd=checkout)
+    assert re.search(r"production: \d of 3 units \(", printed)
+    assert re.search(r"production: [\d.]+% of the requests \(", printed)
     assert httpx.get(f"{own_server.url}/v1/traffic-split", timeout=20).json()["weights"] == {"v1": 90, "v2": 10}
 
 

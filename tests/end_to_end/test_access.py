@@ -78,6 +78,7 @@ CLASSIFIED: dict[tuple[str, str], Role | None] = {
     ("get", "/v1/experiments"): PREDICT,
     ("post", "/v1/experiments"): ADMIN,
     ("get", "/v1/experiments/{experiment}"): PREDICT,
+    ("get", "/v1/experiments/{experiment}/effects"): PREDICT,
     ("post", "/v1/experiments/{experiment}/stop"): ADMIN,
     ("get", "/v1/verdict"): PREDICT,
     ("post", "/v1/verdict/confirm-promotion"): OPEN,
