@@ -156,11 +156,6 @@ class Segment:
 class RemoteFolder(Protocol):
     """Where segments lie that are not files of this machine."""
 
-    @property
-    def name(self) -> str:
-        """Its address, without credentials."""
-        ...
-
     def segments(self) -> list[Segment]:
         """Those that are there, in the order in which they were begun."""
         ...
