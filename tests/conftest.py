@@ -180,6 +180,13 @@ def service_server(models: Path) -> Iterator[Server]:
     yield from unchanged(environment={"SHOKADO_WORKERS": "1"} | placed)
 
 
+@pytest.fixture(scope="module")
+def own_server(models: Path) -> Iterator[Server]:
+    """As `server`, but of one file: its tests may change it."""
+    with serving(environment={"SHOKADO_WORKERS": "2"}) as running:
+        yield running
+
+
 def unchanged(environment: dict[str, str]) -> Iterator[Server]:
     """A server whose routing is in the end what it began with: other tests count on it."""
     with serving(environment=environment) as running:

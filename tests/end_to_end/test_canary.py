@@ -34,22 +34,16 @@ BAD = Observed(answered=500, errors=500)
 runner = CliRunner()
 
 
-@pytest.fixture(scope="module")
-def gateway(models: object) -> Iterator[Server]:
-    with serving(environment={"SHOKADO_WORKERS": "2"}) as running:
-        yield running
-
-
 @pytest.fixture
-def shokado(gateway: Server, tmp_path: Path) -> Callable[..., Result]:
+def shokado(own_server: Server, tmp_path: Path) -> Callable[..., Result]:
     """`shokado canary ..` on a gateway whose active version has all of the traffic, with a policy of quick steps."""
-    put(gateway, {"weights": {"v1": 100, "v2": 0}, "active": "v1", "strategy": "random", "enabled": True})
+    put(own_server, {"weights": {"v1": 100, "v2": 0}, "active": "v1", "strategy": "random", "enabled": True})
     policy = tmp_path / "policy.yaml"
     policy.write_text(yaml.safe_dump(QUICK))
 
     def invoke(command: str, *arguments: str) -> Result:
         judged = [] if command == "abort" else ["--policy", str(policy)]
-        return runner.invoke(app, ["canary", command, *arguments, "--url", gateway.url, *judged])
+        return runner.invoke(app, ["canary", command, *arguments, "--url", own_server.url, *judged])
 
     return invoke
 
@@ -68,10 +62,10 @@ def predict(number: int) -> bytes:
     return request(json.dumps({"instances": [ROW]}).encode())
 
 
-def test_step_by_step_to_promotion(shokado: Callable[..., Result], gateway: Server) -> None:
+def test_step_by_step_to_promotion(shokado: Callable[..., Result], own_server: Server) -> None:
     started = shokado("start", "v2")
     assert (started.exit_code, started.stdout) == (0, "v1 90 %, v2 10 %\nnext: shokado canary step\n"), started.output
-    with load(gateway, 4, predict) as clients:
+    with load(own_server, 4, predict) as clients:
 
         def passed() -> bool:
             result = shokado("step")
@@ -80,14 +74,14 @@ def test_step_by_step_to_promotion(shokado: Callable[..., Result], gateway: Serv
 
         for shares in ({"v1": 0.5, "v2": 0.5}, {"v2": 1.0}):
             wait_until(passed, 60, look_every_s=0.2)
-            assert split(gateway)["shares"] == shares
+            assert split(own_server)["shares"] == shares
         wait_until(lambda: shokado("step").stdout.endswith("next: shokado canary promote\n"), 60, 0.2)
         promoted = shokado("promote")
         assert (promoted.exit_code, promoted.stdout) == (0, "v2 100 %; v2 is the active version\n")
     assert {answer.status for answer in clients.answers} == {200}
-    now = split(gateway)
+    now = split(own_server)
     assert (now["active"], now["shares"]) == ("v2", {"v2": 1.0})
-    history = http.get(f"{gateway.url}/v1/traffic-split/history?limit=4").json()["entries"]
+    history = http.get(f"{own_server.url}/v1/traffic-split/history?limit=4").json()["entries"]
     assert history[0]["why"].startswith("canary of v2 promoted at 100 %: ")
     assert [entry["why"].partition(":")[0] for entry in history[1:]] == [
         "canary of v2 passed at 50 %", "canary of v2 passed at 10 %", "canary of v2 begins",
@@ -95,24 +89,24 @@ def test_step_by_step_to_promotion(shokado: Callable[..., Result], gateway: Serv
     assert all(entry["by"].endswith("(shokado canary)") for entry in history)
 
 
-def test_too_few_requests_change_nothing(shokado: Callable[..., Result], gateway: Server) -> None:
+def test_too_few_requests_change_nothing(shokado: Callable[..., Result], own_server: Server) -> None:
     shokado("start", "v2")
     result = shokado("step")
     assert result.exit_code == 3
     assert "INCONCLUSIVE at 10 %" in result.stdout
     assert "0 requests (at least 50)" in result.stdout
-    assert split(gateway)["shares"] == {"v1": 0.9, "v2": 0.1}
-    seen = split(gateway)["generation"]
+    assert split(own_server)["shares"] == {"v1": 0.9, "v2": 0.1}
+    seen = split(own_server)["generation"]
     assert shokado("status").stdout.startswith("v1 90 %, v2 10 %\nINCONCLUSIVE")
-    assert split(gateway)["generation"] == seen
+    assert split(own_server)["generation"] == seen
 
 
-def test_abort_gives_all_back_in_one_change(shokado: Callable[..., Result], gateway: Server) -> None:
+def test_abort_gives_all_back_in_one_change(shokado: Callable[..., Result], own_server: Server) -> None:
     shokado("start", "b")
-    before = split(gateway)["generation"]
+    before = split(own_server)["generation"]
     result = shokado("abort", "--why", "complaints")
     assert (result.exit_code, result.stdout) == (0, "v1 100 %\n")
-    now = split(gateway)
+    now = split(own_server)
     assert (now["generation"], now["active"], now["shares"]) == (before + 1, "v1", {"v1": 1.0})
     assert now["why"] == "canary of v2 aborted at 10 %: complaints"
 
@@ -135,34 +129,34 @@ def test_abort_gives_all_back_in_one_change(shokado: Callable[..., Result], gate
     ],
 )
 def test_refusals(
-    change: dict[str, Any], command: list[str], message: str, shokado: Callable[..., Result], gateway: Server
+    change: dict[str, Any], command: list[str], message: str, shokado: Callable[..., Result], own_server: Server
 ) -> None:
     if change:
-        put(gateway, change)
-    before = split(gateway)
+        put(own_server, change)
+    before = split(own_server)
     result = shokado(*command)
     assert result.exit_code == 1
     assert result.stderr.startswith("error: ")
     assert message in result.stderr
-    assert split(gateway) == before, "nothing was changed"
+    assert split(own_server) == before, "nothing was changed"
 
 
-def test_a_version_that_is_not_in_memory_gets_no_traffic(shokado: Callable[..., Result], gateway: Server) -> None:
-    put(gateway, {"environment": "staging", "weights": {"v1": 1}, "active": "v1"})
-    assert http.post(f"{gateway.url}/v1/models/v2/unload", timeout=60).status_code == 200
+def test_a_version_that_is_not_in_memory_gets_no_traffic(shokado: Callable[..., Result], own_server: Server) -> None:
+    put(own_server, {"environment": "staging", "weights": {"v1": 1}, "active": "v1"})
+    assert http.post(f"{own_server.url}/v1/models/v2/unload", timeout=60).status_code == 200
     try:
         result = shokado("start", "v2")
         assert result.exit_code == 1
         assert "Version v2 is unloaded" in result.stderr
-        assert split(gateway)["shares"] == {"v1": 1.0}
+        assert split(own_server)["shares"] == {"v1": 1.0}
     finally:
-        assert http.post(f"{gateway.url}/v1/models/v2/load", timeout=120).status_code == 200
+        assert http.post(f"{own_server.url}/v1/models/v2/load", timeout=120).status_code == 200
 
 
-def test_a_split_that_was_off_is_on(shokado: Callable[..., Result], gateway: Server) -> None:
-    put(gateway, {"enabled": False})
+def test_a_split_that_was_off_is_on(shokado: Callable[..., Result], own_server: Server) -> None:
+    put(own_server, {"enabled": False})
     assert shokado("start", "v2").exit_code == 0
-    assert split(gateway)["enabled"] is True
+    assert split(own_server)["enabled"] is True
 
 
 def test_a_policy_that_cannot_be_used_is_said(shokado: Callable[..., Result], tmp_path: Path) -> None:
@@ -172,10 +166,10 @@ def test_a_policy_that_cannot_be_used_is_said(shokado: Callable[..., Result], tm
     assert "step: unknown key; did you mean steps?" in result.stderr
 
 
-def test_a_user_without_a_plain_name_can_act(gateway: Server, shokado: Callable[..., Result]) -> None:
-    with GatewayClient(gateway.url, None, None, "Jörg 李") as opened:
+def test_a_user_without_a_plain_name_can_act(own_server: Server, shokado: Callable[..., Result]) -> None:
+    with GatewayClient(own_server.url, None, None, "Jörg 李") as opened:
         opened.change(opened.routing(), {"weights": {"v1": 50, "v2": 50}}, "half")
-    assert split(gateway)["by"] == "Jörg 李"
+    assert split(own_server)["by"] == "Jörg 李"
 
 
 def test_no_gateway_is_said() -> None:
@@ -230,12 +224,12 @@ class Watch(HandClock):
 
 
 @pytest.fixture
-def opened(shokado: object, gateway: Server) -> Iterator[GatewayClient]:
-    with GatewayClient(gateway.url, None, None, "test") as opened:
+def opened(shokado: object, own_server: Server) -> Iterator[GatewayClient]:
+    with GatewayClient(own_server.url, None, None, "test") as opened:
         yield opened
 
 
-def test_run_goes_from_start_to_promotion(opened: GatewayClient, gateway: Server) -> None:
+def test_run_goes_from_start_to_promotion(opened: GatewayClient, own_server: Server) -> None:
     said: list[str] = []
     watch = Watch()
     policy = CanaryPolicy(min_seconds=0, max_seconds=1)
@@ -243,11 +237,11 @@ def test_run_goes_from_start_to_promotion(opened: GatewayClient, gateway: Server
     assert [line for line in said if "PASS" not in line] == [
         "v1 90 %, v2 10 %", "v1 50 %, v2 50 %", "v2 100 %", "v2 100 %; v2 is the active version",
     ]  # fmt: skip
-    assert (split(gateway)["active"], split(gateway)["shares"]) == ("v2", {"v2": 1.0})
+    assert (split(own_server)["active"], split(own_server)["shares"]) == ("v2", {"v2": 1.0})
     assert watch.slept == [canary.LOOK_EVERY_S] * 3
 
 
-def test_run_takes_back_what_fails(opened: GatewayClient, gateway: Server) -> None:
+def test_run_takes_back_what_fails(opened: GatewayClient, own_server: Server) -> None:
     said: list[str] = []
     watch = Watch()
     seen = iter([GOOD, GOOD, BAD, GOOD])
@@ -255,14 +249,14 @@ def test_run_takes_back_what_fails(opened: GatewayClient, gateway: Server) -> No
     assert Canary(opened, policy, lambda *_: next(seen)).run("v2", said.append, watch, watch.sleep) is Verdict.FAIL
     assert said[-2].startswith("FAIL at 50 %: 500 errors in 1000 requests")
     assert said[-1] == "v1 100 %; v1 is the active version"
-    now = split(gateway)
+    now = split(own_server)
     assert (now["active"], now["shares"]) == ("v1", {"v1": 1.0})
     assert now["why"].startswith("canary of v2 failed at 50 %: 500 errors in 1000 requests")
 
 
-def test_a_client_that_asks_wrongly_fails_no_canary(opened: GatewayClient, gateway: Server) -> None:
+def test_a_client_that_asks_wrongly_fails_no_canary(opened: GatewayClient, own_server: Server) -> None:
     """Each fifth request names an output that there is not, which is known only when the version has answered."""
-    url = f"{gateway.url}/v2/models/v2/infer"
+    url = f"{own_server.url}/v2/models/v2/infer"
     body: dict[str, Any] = {"inputs": [{"name": "input", "datatype": "FP32", "shape": [1, len(ROW)], "data": ROW}]}
     began = time.monotonic()
     with httpx.Client(timeout=20) as client:
@@ -277,8 +271,8 @@ def test_a_client_that_asks_wrongly_fails_no_canary(opened: GatewayClient, gatew
     seen = opened.observed("v2", time.monotonic() - began)
     assert (seen.errors, seen.fallbacks) == (0, 0)
     assert judge(CanaryPolicy(min_seconds=0), seen, seen, 60).verdict is Verdict.PASS
-    wait_until(lambda: http.get(f"{gateway.url}/ab-test/status").json()["versions"]["v2"]["requests"] >= 100)
-    assert http.get(f"{gateway.url}/ab-test/status").json()["versions"]["v2"]["errors"] == 0
+    wait_until(lambda: http.get(f"{own_server.url}/ab-test/status").json()["versions"]["v2"]["requests"] >= 100)
+    assert http.get(f"{own_server.url}/ab-test/status").json()["versions"]["v2"]["errors"] == 0
 
 
 def test_a_gateway_whose_clock_is_set_ahead_makes_no_step_longer(
@@ -299,40 +293,40 @@ def test_a_gateway_whose_clock_is_set_ahead_makes_no_step_longer(
     assert watch.now == 3 * 30
 
 
-def test_run_gives_up_what_cannot_be_judged(opened: GatewayClient, gateway: Server) -> None:
+def test_run_gives_up_what_cannot_be_judged(opened: GatewayClient, own_server: Server) -> None:
     watch = Watch()
     policy = CanaryPolicy(min_seconds=0, max_seconds=60)
     verdict = Canary(opened, policy, lambda *_: Observed()).run("v2", lambda _: None, watch, watch.sleep)
     assert verdict is Verdict.INCONCLUSIVE
     assert watch.now == 60 + canary.LOOK_EVERY_S
-    assert split(gateway)["shares"] == {"v1": 1.0}
-    assert "not judged in time: 0 requests (at least 100)" in split(gateway)["why"]
+    assert split(own_server)["shares"] == {"v1": 1.0}
+    assert "not judged in time: 0 requests (at least 100)" in split(own_server)["why"]
 
 
-def test_run_leaves_alone_what_somebody_else_has_changed(opened: GatewayClient, gateway: Server) -> None:
+def test_run_leaves_alone_what_somebody_else_has_changed(opened: GatewayClient, own_server: Server) -> None:
     watch = Watch()
 
     def sleep(_: float) -> None:
-        put(gateway, {"v1": 70, "v2": 30})
+        put(own_server, {"v1": 70, "v2": 30})
 
     with pytest.raises(Overtaken, match=r"v1 70 %, v2 30 %"):
         Canary(opened, CanaryPolicy(), lambda *_: BAD).run("v2", lambda _: None, watch, sleep)
-    assert split(gateway)["shares"] == {"v1": 0.7, "v2": 0.3}
+    assert split(own_server)["shares"] == {"v1": 0.7, "v2": 0.3}
 
 
-def test_run_is_not_disturbed_by_changes_of_other_environments(opened: GatewayClient, gateway: Server) -> None:
+def test_run_is_not_disturbed_by_changes_of_other_environments(opened: GatewayClient, own_server: Server) -> None:
     watch = Watch()
     salts = itertools.count()
 
     def observe(version: str, seconds: float) -> Observed:
-        put(gateway, {"environment": "staging", "salt": str(next(salts))})
+        put(own_server, {"environment": "staging", "salt": str(next(salts))})
         return GOOD
 
     policy = CanaryPolicy(min_seconds=0)
     assert Canary(opened, policy, observe).run("v2", lambda _: None, watch, watch.sleep) is Verdict.PASS
 
 
-def test_run_asks_again_when_the_gateway_was_away_or_refused(opened: GatewayClient, gateway: Server) -> None:
+def test_run_asks_again_when_the_gateway_was_away_or_refused(opened: GatewayClient, own_server: Server) -> None:
     watch, said = Watch(), list[str]()
     troubles = iter([GatewayAway("away"), None, GatewayRefused("not ready")])
 
@@ -358,7 +352,7 @@ class Forwarded(GatewayClient):
         self._client = self._whole
 
 
-def test_run_goes_on_when_its_way_to_the_gateway_comes_back(shokado: object, gateway: Server) -> None:
+def test_run_goes_on_when_its_way_to_the_gateway_comes_back(shokado: object, own_server: Server) -> None:
     watch, said = Watch(), list[str]()
 
     def sleep(seconds: float) -> None:
@@ -368,18 +362,18 @@ def test_run_goes_on_when_its_way_to_the_gateway_comes_back(shokado: object, gat
         if len(watch.slept) == 5:
             through.come_back()
 
-    with Forwarded(gateway.url, None, None, "test") as through:
+    with Forwarded(own_server.url, None, None, "test") as through:
         policy = CanaryPolicy(min_seconds=0, max_seconds=60)
         verdict = Canary(through, policy, lambda *_: GOOD).run("v2", said.append, watch, sleep)
     assert verdict is Verdict.PASS
     assert [line for line in said if "again" in line] == [
-        next(line for line in said if line.startswith(f"No gateway answers at {gateway.url}: ")),
+        next(line for line in said if line.startswith(f"No gateway answers at {own_server.url}: ")),
         "it answers again",
     ]
-    assert split(gateway)["active"] == "v2"
+    assert split(own_server)["active"] == "v2"
 
 
-def test_run_that_cannot_reach_its_gateway_says_what_the_split_is(shokado: object, gateway: Server) -> None:
+def test_run_that_cannot_reach_its_gateway_says_what_the_split_is(shokado: object, own_server: Server) -> None:
     watch, said = Watch(), list[str]()
 
     def sleep(seconds: float) -> None:
@@ -387,17 +381,17 @@ def test_run_that_cannot_reach_its_gateway_says_what_the_split_is(shokado: objec
         if len(watch.slept) == 1:
             through.break_off()
 
-    with Forwarded(gateway.url, None, None, "test") as through:
+    with Forwarded(own_server.url, None, None, "test") as through:
         policy = CanaryPolicy(min_seconds=0, max_seconds=60)
         verdict = Canary(through, policy, lambda *_: GOOD).run("v2", said.append, watch, sleep)
     assert verdict is Verdict.INCONCLUSIVE
     assert 60 < watch.now <= 60 + 3 * canary.LOOK_EVERY_S
     assert said[-2].startswith("INCONCLUSIVE: No gateway answers at ")
     assert said[-1].endswith("the split was v1 90 %, v2 10 % when it was last seen, and stays so")
-    assert split(gateway)["shares"] == {"v1": 0.9, "v2": 0.1}
+    assert split(own_server)["shares"] == {"v1": 0.9, "v2": 0.1}
 
 
-def test_run_takes_back_what_could_not_be_observed_for_too_long(opened: GatewayClient, gateway: Server) -> None:
+def test_run_takes_back_what_could_not_be_observed_for_too_long(opened: GatewayClient, own_server: Server) -> None:
     watch, said = Watch(), list[str]()
 
     def observe(version: str, seconds: float) -> Observed:
@@ -406,21 +400,21 @@ def test_run_takes_back_what_could_not_be_observed_for_too_long(opened: GatewayC
     policy = CanaryPolicy(min_seconds=0, max_seconds=30)
     assert Canary(opened, policy, observe).run("v2", said.append, watch, watch.sleep) is Verdict.INCONCLUSIVE
     assert said[-1] == "v1 100 %; v1 is the active version"
-    assert split(gateway)["shares"] == {"v1": 1.0}
+    assert split(own_server)["shares"] == {"v1": 1.0}
 
 
-def test_run_does_not_take_another_canary_for_its_own(opened: GatewayClient, gateway: Server) -> None:
+def test_run_does_not_take_another_canary_for_its_own(opened: GatewayClient, own_server: Server) -> None:
     watch = Watch()
 
     def observe(version: str, seconds: float) -> Observed:
-        put(gateway, {"weights": {"v1": 10, "v2": 90}, "active": "v2"})
+        put(own_server, {"weights": {"v1": 10, "v2": 90}, "active": "v2"})
         raise GatewayAway("away")
 
     with pytest.raises(Overtaken, match=r"v1 10 %, v2 90 %"):
         Canary(opened, CanaryPolicy(), observe).run("v2", lambda _: None, watch, watch.sleep)
 
 
-def test_run_takes_back_what_it_was_refused_for_too_long(opened: GatewayClient, gateway: Server) -> None:
+def test_run_takes_back_what_it_was_refused_for_too_long(opened: GatewayClient, own_server: Server) -> None:
     watch = Watch()
 
     def observe(version: str, seconds: float) -> Observed:
@@ -429,23 +423,23 @@ def test_run_takes_back_what_it_was_refused_for_too_long(opened: GatewayClient, 
     policy = CanaryPolicy(min_seconds=0, max_seconds=30)
     with pytest.raises(GatewayRefused, match="no metrics"):
         Canary(opened, policy, observe).run("v2", lambda _: None, watch, watch.sleep)
-    assert split(gateway)["shares"] == {"v1": 1.0}
+    assert split(own_server)["shares"] == {"v1": 1.0}
 
 
-def test_who_is_slower_changes_nothing(opened: GatewayClient, gateway: Server) -> None:
+def test_who_is_slower_changes_nothing(opened: GatewayClient, own_server: Server) -> None:
     seen = opened.routing()
-    put(gateway, {"v1": 60, "v2": 40})
+    put(own_server, {"v1": 60, "v2": 40})
     with pytest.raises(Overtaken, match=r"it is v1 60 %, v2 40 % now"):
         opened.change(seen, {"weights": {"v1": 1}}, "too late")
-    assert split(gateway)["shares"] == {"v1": 0.6, "v2": 0.4}
+    assert split(own_server)["shares"] == {"v1": 0.6, "v2": 0.4}
 
 
-def test_a_step_is_as_old_as_the_split_of_its_environment(opened: GatewayClient, gateway: Server) -> None:
-    put(gateway, {"v1": 90, "v2": 10})
+def test_a_step_is_as_old_as_the_split_of_its_environment(opened: GatewayClient, own_server: Server) -> None:
+    put(own_server, {"v1": 90, "v2": 10})
     routing = opened.routing()
     wait_until(lambda: opened.seconds_unchanged(routing) >= 2)
     for salt in range(120):
-        put(gateway, {"environment": "staging", "salt": f"{salt}"})
+        put(own_server, {"environment": "staging", "salt": f"{salt}"})
     assert opened.seconds_unchanged(routing) >= 2, "found behind a page of changes of another environment"
-    put(gateway, {"v1": 80, "v2": 20})
+    put(own_server, {"v1": 80, "v2": 20})
     assert opened.seconds_unchanged(opened.routing()) < 2

@@ -4,8 +4,6 @@
 """
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,19 +11,12 @@ import pytest
 from shokado.dialects.dialects import DIALECTS
 from tests.end_to_end.description import Description, examples_of
 from tests.support import http
-from tests.support.server import Server, serving
-
-
-@pytest.fixture(scope="module")
-def server(models: Path) -> Iterator[Server]:
-    """A server of its own, in which an experiment is begun."""
-    with serving(environment={"SHOKADO_WORKERS": "2"}) as running:
-        yield running
+from tests.support.server import Server
 
 
 @pytest.fixture
-def description(server: Server) -> Description:
-    return Description(server, http.get(f"{server.url}/openapi.json", timeout=20).json())
+def description(own_server: Server) -> Description:
+    return Description(own_server, http.get(f"{own_server.url}/openapi.json", timeout=20).json())
 
 
 def test_every_example_of_a_prediction_is_answered_as_declared(description: Description) -> None:

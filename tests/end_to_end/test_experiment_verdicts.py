@@ -65,42 +65,36 @@ def ended(server: Server, experiment: str) -> Any:
     return found
 
 
-@pytest.fixture(scope="module")
-def tried(models: object) -> Any:
-    with serving(environment={"SHOKADO_WORKERS": "2"}) as running:
-        yield running
-
-
 @pytest.mark.parametrize("strategy", ["random", "hash"])
-def test_a_better_version_is_promoted_though_a_worker_is_killed(tried: Server, strategy: str) -> None:
+def test_a_better_version_is_promoted_though_a_worker_is_killed(own_server: Server, strategy: str) -> None:
     # All of it is one cohort, and so judged together.
     cohort_s = 8
-    experiment = begin(tried, split={"strategy": strategy}, max_duration_s=cohort_s * MAX_COHORTS)
+    experiment = begin(own_server, split={"strategy": strategy}, max_duration_s=cohort_s * MAX_COHORTS)
     wait_until(lambda: time.time() % cohort_s < 1)
-    answers = asked(tried, 150)
+    answers = asked(own_server, 150)
     counts = Counter(answer["version"] for answer in answers)
-    assert reward(tried, answers, {"v1": 0.0, "v2": 1.0}) == 150
-    os.kill(tried.workers()[0], signal.SIGKILL)
-    found = ended(tried, experiment)
+    assert reward(own_server, answers, {"v1": 0.0, "v2": 1.0}) == 150
+    os.kill(own_server.workers()[0], signal.SIGKILL)
+    found = ended(own_server, experiment)
     assert (found["verdict"], found["winner"]) == ("PROMOTE", "v2")
     assert {name: version["observations"] for name, version in found["versions"].items()} == counts
-    assert get(tried, "/v1/traffic-split")["shares"] == {"v2": 1.0}
-    assert get(tried, "/v1/traffic-split")["active"] == "v2"
+    assert get(own_server, "/v1/traffic-split")["shares"] == {"v2": 1.0}
+    assert get(own_server, "/v1/traffic-split")["active"] == "v2"
 
 
-def test_a_worse_version_is_rolled_back(tried: Server) -> None:
-    experiment = begin(tried, at_end="rollback")
-    reward(tried, asked(tried, 150), {"v1": 1.0, "v2": 0.0})
-    found = ended(tried, experiment)
+def test_a_worse_version_is_rolled_back(own_server: Server) -> None:
+    experiment = begin(own_server, at_end="rollback")
+    reward(own_server, asked(own_server, 150), {"v1": 1.0, "v2": 0.0})
+    found = ended(own_server, experiment)
     assert (found["verdict"], found["winner"]) == ("ROLLBACK", None)
-    assert get(tried, "/v1/traffic-split")["shares"] == {"v1": 1.0}
+    assert get(own_server, "/v1/traffic-split")["shares"] == {"v1": 1.0}
 
 
-def test_one_that_is_as_good_is_held_in_the_end(tried: Server) -> None:
-    experiment = begin(tried, max_duration_s=20, label_delay_s=5)
-    reward(tried, asked(tried, 40), {"v1": 0.5, "v2": 0.5})
-    assert ended(tried, experiment)["verdict"] == "HOLD"
-    assert get(tried, "/v1/traffic-split")["shares"] == {"v1": 0.5, "v2": 0.5}
+def test_one_that_is_as_good_is_held_in_the_end(own_server: Server) -> None:
+    experiment = begin(own_server, max_duration_s=20, label_delay_s=5)
+    reward(own_server, asked(own_server, 40), {"v1": 0.5, "v2": 0.5})
+    assert ended(own_server, experiment)["verdict"] == "HOLD"
+    assert get(own_server, "/v1/traffic-split")["shares"] == {"v1": 0.5, "v2": 0.5}
 
 
 def test_one_whose_requests_fall_back_is_invalid_and_gets_no_more(models: Path, tmp_path: Path) -> None:

@@ -9,13 +9,12 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support import http
-from tests.support.server import ROOT, Server, serving
+from tests.support.server import ROOT, Server
 
 SCHEMATHESIS = (sys.executable, "-m", "schemathesis.cli")
 EXAMPLES = os.environ.get("SCHEMA_EXAMPLES", "10")
@@ -28,13 +27,6 @@ CHECKS = (
     "response_schema_conformance",
 )
 METHODS = {"get", "put", "post", "delete", "patch", "head", "options", "trace"}
-
-
-@pytest.fixture(scope="module")
-def own_server(models: Path) -> Iterator[Server]:
-    """A server of its own, as its split is changed and its versions are loaded and unloaded."""
-    with serving(environment={"SHOKADO_WORKERS": "2"}) as running:
-        yield running
 
 
 @pytest.mark.timeout(0)
