@@ -100,6 +100,7 @@ def test_charts_are_filled_when_the_page_opens(paper: PaperServer, viewer: Viewe
     assert len(first.value.json()["series"]["at"]) > 2
 
 
+@pytest.mark.slow
 def test_rows_that_are_not_like_the_reference_are_shown_as_drift(paper: PaperServer, viewer: Viewer) -> None:
     for _ in range(3):
         paper.ask("POST", "/v1/models/predict", json={"instances": [ROW | {"age": 75}] * 200, "version": "v1"})
@@ -254,6 +255,7 @@ def test_the_other_environment_is_shown(paper: PaperServer, viewer: Viewer) -> N
     expect(viewer.page.locator("#shares")).to_contain_text("staging")
 
 
+@pytest.mark.slow
 def test_a_connection_that_is_lost_is_said_and_heals(paper: PaperServer, viewer: Viewer) -> None:
     viewer.allowed = re.compile("net::ERR|status of 503")
     viewer.open(paper)

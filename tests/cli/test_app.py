@@ -104,6 +104,7 @@ def test_the_next_command_is_said(prepared: dict[str, Imported]) -> None:
     assert "next: shokado models import models:/customers/2 --name customers --as <label>" in result.stderr
 
 
+@pytest.mark.slow
 def test_a_label_that_is_taken_can_be_extended(prepared: dict[str, Imported]) -> None:
     command = ["models", "import", "models:/customers/2", "--as", "v1", "--beside", "--no-pickle"]
     result = runner.invoke(app, command)
@@ -175,6 +176,7 @@ def test_missing_packages_are_named_with_the_command(
     assert "next: uv pip install -r requirements/train.txt" in result.stderr
 
 
+@pytest.mark.slow
 def test_a_killed_import_is_as_if_it_had_not_been(
     prepared: dict[str, Imported], own_store: Path, project: Path
 ) -> None:

@@ -73,6 +73,7 @@ def test_a_version_is_imported_and_served_by_one_command(
         assert server.stop() == 0
 
 
+@pytest.mark.slow
 def test_an_import_that_is_interrupted_leaves_nothing(
     prepared: dict[str, Imported], own_store: Path, tmp_path: Path
 ) -> None:

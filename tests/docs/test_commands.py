@@ -282,6 +282,7 @@ def test_a_canary_by_policy_starts_and_is_taken_back(commands: list[str], own_se
     assert all("shokado canary" in by for by in actions), actions
 
 
+@pytest.mark.slow
 @needs_curl
 @runs(README, "Your own model", language="python", argument="program")
 @runs(README, "Your own model")

@@ -562,6 +562,7 @@ def test_every_line_of_grpc_metadata_is_read() -> None:
     assert client.counted_as == "192.0.2.1"
 
 
+@pytest.mark.slow
 @needs_redis
 def test_servers_count_together_in_redis_and_alone_without(models: Path, tmp_path: Path) -> None:
     with RedisServer(tmp_path / "redis") as store:

@@ -102,6 +102,7 @@ def test_shifted_rows_are_drift_of_that_feature_alone() -> None:
         assert low == pytest.approx(found["features"]["age"]["psi"]["low"])
 
 
+@pytest.mark.slow
 def test_a_killed_worker_loses_what_it_had_not_added(tmp_path: Path) -> None:
     store = {"SHOKADO_STORE": f"sqlite:///{tmp_path / 'routing.db'}", "SHOKADO_WORKERS": "1"}
     with serving(environment=SETTINGS | store) as server:

@@ -54,18 +54,19 @@ def reward(server: Server, answers: list[dict[str, Any]], rewards: dict[str, flo
 
 
 def ended(server: Server, experiment: str) -> Any:
-    """The experiment when it has ended, which the history tells of once."""
+    """The experiment when it has ended, which the history tells of once, and all workers know."""
     wait_until(lambda: not get(server, f"/v1/experiments/{experiment}")["running"], PATIENCE_S, 0.5)
     found = get(server, f"/v1/experiments/{experiment}")
     entries = get(server, "/v1/traffic-split/history?limit=100")["entries"]
     ends = [entry for entry in entries if entry["action"] == "conclude" and experiment in entry["why"]]
     assert len(ends) == 1, "decided once"
+    server.wait_for_generation(ends[0]["generation"])
     assert (ends[0]["by"], ends[0]["why"].split()[0]) == ("shokado", found["verdict"])
     assert any(entry["action"] == "experiment" and entry["by"] == "ann" for entry in entries)
     return found
 
 
-@pytest.mark.parametrize("strategy", ["random", "hash"])
+@pytest.mark.parametrize("strategy", [pytest.param("random", marks=pytest.mark.slow), "hash"])
 def test_a_better_version_is_promoted_though_a_worker_is_killed(own_server: Server, strategy: str) -> None:
     # All of it is one cohort, and so judged together.
     cohort_s = 8
@@ -82,6 +83,7 @@ def test_a_better_version_is_promoted_though_a_worker_is_killed(own_server: Serv
     assert get(own_server, "/v1/traffic-split")["active"] == "v2"
 
 
+@pytest.mark.slow
 def test_a_worse_version_is_rolled_back(own_server: Server) -> None:
     experiment = begin(own_server, at_end="rollback")
     reward(own_server, asked(own_server, 150), {"v1": 1.0, "v2": 0.0})
@@ -90,6 +92,7 @@ def test_a_worse_version_is_rolled_back(own_server: Server) -> None:
     assert get(own_server, "/v1/traffic-split")["shares"] == {"v1": 1.0}
 
 
+@pytest.mark.slow
 def test_one_that_is_as_good_is_held_in_the_end(own_server: Server) -> None:
     experiment = begin(own_server, max_duration_s=20, label_delay_s=5)
     reward(own_server, asked(own_server, 40), {"v1": 0.5, "v2": 0.5})
@@ -97,6 +100,7 @@ def test_one_that_is_as_good_is_held_in_the_end(own_server: Server) -> None:
     assert get(own_server, "/v1/traffic-split")["shares"] == {"v1": 0.5, "v2": 0.5}
 
 
+@pytest.mark.slow
 def test_one_whose_requests_fall_back_is_invalid_and_gets_no_more(models: Path, tmp_path: Path) -> None:
     with serving(environment=configured(tmp_path, {"v2": {}}, active="v2")) as runner:
         split = {"v1": {}, "v2": remote(runner.url, eject_for_s=60.0)}
@@ -112,6 +116,7 @@ def test_one_whose_requests_fall_back_is_invalid_and_gets_no_more(models: Path, 
             assert {answer["reason"] for answer in ask(server, 4)} == {"SPLIT"}
 
 
+@pytest.mark.slow
 def test_a_server_that_is_killed_loses_no_feedback_and_decides_after_its_next_start(
     models: object, tmp_path: Path
 ) -> None:

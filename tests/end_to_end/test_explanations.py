@@ -155,6 +155,7 @@ def test_a_version_without_background_takes_one_as_it_comes(home: Path) -> None:
         assert client.explain([ROW], version="v2").method == "sampled"
 
 
+@pytest.mark.slow
 def test_what_is_too_much_is_refused_with_when_to_come_back_and_predictions_go_on(home: Path) -> None:
     give_background(home)
     crowded = {**SETTINGS, "SHOKADO_EXPLANATIONS__SHARE": "0.02", "SHOKADO_EXPLANATIONS__MAX_QUEUE_REQUESTS": "1"}

@@ -253,6 +253,7 @@ PLACED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("environment", "times"), [({}, 3), (PLACED, 2)], ids=["embedded", "service and shadow"])
 def test_stopping_under_load_answers_or_says_to_ask_again(
     models: Path, environment: dict[str, str], times: int

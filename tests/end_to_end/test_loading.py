@@ -113,6 +113,7 @@ def test_a_model_that_kills_its_process_is_refused_and_no_request_notices(loaded
     assert {answer.status for answer in clients.answers} == {200}
 
 
+@pytest.mark.slow
 def test_a_configured_model_that_kills_its_process_has_failed_and_the_others_serve(models: object) -> None:
     with own_shelf("deadly") as shelf:
         placed = {"SHOKADO_VERSIONS__V4__TAG": shelf.crashing("v4").tag, "SHOKADO_VERSIONS__V4__PLACEMENT": "service"}
@@ -137,6 +138,7 @@ def reported(server: Server, version: str) -> list[str]:
     return found if len(found) == 2 else []
 
 
+@pytest.mark.slow
 def test_of_many_loads_at_once_one_imports_one_waits_and_the_others_are_refused(loaded: Server) -> None:
     def ask_for(number: int) -> int:
         return post(loaded, f"/v1/models/v{number}/load", {"uri": "models:/customers/4711"}).status_code

@@ -98,6 +98,7 @@ def test_a_full_disk_costs_records_and_no_request(small_disk: Path) -> None:
         wait_until(lambda: bool(ask(server)) and len(list(rows_in(folder))) > 2)
 
 
+@pytest.mark.slow
 def test_under_load_all_is_recorded_or_counted(tmp_path: Path) -> None:
     settings = logging_to(tmp_path, flush_s="0.05", max_waiting_bytes="65536") | {"SHOKADO_WORKERS": "2"}
     answered: Counter[str] = Counter()
@@ -123,6 +124,7 @@ def test_under_load_all_is_recorded_or_counted(tmp_path: Path) -> None:
     assert Counter(row.version for row in rows_in(tmp_path)) == recorded
 
 
+@pytest.mark.slow
 def test_what_was_recorded_is_in_the_bucket_whoever_was_killed(tmp_path: Path) -> None:
     """Of two workers the one that sends is killed, and the server is stopped in the end: each row is there, once."""
     with s3_server(tmp_path) as s3:

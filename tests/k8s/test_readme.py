@@ -79,6 +79,7 @@ def test_the_secrets_are_made_as_the_pods_need_them(checkout: Path) -> None:
     assert not (checkout / "runner-key").exists()
 
 
+@pytest.mark.slow
 @needs_kubectl
 def test_a_version_comes_and_goes_by_a_command_each(checkout: Path) -> None:
     def files() -> dict[Path, bytes]:

@@ -50,6 +50,7 @@ def test_a_row_is_mixed_out_of_the_known_ones() -> None:
     assert draw_row(Random(1), ["a text"]) == "a text"
 
 
+@pytest.mark.slow
 def test_every_prediction_route_is_an_endpoint_and_gets_its_predictions(server: Server) -> None:
     description = http.get(f"{server.url}/openapi.json", timeout=20).json()
 

@@ -81,6 +81,7 @@ def counted(output: str) -> tuple[int, ...]:
     return tuple(int(number.replace(",", "")) for number in measured(output, "1 ").split()[3:7])
 
 
+@pytest.mark.slow
 def test_the_smoke_profile_holds_against_a_real_server(server: Server, tmp_path: Path) -> None:
     ran = load(f"{server.url}/", tmp_path)
 
