@@ -88,17 +88,18 @@ test-faults: $(DEV) ## Take processes, stores, disks and memory from servers und
 	@TEST_FAULTS=1 $(PYTEST) tests/faults $(ARGS)
 
 # These start servers, and hold their times and memory to bounds, which measuring would change. All others are of single
-# parts, and of imports: `make test MEASURE=1` measures what these run, and fails where `make coverage` does.
+# parts, and of imports: `make test MEASURE=1` measures what these run, and fails where `make coverage` does. Both run what
+# is slow as well.
 UNMEASURED := browser compose docs end_to_end faults gateway image k8s load_tests support __pycache__
 MEASURED := $(filter-out $(UNMEASURED:%=tests/%/),$(wildcard tests/*/))
 
 .PHONY: test-unmeasured
 test-unmeasured: $(DEV)
-	@$(PYTEST) $(MEASURED:%/=--ignore=%) $(ARGS)
+	@TEST_SLOW=1 $(PYTEST) $(MEASURED:%/=--ignore=%) $(ARGS)
 
 .PHONY: coverage
 coverage: $(DEV) $(FRAMEWORKS) ## Run the tests of single parts and of imports, and fail below 90 % of lines and branches
-	@TEST_FRAMEWORKS=$(EVERY) $(PYTEST) --cov --cov-report term:skip-covered $(MEASURED) $(ARGS)
+	@TEST_SLOW=1 TEST_FRAMEWORKS=$(EVERY) $(PYTEST) --cov --cov-report term:skip-covered $(MEASURED) $(ARGS)
 
 .PHONY: test-repeat
 test-repeat: $(DEV) ## Run the tests N times beside a busy processor: make test-repeat N=5 ARGS="-k batcher"

@@ -114,6 +114,7 @@ def test_gateway_runners_and_redis_serve_together(site: Site) -> None:
     assert "durability" not in store
 
 
+@pytest.mark.slow
 def test_a_version_without_traffic_may_be_away(site: Site) -> None:
     # The last test: the runner stays away.
     site.runners["shokado-v2"].stop()

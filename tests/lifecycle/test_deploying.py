@@ -99,6 +99,7 @@ def managers(cluster: Cluster, plural: str, name: str) -> set[str]:
     return {entry["manager"] for entry in fields}
 
 
+@pytest.mark.slow
 def test_what_was_applied_by_hand_is_deployed_over(cluster: Cluster) -> None:
     """Also where the cluster has filled in defaults since, and where somebody has changed a field with kubectl."""
     kubectl("apply", "-k", str(manifests.OVERLAYS / "staging"))
@@ -114,6 +115,7 @@ def test_what_was_applied_by_hand_is_deployed_over(cluster: Cluster) -> None:
     assert "kubectl-set" not in managers(cluster, "deployments", "shokado-v2")
 
 
+@pytest.mark.slow
 def test_what_an_hpa_has_set_stays(cluster: Cluster) -> None:
     assert deploy().exit_code == 0
 
@@ -127,6 +129,7 @@ def test_what_an_hpa_has_set_stays(cluster: Cluster) -> None:
     assert cluster.objects["deployments", NAMESPACE, "shokado-v1"]["spec"]["replicas"] == 3
 
 
+@pytest.mark.slow
 def test_fields_of_another_tool_are_a_conflict_unless_by_force(cluster: Cluster) -> None:
     assert deploy().exit_code == 0
 
@@ -185,6 +188,7 @@ def test_a_rollout_that_does_not_become_ready_stops_with_the_reason_and_one_way_
     assert "taken back" not in after.stdout
 
 
+@pytest.mark.slow
 def test_what_fails_is_undone_at_once_where_that_is_wanted(cluster: Cluster) -> None:
     assert deploy("--image", "r/shokado:1").exit_code == 0
     cluster.bad_images.add("r/shokado:2")
@@ -195,6 +199,7 @@ def test_what_fails_is_undone_at_once_where_that_is_wanted(cluster: Cluster) -> 
     assert set(images(cluster).values()) == {"r/shokado:1"}
 
 
+@pytest.mark.slow
 def test_a_release_that_was_ready_can_be_undone_and_the_undo_too(cluster: Cluster) -> None:
     for number in (1, 2, 2):
         assert deploy("--image", f"r/shokado:{number}").exit_code == 0
@@ -204,6 +209,7 @@ def test_a_release_that_was_ready_can_be_undone_and_the_undo_too(cluster: Cluste
     assert set(images(cluster).values()) == {"r/shokado:2"}
 
 
+@pytest.mark.slow
 def test_a_first_rollout_has_no_way_back(cluster: Cluster) -> None:
     cluster.failing.add("shokado-redis")
     result = deploy("--timeout", "1", "--rollback-on-failure")
@@ -245,6 +251,7 @@ def test_what_is_not_in_the_manifests_any_more_does_not_go_on_running(
     assert there <= cluster.objects.keys()
 
 
+@pytest.mark.slow
 def test_what_a_failed_deploy_added_is_gone_after_the_undo(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -275,6 +282,7 @@ def test_manifests_give_a_rollout_as_long_as_deploy_waits(environment: str) -> N
     assert deadlines(render(environment)) == {timeout} == {DeployOrder(environment).timeout_s}
 
 
+@pytest.mark.slow
 def test_the_time_to_wait_is_the_deployments_too(cluster: Cluster) -> None:
     assert deploy("--timeout", "77").exit_code == 0
     assert deadlines(cluster.objects.values()) == {77}
@@ -309,6 +317,7 @@ def test_a_pod_that_ended_tells_its_last_words_once(cluster: Cluster) -> None:
     assert found == ["shokado-v1-a: Error, exit code 1, error: store: nothing can be read"]
 
 
+@pytest.mark.slow
 def test_a_service_that_nothing_stands_behind_is_not_ready(cluster: Cluster) -> None:
     cluster.without_endpoints.add("shokado-v1")
     result = deploy("--timeout", "5")

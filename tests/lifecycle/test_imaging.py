@@ -48,6 +48,7 @@ def test_the_sum_of_the_parts_and_the_largest() -> None:
     assert image.command().startswith("podman run --rm --read-only")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", list(ContainerEngine))
 def test_an_engine_that_fails_is_quoted(engine: ContainerEngine, prepared: dict[str, Imported], tmp_path: Path) -> None:
     """And it was asked for the image with what the build may see, as far as it can show it."""

@@ -422,6 +422,7 @@ def test_trees_in_skops_cannot_run_code_and_are_imported(
     assert imported.outcome is ImportOutcome.IMPORTED
 
 
+@pytest.mark.slow
 def test_a_doctored_tree_ends_the_process_of_its_import_and_leaves_nothing(
     log_model: Callable[..., str], own_store: Path, python: Callable[..., CompletedProcess[str]]
 ) -> None:

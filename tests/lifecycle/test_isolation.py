@@ -96,6 +96,7 @@ class Glutton(LogisticRegression):  # type: ignore[misc]
         super().__setstate__(state)
 
 
+@pytest.mark.slow
 def test_a_pickle_that_takes_the_memory_when_it_is_read(log_model: Callable[..., str], own_store: Path) -> None:
     glutton = Glutton().fit([[0.0], [1.0]], [0, 1])
     uri = log_model("sklearn", glutton, serialization_format="cloudpickle")

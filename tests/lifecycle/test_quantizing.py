@@ -60,6 +60,8 @@ NETS: dict[Task, tuple[Any, NDArray[Any]]] = {
     ),
     Task.REGRESSION: (MLPRegressor(hidden_layer_sizes=WIDTHS, max_iter=20, random_state=1), VALUE * 10),
 }
+OTHER_NUMBERS = [name for name in datasets.NAMES if name not in ("customers", "spam")]
+"""Data sets of numbers but the default one."""
 
 
 @pytest.fixture
@@ -100,6 +102,7 @@ def labels_in(artefact: Artefact, scores: NDArray[np.float32]) -> NDArray[Any]:
     return scores.argmax(axis=1) if artefact.card.task is Task.MULTICLASS else scores >= artefact.card.positive_from
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", NETS)
 def test_the_receipt_says_what_one_measures_oneself(task: Task, wide: Callable[[Task], Artefact]) -> None:
     parent = wide(task)
@@ -161,7 +164,9 @@ def test_the_card_passes_what_a_server_asks_at_its_start(task: Task, wide: Calla
     asyncio.run(run_trial(order, 60))
 
 
-@pytest.mark.parametrize("dataset", [name for name in datasets.NAMES if name != "spam"])
+@pytest.mark.parametrize(
+    "dataset", ["customers", *(pytest.param(name, marks=pytest.mark.slow) for name in OTHER_NUMBERS)]
+)
 def test_a_network_as_make_serve_prepares_it_becomes_four_times_smaller(
     dataset: str, log_model: Callable[..., str], own_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -172,6 +172,7 @@ def assert_served(model: Any, rows: pd.DataFrame, folder: Path) -> None:
     np.testing.assert_allclose(served[:, 0], model.predict(rows), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scalers", [(), (StandardScaler(),), (RobustScaler(), MinMaxScaler())])
 @pytest.mark.parametrize("kind", ["float64", "float32"])
 def test_values_of_the_training_data_that_are_thresholds_keep_their_side(

@@ -109,6 +109,7 @@ def test_keda_scales_it_too(folder: Path, k8s: Callable[..., Result], unvalidate
     assert problems(objects[3]) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", ["1e3", "no", "v" * 55])
 def test_a_name_stays_a_text_whatever_yaml_makes_of_it(
     version: str, folder: Path, k8s: Callable[..., Result], unvalidated: None

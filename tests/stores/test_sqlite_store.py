@@ -485,6 +485,7 @@ def test_a_file_that_is_given_back_with_its_log_is_read_with_it(sqlite_backend: 
     assert generations(SqliteStore(path)) == [3, 2, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["deleted", "replaced"])
 def test_a_file_that_is_lost_again_and_again_under_several_processes(sqlite_backend: SqliteBackend, what: str) -> None:
     """Whoever is refused can go on, and what is there in the end is whole."""

@@ -602,6 +602,7 @@ def test_a_pickled_model_is_refused(
     in_time(scenario())
 
 
+@pytest.mark.slow
 def test_what_was_imported_for_a_refused_load_leaves_the_store_again(shelf: Shelf, database: Path) -> None:
     own = HOME / "models" / shelf.model
     relabelled(shelf)
