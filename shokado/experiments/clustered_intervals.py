@@ -67,8 +67,8 @@ class Clusters:
 
     def moments(self, values: NDArray[np.float64]) -> ClusteredMoments:
         """Sums over clusters of an observation each, (observations,)."""
-        counts = np.bincount(self.of, minlength=self.number).astype(np.float64)
-        return ClusteredMoments.of_clusters(counts, np.bincount(self.of, values, self.number))
+        counts, totals = (np.bincount(self.of, weights, self.number).astype(np.float64) for weights in (None, values))
+        return ClusteredMoments.of_clusters(counts, totals)
 
     def count_of(self, those: NDArray[np.bool_]) -> int:
         """How many clusters have one of those observations."""
