@@ -185,7 +185,9 @@ def test_nothing_serious_keeps_anybody_from_an_experiment(halves: PaperServer, v
     phone.page.get_by_text("Past experiments").click()
     assert phone.overflow() == 0
     assert phone.serious() == []
-    begin(halves, guardrails=[{"metric": "error_rate", "limit": 0.5, "margin": 0.1}])
+    # Soon enough to be drawn while somebody waits.
+    soon = {"label_delay_s": 8, "max_duration_s": 400}
+    begin(halves, **soon, guardrails=[{"metric": "error_rate", "limit": 0.5, "margin": 0.1}])
     reward(halves)
     viewer.open(halves)
     viewer.page.get_by_text("Past experiments").click()
