@@ -32,6 +32,7 @@ VERSIONS = tuple(dict.fromkeys(all_versions()))[-3:]
 OLDEST_KUBECTL = 28
 """Minor version of kubectl 1, which brings kustomize 5."""
 NOT_THERE = f"needs kubectl 1.{OLDEST_KUBECTL} or newer; `make lint` installs one into .venv"
+_ALONE = ("base", "canary", "argo-rollouts", "flagger")
 NO_DEFINITIONS = Definitions({})
 
 
@@ -52,9 +53,9 @@ class Rendering:
 
 
 def renderings() -> list[Rendering]:
-    """The base and each overlay as they are, and each component where it belongs."""
+    """What stands alone and each overlay as they are, and each component where it belongs."""
     overlays = sorted(f"overlays/{folder.name}" for folder in (FOLDER / "overlays").iterdir() if folder.is_dir())
-    found = [Rendering(target) for target in ("base", "canary", *overlays)]
+    found = [Rendering(target) for target in (*_ALONE, *overlays)]
     for component in sorted(folder.name for folder in (FOLDER / "components").iterdir() if folder.is_dir()):
         found += [Rendering(target, _with_what_it_needs(component)) for target in _targets(component, overlays)]
     return found

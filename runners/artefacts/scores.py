@@ -212,16 +212,24 @@ def outcomes_per_row(card: Card) -> int:
 def is_right(card: Card, outcomes: Sequence[float], label: Label) -> bool:
     """Whether a classifier's outcomes of a row (see `outcomes_of`) have the class that the label says; of several
     labels, whether all are right. Raises `UnfitLabel`.
+    """
+    said = positions_said(card, label)
+    if card.outputs:
+        bits = [int(number) >> bit & 1 for number in outcomes for bit in range(LABELS_PER_OUTCOME)]
+        return said == bits[: len(said)]
+    one = outcomes[0] >= card.positive_from if card.task.has_threshold else outcomes[0]
+    return said == [int(one)]
+
+
+def positions_said(card: Card, label: Label) -> list[int]:
+    """The position of the class that a label says, or of each output's. Raises `UnfitLabel`.
 
     A class may be written as text, and True and False are the classes 1 and 0 where there are no others.
     """
     if card.outputs:
-        bits = [int(number) >> bit & 1 for number in outcomes for bit in range(LABELS_PER_OUTCOME)]
         said = _in_order(card, label, f"labels ({_shown_classes(card.classes)})")
-        positions = [_position_of(one, card.classes) for one in said]
-        return positions == bits[: len(positions)]
-    one = outcomes[0] >= card.positive_from if card.task.has_threshold else outcomes[0]
-    return _position_of(label, card.classes) == int(one)
+        return [_position_of(one, card.classes) for one in said]
+    return [_position_of(label, card.classes)]
 
 
 def _in_order(card: Card, label: Label, what: str) -> Sequence[OneLabel]:
@@ -308,12 +316,17 @@ def disagreements(
     """
     differences = differences_of(other_card, scores, other_scores)
     if not other_card.classes:
-        tolerance = np.maximum(TOLERANCE * deviations_of(other_card), tolerance_of(other_card, 0.0))
-        apart = np.abs(scores.astype(np.float64) - other_scores) > tolerance
-        return int(apart.reshape(len(apart), -1).any(axis=1).sum()), differences
+        return int(values_apart(other_card, scores, other_scores).sum()), differences
     positions = positions_of(card.task, scores, card.positive_from)
     others = positions_of(other_card.task, other_scores, other_card.positive_from)
     return int((positions != others).reshape(len(positions), -1).any(axis=1).sum()), differences
+
+
+def values_apart(card: Card, scores: NDArray[Any], other_scores: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which rows have values, or some of several, that disagree with the card's version: bool (rows,)."""
+    tolerance = np.maximum(TOLERANCE * deviations_of(card), tolerance_of(card, 0.0))
+    apart = np.abs(scores.astype(np.float64) - other_scores) > tolerance
+    return np.asarray(apart.reshape(len(apart), -1).any(axis=1))
 
 
 def bounds_of(card: Card) -> tuple[float, ...]:

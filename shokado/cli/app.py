@@ -20,9 +20,11 @@ from shokado.cli import experiment as experiment_cli
 from shokado.cli import k8s as k8s_cli
 from shokado.cli import keys as keys_cli
 from shokado.cli import log as log_cli
+from shokado.cli import split as split_cli
 from shokado.cli.connect import connect
 from shokado.cli.image_options import BaseImage, BuildNetwork, Engine
 from shokado.cli.import_options import MaxMemory, MaxSeconds, ModelName, NoPickle, NoRows
+from shokado.cli.replay import replay
 from shokado.cli.serve import serve
 from shokado.cli.version_tables import receipt_table, reference_of, show, table_of
 from shokado.lifecycle import datasets
@@ -55,9 +57,11 @@ models = typer.Typer(
     help="Train, import, quantize and list model versions.", no_args_is_help=True, rich_markup_mode="rich"
 )
 app.command()(serve)
+app.command()(replay)
 app.add_typer(models, name="models")
 models.command()(connect)
 app.add_typer(keys_cli.app, name="keys")
+app.add_typer(split_cli.app, name="split")
 app.add_typer(canary_cli.app, name="canary")
 app.add_typer(experiment_cli.app, name="experiment")
 app.add_typer(k8s_cli.app, name="k8s")

@@ -35,8 +35,8 @@ def drift() -> None:
     """Compare what was asked and answered lately with other rows."""
 
 
-def _duration(text: str) -> float:
-    """Seconds of `90m`, `24h`, `7d`."""
+def duration(text: str) -> float:
+    """Seconds of `90m`, `24h`, `7d`. Raises `typer.BadParameter`."""
     if not (match := re.fullmatch(r"(\d{1,6})([mhd])", text)) or not int(match[1]):
         raise typer.BadParameter(f"{text!r} is no time such as 90m, 24h or 7d")
     return int(match[1]) * _UNITS[match[2]]
@@ -50,11 +50,11 @@ def report(
         typer.Option("--version", help="A version whose rows are looked at, as often as wanted; by default all there."),
     ] = None,
     log: Annotated[str | None, typer.Option("--log", help="A folder, or an address, as of `shokado log list`.")] = None,
-    since: Annotated[float, typer.Option(parser=_duration, metavar="TIME", help="How far back is looked.")] = "24h",  # type: ignore[assignment]
+    since: Annotated[float, typer.Option(parser=duration, metavar="TIME", help="How far back is looked.")] = "24h",  # type: ignore[assignment]
     reference: Annotated[Path | None, typer.Option(help="CSV or Parquet file of rows to compare with.")] = None,
     against: Annotated[
         float | None,
-        typer.Option(parser=_duration, metavar="TIME", help="Compare with so much of the log before that, scores too."),
+        typer.Option(parser=duration, metavar="TIME", help="Compare with so much of the log before that, scores too."),
     ] = None,
     threshold: Annotated[float, typer.Option(min=0.001, max=100, help="The PSI beyond which a column drifted.")] = 0.1,
     error_rate: Annotated[

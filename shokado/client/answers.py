@@ -136,6 +136,99 @@ class History:
 
 
 @dataclass(frozen=True, slots=True)
+class Move:
+    """Units that a change of the split would give another version."""
+
+    before: str
+    after: str
+    units: int
+    share: float
+    """Part of the units that were looked at."""
+    examples: Sequence[str]
+    """Some of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """Which units a change of the split would move."""
+
+    environment: str
+    generation: int
+    """The generation that the change was compared with."""
+    shares_before: Mapping[str, float]
+    shares_after: Mapping[str, float]
+    units: int
+    """How many were looked at."""
+    made_up: bool
+    """Whether the units are a sample of made-up ones."""
+    moved: int | None
+    """How many would get another version; None where each request is drawn, before or after."""
+    moves: tuple[Move, ...]
+    """Most frequent first."""
+    stay: Mapping[str, int] | None
+    """How many would stay with each version; None like `moved`."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecentMove:
+    """Requests that a change of the split would have given another version."""
+
+    before: str
+    after: str
+    share: float
+    """Part of the requests."""
+    units: int
+    """Different units of these requests, in the sample."""
+
+
+@dataclass(frozen=True, slots=True)
+class MovedShare:
+    """Which part of the requests would have got another version, and the interval around it."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class RecentPreview:
+    """Which of the requests of the last minutes a change of the split would have moved."""
+
+    environment: str
+    generation: int
+    """The generation that the change was compared with."""
+    seconds: float
+    """How far back the requests reach."""
+    requests: int
+    sampled: int
+    """How many of them were looked at."""
+    units: int
+    """Different units in the sample."""
+    workers: int
+    pinned: float
+    """Part of the requests that named a version, which no change moves."""
+    dealt_anew: bool
+    """Whether the change deals all units out anew, so that who moves is an example of it."""
+    traffic_before: Mapping[str, float]
+    """Part of the requests, by version."""
+    traffic_after: Mapping[str, float]
+    moved: MovedShare | None
+    """None where nothing was answered, or each request is drawn, before or after."""
+    moves: tuple[RecentMove, ...]
+    """Most frequent first."""
+
+
+@dataclass(frozen=True, slots=True)
+class GuardrailAnswer:
+    """What is said of a guardrail."""
+
+    metric: str
+    state: str
+    """`kept`, `beyond` (seen beyond it, which may be chance) or `broken`."""
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class ExperimentVersion:
     """What was seen of a version in an experiment."""
 
@@ -151,6 +244,29 @@ class ExperimentVersion:
     """Ends of the confidence sequence of the effect; None where nothing can be said."""
     reason: str | None = None
     """What is said of it while the experiment is under way."""
+    guardrails: tuple[GuardrailAnswer, ...] | None = None
+    """What is said of a candidate's guardrails, meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class EffectCurve:
+    """The effect of a candidate at each time; None where nothing can be said."""
+
+    estimate: Sequence[float | None]
+    low: Sequence[float | None]
+    high: Sequence[float | None]
+    observations: Sequence[int]
+    """How many of the candidate there are, up to each time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Effects:
+    """The confidence sequences of an experiment's effects."""
+
+    id: str
+    at: Sequence[float]
+    """Unix seconds, ascending: what was predicted before counts, and has its labels."""
+    candidates: Mapping[str, EffectCurve]
 
 
 @dataclass(frozen=True, slots=True)

@@ -171,6 +171,8 @@ class Client:
     explain = _sent(operations.explain)
     split = _sent(operations.split)
     change_split = _sent(operations.change_split)
+    preview_split = _sent(operations.preview_split)
+    preview_recent = _sent(operations.preview_recent)
     rollback = _sent(operations.rollback)
     history = _sent(operations.history)
     feedback = _sent(operations.feedback)
@@ -184,6 +186,7 @@ class Client:
     drift = _sent(operations.drift)
     experiments = _sent(operations.experiments)
     experiment = _sent(operations.experiment)
+    experiment_effects = _sent(operations.experiment_effects)
     start_experiment = _sent(operations.start_experiment)
     stop_experiment = _sent(operations.stop_experiment)
 
@@ -243,6 +246,8 @@ class AsyncClient:
     explain = _awaited(operations.explain)
     split = _awaited(operations.split)
     change_split = _awaited(operations.change_split)
+    preview_split = _awaited(operations.preview_split)
+    preview_recent = _awaited(operations.preview_recent)
     rollback = _awaited(operations.rollback)
     history = _awaited(operations.history)
     feedback = _awaited(operations.feedback)
@@ -256,6 +261,7 @@ class AsyncClient:
     drift = _awaited(operations.drift)
     experiments = _awaited(operations.experiments)
     experiment = _awaited(operations.experiment)
+    experiment_effects = _awaited(operations.experiment_effects)
     start_experiment = _awaited(operations.start_experiment)
     stop_experiment = _awaited(operations.stop_experiment)
 

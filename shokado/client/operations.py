@@ -16,6 +16,7 @@ from urllib.parse import quote
 import httpx
 
 from shokado.client.answers import (
+    Effects,
     ExperimentAnswer,
     ExperimentList,
     ExplanationAnswer,
@@ -23,6 +24,8 @@ from shokado.client.answers import (
     History,
     LoadedVersion,
     Prediction,
+    Preview,
+    RecentPreview,
     Split,
     Version,
     VersionDrift,
@@ -165,13 +168,44 @@ def change_split(
     Raises `Conflict`, and nothing is changed then: 412 when it is another generation by now; 409 when a version is not
     ready, or its features are lacking.
     """
-    named = {"weights": weights, "strategy": strategy, "enabled": enabled, "salt": salt, "active": active}
-    change: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
+    change = _named(weights=weights, strategy=strategy, enabled=enabled, salt=salt, active=active)
     if shadow is not ...:
         change["shadow"] = shadow
     if force:
         change["force"] = True
     return _change("/v1/traffic-split", {**change, "why": why}, _read(Split), if_generation)
+
+
+def preview_split(
+    weights: Mapping[str, float] | None = None, *, strategy: str | None = None, enabled: bool | None = None,
+    salt: str | None = None, active: str | None = None, units: Sequence[str] | None = None, max_examples: int = 5,
+) -> Operation[Preview]:  # fmt: skip
+    """Which units a change of the split would give another version; nothing is changed.
+
+    Args:
+        weights: this and what follows as in `change_split`.
+        strategy: as there.
+        enabled: as there.
+        salt: as there.
+        active: as there.
+        units: as `predict` names them; a server takes some 900 in one question. None: a thousand made-up ones.
+        max_examples: so many units are named of each way of moving.
+    """
+    change = _named(weights=weights, strategy=strategy, enabled=enabled, salt=salt, active=active)
+    asked = _named(units=list(units) if units is not None else None, max_examples=max_examples)
+    return _question("/v1/traffic-split/preview", change | asked, _read(Preview))
+
+
+def preview_recent(
+    weights: Mapping[str, float] | None = None, *, strategy: str | None = None, enabled: bool | None = None,
+    salt: str | None = None, active: str | None = None,
+) -> Operation[RecentPreview]:  # fmt: skip
+    """Which of the requests of the last minutes a change would have given another version; arguments as there.
+
+    It needs a key of the role `admin`.
+    """
+    change = _named(weights=weights, strategy=strategy, enabled=enabled, salt=salt, active=active)
+    return _question("/v1/traffic-split/preview/recent", change, _read(RecentPreview))
 
 
 def rollback(generation: int, *, why: str = "", if_generation: int | None = None) -> Operation[Split]:
@@ -280,6 +314,11 @@ def experiment(name: str) -> Operation[ExperimentAnswer]:
     return Operation("GET", f"/v1/experiments/{_quoted(name)}", _read(ExperimentAnswer), repeatable=True)
 
 
+def experiment_effects(name: str) -> Operation[Effects]:
+    """How the effects of an experiment became what they are, by its id. Raises `NotFound`."""
+    return Operation("GET", f"/v1/experiments/{_quoted(name)}/effects", _read(Effects), repeatable=True)
+
+
 def start_experiment(
     plan: Mapping[str, Any], *, control: str | None = None, candidates: Sequence[str] | None = None, why: str = "",
     if_generation: int | None = None,
@@ -295,8 +334,8 @@ def start_experiment(
 
     Raises `Conflict` where another one is under way, or the traffic is not shared by these versions.
     """
-    named = {"control": control, "candidates": list(candidates) if candidates is not None else None}
-    content = {**plan, **{name: value for name, value in named.items() if value is not None}, "why": why}
+    versions = _named(control=control, candidates=list(candidates) if candidates is not None else None)
+    content = {**plan, **versions, "why": why}
     return _change("/v1/experiments", content, _read(ExperimentAnswer), if_generation)
 
 
@@ -313,15 +352,23 @@ def _change(
     return Operation("POST", path, read, headers=headers, content=to_json(content))
 
 
+def _question(path: str, content: Any, read: Callable[[httpx.Response], Answer]) -> Operation[Answer]:
+    """What changes nothing, or counts once, although it is posted."""
+    return replace(_change(path, content, read), repeatable=True)
+
+
+def _named(**values: Any) -> dict[str, Any]:
+    """Those that are given."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
 def _feedback(content: Any) -> Operation[FeedbackAnswer]:
-    # Nothing counts twice.
-    return replace(_change("/v1/feedback", content, _read(FeedbackAnswer)), repeatable=True)
+    return _question("/v1/feedback", content, _read(FeedbackAnswer))
 
 
 def _entry(entry: FeedbackEntry) -> dict[str, Any]:
-    told = {"label": entry.label, "reward": entry.reward}
-    named = {"prediction_id": entry.prediction_id, "index": entry.index}
-    return named | {name: value for name, value in told.items() if value is not None}
+    told = _named(label=entry.label, reward=entry.reward)
+    return {"prediction_id": entry.prediction_id, "index": entry.index} | told
 
 
 def _quoted(name: str) -> str:

@@ -16,6 +16,7 @@ from shokado.control import (
     ab_test,
     dashboard,
     drift_route,
+    experiment_effects,
     experiments,
     explanation,
     feedback,
@@ -24,6 +25,7 @@ from shokado.control import (
     log_rows,
     quality,
     recent_preview,
+    rollout_verdict,
     split,
     split_preview,
     versions,
@@ -89,8 +91,9 @@ def create_app(control: Control) -> FastAPI:
     )
     app.state.control = control
     parts = (
-        split, split_preview, recent_preview, history, explanation, versions, ab_test, experiments, quality, feedback,
-        statistics, dashboard, drift_route, log_rows, health, open_inference, front_page, dashboard_page,
+        split, split_preview, recent_preview, history, explanation, versions, ab_test, experiments,
+        experiment_effects, rollout_verdict, quality, feedback, statistics, dashboard, drift_route, log_rows, health,
+        open_inference, front_page, dashboard_page,
     )  # fmt: skip
     for part in parts:
         app.include_router(part.router)

@@ -23,6 +23,7 @@ from shokado.dispatch.experiment import Experiment, ExperimentConclusion, Result
 from shokado.dispatch.experiment_change import ExperimentOrder, find_experiment, with_conclusion, with_experiment
 from shokado.dispatch.state import RoutingState
 from shokado.experiments.experiment_judge import ExperimentLook, look_at, results_of
+from shokado.experiments.guardrails import GuardrailState
 from shokado.stores.store import Action
 from shokado.worker.parts import WorkerParts, known_routing
 
@@ -37,6 +38,14 @@ class StageAnswer(BaseModel):
     sticky: bool = Field(description="Whether units kept their version.")
 
 
+class GuardrailAnswer(BaseModel):
+    """What is said of a guardrail."""
+
+    metric: ExperimentMetric
+    state: GuardrailState
+    reason: str
+
+
 class ExperimentVersion(BaseModel):
     """What was seen of a version."""
 
@@ -47,6 +56,7 @@ class ExperimentVersion(BaseModel):
     low: float | None = Field(description="Of the confidence sequence of the effect; null where nothing can be said.")
     high: float | None
     reason: str | None = Field(default=None, description="What is said of it while the experiment is under way.")
+    guardrails: list[GuardrailAnswer] | None = Field(default=None, description="Of a candidate, meanwhile.")
 
 
 class ExperimentAnswer(BaseModel):
@@ -114,7 +124,8 @@ async def read_experiments(parts: Parts) -> ExperimentList:
         if environment.running is not None
     ]
     ended = [await _ended(parts, name, generation) for name, generation in reversed([*state.concluded.items()])]
-    return ExperimentList(experiments=[*running, *(one for one in ended if one is not None)])
+    told = [await describe_experiment(parts, *one) for one in ended if one is not None]
+    return ExperimentList(experiments=[*running, *told])
 
 
 @router.post(
@@ -204,10 +215,15 @@ def _refuse_unfit(plan: ExperimentPlan, cards: Mapping[str, Card]) -> None:
 
 async def _find(parts: WorkerParts, experiment: str) -> ExperimentAnswer:
     """Raises `Problem` (404)."""
+    return await describe_experiment(parts, *await known_experiment(parts, experiment))
+
+
+async def known_experiment(parts: WorkerParts, experiment: str) -> tuple[str, Experiment]:
+    """The experiment of that id and its environment, under way or ended. Raises `Problem` (404)."""
     state = known_routing(parts)
     environment = find_experiment(state, experiment)
     if environment is not None and environment.experiment is not None:
-        return await describe_experiment(parts, environment.name, environment.experiment)
+        return environment.name, environment.experiment
     generation = state.concluded.get(experiment)
     found = await _ended(parts, experiment, generation) if generation is not None else None
     if found is None:
@@ -215,13 +231,13 @@ async def _find(parts: WorkerParts, experiment: str) -> ExperimentAnswer:
     return found
 
 
-async def _ended(parts: WorkerParts, experiment: str, generation: int) -> ExperimentAnswer | None:
+async def _ended(parts: WorkerParts, experiment: str, generation: int) -> tuple[str, Experiment] | None:
     """What the history has of an experiment's end; None where the store has lost it."""
     entry = await parts.follower.ask(parts.follower.store.entry, generation)
     environment = find_experiment(entry.state, experiment) if entry is not None else None
     if environment is None or environment.experiment is None:
         return None
-    return await describe_experiment(parts, environment.name, environment.experiment)
+    return environment.name, environment.experiment
 
 
 async def describe_experiment(parts: WorkerParts, environment: str, experiment: Experiment) -> ExperimentAnswer:
@@ -262,13 +278,16 @@ async def describe_experiment(parts: WorkerParts, environment: str, experiment: 
                 effect=found.effect,
                 low=found.low,
                 high=found.high,
-                reason=_reason_of(look, version),
+                **_said_of(look, version),
             )
             for version, found in results.items()
         },
     )
 
 
-def _reason_of(look: ExperimentLook | None, version: str) -> str | None:
+def _said_of(look: ExperimentLook | None, version: str) -> dict[str, Any]:
     candidate = look.judgement.candidates.get(version) if look is not None else None
-    return candidate.reason if candidate is not None else None
+    if candidate is None:
+        return {}
+    guardrails = [GuardrailAnswer(metric=one.metric, state=one.state, reason=one.text) for one in candidate.guardrails]
+    return {"reason": candidate.reason, "guardrails": guardrails}

@@ -80,6 +80,7 @@ ERROR_CODES: Mapping[str, ErrorCode] = {
     "memory_full": ErrorCode(409, "ABORTED", "As many versions as may be are in memory, and all are needed."),
     "not_in_split": ErrorCode(409, "ABORTED", "The versions of an experiment are not those that share the traffic."),
     "not_explainable": ErrorCode(409, "ABORTED", "Scores of the version cannot be explained; the message says why."),
+    "other_verdict": ErrorCode(409, "ABORTED", "The experiment's verdict is none of those that are waited for."),
     "remote_placement": ErrorCode(409, "ABORTED", "The version runs in another server; only a restart changes that."),
     "service_placement": ErrorCode(409, "ABORTED", "The version has its own service; only a restart changes that."),
     "split_moves": ErrorCode(409, "ABORTED", "The environment moves its split by itself, so nothing can be compared."),

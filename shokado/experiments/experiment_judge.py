@@ -15,7 +15,7 @@ from math import inf, isfinite
 
 import numpy as np
 
-from configuration.experiment_plan import AtEnd
+from configuration.experiment_plan import AtEnd, ExperimentPlan
 from shokado.dispatch.change import ChangeRefused, KnownVersions, SplitChange
 from shokado.dispatch.experiment import Experiment, ExperimentConclusion, Result, VersionResult
 from shokado.dispatch.experiment_change import with_conclusion
@@ -23,7 +23,7 @@ from shokado.dispatch.request import UnknownVersion
 from shokado.dispatch.state import RoutingState
 from shokado.experiments.evidence_counter import EVERY_S
 from shokado.experiments.experiment_evidence import StageEvidence, sums_of
-from shokado.experiments.experiment_stages import fallbacks_of, part_of_rate, stages_of
+from shokado.experiments.experiment_stages import fallbacks_of, policy_of, stages_of
 from shokado.experiments.experiment_verdict import ExperimentJudgement, ExperimentVerdict, judge_experiment
 from shokado.experiments.tuner import BY
 from shokado.stores.follower import Follower
@@ -111,17 +111,19 @@ class ExperimentJudge:
 
 async def look_at(experiment: Experiment, follower: Follower, now: float) -> ExperimentLook:
     """What is known of an experiment now, in Unix seconds. Raises `StoreUnavailable`."""
-    plan, read = experiment.plan, follower.store.evidence
+    read = follower.store.evidence
     everything = await follower.ask(read, experiment.id, inf)
-    before = now - plan.label_delay_s - plan.cohort_s - _TOLD_WITHIN_S
-    due = await follower.ask(read, experiment.id, before)
+    due = await follower.ask(read, experiment.id, due_before(experiment.plan, now))
     stages = stages_of(experiment, everything, due) or [StageEvidence({}, {})]
-    part = part_of_rate(everything)
-    rates = {name: getattr(plan, name) * part for name in ("error_rate", "integrity_error_rate")}
-    policy, ended = plan.model_copy(update=rates), now >= experiment.ends_at
+    policy, ended = policy_of(experiment.plan, everything), now >= experiment.ends_at
     judge = partial(judge_experiment, policy, experiment.control, experiment.candidates, stages, ended=ended)
     # Some milliseconds, which predictions should not wait for.
     return ExperimentLook(await asyncio.to_thread(judge), tuple(stages), fallbacks_of(everything))
+
+
+def due_before(plan: ExperimentPlan, now: float) -> float:
+    """Before when, in Unix seconds, a cohort must have begun for the labels of all of it to have come by `now`."""
+    return now - plan.label_delay_s - plan.cohort_s - _TOLD_WITHIN_S
 
 
 def conclude(experiment: Experiment, look: ExperimentLook, at: float) -> ExperimentConclusion:

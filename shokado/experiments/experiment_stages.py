@@ -6,7 +6,7 @@ In: sums by name, of all that was counted and of what is due. Out: `StageEvidenc
 from collections.abc import Mapping
 
 from configuration.experiment_plan import ExperimentPlan
-from configuration.experiment_policy import ExperimentMetric
+from configuration.experiment_policy import ExperimentMetric, ExperimentPolicy
 from shokado.dispatch.experiment import Experiment, ExperimentStage
 from shokado.experiments.experiment_counts import (
     ASSIGNED,
@@ -54,6 +54,12 @@ def fallbacks_of(everything: GatheredEvidence) -> dict[str, int]:
         if name == FALLBACKS:
             found[version] = found.get(version, 0) + round(number)
     return found
+
+
+def policy_of(plan: ExperimentPlan, everything: GatheredEvidence) -> ExperimentPolicy:
+    """The plan with those parts of its error rates that the samples of now have."""
+    part = part_of_rate(everything)
+    return plan.model_copy(update={name: getattr(plan, name) * part for name in ("error_rate", "integrity_error_rate")})
 
 
 def part_of_rate(everything: GatheredEvidence) -> float:

@@ -142,17 +142,23 @@ def _judge(
     *,
     ended: bool,
 ) -> CandidateJudgement:
-    rate = policy.error_rate / number
-    for_guardrails = rate * GUARDRAIL_PART if policy.guardrails else 0.0
+    alpha = effect_alpha(policy, number)
+    for_guardrails = policy.error_rate / number - alpha
     guardrails = tuple(
         guardrail_finding(guardrail, control, candidate, stages, for_guardrails / len(policy.guardrails))
         for guardrail in policy.guardrails
     )
-    effect = _effect(policy, control, candidate, stages, rate - for_guardrails)
+    effect = _effect(policy, control, candidate, stages, alpha)
     verdict, reason = _verdict(policy, effect, guardrails, invalid)
     if verdict is ExperimentVerdict.RUNNING and ended:
         verdict, reason = ExperimentVerdict.HOLD, f"the experiment has ended, and {reason}"
     return CandidateJudgement(verdict, reason, effect, guardrails)
+
+
+def effect_alpha(policy: ExperimentPolicy, candidates: int) -> float:
+    """The part of the error rate that the effect of each of so many candidates has."""
+    rate = policy.error_rate / candidates
+    return rate * (1 - GUARDRAIL_PART) if policy.guardrails else rate
 
 
 def _verdict(

@@ -38,14 +38,14 @@ def wilson(mean: float, observations: int) -> tuple[float, float]:
     return min(max(low, 0.0), mean), max(min(high, 1.0), mean)
 
 
-def clopper_pearson_lower(events: int, trials: int, confidence: float) -> float:
+def clopper_pearson_lower(events: float, trials: float, confidence: float) -> float:
     """The rate below which the true one lies with a chance of at most `1 - confidence`; 0 without events.
 
     One side of the exact interval of C. J. Clopper and E. S. Pearson, "The use of confidence or fiducial limits
     illustrated in the case of the binomial", Biometrika 26 (1934), as a quantile of a beta distribution.
 
     Args:
-        events: from 0 to `trials`.
+        events: from 0 to `trials`; neither need be whole, where observations are worth less than independent ones.
         trials: at least 0.
         confidence: in (0, 1).
 
@@ -57,7 +57,7 @@ def clopper_pearson_lower(events: int, trials: int, confidence: float) -> float:
     return float(betaincinv(events, trials - events + 1, 1 - confidence)) if events else 0.0
 
 
-def clopper_pearson_upper(events: int, trials: int, confidence: float) -> float:
+def clopper_pearson_upper(events: float, trials: float, confidence: float) -> float:
     """The other side: the rate above which the true one lies with a chance of at most `1 - confidence`."""
     return 1 - clopper_pearson_lower(trials - events, trials, confidence)
 

@@ -92,6 +92,10 @@ class CanaryRefused(LifecycleError):
     """A step of a canary makes no sense as things stand."""
 
 
+class ReplayRefused(LifecycleError):
+    """Logged requests cannot be put to a candidate; the message says why, and which setting would have to change."""
+
+
 class DeployFailed(LifecycleError):
     """Something is not in the cluster as it should be; the message says what and why."""
 

@@ -156,6 +156,11 @@ class Segment:
 class RemoteFolder(Protocol):
     """Where segments lie that are not files of this machine."""
 
+    @property
+    def name(self) -> str:
+        """Its address, without credentials."""
+        ...
+
     def segments(self) -> list[Segment]:
         """Those that are there, in the order in which they were begun."""
         ...

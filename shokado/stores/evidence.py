@@ -68,15 +68,23 @@ class GatheredEvidence:
     """How often each scope let go of half of its units."""
 
 
+@dataclass(frozen=True, slots=True)
+class CountedEvidence:
+    """All that was counted for an experiment, by cohort."""
+
+    rows: Mapping[Evidence, float]
+    halvings: Mapping[str, int]
+    """As of `GatheredEvidence`."""
+
+    def before(self, before: float) -> GatheredEvidence:
+        """The sums over the cohorts that began before `before`."""
+        sums: defaultdict[tuple[int, str, str], float] = defaultdict(float)
+        for (stage, version, cohort, name), value in self.rows.items():
+            if cohort < before:
+                sums[stage, version, name] += value
+        return GatheredEvidence(dict(sums), dict(self.halvings))
+
+
 def level_of(unit: bytes) -> int:
     """How many zeros a unit's hash begins with: half of all units have at least one, a quarter two."""
     return 8 * UNIT_BYTES - int.from_bytes(unit, "big").bit_length()
-
-
-def gathered(rows: Mapping[Evidence, float], halvings: Mapping[str, int], before: float) -> GatheredEvidence:
-    """The sums over the cohorts that began before `before`."""
-    sums: defaultdict[tuple[int, str, str], float] = defaultdict(float)
-    for (stage, version, cohort, name), value in rows.items():
-        if cohort < before:
-            sums[stage, version, name] += value
-    return GatheredEvidence(dict(sums), dict(halvings))

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from redis import Redis
 
-from shokado.stores.evidence import KEEP_BATCHES_S, PLAIN, Evidence, EvidenceBatch, GatheredEvidence, Sighting, gathered
+from shokado.stores.evidence import KEEP_BATCHES_S, PLAIN, CountedEvidence, Evidence, EvidenceBatch, Sighting
 
 # `prefix` is "shokado:{<model>}:"; a sighting is [experiment, scope, level, unit, at_most, counts].
 SEE = """
@@ -89,8 +89,8 @@ def sightings_text(sightings: Sequence[Sighting]) -> str:
     )
 
 
-def read_evidence(redis: Redis, prefix: str, experiment: str, before: float) -> GatheredEvidence:
-    """See `shokado.stores.store.Store.evidence`."""
+def read_evidence(redis: Redis, prefix: str, experiment: str) -> CountedEvidence:
+    """See `shokado.stores.store.Store.counted_evidence`."""
     scopes = _scopes(redis, prefix, experiment)
     with redis.pipeline(transaction=True) as together:
         for key in _keys(prefix, experiment, scopes, "sums"):
@@ -101,7 +101,7 @@ def read_evidence(redis: Redis, prefix: str, experiment: str, before: float) -> 
         for of, value in content.items():
             rows[Evidence(*json.loads(of))] += float(value)
     halvings = {scope: levels.start for scope, levels in scopes.items() if scope != PLAIN}
-    return gathered(rows, halvings, before)
+    return CountedEvidence(rows, halvings)
 
 
 def forget_evidence(redis: Redis, prefix: str, keep: Collection[str]) -> None:

@@ -28,7 +28,7 @@ from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 
 from shokado.stores import redis_evidence
-from shokado.stores.evidence import EvidenceBatch, GatheredEvidence
+from shokado.stores.evidence import CountedEvidence, EvidenceBatch, GatheredEvidence
 from shokado.stores.record import decode_entry, decode_report, encode_entry, encode_report
 from shokado.stores.store import (
     BEFORE,
@@ -283,8 +283,11 @@ class RedisStore:
             self._add_batch(keys, redis_evidence.batch_arguments(self._prefix, batch))
 
     def evidence(self, experiment: str, before: float) -> GatheredEvidence:
+        return self.counted_evidence(experiment).before(before)
+
+    def counted_evidence(self, experiment: str) -> CountedEvidence:
         with self._explained():
-            return redis_evidence.read_evidence(self._redis, self._prefix, experiment, before)
+            return redis_evidence.read_evidence(self._redis, self._prefix, experiment)
 
     def forget_evidence(self, keep: Collection[str], now: float) -> None:  # noqa: ARG002  # keys expire by themselves
         with self._explained():

@@ -24,6 +24,9 @@ CREATE TABLE IF NOT EXISTS evidence_batches (
 SUMS = """
 SELECT stage, version, name, sum(value) FROM evidence WHERE experiment = ? AND cohort < ? GROUP BY stage, version, name
 """
+ROWS = """
+SELECT stage, version, cohort, name, sum(value) FROM evidence WHERE experiment = ? GROUP BY stage, version, cohort, name
+"""
 HALVINGS = "SELECT scope, lowest FROM evidence_scopes WHERE experiment = ?"
 _ADD = """
 INSERT INTO evidence VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET value = value + excluded.value

@@ -22,7 +22,7 @@ from urllib.parse import quote
 import numpy as np
 
 from shokado.stores import sqlite_evidence
-from shokado.stores.evidence import EvidenceBatch, GatheredEvidence, Sighting
+from shokado.stores.evidence import CountedEvidence, Evidence, EvidenceBatch, GatheredEvidence, Sighting
 from shokado.stores.record import decode_entry, decode_report, encode_entry, encode_report
 from shokado.stores.store import (
     BEFORE,
@@ -206,6 +206,11 @@ class SqliteStore:
         halvings = self._rows(sqlite_evidence.HALVINGS, experiment)
         rows = self._rows(sqlite_evidence.SUMS, experiment, before)
         return GatheredEvidence(sqlite_evidence.sums_of(rows), dict(halvings))
+
+    def counted_evidence(self, experiment: str) -> CountedEvidence:
+        halvings = self._rows(sqlite_evidence.HALVINGS, experiment)
+        rows = self._rows(sqlite_evidence.ROWS, experiment)
+        return CountedEvidence({Evidence(*of): value for *of, value in rows}, dict(halvings))
 
     def forget_evidence(self, keep: Collection[str], now: float) -> None:
         with self._writing(firmly=False) as connection:

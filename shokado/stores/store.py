@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shokado.dispatch.state import RoutingState, VersionReport
-from shokado.stores.evidence import EvidenceBatch, GatheredEvidence, Sighting
+from shokado.stores.evidence import CountedEvidence, EvidenceBatch, GatheredEvidence, Sighting
 
 BUCKET_S = 60
 """Tallies are added up per minute."""
@@ -277,6 +277,10 @@ class Store(Protocol):
 
     def evidence(self, experiment: str, before: float) -> GatheredEvidence:
         """What was counted for an experiment in cohorts that began before `before`."""
+        ...
+
+    def counted_evidence(self, experiment: str) -> CountedEvidence:
+        """All that was counted for an experiment, by cohort."""
         ...
 
     def forget_evidence(self, keep: Collection[str], now: float) -> None:

@@ -5,6 +5,7 @@ observers --> metrics, tallies, evidence, shadow copies, recent units, request l
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import partial
 from pathlib import Path
@@ -15,12 +16,15 @@ from configuration.trace_export import TraceExport
 from runners.artefacts.artefact import Artefact
 from shokado import __version__
 from shokado.dispatch.dispatcher import Dispatcher
+from shokado.dispatch.experiment import Experiment
 from shokado.dispatch.observers import Observers
 from shokado.dispatch.shadow import ShadowCopier
 from shokado.drift.version_drift import DriftWindow
 from shokado.experiments.evidence_counter import EvidenceCounter
+from shokado.experiments.experiment_judge import look_at, results_of
 from shokado.experiments.tallying import Tallying
 from shokado.monitoring.drift_watch import CachedAnswers, DriftWatch
+from shokado.monitoring.metrics.experiment_figures import ExperimentFigures
 from shokado.monitoring.metrics.groups import Metrics
 from shokado.monitoring.recent_units import SHARE_EVERY_S, RecentUnits
 from shokado.monitoring.request_logger import RequestLogger
@@ -34,6 +38,10 @@ from shokado.worker.repeating import repeat
 
 DRIFT_TOLD_EVERY_S = {DriftWindow.HOUR: 15.0, DriftWindow.DAY: 300.0}
 """How often one worker of each machine reads what all counted, for the metrics. A day changes slowly, and is long."""
+EXPERIMENTS_TOLD_EVERY_S = 15.0
+"""How often one worker of each machine does the same for experiments."""
+_TOLD_AFTER_END_S = 86_400.0
+"""How long metrics tell of an experiment that has ended: an alert should be seen, and end by itself."""
 _SHIPS_IN_S = 1.5
 """How long a stopping worker waits for what it recorded last to be sent; the rest is sent after the next start."""
 
@@ -60,6 +68,7 @@ class WorkerObservers:
         """
         log, folder = settings.log, settings.log_folder(root)
         self._metrics = metrics
+        self._follower = follower
         self.shadow = ShadowCopier(dispatcher, settings.shadow)
         target_ms = settings.weighted.latency_target_ms
         self.tallying = Tallying(follower, target_ms / 1000, seen=dispatcher.seen.flush)
@@ -88,7 +97,12 @@ class WorkerObservers:
 
     def tasks(self, leads_here: Callable[[], Awaitable[bool]]) -> list[Coroutine[Any, Any, None]]:
         """What is to run while the worker serves; `leads_here` says whether it does what one of each machine should."""
-        tasks = [self.tallying.run(), self.evidence.run(), repeat(SHARE_EVERY_S, self.recent_units.share)]
+        tasks = [
+            self.tallying.run(),
+            self.evidence.run(),
+            repeat(SHARE_EVERY_S, self.recent_units.share),
+            repeat(EXPERIMENTS_TOLD_EVERY_S, partial(self.tell_experiments, leads_here)),
+        ]
         if self.request_log is not None:
             tasks.append(self.request_log.run())
         if self.drift is not None:
@@ -136,3 +150,33 @@ class WorkerObservers:
         finally:
             # Also where another worker tells it from now on, and where the store is away.
             self._metrics.drift.unknown(*told)
+
+    async def tell_experiments(
+        self, leads_here: Callable[[], Awaitable[bool]], clock: Callable[[], float] = time.time
+    ) -> None:
+        """Have the metrics say how the experiment of each environment stands; every machine says the same."""
+        metrics, state = self._metrics.experiments, self._follower.state
+        told: list[str] = []
+        try:
+            environments = state.environments if state is not None and await leads_here() else {}
+            for name, environment in environments.items():
+                experiment, now = environment.experiment, clock()
+                ended = experiment.conclusion if experiment is not None else None
+                if experiment is None or (ended is not None and now - ended.at > _TOLD_AFTER_END_S):
+                    metrics.without(name)
+                else:
+                    metrics.told(name, experiment, await self._figures_of(experiment, now))
+                told.append(name)
+        finally:
+            metrics.unknown(told)
+
+    async def _figures_of(self, experiment: Experiment, now: float) -> ExperimentFigures:
+        """Raises `StoreUnavailable`."""
+        ended = experiment.conclusion
+        if ended is not None:
+            return ExperimentFigures(ended.result.value, ended.versions)
+        look = await look_at(experiment, self._follower, now)
+        found = look.judgement
+        return ExperimentFigures(
+            found.verdict.value, results_of(experiment, look), found.sample_ratio_p_value, found.arrival_p_value
+        )

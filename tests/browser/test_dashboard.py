@@ -5,7 +5,6 @@ import re
 import subprocess
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 from tests.browser.served_page import ROW, PaperServer
@@ -14,22 +13,6 @@ from tests.support.waiting import wait_until
 from tests.tools import needs
 
 SPLIT = "/v1/traffic-split"
-
-
-def serious(viewer: Viewer) -> list[str]:
-    """What axe finds that keeps somebody from using the page."""
-    found = Axe().run(viewer.page).response["violations"]
-    return [
-        f"{one['id']}: {node['html'][:200]}"
-        for one in found
-        if one["impact"] in ("serious", "critical")
-        for node in one["nodes"]
-    ]
-
-
-def overflow(viewer: Viewer) -> int:
-    """By how many pixels the page is wider than the window."""
-    return int(viewer.page.evaluate("() => document.documentElement.scrollWidth - window.innerWidth"))
 
 
 def test_a_server_that_nobody_has_asked_is_shown(paper: PaperServer, viewer: Viewer) -> None:
@@ -251,7 +234,7 @@ def test_the_command_gets_the_same_prediction(paper: PaperServer, viewer: Viewer
 def test_the_other_environment_is_shown(paper: PaperServer, viewer: Viewer) -> None:
     viewer.open(paper)
     viewer.page.get_by_label("Environment").select_option("staging")
-    expect(viewer.page.locator("#experiment-facts")).to_contain_text("staging")
+    expect(viewer.page.locator("#ab-test-facts")).to_contain_text("staging")
     expect(viewer.page.locator("#shares")).to_contain_text("staging")
 
 
@@ -289,16 +272,16 @@ def test_nothing_serious_keeps_anybody_from_using_it(paper: PaperServer, viewer:
     viewer.open(paper)
     viewer.page.get_by_text("Change the split").click()
     viewer.page.get_by_text("Load a version").click()
-    assert serious(viewer) == []
+    assert viewer.serious() == []
     viewer.page.get_by_role("button", name="Unload v2").click()
-    assert serious(viewer) == []
+    assert viewer.serious() == []
 
 
 def test_a_phone_scrolls_only_downwards(paper: PaperServer, phone: Viewer) -> None:
     phone.open(paper)
     phone.page.get_by_text("Change the split").click()
-    assert overflow(phone) == 0
-    assert serious(phone) == []
+    assert phone.overflow() == 0
+    assert phone.serious() == []
 
 
 def test_the_keyboard_is_enough(paper: PaperServer, viewer: Viewer) -> None:

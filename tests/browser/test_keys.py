@@ -55,6 +55,27 @@ def test_a_key_is_asked_for_once_and_another_for_changes(
     expect(page.get_by_role("dialog")).to_contain_text("show a key")
 
 
+def test_an_experiment_is_started_with_a_key_of_admins(
+    keyed: tuple[PaperServer, dict[Role, str]], viewer: Viewer
+) -> None:
+    server, secrets = keyed
+    viewer.allowed = REFUSED
+    page = viewer.page
+    page.goto(f"{server.url}/dashboard")
+    page.get_by_role("dialog").get_by_label("Key").fill(secrets[Role.PREDICT])
+    page.get_by_role("button", name="Use this key").click()
+    page.get_by_text("Start an experiment").click()
+    page.get_by_role("button", name="Start…").click()
+    viewer.confirm("try it")
+    asked = page.get_by_role("dialog", name="This server asks for a key")
+    expect(asked).to_contain_text("admin")
+    asked.get_by_label("Key").fill(secrets[Role.ADMIN])
+    asked.get_by_role("button", name="Use this key").click()
+    viewer.says("has begun")
+    expect(viewer.newest_change()).to_contain_text("admin-key")
+    expect(page.locator("#experiment-verdict")).to_have_text("RUNNING")
+
+
 def test_who_gives_no_key_is_left_alone_and_may_give_one_later(
     keyed: tuple[PaperServer, dict[Role, str]], viewer: Viewer
 ) -> None:

@@ -2,6 +2,7 @@
 
 import re
 
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import ConsoleMessage, Locator, Page, expect
 
 from tests.browser.served_page import PaperServer
@@ -50,6 +51,20 @@ class Viewer:
 
     def newest_change(self) -> Locator:
         return self.page.locator("#history li").first
+
+    def serious(self) -> list[str]:
+        """What axe finds that keeps somebody from using the page."""
+        found = Axe().run(self.page).response["violations"]
+        return [
+            f"{one['id']}: {node['html'][:200]}"
+            for one in found
+            if one["impact"] in ("serious", "critical")
+            for node in one["nodes"]
+        ]
+
+    def overflow(self) -> int:
+        """By how many pixels the page is wider than the window."""
+        return int(self.page.evaluate("() => document.documentElement.scrollWidth - window.innerWidth"))
 
     def _note(self, message: ConsoleMessage) -> None:
         if message.type in ("error", "warning") and not self.allowed.search(message.text):

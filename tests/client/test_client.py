@@ -130,6 +130,40 @@ def test_the_split_is_changed_and_taken_back(client: Client, connect: Connect) -
     assert staging.predict([ROW]).version == "v2"
 
 
+def test_who_would_move_is_told_before_the_change_is_made(client: Client) -> None:
+    before = client.change_split({"v1": 80, "v2": 20}, strategy="hash", salt="spring")
+    units = [f"user-{number}" for number in range(200)]
+    found = client.preview_split({"v1": 50, "v2": 50}, units=units, max_examples=1)
+    assert (found.generation, found.units, found.made_up) == (before.generation, 200, False)
+    assert found.moved is not None
+    assert found.stay is not None
+    (move,) = found.moves
+    assert (move.before, move.after, move.units, len(move.examples)) == ("v1", "v2", found.moved, 1)
+    assert 30 < found.moved < 90
+    assert sum(found.stay.values()) + found.moved == 200
+    assert client.preview_split(strategy="random").moved is None
+    for unit in units[:50]:
+        client.predict([ROW], unit=unit)
+    recent = client.preview_recent({"v1": 0, "v2": 1})
+    assert recent.traffic_after == {"v2": pytest.approx(1 - recent.pinned)}
+    assert {(one.before, one.after) for one in recent.moves} == {("v1", "v2")}
+    assert client.split() == before
+
+
+def test_an_experiment_is_begun_and_its_effects_are_told(client: Client) -> None:
+    client.change_split({"v1": 1, "v2": 1}, strategy="hash")
+    plan = {"metric": "reward", "smallest_effect": 0.1, "guardrails": [{"metric": "latency", "margin": 1000}]}
+    begun = client.start_experiment(plan, candidates=["v2"])
+    try:
+        told = client.experiment(begun.id).versions["v2"].guardrails
+        assert told is not None
+        assert [(one.metric, one.state) for one in told] == [("latency", "kept")]
+        effects = client.experiment_effects(begun.id)
+        assert (effects.id, effects.at, effects.candidates["v2"].low) == (begun.id, [], [])
+    finally:
+        client.stop_experiment(begun.id)
+
+
 def test_who_is_slower_changes_nothing(client: Client) -> None:
     seen = client.split()
     client.change_split({"v1": 60, "v2": 40})

@@ -31,8 +31,8 @@ TOO_SHORT = [1.0]
 @pytest.fixture(scope="module")
 def observed(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     """A Prometheus that has seen predictions by both versions of two models, explanations, errors, refusals by a rate,
-    a cache, a request log that is sent, spans for a receiver that is away, and a version elsewhere, which is the first
-    server's."""
+    a cache, a request log that is sent, spans for a receiver that is away, an experiment, and a version elsewhere,
+    which is the first server's."""
     prepare("iris")
     folder = tmp_path_factory.mktemp("prometheus")
     environment = {"SHOKADO_WORKERS": "1"}
@@ -49,6 +49,8 @@ def observed(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         serving(environment=environment | recording | elsewhere(first)) as third,
         prometheus(folder, [first, second, third]) as running,
     ):
+        plan = {"metric": "latency", "smallest_effect": 1, "label_delay_s": 0}
+        assert http.post(f"{first.url}/v1/experiments", json=plan, timeout=20).status_code == 201
 
         def all_show_something() -> bool:
             for server, row in ((first, ROW), (second, IRIS), (third, ROW)):

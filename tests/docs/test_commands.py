@@ -15,7 +15,11 @@ import onnxruntime
 import pandas as pd
 import pytest
 
+from configuration.settings import EngineChoice
 from k8s.validate import NOT_THERE
+from runners.artefacts.repository import find_artefact
+from runners.engines.engine import open_engine
+from shokado.dispatch.told_verdict import VerdictWord
 from shokado.lifecycle.datasets import CUSTOMERS_FEATURES, generate_customers
 from shokado.lifecycle.packaging.imaging import ContainerEngine, Image
 from tests.cli import test_drift as test_drift_command
@@ -26,6 +30,7 @@ from tests.frameworks import test_documents
 from tests.lifecycle.kubernetes_api import running
 from tests.request_log.test_shipper import write as write_log
 from tests.support import http
+from tests.support.paper_log import PaperLog
 from tests.support.server import ROOT, ROW, Server, serving
 from tests.support.waiting import wait_until
 from tests.tools import needs
@@ -189,15 +194,29 @@ def test_the_demo_asks_a_running_server(commands: list[str], server: Server) -> 
 @needs_curl
 @runs("docs/experiments.md", "Who would move")
 @runs(README, "A canary", argument="canary")
-def test_who_would_move_is_told_before_the_change(canary: list[str], commands: list[str], own_server: Server) -> None:
-    begin, (command,) = at(own_server, canary[0]), commands
+def test_who_would_move_is_told_before_the_change(
+    canary: list[str], commands: list[str], own_server: Server, checkout: Path
+) -> None:
+    begin, (command, typed) = at(own_server, canary[0]), commands
     (split,) = answers_to(begin)
     versions_of(own_server, split["generation"])
     recent, named = answers_to(at(own_server, command))
     assert recent["sampled"] > 0
     assert {move["after"] for move in recent["moves"]} <= {"v2"}
     assert (named["units"], named["generation"]) == (2, split["generation"])
+    printed = shell(re.sub(r"(shokado split .*)", rf"\1 --url {own_server.url}", typed), cwd=checkout)
+    assert re.search(r"production: \d of 3 units \(", printed)
+    assert re.search(r"production: [\d.]+% of the requests \(", printed)
     assert httpx.get(f"{own_server.url}/v1/traffic-split", timeout=20).json()["weights"] == {"v1": 90, "v2": 10}
+
+
+@needs_curl
+@runs("docs/experiments.md", "Rollouts that wait for the verdict")
+def test_a_rollout_is_told_a_verdict(commands: list[str], server: Server) -> None:
+    (command,) = commands
+    (answer,) = answers_to(at(server, command))
+    assert answer["environment"] == "production"
+    assert answer["verdict"] in list(VerdictWord)
 
 
 @needs_curl
@@ -479,6 +498,21 @@ def test_a_report_is_made_of_the_log(commands: list[str], tmp_path: Path) -> Non
     where = {"SHOKADO_LOG__FOLDER": str(tmp_path / "log"), "PYTHONPATH": str(ROOT)}
     printed = shell(command.replace("var/drift/bin/shokado", program), where, tmp_path)
     assert "v1: none, by 2000 rows beside 2000 of customers.parquet" in printed
+
+
+@pytest.mark.slow
+@runs("docs/replay.md", "Replay")
+def test_a_log_is_replayed(commands: list[str], models: Path, tmp_path: Path) -> None:
+    """What v1 has answered stands in a log; v2 is of the tests' store."""
+    (command,) = commands
+    artefact = find_artefact("v1", "customers:v1")
+    rows = generate_customers(1000, seed=3)[0].astype(np.float32)
+    scores = open_engine(artefact.folder, artefact.card, EngineChoice.ONNXRUNTIME).predict(rows)
+    PaperLog(tmp_path / "log").write(artefact.card, rows.tolist(), scores)
+    where = {"SHOKADO_LOG__FOLDER": str(tmp_path / "log")}
+    printed = shell(command.replace(".venv/bin", str(ENVIRONMENT / "bin")), where, tmp_path)
+    assert "v2: PASS" in printed
+    assert (tmp_path / "replay" / "report.html").exists()
 
 
 @pytest.mark.slow

@@ -10,9 +10,7 @@ from k8s.validate import FOLDER, NOT_THERE, Rendering, has_kubectl, renderings
 from shokado.lifecycle.rollout import manifests, version_manifests
 from tests.k8s.cluster import Cluster
 
-APPLICABLE = [rendering for rendering in renderings() if rendering.target]
-"""All that have pods of ours."""
-OVERLAYS = [rendering for rendering in APPLICABLE if rendering.target.startswith("overlays/")]
+OVERLAYS = [rendering for rendering in renderings() if rendering.target.startswith("overlays/")]
 
 
 def _cluster(rendering: Rendering) -> Cluster:

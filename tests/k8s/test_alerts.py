@@ -33,6 +33,10 @@ DRIFTED = (
     'verdict="%s"}'
 )
 REMOTE_UP = 'shokado_remote_up{namespace="shokado-production",job="shokado-gateway",version="v2"}'
+VERDICT = (
+    'shokado_experiment_verdict{namespace="shokado-production",job="shokado-gateway",pod="%s",environment="production",'
+    'verdict="%s"}'
+)
 LOG_DROPPED = (
     'shokado_log_dropped_rows_total{namespace="shokado-production",job="shokado-gateway",pod="a",version="v2"}'
 )
@@ -53,6 +57,8 @@ HEALTHY = {
     "shokado_rates_store_up" + GATEWAY % "a": "1x60",
     "shokado_keys_file_ok" + GATEWAY % "a": "1x60",
     REMOTE_UP: "1x60",
+    VERDICT % ("a", "INVALID"): "0x60",
+    VERDICT % ("a", "ROLLBACK"): "1x60",
     DRIFTED % "drift": "0x60",
     DRIFTED % "too few rows": "11x60",
     "shokado_log_ship_lag_seconds" + GATEWAY % "a": "20x60",
@@ -80,6 +86,7 @@ FAULTS: dict[str, dict[str, str]] = {
     "ShokadoRatesStoreAway": {"shokado_rates_store_up" + GATEWAY % "a": "0x60"},
     "ShokadoKeysFileUnusable": {"shokado_keys_file_ok" + GATEWAY % "a": "0x60"},
     "ShokadoDrift": {DRIFTED % "drift": "0x10 2x50"},
+    "ShokadoExperimentInvalid": {VERDICT % ("b", "INVALID"): "0x10 1x50"},
     "ShokadoVersionAway": {REMOTE_UP: "0x60"},
     "ShokadoLogBehind": {"shokado_log_ship_lag_seconds" + GATEWAY % "a": "0+120x60"},
     "ShokadoLogLost": {LOG_DROPPED: "0+10x60"},
@@ -119,6 +126,8 @@ def measured(server: Server) -> set[str]:
     wait_until(lambda: server.metric("shokado_errors_total") and server.metric("shokado_requests_total"))
     wait_until(lambda: server.metric("shokado_explained_rows_total"))
     wait_until(lambda: server.metric("shokado_drift_columns"), 90)
+    # All of them are 0 while there is no experiment.
+    wait_until(lambda: "shokado_experiment_verdict{" in http.get(f"{server.url}/metrics", timeout=20).text, 90)
     text = http.get(f"{server.url}/metrics", timeout=20).text
     return {sample.name for family in text_string_to_metric_families(text) for sample in family.samples}
 

@@ -64,6 +64,17 @@ def test_only_cohorts_that_began_before_are_looked_at(store: Store) -> None:
     assert sums(store, LATER + 1) == {(3, "v1", "n"): 8}
 
 
+def test_what_was_counted_is_told_by_cohort(store: Store) -> None:
+    store.add_evidence(batch(1, {of(): 2, of(cohort=LATER): 5}, [sighting(1)]), NOW)
+    store.add_evidence(batch(2, {}, [sighting(number, "t", 8, "v2") for number in range(60)]), NOW)
+    found = store.counted_evidence("e1")
+    assert {key: value for key, value in found.rows.items() if key.version == "v1"} == {of(): 3, of(cohort=LATER): 5}
+    assert 0 < found.rows[of("v2")] <= 8, "what is left of a scope that was halved"
+    for before in (FIRST, LATER, LATER + 1):
+        assert found.before(before) == store.evidence("e1", before)
+    assert store.counted_evidence("e2").rows == {}
+
+
 def test_a_batch_that_is_sent_again_counts_once(store: Store, backend: Backend) -> None:
     for handle in (store, store, backend.open()):
         handle.add_evidence(batch(1, {of(): 2}, [sighting(1)]), NOW)

@@ -26,6 +26,8 @@ OPEN_FOLDER = "/dashboard/"
 METRICS = "/metrics"
 ASKED_BY_POST = frozenset(("/v1/feedback", "/v1/traffic-split/preview", "/v2/repository/index"))
 """What whoever predicts may do, although it is posted to."""
+WEBHOOKS = frozenset(("/v1/verdict/confirm-promotion", "/v1/verdict/rollback"))
+"""What Flagger posts, which can show no key: it changes nothing, is short, and is told one word."""
 OF_ALL_ROWS = ("/v1/drift/", "/v1/log")
 """What the paths begin with that tell which values all clients' rows have: of few rows, what is in one."""
 
@@ -42,14 +44,20 @@ def role_for(method: str, path: str, *, open_metrics: bool) -> Role | None:
         if path in OPEN or path.startswith(OPEN_FOLDER) or (open_metrics and path == METRICS):
             return None
         return Role.ADMIN if path.startswith(OF_ALL_ROWS) else Role.PREDICT
+    if path in WEBHOOKS:
+        return None
     return Role.PREDICT if path in ASKED_BY_POST else Role.ADMIN
+
+
+def is_counted(method: str, needed: Role | None) -> bool:
+    """Whether rates count a control request: what everybody may read is not, so that probes are answered always."""
+    return needed is not None or is_changing(method)
 
 
 async def enter(request: Request, gate: Gate) -> str:
     """The name of the key of a control request, empty without keys. Raises `Problem` (401, 403, 429).
 
-    Who asks for a route that there is not is told so, with or without a key. What everybody may ask is not counted, so
-    that probes are answered always; all else is, and what is refused by its address.
+    Who asks for a route that there is not is told so, with or without a key. What is refused is counted by its address.
     """
     scope = request.scope
     peer = request.client.host if request.client is not None else ""
@@ -64,7 +72,7 @@ async def enter(request: Request, gate: Gate) -> str:
             key = gate.enter(asked, needed, changing=changing)
     except Refused as error:
         refused = error
-    if needed is not None or refused is not None or not known:
+    if is_counted(request.method, needed) or refused is not None or not known:
         refused = await gate.take(key, gate.address_of(peer, scope["headers"])) or refused
     if refused is not None:
         # Without its traceback, whose frames know it.

@@ -41,6 +41,9 @@ class StrictRoute(APIRoute):
     With `strict_content_type=False` a body whose content type is not said is taken for JSON.
     """
 
+    max_bytes = MAX_CHANGE_BYTES
+    """A longer body is refused, whatever `limits.max_body_bytes` allows."""
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         answer = super().get_route_handler()
         if self.body_field is None:
@@ -48,7 +51,7 @@ class StrictRoute(APIRoute):
 
         async def read_and_answer(request: Request) -> Response:
             control = control_of(request)
-            limit = min(control.settings.limits.max_body_bytes, MAX_CHANGE_BYTES)
+            limit = min(control.settings.limits.max_body_bytes, self.max_bytes)
             typed = self.strict_content_type is not False
             body = await read_json_body(request, limit, control.body_quota, typed=typed)
             return await answer(_ReadRequest(request.scope, body, parse(body) if body else None))

@@ -6,7 +6,7 @@ from fastapi import FastAPI
 
 from shokado.access.gate import Gate
 from shokado.access.keys import Role
-from shokado.control.http.authorization import is_changing, role_for
+from shokado.control.http.authorization import is_changing, is_counted, role_for
 from shokado.control.http.documentation import describe, reference
 from shokado.dialects.error_codes import STATUS_DESCRIPTIONS
 from shokado.dialects.error_shapes import shape_of
@@ -40,7 +40,7 @@ def _add_refusals(schema: dict[str, Any], gate: Gate) -> None:
                 statuses |= {401, 403}
             if changing:
                 statuses.add(403)
-            if rates and role is not None:
+            if rates and (predicts or is_counted(method.upper(), role)):
                 statuses.add(429)
             for status in sorted(statuses):
                 _add(operation["responses"], status, shape_of(path))

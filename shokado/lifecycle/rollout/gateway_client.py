@@ -12,7 +12,7 @@ from typing import Any, Self, TypeVar
 
 from configuration.port import check_port
 from shokado.client import AccessDenied, Client, NoAnswer, Operation, ShokadoError, operations
-from shokado.client.answers import ExperimentAnswer, Split
+from shokado.client.answers import ExperimentAnswer, Preview, RecentPreview, Split
 from shokado.dispatch.fault import FELL_BACK
 from shokado.lifecycle.errors import GatewayAway, GatewayRefused, LifecycleError, Overtaken
 from shokado.lifecycle.rollout.verdict import Observed
@@ -153,6 +153,14 @@ class GatewayClient:
             # What was changed is another environment, or the versions in memory.
             routing = newest
         raise overtaken(newest)
+
+    def preview(self, change: Mapping[str, Any], units: Sequence[str] | None, max_examples: int) -> Preview:
+        """Which units the change would move; None: made-up ones. `change` as the client's `preview_split` has it."""
+        return self._ask(operations.preview_split(**change, units=units, max_examples=max_examples))
+
+    def preview_recent(self, change: Mapping[str, Any]) -> RecentPreview:
+        """Which of the requests of the last minutes the change would have moved."""
+        return self._ask(operations.preview_recent(**change))
 
     def experiments(self) -> tuple[ExperimentAnswer, ...]:
         """Those under way in any environment, then the last that ended."""

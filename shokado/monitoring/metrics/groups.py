@@ -8,6 +8,7 @@ from shokado.monitoring.metrics.access import AccessMetrics
 from shokado.monitoring.metrics.batches import BatchMetrics
 from shokado.monitoring.metrics.cache_use import CacheMetrics
 from shokado.monitoring.metrics.drifted_columns import DriftMetrics
+from shokado.monitoring.metrics.experiment_figures import ExperimentMetrics
 from shokado.monitoring.metrics.explanations import ExplanationMetrics
 from shokado.monitoring.metrics.log_shipping import LogShippingMetrics
 from shokado.monitoring.metrics.metric_registry import MetricRegistry
@@ -44,6 +45,7 @@ class Metrics:
         self.access = AccessMetrics(self.registry)
         self.request_log = RequestLogMetrics(self.registry)
         self.drift = DriftMetrics(self.registry)
+        self.experiments = ExperimentMetrics(self.registry)
         self.explanations = ExplanationMetrics(self.registry)
         self.log_shipping = LogShippingMetrics(self.registry)
         self.machine = MachineMetrics(self.registry, disk_folder)

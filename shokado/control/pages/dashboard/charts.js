@@ -39,7 +39,7 @@ export class Chart {
 
   /**
    * Draw `lines`, each {name, values, version?}, over `x`; those with `low` and `high` have an interval around each
-   * value. `axis` has texts of the x axis where it is not time.
+   * value, and those that are `quiet` are for the eye alone. `axis` has texts of the x axis where it is not time.
    */
   draw(x, lines, axis = null) {
     this.#data = { x, lines };
@@ -47,7 +47,9 @@ export class Chart {
     const wanted = JSON.stringify([lines.map((line) => line.name), axis]);
     if (!this.#plot || wanted !== this.#lines) this.#build(wanted);
     else this.#plot.setData(this.#columns());
-    const latest = lines.map((line) => `${line.name} ${this.unit(line.values.findLast((value) => value !== null))}`);
+    const latest = lines
+      .filter((line) => !line.quiet)
+      .map((line) => `${line.name} ${this.unit(line.values.findLast((value) => value !== null))}`);
     const label = this.time
       ? `${this.title}, now: ${latest.join(', ') || 'nothing'}`
       : `${this.title} of ${lines.map((line) => line.name).join(', ') || 'nothing'}`;
@@ -105,7 +107,7 @@ export class Chart {
         },
         scales: { x: { time: this.time }, y: { range: this.live || !this.time ? fromZero : around } },
         axes: [
-          { ...axis, space: 60, size: 28, ...(this.time ? { values: (_, at) => at.map(clock) } : this.#texts()) },
+          { ...axis, space: 60, size: 28, ...(this.time ? MOMENTS : this.#texts()) },
           { ...axis, size: 52, space: 32, values: (_, values) => values.map(this.unit) },
         ],
         series,
@@ -155,9 +157,10 @@ export class Chart {
     this.readout.hidden = !(left >= 0) || index === null || index === undefined;
     if (this.readout.hidden) return;
     const { x, lines } = this.#data;
-    const found = lines.filter((line) => line.values[index] !== null && line.values[index] !== undefined);
+    const known = (line) => line.values[index] !== null && line.values[index] !== undefined;
+    const found = lines.filter((line) => !line.quiet && known(line));
     found.sort((one, other) => other.values[index] - one.values[index]);
-    const head = this.time ? clock(x[index]) : (this.#axis?.[index] ?? '');
+    const head = this.time ? toldBy(plot, x[index]) : (this.#axis?.[index] ?? '');
     this.readout.replaceChildren(
       element('div', { class: 'quiet' }, head),
       ...found.map((line) =>
@@ -184,6 +187,23 @@ function around(_, low, high) {
   return [low < 0 ? low - room : Math.max(0, low - room), high + room];
 }
 
+const DAY_S = 86_400;
 const clock = (at) => new Date(1000 * at).toLocaleTimeString([], { hour12: false });
+const isLong = ({ scales }) => scales.x.max - scales.x.min > DAY_S;
+
+/** A time under the cursor, with its day where the chart has several. */
+const toldBy = (plot, at) => (isLong(plot) ? new Date(1000 * at).toLocaleString([], { hour12: false }) : clock(at));
+
+/** What writes a time on the axis: of several days the day, or the hour within it. */
+function momentsOf(plot) {
+  if (!isLong(plot)) return clock;
+  return (at) => {
+    const date = new Date(1000 * at);
+    if (date.getHours() || date.getMinutes()) return date.toLocaleTimeString([], { hour12: false, timeStyle: 'short' });
+    return date.toLocaleDateString([], { day: 'numeric', month: 'short' });
+  };
+}
+
+const MOMENTS = { values: (plot, at) => at.map(momentsOf(plot)) };
 
 onTheme(() => drawn.forEach((chart) => chart.redraw()));

@@ -4,13 +4,17 @@
 import { colour } from './colours.js';
 import { byId, element, offer, say } from './elements.js';
 import { showDrift } from './drift_panel.js';
-import { showQuality } from './experiment_panel.js';
+import { readEffects } from './experiment_effects.js';
+import { offerExperiment } from './experiment_form.js';
+import { loseExperiment, offerStop, showExperiment } from './experiment_panel.js';
 import { offerOlder, showHistory } from './history_panel.js';
 import { drawCharts } from './line_charts.js';
 import { Live } from './live.js';
 import { showLog } from './log_panel.js';
 import { naturally } from './numbers.js';
+import { showPast } from './past_experiments.js';
 import { drawQualityOverTime, readQualityOverTime } from './quality_charts.js';
+import { showQuality } from './quality_panel.js';
 import { offerQuestion } from './question_form.js';
 import { Series } from './series.js';
 import { ask, askForKey, Refusal } from './server.js';
@@ -19,6 +23,8 @@ import { showTiles } from './tiles.js';
 import { offerLoading, shown, showVersions } from './version_table.js';
 
 const SELDOM_EVERY_MS = 30_000;
+/** How long a change is waited for: one that is given up may have been made. */
+const CHANGE_MS = 60_000;
 /** What is read now and then, whatever happens: how often, and what a server must offer for it. */
 const READINGS = [
   { read: readQuality, every: 5000 },
@@ -115,6 +121,7 @@ function redraw() {
   if (page.split) {
     showSplit(page.split, now, page.status);
     offerSplit(page.split, versions, page);
+    if (models) offerExperiment(page.split, models, page);
   }
   if (server.form) offerQuestion(server.form, versions, now.keys, now.offers.includes('explanations'));
 }
@@ -137,15 +144,23 @@ async function readSeldom() {
     byId('environment').parentElement.hidden = environments.length < 2;
     redraw();
     await showHistory(page);
+    showPast((await ask('v1/experiments')).experiments, page.environment);
   });
 }
 
 async function readQuality() {
   await quietly(async () => {
-    page.status = await ask(
-      `ab-test/status${page.environment ? `?environment=${encodeURIComponent(page.environment)}` : ''}`,
-    );
+    try {
+      page.status = await ask(
+        `ab-test/status${page.environment ? `?environment=${encodeURIComponent(page.environment)}` : ''}`,
+      );
+    } catch (error) {
+      loseExperiment();
+      throw error;
+    }
     showQuality(page.status);
+    showExperiment(page.status.experiment, page.status.environment);
+    await readEffects(page.status.experiment);
   });
 }
 
@@ -178,7 +193,8 @@ async function quietly(work) {
 
 /** Post a change, unless somebody else was faster: then it is refused, and says so. */
 function change(path, body, generation = page.split?.generation) {
-  return ask(path, { method: 'POST', body, headers: generation ? { 'If-Match': `"${generation}"` } : {} });
+  const headers = generation ? { 'If-Match': `"${generation}"` } : {};
+  return ask(path, { method: 'POST', body, headers, timeout: CHANGE_MS });
 }
 
 function changed(words) {
@@ -203,6 +219,7 @@ function lost(error) {
     error === null ? 'live' : `${error instanceof Refusal ? error.message : 'connection lost'}; trying again`,
   );
   connection.className = `pill ${error === null ? 'good' : 'bad'}`;
+  if (error !== null) loseExperiment();
   document.body.classList.toggle('stale', error !== null);
   if (error instanceof Refusal && error.status === 401) byId('key').hidden = false;
 }
@@ -219,4 +236,5 @@ byId('key').addEventListener('click', async () => {
 });
 offerLoading(page);
 offerOlder(page);
+offerStop(page);
 live.start();

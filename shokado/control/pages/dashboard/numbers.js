@@ -31,7 +31,8 @@ export function bytes(value) {
 export function seconds(value) {
   if (!known(value)) return NONE;
   if (value < 120) return `${short(value)} s`;
-  return value < 7200 ? `${(value / 60).toFixed(0)} min` : `${(value / 3600).toFixed(1)} h`;
+  if (value < 7200) return `${(value / 60).toFixed(0)} min`;
+  return value < 172_800 ? `${short(value / 3600)} h` : `${short(value / 86_400)} d`;
 }
 
 /** How long ago, in words that need not be exact. */
