@@ -84,7 +84,7 @@ def predict(number: int) -> bytes:
     return request(json.dumps({"instances": [ROW]}).encode())
 
 
-def canary(gateway: Server, folder: Path, **changes: int) -> int:
+def canary(gateway: Server, folder: Path, **changes: Any) -> int:
     """`shokado canary run v2` by the policy, but for what is to be otherwise, and its exit status."""
     policy = write(folder / "policy.yaml", POLICY | changes)
     result = CliRunner().invoke(app, ["canary", "run", "v2", "--url", gateway.url, "--policy", str(policy)])
