@@ -80,8 +80,8 @@ test: $(DEV) ## Run the tests; ARGS go to pytest: make test TEST_PROCESSES=4 ARG
 endif
 
 .PHONY: test-slow
-test-slow: $(DEV) ## Run the commands of docs/ and the programs beside the server: load tests, reports of drift, pictures
-	@TEST_SLOW=1 $(PYTEST) -m slow tests/browser tests/cli tests/docs tests/load_tests $(ARGS)
+test-slow: $(DEV) ## Run the commands of docs/ and the programs beside the server: canaries, load tests, reports of drift, pictures
+	@TEST_SLOW=1 $(PYTEST) -m slow tests/browser tests/cli tests/docs tests/end_to_end tests/load_tests $(ARGS)
 
 .PHONY: test-faults
 test-faults: $(DEV) ## Take processes, stores, disks and memory from servers under load, and look at every answer

@@ -66,7 +66,7 @@ class CanaryPolicy(BaseModel):
         if list(self.steps) != sorted(set(self.steps)) or self.steps[0] <= 0 or self.steps[-1] != 100:
             raise ValueError(f"steps are {list(self.steps)}; they ascend from above 0 to 100")
         if self.experiment is not None and self.steps[0] == 100:
-            raise ValueError("steps begin with 100, which leaves nothing to compare: give a smaller one, or experiment null")
+            raise ValueError("steps begin with 100, which leaves nothing to compare; begin lower, or by limits alone")
         if self.max_seconds < self.min_seconds:
             raise ValueError(f"max_seconds is {self.max_seconds}, below min_seconds, which is {self.min_seconds}")
         return self

@@ -37,7 +37,7 @@ class CanaryStatus:
     canary: Observed
     stable: Observed
     experiment: ExperimentAnswer | None
-    """Between the two, under way or ended; None without one."""
+    """What compares the two, under way or ended; None without one."""
     judgement: Judgement
 
     @property
@@ -113,8 +113,7 @@ class Canary:
 
     def status(self) -> CanaryStatus:
         """How the canary does. Raises `CanaryRefused` when none is under way."""
-        routing = self._under_way()
-        return self._judged(routing, self._experiment(routing))
+        return self._judged(self._under_way(), begins=False)
 
     def step(self) -> tuple[CanaryStatus, Routing]:
         """Act on the verdict: PASS is followed by the next step, if there is one, FAIL by the abort.
@@ -124,8 +123,7 @@ class Canary:
         Returns:
             What was judged, and the routing that follows from it.
         """
-        routing = self._under_way()
-        status = self._judged(routing, self._join(routing))
+        status = self._judged(self._under_way(), begins=True)
         return status, self._follow(status)
 
     def promote(self) -> Routing:
@@ -182,8 +180,7 @@ class Canary:
             sleep(LOOK_EVERY_S)
             late = clock() - began > self._policy.max_seconds
             try:
-                routing = self._undisturbed(started, expected)
-                status = self._judged(routing, self._join(routing), clock() - began)
+                status = self._judged(self._undisturbed(started, expected), clock() - began, begins=True)
                 after = self._follow_through(status, late=late or status.is_undecided)
             except (GatewayAway, GatewayRefused) as error:
                 # It may have made a change all the same.
@@ -242,41 +239,42 @@ class Canary:
         if routing.canary is None:
             why = self._gateway.moved_by_experiment(routing)
             message = f"No canary is under way in {routing.environment}: {routing}; the active version is"
-            message += f" {routing.active}" + (f", by {why}" if why else ".")
+            message += f" {routing.active}." if why is None else f" {routing.active}. The last one ended in {why}"
             raise CanaryRefused(message, "shokado canary start VERSION")
         return routing
 
     def _experiment(self, routing: Routing) -> ExperimentAnswer | None:
-        """The experiment between the two, whoever began it; None without one since the canary is under way."""
+        """The experiment between the two, whoever began it; None where there is none of this canary."""
         last = self._gateway.last_experiment(routing.environment)
         if last is None or (last.control, *last.candidates) != (routing.active, routing.canary):
             return None
         return last if last.ended_at is None or last.ended_at > self._gateway.last_without_canary(routing) else None
 
     def _join(self, routing: Routing) -> ExperimentAnswer | None:
-        """The same, which is begun where there is none and the policy has one."""
-        found, plan = self._experiment(routing), self._policy.experiment
-        if found is not None or plan is None:
-            return found
+        """The experiment between the two, begun now if need be; None where the policy wants none."""
+        plan = self._policy.experiment
+        if plan is None:
+            return None
         version = _canary_of(routing)
-        content, why = plan.model_dump(mode="json"), f"canary of {version}"
-        return self._gateway.start_experiment(content, routing.active, [version], why)
+        return self._experiment(routing) or self._gateway.start_experiment(
+            plan.model_dump(mode="json"), routing.active, [version], f"canary of {version}"
+        )
 
-    def _judged(
-        self, routing: Routing, experiment: ExperimentAnswer | None, at_most_s: float = math.inf
-    ) -> CanaryStatus:
-        """`at_most_s` is how long the step has lasted for sure, wherever the gateway's clock was set meanwhile."""
+    def _judged(self, routing: Routing, at_most_s: float = math.inf, *, begins: bool) -> CanaryStatus:
+        """Judge a canary, by its experiment as well.
+
+        `at_most_s` is how long the step has lasted for sure, wherever the gateway's clock was set meanwhile. `begins`:
+        an experiment that is wanted and lacking begins now.
+        """
+        experiment, findings = None, list[Finding]()
+        if self._policy.experiment is not None:
+            experiment = self._join(routing) if begins else self._experiment(routing)
+            must_end = self._policy.step_after(routing.percent) in (None, 100)
+            findings.append(followed(experiment, must_end=must_end))
         seconds = min(self._gateway.seconds_unchanged(routing), at_most_s)
         canary, stable = (self._observe(name, seconds) for name in (_canary_of(routing), routing.active))
-        judgement = judge(self._policy, canary, stable, seconds, self._followed(routing, experiment))
+        judgement = judge(self._policy, canary, stable, seconds, findings)
         return CanaryStatus(routing, seconds, canary, stable, experiment, judgement)
-
-    def _followed(self, routing: Routing, experiment: ExperimentAnswer | None) -> tuple[Finding, ...]:
-        """What the experiment says; nothing where there is none and none is wanted."""
-        if experiment is None:
-            wanted = self._policy.experiment is not None
-            return (Finding(Verdict.INCONCLUSIVE, "its experiment has not begun"),) if wanted else ()
-        return (followed(experiment, must_end=self._policy.step_after(routing.percent) in (None, 100)),)
 
     def _undisturbed(self, started: Routing, expected: Routing | None) -> Routing:
         """The routing as it is. Raises `Overtaken` unless it is as expected, or at least the same canary's."""

@@ -86,12 +86,14 @@ def judge(
     return Judgement(worst, tuple(findings))
 
 
-def followed(experiment: ExperimentAnswer, *, must_end: bool) -> Finding:
+def followed(experiment: ExperimentAnswer | None, *, must_end: bool) -> Finding:
     """What an experiment with one candidate says of it.
 
     `must_end`: while it is under way it has not said enough; otherwise it stands in the way only where a guardrail was
     seen beyond its limit. What it says before it ends may still change, and only its end is acted upon.
     """
+    if experiment is None:
+        return Finding(Verdict.INCONCLUSIVE, "its experiment has not begun")
     if experiment.running:
         held = must_end or _is_beyond_a_guardrail(experiment)
         text = f"experiment {experiment.id} is under way: {experiment.reason}"
