@@ -1,17 +1,36 @@
-"""The policy of a canary as data: how fast a version gets more of the traffic, and what must not happen meanwhile.
+"""The policy of a canary as data: how fast a version gets more of the traffic, what must not happen meanwhile, and the
+experiment that decides whether it may have all.
 
 In: a YAML file, by default the one beside this module. Out: a frozen `CanaryPolicy`, or a `SettingsError` that names
-each wrong key. What is observed is judged by it in `shokado.lifecycle.rollout.verdict`.
+each wrong key. What is observed is judged by it in `shokado.lifecycle.rollout.verdict`, and the gateway judges the
+experiment.
 """
 
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from configuration.experiment_plan import MAX_DURATION_S, AtEnd, ExperimentPlan
+from configuration.experiment_policy import ExperimentMetric
 from configuration.policy_file import read_policy
 
 DEFAULT_FILE = Path(__file__).with_name("canary.yaml")
+
+
+class CanaryExperiment(ExperimentPlan):
+    """The plan of an experiment that takes back what is worse by itself, and leaves promoting to the canary's steps."""
+
+    max_duration_s: float = Field(default=5400, ge=1, le=MAX_DURATION_S, allow_inf_nan=False)
+    label_delay_s: float = Field(default=600, ge=0, le=MAX_DURATION_S, allow_inf_nan=False)
+    at_end: Literal[AtEnd.ROLLBACK] = AtEnd.ROLLBACK
+
+    @model_validator(mode="after")
+    def _labels_come_in_time(self) -> Self:
+        if self.metric.from_feedback and self.label_delay_s >= self.max_duration_s:
+            message = f"label_delay_s is {self.label_delay_s:g}: no label counts within max_duration_s"
+            raise ValueError(f"{message}, which is {self.max_duration_s:g}")
+        return self
 
 
 class CanaryPolicy(BaseModel):
@@ -37,11 +56,17 @@ class CanaryPolicy(BaseModel):
     """A latency that is longer by no more than this is fine, whatever the ratio."""
     min_requests_p99: int = Field(default=1000, ge=1)
     """Answers that both versions need: the 99th percentile of 100 requests is the slowest one, which says little."""
+    experiment: CanaryExperiment | None = CanaryExperiment(metric=ExperimentMetric.ERROR_RATE, smallest_effect=0.01)
+    """Compares the two from the first step on, and must have ended well before the canary gets everything; None: the
+    limits above are all there is.
+    """
 
     @model_validator(mode="after")
     def _steps_lead_to_all(self) -> Self:
         if list(self.steps) != sorted(set(self.steps)) or self.steps[0] <= 0 or self.steps[-1] != 100:
             raise ValueError(f"steps are {list(self.steps)}; they ascend from above 0 to 100")
+        if self.experiment is not None and self.steps[0] == 100:
+            raise ValueError("steps begin with 100, which leaves nothing to compare; begin lower, or by limits alone")
         if self.max_seconds < self.min_seconds:
             raise ValueError(f"max_seconds is {self.max_seconds}, below min_seconds, which is {self.min_seconds}")
         return self

@@ -30,5 +30,7 @@ def _explain(problem: Any, known: list[str]) -> str:
     where = ".".join(str(part) for part in problem["loc"]) or "policy"
     if problem["type"] != "extra_forbidden":
         return f"{where}: {re.sub('^Value error, ', '', problem['msg'])}"
+    if len(problem["loc"]) > 1:
+        return f"{where}: unknown key"
     nearest = difflib.get_close_matches(where, known, n=1, cutoff=0.5)
     return f"{where}: unknown key; " + (f"did you mean {nearest[0]}?" if nearest else f"known are {', '.join(known)}")

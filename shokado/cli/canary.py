@@ -101,7 +101,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
 
 @command
 def start(options: Ruled, version: Version, force: Force = False) -> None:
-    """Give a version the first step's share of the traffic.
+    """Give a version the first step's share of the traffic, and begin the policy's experiment at the gateway.
 
     Examples:
 
@@ -118,9 +118,13 @@ def start(options: Ruled, version: Version, force: Force = False) -> None:
 def step(options: Judged, force: Force = False) -> None:
     """Judge what was seen since the last step: PASS gives more, FAIL takes all back, INCONCLUSIVE changes nothing.
 
+    The verdict of the experiment between the two is part of it: it must have ended well before the canary gets all.
+
     Examples:
 
       shokado canary step
+
+      shokado canary step --policy by-accuracy.yaml
     """
     from shokado.lifecycle.rollout.verdict import Verdict
 
@@ -138,7 +142,7 @@ def step(options: Judged, force: Force = False) -> None:
 
 @command
 def promote(options: Judged, force: Force = False) -> None:
-    """Give the canary all of the traffic, and make it the active version; refused while it fails.
+    """Give the canary all of the traffic, and make it the active version, without waiting; refused while it fails.
 
     Examples:
 
@@ -151,7 +155,7 @@ def promote(options: Judged, force: Force = False) -> None:
 
 @command
 def abort(options: Addressed, why: Annotated[str, typer.Option("--why", help="For the history.")] = "by hand") -> None:
-    """Give all of the traffic back to the active version.
+    """Give all of the traffic back to the active version, and stop the experiment between the two.
 
     Examples:
 
@@ -179,7 +183,7 @@ def status(options: Judged) -> None:
 def run(options: Judged, version: Version, force: Force = False) -> None:
     """All of it: start, a step whenever the verdict is PASS, and the promotion; or the abort.
 
-    Ended by Ctrl-C, it leaves the split as it is.
+    Ended by Ctrl-C, it leaves the split as it is, and the experiment under way, which takes back what is worse.
 
     Examples:
 

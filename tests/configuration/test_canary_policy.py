@@ -32,6 +32,11 @@ def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
         ("steps: [0, 100]", "they ascend"),
         ("steps: []", "steps: "),
         ("{min_seconds: 10, max_seconds: 5}", "max_seconds is 5.0, below min_seconds"),
+        ("{steps: [100], experiment: {metric: latency, smallest_effect: 5}}", "which leaves nothing to compare"),
+        ("experiment: {metric: latency}", "experiment.smallest_effect: "),
+        ("experiment: {smallest_efect: 1}", "experiment.smallest_efect: unknown key"),
+        ("experiment: {metric: latency, smallest_effect: 5, at_end: promote}", "experiment.at_end: "),
+        ("experiment: {metric: reward, smallest_effect: 1, label_delay_s: 5400}", "no label counts within"),
         ("- 1", "policy: "),
         ("a: [", "not readable as YAML"),
     ],
@@ -43,6 +48,12 @@ def test_what_is_wrong_is_named(content: str, named: str, tmp_path: Path) -> Non
         load_policy(file)
     assert named in str(caught.value)
     assert str(file) in str(caught.value)
+
+
+def test_without_an_experiment_the_limits_are_all_there_is(tmp_path: Path) -> None:
+    file = tmp_path / "policy.yaml"
+    file.write_text("{steps: [100], experiment: null}")
+    assert load_policy(file) == CanaryPolicy(steps=(100,), experiment=None)
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -1,4 +1,7 @@
-"""`shokado canary` as it is typed, against a real gateway: what it does, and what it refuses."""
+"""`shokado canary` as it is typed, against a real gateway: what it does, and what it refuses.
+
+By limits alone; what an experiment does to it is in `test_canary_experiment.py`.
+"""
 
 import itertools
 import json
@@ -28,7 +31,7 @@ from tests.support.raw_http import request
 from tests.support.server import ROW, Server, free_port, serving
 from tests.support.waiting import wait_until
 
-QUICK = {"min_seconds": 0, "min_requests": 50, "p99_allowance_ms": 10_000}
+QUICK = {"min_seconds": 0, "min_requests": 50, "p99_allowance_ms": 10_000, "experiment": None}
 GOOD = Observed(answered=1000, p99_ms=5.0)
 BAD = Observed(answered=500, errors=500)
 runner = CliRunner()
@@ -46,6 +49,11 @@ def shokado(own_server: Server, tmp_path: Path) -> Callable[..., Result]:
         return runner.invoke(app, ["canary", command, *arguments, "--url", own_server.url, *judged])
 
     return invoke
+
+
+def limits(**some: Any) -> CanaryPolicy:
+    """A policy of limits alone."""
+    return CanaryPolicy(experiment=None, **some)
 
 
 def put(server: Server, body: Any, **headers: str) -> Any:
@@ -232,7 +240,7 @@ def opened(shokado: object, own_server: Server) -> Iterator[GatewayClient]:
 def test_run_goes_from_start_to_promotion(opened: GatewayClient, own_server: Server) -> None:
     said: list[str] = []
     watch = Watch()
-    policy = CanaryPolicy(min_seconds=0, max_seconds=1)
+    policy = limits(min_seconds=0, max_seconds=1)
     assert Canary(opened, policy, lambda *_: GOOD).run("v2", said.append, watch, watch.sleep) is Verdict.PASS
     assert [line for line in said if "PASS" not in line] == [
         "v1 90 %, v2 10 %", "v1 50 %, v2 50 %", "v2 100 %", "v2 100 %; v2 is the active version",
@@ -245,7 +253,7 @@ def test_run_takes_back_what_fails(opened: GatewayClient, own_server: Server) ->
     said: list[str] = []
     watch = Watch()
     seen = iter([GOOD, GOOD, BAD, GOOD])
-    policy = CanaryPolicy(min_seconds=0)
+    policy = limits(min_seconds=0)
     assert Canary(opened, policy, lambda *_: next(seen)).run("v2", said.append, watch, watch.sleep) is Verdict.FAIL
     assert said[-2].startswith("FAIL at 50 %: 500 errors in 1000 requests")
     assert said[-1] == "v1 100 %; v1 is the active version"
@@ -270,7 +278,7 @@ def test_a_client_that_asks_wrongly_fails_no_canary(opened: GatewayClient, own_s
         wait_until(lambda: observed().answered >= 100)
     seen = opened.observed("v2", time.monotonic() - began)
     assert (seen.errors, seen.fallbacks) == (0, 0)
-    assert judge(CanaryPolicy(min_seconds=0), seen, seen, 60).verdict is Verdict.PASS
+    assert judge(limits(min_seconds=0), seen, seen, 60).verdict is Verdict.PASS
     wait_until(lambda: http.get(f"{own_server.url}/ab-test/status").json()["versions"]["v2"]["requests"] >= 100)
     assert http.get(f"{own_server.url}/ab-test/status").json()["versions"]["v2"]["errors"] == 0
 
@@ -287,7 +295,7 @@ def test_a_gateway_whose_clock_is_set_ahead_makes_no_step_longer(
         asked.append(seconds)
         return GOOD
 
-    policy = CanaryPolicy(min_seconds=30)
+    policy = limits(min_seconds=30)
     assert Canary(opened, policy, observe).run("v2", lambda _: None, watch, watch.sleep) is Verdict.PASS
     assert max(asked) == 30
     assert watch.now == 3 * 30
@@ -295,7 +303,7 @@ def test_a_gateway_whose_clock_is_set_ahead_makes_no_step_longer(
 
 def test_run_gives_up_what_cannot_be_judged(opened: GatewayClient, own_server: Server) -> None:
     watch = Watch()
-    policy = CanaryPolicy(min_seconds=0, max_seconds=60)
+    policy = limits(min_seconds=0, max_seconds=60)
     verdict = Canary(opened, policy, lambda *_: Observed()).run("v2", lambda _: None, watch, watch.sleep)
     assert verdict is Verdict.INCONCLUSIVE
     assert watch.now == 60 + canary.LOOK_EVERY_S
@@ -310,7 +318,7 @@ def test_run_leaves_alone_what_somebody_else_has_changed(opened: GatewayClient, 
         put(own_server, {"v1": 70, "v2": 30})
 
     with pytest.raises(Overtaken, match=r"v1 70 %, v2 30 %"):
-        Canary(opened, CanaryPolicy(), lambda *_: BAD).run("v2", lambda _: None, watch, sleep)
+        Canary(opened, limits(), lambda *_: BAD).run("v2", lambda _: None, watch, sleep)
     assert split(own_server)["shares"] == {"v1": 0.7, "v2": 0.3}
 
 
@@ -322,7 +330,7 @@ def test_run_is_not_disturbed_by_changes_of_other_environments(opened: GatewayCl
         put(own_server, {"environment": "staging", "salt": str(next(salts))})
         return GOOD
 
-    policy = CanaryPolicy(min_seconds=0)
+    policy = limits(min_seconds=0)
     assert Canary(opened, policy, observe).run("v2", lambda _: None, watch, watch.sleep) is Verdict.PASS
 
 
@@ -335,7 +343,7 @@ def test_run_asks_again_when_the_gateway_was_away_or_refused(opened: GatewayClie
             raise trouble
         return GOOD
 
-    policy = CanaryPolicy(min_seconds=0)
+    policy = limits(min_seconds=0)
     assert Canary(opened, policy, observe).run("v2", said.append, watch, watch.sleep) is Verdict.PASS
     assert [line for line in said if "again" in line] == [
         "away; it is asked again every 5 s", "not ready; it is asked again every 5 s", "it answers again",
@@ -363,7 +371,7 @@ def test_run_goes_on_when_its_way_to_the_gateway_comes_back(shokado: object, own
             through.come_back()
 
     with Forwarded(own_server.url, None, None, "test") as through:
-        policy = CanaryPolicy(min_seconds=0, max_seconds=60)
+        policy = limits(min_seconds=0, max_seconds=60)
         verdict = Canary(through, policy, lambda *_: GOOD).run("v2", said.append, watch, sleep)
     assert verdict is Verdict.PASS
     assert [line for line in said if "again" in line] == [
@@ -382,7 +390,7 @@ def test_run_that_cannot_reach_its_gateway_says_what_the_split_is(shokado: objec
             through.break_off()
 
     with Forwarded(own_server.url, None, None, "test") as through:
-        policy = CanaryPolicy(min_seconds=0, max_seconds=60)
+        policy = limits(min_seconds=0, max_seconds=60)
         verdict = Canary(through, policy, lambda *_: GOOD).run("v2", said.append, watch, sleep)
     assert verdict is Verdict.INCONCLUSIVE
     assert 60 < watch.now <= 60 + 3 * canary.LOOK_EVERY_S
@@ -397,7 +405,7 @@ def test_run_takes_back_what_could_not_be_observed_for_too_long(opened: GatewayC
     def observe(version: str, seconds: float) -> Observed:
         raise GatewayAway("No Prometheus answers.")
 
-    policy = CanaryPolicy(min_seconds=0, max_seconds=30)
+    policy = limits(min_seconds=0, max_seconds=30)
     assert Canary(opened, policy, observe).run("v2", said.append, watch, watch.sleep) is Verdict.INCONCLUSIVE
     assert said[-1] == "v1 100 %; v1 is the active version"
     assert split(own_server)["shares"] == {"v1": 1.0}
@@ -411,7 +419,7 @@ def test_run_does_not_take_another_canary_for_its_own(opened: GatewayClient, own
         raise GatewayAway("away")
 
     with pytest.raises(Overtaken, match=r"v1 10 %, v2 90 %"):
-        Canary(opened, CanaryPolicy(), observe).run("v2", lambda _: None, watch, watch.sleep)
+        Canary(opened, limits(), observe).run("v2", lambda _: None, watch, watch.sleep)
 
 
 def test_run_takes_back_what_it_was_refused_for_too_long(opened: GatewayClient, own_server: Server) -> None:
@@ -420,7 +428,7 @@ def test_run_takes_back_what_it_was_refused_for_too_long(opened: GatewayClient, 
     def observe(version: str, seconds: float) -> Observed:
         raise GatewayRefused("no metrics")
 
-    policy = CanaryPolicy(min_seconds=0, max_seconds=30)
+    policy = limits(min_seconds=0, max_seconds=30)
     with pytest.raises(GatewayRefused, match="no metrics"):
         Canary(opened, policy, observe).run("v2", lambda _: None, watch, watch.sleep)
     assert split(own_server)["shares"] == {"v1": 1.0}

@@ -1,5 +1,6 @@
 """The verdict: sure of what it says, and silent for as long as it cannot be."""
 
+from datetime import UTC, datetime, timedelta
 from math import exp, lgamma, log
 
 import pytest
@@ -7,11 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configuration.canary_policy import CanaryPolicy
-from shokado.lifecycle.rollout.verdict import Observed, Verdict, judge
+from shokado.client.answers import ExperimentAnswer, ExperimentVersion, GuardrailAnswer
+from shokado.lifecycle.rollout.verdict import Observed, Verdict, followed, is_in_favour, judge
 
 POLICY = CanaryPolicy()
 STABLE = Observed(answered=9000, p99_ms=8.0)
 COUNTS = st.integers(0, 3000)
+BEGAN = datetime(2026, 5, 4, tzinfo=UTC)
 SEVERITY = {Verdict.PASS: 0, Verdict.INCONCLUSIVE: 1, Verdict.FAIL: 2}
 
 
@@ -87,6 +90,49 @@ def test_fail_means_that_such_a_count_is_hardly_ever_seen_at_the_limit(errors: i
     trials = answered + errors
     fewer = sum(_chance(n, trials, policy.max_error_rate) for n in range(min(errors, trials + 1)))
     assert failed == (1 - fewer < 1 - policy.confidence) or abs(1 - fewer - 0.001) < 1e-9
+
+
+def experiment(verdict: str, ended_after_h: float | None = None, guardrail: str = "kept") -> ExperimentAnswer:
+    """One of two hours, under way unless it ended after some."""
+    seen = ExperimentVersion(100, 100, 0.5, 0.0, -1.0, 1.0, guardrails=(GuardrailAnswer("latency", guardrail, ""),))
+    ended_at = None if ended_after_h is None else BEGAN + timedelta(hours=ended_after_h)
+    return ExperimentAnswer(
+        id="e1", environment="production", control="v1", candidates=("v2",), started_at=BEGAN,
+        ends_at=BEGAN + timedelta(hours=2), ended_at=ended_at, running=ended_at is None, verdict=verdict, reason="so",
+        winner=None, versions={"v2": seen},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("told", "in_between", "before_all"),
+    [
+        (experiment("RUNNING"), Verdict.PASS, Verdict.INCONCLUSIVE),
+        (experiment("RUNNING", guardrail="beyond"), Verdict.INCONCLUSIVE, Verdict.INCONCLUSIVE),
+        # What a look says before the end is not acted upon.
+        (experiment("PROMOTE"), Verdict.PASS, Verdict.INCONCLUSIVE),
+        (experiment("ROLLBACK"), Verdict.PASS, Verdict.INCONCLUSIVE),
+        (experiment("PROMOTE", 1), Verdict.PASS, Verdict.PASS),
+        (experiment("HOLD", 1), Verdict.PASS, Verdict.PASS),
+        (experiment("HOLD", 2), Verdict.INCONCLUSIVE, Verdict.INCONCLUSIVE),
+        (experiment("STOPPED", 1), Verdict.INCONCLUSIVE, Verdict.INCONCLUSIVE),
+        (experiment("ROLLBACK", 1), Verdict.FAIL, Verdict.FAIL),
+        (experiment("INVALID", 1), Verdict.FAIL, Verdict.FAIL),
+    ],
+)
+def test_an_experiment_is_followed(told: ExperimentAnswer, in_between: Verdict, before_all: Verdict) -> None:
+    assert followed(told, must_end=False).verdict is in_between
+    assert followed(told, must_end=True).verdict is before_all
+    assert is_in_favour(told) == (not told.running and before_all is Verdict.PASS)
+
+
+def test_an_experiment_counts_among_the_limits() -> None:
+    good, bad = Observed(answered=1000), Observed(errors=1000)
+    ended, under_way = (followed(experiment(*which), must_end=True) for which in (("INVALID", 1), ("RUNNING",)))
+    judgement = judge(POLICY, good, STABLE, 120, [ended])
+    assert (judgement.verdict, judgement.why) == (Verdict.FAIL, "experiment e1 ended in INVALID: so")
+    judgement = judge(POLICY, good, STABLE, 120, [under_way])
+    assert (judgement.verdict, judgement.why) == (Verdict.INCONCLUSIVE, "experiment e1 is under way: so")
+    assert judge(POLICY, bad, STABLE, 120, [under_way]).verdict is Verdict.FAIL
 
 
 def _chance(events: int, trials: int, rate: float) -> float:

@@ -1,20 +1,24 @@
 """A canary: a version that gets more and more of the traffic, as long as what is observed of it is good enough.
 
-In: a gateway and a policy. Out: changes of the gateway's split. There is no state beside the routing and its history:
-a canary is under way when a second version shares the traffic with the active one, and its step began when that split
-did. So `start`, `step`, `promote` and `abort` may come from different people and machines, and `run` can be replaced
-by any of them at any time.
+In: a gateway and a policy. Out: changes of the gateway's split, and an experiment there, whose verdict is followed.
+There is no state beside the routing and its history: a canary is under way when a second version shares the traffic
+with the active one, its step began when that split did, and its experiment is the one that compares just these two. So
+`start`, `step`, `promote` and `abort` may come from different people and machines, and `run` can be replaced by any of
+them at any time.
 """
 
 import math
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from configuration.canary_policy import CanaryPolicy
-from shokado.lifecycle.errors import CanaryRefused, GatewayAway, GatewayRefused, LifecycleError
+from shokado.client.answers import ExperimentAnswer
+from shokado.lifecycle.errors import CanaryRefused, GatewayAway, GatewayRefused, LifecycleError, Overtaken
 from shokado.lifecycle.rollout.gateway_client import GatewayClient, Routing, overtaken
-from shokado.lifecycle.rollout.verdict import Judgement, Observed, Verdict, judge
+from shokado.lifecycle.rollout.verdict import Finding, Judgement, Observed, Verdict, followed, is_in_favour, judge
 
 LOOK_EVERY_S = 5.0
 """How often a canary is looked at: as often as the server's statistics change."""
@@ -32,7 +36,14 @@ class CanaryStatus:
     """Seconds since its step began."""
     canary: Observed
     stable: Observed
+    experiment: ExperimentAnswer | None
+    """What compares the two, under way or ended; None without one."""
     judgement: Judgement
+
+    @property
+    def is_undecided(self) -> bool:
+        """Whether the experiment has ended without an answer, so that waiting brings none."""
+        return self.experiment is not None and not self.experiment.running and not is_in_favour(self.experiment)
 
 
 class Trouble:
@@ -75,7 +86,12 @@ class Canary:
         self._forced = {"force": True} if force else {}
 
     def start(self, name: str) -> Routing:
-        """Give a version the first step's share, and the active version the rest."""
+        """Give a version the first step's share, and the active version the rest, and begin their experiment."""
+        started = self._first_step(name)
+        self._begin(started)
+        return started
+
+    def _first_step(self, name: str) -> Routing:
         routing = self._gateway.routing()
         version, ready, state = self._gateway.version(name)
         self._refuse_to_start(routing, version)
@@ -87,17 +103,27 @@ class Canary:
             raise CanaryRefused(message, self._models)
         return self._give(routing, version, self._policy.steps[0], f"canary of {version} begins")
 
+    def _begin(self, started: Routing) -> None:
+        """Begin the policy's experiment. Where it is refused, the canary is taken back, and `GatewayRefused` raised."""
+        try:
+            self._join(started)
+        except GatewayRefused as refusal:
+            self._take_back(started, f"canary of {started.canary} aborted, as its experiment was refused: {refusal}")
+            raise
+
     def status(self) -> CanaryStatus:
         """How the canary does. Raises `CanaryRefused` when none is under way."""
-        return self._judged(self._gateway.routing())
+        return self._judged(self._under_way(), begins=False)
 
     def step(self) -> tuple[CanaryStatus, Routing]:
         """Act on the verdict: PASS is followed by the next step, if there is one, FAIL by the abort.
 
+        An experiment begins where the policy wants one and there is none yet.
+
         Returns:
             What was judged, and the routing that follows from it.
         """
-        status = self.status()
+        status = self._judged(self._under_way(), begins=True)
         return status, self._follow(status)
 
     def promote(self) -> Routing:
@@ -110,9 +136,8 @@ class Canary:
 
     def abort(self, why: str = "by hand") -> Routing:
         """Give the active version everything, in one change."""
-        routing = self._gateway.routing()
-        version = _canary_of(routing)
-        return self._take_back(routing, f"canary of {version} aborted at {routing.percent:g} %: {why}")
+        routing = self._under_way()
+        return self._take_back(routing, f"canary of {routing.canary} aborted at {routing.percent:g} %: {why}")
 
     def run(
         self,
@@ -125,19 +150,38 @@ class Canary:
 
         A gateway that does not answer, or refuses, is asked again, and that is said once. What has been away for as
         long as a step may take ends it as inconclusive, with the split as it was last seen where it cannot be taken
-        back. Raises `Overtaken` as soon as somebody else has changed the split: then it is theirs.
+        back. Where the experiment's end has moved the split, that is the verdict. Raises `Overtaken` as soon as
+        somebody else has: then it is theirs.
         """
-        started = self.start(name)
+        started = self._first_step(name)
+        say(f"{started}")
+        # Each look tries it again.
+        with suppress(GatewayAway):
+            self._begin(started)
+        try:
+            return self._lead(started, say, clock, sleep)
+        except Overtaken:
+            now = self._gateway.routing()
+            why = self._gateway.moved_by_experiment(now)
+            if why is None:
+                raise
+            verdict = Verdict.PASS if now.active == started.canary else Verdict.FAIL
+            say(f"{verdict}: {why}")
+            say(f"{now}; {now.active} is the active version")
+            return verdict
+
+    def _lead(
+        self, started: Routing, say: Callable[[str], None], clock: Callable[[], float], sleep: Callable[[float], None]
+    ) -> Verdict:
         seen = started
         expected: Routing | None = started
-        say(f"{started}")
         began, trouble = clock(), Trouble(say)
         while True:
             sleep(LOOK_EVERY_S)
             late = clock() - began > self._policy.max_seconds
             try:
-                status = self._judged(self._undisturbed(started, expected), clock() - began)
-                after = self._follow_through(status, late=late)
+                status = self._judged(self._undisturbed(started, expected), clock() - began, begins=True)
+                after = self._follow_through(status, late=late or status.is_undecided)
             except (GatewayAway, GatewayRefused) as error:
                 # It may have made a change all the same.
                 expected = None
@@ -162,7 +206,8 @@ class Canary:
             after = self._take_back(self._undisturbed(started, None), why)
         except GatewayAway:
             say(f"{Verdict.INCONCLUSIVE}: {trouble}")
-            say(f"Nothing could be taken back: the split was {seen} when it was last seen, and stays so")
+            unless = "" if self._policy.experiment is None else ", unless its experiment takes it back"
+            say(f"Nothing could be taken back: the split was {seen} when it was last seen, and stays so{unless}")
             return Verdict.INCONCLUSIVE
         if isinstance(trouble, GatewayRefused):
             raise trouble
@@ -183,13 +228,53 @@ class Canary:
         if routing.enabled and set(routing.shares) != {routing.active}:
             message = f"The traffic of {routing.environment} is split already: {routing}."
             raise CanaryRefused(message, "shokado canary abort" if routing.canary else None)
+        running = self._gateway.last_experiment(routing.environment) if self._policy.experiment else None
+        if running is not None and running.running:
+            message = f"{routing.environment} has an experiment already, on {', '.join(running.candidates)}"
+            raise CanaryRefused(f"{message}: {running.id}.", f"shokado experiment stop {running.id}")
 
-    def _judged(self, routing: Routing, at_most_s: float = math.inf) -> CanaryStatus:
-        """`at_most_s` is how long the step has lasted for sure, wherever the gateway's clock was set meanwhile."""
+    def _under_way(self) -> Routing:
+        """The routing in which a canary is under way. Raises `CanaryRefused`."""
+        routing = self._gateway.routing()
+        if routing.canary is None:
+            why = self._gateway.moved_by_experiment(routing)
+            message = f"No canary is under way in {routing.environment}: {routing}; the active version is"
+            message += f" {routing.active}." if why is None else f" {routing.active}. The last one ended in {why}"
+            raise CanaryRefused(message, "shokado canary start VERSION")
+        return routing
+
+    def _experiment(self, routing: Routing) -> ExperimentAnswer | None:
+        """The experiment between the two, whoever began it; None where there is none of this canary."""
+        last = self._gateway.last_experiment(routing.environment)
+        if last is None or (last.control, *last.candidates) != (routing.active, routing.canary):
+            return None
+        return last if last.ended_at is None or last.ended_at > self._gateway.last_without_canary(routing) else None
+
+    def _join(self, routing: Routing) -> ExperimentAnswer | None:
+        """The experiment between the two, begun now if need be; None where the policy wants none."""
+        plan = self._policy.experiment
+        if plan is None:
+            return None
         version = _canary_of(routing)
+        return self._experiment(routing) or self._gateway.start_experiment(
+            plan.model_dump(mode="json"), routing.active, [version], f"canary of {version}"
+        )
+
+    def _judged(self, routing: Routing, at_most_s: float = math.inf, *, begins: bool) -> CanaryStatus:
+        """Judge a canary, by its experiment as well.
+
+        `at_most_s` is how long the step has lasted for sure, wherever the gateway's clock was set meanwhile. `begins`:
+        an experiment that is wanted and lacking begins now.
+        """
+        experiment, findings = None, list[Finding]()
+        if self._policy.experiment is not None:
+            experiment = self._join(routing) if begins else self._experiment(routing)
+            must_end = self._policy.step_after(routing.percent) in (None, 100)
+            findings.append(followed(experiment, must_end=must_end))
         seconds = min(self._gateway.seconds_unchanged(routing), at_most_s)
-        canary, stable = (self._observe(name, seconds) for name in (version, routing.active))
-        return CanaryStatus(routing, seconds, canary, stable, judge(self._policy, canary, stable, seconds))
+        canary, stable = (self._observe(name, seconds) for name in (_canary_of(routing), routing.active))
+        judgement = judge(self._policy, canary, stable, seconds, findings)
+        return CanaryStatus(routing, seconds, canary, stable, experiment, judgement)
 
     def _undisturbed(self, started: Routing, expected: Routing | None) -> Routing:
         """The routing as it is. Raises `Overtaken` unless it is as expected, or at least the same canary's."""
@@ -227,15 +312,19 @@ class Canary:
         routing, version = status.routing, _canary_of(status.routing)
         why = f"canary of {version} promoted at {routing.percent:g} %: {status.judgement.verdict}"
         change = {"weights": {routing.active: 0, version: 100}, "active": version, **self._forced}
-        return self._gateway.change(routing, change, f"{why}: {status.judgement.why}")
+        return self._end(routing, change, f"{why}: {status.judgement.why}")
 
     def _take_back(self, routing: Routing, why: str) -> Routing:
-        weights = {routing.active: 100, _canary_of(routing): 0}
-        return self._gateway.change(routing, {"weights": weights}, why)
+        return self._end(routing, {"weights": {routing.active: 100, _canary_of(routing): 0}}, why)
+
+    def _end(self, routing: Routing, change: dict[str, Any], why: str) -> Routing:
+        """Make the last change, and before it stop the experiment, which could take back what is promoted."""
+        experiment = self._experiment(routing)
+        if experiment is not None and experiment.running:
+            self._gateway.stop_experiment(experiment.id, why)
+        return self._gateway.change(routing, change, why)
 
 
 def _canary_of(routing: Routing) -> str:
-    if routing.canary is None:
-        message = f"No canary is under way in {routing.environment}: {routing}; the active version is {routing.active}."
-        raise CanaryRefused(message, "shokado canary start VERSION")
+    assert routing.canary is not None
     return routing.canary

@@ -4,15 +4,16 @@ In: an address, a key and an environment. Out: the environment's routing, what w
 that are made only if nobody else was faster. Everything raises `GatewayAway` and `GatewayRefused`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from configuration.port import check_port
 from shokado.client import AccessDenied, Client, NoAnswer, Operation, ShokadoError, operations
-from shokado.client.answers import ExperimentAnswer, Preview, RecentPreview, Split
+from shokado.client.answers import ExperimentAnswer, HistoryEntry, Preview, RecentPreview, Split
 from shokado.dispatch.fault import FELL_BACK
 from shokado.lifecycle.errors import GatewayAway, GatewayRefused, LifecycleError, Overtaken
 from shokado.lifecycle.rollout.verdict import Observed
@@ -29,6 +30,8 @@ SNAPSHOT_EVERY_S = 5.0
 """A window of the gateway's figures begins up to this much earlier than it was asked for."""
 _RETRIES = 5
 """How often a change is made anew when another one came first."""
+_CONCLUDE = "conclude"
+"""What the history calls the end of an experiment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +92,31 @@ class GatewayClient:
 
     def seconds_unchanged(self, routing: Routing) -> float:
         """How long the environment has been as it is, by the gateway's clock."""
+        for entry, told_at in self._changes(routing.environment):
+            return max((told_at - entry.at).total_seconds(), 0.0)
+        return 0.0
+
+    def last_without_canary(self, routing: Routing) -> datetime:
+        """When the history last has the environment otherwise than with this canary beside the active version."""
+        for entry, _ in self._changes(routing.environment):
+            then = entry.environments.get(routing.environment)
+            if then is None or not then.enabled or then.active != routing.active or routing.canary not in then.shares:
+                return entry.at
+        return datetime.min.replace(tzinfo=UTC)
+
+    def moved_by_experiment(self, routing: Routing) -> str | None:
+        """Why the end of an experiment made the environment what it is; None where something else did."""
+        for entry, _ in self._changes(routing.environment):
+            return entry.why if entry.action == _CONCLUDE else None
+        return None
+
+    def _changes(self, environment: str) -> Iterator[tuple[HistoryEntry, datetime]]:
+        """What changed an environment, newest first, and when that was told."""
         before: int | None = None
-        while True:
-            page = self._ask(operations.history(before=before))
+        while (page := self._ask(operations.history(before=before))).entries:
             for entry in page.entries:
-                if entry.changed is None or routing.environment in entry.changed:
-                    return max((page.told_at - entry.at).total_seconds(), 0.0)
-            if not page.entries:
-                return 0.0
+                if entry.changed is None or environment in entry.changed:
+                    yield entry, page.told_at
             before = page.entries[-1].generation
 
     def version(self, name: str) -> tuple[str, bool, str]:
@@ -165,6 +185,10 @@ class GatewayClient:
     def experiments(self) -> tuple[ExperimentAnswer, ...]:
         """Those under way in any environment, then the last that ended."""
         return self._ask(operations.experiments()).experiments
+
+    def last_experiment(self, environment: str) -> ExperimentAnswer | None:
+        """The one under way there, or else the last that ended."""
+        return next((one for one in self.experiments() if one.environment == environment), None)
 
     def start_experiment(
         self, plan: Mapping[str, Any], control: str | None, candidates: Sequence[str] | None, why: str

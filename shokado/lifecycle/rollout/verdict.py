@@ -1,13 +1,19 @@
 """The verdict on a canary, pure: a policy and what was observed of both versions go in, a judgement comes out.
 
+Limits on what was seen lately are judged here; what compares the two versions is the gateway's experiment, which is
+followed.
+
 A rate fails when it is above its limit for sure: when the limit lies below the lower bound of the rate's confidence
 interval. It passes when it is observed at or below the limit, over enough requests. Between the two, more is needed.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from configuration.canary_policy import CanaryPolicy
+from shokado.client.answers import ExperimentAnswer
+from shokado.dispatch.experiment import Result
 from shokado.experiments.proportions import clopper_pearson_lower, clopper_pearson_upper
 
 
@@ -58,12 +64,17 @@ class Judgement:
         return "; ".join(finding.text for finding in self.findings if finding.verdict is self.verdict)
 
 
-def judge(policy: CanaryPolicy, canary: Observed, stable: Observed, seconds: float) -> Judgement:
+def judge(
+    policy: CanaryPolicy, canary: Observed, stable: Observed, seconds: float, more: Sequence[Finding] = ()
+) -> Judgement:
     """Judge a step that has lasted for `seconds`; `stable` is the active version beside it, as far as it had traffic.
+
+    `more` are findings of others.
 
     One finding that fails is enough to fail, however early; to pass, all must.
     """
     findings = [
+        *more,
         _enough(policy, canary, seconds),
         _rate("errors", canary.errors, canary.requests, policy.max_error_rate, policy.confidence),
         _rate("fallbacks", canary.fallbacks, canary.requests, policy.max_fallback_share, policy.confidence),
@@ -73,6 +84,38 @@ def judge(policy: CanaryPolicy, canary: Observed, stable: Observed, seconds: flo
     verdicts = {finding.verdict for finding in findings}
     worst = next(verdict for verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS) if verdict in verdicts)
     return Judgement(worst, tuple(findings))
+
+
+def followed(experiment: ExperimentAnswer | None, *, must_end: bool) -> Finding:
+    """What an experiment with one candidate says of it.
+
+    `must_end`: while it is under way it has not said enough; otherwise it stands in the way only where a guardrail was
+    seen beyond its limit. What it says before it ends may still change, and only its end is acted upon.
+    """
+    if experiment is None:
+        return Finding(Verdict.INCONCLUSIVE, "its experiment has not begun")
+    if experiment.running:
+        held = must_end or _is_beyond_a_guardrail(experiment)
+        text = f"experiment {experiment.id} is under way: {experiment.reason}"
+        return Finding(Verdict.INCONCLUSIVE if held else Verdict.PASS, text)
+    text = f"experiment {experiment.id} ended in {experiment.verdict}: {experiment.reason}"
+    if experiment.verdict in (Result.ROLLBACK, Result.INVALID):
+        return Finding(Verdict.FAIL, text)
+    return Finding(Verdict.PASS if is_in_favour(experiment) else Verdict.INCONCLUSIVE, text)
+
+
+def is_in_favour(experiment: ExperimentAnswer) -> bool:
+    """Whether it has ended, and the candidate is better or as good; not where it ended because its time was over."""
+    ended_at = experiment.ended_at
+    if ended_at is None:
+        return False
+    in_time = ended_at < experiment.ends_at
+    return experiment.verdict == Result.PROMOTE or (experiment.verdict == Result.HOLD and in_time)
+
+
+def _is_beyond_a_guardrail(experiment: ExperimentAnswer) -> bool:
+    versions = experiment.versions.values()
+    return any(guardrail.state != "kept" for version in versions for guardrail in version.guardrails or ())
 
 
 def _enough(policy: CanaryPolicy, canary: Observed, seconds: float) -> Finding:
