@@ -53,7 +53,7 @@ class SegmentWriter:
         self._clock = clock
         self._elapsed = elapsed
         self._file: IO[bytes] | None = None
-        self._begun_at = self._begun_on = 0.0
+        self._begun_ms, self._begun_on = 0, 0.0
         self.size = 0
         """Bytes of the open segment; 0 where there is none."""
 
@@ -83,9 +83,9 @@ class SegmentWriter:
     def _begin(self) -> IO[bytes]:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         # A later name than the last one's, also within a millisecond, or where the clock was set back.
-        self._begun_at = max(self._clock(), self._begun_at + 0.001)
+        self._begun_ms = max(round(self._clock() * 1000), self._begun_ms + 1)
         self._begun_on = self._elapsed()
-        name = f"{round(self._begun_at * 1000):013d}-{self._worker}{SUFFIX}"
+        name = f"{self._begun_ms:013d}-{self._worker}{SUFFIX}"
         descriptor = os.open(self._folder / name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
         # Unbuffered: a write that returned is the kernel's.
         file = os.fdopen(descriptor, "wb", buffering=0)

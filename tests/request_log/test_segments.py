@@ -54,6 +54,17 @@ def test_many_records_are_several_blocks_of_which_none_is_written_unless_all_are
     assert [record.at for record in read(tmp_path) if isinstance(record, LoggedFeedback)] == list(range(10))
 
 
+def test_segments_of_one_moment_have_names_that_ascend(tmp_path: Path) -> None:
+    # A thousandth more than this rounds to the same thousandth, as a float.
+    writer = SegmentWriter(tmp_path, "a", lambda: 1796013593.1195002)
+    for number in range(4):
+        writer.write(ENCODED[number : number + 1])
+        writer.close()
+    names = [segment.path.name for segment in segments_in(tmp_path)]
+    assert names == [f"179601359312{number}-a.segment" for number in range(4)]
+    assert read(tmp_path) == SAYING
+
+
 def test_a_folder_that_is_not_there_has_no_segments(tmp_path: Path) -> None:
     assert segments_in(tmp_path / "none") == []
 
