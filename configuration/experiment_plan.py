@@ -24,7 +24,9 @@ class AtEnd(StrEnum):
     TELL = "tell"
     """Nothing."""
     ROLLBACK = "rollback"
-    """Give the control all of the traffic where a candidate is worse, or the experiment is not valid."""
+    """Give the control all of the traffic where a candidate is worse, or the experiment is not valid. A shadow, which
+    has none, gets no more copies.
+    """
     PROMOTE = "promote"
     """The same, and give a candidate that is better all of the traffic."""
 
@@ -37,6 +39,8 @@ class ExperimentPlan(ExperimentPolicy):
     label_delay_s: float = Field(default=86_400, ge=0, le=MAX_DURATION_S, allow_inf_nan=False)
     """Within which a label or reward must come to count. Predictions are judged when it is over."""
     at_end: AtEnd = AtEnd.TELL
+    sample: float = Field(default=1.0, gt=0, le=1)
+    """Part of the units whose requests a shadow is compared on; the same ones all the time."""
 
     @property
     def metrics(self) -> frozenset[ExperimentMetric]:
