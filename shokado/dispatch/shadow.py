@@ -89,7 +89,7 @@ class _Copy(NamedTuple):
     scores: bytes
     row_format: RowFormat
     shadow: Card
-    """That of the version when it was offered."""
+    """The shadow's card when the copy was offered."""
     request: Any = None
     """What the sample has taken, with the first rows of it."""
 

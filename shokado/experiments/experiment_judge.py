@@ -54,7 +54,10 @@ class ExperimentLook:
 
     @property
     def reason(self) -> str:
-        """The judgement's, with how many fell back where it is invalid."""
+        """The judgement's, with how many fell back where it is invalid, and what a shadow was judged by."""
+        if self.pairs:
+            sampled, scored, failed = (self.pairs.get(name, 0) for name in ("sampled", "scored", "failed"))
+            return f"{self.judgement.reason}; of {sampled:,} requests it scored {scored:,}, and {failed:,} failed"
         fell = ", ".join(f"{number:,} of {version}" for version, number in self.fallbacks.items() if number)
         if self.judgement.verdict is ExperimentVerdict.INVALID and fell:
             return f"{self.judgement.reason}; fallbacks: {fell}"

@@ -5,7 +5,6 @@ counts, as everywhere in experiments.
 """
 
 from collections.abc import Sequence
-from typing import Final
 
 import msgspec
 import numpy as np
@@ -29,7 +28,7 @@ WAITS_S = 300.0
 """How long after a prediction its label waits for the shadow's scores, which come within seconds, or not at all."""
 MAX_WAITING_LABELS = 10_000
 """Labels of a cohort that wait at most."""
-_SAMPLED_BYTES: Final = 4
+_SAMPLED_BYTES = 4
 """Bytes of a unit's hash by which it is in the sample; the store goes by those before them when it lets go of some."""
 
 
@@ -50,8 +49,7 @@ _encode, _decode = msgspec.json.Encoder().encode, msgspec.json.Decoder(_Labelled
 
 def is_sampled(plan: ExperimentPlan, unit: bytes) -> bool:
     """Whether a unit is one of those whose requests the shadow is compared on."""
-    drawn = int.from_bytes(unit[-_SAMPLED_BYTES:], "big") / 2 ** (8 * _SAMPLED_BYTES)
-    return drawn < plan.sample
+    return int.from_bytes(unit[-_SAMPLED_BYTES:], "big") < plan.sample * 256.0**_SAMPLED_BYTES
 
 
 def sighting_of_pair(

@@ -160,6 +160,7 @@ def test_pairs_end_the_experiment_once_and_the_split_moves_as_planned(
         ended = court.experiment.conclusion
         assert ended is not None
         assert ended.result is result, ended.reason
+        assert ended.reason.endswith(f"; of {len(rows) + 7} requests it scored {len(rows)}, and 0 failed")
         assert (dict(court.production.shares), court.production.shadow) == (shares, shadow)
         assert court.production.active == ("v2" if shares == {"v2": 1.0} else "v1")
         entries = await court.ask(court.follower.store.history, 10, None)
