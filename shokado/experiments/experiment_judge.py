@@ -35,7 +35,9 @@ LOOK_EVERY_S = 2.0
 _TOLD_WITHIN_S = EVERY_S + 1.0
 """Within which what was answered is in the store, and labels that arrived are."""
 _PAIRS_AT_ONCE = 200
-"""About ten milliseconds of the event loop."""
+"""Some milliseconds of the event loop."""
+_MAX_ROUNDS = 50
+"""More are left to the next look, so that each experiment has its turn."""
 _MAX_REASON_CHARACTERS = 500
 
 logger = logging.getLogger("bentoml.shokado")
@@ -135,7 +137,10 @@ async def join_pairs(experiment: Experiment, follower: Follower) -> None:
     """Make evidence of the pairs that have met since. Raises `StoreUnavailable`."""
     if not experiment.is_shadowed or not experiment.plan.metric.from_feedback:
         return
-    while met := await follower.ask(follower.store.met_pairs, experiment.id, _PAIRS_AT_ONCE):
+    for _ in range(_MAX_ROUNDS):
+        met = await follower.ask(follower.store.met_pairs, experiment.id, _PAIRS_AT_ONCE)
+        if not met:
+            return
         pairs = [joined(experiment, pair) for pair in met]
         await follower.ask(follower.store.join_pairs, experiment.id, pairs)
 
