@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from configuration.experiment_plan import MAX_COHORTS
 from tests.end_to_end.test_experiment_verdicts import ended
 from tests.end_to_end.test_remote import rows
 from tests.end_to_end.test_routing import change, get
@@ -22,6 +24,7 @@ from tests.support.server import Server, serving
 from tests.support.waiting import wait_until
 
 PLAN = {"design": "shadow", "smallest_effect": 0.1, "label_delay_s": 8, "max_duration_s": 200, "at_end": "promote"}
+COHORT_S = 10
 Rows = NDArray[np.float32]
 pytestmark = pytest.mark.timeout(600)
 
@@ -106,7 +109,9 @@ def pairs(server: Server, experiment: str) -> dict[str, int]:
 def test_a_better_shadow_is_promoted_though_a_worker_is_killed(shadowing: Server, told: tuple[Rows, Rows]) -> None:
     """Where they differ the shadow is right; labels come before its scores do."""
     alike, others = told
-    experiment = begin(shadowing, metric="accuracy")
+    # All of it is one cohort, and so judged together.
+    experiment = begin(shadowing, metric="accuracy", max_duration_s=COHORT_S * MAX_COHORTS)
+    wait_until(lambda: time.time() % COHORT_S < 1)
     label(shadowing, asked(shadowing, others[:60], "others"), right=False)
     label(shadowing, asked(shadowing, alike[:40], "alike"), right=True)
     wait_until(lambda: pairs(shadowing, experiment).get("scored") == 100)
