@@ -6,7 +6,7 @@ In: a YAML file, by default the one beside this module, or the body of a request
 from enum import StrEnum
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from configuration.experiment_policy import ExperimentMetric, ExperimentPolicy
 from configuration.policy_file import read_policy
@@ -14,6 +14,8 @@ from configuration.policy_file import read_policy
 DEFAULT_FILE = Path(__file__).with_name("experiment.yaml")
 MAX_DURATION_S = 366 * 86_400.0
 """Longer than anybody waits for an answer."""
+MIN_LABEL_DELAY_S = 1.0
+"""No label comes sooner: it is told by a request that is sent after the answer."""
 MAX_COHORTS = 200
 """Cohorts of an experiment at most: what is counted of each is kept until some time after its end."""
 
@@ -37,10 +39,25 @@ class ExperimentPlan(ExperimentPolicy):
     max_duration_s: float = Field(default=14 * 86_400, ge=1, le=MAX_DURATION_S, allow_inf_nan=False)
     """How long it lasts at most. What is not decided then is HOLD."""
     label_delay_s: float = Field(default=86_400, ge=0, le=MAX_DURATION_S, allow_inf_nan=False)
-    """Within which a label or reward must come to count. Predictions are judged when it is over."""
+    """Within which a label or reward must come to count. Predictions are judged when it is over. It may be 0 where
+    nothing that is counted waits for them.
+    """
     at_end: AtEnd = AtEnd.TELL
     sample: float = Field(default=1.0, gt=0, le=1)
     """Part of the units whose requests a shadow is compared on; the same ones all the time."""
+
+    @field_validator("label_delay_s")
+    @classmethod
+    def _labels_have_time_to_come(cls, label_delay_s: float, info: ValidationInfo) -> float:
+        """Fields of the policy come before this one, those that are valid."""
+        metrics = [info.data.get("metric"), *(guardrail.metric for guardrail in info.data.get("guardrails", ()))]
+        late = [metric.value for metric in metrics if metric is not None and metric.from_feedback]
+        if late and label_delay_s < MIN_LABEL_DELAY_S:
+            raise ValueError(
+                f"label_delay_s is {label_delay_s:g}, within which no label or reward comes, and none would count for "
+                f"{', '.join(late)}: set it to the seconds within which they come, such as 86400 for a day"
+            )
+        return label_delay_s
 
     @property
     def metrics(self) -> frozenset[ExperimentMetric]:

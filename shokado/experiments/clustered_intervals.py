@@ -67,8 +67,8 @@ class Clusters:
 
     def moments(self, values: NDArray[np.float64]) -> ClusteredMoments:
         """Sums over clusters of an observation each, (observations,)."""
-        counts = np.bincount(self.of, minlength=self.number).astype(np.float64)
-        return ClusteredMoments.of_clusters(counts, np.bincount(self.of, values, self.number))
+        counts, totals = (np.bincount(self.of, weights, self.number).astype(np.float64) for weights in (None, values))
+        return ClusteredMoments.of_clusters(counts, totals)
 
     def count_of(self, those: NDArray[np.bool_]) -> int:
         """How many clusters have one of those observations."""
@@ -126,19 +126,20 @@ def share_bounds(events: NDArray[np.bool_], clusters: Clusters, alpha: float) ->
     E. L. Korn and B. I. Graubard, "Confidence intervals for proportions with small expected number of positive counts
     estimated from survey data", Survey Methodology 24 (1998): the exact bounds of as many independent observations as
     have the variance that the clusters have, less for few clusters, and never more than there are. Where each
-    observation is a cluster of its own they are those of Clopper and Pearson. Where the variance is not known, as all
-    observations are alike, each cluster is one.
+    observation is a cluster of its own they are those of Clopper and Pearson.
+
+    Where fewer than `MIN_EVENTS` clusters have an event, or another observation, a cluster is one at most: of those
+    whose rows are all events none may have been seen, and without them the variance is far too small.
     """
     rows, number = len(events), clusters.number
     share = float(events.mean())
-    count = float(rows)
+    known = min(clusters.count_of(events), clusters.count_of(~events)) >= MIN_EVENTS
+    count = float(rows if known else number)
     if number < rows:
         variance = float(clusters.moments(events.astype(np.float64)).mean_variance)
-        if number < 2 or not 0 < share < 1:
-            count = float(number)
-        elif variance > 0:
+        if number > 1 and variance > 0:
             shrunk = (_t(rows - 1, alpha) / _t(number - 1, alpha)) ** 2
-            count = min(share * (1 - share) / variance * shrunk, float(rows))
+            count = min(share * (1 - share) / variance * shrunk, count)
     confidence = 1 - alpha / 2
     return (
         clopper_pearson_lower(share * count, count, confidence),

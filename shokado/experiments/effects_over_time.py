@@ -103,7 +103,7 @@ def _side_by_side(
 ) -> Sums:
     """The sums of all looks, with fields of shape (stages, looks)."""
     found: list[Any] = [sums(stages) for stages in looks]
-    kind = type(found[-1])
+    kind: type[Sums] = type(found[-1])
     nothing = np.zeros(len(looks[-1]))
     columns = [
         np.stack([nothing if one is None else getattr(one, name.name) for one in found], axis=-1)

@@ -239,9 +239,9 @@ def test_truths_and_numbers_are_given_as_the_candidate_takes_them(log: PaperLog)
 
 def test_values_have_errors_and_no_accuracy(log: PaperLog) -> None:
     """The candidate gives the width itself; what was answered lies 2 above, and the truth 1 above."""
-    values = {"examples": {"rows": [[1.0, 0, 40], [3.0, 0, 40]], "scores": [1.0, 3.0]}}
-    card = paper_card(task=Task.REGRESSION, classes=[], **values)
-    put_version(paper_card("v3", task=Task.REGRESSION, classes=[], **values))
+    examples = {"rows": [[1.0, 0, 40], [3.0, 0, 40]], "scores": [1.0, 3.0]}
+    card = paper_card(task=Task.REGRESSION, classes=[], examples=examples)
+    put_version(paper_card("v3", task=Task.REGRESSION, classes=[], examples=examples))
     rows = drawn(1500)
     widths = np.array([row[0] for row in rows])
     log.write(card, rows, widths + 2, labels={at: width + 1 for at, width in enumerate(widths.tolist())})

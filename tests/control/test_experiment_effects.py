@@ -13,7 +13,7 @@ from tests.support.problems import code_of
 
 EXPERIMENTS = "/v1/experiments"
 RAIL = {"metric": "error_rate", "limit": 0.5}
-PLAN = {"metric": "reward", "smallest_effect": 0.1, "label_delay_s": 0, "max_duration_s": 1000, "guardrails": [RAIL]}
+PLAN = {"metric": "reward", "smallest_effect": 0.1, "label_delay_s": 1, "max_duration_s": 1000, "guardrails": [RAIL]}
 COHORT_S = 5
 COUNT, SUM, SQUARES = sums_named(ExperimentMetric.REWARD)
 ANSWERS = sums_named(ExperimentMetric.LATENCY)[0]

@@ -62,6 +62,7 @@ def test_an_environment_has_one_experiment_at_a_time(site: Site) -> None:
         ({"error_rate": 0.9}, 422, "invalid", "error_rate"),
         ({"max_duration_s": 0.5}, 422, "invalid", "max_duration_s"),
         ({"label_delay_s": -1}, 422, "invalid", "label_delay_s"),
+        ({"label_delay_s": 0}, 422, "invalid", "none would count for reward: set it to the seconds"),
         ({"at_end": "hope"}, 422, "invalid", "at_end"),
         ({"candidates": []}, 422, "invalid", "candidates"),
         ({"alpha": 0.1}, 422, "unknown_field", "alpha"),

@@ -39,9 +39,10 @@ def test_every_end_has_a_word() -> None:
 
 @pytest.mark.parametrize("result", Result)
 def test_one_that_ended_too_long_ago_is_told_to_who_names_it_alone(result: Result) -> None:
-    assert told(ended(result, MAX_AGE_S)) == result
+    word = VerdictWord(result.value)
+    assert told(ended(result, MAX_AGE_S)) is word
     assert told(ended(result, MAX_AGE_S + 1)) is VerdictWord.NONE
-    assert told(ended(result, MAX_AGE_S + 1), VerdictQuestion(experiment="e1")) == result
+    assert told(ended(result, MAX_AGE_S + 1), VerdictQuestion(experiment="e1")) is word
     assert told(ended(result, 1), VerdictQuestion(max_age_s=0)) is VerdictWord.NONE
 
 

@@ -111,6 +111,20 @@ def test_events_that_no_cluster_has_are_bounded_by_the_number_of_clusters() -> N
     assert found == pytest.approx((0, 1 - 0.025 ** (1 / 200)))
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_where_few_clusters_have_an_event_each_is_one_observation_at_most(*, turned: bool) -> None:
+    """One row in each of 29 units: whether others have nothing but events, so few do not tell."""
+    clusters = Clusters(np.repeat(np.arange(200), 10))
+    events = np.arange(2000) % 10 == 0
+    events[290:] = False
+    exact = stats.beta.ppf(0.025, 2.9, 198.1), stats.beta.ppf(0.975, 3.9, 197.1)
+    expected = (1 - exact[1], 1 - exact[0]) if turned else exact
+    assert share_bounds(events ^ turned, clusters, 0.05) == pytest.approx(expected, rel=1e-9)
+    events[290] = True
+    low, high = share_bounds(events ^ turned, clusters, 0.05)
+    assert high - low < 0.7 * (expected[1] - expected[0]), "thirty do"
+
+
 @given(st.integers(1, 400), st.sampled_from([0.5, 0.95, 0.99]))
 def test_quantiles_have_the_interval_of_scipys_test(count: int, probability: float) -> None:
     values = np.random.default_rng(count).exponential(size=count)
@@ -155,8 +169,8 @@ def test_intervals_of_means_miss_as_seldom_as_they_say() -> None:
         values = (random.normal(0, 0.1, 120)[clusters] + random.normal(0.05, 0.05, len(clusters))).clip(-1, 1)
         missed += misses(mean_estimate(values, Clusters(clusters), ALPHA, DIFFERENCES), 0.05)
         naive += misses(mean_estimate(values, alone(len(values)), ALPHA, DIFFERENCES), 0.05)
-    assert missed <= MOST_MISSES * 1.2, "a t of 120 unequal clusters is near to exact"
-    assert naive > 0.2 * RUNS, "rows that are taken for independent ones miss often"
+    assert missed <= MOST_MISSES, "a t of 120 unequal clusters is near to exact"
+    assert naive > 0.3 * RUNS, "rows that are taken for independent ones miss often"
 
 
 @pytest.mark.parametrize(("number", "share"), [(60, 0.02), (200, 0.02), (200, 0.3)])
@@ -170,7 +184,7 @@ def test_intervals_of_shares_miss_as_seldom_as_they_say(number: int, share: floa
         single = random.random(len(clusters)) < share / 2
         true = 1 - (1 - share / 2) ** 2
         missed += misses(share_estimate(whole | single, Clusters(clusters), ALPHA), true)
-    assert missed <= MOST_MISSES * 1.2
+    assert missed <= MOST_MISSES
 
 
 def test_intervals_where_few_differ_miss_as_seldom_as_they_say() -> None:

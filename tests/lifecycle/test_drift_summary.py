@@ -50,6 +50,8 @@ class CountedSegment(Segment):
 class CountedFolder:
     """A folder that lies elsewhere, and knows how often its files were fetched."""
 
+    name = "counted"
+
     def __init__(self, folder: Path) -> None:
         self.opened: list[str] = []
         self._folder = folder

@@ -91,9 +91,7 @@ class ExperimentMetrics:
             self._units.labels(environment, version).set(result.assigned)
             self._observations.labels(environment, version).set(result.observations)
         for version in experiment.candidates:
-            result = figures.versions.get(version)
-            effect = (result.low, result.effect, result.high) if result is not None else (None, None, None)
-            for bound, value in zip(_BOUNDS, effect, strict=True):
+            for bound, value in zip(_BOUNDS, _effect_of(figures.versions.get(version)), strict=True):
                 self._effect.labels(environment, version, bound).set(_number(value))
         self._sample_ratio.labels(environment).set(_number(figures.sample_ratio_p_value))
         self._arrival.labels(environment).set(_number(figures.arrival_p_value))
@@ -128,6 +126,11 @@ class ExperimentMetrics:
 
 def _info_of(environment: str, experiment: Experiment) -> tuple[str, str, str, str]:
     return environment, experiment.control, experiment.plan.metric.value, experiment.plan.at_end.value
+
+
+def _effect_of(result: VersionResult | None) -> tuple[float | None, float | None, float | None]:
+    """In the order of `_BOUNDS`."""
+    return (None, None, None) if result is None else (result.low, result.effect, result.high)
 
 
 def _number(value: float | None) -> float:
