@@ -26,7 +26,9 @@ class AtEnd(StrEnum):
     TELL = "tell"
     """Nothing."""
     ROLLBACK = "rollback"
-    """Give the control all of the traffic where a candidate is worse, or the experiment is not valid."""
+    """Give the control all of the traffic where a candidate is worse, or the experiment is not valid. A shadow, which
+    has none, gets no more copies.
+    """
     PROMOTE = "promote"
     """The same, and give a candidate that is better all of the traffic."""
 
@@ -41,6 +43,8 @@ class ExperimentPlan(ExperimentPolicy):
     nothing that is counted waits for them.
     """
     at_end: AtEnd = AtEnd.TELL
+    sample: float = Field(default=1.0, gt=0, le=1)
+    """Part of the units whose requests a shadow is compared on; the same ones all the time."""
 
     @field_validator("label_delay_s")
     @classmethod

@@ -26,10 +26,12 @@ class ExperimentMetric(StrEnum):
     """Share of answers that took longer than the latency target."""
     FALLBACK_SHARE = "fallback_share"
     """Share of requests that the active version answered in place of the assigned one."""
+    AGREEMENT = "agreement"
+    """Share of rows for which a shadow says the same as the control; it needs no labels."""
 
     @property
     def higher_is_better(self) -> bool:
-        return self in (ExperimentMetric.ACCURACY, ExperimentMetric.REWARD)
+        return self in (ExperimentMetric.ACCURACY, ExperimentMetric.REWARD, ExperimentMetric.AGREEMENT)
 
     @property
     def bounded(self) -> bool:
@@ -45,6 +47,22 @@ class ExperimentMetric(StrEnum):
             ExperimentMetric.ACCURACY, ExperimentMetric.REWARD,
             ExperimentMetric.SQUARED_ERROR, ExperimentMetric.ABSOLUTE_ERROR,
         )  # fmt: skip
+
+
+IN_PAIRS = (
+    ExperimentMetric.ACCURACY, ExperimentMetric.SQUARED_ERROR, ExperimentMetric.ABSOLUTE_ERROR,
+    ExperimentMetric.AGREEMENT,
+)  # fmt: skip
+"""What can be said of a version whose answers nobody is given."""
+
+
+class ExperimentDesign(StrEnum):
+    """Who answers what."""
+
+    SPLIT = "split"
+    """Candidates share the traffic with the control."""
+    SHADOW = "shadow"
+    """The control answers, and the candidate scores the same rows, as the environment's shadow."""
 
 
 class Guardrail(BaseModel):
@@ -73,9 +91,11 @@ class ExperimentPolicy(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     metric: ExperimentMetric
+    design: ExperimentDesign = ExperimentDesign.SPLIT
     smallest_effect: float = Field(gt=0)
     """The smallest difference that matters, in units of the metric. Versions that differ by less are equivalent; it
-    also decides for which differences the test is the most powerful.
+    also decides for which differences the test is the most powerful. With `agreement` it is the bound: the share of
+    rows on which a candidate may disagree.
     """
     error_rate: float = Field(default=0.05, ge=1e-6, le=0.2)
     """The chance at most that an experiment ever promotes or rolls back a candidate which is as good as the control,
@@ -90,4 +110,26 @@ class ExperimentPolicy(BaseModel):
         metrics = [guardrail.metric for guardrail in self.guardrails]
         if len(set(metrics)) < len(metrics):
             raise ValueError("two guardrails have the same metric: give limit and margin in one")
+        return self
+
+    @model_validator(mode="after")
+    def _design_fits(self) -> Self:
+        metric = self.metric
+        if metric is ExperimentMetric.AGREEMENT and self.smallest_effect >= 1:
+            raise ValueError("the smallest effect is a share of rows here: give one below 1")
+        if self.design is ExperimentDesign.SPLIT:
+            if ExperimentMetric.AGREEMENT in {metric, *(guardrail.metric for guardrail in self.guardrails)}:
+                raise ValueError(
+                    "agreement is of versions that score the same rows: give design: shadow, and no guardrail"
+                )
+            return self
+        if metric not in IN_PAIRS:
+            raise ValueError(
+                f"nobody is given a shadow's answers, so there is no {metric} of it; {', '.join(IN_PAIRS)} are"
+            )
+        for guardrail in self.guardrails:
+            if guardrail.metric is not ExperimentMetric.ERROR_RATE or guardrail.margin is not None:
+                raise ValueError(
+                    "the guardrail of a shadow is a limit of its error_rate, the share of rows it fails on"
+                )
         return self

@@ -53,6 +53,21 @@ def of_numbers(experiments: int, draws: Callable[[tuple[int, ...]], Numbers], lo
     return SeenVersions(sums[1], sums[0])
 
 
+def pairs_of_answers(random: Random, experiments: int, looks: int, won: float, lost: float) -> Moments:
+    """Differences of a shadow from the control; shares of rows that it alone has right, and of those that that has."""
+    drawn = random.multinomial(PER_LOOK, [won, lost, 1 - won - lost], size=(looks, experiments))
+    return Moments(
+        up_to(np.full((looks, experiments), float(PER_LOOK))),
+        up_to(drawn[..., 0] - drawn[..., 1]),
+        up_to(drawn[..., 0] + drawn[..., 1]),
+    )
+
+
+def nothing_beside(pairs: Moments) -> Moments:
+    """A control that differs from itself by nothing."""
+    return Moments(pairs.count, np.zeros(np.shape(pairs.total)), np.zeros(np.shape(pairs.squares)))
+
+
 def up_to(parts: NDArray[Any]) -> Numbers:
     """Sums up to each look, as of one stage."""
     return np.asarray(np.cumsum(parts, axis=0, dtype=np.float64)[np.newaxis])

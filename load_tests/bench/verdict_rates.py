@@ -4,7 +4,7 @@ Whole experiments are drawn, thousands at a time, and judged after each look by 
 In: how many. Out: tables for docs/verdicts.md, and its picture.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
+from configuration.experiment_policy import ExperimentMetric
 from load_tests.bench.verdict_draws import (
     PER_LOOK,
     Numbers,
@@ -24,13 +25,16 @@ from load_tests.bench.verdict_draws import (
     come_late,
     joined,
     later,
+    nothing_beside,
     of_answers,
     of_numbers,
     over_looks,
+    pairs_of_answers,
     steady,
     up_to,
 )
 from load_tests.bench.verdict_pictures import DecisionCurves, draw
+from shokado.experiments.agreement import comparison_of_pairs
 from shokado.experiments.comparisons import VersionComparison, compared, compared_in_pairs
 from shokado.experiments.experiment_evidence import Sums
 from shokado.experiments.mixtures import dirichlet_log_e
@@ -121,6 +125,60 @@ def rate_of(
     return VerdictRate(case, len(found), int(found.sum()), int(peeked.sum()))
 
 
+def in_pairs(random: Random, experiments: int, looks: int = LOOKS) -> Iterator[VerdictRate]:
+    """A shadow beside the control: as good, though they differ on some rows; and one that disagrees just at the bound.
+
+    The z-test is of the mean difference, or of the share against the bound.
+    """
+    for differing in (0.02, 0.2):
+        pairs = pairs_of_answers(random, experiments, looks, differing / 2, differing / 2)
+        found = decided(partial(compared_in_pairs, answers=True), 0.01, pairs)[-1]
+        peeked = naive(SeenVersions(pairs, nothing_beside(pairs))).any(axis=0)
+        case = f"accuracy in pairs, {differing:.0%} differ"
+        yield VerdictRate(case, experiments, int(found.sum()), int(peeked.sum()))
+
+    def squared_errors(shape: tuple[int, ...]) -> Numbers:
+        row, *own = (random.standard_normal(shape) for _ in range(3))
+        errors = [row + 0.5 * one for one in own]
+        return np.asarray(errors[0] ** 2 - errors[1] ** 2)
+
+    pairs = of_numbers(max(experiments // 2, 1), squared_errors, looks, 0.5).treated
+    found = decided(partial(compared_in_pairs, answers=False), 0.1, pairs)[-1]
+    peeked = naive(SeenVersions(pairs, nothing_beside(pairs))).any(axis=0)
+    yield VerdictRate("squared error in pairs", len(found), int(found.sum()), int(peeked.sum()))
+    for bound in (0.01, 0.05):
+        pairs = pairs_of_answers(random, experiments, looks, 0.0, bound)
+        promoted, rolled_back = agreement_verdicts(pairs, bound)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            z = (pairs.mean + bound) / np.sqrt(bound * (1 - bound) / pairs.count)
+        peeking = int((np.abs(z[0]) > 1.959964).any(axis=0).sum())
+        number = int((promoted | rolled_back)[-1].sum())
+        yield VerdictRate(f"agreement, just at its bound of {bound:.0%}", experiments, number, peeking)
+
+
+def agreement_verdicts(pairs: Moments, bound: float) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Whether a shadow was promoted up to each look, and whether it was rolled back, (looks, experiments).
+
+    The bounds of a sequence lie beyond the bound just where the p-value is small, on the side of the estimate.
+    """
+    comparison = comparison_of_pairs(ExperimentMetric.AGREEMENT, pairs)
+    found, above = comparison.p_value(ALPHA, bound) <= ALPHA, comparison.estimate > -bound
+    first = np.logical_or.accumulate(found, axis=0) & (np.cumsum(found, axis=0) == 1)
+    promoted, rolled_back = (np.logical_or.accumulate(first & side, axis=0) for side in (above, ~above))
+    return promoted, rolled_back
+
+
+def agreement_rates(random: Random, experiments: int, looks: int = LOOKS) -> Iterator[tuple[float, float, float, str]]:
+    """How often a shadow is promoted and rolled back by a bound of 1 %, and how many rows half of the verdicts take.
+
+    By the share of rows on which it disagrees.
+    """
+    for apart in (0.0, 0.002, 0.005, 0.01, 0.02, 0.05):
+        promoted, rolled_back = agreement_verdicts(pairs_of_answers(random, experiments, looks, 0.0, apart), 0.01)
+        curve = (promoted | rolled_back).mean(axis=1)
+        yield apart, float(promoted[-1].mean()), float(rolled_back[-1].mean()), reached(curve, 0.5)
+
+
 def changing_shares(random: Random, experiments: int, looks: int) -> VerdictRate:
     """Three stages with a tenth, half and nine tenths of the traffic, while rates rise for both versions."""
     parts = looks // 3
@@ -203,14 +261,17 @@ def pairs_and_others(random: Random, experiments: int, looks: int = LOOKS) -> It
     without = reached(decided_of(apart, 0.01).mean(axis=1), 0.5)
     for disagreeing in (0.04, 0.1, 0.2):
         won, lost = (disagreeing + 0.02) / 2, (disagreeing - 0.02) / 2
-        drawn = random.multinomial(PER_LOOK, [won, lost, 1 - won - lost], size=(looks, experiments))
-        pairs = Moments(
-            up_to(np.full((looks, experiments), float(PER_LOOK))),
-            up_to(drawn[..., 0] - drawn[..., 1]),
-            up_to(drawn[..., 0] + drawn[..., 1]),
-        )
+        pairs = pairs_of_answers(random, experiments, looks, won, lost)
         found = decided(partial(compared_in_pairs, answers=True), 0.01, pairs).mean(axis=1)
         yield disagreeing, reached(found, 0.5), without
+
+
+def print_rates(what: str, rates: Iterable[VerdictRate]) -> None:
+    """Print a table of cases."""
+    print(f"| {what} | experiments | decided | at most | peeking at a z-test |\n|---|---:|---:|---:|---:|")
+    for one in rates:
+        wrong, peeking = one.number / one.experiments, one.peeking / one.experiments
+        print(f"| {one.case} | {one.experiments:,} | {wrong:.2%} | {one.at_most:.2%} | {peeking:.0%} |")
 
 
 @app.command()
@@ -221,10 +282,7 @@ def main(
 ) -> None:
     """Print the tables of docs/verdicts.md, and draw its picture."""
     random = np.random.default_rng(seed)
-    print("| equal versions | experiments | decided | at most | peeking at a z-test |\n|---|---:|---:|---:|---:|")
-    for one in wrong_verdicts(random, experiments):
-        wrong, peeking = one.number / one.experiments, one.peeking / one.experiments
-        print(f"| {one.case} | {one.experiments:,} | {wrong:.2%} | {one.at_most:.2%} | {peeking:.0%} |")
+    print_rates("equal versions", wrong_verdicts(random, experiments))
     alike, better = curves(random, experiments, 0.0), curves(random, experiments, 0.01)
     draw(picture, alike, better)
     print("\n| half of the experiments, and four of five | answers |\n|---|---:|")
@@ -238,6 +296,11 @@ def main(
     print("\n| only one is right | labels in pairs | labels of different rows |\n|---:|---:|---:|")
     for disagreeing, paired, apart in pairs_and_others(random, experiments):
         print(f"| {disagreeing:.0%} | {paired} | {apart} |")
+    print()
+    print_rates("a shadow", in_pairs(random, experiments))
+    print("\n| disagrees on | promoted | rolled back | half of them after rows |\n|---:|---:|---:|---:|")
+    for share, promoted, rolled_back, after in agreement_rates(random, experiments):
+        print(f"| {share:.1%} | {promoted:.2%} | {rolled_back:.2%} | {after} |")
 
 
 if __name__ == "__main__":

@@ -209,6 +209,19 @@ def outcomes_per_row(card: Card) -> int:
     return -(-len(card.outputs) // LABELS_PER_OUTCOME) if card.task.has_labels else len(card.outputs) or 1
 
 
+def answers_of(card: Card, scores: Scores) -> Scores:
+    """What `said_by` of a label is compared with, float32 (rows, numbers): the position of each row's class, or of each
+    of its labels', and for values the values. Whoever compares needs no card.
+    """
+    answers = positions_of(card.task, scores, card.positive_from) if card.classes else scores
+    return answers.reshape(len(scores), -1).astype(np.float32)
+
+
+def said_by(card: Card, label: Label) -> list[float]:
+    """What a label says of a row, as numbers: one for each of `answers_of`. Raises `UnfitLabel`."""
+    return [float(one) for one in (positions_said(card, label) if card.classes else _values_said(card, label))]
+
+
 def is_right(card: Card, outcomes: Sequence[float], label: Label) -> bool:
     """Whether a classifier's outcomes of a row (see `outcomes_of`) have the class that the label says; of several
     labels, whether all are right. Raises `UnfitLabel`.
@@ -244,19 +257,19 @@ def _in_order(card: Card, label: Label, what: str) -> Sequence[OneLabel]:
     )
 
 
-def error_of(outcome: float, label: Label) -> float:
-    """How far a regression's label is above the value that was predicted. Raises `UnfitLabel`."""
-    if isinstance(label, bool) or not isinstance(label, int | float) or not abs(label) <= _MAX_VALUE:
-        raise UnfitLabel(f"the label is {_shown(label)}; labels of a regression are finite numbers")
-    return label - outcome
-
-
 def errors_of(card: Card, outcomes: Sequence[float], label: Label) -> list[float]:
     """How far a label is above each of a row's values, whose `outcomes` these are. Raises `UnfitLabel`."""
-    if not card.outputs:
-        return [error_of(outcomes[0], label)]
-    values = _in_order(card, label, "numbers")
-    return [error_of(outcome, value) for outcome, value in zip(outcomes, values, strict=True)]
+    return [value - outcome for outcome, value in zip(outcomes, _values_said(card, label), strict=True)]
+
+
+def _values_said(card: Card, label: Label) -> list[float]:
+    return [_value_said(one) for one in (_in_order(card, label, "numbers") if card.outputs else [label])]
+
+
+def _value_said(label: Label) -> float:
+    if isinstance(label, bool) or not isinstance(label, int | float) or not abs(label) <= _MAX_VALUE:
+        raise UnfitLabel(f"the label is {_shown(label)}; labels of a regression are finite numbers")
+    return label
 
 
 def squared_error_of(card: Card, outcomes: Sequence[float], label: Label) -> float:

@@ -49,7 +49,9 @@ class GuardrailAnswer(BaseModel):
 class ExperimentVersion(BaseModel):
     """What was seen of a version."""
 
-    assigned: int = Field(description="Units or requests that it got; of a sample, where there are many units.")
+    assigned: int = Field(
+        description="Units or requests that it got; of a sample, where there are many units, or a shadow is compared."
+    )
     observations: int = Field(description="Of the metric.")
     mean: float | None
     effect: float | None = Field(description="Its mean less the control's.")
@@ -77,6 +79,11 @@ class ExperimentAnswer(BaseModel):
     sample_ratio_p_value: float | None = Field(description="That units came by the shares; null after the end.")
     arrival_p_value: float | None = Field(description="That labels came alike for all versions; null after the end.")
     fallbacks: dict[str, int] = Field(description="Requests of each version that another one answered.")
+    pairs: dict[str, int] = Field(
+        description="Requests that a shadow is compared on (sampled), those that it scored, or failed on, and those "
+        "of them that the store had no room for (beyond); labels, and those that its scores were there for (joined). "
+        "Empty for other experiments, and after the end."
+    )
     stages: list[StageAnswer]
     versions: dict[str, ExperimentVersion]
 
@@ -95,7 +102,10 @@ class ExperimentBody(ExperimentPlan):
     environment: str | None = None
     control: str | None = Field(default=None, description="A version or alias; by default the active one.")
     candidates: list[str] | None = Field(
-        default=None, min_length=1, max_length=16, description="By default all others that share the traffic."
+        default=None,
+        min_length=1,
+        max_length=16,
+        description="By default all others that share the traffic, or the shadow.",
     )
     why: str = Field(default="", max_length=MAX_WHY_CHARACTERS)
 
@@ -140,7 +150,9 @@ async def start_experiment(
     environment: EnvironmentHeader,
     body: Annotated[ExperimentBody, Body(examples=[_EXAMPLE])],
 ) -> ExperimentAnswer:
-    """Begin to compare the versions that share the traffic of an environment. The split stays until the end."""
+    """Begin to compare the versions that share the traffic of an environment, or one with its shadow. The split stays
+    until the end.
+    """
     parts, name = changer.parts, agreed_environment(body.environment, environment)
     artefacts = parts.fleet.artefacts
     _refuse_unfit(body, {version: artefact.card for version, artefact in artefacts.items()})
@@ -266,6 +278,7 @@ async def describe_experiment(parts: WorkerParts, environment: str, experiment: 
         sample_ratio_p_value=look.judgement.sample_ratio_p_value if look is not None else None,
         arrival_p_value=look.judgement.arrival_p_value if look is not None else None,
         fallbacks=dict(look.fallbacks) if look is not None else {},
+        pairs=dict(look.pairs) if look is not None else {},
         stages=[
             StageAnswer(generation=stage.generation, shares=dict(stage.shares), sticky=stage.is_sticky)
             for stage in experiment.stages

@@ -79,6 +79,9 @@ ERROR_CODES: Mapping[str, ErrorCode] = {
     "load_timed_out": ErrorCode(409, "ABORTED", "The load has taken longer than it may."),
     "memory_full": ErrorCode(409, "ABORTED", "As many versions as may be are in memory, and all are needed."),
     "not_in_split": ErrorCode(409, "ABORTED", "The versions of an experiment are not those that share the traffic."),
+    "not_the_shadow": ErrorCode(
+        409, "ABORTED", "The versions of an experiment are not one with traffic and its shadow."
+    ),
     "not_explainable": ErrorCode(409, "ABORTED", "Scores of the version cannot be explained; the message says why."),
     "other_verdict": ErrorCode(409, "ABORTED", "The experiment's verdict is none of those that are waited for."),
     "remote_placement": ErrorCode(409, "ABORTED", "The version runs in another server; only a restart changes that."),

@@ -10,6 +10,7 @@ from enum import StrEnum
 from hashlib import blake2b
 
 from configuration.experiment_plan import ExperimentPlan
+from configuration.experiment_policy import ExperimentDesign
 
 MAX_STAGES = 20
 """Stages that an experiment keeps; the evidence of older ones is not looked at any more."""
@@ -38,7 +39,9 @@ class ExperimentStage:
     generation: int
     """The first one."""
     shares: Mapping[str, float]
-    """Part of the traffic, between 0 and 1, of each version of the experiment; empty where the split is off."""
+    """Part of the traffic, between 0 and 1, of each version of the experiment; empty where the split is off. Of a
+    shadow's experiment the control has all of it, and nobody while another version, or none, is the shadow.
+    """
     is_sticky: bool
     """Whether units keep their version."""
 
@@ -91,6 +94,11 @@ class Experiment:
         return self.conclusion is None
 
     @property
+    def is_shadowed(self) -> bool:
+        """Whether the candidate scores what the control answers, as its shadow."""
+        return self.plan.design is ExperimentDesign.SHADOW
+
+    @property
     def versions(self) -> tuple[str, ...]:
         """The control first."""
         return (self.control, *self.candidates)
@@ -116,13 +124,14 @@ class Experiment:
 class CountedStage:
     """The stage of now as those who count see it. Immutable; compared by identity."""
 
-    __slots__ = ("_begun", "cohort_s", "experiment", "is_sticky", "stage")
+    __slots__ = ("_begun", "cohort_s", "experiment", "is_shadowed", "is_sticky", "stage")
 
     def __init__(self, experiment: Experiment) -> None:
         self.experiment = experiment
         self.stage = experiment.stages[-1]
         # Asked for each request, and worked out once.
         self.is_sticky, self.cohort_s = self.stage.is_sticky, experiment.plan.cohort_s
+        self.is_shadowed = experiment.is_shadowed
         self._begun = blake2b(key=experiment.id.encode()[:64], digest_size=8, person=_USE)
 
     def cohort_of(self, at: float) -> int:

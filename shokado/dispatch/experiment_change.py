@@ -22,13 +22,13 @@ MAX_CONCLUDED = 50
 
 @dataclass(frozen=True, slots=True)
 class ExperimentOrder:
-    """What somebody wants to know: which of the versions that share the traffic is better."""
+    """What somebody wants to know: which of the versions that share the traffic is better, or whether a shadow is."""
 
     plan: ExperimentPlan
     control: str | None = None
     """A version or alias; None: the active one."""
     candidates: Sequence[str] | None = None
-    """None: all others that have traffic."""
+    """None: all others that have traffic, or the shadow."""
 
 
 def with_experiment(
@@ -50,23 +50,19 @@ def with_experiment(
         raise ConflictingChange("split_moves", message, environment=environment.name)
     control = versions.resolve(order.control or environment.active)
     named = order.candidates
-    if named is None:
+    experiment = Experiment(experiment_id, control, (), order.plan, now, ())
+    if named is None and experiment.is_shadowed:
+        named = [environment.shadow] if environment.shadow is not None else []
+    elif named is None:
         named = [version for version in environment.shares if version != control]
-    candidates = tuple(versions.resolve(candidate) for candidate in named)
-    members = (control, *candidates)
+    experiment = replace(experiment, candidates=tuple(versions.resolve(candidate) for candidate in named))
+    members = experiment.versions
     if len(set(members)) < len(members):
         raise InvalidChange("repeated_version", f"{' and '.join(members)} are not all different", field="candidates")
-    sharing = environment.shares if environment.enabled else {}
-    if set(members) != set(sharing) or not candidates:
-        message = (
-            f"the traffic of {environment.name} is shared by {', '.join(sharing) or 'nobody'}, and the experiment is "
-            f"between {', '.join(members)}; give its versions, and no others, their shares first"
-        )
-        raise ConflictingChange("not_in_split", message, environment=environment.name)
+    _refuse_others(environment, experiment)
     for version in members:
         versions.ready(version)
     generation = state.generation + 1
-    experiment = Experiment(experiment_id, control, candidates, order.plan, now, ())
     begun = experiment.with_stage(_stage(environment, experiment, generation))
     return _with(state, replace(environment, experiment=begun))
 
@@ -127,9 +123,32 @@ def experiments_of(state: RoutingState, since: float) -> set[str]:
     return {one.id for one in found if one is not None and (one.conclusion is None or one.conclusion.at >= since)}
 
 
+def _refuse_others(environment: Environment, experiment: Experiment) -> None:
+    """Raise `ConflictingChange` unless the versions have the parts in the environment that the design asks for."""
+    sharing, members = environment.shares if environment.enabled else {}, ", ".join(experiment.versions)
+    if experiment.is_shadowed:
+        if experiment.candidates == (environment.shadow,) and experiment.control in sharing:
+            return
+        message = (
+            f"the traffic of {environment.name} is shared by {', '.join(sharing) or 'nobody'}, its shadow is "
+            f"{environment.shadow or 'nobody'}, and the experiment is between {members}; give the first one a share, "
+            "and make the other one the shadow first"
+        )
+        raise ConflictingChange("not_the_shadow", message, environment=environment.name)
+    if set(experiment.versions) != set(sharing) or not experiment.candidates:
+        message = (
+            f"the traffic of {environment.name} is shared by {', '.join(sharing) or 'nobody'}, and the experiment is "
+            f"between {members}; give its versions, and no others, their shares first"
+        )
+        raise ConflictingChange("not_in_split", message, environment=environment.name)
+
+
 def _stage(environment: Environment, experiment: Experiment, generation: int) -> ExperimentStage:
     shares = environment.shares if environment.enabled else {}
     ours = {version: shares[version] for version in experiment.versions if version in shares}
+    if experiment.is_shadowed:
+        answers = experiment.candidates == (environment.shadow,) and experiment.control in shares
+        ours = {experiment.control: 1.0} if answers else {}
     total = sum(ours.values())
     return ExperimentStage(
         generation,
@@ -141,7 +160,8 @@ def _stage(environment: Environment, experiment: Experiment, generation: int) ->
 def _made_of(state: RoutingState, environment: Environment, experiment: Experiment) -> object:
     """What a stage has all through."""
     digests = {version: load.digest for version in experiment.versions if (load := state.loads.get(version))}
-    return environment.enabled, dict(environment.shares), environment.strategy, environment.salt, digests
+    shadow = environment.shadow if experiment.is_shadowed else None
+    return environment.enabled, dict(environment.shares), environment.strategy, environment.salt, shadow, digests
 
 
 def _with(state: RoutingState, environment: Environment) -> RoutingState:

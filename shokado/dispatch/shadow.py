@@ -6,6 +6,8 @@
 Rows that were answered go in, with the scores that were given; counts of how far the shadow's scores lie from them come
 out. A shadow never influences an answer: copies are taken afterwards, live rows go first, and whatever goes wrong is
 only counted.
+
+Whoever wants to know of single requests is a `ShadowSample`, which is told what became of those that it has taken.
 """
 
 import asyncio
@@ -13,13 +15,13 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from configuration.settings import ShadowSettings
 from runners.artefacts.card import Card
-from runners.artefacts.scores import disagreements
+from runners.artefacts.scores import Scores, disagreements
 from runners.batching.job import Job
 from runners.errors import ModelFailure, RunnerError
 from runners.inputs.rows import RequestRows, RowFormat
@@ -62,6 +64,22 @@ class ShadowCounts:
     """Rows of requests that the shadow cannot take: it needs a feature that some row lacks."""
 
 
+class ShadowSample(Protocol):
+    """Takes some requests, and hears what the shadow made of them. All methods belong to the event loop.
+
+    It hears nothing of those that were dropped, for a reason that their rows have no part in.
+    """
+
+    def take(self, prediction: Prediction, shadow: str) -> Any:
+        """What stands for the request from now on, and does not know it; None where it is not wanted."""
+
+    def failed(self, request: Any) -> None:
+        """The shadow cannot score it: its model failed, or a feature is lacking."""
+
+    def scored(self, request: Any, given: Scores, shadow: Card, scores: Scores) -> None:
+        """Scores of its first `MAX_JOB_ROWS` rows that were given, and those of the shadow; both may be views."""
+
+
 class _Copy(NamedTuple):
     """Some rows of a request and the scores that were given, packed float32; nothing else of it is kept."""
 
@@ -70,6 +88,10 @@ class _Copy(NamedTuple):
     row_count: int
     scores: bytes
     row_format: RowFormat
+    shadow: Card
+    """The shadow's card when the copy was offered."""
+    request: Any = None
+    """What the sample has taken, with the first rows of it."""
 
 
 class ShadowCopier(PredictionObserver):
@@ -81,7 +103,9 @@ class ShadowCopier(PredictionObserver):
         settings: ShadowSettings,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        sample: ShadowSample | None = None,
     ) -> None:
+        self._sample = sample
         self._dispatcher = dispatcher
         self._max_waiting_rows = settings.max_waiting_rows
         self._rest = 1 / settings.cpu_share - 1
@@ -105,18 +129,20 @@ class ShadowCopier(PredictionObserver):
             return
         pair = Pair(environment.name, prediction.version, environment.shadow)
         row_count = prediction.row_count
+        request = self._sample.take(prediction, environment.shadow) if self._sample is not None else None
         shadow = self._dispatcher.runners.get(environment.shadow)
-        if shadow is None or self._waiting_rows + row_count > self._max_waiting_rows:
-            self._counts[pair].shadow_dropped_rows += row_count
-            return
-        rows = prediction.rows_as(shadow.row_format)
-        if rows is None:
+        rows = prediction.rows_as(shadow.row_format) if shadow is not None else None
+        if shadow is not None and rows is None:
             self._counts[pair].shadow_skipped_rows += row_count
+            self._fail(request)
+            return
+        if shadow is None or rows is None or self._waiting_rows + row_count > self._max_waiting_rows:
+            self._counts[pair].shadow_dropped_rows += row_count
             return
         queue = self._waiting.get(pair)
         if queue is None:
             queue = self._waiting[pair] = deque()
-        queue.extend(_copies(prediction, rows, shadow.row_format))
+        queue.extend(_copies(prediction, rows, shadow, request))
         self._waiting_rows += row_count
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._work())
@@ -162,6 +188,7 @@ class ShadowCopier(PredictionObserver):
             scored, jobs = copies, await _score(runner, copies)
         for copy, job in zip(scored, jobs, strict=True):
             self._count(self._counts[pair], answered.card, runner.card, copy, job)
+        self._tell(runner.card, copies, jobs)
 
     def _take(self) -> tuple[Pair, list[_Copy]]:
         """The oldest copies of the pair whose turn it is, as many as make a job."""
@@ -191,17 +218,37 @@ class ShadowCopier(PredictionObserver):
         counts.shadow_difference_sum += float(differences.sum())
         counts.shadow_difference_max = max(counts.shadow_difference_max, float(differences.max()))
 
+    def _tell(self, shadow: Card, copies: Sequence[_Copy], jobs: Sequence[Job]) -> None:
+        """Tell the sample what became of the copies: of one job together, or of each its own."""
+        start = 0
+        for index, copy in enumerate(copies):
+            job, first = (jobs[index], 0) if len(jobs) == len(copies) else (jobs[0], start)
+            start += copy.row_count
+            if isinstance(job.error, ModelFailure):
+                self._fail(copy.request)
+            # What another artefact says, which has taken the place of the one that was asked, is not of that one.
+            elif copy.request is not None and self._sample is not None and copy.shadow is shadow and job.error is None:
+                assert job.scores is not None
+                scores = job.scores[first : first + copy.row_count]
+                given = np.frombuffer(copy.scores, dtype=np.float32).reshape(scores.shape)
+                self._sample.scored(copy.request, given, shadow, scores)
 
-def _copies(prediction: Prediction, given: RequestRows, row_format: RowFormat) -> list[_Copy]:
+    def _fail(self, request: Any) -> None:
+        if self._sample is not None and request is not None:
+            self._sample.failed(request)
+
+
+def _copies(prediction: Prediction, given: RequestRows, shadow: Runner, request: Any) -> list[_Copy]:
     """The prediction's rows, as they are `given`, and scores, cut into pieces of at most `MAX_JOB_ROWS`."""
-    scores = prediction.scores
+    scores, row_format = prediction.scores, shadow.row_format
     assert scores is not None
     copies = []
     for start in range(0, prediction.row_count, MAX_JOB_ROWS):
         count = min(MAX_JOB_ROWS, prediction.row_count - start)
         # Bytes of their own: views would keep the whole request and the whole batch of scores.
         rows = row_format.copy(row_format.part(given, start, count))
-        copies.append(_Copy(rows, count, scores[start : start + count].tobytes(), row_format))
+        packed = scores[start : start + count].tobytes()
+        copies.append(_Copy(rows, count, packed, row_format, shadow.card, None if start else request))
     return copies
 
 
@@ -211,6 +258,7 @@ def _join(copies: Sequence[_Copy], row_format: RowFormat) -> _Copy:
         sum(copy.row_count for copy in copies),
         b"".join(copy.scores for copy in copies),
         row_format,
+        copies[0].shadow,
     )
 
 

@@ -45,6 +45,11 @@ class VersionComparison:
         """The effect as observed, (..); NaN where one of the two was not."""
         return self.score.estimate
 
+    @property
+    def method(self) -> str:
+        """What is used at a single look: `exact` or `asymptotic`."""
+        return "exact" if self.exact is not None and not self.enough else "asymptotic"
+
     def bounds(self, alpha: float, resolution: float) -> Bounds:
         """The confidence sequence of the effect, at this look; infinite where nothing can be said.
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from configuration.experiment_policy import ExperimentMetric
 from shokado.dispatch.experiment import Experiment
-from shokado.experiments.comparisons import compared, compared_in_pairs
+from shokado.experiments.agreement import Agreement, comparison_of_pairs
+from shokado.experiments.comparisons import VersionComparison, compared
 from shokado.experiments.experiment_evidence import StageEvidence, Sums, pairs_of, sums_of
 from shokado.experiments.experiment_stages import policy_of, stages_of
 from shokado.experiments.experiment_verdict import effect_alpha
@@ -83,9 +83,10 @@ def _curve(
     resolution: float,
 ) -> EffectCurve:
     metric = experiment.plan.metric
+    comparison: VersionComparison | Agreement
     if pairs_of(candidate, looks[-1]) is not None:
         observed = _side_by_side(looks, lambda stages: pairs_of(candidate, stages))
-        comparison = compared_in_pairs(observed, answers=metric is ExperimentMetric.ACCURACY)
+        comparison = comparison_of_pairs(metric, observed)
     else:
         observed = _side_by_side(looks, lambda stages: sums_of(metric, candidate, stages))
         control = _side_by_side(looks, lambda stages: sums_of(metric, experiment.control, stages))

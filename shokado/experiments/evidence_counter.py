@@ -4,6 +4,8 @@ In: how predictions ended, as it is told. Out: batches for the store, every few 
 version that answered it, so one that was passed over lacks it, which the check of the shares finds; what became of it
 counts for the version that it was assigned to.
 
+What an experiment counts whose candidate is a shadow, `shadow_sampler` does.
+
 Under `hash` a unit's first request in a stage counts, of a sample of units where there are many; otherwise each does.
 """
 
@@ -152,7 +154,7 @@ class EvidenceCounter(PredictionObserver):
     def _sum_of(self, prediction: Prediction, now: float) -> _Sum | None:
         """Where the end of a prediction is to be counted; None where it is not."""
         stage = prediction.origin.stage
-        if stage is None or prediction.reason not in _BY_SPLIT:
+        if stage is None or stage.is_shadowed or prediction.reason not in _BY_SPLIT:
             return None
         if stage.is_sticky:
             return self._first_of(prediction, stage, now)

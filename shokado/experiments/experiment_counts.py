@@ -13,6 +13,19 @@ FALLBACKS = "fallbacks"
 SLOW = "slow"
 """Answers of the assigned version that took longer than the target."""
 
+SAMPLED = "pairs.sampled"
+"""Requests that a shadow is compared on, counted for the shadow."""
+SCORED = "pairs.scored"
+"""Those of `SAMPLED` that it has scored."""
+FAILED = "pairs.failed"
+"""Those of `SAMPLED` that it could not score: its model failed, or a feature was lacking."""
+BEYOND = "pairs.beyond"
+"""Those of `SCORED` and `FAILED` that the store had no room for."""
+LABELS = "pairs.labels"
+"""Labels of the control's answers that came in time, of units of the sample."""
+JOINED = "pairs.joined"
+"""Those of `LABELS` for whose request the shadow's scores were there."""
+
 MAX_ASSIGNED_UNITS = 2**15
 """Units of a stage that are told apart: a share is known to half a per cent then (two standard deviations)."""
 MAX_LABELLED_UNITS = 2**20
@@ -22,6 +35,11 @@ MAX_LABELLED_UNITS = 2**20
 def sums_named(metric: ExperimentMetric) -> tuple[str, str, str]:
     """Under which names a metric is counted: number of observations, their sum, the sum of their squares."""
     return f"{metric}.count", f"{metric}.sum", f"{metric}.squares"
+
+
+def paired_sums_named(metric: ExperimentMetric) -> tuple[str, str, str]:
+    """The same of differences within pairs, counted for the shadow."""
+    return f"pairs.{metric}.count", f"pairs.{metric}.sum", f"pairs.{metric}.squares"
 
 
 _NAMES = {metric: sums_named(metric) for metric in ExperimentMetric}

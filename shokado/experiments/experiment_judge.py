@@ -16,15 +16,16 @@ from math import inf, isfinite
 import numpy as np
 
 from configuration.experiment_plan import AtEnd, ExperimentPlan
-from shokado.dispatch.change import ChangeRefused, KnownVersions, SplitChange
+from shokado.dispatch.change import UNCHANGED, ChangeRefused, KnownVersions, SplitChange
 from shokado.dispatch.experiment import Experiment, ExperimentConclusion, Result, VersionResult
 from shokado.dispatch.experiment_change import with_conclusion
 from shokado.dispatch.request import UnknownVersion
 from shokado.dispatch.state import RoutingState
 from shokado.experiments.evidence_counter import EVERY_S
 from shokado.experiments.experiment_evidence import StageEvidence, sums_of
-from shokado.experiments.experiment_stages import fallbacks_of, policy_of, stages_of
+from shokado.experiments.experiment_stages import fallbacks_of, pair_counts, policy_of, stages_of
 from shokado.experiments.experiment_verdict import ExperimentJudgement, ExperimentVerdict, judge_experiment
+from shokado.experiments.pair_evidence import joined
 from shokado.experiments.tuner import BY
 from shokado.stores.follower import Follower
 from shokado.stores.store import Action, GenerationConflict, StoreUnavailable
@@ -33,6 +34,10 @@ LOOK_EVERY_S = 2.0
 """How often experiments are looked at."""
 _TOLD_WITHIN_S = EVERY_S + 1.0
 """Within which what was answered is in the store, and labels that arrived are."""
+_PAIRS_AT_ONCE = 200
+"""Some milliseconds of the event loop."""
+_MAX_ROUNDS = 50
+"""More are left to the next look, so that each experiment has its turn."""
 _MAX_REASON_CHARACTERS = 500
 
 logger = logging.getLogger("bentoml.shokado")
@@ -46,10 +51,15 @@ class ExperimentLook:
     stages: tuple[StageEvidence, ...]
     fallbacks: Mapping[str, int]
     """By version, how many of its requests another one answered."""
+    pairs: Mapping[str, int]
+    """What became of the requests that a shadow was compared on; empty where the candidate is none."""
 
     @property
     def reason(self) -> str:
-        """The judgement's, with how many fell back where it is invalid."""
+        """The judgement's, with how many fell back where it is invalid, and what a shadow was judged by."""
+        if self.pairs:
+            sampled, scored, failed = (self.pairs.get(name, 0) for name in ("sampled", "scored", "failed"))
+            return f"{self.judgement.reason}; of {sampled:,} requests it scored {scored:,}, and {failed:,} failed"
         fell = ", ".join(f"{number:,} of {version}" for version, number in self.fallbacks.items() if number)
         if self.judgement.verdict is ExperimentVerdict.INVALID and fell:
             return f"{self.judgement.reason}; fallbacks: {fell}"
@@ -91,6 +101,7 @@ class ExperimentJudge:
                     await self._judge(environment, experiment)
 
     async def _judge(self, name: str, experiment: Experiment) -> None:
+        await join_pairs(experiment, self._follower)
         look = await look_at(experiment, self._follower, self._clock())
         if look.judgement.verdict is ExperimentVerdict.RUNNING:
             return
@@ -118,12 +129,32 @@ async def look_at(experiment: Experiment, follower: Follower, now: float) -> Exp
     policy, ended = policy_of(experiment.plan, everything), now >= experiment.ends_at
     judge = partial(judge_experiment, policy, experiment.control, experiment.candidates, stages, ended=ended)
     # Some milliseconds, which predictions should not wait for.
-    return ExperimentLook(await asyncio.to_thread(judge), tuple(stages), fallbacks_of(everything))
+    judgement = await asyncio.to_thread(judge)
+    return ExperimentLook(judgement, tuple(stages), fallbacks_of(everything), pair_counts(everything))
+
+
+async def join_pairs(experiment: Experiment, follower: Follower) -> None:
+    """Make evidence of the pairs that have met since. Raises `StoreUnavailable`."""
+    if not experiment.is_shadowed or not experiment.plan.metric.from_feedback:
+        return
+    for _ in range(_MAX_ROUNDS):
+        met = await follower.ask(follower.store.met_pairs, experiment.id, _PAIRS_AT_ONCE)
+        if not met:
+            return
+        pairs = [joined(experiment, pair) for pair in met]
+        await follower.ask(follower.store.join_pairs, experiment.id, pairs)
 
 
 def due_before(plan: ExperimentPlan, now: float) -> float:
     """Before when, in Unix seconds, a cohort must have begun for the labels of all of it to have come by `now`."""
     return now - plan.label_delay_s - plan.cohort_s - _TOLD_WITHIN_S
+
+
+def pairs_to_keep(state: RoutingState, now: float) -> dict[str, int]:
+    """The experiments that pairs may still be joined for, by id: from which cohort on, in Unix seconds."""
+    return {
+        one.id: int(due_before(one.plan, now)) - one.plan.cohort_s for one in state.running.values() if one.is_shadowed
+    }
 
 
 def conclude(experiment: Experiment, look: ExperimentLook, at: float) -> ExperimentConclusion:
@@ -166,7 +197,13 @@ def split_at_end(experiment: Experiment, conclusion: ExperimentConclusion) -> Sp
             chosen = None
     if chosen is None:
         return None
-    return SplitChange(weights={version: float(version == chosen) for version in experiment.versions}, active=chosen)
+    if experiment.is_shadowed and chosen == experiment.control:
+        # It has its traffic, and others may have theirs.
+        return SplitChange(shadow=None)
+    shadow = None if experiment.is_shadowed else UNCHANGED
+    return SplitChange(
+        weights={version: float(version == chosen) for version in experiment.versions}, active=chosen, shadow=shadow
+    )
 
 
 def _finite(number: float) -> float | None:

@@ -10,11 +10,18 @@ from configuration.experiment_policy import ExperimentMetric, ExperimentPolicy
 from shokado.dispatch.experiment import Experiment, ExperimentStage
 from shokado.experiments.experiment_counts import (
     ASSIGNED,
+    BEYOND,
     ERRORS,
+    FAILED,
     FALLBACKS,
+    JOINED,
+    LABELS,
     REQUESTS,
+    SAMPLED,
+    SCORED,
     SLOW,
     assigned_scope,
+    paired_sums_named,
     sums_named,
 )
 from shokado.experiments.experiment_evidence import StageEvidence, VersionEvidence
@@ -27,13 +34,15 @@ _ANSWERS = sums_named(ExperimentMetric.LATENCY)[0]
 
 
 def stages_of(experiment: Experiment, everything: GatheredEvidence, due: GatheredEvidence) -> list[StageEvidence]:
-    """What is judged, by the stages of an experiment.
+    """What is judged, by the stages of an experiment. Those in which nothing is compared are left out.
 
     Args:
         experiment: whose evidence it is.
         everything: that was counted up to now.
         due: the same, of predictions whose labels have had time to come.
     """
+    if experiment.is_shadowed:
+        return [_paired(experiment, stage, everything, due) for stage in experiment.stages if stage.shares]
     return [
         StageEvidence(
             stage.shares,
@@ -53,6 +62,16 @@ def fallbacks_of(everything: GatheredEvidence) -> dict[str, int]:
     for (_, version, name), number in everything.sums.items():
         if name == FALLBACKS:
             found[version] = found.get(version, 0) + round(number)
+    return found
+
+
+def pair_counts(everything: GatheredEvidence) -> dict[str, int]:
+    """What became of the requests that a shadow was compared on, and of their labels; empty where there is none."""
+    names = {name: name.removeprefix("pairs.") for name in (SAMPLED, SCORED, FAILED, BEYOND, LABELS, JOINED)}
+    found: dict[str, int] = {}
+    for (_, _, name), number in everything.sums.items():
+        if name in names:
+            found[names[name]] = found.get(names[name], 0) + round(number)
     return found
 
 
@@ -91,6 +110,31 @@ def _version(
     # Where units are a sample, labels are not of the same one: only what came can be compared then.
     is_whole = everything.halvings.get(assigned_scope(stage.generation), 0) == 0
     return VersionEvidence(now.get(ASSIGNED, 0.0), max(answers, labelled) if is_whole else labelled, sums)
+
+
+def _paired(
+    experiment: Experiment, stage: ExperimentStage, everything: GatheredEvidence, due: GatheredEvidence
+) -> StageEvidence:
+    """A stage whose units were answered by the control, all of them."""
+    metric, control, (shadow,) = experiment.plan.metric, experiment.control, experiment.candidates
+    seen = due if metric.from_feedback else everything
+    ours, theirs = (_sums(seen, stage, version) for version in (shadow, control))
+    now = _sums(everything, stage, shadow)
+    failed, scored = now.get(FAILED, 0.0), now.get(SCORED, 0.0)
+    means = {version: _moments(metric, sums) for version, sums in ((control, theirs), (shadow, ours))}
+    count, total, squares = (ours.get(name, 0.0) for name in paired_sums_named(metric))
+    return StageEvidence(
+        stage.shares,
+        {
+            control: VersionEvidence(now.get(SAMPLED, 0.0), float(means[control].count), {metric: means[control]}),
+            shadow: VersionEvidence(
+                0.0,
+                float(means[shadow].count),
+                {metric: means[shadow], ExperimentMetric.ERROR_RATE: Moments.of_events(failed, failed + scored)},
+            ),
+        },
+        {shadow: Moments(count, total, squares)},
+    )
 
 
 def _sums(gathered: GatheredEvidence, stage: ExperimentStage, version: str) -> dict[str, float]:

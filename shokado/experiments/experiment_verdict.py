@@ -8,6 +8,8 @@ stands: later looks may say less, as a sequence of intervals is allowed to.
 - **ROLLBACK**: a guardrail is broken for sure (also where the rest is invalid, as users come first), or the whole
   confidence sequence of the effect says that the candidate is worse.
 - **PROMOTE**: the whole sequence says that it is better, and no guardrail was even observed beyond its limit.
+  A shadow that is asked for its `agreement` need not be better: it is promoted where it surely disagrees on fewer rows
+  than the bound, and rolled back where it surely does on more.
 - **HOLD**: the whole sequence lies within the smallest effect that matters, on both sides; or the experiment has ended
   and nothing else can be said.
 
@@ -18,20 +20,25 @@ candidates (Bonferroni). Holm's method would find a little more, but then a sequ
 that decided.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
 
-from configuration.experiment_policy import ExperimentMetric, ExperimentPolicy
-from shokado.experiments.comparisons import VersionComparison, compared, compared_in_pairs
+from configuration.experiment_policy import ExperimentDesign, ExperimentMetric, ExperimentPolicy
+from shokado.experiments.agreement import Agreement, comparison_of_pairs
+from shokado.experiments.comparisons import VersionComparison, compared
 from shokado.experiments.experiment_evidence import StageEvidence, pairs_of, sums_of
 from shokado.experiments.guardrails import GuardrailFinding, GuardrailState, guardrail_finding
+from shokado.experiments.mixtures import beta_log_e_above
 from shokado.experiments.sample_ratio import arrival_p_value, sample_ratio_p_value
 
 GUARDRAIL_PART = 0.2
 """The part of the error rate that guardrails have."""
+MAX_UNSCORED = 0.01
+"""The share of a shadow's requests that may have no error, because it could not score them."""
 
 
 class ExperimentVerdict(StrEnum):
@@ -57,7 +64,7 @@ class Effect:
     alpha: float
     """The candidate's part of the error rate."""
     p_value: float
-    """Against no effect: at most `alpha` where 0 lies outside."""
+    """Against no effect: at most `alpha` where 0 lies outside. With `agreement`: against just the bound."""
     observations: int
     """How many the candidate has; a shadow has pairs."""
     control_observations: int
@@ -108,9 +115,12 @@ def judge_experiment(
         stages: what was seen, in order; at least one.
         ended: whether there will be no other look, so that what is not decided is held.
     """
-    ratio = sample_ratio_p_value([(stage.shares, _units(stage)) for stage in stages])
-    arrival = arrival_p_value(_arrivals(policy.metric, stages)) if policy.metric.from_feedback else 1.0
-    invalid = _invalid(policy, ratio, arrival, stages)
+    ratio = arrival = 1.0
+    # What both versions answered has no shares, and its label comes for both or for none.
+    if policy.design is ExperimentDesign.SPLIT:
+        ratio = sample_ratio_p_value([(stage.shares, _units(stage)) for stage in stages])
+        arrival = arrival_p_value(_arrivals(policy.metric, stages)) if policy.metric.from_feedback else 1.0
+    invalid = _invalid(policy, ratio, arrival, stages) or _unscored(policy, candidates, stages)
     found = {
         candidate: _judge(policy, control, candidate, len(candidates), stages, invalid, ended=ended)
         for candidate in candidates
@@ -173,16 +183,25 @@ def _verdict(
     if invalid is not None:
         return ExperimentVerdict.INVALID, invalid
     seen = _seen(policy.metric, effect)
+    # Nobody agrees more than the control with itself: what is asked there is whether it is enough.
+    agreement = policy.metric is ExperimentMetric.AGREEMENT
+    zero = -policy.smallest_effect if agreement else 0.0
     # Where stages contradict each other there is no effect that they have in common.
-    up, down = (effect.low > 0, effect.high < 0) if effect.low <= effect.high else (False, False)
+    up, down = (effect.low > zero, effect.high < zero) if effect.low <= effect.high else (False, False)
+    good = f"agrees, but for less than {policy.smallest_effect:g} of the rows" if agreement else "is better"
     better, worse = (up, down) if policy.metric.higher_is_better else (down, up)
     if worse:
-        return ExperimentVerdict.ROLLBACK, f"it is worse: {seen}"
+        return ExperimentVerdict.ROLLBACK, f"it {'disagrees' if agreement else 'is worse'}: {seen}"
     if better and beyond:
-        return ExperimentVerdict.RUNNING, f"it is better, but was seen beyond a guardrail: {beyond}"
+        return ExperimentVerdict.RUNNING, f"it {good}, but was seen beyond a guardrail: {beyond}"
     if better:
-        return ExperimentVerdict.PROMOTE, f"it is better: {seen}"
-    if effect.low >= -policy.smallest_effect and effect.high <= policy.smallest_effect and effect.low <= effect.high:
+        return ExperimentVerdict.PROMOTE, f"it {good}: {seen}"
+    if (
+        not agreement
+        and effect.low >= -policy.smallest_effect
+        and effect.high <= policy.smallest_effect
+        and effect.low <= effect.high
+    ):
         return ExperimentVerdict.HOLD, f"it is equivalent, by less than {policy.smallest_effect:g}: {seen}"
     return ExperimentVerdict.RUNNING, f"too little was seen to tell: {seen}"
 
@@ -192,8 +211,9 @@ def _effect(
 ) -> Effect:
     metric = policy.metric
     pairs = pairs_of(candidate, stages)
+    comparison: VersionComparison | Agreement
     if pairs is not None:
-        comparison = compared_in_pairs(pairs, answers=metric is ExperimentMetric.ACCURACY)
+        comparison = comparison_of_pairs(metric, pairs)
         counts = (pairs.count, pairs.count)
     else:
         ours, theirs = (sums_of(metric, version, stages) for version in (candidate, control))
@@ -209,12 +229,8 @@ def _effect(
         p_value=float(comparison.p_value(alpha, policy.smallest_effect)),
         observations=observations,
         control_observations=control_observations,
-        method=_method(comparison) + (" in pairs" if pairs is not None else ""),
+        method=comparison.method + (" in pairs" if pairs is not None else ""),
     )
-
-
-def _method(comparison: VersionComparison) -> str:
-    return "exact" if comparison.exact is not None and not comparison.enough else "asymptotic"
 
 
 def _seen(metric: ExperimentMetric, effect: Effect) -> str:
@@ -236,6 +252,25 @@ def _invalid(policy: ExperimentPolicy, ratio: float, arrival: float, stages: Seq
             f"labels did not come alike for all versions (p = {arrival:.2g}): {_coverage_text(policy.metric, stages)};"
             " look for feedback that depends on the answer, or is sent for one version only"
         )
+    return None
+
+
+def _unscored(policy: ExperimentPolicy, candidates: Sequence[str], stages: Sequence[StageEvidence]) -> str | None:
+    """Why errors of a shadow are not to be believed; None where they are.
+
+    An answer that is lacking is wrong, and agrees with nobody, but has no error: what is left may be the easier rows.
+    """
+    if policy.design is ExperimentDesign.SPLIT or policy.metric.bounded:
+        return None
+    for candidate in candidates:
+        rows = sums_of(ExperimentMetric.ERROR_RATE, candidate, stages)
+        failed, count = float(np.sum(rows.total)), float(np.sum(rows.count))
+        log_e = float(beta_log_e_above(failed, count - failed, MAX_UNSCORED))
+        if log_e >= -math.log(policy.integrity_error_rate):
+            return (
+                f"{candidate} has no errors of the requests that it could not score, {failed:,.0f} of {count:,.0f};"
+                " look for features that they lack, and for its failures in the log"
+            )
     return None
 
 

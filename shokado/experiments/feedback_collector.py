@@ -22,14 +22,17 @@ from runners.artefacts.scores import (
     absolute_error_of,
     is_right,
     outcomes_per_row,
+    said_by,
     squared_error_of,
 )
 from shokado.dispatch.experiment import Experiment
 from shokado.experiments.experiment_counts import MAX_LABELLED_UNITS, labelled_scope, one_observation
 from shokado.experiments.figures import Counted, Tallies
+from shokado.experiments.pair_evidence import paired_label
 from shokado.experiments.prediction_id import BadPredictionId, IdFault, PredictionIds, Provenance, carried_rows
 from shokado.stores.evidence import Evidence, Sighting
 from shokado.stores.follower import Follower
+from shokado.stores.pairs import PairedLabel
 from shokado.stores.store import Settlement, StoreUnavailable, Tally
 
 _CLOCKS_APART_S = 3600.0
@@ -223,6 +226,7 @@ def join(
         observed = _observed(entry, origin, card)
         experiment = experiments.get(origin.environment)
         sightings = _sightings(experiment, entry, origin, card, observed, now) if experiment is not None else ()
+        paired = _paired(experiment, entry, origin, card, observed, now) if experiment is not None else None
     except (_Unfit, UnfitLabel) as unfit:
         return Ruling(FeedbackStatus.INVALID, str(unfit), origin.version)
     observed |= {Counted.FEEDBACK: 1, Counted.DELAY_S: max(now - origin.at, 0.0)}
@@ -231,6 +235,7 @@ def join(
         expires_at=origin.at + max_age_s + _CLOCKS_APART_S,
         counts={Tally(origin.version, origin.environment, name): value for name, value in observed.items()},
         sightings=sightings,
+        paired=paired,
     )
     return Ruling(FeedbackStatus.ACCEPTED, version=origin.version, settlement=settlement)
 
@@ -267,12 +272,9 @@ def _sightings(
 ) -> tuple[Sighting, ...]:
     """What the entry, of which `observed` is known, says for an experiment: of a unit of its split, and in time."""
     stage = experiment.stage_of(origin.generation)
-    if stage is None or not origin.unit or now - origin.at > experiment.plan.label_delay_s:
+    if stage is None or experiment.is_shadowed or not origin.unit or now - origin.at > experiment.plan.label_delay_s:
         return ()
-    values = {metric: observed[counted] for metric, counted in _OBSERVED.items() if counted in observed}
-    if entry.label is not None and not card.classes:
-        outcomes = _outcomes(entry.index, origin, card)
-        values[ExperimentMetric.ABSOLUTE_ERROR] = absolute_error_of(card, outcomes, entry.label)
+    values = _values(entry, origin, card, observed)
     cohort = experiment.cohort_of(origin.at)
     return tuple(
         Sighting(
@@ -288,6 +290,34 @@ def _sightings(
         for metric, value in values.items()
         if metric in experiment.plan.metrics
     )
+
+
+def _paired(
+    experiment: Experiment,
+    entry: Feedback,
+    origin: Provenance,
+    card: Card,
+    observed: Mapping[Counted, float],
+    now: float,
+) -> PairedLabel | None:
+    """The same where the candidate is a shadow: the row's label itself, which will be joined to the shadow's answer."""
+    if not experiment.is_shadowed or entry.label is None:
+        return None
+    control = _values(entry, origin, card, observed).get(experiment.plan.metric)
+    if control is None:
+        return None
+    return paired_label(experiment, origin, entry.index, control, said_by(card, entry.label), now)
+
+
+def _values(
+    entry: Feedback, origin: Provenance, card: Card, observed: Mapping[Counted, float]
+) -> dict[ExperimentMetric, float]:
+    """The observation of each metric."""
+    values = {metric: observed[counted] for metric, counted in _OBSERVED.items() if counted in observed}
+    if entry.label is not None and not card.classes:
+        outcomes = _outcomes(entry.index, origin, card)
+        values[ExperimentMetric.ABSOLUTE_ERROR] = absolute_error_of(card, outcomes, entry.label)
+    return values
 
 
 def _outcomes(index: int, origin: Provenance, card: Card) -> tuple[float, ...]:

@@ -47,6 +47,23 @@ class Sighting:
 
 
 @dataclass(frozen=True, slots=True)
+class ShadowScores:
+    """What a shadow says of a request."""
+
+    experiment: str
+    cohort: int
+    """As of `Evidence`: that of the prediction."""
+    key: str
+    """The prediction's own, which no other one has."""
+    answers: bytes
+    """As whoever joins them reads them."""
+    at_most: int
+    """How many of a cohort are kept."""
+    beyond: Evidence
+    """What is counted where there is no room."""
+
+
+@dataclass(frozen=True, slots=True)
 class EvidenceBatch:
     """What a worker has counted; the same batch is added once, however often it is sent."""
 
@@ -56,6 +73,7 @@ class EvidenceBatch:
     counts: Mapping[tuple[str, Evidence], float] = field(default_factory=dict)
     """By experiment and evidence."""
     sightings: Sequence[Sighting] = ()
+    scores: Sequence[ShadowScores] = ()
 
 
 @dataclass(frozen=True, slots=True)

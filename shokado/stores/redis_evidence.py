@@ -34,6 +34,11 @@ local function keep_scope(prefix, experiment, scope, lowest, highest, units)
     local kept = string.format('%d %d %d', lowest, highest, units)
     redis.call('HSET', prefix .. 'experiment:' .. experiment .. ':scopes', scope, kept)
 end
+local function count(prefix, experiment, counts)
+    local lowest, highest, units = scope_of(prefix, experiment, '')
+    keep_scope(prefix, experiment, '', lowest, highest, units)
+    add_to(prefix .. 'experiment:' .. experiment .. ':sums::0', counts)
+end
 local function see(prefix, sighting)
     local experiment, scope, level, unit, at_most, counts = unpack(sighting)
     local lowest, highest, units = scope_of(prefix, experiment, scope)
@@ -51,25 +56,27 @@ local function see(prefix, sighting)
     keep_scope(prefix, experiment, scope, lowest, math.max(highest, lowest), units)
 end
 """
-ADD_BATCH = f"""{SEE}
+ADD_BATCH = """
 local last = redis.call('GET', KEYS[1])
 if last and tonumber(last) >= tonumber(ARGV[2]) then return end
 redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
-for experiment, counts in pairs(cjson.decode(ARGV[4])) do
-    local lowest, highest, units = scope_of(ARGV[1], experiment, '')
-    keep_scope(ARGV[1], experiment, '', lowest, highest, units)
-    add_to(ARGV[1] .. 'experiment:' .. experiment .. ':sums::0', counts)
-end
+for experiment, counts in pairs(cjson.decode(ARGV[4])) do count(ARGV[1], experiment, counts) end
 for _, sighting in ipairs(cjson.decode(ARGV[5])) do see(ARGV[1], sighting) end
+for _, scores in ipairs(cjson.decode(ARGV[6])) do keep_scores(ARGV[1], scores) end
 """
 
 
 def batch_arguments(prefix: str, batch: EvidenceBatch) -> list[Any]:
-    """What `ADD_BATCH` is given."""
+    """What `ADD_BATCH` is given, without the scores."""
     counts: defaultdict[str, dict[str, float]] = defaultdict(dict)
     for (experiment, of), number in batch.counts.items():
         counts[experiment][json.dumps(of)] = float(number)
     return [prefix, batch.number, round(KEEP_BATCHES_S), json.dumps(counts), sightings_text(batch.sightings)]
+
+
+def counts_by_text(counts: Mapping[Evidence, float]) -> dict[str, float]:
+    """Numbers by the text of what they are counted for."""
+    return {json.dumps(of): float(number) for of, number in counts.items()}
 
 
 def sightings_text(sightings: Sequence[Sighting]) -> str:
@@ -82,7 +89,7 @@ def sightings_text(sightings: Sequence[Sighting]) -> str:
                 sighting.level,
                 sighting.unit.hex(),
                 sighting.at_most,
-                {json.dumps(of): float(number) for of, number in sighting.counts.items()},
+                counts_by_text(sighting.counts),
             ]
             for sighting in sightings
         ]

@@ -9,6 +9,7 @@
     shokado:{<model>}:tally_marks       by minute
     shokado:{<model>}:binned:<member>   in bins of a version         shokado:{<model>}:binned        their order
     shokado:{<model>}:experiments       see `redis_evidence`
+    shokado:{<model>}:paired            see `redis_pairs`
 
 What must happen in one piece is a script. What is confirmed was written through to the disk, if the server is set up so
 that this can be had (see `RedisStore.durability`).
@@ -27,8 +28,9 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 
-from shokado.stores import redis_evidence
+from shokado.stores import redis_evidence, redis_pairs
 from shokado.stores.evidence import CountedEvidence, EvidenceBatch, GatheredEvidence
+from shokado.stores.pairs import JoinedPair, MetPair
 from shokado.stores.record import decode_entry, decode_report, encode_entry, encode_report
 from shokado.stores.store import (
     BEFORE,
@@ -114,7 +116,8 @@ local function add(counts)
 end
 """
 _ADD_ALL = f"{_ADD} add(cjson.decode(ARGV[3]))"
-_SETTLE = f"""{_ADD}{redis_evidence.SEE}
+_ADD_BATCH = f"{redis_evidence.SEE}{redis_pairs.PAIRS}{redis_evidence.ADD_BATCH}"
+_SETTLE = f"""{_ADD}{redis_evidence.SEE}{redis_pairs.PAIRS}
 local counted, sums = {{}}, {{}}
 for index, settlement in ipairs(cjson.decode(ARGV[3])) do
     local new = redis.call('SET', KEYS[index + 3], 1, 'NX', 'PX', settlement[1])
@@ -123,6 +126,7 @@ for index, settlement in ipairs(cjson.decode(ARGV[3])) do
         sums[tally] = (sums[tally] or 0) + number
     end
     for _, sighting in ipairs(new and settlement[3] or {{}}) do see(ARGV[4], sighting) end
+    for _, label in ipairs(new and settlement[4] or {{}}) do keep_label(ARGV[4], label) end
 end
 add(sums)
 return counted
@@ -155,7 +159,8 @@ class RedisStore:
         self._settle = self._redis.register_script(_SETTLE)
         self._keep_secrets = self._redis.register_script(_KEEP_SECRETS)
         self._age_secrets = self._redis.register_script(_AGE_SECRETS)
-        self._add_batch = self._redis.register_script(redis_evidence.ADD_BATCH)
+        self._add_batch = self._redis.register_script(_ADD_BATCH)
+        self._join_pairs = self._redis.register_script(redis_pairs.JOIN)
         self._durability: str | None = None
 
     @property
@@ -280,7 +285,8 @@ class RedisStore:
     def add_evidence(self, batch: EvidenceBatch, at: float) -> None:  # noqa: ARG002  # keys expire by themselves
         keys = [self._key(f"evidence_batch:{batch.worker}")]
         with self._explained():
-            self._add_batch(keys, redis_evidence.batch_arguments(self._prefix, batch))
+            told = redis_evidence.batch_arguments(self._prefix, batch)
+            self._add_batch(keys, [*told, redis_pairs.scores_text(batch.scores)])
 
     def evidence(self, experiment: str, before: float) -> GatheredEvidence:
         return self.counted_evidence(experiment).before(before)
@@ -292,6 +298,19 @@ class RedisStore:
     def forget_evidence(self, keep: Collection[str], now: float) -> None:  # noqa: ARG002  # keys expire by themselves
         with self._explained():
             redis_evidence.forget_evidence(self._redis, self._prefix, keep)
+
+    def met_pairs(self, experiment: str, at_most: int) -> list[MetPair]:
+        with self._explained():
+            return redis_pairs.read_met(self._redis, self._prefix, experiment, at_most)
+
+    def join_pairs(self, experiment: str, joined: Sequence[JoinedPair]) -> None:
+        keys = [redis_pairs.met_key(self._prefix, experiment)]
+        with self._explained():
+            self._join_pairs(keys, [self._prefix, experiment, redis_pairs.joined_text(joined)])
+
+    def forget_pairs(self, keep: Mapping[str, int]) -> None:
+        with self._explained():
+            redis_pairs.forget_pairs(self._redis, self._prefix, keep)
 
     def add_binned(self, counts: Mapping[Binned, BinnedCounts], at: float) -> None:
         bucket = binned_bucket_of(at)
@@ -359,7 +378,7 @@ class RedisStore:
         # For how long, not until when: the server's clock may differ.
         content = ",".join(
             f"[{max(1, ceil((settlement.expires_at - at) * 1000))},{_counts(settlement.counts)},"
-            f"{redis_evidence.sightings_text(settlement.sightings)}]"
+            f"{redis_evidence.sightings_text(settlement.sightings)},{redis_pairs.label_text(settlement.paired)}]"
             for settlement in settlements
         )
         told: list[str | int] = [minute, _new_mark(), f"[{content}]", self._prefix]

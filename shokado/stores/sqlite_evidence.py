@@ -34,15 +34,21 @@ INSERT INTO evidence VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET v
 _TABLES = ("evidence", "evidence_scopes", "evidence_units")
 
 
-def add_batch(connection: sqlite3.Connection, batch: EvidenceBatch, at: float) -> None:
-    """Add what a batch holds, unless it was added before."""
+def add_batch(connection: sqlite3.Connection, batch: EvidenceBatch, at: float) -> bool:
+    """Add what a batch counts, unless it was added before; whether it was not."""
     known = "SELECT 1 FROM evidence_batches WHERE worker = ? AND number >= ?"
     if connection.execute(known, (batch.worker, batch.number)).fetchone() is not None:
-        return
+        return False
     connection.execute("INSERT OR REPLACE INTO evidence_batches VALUES (?, ?, ?)", (batch.worker, batch.number, at))
-    rows = [(experiment, PLAIN, 0, *of, number) for (experiment, of), number in batch.counts.items()]
-    connection.executemany(_ADD, rows)
+    count(connection, batch.counts)
     see(connection, batch.sightings)
+    return True
+
+
+def count(connection: sqlite3.Connection, counts: Mapping[tuple[str, Evidence], float]) -> None:
+    """Add what counts in any case, by experiment and evidence."""
+    rows = [(experiment, PLAIN, 0, *of, number) for (experiment, of), number in counts.items()]
+    connection.executemany(_ADD, rows)
 
 
 def see(connection: sqlite3.Connection, sightings: Sequence[Sighting]) -> None:

@@ -21,8 +21,9 @@ from urllib.parse import quote
 
 import numpy as np
 
-from shokado.stores import sqlite_evidence
+from shokado.stores import sqlite_evidence, sqlite_pairs
 from shokado.stores.evidence import CountedEvidence, Evidence, EvidenceBatch, GatheredEvidence, Sighting
+from shokado.stores.pairs import JoinedPair, MetPair, PairedLabel
 from shokado.stores.record import decode_entry, decode_report, encode_entry, encode_report
 from shokado.stores.store import (
     BEFORE,
@@ -54,7 +55,7 @@ _OWNER = "-owner"
 """Ends the name of the file that says which file the log beside it belongs to: SQLite goes by their names alone."""
 _INTEGERS = np.dtype("<i8")
 """What counts of binned rows are kept as."""
-_SCHEMA = f"""{sqlite_evidence.SCHEMA}
+_SCHEMA = f"""{sqlite_evidence.SCHEMA}{sqlite_pairs.SCHEMA}
 CREATE TABLE IF NOT EXISTS entries (generation INTEGER PRIMARY KEY, id TEXT NOT NULL, content BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS secret (number INTEGER PRIMARY KEY CHECK (number = 1), value BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS secrets (
@@ -163,6 +164,7 @@ class SqliteStore:
         counted: list[bool] = []
         sums: defaultdict[Tally, float] = defaultdict(float)
         sightings: list[Sighting] = []
+        paired: list[PairedLabel] = []
         with self._writing(firmly=True) as connection:
             expired = [(settlement.key, at) for settlement in settlements]
             connection.executemany("DELETE FROM settled WHERE key = ? AND expires_at <= ?", expired)
@@ -174,8 +176,10 @@ class SqliteStore:
                     sums[tally] += number
                 if new:
                     sightings += settlement.sightings
+                    paired += [settlement.paired] if settlement.paired is not None else []
             _add(connection, sums, at)
             sqlite_evidence.see(connection, sightings)
+            sqlite_pairs.keep_labels(connection, paired)
         return counted
 
     def add(self, counts: Mapping[Tally, float], at: float) -> None:
@@ -200,7 +204,8 @@ class SqliteStore:
 
     def add_evidence(self, batch: EvidenceBatch, at: float) -> None:
         with self._writing(firmly=False) as connection:
-            sqlite_evidence.add_batch(connection, batch, at)
+            if sqlite_evidence.add_batch(connection, batch, at):
+                sqlite_pairs.keep_scores(connection, batch.scores)
 
     def evidence(self, experiment: str, before: float) -> GatheredEvidence:
         halvings = self._rows(sqlite_evidence.HALVINGS, experiment)
@@ -215,6 +220,17 @@ class SqliteStore:
     def forget_evidence(self, keep: Collection[str], now: float) -> None:
         with self._writing(firmly=False) as connection:
             sqlite_evidence.forget(connection, keep, now)
+
+    def met_pairs(self, experiment: str, at_most: int) -> list[MetPair]:
+        return [MetPair(*row) for row in self._rows(sqlite_pairs.MET, experiment, at_most)]
+
+    def join_pairs(self, experiment: str, joined: Sequence[JoinedPair]) -> None:
+        with self._writing(firmly=False) as connection:
+            sqlite_pairs.join(connection, experiment, joined)
+
+    def forget_pairs(self, keep: Mapping[str, int]) -> None:
+        with self._writing(firmly=False) as connection:
+            sqlite_pairs.forget(connection, keep)
 
     def add_binned(self, counts: Mapping[Binned, BinnedCounts], at: float) -> None:
         bucket = binned_bucket_of(at)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from shokado.dispatch.state import RoutingState, VersionReport
 from shokado.stores.evidence import CountedEvidence, EvidenceBatch, GatheredEvidence, Sighting
+from shokado.stores.pairs import JoinedPair, MetPair, PairedLabel
 
 BUCKET_S = 60
 """Tallies are added up per minute."""
@@ -161,6 +162,8 @@ class Settlement:
     counts: Mapping[Tally, float]
     sightings: Sequence[Sighting] = ()
     """What it says for an experiment."""
+    paired: PairedLabel | None = None
+    """What it says for one whose candidate is a shadow."""
 
 
 GIVEN = 0.0
@@ -285,6 +288,18 @@ class Store(Protocol):
 
     def forget_evidence(self, keep: Collection[str], now: float) -> None:
         """Drop the evidence of all experiments but these."""
+        ...
+
+    def met_pairs(self, experiment: str, at_most: int) -> list[MetPair]:
+        """Pairs of an experiment that have met and were not joined."""
+        ...
+
+    def join_pairs(self, experiment: str, joined: Sequence[JoinedPair]) -> None:
+        """Count what pairs are worth, in one piece, and each once, whoever joins it as well."""
+        ...
+
+    def forget_pairs(self, keep: Mapping[str, int]) -> None:
+        """Drop scores and labels of all experiments but these, and of their cohorts that began before those times."""
         ...
 
     def add_binned(self, counts: Mapping[Binned, BinnedCounts], at: float) -> None:

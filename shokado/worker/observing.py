@@ -1,6 +1,6 @@
 """What hears of the predictions and batches of a worker, as the settings have it, and what becomes of what it heard.
 
-observers --> metrics, tallies, evidence, shadow copies, recent units, request log, drift, spans
+observers --> metrics, tallies, evidence, shadow copies with their sampler, recent units, request log, drift, spans
                  ^    every flush adds what these count for themselves
 """
 
@@ -22,6 +22,7 @@ from shokado.dispatch.shadow import ShadowCopier
 from shokado.drift.version_drift import DriftWindow
 from shokado.experiments.evidence_counter import EvidenceCounter
 from shokado.experiments.experiment_judge import look_at, results_of
+from shokado.experiments.shadow_sampler import ShadowSampler
 from shokado.experiments.tallying import Tallying
 from shokado.monitoring.drift_watch import CachedAnswers, DriftWatch
 from shokado.monitoring.metrics.experiment_figures import ExperimentFigures
@@ -69,7 +70,8 @@ class WorkerObservers:
         log, folder = settings.log, settings.log_folder(root)
         self._metrics = metrics
         self._follower = follower
-        self.shadow = ShadowCopier(dispatcher, settings.shadow)
+        self.sampler = ShadowSampler(follower, name, settings.shadow.max_kept_requests)
+        self.shadow = ShadowCopier(dispatcher, settings.shadow, sample=self.sampler)
         target_ms = settings.weighted.latency_target_ms
         self.tallying = Tallying(follower, target_ms / 1000, seen=dispatcher.seen.flush)
         self.evidence = EvidenceCounter(follower, name, target_ms)
@@ -100,6 +102,7 @@ class WorkerObservers:
         tasks = [
             self.tallying.run(),
             self.evidence.run(),
+            self.sampler.run(),
             repeat(SHARE_EVERY_S, self.recent_units.share),
             repeat(EXPERIMENTS_TOLD_EVERY_S, partial(self.tell_experiments, leads_here)),
         ]
@@ -137,6 +140,7 @@ class WorkerObservers:
             await asyncio.to_thread(self.spans.stop)
         await self.tallying.add()
         await self.evidence.add()
+        await self.sampler.add()
 
     async def tell_drift(self, window: DriftWindow, leads_here: Callable[[], Awaitable[bool]]) -> None:
         """Have the metrics say what all workers counted; every machine says the same."""

@@ -39,7 +39,7 @@ from shokado.dispatch.observers import Observers
 from shokado.dispatch.opening_cache import open_cache
 from shokado.dispatch.request_span import Sampler
 from shokado.dispatch.state import RoutingState, initial_state
-from shokado.experiments.experiment_judge import ExperimentJudge
+from shokado.experiments.experiment_judge import ExperimentJudge, pairs_to_keep
 from shokado.experiments.feedback_collector import FeedbackCollector
 from shokado.experiments.prediction_id import PredictionIds
 from shokado.experiments.seals import LEARN_EVERY_S, Seals
@@ -382,6 +382,7 @@ class Worker:
             await self.follower.ask(self.follower.store.forget_binned, now - KEEP_DRIFT_S)
             if (state := self.follower.state) is not None:
                 await self.follower.ask(self.follower.store.forget_evidence, experiments_of(state, now - _DAY_S), now)
+                await self.follower.ask(self.follower.store.forget_pairs, pairs_to_keep(state, now))
             await self.seals.age(FORGET_EVERY_S)
 
 

@@ -127,3 +127,33 @@ def test_rewards_of_what_the_split_made_are_shown_and_count_once(site: Site) -> 
         ("v1", "reward.count"): 1, ("v1", "reward.sum"): 0.25, ("v1", "reward.squares"): 0.0625,
         ("v2", "reward.count"): 1, ("v2", "reward.sum"): 1, ("v2", "reward.squares"): 1,
     }  # fmt: skip
+
+
+def test_a_shadow_is_compared_with_the_version_that_answers(site: Site) -> None:
+    plan = {"design": "shadow", "metric": "agreement", "smallest_effect": 0.05, "sample": 0.5}
+    refused = site.post(EXPERIMENTS, PLAN | plan)
+    assert (refused.status_code, code_of(refused)) == (409, "not_the_shadow")
+    assert "its shadow is nobody" in message_of(refused)
+    site.post(SPLIT, {"shadow": "v3"})
+    begun = begin(site, **plan)
+    assert (begun["control"], begun["candidates"], begun["pairs"]) == ("v1", ["v3"], {})
+    assert (begun["plan"]["design"], begun["plan"]["sample"]) == ("shadow", 0.5)
+    assert begun["stages"] == [{"generation": 3, "shares": {"v1": 1.0}, "sticky": False}]
+    assert site.get("/v1/verdict?candidate=v3")["verdict"] == "RUNNING"
+    site.post(SPLIT, {"shadow": None})
+    assert [stage["shares"] for stage in site.get(f"{EXPERIMENTS}/{begun['id']}")["stages"]] == [{"v1": 1.0}, {}]
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ({"metric": "reward", "design": "shadow"}, "there is no reward of it"),
+        ({"metric": "agreement"}, "give design: shadow"),
+        ({"metric": "agreement", "design": "shadow", "sample": 0}, "sample"),
+        ({"metric": "squared_error", "design": "shadow"}, "cannot be had of a model that answers classes"),
+    ],
+)
+def test_what_a_shadow_cannot_be_asked_is_refused(site: Site, body: dict[str, Any], says: str) -> None:
+    answer = site.post(EXPERIMENTS, PLAN | body)
+    assert answer.status_code == 422, answer.text
+    assert says in message_of(answer)

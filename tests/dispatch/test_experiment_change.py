@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from configuration.experiment_plan import AtEnd, ExperimentPlan
-from configuration.experiment_policy import ExperimentMetric, Guardrail
+from configuration.experiment_policy import ExperimentDesign, ExperimentMetric, Guardrail
 from configuration.settings import Strategy
 from shokado.dispatch.change import (
     ChangeRefused,
@@ -207,3 +207,59 @@ def test_a_policy_of_a_newer_release_is_read_as_far_as_it_is_known() -> None:
     newer = encode_state(begun()).replace(b'"metric":"reward"', b'"novelty":1,"metric":"reward"')
     assert b"novelty" in newer
     assert decode_state(newer) == begun()
+
+
+SHADOWED = split(STATE, shadow="v3")
+"""80 % of the traffic go to v1, 20 % to v2, and v3 is the shadow."""
+OF_SHADOW = ExperimentPlan(metric=ExperimentMetric.AGREEMENT, design=ExperimentDesign.SHADOW, smallest_effect=0.1)
+
+
+def shadowed(state: RoutingState = SHADOWED, **order: Any) -> RoutingState:
+    told = ExperimentOrder(OF_SHADOW, **order)
+    return with_experiment(state, None, told, VERSIONS, experiment_id="e1", now=NOW)
+
+
+def test_a_shadow_is_compared_with_one_that_answers_whatever_others_do() -> None:
+    experiment = running(shadowed())
+    assert (experiment.control, experiment.candidates, experiment.is_shadowed) == ("v1", ("v3",), True)
+    (stage,) = experiment.stages
+    assert dict(stage.shares) == {"v1": 1.0}
+    assert running(shadowed(control="b", candidates=["v3"])).versions == ("v2", "v3")
+    both = split(STATE, shadow="v2")
+    assert running(shadowed(both)).versions == ("v1", "v2"), "it may have traffic of its own"
+
+
+@pytest.mark.parametrize(
+    ("state", "order", "code"),
+    [
+        (STATE, {}, "not_the_shadow"),
+        (SHADOWED, {"candidates": ["v2"]}, "not_the_shadow"),
+        (SHADOWED, {"candidates": ["v2", "v3"]}, "not_the_shadow"),
+        (SHADOWED, {"control": "v3"}, "repeated_version"),
+        (split(SHADOWED, enabled=False), {}, "not_the_shadow"),
+        (split(SHADOWED, weights={"v1": 0, "v2": 1}), {"control": "v1"}, "not_the_shadow"),
+        (split(SHADOWED, strategy=Strategy.WEIGHTED), {}, "split_moves"),
+    ],
+)
+def test_what_is_no_shadow_is_not_compared_as_one(state: RoutingState, order: dict[str, Any], code: str) -> None:
+    with pytest.raises(ChangeRefused) as refused:
+        shadowed(state, **order)
+    assert refused.value.code == code
+
+
+def test_a_stage_of_a_shadow_begins_with_another_one_and_has_nobody_while_it_is_none() -> None:
+    state = shadowed()
+    for change in (
+        {"shadow": None},
+        {"shadow": "v3"},
+        {"weights": {"v1": 0, "v2": 1}},
+        {"weights": {"v1": 1, "v2": 1}},
+    ):
+        state = split(state, **change)
+    assert [dict(stage.shares) for stage in running(state).stages] == [{"v1": 1.0}, {}, {"v1": 1.0}, {}, {"v1": 1.0}]
+    assert len(running(split(begun(), shadow="v3")).stages) == 1, "to others it does not matter"
+
+
+def test_an_experiment_of_a_shadow_is_stored_and_read() -> None:
+    state = shadowed()
+    assert decode_state(encode_state(state)) == state

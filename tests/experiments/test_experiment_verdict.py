@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from configuration.experiment_policy import ExperimentMetric, ExperimentPolicy, Guardrail
+from configuration.experiment_policy import ExperimentDesign, ExperimentMetric, ExperimentPolicy, Guardrail
 from shokado.experiments.experiment_evidence import StageEvidence, VersionEvidence
 from shokado.experiments.experiment_verdict import (
     GUARDRAIL_PART,
@@ -164,6 +164,35 @@ def test_a_shadow_is_compared_in_pairs_and_has_no_share() -> None:
     assert found.verdict is ExperimentVerdict.PROMOTE
     assert found.candidates["v2"].effect.method == "asymptotic in pairs"
     assert found.candidates["v2"].effect.observations == 1000
+
+
+def shadowed(metric: ExperimentMetric, pairs: Moments, failed: float = 0) -> ExperimentJudgement:
+    """A shadow with these differences, as the store's evidence has it."""
+    policy = ExperimentPolicy(metric=metric, design=ExperimentDesign.SHADOW, smallest_effect=0.1)
+    count = float(pairs.count)
+    sums, rows = {metric: Moments(count, count, count)}, Moments.of_events(failed, count + failed)
+    versions = {"v1": VersionEvidence(9, count, sums), "v2": VersionEvidence(0, count, {**sums, ERRORS: rows})}
+    stage = StageEvidence({"v1": 1.0}, versions, {"v2": pairs})
+    return judge_experiment(policy, "v1", ["v2"], [stage])
+
+
+def test_labels_of_a_shadow_are_those_of_the_control_and_have_no_shares() -> None:
+    found = shadowed(ACCURACY, Moments(1000, 60, 100))
+    assert (found.verdict, found.sample_ratio_p_value, found.arrival_p_value) == (ExperimentVerdict.PROMOTE, 1, 1)
+    assert shadowed(ACCURACY, Moments(1000, -60, 100)).verdict is ExperimentVerdict.ROLLBACK
+
+
+def test_errors_of_a_shadow_that_fails_on_many_rows_are_not_to_be_believed() -> None:
+    """It is better on those that it can score, which may be the easier ones."""
+    better = Moments(4000.0, -800.0, 1000.0)
+    squared = ExperimentMetric.SQUARED_ERROR
+    assert shadowed(squared, better, failed=20).verdict is ExperimentVerdict.PROMOTE, "half a per cent may be chance"
+    found = shadowed(squared, better, failed=100)
+    assert found.verdict is ExperimentVerdict.INVALID
+    assert "v2 has no errors of the requests that it could not score, 100 of 4,100" in found.reason
+    assert shadowed(ACCURACY, Moments(4000, 300, 400), failed=100).verdict is ExperimentVerdict.PROMOTE, (
+        "there they count as wrong"
+    )
 
 
 def test_stages_that_contradict_each_other_decide_nothing() -> None:

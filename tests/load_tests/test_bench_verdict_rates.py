@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from load_tests.bench.verdict_pictures import draw
-from load_tests.bench.verdict_rates import ALPHA, curves, pairs_and_others, sample_ratios, wrong_verdicts
+from load_tests.bench.verdict_rates import (
+    ALPHA,
+    agreement_rates,
+    curves,
+    in_pairs,
+    pairs_and_others,
+    sample_ratios,
+    wrong_verdicts,
+)
 
 EXPERIMENTS = 160
 
@@ -48,6 +56,25 @@ def test_units_that_are_lost_are_found_and_others_are_not() -> None:
 def test_pairs_need_fewer_labels() -> None:
     for _, paired, apart in pairs_and_others(np.random.default_rng(15), 60, looks=500):
         assert int(paired.replace(",", "")) < 0.6 * int(apart.replace(",", ""))
+
+
+def test_verdicts_in_pairs_are_as_rarely_wrong() -> None:
+    """Of 300 experiments, more than 30 of 15 expected ones are one in 5,000 cases; of 150, more than 18."""
+    found = list(in_pairs(np.random.default_rng(17), 300, looks=150))
+    assert len(found) == 5
+    for one in found:
+        assert one.number <= (30 if one.experiments == 300 else 18), one.case
+        assert one.peeking / one.experiments > 3 * ALPHA, one.case
+
+
+def test_agreement_is_decided_by_the_side_of_the_bound() -> None:
+    found = {
+        apart: (promoted, back) for apart, promoted, back, _ in agreement_rates(np.random.default_rng(18), 100, 300)
+    }
+    assert found[0.0] == found[0.002] == (1, 0)
+    assert found[0.05] == (0, 1)
+    assert found[0.02][1] > 0.9
+    assert sum(found[0.01]) <= 0.13, "more than 13 of 100 are one in 1,000 cases"
 
 
 @pytest.mark.parametrize("lost", [0.02])

@@ -14,13 +14,14 @@ from runners.artefacts.scores import (
     PROBABILITY_BOUNDS,
     TOLERANCE,
     UnfitLabel,
+    answers_of,
     as_model_predicts,
     bounds_of,
     bounds_of_outputs,
     confidences_of,
     differences_of,
     disagreements,
-    error_of,
+    errors_of,
     from_columns,
     is_right,
     labels_of,
@@ -29,6 +30,7 @@ from runners.artefacts.scores import (
     positions_of,
     probabilities_of,
     ranked,
+    said_by,
     squared_error_of,
     to_columns,
     tolerance_of,
@@ -161,8 +163,37 @@ def test_what_is_no_class_or_no_number_cannot_be_judged() -> None:
     with pytest.raises(UnfitLabel, match=r"^the label is 'd'; the classes are a, b, c$"):
         is_right(MANY, [0.0], "d")
     with pytest.raises(UnfitLabel, match=r"^the label is True; labels of a regression are finite numbers$"):
-        error_of(1.0, True)
-    assert error_of(1.5, 1) == -0.5
+        errors_of(VALUE, [1.0], True)
+    assert errors_of(VALUE, [1.5], 1) == [-0.5]
+
+
+LABELLED = make_card(Task.MULTILABEL)
+
+
+@pytest.mark.parametrize(
+    ("card", "scores", "label"),
+    [
+        (make_card(), [0.2, 0.5, 0.9], 1),
+        (make_card(positive_from=0.6, classes=("no", "yes")), [0.2, 0.55, 0.9], "yes"),
+        (MANY, [[0.1, 0.2, 0.7], [0.5, 0.3, 0.2]], "c"),
+        (LABELLED, [[0.9] * len(LABELLED.outputs), [0.1] * len(LABELLED.outputs)], [1] * len(LABELLED.outputs)),
+    ],
+)
+def test_answers_are_right_where_they_are_what_the_label_says_without_a_card(
+    card: Card, scores: Any, label: Any
+) -> None:
+    given, per_row = np.array(scores, np.float32), outcomes_per_row(card)
+    outcomes = outcomes_of(card, given).reshape(len(given), per_row).tolist()
+    right = (answers_of(card, given) == said_by(card, label)).all(axis=1)
+    assert right.tolist() == [is_right(card, row, label) for row in outcomes]
+    assert set(right.tolist()) == {True, False}
+
+
+def test_answers_of_values_are_the_values() -> None:
+    assert answers_of(VALUE, np.array([1.5, 2.0], np.float32)).tolist() == [[1.5], [2.0]]
+    assert answers_of(SEVERAL, np.array([[1.5, 2.0]], np.float32)).tolist() == [[1.5, 2.0]]
+    assert said_by(VALUE, 3) == [3.0]
+    assert said_by(SEVERAL, dict(zip(reversed(SEVERAL.outputs), (2, 1), strict=True))) == [1.0, 2.0]
 
 
 @given(answered=single, shadow=single)

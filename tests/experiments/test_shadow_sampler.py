@@ -1,0 +1,264 @@
+"""The shadow sampler: what a worker's shadow copies say is kept, once, over real runners and a real store."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from configuration.experiment_plan import ExperimentPlan
+from configuration.experiment_policy import ExperimentDesign, ExperimentMetric
+from configuration.settings import CacheBackend, CacheSettings, ShadowSettings
+from shokado.dispatch.cache import MemoryCache
+from shokado.dispatch.dispatcher import Dispatcher
+from shokado.dispatch.experiment import Experiment, ExperimentStage
+from shokado.dispatch.request import Prediction
+from shokado.dispatch.shadow import MAX_JOB_ROWS, ShadowCopier
+from shokado.experiments import shadow_sampler
+from shokado.experiments.prediction_id import PredictionIds
+from shokado.experiments.shadow_sampler import ShadowSampler, kept_of_a_cohort
+from shokado.stores.evidence import Evidence
+from shokado.stores.follower import Follower
+from shokado.stores.pairs import PairedLabel
+from shokado.stores.store import Settlement
+from tests.dispatch.double_runners import DoubleRunner, OffBy, answer, routed, started
+from tests.experiments.following import break_store, following, store_in
+from tests.experiments.test_tallying import SETTINGS
+from tests.runners.engine_doubles import ChokesOnBadRows, Obliging
+from tests.support.waiting import eventually
+
+NOW = 1_790_000_000.0
+SECRET = bytes(range(32))
+
+
+def experiment(metric: ExperimentMetric, **plan: Any) -> Experiment:
+    content: dict[str, Any] = {"smallest_effect": 0.1, "label_delay_s": 10, "max_duration_s": 2000} | plan
+    told = ExperimentPlan(metric=metric, design=ExperimentDesign.SHADOW, **content)
+    return Experiment("e1", "v1", ("v2",), told, NOW, (ExperimentStage(1, {"v1": 1.0}, is_sticky=False),))
+
+
+class Studio:
+    """v1 answers, and v2 is its shadow, which is compared by an experiment."""
+
+    def __init__(self, follower: Follower, dispatcher: Dispatcher, max_kept: int, max_waiting_rows: int) -> None:
+        settings = ShadowSettings(cpu_share=1, max_waiting_rows=max_waiting_rows)
+        self.follower, self.dispatcher = follower, dispatcher
+        self.sampler = sampler = ShadowSampler(follower, "w1", max_kept, clock=lambda: NOW)
+        self.copier = ShadowCopier(dispatcher, settings, sample=sampler)
+        self.ids = PredictionIds(SECRET, 3600.0, clock=lambda: NOW)
+
+    async def answer(self, *values: float, told: bool = True, **asked: Any) -> Prediction:
+        prediction = await answer(self.dispatcher, *values, **asked)
+        prediction.prediction_id = self.ids.make(prediction)
+        if told:
+            self.copier.answered(prediction.version, [prediction])
+        return prediction
+
+    async def idle(self) -> None:
+        """Return when no copy waits, and all is in the store."""
+        await eventually(lambda: self.copier._task is None or self.copier._task.done())
+        await self.sampler.add()
+
+    async def kept(self, predictions: list[Prediction]) -> dict[int, list[float]]:
+        """What is kept of each prediction that is asked about by a label, by its position."""
+        follower, found = self.follower, {}
+        for position, one in enumerate(predictions):
+            origin = self.ids.read(one.prediction_id)
+            cohort = experiment(ExperimentMetric.ACCURACY).cohort_of(origin.at)
+            of = Evidence(1, "v2", cohort, "labels")
+            label = PairedLabel("e1", cohort, origin.key, 0, f"{position}", waits=False, at_most=9, counted=of)
+            await follower.ask(follower.store.settle, [Settlement(f"{position}", NOW + 9, {}, paired=label)], NOW)
+        for pair in await follower.ask(follower.store.met_pairs, "e1", 10_000):
+            found[int(pair.content)] = np.frombuffer(pair.answers, np.float32).tolist()
+        return found
+
+
+def sample(
+    folder: Path,
+    scenario: Callable[[Studio], Awaitable[Any]],
+    metric: ExperimentMetric = ExperimentMetric.ACCURACY,
+    v2: Any = None,
+    under_way: Experiment | None = None,
+    max_kept: int = 10_000,
+    max_waiting_rows: int = 1024,
+    cache: Any = None,
+) -> None:
+    """By default the shadow's scores are higher by 0.25."""
+
+    async def run() -> None:
+        runners = await started(DoubleRunner("v1", Obliging()), DoubleRunner("v2", v2 or OffBy(offset=0.25)))
+        dispatcher = routed(runners, shadow="v2", cache=cache() if cache is not None else None)
+        environment = dispatcher.state.environments["production"]
+        running = replace(environment, experiment=under_way or experiment(metric))
+        environments = {**dispatcher.state.environments, "production": running}
+        dispatcher.adopt(replace(dispatcher.state, environments=environments), runners)
+        async with following(folder, SETTINGS) as follower:
+            await scenario(Studio(follower, dispatcher, max_kept, max_waiting_rows))
+
+    asyncio.run(run())
+
+
+def stored(folder: Path) -> dict[str, float]:
+    """Of the shadow, by name, and of the control with a prefix."""
+    store = store_in(folder)
+    sums = store.evidence("e1", NOW + 1e6).sums
+    store.close()
+    assert {stage for stage, _, _ in sums} <= {1}
+    return {("" if version == "v2" else f"{version}:") + name: value for (_, version, name), value in sums.items()}
+
+
+def test_what_the_shadow_says_of_the_first_rows_is_kept_for_labels(tmp_path: Path) -> None:
+    async def scenario(studio: Studio) -> None:
+        # The score of a row is 0.5 and its first feature; so these are 0.3 and 0.75, and of the shadow 0.55 and 1.
+        first = await studio.answer(-0.2, 0.25, unit="a")
+        second = await studio.answer(-0.5, unit="b")
+        many = await studio.answer(*[0.25] * (2 * MAX_JOB_ROWS + 3), unit="c")
+        await studio.idle()
+        found = await studio.kept([first, second, many])
+        assert found == {0: [1, 1], 1: [0], 2: [1.0] * 32}
+
+    sample(tmp_path, scenario)
+    assert stored(tmp_path) == {"pairs.sampled": 3, "pairs.scored": 3, "labels": 3}
+
+
+def test_only_what_the_split_gave_the_control_is_sampled(tmp_path: Path) -> None:
+    async def scenario(studio: Studio) -> None:
+        await studio.answer(0.0, unit="a", version="v1")
+        await studio.answer(0.0, unit="b", version="v2")
+        await studio.answer(0.0, unit="c", environment="staging")
+        await studio.answer(0.0, unit="d", split=False)
+        await studio.idle()
+
+    sample(tmp_path, scenario)
+    assert stored(tmp_path) == {}
+
+
+@pytest.mark.parametrize("change", [{"control": "v3"}, {"candidates": ("v3",)}, {"stages": ()}], ids=str)
+def test_nothing_is_sampled_while_others_answer_or_are_the_shadow(tmp_path: Path, change: dict[str, Any]) -> None:
+    off = {"stages": (ExperimentStage(1, {}, is_sticky=False),)}
+
+    async def scenario(studio: Studio) -> None:
+        await studio.answer(0.0, unit="a")
+        await studio.idle()
+
+    under_way = replace(experiment(ExperimentMetric.ACCURACY), **(off if "stages" in change else change))
+    sample(tmp_path, scenario, under_way=under_way)
+    assert stored(tmp_path) == {}
+
+
+def test_an_answer_of_the_cache_is_compared_as_any_other(tmp_path: Path) -> None:
+    async def scenario(studio: Studio) -> None:
+        one, other = await studio.answer(0.25, unit="a"), await studio.answer(0.25, unit="b")
+        assert (one.cached, other.cached) == (False, True)
+        await studio.idle()
+        assert await studio.kept([one, other]) == {0: [1], 1: [1]}
+
+    def cache() -> MemoryCache:
+        return MemoryCache(CacheSettings(backend=CacheBackend.MEMORY), asyncio.get_running_loop().call_soon)
+
+    sample(tmp_path, scenario, cache=cache)
+
+
+def test_a_request_that_the_shadow_cannot_score_is_kept_as_that(tmp_path: Path) -> None:
+    async def scenario(studio: Studio) -> None:
+        predictions = [
+            await studio.answer(*values, unit=f"{values}", told=False) for values in ([0.25], [0.25, -1.0], [0.5, 0.5])
+        ]
+        studio.copier.answered("v1", predictions)
+        await studio.idle()
+        assert await studio.kept(predictions) == {0: [1], 1: [], 2: [1, 1]}
+
+    sample(tmp_path, scenario, v2=ChokesOnBadRows())
+    assert stored(tmp_path) == {"pairs.sampled": 3, "pairs.scored": 2, "pairs.failed": 1, "labels": 3}
+
+
+def test_what_is_dropped_was_sampled_and_is_not_scored(tmp_path: Path) -> None:
+    async def scenario(studio: Studio) -> None:
+        predictions = [await studio.answer(0.25, unit=f"{number}", told=False) for number in range(5)]
+        studio.copier.answered("v1", predictions)
+        await studio.idle()
+        assert await studio.kept(predictions) == {0: [1], 1: [1]}
+
+    sample(tmp_path, scenario, max_waiting_rows=2)
+    assert stored(tmp_path) == {"pairs.sampled": 5, "pairs.scored": 2, "labels": 5}
+
+
+def test_what_another_artefact_of_the_shadow_would_say_is_not_taken_for_its_own(tmp_path: Path) -> None:
+    async def scenario(studio: Studio) -> None:
+        await studio.answer(0.25, unit="a")
+        runners = await started(DoubleRunner("v2", OffBy(offset=0.5), files="1"))
+        studio.dispatcher.adopt(studio.dispatcher.state, {**studio.dispatcher.runners, **runners})
+        await studio.idle()
+
+    sample(tmp_path, scenario)
+    assert stored(tmp_path) == {"pairs.sampled": 1}
+
+
+def test_no_more_is_kept_than_there_is_room_for(tmp_path: Path) -> None:
+    plan = experiment(ExperimentMetric.ACCURACY).plan
+    assert (plan.cohort_s, kept_of_a_cohort(plan, 6)) == (10, 2)
+
+    async def scenario(studio: Studio) -> None:
+        for number in range(5):
+            await studio.answer(0.25, unit=f"{number}")
+        await studio.idle()
+
+    sample(tmp_path, scenario, max_kept=6)
+    assert stored(tmp_path) == {"pairs.sampled": 5, "pairs.scored": 5, "pairs.beyond": 3}
+
+
+def test_agreement_counts_the_first_row_of_the_first_request_of_each_unit(tmp_path: Path) -> None:
+    """Scores of 0.3 become 0.55, which is the other class; all others keep theirs."""
+
+    async def scenario(studio: Studio) -> None:
+        for unit, values in (("a", [-0.2, 0.25]), ("b", [0.25, -0.2]), ("c", [0.25]), ("a", [0.25]), ("b", [-0.2])):
+            await studio.answer(*values, unit=unit)
+            await studio.idle()
+
+    sample(tmp_path, scenario, ExperimentMetric.AGREEMENT)
+    assert stored(tmp_path) == {
+        "pairs.sampled": 5, "pairs.scored": 5,
+        "agreement.count": 3, "agreement.sum": 2, "agreement.squares": 2,
+        "v1:agreement.count": 3, "v1:agreement.sum": 3, "v1:agreement.squares": 3,
+        "pairs.agreement.count": 3, "pairs.agreement.sum": -1, "pairs.agreement.squares": 1,
+    }  # fmt: skip
+
+
+def test_who_has_no_answer_does_not_agree(tmp_path: Path) -> None:
+    async def scenario(studio: Studio) -> None:
+        await studio.answer(-1.0, unit="a")
+        await studio.idle()
+
+    sample(tmp_path, scenario, ExperimentMetric.AGREEMENT, v2=ChokesOnBadRows())
+    found = stored(tmp_path)
+    assert (found["pairs.failed"], found["pairs.agreement.sum"]) == (1, -1)
+
+
+def test_what_could_not_be_added_is_added_once_the_store_is_back(tmp_path: Path) -> None:
+    async def scenario(studio: Studio) -> None:
+        await studio.answer(0.25, unit="a")
+        break_store(tmp_path)
+        await studio.idle()
+        await studio.answer(0.25, unit="b")
+        await studio.idle()
+        (tmp_path / "store.db").rmdir()
+        await studio.idle()
+
+    sample(tmp_path, scenario)
+    assert stored(tmp_path) == {"pairs.sampled": 2, "pairs.scored": 2}
+
+
+def test_no_more_than_so_many_wait_for_a_store_that_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shadow_sampler, "MAX_UNSENT", 2)
+
+    async def scenario(studio: Studio) -> None:
+        for number in range(4):
+            await studio.answer(0.25, unit=f"{number}")
+            await eventually(lambda: studio.copier._task is None or studio.copier._task.done())
+        await studio.idle()
+
+    sample(tmp_path, scenario)
+    assert stored(tmp_path) == {"pairs.sampled": 4, "pairs.scored": 2}
