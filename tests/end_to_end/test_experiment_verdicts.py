@@ -122,7 +122,10 @@ def test_a_server_that_is_killed_loses_no_feedback_and_decides_after_its_next_st
 ) -> None:
     environment = {"SHOKADO_WORKERS": "2", "SHOKADO_STORE": f"sqlite:///{tmp_path}/routing.db"}
     with serving(environment=environment) as first:
-        experiment = begin(first, label_delay_s=40)
+        # All of it is one cohort, and so judged together.
+        cohort_s = 8
+        experiment = begin(first, label_delay_s=40, max_duration_s=cohort_s * MAX_COHORTS)
+        wait_until(lambda: time.time() % cohort_s < 1)
         answers = asked(first, 150)
         assert reward(first, answers, {"v1": 0.0, "v2": 1.0}) == 150
         # Before anything is due.
