@@ -37,12 +37,18 @@ KeyFile = Annotated[
 Why = Annotated[str, typer.Option("--why", help="For the history.")]
 Id = Annotated[str | None, typer.Argument(help="Of an experiment; by default the one under way.")]
 _URL = "http://127.0.0.1:3000"
+_PAIRS = {
+    "sampled": "sampled", "scored": "scored by the shadow", "failed": "failed",
+    "beyond": "beyond what there was room for", "labels": "labels", "joined": "labels joined with scores",
+}  # fmt: skip
+"""What became of the requests that a shadow is compared on, in words."""
 
 
 @app.command()
 def start(
     candidates: Annotated[
-        list[str] | None, typer.Argument(help="Versions or aliases; by default all that share the traffic.")
+        list[str] | None,
+        typer.Argument(help="Versions or aliases; by default all that share the traffic, or the shadow."),
     ] = None,
     control: Annotated[str | None, typer.Option("--control", help="By default the active version.")] = None,
     plan: Annotated[Path, typer.Option("--plan", help="What is judged, how long, and what follows.")] = DEFAULT_FILE,
@@ -51,13 +57,16 @@ def start(
     environment: EnvironmentOption = None,
     key_file: KeyFile = None,
 ) -> None:
-    """Begin an experiment between the versions that share the traffic; the split stays until the end.
+    """Begin an experiment between the versions that share the traffic, or, where the plan's design is `shadow`, of one
+    with its shadow; the split stays until the end.
 
     Examples:
 
       shokado experiment start v2
 
       shokado experiment start v2 v3 --control v1 --plan careful.yaml --environment staging
+
+      shokado experiment start v2 --plan configuration/shadow_experiment.yaml
     """
     with _gateway(url, environment, key_file) as gateway:
         try:
@@ -126,6 +135,10 @@ def _show(found: "ExperimentAnswer") -> None:
     typer.echo(f"experiment {found.id} in {found.environment}: {found.verdict}")
     if found.reason:
         typer.echo(f"  {found.reason}")
+    if found.pairs:
+        # A server leaves out what it has counted none of.
+        told = ", ".join(f"{found.pairs.get(name, 0):,} {words}" for name, words in _PAIRS.items())
+        typer.echo(f"  requests that both are compared on: {told}")
     table = Table("version", "assigned", "observations", "mean", "effect", "interval", box=None)
     for name, version in found.versions.items():
         low, high = ("" if bound is None else f"{bound:+.4g}" for bound in (version.low, version.high))

@@ -287,6 +287,10 @@ class ExperimentAnswer:
     reason: str
     winner: str | None
     versions: Mapping[str, ExperimentVersion]
+    pairs: Mapping[str, int] = field(default_factory=dict)
+    """What became of the requests that a shadow is compared on: `sampled`, `scored`, `failed`, `beyond`, `labels` and
+    `joined`; empty for other experiments, and after the end.
+    """
 
 
 @dataclass(frozen=True, slots=True)

@@ -323,12 +323,12 @@ def start_experiment(
     plan: Mapping[str, Any], *, control: str | None = None, candidates: Sequence[str] | None = None, why: str = "",
     if_generation: int | None = None,
 ) -> Operation[ExperimentAnswer]:  # fmt: skip
-    """Begin an experiment between the versions that share the traffic of the client's environment.
+    """Begin an experiment between the versions that share the traffic of the client's environment, or with its shadow.
 
     Args:
         plan: what it is judged by, as in configuration/experiment.yaml: at least `metric` and `smallest_effect`.
         control: a version or alias; None: the active one.
-        candidates: versions or aliases; None: all others that share the traffic.
+        candidates: versions or aliases; None: all others that share the traffic, or the shadow.
         why: for the history.
         if_generation: as in `change_split`.
 

@@ -23,7 +23,7 @@ AT_ONCE = 10
 @pytest.fixture
 def halves(paper: PaperServer) -> Iterator[PaperServer]:
     """The server with an even split by hash, and no experiment under way."""
-    paper.ask("POST", SPLIT, json=HALVES)
+    paper.ask("POST", SPLIT, json=HALVES | {"shadow": None})
     yield paper
     for one in listed(paper):
         if one["running"]:
@@ -137,6 +137,80 @@ def test_an_experiment_is_stopped_and_says_so(halves: PaperServer, viewer: Viewe
     expect(viewer.newest_change()).to_contain_text("seen enough")
     page.get_by_label("Environment").select_option("staging")
     expect(page.locator("#experiment-reason")).to_have_text("staging has had no experiment.")
+
+
+def test_a_shadow_is_compared_by_the_form(halves: PaperServer, viewer: Viewer) -> None:
+    halves.ask("POST", SPLIT, json={"weights": {"v1": 1, "v2": 0}, "shadow": "v2"})
+    viewer.open(halves)
+    page = viewer.page
+    form = form_of(viewer)
+    expect(form.get_by_label("Compare")).to_be_hidden()
+    expect(form).to_contain_text("v2 scores what v1 answers, and nobody is given its answers. Labels tell who")
+    expect(form.get_by_label("Control")).to_have_value("v1")
+    expect(form.get_by_label("Candidates")).to_have_text("v2")
+    assert form.get_by_label("Metric").inner_text().split() == ["accuracy", "agreement"]
+    form.get_by_text("Guardrails").click()
+    expect(form.get_by_label("worse by at most")).to_have_count(0)
+    assert viewer.serious() == []
+    form.get_by_label("Metric").select_option("agreement")
+    expect(form).to_contain_text("No labels are needed")
+    expect(form.get_by_label("Labels come within")).to_be_hidden()
+    form.get_by_label("In the end").select_option("rollback")
+    form.get_by_role("button", name="Start…").click()
+    for fact in (
+        "v2 against v1, as its shadow, by agreement; something else said on 0.5 % of the rows is the smallest",
+        "nobody is given its answers",
+        "The split stays until the end: v1 100 %.",
+        "In the end: take the shadow off if it is worse or broken.",
+        "Guardrails: error rate at most 5 %.",
+    ):
+        expect(page.get_by_role("dialog")).to_contain_text(fact)
+    viewer.confirm("is v2 the same?")
+    viewer.says("The experiment of v2 against v1, as its shadow has begun")
+    (begun,) = [one for one in listed(halves) if one["running"]]
+    plan = begun["plan"]
+    assert [plan[name] for name in ("design", "metric", "smallest_effect", "label_delay_s", "sample", "at_end")] == [
+        "shadow", "agreement", 0.005, 0, 1, "rollback",
+    ]  # fmt: skip
+    assert plan["guardrails"] == [{"metric": "error_rate", "limit": 0.05, "margin": None}]
+
+
+def test_what_became_of_a_shadows_requests_is_told(halves: PaperServer, viewer: Viewer) -> None:
+    halves.ask("POST", SPLIT, json={"weights": {"v1": 1, "v2": 0}, "shadow": "v2"})
+    begin(halves, design="shadow", metric="agreement")
+    halves.predict(AT_ONCE)
+    viewer.open(halves)
+    page = viewer.page
+    expect(page.locator("#experiment-plan")).to_contain_text("10 sampled, 10 scored by the shadow, 0 failed")
+    expect(page.locator("#experiment-plan")).not_to_contain_text("labels")
+    expect(page.locator("#experiment-versions thead")).to_have_text("VersionRows that countMeanEffect")
+    expect(page.locator("#experiment-versions tbody tr").filter(has_text="v2")).to_contain_text("shadow")
+    expect(page.locator("#experiment-checks")).not_to_contain_text("units by their shares")
+    page.get_by_role("button", name="Stop the experiment…").click()
+    expect(page.get_by_role("dialog")).to_contain_text("The split and the shadow stay as they are.")
+    viewer.confirm("seen enough")
+    expect(verdict(viewer)).to_have_text("STOPPED")
+    page.get_by_text("Past experiments").click()
+    expect(page.locator("#past-experiments tbody tr").first).to_contain_text("v2 against v1, as its shadow")
+
+
+def test_who_has_a_split_and_a_shadow_chooses(halves: PaperServer, viewer: Viewer) -> None:
+    halves.ask("POST", SPLIT, json={"shadow": "v2"})
+    viewer.open(halves)
+    form = form_of(viewer)
+    expect(form.get_by_label("Metric")).to_contain_text("latency")
+    form.get_by_label("Compare").select_option("shadow")
+    expect(form.get_by_label("Compare")).to_be_focused()
+    expect(form.get_by_label("Metric")).not_to_contain_text("latency")
+    expect(form.get_by_label("Control").get_by_role("option")).to_have_text(["v1"])
+    form.get_by_label("Part of the units").fill("0.2")
+    form.get_by_role("button", name="Start…").click()
+    expect(viewer.page.get_by_role("dialog")).to_contain_text("Compared on 20 % of the units.")
+    viewer.confirm("on a sample")
+    viewer.says("has begun")
+    expect(viewer.page.locator("#experiment-plan")).to_contain_text("20 % of the units")
+    (begun,) = [one for one in listed(halves) if one["running"]]
+    assert (begun["candidates"], begun["plan"]["metric"], begun["plan"]["sample"]) == (["v2"], "accuracy", 0.2)
 
 
 def test_who_was_overtaken_starts_nothing_and_is_told(halves: PaperServer, viewer: Viewer) -> None:

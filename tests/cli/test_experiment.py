@@ -6,11 +6,15 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from configuration.experiment_plan import AtEnd, load_plan
-from configuration.experiment_policy import ExperimentMetric
+from configuration.experiment_plan import DEFAULT_FILE, AtEnd, load_plan
+from configuration.experiment_policy import ExperimentDesign, ExperimentMetric
 from shokado.cli.app import app
 from tests.support import http
 from tests.support.server import Server, serving
+from tests.support.waiting import wait_until
+
+ROW = [39, 52000, 690, 12, 800, 85.5, 1, 0, 2, 4]
+SHADOW_FILE = DEFAULT_FILE.with_name("shadow_experiment.yaml")
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +33,7 @@ def test_the_plan_beside_the_code_is_one() -> None:
     plan = load_plan()
     assert (plan.metric, plan.at_end, plan.max_duration_s) == (ExperimentMetric.ACCURACY, AtEnd.TELL, 14 * 86_400)
     assert plan.label_delay_s < plan.max_duration_s
+    assert load_plan(SHADOW_FILE).design is ExperimentDesign.SHADOW
 
 
 def test_an_experiment_is_begun_shown_and_stopped(server: Server) -> None:
@@ -49,3 +54,21 @@ def test_an_experiment_is_begun_shown_and_stopped(server: Server) -> None:
     assert run(server, "stop", named)[0] == 1
     (entry, *_) = http.get(f"{server.url}/v1/traffic-split/history", timeout=20).json()["entries"]
     assert entry["by"].endswith("(shokado experiment)")
+
+
+def test_a_shadow_is_judged_by_the_plan_for_shadows(server: Server) -> None:
+    split = {"weights": {"v1": 1, "v2": 0}, "shadow": "v2"}
+    assert http.post(f"{server.url}/v1/traffic-split", json=split, timeout=20).status_code == 200
+    code, said = run(server, "start", "--plan", str(SHADOW_FILE), "--why", "put nobody at risk")
+    assert (code, "of v2 against v1 in production" in said) == (0, True), said
+    named = said.split()[1]
+    for number in range(20):
+        body = {"instances": [ROW], "user_id": f"user-{number}"}
+        answer = http.post(f"{server.url}/v1/models/predict", json=body, timeout=20)
+        label = {"prediction_id": answer.json()["prediction_id"], "label": 0}
+        assert http.post(f"{server.url}/v1/feedback", json=label, timeout=20).status_code == 200
+    compared = "on: 20 sampled, 20 scored by the shadow, 0 failed, 0 beyond what there was room for, 20 labels"
+    wait_until(lambda: compared in run(server, "status")[1])
+    assert run(server, "stop", named)[0] == 0
+    code, said = run(server, "status", named)
+    assert (code, "sampled" in said) == (0, False), "nothing is told of what is forgotten"

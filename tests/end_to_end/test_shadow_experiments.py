@@ -106,6 +106,7 @@ def pairs(server: Server, experiment: str) -> dict[str, int]:
     return found
 
 
+@pytest.mark.slow
 def test_a_better_shadow_is_promoted_though_a_worker_is_killed(shadowing: Server, told: tuple[Rows, Rows]) -> None:
     """Where they differ the shadow is right; labels come before its scores do."""
     alike, others = told
@@ -130,6 +131,7 @@ def test_a_better_shadow_is_promoted_though_a_worker_is_killed(shadowing: Server
     wait_until(lambda: len(known := serving_now(shadowing)) == 2 and killed not in known, 120)
 
 
+@pytest.mark.slow
 def test_a_shadow_that_is_right_and_wrong_in_the_same_places_is_held(
     shadowing: Server, told: tuple[Rows, Rows]
 ) -> None:
@@ -149,7 +151,7 @@ def test_a_shadow_that_is_right_and_wrong_in_the_same_places_is_held(
 def test_agreement_is_decided_without_labels(shadowing: Server, told: tuple[Rows, Rows]) -> None:
     alike, others = told
     for content, verdict in ((alike, "PROMOTE"), (others, "ROLLBACK")):
-        experiment = begin(shadowing, metric="agreement", at_end="tell")
+        experiment = begin(shadowing, metric="agreement", at_end="tell", label_delay_s=0)
         asked(shadowing, content[:80], verdict)
         found = ended(shadowing, experiment)
         assert found["verdict"] == verdict, found["reason"]

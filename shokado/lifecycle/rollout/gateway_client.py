@@ -193,7 +193,7 @@ class GatewayClient:
     def start_experiment(
         self, plan: Mapping[str, Any], control: str | None, candidates: Sequence[str] | None, why: str
     ) -> ExperimentAnswer:
-        """Begin one between the versions that share the traffic."""
+        """Begin one between the versions that share the traffic, or with the shadow, as the plan says."""
         asked = operations.start_experiment(plan, control=control, candidates=candidates, why=why[:MAX_WHY_CHARACTERS])
         return self._ask(asked)
 

@@ -1,8 +1,8 @@
-// The form that starts an experiment between the versions that share the traffic.
+// The form that starts an experiment: between the versions that share the traffic, or of one with its shadow.
 
 import { confirmed } from './confirmation.js';
 import { byId, element } from './elements.js';
-import { AT_END, distanceOf, METRICS, titleOf } from './experiment_words.js';
+import { AT_END, comparedOf, distanceOf, METRICS, metricsOf, smallestOf, titleOf } from './experiment_words.js';
 import { naturally, percent, seconds } from './numbers.js';
 
 const DAY_S = 86_400;
@@ -11,6 +11,10 @@ const HOUR_S = 3600;
 const DEFAULTS = { days: 14, hours: 24, rate: 0.05, integrity: 0.001 };
 /** No label comes at once, and what comes later does not count. */
 const SHORTEST_HOURS = 0.001;
+const DESIGNS = {
+  split: 'those that share the traffic',
+  shadow: 'the shadow with who answers',
+};
 const GUARDRAILS = { error_rate: { limit: 0.05, margin: 0.01 }, fallback_share: { limit: 0.05 } };
 
 let made = '';
@@ -23,36 +27,50 @@ export function offerExperiment(split, models, page) {
   made = told;
   const obstacle = obstacleOf(split);
   byId('experiment-form').replaceWith(
-    obstacle ? element('p', { id: 'experiment-form', class: 'quiet' }, obstacle) : build(split, classifies, page),
+    obstacle
+      ? element('p', { id: 'experiment-form', class: 'quiet' }, obstacle)
+      : build(designsOf(split)[0], split, classifies, page),
   );
 }
 
+/** Who answers in an experiment with the shadow, as far as it does not itself. */
+const answering = ({ shares, shadow }) => Object.keys(shares).filter((version) => version !== shadow);
+
+/** How versions can be compared by the split as it is. */
+function designsOf(split) {
+  const shared = Object.keys(split.shares).length > 1;
+  return [shared && 'split', split.shadow && answering(split).length && 'shadow'].filter(Boolean);
+}
+
 /** Why none can be started; null where one can. */
-function obstacleOf({ environment, enabled, strategy, shares, experiment }) {
-  const sharing = Object.keys(shares);
+function obstacleOf(split) {
+  const { environment, enabled, strategy, shares, experiment } = split;
   if (experiment) return `${environment} has one under way; it must end first.`;
   if (!enabled) return `The split of ${environment} is off; switch it on first.`;
   if (strategy === 'weighted')
     return `The strategy weighted moves the split of ${environment} by itself; give it the strategy random or hash first.`;
-  if (sharing.length < 2)
-    return `All traffic of ${environment} goes to ${sharing[0]}; give another version its share first.`;
+  if (!designsOf(split).length)
+    return `All traffic of ${environment} goes to ${Object.keys(shares)[0]}; give another version its share, or make it the shadow first.`;
   return null;
 }
 
-function build(split, classifies, page) {
-  const versions = Object.keys(split.shares).sort(naturally);
-  const metrics = Object.keys(METRICS).filter(
-    (name) => (METRICS[name].of ?? '') !== (classifies ? 'values' : 'classes'),
-  );
+function build(design, split, classifies, page) {
+  const shadowed = design === 'shadow';
+  const versions = (shadowed ? answering(split) : Object.keys(split.shares)).sort(naturally);
+  const metrics = metricsOf(design, classifies);
+  const designs = designsOf(split).map((name) => [name, DESIGNS[name]]);
   const hint = element('small');
+  const words = element('p', { class: 'quiet', hidden: !shadowed });
   const candidates = element('output', { name: 'candidates' });
   const control = versions.includes(split.active) ? split.active : versions[0];
   const form = element(
     'form',
     { id: 'experiment-form' },
+    words,
     element(
       'div',
       { class: 'fields' },
+      element('label', { hidden: designs.length < 2 }, 'Compare', select('design', designs, design)),
       element(
         'label',
         {},
@@ -75,10 +93,18 @@ function build(split, classifies, page) {
       ),
       element('label', {}, 'Candidates', candidates),
       element('label', {}, 'Smallest effect that matters', number('smallest', '', { required: true }), hint),
+      shadowed &&
+        element(
+          'label',
+          {},
+          'Part of the units',
+          number('sample', 1, { required: true, max: 1 }),
+          element('small', {}, 'whose requests both score'),
+        ),
       element('label', {}, 'Longest, in days', number('days', DEFAULTS.days, { required: true })),
       element(
         'label',
-        {},
+        { 'data-labels': true },
         'Labels come within hours',
         number('hours', DEFAULTS.hours, { required: true, min: SHORTEST_HOURS }),
       ),
@@ -89,43 +115,77 @@ function build(split, classifies, page) {
         number('rate', DEFAULTS.rate, { required: true, max: 0.2 }),
         element('small', {}, '0.05 is one experiment in 20'),
       ),
-      element('label', {}, 'In the end', select('end', Object.entries(AT_END), 'tell')),
+      element('label', {}, 'In the end', select('end', Object.entries(AT_END[design]), 'tell')),
     ),
-    element('details', {}, element('summary', {}, 'Guardrails, and the check of shares'), guardrailFields(metrics)),
+    element(
+      'details',
+      {},
+      element('summary', {}, `Guardrails, and the check of ${shadowed ? 'failures' : 'shares'}`),
+      guardrailFields(design, metrics),
+    ),
     element('div', { class: 'row' }, element('button', { class: 'main' }, 'Start…')),
   );
   const follow = () => {
-    candidates.value = versions.filter((version) => version !== form.elements.control.value).join(', ');
+    candidates.value = candidatesOf(form, split).join(', ');
+    words.textContent = wordsOf(form.elements.metric.value, form.elements.control.value, split.shadow);
     for (const label of form.querySelectorAll('[data-metric]'))
       label.hidden = label.dataset.metric === form.elements.metric.value;
   };
   const followMetric = () => {
-    const { share, milliseconds, smallest } = METRICS[form.elements.metric.value];
-    form.elements.smallest.value = smallest ?? '';
-    hint.textContent = share
-      ? '0.01 is one percentage point'
-      : milliseconds
-        ? 'milliseconds'
-        : 'in units of this error';
+    const metric = form.elements.metric.value;
+    form.elements.smallest.value = METRICS[metric].smallest ?? '';
+    hint.textContent = unitOf(metric);
+    // Nothing waits for labels then, so there is none to be waited for.
+    form.elements.hours.disabled = metric === 'agreement';
+    form.querySelector('[data-labels]').hidden = form.elements.hours.disabled;
     follow();
   };
   form.elements.control.addEventListener('change', follow);
   form.elements.metric.addEventListener('change', followMetric);
+  form.elements.design.addEventListener('change', (event) => {
+    const other = build(event.target.value, split, classifies, page);
+    form.replaceWith(other);
+    other.elements.design.focus();
+  });
   followMetric();
   form.addEventListener('submit', (event) => {
     event.preventDefault();
-    start(orderOf(form, split, versions), split, page);
+    start(orderOf(form, split), split, page);
   });
   return form;
 }
 
-function guardrailFields(metrics) {
-  const fields = metrics.flatMap((metric) => {
+const candidatesOf = ({ elements }, { shares, shadow }) =>
+  elements.design.value === 'shadow'
+    ? [shadow]
+    : Object.keys(shares)
+        .filter((version) => version !== elements.control.value)
+        .sort(naturally);
+
+/** What an experiment with the shadow does. */
+function wordsOf(metric, control, shadow) {
+  const scores = `${shadow} scores what ${control} answers, and nobody is given its answers.`;
+  return metric === 'agreement'
+    ? `${scores} No labels are needed: ${shadow} is promoted if it surely says something else on fewer rows than what matters, and rolled back if on more. Who is right is not known.`
+    : `${scores} Labels tell who of the two is right.`;
+}
+
+function unitOf(metric) {
+  if (metric === 'agreement') return 'share of the rows on which it may say something else';
+  const { share, milliseconds } = METRICS[metric];
+  return share ? '0.01 is one percentage point' : milliseconds ? 'milliseconds' : 'in units of this error';
+}
+
+function guardrailFields(design, metrics) {
+  const shadowed = design === 'shadow';
+  // All that can be said of a shadow is on how many requests it fails.
+  const fields = (shadowed ? ['error_rate'] : metrics).flatMap((metric) => {
     const { limit = '', margin = '' } = GUARDRAILS[metric] ?? {};
     const of = (kind, words, value) =>
       element('label', { 'data-metric': metric }, `${titleOf(metric)} ${words}`, number(`${kind} ${metric}`, value));
     const worse = of('margin', 'worse by at most', margin);
-    return METRICS[metric].limited ? [of('limit', 'at most', limit), worse] : [worse];
+    if (!METRICS[metric].limited) return [worse];
+    return [of('limit', 'at most', limit), !shadowed && worse];
   });
   return element(
     'div',
@@ -134,7 +194,7 @@ function guardrailFields(metrics) {
     element(
       'label',
       {},
-      'False alarms of the check of shares',
+      `False alarms of the check of ${shadowed ? 'failures' : 'shares'}`,
       number('integrity', DEFAULTS.integrity, { required: true, max: 0.2 }),
     ),
   );
@@ -153,19 +213,21 @@ function number(name, value, more = {}) {
 }
 
 /** The body of `POST /v1/experiments` that the form says. */
-function orderOf({ elements }, split, versions) {
+function orderOf(form, split) {
+  const { elements } = form;
   const metric = elements.metric.value;
-  const control = elements.control.value;
   return {
     environment: split.environment,
-    control,
-    candidates: versions.filter((version) => version !== control),
+    control: elements.control.value,
+    candidates: candidatesOf(form, split),
     metric,
+    design: elements.design.value,
+    ...(elements.sample ? { sample: Number(elements.sample.value) } : {}),
     smallest_effect: Number(elements.smallest.value),
     error_rate: Number(elements.rate.value),
     integrity_error_rate: Number(elements.integrity.value),
     max_duration_s: DAY_S * Number(elements.days.value),
-    label_delay_s: HOUR_S * Number(elements.hours.value),
+    label_delay_s: metric === 'agreement' ? 0 : HOUR_S * Number(elements.hours.value),
     at_end: elements.end.value,
     guardrails: Object.keys(METRICS)
       .filter((name) => name !== metric)
@@ -180,8 +242,9 @@ function bound(kind, metric, elements) {
 }
 
 async function start(order, split, page) {
-  const { environment, control, candidates, metric, guardrails } = order;
-  const compared = `${candidates.join(', ')} against ${control}`;
+  const { environment, control, candidates, metric, design, guardrails } = order;
+  const shadowed = design === 'shadow';
+  const compared = comparedOf({ candidates, control, plan: order });
   const rails = guardrails.map(({ metric: name, limit, margin }) =>
     [
       titleOf(name),
@@ -193,10 +256,12 @@ async function start(order, split, page) {
   );
   const shares = Object.entries(split.shares).map(([version, share]) => `${version} ${percent(share)}`);
   const facts = [
-    `${compared}, by ${titleOf(metric)}; ${distanceOf(metric, order.smallest_effect)} is the smallest effect that matters.`,
+    `${compared}, by ${titleOf(metric)}; ${smallestOf(order)} is the smallest effect that matters.`,
+    shadowed && wordsOf(metric, control, split.shadow),
+    shadowed && order.sample < 1 && `Compared on ${percent(order.sample)} of the units.`,
     `The split stays until the end: ${shares.join(', ')}.`,
     `It lasts ${seconds(order.max_duration_s)} at most${METRICS[metric].feedback ? `, and labels count that come within ${seconds(order.label_delay_s)}` : ''}.`,
-    `In the end: ${AT_END[order.at_end]}.`,
+    `In the end: ${AT_END[design][order.at_end]}.`,
     rails.length && `Guardrails: ${rails.join('; ')}.`,
   ].filter(Boolean);
   const act = (why) => page.change('v1/experiments', { ...order, why }, split.generation);

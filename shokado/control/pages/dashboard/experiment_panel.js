@@ -3,7 +3,17 @@
 import { swatch, variableOf } from './colours.js';
 import { confirmed } from './confirmation.js';
 import { byId, element, say, svg } from './elements.js';
-import { AT_END, distanceOf, effectOf, meanOf, METRICS, pillOf, titleOf } from './experiment_words.js';
+import {
+  AT_END,
+  comparedOf,
+  effectOf,
+  meanOf,
+  METRICS,
+  pairsOf,
+  pillOf,
+  smallestOf,
+  titleOf,
+} from './experiment_words.js';
 import { ago, naturally, percent, seconds, short } from './numbers.js';
 
 let shown = null;
@@ -39,14 +49,15 @@ export function loseExperiment() {
 /** The button that ends the experiment which is shown. */
 export function offerStop(page) {
   byId('stop-experiment').addEventListener('click', async () => {
-    const { id, environment, control, candidates, stages } = shown;
+    const { id, environment, plan, stages } = shown;
     const shares = Object.entries(stages.at(-1)?.shares ?? {}).map(
       ([version, share]) => `${version} ${percent(share)}`,
     );
-    const facts = [
-      `${candidates.join(', ')} against ${control} in ${environment}: it ends as it stands, for good.`,
-      `The split stays as it is${shares.length ? `: ${shares.join(', ')}` : ''}.`,
-    ];
+    const stays =
+      plan.design === 'shadow'
+        ? 'The split and the shadow stay as they are.'
+        : `The split stays as it is${shares.length ? `: ${shares.join(', ')}` : ''}.`;
+    const facts = [`${comparedOf(shown)}, in ${environment}: it ends as it stands, for good.`, stays];
     // The id says which one is meant, whatever else was changed meanwhile.
     const act = (why) => page.change(`v1/experiments/${encodeURIComponent(id)}/stop`, { why }, null);
     if (await confirmed('Stop the experiment', facts, act))
@@ -54,16 +65,21 @@ export function offerStop(page) {
   });
 }
 
-function planOf({ plan, control, candidates, stages, started_at, ends_at, ended_at, winner }) {
+function planOf(found) {
+  const { plan, stages, started_at, ends_at, ended_at, winner } = found;
+  const shadowed = plan.design === 'shadow';
+  const pairs = pairsOf(found);
   const feedback = METRICS[plan.metric]?.feedback;
   const stage = stages.at(-1);
   const facts = [
-    ['Compared', `${candidates.join(', ')} against ${control}, by ${titleOf(plan.metric)}`],
+    ['Compared', `${comparedOf(found)}, by ${titleOf(plan.metric)}`],
+    pairs && ['Requests', pairs],
+    shadowed && plan.sample < 1 && ['Sample', `${percent(plan.sample)} of the units`],
     winner && ['Better', winner],
-    ['Matters from', distanceOf(plan.metric, plan.smallest_effect)],
+    ['Matters from', smallestOf(plan)],
     ['Wrong at most in', `${percent(plan.error_rate)} of such experiments`],
     feedback && ['Labels count', `that come within ${seconds(plan.label_delay_s)}`],
-    ['In the end', AT_END[plan.at_end] ?? plan.at_end],
+    ['In the end', AT_END[plan.design]?.[plan.at_end] ?? plan.at_end],
     ['Begun', `${ago(new Date(started_at))}, ${new Date(started_at).toLocaleString()}`],
     ended_at
       ? ['Ended', new Date(ended_at).toLocaleString()]
@@ -76,8 +92,11 @@ function planOf({ plan, control, candidates, stages, started_at, ends_at, ended_
 function versionsOf({ plan, control, candidates, stages, versions }) {
   const { metric } = plan;
   const stage = stages.at(-1);
-  const counted = METRICS[metric]?.feedback ? 'Labels that count' : 'Answers';
-  const heads = ['Version', 'Share', stage?.sticky ? 'Units' : 'Requests', counted, 'Mean', 'Effect'];
+  // A shadow has no share, and both versions score the same rows.
+  const arms = plan.design !== 'shadow';
+  const counted = METRICS[metric]?.feedback ? 'Labels that count' : arms ? 'Answers' : 'Rows that count';
+  const units = stage?.sticky ? 'Units' : 'Requests';
+  const heads = ['Version', arms && 'Share', arms && units, counted, 'Mean', 'Effect'].filter(Boolean);
   const reach = reachOf(Object.values(versions), plan.smallest_effect);
   const rows = [control, ...candidates.toSorted(naturally)].map((version) => {
     const found = versions[version];
@@ -90,10 +109,10 @@ function versionsOf({ plan, control, candidates, stages, versions }) {
         { scope: 'row' },
         swatch(version),
         version,
-        element('small', {}, version === control ? 'control' : said),
+        element('small', {}, version === control ? 'control' : arms ? said : 'shadow'),
       ),
-      element('td', {}, percent(stage?.shares[version] ?? 0)),
-      element('td', {}, short(found?.assigned)),
+      arms && element('td', {}, percent(stage?.shares[version] ?? 0)),
+      arms && element('td', {}, short(found?.assigned)),
       element('td', {}, short(found?.observations)),
       element('td', {}, meanOf(metric, found?.mean)),
       element('td', {}, version === control ? '–' : effect(metric, version, found, reach, plan.smallest_effect)),
@@ -145,9 +164,11 @@ function interval({ low, effect: value, high }, version, reach, smallest) {
 function checksOf(found) {
   const { plan, fallbacks, candidates, versions } = found;
   const fell = Object.entries(fallbacks).filter(([, number]) => number);
+  // Of a shadow's pairs one half never comes without the other one.
+  const arms = plan.design !== 'shadow';
   const checks = [
-    integrity('units by their shares', found.sample_ratio_p_value, plan),
-    METRICS[plan.metric]?.feedback && integrity('labels alike for all versions', found.arrival_p_value, plan),
+    arms && integrity('units by their shares', found.sample_ratio_p_value, plan),
+    arms && METRICS[plan.metric]?.feedback && integrity('labels alike for all versions', found.arrival_p_value, plan),
     ...fell.map(([version, number]) => [
       'warn',
       'fallbacks',

@@ -2,7 +2,7 @@
 
 import { swatch } from './colours.js';
 import { byId, element } from './elements.js';
-import { effectOf, pillOf, titleOf } from './experiment_words.js';
+import { comparedOf, effectOf, pillOf, titleOf } from './experiment_words.js';
 
 /** Show those of the environment; `experiments` are as `/v1/experiments` tells them, the last one first. */
 export function showPast(experiments, environment) {
@@ -14,13 +14,14 @@ export function showPast(experiments, environment) {
   );
 }
 
-function line({ verdict, reason, ended_at, control, candidates, plan, versions }) {
+function line(experiment) {
+  const { verdict, reason, ended_at, candidates, plan, versions } = experiment;
   return element(
     'tr',
     {},
     element('td', {}, new Date(ended_at).toLocaleString()),
     element('td', {}, element('span', { class: pillOf(verdict) }, verdict), element('small', {}, reason)),
-    element('td', {}, `${candidates.join(', ')} against ${control}`, element('small', {}, titleOf(plan.metric))),
+    element('td', {}, comparedOf(experiment), element('small', {}, titleOf(plan.metric))),
     element(
       'td',
       {},
