@@ -177,13 +177,14 @@ def test_a_shadow_is_compared_by_the_form(halves: PaperServer, viewer: Viewer) -
 
 def test_what_became_of_a_shadows_requests_is_told(halves: PaperServer, viewer: Viewer) -> None:
     halves.ask("POST", SPLIT, json={"weights": {"v1": 1, "v2": 0}, "shadow": "v2"})
-    begin(halves, design="shadow", metric="agreement")
-    halves.predict(AT_ONCE)
+    begin(halves, design="shadow", metric="accuracy")
+    entries = [{"prediction_id": one["prediction_id"], "label": 0} for one in halves.predict(AT_ONCE)]
+    assert halves.ask("POST", "/v1/feedback", json=entries).json()["accepted"] == AT_ONCE
     viewer.open(halves)
     page = viewer.page
-    expect(page.locator("#experiment-plan")).to_contain_text("10 sampled, 10 scored by the shadow, 0 failed")
-    expect(page.locator("#experiment-plan")).not_to_contain_text("labels")
-    expect(page.locator("#experiment-versions thead")).to_have_text("VersionRows that countMeanEffect")
+    became = "10 sampled, 10 scored by the shadow, 0 failed; 10 labels, 10 joined with scores"
+    expect(page.locator("#experiment-plan")).to_contain_text(became)
+    expect(page.locator("#experiment-versions thead")).to_have_text("VersionLabels that countMeanEffect")
     expect(page.locator("#experiment-versions tbody tr").filter(has_text="v2")).to_contain_text("shadow")
     expect(page.locator("#experiment-checks")).not_to_contain_text("units by their shares")
     page.get_by_role("button", name="Stop the experiment…").click()

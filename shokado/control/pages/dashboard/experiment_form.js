@@ -12,8 +12,8 @@ const DEFAULTS = { days: 14, hours: 24, rate: 0.05, integrity: 0.001 };
 /** No label comes at once, and what comes later does not count. */
 const SHORTEST_HOURS = 0.001;
 const DESIGNS = {
-  split: 'those that share the traffic',
-  shadow: 'the shadow with who answers',
+  split: 'who shares traffic',
+  shadow: 'the shadow',
 };
 const GUARDRAILS = { error_rate: { limit: 0.05, margin: 0.01 }, fallback_share: { limit: 0.05 } };
 
@@ -166,7 +166,7 @@ const candidatesOf = ({ elements }, { shares, shadow }) =>
 function wordsOf(metric, control, shadow) {
   const scores = `${shadow} scores what ${control} answers, and nobody is given its answers.`;
   return metric === 'agreement'
-    ? `${scores} No labels are needed: ${shadow} is promoted if it surely says something else on fewer rows than what matters, and rolled back if on more. Who is right is not known.`
+    ? `${scores} No labels are needed: it is PROMOTE where ${shadow} surely says something else on fewer rows than what matters, and ROLLBACK where on more. Who is right is not known.`
     : `${scores} Labels tell who of the two is right.`;
 }
 
