@@ -28,6 +28,7 @@ from tests.dispatch.double_runners import DoubleRunner, OffBy, answer, routed, s
 from tests.experiments.following import break_store, following, store_in
 from tests.experiments.test_tallying import SETTINGS
 from tests.runners.engine_doubles import ChokesOnBadRows, Obliging
+from tests.support.cards import make_card
 from tests.support.waiting import eventually
 
 NOW = 1_790_000_000.0
@@ -184,6 +185,30 @@ def test_what_is_dropped_was_sampled_and_is_not_scored(tmp_path: Path) -> None:
 
     sample(tmp_path, scenario, max_waiting_rows=2)
     assert stored(tmp_path) == {"pairs.sampled": 5, "pairs.scored": 2, "labels": 5}
+
+
+def test_what_lacks_a_feature_is_dropped_as_any_other_where_too_many_wait(tmp_path: Path) -> None:
+    """Else failures would all count, and what the shadow scores would not."""
+
+    async def scenario(studio: Studio) -> None:
+        predictions = [await studio.answer(0.25, unit=f"{number}", told=False) for number in range(5)]
+        shadow = studio.dispatcher.runners["v2"]
+        features, examples = [{"name": "a"}, {"name": "b"}, {"name": "c"}], {"rows": [[0.0] * 3], "scores": [0.5]}
+        own, other = shadow.row_format, make_card(features=features, examples=examples).row_format
+        for row_format, some in ((own, predictions[:1]), (other, predictions[1:2])):
+            shadow.row_format = row_format
+            studio.copier.answered("v1", some)
+        assert studio.copier._waiting_rows == 1
+        shadow.row_format = own
+        studio.copier.answered("v1", predictions[2:3])
+        shadow.row_format = other
+        studio.copier.answered("v1", predictions[3:])
+        shadow.row_format = own
+        await studio.idle()
+        assert await studio.kept(predictions) == {0: [1], 1: [], 2: [1]}
+
+    sample(tmp_path, scenario, max_waiting_rows=2)
+    assert stored(tmp_path) == {"pairs.sampled": 5, "pairs.scored": 2, "pairs.failed": 1, "labels": 5}
 
 
 def test_what_another_artefact_of_the_shadow_would_say_is_not_taken_for_its_own(tmp_path: Path) -> None:
