@@ -11,7 +11,7 @@ import pytest
 from configuration.experiment_plan import AtEnd, ExperimentPlan
 from configuration.experiment_policy import ExperimentDesign, ExperimentMetric
 from configuration.settings import Settings
-from shokado.dispatch.change import KnownVersions
+from shokado.dispatch.change import KnownVersions, SplitChange, with_split
 from shokado.dispatch.experiment import Experiment, Result
 from shokado.dispatch.experiment_change import ExperimentOrder, with_experiment
 from shokado.dispatch.state import Environment
@@ -174,6 +174,26 @@ def test_pairs_end_the_experiment_once_and_the_split_moves_as_planned(
         assert candidate.effect == pytest.approx((candidate.mean or 0) - (control.mean or 0))
 
     try_it(backend, scenario, at_end=at_end)
+
+
+@pytest.mark.parametrize("rows", [BETTER, WORSE], ids=["better", "worse"])
+@pytest.mark.parametrize("shadow", ["v3", None])
+def test_the_end_moves_nothing_once_another_version_is_the_shadow(
+    backend: Backend, rows: list[Row], shadow: str | None
+) -> None:
+    async def scenario(court: Court) -> None:
+        await court.tell(rows, right)
+        changed = SplitChange(shadow=shadow)
+        await court.follower.change(
+            lambda state: with_split(state, None, changed, READY), by="ann", action=Action.SPLIT
+        )
+        await court.judge.look_at_all()
+        ended = court.experiment.conclusion
+        assert ended is not None
+        assert ended.result is (Result.PROMOTE if rows is BETTER else Result.ROLLBACK)
+        assert (dict(court.production.shares), court.production.shadow) == ({"v1": 0.9, "v3": 0.1}, shadow)
+
+    try_it(backend, scenario)
 
 
 def test_what_is_undecided_goes_on_and_is_held_in_the_end(backend: Backend) -> None:
