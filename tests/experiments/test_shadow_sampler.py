@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from configuration.experiment_plan import ExperimentPlan
-from configuration.experiment_policy import ExperimentDesign, ExperimentMetric
+from configuration.experiment_policy import ExperimentDesign, ExperimentMetric, Guardrail
 from configuration.settings import CacheBackend, CacheSettings, ShadowSettings
 from shokado.dispatch.cache import MemoryCache
 from shokado.dispatch.dispatcher import Dispatcher
@@ -249,6 +249,21 @@ def test_agreement_counts_the_first_row_of_the_first_request_of_each_unit(tmp_pa
         "agreement.count": 3, "agreement.sum": 2, "agreement.squares": 2,
         "v1:agreement.count": 3, "v1:agreement.sum": 3, "v1:agreement.squares": 3,
         "pairs.agreement.count": 3, "pairs.agreement.sum": -1, "pairs.agreement.squares": 1,
+    }  # fmt: skip
+
+
+def test_of_each_unit_the_first_request_tells_whether_it_fails(tmp_path: Path) -> None:
+    async def scenario(studio: Studio) -> None:
+        for unit, value in (("a", -1.0), ("a", -1.0), ("b", 0.25), ("b", -1.0), ("c", 0.25)):
+            await studio.answer(value, unit=unit)
+            await studio.idle()
+
+    rails = (Guardrail(metric=ExperimentMetric.ERROR_RATE, limit=0.1),)
+    under_way = experiment(ExperimentMetric.ACCURACY, guardrails=rails)
+    sample(tmp_path, scenario, v2=ChokesOnBadRows(), under_way=under_way)
+    assert stored(tmp_path) == {
+        "pairs.sampled": 5, "pairs.scored": 2, "pairs.failed": 3,
+        "error_rate.count": 3, "error_rate.sum": 1, "error_rate.squares": 1,
     }  # fmt: skip
 
 
