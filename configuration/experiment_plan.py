@@ -16,6 +16,8 @@ MAX_DURATION_S = 366 * 86_400.0
 """Longer than anybody waits for an answer."""
 MIN_LABEL_DELAY_S = 1.0
 """No label comes sooner: it is told by a request that is sent after the answer."""
+STORED = "stored"
+"""The context of a plan that was begun before: what is refused only since then must be read all the same."""
 MAX_COHORTS = 200
 """Cohorts of an experiment at most: what is counted of each is kept until some time after its end."""
 
@@ -50,6 +52,8 @@ class ExperimentPlan(ExperimentPolicy):
     @classmethod
     def _labels_have_time_to_come(cls, label_delay_s: float, info: ValidationInfo) -> float:
         """Fields of the policy come before this one, those that are valid."""
+        if info.context == STORED:
+            return label_delay_s
         metrics = [info.data.get("metric"), *(guardrail.metric for guardrail in info.data.get("guardrails", ()))]
         late = [metric.value for metric in metrics if metric is not None and metric.from_feedback]
         if late and label_delay_s < MIN_LABEL_DELAY_S:

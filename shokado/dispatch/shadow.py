@@ -131,13 +131,15 @@ class ShadowCopier(PredictionObserver):
         row_count = prediction.row_count
         request = self._sample.take(prediction, environment.shadow) if self._sample is not None else None
         shadow = self._dispatcher.runners.get(environment.shadow)
-        rows = prediction.rows_as(shadow.row_format) if shadow is not None else None
-        if shadow is not None and rows is None:
+        # Before it is known whether the shadow can take it: else those that it cannot would never be dropped, and what
+        # is left would have more of them than the traffic has.
+        if shadow is None or self._waiting_rows + row_count > self._max_waiting_rows:
+            self._counts[pair].shadow_dropped_rows += row_count
+            return
+        rows = prediction.rows_as(shadow.row_format)
+        if rows is None:
             self._counts[pair].shadow_skipped_rows += row_count
             self._fail(request)
-            return
-        if shadow is None or rows is None or self._waiting_rows + row_count > self._max_waiting_rows:
-            self._counts[pair].shadow_dropped_rows += row_count
             return
         queue = self._waiting.get(pair)
         if queue is None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from configuration.experiment_plan import ExperimentPlan
+from configuration.experiment_plan import STORED, ExperimentPlan
 from configuration.settings import Settings, Strategy
 from shokado.dispatch.experiment import Experiment
 from shokado.dispatch.rendezvous import Rendezvous
@@ -208,7 +208,7 @@ def _typed(kind: type, content: Any) -> Any:
     """The policy of `_plain`, without what only a newer release knows."""
     if kind is ExperimentPlan:
         return ExperimentPlan.model_validate(
-            {name: value for name, value in content.items() if name in ExperimentPlan.model_fields}
+            {name: value for name, value in content.items() if name in ExperimentPlan.model_fields}, context=STORED
         )
     raise NotImplementedError(kind)
 

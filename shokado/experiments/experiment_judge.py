@@ -187,6 +187,9 @@ def results_of(experiment: Experiment, look: ExperimentLook) -> dict[str, Versio
 
 def split_at_end(experiment: Experiment, conclusion: ExperimentConclusion) -> SplitChange | None:
     """What becomes of the split; None where it stays as it is."""
+    if experiment.is_shadowed and not experiment.stages[-1].shares:
+        # Somebody took the shadow off, or made another one, or took the control's traffic away: that stays.
+        return None
     at_end = experiment.plan.at_end
     match conclusion.result:
         case Result.PROMOTE if at_end is AtEnd.PROMOTE:

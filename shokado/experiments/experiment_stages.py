@@ -120,7 +120,7 @@ def _paired(
     seen = due if metric.from_feedback else everything
     ours, theirs = (_sums(seen, stage, version) for version in (shadow, control))
     now = _sums(everything, stage, shadow)
-    failed, scored = now.get(FAILED, 0.0), now.get(SCORED, 0.0)
+    told, failed = (now.get(name, 0.0) for name in sums_named(ExperimentMetric.ERROR_RATE)[:2])
     means = {version: _moments(metric, sums) for version, sums in ((control, theirs), (shadow, ours))}
     count, total, squares = (ours.get(name, 0.0) for name in paired_sums_named(metric))
     return StageEvidence(
@@ -130,7 +130,7 @@ def _paired(
             shadow: VersionEvidence(
                 0.0,
                 float(means[shadow].count),
-                {metric: means[shadow], ExperimentMetric.ERROR_RATE: Moments.of_events(failed, failed + scored)},
+                {metric: means[shadow], ExperimentMetric.ERROR_RATE: Moments.of_events(failed, told)},
             ),
         },
         {shadow: Moments(count, total, squares)},

@@ -19,6 +19,7 @@ from shokado.experiments.experiment_counts import (
     labelled_scope,
     one_observation,
     paired_sums_named,
+    sums_named,
 )
 from shokado.experiments.prediction_id import Provenance
 from shokado.stores.evidence import Evidence, Sighting
@@ -68,6 +69,14 @@ def sighting_of_pair(
         for name, number in sums.items()
     }
     return Sighting(experiment.id, labelled_scope(metric), unit, MAX_LABELLED_UNITS, counts)
+
+
+def sighting_of_failure(experiment: Experiment, stage: int, cohort: int, unit: bytes, *, failed: bool) -> Sighting:
+    """Whether the shadow failed on a request. Of a unit the first one counts: those of one are alike."""
+    (shadow,), names = experiment.candidates, sums_named(ExperimentMetric.ERROR_RATE)
+    numbers = (1.0, float(failed), float(failed))
+    counts = {Evidence(stage, shadow, cohort, name): number for name, number in zip(names, numbers, strict=True)}
+    return Sighting(experiment.id, labelled_scope(ExperimentMetric.ERROR_RATE), unit, MAX_LABELLED_UNITS, counts)
 
 
 def paired_label(

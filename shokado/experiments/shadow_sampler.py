@@ -23,7 +23,7 @@ from shokado.dispatch.assignment import SPLIT, STICKY
 from shokado.dispatch.request import Origin, Prediction
 from shokado.experiments.evidence_counter import EVERY_S
 from shokado.experiments.experiment_counts import BEYOND, FAILED, SAMPLED, SCORED
-from shokado.experiments.pair_evidence import is_sampled, sighting_of_pair
+from shokado.experiments.pair_evidence import is_sampled, sighting_of_failure, sighting_of_pair
 from shokado.experiments.prediction_id import carried_rows, read_own
 from shokado.stores.evidence import Evidence, EvidenceBatch, ShadowScores, Sighting
 from shokado.stores.follower import Follower
@@ -120,6 +120,10 @@ class ShadowSampler:
         experiment, generation = stage.experiment, stage.stage.generation
         cohort = experiment.cohort_of(prediction.at)
         self._count(request, became, cohort)
+        if experiment.plan.guardrails or not experiment.plan.metric.bounded:
+            # Nothing else is judged by how many it fails on.
+            unit, failed = prediction.unit, became == FAILED
+            self._sightings.append(sighting_of_failure(experiment, generation, cohort, unit, failed=failed))
         if answers is None:
             pair = sighting_of_pair(experiment, generation, cohort, prediction.unit, 1.0, agreement)
             self._sightings.append(pair)

@@ -203,6 +203,16 @@ def test_a_state_of_an_older_release_is_read() -> None:
     assert decode_state(older) == STATE
 
 
+def test_a_plan_of_an_older_release_is_read_although_it_would_be_refused_now() -> None:
+    state = begun()
+    content = encode_state(state).replace(b'"design":"split",', b"").replace(b',"sample":1.0', b"")
+    older = content.replace(b'"label_delay_s":2.0', b'"label_delay_s":0.0')
+    assert b"design" not in older
+    assert b"sample" not in older
+    assert b'"label_delay_s":0.0' in older
+    assert running(decode_state(older)).plan == running(state).plan.model_copy(update={"label_delay_s": 0.0})
+
+
 def test_a_policy_of_a_newer_release_is_read_as_far_as_it_is_known() -> None:
     newer = encode_state(begun()).replace(b'"metric":"reward"', b'"novelty":1,"metric":"reward"')
     assert b"novelty" in newer

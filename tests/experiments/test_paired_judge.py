@@ -11,14 +11,14 @@ import pytest
 from configuration.experiment_plan import AtEnd, ExperimentPlan
 from configuration.experiment_policy import ExperimentDesign, ExperimentMetric
 from configuration.settings import Settings
-from shokado.dispatch.change import KnownVersions
+from shokado.dispatch.change import KnownVersions, SplitChange, with_split
 from shokado.dispatch.experiment import Experiment, Result
 from shokado.dispatch.experiment_change import ExperimentOrder, with_experiment
 from shokado.dispatch.state import Environment
 from shokado.experiments.effects_over_time import effects_over_time
 from shokado.experiments.experiment_counts import FAILED, SAMPLED, SCORED
 from shokado.experiments.experiment_judge import ExperimentJudge, look_at, pairs_to_keep, results_of
-from shokado.experiments.pair_evidence import paired_label, sighting_of_pair
+from shokado.experiments.pair_evidence import paired_label, sighting_of_failure, sighting_of_pair
 from shokado.experiments.prediction_id import Provenance
 from shokado.stores.evidence import Evidence, EvidenceBatch, ShadowScores
 from shokado.stores.follower import Follower
@@ -59,12 +59,20 @@ class Court:
         return await self.follower.ask(method, *arguments)
 
     async def tell(
-        self, rows: Sequence[Row], control: Callable[[Row], float], age_s: float = AGE_S, failed: int = 0
+        self,
+        rows: Sequence[Row],
+        control: Callable[[Row], float],
+        age_s: float = AGE_S,
+        failed: int = 0,
+        *,
+        of_one_unit: bool = False,
     ) -> None:
-        """Have the scores of a request for each row in the store, and their labels; the last ones failed."""
+        """Have the scores of a request for each row in the store, and their labels; the last ones failed, perhaps those
+        of one unit, which has others.
+        """
         experiment, store = self.experiment, self.follower.store
         stage, cohort = experiment.stages[-1].generation, experiment.cohort_of(NOW - age_s)
-        labels, scores = [], []
+        labels, scores, seen = [], [], []
         for number, row in enumerate(rows):
             key = f"{self.batches}-{number}"
             origin = Provenance(
@@ -73,11 +81,14 @@ class Court:
             label = paired_label(experiment, origin, 0, control(row), [row[0]], NOW - age_s + 1)
             assert label is not None
             labels.append(Settlement(key, NOW + 1000, {}, paired=label))
-            answers = b"" if number >= len(rows) - failed else np.array([row[1]], np.float32).tobytes()
+            fails = number >= len(rows) - failed
+            answers = b"" if fails else np.array([row[1]], np.float32).tobytes()
+            whose = unit(10_000 * self.batches) if fails and of_one_unit else origin.unit
+            seen.append(sighting_of_failure(experiment, stage, cohort, whose, failed=fails))
             beyond = Evidence(stage, "v2", cohort, "beyond")
             scores.append(ShadowScores(experiment.id, cohort, key, answers, 100_000, beyond))
         counts = {SAMPLED: len(rows) + 7, SCORED: len(rows) - failed, FAILED: failed}
-        await self._add(counts, cohort, scores=scores)
+        await self._add(counts, cohort, scores=scores, sightings=seen)
         await self.ask(store.settle, labels, NOW)
 
     async def agree(self, rows: int, apart: int) -> None:
@@ -176,6 +187,26 @@ def test_pairs_end_the_experiment_once_and_the_split_moves_as_planned(
     try_it(backend, scenario, at_end=at_end)
 
 
+@pytest.mark.parametrize("rows", [BETTER, WORSE], ids=["better", "worse"])
+@pytest.mark.parametrize("shadow", ["v3", None])
+def test_the_end_moves_nothing_once_another_version_is_the_shadow(
+    backend: Backend, rows: list[Row], shadow: str | None
+) -> None:
+    async def scenario(court: Court) -> None:
+        await court.tell(rows, right)
+        changed = SplitChange(shadow=shadow)
+        await court.follower.change(
+            lambda state: with_split(state, None, changed, READY), by="ann", action=Action.SPLIT
+        )
+        await court.judge.look_at_all()
+        ended = court.experiment.conclusion
+        assert ended is not None
+        assert ended.result is (Result.PROMOTE if rows is BETTER else Result.ROLLBACK)
+        assert (dict(court.production.shares), court.production.shadow) == ({"v1": 0.9, "v3": 0.1}, shadow)
+
+    try_it(backend, scenario)
+
+
 def test_what_is_undecided_goes_on_and_is_held_in_the_end(backend: Backend) -> None:
     async def scenario(court: Court) -> None:
         await court.tell(accuracy(300, 4, 4), right)
@@ -229,6 +260,19 @@ def test_errors_of_a_shadow_that_fails_too_often_are_invalid(backend: Backend) -
         assert court.production.shadow is None
 
     try_it(backend, scenario, metric=ExperimentMetric.SQUARED_ERROR)
+
+
+def test_many_failures_of_one_unit_are_no_share_of_all(backend: Backend) -> None:
+    async def scenario(court: Court) -> None:
+        random = np.random.default_rng(3)
+        rows = [(error, error) for error in random.normal(0, 1, 2000).tolist()]
+        await court.tell(rows, lambda row: row[0] ** 2, failed=100, of_one_unit=True)
+        look = await look_at(court.experiment, court.follower, NOW)
+        assert look.judgement.verdict.value == "RUNNING", look.reason
+        assert look.pairs["failed"] == 100
+
+    rails = [{"metric": "error_rate", "limit": 0.01}]
+    try_it(backend, scenario, metric=ExperimentMetric.SQUARED_ERROR, guardrails=rails)
 
 
 def test_labels_that_had_no_time_to_come_do_not_count_yet(backend: Backend) -> None:

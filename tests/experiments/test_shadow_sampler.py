@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from configuration.experiment_plan import ExperimentPlan
-from configuration.experiment_policy import ExperimentDesign, ExperimentMetric
+from configuration.experiment_policy import ExperimentDesign, ExperimentMetric, Guardrail
 from configuration.settings import CacheBackend, CacheSettings, ShadowSettings
 from shokado.dispatch.cache import MemoryCache
 from shokado.dispatch.dispatcher import Dispatcher
@@ -28,6 +28,7 @@ from tests.dispatch.double_runners import DoubleRunner, OffBy, answer, routed, s
 from tests.experiments.following import break_store, following, store_in
 from tests.experiments.test_tallying import SETTINGS
 from tests.runners.engine_doubles import ChokesOnBadRows, Obliging
+from tests.support.cards import make_card
 from tests.support.waiting import eventually
 
 NOW = 1_790_000_000.0
@@ -186,6 +187,30 @@ def test_what_is_dropped_was_sampled_and_is_not_scored(tmp_path: Path) -> None:
     assert stored(tmp_path) == {"pairs.sampled": 5, "pairs.scored": 2, "labels": 5}
 
 
+def test_what_lacks_a_feature_is_dropped_as_any_other_where_too_many_wait(tmp_path: Path) -> None:
+    """Else failures would all count, and what the shadow scores would not."""
+
+    async def scenario(studio: Studio) -> None:
+        predictions = [await studio.answer(0.25, unit=f"{number}", told=False) for number in range(5)]
+        shadow = studio.dispatcher.runners["v2"]
+        features, examples = [{"name": "a"}, {"name": "b"}, {"name": "c"}], {"rows": [[0.0] * 3], "scores": [0.5]}
+        own, other = shadow.row_format, make_card(features=features, examples=examples).row_format
+        for row_format, some in ((own, predictions[:1]), (other, predictions[1:2])):
+            shadow.row_format = row_format
+            studio.copier.answered("v1", some)
+        assert studio.copier._waiting_rows == 1
+        shadow.row_format = own
+        studio.copier.answered("v1", predictions[2:3])
+        shadow.row_format = other
+        studio.copier.answered("v1", predictions[3:])
+        shadow.row_format = own
+        await studio.idle()
+        assert await studio.kept(predictions) == {0: [1], 1: [], 2: [1]}
+
+    sample(tmp_path, scenario, max_waiting_rows=2)
+    assert stored(tmp_path) == {"pairs.sampled": 5, "pairs.scored": 2, "pairs.failed": 1, "labels": 5}
+
+
 def test_what_another_artefact_of_the_shadow_would_say_is_not_taken_for_its_own(tmp_path: Path) -> None:
     async def scenario(studio: Studio) -> None:
         await studio.answer(0.25, unit="a")
@@ -224,6 +249,21 @@ def test_agreement_counts_the_first_row_of_the_first_request_of_each_unit(tmp_pa
         "agreement.count": 3, "agreement.sum": 2, "agreement.squares": 2,
         "v1:agreement.count": 3, "v1:agreement.sum": 3, "v1:agreement.squares": 3,
         "pairs.agreement.count": 3, "pairs.agreement.sum": -1, "pairs.agreement.squares": 1,
+    }  # fmt: skip
+
+
+def test_of_each_unit_the_first_request_tells_whether_it_fails(tmp_path: Path) -> None:
+    async def scenario(studio: Studio) -> None:
+        for unit, value in (("a", -1.0), ("a", -1.0), ("b", 0.25), ("b", -1.0), ("c", 0.25)):
+            await studio.answer(value, unit=unit)
+            await studio.idle()
+
+    rails = (Guardrail(metric=ExperimentMetric.ERROR_RATE, limit=0.1),)
+    under_way = experiment(ExperimentMetric.ACCURACY, guardrails=rails)
+    sample(tmp_path, scenario, v2=ChokesOnBadRows(), under_way=under_way)
+    assert stored(tmp_path) == {
+        "pairs.sampled": 5, "pairs.scored": 2, "pairs.failed": 3,
+        "error_rate.count": 3, "error_rate.sum": 1, "error_rate.squares": 1,
     }  # fmt: skip
 
 

@@ -58,6 +58,15 @@ def test_one_limit_that_is_exceeded_is_enough() -> None:
     assert judged.why == "requests that failed: 15.000%, 11.000% to 30.000% (at most 10.000%)"
 
 
+def test_what_the_candidate_does_not_answer_is_not_passed_over() -> None:
+    """Figures are of answered requests: a candidate that fails on what is hard would be the better for it."""
+    failing = figures(0.05, 0.02, 0.1).model_copy(update={"failed": 4})
+    judged = judge_replay(ReplayLimits(difference=0.1), failing)
+    assert (judged.verdict, "4 of 10" in judged.why) == (Verdict.INCONCLUSIVE, True)
+    assert judge_replay(ReplayLimits(difference=0.01), failing).verdict is Verdict.FAIL
+    assert judge_replay(ReplayLimits(difference=0.1, errors=0.1), failing).verdict is Verdict.PASS
+
+
 def test_a_long_replay_tells_every_few_seconds_how_far_it_is() -> None:
     now, told = [0.0], list[str]()
     progress = ReplayProgress(10, lambda: now[0], told.append)

@@ -22,6 +22,10 @@ def judge_replay(limits: ReplayLimits, found: GroupFigures) -> Judgement:
         ("p95 of the latency, in ms", found.p95_ms, limits.p95_ms, "{:.3f}"),
     )
     findings = tuple(_finding(name, one, limit, form) for name, one, limit, form in figures if limit is not None)
+    if found.failed and limits.errors is None:
+        # All else is of what was answered, which may be the easier rows.
+        text = f"requests that failed: {found.failed:,} of {found.requests:,}, and none of them is in any other figure"
+        findings += (Finding(Verdict.INCONCLUSIVE, f"{text} (say how many may: --max-errors)"),)
     verdicts = {finding.verdict for finding in findings}
     worst = next(verdict for verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS) if verdict in verdicts)
     return Judgement(worst, findings)
