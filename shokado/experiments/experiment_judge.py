@@ -98,7 +98,16 @@ class ExperimentJudge:
         with contextlib.suppress(StoreUnavailable):
             if running and await self._leads():
                 for environment, experiment in running.items():
-                    await self._judge(environment, experiment)
+                    await self._judge_alone(environment, experiment)
+
+    async def _judge_alone(self, name: str, experiment: Experiment) -> None:
+        """What fails for one of them does not keep the others from their end. Raises `StoreUnavailable`."""
+        try:
+            await self._judge(name, experiment)
+        except StoreUnavailable:
+            raise
+        except Exception:
+            logger.exception("experiment %s was not judged", experiment.id)
 
     async def _judge(self, name: str, experiment: Experiment) -> None:
         await join_pairs(experiment, self._follower)

@@ -217,3 +217,48 @@ def test_shares_that_change_make_no_effect_of_their_own(tmp_path: Path) -> None:
         assert ended is None or ended.result is Result.HOLD, ended
 
     try_it(tmp_path, scenario)
+
+
+def test_what_fails_for_one_does_not_keep_another_from_its_end(tmp_path: Path) -> None:
+    settings = paper_settings(
+        versions={"v1": {}, "v2": {}}, environments={"production": PRODUCTION, "staging": PRODUCTION}
+    )
+    plan = ExperimentPlan(
+        metric=ExperimentMetric.REWARD,
+        smallest_effect=0.05,
+        max_duration_s=1000,
+        label_delay_s=10,
+        at_end=AtEnd.PROMOTE,
+    )
+    answers = iter([ValueError("the first one's"), READY])
+
+    async def versions() -> KnownVersions:
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def scenario() -> None:
+        async with following(tmp_path, settings) as follower:
+            for environment in ("production", "staging"):
+                await follower.change(
+                    lambda state, name=environment: with_experiment(
+                        state, name, ExperimentOrder(plan), READY, experiment_id=f"of-{name}", now=NOW - 500
+                    ),
+                    by="ann",
+                    action=Action.EXPERIMENT,
+                )
+            assert follower.state is not None
+            for number, experiment in enumerate(follower.state.running.values()):
+                of = (experiment.stages[-1].generation, experiment.cohort_of(NOW - 100))
+                counts = {
+                    (experiment.id, Evidence(of[0], version, of[1], name)): count
+                    for version, right in (("v1", 0), ("v2", 300))
+                    for name, count in rewarded(300, right).items()
+                }
+                await follower.ask(follower.store.add_evidence, EvidenceBatch("w1", number + 1, counts), NOW)
+            await ExperimentJudge(follower, answering(True), versions, clock=lambda: NOW).look_at_all()
+            assert follower.state is not None
+            assert len(follower.state.running) == 1
+
+    asyncio.run(scenario())
