@@ -1,8 +1,9 @@
 """The judge: it ends what the store's evidence decides, once, and moves the split as the plan says."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from configuration.settings import Settings
 from shokado.dispatch.change import KnownVersions, SplitChange, with_split
 from shokado.dispatch.experiment import Experiment, Result
 from shokado.dispatch.experiment_change import ExperimentOrder, with_experiment
-from shokado.dispatch.state import Environment
+from shokado.dispatch.state import Environment, RoutingState
 from shokado.experiments.experiment_counts import ASSIGNED, ERRORS, FALLBACKS, REQUESTS, sums_named
 from shokado.experiments.experiment_judge import ExperimentJudge
 from shokado.stores.evidence import Evidence, EvidenceBatch
@@ -230,7 +231,11 @@ def test_what_fails_for_one_does_not_keep_another_from_its_end(tmp_path: Path) -
         label_delay_s=10,
         at_end=AtEnd.PROMOTE,
     )
-    answers = iter([ValueError("the first one's"), READY])
+    answers: Iterator[Exception | KnownVersions] = iter([ValueError("the first one's"), READY])
+
+    def begun(environment: str, state: RoutingState) -> RoutingState:
+        order = ExperimentOrder(plan)
+        return with_experiment(state, environment, order, READY, experiment_id=f"of-{environment}", now=NOW - 500)
 
     async def versions() -> KnownVersions:
         answer = next(answers)
@@ -241,13 +246,7 @@ def test_what_fails_for_one_does_not_keep_another_from_its_end(tmp_path: Path) -
     async def scenario() -> None:
         async with following(tmp_path, settings) as follower:
             for environment in ("production", "staging"):
-                await follower.change(
-                    lambda state, name=environment: with_experiment(
-                        state, name, ExperimentOrder(plan), READY, experiment_id=f"of-{name}", now=NOW - 500
-                    ),
-                    by="ann",
-                    action=Action.EXPERIMENT,
-                )
+                await follower.change(partial(begun, environment), by="ann", action=Action.EXPERIMENT)
             assert follower.state is not None
             for number, experiment in enumerate(follower.state.running.values()):
                 of = (experiment.stages[-1].generation, experiment.cohort_of(NOW - 100))
