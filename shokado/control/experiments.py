@@ -25,7 +25,7 @@ from shokado.dispatch.state import RoutingState
 from shokado.experiments.experiment_judge import ExperimentLook, look_at, results_of
 from shokado.experiments.guardrails import GuardrailState
 from shokado.stores.store import Action
-from shokado.worker.parts import WorkerParts, known_routing
+from shokado.worker.parts import WorkerParts
 
 router = APIRouter(tags=["experiments"], route_class=bodies.StrictRoute)
 
@@ -126,8 +126,8 @@ _EXAMPLE: Any = {"metric": "accuracy", "smallest_effect": 0.01, "candidates": ["
 
 @router.get("/v1/experiments", summary="All experiments", responses=errors(503))
 async def read_experiments(parts: Parts) -> ExperimentList:
-    """Those under way, and the last that ended."""
-    state = known_routing(parts)
+    """Those under way, and the last that ended, whichever worker began or ended them."""
+    state = (await parts.follower.newest()).state
     running = [
         await describe_experiment(parts, name, environment.running)
         for name, environment in state.environments.items()
@@ -231,8 +231,8 @@ async def _find(parts: WorkerParts, experiment: str) -> ExperimentAnswer:
 
 
 async def known_experiment(parts: WorkerParts, experiment: str) -> tuple[str, Experiment]:
-    """The experiment of that id and its environment, under way or ended. Raises `Problem` (404)."""
-    state = known_routing(parts)
+    """The experiment of that id and its environment, under way or ended. Raises `Problem` (404), `StoreUnavailable`."""
+    state = (await parts.follower.newest()).state
     environment = find_experiment(state, experiment)
     if environment is not None and environment.experiment is not None:
         return environment.name, environment.experiment

@@ -166,7 +166,7 @@ class Follower:
         async with self._changing:
             self._give_up(asked_at)
             for tries_left in reversed(range(_MAX_TRIES)):
-                base = await self._newest()
+                base = await self.newest()
                 if if_match is not None and base.generation != if_match:
                     raise GenerationConflict(if_match, base.generation)
                 entry = self._entry(with_stages(base.state, make(base.state)), by, action, why)
@@ -181,7 +181,11 @@ class Follower:
                     return entry
         raise AssertionError("the last try returns or raises")
 
-    async def _newest(self) -> Entry:
+    async def newest(self) -> Entry:
+        """The newest entry, for which the store is asked: this worker may not have followed yet what another changed.
+
+        Raises `StoreUnavailable`.
+        """
         await self._follow()
         assert self.entry is not None
         return self.entry

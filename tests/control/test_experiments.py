@@ -108,6 +108,16 @@ def test_who_was_overtaken_begins_and_stops_nothing(site: Site) -> None:
     assert site.get(f"{EXPERIMENTS}/{begun['id']}")["running"]
 
 
+def test_every_worker_knows_it_at_once(site: Site) -> None:
+    site.join()
+    for number in range(3):
+        begun = begin(site)
+        assert site.get(EXPERIMENTS, worker=1)["experiments"][0] == begun, number
+        stopped = site.ask("POST", f"{EXPERIMENTS}/{begun['id']}/stop", worker=1, json={})
+        assert stopped.status_code == 200, stopped.text
+        assert site.get(f"{EXPERIMENTS}/{begun['id']}") == stopped.json()
+
+
 def test_rewards_of_what_the_split_made_are_shown_and_count_once(site: Site) -> None:
     begun = begin(site)
     worker = site.workers[0]
