@@ -41,8 +41,8 @@ class ExperimentPlan(ExperimentPolicy):
     max_duration_s: float = Field(default=14 * 86_400, ge=1, le=MAX_DURATION_S, allow_inf_nan=False)
     """How long it lasts at most. What is not decided then is HOLD."""
     label_delay_s: float = Field(default=86_400, ge=0, le=MAX_DURATION_S, allow_inf_nan=False)
-    """Within which a label or reward must come to count. Predictions are judged when it is over. It may be 0 where
-    nothing that is counted waits for them.
+    """Within which a label or reward must come to count. By those, predictions are judged when it is over; by all else,
+    at once. It may be 0 where nothing that is counted waits for them.
     """
     at_end: AtEnd = AtEnd.TELL
     sample: float = Field(default=1.0, gt=0, le=1)

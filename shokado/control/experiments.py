@@ -81,8 +81,8 @@ class ExperimentAnswer(BaseModel):
     fallbacks: dict[str, int] = Field(description="Requests of each version that another one answered.")
     pairs: dict[str, int] = Field(
         description="Requests that a shadow is compared on (sampled), those that it scored, or failed on, and those "
-        "of them that the store had no room for (beyond); labels, and those that its scores were there for (joined). "
-        "Empty for other experiments, and after the end."
+        "of them, and labels that wait for them, that the store had no room for (beyond); labels, and those that its "
+        "scores were there for (joined). Empty for other experiments, and after the end."
     )
     stages: list[StageAnswer]
     versions: dict[str, ExperimentVersion]

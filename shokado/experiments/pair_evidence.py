@@ -13,6 +13,7 @@ from configuration.experiment_plan import ExperimentPlan
 from configuration.experiment_policy import ExperimentMetric
 from shokado.dispatch.experiment import Experiment
 from shokado.experiments.experiment_counts import (
+    BEYOND,
     JOINED,
     LABELS,
     MAX_LABELLED_UNITS,
@@ -28,7 +29,7 @@ from shokado.stores.pairs import JoinedPair, MetPair, PairedLabel
 WAITS_S = 300.0
 """How long after a prediction its label waits for the shadow's scores, which come within seconds, or not at all."""
 MAX_WAITING_LABELS = 10_000
-"""Labels of a cohort that wait at most."""
+"""Labels of a cohort that wait at most, the newest ones: those of what the shadow never scored wait as well."""
 _SAMPLED_BYTES = 4
 """Bytes of a unit's hash by which it is in the sample; the store goes by those before them when it lets go of some."""
 
@@ -108,6 +109,7 @@ def paired_label(
         waits=now - origin.at <= WAITS_S,
         at_most=MAX_WAITING_LABELS,
         counted=Evidence(stage.generation, shadow, cohort, LABELS),
+        beyond=Evidence(stage.generation, shadow, cohort, BEYOND),
     )
 
 

@@ -24,9 +24,13 @@ class PairedLabel:
     waits: bool
     """Whether scores may come yet; else it is kept only where they are there."""
     at_most: int
-    """How many of a cohort wait."""
+    """How many of a cohort wait: where there are more, those that came first are let go, as a label whose scores never
+    come would else take the place of all that are quicker than theirs.
+    """
     counted: Evidence
     """What is counted of it in any case."""
+    beyond: Evidence
+    """What is counted for each one that is let go for it."""
 
 
 @dataclass(frozen=True, slots=True)

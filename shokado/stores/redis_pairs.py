@@ -4,6 +4,7 @@ shokado:{<model>}:paired                                       ids of all experi
 shokado:{<model>}:experiment:<id>:paired                       their cohorts
 shokado:{<model>}:experiment:<id>:shadow_scores:<cohort>       hex by key
 shokado:{<model>}:experiment:<id>:paired_labels:<cohort>       those that wait, a list of [row, content] by key
+shokado:{<model>}:experiment:<id>:label_order:<cohort>         <key>:<row> of those, in the order in which they came
 shokado:{<model>}:experiment:<id>:met                          [content, hex] by [cohort, key, row]
 """
 
@@ -18,7 +19,7 @@ from shokado.stores.pairs import JoinedPair, MetPair, PairedLabel
 from shokado.stores.redis_evidence import SEE, counts_by_text, sightings_text
 
 # Scores are [experiment, cohort, key, answers, at_most, beyond], a label [experiment, cohort, key, row, content, waits,
-# at_most, counted]. Cohorts are texts, as all that is part of a name.
+# at_most, counted, beyond]. Cohorts are texts, as all that is part of a name.
 PAIRS = """
 local function paired_at(prefix, experiment, kind, cohort)
     redis.call('SADD', prefix .. 'paired', experiment)
@@ -29,27 +30,46 @@ local function meet(prefix, experiment, cohort, key, row, content, answers)
     local field = cjson.encode({cohort, key, string.format('%d', row)})
     redis.call('HSET', prefix .. 'experiment:' .. experiment .. ':met', field, cjson.encode({content, answers}))
 end
+local function named(key, row) return key .. ':' .. string.format('%d', row) end
 local function keep_scores(prefix, scores)
     local experiment, cohort, key, answers, at_most, beyond = unpack(scores)
     local kept = paired_at(prefix, experiment, 'shadow_scores', cohort)
     local waiting = paired_at(prefix, experiment, 'paired_labels', cohort)
+    local order = paired_at(prefix, experiment, 'label_order', cohort)
     if redis.call('HLEN', kept) >= at_most then return count(prefix, experiment, beyond) end
     redis.call('HSETNX', kept, key, answers)
     for _, label in ipairs(cjson.decode(redis.call('HGET', waiting, key) or '[]')) do
         meet(prefix, experiment, cohort, key, label[1], label[2], answers)
+        redis.call('ZREM', order, named(key, label[1]))
     end
     redis.call('HDEL', waiting, key)
 end
+local function let_go(waiting, name)
+    local key, row = string.match(name, '^(.*):(%d+)$')
+    local left = {}
+    for _, label in ipairs(cjson.decode(redis.call('HGET', waiting, key) or '[]')) do
+        if label[1] ~= tonumber(row) then table.insert(left, label) end
+    end
+    if #left == 0 then return redis.call('HDEL', waiting, key) end
+    redis.call('HSET', waiting, key, cjson.encode(left))
+end
 local function keep_label(prefix, label)
-    local experiment, cohort, key, row, content, waits, at_most, counted = unpack(label)
+    local experiment, cohort, key, row, content, waits, at_most, counted, beyond = unpack(label)
     count(prefix, experiment, counted)
     local answers = redis.call('HGET', paired_at(prefix, experiment, 'shadow_scores', cohort), key)
     if answers then return meet(prefix, experiment, cohort, key, row, content, answers) end
+    if not waits then return end
     local waiting = paired_at(prefix, experiment, 'paired_labels', cohort)
-    if not waits or redis.call('HLEN', waiting) >= at_most then return end
+    local order = paired_at(prefix, experiment, 'label_order', cohort)
+    while redis.call('ZCARD', order) >= at_most do
+        let_go(waiting, redis.call('ZPOPMIN', order)[1])
+        count(prefix, experiment, beyond)
+    end
     local labels = cjson.decode(redis.call('HGET', waiting, key) or '[]')
     table.insert(labels, {row, content})
     redis.call('HSET', waiting, key, cjson.encode(labels))
+    local last = redis.call('ZRANGE', order, -1, -1, 'WITHSCORES')[2] or '0'
+    redis.call('ZADD', order, string.format('%d', tonumber(last) + 1), named(key, row))
 end
 """
 JOIN = f"""{SEE}
@@ -77,8 +97,8 @@ def label_text(label: PairedLabel | None) -> str:
     """A list of one or no label as scripts read it."""
     if label is None:
         return "[]"
-    counted = counts_by_text({label.counted: 1})
-    told = [str(label.cohort), label.key, label.row, label.content, label.waits, label.at_most, counted]
+    counted, beyond = (counts_by_text({of: 1}) for of in (label.counted, label.beyond))
+    told = [str(label.cohort), label.key, label.row, label.content, label.waits, label.at_most, counted, beyond]
     return json.dumps([[label.experiment, *told]])
 
 
@@ -122,7 +142,7 @@ def forget_pairs(redis: Redis, prefix: str, keep: Mapping[str, int]) -> None:
         cohorts = f"{prefix}experiment:{experiment}:paired"
         for cohort in cast(set[bytes], redis.smembers(cohorts)):
             if experiment not in keep or int(cohort) < keep[experiment]:
-                kinds = ("shadow_scores", "paired_labels")
+                kinds = ("shadow_scores", "paired_labels", "label_order")
                 redis.unlink(*(f"{prefix}experiment:{experiment}:{kind}:{cohort.decode()}" for kind in kinds))
                 redis.srem(cohorts, cohort)
         if experiment not in keep:

@@ -13,15 +13,22 @@ CREATE TABLE IF NOT EXISTS shadow_scores (
     experiment TEXT, cohort INTEGER, key TEXT, answers BLOB NOT NULL, PRIMARY KEY (experiment, cohort, key)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS paired_labels (
-    experiment TEXT, met INTEGER, cohort INTEGER, key TEXT, row INTEGER, content TEXT NOT NULL,
-    PRIMARY KEY (experiment, met, cohort, key, row)
-) WITHOUT ROWID;
+    number INTEGER PRIMARY KEY, experiment TEXT, met INTEGER, cohort INTEGER, key TEXT, row INTEGER,
+    content TEXT NOT NULL, UNIQUE (experiment, met, cohort, key, row)
+);
+CREATE INDEX IF NOT EXISTS paired_labels_by_age ON paired_labels (experiment, met, cohort, number);
 """
 MET = """
 SELECT cohort, key, row, content, answers FROM paired_labels JOIN shadow_scores USING (experiment, cohort, key)
 WHERE experiment = ? AND met = 1 LIMIT ?
 """
 _TABLES = ("shadow_scores", "paired_labels")
+_KEEP = "INSERT OR IGNORE INTO paired_labels (experiment, met, cohort, key, row, content) VALUES (?, ?, ?, ?, ?, ?)"
+_LET_GO = """
+DELETE FROM paired_labels WHERE number IN (
+    SELECT number FROM paired_labels WHERE experiment = ? AND met = 0 AND cohort = ? ORDER BY number LIMIT ?
+)
+"""
 
 
 def keep_scores(connection: sqlite3.Connection, scores: Sequence[ShadowScores]) -> None:
@@ -40,18 +47,21 @@ def keep_scores(connection: sqlite3.Connection, scores: Sequence[ShadowScores]) 
 
 
 def keep_labels(connection: sqlite3.Connection, labels: Sequence[PairedLabel]) -> None:
-    """Have them meet their scores, or wait for them."""
+    """Have them meet their scores, or wait for them in place of those that wait the longest."""
     waiting = _Numbers(connection, "SELECT count(*) FROM paired_labels WHERE experiment = ? AND met = 0 AND cohort = ?")
     for one in labels:
         count(connection, {(one.experiment, one.counted): 1.0})
         cohort = one.experiment, one.cohort
         there = "SELECT 1 FROM shadow_scores WHERE experiment = ? AND cohort = ? AND key = ?"
         met = connection.execute(there, (*cohort, one.key)).fetchone() is not None
-        if not met and (not one.waits or waiting[cohort] >= one.at_most):
+        if not met and not one.waits:
             continue
-        waiting[cohort] += not met
-        row = (one.experiment, met, one.cohort, one.key, one.row, one.content)
-        connection.execute("INSERT OR IGNORE INTO paired_labels VALUES (?, ?, ?, ?, ?, ?)", row)
+        if not met and (many := waiting[cohort] + 1 - one.at_most) > 0:
+            connection.execute(_LET_GO, (*cohort, many))
+            count(connection, {(one.experiment, one.beyond): float(many)})
+            waiting[cohort] -= many
+        kept = connection.execute(_KEEP, (one.experiment, met, one.cohort, one.key, one.row, one.content)).rowcount
+        waiting[cohort] += kept if not met else 0
 
 
 def join(connection: sqlite3.Connection, experiment: str, joined: Sequence[JoinedPair]) -> None:

@@ -16,7 +16,7 @@ from shokado.dispatch.change import KnownVersions, SplitChange, with_split
 from shokado.dispatch.experiment import Experiment, Result
 from shokado.dispatch.experiment_change import ExperimentOrder, with_experiment
 from shokado.dispatch.state import Environment, RoutingState
-from shokado.experiments.experiment_counts import ASSIGNED, ERRORS, FALLBACKS, REQUESTS, sums_named
+from shokado.experiments.experiment_counts import ASSIGNED, ERRORS, FALLBACKS, REQUESTS, SLOW, sums_named
 from shokado.experiments.experiment_judge import ExperimentJudge
 from shokado.stores.evidence import Evidence, EvidenceBatch
 from shokado.stores.follower import Follower
@@ -159,6 +159,26 @@ def test_what_is_decided_ends_once_and_moves_the_split_as_planned(
         assert (entry.by, entry.why.startswith(f"{result} by experiment e1: ")) == ("shokado", True)
 
     try_it(tmp_path, scenario, at_end=at_end)
+
+
+@pytest.mark.parametrize("metric", [ExperimentMetric.LATENCY, ExperimentMetric.ERROR_RATE, ExperimentMetric.SLOW_SHARE])
+def test_what_comes_with_the_answer_waits_for_no_labels(tmp_path: Path, metric: ExperimentMetric) -> None:
+    """Its verdict is of what was answered a second ago, also where labels would have a day to come."""
+
+    def answered(slow: int) -> dict[str, float]:
+        times = sums_named(ExperimentMetric.LATENCY)
+        total = 4000 * 10.0 + slow * 100
+        counts = dict.fromkeys((ASSIGNED, REQUESTS, times[0]), 4000.0)
+        return counts | {SLOW: slow, ERRORS: slow, times[1]: total, times[2]: total**2 / 4000 + slow * 1e4}
+
+    async def scenario(court: Court) -> None:
+        await court.tell({"v1": answered(1600), "v2": answered(200)}, age_s=1)
+        await court.judge.look_at_all()
+        assert court.experiment.conclusion is not None
+        assert court.experiment.conclusion.result is Result.PROMOTE, court.experiment.conclusion.reason
+
+    smallest = 1.0 if metric is ExperimentMetric.LATENCY else 0.05
+    try_it(tmp_path, scenario, metric=metric, smallest_effect=smallest, label_delay_s=86_400)
 
 
 def test_what_is_undecided_goes_on_and_is_held_in_the_end(tmp_path: Path) -> None:

@@ -70,7 +70,9 @@ class Studio:
             origin = self.ids.read(one.prediction_id)
             cohort = experiment(ExperimentMetric.ACCURACY).cohort_of(origin.at)
             of = Evidence(1, "v2", cohort, "labels")
-            label = PairedLabel("e1", cohort, origin.key, 0, f"{position}", waits=False, at_most=9, counted=of)
+            label = PairedLabel(
+                "e1", cohort, origin.key, 0, f"{position}", waits=False, at_most=9, counted=of, beyond=of
+            )
             await follower.ask(follower.store.settle, [Settlement(f"{position}", NOW + 9, {}, paired=label)], NOW)
         for pair in await follower.ask(follower.store.met_pairs, "e1", 10_000):
             found[int(pair.content)] = np.frombuffer(pair.answers, np.float32).tolist()

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from shokado.experiments.pair_evidence import MAX_WAITING_LABELS
 from shokado.stores.evidence import Evidence, EvidenceBatch, ShadowScores, Sighting
 from shokado.stores.pairs import JoinedPair, MetPair, PairedLabel
 from shokado.stores.store import Settlement, Store
@@ -26,8 +27,14 @@ def scores(key: str, cohort: int = FIRST, at_most: int = MANY, experiment: str =
 
 
 def label(key: str, row: int = 0, cohort: int = FIRST, **given: Any) -> PairedLabel:
-    content: dict[str, Any] = {"experiment": "e1", "waits": True, "at_most": MANY} | given
-    return PairedLabel(cohort=cohort, key=key, row=row, content=f'{{"ü/": "{key}"}}', counted=of("labels"), **content)
+    content: dict[str, Any] = {
+        "experiment": "e1",
+        "waits": True,
+        "at_most": MANY,
+        "counted": of("labels"),
+        "beyond": of("beyond"),
+    } | given
+    return PairedLabel(cohort=cohort, key=key, row=row, content=f'{{"ü/": "{key}"}}', **content)
 
 
 def settled(*labels: PairedLabel) -> list[Settlement]:
@@ -115,8 +122,43 @@ def test_no_more_labels_wait_than_may_and_those_whose_scores_are_there_need_not(
     keep(store, 1, scores("z"))
     store.settle(settled(*(label(key, at_most=2) for key in "abcz"), label("d", waits=False)), NOW)
     keep(store, 2, *(scores(key) for key in "abcd"))
-    assert [pair.key for pair in met(store)] == ["a", "b", "z"]
-    assert sums(store) == {(3, "v2", "labels"): 5}
+    assert [pair.key for pair in met(store)] == ["b", "c", "z"], "the newest ones"
+    assert sums(store) == {(3, "v2", "labels"): 5, (3, "v2", "beyond"): 1}
+
+
+def test_labels_whose_scores_never_come_keep_no_other_one_from_meeting_its_own(store: Store) -> None:
+    for start in range(0, MAX_WAITING_LABELS, 1000):
+        orphans = (label(f"o{start + number}", at_most=MAX_WAITING_LABELS) for number in range(1000))
+        store.settle(settled(*orphans), NOW)
+    store.settle(settled(label("a", at_most=MAX_WAITING_LABELS)), NOW)
+    keep(store, 1, scores("a"), scores("o0"), scores("o1"))
+    assert [pair.key for pair in met(store)] == ["a", "o1"], "only the oldest one made room"
+    assert sums(store) == {(3, "v2", "labels"): MAX_WAITING_LABELS + 1, (3, "v2", "beyond"): 1}
+
+
+def test_each_row_takes_a_place_until_its_scores_come_and_the_oldest_row_makes_room(store: Store) -> None:
+    def tell(*labels: tuple[str, int]) -> None:
+        store.settle(settled(*(label(key, row, at_most=3) for key, row in labels)), NOW)
+
+    tell(("a:1", 0), ("a:1", 31), ("b", 0))
+    tell(("c", 0))
+    keep(store, 1, scores("c"))
+    tell(("d", 0))
+    assert sums(store)[3, "v2", "beyond"] == 1, "what has met waits no longer"
+    tell(("e", 0), ("f", 0))
+    tell(("a:1", 7))
+    keep(store, 2, *(scores(key) for key in ("a:1", "b", "d", "e", "f")))
+    assert [(pair.key, pair.row) for pair in met(store)] == [("a:1", 7), ("c", 0), ("e", 0), ("f", 0)]
+    assert sums(store)[3, "v2", "beyond"] == 4
+
+
+def test_room_is_of_each_cohort_and_is_free_again_once_a_cohort_is_forgotten(store: Store) -> None:
+    store.settle(settled(label("a", at_most=1), label("b", cohort=LATER, at_most=1)), NOW)
+    store.forget_pairs({"e1": LATER})
+    store.settle(settled(label("c", at_most=1)), NOW)
+    keep(store, 1, scores("a"), scores("c"), scores("b", LATER))
+    assert [pair.key for pair in met(store)] == ["c", "b"]
+    assert (3, "v2", "beyond") not in sums(store)
 
 
 def test_pairs_of_what_is_over_or_old_are_forgotten(store: Store) -> None:
