@@ -9,12 +9,10 @@ What an experiment counts whose candidate is a shadow, `shadow_sampler` does.
 Under `hash` a unit's first request in a stage counts, of a sample of units where there are many; otherwise each does.
 """
 
-import asyncio
-import contextlib
-import itertools
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from functools import partial
 from math import inf
 
 from configuration.experiment_policy import ExperimentMetric
@@ -24,6 +22,7 @@ from shokado.dispatch.fault import FELL_BACK, Fault
 from shokado.dispatch.observers import Failure, PredictionObserver
 from shokado.dispatch.request import Origin, Prediction
 from shokado.dispatch.state import RoutingState
+from shokado.experiments.evidence_sender import EvidenceSender, MakeBatch
 from shokado.experiments.experiment_counts import (
     ASSIGNED,
     ERRORS,
@@ -36,10 +35,7 @@ from shokado.experiments.experiment_counts import (
 )
 from shokado.stores.evidence import Evidence, EvidenceBatch, Sighting, level_of
 from shokado.stores.follower import Follower
-from shokado.stores.store import StoreUnavailable
 
-EVERY_S = 2.0
-"""How often counts go to the store; so much of them is lost with a worker that is killed."""
 _KNOWN_UNITS = 16_384
 """Units that have asked of late: who comes back is not hashed again."""
 _BY_SPLIT = (Reason.SPLIT, Reason.STICKY, Reason.FALLBACK)
@@ -62,18 +58,16 @@ _Units = dict[tuple[str, bytes], tuple[Origin, str, int, _Sum]]
 """The same of the first request of each unit, by scope and unit."""
 
 
-class EvidenceCounter(PredictionObserver):
+class EvidenceCounter(PredictionObserver, EvidenceSender):
     """Counts on behalf of one worker. Methods belong to the event loop."""
 
     def __init__(
         self, follower: Follower, worker: str, slow_ms: float = inf, clock: Callable[[], float] = time.time
     ) -> None:
         """`worker` names this process, and no other. What takes longer than `slow_ms` is slow."""
-        self._follower = follower
+        super().__init__(follower, clock)
         self._worker = worker
         self._slow_ms = slow_ms
-        self._clock = clock
-        self._numbers = itertools.count(1)
         self._counts = False
         self._sums: _Sums = defaultdict(_Sum)
         self._units: _Units = {}
@@ -81,8 +75,6 @@ class EvidenceCounter(PredictionObserver):
         self._known: set[tuple[int, str]] = set()
         self._lowest: dict[str, int] = {}
         """Levels below which units are not told, by scope: so many came that the store lets go of them."""
-        self._taken: tuple[int, _Sums, _Units] | None = None
-        """What is being added, or could not be."""
 
     def adopt(self, state: RoutingState) -> None:
         """Count for the experiments that are under way by this routing."""
@@ -128,28 +120,12 @@ class EvidenceCounter(PredictionObserver):
             if (found := self._sum_of(prediction, now)) is not None:
                 found.cancelled += 1
 
-    async def run(self) -> None:
-        """Put what was counted into the store until cancelled."""
-        while True:
-            await asyncio.sleep(EVERY_S)
-            await self.add()
-
-    async def add(self) -> None:
-        """Add what was counted up to now, and before it what could not be added last time."""
-        for _ in range(2):
-            if self._taken is None:
-                if not self._sums and not self._units:
-                    return
-                self._taken = next(self._numbers), self._sums, self._units
-                self._sums, self._units = defaultdict(_Sum), {}
-            with contextlib.suppress(StoreUnavailable):
-                # What fails may be there all the same: sent again under its number, it counts once.
-                await self._follower.ask(self._store, *self._taken)
-                self._taken = None
-
-    def _store(self, number: int, sums: _Sums, units: _Units) -> None:
-        """Make a batch and add it, in the follower's thread: thousands of units take a while."""
-        self._follower.store.add_evidence(self._batch_of(number, sums, units), self._clock())
+    def _take(self) -> MakeBatch | None:
+        sums, units = self._sums, self._units
+        if not sums and not units:
+            return None
+        self._sums, self._units = defaultdict(_Sum), {}
+        return partial(self._batch_of, sums, units)
 
     def _sum_of(self, prediction: Prediction, now: float) -> _Sum | None:
         """Where the end of a prediction is to be counted; None where it is not."""
@@ -185,7 +161,7 @@ class EvidenceCounter(PredictionObserver):
             (of, unit): seen for (of, unit), seen in self._units.items() if of != scope or level_of(unit) >= lowest
         }
 
-    def _batch_of(self, number: int, sums: _Sums, units: _Units) -> EvidenceBatch:
+    def _batch_of(self, sums: _Sums, units: _Units, number: int) -> EvidenceBatch:
         counts: defaultdict[tuple[str, Evidence], float] = defaultdict(float)
         for (origin, passed_over, cohort), found in sums.items():
             for of, value in _evidence(origin, passed_over, cohort, found).items():

@@ -21,7 +21,7 @@ from shokado.dispatch.experiment import Experiment, ExperimentConclusion, Result
 from shokado.dispatch.experiment_change import with_conclusion
 from shokado.dispatch.request import UnknownVersion
 from shokado.dispatch.state import RoutingState
-from shokado.experiments.evidence_counter import EVERY_S
+from shokado.experiments.evidence_sender import EVERY_S
 from shokado.experiments.experiment_evidence import StageEvidence, sums_of
 from shokado.experiments.experiment_stages import fallbacks_of, pair_counts, policy_of, stages_of
 from shokado.experiments.experiment_verdict import ExperimentJudgement, ExperimentVerdict, judge_experiment

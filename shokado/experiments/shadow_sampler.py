@@ -7,27 +7,22 @@ In: what the shadow copier tells, after the answer. Out: batches for the store, 
 its unit's hash, before anybody knows what the shadow makes of it, so what is dropped depends on no score.
 """
 
-import asyncio
-import contextlib
-import itertools
 import time
 from collections import defaultdict
 from collections.abc import Callable
 from typing import NamedTuple
 
 from configuration.experiment_plan import ExperimentPlan
-from configuration.experiment_policy import ExperimentMetric
 from runners.artefacts.card import Card
 from runners.artefacts.scores import Scores, answers_of, disagreements
 from shokado.dispatch.assignment import SPLIT, STICKY
 from shokado.dispatch.request import Origin, Prediction
-from shokado.experiments.evidence_counter import EVERY_S
+from shokado.experiments.evidence_sender import EvidenceSender, MakeBatch
 from shokado.experiments.experiment_counts import BEYOND, FAILED, SAMPLED, SCORED
 from shokado.experiments.pair_evidence import is_sampled, sighting_of_failure, sighting_of_pair
 from shokado.experiments.prediction_id import carried_rows, read_own
 from shokado.stores.evidence import Evidence, EvidenceBatch, ShadowScores, Sighting
 from shokado.stores.follower import Follower
-from shokado.stores.store import StoreUnavailable
 
 MAX_UNSENT = 8_192
 """Requests whose scores wait to be sent; what comes meanwhile, while the store is away, is not taken."""
@@ -42,7 +37,7 @@ class SampledRequest(NamedTuple):
     prediction_id: str
 
 
-class ShadowSampler:
+class ShadowSampler(EvidenceSender):
     """Samples on behalf of one worker; see `shokado.dispatch.shadow.ShadowSample`."""
 
     def __init__(
@@ -53,16 +48,12 @@ class ShadowSampler:
         clock: Callable[[], float] = time.time,
     ) -> None:
         """`worker` names this process, and no other. So many requests wait in the store for labels, of all workers."""
-        self._follower = follower
+        super().__init__(follower, clock)
         self._worker = f"{worker}/shadow"
         self._max_kept = max_kept
-        self._clock = clock
-        self._numbers = itertools.count(1)
         self._counts: defaultdict[tuple[str, Evidence], float] = defaultdict(float)
         self._sightings: list[Sighting] = []
         self._scores: list[ShadowScores] = []
-        self._taken: EvidenceBatch | None = None
-        """What is being added, or could not be."""
 
     def take(self, prediction: Prediction, shadow: str) -> SampledRequest | None:
         """Those that the split gave the control of an experiment whose candidate is this shadow."""
@@ -91,26 +82,12 @@ class ShadowSampler:
             apart, _ = disagreements(card, given[:1], shadow, scores[:1])
             self._note(request, SCORED, None, agreement=1.0 - apart)
 
-    async def run(self) -> None:
-        """Put what was sampled into the store until cancelled."""
-        while True:
-            await asyncio.sleep(EVERY_S)
-            await self.add()
-
-    async def add(self) -> None:
-        """Add what was sampled up to now, and before it what could not be added last time."""
-        for _ in range(2):
-            if self._taken is None:
-                if not self._counts:
-                    return
-                self._taken = EvidenceBatch(
-                    self._worker, next(self._numbers), self._counts, self._sightings, self._scores
-                )
-                self._counts, self._sightings, self._scores = defaultdict(float), [], []
-            with contextlib.suppress(StoreUnavailable):
-                # What fails may be there all the same: sent again under its number, it counts once.
-                await self._follower.ask(self._follower.store.add_evidence, self._taken, self._clock())
-                self._taken = None
+    def _take(self) -> MakeBatch | None:
+        counts, sightings, scores = self._counts, self._sightings, self._scores
+        if not counts:
+            return None
+        self._counts, self._sightings, self._scores = defaultdict(float), [], []
+        return lambda number: EvidenceBatch(self._worker, number, counts, sightings, scores)
 
     def _note(self, request: SampledRequest, became: str, answers: bytes | None, agreement: float = 0.0) -> None:
         """Note what became of a request: answers for its labels, or whether both agreed."""
@@ -140,7 +117,7 @@ class ShadowSampler:
 
 def _wants_labels(request: SampledRequest) -> bool:
     assert request.origin.stage is not None
-    return request.origin.stage.experiment.plan.metric is not ExperimentMetric.AGREEMENT
+    return request.origin.stage.experiment.plan.metric.from_feedback
 
 
 def kept_of_a_cohort(plan: ExperimentPlan, max_kept: int) -> int:
