@@ -142,6 +142,23 @@ def rows_in(folder: Folder) -> Iterator[LoggedRow]:
     return LogReader(folder).rows()
 
 
+def requests_in(folder: Folder, since: float, until: float) -> Iterator[tuple[LoggedCard, LoggedRequests]]:
+    """The records of requests from `since` on and before `until`, in Unix seconds, each with what it is read by.
+
+    Raises `SegmentDamaged`, and `OSError`.
+    """
+    for segment in segments_at(folder):
+        if segment.written_at < since:
+            continue
+        cards: dict[int, LoggedCard] = {}
+        for records, _ in records_of(segment):
+            for record in records:
+                if isinstance(record, LoggedCard):
+                    cards[record.number] = record
+                elif isinstance(record, LoggedRequests) and since <= record.at < until:
+                    yield cards[record.card], record
+
+
 def feedback_in(folder: Folder) -> Iterator[LoggedFeedback]:
     """All feedback of a folder's segments, in the order of their beginnings."""
     for segment in segments_at(folder):

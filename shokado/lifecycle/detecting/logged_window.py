@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from runners.artefacts.card import Card
 from runners.inputs.rows import Rows
 from shokado.lifecycle.importing.reference_rows import RowSampler, most_rows
-from shokado.request_log.logged_rows import unpacked
+from shokado.request_log.logged_rows import requests_in, unpacked
 from shokado.request_log.records import LoggedCard, LoggedRequests
-from shokado.request_log.segments import Folder, records_of, segments_at
+from shokado.request_log.segments import Folder
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,20 +98,11 @@ def _gathered(
 ) -> dict[bytes, _Gathered]:
     """What the log has of each import that is wanted, by its card."""
     found: dict[bytes, _Gathered | None] = {}
-    for segment in segments_at(folder):
-        if segment.written_at < start:
-            continue
-        cards: dict[int, LoggedCard] = {}
-        for records, _ in records_of(segment):
-            for record in records:
-                if isinstance(record, LoggedCard):
-                    cards[record.number] = record
-                elif isinstance(record, LoggedRequests) and start <= record.at < end:
-                    logged = cards[record.card]
-                    if logged.card not in found:
-                        _begin(found, logged, is_wanted)
-                    if (gathered := found[logged.card]) is not None:
-                        gathered.add(logged, record)
+    for logged, record in requests_in(folder, start, end):
+        if logged.card not in found:
+            _begin(found, logged, is_wanted)
+        if (gathered := found[logged.card]) is not None:
+            gathered.add(logged, record)
     return {card: one for card, one in found.items() if one is not None}
 
 

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from runners.artefacts.card import Card
 from runners.inputs.rows import Rows
 from shokado.lifecycle.replaying.replay_order import ReplayOrder
-from shokado.request_log.logged_rows import feedback_in, unpacked
-from shokado.request_log.records import LoggedCard, LoggedRequest, LoggedRequests
-from shokado.request_log.segments import Folder, records_of, segments_at
+from shokado.request_log.logged_rows import feedback_in, requests_in, unpacked
+from shokado.request_log.records import LoggedRequest, LoggedRequests
+from shokado.request_log.segments import Folder
 
 REPLAY_PREFIX = "shokado-replay-"
 """What the ids of replayed requests begin with, so that a log which has them does not have them replayed again."""
@@ -141,21 +141,12 @@ def models_in(folder: Folder, order: ReplayOrder) -> list[str]:
 def calls_in(folder: Folder, order: ReplayOrder) -> Iterator[LoggedCall]:
     """The requests of the window and the version. Raises `SegmentDamaged`, and `OSError`."""
     origins: dict[tuple[bytes, frozenset[str], frozenset[str]], LoggedOrigin] = {}
-    for segment in segments_at(folder):
-        if segment.written_at < order.since:
-            continue
-        cards: dict[int, LoggedCard] = {}
-        for records, _ in records_of(segment):
-            for record in records:
-                if isinstance(record, LoggedCard):
-                    cards[record.number] = record
-                elif isinstance(record, LoggedRequests) and order.since <= record.at < order.until:
-                    logged = cards[record.card]
-                    key = logged.card, frozenset(logged.masked), frozenset(record.hashes)
-                    if key not in origins:
-                        origins[key] = LoggedOrigin(Card.model_validate_json(logged.card), *key[1:])
-                    if order.version in (None, origins[key].card.version):
-                        yield from _calls_of(record, origins[key])
+    for logged, record in requests_in(folder, order.since, order.until):
+        key = logged.card, frozenset(logged.masked), frozenset(record.hashes)
+        if key not in origins:
+            origins[key] = LoggedOrigin(Card.model_validate_json(logged.card), *key[1:])
+        if order.version in (None, origins[key].card.version):
+            yield from _calls_of(record, origins[key])
 
 
 def labels_of_calls(folder: Folder, calls: Iterable[LoggedCall]) -> dict[tuple[str, int], Any]:
