@@ -24,6 +24,7 @@ from shokado.lifecycle.refusal import plain_errors
 
 if TYPE_CHECKING:
     from shokado.lifecycle.rollout.canary import Canary, CanaryStatus
+    from shokado.lifecycle.rollout.gateway_client import GatewayClient
 
 KEY_VARIABLE = "GATEWAY_KEY"
 INCONCLUSIVE_STATUS = 3
@@ -202,18 +203,26 @@ def run(options: Judged, version: Version, force: Force = False) -> None:
 
 
 @contextmanager
+def opened_gateway(url: str, environment: str | None, key_file: Path | None, command: str) -> Iterator["GatewayClient"]:
+    """A gateway for a command, which its history names beside the user; what goes wrong is said in plain words."""
+    with plain_errors():
+        from shokado.lifecycle.rollout.gateway_client import GatewayClient
+
+        with GatewayClient(url, environment, key_of(key_file), f"{user()} (shokado {command})") as gateway:
+            yield gateway
+
+
+@contextmanager
 def _canary(options: Addressed, *, force: bool = False) -> Iterator["Canary"]:
     with plain_errors():
         from shokado.lifecycle.rollout.canary import Canary
-        from shokado.lifecycle.rollout.gateway_client import GatewayClient
         from shokado.lifecycle.rollout.prometheus import Prometheus
 
         try:
             rules = load_policy(options.policy if isinstance(options, Ruled) else DEFAULT_FILE)
         except SettingsError as error:
             raise LifecycleError(str(error)) from error
-        key = key_of(options.key_file)
-        with GatewayClient(options.url, options.environment, key, f"{user()} (shokado canary)") as gateway:
+        with opened_gateway(options.url, options.environment, options.key_file, "canary") as gateway:
             observe = gateway.observed
             if isinstance(options, Judged) and options.prometheus:
                 observe = Prometheus(options.prometheus, options.selector).observed

@@ -3,8 +3,6 @@
 Exit status 0: done; 1: refused, or there is no experiment; 2: wrong usage.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,10 +11,9 @@ from rich.table import Table
 
 from configuration.experiment_plan import DEFAULT_FILE, load_plan
 from configuration.settings import SettingsError
-from shokado.cli.canary import KEY_VARIABLE, key_of, user
+from shokado.cli.canary import KEY_VARIABLE, opened_gateway
 from shokado.cli.version_tables import show
 from shokado.lifecycle.errors import GatewayRefused, LifecycleError
-from shokado.lifecycle.refusal import plain_errors
 
 if TYPE_CHECKING:
     from shokado.client.answers import ExperimentAnswer
@@ -68,7 +65,7 @@ def start(
 
       shokado experiment start v2 --plan configuration/shadow_experiment.yaml
     """
-    with _gateway(url, environment, key_file) as gateway:
+    with opened_gateway(url, environment, key_file, "experiment") as gateway:
         try:
             content = load_plan(plan).model_dump(mode="json")
         except SettingsError as error:
@@ -89,7 +86,7 @@ def status(
 
       shokado experiment status
     """
-    with _gateway(url, environment, key_file) as gateway:
+    with opened_gateway(url, environment, key_file, "experiment") as gateway:
         _show(_found(gateway, experiment))
 
 
@@ -107,18 +104,9 @@ def stop(
 
       shokado experiment stop --why "complaints from support"
     """
-    with _gateway(url, environment, key_file) as gateway:
+    with opened_gateway(url, environment, key_file, "experiment") as gateway:
         stopped = gateway.stop_experiment(_found(gateway, experiment).id, why)
         typer.echo(f"experiment {stopped.id} is stopped")
-
-
-@contextmanager
-def _gateway(url: str, environment: str | None, key_file: Path | None) -> Iterator["GatewayClient"]:
-    with plain_errors():
-        from shokado.lifecycle.rollout.gateway_client import GatewayClient
-
-        with GatewayClient(url, environment, key_of(key_file), f"{user()} (shokado experiment)") as gateway:
-            yield gateway
 
 
 def _found(gateway: "GatewayClient", experiment: str | None) -> "ExperimentAnswer":

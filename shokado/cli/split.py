@@ -4,8 +4,7 @@ Exit status 0: done; 1: refused; 2: wrong usage.
 """
 
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,10 +13,9 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from shokado.cli.canary import KEY_VARIABLE, key_of, user
+from shokado.cli.canary import KEY_VARIABLE, opened_gateway
 from shokado.cli.version_tables import show
 from shokado.lifecycle.errors import LifecycleError
-from shokado.lifecycle.refusal import plain_errors
 
 if TYPE_CHECKING:
     from shokado.client.answers import Preview, RecentPreview
@@ -106,20 +104,11 @@ def preview(  # noqa: PLR0913, PLR0917  # each is an option
         raise typer.BadParameter("say what to change: --weights, --strategy, --salt, --active, --on or --off")
     if recent and units is not None:
         raise typer.BadParameter("--units looks at a file, and --recent at requests: give one of both")
-    with _gateway(url, environment, key_file) as gateway:
+    with opened_gateway(url, environment, key_file, "split") as gateway:
         if recent:
             _show_recent(gateway.preview_recent(change))
         else:
             _show_units(*_previewed(gateway, change, units, examples))
-
-
-@contextmanager
-def _gateway(url: str, environment: str | None, key_file: Path | None) -> Iterator["GatewayClient"]:
-    with plain_errors():
-        from shokado.lifecycle.rollout.gateway_client import GatewayClient
-
-        with GatewayClient(url, environment, key_of(key_file), f"{user()} (shokado split)") as gateway:
-            yield gateway
 
 
 def _previewed(
