@@ -296,10 +296,6 @@ def test_the_keyboard_is_enough(paper: PaperServer, viewer: Viewer) -> None:
         if button.evaluate("button => button === document.activeElement"):
             break
     expect(button).to_be_focused()
-    page.keyboard.press("Enter")
-    page.keyboard.type("by keyboard")
-    page.keyboard.press("Tab")
-    page.keyboard.press("Tab")
-    page.keyboard.press("Enter")
+    viewer.confirm_by_keyboard("by keyboard")
     viewer.says("v2 is the active version")
     assert paper.ask("GET", SPLIT).json()["why"] == "by keyboard"

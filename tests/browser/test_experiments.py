@@ -294,11 +294,7 @@ def test_the_keyboard_starts_and_stops_an_experiment(halves: PaperServer, viewer
         if start.evaluate("button => button === document.activeElement"):
             break
     expect(start).to_be_focused()
-    page.keyboard.press("Enter")
-    page.keyboard.type("by keyboard")
-    page.keyboard.press("Tab")
-    page.keyboard.press("Tab")
-    page.keyboard.press("Enter")
+    viewer.confirm_by_keyboard("by keyboard")
     viewer.says("has begun")
     stop = page.get_by_role("button", name="Stop the experiment…")
     stop.focus()
@@ -306,10 +302,6 @@ def test_the_keyboard_starts_and_stops_an_experiment(halves: PaperServer, viewer
     with page.expect_response(re.compile("/ab-test/status")):
         pass
     expect(stop).to_be_focused()
-    page.keyboard.press("Enter")
-    page.keyboard.type("by keyboard as well")
-    page.keyboard.press("Tab")
-    page.keyboard.press("Tab")
-    page.keyboard.press("Enter")
+    viewer.confirm_by_keyboard("by keyboard as well")
     viewer.says("is stopped")
     assert listed(halves)[0]["reason"] == "by keyboard as well"

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Locator, expect
 
 from shokado.access.keys import Role, add_key
 from tests.browser.served_page import PaperServer
@@ -24,6 +24,12 @@ def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[PaperServe
     server.kill()
 
 
+def give_key(dialog: Locator, key: str) -> None:
+    """Answer the dialog that asks for one."""
+    dialog.get_by_label("Key").fill(key)
+    dialog.get_by_role("button", name="Use this key").click()
+
+
 def test_a_key_is_asked_for_once_and_another_for_changes(
     keyed: tuple[PaperServer, dict[Role, str]], viewer: Viewer
 ) -> None:
@@ -33,11 +39,9 @@ def test_a_key_is_asked_for_once_and_another_for_changes(
     page.goto(f"{server.url}/")
     dialog = page.get_by_role("dialog")
     expect(dialog).to_contain_text("show a key")
-    dialog.get_by_label("Key").fill("shk_wrong")
-    dialog.get_by_role("button", name="Use this key").click()
+    give_key(dialog, "shk_wrong")
     expect(dialog).to_contain_text("not known here")
-    dialog.get_by_label("Key").fill(secrets[Role.PREDICT])
-    dialog.get_by_role("button", name="Use this key").click()
+    give_key(dialog, secrets[Role.PREDICT])
     expect(viewer.row("v1")).to_contain_text("80 % active")
     # The drift of few rows would tell what is in them.
     expect(page.get_by_role("button", name="Show with another key")).to_have_count(2)
@@ -45,8 +49,7 @@ def test_a_key_is_asked_for_once_and_another_for_changes(
     viewer.confirm("try it")
     asked = page.get_by_role("dialog", name="This server asks for a key")
     expect(asked).to_contain_text("admin")
-    asked.get_by_label("Key").fill(secrets[Role.ADMIN])
-    asked.get_by_role("button", name="Use this key").click()
+    give_key(asked, secrets[Role.ADMIN])
     viewer.says("v2 is the active version")
     expect(viewer.newest_change()).to_contain_text("admin-key")
     kept = page.evaluate("() => [JSON.stringify(localStorage), JSON.stringify(sessionStorage), document.cookie].join()")
@@ -62,15 +65,13 @@ def test_an_experiment_is_started_with_a_key_of_admins(
     viewer.allowed = REFUSED
     page = viewer.page
     page.goto(f"{server.url}/dashboard")
-    page.get_by_role("dialog").get_by_label("Key").fill(secrets[Role.PREDICT])
-    page.get_by_role("button", name="Use this key").click()
+    give_key(page.get_by_role("dialog"), secrets[Role.PREDICT])
     page.get_by_text("Start an experiment").click()
     page.get_by_role("button", name="Start…").click()
     viewer.confirm("try it")
     asked = page.get_by_role("dialog", name="This server asks for a key")
     expect(asked).to_contain_text("admin")
-    asked.get_by_label("Key").fill(secrets[Role.ADMIN])
-    asked.get_by_role("button", name="Use this key").click()
+    give_key(asked, secrets[Role.ADMIN])
     viewer.says("has begun")
     expect(viewer.newest_change()).to_contain_text("admin-key")
     expect(page.locator("#experiment-verdict")).to_have_text("RUNNING")
@@ -90,6 +91,5 @@ def test_who_gives_no_key_is_left_alone_and_may_give_one_later(
         pass
     expect(dialog).to_have_count(0)
     page.get_by_role("button", name="Key", exact=True).click()
-    dialog.get_by_label("Key").fill(secrets[Role.PREDICT])
-    dialog.get_by_role("button", name="Use this key").click()
+    give_key(dialog, secrets[Role.PREDICT])
     expect(viewer.row("v1")).to_be_visible()

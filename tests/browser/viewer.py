@@ -45,6 +45,15 @@ class Viewer:
         dialog.get_by_label("Why").fill(why)
         dialog.get_by_role("button").last.click()
 
+    def confirm_by_keyboard(self, why: str) -> None:
+        """The same without a mouse, where the button that opens the dialog has the focus."""
+        keyboard = self.page.keyboard
+        keyboard.press("Enter")
+        keyboard.type(why)
+        keyboard.press("Tab")
+        keyboard.press("Tab")
+        keyboard.press("Enter")
+
     def says(self, words: str | re.Pattern[str]) -> None:
         """Return when the page's message says so."""
         expect(self.page.locator("#message")).to_contain_text(words)

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,15 +12,15 @@ from configuration.experiment_plan import AtEnd, ExperimentPlan
 from configuration.experiment_policy import ExperimentMetric, Guardrail
 from configuration.settings import Settings
 from shokado.dispatch.change import KnownVersions, SplitChange, with_split
-from shokado.dispatch.experiment import Experiment, Result
+from shokado.dispatch.experiment import Result
 from shokado.dispatch.experiment_change import ExperimentOrder, with_experiment
-from shokado.dispatch.state import Environment, RoutingState
+from shokado.dispatch.state import RoutingState
 from shokado.experiments.experiment_counts import ASSIGNED, ERRORS, FALLBACKS, REQUESTS, SLOW, sums_named
 from shokado.experiments.experiment_judge import ExperimentJudge
 from shokado.stores.evidence import Evidence, EvidenceBatch
-from shokado.stores.follower import Follower
 from shokado.stores.store import Action
 from tests.experiments.following import following
+from tests.experiments.judged_experiment import JudgedExperiment
 from tests.support.settings import paper_settings
 
 NOW = 1_790_000_000.0
@@ -41,23 +40,8 @@ def rewarded(number: int, right: int, **more: float) -> dict[str, float]:
     return counts | {REWARD[1]: float(right), REWARD[2]: float(right)} | more
 
 
-@dataclass
-class Court:
+class Court(JudgedExperiment):
     """A judge, and the experiment that it is asked about."""
-
-    follower: Follower
-    judge: ExperimentJudge
-    batches: int = 0
-
-    @property
-    def production(self) -> Environment:
-        assert self.follower.state is not None
-        return self.follower.state.environments["production"]
-
-    @property
-    def experiment(self) -> Experiment:
-        assert self.production.experiment is not None
-        return self.production.experiment
 
     async def tell(self, seen: Seen, age_s: float = 100) -> None:
         """Have counts of both versions in the store."""

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,9 +11,8 @@ from configuration.experiment_plan import AtEnd, ExperimentPlan
 from configuration.experiment_policy import ExperimentDesign, ExperimentMetric
 from configuration.settings import Settings
 from shokado.dispatch.change import KnownVersions, SplitChange, with_split
-from shokado.dispatch.experiment import Experiment, Result
+from shokado.dispatch.experiment import Result
 from shokado.dispatch.experiment_change import ExperimentOrder, with_experiment
-from shokado.dispatch.state import Environment
 from shokado.experiments.effects_over_time import effects_over_time
 from shokado.experiments.experiment_counts import FAILED, SAMPLED, SCORED
 from shokado.experiments.experiment_judge import ExperimentJudge, look_at, pairs_to_keep, results_of
@@ -23,6 +21,7 @@ from shokado.experiments.prediction_id import Provenance
 from shokado.stores.evidence import Evidence, EvidenceBatch, ShadowScores
 from shokado.stores.follower import Follower
 from shokado.stores.store import Action, Settlement, Store, WorkerReport
+from tests.experiments.judged_experiment import JudgedExperiment
 from tests.experiments.test_experiment_judge import answering
 from tests.stores.backends import Backend
 from tests.stores.test_evidence import unit
@@ -37,23 +36,8 @@ Row = tuple[float, float]
 """What the label says, and what the shadow does."""
 
 
-@dataclass
-class Court:
+class Court(JudgedExperiment):
     """A judge, and the experiment of a shadow that it is asked about."""
-
-    follower: Follower
-    judge: ExperimentJudge
-    batches: int = 0
-
-    @property
-    def production(self) -> Environment:
-        assert self.follower.state is not None
-        return self.follower.state.environments["production"]
-
-    @property
-    def experiment(self) -> Experiment:
-        assert self.production.experiment is not None
-        return self.production.experiment
 
     async def ask(self, method: Callable[..., Any], *arguments: Any) -> Any:
         return await self.follower.ask(method, *arguments)
