@@ -5,11 +5,13 @@ In: a YAML file, by default the one beside this module, or the body of a request
 
 from enum import StrEnum
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from configuration.experiment_policy import ExperimentMetric, ExperimentPolicy
 from configuration.policy_file import read_policy
+from configuration.settings import Name
 
 DEFAULT_FILE = Path(__file__).with_name("experiment.yaml")
 MAX_DURATION_S = 366 * 86_400.0
@@ -35,6 +37,25 @@ class AtEnd(StrEnum):
     """The same, and give a candidate that is better all of the traffic."""
 
 
+class LayerPart(BaseModel):
+    """A part of a layer: experiments with parts that do not overlap share no unit, whichever server they are of."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", serialize_by_alias=True)
+
+    name: Name
+    """The layer's, the same for all experiments that share it out."""
+    start: float = Field(alias="from", ge=0, lt=1)
+    """Where the part begins; all of the layer is from 0 to 1."""
+    end: float = Field(alias="to", gt=0, le=1)
+    """Where it ends: another part may begin there."""
+
+    @model_validator(mode="after")
+    def _somebody_is_inside(self) -> Self:
+        if self.start >= self.end:
+            raise ValueError(f"from is {self.start:g} and to is {self.end:g}: nobody is inside unless from is below to")
+        return self
+
+
 class ExperimentPlan(ExperimentPolicy):
     """Times in seconds."""
 
@@ -47,6 +68,8 @@ class ExperimentPlan(ExperimentPolicy):
     at_end: AtEnd = AtEnd.TELL
     sample: float = Field(default=1.0, gt=0, le=1)
     """Part of the units whose requests a shadow is compared on; the same ones all the time."""
+    layer: LayerPart | None = None
+    """The units that the experiment may have; None: all of them. The control answers all others."""
 
     @field_validator("label_delay_s")
     @classmethod

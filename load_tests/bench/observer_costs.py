@@ -25,8 +25,8 @@ from load_tests.bench.launch import ROOT
 from runners.artefacts.card import Card
 from runners.batching.observer import EndedBatch, ReleaseReason
 from runners.engines.engine import example_rows
-from shokado.dispatch.assignment import Reason
 from shokado.dispatch.observers import Observers, PredictionObserver
+from shokado.dispatch.reason import Reason
 from shokado.dispatch.request import Origin, Prediction
 from shokado.dispatch.shadow import ShadowCopier
 from shokado.dispatch.state import initial_state

@@ -11,6 +11,8 @@ _MAX_COMPLAINTS = 20
 """Different complaints that are kept: of more, only the number."""
 _OTHERS = "others"
 FALLBACK = "FALLBACK"
+_OUTSIDE_LAYER = "OUTSIDE_LAYER"
+"""Not the split's choice: an experiment leaves the unit alone."""
 
 
 class StageCounts(msgspec.Struct):
@@ -89,6 +91,8 @@ class Counts(msgspec.Struct):
         self.told += 1
         if answer.reason == FALLBACK:
             self.fallbacks += 1
+        elif answer.reason == _OUTSIDE_LAYER:
+            return
         elif unit is not None:
             units = self.units.setdefault(answer.generation, Units())
             units.see(unit, answer.version)

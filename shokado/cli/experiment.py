@@ -55,7 +55,7 @@ def start(
     key_file: KeyFile = None,
 ) -> None:
     """Begin an experiment between the versions that share the traffic, or, where the plan's design is `shadow`, of one
-    with its shadow; the split stays until the end.
+    with its shadow; the split stays until the end, of all units or of the plan's part of a layer.
 
     Examples:
 
@@ -123,6 +123,8 @@ def _show(found: "ExperimentAnswer") -> None:
     typer.echo(f"experiment {found.id} in {found.environment}: {found.verdict}")
     if found.reason:
         typer.echo(f"  {found.reason}")
+    if layer := found.plan.get("layer"):
+        typer.echo(f"  of units from {layer['from']:g} to {layer['to']:g} of the layer {layer['name']}")
     if found.pairs:
         # A server leaves out what it has counted none of.
         told = ", ".join(f"{found.pairs.get(name, 0):,} {words}" for name, words in _PAIRS.items())

@@ -20,7 +20,7 @@ class Prediction:
     """
     version: str
     reason: str
-    """Why this version: SPLIT, STICKY, PINNED, ACTIVE or FALLBACK."""
+    """Why this version: SPLIT, STICKY, OUTSIDE_LAYER, PINNED, ACTIVE or FALLBACK."""
     generation: int
     """The generation of the routing that decided."""
     request_id: str
@@ -87,6 +87,10 @@ class EnvironmentContent:
     enabled: bool
     salt: str
     shadow: str | None
+    layer: Mapping[str, Any] | None = field(default=None, kw_only=True)
+    """The units that the split is for: `name`, `from` and `to` of a part of a layer, and who answers all others
+    (`outside`); None: all.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,6 +291,8 @@ class ExperimentAnswer:
     reason: str
     winner: str | None
     versions: Mapping[str, ExperimentVersion]
+    plan: Mapping[str, Any] = field(default_factory=dict)
+    """What it is judged by, as it was begun."""
     pairs: Mapping[str, int] = field(default_factory=dict)
     """What became of the requests that a shadow is compared on: `sampled`, `scored`, `failed`, `beyond`, `labels` and
     `joined`; empty for other experiments, and after the end.

@@ -158,9 +158,10 @@ def _statuses(environment: Environment, tallies: Tallies) -> dict[str, VersionSt
     everywhere = {version: figures(tallies, version) for version in versions}
     counts = add_up(tallies, environment.name)
     total = sum(found.requests for found in here.values())
+    shares = environment.traffic
     return {
         version: VersionStatus(
-            share=environment.shares.get(version, 0.0),
+            share=shares.get(version, 0.0),
             requests=found.requests,
             traffic=found.requests / total if total else None,
             rows=found.rows,

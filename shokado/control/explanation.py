@@ -17,10 +17,13 @@ from shokado.control.dependencies import Parts
 from shokado.control.http.bodies import parse
 from shokado.control.http.errors import errors
 from shokado.control.http.headers import AskedEnvironment
+from shokado.control.split import LayerContent, layer_of
 from shokado.dialects.head import MAX_UNIT_CHARACTERS
 from shokado.dialects.problem import invalid
-from shokado.dispatch.assignment import Reason, assign
+from shokado.dispatch.assignment import assign
 from shokado.dispatch.change import KnownVersions, SplitChange, find_environment, with_split
+from shokado.dispatch.layer import Layer
+from shokado.dispatch.reason import Reason
 from shokado.dispatch.state import Environment
 from shokado.worker.parts import known_routing
 from shokado.worker.readiness import known_versions
@@ -29,6 +32,13 @@ MAX_WEIGHTS_CHARACTERS = 4096
 """Length of weights in a query: more than a split of many versions needs."""
 
 router = APIRouter(tags=["split"])
+
+
+class UnitLayer(LayerContent):
+    """The part of a layer that the split is for, and where in the layer the unit lies."""
+
+    position: float = Field(description="Of the unit: at least 0 and below 1.")
+    inside: bool = Field(description="Whether the split deals the unit.")
 
 
 class AssignmentExplanation(BaseModel):
@@ -41,6 +51,7 @@ class AssignmentExplanation(BaseModel):
     scores: dict[str, float] | None = Field(
         default=None, description="Of the unit, for each version of a `hash` split: the largest has it."
     )
+    layer: UnitLayer | None = Field(default=None, description="Of a unit, where the split is for a part of a layer.")
     because: str
 
 
@@ -105,7 +116,8 @@ def explain_assignment(
     shares = dict(environment.shares)
     told: dict[str, Any] = {"strategy": environment.strategy, "shares": shares}
     sticky = environment.strategy is Strategy.HASH
-    if pinned is None and environment.enabled and len(shares) > 1 and not (sticky and unit):
+    layer = environment.layer
+    if pinned is None and environment.enabled and (len(shares) > 1 or layer) and not (sticky and unit):
         return AssignmentExplanation(
             version=None,
             reason=Reason.STICKY if sticky else Reason.SPLIT,
@@ -115,6 +127,10 @@ def explain_assignment(
     version, reason = assign(environment, 0.0, unit, pinned=pinned)
     if reason is Reason.STICKY and unit:
         told["scores"] = environment.rendezvous.scores_of(unit)
+    if layer is not None and reason in (Reason.STICKY, Reason.OUTSIDE_LAYER):
+        position, inside = layer.position_of(unit), reason is Reason.STICKY
+        part = layer_of(layer).model_dump()
+        told["layer"] = UnitLayer.model_validate({**part, "position": position, "inside": inside})
     because = _because(environment, unit, version, reason)
     if version not in ready:
         because += f"; {_away(environment, version, reason, ready)}"
@@ -160,6 +176,8 @@ def _float(number: int | float) -> float:
 def _drawn(environment: Environment, ready: Collection[str]) -> str:
     if environment.strategy is Strategy.HASH:
         words = "without a unit, each request is a unit of its own, and versions get them by their shares"
+        if environment.layer is not None:
+            words += f", as far as they are in {environment.layer}; {_outside(environment.layer)}"
     else:
         words = f"under the {environment.strategy} strategy a unit does not decide: each request is drawn by the shares"
     away = [version for version in environment.shares if version not in ready]
@@ -174,11 +192,32 @@ def _because(environment: Environment, unit: str, version: str, reason: Reason) 
             return f"the request pins version {version}"
         case Reason.ACTIVE:
             return f"the split of {environment.name} is off, so its active version answers"
-        case Reason.STICKY if unit and len(environment.shares) > 1:
-            salt = f" and the salt {environment.salt!r}" if environment.salt else ""
-            return f"the hash of the unit{salt} gives version {version} the largest score, so the unit sticks to it"
+        case Reason.OUTSIDE_LAYER:
+            assert environment.layer is not None
+            lies = f"the unit lies at {environment.layer.position_of(unit):.6f}, outside of {environment.layer}"
+            return f"{lies}; {_outside(environment.layer)}, so version {version} does"
         case _:
-            return f"version {version} has all of the traffic"
+            return _dealt(environment, unit, version)
+
+
+def _dealt(environment: Environment, unit: str, version: str) -> str:
+    """Why the split gives the unit this version."""
+    whole = "has all of the traffic"
+    inside = ""
+    if environment.layer is not None and unit:
+        whole = f"has all of {environment.layer}"
+        inside = f"the unit lies at {environment.layer.position_of(unit):.6f}, in {environment.layer}, and "
+    if environment.strategy is not Strategy.HASH or not unit or len(environment.shares) == 1:
+        return f"{inside}version {version} {whole}"
+    salt = f" and the salt {environment.salt!r}" if environment.salt else ""
+    return f"{inside}the hash of the unit{salt} gives version {version} the largest score, so the unit sticks to it"
+
+
+def _outside(layer: Layer) -> str:
+    """Who answers the units outside of a part of a layer."""
+    if layer.outside is None:
+        return "what the split gives units outside answers them, and is not compared with the shadow"
+    return f"units outside are not in the experiment, and its control {layer.outside} answers them"
 
 
 def _away(environment: Environment, version: str, reason: Reason, ready: Collection[str]) -> str:

@@ -19,7 +19,7 @@ from shokado.control.http import bodies
 from shokado.control.http.errors import BODY_ERRORS, errors
 from shokado.control.http.headers import EnvironmentHeader
 from shokado.control.split import SplitBody
-from shokado.control.split_preview import before_and_after, is_decided, traffic_of
+from shokado.control.split_preview import before_and_after, is_decided
 from shokado.dialects.problem import Problem
 from shokado.dispatch.state import Environment
 from shokado.experiments.proportions import wilson
@@ -110,8 +110,8 @@ def preview_of(
     return RecentPreview(
         environment=before.name,
         generation=generation,
-        shares_before=traffic_of(before),
-        shares_after=traffic_of(after),
+        shares_before=before.traffic,
+        shares_after=after.traffic,
         seconds=round(machine_seconds() - min(sample.begun_at for sample in samples), 1) if samples else 0.0,
         requests=sum(sample.answered for sample in samples),
         sampled=sum(len(sample.decided) for sample in samples),
@@ -132,7 +132,9 @@ class _Counted:
     def __init__(self, before: Environment, after: Environment) -> None:
         self.total = self.pinned = self._squares = 0.0
         self._active = before.active, after.active
-        self._deal = _dealing(before), _dealing(after, anew=before.salt != after.salt)
+        anew = before.salt != after.salt
+        self._inside = _dealing(before), _dealing(after, anew=anew)
+        self._outside = _dealing(before, outside=True), _dealing(after, anew=anew, outside=True)
         self._weights: defaultdict[tuple[str, str], float] = defaultdict(float)
         self._units: defaultdict[tuple[str, str], set[int]] = defaultdict(set)
 
@@ -144,7 +146,7 @@ class _Counted:
             if decided == DecidedBy.CLIENT:
                 self.pinned += weight
                 continue
-            for way, part in self._ways(number) if decided == DecidedBy.SPLIT else ((self._active, 1.0),):
+            for way, part in self._ways(number, decided):
                 self._weights[way] += part * weight
                 self._units[way].add(number)
 
@@ -175,18 +177,27 @@ class _Counted:
         low, high = wilson(value, max(1, math.floor(self.total**2 / self._squares)))
         return MovedShare(value=value, low=low, high=high)
 
-    def _ways(self, number: int) -> Iterator[tuple[tuple[str, str], float]]:
+    def _ways(self, number: int, decided: int) -> Iterator[tuple[tuple[str, str], float]]:
         """The versions that a unit gets before and after, and with which probability."""
-        for first, one in self._deal[0](number).items():
-            for second, other in self._deal[1](number).items():
+        if decided == DecidedBy.ROUTE:
+            yield self._active, 1.0
+            return
+        before, after = self._outside if decided == DecidedBy.LAYER else self._inside
+        for first, one in before(number).items():
+            for second, other in after(number).items():
                 yield (first, second), one * other
 
 
-def _dealing(environment: Environment, *, anew: bool = False) -> Callable[[int], Mapping[str, float]]:
-    """Which versions a unit gets with which probability."""
+def _dealing(
+    environment: Environment, *, anew: bool = False, outside: bool = False
+) -> Callable[[int], Mapping[str, float]]:
+    """Which versions a unit gets with which probability; `outside` of the layer, where there is one."""
     if not environment.enabled or environment.strategy is not Strategy.HASH:
-        everybody = traffic_of(environment)
+        everybody = environment.traffic
         return lambda _: everybody
+    if outside and environment.layer is not None and environment.layer.outside is not None:
+        its = {environment.layer.outside: 1.0}
+        return lambda _: its
     rendezvous = environment.rendezvous
     if anew:
         # What the unit is called is not known any more; by another salt, any other name is as good.

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Header, Response
-from pydantic import BaseModel, BeforeValidator, Field, GetJsonSchemaHandler, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler, model_validator
 from pydantic_core import CoreSchema
 
 from configuration.settings import Settings, Strategy
@@ -16,6 +16,7 @@ from shokado.control.http import bodies
 from shokado.control.http.errors import BODY_ERRORS, errors
 from shokado.control.http.headers import AskedEnvironment, EnvironmentHeader, agreed_environment, etag, is_known
 from shokado.dispatch.change import UNCHANGED, InvalidChange, SplitChange, find_environment, with_split
+from shokado.dispatch.layer import Layer
 from shokado.dispatch.state import Environment, fit
 from shokado.stores.store import Action, Entry, StoreUnavailable
 from shokado.worker.parts import WorkerParts, known_routing
@@ -25,12 +26,29 @@ OTHER_SPELLINGS = {"hash-based": Strategy.HASH}
 router = APIRouter(tags=["split"], route_class=bodies.StrictRoute)
 
 
+class LayerContent(BaseModel):
+    """The part of a layer that a split is for; see `docs/experiments.md`."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    name: str
+    start: float = Field(alias="from")
+    end: float = Field(alias="to")
+    outside: str | None = Field(
+        description="The version that answers units outside of the part; null where the split deals them as well, and "
+        "a shadow is compared on what is inside."
+    )
+
+
 class EnvironmentContent(BaseModel):
     """The routing of one environment."""
 
     active: str = Field(description="Answers when the split is off, or the assigned version is not ready.")
     weights: dict[str, float] = Field(description="As they were set; versions of weight 0 get no traffic.")
-    shares: dict[str, float] = Field(description="Part of the traffic, between 0 and 1, of each version that gets any.")
+    shares: dict[str, float] = Field(
+        description="Part of the traffic, between 0 and 1, of each version that gets any; of the units inside where "
+        "there is a `layer`."
+    )
     strategy: Strategy
     enabled: bool
     salt: str = Field(
@@ -39,6 +57,11 @@ class EnvironmentContent(BaseModel):
     )
     shadow: str | None = Field(description="Gets a copy of the traffic; nobody sees its answers.")
     experiment: str | None = Field(default=None, description="The one under way: see `/v1/experiments`.")
+    layer: LayerContent | None = Field(
+        default=None,
+        description="The units that the split is for, of an experiment: until its end, or where that leaves the split "
+        "as it is, until somebody changes it. Null: all.",
+    )
 
 
 class EnvironmentName(BaseModel):
@@ -51,7 +74,7 @@ class EnvironmentName(BaseModel):
 class Split(EnvironmentContent, EnvironmentName):
     """The routing of one environment, and the generation it is of."""
 
-    percent: dict[str, float] = Field(description="The shares once more, in per cent of the environment's traffic.")
+    percent: dict[str, float] = Field(description="The shares once more, in per cent.")
     updated_at: str = Field(description="When the generation was made: ISO 8601, UTC.")
     by: str = Field(description="Who made the generation, which may concern another environment.")
     action: Action
@@ -209,7 +232,13 @@ def content_of(environment: Environment) -> EnvironmentContent:
         salt=environment.salt,
         shadow=environment.shadow,
         experiment=environment.running.id if environment.running is not None else None,
+        layer=layer_of(environment.layer) if environment.layer is not None else None,
     )
+
+
+def layer_of(layer: Layer) -> LayerContent:
+    content = {"name": layer.name, "from": layer.start, "to": layer.end, "outside": layer.outside}
+    return LayerContent.model_validate(content)
 
 
 def iso(at: float) -> str:

@@ -93,8 +93,8 @@ async def preview(
     return Preview(
         environment=before.name,
         generation=parts.dispatcher.state.generation,
-        shares_before=traffic_of(before),
-        shares_after=traffic_of(after),
+        shares_before=before.traffic,
+        shares_after=after.traffic,
         units=len(units),
         made_up=body.units is None,
         moved=sum(move.units for move in moves) if decided else None,
@@ -133,8 +133,3 @@ def moves_of(
 def is_decided(environment: Environment) -> bool:
     """Whether who asks says which version answers."""
     return not environment.enabled or environment.strategy is Strategy.HASH or len(environment.shares) == 1
-
-
-def traffic_of(environment: Environment) -> dict[str, float]:
-    """What each version gets while all are ready."""
-    return dict(environment.shares) if environment.enabled else {environment.active: 1.0}

@@ -74,6 +74,8 @@ ERROR_CODES: Mapping[str, ErrorCode] = {
     "generation_conflict": ErrorCode(
         409, "ABORTED", "Somebody else has changed the routing in the meantime.", status_if_match=412
     ),
+    "layer_overlap": ErrorCode(409, "ABORTED", "Another experiment under way has units of the same part of a layer."),
+    "layer_without_units": ErrorCode(409, "ABORTED", "An experiment in a layer needs the strategy `hash`."),
     "load_given_up": ErrorCode(409, "ABORTED", "The load was given up in the meantime."),
     "load_in_progress": ErrorCode(409, "ABORTED", "Another version is being loaded."),
     "load_timed_out": ErrorCode(409, "ABORTED", "The load has taken longer than it may."),

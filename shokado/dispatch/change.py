@@ -10,6 +10,7 @@ from typing import Any
 
 from configuration.settings import MAX_SALT_CHARACTERS, Strategy, lone_weight
 from runners.version_state import VersionState
+from shokado.dispatch.experiment import Experiment
 from shokado.dispatch.request import UnknownVersion
 from shokado.dispatch.seen_rows import Shortfall
 from shokado.dispatch.state import Environment, Load, RoutingState
@@ -72,6 +73,11 @@ class SplitChange:
     shadow: str | None = UNCHANGED
     active: str | None = None
 
+    @property
+    def deals_anew(self) -> bool:
+        """Whether it says who gets what."""
+        return any(value is not None for value in (self.weights, self.strategy, self.enabled, self.salt))
+
 
 def find_environment(state: RoutingState, name: str | None) -> Environment:
     """The environment of that name, or the default one. Raises `UnknownVersion`."""
@@ -100,7 +106,10 @@ def with_split(state: RoutingState, name: str | None, change: SplitChange, versi
         enabled=environment.enabled if change.enabled is None else change.enabled,
         salt=environment.salt if change.salt is None else change.salt,
         shadow=versions.ready(shadow) if change.shadow is not UNCHANGED and shadow else shadow,
+        layer=environment.layer if environment.running is not None or not change.deals_anew else None,
     )
+    if changed.running is not None:
+        refuse_without_units(changed, changed.running)
     _refuse_unloaded(state, changed)
     _refuse_shortfalls(environment, changed, versions)
     return replace(
@@ -111,11 +120,11 @@ def with_split(state: RoutingState, name: str | None, change: SplitChange, versi
 def rolled_back(state: RoutingState, old: RoutingState, versions: KnownVersions) -> RoutingState:
     """The state with the environments of an earlier one, as far as they still exist; their experiments stay.
 
-    Raises `ConflictingChange` when a version that they need is not ready, or not known any more.
+    Raises `ConflictingChange` when a version that they need is not ready, or not known any more, and where an
+    experiment needs another strategy.
     """
     environments = {
-        name: replace(old.environments.get(name, value), experiment=value.experiment)
-        for name, value in state.environments.items()
+        name: _rolled_back(value, old.environments.get(name, value)) for name, value in state.environments.items()
     }
     restored = replace(state, generation=state.generation + 1, environments=environments)
     changed = [value for name, value in environments.items() if value != state.environments[name]]
@@ -132,6 +141,8 @@ def rolled_back(state: RoutingState, old: RoutingState, versions: KnownVersions)
             )
     for environment in changed:
         _refuse_unloaded(state, environment)
+        if environment.running is not None:
+            refuse_without_units(environment, environment.running)
     return restored
 
 
@@ -166,6 +177,23 @@ def with_unloaded(state: RoutingState, version: str, load: Load) -> RoutingState
             raise ConflictingChange("version_in_use", message, version=version, environment=name)
     loads = {**state.loads, version: replace(load, in_memory=False)}
     return replace(state, generation=state.generation + 1, loads=loads)
+
+
+def refuse_without_units(environment: Environment, experiment: Experiment) -> None:
+    """Raise `ConflictingChange` where the experiment is in a layer, and the environment's strategy knows no units."""
+    if experiment.plan.layer is None or environment.strategy is Strategy.HASH:
+        return
+    message = (
+        f"the experiment's layer {experiment.plan.layer.name} is of units, and under the strategy "
+        f"{environment.strategy} of {environment.name} requests are drawn"
+    )
+    detail = {"environment": environment.name, "field": "layer"}
+    raise ConflictingChange("layer_without_units", f"{message}; give it the strategy hash", **detail)
+
+
+def _rolled_back(now: Environment, old: Environment) -> Environment:
+    """An environment as it was, with the experiment of now; the layer of one under way goes with it."""
+    return replace(old, experiment=now.experiment, layer=now.layer if now.running is not None else old.layer)
 
 
 def _refuse_unloaded(state: RoutingState, environment: Environment) -> None:

@@ -15,17 +15,21 @@ from runners.inputs.faults import InputFault
 from runners.inputs.rows import RequestRows, RowFormat, RowReader
 from runners.inputs.union import OpenRows, RowForm
 from runners.runner import Runner
-from shokado.dispatch.assignment import Reason, assign
+from shokado.dispatch.assignment import assign
 from shokado.dispatch.cache import Cache
 from shokado.dispatch.experiment import CountedStage
 from shokado.dispatch.fault import FELL_BACK
 from shokado.dispatch.observers import Observers
+from shokado.dispatch.reason import Reason
 from shokado.dispatch.request import Origin, Prediction, PredictionRequest, UnknownVersion
 from shokado.dispatch.seen_rows import SeenRows
 from shokado.dispatch.state import Environment, RoutingState
 
 FULL_FOR_S = 0.001
 """How long requests are refused unread once every version has refused."""
+
+Target = tuple[Origin, Runner]
+"""Who answers, and as what."""
 
 
 class Dispatcher:
@@ -72,6 +76,11 @@ class Dispatcher:
         self._routes = {
             name: (environment, self._targets(environment)) for name, environment in state.environments.items()
         }
+        self._uncounted = {
+            name: uncounted
+            for name, environment in state.environments.items()
+            if (uncounted := self._uncounted_target(environment)) is not None
+        }
 
     def dispatch(self, request: PredictionRequest, done: Callable[[Job], None]) -> Prediction:
         """Assign and submit; `done` is called with the returned prediction when it has its scores or its error.
@@ -87,7 +96,7 @@ class Dispatcher:
         version, reason = assign(environment, self._draw(), request.unit, pinned=pinned, split=request.split)
         target, passed_over = targets.get(version), ""
         if (target is None or not target[1].ready) and reason is not Reason.PINNED:
-            active = targets.get(environment.active)
+            active = self._instead(environment, targets, reason)
             if active is not None and active[1].ready:
                 target, reason, passed_over = active, Reason.FALLBACK, version
                 if self._observers is not None:
@@ -130,7 +139,7 @@ class Dispatcher:
         if not isinstance(failed.error, Unreachable) or failed.reason is Reason.PINNED:
             return None
         environment, targets = self._routes.get(failed.origin.environment, (None, {}))
-        active = targets.get(environment.active) if environment is not None else None
+        active = self._instead(environment, targets, failed.reason) if environment is not None else None
         if active is None or active[0].version == failed.version or not active[1].ready:
             return None
         origin, runner = active
@@ -162,7 +171,7 @@ class Dispatcher:
             raise UnknownVersion("version", name, list(self._names))
         return version
 
-    def _targets(self, environment: Environment) -> dict[str, tuple[Origin, Runner]]:
+    def _targets(self, environment: Environment) -> dict[str, Target]:
         """By version, who answers, and as what."""
         experiment, generation = environment.running, self.state.generation
         stage = CountedStage(experiment) if experiment is not None else None
@@ -170,6 +179,19 @@ class Dispatcher:
             version: (Origin(version, environment.name, generation, runner.card, stage), runner)
             for version, runner in self.runners.items()
         }
+
+    def _uncounted_target(self, environment: Environment) -> Target | None:
+        """The active version, as it answers what no experiment counts."""
+        runner = self.runners.get(environment.active)
+        if runner is None:
+            return None
+        return Origin(environment.active, environment.name, self.state.generation, runner.card), runner
+
+    def _instead(self, environment: Environment, targets: Mapping[str, Target], reason: Reason) -> Target | None:
+        """The active version, as it answers what another one was assigned, for this reason, and cannot."""
+        if reason is Reason.OUTSIDE_LAYER:
+            return self._uncounted.get(environment.name)
+        return targets.get(environment.active)
 
     def _packed(
         self,

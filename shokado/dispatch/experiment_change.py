@@ -11,9 +11,11 @@ from shokado.dispatch.change import (
     KnownVersions,
     SplitChange,
     find_environment,
+    refuse_without_units,
     with_split,
 )
 from shokado.dispatch.experiment import Experiment, ExperimentConclusion, ExperimentStage
+from shokado.dispatch.layer import Layer
 from shokado.dispatch.state import Environment, RoutingState
 
 MAX_CONCLUDED = 50
@@ -62,9 +64,13 @@ def with_experiment(
     _refuse_others(environment, experiment)
     for version in members:
         versions.ready(version)
+    layer = _layer_of(experiment)
+    if layer is not None:
+        refuse_without_units(environment, experiment)
+        _refuse_overlap(state, layer)
     generation = state.generation + 1
     begun = experiment.with_stage(_stage(environment, experiment, generation))
-    return _with(state, replace(environment, experiment=begun))
+    return _with(state, replace(environment, experiment=begun, layer=layer))
 
 
 def with_conclusion(
@@ -76,6 +82,8 @@ def with_conclusion(
     versions: KnownVersions | None = None,
 ) -> RoutingState:
     """The state in which an experiment has ended, and the split has moved as it says, in one piece.
+
+    Where it has not, units outside of the experiment's layer stay where they are as well.
 
     Raises `ConflictingChange` where it has ended already, or the split that would move has been changed since
     `experiment` was looked at, and what `with_split` raises.
@@ -89,7 +97,9 @@ def with_conclusion(
         if running.stages[-1] != experiment.stages[-1]:
             raise ConflictingChange("experiment_changed", f"the split of {name} was changed", experiment=experiment.id)
         environment = find_environment(with_split(state, name, split, versions), name)
-    ended = replace(environment, experiment=replace(running, conclusion=conclusion))
+    stays = split is None and not running.is_shadowed
+    layer = environment.layer if stays else None
+    ended = replace(environment, experiment=replace(running, conclusion=conclusion), layer=layer)
     generation = state.generation + 1
     concluded = dict([*state.concluded.items(), (experiment.id, generation)][-MAX_CONCLUDED:])
     return replace(_with(state, ended), concluded=concluded)
@@ -141,6 +151,25 @@ def _refuse_others(environment: Environment, experiment: Experiment) -> None:
             f"between {members}; give its versions, and no others, their shares first"
         )
         raise ConflictingChange("not_in_split", message, environment=environment.name)
+
+
+def _layer_of(experiment: Experiment) -> Layer | None:
+    """What the experiment's plan makes of the environment: where a shadow is compared, nobody moves."""
+    part = experiment.plan.layer
+    outside = None if experiment.is_shadowed else experiment.control
+    return None if part is None else Layer(part.name, part.start, part.end, outside)
+
+
+def _refuse_overlap(state: RoutingState, layer: Layer) -> None:
+    """Raise `ConflictingChange` where an experiment under way may have units of the layer's part."""
+    for name, running in state.running.items():
+        other = _layer_of(running)
+        if other is not None and other.overlaps(layer):
+            message = (
+                f"the experiment {running.id} of {name} has {other}, and this one would have the part from "
+                f"{layer.start:g} to {layer.end:g}; give it a part that does not overlap, or stop the other one first"
+            )
+            raise ConflictingChange("layer_overlap", message, experiment=running.id, environment=name, field="layer")
 
 
 def _stage(environment: Environment, experiment: Experiment, generation: int) -> ExperimentStage:

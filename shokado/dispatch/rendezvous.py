@@ -12,13 +12,10 @@ Frozen: another formula would move users. `tests/dispatch/test_rendezvous.py` pi
 """
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from hashlib import blake2b
 from math import inf, log
 
 _USE = b"shokado.unit.v1"
-REMEMBERED_UNITS = 16_384
-"""Who has asked of late; users come back. Some 3 MB for each environment that has the `hash` strategy."""
 _BITS = 52
 """Bits of h: with the half that keeps it above 0 and below 1, what a float holds exactly."""
 _MODULUS = (1 << 128) - 1
@@ -41,7 +38,7 @@ class Rendezvous:
         self._lots: tuple[_Lot, ...] = tuple(
             (*_multiplier(version), 1 / weight, version) for version, weight in weights.items() if weight > 0
         )
-        self.version_of = _remembering(self._key, self._lots)
+        self.version_of = _choosing(self._key, self._lots)
         """The version that a unit sticks to."""
 
     def number_of(self, unit: str) -> int:
@@ -64,15 +61,10 @@ class Rendezvous:
         }
 
 
-def _remembering(key: bytes, lots: tuple[_Lot, ...]) -> Callable[[str], str]:
-    """The version of a unit, as a function that remembers who has asked of late.
-
-    Not a method: a cache around one would be a cycle, and with the collector nearly off keep its thousands of units in
-    memory after each change of the split.
-    """
+def _choosing(key: bytes, lots: tuple[_Lot, ...]) -> Callable[[str], str]:
+    """The version of a unit, as a function: what it needs lies in its own cells, which is faster than a method."""
     begun = blake2b(key=key, digest_size=8, person=_USE)
 
-    @lru_cache(maxsize=REMEMBERED_UNITS)
     def version_of(unit: str) -> str:
         hashed = begun.copy()
         hashed.update(unit.encode())

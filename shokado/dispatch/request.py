@@ -10,8 +10,8 @@ from runners.artefacts.card import Card
 from runners.batching.job import Job
 from runners.inputs.rows import RequestRows, RowFormat
 from runners.trace import TraceContext
-from shokado.dispatch.assignment import Reason
 from shokado.dispatch.experiment import CountedStage
+from shokado.dispatch.reason import Reason
 
 
 class PredictionRequest(msgspec.Struct, eq=False, gc=False):

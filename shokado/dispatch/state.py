@@ -4,7 +4,7 @@ It is replaced whole, never changed, so every reader sees one generation or the 
 configuration; `shokado.dispatch.change` makes the next ones, and `stores` keeps and shares them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate
 from math import isfinite
@@ -15,7 +15,10 @@ import msgspec
 
 from configuration.experiment_plan import STORED, ExperimentPlan
 from configuration.settings import Settings, Strategy
+from shokado.dispatch.dealing import dealing
 from shokado.dispatch.experiment import Experiment
+from shokado.dispatch.layer import Layer
+from shokado.dispatch.reason import Assignment
 from shokado.dispatch.rendezvous import Rendezvous
 
 
@@ -36,12 +39,18 @@ class Environment:
     """The version that gets a copy of the traffic; nobody sees its answers."""
     experiment: Experiment | None = None
     """The one under way, or the last one that was."""
+    layer: Layer | None = None
+    """The part of a layer that the split is for, under the `hash` strategy; None: it is for all units. It came with an
+    experiment, and stays when that has ended until the split is changed.
+    """
     thresholds: tuple[tuple[float, str], ...] = field(init=False, compare=False)
     """(upper end of its slice of [0, 1], version), ascending; the last end is 1."""
     shares: Mapping[str, float] = field(init=False, compare=False)
-    """Part of the traffic, between 0 and 1, of each version that gets any."""
+    """Part of the traffic, between 0 and 1, of each version that gets any; in a layer, of the traffic inside."""
     rendezvous: Rendezvous = field(init=False, compare=False)
     """Who gets which unit under the `hash` strategy."""
+    deal: Callable[[str], Assignment] | None = field(init=False, compare=False)
+    """What a unit gets under the `hash` strategy, as long as the split is on; None under any other."""
 
     def __post_init__(self) -> None:
         largest = max(self.weights.values())
@@ -54,11 +63,10 @@ class Environment:
         object.__setattr__(self, "weights", MappingProxyType(dict(self.weights)))
         object.__setattr__(self, "thresholds", thresholds)
         object.__setattr__(self, "shares", MappingProxyType(shares))
-        object.__setattr__(
-            self,
-            "rendezvous",
-            Rendezvous(self.salt, {version: weight / largest for version, weight in self.weights.items()}),
-        )
+        rendezvous = Rendezvous(self.salt, {version: weight / largest for version, weight in self.weights.items()})
+        object.__setattr__(self, "rendezvous", rendezvous)
+        sticky = self.strategy is Strategy.HASH
+        object.__setattr__(self, "deal", dealing(rendezvous, self.layer) if sticky else None)
 
     @property
     def running(self) -> Experiment | None:
@@ -66,9 +74,26 @@ class Environment:
         return self.experiment if self.experiment is not None and self.experiment.is_running else None
 
     @property
+    def traffic(self) -> dict[str, float]:
+        """Part of the traffic that each version gets while all are ready."""
+        if not self.enabled:
+            return {self.active: 1.0}
+        if self.layer is None or self.layer.outside is None:
+            return dict(self.shares)
+        inside, outside = self.layer.end - self.layer.start, self.layer.outside
+        traffic = {version: inside * share for version, share in self.shares.items()}
+        return {**traffic, outside: traffic.get(outside, 0.0) + 1.0 - inside}
+
+    @property
+    def answering(self) -> set[str]:
+        """The versions that answer: active, with traffic, or for units outside of the layer."""
+        outside = self.layer.outside if self.layer is not None else None
+        return {self.active, *self.shares} | ({outside} if outside else set())
+
+    @property
     def named(self) -> set[str]:
-        """The versions that must be in memory: active, with traffic, or shadow."""
-        return {self.active, *self.shares} | ({self.shadow} if self.shadow else set())
+        """The versions that must be in memory: those that answer, and the shadow."""
+        return self.answering | ({self.shadow} if self.shadow else set())
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +203,7 @@ class _EnvironmentRecord(msgspec.Struct):
     salt: str
     shadow: str | None
     experiment: Experiment | None = None
+    layer: Layer | None = None
 
 
 class _LoadRecord(msgspec.Struct):
@@ -231,6 +257,7 @@ def encode_state(state: RoutingState) -> bytes:
                     value.salt,
                     value.shadow,
                     value.experiment,
+                    value.layer,
                 )
                 for name, value in state.environments.items()
             },
@@ -257,6 +284,7 @@ def decode_state(content: bytes | str) -> RoutingState:
                 value.salt,
                 value.shadow,
                 value.experiment,
+                value.layer,
             )
             for name, value in record.environments.items()
         },

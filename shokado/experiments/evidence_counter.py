@@ -16,10 +16,10 @@ from functools import partial
 from math import inf
 
 from configuration.experiment_policy import ExperimentMetric
-from shokado.dispatch.assignment import Reason
 from shokado.dispatch.experiment import CountedStage
 from shokado.dispatch.fault import FELL_BACK, Fault
 from shokado.dispatch.observers import Failure, PredictionObserver
+from shokado.dispatch.reason import Reason
 from shokado.dispatch.request import Origin, Prediction
 from shokado.dispatch.state import RoutingState
 from shokado.experiments.evidence_sender import EvidenceSender, MakeBatch

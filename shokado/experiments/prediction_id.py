@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from runners.artefacts.scores import outcomes_of, outcomes_per_row
-from shokado.dispatch.assignment import SPLIT, STICKY
+from shokado.dispatch.reason import SPLIT, STICKY
 from shokado.stores.evidence import UNIT_BYTES
 
 if TYPE_CHECKING:

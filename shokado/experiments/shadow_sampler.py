@@ -15,7 +15,7 @@ from typing import NamedTuple
 from configuration.experiment_plan import ExperimentPlan
 from runners.artefacts.card import Card
 from runners.artefacts.scores import Scores, answers_of, disagreements
-from shokado.dispatch.assignment import SPLIT, STICKY
+from shokado.dispatch.reason import SPLIT, STICKY
 from shokado.dispatch.request import Origin, Prediction
 from shokado.experiments.evidence_sender import EvidenceSender, MakeBatch
 from shokado.experiments.experiment_counts import BEYOND, FAILED, SAMPLED, SCORED

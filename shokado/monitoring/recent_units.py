@@ -20,8 +20,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from shokado.dispatch.assignment import Reason
+from shokado.dispatch.layer import Layer
 from shokado.dispatch.observers import PredictionObserver
+from shokado.dispatch.reason import Reason
 from shokado.dispatch.request import Prediction
 from shokado.dispatch.state import Environment
 from shokado.monitoring.process_identity import machine_seconds
@@ -44,6 +45,8 @@ class DecidedBy(IntEnum):
     """It asked for the active version."""
     CLIENT = 2
     """It named a version."""
+    LAYER = 3
+    """Its unit is outside of the split's part of a layer."""
 
 
 class RecentRequests(msgspec.Struct, frozen=True):
@@ -52,6 +55,8 @@ class RecentRequests(msgspec.Struct, frozen=True):
     environment: str
     salt: str
     """What the units were hashed with."""
+    layer: Layer | None
+    """Whose part units are in, or outside of as `decided` says."""
     begun_at: float
     """When the period began, in seconds since the machine was started."""
     answered: int
@@ -73,11 +78,12 @@ _FILE = msgspec.msgpack.Decoder(list[RecentRequests])
 class _Sample(Reservoir):
     """Requests of one environment, from now on."""
 
-    __slots__ = ("_number_of", "begun_at", "drawn", "salt")
+    __slots__ = ("_number_of", "begun_at", "drawn", "layer", "salt")
 
     def __init__(self, environment: Environment, begun_at: float, draw: Callable[[], float]) -> None:
         super().__init__(SAMPLE_SIZE, draw)
         self.salt, self._number_of = environment.salt, environment.rendezvous.number_of
+        self.layer = environment.layer
         self.begun_at = begun_at
         self.drawn: list[tuple[int, DecidedBy]] = []
 
@@ -102,12 +108,14 @@ class _Sample(Reservoir):
             decided = DecidedBy.CLIENT
         elif prediction.reason is Reason.ACTIVE and enabled:
             decided = DecidedBy.ROUTE
+        elif self.layer is not None and not self.layer.has(prediction.unit):
+            decided = DecidedBy.LAYER
         return self._number_of(prediction.unit), decided
 
     def told(self, environment: str) -> RecentRequests:
         numbers = np.array([number for number, _ in self.drawn], dtype="<u8")
         decided = bytes(decided for _, decided in self.drawn)
-        return RecentRequests(environment, self.salt, self.begun_at, self.seen, numbers.tobytes(), decided)
+        return RecentRequests(environment, self.salt, self.layer, self.begun_at, self.seen, numbers.tobytes(), decided)
 
 
 class RecentUnits(PredictionObserver):
@@ -163,11 +171,10 @@ class RecentUnits(PredictionObserver):
         self._let_go()
         found = [self._told(), *await asyncio.to_thread(self._read)]
         oldest = self._clock() - 2 * PERIOD_S - SHARE_EVERY_S
-        # Units that were hashed with another salt are no units of this environment.
-        of_it = [
-            [one for one in told if (one.environment, one.salt) == (environment.name, environment.salt)]
-            for told in found
-        ]
+        # Units that were hashed with another salt are no units of this environment, and of those from before a layer
+        # nobody knows any more whether they are inside.
+        wanted = environment.name, environment.salt, environment.layer
+        of_it = [[one for one in told if (one.environment, one.salt, one.layer) == wanted] for told in found]
         return [late for told in of_it if (late := [one for one in told if one.begun_at >= oldest])]
 
     def _told(self) -> list[RecentRequests]:
@@ -175,7 +182,7 @@ class RecentUnits(PredictionObserver):
 
     def _sample_of(self, environment: Environment) -> _Sample:
         samples = self._samples.setdefault(environment.name, [])
-        if not samples or samples[0].salt != environment.salt:
+        if not samples or (samples[0].salt, samples[0].layer) != (environment.salt, environment.layer):
             samples[:] = [_Sample(environment, self._clock(), self._draw)]
         return samples[0]
 

@@ -33,7 +33,7 @@ class LoggedRequest(msgspec.Struct, frozen=True, array_like=True, gc=False):
     prediction_id: str
     unit: str
     reason: str
-    """Why its version answered; see `shokado.dispatch.assignment.Reason`."""
+    """Why its version answered; see `shokado.dispatch.reason.Reason`."""
     latency_s: float
     row_count: int
 

@@ -32,7 +32,7 @@ _ANSWER_DESCRIPTIONS = {
     "predictions": "One for each row: the positive class's probability (binary), all classes' (multiclass), all "
     "labels' (multilabel), the value, a list of several values, or what a decision function gives.",
     "classes": "The label of each row, for classifiers, or a list of several.",
-    "reason": "SPLIT, STICKY, PINNED, ACTIVE or FALLBACK.",
+    "reason": "SPLIT, STICKY, OUTSIDE_LAYER, PINNED, ACTIVE or FALLBACK.",
     "generation": "Of the routing state that the version was assigned under.",
     "confidence": "Probability of the chosen class.",
     "class_counts": "Of the predicted classes.",

@@ -99,9 +99,7 @@ def why_not_ready(parts: WorkerParts) -> str | None:
     state, runners = parts.dispatcher.state, parts.dispatcher.runners
     if not state.environments:
         return "the routing is not known yet"
-    needed = {
-        version for environment in state.environments.values() for version in (environment.active, *environment.shares)
-    }
+    needed = {version for environment in state.environments.values() for version in environment.answering}
     missing = {version for version in needed if version not in runners or not runners[version].ready}
     excused = {version for version in missing if version in runners and _is_excused(runners[version])}
     excused.discard(state.environments[state.default_environment].active)

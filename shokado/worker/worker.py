@@ -324,7 +324,7 @@ class Worker:
         shares = {
             (name, version): share
             for name, environment in state.environments.items()
-            for version, share in environment.shares.items()
+            for version, share in environment.traffic.items()
         }
         self.metrics.routing.routed(state.generation, shares)
 

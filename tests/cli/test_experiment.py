@@ -72,3 +72,18 @@ def test_a_shadow_is_judged_by_the_plan_for_shadows(server: Server) -> None:
     assert run(server, "stop", named)[0] == 0
     code, said = run(server, "status", named)
     assert (code, "sampled" in said) == (0, False), "nothing is told of what is forgotten"
+
+
+def test_a_plan_may_have_a_part_of_a_layer(server: Server, tmp_path: Path) -> None:
+    plan = tmp_path / "plan.yaml"
+    plan.write_text("metric: reward\nsmallest_effect: 0.1\nlayer: {name: checkout, from: 0.25, to: 0.5}\n")
+    split = {"weights": {"v1": 50, "v2": 50}, "strategy": "random", "shadow": None}
+    assert http.post(f"{server.url}/v1/traffic-split", json=split, timeout=20).status_code == 200
+    code, said = run(server, "start", "v2", "--plan", str(plan))
+    assert (code, "the experiment's layer checkout is of units" in said) == (1, True), said
+    assert http.post(f"{server.url}/v1/traffic-split", json={"strategy": "hash"}, timeout=20).status_code == 200
+    code, said = run(server, "start", "v2", "--plan", str(plan))
+    assert code == 0, said
+    code, said = run(server, "status")
+    assert (code, "of units from 0.25 to 0.5 of the layer checkout" in said) == (0, True), said
+    assert run(server, "stop")[0] == 0

@@ -43,3 +43,33 @@ def test_a_file_is_refused_by_the_same_words(tmp_path: Path) -> None:
     path.write_text("metric: reward\nsmallest_effect: 0.1\nlabel_delay_s: 0\n")
     with pytest.raises(SettingsError, match="label_delay_s: " + NEVER.format("reward")):
         load_plan(path)
+
+
+@pytest.mark.parametrize(
+    ("layer", "says"),
+    [
+        ({"name": "checkout", "from": 0.5, "to": 0.5}, "from is 0.5 and to is 0.5: nobody is inside"),
+        ({"name": "checkout", "from": 0.6, "to": 0.5}, "nobody is inside unless from is below to"),
+        ({"name": "checkout", "from": -0.1, "to": 0.5}, "layer.from: Input should be greater than or equal to 0"),
+        ({"name": "checkout", "from": 0, "to": 1.1}, "layer.to: Input should be less than or equal to 1"),
+        ({"name": "checkout", "from": 0, "to": ".nan"}, "layer.to: Input should be"),
+        ({"name": "checkout", "to": 0.5}, "layer.from: Field required"),
+        ({"name": "Check out", "from": 0, "to": 0.5}, "layer.name: String should match pattern"),
+        ({"name": "checkout", "from": 0, "to": 0.5, "salt": "x"}, "layer.salt: unknown key"),
+        ({"name": "checkout", "start": 0, "to": 0.5}, "layer.start: unknown key"),
+    ],
+)
+def test_a_part_of_a_layer_without_anybody_in_it_is_refused(tmp_path: Path, layer: dict[str, Any], says: str) -> None:
+    path = tmp_path / "plan.yaml"
+    inside = ", ".join(f"{name}: {value}" for name, value in layer.items())
+    path.write_text(f"metric: reward\nsmallest_effect: 0.1\nlayer: {{{inside}}}\n")
+    with pytest.raises(SettingsError) as refused:
+        load_plan(path)
+    assert says in str(refused.value)
+
+
+def test_a_part_of_a_layer_is_written_as_it_is_read() -> None:
+    content = {"name": "checkout", "from": 0.0, "to": 0.5}
+    plan = ExperimentPlan.model_validate({"metric": "latency", "smallest_effect": 1, "layer": content})
+    assert plan.model_dump(mode="json")["layer"] == content
+    assert ExperimentPlan.model_validate(plan.model_dump(mode="json")) == plan

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from shokado.dispatch.assignment import Reason
+from shokado.dispatch.reason import Reason
 from shokado.dispatch.state import RoutingState
 from tests.control.site import Site
 from tests.support.problems import code_of, message_of
@@ -167,3 +167,52 @@ def test_what_a_shadow_cannot_be_asked_is_refused(site: Site, body: dict[str, An
     answer = site.post(EXPERIMENTS, PLAN | body)
     assert answer.status_code == 422, answer.text
     assert says in message_of(answer)
+
+
+CHECKOUT = {"name": "checkout", "from": 0.0, "to": 0.5}
+OUTSIDE = {**CHECKOUT, "outside": "v1"}
+
+
+def test_a_layer_is_told_wherever_its_experiment_and_its_split_are(site: Site) -> None:
+    refused = site.post(EXPERIMENTS, PLAN | {"layer": CHECKOUT})
+    assert (refused.status_code, code_of(refused)) == (409, "layer_without_units")
+    assert "under the strategy random of production requests are drawn; give it the strategy hash" in message_of(
+        refused
+    )
+    site.post(SPLIT, {"weights": {"v1": 50, "v2": 50}, "strategy": "hash"})
+    begun = begin(site, layer=CHECKOUT)
+    assert begun["plan"]["layer"] == CHECKOUT
+    assert site.get("/ab-test/status")["experiment"]["plan"]["layer"] == CHECKOUT
+    versions = site.get("/ab-test/status")["versions"]
+    assert {name: version["share"] for name, version in versions.items()} == {"v1": 0.75, "v2": 0.25}
+    split = site.get(SPLIT)
+    assert (split["layer"], split["shares"]) == (OUTSIDE, {"v1": 0.5, "v2": 0.5})
+    (entry, *_) = site.get(f"{SPLIT}/history")["entries"]
+    assert entry["changed"]["production"]["layer"] == {"before": None, "after": OUTSIDE}
+    site.post(SPLIT, {"environment": "staging", "weights": {"v2": 1, "v3": 1}, "strategy": "hash"})
+    there = {"environment": "staging", "control": "v2"}
+    refused = site.post(EXPERIMENTS, PLAN | there | {"layer": CHECKOUT | {"from": 0.4, "to": 0.6}})
+    assert (refused.status_code, code_of(refused)) == (409, "layer_overlap")
+    said = f"the experiment {begun['id']} of production has the part from 0 to 0.5 of the layer checkout, and this one"
+    assert said in message_of(refused)
+    other = begin(site, **there, layer=CHECKOUT | {"from": 0.5, "to": 1.0})
+    assert other["plan"]["layer"]["from"] == 0.5
+    assert site.post(f"{EXPERIMENTS}/{begun['id']}/stop", {}).json()["plan"]["layer"] == CHECKOUT
+    assert site.get(SPLIT)["layer"] == OUTSIDE, "the split stays as it is"
+    site.post(SPLIT, {"v1": 50, "v2": 50})
+    assert site.get(SPLIT)["layer"] is None
+
+
+@pytest.mark.parametrize(
+    ("layer", "says"),
+    [
+        ({"from": 0.5, "to": 0.5}, "layer: from is 0.5 and to is 0.5: nobody is inside"),
+        ({"to": 2}, "layer.to"),
+        ({"name": ""}, "layer.name"),
+        ({"owner": "ann"}, "layer.owner"),
+    ],
+)
+def test_what_is_no_part_of_a_layer_is_refused_by_its_name(site: Site, layer: dict[str, Any], says: str) -> None:
+    refused = site.post(EXPERIMENTS, PLAN | {"layer": CHECKOUT | layer})
+    assert refused.status_code == 422
+    assert says in message_of(refused)

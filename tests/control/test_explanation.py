@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from configuration.settings import Strategy
 from shokado.control.explanation import explain_assignment, read_weights
 from shokado.dialects.problem import Problem
-from shokado.dispatch.assignment import Reason
+from shokado.dispatch.layer import Layer
+from shokado.dispatch.reason import Reason
 from shokado.dispatch.request import PredictionRequest
 from shokado.dispatch.state import Environment
 from tests.control.site import Site
@@ -191,3 +192,64 @@ def test_the_largest_score_has_the_unit(unit: str, first: float, second: float) 
     assert told.version is not None
     assert told.scores[told.version] == max(told.scores.values())
     assert all(math.isfinite(score) and score < 0 for score in told.scores.values())
+
+
+PLAN = {"metric": "reward", "smallest_effect": 0.1, "label_delay_s": 60}
+LAYER = {"name": "checkout", "from": 0.25, "to": 0.75}
+
+
+def test_who_is_outside_of_a_layer_is_told_so(site: Site) -> None:
+    site.post(SPLIT, {"weights": {"v1": 50, "v2": 50}, "strategy": "hash"})
+    assert site.post("/v1/experiments", PLAN | {"layer": LAYER}).status_code == 201
+    dispatcher = site.workers[0].dispatcher
+
+    async def assigned(unit: str) -> tuple[str, str]:
+        found = dispatcher.dispatch(PredictionRequest(packed(0.5), 1, unit=unit), lambda _: None)
+        return found.version, found.reason
+
+    reasons = set()
+    for number in range(60):
+        told = explain(site, unit=f"user-{number}", weights="v1:0,v2:100")
+        assert (told["version"], told["reason"]) == site.run(assigned(f"user-{number}"))
+        layer = told["layer"]
+        assert {name: layer[name] for name in LAYER} == LAYER
+        assert layer["inside"] == (0.25 <= layer["position"] < 0.75) == (told["reason"] == "STICKY")
+        place = (
+            f"lies at {layer['position']:.6f}, {'in' if layer['inside'] else 'outside of'} the part from 0.25 to 0.75"
+        )
+        assert place in told["because"]
+        assert ("scores" in told) == layer["inside"]
+        if not layer["inside"]:
+            assert (told["version"], layer["outside"]) == ("v1", "v1")
+            assert "not in the experiment, and its control v1 answers" in told["because"]
+        after = told["after"]
+        assert (after["version"], after["moves"]) == (
+            ("v2", told["version"] != "v2") if layer["inside"] else ("v1", False)
+        )
+        reasons.add(told["reason"])
+    assert reasons == {"STICKY", "OUTSIDE_LAYER"}
+    nobody = explain(site)
+    assert (nobody["version"], "as far as they are in the part from 0.25 to 0.75" in nobody["because"]) == (None, True)
+    assert "layer" not in nobody
+    assert "layer" not in explain(site, unit="u", version="v1")
+
+
+def test_in_a_layer_one_version_has_all_of_the_units_inside() -> None:
+    alone = environment(weights={"v2": 1}, strategy=Strategy.HASH, layer=Layer("checkout", 0.0, 0.5, "v1"))
+    told = {unit: explain_assignment(alone, unit, None, ALL) for unit in map(str, range(20))}
+    assert {found.version for found in told.values()} == {"v1", "v2"}
+    assert all(
+        found.because.endswith("in the part from 0 to 0.5 of the layer checkout, and version v2 has all of the part "
+                               "from 0 to 0.5 of the layer checkout")
+        for found in told.values() if found.version == "v2"
+    )  # fmt: skip
+    assert explain_assignment(alone, "", None, ALL).version is None, "each request is inside or not"
+
+
+def test_where_a_shadow_is_compared_the_split_deals_units_outside_as_well() -> None:
+    layer = Layer("checkout", 0.0, 0.5)
+    told = explain_assignment(
+        environment(strategy=Strategy.HASH, layer=layer), next(u for u in "abcdefgh" if not layer.has(u)), None, ALL
+    )
+    assert told.reason is Reason.OUTSIDE_LAYER
+    assert "what the split gives units outside answers them, and is not compared" in told.because

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from shokado.dispatch.assignment import Reason
+from shokado.dispatch.reason import Reason
 from shokado.dispatch.request import Origin, Prediction
 from tests.control.site import Site
 from tests.support.problems import code_of
@@ -120,3 +120,39 @@ def test_where_nobody_asked_nothing_is_said_of_who_moves(site: Site) -> None:
 )
 def test_a_change_that_would_be_refused_is_refused_here(site: Site, body: Any, code: str) -> None:
     assert code_of(site.post(PATH, body)) == code
+
+
+def test_who_is_outside_of_a_layer_stays_until_the_split_is_everybodys(site: Site) -> None:
+    site.post(SPLIT, {"weights": {"v1": 50, "v2": 50}, "strategy": "hash"})
+    plan = {"metric": "reward", "smallest_effect": 0.1, "label_delay_s": 60}
+    begun = site.post("/v1/experiments", plan | {"layer": {"name": "checkout", "from": 0, "to": 0.25}})
+    assert begun.status_code == 201, begun.text
+    before = versions_of(site, UNITS)
+    explained = {unit: site.get(f"{SPLIT}/explain?unit={unit}") for unit in UNITS}
+    inside = {unit for unit, told in explained.items() if told["layer"]["inside"]}
+    answer(site, UNITS)
+    all_of_it = {"weights": {"v1": 0, "v2": 100}}
+    told = previewed(site, **all_of_it)
+    moved = [unit for unit in inside if before[unit] == "v1"]
+    assert 0 < len(moved) < len(inside) < 200
+    assert told["moved"]["value"] == pytest.approx(len(moved) / len(UNITS))
+    assert told["traffic_before"]["v2"] == pytest.approx((len(inside) - len(moved)) / len(UNITS))
+    assert told["traffic_after"] == {"v1": pytest.approx(1 - len(inside) / 400), "v2": pytest.approx(len(inside) / 400)}
+    assert told["shares_before"] == {"v1": 0.875, "v2": 0.125}
+    assert told["shares_after"] == {"v1": 0.75, "v2": 0.25}
+    some = UNITS[:200]
+    named = site.post(f"{SPLIT}/preview", all_of_it | {"units": some}).json()
+    assert (named["moved"], named["shares_after"]) == (len(set(moved) & set(some)), told["shares_after"])
+    refused = site.post(PATH, {"strategy": "random"})
+    assert (refused.status_code, code_of(refused)) == (409, "layer_without_units")
+
+    assert site.post(f"/v1/experiments/{begun.json()['id']}/stop", {}).status_code == 200
+    assert versions_of(site, UNITS) == before, "nobody moves"
+    told = previewed(site, **all_of_it)
+    assert told["moved"]["value"] == pytest.approx(sum(version == "v1" for version in before.values()) / 400)
+    assert told["traffic_after"] == {"v2": pytest.approx(1)}
+    named = site.post(f"{SPLIT}/preview", all_of_it | {"units": some}).json()
+    assert named["shares_after"] == {"v2": 1.0}
+    assert named["moved"] == sum(before[unit] == "v1" for unit in some)
+    site.post(SPLIT, all_of_it)
+    assert set(versions_of(site, UNITS[:40]).values()) == {"v2"}

@@ -42,6 +42,7 @@ def test_the_split_is_told_with_its_generation_and_who_made_it(site: Site) -> No
         "percent": {"v1": 80, "v2": 20},
         "shadow": None,
         "experiment": None,
+        "layer": None,
         "by": "configuration",
         "action": "configured",
         "why": "",

@@ -6,15 +6,19 @@ from typing import Any
 
 import pytest
 
+from configuration.experiment_plan import ExperimentPlan
+from configuration.experiment_policy import ExperimentMetric
 from configuration.settings import BatchingSettings, Strategy, VersionSettings
 from runners.batching.job import Job
 from runners.errors import NotReady, Overloaded, Unreachable
 from runners.runner import Runner
 from runners.version_state import VersionState
-from shokado.dispatch.assignment import Reason
 from shokado.dispatch.dispatcher import Dispatcher
+from shokado.dispatch.experiment import Experiment, ExperimentStage
 from shokado.dispatch.fault import FELL_BACK
+from shokado.dispatch.layer import Layer
 from shokado.dispatch.observers import Observers
+from shokado.dispatch.reason import Reason
 from shokado.dispatch.request import Prediction, PredictionRequest, UnknownVersion
 from shokado.dispatch.state import RoutingState
 from tests.dispatch.shares import environment
@@ -284,3 +288,30 @@ def test_a_prediction_is_not_handed_on_where_its_error_stands(restaurant: Restau
     lost = failed(restaurant)
     restaurant.stop("v3")
     assert dispatcher.fall_back(lost, print) is None
+
+
+def test_nothing_of_a_unit_outside_of_a_layer_is_evidence_whoever_answers_it(restaurant: Restaurant) -> None:
+    plan = ExperimentPlan(metric=ExperimentMetric.REWARD, smallest_effect=0.1)
+    stage = ExperimentStage(8, {"v1": 0.5, "v2": 0.5}, is_sticky=True)
+    experiment = Experiment("e1", "v1", ("v2",), plan, 0.0, (stage,))
+    layer = Layer("checkout", 0.0, 0.5, "v1")
+    production = environment(
+        {"v1": 1, "v2": 1}, active="v3", strategy=Strategy.HASH, experiment=experiment, layer=layer
+    )
+    restaurant.dispatcher.adopt(RoutingState(8, {"production": production}, "production"), restaurant.runners)
+    outside = next(unit for unit in map(str, range(99)) if not layer.has(unit))
+    inside = next(unit for unit in map(str, range(99)) if layer.has(unit))
+
+    def dispatched(unit: str) -> Prediction:
+        return restaurant.dispatcher.dispatch(PredictionRequest(ROW, 1, unit=unit), lambda job: None)
+
+    found = dispatched(outside)
+    assert (found.version, found.reason) == ("v1", Reason.OUTSIDE_LAYER)
+    found.error = Unreachable(ConnectionResetError())
+    other = restaurant.dispatcher.fall_back(found, lambda job: None)
+    restaurant.stop("v1", "v2")
+    for answered, unit in ((other, outside), (dispatched(outside), outside), (dispatched(inside), inside)):
+        assert answered is not None
+        assert (answered.version, answered.reason, answered.origin.generation) == ("v3", Reason.FALLBACK, 8)
+        assert (answered.origin.stage is None) == (unit == outside), "by which evidence is counted"
+    assert restaurant.dispatcher._uncounted.keys() == {"production"}

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from configuration.experiment_plan import AtEnd, ExperimentPlan
+from configuration.experiment_plan import AtEnd, ExperimentPlan, LayerPart
 from configuration.experiment_policy import ExperimentDesign, ExperimentMetric, Guardrail
 from configuration.settings import Strategy
 from shokado.dispatch.change import (
@@ -26,6 +26,7 @@ from shokado.dispatch.experiment_change import (
     with_experiment,
     with_stages,
 )
+from shokado.dispatch.layer import Layer
 from shokado.dispatch.request import UnknownVersion
 from shokado.dispatch.state import RoutingState, decode_state, encode_state
 from tests.dispatch.test_change import LOAD, STATE, VERSIONS
@@ -273,3 +274,125 @@ def test_a_stage_of_a_shadow_begins_with_another_one_and_has_nobody_while_it_is_
 def test_an_experiment_of_a_shadow_is_stored_and_read() -> None:
     state = shadowed()
     assert decode_state(encode_state(state)) == state
+
+
+HASHED = split(split(STATE, strategy=Strategy.HASH), "staging", strategy=Strategy.HASH, weights={"v2": 1, "v3": 1})
+"""Both environments know units, and have two versions that share the traffic."""
+
+
+def layered(
+    state: RoutingState = HASHED,
+    part: tuple[float, float] = (0.0, 0.5),
+    name: str | None = None,
+    layer: str = "checkout",
+    plan: ExperimentPlan = PLAN,
+    **order: Any,
+) -> RoutingState:
+    its = LayerPart.model_validate({"name": layer, "from": part[0], "to": part[1]})
+    told = ExperimentOrder(plan.model_copy(update={"layer": its}), **order)
+    return with_experiment(state, name, told, VERSIONS, experiment_id=f"e-{name}", now=NOW)
+
+
+def layer_in(state: RoutingState, name: str = "production") -> Layer | None:
+    return state.environments[name].layer
+
+
+def test_an_experiment_in_a_layer_leaves_the_units_outside_to_the_control() -> None:
+    state = layered()
+    assert layer_in(state) == Layer("checkout", 0.0, 0.5, "v1")
+    assert dict(running(state).stages[0].shares) == {"v1": 0.8, "v2": 0.2}, "of the units inside"
+    assert state.environments["production"].traffic == {"v1": pytest.approx(0.9), "v2": pytest.approx(0.1)}
+    assert layer_in(layered(control="v2")) == Layer("checkout", 0.0, 0.5, "v2")
+    assert layer_in(begun(HASHED)) is None
+
+
+@pytest.mark.parametrize("strategy", [Strategy.RANDOM, Strategy.WEIGHTED])
+def test_without_units_there_is_no_layer(strategy: Strategy) -> None:
+    drawn = split(STATE, strategy=strategy)
+    with pytest.raises(ChangeRefused) as refused:
+        layered(drawn)
+    assert refused.value.code == ("split_moves" if strategy is Strategy.WEIGHTED else "layer_without_units")
+    state = layered()
+    changes: list[Callable[[], RoutingState]] = [
+        lambda: split(state, strategy=strategy),
+        lambda: next_state(state, lambda one: rolled_back(one, drawn, VERSIONS)),
+    ]
+    for change in changes:
+        with pytest.raises(ChangeRefused, match=f"checkout is of units.* {strategy} of production") as refused:
+            change()
+        assert refused.value.code == "layer_without_units"
+    assert split(begun(HASHED), strategy=strategy).environments["production"].strategy is strategy
+
+
+@pytest.mark.parametrize("part", [(0.0, 1.0), (0.4, 0.6), (0.1, 0.2), (0.0, 0.5), (0.49, 0.5)])
+def test_two_experiments_under_way_do_not_have_the_same_units(part: tuple[float, float]) -> None:
+    first = layered()
+    with pytest.raises(ChangeRefused) as refused:
+        layered(first, part, "staging")
+    assert refused.value.code == "layer_overlap"
+    assert "e-None of production has the part from 0 to 0.5 of the layer checkout" in str(refused.value)
+    assert refused.value.detail == {"experiment": "e-None", "environment": "production", "field": "layer"}
+
+
+def test_what_does_not_overlap_may_run_side_by_side() -> None:
+    first = layered()
+    assert layer_in(layered(first, (0.5, 1.0), "staging"), "staging") == Layer("checkout", 0.5, 1.0, "v2")
+    assert layer_in(layered(first, (0.0, 1.0), "staging", layer="search"), "staging") is not None
+    ended = with_conclusion(first, "production", running(first), CONCLUSION)
+    assert layer_in(layered(ended, (0.0, 1.0), "staging"), "staging") is not None, "an end makes room"
+
+
+def test_everybody_gets_the_winner_and_the_layer_is_gone() -> None:
+    state = layered()
+    change = SplitChange(weights={"v1": 0, "v2": 1}, active="v2")
+    ended = with_conclusion(state, "production", running(state), CONCLUSION, change, VERSIONS)
+    assert layer_in(ended) is None
+    assert ended.environments["production"].traffic == {"v2": 1.0}
+
+
+def test_an_end_that_leaves_the_split_hands_the_candidate_to_nobody_outside() -> None:
+    state = layered()
+    ended = with_conclusion(state, "production", running(state), CONCLUSION)
+    assert layer_in(ended) == layer_in(state)
+    for leaves in ({"shadow": "v3"}, {"active": "v2"}):
+        assert layer_in(split(ended, **leaves)) == layer_in(state)
+    for deals in ({"weights": {"v1": 1, "v2": 1}}, {"strategy": Strategy.RANDOM}, {"salt": "x"}, {"enabled": False}):
+        assert layer_in(split(ended, **deals)) is None
+        assert layer_in(split(state, **deals)) == layer_in(state) if "strategy" not in deals else True
+    assert layer_in(begun(ended, named="e2")) is None
+    released = split(ended, weights={"v1": 1, "v2": 1})
+    assert layer_in(rolled_back(released, ended, VERSIONS)) == layer_in(state), "as it brings back the weights"
+    assert layer_in(rolled_back(begun(ended, named="e2"), ended, VERSIONS)) is None, "the one under way has none"
+    assert layer_in(rolled_back(state, HASHED, VERSIONS)) == layer_in(state)
+
+
+def test_the_control_stays_in_memory_for_the_units_outside() -> None:
+    state = split(split(layered(), active="v2"), weights={"v2": 1, "v1": 0})
+    production = state.environments["production"]
+    assert production.answering == {"v1", "v2"} == production.named
+    assert production.traffic == {"v1": 0.5, "v2": 0.5}
+
+
+def test_a_shadow_is_compared_on_units_of_a_layer_and_nobody_moves() -> None:
+    before = split(HASHED, shadow="v3")
+    state = layered(before, plan=OF_SHADOW)
+    assert layer_in(state) == Layer("checkout", 0.0, 0.5, None)
+    assert state.environments["production"].traffic == before.environments["production"].traffic
+    ended = with_conclusion(state, "production", running(state), CONCLUSION)
+    assert layer_in(ended) is None, "nothing is left of it"
+    with pytest.raises(ChangeRefused):
+        layered(split(STATE, shadow="v3"), plan=OF_SHADOW)
+
+
+def test_a_layer_is_stored_and_read() -> None:
+    state = layered()
+    content = encode_state(state)
+    assert b'"layer":{"name":"checkout","from":0.0,"to":0.5}' in content, "the plan, as it is written"
+    read = decode_state(content)
+    assert read == state
+    deal = read.environments["production"].deal
+    assert deal is not None
+    assert {deal(f"user-{number}").reason for number in range(50)} == {"STICKY", "OUTSIDE_LAYER"}
+    older = encode_state(begun(HASHED)).replace(b',"layer":null', b"")
+    assert b"layer" not in older
+    assert decode_state(older) == begun(HASHED)

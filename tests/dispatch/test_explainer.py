@@ -17,8 +17,8 @@ from runners.errors import DeadlineExceeded, ModelFailure, NotExplainable, NotRe
 from runners.explanations.contributions import Contributions, ExplanationMethod, ExplanationScale
 from runners.inputs.rows import Rows
 from runners.placements.executor import Executor
-from shokado.dispatch.assignment import Reason
 from shokado.dispatch.explainer import Explainer, ExplanationJob
+from shokado.dispatch.reason import Reason
 from shokado.dispatch.request import Origin, Prediction
 from tests.dispatch.double_runners import DoubleRunner, LosableExecutor
 from tests.runners.engine_doubles import ChokesOnBadRows, Obliging

@@ -11,8 +11,8 @@ from configuration.settings import LimitSettings
 from runners.errors import Unreachable
 from runners.inputs.faults import InputFault
 from runners.inputs.union import OpenRows, UnionRows
-from shokado.dispatch.assignment import Reason
 from shokado.dispatch.dispatcher import Dispatcher
+from shokado.dispatch.reason import Reason
 from shokado.dispatch.request import Prediction, PredictionRequest
 from shokado.dispatch.seen_rows import shortfalls_of
 from shokado.dispatch.state import RoutingState

@@ -14,10 +14,10 @@ import pytest
 from configuration.experiment_plan import ExperimentPlan
 from configuration.experiment_policy import ExperimentMetric
 from configuration.settings import Strategy
-from shokado.dispatch.assignment import Reason
 from shokado.dispatch.experiment import CountedStage, Experiment, ExperimentStage
 from shokado.dispatch.fault import FELL_BACK, Fault
 from shokado.dispatch.observers import Failure
+from shokado.dispatch.reason import Reason
 from shokado.dispatch.request import Origin, Prediction
 from shokado.dispatch.state import Environment, RoutingState
 from shokado.experiments import evidence_counter
@@ -105,7 +105,7 @@ def test_each_request_counts_where_units_have_no_version(tmp_path: Path) -> None
 @pytest.mark.parametrize("experiment", [EXPERIMENT, STICKY], ids=["random", "hash"])
 def test_only_what_the_split_decided_counts(tmp_path: Path, experiment: Experiment) -> None:
     async def scenario(counter: EvidenceCounter) -> None:
-        for number, reason in enumerate((Reason.PINNED, Reason.ACTIVE)):
+        for number, reason in enumerate((Reason.PINNED, Reason.ACTIVE, Reason.OUTSIDE_LAYER)):
             counter.answered("v1", [ended(unit=f"u{number}", reason=reason, experiment=experiment)])
             failed = ended(unit=f"f{number}", reason=reason, experiment=experiment)
             counter.failed([Failure(failed, "v1", "model_failure")])

@@ -7,8 +7,8 @@ import pytest
 from configuration.experiment_plan import ExperimentPlan
 from configuration.experiment_policy import ExperimentMetric, Guardrail
 from runners.artefacts.card import Card, Task
-from shokado.dispatch.assignment import Reason
 from shokado.dispatch.experiment import CountedStage, Experiment, ExperimentStage
+from shokado.dispatch.reason import Reason
 from shokado.dispatch.request import Origin
 from shokado.experiments.feedback_collector import Feedback, FeedbackStatus, join
 from shokado.experiments.prediction_id import PredictionIds

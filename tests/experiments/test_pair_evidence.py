@@ -10,8 +10,8 @@ from configuration.experiment_plan import ExperimentPlan
 from configuration.experiment_policy import ExperimentDesign, ExperimentMetric
 from runners.artefacts.card import Card
 from runners.artefacts.scores import answers_of
-from shokado.dispatch.assignment import Reason
 from shokado.dispatch.experiment import CountedStage, Experiment, ExperimentStage
+from shokado.dispatch.reason import Reason
 from shokado.dispatch.request import Origin
 from shokado.experiments.feedback_collector import Feedback, FeedbackStatus, join
 from shokado.experiments.pair_evidence import WAITS_S, is_sampled, joined

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from configuration.experiment_plan import ExperimentPlan
 from configuration.experiment_policy import ExperimentMetric
 from runners.artefacts.card import Task
-from shokado.dispatch.assignment import Reason
 from shokado.dispatch.experiment import CountedStage, Experiment, ExperimentStage
+from shokado.dispatch.reason import Reason
 from shokado.dispatch.request import Origin, Prediction
 from shokado.experiments.prediction_id import MAX_CARRIED_ROWS, BadPredictionId, IdFault, PredictionIds
 from tests.support.cards import toy_card
@@ -177,7 +177,7 @@ def test_what_a_split_made_in_an_experiment_says_the_unit(ids: PredictionIds, re
     assert len(make(ids, answered)) == pytest.approx(len(make(ids, predicted((0.25, 0.5)))) + 8 * 4 / 3, abs=1)
 
 
-@pytest.mark.parametrize("reason", [Reason.PINNED, Reason.ACTIVE, Reason.FALLBACK])
+@pytest.mark.parametrize("reason", [Reason.PINNED, Reason.ACTIVE, Reason.FALLBACK, Reason.OUTSIDE_LAYER])
 def test_what_no_split_made_says_no_unit(ids: PredictionIds, reason: Reason) -> None:
     make(ids, in_experiment(Reason.SPLIT))
     text = make(ids, in_experiment(reason))

@@ -11,10 +11,11 @@ import pytest
 
 from configuration.experiment_plan import ExperimentPlan
 from configuration.experiment_policy import ExperimentDesign, ExperimentMetric, Guardrail
-from configuration.settings import CacheBackend, CacheSettings, ShadowSettings
+from configuration.settings import CacheBackend, CacheSettings, ShadowSettings, Strategy
 from shokado.dispatch.cache import MemoryCache
 from shokado.dispatch.dispatcher import Dispatcher
 from shokado.dispatch.experiment import Experiment, ExperimentStage
+from shokado.dispatch.layer import Layer
 from shokado.dispatch.request import Prediction
 from shokado.dispatch.shadow import MAX_JOB_ROWS, ShadowCopier
 from shokado.experiments import shadow_sampler
@@ -137,6 +138,26 @@ def test_only_what_the_split_gave_the_control_is_sampled(tmp_path: Path) -> None
 
     sample(tmp_path, scenario)
     assert stored(tmp_path) == {}
+
+
+def test_in_a_layer_only_units_inside_are_sampled_and_their_labels_alone_count(tmp_path: Path) -> None:
+    layer, units = Layer("checkout", 0.0, 0.5), [f"user-{number}" for number in range(40)]
+
+    async def scenario(studio: Studio) -> None:
+        state = studio.dispatcher.state
+        within = replace(state.environments["production"], strategy=Strategy.HASH, layer=layer)
+        environments = {**state.environments, "production": within}
+        studio.dispatcher.adopt(replace(state, environments=environments), studio.dispatcher.runners)
+        answers = {unit: await studio.answer(0.0, unit=unit) for unit in units}
+        assert {one.version for one in answers.values()} == {"v1"}, "the split deals all of them"
+        for unit, one in answers.items():
+            assert bool(studio.ids.read(one.prediction_id).unit) == layer.has(unit)
+        await studio.idle()
+
+    sample(tmp_path, scenario)
+    inside = sum(layer.has(unit) for unit in units)
+    assert 0 < inside < 40
+    assert stored(tmp_path) == {"pairs.sampled": inside, "pairs.scored": inside}
 
 
 @pytest.mark.parametrize("change", [{"control": "v3"}, {"candidates": ("v3",)}, {"stages": ()}], ids=str)

@@ -10,9 +10,9 @@ import numpy as np
 from configuration.drift_settings import DriftSettings
 from runners.artefacts.artefact import Artefact
 from runners.batching.observer import EndedBatch, ReleaseReason
-from shokado.dispatch.assignment import Reason
 from shokado.dispatch.fault import Fault
 from shokado.dispatch.observers import Failure
+from shokado.dispatch.reason import Reason
 from shokado.dispatch.request import Origin, Prediction
 from shokado.drift.column_counts import ColumnCounts
 from shokado.drift.divergence import DriftVerdict

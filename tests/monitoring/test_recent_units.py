@@ -2,13 +2,15 @@
 
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from configuration.settings import Strategy
-from shokado.dispatch.assignment import Reason
+from shokado.dispatch.layer import Layer
+from shokado.dispatch.reason import Reason
 from shokado.dispatch.request import Origin, Prediction
 from shokado.dispatch.state import Environment
 from shokado.monitoring.recent_units import PERIOD_S, SAMPLE_SIZE, DecidedBy, RecentUnits
@@ -168,5 +170,26 @@ def test_a_folder_that_cannot_be_written_costs_nothing_but_what_others_know(serv
         await worker.share()
         (found,) = await worker.recent(server.environments["production"])
         assert found[0].answered == 1
+
+    in_time(scenario())
+
+
+def test_who_is_outside_of_a_layer_is_kept_and_samples_begin_with_it(server: Server) -> None:
+    async def scenario() -> None:
+        worker = server.worker()
+        units = [f"user-{number}" for number in range(40)]
+        worker.answered("v1", answered(units))
+        layer = Layer("checkout", 0.0, 0.5, "v1")
+        production = replace(environment(), layer=layer)
+        server.environments = {**server.environments, "production": production}
+        assert await worker.recent(production) == [], "of those before nobody knows whether they are inside"
+        worker.answered("v1", [*answered(units), *answered(units, reason=Reason.FALLBACK)])
+        await worker.share()
+        (own,) = await server.worker("b").recent(production)
+        (told,) = own
+        inside = [DecidedBy.SPLIT if layer.has(unit) else DecidedBy.LAYER for unit in units]
+        assert list(told.decided) == inside * 2
+        assert set(inside) == {DecidedBy.SPLIT, DecidedBy.LAYER}
+        assert await worker.recent(environment()) == []
 
     in_time(scenario())

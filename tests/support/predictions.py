@@ -6,8 +6,8 @@ import numpy as np
 
 from runners.artefacts.scores import Scores
 from runners.batching.observer import EndedBatch, ReleaseReason
-from shokado.dispatch.assignment import Reason
 from shokado.dispatch.observers import Failure, PredictionObserver
+from shokado.dispatch.reason import Reason
 from shokado.dispatch.request import Origin, Prediction
 from tests.support.cards import make_card
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from runners.artefacts.card import Card
 from shokado.dialects.dialect import AnswerFacts
-from shokado.dispatch.assignment import Reason
+from shokado.dispatch.reason import Reason
 from shokado.dispatch.request import Origin, Prediction
 
 FACTS = AnswerFacts("request-1", "prediction-1", 1.25)

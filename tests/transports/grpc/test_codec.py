@@ -9,7 +9,7 @@ from runners.artefacts.card import Task
 from runners.inputs.datatypes import to_bytes
 from shokado.dialects.dialect import AnswerFacts
 from shokado.dialects.head import RequestHead
-from shokado.dispatch.assignment import Reason
+from shokado.dispatch.reason import Reason
 from shokado.dispatch.request import Origin, Prediction, PredictionRequest
 from shokado.transports.grpc.codec import ModelInfer
 from shokado.transports.grpc.open_inference_pb2 import ModelInferRequest, ModelInferResponse
