@@ -305,3 +305,20 @@ def test_the_keyboard_starts_and_stops_an_experiment(halves: PaperServer, viewer
     viewer.confirm_by_keyboard("by keyboard as well")
     viewer.says("is stopped")
     assert listed(halves)[0]["reason"] == "by keyboard as well"
+
+
+def test_an_experiment_of_a_part_of_a_layer_is_started_by_the_form(halves: PaperServer, viewer: Viewer) -> None:
+    viewer.open(halves)
+    form = form_of(viewer)
+    form.get_by_text("Units that other experiments leave alone").click()
+    form.get_by_label("Layer").fill("checkout")
+    form.get_by_label("To", exact=True).fill("0.5")
+    form.get_by_role("button", name="Start…").click()
+    words = "0 % to 50 % of the layer checkout; v1 answers units outside, also those that had v2"
+    expect(viewer.page.get_by_role("dialog")).to_contain_text(words)
+    viewer.confirm("beside another one")
+    viewer.says("The experiment of v2 against v1 has begun")
+    (begun, *_) = listed(halves)
+    assert begun["plan"]["layer"] == {"name": "checkout", "from": 0, "to": 0.5}
+    expect(viewer.page.locator("#experiment-plan")).to_contain_text("0 % to 50 % of the layer checkout; v1 answers all")
+    expect(viewer.page.locator("#split-facts")).to_contain_text("for 0 % to 50 % of the layer checkout, outside v1")

@@ -2,7 +2,7 @@
 
 import { confirmed } from './confirmation.js';
 import { byId, element } from './elements.js';
-import { AT_END, comparedOf, distanceOf, METRICS, metricsOf, smallestOf, titleOf } from './experiment_words.js';
+import { AT_END, comparedOf, distanceOf, METRICS, metricsOf, partOf, smallestOf, titleOf } from './experiment_words.js';
 import { naturally, percent, seconds } from './numbers.js';
 
 const DAY_S = 86_400;
@@ -123,6 +123,7 @@ function build(design, split, classifies, page) {
       element('summary', {}, `Guardrails, and the check of ${shadowed ? 'failures' : 'shares'}`),
       guardrailFields(design, metrics),
     ),
+    split.strategy === 'hash' && layerFields(),
     element('div', { class: 'row' }, element('button', { class: 'main' }, 'Start…')),
   );
   const follow = () => {
@@ -174,6 +175,29 @@ function unitOf(metric) {
   if (metric === 'agreement') return 'share of the rows on which it may say something else';
   const { share, milliseconds } = METRICS[metric];
   return share ? '0.01 is one percentage point' : milliseconds ? 'milliseconds' : 'in units of this error';
+}
+
+/** The units that the experiment may have: all of them where no layer is named. */
+function layerFields() {
+  const end = (name, words, value) => element('label', {}, words, number(name, value, { required: true, max: 1 }));
+  return element(
+    'details',
+    {},
+    element('summary', {}, 'Units that other experiments leave alone'),
+    element(
+      'div',
+      { class: 'fields' },
+      element(
+        'label',
+        {},
+        'Layer',
+        element('input', { name: 'layer', pattern: '[a-z0-9][a-z0-9._\\-]{0,62}' }),
+        element('small', {}, 'its name; without one, all units'),
+      ),
+      end('from', 'From', 0),
+      end('to', 'To', 1),
+    ),
+  );
 }
 
 function guardrailFields(design, metrics) {
@@ -229,12 +253,15 @@ function orderOf(form, split) {
     max_duration_s: DAY_S * Number(elements.days.value),
     label_delay_s: metric === 'agreement' ? 0 : HOUR_S * Number(elements.hours.value),
     at_end: elements.end.value,
+    ...(elements.layer?.value ? { layer: layerOf(elements) } : {}),
     guardrails: Object.keys(METRICS)
       .filter((name) => name !== metric)
       .map((name) => ({ metric: name, ...bound('limit', name, elements), ...bound('margin', name, elements) }))
       .filter((guardrail) => 'limit' in guardrail || 'margin' in guardrail),
   };
 }
+
+const layerOf = ({ layer, from, to }) => ({ name: layer.value, from: Number(from.value), to: Number(to.value) });
 
 function bound(kind, metric, elements) {
   const typed = elements[`${kind} ${metric}`]?.value;
@@ -259,6 +286,8 @@ async function start(order, split, page) {
     `${compared}, by ${titleOf(metric)}; ${smallestOf(order)} is the smallest effect that matters.`,
     shadowed && wordsOf(metric, control, split.shadow),
     shadowed && order.sample < 1 && `Compared on ${percent(order.sample)} of the units.`,
+    order.layer &&
+      `For ${partOf(order.layer)}${shadowed ? ' alone' : `; ${control} answers units outside, also those that had ${candidates.join(' or ')}`}.`,
     `The split stays until the end: ${shares.join(', ')}.`,
     `It lasts ${seconds(order.max_duration_s)} at most${METRICS[metric].feedback ? `, and labels count that come within ${seconds(order.label_delay_s)}` : ''}.`,
     `In the end: ${AT_END[design][order.at_end]}.`,

@@ -53,6 +53,9 @@ export function comparedOf({ candidates, control, plan }) {
   return plan.design === 'shadow' ? `${compared}, as its shadow` : compared;
 }
 
+/** A part of a layer: the units that an experiment may have. */
+export const partOf = ({ name, from, to }) => `${percent(from)} to ${percent(to)} of the layer ${name}`;
+
 /** The smallest effect that matters; of agreement it is a bound. */
 export function smallestOf({ metric, smallest_effect: smallest }) {
   if (metric === 'agreement') return `something else said on ${percent(smallest)} of the rows`;

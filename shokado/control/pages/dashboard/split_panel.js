@@ -3,6 +3,7 @@
 import { swatch, variableOf } from './colours.js';
 import { confirmed } from './confirmation.js';
 import { byId, element, say } from './elements.js';
+import { partOf } from './experiment_words.js';
 import { naturally, percent } from './numbers.js';
 import { chooseUnits, previewChange } from './split_preview.js';
 
@@ -14,6 +15,7 @@ export function showSplit(split, now, status) {
     split.enabled ? `by ${split.strategy}` : `off: ${split.active} answers`,
     `active ${split.active}`,
     split.shadow && `shadow ${split.shadow}`,
+    split.layer?.outside && `for ${partOf(split.layer)}, outside ${split.layer.outside}`,
     `generation ${split.generation}`,
   ].filter(Boolean);
   say(byId('split-facts'), facts.join(' · '));
