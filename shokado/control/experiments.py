@@ -36,6 +36,9 @@ class StageAnswer(BaseModel):
     generation: int = Field(description="The first one of it.")
     shares: dict[str, float] = Field(description="Of the experiment's versions; empty where the split was off.")
     sticky: bool = Field(description="Whether units kept their version.")
+    artefacts: dict[str, str] = Field(
+        description="The digest of what each version is; empty where workers differ, and nothing is compared."
+    )
 
 
 class GuardrailAnswer(BaseModel):
@@ -280,7 +283,12 @@ async def describe_experiment(parts: WorkerParts, environment: str, experiment: 
         fallbacks=dict(look.fallbacks) if look is not None else {},
         pairs=dict(look.pairs) if look is not None else {},
         stages=[
-            StageAnswer(generation=stage.generation, shares=dict(stage.shares), sticky=stage.is_sticky)
+            StageAnswer(
+                generation=stage.generation,
+                shares=dict(stage.shares),
+                sticky=stage.is_sticky,
+                artefacts=dict(stage.artefacts),
+            )
             for stage in experiment.stages
         ],
         versions={

@@ -43,6 +43,8 @@ class KnownVersions:
     states: Mapping[str, str]
     """How each version is: a `VersionState`, or in words how it is elsewhere."""
     aliases: Mapping[str, str]
+    artefacts: Mapping[str, str] = field(default_factory=dict)
+    """The digest of what each version is; empty where workers differ."""
     shortfalls: Mapping[tuple[str, str], Shortfall] = field(default_factory=dict)
     """What versions need and the traffic lacks, by environment and version, where that is to be heeded."""
 

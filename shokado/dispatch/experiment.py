@@ -44,6 +44,8 @@ class ExperimentStage:
     """
     is_sticky: bool
     """Whether units keep their version."""
+    artefacts: Mapping[str, str] = field(default_factory=dict)
+    """The digest of what each version is; empty where workers differ, so that nothing is compared."""
 
 
 @dataclass(frozen=True, slots=True)

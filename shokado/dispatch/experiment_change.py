@@ -1,6 +1,6 @@
 """Changes that begin, stage and end experiments, pure like those of `shokado.dispatch.change`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from configuration.experiment_plan import ExperimentPlan
@@ -69,7 +69,7 @@ def with_experiment(
         refuse_without_units(environment, experiment)
         _refuse_overlap(state, layer)
     generation = state.generation + 1
-    begun = experiment.with_stage(_stage(environment, experiment, generation))
+    begun = experiment.with_stage(_stage(environment, experiment, generation, _artefacts_of(experiment, versions)))
     return _with(state, replace(environment, experiment=begun, layer=layer))
 
 
@@ -88,10 +88,7 @@ def with_conclusion(
     Raises `ConflictingChange` where it has ended already, or the split that would move has been changed since
     `experiment` was looked at, and what `with_split` raises.
     """
-    environment = find_environment(state, name)
-    running = environment.running
-    if running is None or running.id != experiment.id:
-        raise ConflictingChange("experiment_over", f"the experiment {experiment.id} is over", experiment=experiment.id)
+    environment, running = _still_running(state, name, experiment)
     if split is not None:
         assert versions is not None
         if running.stages[-1] != experiment.stages[-1]:
@@ -114,9 +111,38 @@ def with_stages(old: RoutingState, new: RoutingState) -> RoutingState:
         if experiment is None or before is None or before.running is None or before.running.id != experiment.id:
             continue
         if _made_of(old, before, experiment) != _made_of(new, environment, experiment):
-            stage = _stage(environment, experiment, new.generation)
+            loaded = {version: new.loads[version].digest for version in experiment.versions if version in new.loads}
+            artefacts = {**experiment.stages[-1].artefacts, **loaded}
+            stage = _stage(environment, experiment, new.generation, artefacts)
             staged[name] = replace(environment, experiment=experiment.with_stage(stage))
     return replace(new, environments={**new.environments, **staged}) if staged else new
+
+
+def renewed(state: RoutingState, experiment: Experiment, versions: KnownVersions) -> dict[str, str]:
+    """The digests of the experiment's versions that are something else now than in its last stage.
+
+    Empty ones are of those that workers differ about. What was loaded while serving is not looked at: each load makes a
+    stage as it is made.
+    """
+    before = experiment.stages[-1].artefacts
+    now = _artefacts_of(experiment, versions)
+    return {
+        version: digest
+        for version, digest in now.items()
+        if version not in state.loads and digest != before.get(version)
+    }
+
+
+def with_artefacts(
+    state: RoutingState, name: str, experiment: Experiment, artefacts: Mapping[str, str]
+) -> RoutingState:
+    """The state in which the experiment goes on in a stage more, with what these versions are now, by their digests.
+
+    As long as workers differ about one, nothing is compared in it. Raises `ConflictingChange` where it has ended.
+    """
+    environment, running = _still_running(state, name, experiment)
+    stage = _stage(environment, running, state.generation + 1, {**running.stages[-1].artefacts, **artefacts})
+    return _with(state, replace(environment, experiment=running.with_stage(stage)))
 
 
 def find_experiment(state: RoutingState, experiment_id: str) -> Environment | None:
@@ -172,17 +198,35 @@ def _refuse_overlap(state: RoutingState, layer: Layer) -> None:
             raise ConflictingChange("layer_overlap", message, experiment=running.id, environment=name, field="layer")
 
 
-def _stage(environment: Environment, experiment: Experiment, generation: int) -> ExperimentStage:
+def _still_running(state: RoutingState, name: str, experiment: Experiment) -> tuple[Environment, Experiment]:
+    """The environment, and the experiment as it is now. Raises `ConflictingChange` where it has ended."""
+    environment = find_environment(state, name)
+    running = environment.running
+    if running is None or running.id != experiment.id:
+        raise ConflictingChange("experiment_over", f"the experiment {experiment.id} is over", experiment=experiment.id)
+    return environment, running
+
+
+def _artefacts_of(experiment: Experiment, versions: KnownVersions) -> dict[str, str]:
+    return {version: versions.artefacts[version] for version in experiment.versions if version in versions.artefacts}
+
+
+def _stage(
+    environment: Environment, experiment: Experiment, generation: int, artefacts: Mapping[str, str]
+) -> ExperimentStage:
     shares = environment.shares if environment.enabled else {}
     ours = {version: shares[version] for version in experiment.versions if version in shares}
     if experiment.is_shadowed:
         answers = experiment.candidates == (environment.shadow,) and experiment.control in shares
         ours = {experiment.control: 1.0} if answers else {}
+    if not all(artefacts.values()):
+        ours = {}
     total = sum(ours.values())
     return ExperimentStage(
         generation,
         {version: share / total for version, share in ours.items()},
         environment.strategy is Strategy.HASH,
+        dict(artefacts),
     )
 
 

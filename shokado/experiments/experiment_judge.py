@@ -18,7 +18,7 @@ import numpy as np
 from configuration.experiment_plan import AtEnd, ExperimentPlan
 from shokado.dispatch.change import UNCHANGED, ChangeRefused, KnownVersions, SplitChange
 from shokado.dispatch.experiment import Experiment, ExperimentConclusion, Result, VersionResult
-from shokado.dispatch.experiment_change import with_conclusion
+from shokado.dispatch.experiment_change import renewed, with_artefacts, with_conclusion
 from shokado.dispatch.request import UnknownVersion
 from shokado.dispatch.state import RoutingState
 from shokado.experiments.evidence_sender import EVERY_S
@@ -110,13 +110,19 @@ class ExperimentJudge:
             logger.exception("experiment %s was not judged", experiment.id)
 
     async def _judge(self, name: str, experiment: Experiment) -> None:
+        versions = await self._versions()
+        state = self._follower.state
+        artefacts = renewed(state, experiment, versions) if state is not None else {}
+        if artefacts:
+            # The next look sees the stage that this makes.
+            await self._stage_anew(name, experiment, artefacts)
+            return
         await join_pairs(experiment, self._follower)
         look = await look_at(experiment, self._follower, self._clock())
         if look.judgement.verdict is ExperimentVerdict.RUNNING:
             return
         conclusion = conclude(experiment, look, self._clock())
         split = split_at_end(experiment, conclusion)
-        versions = await self._versions() if split is not None else None
 
         def change(state: RoutingState) -> RoutingState:
             return with_conclusion(state, name, experiment, conclusion, split, versions)
@@ -127,6 +133,24 @@ class ExperimentJudge:
         except (ChangeRefused, UnknownVersion, GenerationConflict) as refusal:
             # It is over, its split was changed, or who should get the traffic is not ready now: the next look sees.
             logger.info("experiment %s was not concluded: %s", experiment.id, refusal)
+
+    async def _stage_anew(self, name: str, experiment: Experiment, artefacts: Mapping[str, str]) -> None:
+        """Compare by itself what versions are now, since they are served with other artefacts."""
+        differing = [version for version, digest in artefacts.items() if not digest]
+        why = f"{' and '.join(artefacts)} is another artefact: experiment {experiment.id} goes on in a new stage"
+        if differing:
+            why = (
+                f"workers have different artefacts as {' and '.join(differing)}: experiment {experiment.id} compares "
+                "nothing until they have the same"
+            )
+
+        def change(state: RoutingState) -> RoutingState:
+            return with_artefacts(state, name, experiment, artefacts)
+
+        try:
+            await self._follower.change(change, by=BY, action=Action.EXPERIMENT, why=why)
+        except (ChangeRefused, GenerationConflict) as refusal:
+            logger.info("experiment %s has no new stage: %s", experiment.id, refusal)
 
 
 async def look_at(experiment: Experiment, follower: Follower, now: float) -> ExperimentLook:

@@ -65,7 +65,7 @@ class Action(StrEnum):
     ABANDON = "abandon"
     """A load that failed."""
     EXPERIMENT = "experiment"
-    """An experiment began."""
+    """An experiment began, or goes on with other artefacts."""
     CONCLUDE = "conclude"
     """An experiment ended, and perhaps moved the split."""
     RESTORED = "restored"

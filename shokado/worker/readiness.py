@@ -76,6 +76,7 @@ def joined(
     the active version answers for what they do not have yet, and a rollback must not wait for them.
     """
     states: dict[str, str] = {version: found.state for version, found in own.items()}
+    artefacts = {version: found.digest for version, found in own.items()}
     for report in reports:
         if not report.versions:
             continue
@@ -84,7 +85,9 @@ def joined(
             there = found.state if found is not None else "unknown"
             if state == VersionState.READY and there not in READY_SOON:
                 states[version] = f"{there} in worker {report.pid} on {report.machine}"
-    return KnownVersions(states, aliases)
+            if found is not None and found.digest != artefacts[version]:
+                artefacts[version] = ""
+    return KnownVersions(states, aliases, artefacts)
 
 
 def known_versions(parts: WorkerParts) -> KnownVersions:

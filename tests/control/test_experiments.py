@@ -30,7 +30,14 @@ def test_an_experiment_begins_with_the_versions_of_the_split(site: Site) -> None
         "production", "v1", ["v2"], "RUNNING", True,
     ]  # fmt: skip
     assert begun["plan"]["at_end"] == "tell"
-    assert begun["stages"] == [{"generation": 2, "shares": {"v1": 0.8, "v2": 0.2}, "sticky": False}]
+    (stage,) = begun["stages"]
+    assert stage["artefacts"].keys() == {"v1", "v2"}
+    assert stage == {
+        "artefacts": stage["artefacts"],
+        "generation": 2,
+        "shares": {"v1": 0.8, "v2": 0.2},
+        "sticky": False,
+    }
     assert site.get(f"{EXPERIMENTS}/{begun['id']}") == begun
     assert site.get(EXPERIMENTS)["experiments"] == [begun]
     (entry, *_) = site.get(f"{SPLIT}/history")["entries"]
@@ -148,7 +155,9 @@ def test_a_shadow_is_compared_with_the_version_that_answers(site: Site) -> None:
     begun = begin(site, **plan)
     assert (begun["control"], begun["candidates"], begun["pairs"]) == ("v1", ["v3"], {})
     assert (begun["plan"]["design"], begun["plan"]["sample"]) == ("shadow", 0.5)
-    assert begun["stages"] == [{"generation": 3, "shares": {"v1": 1.0}, "sticky": False}]
+    (stage,) = begun["stages"]
+    assert stage["artefacts"].keys() == {"v1", "v3"}
+    assert stage == {"artefacts": stage["artefacts"], "generation": 3, "shares": {"v1": 1.0}, "sticky": False}
     assert site.get("/v1/verdict?candidate=v3")["verdict"] == "RUNNING"
     site.post(SPLIT, {"shadow": None})
     assert [stage["shares"] for stage in site.get(f"{EXPERIMENTS}/{begun['id']}")["stages"]] == [{"v1": 1.0}, {}]

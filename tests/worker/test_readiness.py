@@ -46,6 +46,15 @@ def test_a_worker_that_has_not_heard_of_a_version_is_behind() -> None:
     assert versions.states["v3"] == "unknown in worker 1 on web-1"
 
 
+def test_what_a_version_is_counts_where_all_workers_have_the_same() -> None:
+    def having(**digests: str) -> dict[str, VersionReport]:
+        return {version: VersionReport(digest, "ready", None, 0.0) for version, digest in digests.items()}
+
+    reports = [WorkerReport(f"w{at}", "web-1", at, 1, 0.0, having(v1="a", v2=of)) for at, of in enumerate("bcb")]
+    versions = joined(having(v1="a", v2="b", v3="d"), reports, {})
+    assert versions.artefacts == {"v1": "a", "v2": "", "v3": "d"}
+
+
 def test_what_is_not_ready_here_is_told_as_it_is_here() -> None:
     assert joined(found(v1="failed"), [worker(2, v1="starting")], {}).states["v1"] == "failed"
 

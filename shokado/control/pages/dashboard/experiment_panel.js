@@ -72,6 +72,7 @@ function planOf(found) {
   const pairs = pairsOf(found);
   const feedback = METRICS[plan.metric]?.feedback;
   const stage = stages.at(-1);
+  const differing = Object.keys(stage.artefacts).filter((version) => !stage.artefacts[version]);
   const facts = [
     ['Compared', `${comparedOf(found)}, by ${titleOf(plan.metric)}`],
     pairs && ['Requests', pairs],
@@ -87,6 +88,7 @@ function planOf(found) {
       ? ['Ended', new Date(ended_at).toLocaleString()]
       : ['Ends', `${new Date(ends_at).toLocaleString()} at the latest`],
     stages.length > 1 && ['Stage', `${stages.length}, since generation ${stage.generation}`],
+    differing.length && ['Not compared', `while workers have different artefacts as ${differing.join(' and ')}`],
   ];
   return facts.filter(Boolean).flatMap(([name, text]) => [element('dt', {}, name), element('dd', {}, text)]);
 }
