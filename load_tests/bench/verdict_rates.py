@@ -49,21 +49,25 @@ PICTURE = Path("docs/pictures/verdicts.svg")
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
-def decided(compare: Callable[..., VersionComparison], resolution: float, *observed: Sums) -> NDArray[np.bool_]:
-    """Whether the sequence has ever excluded 0 up to each look, (looks, experiments)."""
+def decided(
+    compare: Callable[..., VersionComparison], resolution: float, *observed: Sums, alpha: float = ALPHA
+) -> NDArray[np.bool_]:
+    """Whether the sequence of that error rate has ever excluded 0 up to each look, (looks, experiments)."""
     enough = np.atleast_1d(compare(*observed).enough.all(axis=1))
     # Exact tests take their time, so they are asked about those looks only at which one needs them.
     early = int(enough.argmax()) if enough.any() else len(enough)
     p_values = [
-        compare(*(at_looks(one, looks) for one in observed)).p_value(ALPHA, resolution)
+        compare(*(at_looks(one, looks) for one in observed)).p_value(alpha, resolution)
         for looks in (slice(0, early), slice(early, None))
     ]
-    return np.asarray(np.logical_or.accumulate(np.concatenate(p_values) <= ALPHA, axis=0))
+    return np.asarray(np.logical_or.accumulate(np.concatenate(p_values) <= alpha, axis=0))
 
 
-def decided_of(seen: SeenVersions, resolution: float, *, bounded: bool = True) -> NDArray[np.bool_]:
+def decided_of(
+    seen: SeenVersions, resolution: float, *, bounded: bool = True, alpha: float = ALPHA
+) -> NDArray[np.bool_]:
     """The same of two versions that answered different requests."""
-    return decided(partial(compared, bounded=bounded), resolution, seen.treated, seen.control)
+    return decided(partial(compared, bounded=bounded), resolution, seen.treated, seen.control, alpha=alpha)
 
 
 def naive(seen: SeenVersions) -> NDArray[np.bool_]:
@@ -114,6 +118,8 @@ def wrong_verdicts(random: Random, experiments: int, looks: int = LOOKS) -> Iter
     yield changing_shares(random, experiments, looks)
     yield late_labels(random, experiments, looks)
     yield units_that_come_again(random, max(experiments // 2, 1), looks)
+    # With draws of its own, so that those of all other cases stay what they are.
+    yield several_candidates(random.spawn(1)[0], experiments, looks)
 
 
 def rate_of(
@@ -177,6 +183,20 @@ def agreement_rates(random: Random, experiments: int, looks: int = LOOKS) -> Ite
         promoted, rolled_back = agreement_verdicts(pairs_of_answers(random, experiments, looks, 0.0, apart), 0.01)
         curve = (promoted | rolled_back).mean(axis=1)
         yield apart, float(promoted[-1].mean()), float(rolled_back[-1].mean()), reached(curve, 0.5)
+
+
+def several_candidates(random: Random, experiments: int, looks: int, candidates: int = 3) -> VerdictRate:
+    """Candidates beside one control, each with its part of the error rate: whether anything is decided of any."""
+    rates = (steady(0.9, looks), steady(0.9, looks))
+    first = of_answers(random, experiments, rates)
+    others = [of_answers(random, experiments, rates).treated for _ in range(candidates - 1)]
+    found, peeked = np.zeros(experiments, dtype=bool), np.zeros(experiments, dtype=bool)
+    for treated in (first.treated, *others):
+        seen = SeenVersions(treated, first.control)
+        found |= decided_of(seen, 0.01, alpha=ALPHA / candidates)[-1]
+        peeked |= naive(seen).any(axis=0)
+    case = f"{candidates} candidates, each with its part of the 5 %"
+    return VerdictRate(case, experiments, int(found.sum()), int(peeked.sum()))
 
 
 def changing_shares(random: Random, experiments: int, looks: int) -> VerdictRate:
