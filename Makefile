@@ -229,7 +229,7 @@ bench: $(DEV) models ## Compare with other servers side by side: make bench ARGS
 	@$(BIN)/python -m load_tests.bench $(ARGS)
 
 .PHONY: watching
-watching: $(DEV) models ## Measure what drift, the request log and an open dashboard cost: make watching ARGS="--pairs 12"
+watching: $(DEV) models ## Measure what drift, the request log and an open dashboard cost: make watching ARGS="--starts 5"
 	@$(BIN)/python -m load_tests.bench.watching $(ARGS)
 
 .PHONY: soak

@@ -1,7 +1,8 @@
 """`python -m load_tests.bench.watching`: what it costs to watch: drift and the request log, and an open dashboard.
 
 Two servers run side by side, of which one at a time is loaded: a short leg of the one, two of the other, one of the
-first, and again, so that what the machine does besides meets both alike. Each comparison is told as the median of the
+first, and again, so that what the machine does besides meets both alike. Both are started anew several times, as a
+process may be some per cent faster than the next one of the same program. Each comparison is told as the median of the
 ratios of neighbours, and its quartiles. Processor time is that of the server alone, which a browser beside it does not
 touch.
 """
@@ -9,8 +10,9 @@ touch.
 import contextlib
 import shutil
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Annotated
 
@@ -28,6 +30,9 @@ from load_tests.bench.reference_model import ModelMissing, ReferenceModel, find_
 CONNECTIONS = (1, 16, 64)
 SETTLES_S = 3.0
 """How long a page that was opened is left alone before it counts, and one that was closed."""
+
+RATE: Callable[["Leg"], float] = attrgetter("requests_per_second")
+COST: Callable[["Leg"], float] = attrgetter("cpu_us")
 
 console = Console(highlight=False, width=max(Console().width, 110))
 
@@ -52,6 +57,9 @@ class Comparison:
     without: Sequence[Leg]
     watched: Sequence[Leg]
 
+    def __add__(self, other: "Comparison") -> "Comparison":
+        return Comparison([*self.without, *other.without], [*self.watched, *other.watched])
+
     def quartiles(self, figure: Callable[[Leg], float]) -> tuple[float, float, float]:
         """Of the ratios, watched by without: the lower one, the median, the upper one."""
         ratios = [figure(on) / figure(off) for off, on in zip(self.without, self.watched, strict=True)]
@@ -59,6 +67,14 @@ class Comparison:
             return ratios[0], ratios[0], ratios[0]
         lower, median, upper = statistics.quantiles(ratios, n=4, method="inclusive")
         return lower, median, upper
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What is compared, under how much load."""
+
+    what: str
+    connections: int
 
 
 def compare(without: Callable[[], Leg], watched: Callable[[], Leg], pairs: int) -> Comparison:
@@ -140,58 +156,58 @@ def started(name: str, model: ReferenceModel) -> Iterator[Loaded]:
 
 
 def measure(
-    model: ReferenceModel, pairs: int, seconds: float, *, with_dashboard: bool
-) -> Iterator[tuple[str, int, Comparison]]:
-    """Each comparison as it is finished: what is watched, with how many connections, and the legs."""
-    with started(SHOKADO_OFF, model) as off, started(SHOKADO_ON, model) as on:
-        for connections in CONNECTIONS:
-            yield "drift and the request log", connections, of_recording(off, on, connections, pairs, seconds)
-        if with_dashboard:
-            yield "an open dashboard", CONNECTIONS[-1], of_dashboard(on, CONNECTIONS[-1], pairs, seconds)
+    model: ReferenceModel, starts: int, pairs: int, seconds: float, *, with_dashboard: bool
+) -> Iterator[dict[Watched, Comparison]]:
+    """What was found so far, by what is watched and with how many connections, after each start."""
+    found = dict[Watched, Comparison]()
+
+    def add(watched: Watched, legs: Comparison) -> None:
+        found[watched] = found[watched] + legs if watched in found else legs
+
+    for _ in range(starts):
+        with started(SHOKADO_OFF, model) as off, started(SHOKADO_ON, model) as on:
+            for connections in CONNECTIONS:
+                legs = of_recording(off, on, connections, pairs, seconds)
+                add(Watched("drift and the request log", connections), legs)
+            if with_dashboard:
+                most = CONNECTIONS[-1]
+                add(Watched("an open dashboard", most), of_dashboard(on, most, pairs, seconds))
+        yield found
 
 
 def main(
-    pairs: Annotated[int, typer.Option(min=1, max=200, help="Legs of each, of every comparison.")] = 12,
-    seconds: Annotated[float, typer.Option(min=1, max=60, help="Length of a leg, whole seconds.")] = 3,
+    starts: Annotated[int, typer.Option(min=1, max=100, help="How often the servers are started.")] = 5,
+    pairs: Annotated[int, typer.Option(min=1, max=200, help="Legs of each, after each start.")] = 4,
+    seconds: Annotated[float, typer.Option(min=1, max=60, help="Length of a leg, whole seconds.")] = 2,
     with_dashboard: Annotated[
         bool, typer.Option("--dashboard/--no-dashboard", help="An open dashboard as well.")
     ] = True,
     model_dir: Annotated[Path | None, typer.Option(help="Folder with model.ubj and model.onnx.")] = None,
 ) -> None:
     """Measure what drift, the request log and an open dashboard cost, in legs that take turns."""
-    table = Table("watched", "connections", "requests/s", "without", "ratio (quartiles)", "CPU us", "without", "ratio")
     try:
-        for what, connections, found in measure(find_model(model_dir), pairs, seconds, with_dashboard=with_dashboard):
-            cells = _cells(what, connections, found)
-            console.print("  ".join(cells))
-            table.add_row(*cells)
+        model = find_model(model_dir)
+        for found in measure(model, starts, pairs, seconds, with_dashboard=with_dashboard):
+            console.print(_table(found))
     except (ServerError, load.LoadError, ModelMissing, BrowserMissing) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from error
-    console.print(f"{this_machine()}; {pairs} legs of {seconds:g} s of each; CPU us: of the server, for a request")
-    console.print(table)
+    console.print(f"{this_machine()}; {starts} starts, {pairs} legs of {seconds:g} s of each after each of them")
 
 
-def _cells(what: str, connections: int, found: Comparison) -> tuple[str, ...]:
-    def rate(one: Leg) -> float:
-        return one.requests_per_second
+def _table(found: Mapping[Watched, Comparison]) -> Table:
+    table = Table(title="ratios are medians, with quartiles; CPU is the server's, in us a request", box=None)
+    for column in ("watched", "connections", "req/s", "without", "ratio", "CPU", "without", "ratio"):
+        table.add_column(column, justify="left" if column == "watched" else "right")
+    for watched, legs in found.items():
+        table.add_row(watched.what, f"{watched.connections}", *_cells(legs, RATE, ",.0f"), *_cells(legs, COST, ",.1f"))
+    return table
 
-    def cost(one: Leg) -> float:
-        return one.cpu_us
 
-    on, off = ([statistics.median(map(figure, legs)) for figure in (rate, cost)]
-               for legs in (found.watched, found.without))  # fmt: skip
-    lower, median, upper = found.quartiles(rate)
-    return (
-        what,
-        f"{connections}",
-        f"{on[0]:,.0f}",
-        f"{off[0]:,.0f}",
-        f"{median:.3f} ({lower:.3f} to {upper:.3f})",
-        f"{on[1]:.1f}",
-        f"{off[1]:.1f}",
-        f"{found.quartiles(cost)[1]:.3f}",
-    )
+def _cells(legs: Comparison, figure: Callable[[Leg], float], form: str) -> tuple[str, str, str]:
+    on, off = (statistics.median(map(figure, one)) for one in (legs.watched, legs.without))
+    lower, median, upper = legs.quartiles(figure)
+    return f"{on:{form}}", f"{off:{form}}", f"{median:.3f} ({lower:.3f}, {upper:.3f})"
 
 
 if __name__ == "__main__":

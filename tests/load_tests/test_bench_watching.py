@@ -6,7 +6,7 @@ import time
 import pytest
 
 from load_tests.bench import process_tree
-from load_tests.bench.watching import Comparison, Leg, compare
+from load_tests.bench.watching import COST, RATE, Comparison, Leg, compare
 
 
 def test_the_one_that_begins_changes_with_each_pair() -> None:
@@ -28,16 +28,16 @@ def test_ratios_are_of_neighbours_so_that_a_machine_that_slows_down_makes_no_dif
     watched = [Leg(rate, 11) for rate in (900, 450, 225, 50)]
     found = Comparison(without, watched)
 
-    lower, median, upper = found.quartiles(lambda leg: leg.requests_per_second)
+    lower, median, upper = found.quartiles(RATE)
 
     assert (lower, median, upper) == pytest.approx((0.8, 0.9, 0.9))
-    assert found.quartiles(lambda leg: leg.cpu_us) == pytest.approx((1.1, 1.1, 1.1))
+    assert found.quartiles(COST) == pytest.approx((1.1, 1.1, 1.1))
 
 
 def test_one_pair_has_no_spread() -> None:
     found = Comparison([Leg(100, 1)], [Leg(95, 1)])
 
-    assert found.quartiles(lambda leg: leg.requests_per_second) == pytest.approx((0.95, 0.95, 0.95))
+    assert found.quartiles(RATE) == pytest.approx((0.95, 0.95, 0.95))
 
 
 def test_processor_time_is_what_a_process_has_taken() -> None:
