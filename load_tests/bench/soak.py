@@ -25,8 +25,8 @@ from load_tests.bench.reference_model import ModelMissing, draw_rows, find_model
 
 CONTENDER = "shokado-split"
 """Embedded, 2 workers, both versions at work; no header pins a version, so that the body may ask for a wrong one."""
-EVERYTHING_ON = launch.recording(workers="2", drift__enabled="true")
-"""Drift is watched, and every row is recorded."""
+EVERYTHING_ON = launch.recording(workers="2", drift__enabled="true", log__max_waiting_bytes=str(2**20))
+"""Drift is watched, and every row is recorded. Little may wait to be written, as what fills that room is no growth."""
 SAMPLES = 10
 """How often memory is measured."""
 SETTLED_SHARE = 0.2
