@@ -228,6 +228,10 @@ down: ## Stop what `make up` started; its data stays
 bench: $(DEV) models ## Compare with other servers side by side: make bench ARGS="--help"
 	@$(BIN)/python -m load_tests.bench $(ARGS)
 
+.PHONY: watching
+watching: $(DEV) models ## Measure what drift, the request log and an open dashboard cost: make watching ARGS="--starts 5"
+	@$(BIN)/python -m load_tests.bench.watching $(ARGS)
+
 .PHONY: soak
 soak: $(DEV) models ## Send a million requests and watch the memory: make soak ARGS="--requests 1000000"
 	@$(BIN)/python -m load_tests.bench.soak $(ARGS)

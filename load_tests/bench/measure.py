@@ -57,7 +57,7 @@ def take_turn(contender: Contender, model: BenchModel, plan: Plan) -> Measuremen
 
 
 def _measure(server: Server, contender: Contender, model: BenchModel, plan: Plan) -> Measurements:
-    target = _one_row(server, contender, model)
+    target = one_row_target(server, contender, model)
     load.run(target, connections=16, seconds=1)
     one_row = tuple(load.run(target, count, plan.seconds) for count in plan.connections)
     memory = server.pss_megabytes()
@@ -70,7 +70,8 @@ def _measure(server: Server, contender: Contender, model: BenchModel, plan: Plan
     return Measurements(one_row, many_rows, paced, memory)
 
 
-def _one_row(server: Server, contender: Contender, model: BenchModel) -> load.Target:
+def one_row_target(server: Server, contender: Contender, model: BenchModel) -> load.Target:
+    """What asks a contender for a row, a different one each time."""
     api = contender.api
     rows = model.draw(DIFFERENT_BODIES, seed=3)
     bodies = [api.encode(rows[number : number + 1]) for number in range(DIFFERENT_BODIES)]

@@ -1,5 +1,7 @@
 """`python -m load_tests.bench.soak`: does Shokado's memory grow over a million requests, some of them bad?
 
+Everything that watches is on: drift, and the request log of every row.
+
 Exit code 0 when it grew by at most 5 % between the 20 % mark and the end, else 1. The figure goes into the notes
 of RESULTS.md.
 """
@@ -7,13 +9,13 @@ of RESULTS.md.
 import itertools
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from load_tests.bench import load
+from load_tests.bench import launch, load
 from load_tests.bench.contender import Contender
 from load_tests.bench.contender_api import ContenderApi
 from load_tests.bench.contender_process import Server, ServerError
@@ -23,6 +25,8 @@ from load_tests.bench.reference_model import ModelMissing, draw_rows, find_model
 
 CONTENDER = "shokado-split"
 """Embedded, 2 workers, both versions at work; no header pins a version, so that the body may ask for a wrong one."""
+EVERYTHING_ON = launch.recording(workers="2", drift__enabled="true", log__max_waiting_bytes=str(2**20))
+"""Drift is watched, and every row is recorded. Little may wait to be written, as what fills that room is no growth."""
 SAMPLES = 10
 """How often memory is measured."""
 SETTLED_SHARE = 0.2
@@ -89,7 +93,7 @@ def main(
     model_dir: Annotated[Path | None, typer.Option(help="Folder with model.ubj and model.onnx.")] = None,
 ) -> None:
     """Send a million one-row requests, a tenth of them bad, and watch the memory of the process tree."""
-    contender = next(each for each in LINEUP if each.name == CONTENDER)
+    contender = replace(next(each for each in LINEUP if each.name == CONTENDER), launch=EVERYTHING_ON)
     samples: list[MemorySample] = []
     refused = 0
     try:

@@ -10,6 +10,8 @@ from playwright.sync_api import Locator, expect
 from tests.browser.served_page import PaperServer
 from tests.browser.viewer import Viewer
 
+pytestmark = pytest.mark.slow
+
 SPLIT = "/v1/traffic-split"
 EXPERIMENTS = "/v1/experiments"
 PLAN = {"metric": "reward", "smallest_effect": 0.05, "label_delay_s": 60, "max_duration_s": 2000}
@@ -269,7 +271,6 @@ def test_nothing_serious_keeps_anybody_from_an_experiment(halves: PaperServer, v
     assert phone.overflow() == 0
 
 
-@pytest.mark.slow
 def test_nothing_serious_keeps_anybody_from_its_curves(halves: PaperServer, viewer: Viewer, phone: Viewer) -> None:
     # Soon enough to be drawn while somebody waits.
     begin(halves, label_delay_s=8, max_duration_s=400, guardrails=GUARDRAILS)

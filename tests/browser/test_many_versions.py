@@ -12,6 +12,8 @@ from shokado.control.pages import dashboard_page
 from tests.browser.served_page import PaperServer
 from tests.browser.viewer import Viewer
 
+pytestmark = pytest.mark.slow
+
 SEEN_BY = {
     "most people": ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
     "who sees no red": (

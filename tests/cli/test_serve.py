@@ -18,6 +18,8 @@ from tests.support import http
 from tests.support.server import ROOT, serving
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 runner = CliRunner()
 SHOKADO = Path(sys.executable).with_name("shokado")
 
@@ -73,7 +75,6 @@ def test_a_version_is_imported_and_served_by_one_command(
         assert server.stop() == 0
 
 
-@pytest.mark.slow
 def test_an_import_that_is_interrupted_leaves_nothing(
     prepared: dict[str, Imported], own_store: Path, tmp_path: Path
 ) -> None:

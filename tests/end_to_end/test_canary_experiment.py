@@ -24,6 +24,8 @@ from tests.end_to_end.test_experiment_verdicts import asked, reward
 from tests.end_to_end.test_routing import change, get
 from tests.support.server import Server, free_port
 
+pytestmark = pytest.mark.slow
+
 EXPERIMENT = {"metric": "reward", "smallest_effect": 0.1, "label_delay_s": 5, "max_duration_s": 200}
 POLICY = {"steps": [20, 60, 100], "min_seconds": 0, "min_requests": 10, "p99_allowance_ms": 10_000}
 GOOD = Observed(answered=1000, p99_ms=5.0)
@@ -85,7 +87,6 @@ def users(server: Server, rewards: dict[str, float]) -> Iterator[None]:
             asking.result()
 
 
-@pytest.mark.slow
 def test_what_is_better_is_promoted_by_the_verdict(
     shokado: Callable[..., Result], own_server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -109,7 +110,6 @@ def test_what_is_better_is_promoted_by_the_verdict(
     assert concluded < told.index("canary of v2 passed at 60 %"), "it gets all only after the verdict"
 
 
-@pytest.mark.slow
 def test_what_is_worse_is_taken_back_by_the_verdict(
     shokado: Callable[..., Result], own_server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

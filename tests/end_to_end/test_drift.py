@@ -15,7 +15,7 @@ from tests.support import http
 from tests.support.server import ROW, Server, serving
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.usefixtures("models")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("models")]
 SETTINGS = {
     "SHOKADO_WORKERS": "2",
     "SHOKADO_DRIFT__FLUSH_S": "0.05",
@@ -102,7 +102,6 @@ def test_shifted_rows_are_drift_of_that_feature_alone() -> None:
         assert low == pytest.approx(found["features"]["age"]["psi"]["low"])
 
 
-@pytest.mark.slow
 def test_a_killed_worker_loses_what_it_had_not_added(tmp_path: Path) -> None:
     store = {"SHOKADO_STORE": f"sqlite:///{tmp_path / 'routing.db'}", "SHOKADO_WORKERS": "1"}
     with serving(environment=SETTINGS | store) as server:

@@ -18,6 +18,8 @@ from tests.support.backgrounds import with_rows
 from tests.support.server import ROW, Server, serving
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 NAMES = [feature.name for feature in CUSTOMERS_FEATURES]
 SETTINGS = {"SHOKADO_WORKERS": "1", "SHOKADO_EXPLANATIONS__SHARE": "1", "SHOKADO_EXPLANATIONS__MAX_ROWS": "3"}
 
@@ -155,7 +157,6 @@ def test_a_version_without_background_takes_one_as_it_comes(home: Path) -> None:
         assert client.explain([ROW], version="v2").method == "sampled"
 
 
-@pytest.mark.slow
 def test_what_is_too_much_is_refused_with_when_to_come_back_and_predictions_go_on(home: Path) -> None:
     give_background(home)
     crowded = {**SETTINGS, "SHOKADO_EXPLANATIONS__SHARE": "0.02", "SHOKADO_EXPLANATIONS__MAX_QUEUE_REQUESTS": "1"}

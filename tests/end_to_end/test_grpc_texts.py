@@ -23,6 +23,8 @@ from tests.end_to_end.test_text import messages as made_messages
 from tests.end_to_end.triton_calls import Infer
 from tests.support.server import Server, free_port, serving
 
+pytestmark = pytest.mark.slow
+
 VERSIONS = ("v1", "v2")
 
 

@@ -11,6 +11,8 @@ import pytest
 from tests.support.server import ROOT, free_port
 from tests.support.shelf import own_shelf
 
+pytestmark = pytest.mark.slow
+
 
 def serve(environment: dict[str, str], port: int | None = None) -> "subprocess.CompletedProcess[str]":
     """`bentoml serve` to its end."""

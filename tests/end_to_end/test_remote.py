@@ -33,7 +33,7 @@ HALVES = {"v1": 50, "v2": 50}
 UNPINNED = request(json.dumps({"instances": [ROW]}).encode())
 QUICK = {"eject_for_s": 0.5}
 _numbers = itertools.count(1)
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def rows(count: int) -> Any:
@@ -225,7 +225,6 @@ def test_grpc_cache_and_the_weighted_split_stand_before_remote_versions_as_befor
         wait_until(lambda: http.get(split, timeout=20).json()["shares"]["v2"] > 0.8)
 
 
-@pytest.mark.slow
 def test_a_runner_that_is_killed_under_load_is_missed_by_no_client_and_comes_back(
     models: Path, folder: Path, runners: dict[str, Server], server: Server
 ) -> None:
@@ -263,7 +262,6 @@ def test_a_runner_that_is_killed_under_load_is_missed_by_no_client_and_comes_bac
         wait_until(lambda: gateway.metric("shokado_in_flight") == 0)
 
 
-@pytest.mark.slow
 def test_a_gateway_starts_before_its_runners(models: Path, folder: Path) -> None:
     port = free_port()
     versions = {version: remote(f"http://127.0.0.1:{port}") for version in ("v1", "v2")}

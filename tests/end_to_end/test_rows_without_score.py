@@ -20,6 +20,8 @@ from tests.support import http
 from tests.support.server import ROW, Server, free_port, serving
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 BAD = [*ROW[:7], 3e38, *ROW[8:]]
 PIN = {"x-model-version": "v2"}
 NAMED = dict(zip(NAMES, BAD, strict=True))

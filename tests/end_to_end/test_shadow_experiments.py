@@ -26,7 +26,7 @@ from tests.support.waiting import wait_until
 PLAN = {"design": "shadow", "smallest_effect": 0.1, "label_delay_s": 8, "max_duration_s": 200, "at_end": "promote"}
 COHORT_S = 10
 Rows = NDArray[np.float32]
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module", params=["sqlite", pytest.param("redis", marks=needs_redis)])
@@ -106,7 +106,6 @@ def pairs(server: Server, experiment: str) -> dict[str, int]:
     return found
 
 
-@pytest.mark.slow
 def test_a_better_shadow_is_promoted_though_a_worker_is_killed(shadowing: Server, told: tuple[Rows, Rows]) -> None:
     """Where they differ the shadow is right; labels come before its scores do."""
     alike, others = told
@@ -131,7 +130,6 @@ def test_a_better_shadow_is_promoted_though_a_worker_is_killed(shadowing: Server
     wait_until(lambda: len(known := serving_now(shadowing)) == 2 and killed not in known, 120)
 
 
-@pytest.mark.slow
 def test_a_shadow_that_is_right_and_wrong_in_the_same_places_is_held(
     shadowing: Server, told: tuple[Rows, Rows]
 ) -> None:

@@ -14,7 +14,7 @@ from tests.support.raw_http import Connection, request
 from tests.support.server import ROW, Server, free_port, serving
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.usefixtures("models")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("models")]
 TRACE_ID = "0af7651916cd43dd8448eb211c8031{:02x}"
 PARENT_ID = "00f067aa0ba902b7"
 NATIVE = "/v1/models/predict"

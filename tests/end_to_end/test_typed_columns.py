@@ -20,6 +20,8 @@ from shokado.client import Client, InvalidRequest
 from tests.support import http
 from tests.support.server import ROOT, Server, serving
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = """
 import json, sys
 import mlflow, numpy as np, pandas as pd

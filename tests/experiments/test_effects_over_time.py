@@ -59,7 +59,7 @@ def told(number: float) -> float | None:
     return number if np.isfinite(number) else None
 
 
-@settings(deadline=None, max_examples=12)
+@settings(deadline=None, max_examples=5)
 @given(
     metric=st.sampled_from([ExperimentMetric.REWARD, ExperimentMetric.LATENCY]),
     cohorts=st.integers(1, 12),
