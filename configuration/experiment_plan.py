@@ -3,6 +3,7 @@
 In: a YAML file, by default the one beside this module, or the body of a request. Out: a frozen `ExperimentPlan`.
 """
 
+import math
 from enum import StrEnum
 from pathlib import Path
 from typing import Self
@@ -61,7 +62,7 @@ class ExperimentPlan(ExperimentPolicy):
 
     max_duration_s: float = Field(default=14 * 86_400, ge=1, le=MAX_DURATION_S, allow_inf_nan=False)
     """How long it lasts at most. What is not decided then is HOLD."""
-    label_delay_s: float = Field(default=86_400, ge=0, le=MAX_DURATION_S, allow_inf_nan=False)
+    label_delay_s: float = Field(default=86_400, ge=0, le=MAX_DURATION_S, allow_inf_nan=False, validate_default=True)
     """Within which a label or reward must come to count. By those, predictions are judged when it is over; by all else,
     at once. It may be 0 where nothing that is counted waits for them.
     """
@@ -83,6 +84,12 @@ class ExperimentPlan(ExperimentPolicy):
             raise ValueError(
                 f"label_delay_s is {label_delay_s:g}, within which no label or reward comes, and none would count for "
                 f"{', '.join(late)}: set it to the seconds within which they come, such as 86400 for a day"
+            )
+        max_duration_s = info.data.get("max_duration_s", math.inf)
+        if late and label_delay_s >= max_duration_s:
+            raise ValueError(
+                f"label_delay_s is {label_delay_s:g}, and no label or reward counts before it is over, so that none "
+                f"would count for {', '.join(late)} within max_duration_s, which is {max_duration_s:g}"
             )
         return label_delay_s
 

@@ -66,7 +66,10 @@ class ExperimentDesign(StrEnum):
 
 
 class Guardrail(BaseModel):
-    """What a candidate must not do, whatever the metric says; at least one of both limits."""
+    """What a candidate must not do, whatever the metric says; at least one of both limits.
+
+    It is promoted when it surely keeps all guardrails, and rolled back when it surely does not keep one.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -99,7 +102,8 @@ class ExperimentPolicy(BaseModel):
     """
     error_rate: float = Field(default=0.05, ge=1e-6, le=0.2)
     """The chance at most that an experiment ever promotes or rolls back a candidate which is as good as the control,
-    however often it is looked at, over all candidates and guardrails together.
+    however often it is looked at, over all candidates and guardrails together; and that it promotes one which does not
+    keep a guardrail.
     """
     guardrails: tuple[Guardrail, ...] = Field(default=(), max_length=16)
     integrity_error_rate: float = Field(default=0.001, ge=1e-9, le=0.2)

@@ -129,6 +129,9 @@ def _show(found: "ExperimentAnswer") -> None:
         # A server leaves out what it has counted none of.
         told = ", ".join(f"{found.pairs.get(name, 0):,} {words}" for name, words in _PAIRS.items())
         typer.echo(f"  requests that both are compared on: {told}")
+    for name, version in found.versions.items():
+        for guardrail in version.guardrails or ():
+            typer.echo(f"  guardrail of {name} {guardrail.state}: {guardrail.reason}")
     table = Table("version", "assigned", "observations", "mean", "effect", "interval", box=None)
     for name, version in found.versions.items():
         low, high = ("" if bound is None else f"{bound:+.4g}" for bound in (version.low, version.high))

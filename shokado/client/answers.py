@@ -228,7 +228,9 @@ class GuardrailAnswer:
 
     metric: str
     state: str
-    """`kept`, `beyond` (seen beyond it, which may be chance) or `broken`."""
+    """`kept` or `broken`, for sure; `beyond` (seen beyond it, which may be chance), or `unknown` (not seen beyond it,
+    which may be chance as well, or nothing was seen yet).
+    """
     reason: str
 
 

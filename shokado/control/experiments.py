@@ -45,7 +45,10 @@ class GuardrailAnswer(BaseModel):
     """What is said of a guardrail."""
 
     metric: ExperimentMetric
-    state: GuardrailState
+    state: GuardrailState = Field(
+        description="kept or broken, for sure; beyond where it was seen beyond it, which may be chance; unknown where "
+        "it was not, which may be chance as well, or nothing was seen yet. It is promoted where all are kept."
+    )
     reason: str
 
 

@@ -69,6 +69,11 @@ class VersionComparison:
         low = np.where(self.enough, self.score.at_least(alpha * self._asymptotic_part, resolution), -np.inf)
         return low if self._early is None else np.where(self.enough, low, self._early.at_least(alpha * EXACT_PART))
 
+    def at_most(self, alpha: float, resolution: float) -> NDArray[np.float64]:
+        """The same to the other side: the effect is above it with a chance of at most alpha, at any look."""
+        high = np.where(self.enough, self.score.at_most(alpha * self._asymptotic_part, resolution), np.inf)
+        return high if self._early is None else np.where(self.enough, high, self._early.at_most(alpha * EXACT_PART))
+
     def p_value(self, alpha: float, resolution: float, effect: Elements = 0.0) -> NDArray[np.float64]:
         """Against just that effect: at most `alpha` where `bounds` exclude it.
 

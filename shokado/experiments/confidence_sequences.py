@@ -87,10 +87,16 @@ class Score:
 
         Minus infinity where nothing can be said; arguments as of `bounds`.
         """
+        return np.where(self.varies, self.estimate - self._reach_above(alpha, resolution), -np.inf)
+
+    def at_most(self, alpha: float, resolution: float) -> NDArray[np.float64]:
+        """The same to the other side: what the true value is above with a chance of alpha; infinity without any."""
+        return np.where(self.varies, self.estimate + self._reach_above(alpha, resolution), np.inf)
+
+    def _reach_above(self, alpha: float, resolution: float) -> NDArray[np.float64]:
         rho = self.rho(_both_sides(alpha), resolution)
         with np.errstate(divide="ignore", invalid="ignore"):
-            reach = normal_bound_above(self.variance, rho, alpha) / self.weight
-        return np.where(self.varies, self.estimate - reach, -np.inf)
+            return np.asarray(normal_bound_above(self.variance, rho, alpha) / self.weight)
 
     def log_e(self, value: Elements, alpha: float, resolution: float) -> NDArray[np.float64]:
         """How much speaks against that true value: more than -log(alpha) just where `bounds` exclude it."""

@@ -53,14 +53,17 @@ class ExactTest(ABC):
 
         There may be none, where stages have different effects: then the lower bound is above the upper one.
         """
-        low, high = np.full(self.shape, -1.0), np.full(self.shape, 1.0)
-        at_most = outermost(lambda effect: self.log_e_below(effect) >= -math.log(alpha), high, low)
-        return self.at_least(alpha), at_most
+        return self.at_least(alpha), self.at_most(alpha)
 
     def at_least(self, alpha: float) -> NDArray[np.float64]:
         """The lower one of these bounds, which needs all of alpha alone as well."""
         low, high = np.full(self.shape, -1.0), np.full(self.shape, 1.0)
         return outermost(lambda effect: self.log_e_above(effect) >= -math.log(alpha), low, high)
+
+    def at_most(self, alpha: float) -> NDArray[np.float64]:
+        """The upper one, which needs all of alpha alone likewise."""
+        low, high = np.full(self.shape, -1.0), np.full(self.shape, 1.0)
+        return outermost(lambda effect: self.log_e_below(effect) >= -math.log(alpha), high, low)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,17 +7,18 @@ stands: later looks may say less, as a sequence of intervals is allowed to.
   believed.
 - **ROLLBACK**: a guardrail is broken for sure (also where the rest is invalid, as users come first), or the whole
   confidence sequence of the effect says that the candidate is worse.
-- **PROMOTE**: the whole sequence says that it is better, and no guardrail was even observed beyond its limit.
+- **PROMOTE**: the whole sequence says that it is better, and all guardrails are kept for sure (see `guardrails`).
   A shadow that is asked for its `agreement` need not be better: it is promoted where it surely disagrees on fewer rows
   than the bound, and rolled back where it surely does on more.
-- **HOLD**: the whole sequence lies within the smallest effect that matters, on both sides; or the experiment has ended
-  and nothing else can be said.
+- **HOLD**: the whole sequence lies within the smallest effect that matters, on both sides, and all guardrails are kept
+  for sure; or the experiment has ended and nothing else can be said.
 
 **Error rates.** Candidates that are as good as the control, and keep all guardrails, are promoted or rolled back with a
 chance of at most `policy.error_rate`, over all looks, candidates and guardrails together. Where there are guardrails
 they have `GUARDRAIL_PART` of it, in equal parts for each of each candidate. What is left is shared equally by the
 candidates (Bonferroni). Holm's method would find a little more, but then a sequence that is told would not be the one
-that decided.
+that decided. A candidate that does not keep a guardrail is promoted, or held before the end, with a chance of at most
+`policy.error_rate` as well, over all looks and candidates, however much better it is.
 """
 
 import math
@@ -155,7 +156,14 @@ def _judge(
     alpha = effect_alpha(policy, number)
     for_guardrails = policy.error_rate / number - alpha
     guardrails = tuple(
-        guardrail_finding(guardrail, control, candidate, stages, for_guardrails / len(policy.guardrails))
+        guardrail_finding(
+            guardrail,
+            control,
+            candidate,
+            stages,
+            alpha=for_guardrails / len(policy.guardrails),
+            kept_alpha=policy.error_rate / number,
+        )
         for guardrail in policy.guardrails
     )
     effect = _effect(policy, control, candidate, stages, alpha)
@@ -174,11 +182,7 @@ def effect_alpha(policy: ExperimentPolicy, candidates: int) -> float:
 def _verdict(
     policy: ExperimentPolicy, effect: Effect, guardrails: Sequence[GuardrailFinding], invalid: str | None
 ) -> tuple[ExperimentVerdict, str]:
-    broken, beyond = (
-        "; ".join(one.text for one in guardrails if one.state is state)
-        for state in (GuardrailState.BROKEN, GuardrailState.BEYOND)
-    )
-    if broken:
+    if broken := _texts(guardrails, GuardrailState.BROKEN):
         return ExperimentVerdict.ROLLBACK, f"a guardrail is broken: {broken}"
     if invalid is not None:
         return ExperimentVerdict.INVALID, invalid
@@ -192,18 +196,27 @@ def _verdict(
     better, worse = (up, down) if policy.metric.higher_is_better else (down, up)
     if worse:
         return ExperimentVerdict.ROLLBACK, f"it {'disagrees' if agreement else 'is worse'}: {seen}"
-    if better and beyond:
-        return ExperimentVerdict.RUNNING, f"it {good}, but was seen beyond a guardrail: {beyond}"
-    if better:
-        return ExperimentVerdict.PROMOTE, f"it {good}: {seen}"
-    if (
-        not agreement
-        and effect.low >= -policy.smallest_effect
-        and effect.high <= policy.smallest_effect
-        and effect.low <= effect.high
-    ):
-        return ExperimentVerdict.HOLD, f"it is equivalent, by less than {policy.smallest_effect:g}: {seen}"
-    return ExperimentVerdict.RUNNING, f"too little was seen to tell: {seen}"
+    equivalent = not agreement and -policy.smallest_effect <= effect.low <= effect.high <= policy.smallest_effect
+    if not better and not equivalent:
+        return ExperimentVerdict.RUNNING, f"too little was seen to tell: {seen}"
+    what = f"it {good}" if better else f"it is equivalent, by less than {policy.smallest_effect:g}"
+    if held_up := _held_up(guardrails):
+        return ExperimentVerdict.RUNNING, f"{what}, but {held_up}"
+    return ExperimentVerdict.PROMOTE if better else ExperimentVerdict.HOLD, f"{what}: {seen}"
+
+
+def _held_up(guardrails: Sequence[GuardrailFinding]) -> str:
+    """What guardrails a candidate that is good enough waits for; empty where all are kept."""
+    waits = {
+        "was seen beyond a guardrail": GuardrailState.BEYOND,
+        "is not sure to keep a guardrail yet": GuardrailState.UNKNOWN,
+    }
+    found = ((words, _texts(guardrails, state)) for words, state in waits.items())
+    return "; and ".join(f"{words}: {texts}" for words, texts in found if texts)
+
+
+def _texts(guardrails: Sequence[GuardrailFinding], state: GuardrailState) -> str:
+    return "; ".join(one.text for one in guardrails if one.state is state)
 
 
 def _effect(

@@ -1,8 +1,13 @@
-"""Guardrails: whether a candidate does for sure what it must not do, however often one looks. Pure.
+"""Guardrails: whether a candidate does for sure what it must not do, or surely does not, however often one looks. Pure.
 
 A limit is tested by the one-sided beta-binomial mixture, which is exact at any number of requests, also for a share
 that changes over time; a margin by the one-sided test of the difference to the control (see `comparisons`). Two tests
 of one guardrail share its alpha.
+
+Whether it is kept is asked by the same tests from the other side, as of non-inferiority. A candidate has to pass all
+of them, and one that it does not keep is enough to be found out, so each may have the whole rate of wrong promotions
+(R. L. Berger, "Multiparameter hypothesis testing and acceptance sampling", Technometrics 24, 1982: intersection-union
+tests).
 """
 
 import math
@@ -26,7 +31,10 @@ class GuardrailState(StrEnum):
     """The candidate is beyond it for sure."""
     BEYOND = "beyond"
     """It was observed beyond it, which may be chance."""
+    UNKNOWN = "unknown"
+    """It was not, which may be chance as well; or nothing was observed."""
     KEPT = "kept"
+    """The candidate is within it for sure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +51,18 @@ class GuardrailFinding:
 @dataclass(frozen=True, slots=True)
 class _Tested:
     beyond: bool
+    kept: bool
     p_value: float
     text: str
 
 
 def guardrail_finding(
-    guardrail: Guardrail, control: str, candidate: str, stages: Sequence[StageEvidence], alpha: float
+    guardrail: Guardrail,
+    control: str,
+    candidate: str,
+    stages: Sequence[StageEvidence],
+    alpha: float,
+    kept_alpha: float,
 ) -> GuardrailFinding:
     """Judge one guardrail of one candidate.
 
@@ -58,33 +72,44 @@ def guardrail_finding(
         candidate: the version it is about.
         stages: what was seen, in order.
         alpha: the chance at most with which it is ever found broken where it is kept.
+        kept_alpha: the chance at most with which it is ever found kept where it is not.
     """
     both = guardrail.limit is not None and guardrail.margin is not None
     part = alpha / 2 if both else alpha
     tests = []
     if guardrail.limit is not None:
-        tests.append(_against_limit(guardrail.metric, guardrail.limit, candidate, stages, part))
+        tests.append(_against_limit(guardrail.metric, guardrail.limit, candidate, stages, part, kept_alpha))
     if guardrail.margin is not None:
-        tests.append(_against_control(guardrail.metric, guardrail.margin, control, candidate, stages, part))
+        tests.append(_against_control(guardrail.metric, guardrail.margin, control, candidate, stages, part, kept_alpha))
     p_value = min(test.p_value for test in tests) * len(tests)
-    state = GuardrailState.BEYOND if any(test.beyond for test in tests) else GuardrailState.KEPT
+    state = GuardrailState.KEPT if all(test.kept for test in tests) else GuardrailState.UNKNOWN
+    if any(test.beyond for test in tests):
+        state = GuardrailState.BEYOND
     if p_value <= alpha:
         state = GuardrailState.BROKEN
     return GuardrailFinding(guardrail.metric, state, min(p_value, 1.0), "; ".join(test.text for test in tests))
 
 
 def _against_limit(
-    metric: ExperimentMetric, limit: float, candidate: str, stages: Sequence[StageEvidence], alpha: float
+    metric: ExperimentMetric,
+    limit: float,
+    candidate: str,
+    stages: Sequence[StageEvidence],
+    alpha: float,
+    kept_alpha: float,
 ) -> _Tested:
     observed = sums_of(metric, candidate, stages)
     count, total = (float(np.sum(part)) for part in (observed.count, observed.total))
-    text = f"{metric} {total / count if count else 0:.4g} of {count:,.0f} (at most {limit:g})"
+    text = f"{metric} {total / count:.4g} of {count:,.0f}" if count else f"{metric} of nothing yet"
     if isinstance(observed, Moments):
         p_value = math.exp(-max(float(beta_log_e_above(total, count - total, limit)), 0.0))
+        # Its other side is a limit on what did not happen.
+        kept = float(beta_log_e_above(count - total, total, 1 - limit)) >= -math.log(kept_alpha)
     else:
         mean = compared_in_pairs(observed, answers=False)
         p_value = float(mean.p_value_above(alpha, resolution=limit, effect=limit))
-    return _Tested(total > limit * count, p_value, text)
+        kept = float(mean.at_most(kept_alpha, resolution=limit)) < limit
+    return _Tested(total > limit * count, kept, p_value, f"{text} (at most {limit:g})")
 
 
 def _against_control(
@@ -94,13 +119,22 @@ def _against_control(
     candidate: str,
     stages: Sequence[StageEvidence],
     alpha: float,
+    kept_alpha: float,
 ) -> _Tested:
     ours, theirs = (sums_of(metric, version, stages) for version in (candidate, control))
     better, worse = (theirs, ours) if not metric.higher_is_better else (ours, theirs)
     excess = compared(worse, better, bounded=metric.bounded)
-    by, at_least = float(excess.estimate), float(excess.at_least(alpha, resolution=margin))
-    text = f"{metric} not compared yet"
-    if math.isfinite(by):
-        surely = f", and surely by {at_least:.4g}," if at_least > 0 else ""
-        text = f"{metric} worse by {by:.4g}{surely} (at most {margin:g})"
-    return _Tested(by > margin, float(excess.p_value_above(alpha, resolution=margin, effect=margin)), text)
+    by = float(excess.estimate)
+    if not math.isfinite(by):
+        of, beside = (float(np.sum(sums.count)) for sums in (ours, theirs))
+        text = f"{metric} not compared yet: {of:,.0f} observations, and {beside:,.0f} of the control"
+        return _Tested(beyond=False, kept=False, p_value=1.0, text=text)
+    p_value = float(excess.p_value_above(alpha, resolution=margin, effect=margin))
+    # A bound may take some 30 milliseconds, so the one that says something is looked for.
+    if p_value <= alpha:
+        kept, bound = False, f", and surely by {float(excess.at_least(alpha, resolution=margin)):.4g}"
+    else:
+        at_most = float(excess.at_most(kept_alpha, resolution=margin))
+        kept = at_most < margin
+        bound = f", {'surely by less than' if kept else 'and perhaps by'} {at_most:.4g}" if at_most < math.inf else ""
+    return _Tested(by > margin, kept, p_value, f"{metric} worse by {by:.4g}{bound} (at most {margin:g})")

@@ -82,16 +82,22 @@ def test_an_experiment_is_started_by_the_form_and_watched_until_its_verdict(
     form.get_by_label("Labels come within").fill("0.002")
     form.get_by_text("Guardrails").click()
     form.get_by_label("error rate at most").fill("0.2")
+    form.get_by_label("error rate worse by at most").fill("0.3")
+    form.get_by_label("share of fallbacks at most").fill("0.2")
     form.get_by_label("latency worse by at most").fill("50")
     form.get_by_role("button", name="Start…").click()
     dialog = page.get_by_role("dialog")
     for fact in (
         "v2 against v1, by reward; 5 pp is the smallest",
         "v1 50 %, v2 50 %",
-        "latency worse by at most 50 ms; error rate at most 20 % worse by at most 1 pp",
+        "latency worse by at most 50 ms; error rate at most 20 % worse by at most 30 pp",
         "lasts 4 min at most, and labels count that come within 7.2 s",
     ):
         expect(dialog).to_contain_text(fact)
+    page.keyboard.press("Escape")
+    # Of latencies nothing is sure before a thousand.
+    form.get_by_label("latency worse by at most").fill("")
+    form.get_by_role("button", name="Start…").click()
     viewer.confirm("is v2 better?")
     viewer.says("The experiment of v2 against v1 has begun")
     expect(verdict(viewer)).to_have_text("RUNNING")
@@ -100,15 +106,15 @@ def test_an_experiment_is_started_by_the_form_and_watched_until_its_verdict(
         "reward", 0.05, 216, pytest.approx(7.2),
     ]  # fmt: skip
     assert begun["plan"]["guardrails"] == [
-        {"metric": "latency", "limit": None, "margin": 50},
-        {"metric": "error_rate", "limit": 0.2, "margin": 0.01},
-        {"metric": "fallback_share", "limit": 0.05, "margin": None},
+        {"metric": "error_rate", "limit": 0.2, "margin": 0.3},
+        {"metric": "fallback_share", "limit": 0.2, "margin": None},
     ]
     expect(viewer.newest_change()).to_contain_text("is v2 better?")
     expect(page.locator("#experiment-form")).to_contain_text("has one under way")
     expect(page.locator("#experiment-checks")).to_contain_text("units by their shares (p = ")
-    expect(page.locator("#experiment-checks")).to_contain_text("guardrail of v2: error_rate 0 of")
+    expect(page.locator("#experiment-checks")).to_contain_text("unknown guardrail of v2: error_rate of nothing yet")
     reward(halves)
+    expect(page.locator("#experiment-checks")).to_contain_text("kept guardrail of v2: error_rate 0 of")
     expect(verdict(viewer)).to_have_text("PROMOTE")
     row = page.locator("#experiment-versions tbody tr").filter(has_text="v2")
     expect(row).to_contain_text("+100 pp")
@@ -267,6 +273,7 @@ def test_nothing_serious_keeps_anybody_from_an_experiment(halves: PaperServer, v
     viewer.open(halves)
     for one in (viewer, phone):
         expect(verdict(one)).to_have_text("RUNNING")
+        expect(one.page.locator("#experiment-checks .pill").last).to_have_text("unknown")
         assert one.serious() == []
     assert phone.overflow() == 0
 

@@ -48,6 +48,7 @@ def test_an_experiment_is_begun_shown_and_stopped(server: Server) -> None:
     assert (code, f"has the experiment {named}" in said) == (1, True), said
     code, said = run(server, "status")
     assert (code, f"experiment {named} in production: RUNNING" in said) == (0, True), said
+    assert "guardrail of v2 unknown: error_rate of nothing yet (at most 0.05); error_rate not compared yet: 0" in said
     assert run(server, "stop", "--why", "enough") == (0, f"experiment {named} is stopped")
     code, said = run(server, "status", named)
     assert (code, "STOPPED enough" in said) == (0, True), said

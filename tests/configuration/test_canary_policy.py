@@ -36,7 +36,11 @@ def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
         ("experiment: {metric: latency}", "experiment.smallest_effect: "),
         ("experiment: {smallest_efect: 1}", "experiment.smallest_efect: unknown key"),
         ("experiment: {metric: latency, smallest_effect: 5, at_end: promote}", "experiment.at_end: "),
-        ("experiment: {metric: reward, smallest_effect: 1, label_delay_s: 5400}", "no label counts within"),
+        (
+            "experiment: {metric: reward, smallest_effect: 1, label_delay_s: 5400}",
+            "none would count for reward within max_duration_s, which is 5400",
+        ),
+        ("experiment: {metric: reward, smallest_effect: 1, max_duration_s: 500}", "label_delay_s is 600, and no label"),
         ("- 1", "policy: "),
         ("a: [", "not readable as YAML"),
     ],

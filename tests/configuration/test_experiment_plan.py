@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from configuration.experiment_plan import ExperimentPlan, load_plan
+from configuration.experiment_plan import STORED, ExperimentPlan, load_plan
 from configuration.settings import SettingsError
 
 NEVER = "label_delay_s is 0, within which no label or reward comes, and none would count for {}: set it to the seconds"
@@ -25,6 +25,18 @@ def test_labels_that_have_no_time_to_come_are_refused(policy: dict[str, Any], la
     with pytest.raises(ValidationError, match=NEVER.format(late)):
         ExperimentPlan.model_validate({**policy, "smallest_effect": 0.1, "label_delay_s": 0})
     assert ExperimentPlan.model_validate({**policy, "smallest_effect": 0.1, "label_delay_s": 1}).label_delay_s == 1
+
+
+@pytest.mark.parametrize("given", [{"max_duration_s": 86_400}, {"max_duration_s": 100, "label_delay_s": 100}])
+@pytest.mark.parametrize("rails", [(), ({"metric": "accuracy", "margin": 0.1},)])
+def test_labels_that_count_after_the_end_are_refused(given: dict[str, Any], rails: tuple[dict[str, Any], ...]) -> None:
+    plan = {"metric": "latency" if rails else "reward", "smallest_effect": 0.1, "guardrails": rails, **given}
+    what = "accuracy" if rails else "reward"
+    with pytest.raises(ValidationError, match=f"none would count for {what} within max_duration_s, which is"):
+        ExperimentPlan.model_validate(plan)
+    assert ExperimentPlan.model_validate(plan, context=STORED).max_duration_s == given["max_duration_s"]
+    plan["guardrails"], plan["metric"] = (), "latency"
+    assert ExperimentPlan.model_validate(plan).max_duration_s == given["max_duration_s"]
 
 
 def test_what_waits_for_no_labels_may_give_them_no_time() -> None:

@@ -86,7 +86,18 @@ def test_a_guardrail_on_its_failures_takes_back_who_agrees() -> None:
     rail = Guardrail(metric=ExperimentMetric.ERROR_RATE, limit=0.001)
     policy = POLICY.model_copy(update={"guardrails": (rail,)})
     assert judge((2000, 4), policy=policy, failed=40).verdict is ExperimentVerdict.ROLLBACK
-    assert judge((2000, 4), policy=policy).verdict is ExperimentVerdict.PROMOTE
+    too_few = judge((2000, 4), policy=policy)
+    assert (too_few.verdict, too_few.candidates["v2"].guardrails[0].state.value) == (
+        ExperimentVerdict.RUNNING,
+        "unknown",
+    )
+    assert judge((10_000, 20), policy=policy).verdict is ExperimentVerdict.PROMOTE
+    seen = StageEvidence({"v1": 1.0}, {"v1": VersionEvidence()}, {"v2": Moments(2000.0, -4.0, 4.0)})
+    unscored = judge_experiment(policy, "v1", ["v2"], [seen])
+    assert (unscored.verdict, unscored.candidates["v2"].guardrails[0].text) == (
+        ExperimentVerdict.RUNNING,
+        "error_rate of nothing yet (at most 0.001)",
+    )
 
 
 def test_who_is_just_at_the_bound_is_rarely_decided_however_often_one_looks() -> None:

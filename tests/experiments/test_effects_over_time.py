@@ -26,7 +26,9 @@ VERSIONS = ("v1", "v2", "v3")
 def experiment_of(metric: ExperimentMetric, *generations: int, **plan: Any) -> Experiment:
     shares = {"v1": 0.5, "v2": 0.3, "v3": 0.2}
     stages = tuple(ExperimentStage(generation, shares, is_sticky=True) for generation in generations)
-    content = ExperimentPlan(metric=metric, smallest_effect=0.05, max_duration_s=COHORT_S * 200, **plan)
+    content = ExperimentPlan(
+        metric=metric, smallest_effect=0.05, max_duration_s=COHORT_S * 200, label_delay_s=900, **plan
+    )
     return Experiment("e1", "v1", ("v2", "v3"), content, float(BEGIN), stages)
 
 

@@ -16,7 +16,7 @@ from shokado.dispatch.experiment import Result
 from shokado.dispatch.experiment_change import ExperimentOrder, with_experiment
 from shokado.dispatch.state import RoutingState
 from shokado.experiments.experiment_counts import ASSIGNED, ERRORS, FALLBACKS, REQUESTS, SLOW, sums_named
-from shokado.experiments.experiment_judge import ExperimentJudge
+from shokado.experiments.experiment_judge import ExperimentJudge, look_at
 from shokado.stores.evidence import Evidence, EvidenceBatch
 from shokado.stores.store import Action
 from tests.experiments.following import following
@@ -163,6 +163,45 @@ def test_what_comes_with_the_answer_waits_for_no_labels(tmp_path: Path, metric: 
 
     smallest = 1.0 if metric is ExperimentMetric.LATENCY else 0.05
     try_it(tmp_path, scenario, metric=metric, smallest_effect=smallest, label_delay_s=86_400)
+
+
+def test_what_is_faster_waits_for_the_labels_that_its_guardrail_is_about(tmp_path: Path) -> None:
+    """It is surely faster within minutes, and its labels have a day to come."""
+    times, right = sums_named(ExperimentMetric.LATENCY), sums_named(ExperimentMetric.ACCURACY)
+    rails = (Guardrail(metric=ExperimentMetric.ACCURACY, margin=0.05),)
+
+    def answered(ms: float) -> dict[str, float]:
+        sums = {times[1]: 4000 * ms, times[2]: 4000 * 2 * ms**2}
+        return dict.fromkeys((ASSIGNED, REQUESTS, times[0]), 4000.0) | sums
+
+    def labelled(number: float) -> dict[str, float]:
+        return dict.fromkeys(right, number)
+
+    async def scenario(court: Court) -> None:
+        await court.tell({"v1": answered(20), "v2": answered(10)}, age_s=200)
+        await court.judge.look_at_all()
+        assert court.experiment.is_running
+        look = await look_at(court.experiment, court.follower, NOW)
+        assert "not sure to keep a guardrail yet: accuracy not compared yet" in look.reason
+        for number, is_running in ((30.0, True), (3000.0, False)):
+            await court.tell({"v1": labelled(number), "v2": labelled(number)}, age_s=200)
+            await court.judge.look_at_all()
+            assert court.experiment.is_running is is_running
+        assert court.experiment.conclusion is not None
+        assert court.experiment.conclusion.result is Result.PROMOTE
+        assert dict(court.production.shares) == {"v2": 1}
+
+    async def is_held(court: Court) -> None:
+        await court.tell({"v1": answered(20), "v2": answered(10)}, age_s=200)
+        await court.judge.look_at_all()
+        assert court.experiment.conclusion is not None
+        assert court.experiment.conclusion.result is Result.HOLD
+        assert "accuracy not compared yet" in court.experiment.conclusion.reason
+        assert dict(court.production.shares) == {"v1": 0.5, "v2": 0.5}
+
+    plan: dict[str, Any] = {"metric": ExperimentMetric.LATENCY, "smallest_effect": 1.0, "guardrails": rails}
+    try_it(tmp_path / "a", scenario, label_delay_s=100, **plan)
+    try_it(tmp_path / "b", is_held, label_delay_s=999, started=NOW - 1000, **plan)
 
 
 def test_what_is_undecided_goes_on_and_is_held_in_the_end(tmp_path: Path) -> None:

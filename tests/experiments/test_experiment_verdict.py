@@ -119,7 +119,52 @@ def test_a_guardrail_that_was_seen_beyond_holds_up_a_promotion() -> None:
     assert found.candidates["v2"].guardrails[0].state is GuardrailState.BEYOND
     assert found.verdict is ExperimentVerdict.RUNNING
     assert "seen beyond a guardrail" in found.reason
-    assert judge(seen(5000, 4000, errors=50), seen(5000, 4250, errors=50), GUARDED).verdict is ExperimentVerdict.PROMOTE
+    few = judge(seen(5000, 4000, errors=50), seen(5000, 4250, errors=50), GUARDED)
+    assert (few.verdict, few.candidates["v2"].guardrails[0].state) == (
+        ExperimentVerdict.RUNNING,
+        GuardrailState.UNKNOWN,
+    )
+    assert judge(seen(5000, 4000), seen(5000, 4250), GUARDED).verdict is ExperimentVerdict.PROMOTE
+
+
+def test_an_equivalent_one_waits_for_its_guardrails_as_well() -> None:
+    """A canary gets all of the traffic after that verdict too."""
+    policy = ExperimentPolicy(
+        metric=ERRORS, smallest_effect=0.02, guardrails=(Guardrail(metric=ACCURACY, margin=0.02),)
+    )
+    without, with_labels = (
+        judge(seen(labels, 0.9 * labels, 50_000), seen(labels, 0.9 * labels, 50_000), policy) for labels in (0, 50_000)
+    )
+    assert (without.verdict, with_labels.verdict) == (ExperimentVerdict.RUNNING, ExperimentVerdict.HOLD)
+    assert "it is equivalent, by less than 0.02, but is not sure to keep a guardrail yet: accuracy" in without.reason
+
+
+@pytest.mark.parametrize("labels", [0, 1, 40])
+@pytest.mark.parametrize("beside", [0, 5000])
+def test_nobody_is_promoted_before_its_guardrails_are_known_to_be_kept(labels: int, beside: int) -> None:
+    """Latency is known at once, and labels are not due yet, or those of the control alone, or too few to say anything:
+    all of them were right.
+    """
+    latency = ExperimentMetric.LATENCY
+    policy = ExperimentPolicy(metric=latency, smallest_effect=1, guardrails=(Guardrail(metric=ACCURACY, margin=0.02),))
+
+    def answering(ms: float, labels: float) -> VersionEvidence:
+        sums = {latency: Moments(5000, 5000 * ms, 5000 * 2 * ms**2), ACCURACY: Moments.of_events(labels, labels)}
+        return VersionEvidence(5000, 0, sums)
+
+    def judged(ms: float, *, ended: bool = False) -> ExperimentJudgement:
+        return judge(answering(20, beside), answering(ms, labels), policy, ended=ended)
+
+    better = judged(10)
+    assert better.candidates["v2"].guardrails[0].state is GuardrailState.UNKNOWN
+    assert (better.verdict, better.winner) == (ExperimentVerdict.RUNNING, None)
+    assert "it is better, but is not sure to keep a guardrail yet: accuracy" in better.reason
+    ended = judged(10, ended=True)
+    assert ended.verdict is ExperimentVerdict.HOLD
+    assert (
+        "the experiment has ended, and it is better, but is not sure to keep a guardrail yet: accuracy" in ended.reason
+    )
+    assert judged(30).verdict is ExperimentVerdict.ROLLBACK, "what is worse waits for nothing"
 
 
 def test_users_come_before_an_invalid_experiment() -> None:

@@ -26,7 +26,7 @@ STAGES = (ExperimentStage(7, {"v1": 1.0}, is_sticky=False), ExperimentStage(12, 
 
 
 def experiment(metric: ExperimentMetric = ExperimentMetric.ACCURACY, **plan: Any) -> Experiment:
-    content: dict[str, Any] = {"smallest_effect": 0.1, "label_delay_s": 1000, "max_duration_s": 1000}
+    content: dict[str, Any] = {"smallest_effect": 0.1, "label_delay_s": 1000, "max_duration_s": 1001}
     design = ExperimentDesign.SHADOW
     return Experiment("e1", "v1", ("v2",), ExperimentPlan(metric=metric, design=design, **content | plan), NOW, STAGES)
 

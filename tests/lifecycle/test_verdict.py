@@ -108,6 +108,9 @@ def experiment(verdict: str, ended_after_h: float | None = None, guardrail: str 
     [
         (experiment("RUNNING"), Verdict.PASS, Verdict.INCONCLUSIVE),
         (experiment("RUNNING", guardrail="beyond"), Verdict.INCONCLUSIVE, Verdict.INCONCLUSIVE),
+        (experiment("RUNNING", guardrail="broken"), Verdict.INCONCLUSIVE, Verdict.INCONCLUSIVE),
+        # Steps are how anything is learned of it.
+        (experiment("RUNNING", guardrail="unknown"), Verdict.PASS, Verdict.INCONCLUSIVE),
         # What a look says before the end is not acted upon.
         (experiment("PROMOTE"), Verdict.PASS, Verdict.INCONCLUSIVE),
         (experiment("ROLLBACK"), Verdict.PASS, Verdict.INCONCLUSIVE),

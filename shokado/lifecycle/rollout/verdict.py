@@ -14,7 +14,10 @@ from enum import StrEnum
 from configuration.canary_policy import CanaryPolicy
 from shokado.client.answers import ExperimentAnswer
 from shokado.dispatch.experiment import Result
+from shokado.experiments.guardrails import GuardrailState
 from shokado.experiments.proportions import clopper_pearson_lower, clopper_pearson_upper
+
+_BEYOND = (GuardrailState.BEYOND, GuardrailState.BROKEN)
 
 
 class Verdict(StrEnum):
@@ -115,7 +118,7 @@ def is_in_favour(experiment: ExperimentAnswer) -> bool:
 
 def _is_beyond_a_guardrail(experiment: ExperimentAnswer) -> bool:
     versions = experiment.versions.values()
-    return any(guardrail.state != "kept" for version in versions for guardrail in version.guardrails or ())
+    return any(guardrail.state in _BEYOND for version in versions for guardrail in version.guardrails or ())
 
 
 def _enough(policy: CanaryPolicy, canary: Observed, seconds: float) -> Finding:

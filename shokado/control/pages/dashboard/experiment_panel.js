@@ -180,7 +180,7 @@ function checksOf(found) {
     ]),
     ...candidates.flatMap((version) =>
       (versions[version]?.guardrails ?? []).map(({ state, reason }) => [
-        { kept: 'good', broken: 'bad' }[state] ?? 'warn',
+        { kept: 'good', unknown: '', broken: 'bad' }[state] ?? 'warn',
         state,
         `guardrail of ${version}: ${reason}`,
       ]),
