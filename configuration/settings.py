@@ -383,7 +383,7 @@ class ShadowSettings(FrozenSettings):
     """Part of each worker's time that shadow copies may take."""
     max_waiting_rows: int = Field(default=1024, ge=1, le=100_000)
     """Rows that copies may have waiting; copies beyond them are dropped."""
-    max_kept_requests: int = Field(default=100_000, ge=200, le=10_000_000)
+    max_kept_requests: int = Field(default=100_000, ge=1_000, le=10_000_000)
     """Requests of an experiment whose shadow scores wait in the store for labels, of all workers together."""
 
 

@@ -36,7 +36,8 @@ Id = Annotated[str | None, typer.Argument(help="Of an experiment; by default the
 _URL = "http://127.0.0.1:3000"
 _PAIRS = {
     "sampled": "sampled", "scored": "scored by the shadow", "failed": "failed",
-    "beyond": "beyond what there was room for", "labels": "labels", "joined": "labels joined with scores",
+    "no_room": "that there was no room for", "labels": "labels", "joined": "labels joined with scores",
+    "let_go": "labels let go before scores came",
 }  # fmt: skip
 """What became of the requests that a shadow is compared on, in words."""
 

@@ -296,8 +296,8 @@ class ExperimentAnswer:
     plan: Mapping[str, Any] = field(default_factory=dict)
     """What it is judged by, as it was begun."""
     pairs: Mapping[str, int] = field(default_factory=dict)
-    """What became of the requests that a shadow is compared on: `sampled`, `scored`, `failed`, `beyond`, `labels` and
-    `joined`; empty for other experiments, and after the end.
+    """What became of the requests that a shadow is compared on: `sampled`, `scored`, `failed` and `no_room`, and of
+    their labels: `labels`, `joined` and `let_go`; empty for other experiments, and after the end.
     """
 
 

@@ -86,9 +86,10 @@ class ExperimentAnswer(BaseModel):
     arrival_p_value: float | None = Field(description="That labels came alike for all versions; null after the end.")
     fallbacks: dict[str, int] = Field(description="Requests of each version that another one answered.")
     pairs: dict[str, int] = Field(
-        description="Requests that a shadow is compared on (sampled), those that it scored, or failed on, and those "
-        "of them, and labels that wait for them, that the store had no room for (beyond); labels, and those that its "
-        "scores were there for (joined). Empty for other experiments, and after the end."
+        description="Requests that a shadow is compared on (sampled), those that it scored, or failed on, and those of "
+        "them that the store had no room for (no_room); labels, those that its scores were there for (joined), and "
+        "those that waited for scores until newer labels took their place (let_go). Empty for other experiments, and "
+        "after the end."
     )
     stages: list[StageAnswer]
     versions: dict[str, ExperimentVersion]

@@ -16,6 +16,8 @@ from shokado.stores.store import StoreUnavailable
 
 EVERY_S = 2.0
 """How often evidence goes to the store; so much of it is lost with a worker that is killed."""
+TOLD_WITHIN_S = EVERY_S + 1.0
+"""Within which what was answered is in the store, and labels that arrived are."""
 MakeBatch = Callable[[int], EvidenceBatch]
 """Makes the batch of that number of what was taken; once more where the store was away."""
 

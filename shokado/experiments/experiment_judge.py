@@ -21,7 +21,7 @@ from shokado.dispatch.experiment import Experiment, ExperimentConclusion, Result
 from shokado.dispatch.experiment_change import renewed, with_artefacts, with_conclusion
 from shokado.dispatch.request import UnknownVersion
 from shokado.dispatch.state import RoutingState
-from shokado.experiments.evidence_sender import EVERY_S
+from shokado.experiments.evidence_sender import TOLD_WITHIN_S
 from shokado.experiments.experiment_evidence import StageEvidence, sums_of
 from shokado.experiments.experiment_stages import fallbacks_of, pair_counts, policy_of, stages_of
 from shokado.experiments.experiment_verdict import ExperimentJudgement, ExperimentVerdict, judge_experiment
@@ -32,8 +32,6 @@ from shokado.stores.store import Action, GenerationConflict, StoreUnavailable
 
 LOOK_EVERY_S = 2.0
 """How often experiments are looked at."""
-_TOLD_WITHIN_S = EVERY_S + 1.0
-"""Within which what was answered is in the store, and labels that arrived are."""
 _PAIRS_AT_ONCE = 200
 """Some milliseconds of the event loop."""
 _MAX_ROUNDS = 50
@@ -180,14 +178,17 @@ async def join_pairs(experiment: Experiment, follower: Follower) -> None:
 
 def due_before(plan: ExperimentPlan, now: float) -> float:
     """Before when, in Unix seconds, a cohort must have begun for the labels of all of it to have come by `now`."""
-    return now - plan.label_delay_s - plan.cohort_s - _TOLD_WITHIN_S
+    return now - plan.label_delay_s - plan.cohort_s - TOLD_WITHIN_S
 
 
 def pairs_to_keep(state: RoutingState, now: float) -> dict[str, int]:
     """The experiments that pairs may still be joined for, by id: from which cohort on, in Unix seconds."""
-    return {
-        one.id: int(due_before(one.plan, now)) - one.plan.cohort_s for one in state.running.values() if one.is_shadowed
-    }
+    return {one.id: kept_since(one.plan, now) for one in state.running.values() if one.is_shadowed}
+
+
+def kept_since(plan: ExperimentPlan, now: float) -> int:
+    """The cohort from which on pairs may still be joined at `now`, both in Unix seconds."""
+    return int(due_before(plan, now)) - plan.cohort_s
 
 
 def conclude(experiment: Experiment, look: ExperimentLook, at: float) -> ExperimentConclusion:

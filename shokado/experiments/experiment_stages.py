@@ -10,12 +10,13 @@ from configuration.experiment_policy import ExperimentMetric, ExperimentPolicy
 from shokado.dispatch.experiment import Experiment, ExperimentStage
 from shokado.experiments.experiment_counts import (
     ASSIGNED,
-    BEYOND,
     ERRORS,
     FAILED,
     FALLBACKS,
     JOINED,
     LABELS,
+    LET_GO,
+    NO_ROOM,
     REQUESTS,
     SAMPLED,
     SCORED,
@@ -67,7 +68,7 @@ def fallbacks_of(everything: GatheredEvidence) -> dict[str, int]:
 
 def pair_counts(everything: GatheredEvidence) -> dict[str, int]:
     """What became of the requests that a shadow was compared on, and of their labels; empty where there is none."""
-    names = {name: name.removeprefix("pairs.") for name in (SAMPLED, SCORED, FAILED, BEYOND, LABELS, JOINED)}
+    names = {name: name.removeprefix("pairs.") for name in (SAMPLED, SCORED, FAILED, NO_ROOM, LABELS, JOINED, LET_GO)}
     found: dict[str, int] = {}
     for (_, _, name), number in everything.sums.items():
         if name in names:

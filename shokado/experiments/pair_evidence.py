@@ -13,9 +13,9 @@ from configuration.experiment_plan import ExperimentPlan
 from configuration.experiment_policy import ExperimentMetric
 from shokado.dispatch.experiment import Experiment
 from shokado.experiments.experiment_counts import (
-    BEYOND,
     JOINED,
     LABELS,
+    LET_GO,
     MAX_LABELLED_UNITS,
     labelled_scope,
     one_observation,
@@ -109,7 +109,7 @@ def paired_label(
         waits=now - origin.at <= WAITS_S,
         at_most=MAX_WAITING_LABELS,
         counted=Evidence(stage.generation, shadow, cohort, LABELS),
-        beyond=Evidence(stage.generation, shadow, cohort, BEYOND),
+        let_go=Evidence(stage.generation, shadow, cohort, LET_GO),
     )
 
 

@@ -17,12 +17,13 @@ from runners.artefacts.card import Card
 from runners.artefacts.scores import Scores, answers_of, disagreements
 from shokado.dispatch.reason import SPLIT, STICKY
 from shokado.dispatch.request import Origin, Prediction
-from shokado.experiments.evidence_sender import EvidenceSender, MakeBatch
-from shokado.experiments.experiment_counts import BEYOND, FAILED, SAMPLED, SCORED
+from shokado.experiments.evidence_sender import TOLD_WITHIN_S, EvidenceSender, MakeBatch
+from shokado.experiments.experiment_counts import FAILED, NO_ROOM, SAMPLED, SCORED
 from shokado.experiments.pair_evidence import is_sampled, sighting_of_failure, sighting_of_pair
 from shokado.experiments.prediction_id import carried_rows, read_own
 from shokado.stores.evidence import Evidence, EvidenceBatch, ShadowScores, Sighting
 from shokado.stores.follower import Follower
+from shokado.stores.pairs import FORGET_EVERY_S
 
 MAX_UNSENT = 8_192
 """Requests whose scores wait to be sent; what comes meanwhile, while the store is away, is not taken."""
@@ -105,9 +106,9 @@ class ShadowSampler(EvidenceSender):
             pair = sighting_of_pair(experiment, generation, cohort, prediction.unit, 1.0, agreement)
             self._sightings.append(pair)
         else:
-            beyond = Evidence(generation, request.shadow, cohort, BEYOND)
+            no_room = Evidence(generation, request.shadow, cohort, NO_ROOM)
             at_most = kept_of_a_cohort(experiment.plan, self._max_kept)
-            self._scores.append(ShadowScores(experiment.id, cohort, prediction.key, answers, at_most, beyond))
+            self._scores.append(ShadowScores(experiment.id, cohort, prediction.key, answers, at_most, no_room))
 
     def _count(self, request: SampledRequest, name: str, cohort: int) -> None:
         stage = request.origin.stage
@@ -121,6 +122,11 @@ def _wants_labels(request: SampledRequest) -> bool:
 
 
 def kept_of_a_cohort(plan: ExperimentPlan, max_kept: int) -> int:
-    """How many requests of a cohort are kept, so that all cohorts that wait for labels have no more than `max_kept`."""
-    waiting = 2 + int(plan.label_delay_s // plan.cohort_s)
-    return max(1, max_kept // waiting)
+    """How many requests of a cohort are kept, so that all that are kept at once have no more than `max_kept`.
+
+    Kept are cohorts that labels may still come for (see `experiment_judge.kept_since`), and those that nobody has had
+    the store forget yet, who may come twice as late as he should, where another worker takes over.
+    """
+    # A second more, as that is told in whole ones.
+    kept_s = plan.label_delay_s + TOLD_WITHIN_S + 2 * plan.cohort_s + 1 + 2 * FORGET_EVERY_S
+    return max_kept // (int(kept_s // plan.cohort_s) + 1)

@@ -59,7 +59,7 @@ class ShadowScores:
     """As whoever joins them reads them."""
     at_most: int
     """How many of a cohort are kept."""
-    beyond: Evidence
+    no_room: Evidence
     """What is counted where there is no room."""
 
 

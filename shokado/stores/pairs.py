@@ -9,6 +9,9 @@ from dataclasses import dataclass
 
 from shokado.stores.evidence import Evidence, Sighting
 
+FORGET_EVERY_S = 300.0
+"""How often somebody has a store forget what nobody needs any more."""
+
 
 @dataclass(frozen=True, slots=True)
 class PairedLabel:
@@ -29,7 +32,7 @@ class PairedLabel:
     """
     counted: Evidence
     """What is counted of it in any case."""
-    beyond: Evidence
+    let_go: Evidence
     """What is counted for each one that is let go for it."""
 
 

@@ -18,8 +18,8 @@ from shokado.stores.evidence import ShadowScores
 from shokado.stores.pairs import JoinedPair, MetPair, PairedLabel
 from shokado.stores.redis_evidence import SEE, counts_by_text, sightings_text
 
-# Scores are [experiment, cohort, key, answers, at_most, beyond], a label [experiment, cohort, key, row, content, waits,
-# at_most, counted, beyond]. Cohorts are texts, as all that is part of a name.
+# Scores are [experiment, cohort, key, answers, at_most, no_room], a label [experiment, cohort, key, row, content,
+# waits, at_most, counted, let_go]. Cohorts are texts, as all that is part of a name.
 PAIRS = """
 local function paired_at(prefix, experiment, kind, cohort)
     redis.call('SADD', prefix .. 'paired', experiment)
@@ -32,11 +32,11 @@ local function meet(prefix, experiment, cohort, key, row, content, answers)
 end
 local function named(key, row) return key .. ':' .. string.format('%d', row) end
 local function keep_scores(prefix, scores)
-    local experiment, cohort, key, answers, at_most, beyond = unpack(scores)
+    local experiment, cohort, key, answers, at_most, no_room = unpack(scores)
     local kept = paired_at(prefix, experiment, 'shadow_scores', cohort)
     local waiting = paired_at(prefix, experiment, 'paired_labels', cohort)
     local order = paired_at(prefix, experiment, 'label_order', cohort)
-    if redis.call('HLEN', kept) >= at_most then return count(prefix, experiment, beyond) end
+    if redis.call('HLEN', kept) >= at_most then return count(prefix, experiment, no_room) end
     redis.call('HSETNX', kept, key, answers)
     for _, label in ipairs(cjson.decode(redis.call('HGET', waiting, key) or '[]')) do
         meet(prefix, experiment, cohort, key, label[1], label[2], answers)
@@ -44,7 +44,7 @@ local function keep_scores(prefix, scores)
     end
     redis.call('HDEL', waiting, key)
 end
-local function let_go(waiting, name)
+local function remove(waiting, name)
     local key, row = string.match(name, '^(.*):(%d+)$')
     local left = {}
     for _, label in ipairs(cjson.decode(redis.call('HGET', waiting, key) or '[]')) do
@@ -54,7 +54,7 @@ local function let_go(waiting, name)
     redis.call('HSET', waiting, key, cjson.encode(left))
 end
 local function keep_label(prefix, label)
-    local experiment, cohort, key, row, content, waits, at_most, counted, beyond = unpack(label)
+    local experiment, cohort, key, row, content, waits, at_most, counted, let_go = unpack(label)
     count(prefix, experiment, counted)
     local answers = redis.call('HGET', paired_at(prefix, experiment, 'shadow_scores', cohort), key)
     if answers then return meet(prefix, experiment, cohort, key, row, content, answers) end
@@ -62,8 +62,8 @@ local function keep_label(prefix, label)
     local waiting = paired_at(prefix, experiment, 'paired_labels', cohort)
     local order = paired_at(prefix, experiment, 'label_order', cohort)
     while redis.call('ZCARD', order) >= at_most do
-        let_go(waiting, redis.call('ZPOPMIN', order)[1])
-        count(prefix, experiment, beyond)
+        remove(waiting, redis.call('ZPOPMIN', order)[1])
+        count(prefix, experiment, let_go)
     end
     local labels = cjson.decode(redis.call('HGET', waiting, key) or '[]')
     table.insert(labels, {row, content})
@@ -87,7 +87,7 @@ def scores_text(scores: Sequence[ShadowScores]) -> str:
     """Scores as scripts read them."""
     return json.dumps(
         [
-            [one.experiment, str(one.cohort), one.key, one.answers.hex(), one.at_most, counts_by_text({one.beyond: 1})]
+            [one.experiment, str(one.cohort), one.key, one.answers.hex(), one.at_most, counts_by_text({one.no_room: 1})]
             for one in scores
         ]
     )
@@ -97,8 +97,8 @@ def label_text(label: PairedLabel | None) -> str:
     """A list of one or no label as scripts read it."""
     if label is None:
         return "[]"
-    counted, beyond = (counts_by_text({of: 1}) for of in (label.counted, label.beyond))
-    told = [str(label.cohort), label.key, label.row, label.content, label.waits, label.at_most, counted, beyond]
+    counted, let_go = (counts_by_text({of: 1}) for of in (label.counted, label.let_go))
+    told = [str(label.cohort), label.key, label.row, label.content, label.waits, label.at_most, counted, let_go]
     return json.dumps([[label.experiment, *told]])
 
 

@@ -37,7 +37,7 @@ def keep_scores(connection: sqlite3.Connection, scores: Sequence[ShadowScores]) 
     for one in scores:
         cohort = one.experiment, one.cohort
         if kept[cohort] >= one.at_most:
-            count(connection, {(one.experiment, one.beyond): 1.0})
+            count(connection, {(one.experiment, one.no_room): 1.0})
             continue
         kept[cohort] += 1
         row = (*cohort, one.key, one.answers)
@@ -58,7 +58,7 @@ def keep_labels(connection: sqlite3.Connection, labels: Sequence[PairedLabel]) -
             continue
         if not met and (many := waiting[cohort] + 1 - one.at_most) > 0:
             connection.execute(_LET_GO, (*cohort, many))
-            count(connection, {(one.experiment, one.beyond): float(many)})
+            count(connection, {(one.experiment, one.let_go): float(many)})
             waiting[cohort] -= many
         kept = connection.execute(_KEEP, (one.experiment, met, one.cohort, one.key, one.row, one.content)).rowcount
         waiting[cohort] += kept if not met else 0

@@ -55,6 +55,7 @@ from shokado.request_log.masking import KEY_BYTES
 from shokado.stores.follower import Follower
 from shokado.stores.machine import Machine
 from shokado.stores.opening import open_store
+from shokado.stores.pairs import FORGET_EVERY_S
 from shokado.stores.store import Entry, WorkerReport
 from shokado.stores.tally_sums import TallySums
 from shokado.transports.call import Entrance
@@ -72,8 +73,6 @@ from shokado.worker.versions.trials import Trials
 ROOT = Path(__file__).resolve().parents[2]
 HOUSEKEEPING_EVERY_S = 5.0
 """How often a worker looks after what nobody waits for."""
-FORGET_EVERY_S = 300.0
-"""How often the store drops what is too old to count."""
 _DAY_S = 86_400.0
 """How long the evidence of an experiment is kept after its end."""
 _LISTENS_S = 1.0

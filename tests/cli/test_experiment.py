@@ -68,7 +68,7 @@ def test_a_shadow_is_judged_by_the_plan_for_shadows(server: Server) -> None:
         answer = http.post(f"{server.url}/v1/models/predict", json=body, timeout=20)
         label = {"prediction_id": answer.json()["prediction_id"], "label": 0}
         assert http.post(f"{server.url}/v1/feedback", json=label, timeout=20).status_code == 200
-    compared = "on: 20 sampled, 20 scored by the shadow, 0 failed, 0 beyond what there was room for, 20 labels"
+    compared = "on: 20 sampled, 20 scored by the shadow, 0 failed, 0 that there was no room for, 20 labels"
     wait_until(lambda: compared in run(server, "status")[1])
     assert run(server, "stop", named)[0] == 0
     code, said = run(server, "status", named)

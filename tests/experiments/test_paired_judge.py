@@ -69,8 +69,8 @@ class Court(JudgedExperiment):
             answers = b"" if fails else np.array([row[1]], np.float32).tobytes()
             whose = unit(10_000 * self.batches) if fails and of_one_unit else origin.unit
             seen.append(sighting_of_failure(experiment, stage, cohort, whose, failed=fails))
-            beyond = Evidence(stage, "v2", cohort, "beyond")
-            scores.append(ShadowScores(experiment.id, cohort, key, answers, 100_000, beyond))
+            no_room = Evidence(stage, "v2", cohort, "pairs.no_room")
+            scores.append(ShadowScores(experiment.id, cohort, key, answers, 100_000, no_room))
         counts = {SAMPLED: len(rows) + 7, SCORED: len(rows) - failed, FAILED: failed}
         await self._add(counts, cohort, scores=scores, sightings=seen)
         await self.ask(store.settle, labels, NOW)

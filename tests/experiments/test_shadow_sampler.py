@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from configuration.experiment_plan import ExperimentPlan
+from configuration.experiment_plan import STORED, ExperimentPlan
 from configuration.experiment_policy import ExperimentDesign, ExperimentMetric, Guardrail
 from configuration.settings import CacheBackend, CacheSettings, ShadowSettings, Strategy
 from shokado.dispatch.cache import MemoryCache
@@ -19,11 +19,12 @@ from shokado.dispatch.layer import Layer
 from shokado.dispatch.request import Prediction
 from shokado.dispatch.shadow import MAX_JOB_ROWS, ShadowCopier
 from shokado.experiments import shadow_sampler
+from shokado.experiments.experiment_judge import kept_since
 from shokado.experiments.prediction_id import PredictionIds
 from shokado.experiments.shadow_sampler import ShadowSampler, kept_of_a_cohort
 from shokado.stores.evidence import Evidence
 from shokado.stores.follower import Follower
-from shokado.stores.pairs import PairedLabel
+from shokado.stores.pairs import FORGET_EVERY_S, PairedLabel
 from shokado.stores.store import Settlement
 from tests.dispatch.double_runners import DoubleRunner, OffBy, answer, routed, started
 from tests.experiments.following import break_store, following, store_in
@@ -72,7 +73,7 @@ class Studio:
             cohort = experiment(ExperimentMetric.ACCURACY).cohort_of(origin.at)
             of = Evidence(1, "v2", cohort, "labels")
             label = PairedLabel(
-                "e1", cohort, origin.key, 0, f"{position}", waits=False, at_most=9, counted=of, beyond=of
+                "e1", cohort, origin.key, 0, f"{position}", waits=False, at_most=9, counted=of, let_go=of
             )
             await follower.ask(follower.store.settle, [Settlement(f"{position}", NOW + 9, {}, paired=label)], NOW)
         for pair in await follower.ask(follower.store.met_pairs, "e1", 10_000):
@@ -247,15 +248,37 @@ def test_what_another_artefact_of_the_shadow_would_say_is_not_taken_for_its_own(
 
 def test_no_more_is_kept_than_there_is_room_for(tmp_path: Path) -> None:
     plan = experiment(ExperimentMetric.ACCURACY).plan
-    assert (plan.cohort_s, kept_of_a_cohort(plan, 6)) == (10, 2)
+    assert (plan.cohort_s, kept_of_a_cohort(plan, 128)) == (10, 2)
 
     async def scenario(studio: Studio) -> None:
         for number in range(5):
             await studio.answer(0.25, unit=f"{number}")
         await studio.idle()
 
-    sample(tmp_path, scenario, max_kept=6)
-    assert stored(tmp_path) == {"pairs.sampled": 5, "pairs.scored": 5, "pairs.beyond": 3}
+    sample(tmp_path, scenario, max_kept=128)
+    assert stored(tmp_path) == {"pairs.sampled": 5, "pairs.scored": 5, "pairs.no_room": 3}
+
+
+@pytest.mark.parametrize("label_delay_s", [1, 8, 170, 3600, 86_400])
+@pytest.mark.parametrize("max_duration_s", [1, 200, 3600, 86_400, 14 * 86_400])
+def test_all_cohorts_that_are_kept_at_once_have_no_more_than_there_is_room_for(
+    max_duration_s: float, label_delay_s: float
+) -> None:
+    """Cohorts of all lengths, each filled to its part, and forgotten as late as may be."""
+    plan = ExperimentPlan.model_validate(
+        {"metric": "accuracy", "design": "shadow", "smallest_effect": 0.1, "max_duration_s": max_duration_s}
+        | {"label_delay_s": label_delay_s},
+        context=STORED,
+    )
+    part = kept_of_a_cohort(plan, 100_000)
+    most = 0
+    for begun in (NOW, NOW + 0.5 * plan.cohort_s, NOW + 0.999):
+        # A cohort that was just not forgotten, and the last one that begins before somebody comes again.
+        first, last = kept_since(plan, begun), begun + 2 * FORGET_EVERY_S
+        cohorts = range(-(-first // plan.cohort_s), int(last // plan.cohort_s) + 1)
+        most = max(most, len(cohorts))
+    assert most * (part + 1) > 60_000, "and not much less"
+    assert most * part <= 100_000
 
 
 def test_agreement_counts_the_first_row_of_the_first_request_of_each_unit(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ def of(name: str, cohort: int = FIRST) -> Evidence:
 
 
 def scores(key: str, cohort: int = FIRST, at_most: int = MANY, experiment: str = "e1") -> ShadowScores:
-    return ShadowScores(experiment, cohort, key, key.encode() * 2, at_most, of("beyond", cohort))
+    return ShadowScores(experiment, cohort, key, key.encode() * 2, at_most, of("no_room", cohort))
 
 
 def label(key: str, row: int = 0, cohort: int = FIRST, **given: Any) -> PairedLabel:
@@ -32,7 +32,7 @@ def label(key: str, row: int = 0, cohort: int = FIRST, **given: Any) -> PairedLa
         "waits": True,
         "at_most": MANY,
         "counted": of("labels"),
-        "beyond": of("beyond"),
+        "let_go": of("let_go"),
     } | given
     return PairedLabel(cohort=cohort, key=key, row=row, content=f'{{"ü/": "{key}"}}', **content)
 
@@ -115,7 +115,7 @@ def test_no_more_than_there_is_room_for_is_kept_of_a_cohort_and_the_rest_is_coun
     keep(store, 2, scores("3", at_most=2), scores("4", LATER, at_most=2))
     store.settle(settled(*(label(str(number)) for number in range(4)), label("4", cohort=LATER)), NOW)
     assert [pair.key for pair in met(store)] == ["0", "1", "4"]
-    assert sums(store)[3, "v2", "beyond"] == 2
+    assert sums(store)[3, "v2", "no_room"] == 2
 
 
 def test_no_more_labels_wait_than_may_and_those_whose_scores_are_there_need_not(store: Store) -> None:
@@ -123,7 +123,7 @@ def test_no_more_labels_wait_than_may_and_those_whose_scores_are_there_need_not(
     store.settle(settled(*(label(key, at_most=2) for key in "abcz"), label("d", waits=False)), NOW)
     keep(store, 2, *(scores(key) for key in "abcd"))
     assert [pair.key for pair in met(store)] == ["b", "c", "z"], "the newest ones"
-    assert sums(store) == {(3, "v2", "labels"): 5, (3, "v2", "beyond"): 1}
+    assert sums(store) == {(3, "v2", "labels"): 5, (3, "v2", "let_go"): 1}
 
 
 def test_labels_whose_scores_never_come_keep_no_other_one_from_meeting_its_own(store: Store) -> None:
@@ -133,7 +133,7 @@ def test_labels_whose_scores_never_come_keep_no_other_one_from_meeting_its_own(s
     store.settle(settled(label("a", at_most=MAX_WAITING_LABELS)), NOW)
     keep(store, 1, scores("a"), scores("o0"), scores("o1"))
     assert [pair.key for pair in met(store)] == ["a", "o1"], "only the oldest one made room"
-    assert sums(store) == {(3, "v2", "labels"): MAX_WAITING_LABELS + 1, (3, "v2", "beyond"): 1}
+    assert sums(store) == {(3, "v2", "labels"): MAX_WAITING_LABELS + 1, (3, "v2", "let_go"): 1}
 
 
 def test_each_row_takes_a_place_until_its_scores_come_and_the_oldest_row_makes_room(store: Store) -> None:
@@ -144,12 +144,12 @@ def test_each_row_takes_a_place_until_its_scores_come_and_the_oldest_row_makes_r
     tell(("c", 0))
     keep(store, 1, scores("c"))
     tell(("d", 0))
-    assert sums(store)[3, "v2", "beyond"] == 1, "what has met waits no longer"
+    assert sums(store)[3, "v2", "let_go"] == 1, "what has met waits no longer"
     tell(("e", 0), ("f", 0))
     tell(("a:1", 7))
     keep(store, 2, *(scores(key) for key in ("a:1", "b", "d", "e", "f")))
     assert [(pair.key, pair.row) for pair in met(store)] == [("a:1", 7), ("c", 0), ("e", 0), ("f", 0)]
-    assert sums(store)[3, "v2", "beyond"] == 4
+    assert sums(store)[3, "v2", "let_go"] == 4
 
 
 def test_room_is_of_each_cohort_and_is_free_again_once_a_cohort_is_forgotten(store: Store) -> None:
@@ -158,7 +158,7 @@ def test_room_is_of_each_cohort_and_is_free_again_once_a_cohort_is_forgotten(sto
     store.settle(settled(label("c", at_most=1)), NOW)
     keep(store, 1, scores("a"), scores("c"), scores("b", LATER))
     assert [pair.key for pair in met(store)] == ["c", "b"]
-    assert (3, "v2", "beyond") not in sums(store)
+    assert (3, "v2", "let_go") not in sums(store)
 
 
 def test_pairs_of_what_is_over_or_old_are_forgotten(store: Store) -> None:

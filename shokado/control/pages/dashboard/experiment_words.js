@@ -65,15 +65,24 @@ export function smallestOf({ metric, smallest_effect: smallest }) {
 /** What became of the requests that a shadow is compared on; null where there are none. */
 export function pairsOf({ pairs, plan }) {
   if (!pairs?.sampled) return null;
-  const { sampled, scored, failed, beyond, labels, joined } = pairs;
+  const { sampled, scored, failed, no_room: noRoom, labels, joined, let_go: letGo } = pairs;
   const requests = [
     `${short(sampled)} sampled`,
     `${short(scored ?? 0)} scored by the shadow`,
     `${short(failed ?? 0)} failed`,
-    beyond && `${short(beyond)} beyond what there was room for`,
+    noRoom && `${short(noRoom)} that there was no room for`,
   ];
-  const told = METRICS[plan.metric]?.feedback && `${short(labels ?? 0)} labels, ${short(joined ?? 0)} joined with scores`;
-  return [requests.filter(Boolean).join(', '), told].filter(Boolean).join('; ');
+  const told = METRICS[plan.metric]?.feedback
+    ? [
+        `${short(labels ?? 0)} labels`,
+        `${short(joined ?? 0)} joined with scores`,
+        letGo && `${short(letGo)} let go before scores came`,
+      ]
+    : [];
+  return [requests, told]
+    .map((words) => words.filter(Boolean).join(', '))
+    .filter(Boolean)
+    .join('; ');
 }
 
 export const pillOf = (verdict) => `pill ${PILLS[verdict] ?? ''}`;
