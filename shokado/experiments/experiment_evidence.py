@@ -25,9 +25,10 @@ class VersionEvidence:
     """Units that were assigned to it and answered by it, each once; where requests are assigned one by one, requests.
     For the sample-ratio check.
     """
-    due: float = 0
+    due: float | None = 0
     """Answers old enough for their label or reward to have come, if it ever does. Younger ones do not count at all:
-    labels that come late differ from those that come at once.
+    labels that come late differ from those that come at once. None where it is not known, as answers or labels are
+    those of a sample.
     """
     sums: Mapping[ExperimentMetric, Sums] = field(default_factory=dict)
     """What is compared. Of what comes from feedback: of answers that are due only, each observation a label or reward.
@@ -41,7 +42,7 @@ class VersionEvidence:
         """
         sums = self.sums.get(metric)
         count = float(sums.count) if sums is not None else 0.0
-        if count > self.due:
+        if self.due is not None and count > self.due:
             raise ValueError(f"{count:g} labels of {metric} for {self.due:g} answers that are due")
         return count
 

@@ -22,6 +22,7 @@ from shokado.experiments.experiment_counts import (
     SCORED,
     SLOW,
     assigned_scope,
+    labelled_scope,
     paired_sums_named,
     sums_named,
 )
@@ -85,10 +86,11 @@ def policy_of(plan: ExperimentPlan, everything: GatheredEvidence) -> ExperimentP
 def part_of_rate(everything: GatheredEvidence) -> float:
     """The part of the error rates that may be spent on the samples of now.
 
-    Each halving makes another sample, which is tested by itself: the first has `FULL_SAMPLE_PART`, and the one after k
-    halvings 1 / (k (k + 1)) of the rest, so that all together have no more than the whole.
+    Each halving, of whatever scope, makes another sample of the whole, which is tested by itself: the first has
+    `FULL_SAMPLE_PART`, and the one after k halvings 1 / (k (k + 1)) of the rest, so that all together have no more than
+    the whole.
     """
-    halvings = max(everything.halvings.values(), default=0)
+    halvings = sum(everything.halvings.values())
     return FULL_SAMPLE_PART if halvings == 0 else (1 - FULL_SAMPLE_PART) / (halvings * (halvings + 1))
 
 
@@ -108,9 +110,10 @@ def _version(
     sums = {metric: _moments(metric, old if metric.from_feedback else now) for metric in plan.metrics}
     labelled = float(sums[plan.metric].count) if plan.metric.from_feedback else 0.0
     answers = old.get(_ANSWERS, 0.0)
-    # Where units are a sample, labels are not of the same one: only what came can be compared then.
-    is_whole = everything.halvings.get(assigned_scope(stage.generation), 0) == 0
-    return VersionEvidence(now.get(ASSIGNED, 0.0), max(answers, labelled) if is_whole else labelled, sums)
+    # Where one of them is a sample, the other is none, or another one: only what came can be compared then.
+    scopes = (assigned_scope(stage.generation), labelled_scope(plan.metric))
+    is_sample = any(everything.halvings.get(scope, 0) for scope in scopes)
+    return VersionEvidence(now.get(ASSIGNED, 0.0), None if is_sample else max(answers, labelled), sums)
 
 
 def _paired(

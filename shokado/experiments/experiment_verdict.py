@@ -22,7 +22,7 @@ that decided. A candidate that does not keep a guardrail is promoted, or held be
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -31,7 +31,7 @@ import numpy as np
 from configuration.experiment_policy import ExperimentDesign, ExperimentMetric, ExperimentPolicy
 from shokado.experiments.agreement import Agreement, comparison_of_pairs
 from shokado.experiments.comparisons import VersionComparison, compared
-from shokado.experiments.experiment_evidence import StageEvidence, pairs_of, sums_of
+from shokado.experiments.experiment_evidence import StageEvidence, VersionEvidence, pairs_of, sums_of
 from shokado.experiments.guardrails import GuardrailFinding, GuardrailState, guardrail_finding
 from shokado.experiments.mixtures import beta_log_e_above
 from shokado.experiments.sample_ratio import arrival_p_value, sample_ratio_p_value
@@ -256,8 +256,9 @@ def _seen(metric: ExperimentMetric, effect: Effect) -> str:
 def _invalid(policy: ExperimentPolicy, ratio: float, arrival: float, stages: Sequence[StageEvidence]) -> str | None:
     """Why no effect is to be believed; None where it is. Both checks have half of their error rate."""
     if ratio <= policy.integrity_error_rate / 2:
+        shares = _shares_text(stages, lambda seen: seen.units)
         return (
-            f"versions did not get their shares of the units (p = {ratio:.2g}): {_shares_text(stages)}; look for"
+            f"versions did not get their shares of the units (p = {ratio:.2g}): {shares}; look for"
             " fallbacks, refusals of one version, caches, redirects, and units that are counted more than once"
         )
     if arrival <= policy.integrity_error_rate / 2:
@@ -287,20 +288,23 @@ def _unscored(policy: ExperimentPolicy, candidates: Sequence[str], stages: Seque
     return None
 
 
-def _shares_text(stages: Sequence[StageEvidence]) -> str:
-    units, expected = dict[str, float](), dict[str, float]()
+def _shares_text(stages: Sequence[StageEvidence], count_of: Callable[[VersionEvidence], float]) -> str:
+    """How many of something each version has, for how many it should have by its shares."""
+    counts, expected = dict[str, float](), dict[str, float]()
     for stage in stages:
-        total = sum(_units(stage).values())
+        total = sum(count_of(seen) for seen in stage.versions.values())
         for version in stage.shares.keys() | stage.versions.keys():
-            units[version] = units.get(version, 0) + stage.of(version).units
+            counts[version] = counts.get(version, 0) + count_of(stage.of(version))
             expected[version] = expected.get(version, 0) + stage.shares.get(version, 0) * total
-    return ", ".join(f"{version} {units[version]:,.0f} for {expected[version]:,.0f}" for version in sorted(units))
+    return ", ".join(f"{version} {counts[version]:,.0f} for {expected[version]:,.0f}" for version in sorted(counts))
 
 
 def _coverage_text(metric: ExperimentMetric, stages: Sequence[StageEvidence]) -> str:
     due, labelled = dict[str, float](), dict[str, float]()
     for stage in stages:
         for version, seen in stage.versions.items():
+            if seen.due is None:
+                return _shares_text(stages, lambda one: one.labelled(metric))
             due[version] = due.get(version, 0) + seen.due
             labelled[version] = labelled.get(version, 0) + seen.labelled(metric)
     return ", ".join(
@@ -320,6 +324,8 @@ def _arrivals(
     found = []
     for stage in stages:
         labelled = {version: seen.labelled(metric) for version, seen in stage.versions.items()}
-        lacking = {version: seen.due - labelled[version] for version, seen in stage.versions.items()}
+        lacking = {
+            version: seen.due - labelled[version] for version, seen in stage.versions.items() if seen.due is not None
+        }
         found.append((stage.shares, labelled, lacking))
     return found

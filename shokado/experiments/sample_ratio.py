@@ -14,10 +14,14 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from configuration.experiment_plan import MAX_COHORTS
 from shokado.experiments.mixtures import dirichlet_log_e
 
 CONCENTRATION = 100.0
 """How narrow the mixture is, as in the authors' `savvi`: shares that are off by some five points are found first."""
+
+_LOOKS = MAX_COHORTS + 2
+"""Times at which answers become old enough for a label: cohorts lie across both ends of an experiment."""
 
 Counts = Mapping[str, float]
 """By version. What is not there is 0."""
@@ -43,16 +47,20 @@ def arrival_p_value(stages: Sequence[tuple[Counts, Counts, Counts]]) -> float:
     """How little labels that come alike for all versions would explain the numbers of answers with and without one.
 
     Answers of one moment have the same chance of a label whichever version gave them, also where that chance changes
-    over time; so those with a label are of each version by its share, and those without likewise. The mean of both is
-    an e-value: with labels for nearly all answers those without say more, and else those with.
+    over time; so those with a label are of each version by its share, and those without likewise. With labels for
+    nearly all answers those without say more, and else those with; each has half of the error rate.
+
+    Those without are no sequence to which others are added: a unit that comes again may get its label then, and leaves
+    them. What they say is an e-value at each look, but not over all of them, so each look has its part (C. E.
+    Bonferroni). Looks count as often as more answers are old enough, which is once for each cohort.
 
     Args:
         stages: of each, the shares of the versions, and their answers that are old enough for a label: how many have
-            one, and how many have not.
+            one, and how many have not; without the latter where that is not known.
     """
     labelled = _log_e([(shares, having) for shares, having, _ in stages])
     lacking = _log_e([(shares, lacking) for shares, _, lacking in stages])
-    return _p_value(float(np.logaddexp(labelled, lacking)) - math.log(2))
+    return _p_value(max(labelled, lacking - math.log(_LOOKS)) - math.log(2))
 
 
 def _log_e(stages: Sequence[tuple[Counts, Counts]]) -> float:

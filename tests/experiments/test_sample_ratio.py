@@ -67,5 +67,25 @@ def test_looking_all_the_time_rarely_alarms() -> None:
     assert max(alarms.values()) <= 11
 
 
+def test_units_that_get_their_label_when_they_come_again_are_no_alarm() -> None:
+    """Of 300 experiments with as many looks as there are cohorts, with 10 % of alarms, more than 47 are one in 1,000
+    cases.
+    """
+    random = np.random.default_rng(11)
+    lacking, labelled = np.zeros((300, 2)), np.zeros((300, 2))
+    alarms = np.zeros(300, dtype=bool)
+    for _ in range(200):
+        new = random.multinomial(100, [0.9, 0.1], size=300)
+        at_once, later = random.binomial(new, 0.3), random.binomial(lacking.astype(int), 0.1)
+        labelled += at_once + later
+        lacking += new - at_once - later
+        found = [
+            arrival_p_value([(TENTH, counted(having), counted(without))])
+            for having, without in zip(labelled, lacking, strict=True)
+        ]
+        alarms |= np.array(found) <= 0.1
+    assert alarms.sum() <= 47
+
+
 def counted(numbers: np.ndarray) -> dict[str, float]:
     return dict(zip(TENTH, numbers.tolist(), strict=True))
