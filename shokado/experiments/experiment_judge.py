@@ -30,7 +30,7 @@ from shokado.experiments.tuner import BY
 from shokado.stores.follower import Follower
 from shokado.stores.store import Action, GenerationConflict, StoreUnavailable
 
-LOOK_EVERY_S = 2.0
+JUDGE_EVERY_S = 2.0
 """How often experiments are looked at."""
 _PAIRS_AT_ONCE = 200
 """Some milliseconds of the event loop."""
@@ -65,7 +65,7 @@ class ExperimentLook:
 
 
 class ExperimentJudge:
-    """The task that ends experiments. Methods belong to the event loop."""
+    """Ends experiments; to be asked every `JUDGE_EVERY_S`. Methods belong to the event loop."""
 
     def __init__(
         self,
@@ -79,15 +79,6 @@ class ExperimentJudge:
         self._leads = leads
         self._versions = versions
         self._clock = clock
-
-    async def run(self) -> None:
-        """Look again and again until cancelled."""
-        while True:
-            await asyncio.sleep(LOOK_EVERY_S)
-            try:
-                await self.look_at_all()
-            except Exception:
-                logger.exception("the experiments were not judged")
 
     async def look_at_all(self) -> None:
         """One round. Leaves out what cannot be done now: the store is away, or a version is not ready."""

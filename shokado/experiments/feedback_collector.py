@@ -25,14 +25,13 @@ from runners.artefacts.scores import (
     said_by,
     squared_error_of,
 )
-from shokado.dispatch.experiment import Experiment
+from shokado.dispatch.experiment import Experiment, ExperimentStage
 from shokado.experiments.experiment_counts import MAX_LABELLED_UNITS, labelled_scope, one_observation
 from shokado.experiments.figures import Counted, Tallies
 from shokado.experiments.pair_evidence import paired_label
 from shokado.experiments.prediction_id import BadPredictionId, IdFault, PredictionIds, Provenance, carried_rows
 from shokado.stores.evidence import Evidence, Sighting
 from shokado.stores.follower import Follower
-from shokado.stores.pairs import PairedLabel
 from shokado.stores.store import Settlement, StoreUnavailable, Tally
 
 _CLOCKS_APART_S = 3600.0
@@ -225,8 +224,16 @@ def join(
     try:
         observed = _observed(entry, origin, card)
         experiment = experiments.get(origin.environment)
-        sightings = _sightings(experiment, entry, origin, card, observed, now) if experiment is not None else ()
-        paired = _paired(experiment, entry, origin, card, observed, now) if experiment is not None else None
+        stage = _stage_of(origin, experiment, now)
+        sightings: tuple[Sighting, ...] = ()
+        paired = None
+        if experiment is not None and stage is not None:
+            values = _values(entry, origin, card, observed)
+            if not experiment.is_shadowed:
+                sightings = _sightings(experiment, stage, origin, values)
+            elif entry.label is not None and (control := values.get(experiment.plan.metric)) is not None:
+                said = said_by(card, entry.label)
+                paired = paired_label(experiment, stage, origin, entry.index, control, said, now)
     except (_Unfit, UnfitLabel) as unfit:
         return Ruling(FeedbackStatus.INVALID, str(unfit), origin.version)
     observed |= {Counted.FEEDBACK: 1, Counted.DELAY_S: max(now - origin.at, 0.0)}
@@ -262,19 +269,17 @@ def _observed(entry: Feedback, origin: Provenance, card: Card) -> dict[Counted, 
     return observed
 
 
+def _stage_of(origin: Provenance, experiment: Experiment | None, now: float) -> ExperimentStage | None:
+    """The stage that feedback of now counts in: that of its prediction, if that was of a unit of the split, in time."""
+    if experiment is None or not origin.unit or now - origin.at > experiment.plan.label_delay_s:
+        return None
+    return experiment.stage_of(origin.generation)
+
+
 def _sightings(
-    experiment: Experiment,
-    entry: Feedback,
-    origin: Provenance,
-    card: Card,
-    observed: Mapping[Counted, float],
-    now: float,
+    experiment: Experiment, stage: ExperimentStage, origin: Provenance, values: Mapping[ExperimentMetric, float]
 ) -> tuple[Sighting, ...]:
-    """What the entry, of which `observed` is known, says for an experiment: of a unit of its split, and in time."""
-    stage = experiment.stage_of(origin.generation)
-    if stage is None or experiment.is_shadowed or not origin.unit or now - origin.at > experiment.plan.label_delay_s:
-        return ()
-    values = _values(entry, origin, card, observed)
+    """What the values of an entry say for an experiment of the split."""
     cohort = experiment.cohort_of(origin.at)
     return tuple(
         Sighting(
@@ -290,23 +295,6 @@ def _sightings(
         for metric, value in values.items()
         if metric in experiment.plan.metrics
     )
-
-
-def _paired(
-    experiment: Experiment,
-    entry: Feedback,
-    origin: Provenance,
-    card: Card,
-    observed: Mapping[Counted, float],
-    now: float,
-) -> PairedLabel | None:
-    """The same where the candidate is a shadow: the row's label itself, which will be joined to the shadow's answer."""
-    if not experiment.is_shadowed or entry.label is None:
-        return None
-    control = _values(entry, origin, card, observed).get(experiment.plan.metric)
-    if control is None:
-        return None
-    return paired_label(experiment, origin, entry.index, control, said_by(card, entry.label), now)
 
 
 def _values(

@@ -11,7 +11,7 @@ import numpy as np
 
 from configuration.experiment_plan import ExperimentPlan
 from configuration.experiment_policy import ExperimentMetric
-from shokado.dispatch.experiment import Experiment
+from shokado.dispatch.experiment import Experiment, ExperimentStage
 from shokado.experiments.experiment_counts import (
     JOINED,
     LABELS,
@@ -81,22 +81,26 @@ def sighting_of_failure(experiment: Experiment, stage: int, cohort: int, unit: b
 
 
 def paired_label(
-    experiment: Experiment, origin: Provenance, row: int, control: float, said: Sequence[float], now: float
+    experiment: Experiment,
+    stage: ExperimentStage,
+    origin: Provenance,
+    row: int,
+    control: float,
+    said: Sequence[float],
+    now: float,
 ) -> PairedLabel | None:
     """A label as it is kept until it is joined; None where its row has no part in the experiment.
 
     Args:
         experiment: one whose candidate is a shadow.
+        stage: that of the prediction, whose label is in time.
         origin: of the prediction.
         row: its position in the request.
         control: the observation that the label makes of the control's answer.
         said: by the label.
         now: when it came, in Unix seconds.
     """
-    plan, stage = experiment.plan, experiment.stage_of(origin.generation)
-    if stage is None or not stage.shares or origin.version != experiment.control or not origin.unit:
-        return None
-    if now - origin.at > plan.label_delay_s or not is_sampled(plan, origin.unit):
+    if not stage.shares or origin.version != experiment.control or not is_sampled(experiment.plan, origin.unit):
         return None
     cohort, (shadow,) = experiment.cohort_of(origin.at), experiment.candidates
     content = _encode(_LabelledRow(stage.generation, origin.unit.hex(), control, list(said))).decode()

@@ -39,7 +39,7 @@ from shokado.dispatch.observers import Observers
 from shokado.dispatch.opening_cache import open_cache
 from shokado.dispatch.request_span import Sampler
 from shokado.dispatch.state import RoutingState, initial_state
-from shokado.experiments.experiment_judge import ExperimentJudge, pairs_to_keep
+from shokado.experiments.experiment_judge import JUDGE_EVERY_S, ExperimentJudge, pairs_to_keep
 from shokado.experiments.feedback_collector import FeedbackCollector
 from shokado.experiments.prediction_id import PredictionIds
 from shokado.experiments.seals import LEARN_EVERY_S, Seals
@@ -199,7 +199,7 @@ class Worker:
                 repeat(HOUSEKEEPING_EVERY_S, self._keep_house),
                 repeat(FORGET_EVERY_S, self._forget),
                 self._tuner.run(),
-                ExperimentJudge(self.follower, self.leads, self.versions).run(),
+                repeat(JUDGE_EVERY_S, ExperimentJudge(self.follower, self.leads, self.versions).look_at_all),
                 *self.observing.tasks(self._leads_here),
             )
         ]

@@ -62,7 +62,7 @@ class Court(JudgedExperiment):
             origin = Provenance(
                 key, "v1", "production", stage, NOW - age_s, 1, (0.0,), unit(10_000 * self.batches + number)
             )
-            label = paired_label(experiment, origin, 0, control(row), [row[0]], NOW - age_s + 1)
+            label = paired_label(experiment, experiment.stages[-1], origin, 0, control(row), [row[0]], NOW - age_s + 1)
             assert label is not None
             labels.append(Settlement(key, NOW + 1000, {}, paired=label))
             fails = number >= len(rows) - failed
