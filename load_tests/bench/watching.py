@@ -51,17 +51,17 @@ class Leg:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class LegComparison:
     """Legs of the one and of the other, each with the one that it is compared with at the same place."""
 
     without: Sequence[Leg]
     watched: Sequence[Leg]
 
-    def __add__(self, other: "Comparison") -> "Comparison":
-        return Comparison([*self.without, *other.without], [*self.watched, *other.watched])
+    def __add__(self, other: "LegComparison") -> "LegComparison":
+        return LegComparison([*self.without, *other.without], [*self.watched, *other.watched])
 
     def quartiles(self, figure: Callable[[Leg], float]) -> tuple[float, float, float]:
-        """Of the ratios, watched by without: the lower one, the median, the upper one."""
+        """The lower quartile, the median and the upper quartile of the ratios, watched by without."""
         ratios = [figure(on) / figure(off) for off, on in zip(self.without, self.watched, strict=True)]
         if len(ratios) == 1:
             return ratios[0], ratios[0], ratios[0]
@@ -70,21 +70,21 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Watched:
+class WatchedLoad:
     """What is compared, under how much load."""
 
     what: str
     connections: int
 
 
-def compare(without: Callable[[], Leg], watched: Callable[[], Leg], pairs: int) -> Comparison:
+def compare(without: Callable[[], Leg], watched: Callable[[], Leg], pairs: int) -> LegComparison:
     """Run so many legs of each: A B, B A, and again."""
     off, on = list[Leg](), list[Leg]()
     for number in range(pairs):
         order = ((without, off), (watched, on))
         for run, legs in order if number % 2 == 0 else order[::-1]:
             legs.append(run())
-    return Comparison(off, on)
+    return LegComparison(off, on)
 
 
 @dataclass(frozen=True)
@@ -128,12 +128,12 @@ def dashboard(url: str) -> Iterator[Callable[[bool], None]]:
         browser.close()
 
 
-def of_recording(off: Loaded, on: Loaded, connections: int, pairs: int, seconds: float) -> Comparison:
+def of_recording(off: Loaded, on: Loaded, connections: int, pairs: int, seconds: float) -> LegComparison:
     """What drift and the request log cost."""
     return compare(lambda: off.leg(connections, seconds), lambda: on.leg(connections, seconds), pairs)
 
 
-def of_dashboard(loaded: Loaded, connections: int, pairs: int, seconds: float) -> Comparison:
+def of_dashboard(loaded: Loaded, connections: int, pairs: int, seconds: float) -> LegComparison:
     """What an open dashboard costs. Raises `BrowserMissing`."""
     with dashboard(loaded.server.url) as show:
 
@@ -157,21 +157,21 @@ def started(name: str, model: ReferenceModel) -> Iterator[Loaded]:
 
 def measure(
     model: ReferenceModel, starts: int, pairs: int, seconds: float, *, with_dashboard: bool
-) -> Iterator[dict[Watched, Comparison]]:
+) -> Iterator[dict[WatchedLoad, LegComparison]]:
     """What was found so far, by what is watched and with how many connections, after each start."""
-    found = dict[Watched, Comparison]()
+    found = dict[WatchedLoad, LegComparison]()
 
-    def add(watched: Watched, legs: Comparison) -> None:
+    def add(watched: WatchedLoad, legs: LegComparison) -> None:
         found[watched] = found[watched] + legs if watched in found else legs
 
     for _ in range(starts):
         with started(SHOKADO_OFF, model) as off, started(SHOKADO_ON, model) as on:
             for connections in CONNECTIONS:
                 legs = of_recording(off, on, connections, pairs, seconds)
-                add(Watched("drift and the request log", connections), legs)
+                add(WatchedLoad("drift and the request log", connections), legs)
             if with_dashboard:
                 most = CONNECTIONS[-1]
-                add(Watched("an open dashboard", most), of_dashboard(on, most, pairs, seconds))
+                add(WatchedLoad("an open dashboard", most), of_dashboard(on, most, pairs, seconds))
         yield found
 
 
@@ -195,7 +195,7 @@ def main(
     console.print(f"{this_machine()}; {starts} starts, {pairs} legs of {seconds:g} s of each after each of them")
 
 
-def _table(found: Mapping[Watched, Comparison]) -> Table:
+def _table(found: Mapping[WatchedLoad, LegComparison]) -> Table:
     table = Table(title="ratios are medians, with quartiles; CPU is the server's, in us a request", box=None)
     for column in ("watched", "connections", "req/s", "without", "ratio", "CPU", "without", "ratio"):
         table.add_column(column, justify="left" if column == "watched" else "right")
@@ -204,7 +204,7 @@ def _table(found: Mapping[Watched, Comparison]) -> Table:
     return table
 
 
-def _cells(legs: Comparison, figure: Callable[[Leg], float], form: str) -> tuple[str, str, str]:
+def _cells(legs: LegComparison, figure: Callable[[Leg], float], form: str) -> tuple[str, str, str]:
     on, off = (statistics.median(map(figure, one)) for one in (legs.watched, legs.without))
     lower, median, upper = legs.quartiles(figure)
     return f"{on:{form}}", f"{off:{form}}", f"{median:.3f} ({lower:.3f}, {upper:.3f})"

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from load_tests.bench import process_tree
-from load_tests.bench.watching import COST, RATE, Comparison, Leg, compare
+from load_tests.bench.watching import COST, RATE, LegComparison, Leg, compare
 
 
 def test_the_one_that_begins_changes_with_each_pair() -> None:
@@ -26,7 +26,7 @@ def test_the_one_that_begins_changes_with_each_pair() -> None:
 def test_ratios_are_of_neighbours_so_that_a_machine_that_slows_down_makes_no_difference() -> None:
     without = [Leg(rate, 10) for rate in (1000, 500, 250, 100)]
     watched = [Leg(rate, 11) for rate in (900, 450, 225, 50)]
-    found = Comparison(without, watched)
+    found = LegComparison(without, watched)
 
     lower, median, upper = found.quartiles(RATE)
 
@@ -35,7 +35,7 @@ def test_ratios_are_of_neighbours_so_that_a_machine_that_slows_down_makes_no_dif
 
 
 def test_one_pair_has_no_spread() -> None:
-    found = Comparison([Leg(100, 1)], [Leg(95, 1)])
+    found = LegComparison([Leg(100, 1)], [Leg(95, 1)])
 
     assert found.quartiles(RATE) == pytest.approx((0.95, 0.95, 0.95))
 
