@@ -199,7 +199,7 @@ class Worker:
                 repeat(HOUSEKEEPING_EVERY_S, self._consider_replacement),
                 repeat(HOUSEKEEPING_EVERY_S, self._keep_house),
                 repeat(FORGET_EVERY_S, self._forget),
-                self._tuner.run(),
+                repeat(self.settings.weighted.update_every_s, self._tuner.update),
                 ExperimentJudge(self.follower, self.leads, self.versions).run(),
                 *self.observing.tasks(self._leads_here),
             )
