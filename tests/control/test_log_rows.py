@@ -12,7 +12,6 @@ from tests.control.site import Site, open_site, settings
 from tests.request_log.records import encoded, request_of
 from tests.support.problems import code_of
 
-
 SHARES = {"v1": 0.75, "v2": 0.25}
 
 
