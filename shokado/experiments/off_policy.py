@@ -50,7 +50,7 @@ class DealtOutcomes:
     """Whether all values are between 0 and 1."""
 
     def chances_of(self, version: str) -> NDArray[np.float64]:
-        """With which each was given to that version; 0 where it had no share."""
+        """The chance with which each was given to that version; 0 where it had no share."""
         return np.array([split.get(version, 0.0) for split in self.splits], dtype=np.float64)[self.split]
 
     def before(self, end: int) -> "DealtOutcomes":

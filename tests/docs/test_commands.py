@@ -498,11 +498,11 @@ def test_what_one_version_had_earned_is_estimated(commands: list[str], tmp_path:
     """The log is of now, as it is asked for the last week."""
     (command,) = commands
     world = World(tmp_path / "log", begin=time.time() - 72 * HOUR_S)
-    world.hour(SHARES, {"v1": events(300, 750), "v2": events(100, 250)}, labels=True, rewards=True)
+    world.hour(SHARES, {"v1": events(300, 750), "v2": events(110, 250)}, labels=True, rewards=True)
     printed = shell(command, {"SHOKADO_LOG__FOLDER": str(tmp_path / "log")})
-    assert "had v2 served everything: reward 0.4 (0.3" in printed
-    assert "had v2 served everything: accuracy 0.4 (0.3" in printed
-    assert "less that of v1: +0 (-0" in printed
+    assert "had v2 served everything: reward 0.44 (0.3" in printed
+    assert "had v2 served everything: accuracy 0.44 (0.3" in printed
+    assert "less that of v1: +0.04 (-0" in printed
 
 
 @needs_curl

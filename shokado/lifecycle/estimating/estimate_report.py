@@ -22,7 +22,7 @@ from shokado.lifecycle.estimating.logged_outcomes import (
 from shokado.request_log.segments import Folder
 
 MAX_P_VALUE = 0.001
-"""Below it, requests or labels did not come by the shares, as of experiments."""
+"""The p-value below which requests or labels did not come by the shares, as of experiments."""
 
 
 class NoEstimate(LifecycleError):
@@ -157,7 +157,7 @@ def _said_of_lacking(version: str, lacking: list[GenerationCounts]) -> str:
 
 
 def _checked_shares(found: LoggedOutcomes) -> tuple[float, float]:
-    """That requests, and their outcomes, came by the shares, as p-values. Raises `NoEstimate`."""
+    """P-values of requests, and of their outcomes, coming by the shares. Raises `NoEstimate`."""
     ratio = sample_ratio_p_value([(one.shares, one.draws) for one in found.generations])
     if ratio < MAX_P_VALUE:
         raise NoEstimate(
