@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 DEALT = frozenset(("SPLIT", "STICKY"))
-"""The reasons of requests that were dealt out by the shares, of all that `shokado.dispatch.assignment.Reason` has."""
+"""The reasons of requests that were dealt out by the shares, of all that `shokado.dispatch.reason.Reason` has."""
 CARD_TAG = b"\xa4card"
 """How MessagePack begins a card, after its head: of a block that begins with one, more is not read to know it."""
 _LIST_HEAD = b"\xdd"

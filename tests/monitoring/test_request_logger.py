@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from configuration.log_settings import LogSettings
-from shokado.dispatch.assignment import Reason
+from shokado.dispatch.reason import Reason
 from shokado.monitoring.request_logger import RequestLogger
 from shokado.request_log.log_writer import LogWriter
 from shokado.request_log.logged_rows import feedback_in, rows_in
@@ -94,7 +94,8 @@ def test_each_request_that_is_dealt_out_is_written_with_the_chance_of_its_versio
         logger.answered("v1", [*predictions, later])
         await logger.stop()
         assert {row.prediction_id: row.propensity for row in rows_in(tmp_path)} == {
-            "SPLIT": 0.9, "STICKY": 0.9, "PINNED": None, "ACTIVE": None, "FALLBACK": None, "later": 0.2,
+            "SPLIT": 0.9, "STICKY": 0.9, "PINNED": None, "ACTIVE": None, "FALLBACK": None, "OUTSIDE_LAYER": None,
+            "later": 0.2,
         }  # fmt: skip
 
     in_time(scenario())

@@ -24,7 +24,7 @@ from shokado.request_log.segments import Folder
 
 STICKY = "STICKY"
 """Why a request was answered whose unit was dealt out, and not itself."""
-NOT_DEALT = "not dealt out: they named a version, were not to be split, or another version stood in"
+NOT_DEALT = "not dealt out: they named a version, were not to be split, outside of a layer, or another version stood in"
 NO_CHANCE = "written by a release that did not tell the chance"
 NO_UNIT = "of units that the log does not have (log.unit: drop)"
 TOO_YOUNG = "too young for their labels"
