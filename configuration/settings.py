@@ -34,6 +34,7 @@ from pydantic_settings import SettingsError as UnreadableVariable
 from configuration.cpus import available_cpus
 from configuration.credentials import check_credentials, without_credentials
 from configuration.drift_settings import DriftSettings
+from configuration.experiment_policy import ExperimentMetric, Guardrail
 from configuration.explanation_settings import ExplanationSettings
 from configuration.frozen import FrozenSettings
 from configuration.log_settings import LogSettings, SinkSettings
@@ -360,6 +361,10 @@ class FeedbackSettings(FrozenSettings):
     """What seals prediction ids, in place of a secret that the store keeps; read at the start."""
 
 
+COUNTED_LIMITS = (ExperimentMetric.ERROR_RATE, ExperimentMetric.SLOW_SHARE)
+"""What a version of a `weighted` split can be held to, by what workers count of all requests."""
+
+
 class WeightedSettings(FrozenSettings):
     """How the `weighted` strategy moves the split towards the better version; see `shokado.experiments.thompson`."""
 
@@ -374,6 +379,29 @@ class WeightedSettings(FrozenSettings):
     """Age at which an observation counts half."""
     latency_target_ms: float = Field(default=50, gt=0)
     """Latency up to which an answer is a success where there is no feedback."""
+    guardrails: tuple[Guardrail, ...] = Field(default=(), max_length=2)
+    """Limits of `error_rate` and `slow_share`: a version that is surely past one is given `min_share`, at once."""
+    guardrail_hold_s: float = Field(default=3600, ge=60, le=86_400)
+    """How long it keeps that at least, and until the requests of as many seconds are within the limit."""
+
+    @field_validator("guardrails")
+    @classmethod
+    def _are_counted(cls, guardrails: tuple[Guardrail, ...]) -> tuple[Guardrail, ...]:
+        for guardrail in guardrails:
+            if guardrail.metric not in COUNTED_LIMITS:
+                known = " and ".join(COUNTED_LIMITS)
+                raise ValueError(f"{guardrail.metric} is not counted for the split as it moves; {known} are")
+            if guardrail.margin is not None:
+                raise ValueError(f"a split that moves has no control to be worse than: give {guardrail.metric} a limit")
+        if len({guardrail.metric for guardrail in guardrails}) < len(guardrails):
+            raise ValueError("two guardrails have the same metric")
+        return guardrails
+
+    @model_validator(mode="after")
+    def _what_is_past_a_limit_can_come_back(self) -> Self:
+        if self.guardrails and self.min_share == 0:
+            raise ValueError("with guardrails, min_share must be above 0: a version without traffic never comes back")
+        return self
 
 
 class ShadowSettings(FrozenSettings):
@@ -742,6 +770,7 @@ def _keys_beside(location: list[str]) -> list[str]:
         "loading": LoadingSettings,
         "feedback": FeedbackSettings,
         "weighted": WeightedSettings,
+        "weighted.guardrails": Guardrail,
         "shadow": ShadowSettings,
         "cache": CacheSettings,
         "access": AccessSettings,
@@ -758,7 +787,8 @@ def _keys_beside(location: list[str]) -> list[str]:
         return list(RemoteSettings.model_fields)
     if location[0] == "versions" and location[2:-1] == ["service"]:
         return list(ServiceSettings.model_fields)
-    beside = models.get(".".join(location[:-1])) or models.get(location[0], Settings)
+    section = ".".join(part for part in location[:-1] if not part.isdecimal())
+    beside = models.get(section) or models.get(location[0], Settings)
     return list((beside if len(location) > 1 else Settings).model_fields)
 
 

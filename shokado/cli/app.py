@@ -22,6 +22,7 @@ from shokado.cli import keys as keys_cli
 from shokado.cli import log as log_cli
 from shokado.cli import split as split_cli
 from shokado.cli.connect import connect
+from shokado.cli.estimate import estimate
 from shokado.cli.image_options import BaseImage, BuildNetwork, Engine
 from shokado.cli.import_options import MaxMemory, MaxSeconds, ModelName, NoPickle, NoRows
 from shokado.cli.replay import replay
@@ -65,6 +66,7 @@ app.add_typer(split_cli.app, name="split")
 app.add_typer(canary_cli.app, name="canary")
 app.add_typer(experiment_cli.app, name="experiment")
 app.add_typer(k8s_cli.app, name="k8s")
+log_cli.app.command()(estimate)
 app.add_typer(log_cli.app, name="log")
 app.add_typer(drift_cli.app, name="drift")
 

@@ -1,25 +1,27 @@
 """A/B tests as their other dialect knows them: how the versions of an environment do, and a split of two by ratio."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Response
 from pydantic import BaseModel, Field
 
-from configuration.settings import Strategy
+from configuration.settings import Strategy, WeightedSettings
 from shokado.control.changing import MAX_WHY_CHARACTERS, Changer, Forced
 from shokado.control.dependencies import Configuration, Parts
 from shokado.control.experiments import ExperimentAnswer, describe_experiment
 from shokado.control.http import bodies
 from shokado.control.http.errors import BODY_ERRORS, errors
 from shokado.control.http.headers import AskedEnvironment, EnvironmentHeader, agreed_environment
-from shokado.control.split import Split, StrategyName, answer_change, some_change
+from shokado.control.split import Split, StrategyName, answer_change, iso, some_change
 from shokado.dispatch.change import InvalidChange, KnownVersions, SplitChange, find_environment, with_split
 from shokado.dispatch.state import Environment, RoutingState
 from shokado.experiments.feedback_collector import FeedbackStatus, refused
 from shokado.experiments.figures import Counts, Proportion, Tallies, add_up, figures
+from shokado.experiments.weighted_guardrails import LimitStanding, findings, lookback_s
 from shokado.stores.store import Action
-from shokado.worker.parts import known_routing
+from shokado.worker.parts import WorkerParts, known_routing
 
 router = APIRouter(tags=["experiments"], route_class=bodies.StrictRoute)
 
@@ -32,6 +34,21 @@ class ShadowComparison(BaseModel):
     mean_difference: float | None = Field(description="Of the scores, absolute.")
     dropped_rows: int = Field(description="Not compared, as the shadow must not take more time.")
     skipped_rows: int = Field(description="Not compared, as they lack a feature that the shadow needs.")
+
+
+class LimitStatus(BaseModel):
+    """A version and one of `weighted.guardrails`, of its requests in all environments together."""
+
+    metric: str
+    limit: float
+    past_since: str | None = Field(
+        description="ISO 8601, UTC: when it was found past the limit for sure, for which it has `weighted.min_share` "
+        "now; null where it was not, or has kept the limit since."
+    )
+    observed: float | None = Field(
+        description="By which it was found past the limit, else of the last `weighted.guardrail_hold_s`."
+    )
+    requests: int = Field(description="Of which that is the share.")
 
 
 class VersionStatus(BaseModel):
@@ -51,6 +68,7 @@ class VersionStatus(BaseModel):
     mean_delay_s: float | None = Field(description="From a prediction to its feedback.")
     label_coverage: float | None = Field(description="Labels per row, in all environments together.")
     shadow: ShadowComparison | None = Field(description="Null unless it was a shadow here.")
+    guardrails: list[LimitStatus] = Field(description="Where the strategy is `weighted` and there are any.")
 
 
 class Status(BaseModel):
@@ -109,6 +127,7 @@ async def read_status(parts: Parts, settings: Configuration, environment: AskedE
     found = find_environment(state, environment)
     since = parts.clock() - settings.feedback.window_hours * 3600
     tallies = await parts.follower.ask(parts.tally_sums.since, since)
+    limits = await _limits_of(parts, settings.weighted, found)
     return Status(
         environment=found.name,
         generation=state.generation,
@@ -118,7 +137,7 @@ async def read_status(parts: Parts, settings: Configuration, environment: AskedE
         shadow=found.shadow,
         window_hours=settings.feedback.window_hours,
         # Takes a while for many versions.
-        versions=await asyncio.to_thread(_statuses, found, tallies),
+        versions=await asyncio.to_thread(_statuses, found, tallies, limits),
         experiment=await describe_experiment(parts, found.name, found.experiment) if found.experiment else None,
         refused_feedback=refused(tallies),
     )
@@ -152,7 +171,21 @@ def _two_of(environment: Environment) -> tuple[str, str]:
     return versions[0], versions[1]
 
 
-def _statuses(environment: Environment, tallies: Tallies) -> dict[str, VersionStatus]:
+async def _limits_of(
+    parts: WorkerParts, settings: WeightedSettings, environment: Environment
+) -> Mapping[str, list[LimitStanding]]:
+    """What the split is held to that moves by itself, by version. Raises `StoreUnavailable`."""
+    if environment.strategy is not Strategy.WEIGHTED or not settings.guardrails:
+        return {}
+    now = parts.clock()
+    # Minute by minute, as sums do not tell when a version began to fail.
+    tallies = await parts.follower.ask(parts.follower.store.tallies, now - lookback_s(settings))
+    return await asyncio.to_thread(findings, tallies, list(environment.shares), settings, now)
+
+
+def _statuses(
+    environment: Environment, tallies: Tallies, limits: Mapping[str, list[LimitStanding]]
+) -> dict[str, VersionStatus]:
     versions = sorted({*environment.weights, *environment.named})
     here = {version: figures(tallies, version, environment.name) for version in versions}
     everywhere = {version: figures(tallies, version) for version in versions}
@@ -175,9 +208,17 @@ def _statuses(environment: Environment, tallies: Tallies) -> dict[str, VersionSt
             mean_delay_s=found.mean_delay_s,
             label_coverage=everywhere[version].label_coverage,
             shadow=_comparison(counts.get(version, {})),
+            guardrails=[_limit(one) for one in limits.get(version, ())],
         )
         for version, found in here.items()
     }
+
+
+def _limit(found: LimitStanding) -> LimitStatus:
+    since = iso(found.past_since) if found.past_since is not None else None
+    return LimitStatus(
+        metric=found.metric, limit=found.limit, past_since=since, observed=found.observed, requests=found.requests
+    )
 
 
 def _comparison(counts: Counts) -> ShadowComparison | None:

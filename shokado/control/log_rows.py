@@ -30,6 +30,9 @@ class AnsweredRow(BaseModel):
     environment: str
     generation: int
     reason: str
+    propensity: float | None = Field(
+        description="The chance with which the version was given the request; null where it was not dealt out."
+    )
     latency_ms: float
     feature_names: list[str]
     features: dict[str, Any] | None = Field(
@@ -80,6 +83,7 @@ def _described(row: LoggedRow, *, told: bool) -> AnsweredRow:
         environment=row.environment,
         generation=row.generation,
         reason=row.reason,
+        propensity=row.propensity,
         latency_ms=row.latency_ms,
         feature_names=list(row.features),
         features=row.features if told else None,

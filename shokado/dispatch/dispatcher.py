@@ -175,8 +175,9 @@ class Dispatcher:
         """By version, who answers, and as what."""
         experiment, generation = environment.running, self.state.generation
         stage = CountedStage(experiment) if experiment is not None else None
+        shares = dict(environment.shares)
         return {
-            version: (Origin(version, environment.name, generation, runner.card, stage), runner)
+            version: (Origin(version, environment.name, generation, runner.card, stage, shares), runner)
             for version, runner in self.runners.items()
         }
 

@@ -48,6 +48,8 @@ class Origin(msgspec.Struct, eq=False, frozen=True):
     card: Card
     stage: CountedStage | None = None
     """What an experiment of the environment counts; None where none is under way."""
+    shares: Mapping[str, float] = {}
+    """The chance with which each version of the environment is given a request that it deals out."""
     row_format: RowFormat = msgspec.UNSET  # type: ignore[assignment]  # the card's, which takes a while to find
 
     def __post_init__(self) -> None:

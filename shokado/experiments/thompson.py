@@ -7,7 +7,7 @@ Bayesian look at the multi-armed bandit", Applied Stochastic Models in Business 
 that was hardly observed keeps being tried, and one that is surely worse gets the least that is allowed.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from enum import StrEnum
 
 import numpy as np
@@ -19,8 +19,13 @@ from shokado.experiments.figures import Counted, Counts, Tallies, add_up
 from shokado.experiments.proportions import posterior_draws
 from shokado.stores.store import BUCKET_S
 
+HALF_LIVES = 10
+"""What is older weighs less than a thousandth, and does not count."""
 DRAWS = 10_000
 """Draws that tell a probability to half a per cent (one standard deviation)."""
+
+_ROUNDED = 1e-12
+"""A change of a share that rounding makes, and nobody would see."""
 
 Evidence = Mapping[str, Counts]
 """Counts of each version; the older a count, the less it weighs."""
@@ -59,7 +64,7 @@ def decayed(tallies: Tallies, environment: str, now: float, half_life_s: float) 
 
     def weight(minute: int) -> float:
         away_s = max(now - minute - BUCKET_S, minute - now, 0)
-        return float(0.5 ** (away_s / half_life_s))
+        return float(0.5 ** (away_s / half_life_s)) if away_s <= HALF_LIVES * half_life_s else 0.0
 
     return add_up(tallies, environment, weight)
 
@@ -85,20 +90,36 @@ def estimate(evidence: Evidence, criterion: Criterion, version: str) -> float | 
 
 
 def next_weights(
-    environment: Environment, evidence: Evidence, settings: WeightedSettings, random: np.random.Generator
+    environment: Environment,
+    evidence: Evidence,
+    settings: WeightedSettings,
+    random: np.random.Generator,
+    past: Collection[str] = (),
 ) -> dict[str, float] | None:
     """New weights, which sum to 1, for all versions of the environment's split; those without traffic stay at 0.
 
-    None when nothing at all was observed, or when no version's part should change by `settings.min_change`.
+    None when nothing at all was observed, or when no version's part should change by `settings.min_change`. Versions
+    in `past` are past a limit: what they have above the minimum goes to the others at once, in proportion to what those
+    have, however large a step that is. None where that are all of them, as then nobody knows whom to give it to.
     """
     current = environment.shares
-    criterion = criterion_of(evidence, list(current))
-    if criterion is None:
+    others = [version for version in current if version not in past]
+    if not others:
         return None
-    target = _with_minimum(chances(evidence, criterion, list(current), random), settings.min_share)
-    if _largest_change(current, target) < max(settings.min_change, np.finfo(float).eps):
+    floor = min(settings.min_share, 1 / len(current))
+    lowered = _lowered(current, others, floor)
+    target = lowered
+    criterion = criterion_of(evidence, others)
+    if criterion is not None:
+        rest = 1 - floor * (len(current) - len(others))
+        wins = chances(evidence, criterion, others, random)
+        target = dict.fromkeys(current, floor) | _with_minimum(wins, floor, rest)
+    moved = lowered
+    if _largest_change(lowered, target) >= max(settings.min_change, _ROUNDED):
+        moved = _towards(lowered, target, settings.max_step)
+    elif _largest_change(current, lowered) < _ROUNDED:
         return None
-    return dict.fromkeys(environment.weights, 0.0) | _towards(current, target, settings.max_step)
+    return dict.fromkeys(environment.weights, 0.0) | moved
 
 
 def chances(
@@ -141,10 +162,18 @@ def _total(evidence: Evidence, criterion: Criterion, version: str) -> float:
     return evidence.get(version, {}).get(_TOTALS[criterion], 0.0)
 
 
-def _with_minimum(chances: Mapping[str, float], min_share: float) -> dict[str, float]:
-    """Everybody gets the minimum, or an equal part if that is less; the rest goes by chance. Sums to 1."""
-    minimum = min(min_share, 1 / len(chances))
-    rest = max(1 - minimum * len(chances), 0)
+def _lowered(current: Mapping[str, float], others: Collection[str], floor: float) -> dict[str, float]:
+    """The shares, without what versions that are none of the others have above the floor. Sums to 1."""
+    lowered = {version: min(share, floor) for version, share in current.items() if version not in others}
+    if not lowered:
+        return dict(current)
+    part = (1 - sum(lowered.values())) / sum(current[version] for version in others)
+    return {version: lowered.get(version, share * part) for version, share in current.items()}
+
+
+def _with_minimum(chances: Mapping[str, float], minimum: float, whole: float) -> dict[str, float]:
+    """Everybody gets the minimum, and what is left of the whole goes by chance. Sums to the whole."""
+    rest = max(whole - minimum * len(chances), 0)
     return {version: minimum + rest * chance for version, chance in chances.items()}
 
 

@@ -175,6 +175,7 @@ class RequestLogger(PredictionObserver):
                 bytes(row_format.key(row_format.concat([one.rows for one in predictions]))),
                 # An answered one has its scores.
                 b"".join([one.scores.tobytes() for one in predictions]),  # type: ignore[union-attr]
+                shares=origin.shares,
             )
         )
         if len(predictions) > 1 and len(record) > self._settings.max_waiting_bytes // _MOST_OF_THE_ROOM:

@@ -86,7 +86,8 @@ def _columns(cards: Iterable[tuple[Card, tuple[str, ...]]]) -> dict[str, str]:
     """The columns of all versions, and what they hold: a feature that is of two kinds is a text."""
     columns = {
         "time": "time", "prediction_id": "text", "request_id": "text", "row": "integer", "unit": "text",
-        "environment": "text", "generation": "integer", "reason": "text", "latency_ms": "float",
+        "environment": "text", "generation": "integer", "reason": "text", "propensity": "float",
+        "latency_ms": "float",
     }  # fmt: skip
     scores: dict[str, str] = {}
     for card, masked in cards:
@@ -128,6 +129,7 @@ def _flat(row: LoggedRow, said: Said, columns: Mapping[str, str]) -> dict[str, A
         "environment": row.environment,
         "generation": row.generation,
         "reason": row.reason,
+        "propensity": row.propensity,
         "latency_ms": row.latency_ms,
         **{name: _AS[columns[name]](value) if value is not None else None for name, value in features.items()},
         **{SCORE + name if name != "score" else name: value for name, value in row.scores.items()},

@@ -31,6 +31,8 @@ class LoggedRow:
     environment: str
     generation: int
     reason: str
+    propensity: float | None
+    """The chance with which the version was given the request; None where it was not dealt out, or nobody wrote it."""
     latency_ms: float
     features: dict[str, Any]
     """As JSON has them; None where a value is missing or was dropped, and the hash where it was hashed."""
@@ -95,6 +97,7 @@ class RecordReader:
                         record.environment,
                         record.generation,
                         request.reason,
+                        record.propensity(request, card.version),
                         request.latency_s * 1000,
                         features,
                         dict(zip(names, values, strict=True)),

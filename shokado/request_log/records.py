@@ -5,10 +5,12 @@ as they are packed, and it is encoded by one call. A version's card comes before
 segment, so that a segment can be read alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
+DEALT = frozenset(("SPLIT", "STICKY"))
+"""The reasons of requests that were dealt out by the shares, of all that `shokado.dispatch.reason.Reason` has."""
 CARD_TAG = b"\xa4card"
 """How MessagePack begins a card, after its head: of a block that begins with one, more is not read to know it."""
 _LIST_HEAD = b"\xdd"
@@ -53,6 +55,18 @@ class LoggedRequests(msgspec.Struct, frozen=True, array_like=True, tag="requests
     """Packed float32, of shape (rows,) or (rows, scores of a row)."""
     hashes: dict[str, list[str | None]] = {}
     """What stands for each row's value of a feature that is hashed, by its name; None where it is missing."""
+    shares: Mapping[str, float] = {}
+    """Parts of the traffic, by version, of the environment in that generation; without versions where a release before
+    this field has written it.
+    """
+
+    def propensity(self, request: LoggedRequest, version: str) -> float | None:
+        """The chance with which that version was given one of these requests; None where none was dealt out or known.
+
+        Each request of a `random` or `weighted` split is dealt out by itself. Those of a `hash` split are by their
+        unit: it is the chance with which the unit was given the version, with all of its requests.
+        """
+        return self.shares.get(version, 0.0) if self.shares and request.reason in DEALT else None
 
 
 class LoggedFeedback(msgspec.Struct, frozen=True, array_like=True, tag="feedback", gc=False):

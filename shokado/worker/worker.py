@@ -198,7 +198,7 @@ class Worker:
                 repeat(HOUSEKEEPING_EVERY_S, self._consider_replacement),
                 repeat(HOUSEKEEPING_EVERY_S, self._keep_house),
                 repeat(FORGET_EVERY_S, self._forget),
-                self._tuner.run(),
+                repeat(self.settings.weighted.update_every_s, self._tuner.update),
                 repeat(JUDGE_EVERY_S, ExperimentJudge(self.follower, self.leads, self.versions).look_at_all),
                 *self.observing.tasks(self._leads_here),
             )

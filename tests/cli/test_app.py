@@ -22,7 +22,7 @@ from tests.configuration.test_credentials import SECRETS, SPELLINGS
 from tests.support.waiting import wait_until
 
 COMMANDS = [["models", name] for name in ("prepare", "train", "import", "connect", "quantize", "reference", "list")]
-COMMANDS += [["serve"], ["build"], ["image"]]
+COMMANDS += [["serve"], ["build"], ["image"], ["log", "estimate"]]
 COMMANDS += [["keys", "create"], ["keys", "list"], ["keys", "revoke"]]
 COMMANDS += [["k8s", "add-version"], ["k8s", "remove-version"]]
 runner = CliRunner()

@@ -382,6 +382,30 @@ WRONG_VALUES: dict[str, tuple[Edit, str]] = {
         "access.rates.url: holds a line's end",
     ),
     "no share at all": (put("weighted", "max_step", value=0), "weighted.max_step: "),
+    "a guardrail of a weighted split that is not counted": (
+        put("weighted", "guardrails", value=[{"metric": "fallback_share", "limit": 0.1}]),
+        "weighted.guardrails: fallback_share is not counted for the split as it moves; error_rate and slow_share are",
+    ),
+    "a guardrail of a weighted split with a margin": (
+        put("weighted", "guardrails", value=[{"metric": "error_rate", "limit": 0.1, "margin": 0.1}]),
+        "weighted.guardrails: a split that moves has no control to be worse than: give error_rate a limit",
+    ),
+    "two guardrails of a weighted split that are one": (
+        put("weighted", "guardrails", value=[{"metric": "error_rate", "limit": part} for part in (0.1, 0.2)]),
+        "weighted.guardrails: two guardrails have the same metric",
+    ),
+    "a guardrail of a weighted split without a limit": (
+        put("weighted", "guardrails", value=[{"metric": "error_rate"}]),
+        "weighted.guardrails.0: the guardrail error_rate has neither limit nor margin: give at least one",
+    ),
+    "a guardrail of a weighted split with a wrong key": (
+        put("weighted", "guardrails", value=[{"metric": "error_rate", "limt": 0.1}]),
+        "weighted.guardrails.0.limt: unknown key; did you mean limit?",
+    ),
+    "guardrails of a weighted split without a way back": (
+        put("weighted", value={"guardrails": [{"metric": "error_rate", "limit": 0.1}], "min_share": 0}),
+        "weighted: with guardrails, min_share must be above 0: a version without traffic never comes back",
+    ),
     "a cache of an unknown kind": (put("cache", "backend", value="disk"), "cache.backend: "),
     "a cache in a Redis that is not there": (
         put("cache", "backend", value="redis"),

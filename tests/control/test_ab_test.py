@@ -1,12 +1,14 @@
 """A/B tests in their other dialect: a split of two by ratio, and how the versions do."""
 
 import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from shokado.stores.store import Tally
-from tests.control.site import Site
+from tests.control.site import Site, open_site, settings
 from tests.support.problems import code_of, message_of
 from tests.transports.predictions import prediction
 
@@ -143,6 +145,24 @@ def test_a_shadow_whose_copies_were_all_dropped_agrees_with_nothing(site: Site) 
     assert site.get(STATUS)["versions"]["v3"]["shadow"] == {
         "rows": 0, "agreement": None, "mean_difference": None, "dropped_rows": 7, "skipped_rows": 0,
     }  # fmt: skip
+
+
+def test_the_status_tells_who_is_past_a_limit_of_a_weighted_split(tmp_path: Path) -> None:
+    guardrails = [{"metric": "error_rate", "limit": 0.02}, {"metric": "slow_share", "limit": 0.2}]
+    with open_site(tmp_path, settings(weighted={"guardrails": guardrails})) as site:
+        site.join()
+        add(site, "v1", requests=1000, on_time=900, failed=5)
+        add(site, "v2", requests=400, on_time=400, failed=100)
+        assert site.get(STATUS)["versions"]["v2"]["guardrails"] == []
+        site.post(CONFIGURE, {"strategy": "weighted"})
+        found = {version: status["guardrails"] for version, status in site.get(STATUS)["versions"].items()}
+        assert [(one["metric"], one["past_since"], one["requests"]) for one in found["v1"]] == [
+            ("error_rate", None, 1005), ("slow_share", None, 1000),
+        ]  # fmt: skip
+        errors, slow = found["v2"]
+        assert (errors["limit"], errors["observed"], errors["requests"]) == (0.02, 0.2, 500)
+        assert datetime.now(UTC) - datetime.fromisoformat(errors["past_since"]) < timedelta(minutes=3)
+        assert slow == {"metric": "slow_share", "limit": 0.2, "past_since": None, "observed": 0, "requests": 400}
 
 
 def test_without_the_store_there_is_no_status(site: Site) -> None:

@@ -12,12 +12,14 @@ from tests.control.site import Site, open_site, settings
 from tests.request_log.records import encoded, request_of
 from tests.support.problems import code_of
 
+SHARES = {"v1": 0.75, "v2": 0.25}
+
 
 def write(site: Site, *ats: float) -> LogWriter:
     card = site.workers[0].cards["v2"]
     writer = LogWriter(site.settings.log, Path(site.settings.log.folder), "other", bytes(32))
     for at in ats:
-        writer.write(encoded(request_of(card, [[1, 2], [3, 4]], [0.75, 0.25], at=at)), {1: card})
+        writer.write(encoded(request_of(card, [[1, 2], [3, 4]], [0.75, 0.25], at=at, shares=SHARES)), {1: card})
     return writer
 
 
@@ -43,6 +45,7 @@ def test_values_and_units_are_told_where_the_settings_say_so(logged: Site) -> No
     assert first["unit"] == ("user-7" if told else None)
     assert (first["version"], first["scores"], first["prediction"]) == ("v2", {"score": 0.75}, 1)
     assert (first["prediction_id"], first["reason"], first["generation"]) == ("p-1", "SPLIT", 3)
+    assert first["propensity"] == 0.25
 
 
 @pytest.mark.parametrize("logged", [False], indirect=True)

@@ -201,6 +201,7 @@ def test_a_prediction_carries_what_it_was_assigned_and_asked(restaurant: Restaur
     prediction = restaurant.dispatcher.dispatch(request, answered.append)
     assert isinstance(prediction, Prediction)
     assert (prediction.version, prediction.reason, prediction.origin.generation) == ("v1", Reason.SPLIT, 7)
+    assert prediction.origin.shares == {"v1": 0.5, "v2": 0.5}
     assert (prediction.rows, prediction.row_count, prediction.deadline) == (ROW * 3, 3, 12.5)
     assert prediction.card.version == "v1"
     prediction.done(prediction)

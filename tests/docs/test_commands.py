@@ -5,6 +5,7 @@ import re
 import shlex
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from tests.docs.shell import ENVIRONMENT, shell
 from tests.end_to_end.test_open_inference_clients import environment_of
 from tests.frameworks import test_documents
 from tests.lifecycle.kubernetes_api import running
+from tests.lifecycle.test_estimating import HOUR_S, SHARES, World, events
 from tests.request_log.test_shipper import write as write_log
 from tests.support import http
 from tests.support.paper_log import PaperLog
@@ -489,6 +491,18 @@ def test_requests_are_recorded_and_read_as_a_table(commands: list[str], models: 
     assert '"reason":"SPLIT"' in printed
     table = pd.read_parquet(tmp_path / "requests")
     assert table["feature.age"].tolist() == ROW[:1]
+
+
+@runs("docs/request-log.md", "Had one version answered everything")
+def test_what_one_version_had_earned_is_estimated(commands: list[str], tmp_path: Path) -> None:
+    """The log is of now, as it is asked for the last week."""
+    (command,) = commands
+    world = World(tmp_path / "log", begin=time.time() - 72 * HOUR_S)
+    world.hour(SHARES, {"v1": events(300, 750), "v2": events(110, 250)}, labels=True, rewards=True)
+    printed = shell(command, {"SHOKADO_LOG__FOLDER": str(tmp_path / "log")})
+    assert "had v2 served everything: reward 0.44 (0.3" in printed
+    assert "had v2 served everything: accuracy 0.44 (0.3" in printed
+    assert "less that of v1: +0.04 (-0" in printed
 
 
 @needs_curl

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from shokado.request_log.logged_rows import rows_in
 from tests.end_to_end.closed_loop import UNPINNED, load
 from tests.end_to_end.test_routing import ask, change, get
 from tests.support import http
@@ -70,6 +71,40 @@ def test_the_weighted_split_moves_to_what_is_rewarded_and_says_why(tuned: Server
     assert all(entry["why"] == "v2 1 against v1 0 by reward" for entry in entries)
     before, after = (entry["environments"]["production"]["shares"]["v2"] for entry in (entries[-1], entries[-2]))
     assert 0 < after - before <= 0.2 + 1e-9
+
+
+def test_a_version_past_a_limit_has_its_least_share_at_once_however_much_it_earns(
+    models: object, tmp_path: Path
+) -> None:
+    """No answer is as quick as it should be here, and only one version has answered anything."""
+    settings = {
+        "SHOKADO_WEIGHTED__UPDATE_EVERY_S": "0.5", "SHOKADO_WEIGHTED__LATENCY_TARGET_MS": "0.001",
+        "SHOKADO_WEIGHTED__GUARDRAILS": '[{"metric": "slow_share", "limit": 0.5}]', "SHOKADO_WORKERS": "2",
+        "SHOKADO_LOG__SHARE": "1", "SHOKADO_LOG__FOLDER": str(tmp_path), "SHOKADO_LOG__FLUSH_S": "0.05",
+    }  # fmt: skip
+    with serving(environment=settings) as server:
+        answers = ask(server, 40, version="v2")
+        feedback(server, [{"prediction_id": each["prediction_id"], "reward": 1} for each in answers])
+        wait_until(lambda: figures(server, "v2")["requests"] == 40)
+        change(server, {"weights": {"v1": 30, "v2": 70}, "strategy": "weighted"})
+        wait_until(lambda: get(server, "/v1/traffic-split")["shares"]["v2"] < 0.1)
+        assert get(server, "/v1/traffic-split")["shares"] == pytest.approx({"v1": 0.95, "v2": 0.05})
+        newest, before, *_ = get(server, "/v1/traffic-split/history?limit=5")["entries"]
+        assert newest["why"].startswith(
+            "v2 has its least share for slow_share 1 of 40 requests (at most 0.5), found at "
+        )
+        assert before["environments"]["production"]["shares"]["v2"] == 0.7, "at once"
+        (standing,), (kept,) = (figures(server, version)["guardrails"] for version in ("v2", "v1"))
+        assert (standing["observed"], standing["requests"]) == (1, 40)
+        assert standing["past_since"] is not None
+        assert (kept["past_since"], kept["requests"]) == (None, 0)
+        server.wait_for_generation(newest["generation"])
+        answers = ask(server, 20)
+        wait_until(lambda: len(list(rows_in(tmp_path))) == 60)
+        chances = {row.prediction_id: row.propensity for row in rows_in(tmp_path)}
+        expected = {"v1": pytest.approx(0.95), "v2": pytest.approx(0.05)}
+        assert all(chances[each["prediction_id"]] == expected[each["version"]] for each in answers)
+        assert sum(chance is None for chance in chances.values()) == 40, "those that named their version"
 
 
 def test_a_shadow_is_compared_and_never_seen(models: object) -> None:

@@ -187,6 +187,46 @@ def test_versions_that_do_the_same_keep_equal_chances() -> None:
     assert list(found.values()) == pytest.approx([0.2] * 5, abs=0.02)
 
 
+@given(given=weights, evidence=evidence, settings=settings, past=st.sets(st.sampled_from(VERSIONS)))
+def test_versions_past_a_limit_have_the_least_at_once_and_the_others_get_the_rest(
+    given: list[float], evidence: Evidence, settings: WeightedSettings, past: set[str]
+) -> None:
+    split = environment(*given)
+    held, others = past & split.shares.keys(), split.shares.keys() - past
+    new = next_weights(split, evidence, settings, seeded(), past)
+    least = min(settings.min_share, 1 / len(split.shares))
+    if new is None:
+        assert not others or all(split.shares[version] <= least + 1e-12 for version in held)
+        return
+    assert sum(new.values()) == pytest.approx(1, abs=1e-12)
+    for version, share in split.shares.items():
+        if version in held:
+            assert min(share, least) - 1e-12 <= new[version] <= least + 1e-12
+        else:
+            # What it had, its part of what became free, and a step.
+            assert new[version] >= min(share, least) - 1e-12
+            assert new[version] >= share - settings.max_step - 1e-9
+
+
+def test_a_version_past_a_limit_goes_down_in_one_step_and_comes_back_in_small_ones() -> None:
+    observed = {"v1": rewards(0.1), "v2": rewards(0.9), "v3": rewards(0.1)}
+    split = environment(20, 70, 10)
+    new = next_weights(split, observed, SETTINGS, seeded(), {"v2"})
+    assert new is not None
+    assert new["v2"] == SETTINGS.min_share
+    assert new["v1"] == pytest.approx(0.95 * 2 / 3, abs=SETTINGS.max_step)
+    back = next_weights(environment(*new.values()), observed, SETTINGS, seeded())
+    assert back is not None
+    assert back["v2"] == pytest.approx(SETTINGS.min_share + SETTINGS.max_step)
+
+
+def test_a_version_past_a_limit_goes_down_though_nothing_was_observed_of_the_others() -> None:
+    new = next_weights(environment(50, 50), {"v2": rewards(0.9)}, SETTINGS, seeded(), {"v2"})
+    assert new == pytest.approx({"v1": 0.95, "v2": 0.05})
+    assert next_weights(environment(5, 95), {}, SETTINGS, seeded(), {"v1"}) is None
+    assert next_weights(environment(50, 50), {"v2": rewards(0.9)}, SETTINGS, seeded(), {"v1", "v2"}) is None
+
+
 def test_the_chance_of_being_better_is_that_of_two_beta_posteriors() -> None:
     """P(X2 > X1) for X1 ~ Beta(1, 2) and X2 ~ Beta(2, 1) is the integral of 2(1 - x)(1 - x^2) over [0, 1]: 5/6."""
     found = chances({"v1": rewards(0, 1), "v2": rewards(1, 1)}, Criterion.REWARD, ["v1", "v2"], seeded())

@@ -1,15 +1,16 @@
-"""The tuner: it moves weighted splits on the store's evidence, tells the history why, and never stops trying."""
+"""The tuner: it moves weighted splits on the store's evidence, and tells the history why."""
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from configuration.experiment_policy import ExperimentMetric, Guardrail
 from configuration.settings import Settings
 from shokado.dispatch.change import KnownVersions, SplitChange, with_split
 from shokado.dispatch.state import RoutingState
@@ -17,7 +18,7 @@ from shokado.experiments.figures import Counted
 from shokado.experiments.thompson import Evidence
 from shokado.experiments.tuner import Tuner, explain
 from shokado.stores.follower import Follower
-from shokado.stores.store import Action, Entry, Tally
+from shokado.stores.store import Action, Entry, StoreUnavailable, Tally
 from tests.dispatch.shares import environment
 from tests.experiments.following import break_store, following, store_in
 from tests.support.settings import paper_settings
@@ -25,6 +26,14 @@ from tests.support.settings import paper_settings
 NOW = 1_790_000_000.0
 READY = KnownVersions({"v1": "ready", "v2": "ready", "v3": "ready"}, {})
 EVIDENCE = {"v1": (1000, 300), "v2": (1000, 500)}
+
+
+def guarded() -> Settings:
+    """The same, with a limit of errors."""
+    weighted = settings().weighted.model_copy(
+        update={"guardrails": (Guardrail(metric=ExperimentMetric.ERROR_RATE, limit=0.02),)}
+    )
+    return settings().model_copy(update={"weighted": weighted})
 
 
 def settings(**environments: Mapping[str, Any]) -> Settings:
@@ -66,6 +75,14 @@ class Worker:
             counts[Tally(version, name, Counted.REWARDS)] = number
             counts[Tally(version, name, Counted.REWARD_SUM)] = total
         await self.follower.ask(self.follower.store.add, counts, NOW - age_s)
+
+    async def answer(self, **given: tuple[float, float]) -> None:
+        """Tell the store of (answers, errors) per version."""
+        counts: dict[Tally, float] = {}
+        for version, (answers, failed) in given.items():
+            counts[Tally(version, "", Counted.REQUESTS)] = counts[Tally(version, "", Counted.ON_TIME)] = answers
+            counts[Tally(version, "", Counted.FAILED)] = failed
+        await self.follower.ask(self.follower.store.add, counts, NOW)
 
 
 def answering(versions: KnownVersions) -> Callable[[], Awaitable[KnownVersions]]:
@@ -212,49 +229,49 @@ def test_a_split_with_a_version_that_is_not_ready_waits(tmp_path: Path, caplog: 
     worker(scenario, tmp_path, versions=answering(KnownVersions({"v1": "ready", "v2": "failed", "v3": "ready"}, {})))
 
 
-def test_a_store_that_is_away_is_no_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_store_that_is_away_is_told_to_whoever_repeats_updates(tmp_path: Path) -> None:
     async def scenario(worker: Worker) -> None:
         await worker.reward()
         break_store(tmp_path)
-        await worker.tuner.update()
+        with pytest.raises(StoreUnavailable):
+            await worker.tuner.update()
         assert worker.state.generation == 1
 
     worker(scenario, tmp_path)
-    assert not [record for record in caplog.records if record.name == "bentoml.shokado"]
 
 
-@dataclass
-class FailingAtFirst:
-    """Says that this worker leads, after having been broken once."""
+def test_a_version_past_a_limit_has_the_least_at_once_and_the_history_says_why(tmp_path: Path) -> None:
+    async def scenario(worker: Worker) -> None:
+        await worker.reward({"v1": (1000, 300), "v2": (1000, 900)})
+        await worker.answer(v1=(5000, 5), v2=(900, 100))
+        await worker.tuner.update()
+        assert worker.shares == pytest.approx({"v1": 0.95, "v2": 0.05})
+        newest = await worker.follower.ask(worker.follower.store.read)
+        assert newest is not None
+        why = "v2 has its least share for error_rate 0.1 of 1,000 requests (at most 0.02), found at 14:13 UTC"
+        assert newest.why == why
+        await worker.tuner.update()
+        assert worker.state.generation == 2
 
-    asked: int = 0
-    led: asyncio.Event = field(default_factory=asyncio.Event)
-
-    async def __call__(self) -> bool:
-        self.asked += 1
-        if self.asked == 1:
-            raise RuntimeError("something nobody thought of")
-        self.led.set()
-        return True
+    worker(scenario, tmp_path, guarded())
 
 
-def test_it_runs_until_it_is_cancelled_whatever_happens(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    leads = FailingAtFirst()
-
+def test_versions_that_are_all_past_a_limit_keep_their_shares_and_that_is_logged_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     async def scenario(worker: Worker) -> None:
         await worker.reward()
-        running = asyncio.create_task(worker.tuner.run())
-        await leads.led.wait()
-        while worker.state.generation == 1:
-            await asyncio.sleep(0.01)
-        assert not running.done()
-        running.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await running
-        assert worker.state.environments["production"].shares["v2"] > 0.2
+        await worker.answer(v1=(5000, 5000), v2=(900, 100))
+        for _ in range(3):
+            await worker.tuner.update()
+        assert worker.state.generation == 1
 
-    worker(scenario, tmp_path, leads=leads)
-    assert "something nobody thought of" in caplog.text
+    worker(scenario, tmp_path, guarded())
+    logged = [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
+    assert len(logged) == 1
+    assert logged[0].startswith("the split of environment production stays, as all of its versions are past a limit: ")
+    assert "v1: error_rate 0.5 of 10,000" in logged[0]
+    assert "v2: error_rate 0.1 of 1,000" in logged[0]
 
 
 def errors(number: float, total: float) -> dict[str, float]:
@@ -285,3 +302,9 @@ def errors(number: float, total: float) -> dict[str, float]:
 )
 def test_the_history_reads_well(evidence: Evidence, expected: str) -> None:
     assert explain(environment({"v1": 1, "v2": 1, "v3": 1}), evidence) == expected
+
+
+def test_who_is_past_a_limit_is_not_compared() -> None:
+    split = environment({"v1": 1, "v2": 1, "v3": 1})
+    said = explain(split, {version: errors(10, 25) for version in ("v1", "v2", "v3")}, {"v2": "slow_share 0.4"})
+    assert said == "v2 has its least share for slow_share 0.4; v1 2.5 against v3 2.5 by squared error"

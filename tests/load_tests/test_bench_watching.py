@@ -6,7 +6,7 @@ import time
 import pytest
 
 from load_tests.bench import process_tree
-from load_tests.bench.watching import COST, RATE, LegComparison, Leg, compare
+from load_tests.bench.watching import COST, RATE, Leg, LegComparison, compare
 
 
 def test_the_one_that_begins_changes_with_each_pair() -> None:

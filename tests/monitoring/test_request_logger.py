@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 
 from configuration.log_settings import LogSettings
+from shokado.dispatch.reason import Reason
 from shokado.monitoring.request_logger import RequestLogger
 from shokado.request_log.log_writer import LogWriter
 from shokado.request_log.logged_rows import feedback_in, rows_in
@@ -73,6 +74,29 @@ def test_requests_that_are_told_of_at_once_keep_their_own_rows(tmp_path: Path) -
                 assert prediction.scores is not None
                 assert row.scores["score"] == prediction.scores[index]
         assert logger.flush_counts() == ({"v1": 7}, {})
+
+    in_time(scenario())
+
+
+def test_each_request_that_is_dealt_out_is_written_with_the_chance_of_its_version(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        settings = LogSettings(share=1)
+        logger = RequestLogger(settings, LogWriter(settings, tmp_path, "a", KEY))
+        predictions = [prediction_of() for _ in Reason]
+        for prediction, reason in zip(predictions, Reason, strict=True):
+            prediction.origin = msgspec.structs.replace(predictions[0].origin, shares={"v1": 0.9, "v2": 0.1})
+            prediction.reason = prediction.prediction_id = reason
+        later = prediction_of()
+        later.origin, later.prediction_id = (
+            msgspec.structs.replace(later.origin, shares={"v1": 0.2, "v2": 0.8}),
+            "later",
+        )
+        logger.answered("v1", [*predictions, later])
+        await logger.stop()
+        assert {row.prediction_id: row.propensity for row in rows_in(tmp_path)} == {
+            "SPLIT": 0.9, "STICKY": 0.9, "PINNED": None, "ACTIVE": None, "FALLBACK": None, "OUTSIDE_LAYER": None,
+            "later": 0.2,
+        }  # fmt: skip
 
     in_time(scenario())
 

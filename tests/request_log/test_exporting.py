@@ -24,7 +24,7 @@ def test_versions_of_other_features_are_one_table_with_its_labels(tmp_path: Path
     writer = LogWriter(LogSettings(share=1, hash=("age",)), tmp_path / "log", "a", KEY)
     writer.write(
         encoded(
-            request_of(first, [[1.5, 2], [2.5, 3]], [0.25, 0.75], prediction_id="p-1"),
+            request_of(first, [[1.5, 2], [2.5, 3]], [0.25, 0.75], prediction_id="p-1", shares={"v1": 0.9}),
             request_of(second, [[30, 1, 1]], [0.5], card=2, prediction_id="p-2", at=1_000_000 + DAY_S),
             request_of(third, [[1, 2]], [[4, 5]], card=3, prediction_id="p-3"),
             LoggedFeedback(2_000_000.0, "p-1", 1, "1", 0.5),
@@ -52,6 +52,8 @@ def test_versions_of_other_features_are_one_table_with_its_labels(tmp_path: Path
     assert table["reward"].tolist()[1] == 0.5
     assert table["time"][0] == pd.Timestamp(1_000_000, unit="s", tz="UTC")
     assert table["latency_ms"][0] == 2
+    assert table["propensity"].tolist()[:2] == [0.9, 0.9]
+    assert table["propensity"].isna().tolist() == [False, False, True, True]
 
 
 def test_a_feature_of_two_kinds_is_a_text(tmp_path: Path) -> None:

@@ -80,6 +80,17 @@ def test_a_row_is_read_as_it_was_answered(
     assert rows[1].index == 1
 
 
+def test_what_a_release_without_shares_has_written_is_read(tmp_path: Path) -> None:
+    card = make_card()
+    with_shares = encoded(request_of(card, [[1, 2]], [0.5], shares={"v1": 0.25, "v2": 0.75}))
+    *before, shares = msgspec.msgpack.decode(with_shares[0])
+    assert shares == {"v1": 0.25, "v2": 0.75}
+    writer = LogWriter(LogSettings(share=1), tmp_path, "a", KEY)
+    writer.write([*with_shares, msgspec.msgpack.encode(before)], {1: card})
+    writer.end_segment()
+    assert [row.propensity for row in rows_in(tmp_path)] == [0.25, None]
+
+
 def test_levels_gaps_and_truths_are_spelled_out(tmp_path: Path) -> None:
     card = make_card(**LEVELS)
     rows = written(tmp_path, card, request_of(card, [[None, 1, 1], [31.5, None, 0]], [0.1, 0.9]))

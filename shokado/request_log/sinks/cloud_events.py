@@ -79,6 +79,7 @@ def _response(record: LoggedRequests, request: LoggedRequest, rows: list[LoggedR
         "version": _version(rows),
         "environment": record.environment,
         "reason": request.reason,
+        "propensity": record.propensity(request, _version(rows)),
         "generation": record.generation,
         "request_id": request.request_id,
         "prediction_id": request.prediction_id,

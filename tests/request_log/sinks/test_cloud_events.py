@@ -24,7 +24,8 @@ def events_from(card: Card, *records: Record, masked: tuple[str, ...] = ()) -> l
 
 def test_a_request_is_two_events_with_one_id_as_kserve_has_them() -> None:
     card = make_card()
-    asked, answered = events_from(card, request_of(card, [[1, 2], [3, 4]], [0.75, 0.25], at=1_000.5, latency_s=0.25))
+    record = request_of(card, [[1, 2], [3, 4]], [0.75, 0.25], at=1_000.5, latency_s=0.25, shares={"v1": 0.9, "v2": 0.1})
+    asked, answered = events_from(card, record)
     assert asked == {
         "specversion": "1.0", "type": "org.kubeflow.serving.inference.request", "source": "/models/customers/requests",
         "id": "p-1", "time": "1970-01-01T00:16:40.250000Z", "datacontenttype": "application/json",
@@ -36,7 +37,7 @@ def test_a_request_is_two_events_with_one_id_as_kserve_has_them() -> None:
     assert answered["time"] == "1970-01-01T00:16:40.500000Z"
     assert answered["data"] == {
         "predictions": [0.75, 0.25], "classes": [1, 0], "version": "v1", "environment": "production", "reason": "SPLIT",
-        "generation": 3, "request_id": "r-1", "prediction_id": "p-1", "latency_ms": 250,
+        "propensity": 0.9, "generation": 3, "request_id": "r-1", "prediction_id": "p-1", "latency_ms": 250,
     }  # fmt: skip
 
 
