@@ -23,7 +23,7 @@ from shokado.dispatch.experiment import Experiment, ExperimentConclusion, Result
 from shokado.dispatch.experiment_change import ExperimentOrder, find_experiment, with_conclusion, with_experiment
 from shokado.dispatch.state import RoutingState
 from shokado.experiments.experiment_judge import ExperimentLook, look_at, results_of
-from shokado.experiments.guardrails import GuardrailState
+from shokado.experiments.guardrail_state import GuardrailState
 from shokado.stores.store import Action
 from shokado.worker.parts import WorkerParts
 

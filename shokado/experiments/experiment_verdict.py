@@ -32,7 +32,8 @@ from configuration.experiment_policy import ExperimentDesign, ExperimentMetric, 
 from shokado.experiments.agreement import Agreement, comparison_of_pairs
 from shokado.experiments.comparisons import VersionComparison, compared
 from shokado.experiments.experiment_evidence import StageEvidence, VersionEvidence, pairs_of, sums_of
-from shokado.experiments.guardrails import GuardrailFinding, GuardrailState, guardrail_finding
+from shokado.experiments.guardrail_state import GuardrailState
+from shokado.experiments.guardrails import GuardrailFinding, guardrail_finding
 from shokado.experiments.mixtures import beta_log_e_above
 from shokado.experiments.sample_ratio import arrival_p_value, sample_ratio_p_value
 

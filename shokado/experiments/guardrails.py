@@ -13,28 +13,15 @@ tests).
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 import numpy as np
 
 from configuration.experiment_policy import ExperimentMetric, Guardrail
 from shokado.experiments.comparisons import compared, compared_in_pairs
 from shokado.experiments.experiment_evidence import StageEvidence, sums_of
+from shokado.experiments.guardrail_state import GuardrailState
 from shokado.experiments.mixtures import beta_log_e_above
 from shokado.experiments.moments import Moments
-
-
-class GuardrailState(StrEnum):
-    """What is to be said of one guardrail."""
-
-    BROKEN = "broken"
-    """The candidate is beyond it for sure."""
-    BEYOND = "beyond"
-    """It was observed beyond it, which may be chance."""
-    UNKNOWN = "unknown"
-    """It was not, which may be chance as well; or nothing was observed."""
-    KEPT = "kept"
-    """The candidate is within it for sure."""
 
 
 @dataclass(frozen=True, slots=True)

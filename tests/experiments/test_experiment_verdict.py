@@ -11,7 +11,7 @@ from shokado.experiments.experiment_verdict import (
     ExperimentVerdict,
     judge_experiment,
 )
-from shokado.experiments.guardrails import GuardrailState
+from shokado.experiments.guardrail_state import GuardrailState
 from shokado.experiments.moments import Moments
 
 ACCURACY = ExperimentMetric.ACCURACY

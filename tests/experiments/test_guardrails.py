@@ -5,7 +5,8 @@ import pytest
 
 from configuration.experiment_policy import ExperimentMetric, Guardrail
 from shokado.experiments.experiment_evidence import StageEvidence, Sums, VersionEvidence
-from shokado.experiments.guardrails import GuardrailState, guardrail_finding
+from shokado.experiments.guardrail_state import GuardrailState
+from shokado.experiments.guardrails import guardrail_finding
 from shokado.experiments.moments import ClusteredMoments, Moments
 
 ERRORS = ExperimentMetric.ERROR_RATE

@@ -14,7 +14,7 @@ from enum import StrEnum
 from configuration.canary_policy import CanaryPolicy
 from shokado.client.answers import ExperimentAnswer
 from shokado.dispatch.experiment import Result
-from shokado.experiments.guardrails import GuardrailState
+from shokado.experiments.guardrail_state import GuardrailState
 from shokado.experiments.proportions import clopper_pearson_lower, clopper_pearson_upper
 
 _BEYOND = (GuardrailState.BEYOND, GuardrailState.BROKEN)
