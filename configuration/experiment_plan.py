@@ -10,7 +10,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from configuration.experiment_policy import ExperimentMetric, ExperimentPolicy
+from configuration.experiment_policy import STORED, ExperimentMetric, ExperimentPolicy
 from configuration.policy_file import read_policy
 from configuration.settings import Name
 
@@ -19,8 +19,6 @@ MAX_DURATION_S = 366 * 86_400.0
 """Longer than anybody waits for an answer."""
 MIN_LABEL_DELAY_S = 1.0
 """No label comes sooner: it is told by a request that is sent after the answer."""
-STORED = "stored"
-"""The context of a plan that was begun before: what is refused only since then must be read all the same."""
 MAX_COHORTS = 200
 """Cohorts of an experiment at most: what is counted of each is kept until some time after its end."""
 

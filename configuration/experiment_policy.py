@@ -6,7 +6,10 @@
 from enum import StrEnum
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+STORED = "stored"
+"""The context of a policy that was begun with before: what is refused only since then must be read all the same."""
 
 
 class ExperimentMetric(StrEnum):
@@ -109,6 +112,18 @@ class ExperimentPolicy(BaseModel):
     integrity_error_rate: float = Field(default=0.001, ge=1e-9, le=0.2)
     """The chance at most that an experiment is ever called invalid while units and labels come as they should."""
 
+    @field_validator("smallest_effect")
+    @classmethod
+    def _less_than_everything(cls, smallest_effect: float, info: ValidationInfo) -> float:
+        """No two shares differ by 1, so versions of which nothing was seen would be equivalent."""
+        metric = info.data.get("metric")
+        if info.context != STORED and metric is not None and metric.bounded and smallest_effect >= 1:
+            raise ValueError(
+                f"{metric} is between 0 and 1, so the smallest effect must be below 1, such as 0.01 for one point of a "
+                f"hundred, and it is {smallest_effect:g}"
+            )
+        return smallest_effect
+
     @model_validator(mode="after")
     def _guardrails_differ(self) -> Self:
         metrics = [guardrail.metric for guardrail in self.guardrails]
@@ -119,8 +134,6 @@ class ExperimentPolicy(BaseModel):
     @model_validator(mode="after")
     def _design_fits(self) -> Self:
         metric = self.metric
-        if metric is ExperimentMetric.AGREEMENT and self.smallest_effect >= 1:
-            raise ValueError("the smallest effect is a share of rows here: give one below 1")
         if self.design is ExperimentDesign.SPLIT:
             if ExperimentMetric.AGREEMENT in {metric, *(guardrail.metric for guardrail in self.guardrails)}:
                 raise ValueError(

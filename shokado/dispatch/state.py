@@ -13,7 +13,8 @@ from typing import Any
 
 import msgspec
 
-from configuration.experiment_plan import STORED, ExperimentPlan
+from configuration.experiment_plan import ExperimentPlan
+from configuration.experiment_policy import STORED
 from configuration.settings import Settings, Strategy
 from shokado.dispatch.dealing import dealing
 from shokado.dispatch.experiment import Experiment

@@ -249,7 +249,7 @@ def _effect(
 
 def _seen(metric: ExperimentMetric, effect: Effect) -> str:
     counts = f"{effect.observations:,} observations, and {effect.control_observations:,} of the control"
-    if not np.isfinite(effect.low):
+    if np.isnan(effect.estimate) or not np.isfinite(effect.low):
         return f"{metric} of {counts}"
     return f"{metric} {effect.estimate:+.4g} ({effect.low:+.4g} to {effect.high:+.4g}) of {counts}"
 

@@ -60,8 +60,8 @@ class RequestLogger(PredictionObserver):
         """Size of what waits, and of what is being written."""
         self._waiting_cards: dict[int, Card] = {}
         """Those that what waits names, by their numbers."""
-        self._numbered: dict[int, tuple[int, Card]] = {}
-        """The number of each card, by its `id`: it is the same object under all routings."""
+        self._numbered: dict[tuple[int, str], tuple[int, Card, Card]] = {}
+        """The number of each card as it is served, by its `id` and the version's name; with both of them."""
         self._next_number = 0
         self._much_waits = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, "request-log")
@@ -160,7 +160,7 @@ class RequestLogger(PredictionObserver):
     def _record(self, version: str, origin: Origin, at: float, predictions: Sequence[Prediction]) -> None:
         """Note predictions of one origin as one record; those of many rows as one each."""
         row_format = origin.row_format
-        number = self._number(origin.card)
+        number, card = self._numbered_card(origin)
         record = encode(
             LoggedRequests(
                 number,
@@ -184,7 +184,7 @@ class RequestLogger(PredictionObserver):
             return
         rows = sum([one.row_count for one in predictions])
         if self._note(record):
-            self._waiting_cards[number] = origin.card
+            self._waiting_cards[number] = card
             self._waiting_rows[version] += rows
         else:
             self._dropped[version] += rows
@@ -199,16 +199,23 @@ class RequestLogger(PredictionObserver):
             self._much_waits.set()
         return True
 
-    def _number(self, card: Card) -> int:
-        """A number of its own for each card."""
-        known = self._numbered.get(id(card))
+    def _numbered_card(self, origin: Origin) -> tuple[int, Card]:
+        """The card of a version under the name that it is served by, which may be another than it was made for.
+
+        It has a number of its own, and is the same object under all routings.
+        """
+        key = id(origin.card), origin.version
+        known = self._numbered.get(key)
         if known is None:
             if len(self._numbered) >= MAX_REMEMBERED_CARDS:
                 self._numbered.clear()
             self._next_number += 1
-            # With the card, so that no other one is given its `id`.
-            known = self._numbered[id(card)] = self._next_number, card
-        return known[0]
+            card = origin.card
+            if card.version != origin.version:
+                card = card.model_copy(update={"version": origin.version})
+            # With the version's own, so that no other one is given its `id`.
+            known = self._numbered[key] = self._next_number, card, origin.card
+        return known[0], known[1]
 
     def _report(self, error: OSError) -> None:
         if self._throttle.left_out() is not None:

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from configuration.experiment_plan import STORED, ExperimentPlan, load_plan
+from configuration.experiment_plan import ExperimentPlan, load_plan
+from configuration.experiment_policy import STORED
 from configuration.settings import SettingsError
 
 NEVER = "label_delay_s is 0, within which no label or reward comes, and none would count for {}: set it to the seconds"
@@ -85,3 +86,13 @@ def test_a_part_of_a_layer_is_written_as_it_is_read() -> None:
     plan = ExperimentPlan.model_validate({"metric": "latency", "smallest_effect": 1, "layer": content})
     assert plan.model_dump(mode="json")["layer"] == content
     assert ExperimentPlan.model_validate(plan.model_dump(mode="json")) == plan
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "reward", "error_rate", "slow_share"])
+def test_an_effect_that_no_two_shares_have_is_refused_unless_it_was_begun_with(metric: str) -> None:
+    """Versions of which nothing was seen would be equivalent."""
+    plan = {"metric": metric, "smallest_effect": 1}
+    with pytest.raises(ValidationError, match=r"smallest_effect\n.*must be below 1"):
+        ExperimentPlan.model_validate(plan)
+    assert ExperimentPlan.model_validate(plan, context=STORED).smallest_effect == 1
+    assert ExperimentPlan.model_validate(plan | {"metric": "latency"}).smallest_effect == 1

@@ -53,7 +53,7 @@ SHADOW = ExperimentDesign.SHADOW
     [
         ({"metric": "agreement"}, "give design: shadow"),
         ({"metric": "accuracy", "guardrails": [{"metric": "agreement", "margin": 0.1}]}, "give design: shadow"),
-        ({"metric": "agreement", "design": SHADOW, "smallest_effect": 1}, "a share of rows"),
+        ({"metric": "agreement", "design": SHADOW, "smallest_effect": 1}, "must be below 1"),
         ({"metric": "reward", "design": SHADOW}, "there is no reward of it; accuracy, squared_error, absolute_error"),
         ({"metric": "latency", "design": SHADOW}, "there is no latency of it"),
         (

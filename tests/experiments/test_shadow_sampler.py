@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from configuration.experiment_plan import STORED, ExperimentPlan
-from configuration.experiment_policy import ExperimentDesign, ExperimentMetric, Guardrail
+from configuration.experiment_plan import ExperimentPlan
+from configuration.experiment_policy import STORED, ExperimentDesign, ExperimentMetric, Guardrail
 from configuration.settings import CacheBackend, CacheSettings, ShadowSettings, Strategy
 from shokado.dispatch.cache import MemoryCache
 from shokado.dispatch.dispatcher import Dispatcher

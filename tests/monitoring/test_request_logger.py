@@ -9,6 +9,7 @@ import numpy as np
 
 from configuration.log_settings import LogSettings
 from shokado.dispatch.reason import Reason
+from shokado.dispatch.request import Origin
 from shokado.monitoring.request_logger import RequestLogger
 from shokado.request_log.log_writer import LogWriter
 from shokado.request_log.logged_rows import feedback_in, rows_in
@@ -43,6 +44,26 @@ def test_what_is_answered_is_written_with_its_ids(tmp_path: Path) -> None:
         assert [(said.index, said.label) for said in feedback_in(tmp_path)] == [(1, '"yes"')]
         assert logger.flush_counts() == ({"v1": 2}, {})
         assert logger.flush_counts() == ({}, {})
+
+    in_time(scenario())
+
+
+def test_a_version_is_recorded_under_the_name_that_answered(tmp_path: Path) -> None:
+    """An artefact may be served under several names beside each other, and its card has the one it was made for."""
+
+    async def scenario() -> None:
+        settings = LogSettings(share=1)
+        logger = RequestLogger(settings, LogWriter(settings, tmp_path, "a", KEY))
+        first, second, third = (prediction_of(rows=1) for _ in range(3))
+        made_for = first.origin.card.version
+        second.origin = Origin("v9", first.origin.environment, 2, first.origin.card)
+        third.origin = Origin(made_for, first.origin.environment, 2, first.origin.card)
+        for prediction, number in ((first, 1), (second, 2), (third, 3)):
+            prediction.prediction_id = f"p-{number}"
+            logger.answered(prediction.origin.version, [prediction])
+        await logger.stop()
+        found = {row.prediction_id: row.version for row in rows_in(tmp_path)}
+        assert found == {"p-1": made_for, "p-2": "v9", "p-3": made_for}
 
     in_time(scenario())
 
