@@ -74,7 +74,9 @@ class EnvironmentName(BaseModel):
 class Split(EnvironmentContent, EnvironmentName):
     """The routing of one environment, and the generation it is of."""
 
-    percent: dict[str, float] = Field(description="The shares once more, in per cent.")
+    percent: dict[str, float] = Field(
+        description="The shares once more, in per cent; with a layer, those of the units inside of it."
+    )
     updated_at: str = Field(description="When the generation was made: ISO 8601, UTC.")
     by: str = Field(description="Who made the generation, which may concern another environment.")
     action: Action

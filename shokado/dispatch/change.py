@@ -190,7 +190,11 @@ def refuse_without_units(environment: Environment, experiment: Experiment) -> No
         f"{environment.strategy} of {environment.name} requests are drawn"
     )
     detail = {"environment": environment.name, "field": "layer"}
-    raise ConflictingChange("layer_without_units", f"{message}; give it the strategy hash", **detail)
+    way = "give it the strategy hash"
+    if environment.running is not None:
+        # A rollback takes the strategy of then, so that nothing else helps.
+        way = f"stay with the strategy hash, or stop the experiment {experiment.id} first"
+    raise ConflictingChange("layer_without_units", f"{message}; {way}", **detail)
 
 
 def _rolled_back(now: Environment, old: Environment) -> Environment:
