@@ -69,7 +69,9 @@ def with_experiment(
         refuse_without_units(environment, experiment)
         _refuse_overlap(state, layer)
     generation = state.generation + 1
-    begun = experiment.with_stage(_stage(environment, experiment, generation, _artefacts_of(experiment, versions)))
+    begun = experiment.with_stage(
+        _stage(environment, experiment, generation, _artefacts_of(state, experiment, versions.artefacts))
+    )
     return _with(state, replace(environment, experiment=begun, layer=layer))
 
 
@@ -111,8 +113,7 @@ def with_stages(old: RoutingState, new: RoutingState) -> RoutingState:
         if experiment is None or before is None or before.running is None or before.running.id != experiment.id:
             continue
         if _made_of(old, before, experiment) != _made_of(new, environment, experiment):
-            loaded = {version: new.loads[version].digest for version in experiment.versions if version in new.loads}
-            artefacts = {**experiment.stages[-1].artefacts, **loaded}
+            artefacts = _artefacts_of(new, experiment, experiment.stages[-1].artefacts)
             stage = _stage(environment, experiment, new.generation, artefacts)
             staged[name] = replace(environment, experiment=experiment.with_stage(stage))
     return replace(new, environments={**new.environments, **staged}) if staged else new
@@ -125,7 +126,7 @@ def renewed(state: RoutingState, experiment: Experiment, versions: KnownVersions
     stage as it is made.
     """
     before = experiment.stages[-1].artefacts
-    now = _artefacts_of(experiment, versions)
+    now = _artefacts_of(state, experiment, versions.artefacts)
     return {
         version: digest
         for version, digest in now.items()
@@ -207,8 +208,10 @@ def _still_running(state: RoutingState, name: str, experiment: Experiment) -> tu
     return environment, running
 
 
-def _artefacts_of(experiment: Experiment, versions: KnownVersions) -> dict[str, str]:
-    return {version: versions.artefacts[version] for version in experiment.versions if version in versions.artefacts}
+def _artefacts_of(state: RoutingState, experiment: Experiment, known: Mapping[str, str]) -> dict[str, str]:
+    """The digests of the experiment's versions: those that the state loads, and of the others those that are known."""
+    loaded = {version: load.digest for version, load in state.loads.items()}
+    return {version: digest for version, digest in {**known, **loaded}.items() if version in experiment.versions}
 
 
 def _stage(
@@ -232,7 +235,7 @@ def _stage(
 
 def _made_of(state: RoutingState, environment: Environment, experiment: Experiment) -> object:
     """What a stage has all through."""
-    digests = {version: load.digest for version in experiment.versions if (load := state.loads.get(version))}
+    digests = _artefacts_of(state, experiment, {})
     shadow = environment.shadow if experiment.is_shadowed else None
     return environment.enabled, dict(environment.shares), environment.strategy, environment.salt, shadow, digests
 

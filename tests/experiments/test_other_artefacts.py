@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from shokado.dispatch.change import ConflictingChange, KnownVersions, SplitChange, with_split
-from shokado.dispatch.experiment_change import renewed, with_artefacts
+from shokado.dispatch.experiment_change import ExperimentOrder, renewed, with_artefacts, with_experiment
 from shokado.dispatch.state import Load
 from shokado.experiments.experiment_judge import ExperimentJudge
 from shokado.stores.store import Action
@@ -109,5 +109,21 @@ def test_one_that_has_ended_has_no_stage_more(tmp_path: Path) -> None:
         assert state is not None
         with pytest.raises(ConflictingChange, match="over"):
             with_artefacts(state, "production", experiment, {"v2": "b2"})
+
+    try_it(tmp_path, scenario)
+
+
+def test_one_that_is_loaded_while_serving_is_what_was_loaded_whatever_workers_tell(tmp_path: Path) -> None:
+    """One that has died is heard of for some seconds, and nothing would make a stage of it when that is over."""
+
+    async def scenario(court: Court) -> None:
+        state = court.follower.state
+        assert state is not None
+        environments = {"production": replace(court.production, experiment=None)}
+        loaded = replace(state, environments=environments, loads={"v2": Load("m:v2", "b2", "m:v2")})
+        order = ExperimentOrder(court.experiment.plan)
+        differing = replace(READY, artefacts={"v1": "a1", "v2": ""})
+        begun = with_experiment(loaded, None, order, differing, experiment_id="e2", now=NOW).running["production"]
+        assert (dict(begun.stages[-1].shares), dict(begun.stages[-1].artefacts)) == (HALVES, {"v1": "a1", "v2": "b2"})
 
     try_it(tmp_path, scenario)
