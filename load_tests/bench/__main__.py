@@ -26,7 +26,7 @@ from load_tests.bench.contender import Contender
 from load_tests.bench.contender_process import ServerError
 from load_tests.bench.hardware import this_machine
 from load_tests.bench.launch import ROOT
-from load_tests.bench.lineup import LINEUP, QUICK, SHOKADOS
+from load_tests.bench.lineup import LINEUP, QUICK, SHOKADOS, contender_named
 from load_tests.bench.measure import WORK, Plan, take_turn
 from load_tests.bench.measurements import Measurements, ReportRow, fold
 from load_tests.bench.pipeline_lineup import PIPELINE_SHOKADO, PIPELINES
@@ -151,7 +151,7 @@ def _without_paths(reason: str) -> str:
 def _take(name: str, model: ReferenceModel, plan: Plan) -> Measurements:
     if name in engines.TITLES:
         return engines.time_engine(engines.open_engine(name, model), plan.row_counts, plan.short_seconds)
-    contender = _contender(name)
+    contender = contender_named(name)
     if contender in PIPELINES:
         return take_turn(contender, _pipeline(), plan.of_pipelines)
     return take_turn(contender, model, plan)
@@ -163,10 +163,6 @@ def _pipeline() -> PipelineModel:
     model = PipelineModel(WORK / "pipeline")
     model.prepare()
     return model
-
-
-def _contender(name: str) -> Contender:
-    return next(contender for contender in LINEUP if contender.name == name)
 
 
 def _summary(figures: Measurements) -> str:
@@ -181,7 +177,7 @@ def _entry(name: str, turns: list[Measurements], failure: str | None) -> ReportR
         packages = {"engine-xgboost": ("xgboost-cpu",), "engine-onnxruntime": ("onnxruntime",)}.get(name, ())
         versions = {package: version(package) for package in packages}
         return ReportRow(name, engines.TITLES[name], engines.SETTINGS[name], versions, figures, failure)
-    contender = _contender(name)
+    contender = contender_named(name)
     return ReportRow(name, contender.title, contender.settings, _versions(contender), figures, failure)
 
 

@@ -234,3 +234,8 @@ LIMIT = Contender(
 LINEUP = (*OTHERS, *SHOKADOS, *HOPS, LIMIT, *PIPELINES)
 QUICK = ("fastapi-2", SHOKADO, SHOKADO_OFF, SHOKADO_ON, PIPELINE_FASTAPI, PIPELINE_SHOKADO)
 """What `--quick` runs: enough to see in CI that the benchmark works and Shokado is the faster one."""
+
+
+def contender_named(name: str) -> Contender:
+    """The one of that name, which there must be."""
+    return next(contender for contender in LINEUP if contender.name == name)

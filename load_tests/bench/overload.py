@@ -28,11 +28,10 @@ import typer
 
 from load_tests.bench import launch, open_loop
 from load_tests.bench.check import WrongScores, check
-from load_tests.bench.contender import Contender
 from load_tests.bench.contender_api import ContenderApi
 from load_tests.bench.contender_process import HOST, Server, ServerError
 from load_tests.bench.hardware import this_machine
-from load_tests.bench.lineup import LINEUP
+from load_tests.bench.lineup import contender_named
 from load_tests.bench.measure import site_for
 from load_tests.bench.open_loop import OpenLoopCounts
 from load_tests.bench.reference_model import ModelMissing, draw_rows, find_model
@@ -132,7 +131,7 @@ def take_turns(
     generator: ProcessPoolExecutor,
 ) -> Iterator[Turn]:
     """Start the server, check its answers, and load it by turns."""
-    contender: Contender = next(each for each in LINEUP if each.name == workload.contender)
+    contender = contender_named(workload.contender)
     contender = replace(
         contender, launch=launch.shokado(workers="1", batching__standing_queue_ms=f"{standing_queue_ms:g}")
     )

@@ -19,7 +19,7 @@ import uvloop
 
 from load_tests.bench.contender import Contender
 from load_tests.bench.contender_process import HOST, Server, ServerError
-from load_tests.bench.lineup import LINEUP
+from load_tests.bench.lineup import contender_named
 from load_tests.bench.measure import site_for
 from load_tests.bench.reference_model import ModelMissing, draw_rows, find_model
 
@@ -159,7 +159,7 @@ def main(
     model_dir: Annotated[Path | None, typer.Option(help="Folder with model.ubj and model.onnx.")] = None,
 ) -> None:
     """Change the split every 100 ms for a minute under 64 connections, and check every answer."""
-    contender = next(each for each in LINEUP if each.name == CONTENDER)
+    contender = contender_named(CONTENDER)
     try:
         seen = serve_and_reroute(contender, seconds, every_ms / 1000, model_dir)
     except (ServerError, ModelMissing) as error:

@@ -19,7 +19,7 @@ from load_tests.bench import launch, load
 from load_tests.bench.contender import Contender
 from load_tests.bench.contender_api import ContenderApi
 from load_tests.bench.contender_process import Server, ServerError
-from load_tests.bench.lineup import LINEUP
+from load_tests.bench.lineup import contender_named
 from load_tests.bench.measure import site_for
 from load_tests.bench.reference_model import ModelMissing, draw_rows, find_model
 
@@ -93,7 +93,7 @@ def main(
     model_dir: Annotated[Path | None, typer.Option(help="Folder with model.ubj and model.onnx.")] = None,
 ) -> None:
     """Send a million one-row requests, a tenth of them bad, and watch the memory of the process tree."""
-    contender = replace(next(each for each in LINEUP if each.name == CONTENDER), launch=EVERYTHING_ON)
+    contender = replace(contender_named(CONTENDER), launch=EVERYTHING_ON)
     samples: list[MemorySample] = []
     refused = 0
     try:

@@ -23,7 +23,7 @@ from rich.table import Table
 from load_tests.bench import load, process_tree
 from load_tests.bench.contender_process import Server, ServerError
 from load_tests.bench.hardware import this_machine
-from load_tests.bench.lineup import LINEUP, SHOKADO_OFF, SHOKADO_ON
+from load_tests.bench.lineup import SHOKADO_OFF, SHOKADO_ON, contender_named
 from load_tests.bench.measure import one_row_target, site_for
 from load_tests.bench.reference_model import ModelMissing, ReferenceModel, find_model
 
@@ -147,7 +147,7 @@ def of_dashboard(loaded: Loaded, connections: int, pairs: int, seconds: float) -
 @contextlib.contextmanager
 def started(name: str, model: ReferenceModel) -> Iterator[Loaded]:
     """A contender that runs, and has been asked for a while."""
-    contender = next(one for one in LINEUP if one.name == name)
+    contender = contender_named(name)
     site = site_for(contender, model)
     with Server(contender.launch(site), site.folder / "watching.log") as server:
         loaded = Loaded(server, one_row_target(server, contender, model))

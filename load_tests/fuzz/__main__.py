@@ -19,7 +19,7 @@ import typer
 import uvloop
 
 from load_tests.bench.contender_process import HOST, Server, ServerError
-from load_tests.bench.lineup import LINEUP
+from load_tests.bench.lineup import contender_named
 from load_tests.bench.measure import site_for
 from load_tests.bench.reference_model import ModelMissing, find_model
 from load_tests.bench.soak import CONTENDER, GROWTH_LIMIT, SAMPLES, MemorySample, growth
@@ -88,7 +88,7 @@ def main(
     model_dir: Annotated[Path | None, typer.Option(help="Folder with model.ubj and model.onnx.")] = None,
 ) -> None:
     """Send mutated requests to every prediction route of a server with two workers, and check every answer."""
-    contender = next(each for each in LINEUP if each.name == CONTENDER)
+    contender = contender_named(CONTENDER)
     try:
         site = site_for(contender, find_model(model_dir))
         with Server(contender.launch(site), site.folder / "fuzz.log") as server:

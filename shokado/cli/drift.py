@@ -4,7 +4,6 @@ Exit status 0: no version has drifted; 1: one has; 2: none has, but of one it ca
 something is missing.
 """
 
-import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from rich.table import Table
 
 from shokado.cli.image_options import BaseImage, BuildNetwork, Engine
 from shokado.cli.log import reading
+from shokado.cli.log_window import duration
 from shokado.cli.version_tables import show
 from shokado.lifecycle.refusal import plain_errors
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from shokado.lifecycle.detecting.drift_summary import DriftSummary, UntoldVersion
 
 UNTOLD_STATUS = 2
-_UNITS = {"m": 60.0, "h": 3600.0, "d": 86_400.0}
 
 app = typer.Typer(
     help="Compare what was asked and answered lately with other rows.", no_args_is_help=True, rich_markup_mode="rich"
@@ -33,13 +32,6 @@ app = typer.Typer(
 @app.callback()
 def drift() -> None:
     """Compare what was asked and answered lately with other rows."""
-
-
-def duration(text: str) -> float:
-    """Seconds of `90m`, `24h`, `7d`. Raises `typer.BadParameter`."""
-    if not (match := re.fullmatch(r"(\d{1,6})([mhd])", text)) or not int(match[1]):
-        raise typer.BadParameter(f"{text!r} is no time such as 90m, 24h or 7d")
-    return int(match[1]) * _UNITS[match[2]]
 
 
 @app.command()

@@ -11,8 +11,8 @@ import typer
 
 from configuration.experiment_policy import ExperimentMetric
 from shokado.cli.canary import INCONCLUSIVE_STATUS
-from shokado.cli.drift import duration
 from shokado.cli.log import Source, reading
+from shokado.cli.log_window import Since, Until, duration
 
 if TYPE_CHECKING:
     from shokado.lifecycle.estimating.estimate_report import EstimateFigures, EstimateReport
@@ -27,12 +27,8 @@ def estimate(  # noqa: PLR0913  # its arguments are options
         ExperimentMetric, typer.Option(help="reward, accuracy, squared_error or absolute_error.")
     ] = ExperimentMetric.REWARD,
     environment: Annotated[str | None, typer.Option(help="By default the only one in the log.")] = None,
-    since: Annotated[
-        float | None, typer.Option(parser=duration, metavar="TIME", help="How far back: 90m, 24h, 7d; else all.")
-    ] = None,
-    until: Annotated[
-        float | None, typer.Option(parser=duration, metavar="TIME", help="How long ago the last ones were; else now.")
-    ] = None,
+    since: Since = None,
+    until: Until = None,
     label_delay: Annotated[
         float | None,
         typer.Option(parser=duration, metavar="TIME", help="Count feedback that came within it, of older answers."),

@@ -13,8 +13,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from shokado.cli.canary import INCONCLUSIVE_STATUS, KEY_VARIABLE, key_of
-from shokado.cli.drift import duration
 from shokado.cli.log import reading
+from shokado.cli.log_window import Since, Until
 from shokado.cli.version_tables import show
 from shokado.lifecycle.errors import LifecycleError
 
@@ -41,12 +41,8 @@ def replay(  # noqa: PLR0913  # its arguments are options
     key_file: Annotated[
         Path | None, typer.Option(help=f"A file with a key of that server; by default what {KEY_VARIABLE} says.")
     ] = None,
-    since: Annotated[
-        float | None, typer.Option(parser=duration, metavar="TIME", help="How far back: 90m, 24h, 7d; else all.")
-    ] = None,
-    until: Annotated[
-        float | None, typer.Option(parser=duration, metavar="TIME", help="How long ago the last ones were; else now.")
-    ] = None,
+    since: Since = None,
+    until: Until = None,
     version: Annotated[str | None, typer.Option(help="Only what this version has answered.")] = None,
     by: Annotated[
         list[str] | None, typer.Option(metavar="FEATURE", help="Tell rows apart by it; several times.")

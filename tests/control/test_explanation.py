@@ -27,19 +27,19 @@ def explain(site: Site, **query: str) -> dict[str, Any]:
     return found
 
 
+async def assigned(site: Site, unit: str) -> tuple[str, str]:
+    """What a request of the unit gets, and why."""
+    found = site.workers[0].dispatcher.dispatch(PredictionRequest(packed(0.5), 1, unit=unit), lambda _: None)
+    return found.version, found.reason
+
+
 def test_a_unit_gets_what_the_dispatcher_gives_it(site: Site) -> None:
     site.post(SPLIT, {"weights": {"v1": 50, "v2": 30, "v3": 20}, "strategy": "hash"})
-    dispatcher = site.workers[0].dispatcher
-
-    async def assigned(unit: str) -> tuple[str, str]:
-        found = dispatcher.dispatch(PredictionRequest(packed(0.5), 1, unit=unit), lambda _: None)
-        return found.version, found.reason
-
     seen = set()
     for number in range(50):
         unit = f"user-{number}"
         told = explain(site, unit=unit)
-        assert (told["version"], told["reason"]) == site.run(assigned(unit))
+        assert (told["version"], told["reason"]) == site.run(assigned(site, unit))
         assert max(told["scores"], key=lambda version: told["scores"][version]) == told["version"]
         assert told["version"] in told["because"]
         assert (told["unit"], told["generation"], told["strategy"]) == (unit, 2, "hash")
@@ -201,16 +201,10 @@ LAYER = {"name": "checkout", "from": 0.25, "to": 0.75}
 def test_who_is_outside_of_a_layer_is_told_so(site: Site) -> None:
     site.post(SPLIT, {"weights": {"v1": 50, "v2": 50}, "strategy": "hash"})
     assert site.post("/v1/experiments", PLAN | {"layer": LAYER}).status_code == 201
-    dispatcher = site.workers[0].dispatcher
-
-    async def assigned(unit: str) -> tuple[str, str]:
-        found = dispatcher.dispatch(PredictionRequest(packed(0.5), 1, unit=unit), lambda _: None)
-        return found.version, found.reason
-
     reasons = set()
     for number in range(60):
         told = explain(site, unit=f"user-{number}", weights="v1:0,v2:100")
-        assert (told["version"], told["reason"]) == site.run(assigned(f"user-{number}"))
+        assert (told["version"], told["reason"]) == site.run(assigned(site, f"user-{number}"))
         layer = told["layer"]
         assert {name: layer[name] for name in LAYER} == LAYER
         assert layer["inside"] == (0.25 <= layer["position"] < 0.75) == (told["reason"] == "STICKY")

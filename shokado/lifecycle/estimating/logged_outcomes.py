@@ -17,13 +17,12 @@ from numpy.typing import NDArray
 from configuration.experiment_policy import ExperimentMetric
 from runners.artefacts.card import Card
 from runners.artefacts.scores import UnfitLabel, absolute_error_of, positions_of, positions_said, squared_error_of
+from shokado.dispatch.reason import STICKY
 from shokado.experiments.off_policy import DealtOutcomes
 from shokado.request_log.logged_rows import feedback_in, requests_in, unpacked
 from shokado.request_log.records import DEALT, LoggedFeedback, LoggedRequest, LoggedRequests
 from shokado.request_log.segments import Folder
 
-STICKY = "STICKY"
-"""Why a request was answered whose unit was dealt out, and not itself."""
 NOT_DEALT = "not dealt out: they named a version, were not to be split, outside of a layer, or another version stood in"
 NO_CHANCE = "written by a release that did not tell the chance"
 NO_UNIT = "of units that the log does not have (log.unit: drop)"

@@ -14,9 +14,9 @@ from runners.artefacts.card import Card
 from runners.artefacts.scores import (
     UnfitLabel,
     differences_of,
-    errors_of,
     positions_of,
     positions_said,
+    squared_error_of,
     values_apart,
 )
 from shokado.lifecycle.replaying.candidate import ReplayedCall
@@ -141,7 +141,5 @@ def _same(positions: NDArray[Any] | None, index: int, said: list[int]) -> float:
 
 
 def _error(card: Card, scores: NDArray[Any] | None, index: int, label: Any) -> float:
-    """The squared error; of several values in their own units the mean, as everywhere here."""
     assert scores is not None
-    errors = errors_of(card, np.atleast_1d(scores[index]).tolist(), label)
-    return sum(error**2 for error in errors) / len(errors)
+    return squared_error_of(card, np.atleast_1d(scores[index]).tolist(), label)
