@@ -216,13 +216,17 @@ def test_who_would_move_is_told_before_the_change(
 @runs("docs/experiments.md", "Experiments that share no unit")
 def test_an_experiment_has_a_part_of_a_layer(commands: list[str], own_server: Server) -> None:
     (command,) = commands
-    split, begun, explained = answers_to(at(own_server, command))
-    layer = {"name": "checkout", "from": 0.0, "to": 0.5}
-    assert (split["strategy"], begun["running"], begun["plan"]["layer"]) == ("hash", True, layer)
-    own_server.wait_for_generation(split["generation"] + 1)
-    (answer,) = predict(own_server, "user-17")
-    assert answer["reason"] == ("STICKY" if explained["layer"]["position"] < 0.5 else "OUTSIDE_LAYER")
-    stopped = http.post(f"{own_server.url}/v1/experiments/{begun['id']}/stop", json={}, timeout=20)
+    begin, explain = at(own_server, command).strip().rsplit("\n", maxsplit=1)
+    split, begun = answers_to(begin)
+    try:
+        layer = {"name": "checkout", "from": 0.0, "to": 0.5}
+        assert (split["strategy"], begun["running"], begun["plan"]["layer"]) == ("hash", True, layer)
+        own_server.wait_for_generation(split["generation"] + 1)
+        (explained,) = answers_to(explain)
+        (answer,) = predict(own_server, "user-17")
+        assert answer["reason"] == ("STICKY" if explained["layer"]["position"] < 0.5 else "OUTSIDE_LAYER")
+    finally:
+        stopped = http.post(f"{own_server.url}/v1/experiments/{begun['id']}/stop", json={}, timeout=20)
     assert stopped.status_code == 200
 
 
