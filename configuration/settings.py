@@ -40,6 +40,7 @@ from configuration.frozen import FrozenSettings
 from configuration.log_settings import LogSettings, SinkSettings
 from configuration.logging_settings import LoggingSettings
 from configuration.port import Port, check_port
+from configuration.segment_settings import FeatureSegments, SegmentSettings
 from configuration.tracing_settings import TracingSettings
 
 DEFAULT_FILE = Path(__file__).with_name("serving.yaml")
@@ -574,6 +575,7 @@ class Settings(BaseSettings):
     grpc: GrpcSettings = GrpcSettings()
     log: LogSettings = LogSettings()
     drift: DriftSettings = DriftSettings()
+    segments: SegmentSettings = SegmentSettings()
     explanations: ExplanationSettings = ExplanationSettings()
     tracing: TracingSettings = TracingSettings()
     logging: LoggingSettings = LoggingSettings()
@@ -779,6 +781,7 @@ def _keys_beside(location: list[str]) -> list[str]:
         "grpc": GrpcSettings,
         "log": LogSettings,
         "drift": DriftSettings,
+        "segments": SegmentSettings,
         "explanations": ExplanationSettings,
         "log.sink": SinkSettings,
         "dialects": DialectSettings,
@@ -787,6 +790,8 @@ def _keys_beside(location: list[str]) -> list[str]:
         return list(RemoteSettings.model_fields)
     if location[0] == "versions" and location[2:-1] == ["service"]:
         return list(ServiceSettings.model_fields)
+    if location[:2] == ["segments", "features"]:
+        return list(FeatureSegments.model_fields)
     section = ".".join(part for part in location[:-1] if not part.isdecimal())
     beside = models.get(section) or models.get(location[0], Settings)
     return list((beside if len(location) > 1 else Settings).model_fields)

@@ -8,6 +8,7 @@
     shokado:{<model>}:tallies:<minute>  by tally                     shokado:{<model>}:minutes       their order
     shokado:{<model>}:tally_marks       by minute
     shokado:{<model>}:binned:<member>   in bins of a version         shokado:{<model>}:binned        their order
+    shokado:{<model>}:levels            see `redis_levels`
     shokado:{<model>}:experiments       see `redis_evidence`
     shokado:{<model>}:paired            see `redis_pairs`
 
@@ -28,8 +29,9 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 
-from shokado.stores import redis_evidence, redis_pairs
+from shokado.stores import redis_evidence, redis_levels, redis_pairs
 from shokado.stores.evidence import CountedEvidence, EvidenceBatch, GatheredEvidence
+from shokado.stores.level_counts import hour_of
 from shokado.stores.pairs import JoinedPair, MetPair
 from shokado.stores.record import decode_entry, decode_report, encode_entry, encode_report
 from shokado.stores.store import (
@@ -117,7 +119,7 @@ end
 """
 _ADD_ALL = f"{_ADD} add(cjson.decode(ARGV[3]))"
 _ADD_BATCH = f"{redis_evidence.SEE}{redis_pairs.PAIRS}{redis_evidence.ADD_BATCH}"
-_SETTLE = f"""{_ADD}{redis_evidence.SEE}{redis_pairs.PAIRS}
+_SETTLE = f"""{_ADD}{redis_evidence.SEE}{redis_pairs.PAIRS}{redis_levels.ADD_LEVELS}
 local counted, sums = {{}}, {{}}
 for index, settlement in ipairs(cjson.decode(ARGV[3])) do
     local new = redis.call('SET', KEYS[index + 3], 1, 'NX', 'PX', settlement[1])
@@ -127,6 +129,7 @@ for index, settlement in ipairs(cjson.decode(ARGV[3])) do
     end
     for _, sighting in ipairs(new and settlement[3] or {{}}) do see(ARGV[4], sighting) end
     for _, label in ipairs(new and settlement[4] or {{}}) do keep_label(ARGV[4], label) end
+    for of, numbers in pairs(new and settlement[5] or {{}}) do add_levels(ARGV[4], ARGV[5], of, numbers) end
 end
 add(sums)
 return counted
@@ -282,6 +285,10 @@ class RedisStore:
                 if content
             }
 
+    def level_sums(self, version: str, feature: str, since: float) -> dict[tuple[str, str], float]:
+        with self._explained():
+            return redis_levels.read_levels(self._redis, self._prefix, version, feature, since)
+
     def add_evidence(self, batch: EvidenceBatch, at: float) -> None:  # noqa: ARG002  # keys expire by themselves
         keys = [self._key(f"evidence_batch:{batch.worker}")]
         with self._explained():
@@ -351,6 +358,7 @@ class RedisStore:
         # Settled keys expire by themselves.
         late = [worker for worker, (until, _) in self._kept_reports().items() if not _is_kept(until, now)]
         with self._explained():
+            redis_levels.forget_levels(self._redis, self._prefix, before)
             if late:
                 self._redis.hdel(self._key("reports"), *late)
             last = minute_of(before) - BUCKET_S
@@ -378,10 +386,11 @@ class RedisStore:
         # For how long, not until when: the server's clock may differ.
         content = ",".join(
             f"[{max(1, ceil((settlement.expires_at - at) * 1000))},{_counts(settlement.counts)},"
-            f"{redis_evidence.sightings_text(settlement.sightings)},{redis_pairs.label_text(settlement.paired)}]"
+            f"{redis_evidence.sightings_text(settlement.sightings)},{redis_pairs.label_text(settlement.paired)},"
+            f"{redis_levels.counts_text(settlement.levels)}]"
             for settlement in settlements
         )
-        told: list[str | int] = [minute, _new_mark(), f"[{content}]", self._prefix]
+        told: list[str | int] = [minute, _new_mark(), f"[{content}]", self._prefix, hour_of(at)]
         with self._explained():
             counted = cast(list[int], self._settle([*self._tallies_keys(minute), *keys], told))
         return [bool(new) for new in counted]

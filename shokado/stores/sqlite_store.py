@@ -21,8 +21,9 @@ from urllib.parse import quote
 
 import numpy as np
 
-from shokado.stores import sqlite_evidence, sqlite_pairs
+from shokado.stores import sqlite_evidence, sqlite_levels, sqlite_pairs
 from shokado.stores.evidence import CountedEvidence, Evidence, EvidenceBatch, GatheredEvidence, Sighting
+from shokado.stores.level_counts import LevelCount, hour_of
 from shokado.stores.pairs import JoinedPair, MetPair, PairedLabel
 from shokado.stores.record import decode_entry, decode_report, encode_entry, encode_report
 from shokado.stores.store import (
@@ -55,7 +56,7 @@ _OWNER = "-owner"
 """Ends the name of the file that says which file the log beside it belongs to: SQLite goes by their names alone."""
 _INTEGERS = np.dtype("<i8")
 """What counts of binned rows are kept as."""
-_SCHEMA = f"""{sqlite_evidence.SCHEMA}{sqlite_pairs.SCHEMA}
+_SCHEMA = f"""{sqlite_evidence.SCHEMA}{sqlite_pairs.SCHEMA}{sqlite_levels.SCHEMA}
 CREATE TABLE IF NOT EXISTS entries (generation INTEGER PRIMARY KEY, id TEXT NOT NULL, content BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS secret (number INTEGER PRIMARY KEY CHECK (number = 1), value BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS secrets (
@@ -165,6 +166,7 @@ class SqliteStore:
         sums: defaultdict[Tally, float] = defaultdict(float)
         sightings: list[Sighting] = []
         paired: list[PairedLabel] = []
+        levels: defaultdict[LevelCount, float] = defaultdict(float)
         with self._writing(firmly=True) as connection:
             expired = [(settlement.key, at) for settlement in settlements]
             connection.executemany("DELETE FROM settled WHERE key = ? AND expires_at <= ?", expired)
@@ -172,12 +174,15 @@ class SqliteStore:
                 row = (settlement.key, settlement.expires_at)
                 new = connection.execute("INSERT OR IGNORE INTO settled VALUES (?, ?)", row).rowcount
                 counted.append(bool(new))
-                for tally, number in settlement.counts.items() if new else ():
-                    sums[tally] += number
                 if new:
+                    for tally, number in settlement.counts.items():
+                        sums[tally] += number
+                    for of, number in settlement.levels.items():
+                        levels[of] += number
                     sightings += settlement.sightings
                     paired += [settlement.paired] if settlement.paired is not None else []
             _add(connection, sums, at)
+            sqlite_levels.add(connection, levels, at)
             sqlite_evidence.see(connection, sightings)
             sqlite_pairs.keep_labels(connection, paired)
         return counted
@@ -201,6 +206,10 @@ class SqliteStore:
             counts = found.setdefault(minute, MinuteTallies(mark, {})).counts
             counts[Tally(version, environment, name)] = value
         return found
+
+    def level_sums(self, version: str, feature: str, since: float) -> dict[tuple[str, str], float]:
+        rows = self._rows(sqlite_levels.SUMS, version, feature, hour_of(since))
+        return {(level, name): value for level, name, value in rows}
 
     def add_evidence(self, batch: EvidenceBatch, at: float) -> None:
         with self._writing(firmly=False) as connection:
@@ -255,6 +264,7 @@ class SqliteStore:
         with self._writing(firmly=False) as connection:
             for table in ("tallies", "tally_marks"):
                 connection.execute(f"DELETE FROM {table} WHERE minute < ?", (minute_of(before),))  # noqa: S608
+            connection.execute(sqlite_levels.FORGET, (hour_of(before),))
             connection.execute("DELETE FROM settled WHERE expires_at <= ?", (now,))
             late = "DELETE FROM reports WHERE forgotten_at <= ? OR forgotten_at > ?"
             connection.execute(late, (now, now + MAX_KEEP_S))

@@ -43,6 +43,7 @@ from shokado.experiments.experiment_judge import JUDGE_EVERY_S, ExperimentJudge,
 from shokado.experiments.feedback_collector import FeedbackCollector
 from shokado.experiments.prediction_id import PredictionIds
 from shokado.experiments.seals import LEARN_EVERY_S, Seals
+from shokado.experiments.segment_counts import Segmenting
 from shokado.experiments.tuner import Tuner
 from shokado.monitoring.drift_watch import KEEP_S as KEEP_DRIFT_S
 from shokado.monitoring.metrics.folder import prepare_folder
@@ -146,7 +147,8 @@ class Worker:
         self._features_changed_at = -inf
         max_age_s = settings.feedback.max_age_hours * 3600
         # None is made before `Seals.start` has found what all make them with.
-        self.ids = PredictionIds(secrets.token_bytes(32), max_age_s)
+        self.segmenting = Segmenting(settings.segments)
+        self.ids = PredictionIds(secrets.token_bytes(32), max_age_s, levels=self.segmenting.of)
         self.seals = Seals(self.follower, self.ids, machine, secret, max_age_s)
         self.observing = WorkerObservers(
             settings,
@@ -167,7 +169,13 @@ class Worker:
         request_log = self.observing.request_log
         accepted = request_log.feedback if request_log is not None else None
         self.feedback = FeedbackCollector(
-            self.follower, self.ids, self._cards, max_age_s, self.seals.look_again, accepted=accepted
+            self.follower,
+            self.ids,
+            self._cards,
+            max_age_s,
+            self.seals.look_again,
+            accepted=accepted,
+            segmenting=self.segmenting,
         )
         self._tuner = Tuner(self.follower, self.leads, self.versions, settings, np.random.default_rng())
         self.explainer = Explainer(settings.explanations, lambda: self.fleet.artefacts, lambda: self.fleet.runners)

@@ -15,7 +15,9 @@ import numpy as np
 import onnxruntime
 import pandas as pd
 import pytest
+import yaml
 
+from configuration.segment_settings import SegmentSettings
 from configuration.settings import EngineChoice
 from k8s.validate import NOT_THERE
 from runners.artefacts.repository import find_artefact
@@ -517,6 +519,23 @@ def test_drift_is_told_of_each_feature(commands: list[str], server: Server) -> N
     (told,) = answers_to(at(server, command))
     assert list(told["features"]) == [feature.name for feature in CUSTOMERS_FEATURES]
     assert (told["window"], list(told["scores"])) == ("hour", ["score"])
+
+
+@pytest.mark.slow
+@needs_curl
+@runs("docs/fairness.md", "Figures by segment")
+def test_figures_are_told_by_segment(commands: list[str], models: Path) -> None:
+    """The features are those of the page that the example's versions do not take as texts."""
+    (page,) = [block for block in BLOCKS if block.page == "docs/fairness.md" and block.language == "yaml"]
+    features = yaml.safe_load(page.text)["segments"]["features"]
+    assert features.keys() == SegmentSettings(features=features).features.keys()
+    (command,) = commands
+    with serving(environment={"SHOKADO_SEGMENTS__FEATURES": json.dumps(features)}) as server:
+        counted, by_age, by_sex = answers_to(at(server, command))
+    assert counted["accepted"] == 1
+    for told, level in ((by_age, "30 to below 50"), (by_sex, "female")):
+        assert [(one["level"], one["labels"]) for one in told["segments"]["levels"]] == [(level, 1)]
+        assert told["segments"]["spreads"]["demographic_parity"]["verdict"] == "UNKNOWN"
 
 
 @pytest.mark.slow
