@@ -40,6 +40,7 @@ from configuration.frozen import FrozenSettings
 from configuration.log_settings import LogSettings, SinkSettings
 from configuration.logging_settings import LoggingSettings
 from configuration.port import Port, check_port
+from configuration.retraining_settings import RetrainingSettings
 from configuration.segment_settings import FeatureSegments, SegmentSettings
 from configuration.tracing_settings import TracingSettings
 
@@ -576,6 +577,7 @@ class Settings(BaseSettings):
     log: LogSettings = LogSettings()
     drift: DriftSettings = DriftSettings()
     segments: SegmentSettings = SegmentSettings()
+    retraining: RetrainingSettings = RetrainingSettings()
     explanations: ExplanationSettings = ExplanationSettings()
     tracing: TracingSettings = TracingSettings()
     logging: LoggingSettings = LoggingSettings()
@@ -648,6 +650,8 @@ class Settings(BaseSettings):
             for version in (environment.active, *environment.weights, *shadow):
                 if version not in self.versions:
                     raise ValueError(f"environment {name} names version {version}, which is not configured")
+        if self.retraining.enabled and "drift" in self.retraining.causes and not self.drift.enabled:
+            raise ValueError("retraining.causes has drift, of which nothing is known while drift.enabled is false")
         if self.default_environment not in self.environments:
             raise ValueError(f"default_environment is {self.default_environment}, which is not configured")
         return self
@@ -782,6 +786,7 @@ def _keys_beside(location: list[str]) -> list[str]:
         "log": LogSettings,
         "drift": DriftSettings,
         "segments": SegmentSettings,
+        "retraining": RetrainingSettings,
         "explanations": ExplanationSettings,
         "log.sink": SinkSettings,
         "dialects": DialectSettings,

@@ -8,6 +8,7 @@
     shokado:{<model>}:tallies:<minute>  by tally                     shokado:{<model>}:minutes       their order
     shokado:{<model>}:tally_marks       by minute
     shokado:{<model>}:binned:<member>   in bins of a version         shokado:{<model>}:binned        their order
+    shokado:{<model>}:document:<name>   revision and content
     shokado:{<model>}:levels            see `redis_levels`
     shokado:{<model>}:experiments       see `redis_evidence`
     shokado:{<model>}:paired            see `redis_pairs`
@@ -68,6 +69,11 @@ redis.call('HSET', KEYS[2], ARGV[2], ARGV[4])
 redis.call('ZADD', KEYS[3], ARGV[2], ARGV[2])
 redis.call('HSET', KEYS[1], 'generation', ARGV[2], 'id', ARGV[3])
 return -1
+"""
+_PUT_DOCUMENT = """
+if (redis.call('HGET', KEYS[1], 'revision') or '0') ~= ARGV[1] then return 0 end
+redis.call('HSET', KEYS[1], 'revision', ARGV[2], 'content', ARGV[3])
+return 1
 """
 # What is kept of a secret is "made_at idle_s placed".
 _IDLE = """
@@ -163,6 +169,7 @@ class RedisStore:
         self._keep_secrets = self._redis.register_script(_KEEP_SECRETS)
         self._age_secrets = self._redis.register_script(_AGE_SECRETS)
         self._add_batch = self._redis.register_script(_ADD_BATCH)
+        self._put_document = self._redis.register_script(_PUT_DOCUMENT)
         self._join_pairs = self._redis.register_script(redis_pairs.JOIN)
         self._durability: str | None = None
 
@@ -353,6 +360,16 @@ class RedisStore:
             if members:
                 self._redis.delete(*(self._binned_key(member.decode()) for member in members))
                 self._redis.zremrangebyscore(self._key("binned"), "-inf", last)
+
+    def document(self, name: str) -> tuple[int, bytes | None]:
+        with self._explained():
+            found = self._redis.hmget(self._key(f"document:{name}"), ["revision", "content"])
+            revision, content = cast(list[bytes | None], found)
+            return (int(revision), content) if revision is not None else (0, None)
+
+    def put_document(self, name: str, content: bytes, revision: int) -> bool:
+        with self._explained():
+            return bool(self._put_document([self._key(f"document:{name}")], [revision, revision + 1, content]))
 
     def forget(self, before: float, now: float) -> None:
         # Settled keys expire by themselves.

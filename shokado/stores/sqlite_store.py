@@ -68,6 +68,9 @@ CREATE TABLE IF NOT EXISTS tallies (
     minute INTEGER, version TEXT, environment TEXT, name TEXT, value REAL NOT NULL,
     PRIMARY KEY (minute, version, environment, name)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS documents (
+    name TEXT PRIMARY KEY, revision INTEGER NOT NULL, content BLOB NOT NULL
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS tally_marks (minute INTEGER PRIMARY KEY, mark TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS binned (
     bucket INTEGER, version TEXT, bins TEXT, counts BLOB NOT NULL, PRIMARY KEY (version, bins, bucket)
@@ -259,6 +262,18 @@ class SqliteStore:
     def forget_binned(self, before: float) -> None:
         with self._writing(firmly=False) as connection:
             connection.execute("DELETE FROM binned WHERE bucket < ?", (binned_bucket_of(before),))
+
+    def document(self, name: str) -> tuple[int, bytes | None]:
+        rows = self._rows("SELECT revision, content FROM documents WHERE name = ?", name)
+        return rows[0] if rows else (0, None)
+
+    def put_document(self, name: str, content: bytes, revision: int) -> bool:
+        with self._writing(firmly=True) as connection:
+            found = connection.execute("SELECT revision FROM documents WHERE name = ?", (name,)).fetchone()
+            if (found[0] if found is not None else 0) != revision:
+                return False
+            connection.execute("INSERT OR REPLACE INTO documents VALUES (?, ?, ?)", (name, revision + 1, content))
+        return True
 
     def forget(self, before: float, now: float) -> None:
         with self._writing(firmly=False) as connection:

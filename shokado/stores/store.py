@@ -321,6 +321,14 @@ class Store(Protocol):
         """Drop counts of binned rows older than `before`."""
         ...
 
+    def document(self, name: str) -> tuple[int, bytes | None]:
+        """A small value that workers share, and its revision; (0, None) where there is none."""
+        ...
+
+    def put_document(self, name: str, content: bytes, revision: int) -> bool:
+        """Replace it if it has this revision, for good; whether it had."""
+        ...
+
     def forget(self, before: float, now: float) -> None:
         """Drop tallies, and counts by segment, older than `before`, keys that have expired, and the reports that
         `reports` leaves out.

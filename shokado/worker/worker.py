@@ -53,6 +53,7 @@ from shokado.monitoring.metrics.system import LOOK_EVERY_S
 from shokado.monitoring.statistics import Statistics
 from shokado.monitoring.timeline import Timeline
 from shokado.request_log.masking import KEY_BYTES
+from shokado.retraining.hook import RetrainingHook
 from shokado.stores.follower import Follower
 from shokado.stores.machine import Machine
 from shokado.stores.opening import open_store
@@ -65,6 +66,7 @@ from shokado.worker.parts import WorkerParts
 from shokado.worker.readiness import ReadinessLog, versions_everywhere, why_not_ready
 from shokado.worker.repeating import repeat
 from shokado.worker.replacement import Replacement
+from shokado.worker.retraining_causes import RetrainingCauses
 from shokado.worker.stopping import LEEWAY_S, Stopping, end_idle, end_process
 from shokado.worker.supervision import ask_for_another_worker
 from shokado.worker.versions.fleet import Fleet
@@ -178,6 +180,7 @@ class Worker:
             segmenting=self.segmenting,
         )
         self._tuner = Tuner(self.follower, self.leads, self.versions, settings, np.random.default_rng())
+        self.retraining = self._retraining_hook() if settings.retraining.enabled else None
         self.explainer = Explainer(settings.explanations, lambda: self.fleet.artefacts, lambda: self.fleet.runners)
         self._cache = cache
         self._tasks: list[asyncio.Task[None]] = []
@@ -211,6 +214,9 @@ class Worker:
                 *self.observing.tasks(self._leads_here),
             )
         ]
+        if self.retraining is not None:
+            look_every_s = self.settings.retraining.look_every_s
+            self._tasks.append(asyncio.create_task(repeat(look_every_s, self.retraining.look)))
         if self.gate.watch is not None:
             self._tasks.append(asyncio.create_task(self.gate.watch.run()))
         if self.observing.shipping is not None:
@@ -227,6 +233,8 @@ class Worker:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self.retraining is not None:
+            await self.retraining.stop()
         if self._cache is not None:
             await self._cache.close()
         await self._flush()
@@ -252,6 +260,7 @@ class Worker:
             tally=self.observing.tallying.add,
             drift=self.observing.drift,
             recent_units=self.observing.recent_units,
+            retraining=self.retraining,
         )
 
     async def versions(self) -> KnownVersions:
@@ -271,6 +280,15 @@ class Worker:
 
     def _is_first(self, reports: Iterable[WorkerReport]) -> bool:
         return min((report.worker for report in reports), default=self.name) == self.name
+
+    def _retraining_hook(self) -> RetrainingHook:
+        settings = self.settings
+        causes = RetrainingCauses(
+            settings.retraining, lambda: self.follower.state, self.observing.drift, lambda: self._tuner.past
+        )
+        return RetrainingHook(
+            settings.retraining, settings.model, ROOT, self.name, self.follower, self.leads, causes.now
+        )
 
     def _opened_entrance(self) -> Entrance:
         settings = self.settings
@@ -361,6 +379,8 @@ class Worker:
                 self.metrics.cache.looked_up(version, found)
         for version, explained in self.explainer.flush().items():
             self.metrics.explanations.explained(version, explained)
+        if self.retraining is not None:
+            self.metrics.retraining.called(self.retraining.flush_counts())
         self.metrics.explanations.refused(self.explainer.take_refused())
         self.metrics.runners.look(self.fleet.runners)
         self.metrics.routing.store(reached=self.follower.failure is None)
