@@ -26,17 +26,17 @@ class RetrainingSettings(FrozenSettings):
     """
     causes: tuple[Cause, ...] = Field(default=("drift", "guardrail"), min_length=1)
     drift_window: Literal["hour", "day"] = "day"
-    """In which window a version must have drifted..."""
+    """The window in which a version must have drifted."""
     drift_hold_s: float = Field(default=900, ge=0, le=86_400)
-    """...without a break of so long, as one leading worker sees it."""
+    """How long it must have had that verdict without a break, as the worker that leads sees it."""
     look_every_s: float = Field(default=30, ge=0.1, le=3600)
     """How often is looked for causes."""
     min_interval_s: float = Field(default=3600, ge=0, le=604_800)
-    """Between the beginnings of two events, whatever their causes are; one that still holds then has its turn."""
+    """How far the beginnings of two events are apart at least; a cause that still holds then has its turn."""
     timeout_s: float | None = Field(default=None, gt=0, le=604_800)
     """How long a call may take: 30 seconds of a webhook, and 6 hours of a command, where nothing is said."""
     max_attempts: int = Field(default=5, ge=1, le=20)
-    """After so many failures an event has failed for good."""
+    """How many failures make an event one that has failed for good."""
     retry_s: float = Field(default=30, ge=0.01, le=3600)
     """Rest after the first failure; each further one is three times as long, an hour at most."""
 

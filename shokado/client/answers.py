@@ -224,7 +224,7 @@ class RecentPreview:
 
 @dataclass(frozen=True, slots=True)
 class GuardrailAnswer:
-    """What is said of a guardrail."""
+    """What is said of a guardrail; `by` and `level` say of rows of which level, where it is not of all."""
 
     metric: str
     state: str
@@ -232,6 +232,8 @@ class GuardrailAnswer:
     which may be chance as well, or nothing was seen yet).
     """
     reason: str
+    by: str | None = None
+    level: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -230,6 +230,7 @@ def join(
         return Ruling(FeedbackStatus.UNKNOWN, reason, origin.version)
     try:
         observed = _observed(entry, origin, card)
+        levels = segmenting.levels(card, origin.levels, entry.index, entry.segments)
         experiment = experiments.get(origin.environment)
         stage = _stage_of(origin, experiment, now)
         sightings: tuple[Sighting, ...] = ()
@@ -237,11 +238,10 @@ def join(
         if experiment is not None and stage is not None:
             values = _values(entry, origin, card, observed)
             if not experiment.is_shadowed:
-                sightings = _sightings(experiment, stage, origin, values)
+                sightings = _sightings(experiment, stage, origin, values, levels)
             elif entry.label is not None and (control := values.get(experiment.plan.metric)) is not None:
                 said = said_by(card, entry.label)
                 paired = paired_label(experiment, stage, origin, entry.index, control, said, now)
-        levels = segmenting.levels(card, origin.levels, entry.index, entry.segments)
     except (_Unfit, UnfitLabel, UnknownSegment) as unfit:
         return Ruling(FeedbackStatus.INVALID, str(unfit), origin.version)
     observed |= {Counted.FEEDBACK: 1, Counted.DELAY_S: max(now - origin.at, 0.0)}
@@ -287,10 +287,15 @@ def _stage_of(origin: Provenance, experiment: Experiment | None, now: float) -> 
 
 
 def _sightings(
-    experiment: Experiment, stage: ExperimentStage, origin: Provenance, values: Mapping[ExperimentMetric, float]
+    experiment: Experiment,
+    stage: ExperimentStage,
+    origin: Provenance,
+    values: Mapping[ExperimentMetric, float],
+    levels: Mapping[str, str],
 ) -> tuple[Sighting, ...]:
-    """What the values of an entry say for an experiment of the split."""
-    cohort = experiment.cohort_of(origin.at)
+    """What the values of an entry say for an experiment of the split, and for its guardrails of the row's segments."""
+    cohort, plan = experiment.cohort_of(origin.at), experiment.plan
+    rows = {metric: [one.rows for one in plan.guardrails if one.metric is metric and one.rows] for metric in values}
     return tuple(
         Sighting(
             experiment.id,
@@ -299,11 +304,13 @@ def _sightings(
             MAX_LABELLED_UNITS,
             {
                 Evidence(stage.generation, origin.version, cohort, name): number
-                for name, number in one_observation(metric, value).items()
+                for name, number in one_observation(
+                    metric, value, [of for of in rows[metric] if levels.get(of[0]) == of[1]]
+                ).items()
             },
         )
         for metric, value in values.items()
-        if metric in experiment.plan.metrics
+        if metric in plan.metrics
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.end_to_end.test_experiment_verdicts import begin, ended
 from tests.end_to_end.test_routing import get
 from tests.support import http
 from tests.support.fairlearn_rates import agrees, fairlearn, needs_fairlearn
@@ -88,6 +89,29 @@ def test_what_is_sure_is_said(segmented: tuple[Server, list[Any]]) -> None:
     assert (spread["verdict"], spread["lowest"], spread["highest"]) == ("BEYOND", "false", "true")
     assert spread["difference_low"] < spread["difference"] < spread["difference_high"]
     assert get(server, "/v1/metrics/v2?by=is_premium")["segments"]["levels"] == []
+
+
+def test_a_candidate_that_is_worse_for_some_is_taken_back_though_all_together_like_it(models: object) -> None:
+    """Rewards of v2 are as high as those of v1, but nobody with `is_premium` has any."""
+    features = json.dumps({"is_premium": {}})
+    with serving(environment={"SHOKADO_WORKERS": "2", "SHOKADO_SEGMENTS__FEATURES": features}) as server:
+        rails = [{"metric": "reward", "margin": 0.1, "by": "is_premium"}]
+        plan = {"metric": "latency", "smallest_effect": 1000, "guardrails": rails, "max_duration_s": 8000}
+        experiment = begin(server, split={"strategy": "hash"}, **plan)
+        begun = get(server, f"/v1/experiments/{experiment}")["plan"]["guardrails"]
+        assert [(one["by"], one["level"]) for one in begun] == [("is_premium", "false"), ("is_premium", "true")]
+        entries = []
+        for unit in range(400):
+            premium = unit % 2
+            row = [*ROW[:7], premium, *ROW[8:]]
+            body = {"instances": [row], "user_id": f"user-{unit}"}
+            answer = http.post(f"{server.url}/v1/models/predict", json=body, timeout=20).json()
+            value = 0.5 if answer["version"] == "v1" else 1.0 - premium
+            entries.append({"prediction_id": answer["prediction_id"], "reward": value})
+        assert http.post(f"{server.url}/v1/feedback", json=entries, timeout=20).json()["accepted"] == 400
+        found = ended(server, experiment)
+        assert found["verdict"] == "ROLLBACK", found["reason"]
+        assert "a guardrail is broken: reward of is_premium true worse by 0.5" in found["reason"]
 
 
 def test_of_another_server_with_other_levels_nothing_is_taken_for_them(models: object, tmp_path: Path) -> None:
