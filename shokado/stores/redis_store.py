@@ -27,7 +27,9 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
+from redis.sentinel import Sentinel
 
+from configuration.sentinel_address import SentinelAddress
 from shokado.stores import redis_evidence, redis_pairs
 from shokado.stores.evidence import CountedEvidence, EvidenceBatch, GatheredEvidence
 from shokado.stores.pairs import JoinedPair, MetPair
@@ -137,22 +139,16 @@ class RedisStore:
     """See `shokado.stores.store.Store`. Connects when it is first used, and again after each failure."""
 
     def __init__(self, url: str, model: str) -> None:
-        """`url` is `redis://[user:password@]host:port/db` or `rediss://..`. Raises `ValueError` for what is not."""
-        try:
-            self._redis: Redis = Redis.from_url(
-                url,
-                socket_timeout=TIMEOUT_S,
-                socket_connect_timeout=TIMEOUT_S,
-                # A command that was sent may have been carried out: sending it again is for the caller to decide.
-                retry=Retry(NoBackoff(), 0),
-            )
-        except ValueError:
-            # What was found wrong may be a part of the password.
-            hint = "special characters of a password in it are written as %40, %23, .."
-            raise ValueError(f"the address of the Redis cannot be read; {hint}") from None
-        found = self._redis.get_connection_kwargs()
-        scheme = url.partition(":")[0]
-        self.name = f"{scheme}://{found.get('host') or 'localhost'}:{found.get('port') or 6379}/{found.get('db') or 0}"
+        """`url` is `redis://[user:password@]host:port/db`, `rediss://..`, or one of a Redis with Sentinels (see
+        `configuration.sentinel_address`). Raises `ValueError` for what is not.
+        """
+        self._sentinel: Sentinel | None = None
+        watched = SentinelAddress.read(url)
+        if watched is None:
+            self._redis, self.name = _client(url)
+        else:
+            self._sentinel = _sentinel(watched)
+            self._redis, self.name = cast(Redis, self._sentinel.master_for(watched.service)), watched.name
         self._prefix = f"shokado:{{{model}}}:"
         self._append = self._redis.register_script(_APPEND)
         self._add = self._redis.register_script(_ADD_ALL)
@@ -362,6 +358,8 @@ class RedisStore:
 
     def close(self) -> None:
         self._redis.close()
+        if self._sentinel is not None:
+            self._sentinel.close()
 
     def _kept_reports(self) -> dict[str, tuple[float, bytes]]:
         """Each worker's report, and until when it is kept."""
@@ -433,6 +431,35 @@ class RedisStore:
 
     def _tallies_keys(self, minute: int) -> list[str]:
         return [self._tallies_key(minute), self._key("minutes"), self._key("tally_marks")]
+
+
+_CLIENT_OPTIONS: dict[str, Any] = {
+    "socket_timeout": TIMEOUT_S,
+    "socket_connect_timeout": TIMEOUT_S,
+    # A command that was sent may have been carried out: sending it again is for the caller to decide.
+    "retry": Retry(NoBackoff(), 0),
+}
+
+
+def _client(url: str) -> tuple[Redis, str]:
+    """A client, which has not connected yet, and its address without user and password. Raises `ValueError`."""
+    try:
+        client = Redis.from_url(url, **_CLIENT_OPTIONS)
+    except ValueError:
+        # What was found wrong may be a part of the password.
+        hint = "special characters of a password in it are written as %40, %23, .."
+        raise ValueError(f"the address of the Redis cannot be read; {hint}") from None
+    found = client.get_connection_kwargs()
+    scheme = url.partition(":")[0]
+    return client, f"{scheme}://{found.get('host') or 'localhost'}:{found.get('port') or 6379}/{found.get('db') or 0}"
+
+
+def _sentinel(address: SentinelAddress) -> Sentinel:
+    """Those who know, at each new connection, which server is the master."""
+    credentials = {"username": address.username, "password": address.password}
+    both = {**_CLIENT_OPTIONS, **({"ssl": True} if address.tls else {})}
+    own = credentials if address.sentinel_auth else {}
+    return Sentinel(address.sentinels, sentinel_kwargs={**both, **own}, db=address.database, **both, **credentials)
 
 
 def _is_kept(until: float, now: float) -> bool:
