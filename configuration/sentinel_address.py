@@ -36,7 +36,7 @@ class SentinelAddress:
     service: str
     database: int
     username: str | None
-    """Of Redis itself."""
+    """The user of Redis itself."""
     password: str | None = field(repr=False)
     tls: bool
     """Whether Redis and the Sentinels are spoken to by TLS."""

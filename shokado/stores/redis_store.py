@@ -148,7 +148,8 @@ class RedisStore:
             self._redis, self.name = _client(url)
         else:
             self._sentinel = _sentinel(watched)
-            self._redis, self.name = cast(Redis, self._sentinel.master_for(watched.service)), watched.name
+            self._redis = self._sentinel.master_for(watched.service)  # type: ignore[no-untyped-call]
+            self.name = watched.name
         self._prefix = f"shokado:{{{model}}}:"
         self._append = self._redis.register_script(_APPEND)
         self._add = self._redis.register_script(_ADD_ALL)
@@ -459,7 +460,8 @@ def _sentinel(address: SentinelAddress) -> Sentinel:
     credentials = {"username": address.username, "password": address.password}
     both = {**_CLIENT_OPTIONS, **({"ssl": True} if address.tls else {})}
     own = credentials if address.sentinel_auth else {}
-    return Sentinel(address.sentinels, sentinel_kwargs={**both, **own}, db=address.database, **both, **credentials)
+    options = {**both, **credentials, "db": address.database}
+    return Sentinel(address.sentinels, sentinel_kwargs={**both, **own}, **options)  # type: ignore[no-untyped-call]
 
 
 def _is_kept(until: float, now: float) -> bool:

@@ -32,7 +32,7 @@ def succeeds(call: Callable[[], object]) -> bool:
 def has(redis: WatchedRedis, generation: int) -> bool:
     """Whether the replica has it."""
     with redis.replica.client() as client:
-        return client.hget(f"shokado:{{{MODEL}}}:newest", "generation") == str(generation).encode()
+        return bool(client.hget(f"shokado:{{{MODEL}}}:newest", "generation") == str(generation).encode())
 
 
 class Watched(RedisBackend):

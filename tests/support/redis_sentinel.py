@@ -95,11 +95,11 @@ class WatchedRedis:
     def _knows_the_replica(self) -> bool:
         with contextlib.suppress(redis.RedisError), self._client() as client:
             found = client.sentinel_slaves(SERVICE)
-            return [one["master-link-status"] for one in found] == ["ok"]
+            return bool([one["master-link-status"] for one in found] == ["ok"])
         return False
 
     @staticmethod
     def _is_master(server: RedisServer) -> bool:
         with contextlib.suppress(redis.RedisError), server.client() as client:
-            return client.role()[0] == b"master"
+            return bool(client.role()[0] == b"master")
         return False
