@@ -2,7 +2,7 @@
 
     shokado:{<model>}:newest            generation and id of the newest entry
     shokado:{<model>}:entries           content by generation        shokado:{<model>}:generations   their order
-    shokado:{<model>}:reports           by worker
+    shokado:{<model>}:reports           by worker                    shokado:{<model>}:roles         by role
     shokado:{<model>}:secrets           by value                     shokado:{<model>}:secret        of older versions
     shokado:{<model>}:settled:<key>     until it expires
     shokado:{<model>}:tallies:<minute>  by tally                     shokado:{<model>}:minutes       their order
@@ -68,6 +68,27 @@ redis.call('HSET', KEYS[2], ARGV[2], ARGV[4])
 redis.call('ZADD', KEYS[3], ARGV[2], ARGV[2])
 redis.call('HSET', KEYS[1], 'generation', ARGV[2], 'id', ARGV[3])
 return -1
+"""
+# What is kept of a role is "until worker", by the server's clock. What ends later than any role can was taken before that
+# clock was set back, or on another server.
+_TAKE_ROLE = """
+local time = redis.call('TIME')
+local now = time[1] + time[2] / 1000000
+local ends, worker = string.match(redis.call('HGET', KEYS[1], ARGV[1]) or '0 ', '(%S+) (.*)')
+local left = tonumber(ends) - now
+if 0 < left and left <= tonumber(ARGV[4]) then
+    if worker ~= ARGV[2] then return 0 end
+    if left > ARGV[3] / 2 then return 1 end
+end
+redis.call('HSET', KEYS[1], ARGV[1], string.format('%.3f %s', now + ARGV[3], ARGV[2]))
+return 1
+"""
+_WITHDRAW = """
+redis.call('HDEL', KEYS[1], ARGV[1])
+local held = redis.call('HGETALL', KEYS[2])
+for index = 1, #held, 2 do
+    if string.match(held[index + 1], ' (.*)') == ARGV[1] then redis.call('HDEL', KEYS[2], held[index]) end
+end
 """
 # What is kept of a secret is "made_at idle_s placed".
 _IDLE = """
@@ -153,6 +174,8 @@ class RedisStore:
         self._prefix = f"shokado:{{{model}}}:"
         self._append = self._redis.register_script(_APPEND)
         self._add = self._redis.register_script(_ADD_ALL)
+        self._take_role = self._redis.register_script(_TAKE_ROLE)
+        self._withdraw = self._redis.register_script(_WITHDRAW)
         self._settle = self._redis.register_script(_SETTLE)
         self._keep_secrets = self._redis.register_script(_KEEP_SECRETS)
         self._age_secrets = self._redis.register_script(_AGE_SECRETS)
@@ -230,7 +253,11 @@ class RedisStore:
 
     def withdraw(self, worker: str) -> None:
         with self._explained():
-            self._redis.hdel(self._key("reports"), worker)
+            self._withdraw([self._key("reports"), self._key("roles")], [worker])
+
+    def take_role(self, role: str, worker: str, for_s: float, now: float) -> bool:  # noqa: ARG002  # the server's clock
+        with self._explained():
+            return bool(self._take_role([self._key("roles")], [role, worker, for_s, MAX_KEEP_S]))
 
     def settle(self, settlements: Sequence[Settlement], at: float) -> list[bool]:
         counted: list[bool] = []
