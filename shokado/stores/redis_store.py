@@ -69,8 +69,8 @@ redis.call('ZADD', KEYS[3], ARGV[2], ARGV[2])
 redis.call('HSET', KEYS[1], 'generation', ARGV[2], 'id', ARGV[3])
 return -1
 """
-# What is kept of a role is "until worker", by the server's clock. What ends later than any role can was taken before that
-# clock was set back, or on another server.
+# What is kept of a role is "until worker", by the server's clock. What ends later than any role can was taken before
+# that clock was set back, or on another server.
 _TAKE_ROLE = """
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000
