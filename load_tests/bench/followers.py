@@ -53,7 +53,7 @@ class CallCost:
     client_us: float
     """Processor time of the worker."""
     takes_us: float
-    """From the call to its answer, on one machine: with the way, and with the disk where something is written."""
+    """The time from the call to its answer: with the way, and with the disk where something is written."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,9 @@ class CrowdFigures:
     client_cpus: float
     """Processors that all workers together took."""
     failover_s: float
-    """From the kill of the master to the first change that was confirmed again."""
+    """The time from the kill of the master to the first change that was confirmed again."""
     failover_convergence_s: float
-    """From then on to the last worker that had it."""
+    """The time from then on to the last worker that had it."""
 
 
 class CrowdProcess:
