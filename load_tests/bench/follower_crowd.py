@@ -27,7 +27,7 @@ REPORT_EVERY_S = 3.0
 HOUSEKEEPING_EVERY_S = 5.0
 """How often a worker asks for its roles."""
 THREADS = 8
-"""Of a process: a worker that waits for Redis's disk keeps others waiting only of its own thread."""
+"""How many a process has: a worker that waits for Redis's disk keeps only those of its own thread waiting."""
 NAMES = ("requests", "rows", "failed", "labels", "correct", "rewards", "reward_sum", "fallbacks")
 """As many tallies of a version as feedback and shares make."""
 
