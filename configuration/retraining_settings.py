@@ -29,7 +29,7 @@ class RetrainingSettings(FrozenSettings):
     """The window in which a version must have drifted."""
     drift_hold_s: float = Field(default=900, ge=0, le=86_400)
     """How long it must have had that verdict without a break, as the worker that leads sees it."""
-    look_every_s: float = Field(default=30, ge=0.1, le=3600)
+    look_every_s: float = Field(default=60, ge=0.1, le=3600)
     """How often is looked for causes."""
     min_interval_s: float = Field(default=3600, ge=0, le=604_800)
     """How far the beginnings of two events are apart at least; a cause that still holds then has its turn."""

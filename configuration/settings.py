@@ -655,6 +655,10 @@ class Settings(BaseSettings):
             for version in (environment.active, *environment.weights, *shadow):
                 if version not in self.versions:
                     raise ValueError(f"environment {name} names version {version}, which is not configured")
+        masked = sorted({*self.segments.features} & {*self.log.drop, *self.log.hash})
+        if masked and self.log.share:
+            words = "the prediction ids in the log would tell its level; leave it out of one of both"
+            raise ValueError(f"segments.features has {masked[0]}, whose values log.drop or log.hash masks, and {words}")
         if self.retraining.enabled and "drift" in self.retraining.causes and not self.drift.enabled:
             raise ValueError("retraining.causes has drift, of which nothing is known while drift.enabled is false")
         if self.default_environment not in self.environments:

@@ -11,6 +11,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
 from itertools import pairwise
 from typing import Any
@@ -75,10 +76,8 @@ class RowLevels:
 
     def codes(self, rows: RequestRows, count: int) -> bytes:
         """The codes of the first `count` rows, row after row."""
-        coders = self._coders
-        return bytes(
-            [code(value) for values in self._pick(rows, count) for code, value in zip(coders, values, strict=True)]
-        )
+        picked, coders = self._pick(rows, count), self._coders
+        return bytes([code(value) for values in picked for code, value in zip(coders, values)])  # noqa: B905  # as long
 
     def said(self, sealed: SealedLevels, row: int) -> Mapping[str, str]:
         """The levels of a row by `FeatureLevels.key`; empty where its codes mean something else, or there are none."""
@@ -124,12 +123,23 @@ def _ranges(cuts: Sequence[float]) -> tuple[str, ...]:
     return (f"below {spelt[0]}", *between, f"{spelt[-1]} and above")
 
 
+class _Codes(dict[float, int]):
+    """The code of each packed value that is told apart; of any other, that of the others, and 0 of a missing one."""
+
+    def __init__(self, codes: Mapping[float, int], others: int) -> None:
+        super().__init__(codes)
+        self._others = others
+
+    def __missing__(self, value: float) -> int:
+        return 0 if math.isnan(value) else self._others
+
+
 def _coder(levels: FeatureLevels, of: FeatureSegments, column: Column) -> Callable[[float], int]:
-    """What makes a code of a packed value."""
+    """What makes a code of a packed value; each request waits for it, so it runs no Python where it need not."""
     if of.cuts:
-        cuts = [_packed(cut, column) for cut in of.cuts]
-        return lambda value: bisect_right(cuts, value) + 1 if not math.isnan(value) else 0
-    others = len(levels.names) - 1
+        assert isinstance(column, Number)
+        in_range = partial(bisect_right, (-math.inf, *(_packed(cut, column) for cut in of.cuts)))
+        return in_range if not column.nullable else lambda value: 0 if math.isnan(value) else in_range(value)
     codes = {name: code for code, name in enumerate(levels.levels, 1)}
     if isinstance(column, Category):
         known = {float(at): codes[level] for at, level in enumerate(column.levels) if level in codes}
@@ -137,7 +147,7 @@ def _coder(levels: FeatureLevels, of: FeatureSegments, column: Column) -> Callab
         known = {float(level == _TRUE): code for level, code in codes.items() if level in (_FALSE, _TRUE)}
     else:
         known = {_packed(level, column): code for level, code in codes.items()}
-    return lambda value: known.get(value, others) if not math.isnan(value) else 0
+    return _Codes(known, len(levels.names) - 1).__getitem__
 
 
 def _packed(number: float | str, column: Column) -> float:
