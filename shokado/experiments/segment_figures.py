@@ -85,6 +85,7 @@ class LevelReport:
 class RateSpread:
     """How far apart a rate is between levels; None where there are not two levels that it was seen of."""
 
+    verdict: SpreadVerdict
     difference: float | None = None
     """The largest less the smallest."""
     difference_low: float | None = None
@@ -97,10 +98,9 @@ class RateSpread:
     lowest: str | None = None
     """The level with the smallest rate."""
     highest: str | None = None
-    verdict: SpreadVerdict = SpreadVerdict.UNKNOWN
 
 
-_NOTHING = RateSpread()
+_NOTHING = RateSpread(SpreadVerdict.UNKNOWN)
 _SIGNED = (SegmentRate.CALIBRATION_GAP, SegmentRate.MEAN_ERROR)
 """Rates below 0 have no ratio that says anything."""
 
@@ -220,7 +220,7 @@ def _spread(rates: Mapping[str, LevelRate], rate: SegmentRate, limit: float) -> 
     lows = [max(floor, -math.inf if one.low is None else one.low) for one in rates.values()]
     highs = [math.inf if one.high is None else one.high for one in rates.values()]
     low, high = max(max(lows) - min(highs), 0.0), max(highs) - min(lows)
-    spread = RateSpread(None, low, high if math.isfinite(high) else None, verdict=_verdict(low, high, limit))
+    spread = RateSpread(_verdict(low, high, limit), None, low, high if math.isfinite(high) else None)
     if rate not in _SIGNED:
         spread = replace(spread, ratio_low=min(lows) / max(highs), ratio_high=_ratio(min(highs), max(lows)))
     if len(known) < 2:
@@ -244,6 +244,7 @@ def _larger(first: RateSpread, second: RateSpread, limit: float) -> RateSpread:
         return _NOTHING
     larger = first if (first.difference or 0) >= (second.difference or 0) else second
     return RateSpread(
+        verdict=_verdict(low, high, limit),
         difference=_both(max, first.difference, second.difference),
         difference_low=low,
         difference_high=high,
@@ -252,7 +253,6 @@ def _larger(first: RateSpread, second: RateSpread, limit: float) -> RateSpread:
         ratio_high=_both(min, first.ratio_high, second.ratio_high),
         lowest=larger.lowest,
         highest=larger.highest,
-        verdict=_verdict(low, high, limit),
     )
 
 
