@@ -52,3 +52,5 @@ class SegmentSettings(FrozenSettings):
         default={}, max_length=MAX_FEATURES
     )
     """None: nothing is added to prediction ids, and nothing is counted."""
+    share: float = Field(default=0.1, ge=0, le=1)
+    """The part of all predictions by which it is told who is selected, labels or not."""

@@ -588,6 +588,7 @@ class LevelReport:
     """How a version did on the rows of one level."""
 
     level: str
+    served: int
     feedback: int
     labels: int
     rates: Mapping[str, LevelRate]

@@ -33,6 +33,10 @@ class SegmentCounted(StrEnum):
     """Those of them whose label is positive."""
     PROBABILITY = "probability"
     """The sum of the probabilities that were predicted for the positive class."""
+    SERVED = "served"
+    """Rows of a sample of all predictions, with labels or without."""
+    SERVED_SELECTED = "served_selected"
+    """Those of them for which the positive class was predicted."""
     ERROR = "error"
     """The sum of predicted value less label."""
 

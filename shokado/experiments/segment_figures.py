@@ -37,6 +37,8 @@ class SegmentRate(StrEnum):
     """Mean reward."""
     SELECTION_RATE = "selection_rate"
     """Share of labelled rows for which the positive class was predicted."""
+    SERVED_SELECTION_RATE = "served_selection_rate"
+    """The same of a sample of all rows that were answered, whether labels came or not."""
     TRUE_POSITIVE_RATE = "true_positive_rate"
     """The same of rows whose label is positive."""
     FALSE_POSITIVE_RATE = "false_positive_rate"
@@ -75,6 +77,8 @@ class LevelReport:
     """How a version did on the rows of one level."""
 
     level: str
+    served: int
+    """Rows of a sample of all that were answered; 0 where the level comes with feedback."""
     feedback: int
     """Pieces of feedback."""
     labels: int
@@ -107,7 +111,7 @@ _SIGNED = (SegmentRate.CALIBRATION_GAP, SegmentRate.MEAN_ERROR)
 
 @dataclass(frozen=True, slots=True)
 class SegmentReport:
-    """How a version did on each level of a feature, of the predictions that feedback came for."""
+    """How a version did on each level of a feature, of the predictions that feedback came for, and whom it selected."""
 
     by: str
     levels: Sequence[LevelReport]
@@ -135,7 +139,12 @@ def rates_of(card: Card) -> Sequence[SegmentRate]:
         return (SegmentRate.CONVERSION, *of_values)
     if not is_binary(card):
         return (SegmentRate.ACCURACY, SegmentRate.CONVERSION)
-    binary = (SegmentRate.SELECTION_RATE, SegmentRate.TRUE_POSITIVE_RATE, SegmentRate.FALSE_POSITIVE_RATE)
+    binary = (
+        SegmentRate.SELECTION_RATE,
+        SegmentRate.SERVED_SELECTION_RATE,
+        SegmentRate.TRUE_POSITIVE_RATE,
+        SegmentRate.FALSE_POSITIVE_RATE,
+    )
     calibration = (SegmentRate.CALIBRATION_GAP,) if card.task.has_probabilities else ()
     return (SegmentRate.ACCURACY, SegmentRate.CONVERSION, *binary, *calibration)
 
@@ -145,13 +154,15 @@ def segment_report(card: Card, levels: FeatureLevels, sums: Sums, limit: float) 
     rates = rates_of(card)
     intervals = len(rates) * len(levels.names)
     alpha = ERROR_RATE / intervals
-    seen = [name for name in levels.names if sums.get((name, Counted.FEEDBACK), 0) > 0]
+    known = (Counted.FEEDBACK, SegmentCounted.SERVED)
+    seen = [name for name in levels.names if any(sums.get((name, counted), 0) > 0 for counted in known)]
     told = []
     for name in seen:
         counts = {counted: value for (level, counted), value in sums.items() if level == name}
         labels = counts.get(Counted.CLASS_LABELS, 0) + counts.get(Counted.VALUE_LABELS, 0)
         found = {rate: _rate_of(rate, counts, alpha) for rate in rates}
-        told.append(LevelReport(name, round(counts[Counted.FEEDBACK]), round(labels), found))
+        served, feedback = (round(counts.get(of, 0)) for of in (SegmentCounted.SERVED, Counted.FEEDBACK))
+        told.append(LevelReport(name, served, feedback, round(labels), found))
     spreads = {str(rate): _spread({one.level: one.rates[rate] for one in told}, rate, limit) for rate in rates}
     if SegmentRate.SELECTION_RATE in spreads:
         spreads["demographic_parity"] = spreads[SegmentRate.SELECTION_RATE]
@@ -161,24 +172,26 @@ def segment_report(card: Card, levels: FeatureLevels, sums: Sums, limit: float) 
     return SegmentReport(levels.feature, told, unseen, spreads, limit, ERROR_RATE, intervals)
 
 
+_SHARES: Mapping[SegmentRate, tuple[str, str]] = {
+    SegmentRate.ACCURACY: (Counted.CORRECT, Counted.CLASS_LABELS),
+    SegmentRate.CONVERSION: (Counted.REWARD_SUM, Counted.REWARDS),
+    SegmentRate.SELECTION_RATE: (SegmentCounted.SELECTED, Counted.CLASS_LABELS),
+    SegmentRate.SERVED_SELECTION_RATE: (SegmentCounted.SERVED_SELECTED, SegmentCounted.SERVED),
+    SegmentRate.TRUE_POSITIVE_RATE: (SegmentCounted.TRUE_POSITIVES, SegmentCounted.POSITIVES),
+}
+"""What is counted of what, of the rates that are a sum by a number."""
+
+
 def _rate_of(rate: SegmentRate, counts: Mapping[str, float], alpha: float) -> LevelRate:
     def count(name: str) -> float:
         return counts.get(name, 0.0)
 
     labels, positives = count(Counted.CLASS_LABELS), count(SegmentCounted.POSITIVES)
-    true, selected = count(SegmentCounted.TRUE_POSITIVES), count(SegmentCounted.SELECTED)
     values, squares = count(Counted.VALUE_LABELS), count(Counted.SQUARED_ERROR)
     match rate:
-        case SegmentRate.ACCURACY:
-            return _share(count(Counted.CORRECT), labels, alpha)
-        case SegmentRate.CONVERSION:
-            return _share(count(Counted.REWARD_SUM), count(Counted.REWARDS), alpha)
-        case SegmentRate.SELECTION_RATE:
-            return _share(selected, labels, alpha)
-        case SegmentRate.TRUE_POSITIVE_RATE:
-            return _share(true, positives, alpha)
         case SegmentRate.FALSE_POSITIVE_RATE:
-            return _share(selected - true, labels - positives, alpha)
+            false = count(SegmentCounted.SELECTED) - count(SegmentCounted.TRUE_POSITIVES)
+            return _share(false, labels - positives, alpha)
         case SegmentRate.CALIBRATION_GAP:
             predicted = count(SegmentCounted.PROBABILITY) / labels if labels else 0.0
             return _share(positives, labels, alpha, predicted)
@@ -186,6 +199,8 @@ def _rate_of(rate: SegmentRate, counts: Mapping[str, float], alpha: float) -> Le
             return _mean(squares, count(Counted.SQUARED_ERROR_SQUARED), values, alpha)
         case SegmentRate.MEAN_ERROR:
             return _mean(count(SegmentCounted.ERROR), squares, values, alpha)
+    total, of = _SHARES[rate]
+    return _share(count(total), count(of), alpha)
 
 
 def _share(total: float, observations: float, alpha: float, less: float = 0.0) -> LevelRate:

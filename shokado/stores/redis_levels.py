@@ -25,6 +25,11 @@ end
 """
 
 
+ADD = f"""{ADD_LEVELS}
+for of, numbers in pairs(cjson.decode(ARGV[3])) do add_levels(ARGV[1], ARGV[2], of, numbers) end
+"""
+
+
 def counts_text(counts: Mapping[LevelCount, float]) -> str:
     """Counts as scripts read them."""
     found: defaultdict[str, dict[str, float]] = defaultdict(dict)

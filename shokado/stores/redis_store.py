@@ -34,7 +34,7 @@ from redis.sentinel import Sentinel
 from configuration.sentinel_address import SentinelAddress
 from shokado.stores import redis_evidence, redis_levels, redis_pairs
 from shokado.stores.evidence import CountedEvidence, EvidenceBatch, GatheredEvidence
-from shokado.stores.level_counts import hour_of
+from shokado.stores.level_counts import LevelCount, hour_of
 from shokado.stores.pairs import JoinedPair, MetPair
 from shokado.stores.record import decode_entry, decode_report, encode_entry, encode_report
 from shokado.stores.store import (
@@ -189,6 +189,7 @@ class RedisStore:
         self._keep_secrets = self._redis.register_script(_KEEP_SECRETS)
         self._age_secrets = self._redis.register_script(_AGE_SECRETS)
         self._add_batch = self._redis.register_script(_ADD_BATCH)
+        self._add_levels = self._redis.register_script(redis_levels.ADD)
         self._put_document = self._redis.register_script(_PUT_DOCUMENT)
         self._join_pairs = self._redis.register_script(redis_pairs.JOIN)
         self._durability: str | None = None
@@ -315,6 +316,10 @@ class RedisStore:
                 for minute, mark, content in zip(minutes, found, found, strict=True)
                 if content
             }
+
+    def add_levels(self, counts: Mapping[LevelCount, float], at: float) -> None:
+        with self._explained():
+            self._add_levels([self._key("levels")], [self._prefix, hour_of(at), redis_levels.counts_text(counts)])
 
     def level_sums(self, version: str, feature: str, since: float) -> dict[tuple[str, str], float]:
         with self._explained():

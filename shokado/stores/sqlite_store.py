@@ -226,6 +226,10 @@ class SqliteStore:
             counts[Tally(version, environment, name)] = value
         return found
 
+    def add_levels(self, counts: Mapping[LevelCount, float], at: float) -> None:
+        with self._writing(firmly=False) as connection:
+            sqlite_levels.add(connection, counts, at)
+
     def level_sums(self, version: str, feature: str, since: float) -> dict[tuple[str, str], float]:
         rows = self._rows(sqlite_levels.SUMS, version, feature, hour_of(since))
         return {(level, name): value for level, name, value in rows}

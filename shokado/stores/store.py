@@ -285,6 +285,10 @@ class Store(Protocol):
         """The tallies of these minutes, each with the mark that belongs to them; those that have none are missing."""
         ...
 
+    def add_levels(self, counts: Mapping[LevelCount, float], at: float) -> None:
+        """Add to the counts by segment of the hour of `at`. May lose the last seconds in a crash."""
+        ...
+
     def level_sums(self, version: str, feature: str, since: float) -> dict[tuple[str, str], float]:
         """The counts of a feature from the hour of `since` on, by level and name."""
         ...

@@ -22,6 +22,8 @@ from shokado.dispatch.shadow import ShadowCopier
 from shokado.drift.version_drift import DriftWindow
 from shokado.experiments.evidence_counter import EvidenceCounter
 from shokado.experiments.experiment_judge import look_at, results_of
+from shokado.experiments.segment_counts import Segmenting
+from shokado.experiments.selection_sample import SelectionSample
 from shokado.experiments.shadow_sampler import ShadowSampler
 from shokado.experiments.tallying import Tallying
 from shokado.monitoring.drift_watch import CachedAnswers, DriftWatch
@@ -82,6 +84,9 @@ class WorkerObservers:
         self.drift = DriftWatch(settings.drift, follower, artefacts) if settings.drift.enabled else None
         caches = settings.cache.backend is not CacheBackend.OFF
         self._cached = CachedAnswers(self.drift) if self.drift is not None and caches else None
+        segments = settings.segments
+        sampled = bool(segments.features) and segments.share > 0
+        self.selections = SelectionSample(follower, Segmenting(segments), segments.share) if sampled else None
         self.spans = None
         if trace_export is not None:
             process = {"service.name": "shokado", "service.version": __version__, "service.instance.id": name}
@@ -92,8 +97,9 @@ class WorkerObservers:
         metrics = self._metrics
         spans = SpanObserver(self.spans.note) if self.spans is not None else None
         always = (metrics.predictions, self.tallying, self.evidence, self.shadow, self.recent_units)
+        sometimes = (self.request_log, self.drift, self._cached, self.selections, spans)
         observers.subscribe(
-            predictions=(*always, *filter(None, (self.request_log, self.drift, self._cached, spans))),
+            predictions=(*always, *filter(None, sometimes)),
             batches=tuple(filter(None, (metrics.batches, self.drift, spans))),
         )
 
@@ -106,6 +112,8 @@ class WorkerObservers:
             repeat(SHARE_EVERY_S, self.recent_units.share),
             repeat(EXPERIMENTS_TOLD_EVERY_S, partial(self.tell_experiments, leads_here)),
         ]
+        if self.selections is not None:
+            tasks.append(self.selections.run())
         if self.request_log is not None:
             tasks.append(self.request_log.run())
         if self.drift is not None:
@@ -139,6 +147,8 @@ class WorkerObservers:
         if self.spans is not None:
             await asyncio.to_thread(self.spans.stop)
         await self.tallying.add()
+        if self.selections is not None:
+            await self.selections.add()
         await self.evidence.add()
         await self.sampler.add()
 

@@ -49,7 +49,7 @@ def test_feedback_counts_for_the_levels_of_its_row_once(segmented: Site) -> None
     }
     assert {level: of["labels"] for level, of in levels(segmented, "sex").items()} == {"(missing)": 1, "f": 2}
     told = segmented.get("/v1/metrics/v1?by=width&limit=0.2")["segments"]
-    assert (told["by"], told["limit"], told["error_rate"], told["intervals"]) == ("width", 0.2, 0.05, 24)
+    assert (told["by"], told["limit"], told["error_rate"], told["intervals"]) == ("width", 0.2, 0.05, 28)
     assert told["spreads"]["demographic_parity"]["verdict"] == "UNKNOWN"
     assert levels(segmented, "width", "v2") == {}
     assert segmented.get("/v1/metrics/v2?by=width")["segments"]["unseen"] == ["below 1", "1 and above"]

@@ -15,6 +15,7 @@ from tests.support import http
 from tests.support.fairlearn_rates import agrees, fairlearn, needs_fairlearn
 from tests.support.redis_server import RedisServer, needs_redis
 from tests.support.server import ROW, Server, serving
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 FEATURES = {"age": {"cuts": [30, 50]}, "is_premium": {}, "region": {"levels": [0, 1]}, "sex": {"levels": ["f", "m"]}}
@@ -27,6 +28,7 @@ def segmented(
 ) -> Iterator[Any]:
     """A server, and what was asked and told of it."""
     environment = {"SHOKADO_WORKERS": "2", "SHOKADO_SEGMENTS__FEATURES": json.dumps(FEATURES)}
+    environment["SHOKADO_SEGMENTS__SHARE"] = "1"
     with ExitStack() as running:
         if request.param == "redis":
             redis = running.enter_context(RedisServer(tmp_path_factory.mktemp("redis")))
@@ -81,6 +83,19 @@ def test_the_numbers_are_those_of_fairlearn(segmented: tuple[Server, list[Any]],
     assert sum(level["labels"] for level in found["segments"]["levels"]) == len(outcomes) == found["quality"]["labels"]
     labels, predicted = ([outcome[name] for outcome in outcomes] for name in ("label", "predicted"))
     agrees(found["segments"], fairlearn(labels, predicted, [LEVELS[by](outcome) for outcome in outcomes]))
+    if by == "sex":
+        return
+
+    def served() -> int:
+        levels = get(server, f"/v1/metrics/v1?by={by}")["segments"]["levels"]
+        return sum(level["served"] for level in levels)
+
+    wait_until(lambda: served() == len(outcomes), 60, 0.5)
+    levels = get(server, f"/v1/metrics/v1?by={by}")["segments"]["levels"]
+    rates = [level["rates"] for level in levels]
+    assert [rate["served_selection_rate"]["value"] for rate in rates] == pytest.approx(
+        [rate["selection_rate"]["value"] for rate in rates]
+    ), "all rows have labels, and all are of the sample"
 
 
 def test_what_is_sure_is_said(segmented: tuple[Server, list[Any]]) -> None:

@@ -41,6 +41,13 @@ def test_what_is_settled_twice_is_counted_once(store: Store) -> None:
     assert store.level_sums("v1", FEATURE, NOW) == {("north", "labels"): 2}
 
 
+def test_counts_without_a_settlement_are_added_as_well(store: Store) -> None:
+    settle(store, "a", {count(): 1})
+    store.add_levels({count(): 2, count("south", ODD): 0.5}, NOW)
+    store.add_levels({count(): 4}, NOW + HOUR_S)
+    assert store.level_sums("v1", FEATURE, NOW) == {("north", "labels"): 7, ("south", ODD): 0.5}
+
+
 def test_versions_and_features_are_apart(store: Store) -> None:
     levels = {count(version="v1"): 1, count(version="v10"): 2, count(feature=ODD): 4, count(ODD, feature=ODD): 8}
     settle(store, "a", levels)
