@@ -129,6 +129,10 @@ clients: $(BIN)/uv ## Install KServe's and MLServer's clients, and a server, for
 	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python var/test/clients/drift
 	@$(BIN)/uv pip install --quiet --compile-bytecode --python var/test/clients/drift --require-hashes -r requirements/drift.txt
 
+# What AWS Lambda runs a function by, and another reader of its events.
+	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python var/test/clients/lambda
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python var/test/clients/lambda awslambdaric==4.2.2 mangum==0.22.0
+
 # What compares the statistics of experiments with other libraries.
 	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python var/test/clients/verdicts
 	@$(BIN)/uv pip install --quiet --python var/test/clients/verdicts ville==0.1.0 savvi==0.3.1 spotify-confidence==4.1.0 \
