@@ -60,6 +60,7 @@ def writing_methods(store: RedisStore) -> list[Callable[[], object]]:
         lambda: store.append(entry(50), 3),
         lambda: store.report(report("a"), 10),
         lambda: store.withdraw("a"),
+        lambda: store.take_role("all", "a", 10, NOW),
         lambda: store.settle([settlement("refused")], NOW),
         lambda: store.add({REQUESTS: 1.0}, NOW),
         lambda: store.forget(0, 0),
