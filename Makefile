@@ -308,10 +308,13 @@ lock: $(BIN)/uv ## Resolve the pins in requirements/ anew from pyproject.toml
 	@$(LOCK) -c requirements/dev.txt -o requirements/serve.txt
 	@$(LOCK) --extra sinks -o requirements/sinks.txt
 	@$(LOCK) --extra drift --extra sinks -c requirements/sinks.txt -o requirements/drift.txt
+	@$(PINNED) --group function -c requirements/serve.txt -o requirements/function.txt
+	@$(PINNED) --group function-xgboost -c requirements/serve.txt -o requirements/function-xgboost.txt
 
 # The pins must not depend on this machine's indexes, nor name them.
-LOCK = env -u UV_FIND_LINKS -u UV_INDEX -u UV_INDEX_URL -u UV_EXTRA_INDEX_URL $(BIN)/uv pip compile --no-config --quiet \
-	--universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --python-version 3.11 pyproject.toml
+PINNED = env -u UV_FIND_LINKS -u UV_INDEX -u UV_INDEX_URL -u UV_EXTRA_INDEX_URL $(BIN)/uv pip compile --no-config --quiet \
+	--universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --python-version 3.11
+LOCK = $(PINNED) pyproject.toml
 
 .PHONY: clean
 clean: ## Remove the environment and everything made under var/

@@ -15,7 +15,7 @@ def obstacles(settings: Settings) -> list[str]:
 
 def is_shared(settings: Settings) -> bool:
     """Whether the function follows a store that others share; else it begins, and goes on, as it is configured."""
-    return settings.store.startswith(("redis://", "rediss://"))
+    return not settings.store.startswith("sqlite:")
 
 
 def as_function(settings: Settings, engines: Collection[EngineChoice]) -> Settings:

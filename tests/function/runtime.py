@@ -1,6 +1,5 @@
 """Lambda's runtime, from outside: what of it is installed for the tests, and where."""
 
-
 import pytest
 
 from tests.support.server import ROOT

@@ -1,0 +1,62 @@
+"""`shokado lambda`: the versions of serving.yaml as a function of AWS Lambda."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from shokado.lifecycle.packaging.function_order import Architecture, FunctionOrder, Runtime
+from shokado.lifecycle.refusal import plain_errors
+
+_SHOWN = 6
+"""How many parts are shown with their size."""
+
+app = typer.Typer(help="Make a function of AWS Lambda.", no_args_is_help=True, rich_markup_mode="rich")
+
+Config = Annotated[Path | None, typer.Option("--config", help="A serving.yaml; by default configuration/serving.yaml.")]
+
+
+@app.callback()
+def function() -> None:
+    """Make a function of AWS Lambda, which answers API Gateway and function URLs without a server."""
+
+
+@app.command()
+def build(
+    output: Annotated[Path, typer.Option("--output", "-o", help="The zip.")] = Path("var/lambda/shokado.zip"),
+    config: Config = None,
+    runtime: Annotated[
+        Runtime, typer.Option(help="Of the function; `here` is this machine's Python, to try the zip.")
+    ] = Runtime.PYTHON_3_13,
+    architecture: Annotated[Architecture, typer.Option(help="Of the function.")] = Architecture.X86_64,
+    xgboost: Annotated[
+        bool, typer.Option("--xgboost", help="Take XGBoost along, which explanations of its models need: 120 MB more.")
+    ] = False,
+) -> None:
+    """Make a zip of the versions that serving.yaml names, and show its size and how long it takes to start.
+
+    Its handler is lambda_function.lambda_handler. What a function cannot keep, such as ports, is refused with the key.
+
+    Examples:
+
+      shokado lambda build
+
+      shokado lambda build --config var/serving/titanic.yaml --runtime python3.12 --architecture arm64
+
+      shokado lambda build --runtime here --output var/lambda/here.zip
+    """
+    from shokado.lifecycle.packaging.function_zip import MAX_UNZIPPED_BYTES, build_zip
+    from shokado.lifecycle.packaging.imaging import megabytes
+
+    with plain_errors():
+        built = build_zip(FunctionOrder(output, config, runtime, architecture, xgboost))
+        for part, size in built.parts[:_SHOWN]:
+            typer.echo(f"{megabytes(size):>10}  {part}")
+        whole = f"{megabytes(built.unzipped_bytes)} of {megabytes(MAX_UNZIPPED_BYTES)} unzipped"
+        typer.echo(f"{built.path}  {megabytes(built.bytes)}, {whole}, starts in {built.cold_start}")
+        if built.goes_by_s3:
+            typer.echo(
+                "next: aws s3 cp, then aws lambda create-function --code S3Bucket=..,S3Key=..; see docs/lambda.md"
+            )
+        else:
+            typer.echo("next: aws lambda create-function --zip-file; see docs/lambda.md")

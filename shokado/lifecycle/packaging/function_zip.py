@@ -1,0 +1,145 @@
+"""A function as a zip: an order goes in, the zip comes out in one piece, with its size and how long its start takes.
+
+Lambda's limits are those of its developer guide, "Lambda quotas".
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import zipfile
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from shokado.lifecycle.errors import BuildFailed
+from shokado.lifecycle.importing import registry
+from shokado.lifecycle.packaging.function_folder import content_of, fill
+from shokado.lifecycle.packaging.function_order import FunctionOrder
+from shokado.lifecycle.packaging.function_packages import compile_all, install_packages
+from shokado.lifecycle.packaging.imaging import megabytes
+from shokado.lifecycle.progress import step
+
+MAX_UNZIPPED_BYTES = 250 * 2**20
+"""Of a function's code, unzipped."""
+MAX_DIRECT_BYTES = 50 * 2**20
+"""Of a zip that is sent to AWS with the request; larger ones go by way of S3."""
+FOLDER = registry.PROJECT / "var" / "lambda"
+"""Where functions are put together, and what they are."""
+_SHOWN = 8
+"""How many parts are named where they are too large together."""
+_STARTED = re.compile(r"cold start: ([0-9.]+) s \((.*)\)")
+_TIME = (1980, 1, 1, 0, 0, 0)
+"""The earliest one that a zip can say, of all files: the same content gives the same zip."""
+_START_TIMEOUT_S = 120
+
+
+@dataclass(frozen=True)
+class FunctionZip:
+    """A zip that was built."""
+
+    path: Path
+    unzipped_bytes: int
+    parts: tuple[tuple[str, int], ...]
+    """Its packages and folders by size in bytes, the largest first."""
+    cold_start: str
+    """How long it took here until all versions were ready; why that is not known otherwise."""
+
+    @property
+    def bytes(self) -> int:
+        return self.path.stat().st_size
+
+    @property
+    def goes_by_s3(self) -> bool:
+        """Whether it is too large to be sent with the request."""
+        return self.bytes > MAX_DIRECT_BYTES
+
+
+def build_zip(order: FunctionOrder) -> FunctionZip:
+    """Build it.
+
+    Raises:
+        LifecycleError: the configuration has what a function cannot keep, or a version is missing.
+        BuildFailed: packages cannot be installed, or all together are larger than a function may be.
+    """
+    content = content_of(order)
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="stage-", dir=FOLDER) as at:
+        folder = Path(at) / "task"
+        folder.mkdir()
+        install_packages(order, folder, xgboost=order.xgboost or content.needs_xgboost)
+        fill(folder, content)
+        compile_all(order, folder)
+        parts = weigh(folder)
+        total = sum(size for _, size in parts)
+        refuse_too_large(parts, total)
+        cold_start = measure_start(order, folder)
+        with step("zip") as current:
+            write_zip(folder, order.target)
+            current.outcome = f"{order.target}, {megabytes(order.target.stat().st_size)}"
+    return FunctionZip(order.target, total, parts, cold_start)
+
+
+def weigh(folder: Path) -> tuple[tuple[str, int], ...]:
+    """The bytes of each package, of each folder of this project, and of each version; the largest first."""
+    sizes: Counter[str] = Counter()
+    for path in folder.rglob("*"):
+        if path.is_file():
+            steps = path.relative_to(folder).parts
+            deep = 4 if steps[0] == "bentoml" else 1
+            sizes["/".join(steps[:deep])] += path.stat().st_size
+    return tuple(sizes.most_common())
+
+
+def refuse_too_large(parts: tuple[tuple[str, int], ...], total: int) -> None:
+    """Raise `BuildFailed` where Lambda would not take it, naming what is large."""
+    if total <= MAX_UNZIPPED_BYTES:
+        return
+    largest = "\n".join(f"{megabytes(size):>10}  {part}" for part, size in parts[:_SHOWN])
+    raise BuildFailed(
+        f"The function has {megabytes(total)} unzipped, and Lambda takes {megabytes(MAX_UNZIPPED_BYTES)}. "
+        f"The largest parts are:\n{largest}",
+        "shokado lambda image, which may have 10 GB",
+    )
+
+
+def write_zip(folder: Path, target: Path) -> None:
+    """Zip the folder's content, readable for every user, in the place of what is there."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    scratch = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        with zipfile.ZipFile(scratch, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as written:
+            for path in sorted(folder.rglob("*")):
+                if path.is_file():
+                    entry = zipfile.ZipInfo(path.relative_to(folder).as_posix(), _TIME)
+                    entry.external_attr, entry.compress_type = 0o100644 << 16, zipfile.ZIP_DEFLATED
+                    with path.open("rb") as read, written.open(entry, "w", force_zip64=True) as into:
+                        shutil.copyfileobj(read, into, 2**20)
+        scratch.replace(target)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def measure_start(order: FunctionOrder, folder: Path) -> str:
+    """How long the function takes to start in a process of its own, with its own packages alone.
+
+    Raises `BuildFailed` where it does not start.
+    """
+    python = order.interpreter()
+    if python is None:
+        return f"not measured, as there is no Python {order.runtime.python} for {order.architecture} here"
+    with step("start it once") as current:
+        # The standard library of that Python, and the folder; no site-packages, no user's, no variables.
+        code = f"import sys; sys.path.insert(0, {str(folder)!r}); import lambda_function"
+        command = [python, "-ISc", f"import logging; logging.basicConfig(); {code}"]
+        environment = {"PATH": os.defpath, "HOME": str(folder.parent), "TMPDIR": str(folder.parent), "LANG": "C.UTF-8"}
+        finished = subprocess.run(
+            command, env=environment, cwd=folder, capture_output=True, text=True, check=False, timeout=_START_TIMEOUT_S
+        )
+        found = _STARTED.search(finished.stderr)
+        if finished.returncode or found is None:
+            last = finished.stderr.strip().splitlines()[-3:]
+            raise BuildFailed("The function does not start:\n" + "\n".join(last))
+        current.outcome = f"{found[1]} s: {found[2]}"
+        return f"{found[1]} s"
