@@ -1,5 +1,7 @@
 """`shokado lambda`: the versions of serving.yaml as a function of AWS Lambda."""
 
+import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -60,3 +62,37 @@ def build(
             )
         else:
             typer.echo("next: aws lambda create-function --zip-file; see docs/lambda.md")
+
+
+@app.command("try")
+def try_(
+    event: Annotated[
+        Path | None, typer.Argument(help="A file with an event as JSON; by default standard input.")
+    ] = None,
+    zipped: Annotated[Path, typer.Option("--zip", help="What `shokado lambda build --runtime here` made.")] = Path(
+        "var/lambda/shokado.zip"
+    ),
+    variable: Annotated[
+        list[str] | None, typer.Option("--env", help="A variable of the function, as NAME=VALUE; as often as wanted.")
+    ] = None,
+) -> None:
+    """Start a function on this machine as Lambda starts it, with its own packages alone, and show what it answers.
+
+    Examples:
+
+      shokado lambda try event.json
+
+      shokado lambda try event.json --env SHOKADO_STORE=redis://127.0.0.1:6379/0
+    """
+    from shokado.lifecycle.packaging.function_trial import try_function
+
+    pairs = [pair.partition("=") for pair in variable or ()]
+    if any(not separator for _, separator, _ in pairs):
+        raise typer.BadParameter("--env is NAME=VALUE.")
+    try:
+        asked = json.loads(event.read_text(encoding="utf-8") if event is not None else sys.stdin.read())
+    except (OSError, ValueError) as error:
+        raise typer.BadParameter(f"{event or 'standard input'}: no event: {error}") from None
+    with plain_errors():
+        answer = try_function(zipped, asked, {name: value for name, _, value in pairs})
+        typer.echo(json.dumps(answer, indent=2))

@@ -83,6 +83,10 @@ class SharedStore:
 
     async def _catch_up(self) -> None:
         await self.follower.look()
+        if self.follower.failure is not None:
+            # Whatever stands between ends connections that are not used, and a process that stands still hears of it
+            # when it asks; the next connection is a new one.
+            await self.follower.look()
         with contextlib.suppress(StoreUnavailable):
             await self.seals.learn()
 

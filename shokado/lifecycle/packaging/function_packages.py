@@ -50,8 +50,8 @@ def compile_all(order: FunctionOrder, folder: Path) -> None:
     python = order.interpreter()
     if python is None:
         say(
-            f"there is no Python {order.runtime.python} here, so nothing is compiled, and each start takes longer by "
-            "about the time of its imports"
+            f"there is no Python {order.runtime.python} here, so nothing is compiled, and each start takes seconds "
+            f"longer; next: uv python install {order.runtime.python}, and have it on PATH"
         )
         return
     with step("compile") as current:

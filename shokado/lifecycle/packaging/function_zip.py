@@ -18,6 +18,7 @@ from shokado.lifecycle.importing import registry
 from shokado.lifecycle.packaging.function_folder import content_of, fill
 from shokado.lifecycle.packaging.function_order import FunctionOrder
 from shokado.lifecycle.packaging.function_packages import compile_all, install_packages
+from shokado.lifecycle.packaging.function_trial import isolated_command, isolated_environment
 from shokado.lifecycle.packaging.imaging import megabytes
 from shokado.lifecycle.progress import step
 
@@ -32,7 +33,13 @@ _SHOWN = 8
 _STARTED = re.compile(r"cold start: ([0-9.]+) s \((.*)\)")
 _TIME = (1980, 1, 1, 0, 0, 0)
 """The earliest one that a zip can say, of all files: the same content gives the same zip."""
-_START_TIMEOUT_S = 120
+_START_TIMEOUT_S = 300
+_PROGRAM = """
+import logging, sys
+logging.basicConfig()
+sys.path.insert(0, sys.argv[1])
+import lambda_function
+"""
 
 
 @dataclass(frozen=True)
@@ -130,12 +137,14 @@ def measure_start(order: FunctionOrder, folder: Path) -> str:
     if python is None:
         return f"not measured, as there is no Python {order.runtime.python} for {order.architecture} here"
     with step("start it once") as current:
-        # The standard library of that Python, and the folder; no site-packages, no user's, no variables.
-        code = f"import sys; sys.path.insert(0, {str(folder)!r}); import lambda_function"
-        command = [python, "-ISc", f"import logging; logging.basicConfig(); {code}"]
-        environment = {"PATH": os.defpath, "HOME": str(folder.parent), "TMPDIR": str(folder.parent), "LANG": "C.UTF-8"}
         finished = subprocess.run(
-            command, env=environment, cwd=folder, capture_output=True, text=True, check=False, timeout=_START_TIMEOUT_S
+            isolated_command(python, _PROGRAM, folder),
+            env=isolated_environment(folder),
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_START_TIMEOUT_S,
         )
         found = _STARTED.search(finished.stderr)
         if finished.returncode or found is None:
