@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from shokado.cli.image_options import Engine
 from shokado.lifecycle.packaging.function_order import Architecture, FunctionOrder, Runtime
 from shokado.lifecycle.refusal import plain_errors
 
@@ -16,6 +17,13 @@ _SHOWN = 6
 app = typer.Typer(help="Make a function of AWS Lambda.", no_args_is_help=True, rich_markup_mode="rich")
 
 Config = Annotated[Path | None, typer.Option("--config", help="A serving.yaml; by default configuration/serving.yaml.")]
+Processor = Annotated[Architecture, typer.Option("--architecture", help="Of the function.")]
+WithXgboost = Annotated[
+    bool, typer.Option("--xgboost", help="Take XGBoost along, which explanations of its models need: 120 MB more.")
+]
+PythonRuntime = Annotated[
+    Runtime, typer.Option("--runtime", help="Of the function; `here` is this machine's Python, to try it.")
+]
 
 
 @app.callback()
@@ -27,13 +35,9 @@ def function() -> None:
 def build(
     output: Annotated[Path, typer.Option("--output", "-o", help="The zip.")] = Path("var/lambda/shokado.zip"),
     config: Config = None,
-    runtime: Annotated[
-        Runtime, typer.Option(help="Of the function; `here` is this machine's Python, to try the zip.")
-    ] = Runtime.PYTHON_3_13,
-    architecture: Annotated[Architecture, typer.Option(help="Of the function.")] = Architecture.X86_64,
-    xgboost: Annotated[
-        bool, typer.Option("--xgboost", help="Take XGBoost along, which explanations of its models need: 120 MB more.")
-    ] = False,
+    runtime: PythonRuntime = Runtime.PYTHON_3_13,
+    architecture: Processor = Architecture.X86_64,
+    xgboost: WithXgboost = False,
 ) -> None:
     """Make a zip of the versions that serving.yaml names, and show its size and how long it takes to start.
 
@@ -51,7 +55,7 @@ def build(
     from shokado.lifecycle.packaging.imaging import megabytes
 
     with plain_errors():
-        built = build_zip(FunctionOrder(output, config, runtime, architecture, xgboost))
+        built = build_zip(FunctionOrder(config, runtime, architecture, xgboost), output)
         for part, size in built.parts[:_SHOWN]:
             typer.echo(f"{megabytes(size):>10}  {part}")
         whole = f"{megabytes(built.unzipped_bytes)} of {megabytes(MAX_UNZIPPED_BYTES)} unzipped"
@@ -62,6 +66,39 @@ def build(
             )
         else:
             typer.echo("next: aws lambda create-function --zip-file; see docs/lambda.md")
+
+
+@app.command()
+def image(
+    config: Config = None,
+    runtime: PythonRuntime = Runtime.PYTHON_3_13,
+    architecture: Processor = Architecture.X86_64,
+    xgboost: WithXgboost = False,
+    engine: Engine = None,
+    tag: Annotated[
+        str | None,
+        typer.Option("--tag", "-t", envvar="TAG", help="By default shokado-lambda:<version of this project>."),
+    ] = None,
+    base_image: Annotated[
+        str | None, typer.Option(envvar="BASE_IMAGE", help="By default AWS's image of the runtime.")
+    ] = None,
+) -> None:
+    """Make an image of what a zip would hold, for functions that are larger than a zip may be.
+
+    Examples:
+
+      shokado lambda image --xgboost
+
+      shokado lambda image --engine podman --tag 123456789012.dkr.ecr.eu-west-1.amazonaws.com/shokado:1.4.0
+    """
+    from shokado.lifecycle.packaging.function_image import build_function_image
+    from shokado.lifecycle.packaging.imaging import find_engine, megabytes
+
+    with plain_errors():
+        found, order = find_engine(engine), FunctionOrder(config, runtime, architecture, xgboost)
+        built = build_function_image(order, found, tag, base_image)
+        typer.echo(f"{built.tag}  {megabytes(built.own_bytes)} beyond its base, starts in {built.cold_start}")
+        typer.echo(f"next: {found} push, then aws lambda create-function --package-type Image; see docs/lambda.md")
 
 
 @app.command("try")

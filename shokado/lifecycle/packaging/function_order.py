@@ -42,8 +42,6 @@ _GLIBC = "manylinux_2_34"
 class FunctionOrder:
     """What to build."""
 
-    target: Path
-    """The zip."""
     config: Path | None = None
     """A serving.yaml; None: the project's own."""
     runtime: Runtime = Runtime.PYTHON_3_13

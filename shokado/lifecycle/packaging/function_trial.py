@@ -57,7 +57,7 @@ def isolated_environment(folder: Path) -> dict[str, str]:
 
 
 def _run(folder: Path, event: str, variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    python = FunctionOrder(folder, runtime=Runtime.HERE).interpreter()
+    python = FunctionOrder(runtime=Runtime.HERE).interpreter()
     assert python is not None, "this machine has the Python that runs this"
     try:
         return subprocess.run(

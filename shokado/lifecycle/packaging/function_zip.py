@@ -10,6 +10,8 @@ import subprocess
 import tempfile
 import zipfile
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,15 +45,25 @@ import lambda_function
 
 
 @dataclass(frozen=True)
+class StagedFunction:
+    """A function in a folder, as it will be at /var/task."""
+
+    folder: Path
+    bytes: int
+    parts: tuple[tuple[str, int], ...]
+    """Its packages and folders by size in bytes, the largest first."""
+    cold_start: str
+    """How long it took here until all versions were ready; why that is not known otherwise."""
+
+
+@dataclass(frozen=True)
 class FunctionZip:
     """A zip that was built."""
 
     path: Path
     unzipped_bytes: int
     parts: tuple[tuple[str, int], ...]
-    """Its packages and folders by size in bytes, the largest first."""
     cold_start: str
-    """How long it took here until all versions were ready; why that is not known otherwise."""
 
     @property
     def bytes(self) -> int:
@@ -63,12 +75,23 @@ class FunctionZip:
         return self.bytes > MAX_DIRECT_BYTES
 
 
-def build_zip(order: FunctionOrder) -> FunctionZip:
-    """Build it.
+def build_zip(order: FunctionOrder, target: Path) -> FunctionZip:
+    """Build it. Raises what `staged` raises, and `BuildFailed` where all together is larger than a zip may be."""
+    with staged(order) as function:
+        refuse_too_large(function.parts, function.bytes, MAX_UNZIPPED_BYTES)
+        with step("zip") as current:
+            write_zip(function.folder, target)
+            current.outcome = f"{target}, {megabytes(target.stat().st_size)}"
+    return FunctionZip(target, function.bytes, function.parts, function.cold_start)
+
+
+@contextmanager
+def staged(order: FunctionOrder) -> Iterator[StagedFunction]:
+    """The function's folder, started once; removed at the end. The folder above it holds nothing else.
 
     Raises:
         LifecycleError: the configuration has what a function cannot keep, or a version is missing.
-        BuildFailed: packages cannot be installed, or all together are larger than a function may be.
+        BuildFailed: packages cannot be installed, or the function does not start.
     """
     content = content_of(order)
     FOLDER.mkdir(parents=True, exist_ok=True)
@@ -78,14 +101,11 @@ def build_zip(order: FunctionOrder) -> FunctionZip:
         install_packages(order, folder, xgboost=order.xgboost or content.needs_xgboost)
         fill(folder, content)
         compile_all(order, folder)
+        # Some umasks leave nothing to other users, of whom Lambda's is one.
+        for path in (folder, *folder.rglob("*")):
+            path.chmod(0o755 if path.is_dir() else 0o644)
         parts = weigh(folder)
-        total = sum(size for _, size in parts)
-        refuse_too_large(parts, total)
-        cold_start = measure_start(order, folder)
-        with step("zip") as current:
-            write_zip(folder, order.target)
-            current.outcome = f"{order.target}, {megabytes(order.target.stat().st_size)}"
-    return FunctionZip(order.target, total, parts, cold_start)
+        yield StagedFunction(folder, sum(size for _, size in parts), parts, measure_start(order, folder))
 
 
 def weigh(folder: Path) -> tuple[tuple[str, int], ...]:
@@ -99,15 +119,15 @@ def weigh(folder: Path) -> tuple[tuple[str, int], ...]:
     return tuple(sizes.most_common())
 
 
-def refuse_too_large(parts: tuple[tuple[str, int], ...], total: int) -> None:
-    """Raise `BuildFailed` where Lambda would not take it, naming what is large."""
-    if total <= MAX_UNZIPPED_BYTES:
+def refuse_too_large(parts: tuple[tuple[str, int], ...], total: int, limit: int) -> None:
+    """Raise `BuildFailed` where Lambda would not take so many bytes, naming what is large."""
+    if total <= limit:
         return
     largest = "\n".join(f"{megabytes(size):>10}  {part}" for part, size in parts[:_SHOWN])
     raise BuildFailed(
-        f"The function has {megabytes(total)} unzipped, and Lambda takes {megabytes(MAX_UNZIPPED_BYTES)}. "
+        f"The function has {megabytes(total)} unpacked, and Lambda takes {megabytes(limit)}. "
         f"The largest parts are:\n{largest}",
-        "shokado lambda image, which may have 10 GB",
+        "shokado lambda image, which may have 10 GB" if limit == MAX_UNZIPPED_BYTES else None,
     )
 
 
