@@ -1,7 +1,7 @@
 """The bundle: what a function is built with. In: its folder. Out: settings, artefacts, the gate.
 
-It lies as in a bento: `configuration/serving.yaml`, and below `bentoml/` the models as BentoML's store has them, which
-are read without BentoML.
+It lies as in a bento: `configuration/serving.yaml`, and below `model_store/` the models as BentoML's store has them,
+which are read without BentoML.
 """
 
 from dataclasses import dataclass

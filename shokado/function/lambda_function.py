@@ -6,7 +6,7 @@ Nothing is imported before the variables are set, which libraries read once.
 import os
 from pathlib import Path
 
-os.environ.setdefault("BENTOML_HOME", str(Path(__file__).resolve().parent / "bentoml"))
+os.environ.setdefault("BENTOML_HOME", str(Path(__file__).resolve().parent / "model_store"))
 # BLAS would make a thread for each core of the host.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 

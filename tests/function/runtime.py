@@ -63,7 +63,15 @@ class Runtime:
         self.events.put((f"invocation-{self._number}", json.dumps(event).encode()))
 
     def read(self) -> Any:
-        kind, content = self.ended.get(timeout=_PATIENCE_S)
+        assert self.process is not None
+        until = time.monotonic() + _PATIENCE_S
+        while self.ended.empty():
+            # One that tells of the error of its start, and then ends, has told it by then.
+            ended = self.process.poll() is not None and self.ended.empty()
+            assert not ended, f"the function ended with {self.process.poll()}:\n{self.log.read_text()}"
+            assert time.monotonic() < until, f"no answer:\n{self.log.read_text()}"
+            time.sleep(0.001)
+        kind, content = self.ended.get()
         if kind != "response":
             raise FunctionError(content["errorType"], content["errorMessage"])
         return content
@@ -139,6 +147,10 @@ def _handler_of(runtime: Runtime) -> type[BaseHTTPRequestHandler]:
                 "Lambda-Runtime-Aws-Request-Id": name,
                 "Lambda-Runtime-Deadline-Ms": str(deadline_ms),
                 "Lambda-Runtime-Invoked-Function-Arn": "arn:aws:lambda:us-east-1:123456789012:function:shokado",
+                # What it would say nothing in is sent all the same: the client's native part dereferences all of these.
+                "Content-Type": "application/json",
+                "Lambda-Runtime-Client-Context": "{}",
+                "Lambda-Runtime-Cognito-Identity": "{}",
                 "Lambda-Runtime-Trace-Id": "Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=0",
             })  # fmt: skip
 

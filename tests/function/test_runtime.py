@@ -96,9 +96,10 @@ def test_an_event_that_cannot_be_read_is_answered(runtime: Runtime) -> None:
 
 
 def test_what_the_function_has_no_time_for_is_refused_before_it_is_ended(runtime: Runtime) -> None:
+    big = json.dumps({"instances": [ROW] * 9_000, "version": "v1"}).encode()
     runtime.timeout_s = 0.05
     try:
-        answer = predict(runtime)
+        answer = read_answer(runtime.invoke(http_event("POST", NATIVE, JSON, big)))
     finally:
         runtime.timeout_s = 30.0
     assert (answer.status, answer.code) == (504, "deadline_exceeded")

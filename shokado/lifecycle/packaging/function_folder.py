@@ -29,7 +29,7 @@ from shokado.lifecycle.importing import registry
 from shokado.lifecycle.packaging.function_order import FunctionOrder
 from shokado.lifecycle.progress import step
 
-MODELS = Path("bentoml") / "models"
+MODELS = Path("model_store") / "models"
 _HANDLER = Path("shokado") / "function" / "lambda_function.py"
 _SOURCES = (
     "configuration", "runners",

@@ -62,6 +62,7 @@ def compile_all(order: FunctionOrder, folder: Path) -> None:
 
 
 def _prune(folder: Path) -> None:
+    (folder / ".lock").unlink(missing_ok=True)
     for path in sorted(folder.rglob("*"), reverse=True):
         if path.is_dir() and path.name in _UNUSED_FOLDERS:
             shutil.rmtree(path)

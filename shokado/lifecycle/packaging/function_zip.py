@@ -17,7 +17,7 @@ from pathlib import Path
 
 from shokado.lifecycle.errors import BuildFailed
 from shokado.lifecycle.importing import registry
-from shokado.lifecycle.packaging.function_folder import content_of, fill
+from shokado.lifecycle.packaging.function_folder import MODELS, content_of, fill
 from shokado.lifecycle.packaging.function_order import FunctionOrder
 from shokado.lifecycle.packaging.function_packages import compile_all, install_packages
 from shokado.lifecycle.packaging.function_trial import isolated_command, isolated_environment
@@ -114,7 +114,7 @@ def weigh(folder: Path) -> tuple[tuple[str, int], ...]:
     for path in folder.rglob("*"):
         if path.is_file():
             steps = path.relative_to(folder).parts
-            deep = 4 if steps[0] == "bentoml" else 1
+            deep = 4 if steps[0] == MODELS.parts[0] else 1
             sizes["/".join(steps[:deep])] += path.stat().st_size
     return tuple(sizes.most_common())
 
