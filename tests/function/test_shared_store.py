@@ -88,9 +88,10 @@ def test_a_function_and_a_server_are_one_service(redis: RedisServer, task: Path,
 
         redis.kill()
         for _ in range(5):
+            time.sleep(0.4)
             assert ask(runtime).json["version"] == "v2"
+        assert "changes are refused" in runtime.log.read_text()
         redis.start()
-        wait_until(lambda: "the store redis" in runtime.log.read_text(), 20)
         wait_until(lambda: ask(runtime).status == 200 and "can be used again" in runtime.log.read_text(), 20)
 
 
