@@ -129,6 +129,10 @@ clients: $(BIN)/uv ## Install KServe's and MLServer's clients, and a server, for
 	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python var/test/clients/drift
 	@$(BIN)/uv pip install --quiet --compile-bytecode --python var/test/clients/drift --require-hashes -r requirements/drift.txt
 
+# What AWS Lambda runs a function by, and another reader of its events.
+	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python var/test/clients/lambda
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python var/test/clients/lambda awslambdaric==4.2.2 mangum==0.22.0
+
 # What compares the statistics of experiments with other libraries.
 	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python var/test/clients/verdicts
 	@$(BIN)/uv pip install --quiet --python var/test/clients/verdicts ville==0.1.0 savvi==0.3.1 spotify-confidence==4.1.0 \
@@ -304,10 +308,13 @@ lock: $(BIN)/uv ## Resolve the pins in requirements/ anew from pyproject.toml
 	@$(LOCK) -c requirements/dev.txt -o requirements/serve.txt
 	@$(LOCK) --extra sinks -o requirements/sinks.txt
 	@$(LOCK) --extra drift --extra sinks -c requirements/sinks.txt -o requirements/drift.txt
+	@$(PINNED) --group function -c requirements/serve.txt -o requirements/function.txt
+	@$(PINNED) --group function-xgboost -c requirements/serve.txt -o requirements/function-xgboost.txt
 
 # The pins must not depend on this machine's indexes, nor name them.
-LOCK = env -u UV_FIND_LINKS -u UV_INDEX -u UV_INDEX_URL -u UV_EXTRA_INDEX_URL $(BIN)/uv pip compile --no-config --quiet \
-	--universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --python-version 3.11 pyproject.toml
+PINNED = env -u UV_FIND_LINKS -u UV_INDEX -u UV_INDEX_URL -u UV_EXTRA_INDEX_URL $(BIN)/uv pip compile --no-config --quiet \
+	--universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --python-version 3.11
+LOCK = $(PINNED) pyproject.toml
 
 .PHONY: clean
 clean: ## Remove the environment and everything made under var/

@@ -17,6 +17,7 @@ from shokado import __version__
 from shokado.cli import canary as canary_cli
 from shokado.cli import drift as drift_cli
 from shokado.cli import experiment as experiment_cli
+from shokado.cli import function as function_cli
 from shokado.cli import k8s as k8s_cli
 from shokado.cli import keys as keys_cli
 from shokado.cli import log as log_cli
@@ -66,6 +67,7 @@ app.add_typer(split_cli.app, name="split")
 app.add_typer(canary_cli.app, name="canary")
 app.add_typer(experiment_cli.app, name="experiment")
 app.add_typer(k8s_cli.app, name="k8s")
+app.add_typer(function_cli.app, name="lambda")
 log_cli.app.command()(estimate)
 app.add_typer(log_cli.app, name="log")
 app.add_typer(drift_cli.app, name="drift")

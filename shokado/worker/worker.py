@@ -239,7 +239,7 @@ class Worker:
             self.timeline,
             self.folder,
             self.tally_sums,
-            stopping=self.stopping,
+            is_stopping=lambda: self.stopping.begun,
             last_rows=self.observing.last_rows,
             tally=self.observing.tallying.add,
             drift=self.observing.drift,

@@ -587,3 +587,18 @@ def test_make_knows_what_takes_minutes(
         planned = shell(line.replace("make", "make --dry-run --old-file=.venv/.dev --old-file=.venv/.train"))
         assert "bin/" in planned
         assert line != "make serve" or "bentoml serve service:Shokado" in planned
+
+
+@pytest.mark.slow
+@runs("docs/lambda.md", "Build", argument="build")
+@runs("docs/lambda.md", "Try it")
+def test_a_function_is_built_and_tried(commands: list[str], build: list[str], checkout: Path, models: Path) -> None:
+    """For AWS's runtime, which is not here, and for this machine's Python."""
+    (usual,), (trial,) = build, commands
+    printed = shell(usual, cwd=checkout)
+    assert "var/lambda/shokado.zip" in printed
+    assert "of 262.1 MB unzipped" in printed
+    printed = shell(trial, cwd=checkout)
+    answer = json.loads(printed[printed.index("{") :])
+    assert answer["statusCode"] == 200
+    assert json.loads(answer["body"])["version"] in ("v1", "v2")
