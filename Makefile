@@ -138,6 +138,14 @@ clients: $(BIN)/uv ## Install KServe's and MLServer's clients, and a server, for
 	@$(BIN)/uv pip install --quiet --python var/test/clients/verdicts ville==0.1.0 savvi==0.3.1 spotify-confidence==4.1.0 \
 		matplotlib==3.11.2
 
+# What says how fair a model is, of the same rows.
+	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python var/test/clients/fairness
+	@$(BIN)/uv pip install --quiet --python var/test/clients/fairness fairlearn==0.13.0
+
+# What checks the signatures of webhooks.
+	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python var/test/clients/webhooks
+	@$(BIN)/uv pip install --quiet --python var/test/clients/webhooks standardwebhooks==1.0.1
+
 # What it installs beside them is not used.
 .PHONY: definitions
 definitions: $(BIN)/uv ## Install the published schemas of the custom resources in k8s/, for the tests

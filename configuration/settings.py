@@ -40,6 +40,8 @@ from configuration.frozen import FrozenSettings
 from configuration.log_settings import LogSettings, SinkSettings
 from configuration.logging_settings import LoggingSettings
 from configuration.port import Port, check_port
+from configuration.retraining_settings import RetrainingSettings
+from configuration.segment_settings import FeatureSegments, SegmentSettings
 from configuration.sentinel_address import SentinelAddress
 from configuration.tracing_settings import TracingSettings
 
@@ -579,6 +581,8 @@ class Settings(BaseSettings):
     grpc: GrpcSettings = GrpcSettings()
     log: LogSettings = LogSettings()
     drift: DriftSettings = DriftSettings()
+    segments: SegmentSettings = SegmentSettings()
+    retraining: RetrainingSettings = RetrainingSettings()
     explanations: ExplanationSettings = ExplanationSettings()
     tracing: TracingSettings = TracingSettings()
     logging: LoggingSettings = LoggingSettings()
@@ -651,6 +655,12 @@ class Settings(BaseSettings):
             for version in (environment.active, *environment.weights, *shadow):
                 if version not in self.versions:
                     raise ValueError(f"environment {name} names version {version}, which is not configured")
+        masked = sorted({*self.segments.features} & {*self.log.drop, *self.log.hash})
+        if masked and self.log.share:
+            words = "the prediction ids in the log would tell its level; leave it out of one of both"
+            raise ValueError(f"segments.features has {masked[0]}, whose values log.drop or log.hash masks, and {words}")
+        if self.retraining.enabled and "drift" in self.retraining.causes and not self.drift.enabled:
+            raise ValueError("retraining.causes has drift, of which nothing is known while drift.enabled is false")
         if self.default_environment not in self.environments:
             raise ValueError(f"default_environment is {self.default_environment}, which is not configured")
         return self
@@ -784,6 +794,8 @@ def _keys_beside(location: list[str]) -> list[str]:
         "grpc": GrpcSettings,
         "log": LogSettings,
         "drift": DriftSettings,
+        "segments": SegmentSettings,
+        "retraining": RetrainingSettings,
         "explanations": ExplanationSettings,
         "log.sink": SinkSettings,
         "dialects": DialectSettings,
@@ -792,6 +804,8 @@ def _keys_beside(location: list[str]) -> list[str]:
         return list(RemoteSettings.model_fields)
     if location[0] == "versions" and location[2:-1] == ["service"]:
         return list(ServiceSettings.model_fields)
+    if location[:2] == ["segments", "features"]:
+        return list(FeatureSegments.model_fields)
     section = ".".join(part for part in location[:-1] if not part.isdecimal())
     beside = models.get(section) or models.get(location[0], Settings)
     return list((beside if len(location) > 1 else Settings).model_fields)

@@ -75,6 +75,8 @@ class FeedbackEntry:
     """What would have been right: a class, the value of a regression, or several values, by name or in order."""
     reward: float | None = None
     """How well it went, between 0 and 1; a conversion is 1."""
+    segments: Mapping[str, str | float | bool | None] | None = None
+    """Levels of the row by features that no version takes, where figures are told apart by them."""
 
 
 def predict(
@@ -232,13 +234,14 @@ def history(*, limit: int = 100, before: int | None = None) -> Operation[History
 
 
 def feedback(
-    prediction_id: str, *, label: Label | None = None, reward: float | None = None, index: int = 0
-) -> Operation[FeedbackAnswer]:
+    prediction_id: str, *, label: Label | None = None, reward: float | None = None, index: int = 0,
+    segments: Mapping[str, str | float | bool | None] | None = None,
+) -> Operation[FeedbackAnswer]:  # fmt: skip
     """Say what became of one row of a prediction; fields as in `FeedbackEntry`. The same one counts once.
 
     Raises `InvalidRequest` when it cannot be used; `code` says why: `feedback_expired`, for one.
     """
-    return _feedback(_entry(FeedbackEntry(prediction_id, index, label, reward)))
+    return _feedback(_entry(FeedbackEntry(prediction_id, index, label, reward, segments)))
 
 
 def feedback_batch(entries: Iterable[FeedbackEntry]) -> Operation[FeedbackAnswer]:
@@ -292,11 +295,17 @@ def activate(version: str, *, force: bool = False, why: str = "", if_generation:
     return _change(f"/models/{_quoted(version)}/activate", content, _read(Split), if_generation)
 
 
-def metrics(version: str, *, window_s: float = 60) -> Operation[VersionMetrics]:
-    """How a version is served, since the server started and within the last `window_s` (300 at most) seconds."""
-    return Operation(
-        "GET", f"/v1/metrics/{_quoted(version)}", _read(VersionMetrics), {"window_s": window_s}, repeatable=True
-    )
+def metrics(
+    version: str, *, window_s: float = 60, by: str | None = None, limit: float | None = None
+) -> Operation[VersionMetrics]:
+    """How a version is served, since the server started and within the last `window_s` (300 at most) seconds.
+
+    `by` names a feature of `segments.features`: then `segments` has the figures of each of its levels, and says whether
+    their differences are surely within `limit`, or beyond.
+    """
+    asked = {"window_s": window_s, "by": by, "limit": limit}
+    query = {name: value for name, value in asked.items() if value is not None}
+    return Operation("GET", f"/v1/metrics/{_quoted(version)}", _read(VersionMetrics), query, repeatable=True)
 
 
 def drift(version: str, *, window: Literal["hour", "day"] = "hour") -> Operation[VersionDrift]:
@@ -367,7 +376,7 @@ def _feedback(content: Any) -> Operation[FeedbackAnswer]:
 
 
 def _entry(entry: FeedbackEntry) -> dict[str, Any]:
-    told = _named(label=entry.label, reward=entry.reward)
+    told = _named(label=entry.label, reward=entry.reward, segments=entry.segments)
     return {"prediction_id": entry.prediction_id, "index": entry.index} | told
 
 

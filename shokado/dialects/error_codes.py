@@ -144,6 +144,7 @@ ERROR_CODES: Mapping[str, ErrorCode] = {
     "unknown_field": ErrorCode(422, _INVALID, "The body has a field that the route does not know."),
     "unknown_level": ErrorCode(422, _INVALID, "A value is none of the levels of its category."),
     "unknown_predict_method": ErrorCode(422, _INVALID, "The model has no such `predict_method`."),
+    "unknown_segment": ErrorCode(422, _INVALID, "Figures are not told apart by such a feature."),
     "version_too_large": ErrorCode(422, _INVALID, "The version's files are larger than may be loaded."),
     "wrong_feature_count": ErrorCode(422, _INVALID, "A row has more or fewer values than the model takes."),
     "wrong_shape": ErrorCode(422, _INVALID, "A tensor has not the shape that the model takes."),

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from shokado.monitoring.recent_units import RecentUnits
     from shokado.monitoring.timeline import Timeline
     from shokado.request_log.last_rows import LastRows
+    from shokado.retraining.hook import RetrainingHook
     from shokado.stores.tally_sums import TallySums
 
 
@@ -82,6 +83,8 @@ class WorkerParts:
     """None where it is off."""
     recent_units: "RecentUnits | None" = None
     """Finds what was asked lately; None where nobody looks."""
+    retraining: "RetrainingHook | None" = None
+    """None where nobody is to be told."""
 
 
 class Control:

@@ -15,7 +15,10 @@ import numpy as np
 import onnxruntime
 import pandas as pd
 import pytest
+import yaml
 
+from configuration.retraining_settings import RetrainingSettings
+from configuration.segment_settings import SegmentSettings
 from configuration.settings import EngineChoice
 from k8s.validate import NOT_THERE
 from runners.artefacts.repository import find_artefact
@@ -23,6 +26,7 @@ from runners.engines.engine import open_engine
 from shokado.dispatch.told_verdict import VerdictWord
 from shokado.lifecycle.datasets import CUSTOMERS_FEATURES, generate_customers
 from shokado.lifecycle.packaging.imaging import ContainerEngine, Image
+from shokado.retraining.webhook import read_key
 from tests.cli import test_drift as test_drift_command
 from tests.docs.pages import BLOCKS, EXECUTABLE, README, RUN, Block, runs
 from tests.docs.shell import ENVIRONMENT, shell
@@ -517,6 +521,35 @@ def test_drift_is_told_of_each_feature(commands: list[str], server: Server) -> N
     (told,) = answers_to(at(server, command))
     assert list(told["features"]) == [feature.name for feature in CUSTOMERS_FEATURES]
     assert (told["window"], list(told["scores"])) == ("hour", ["score"])
+
+
+@pytest.mark.slow
+@needs_curl
+@runs("docs/fairness.md", "Figures by segment")
+def test_figures_are_told_by_segment(commands: list[str], models: Path) -> None:
+    """The features are those of the page that the example's versions do not take as texts."""
+    (page,) = [block for block in BLOCKS if block.page == "docs/fairness.md" and block.language == "yaml"]
+    features = yaml.safe_load(page.text)["segments"]["features"]
+    assert features.keys() == SegmentSettings(features=features).features.keys()
+    (command,) = commands
+    with serving(environment={"SHOKADO_SEGMENTS__FEATURES": json.dumps(features)}) as server:
+        counted, by_age, by_sex = answers_to(at(server, command))
+    assert counted["accepted"] == 1
+    for told, level in ((by_age, "30 to below 50"), (by_sex, "female")):
+        assert [(one["level"], one["labels"]) for one in told["segments"]["levels"]] == [(level, 1)]
+        assert told["segments"]["spreads"]["demographic_parity"]["verdict"] == "UNKNOWN"
+
+
+@needs_curl
+@runs("docs/retraining.md", "Retraining")
+def test_a_secret_is_made_and_events_are_shown(commands: list[str], server: Server, tmp_path: Path) -> None:
+    (command,) = commands
+    (tmp_path / "var").mkdir()
+    (page,) = [block for block in BLOCKS if block.page == "docs/retraining.md" and block.language == "yaml"]
+    assert RetrainingSettings(**yaml.safe_load(page.text)["retraining"]).key_file == "var/webhook-secret"
+    told = json.loads(shell(at(server, command), {}, tmp_path))
+    assert told["retraining"] == []
+    assert len(read_key(tmp_path / "var" / "webhook-secret")) == 32
 
 
 @pytest.mark.slow

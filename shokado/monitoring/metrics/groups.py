@@ -14,6 +14,7 @@ from shokado.monitoring.metrics.log_shipping import LogShippingMetrics
 from shokado.monitoring.metrics.metric_registry import MetricRegistry
 from shokado.monitoring.metrics.predictions import PredictionMetrics
 from shokado.monitoring.metrics.request_records import RequestLogMetrics
+from shokado.monitoring.metrics.retraining_calls import RetrainingMetrics
 from shokado.monitoring.metrics.routing_state import RoutingMetrics
 from shokado.monitoring.metrics.runners import RunnerMetrics
 from shokado.monitoring.metrics.shadows import ShadowMetrics
@@ -46,6 +47,7 @@ class Metrics:
         self.request_log = RequestLogMetrics(self.registry)
         self.drift = DriftMetrics(self.registry)
         self.experiments = ExperimentMetrics(self.registry)
+        self.retraining = RetrainingMetrics(self.registry)
         self.explanations = ExplanationMetrics(self.registry)
         self.log_shipping = LogShippingMetrics(self.registry)
         self.machine = MachineMetrics(self.registry, disk_folder)
