@@ -10,6 +10,7 @@ from shokado.dialects.dialects import all_dialects
 from shokado.dialects.explaining import ExplanationDialect
 from shokado.transports.admission import AdmissionHandler
 from shokado.transports.call import PredictionHandler
+from shokado.transports.entity_call import EntityHandler, FeatureSource
 from shokado.transports.exchange import Handler
 from shokado.transports.explain_call import ExplanationHandler
 from shokado.transports.express_lane.context import LaneLimits
@@ -76,7 +77,7 @@ class Gateway:
         entrance, explainer = self._worker.entrance, self._worker.explainer
         self._handlers = [PredictionHandler(entrance, dialect) for dialect in predicting]
         self._handlers.append(ExplanationHandler(entrance, explaining, explainer))
-        handlers: list[Handler] = [*self._handlers]
+        handlers = self._before_entities()
         if gate.guards_predictions:
             handlers = [AdmissionHandler(handler, gate) for handler in handlers]
         routes = self.predictions.routes = Routes(handlers, settings.model)
@@ -88,6 +89,18 @@ class Gateway:
         self.control.parts = self._worker.parts
         if grpc_room:
             await self._open_grpc(*grpc_room)
+
+    def _before_entities(self) -> list[Handler]:
+        """The handlers, behind one that looks up features where those are configured and the dialect has them."""
+        settings, lookup = self.server.settings, self._worker.features
+        if lookup is None:
+            return [*self._handlers]
+        limits = settings.limits
+        source = FeatureSource(settings.features, lookup, limits.max_text_characters, limits.max_body_bytes)
+        return [
+            EntityHandler(handler, dialect, source) if dialect.entities_beside is not None else handler
+            for handler, dialect in zip(self._handlers, self.dialects, strict=True)
+        ]
 
     async def _open_grpc(self, max_connections: int) -> None:
         from shokado.transports.grpc.server import GrpcServer
