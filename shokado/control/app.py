@@ -35,6 +35,7 @@ from shokado.control import version_metrics as statistics
 from shokado.control.http.authorization import enter
 from shokado.control.http.browser_headers import protect, protect_page
 from shokado.control.http.documentation import describe_anew, describe_predictions
+from shokado.control.http.entity_documentation import describe_entities
 from shokado.control.http.errors import answer_error, answer_errors
 from shokado.control.http.methods import OF_FILES, OF_PREDICTIONS, allowed_methods, without_body
 from shokado.control.http.refusals import describe_refusals
@@ -71,6 +72,8 @@ def control_first(app: ASGIApp, gateway: Gateway, apis: Collection[str]) -> ASGI
     """The control routes of this worker, and behind them BentoML's `app`, which answers the routes `apis` itself."""
     control_app = create_app(gateway.control)
     describe_predictions(control_app, lambda: gateway.dialects, gateway.server.card)
+    if (features := gateway.server.settings.features).url is not None:
+        describe_entities(control_app, lambda: gateway.dialects, features)
     describe_refusals(control_app, gateway.server.gate)
     describe_anew(control_app, lambda: gateway.row_format)
     return ControlFirst(app, control_app, gateway.predictions, apis)
