@@ -169,6 +169,10 @@ image: models ## Build an image of the bento: make image ENGINE=podman BASE_IMAG
 image-drift: $(TRAIN) ## Build an image of the job that reports drift: make image-drift TAG=registry.example/shokado-drift:1.4.0
 	@$(BIN)/python -m shokado drift image $(ARGS)
 
+.PHONY: image-features
+image-features: $(TRAIN) ## Build an image of the transformer, with your Feast repository: make image-features FEATURE_REPO=feature_repo
+	@$(BIN)/python -m shokado features image $(ARGS)
+
 .PHONY: frameworks
 frameworks: $(FRAMEWORKS) ## Install what only some models need to be imported: LightGBM, CatBoost, PyTorch, Keras, statsmodels
 
@@ -299,6 +303,14 @@ k8s-validate: $(DEV) ## Render all of k8s/ and check it, also against your clust
 .PHONY: deploy
 deploy: $(DEV) ## Apply an environment to a cluster and wait for it: make deploy ENVIRONMENT=staging ARGS="--dry-run"
 	@$(BIN)/python -m shokado deploy --environment $(ENVIRONMENT) $(ARGS)
+
+.PHONY: deploy-feast
+deploy-feast: $(DEV) ## Apply the job that materializes features, and run it once: make deploy-feast ENVIRONMENT=staging
+	@$(BIN)/python -m shokado features deploy feast --environment $(ENVIRONMENT) $(ARGS)
+
+.PHONY: deploy-transformer
+deploy-transformer: $(DEV) ## Apply the transformer, which looks features up, and wait for it: make deploy-transformer ENVIRONMENT=staging
+	@$(BIN)/python -m shokado features deploy transformer --environment $(ENVIRONMENT) $(ARGS)
 
 .PHONY: canary
 canary: $(TRAIN) ## Give a version more and more of the traffic: make canary ARGS="start v2 --url http://127.0.0.1:3000"

@@ -5,12 +5,14 @@ Exit status 0: done; 1: refused for a reason that is printed, or, of `check`, va
 """
 
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
+from shokado.cli.image_options import BaseImage, BuildNetwork, Engine
 from shokado.cli.version_tables import show
 from shokado.lifecycle.refusal import plain_errors
 
@@ -26,6 +28,18 @@ Repository = Annotated[
 ]
 Service = Annotated[
     str | None, typer.Option("--service", envvar="FEATURE_SERVICE", help="Feature service; by default the only one.")
+]
+
+
+class ClusterPart(StrEnum):
+    """What is applied to a cluster by itself."""
+
+    TRANSFORMER = "transformer"
+    FEAST = "feast"
+
+
+Apply = Annotated[
+    bool, typer.Option("--apply", help="Write the definitions into the registry first, as `feast apply` does.")
 ]
 
 app = typer.Typer(
@@ -49,6 +63,7 @@ def serve(
     socket: Annotated[
         Path | None, typer.Option(help="Unix socket to listen at instead, for servers of the same user and machine.")
     ] = None,
+    apply: Apply = False,
 ) -> None:
     """Answer a server's questions for features, by entity: what serving.yaml names as features.url.
 
@@ -60,12 +75,14 @@ def serve(
 
       var/features/bin/shokado features serve --repo var/feature_repo --socket var/features.sock
     """
-    from shokado.lifecycle.transforming.feature_repository import check_installed
+    from shokado.lifecycle.transforming.feature_repository import apply_definitions, check_installed
 
     with plain_errors():
         check_installed()
         from shokado.lifecycle.transforming.transformer import Transformer, serve_features
 
+        if apply:
+            apply_definitions(repo)
         transformer = Transformer(repo, service)
         repository = transformer.open()
         where = f"unix:{socket.resolve()}" if socket is not None else f"http://{host}:{port}"
@@ -84,6 +101,7 @@ def materialize(
         datetime | None, typer.Option("--from", help="Values from then on, UTC; by default since the last run.")
     ] = None,
     end: Annotated[datetime | None, typer.Option("--until", help="Values up to then, UTC; by default now.")] = None,
+    apply: Apply = False,
 ) -> None:
     """Put values of the offline store into the online store, from where the last run ended.
 
@@ -95,13 +113,15 @@ def materialize(
 
       var/features/bin/shokado features materialize --repo var/feature_repo --view activity --from 2026-11-01
     """
-    from shokado.lifecycle.transforming.feature_repository import check_installed
+    from shokado.lifecycle.transforming.feature_repository import apply_definitions, check_installed
 
     with plain_errors():
         check_installed()
         from shokado.lifecycle.transforming.materializing import MaterializeOrder
         from shokado.lifecycle.transforming.materializing import materialize as run
 
+        if apply:
+            apply_definitions(repo)
         run(MaterializeOrder(repo, tuple(view or ()), _utc(start), _utc(end)))
 
 
@@ -141,6 +161,57 @@ def check(
         typer.echo(f"skew: {feature.name}: {feature.example}", err=True)
     if skewed:
         raise typer.Exit(1)
+
+
+@app.command()
+def image(
+    repo: Repository = Path("feature_repo"),
+    engine: Engine = None,
+    base_image: BaseImage = None,
+    tag: Annotated[
+        str | None,
+        typer.Option("--tag", "-t", envvar="TAG", help="By default shokado-features:<version of this project>."),
+    ] = None,
+    network: BuildNetwork = None,
+) -> None:
+    """Build the image of the transformer and of materialization, with the definitions of a repository inside.
+
+    Data and registry of the repository stay out of it, and so do this host's ways to packages.
+
+    Examples:
+
+      shokado features image --repo var/feature_repo --tag registry.example/shokado-features:1.4.0
+    """
+    from shokado.lifecycle.packaging.features_image import build_features_image
+    from shokado.lifecycle.packaging.imaging import find_engine
+
+    with plain_errors():
+        typer.echo(f"{build_features_image(repo, find_engine(engine), tag, base_image, network)}  built")
+
+
+@app.command()
+def deploy(
+    part: Annotated[ClusterPart, typer.Argument(help="transformer, or feast: the job that materializes.")],
+    environment: Annotated[str, typer.Option(envvar="ENVIRONMENT", help="A folder of k8s/overlays.")] = "staging",
+    context: Annotated[
+        str | None, typer.Option(help="A context of the kubeconfig; by default the current one.")
+    ] = None,
+    image: Annotated[str | None, typer.Option(help="The image, with its tag or digest.")] = None,
+    timeout: Annotated[float, typer.Option(min=1, max=3600, help="Seconds until it must be ready.")] = 300,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Ask the cluster, and change nothing.")] = False,
+) -> None:
+    """Apply k8s/transformer or k8s/feast to an environment's namespace, and wait: for the rollout, or for a first run.
+
+    Examples:
+
+      shokado features deploy feast --environment staging
+
+      shokado features deploy transformer --environment staging --image registry.example/shokado-features:1.4.0
+    """
+    from shokado.lifecycle.rollout.deploying_features import FeaturesOrder, deploy_features
+
+    with plain_errors():
+        deploy_features(FeaturesOrder(part, environment, context, image, timeout, dry_run=dry_run))
 
 
 @app.command()

@@ -4,7 +4,9 @@ In: the folder of `feature_store.yaml`, after `feast apply`. Out: the columns th
 itself tells no reader that a value is older than the `ttl` of its view: that is worked out here.
 """
 
+import contextlib
 import importlib.util
+import io
 import logging
 import os
 import sys
@@ -276,6 +278,26 @@ def open_store(folder: Path) -> Any:
     # What is wrong with the file, a registry that is away: Feast has no type of its own for it.
     except Exception as error:
         raise RepositoryError(f"The Feast repository {folder} cannot be opened: {error}") from error
+
+
+def apply_definitions(folder: Path) -> None:
+    """Write the repository's definitions into its registry, as `feast apply` does, without looking at its sources.
+
+    Raises `RepositoryError`.
+    """
+    store = open_store(folder)
+    from feast.repo_operations import apply_total
+
+    where = Path.cwd()
+    try:
+        # Feast prints in colours of its own.
+        with contextlib.redirect_stdout(io.StringIO()):
+            apply_total(store.config, folder.resolve(), skip_source_validation=True)
+    # It leaves by SystemExit for names that it does not take; all else may be wrong with the definitions.
+    except (Exception, SystemExit) as error:
+        raise RepositoryError(f"The definitions of {folder} cannot be applied: {error}") from error
+    finally:
+        os.chdir(where)
 
 
 def _length(entities: Mapping[str, Sequence[Any]]) -> int:
