@@ -24,7 +24,8 @@ class HeldTransformer:
 
     address = ADDRESS
 
-    def __init__(self) -> None:
+    def __init__(self, feature: str = "ten") -> None:
+        self.feature = feature
         self.calls: list[tuple[list[Entity], asyncio.Future[None]]] = []
         self.asked: list[list[Entity]] = []
 
@@ -35,7 +36,7 @@ class HeldTransformer:
         await held
         ids = [int(entity.get("id", 0)) for entity in entities]
         answer = FeatureAnswer(
-            [FeatureColumn("ten", [10 * one for one in ids], [one < 900 for one in ids], [1.0] * len(ids))]
+            [FeatureColumn(self.feature, [10 * one for one in ids], [one < 900 for one in ids], [1.0] * len(ids))]
         )
         return answer, features_of(answer, len(entities))
 

@@ -1,8 +1,8 @@
 """Views of every kind that the transformer serves; `fill.py` writes their values."""
 
 from datetime import timedelta
-from typing import Any
 
+import pandas as pd
 from feast import Entity, FeatureService, FeatureView, Field, FileSource, RequestSource, ValueType
 from feast.on_demand_feature_view import on_demand_feature_view
 from feast.types import Array, Bool, Float32, Int64, String
@@ -40,7 +40,7 @@ message = RequestSource(name="message", schema=[Field(name="text", dtype=String)
 
 
 @on_demand_feature_view(sources=[message], mode="pandas", schema=[Field(name="length", dtype=Int64)])
-def text_view(inputs: Any) -> Any:
+def text_view(inputs: pd.DataFrame) -> pd.DataFrame:
     import pandas as pd
 
     if (inputs["text"] == "unmakeable").any():
@@ -51,7 +51,7 @@ def text_view(inputs: Any) -> Any:
 @on_demand_feature_view(
     sources=[profile[["income"]], sales[["age"]], message], mode="pandas", schema=[Field(name="mixed", dtype=Int64)]
 )
-def mixed_view(inputs: Any) -> Any:
+def mixed_view(inputs: pd.DataFrame) -> pd.DataFrame:
     import pandas as pd
 
     return pd.DataFrame({"mixed": inputs["income"].fillna(0).astype(int) + inputs["text"].str.len()})
