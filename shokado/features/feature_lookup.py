@@ -236,6 +236,8 @@ class FeatureLookup:
         except (EndpointError, DeadlineExceeded) as error:
             outcome = LookupOutcome.FAILED
             self._failed(error)
+            # Its frames know the batch, and futures in them know the error: a cycle for the collector.
+            error.__traceback__ = None
         except Exception as error:
             # Nobody would end the requests otherwise.
             outcome = LookupOutcome.FAILED

@@ -1,5 +1,6 @@
 """Requests that name entities, from their body to their one reply, with a transformer that answers when it is told."""
 
+import asyncio
 import gzip
 import json
 from collections.abc import Callable
@@ -12,9 +13,12 @@ from runners.errors import Unreachable
 from runners.placements.far_side import EndpointError
 from shokado.dialects.head import RequestHead
 from shokado.dispatch.fault import Fault
-from shokado.features.feature_lookup import FeatureLookup
+from shokado.dispatch.request import Prediction
+from shokado.features.feature_lookup import FeatureLookup, Lookup
+from shokado.transports.call import Call
 from shokado.transports.entity_call import EntityHandler, EntityRequest, FeatureSource
 from tests.features.test_feature_lookup import ADDRESS, HeldTransformer
+from tests.support.garbage import of_kinds, uncollected
 from tests.support.waiting import in_time, until
 from tests.transports.memory_exchange import MemoryExchange
 from tests.transports.test_call import NATIVE, CallBench
@@ -210,3 +214,42 @@ def test_a_version_that_cannot_be_reached_is_not_blamed_on_features() -> None:
         assert (bench.exchange.status, bench.code) == (503, "not_ready")
 
     run(scenario)
+
+
+@pytest.mark.parametrize("ending", ["scores", "failed", "known", "wrong", "left", "refused", "lacking"])
+def test_nothing_of_a_request_is_left_to_the_garbage_collector(ending: str) -> None:
+    async def scenario(bench: Bench) -> None:
+        for number in range(20):
+            bench.exchange = MemoryExchange()
+            body = b'{"entities": {"id": "x"}}' if ending == "wrong" else BODY
+            if ending != "known":
+                body = body.replace(b"7", b"%d" % ((999 if ending == "lacking" else 10) + number))
+            begun = bench.begin(body, deadline_s=1e-9 if ending == "refused" else None)
+            if ending == "left":
+                begun.cancel()
+            if ending == "failed":
+                await until(lambda: bench.transformer.calls)
+                bench.transformer.fail(EndpointError("cannot connect"))
+                await until(lambda: bench.exchange.status)
+            elif ending in ("scores", "lacking") or (ending == "known" and not number):
+                await bench.answered()
+            elif ending == "left":
+                await until(lambda: bench.transformer.calls)
+                bench.transformer.answer()
+            if bench.runner.jobs:
+                bench.runner.finish([0.5])
+            del begun
+            # The call has a few turns to end in.
+            for _ in range(5):
+                await asyncio.sleep(0)
+        await bench.lookup.close()
+        bench.observers.tell()
+        bench.listener.heard.clear()
+
+    async def whole() -> None:
+        bench = Bench(eject_after_failures=1000)
+        with uncollected():
+            await scenario(bench)
+            assert of_kinds(EntityRequest, Lookup, Call, Prediction) == []
+
+    in_time(whole())
