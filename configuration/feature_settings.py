@@ -45,8 +45,8 @@ class FeatureSettings(FrozenSettings):
     """What becomes of features that the store does not have of an entity, or that are older than they may be."""
     when_unavailable: WhenMissing = WhenMissing.REFUSE
     """What becomes of features that could not be looked up in time, or at all."""
-    defaults: dict[str, FeatureValue] = Field(default_factory=dict)
-    """Values of features that are missing, by name, as requests would have them."""
+    defaults: dict[str, FeatureValue | None] = Field(default_factory=dict)
+    """Values of features that are missing, by name, as requests would have them; None is null."""
     timeout_ms: float = Field(default=50, ge=1, le=60_000)
     """How long a row waits for its features, if its request's deadline leaves as much."""
     connect_ms: float = Field(default=50, ge=1, le=60_000)

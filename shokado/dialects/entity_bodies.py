@@ -78,9 +78,10 @@ class EntityBody:
         rows, looked_up = [], []
         for row, entity, features in zip(self._rows, self.entities, found, strict=True):
             values = None if features is None else features.values_at(now)
-            taken = filling.lacking_in(row, values, known(tuple(entity)))
+            names = known(tuple(entity))
+            taken = filling.lacking_in(row, values, names)
             looked_up.append(taken)
-            rows.append({**filling.values_of(taken, lacks), **row})
+            rows.append({**filling.values_of(taken, names, lacks), **row})
         self._looked_up = looked_up
         content = {name: value for name, value in self._content.items() if name != ENTITIES}
         content[self._field] = rows[0] if self._has_one_row else rows
@@ -129,27 +130,33 @@ class Filling:
             }
         return {name: Lack.UNAVAILABLE for name in lacking if known is None or name in known}
 
-    def values_of(self, looked_up: Mapping[str, FeatureValue | Lack | None], lacks: LackObserver) -> Row:
+    def values_of(
+        self, looked_up: Mapping[str, FeatureValue | Lack | None], known: frozenset[str] | None, lacks: LackObserver
+    ) -> Row:
         """The values that a row is given; `lacks` is told what was missing, and whether there was a default."""
         row: Row = {}
         for name, value in looked_up.items():
             if isinstance(value, Lack) or (value is None and name not in self._nullable):
                 lack = value or Lack.MISSING
-                row.update(self._instead(name, lack))
+                row.update(self._instead(name, lack, known))
                 lacks(name, lack, name in row)
             else:
                 row[name] = value
         return row
 
-    def _instead(self, name: str, lack: Lack) -> Row:
-        """The feature's default, where there is one and the policy is to take it."""
+    def _instead(self, name: str, lack: Lack, known: frozenset[str] | None) -> Row:
+        """The feature's default, where there is one and the policy is to take it.
+
+        While nobody knows what the transformer has, null may stand for what the client has forgotten, and stands for
+        nothing.
+        """
         settings = self._settings
         policy = settings.when_unavailable if lack is Lack.UNAVAILABLE else settings.when_missing
         if policy is WhenMissing.REFUSE:
             return {}
         if name in settings.defaults:
             return {name: settings.defaults[name]}
-        return {name: None} if name in self._nullable else {}
+        return {name: None} if name in self._nullable and known is not None else {}
 
 
 class EntityReader:

@@ -191,6 +191,15 @@ def test_what_is_missing_is_told_with_whether_it_has_a_default() -> None:
     assert told == {("age", Lack.STALE, True), ("income", Lack.MISSING, True)}
 
 
+def test_while_nobody_knows_what_the_transformer_has_only_what_is_configured_is_a_default() -> None:
+    body = {"entities": {"customer_id": 1}}
+    assert filled(read(body), [None], None, when_unavailable="default", defaults={"age": 1})["instances"] == [
+        {"age": 1}
+    ]
+    given = filled(read(body), [None], None, when_unavailable="default", defaults={"income": None})
+    assert given["instances"] == [{"income": None}]
+
+
 def test_a_feature_that_the_transformer_does_not_have_is_the_clients() -> None:
     body = read({"entities": {"customer_id": 1}})
     assert filled(body, [None], frozenset(("age",)), when_unavailable="default")["instances"] == [{}]

@@ -216,26 +216,36 @@ def test_a_version_that_cannot_be_reached_is_not_blamed_on_features() -> None:
     run(scenario)
 
 
+def ending_body(ending: str, number: int) -> bytes:
+    if ending == "wrong":
+        return b'{"entities": {"id": "x"}}'
+    if ending == "known":
+        return BODY
+    return BODY.replace(b"7", b"%d" % ((999 if ending == "lacking" else 10) + number))
+
+
+async def end(bench: Bench, ending: str, number: int) -> None:
+    """Have the transformer, and the runner, do their part."""
+    if ending in ("wrong", "refused") or (ending == "known" and number):
+        return
+    await until(lambda: bench.transformer.calls)
+    if ending == "failed":
+        bench.transformer.fail(EndpointError("cannot connect"))
+    else:
+        bench.transformer.answer()
+    if ending != "left":
+        await until(lambda: bench.runner.jobs or bench.exchange.status)
+
+
 @pytest.mark.parametrize("ending", ["scores", "failed", "known", "wrong", "left", "refused", "lacking"])
 def test_nothing_of_a_request_is_left_to_the_garbage_collector(ending: str) -> None:
     async def scenario(bench: Bench) -> None:
         for number in range(20):
             bench.exchange = MemoryExchange()
-            body = b'{"entities": {"id": "x"}}' if ending == "wrong" else BODY
-            if ending != "known":
-                body = body.replace(b"7", b"%d" % ((999 if ending == "lacking" else 10) + number))
-            begun = bench.begin(body, deadline_s=1e-9 if ending == "refused" else None)
+            begun = bench.begin(ending_body(ending, number), deadline_s=1e-9 if ending == "refused" else None)
             if ending == "left":
                 begun.cancel()
-            if ending == "failed":
-                await until(lambda: bench.transformer.calls)
-                bench.transformer.fail(EndpointError("cannot connect"))
-                await until(lambda: bench.exchange.status)
-            elif ending in ("scores", "lacking") or (ending == "known" and not number):
-                await bench.answered()
-            elif ending == "left":
-                await until(lambda: bench.transformer.calls)
-                bench.transformer.answer()
+            await end(bench, ending, number)
             if bench.runner.jobs:
                 bench.runner.finish([0.5])
             del begun
