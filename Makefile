@@ -132,6 +132,10 @@ clients: $(BIN)/uv ## Install KServe's and MLServer's clients, and a server, for
 # What AWS Lambda runs a function by, and another reader of its events.
 	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python var/test/clients/lambda
 	@$(BIN)/uv pip install --quiet --compile-bytecode --python var/test/clients/lambda awslambdaric==4.2.2 mangum==0.22.0
+# What looks features up, by Feast.
+	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python var/test/clients/features
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python var/test/clients/features --require-hashes \
+		-r requirements/features.txt
 
 # What compares the statistics of experiments with other libraries.
 	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python var/test/clients/verdicts
@@ -176,6 +180,10 @@ image: models ## Build an image of the bento: make image ENGINE=podman BASE_IMAG
 image-drift: $(TRAIN) ## Build an image of the job that reports drift: make image-drift TAG=registry.example/shokado-drift:1.4.0
 	@$(BIN)/python -m shokado drift image $(ARGS)
 
+.PHONY: image-features
+image-features: $(TRAIN) ## Build an image of the transformer, with your Feast repository: make image-features FEATURE_REPO=feature_repo
+	@$(BIN)/python -m shokado features image $(ARGS)
+
 .PHONY: frameworks
 frameworks: $(FRAMEWORKS) ## Install what only some models need to be imported: LightGBM, CatBoost, PyTorch, Keras, statsmodels
 
@@ -189,6 +197,13 @@ drift: $(BIN)/uv ## Install what `var/drift/bin/shokado drift report` needs, in 
 	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python var/drift
 	@$(BIN)/uv pip install --quiet --compile-bytecode --python var/drift --require-hashes -r requirements/drift.txt
 	@$(BIN)/uv pip install --quiet --python var/drift --no-deps --editable .
+
+# An environment of its own: Feast pins an older Redis client than the server has.
+.PHONY: features
+features: $(BIN)/uv ## Install what `var/features/bin/shokado features serve` needs, in an environment of its own
+	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python var/features
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python var/features --require-hashes -r requirements/features.txt
+	@$(BIN)/uv pip install --quiet --python var/features --no-deps --editable .
 
 .PHONY: test-frameworks
 test-frameworks: $(DEV) $(FRAMEWORKS) ## Import and serve models of every framework, and compare with its answers; EVERY=3: a third
@@ -304,6 +319,14 @@ k8s-validate: $(DEV) ## Render all of k8s/ and check it, also against your clust
 deploy: $(DEV) ## Apply an environment to a cluster and wait for it: make deploy ENVIRONMENT=staging ARGS="--dry-run"
 	@$(BIN)/python -m shokado deploy --environment $(ENVIRONMENT) $(ARGS)
 
+.PHONY: deploy-feast
+deploy-feast: $(DEV) ## Apply the job that materializes features, and run it once: make deploy-feast ENVIRONMENT=staging
+	@$(BIN)/python -m shokado features deploy feast --environment $(ENVIRONMENT) $(ARGS)
+
+.PHONY: deploy-transformer
+deploy-transformer: $(DEV) ## Apply the transformer, which looks features up, and wait for it: make deploy-transformer ENVIRONMENT=staging
+	@$(BIN)/python -m shokado features deploy transformer --environment $(ENVIRONMENT) $(ARGS)
+
 .PHONY: canary
 canary: $(TRAIN) ## Give a version more and more of the traffic: make canary ARGS="start v2 --url http://127.0.0.1:3000"
 	@$(BIN)/python -m shokado canary $(ARGS)
@@ -318,6 +341,9 @@ lock: $(BIN)/uv ## Resolve the pins in requirements/ anew from pyproject.toml
 	@$(LOCK) --extra drift --extra sinks -c requirements/sinks.txt -o requirements/drift.txt
 	@$(PINNED) --group function -c requirements/serve.txt -o requirements/function.txt
 	@$(PINNED) --group function-xgboost -c requirements/serve.txt -o requirements/function-xgboost.txt
+# What serves, but where Feast wants an older one: uv keeps pins of the file that it writes as far as it can.
+	@cp requirements/serve.txt requirements/features.txt
+	@$(LOCK) --extra features -o requirements/features.txt
 
 # The pins must not depend on this machine's indexes, nor name them.
 PINNED = env -u UV_FIND_LINKS -u UV_INDEX -u UV_INDEX_URL -u UV_EXTRA_INDEX_URL $(BIN)/uv pip compile --no-config --quiet \

@@ -36,6 +36,7 @@ from configuration.credentials import check_credentials, without_credentials
 from configuration.drift_settings import DriftSettings
 from configuration.experiment_policy import ExperimentMetric, Guardrail
 from configuration.explanation_settings import ExplanationSettings
+from configuration.feature_settings import FeatureSettings
 from configuration.frozen import FrozenSettings
 from configuration.log_settings import LogSettings, SinkSettings
 from configuration.logging_settings import LoggingSettings
@@ -584,6 +585,7 @@ class Settings(BaseSettings):
     segments: SegmentSettings = SegmentSettings()
     retraining: RetrainingSettings = RetrainingSettings()
     explanations: ExplanationSettings = ExplanationSettings()
+    features: FeatureSettings = FeatureSettings()
     tracing: TracingSettings = TracingSettings()
     logging: LoggingSettings = LoggingSettings()
     dialects: DialectSettings = DialectSettings()
@@ -797,6 +799,7 @@ def _keys_beside(location: list[str]) -> list[str]:
         "segments": SegmentSettings,
         "retraining": RetrainingSettings,
         "explanations": ExplanationSettings,
+        "features": FeatureSettings,
         "log.sink": SinkSettings,
         "dialects": DialectSettings,
     }

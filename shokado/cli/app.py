@@ -18,6 +18,7 @@ from shokado.cli import canary as canary_cli
 from shokado.cli import drift as drift_cli
 from shokado.cli import experiment as experiment_cli
 from shokado.cli import function as function_cli
+from shokado.cli import features as features_cli
 from shokado.cli import k8s as k8s_cli
 from shokado.cli import keys as keys_cli
 from shokado.cli import log as log_cli
@@ -71,6 +72,7 @@ app.add_typer(function_cli.app, name="lambda")
 log_cli.app.command()(estimate)
 app.add_typer(log_cli.app, name="log")
 app.add_typer(drift_cli.app, name="drift")
+app.add_typer(features_cli.app, name="features")
 
 
 def _say_version(asked: bool) -> None:

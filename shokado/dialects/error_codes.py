@@ -140,6 +140,7 @@ ERROR_CODES: Mapping[str, ErrorCode] = {
     "source_not_allowed": ErrorCode(422, _INVALID, "Versions may not be loaded from there."),
     "unfit_artefact": ErrorCode(422, _INVALID, "What lies in the store is no version of this model."),
     "unit_too_long": ErrorCode(422, _INVALID, "The unit has too many characters."),
+    "unknown_entity": ErrorCode(422, _INVALID, "A row's entity has a name that is not configured."),
     "unknown_feature": ErrorCode(422, _INVALID, "A row has a feature that the model does not take."),
     "unknown_field": ErrorCode(422, _INVALID, "The body has a field that the route does not know."),
     "unknown_level": ErrorCode(422, _INVALID, "A value is none of the levels of its category."),
@@ -149,6 +150,13 @@ ERROR_CODES: Mapping[str, ErrorCode] = {
     "wrong_feature_count": ErrorCode(422, _INVALID, "A row has more or fewer values than the model takes."),
     "wrong_shape": ErrorCode(422, _INVALID, "A tensor has not the shape that the model takes."),
     "wrong_type": ErrorCode(422, _INVALID, "A field or a row is of the wrong type."),
+    "feature_missing": ErrorCode(
+        424, "FAILED_PRECONDITION", "The feature store has no value of an entity's feature that is recent enough."
+    ),
+    "feature_unfit": ErrorCode(424, "FAILED_PRECONDITION", "What was looked up is no value that the model takes."),
+    "features_unavailable": ErrorCode(
+        424, "FAILED_PRECONDITION", "The features of an entity could not be looked up in time.", Repeat.SAFE, 1
+    ),
     "rate_limited": ErrorCode(429, "RESOURCE_EXHAUSTED", "Too many requests, of this key or address.", Repeat.SAFE, 1),
     "header_too_large": ErrorCode(431, _INVALID, "A header is too long for the NGINX gateway."),
     "headers_too_large": ErrorCode(431, _INVALID, "The headers are too long."),
@@ -180,6 +188,7 @@ STATUS_DESCRIPTIONS: Mapping[int, str] = {
     413: "The body is too long, or has too many rows or entries.",
     415: "The content type or encoding is not understood.",
     422: "Readable, but it makes no sense: names what is wrong, such as the row and the feature.",
+    424: "Features of an entity are missing or could not be looked up: names both.",
     429: "Too often; `Retry-After` says when to come back.",
     500: "The model failed on a row, or something unforeseen happened.",
     503: "Not now: overloaded, not ready, or the store is away; `Retry-After` says when to come back.",

@@ -45,6 +45,7 @@ from shokado.experiments.prediction_id import PredictionIds
 from shokado.experiments.seals import LEARN_EVERY_S, Seals
 from shokado.experiments.segment_counts import Segmenting
 from shokado.experiments.tuner import Tuner
+from shokado.features.opening_lookup import open_lookup
 from shokado.monitoring.drift_watch import KEEP_S as KEEP_DRIFT_S
 from shokado.monitoring.metrics.folder import prepare_folder
 from shokado.monitoring.metrics.groups import Metrics
@@ -182,6 +183,7 @@ class Worker:
         self._tuner = Tuner(self.follower, self.leads, self.versions, settings, np.random.default_rng())
         self.retraining = self._retraining_hook() if settings.retraining.enabled else None
         self.explainer = Explainer(settings.explanations, lambda: self.fleet.artefacts, lambda: self.fleet.runners)
+        self.features = open_lookup(settings.features)
         self._cache = cache
         self._tasks: list[asyncio.Task[None]] = []
         self._readiness = ReadinessLog()
@@ -237,6 +239,8 @@ class Worker:
             await self.retraining.stop()
         if self._cache is not None:
             await self._cache.close()
+        if self.features is not None:
+            await self.features.close()
         await self._flush()
         await self.observing.stop()
         await self.follower.stop()
@@ -377,6 +381,8 @@ class Worker:
         if self._cache is not None:
             for version, found in self._cache.flush().items():
                 self.metrics.cache.looked_up(version, found)
+        if self.features is not None:
+            self.metrics.features.looked_up(self.features.flush())
         for version, explained in self.explainer.flush().items():
             self.metrics.explanations.explained(version, explained)
         if self.retraining is not None:

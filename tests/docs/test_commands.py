@@ -36,6 +36,7 @@ from tests.lifecycle.kubernetes_api import running
 from tests.lifecycle.test_estimating import HOUR_S, SHARES, World, events
 from tests.request_log.test_shipper import write as write_log
 from tests.support import http
+from tests.support.feature_store import transforming
 from tests.support.paper_log import PaperLog
 from tests.support.server import ROOT, ROW, Server, serving
 from tests.support.waiting import wait_until
@@ -563,6 +564,35 @@ def test_a_report_is_made_of_the_log(commands: list[str], tmp_path: Path) -> Non
     where = {"SHOKADO_LOG__FOLDER": str(tmp_path / "log"), "PYTHONPATH": str(ROOT)}
     printed = shell(command.replace("var/drift/bin/shokado", program), where, tmp_path)
     assert "v1: none, by 2000 rows beside 2000 of customers.parquet" in printed
+
+
+@pytest.mark.slow
+@needs_curl
+@runs("docs/features.md", "Skew", argument="check")
+@runs("docs/features.md", "Try it")
+def test_features_are_looked_up(commands: list[str], check: list[str], models: Path, tmp_path: Path) -> None:
+    """The tests' environment stands for that of `make features`."""
+    python = environment_of("features").absolute()
+
+    def run(command: str) -> str:
+        command = command.replace("var/features/bin/shokado", f"{python} -m shokado")
+        command = command.replace("var/features/bin/feast", str(python.with_name("feast")))
+        return shell(command, {"PYTHONPATH": str(ROOT), "COLUMNS": "200"}, tmp_path)
+
+    prepare, transform, serve, ask = commands
+    assert prepare.startswith("make features\n")
+    assert "materialize activity" in run(prepare.removeprefix("make features\n"))
+    assert transform == "var/features/bin/shokado features serve --repo var/feature_repo --service customers\n"
+    settings = {name: value.strip("'") for name, value in settings_of(serve).items()}
+    assert settings.pop("SHOKADO_FEATURES__URL") == "http://127.0.0.1:6570"
+    settings |= {"SHOKADO_WORKERS": "1", "SHOKADO_FEATURES__TIMEOUT_MS": "20000"}
+    with transforming(tmp_path / "var" / "feature_repo", "customers") as transformer:
+        with serving(environment={**settings, "SHOKADO_FEATURES__URL": transformer.url}) as server:
+            one, two, three = answers_to(at(server, ask))
+            assert (len(one["predictions"]), len(two["predictions"]), two["version"]) == (1, 2, "v2")
+            assert three["model_version"] in {"v1", "v2"}
+        printed = run(check[0].replace("http://127.0.0.1:6570", transformer.url))
+    assert "avg_transaction" in printed
 
 
 @pytest.mark.slow

@@ -3,12 +3,12 @@
 import subprocess
 from pathlib import Path
 
-from shokado.lifecycle.packaging.drift_image import stage
+from shokado.lifecycle.packaging.drift_image import DRIFT_IMAGE
 from tests.end_to_end.test_open_inference_clients import environment_of
 
 
 def test_the_command_runs_by_what_the_image_holds_alone(tmp_path: Path) -> None:
-    stage(tmp_path / "context")
+    DRIFT_IMAGE.stage(tmp_path / "context")
     python = environment_of("drift").absolute()
     (tmp_path / "log").mkdir()
     command = ["-m", "shokado", "drift", "report", str(tmp_path / "out"), "--version", "v1", "--against", "7d"]
