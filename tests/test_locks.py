@@ -16,7 +16,9 @@ OTHERWISE = {"sinks": {"python-dateutil"}, "drift": {"python-dateutil"}, "featur
 """What is not as the server has it, by the lock that wants another one."""
 
 
-@pytest.mark.parametrize("name", ["train", "frameworks", "dev", "sinks", "drift", "features", "function", "function-xgboost"])
+@pytest.mark.parametrize(
+    "name", ["train", "frameworks", "dev", "sinks", "drift", "features", "function", "function-xgboost"]
+)
 def test_what_serves_is_the_same_everywhere(name: str) -> None:
     found = pins_of(name)
     others = {pin for pin, version in pins_of("serve").items() if found.get(pin, version) != version}

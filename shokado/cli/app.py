@@ -17,8 +17,8 @@ from shokado import __version__
 from shokado.cli import canary as canary_cli
 from shokado.cli import drift as drift_cli
 from shokado.cli import experiment as experiment_cli
-from shokado.cli import function as function_cli
 from shokado.cli import features as features_cli
+from shokado.cli import function as function_cli
 from shokado.cli import k8s as k8s_cli
 from shokado.cli import keys as keys_cli
 from shokado.cli import log as log_cli
