@@ -33,8 +33,6 @@ from shokado.stores.opening import open_store
 from shokado.stores.store import Action, Entry, Settlement, StoreUnavailable, Tally, WorkerReport
 from tests.support.redis_sentinel import WatchedRedis
 
-GOAL_S = 1.0
-"""Within which every worker has a change."""
 MODEL = "crowd"
 PATIENCE_S = 60.0
 FEEDBACK_TOGETHER = 500
@@ -53,7 +51,7 @@ class CallCost:
     client_us: float
     """Processor time of the worker."""
     takes_us: float
-    """From the call to its answer, on one machine: with the way, and with the disk where something is written."""
+    """The time from the call to its answer: with the way, and with the disk where something is written."""
 
 
 @dataclass(frozen=True)
@@ -67,26 +65,18 @@ class CrowdFigures:
     client_cpus: float
     """Processors that all workers together took."""
     failover_s: float
-    """From the kill of the master to the first change that was confirmed again."""
+    """The time from the kill of the master to the first change that was confirmed again."""
     failover_convergence_s: float
-    """From then on to the last worker that had it."""
+    """The time from then on to the last worker that had it."""
 
 
 class CrowdProcess:
     """A process of workers; see `load_tests.bench.follower_crowd`."""
 
     def __init__(self, url: str, first: int, number: int) -> None:
-        command = [
-            sys.executable,
-            "-m",
-            "load_tests.bench.follower_crowd",
-            url,
-            MODEL,
-            str(first),
-            str(number),
-            "tallies",
-        ]
-        self._process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        program = [sys.executable, "-m", "load_tests.bench.follower_crowd"]
+        command = [*program, url, MODEL, str(first), str(number)]
+        self._process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
         self._adopted: dict[int, float] = {}
 
     @property
@@ -125,14 +115,15 @@ def main(
     processes: Annotated[int, typer.Option(min=1, max=64, help="Processes that they are in.")] = 4,
     changes: Annotated[int, typer.Option(min=1, max=1000, help="Of the split, one a second.")] = 20,
     calls: Annotated[int, typer.Option(min=1, max=1_000_000, help="Single calls of each kind.")] = 5000,
+    goal_s: Annotated[float, typer.Option(min=0, help="Within which every worker has a change.")] = 1.0,
 ) -> None:
-    """Measure what one Redis carries; exit code 0 when every change reached every worker within a second."""
+    """Measure what one Redis carries; exit code 0 when every change reached every worker within the goal."""
     with TemporaryDirectory() as folder, WatchedRedis(Path(folder)) as redis:
         costs = call_costs(redis, calls)
         figures = asyncio.run(crowd_figures(redis, followers, processes, changes))
     show(followers, costs, figures)
     slowest = max(figures.convergence_s)
-    if slowest > GOAL_S:
+    if slowest > goal_s:
         console.print(f"followers: not reached: {slowest:.2f} s until the last worker had a change")
         raise typer.Exit(1)
 
