@@ -80,7 +80,7 @@ def test_a_function_and_a_server_are_one_service(redis: RedisServer, task: Path,
 
         # As what stands between does to connections that are not used.
         for _ in range(3):
-            assert redis.client().execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+            assert redis.client().client_kill_filter(_type="normal", skipme=True)
             time.sleep(1.2)
             assert ask(runtime).status == 200
         generation = put_split(server, v2=100)
@@ -116,7 +116,7 @@ def counted(redis: RedisServer) -> float:
     return sum(
         float(number)
         for key in client.scan_iter("shokado:*:tallies:*")
-        for tally, number in client.hgetall(key).items()  # type: ignore[union-attr]
+        for tally, number in client.hgetall(key).items()
         if json.loads(tally)[2] == "requests"
     )
 

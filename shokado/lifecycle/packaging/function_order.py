@@ -26,14 +26,14 @@ class Runtime(StrEnum):
         return self.value.removeprefix("python")
 
 
-class Architecture(StrEnum):
+class Processor(StrEnum):
     """AWS's name of a processor."""
 
     X86_64 = "x86_64"
     ARM64 = "arm64"
 
 
-_MACHINES = {Architecture.X86_64: "x86_64", Architecture.ARM64: "aarch64"}
+_MACHINES = {Processor.X86_64: "x86_64", Processor.ARM64: "aarch64"}
 _GLIBC = "manylinux_2_34"
 """The C library of Amazon Linux 2023, on which these runtimes are."""
 
@@ -45,7 +45,7 @@ class FunctionOrder:
     config: Path | None = None
     """A serving.yaml; None: the project's own."""
     runtime: Runtime = Runtime.PYTHON_3_13
-    architecture: Architecture = Architecture.X86_64
+    architecture: Processor = Processor.X86_64
     xgboost: bool = False
     """Whether XGBoost goes in where no version needs it to be scored."""
 

@@ -25,9 +25,9 @@ from shokado.lifecycle.packaging.imaging import megabytes
 from shokado.lifecycle.progress import step
 
 MAX_UNZIPPED_BYTES = 250 * 2**20
-"""Of a function's code, unzipped."""
+"""Size of a function's code, unzipped."""
 MAX_DIRECT_BYTES = 50 * 2**20
-"""Of a zip that is sent to AWS with the request; larger ones go by way of S3."""
+"""Size of a zip that is sent to AWS with the request; larger ones go by way of S3."""
 FOLDER = registry.PROJECT / "var" / "lambda"
 """Where functions are put together, and what they are."""
 _SHOWN = 8
