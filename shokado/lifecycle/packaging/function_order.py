@@ -54,17 +54,18 @@ class FunctionOrder:
         """What uv calls the platform of the packages; None: this machine's."""
         return None if self.runtime is Runtime.HERE else f"{_MACHINES[self.architecture]}-{_GLIBC}"
 
-    def interpreter(self) -> Path | None:
-        """A Python of this machine that could run the function; None where there is none."""
-        if self.runtime is Runtime.HERE or self.runtime.python == Runtime.HERE.python:
-            return Path(sys.executable) if self._is_of_this_machine else None
-        found = shutil.which(f"python{self.runtime.python}")
-        if found is None or not self._is_of_this_machine:
-            return None
-        # A version manager has names of Pythons that it would not start.
-        works = subprocess.run([found, "-c", ""], capture_output=True, check=False).returncode == 0
-        return Path(found) if works else None
-
     @property
-    def _is_of_this_machine(self) -> bool:
+    def runs_here(self) -> bool:
+        """Whether packages are those of this machine's processor."""
         return self.runtime is Runtime.HERE or platform.machine() == _MACHINES[self.architecture]
+
+    def interpreter(self) -> Path | None:
+        """A Python of this machine of the function's version; None where there is none."""
+        if self.runtime.python == Runtime.HERE.python:
+            return Path(sys.executable)
+        found = shutil.which(f"python{self.runtime.python}")
+        # A version manager has names of Pythons that it would not start.
+        works = (
+            found is not None and subprocess.run([found, "-c", ""], capture_output=True, check=False).returncode == 0
+        )
+        return Path(found) if found is not None and works else None

@@ -153,7 +153,7 @@ def measure_start(order: FunctionOrder, folder: Path) -> str:
 
     Raises `BuildFailed` where it does not start.
     """
-    python = order.interpreter()
+    python = order.interpreter() if order.runs_here else None
     if python is None:
         return f"not measured, as there is no Python {order.runtime.python} for {order.architecture} here"
     with step("start it once") as current:
