@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from shokado.cli.image_options import Engine
-from shokado.lifecycle.packaging.function_order import Architecture, FunctionOrder, Runtime
+from shokado.lifecycle.packaging.function_order import FunctionOrder, Processor, Runtime
 from shokado.lifecycle.refusal import plain_errors
 
 _SHOWN = 6
@@ -17,7 +17,7 @@ _SHOWN = 6
 app = typer.Typer(help="Make a function of AWS Lambda.", no_args_is_help=True, rich_markup_mode="rich")
 
 Config = Annotated[Path | None, typer.Option("--config", help="A serving.yaml; by default configuration/serving.yaml.")]
-Processor = Annotated[Architecture, typer.Option("--architecture", help="Of the function.")]
+OnProcessor = Annotated[Processor, typer.Option("--architecture", help="Of the function.")]
 WithXgboost = Annotated[
     bool, typer.Option("--xgboost", help="Take XGBoost along, which explanations of its models need: 120 MB more.")
 ]
@@ -36,7 +36,7 @@ def build(
     output: Annotated[Path, typer.Option("--output", "-o", help="The zip.")] = Path("var/lambda/shokado.zip"),
     config: Config = None,
     runtime: PythonRuntime = Runtime.PYTHON_3_13,
-    architecture: Processor = Architecture.X86_64,
+    architecture: OnProcessor = Processor.X86_64,
     xgboost: WithXgboost = False,
 ) -> None:
     """Make a zip of the versions that serving.yaml names, and show its size and how long it takes to start.
@@ -72,7 +72,7 @@ def build(
 def image(
     config: Config = None,
     runtime: PythonRuntime = Runtime.PYTHON_3_13,
-    architecture: Processor = Architecture.X86_64,
+    architecture: OnProcessor = Processor.X86_64,
     xgboost: WithXgboost = False,
     engine: Engine = None,
     tag: Annotated[

@@ -9,6 +9,7 @@ judges nothing and forgets nothing in a store that it shares. That is the work o
 
 import asyncio
 import faulthandler
+import json
 import logging
 import os
 import secrets
@@ -54,6 +55,8 @@ if TYPE_CHECKING:
 _DEADLINE = b"x-request-deadline-ms"
 _MARGIN_MS = 100
 """Time that is left for an answer when a deadline has passed, before the function itself is ended."""
+_MAX_ANSWER_BYTES = 6 * 2**20
+"""Size of an answer as JSON; see "Lambda quotas" in the Lambda developer guide."""
 _STDERR = 2
 
 logger = logging.getLogger("bentoml.shokado")
@@ -82,6 +85,8 @@ class Instance:
         self.predictions = Predictions(settings.limits.max_body_bytes, BodyQuota(settings.limits.receiving_bytes))
         self.control = Control(settings, bundle.gate, self.predictions.body_quota)
         self.store = self._shared_store() if is_shared(settings) else None
+        self._told: set[str] = set()
+        """Versions of which the log says that servers have others by now."""
         self._app = function_app(settings, self.predictions, self._make_control)
 
     @property
@@ -148,7 +153,8 @@ class Instance:
         if self.store is not None:
             self.observers.tell()
             await self.store.add()
-        return answer_event(answer, kind)
+        said = answer_event(answer, kind)
+        return answer_event(_too_large(), kind) if _exceeds(said) else said
 
     async def _answer(self, request: EventRequest) -> EventAnswer:
         try:
@@ -190,10 +196,22 @@ class Instance:
         self._route(entry.state)
 
     def _route(self, state: RoutingState) -> None:
-        """Go by this routing from the next request on."""
-        self.dispatcher.adopt(state, self.runners, self.runners)
+        """Go by this routing from the next request on, with the versions that are what it has loaded under their names.
+
+        For others, which servers have loaded since this function was built, the active version answers.
+        """
+        here = {version: runner for version, runner in self.runners.items() if self._is_loaded(version, state)}
+        if gone := self.runners.keys() - here.keys() - self._told:
+            logger.warning("servers have loaded other models as %s: build this function anew", ", ".join(sorted(gone)))
+        self._told = self.runners.keys() - here.keys()
+        self.dispatcher.adopt(state, here, self.runners)
         if self.store is not None:
             self.store.evidence.adopt(state)
+
+    def _is_loaded(self, version: str, state: RoutingState) -> bool:
+        """Whether the version is in memory by this routing, and the same artefact as here."""
+        load = state.loads.get(version)
+        return load is None or (load.in_memory and load.digest == self.artefacts[version].digest)
 
 
 def _with_deadline(request: EventRequest, context: Any) -> EventRequest:
@@ -202,6 +220,17 @@ def _with_deadline(request: EventRequest, context: Any) -> EventRequest:
     if left_ms is not None and all(name != _DEADLINE for name, _ in request.headers):
         request.headers.append((_DEADLINE, b"%d" % max(1, left_ms() - _MARGIN_MS)))
     return request
+
+
+def _exceeds(answer: dict[str, Any]) -> bool:
+    """Whether Lambda would not pass the answer on, in whose place its client would get a 502."""
+    # In JSON, a character of a body has two at most, but for a few that no answer has many of.
+    return len(answer["body"]) > _MAX_ANSWER_BYTES / 2 and len(json.dumps(answer)) > _MAX_ANSWER_BYTES
+
+
+def _too_large() -> EventAnswer:
+    message = f"the answer has more than the {_MAX_ANSWER_BYTES} bytes that Lambda takes: ask for fewer rows at a time"
+    return _refusal(Problem("too_many_rows", message, {"limit_bytes": _MAX_ANSWER_BYTES}))
 
 
 def _refusal(problem: Problem) -> EventAnswer:

@@ -14,6 +14,7 @@ import httpx
 import numpy as np
 import onnxruntime
 import pandas as pd
+import psutil
 import pytest
 import yaml
 
@@ -665,3 +666,18 @@ def test_a_function_is_built_and_tried(commands: list[str], build: list[str], ch
     answer = json.loads(printed[printed.index("{") :])
     assert answer["statusCode"] == 200
     assert json.loads(answer["body"])["version"] in ("v1", "v2")
+
+
+@pytest.mark.slow
+@runs("docs/operating.md", "A small machine")
+def test_a_small_machine_is_enough(commands: list[str], own_places: dict[str, str]) -> None:
+    (command,) = commands
+    with serving(environment={**settings_of(command), **own_places}) as server:
+        (worker,) = server.workers()
+        assert {answer["version"] for answer in predict(server, *map(str, range(50)))} == {"v1", "v2"}
+        loading = {"timeout": 60, "json": {"uri": "customers:v2"}}
+        assert http.post(f"{server.url}/v1/models/v3/load", **loading).status_code == 200
+        loading["json"] = {"uri": "models:/customers/2"}
+        assert http.post(f"{server.url}/v1/models/v4/load", **loading).json()["error"]["code"] == "source_not_allowed"
+        processes = (psutil.Process(pid) for pid in (server.process.pid, worker))
+        assert sum(process.memory_full_info().uss for process in processes) < 400e6

@@ -3,12 +3,14 @@
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from shokado.access.keys import Role, add_key
+from shokado.dispatch.state import Load
 from tests.function.events import http_event, read_answer, rest_event
 from tests.function.functions import Function, opened
 from tests.function.runtime import Runtime, needs_lambda_packages, running
@@ -80,7 +82,7 @@ def test_a_function_and_a_server_are_one_service(redis: RedisServer, task: Path,
 
         # As what stands between does to connections that are not used.
         for _ in range(3):
-            assert redis.client().execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+            assert redis.client().client_kill_filter(_type="normal", skipme=True)
             time.sleep(1.2)
             assert ask(runtime).status == 200
         generation = put_split(server, v2=100)
@@ -116,7 +118,7 @@ def counted(redis: RedisServer) -> float:
     return sum(
         float(number)
         for key in client.scan_iter("shokado:*:tallies:*")
-        for tally, number in client.hgetall(key).items()  # type: ignore[union-attr]
+        for tally, number in client.hgetall(key).items()
         if json.loads(tally)[2] == "requests"
     )
 
@@ -181,13 +183,33 @@ def test_feedback_is_taken_where_a_store_is_shared(redis: RedisServer, models: o
         assert ask(function, http_event("POST", "/v1/feedback", JSON, told)).status == 404
 
 
-def test_a_version_that_the_function_lacks_is_answered_by_the_active_one(redis: RedisServer, models: object) -> None:
-    """Another function, or a server, has loaded it since."""
-    with opened(SHOKADO_STORE=redis.url) as function:
-        assert ask(function).status == 200
-        lacking = function.instance.runners
-        function.instance.runners = {"v1": lacking["v1"]}
-        function.instance._route(function.instance.dispatcher.state)
-        answers = [ask(function).json for _ in range(60)]
-    assert {answer["version"] for answer in answers} == {"v1"}
-    assert {answer["reason"] for answer in answers} == {"SPLIT", "FALLBACK"}
+def answers_when(function: Function, **loads: Load | None) -> set[tuple[str, str]]:
+    """Versions and reasons of answers under a split that has loaded these."""
+    instance = function.instance
+    state = instance.dispatcher.state
+    instance._route(replace(state, loads={version: load for version, load in loads.items() if load is not None}))
+    answers = [ask(function).json for _ in range(60)]
+    return {(answer["version"], answer["reason"]) for answer in answers}
+
+
+def test_a_version_that_the_function_lacks_is_answered_by_the_active_one(
+    models: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A server has loaded another model under its name since, or unloaded it."""
+    with opened() as function:
+        digest = function.instance.artefacts["v2"].digest
+        same, other = Load("customers:v2", digest, ""), Load("customers:v2b", "0" * 64, "")
+        both = {("v1", "SPLIT"), ("v2", "SPLIT")}
+        assert answers_when(function) == both
+        assert answers_when(function, v2=same) == both
+        assert caplog.messages == []
+        for _ in range(2):
+            assert answers_when(function, v2=other) == {("v1", "SPLIT"), ("v1", "FALLBACK")}
+        assert [message for message in caplog.messages if "servers have loaded other models as v2" in message] == [
+            caplog.messages[0]
+        ]
+        pinned = http_event("POST", NATIVE, [*JSON, ("x-model-version", "v2")], BODY)
+        assert (ask(function, pinned).status, ask(function, pinned).code) == (503, "not_ready")
+        unloaded = replace(same, in_memory=False)
+        assert answers_when(function, v2=unloaded) == {("v1", "SPLIT"), ("v1", "FALLBACK")}
+        assert answers_when(function, v2=same) == both

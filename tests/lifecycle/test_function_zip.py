@@ -13,7 +13,7 @@ from shokado.access.keys import Role, add_key
 from shokado.lifecycle.errors import BuildFailed, ImageFailed, LifecycleError
 from shokado.lifecycle.packaging.function_folder import content_of, fill
 from shokado.lifecycle.packaging.function_image import DOCKERFILE, build_command, run_build
-from shokado.lifecycle.packaging.function_order import Architecture, FunctionOrder, Runtime
+from shokado.lifecycle.packaging.function_order import FunctionOrder, Processor, Runtime
 from shokado.lifecycle.packaging.function_trial import try_function
 from shokado.lifecycle.packaging.function_zip import MAX_UNZIPPED_BYTES, refuse_too_large, weigh, write_zip
 from shokado.lifecycle.packaging.imaging import ContainerEngine
@@ -163,7 +163,7 @@ def test_a_trial_has_no_packages_but_its_own(tmp_path: Path) -> None:
 
 def test_packages_are_those_of_the_runtime() -> None:
     assert FunctionOrder(runtime=Runtime.PYTHON_3_12).platform == "x86_64-manylinux_2_34"
-    arm = FunctionOrder(runtime=Runtime.PYTHON_3_13, architecture=Architecture.ARM64)
+    arm = FunctionOrder(runtime=Runtime.PYTHON_3_13, architecture=Processor.ARM64)
     assert (arm.platform, arm.runtime.python) == ("aarch64-manylinux_2_34", "3.13")
     assert FunctionOrder(runtime=Runtime.HERE).platform is None
 
@@ -172,7 +172,7 @@ def test_the_image_is_built_of_what_is_staged_alone(tmp_path: Path) -> None:
     lines = [line for line in DOCKERFILE.read_text().splitlines() if line and not line.startswith("#")]
     assert [line.split()[0] for line in lines] == ["ARG", "FROM", "COPY", "WORKDIR", "CMD"]
     assert json.loads(lines[-1].removeprefix("CMD ")) == ["lambda_function.lambda_handler"]
-    order = FunctionOrder(architecture=Architecture.ARM64)
+    order = FunctionOrder(architecture=Processor.ARM64)
     docker = build_command(order, ContainerEngine.DOCKER, "t:1", "base:1", tmp_path)
     assert docker[:2] == ["docker", "build"]
     assert {"--provenance=false", "linux/arm64", "BASE_IMAGE=base:1", "t:1"} <= set(docker)

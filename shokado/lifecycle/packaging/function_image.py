@@ -8,7 +8,7 @@ from pathlib import Path
 from shokado import __version__
 from shokado.lifecycle.errors import BuildFailed
 from shokado.lifecycle.importing import registry
-from shokado.lifecycle.packaging.function_order import Architecture, FunctionOrder, Runtime
+from shokado.lifecycle.packaging.function_order import FunctionOrder, Processor, Runtime
 from shokado.lifecycle.packaging.function_zip import refuse_too_large, staged
 from shokado.lifecycle.packaging.imaging import ContainerEngine, megabytes, not_built
 from shokado.lifecycle.progress import step
@@ -17,8 +17,8 @@ DOCKERFILE = Path(__file__).with_name("lambda.Dockerfile")
 LOG = registry.PROJECT / "var" / "image-lambda.log"
 """What the engine said in the last build."""
 MAX_IMAGE_BYTES = 10 * 2**30
-"""Of an image that a function is made of, uncompressed."""
-_PLATFORMS = {Architecture.X86_64: "linux/amd64", Architecture.ARM64: "linux/arm64"}
+"""Size of an image that a function is made of, uncompressed."""
+_PLATFORMS = {Processor.X86_64: "linux/amd64", Processor.ARM64: "linux/arm64"}
 
 
 @dataclass(frozen=True)

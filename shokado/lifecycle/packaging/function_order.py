@@ -26,14 +26,14 @@ class Runtime(StrEnum):
         return self.value.removeprefix("python")
 
 
-class Architecture(StrEnum):
+class Processor(StrEnum):
     """AWS's name of a processor."""
 
     X86_64 = "x86_64"
     ARM64 = "arm64"
 
 
-_MACHINES = {Architecture.X86_64: "x86_64", Architecture.ARM64: "aarch64"}
+_MACHINES = {Processor.X86_64: "x86_64", Processor.ARM64: "aarch64"}
 _GLIBC = "manylinux_2_34"
 """The C library of Amazon Linux 2023, on which these runtimes are."""
 
@@ -45,7 +45,7 @@ class FunctionOrder:
     config: Path | None = None
     """A serving.yaml; None: the project's own."""
     runtime: Runtime = Runtime.PYTHON_3_13
-    architecture: Architecture = Architecture.X86_64
+    architecture: Processor = Processor.X86_64
     xgboost: bool = False
     """Whether XGBoost goes in where no version needs it to be scored."""
 
@@ -54,17 +54,18 @@ class FunctionOrder:
         """What uv calls the platform of the packages; None: this machine's."""
         return None if self.runtime is Runtime.HERE else f"{_MACHINES[self.architecture]}-{_GLIBC}"
 
-    def interpreter(self) -> Path | None:
-        """A Python of this machine that could run the function; None where there is none."""
-        if self.runtime is Runtime.HERE or self.runtime.python == Runtime.HERE.python:
-            return Path(sys.executable) if self._is_of_this_machine else None
-        found = shutil.which(f"python{self.runtime.python}")
-        if found is None or not self._is_of_this_machine:
-            return None
-        # A version manager has names of Pythons that it would not start.
-        works = subprocess.run([found, "-c", ""], capture_output=True, check=False).returncode == 0
-        return Path(found) if works else None
-
     @property
-    def _is_of_this_machine(self) -> bool:
+    def runs_here(self) -> bool:
+        """Whether packages are those of this machine's processor."""
         return self.runtime is Runtime.HERE or platform.machine() == _MACHINES[self.architecture]
+
+    def interpreter(self) -> Path | None:
+        """A Python of this machine of the function's version; None where there is none."""
+        if self.runtime.python == Runtime.HERE.python:
+            return Path(sys.executable)
+        found = shutil.which(f"python{self.runtime.python}")
+        # A version manager has names of Pythons that it would not start.
+        works = (
+            found is not None and subprocess.run([found, "-c", ""], capture_output=True, check=False).returncode == 0
+        )
+        return Path(found) if found is not None and works else None

@@ -56,7 +56,7 @@ def compile_all(order: FunctionOrder, folder: Path) -> None:
         return
     with step("compile") as current:
         # Paths in tracebacks are those of the function, whose folder is this one.
-        command = [python, "-m", "compileall", "-q", "-j", "0", "--invalidation-mode", "unchecked-hash"]
+        command = [str(python), "-m", "compileall", "-q", "-j", "0", "--invalidation-mode", "unchecked-hash"]
         subprocess.run([*command, "-s", str(folder), "-p", "/var/task", str(folder)], check=False)
         current.outcome = f"with Python {order.runtime.python}"
 

@@ -25,9 +25,9 @@ from shokado.lifecycle.packaging.imaging import megabytes
 from shokado.lifecycle.progress import step
 
 MAX_UNZIPPED_BYTES = 250 * 2**20
-"""Of a function's code, unzipped."""
+"""Size of a function's code, unzipped."""
 MAX_DIRECT_BYTES = 50 * 2**20
-"""Of a zip that is sent to AWS with the request; larger ones go by way of S3."""
+"""Size of a zip that is sent to AWS with the request; larger ones go by way of S3."""
 FOLDER = registry.PROJECT / "var" / "lambda"
 """Where functions are put together, and what they are."""
 _SHOWN = 8
@@ -153,7 +153,7 @@ def measure_start(order: FunctionOrder, folder: Path) -> str:
 
     Raises `BuildFailed` where it does not start.
     """
-    python = order.interpreter()
+    python = order.interpreter() if order.runs_here else None
     if python is None:
         return f"not measured, as there is no Python {order.runtime.python} for {order.architecture} here"
     with step("start it once") as current:
