@@ -153,7 +153,7 @@ def test_what_is_late_is_not_asked_for_and_many_are_answered_at_once(transformer
     [
         (None, "Name one of the feature services by --service: clashing, everything, renamed, several."),
         ("nothing", "has no feature service nothing"),
-        ("clashing", "Two views of the feature service clashing have the features age."),
+        ("clashing", "Two views of the feature service clashing have the same features: age."),
         ("renamed", "renames the view profile"),
     ],
 )

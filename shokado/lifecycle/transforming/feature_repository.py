@@ -247,7 +247,7 @@ class FeatureRepository:
         repeated = {name for name in names if names.count(name) > 1}
         if repeated:
             raise RepositoryError(
-                f"Two views of the feature service {self.service} have {', '.join(sorted(repeated))}."
+                f"Two views of the feature service {self.service} have the same features: {', '.join(sorted(repeated))}."
             )
 
 
