@@ -137,14 +137,18 @@ class FeatureRepository:
         self._refuse_repeated()
 
     @property
+    def views(self) -> list[StoredView | OnDemandView]:
+        return [*self.stored, *self.made]
+
+    @property
     def feature_names(self) -> list[str]:
         """All features, as models know them."""
-        return [name for view in (*self.stored, *self.made) for name in view.features]
+        return [name for view in self.views for name in view.features]
 
     @property
     def entity_names(self) -> list[str]:
         """The names by which there is anything, in the order in which views have them."""
-        return list(dict.fromkeys(key for view in (*self.stored, *self.made) for key in sorted(view.keys)))
+        return list(dict.fromkeys(key for view in self.views for key in sorted(view.keys)))
 
     def look_up(self, question: FeatureQuestion) -> FeatureAnswer:
         """The features of each entity. Raises `UnknownEntities` and `ValueError`."""
@@ -246,9 +250,8 @@ class FeatureRepository:
         names = self.feature_names
         repeated = {name for name in names if names.count(name) > 1}
         if repeated:
-            raise RepositoryError(
-                f"Two views of the feature service {self.service} have the same features: {', '.join(sorted(repeated))}."
-            )
+            which = ", ".join(sorted(repeated))
+            raise RepositoryError(f"Two views of the feature service {self.service} have the same features: {which}.")
 
 
 def check_installed() -> None:
