@@ -141,7 +141,8 @@ def test_an_entity_that_the_store_cannot_have_fails_no_other(transformer: Runnin
 
 
 def test_by_names_that_nothing_is_known_by_there_is_nothing(transformer: RunningTransformer) -> None:
-    for entities in ({"nobody": [1]}, {"shop": ["Basel"]}, {"customer_id": []}):
+    unknown: list[dict[str, list[Any]]] = [{"nobody": [1]}, {"shop": ["Basel"]}, {"customer_id": []}]
+    for entities in unknown:
         assert look_up(transformer, **entities) == {}
 
 
