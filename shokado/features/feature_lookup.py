@@ -23,7 +23,7 @@ import msgspec
 from configuration.feature_settings import FeatureSettings
 from runners.errors import DeadlineExceeded, Overloaded
 from runners.log_throttle import LogThrottle
-from runners.placements.far_side import EndpointError
+from runners.placements.far_side import CallRefused, EndpointError
 from shokado.features.entity_features import Entity, EntityFeatures, Lack
 from shokado.features.feature_cache import FeatureCache
 from shokado.features.feature_wire import FeatureAnswer
@@ -233,6 +233,10 @@ class FeatureLookup:
         features: Sequence[EntityFeatures | None] = [None] * len(batch)
         try:
             answer, features = await self._transformer.ask([waiting.entity for waiting in batch])
+        except CallRefused as error:
+            # Whatever of it is wrong, the transformer answers.
+            outcome = LookupOutcome.FAILED
+            self._tell(error)
         except (EndpointError, DeadlineExceeded) as error:
             outcome = LookupOutcome.FAILED
             self._failed(error)
@@ -274,13 +278,16 @@ class FeatureLookup:
         self._away_until = -inf
 
     def _failed(self, error: Exception) -> None:
+        self._tell(error)
+        self._failures_in_a_row += 1
+        if self._failures_in_a_row >= self._settings.eject_after_failures:
+            self._away_until = self._clock() + self._settings.eject_for_s
+
+    def _tell(self, error: Exception) -> None:
         left_out = self._log.left_out()
         if left_out is not None:
             words = "features: the transformer at %s failed: %s (%d more lines since the last)"
             logger.warning(words, self._transformer.address, error, left_out)
-        self._failures_in_a_row += 1
-        if self._failures_in_a_row >= self._settings.eject_after_failures:
-            self._away_until = self._clock() + self._settings.eject_for_s
 
     def _end_waiting(self) -> None:
         """Let nobody wait for a transformer that is left alone."""

@@ -8,7 +8,7 @@ import aiohttp
 import msgspec
 
 from configuration.feature_settings import FeatureSettings
-from runners.placements.far_side import MAX_WORDS, Calls, Cut, EndpointError, Reply
+from runners.placements.far_side import MAX_WORDS, CallRefused, Calls, Cut, EndpointError, Reply
 from shokado.features.entity_features import Entity, EntityFeatures, features_of
 from shokado.features.feature_wire import (
     DEADLINE_HEADER,
@@ -20,6 +20,7 @@ from shokado.features.feature_wire import (
     encode,
 )
 
+_ABOUT_THE_QUESTION = (400, 413)
 IDLE_S = 4.0
 """Less than after which servers close idle connections; uvicorn does after 5 s."""
 
@@ -40,7 +41,10 @@ class TransformerCalls:
         self._calls = Calls(connector, settings.connections, timeout_s, settings.connect_ms, IDLE_S, clock)
 
     async def ask(self, entities: Sequence[Entity]) -> tuple[FeatureAnswer, list[EntityFeatures]]:
-        """The features of entities that all have the same names, as they came and by entity. Raises `EndpointError`."""
+        """The features of entities that all have the same names, as they came and by entity.
+
+        Raises `EndpointError`, and `CallRefused` for what the transformer does not take.
+        """
         names = tuple(entities[0])
         columns = {name: [entity[name] for entity in entities] for name in names}
         body = encode(FeatureQuestion(columns))
@@ -51,6 +55,8 @@ class TransformerCalls:
                 raise
             # The other end has closed it just then, and rightly: nothing is changed by asking again.
             reply = await self._send(body, anew=True)
+        if reply.status in _ABOUT_THE_QUESTION:
+            raise CallRefused(f"it answered {reply.status}{_words(reply.body)}")
         if reply.status != 200:
             raise EndpointError(f"it answered {reply.status}{_words(reply.body)}")
         try:

@@ -34,7 +34,7 @@ def settings(**changes: Any) -> FeatureSettings:
 
 def read(content: Any, field: str = "instances", row_format: RowReader = FORMAT) -> EntityBody | None:
     body = content if isinstance(content, bytes) else json.dumps(content).encode()
-    return EntityReader(settings(), field, 20).read(body, row_format)  # type: ignore[arg-type]
+    return EntityReader(settings(), field, 20).read(body, row_format)
 
 
 def refusal(content: Any, field: str = "instances") -> Problem:

@@ -3,7 +3,7 @@
 import json
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +79,7 @@ def ask(server: Server, path: str, body: Any, status: int = 200, headers: dict[s
     return answer.json()
 
 
-ROUTES = {
+ROUTES: dict[str, tuple[str, Callable[[Any], list[float]]]] = {
     PREDICT: ("instances", lambda answer: answer["predictions"]),
     f"{PREDICT}?plain": ("instances", lambda answer: answer["predictions"]),
     "/v1/models/v2:predict": ("instances", lambda answer: answer["predictions"]),
@@ -163,7 +163,7 @@ def test_without_its_transformer_a_server_answers_what_names_no_entity_and_recov
     models: Path, folder: Path, customers: pd.DataFrame
 ) -> None:
     row = row_of(customers, 17)
-    quick = {"timeout_ms": 500, "connect_ms": 500, "cache_ttl_s": 0, "eject_for_s": 0.2}
+    quick: dict[str, Any] = {"timeout_ms": 500, "connect_ms": 500, "cache_ttl_s": 0, "eject_for_s": 0.2}
     with (
         transforming(folder / "repo", "customers") as running,
         serving(environment=configured(folder, "strict", running.url, **quick)) as server,
@@ -205,7 +205,7 @@ def test_defaults_stand_in_where_that_is_the_policy(
     models: Path, folder: Path, customers: pd.DataFrame, transformer: RunningTransformer
 ) -> None:
     defaults = row_of(customers, 3)
-    policy = {"when_missing": "default", "when_unavailable": "default", "defaults": defaults}
+    policy: dict[str, Any] = {"when_missing": "default", "when_unavailable": "default", "defaults": defaults}
     with serving(environment=configured(folder, "lenient", transformer.url, **policy)) as server:
         expected = ask(server, PREDICT, {"instances": [{**defaults, "age": 50}], "version": "v2"})["predictions"]
         body = {"entities": {"customer_id": UNKNOWN}, "instances": [{"age": 50}], "version": "v2"}

@@ -9,7 +9,7 @@ import pytest
 
 from configuration.feature_settings import EntityType, FeatureSettings
 from runners.errors import DeadlineExceeded, Overloaded
-from runners.placements.far_side import EndpointError
+from runners.placements.far_side import CallRefused, EndpointError
 from shokado.features.entity_features import Entity, EntityFeatures, features_of
 from shokado.features.feature_lookup import FeatureLookup, Lookup, LookupOutcome
 from shokado.features.feature_wire import FeatureAnswer, FeatureColumn
@@ -225,6 +225,20 @@ def test_a_transformer_that_fails_is_left_alone_and_tried_again() -> None:
         bench.ask(7)
         bench.ask(8)
         await until(lambda: len(bench.transformer.calls) == 2)
+
+    in_time(scenario())
+
+
+def test_what_the_transformer_refuses_ejects_it_not() -> None:
+    async def scenario() -> None:
+        bench = Bench(eject_after_failures=1)
+        bench.ask(1)
+        await until(lambda: bench.transformer.calls)
+        bench.transformer.fail(CallRefused("it answered 400"))
+        await until(lambda: bench.ended)
+        assert bench.counts() == {"failed": 1}
+        bench.ask(2)
+        await until(lambda: bench.transformer.calls)
 
     in_time(scenario())
 

@@ -123,8 +123,6 @@ def test_a_text_of_which_nothing_can_be_made_fails_no_other(transformer: Running
         (b"", "truncated"),
         (b'{"entities": {"customer_id": [1], "shop": []}}', "not as many"),
         (b'{"entities": {}}', "not as many"),
-        (b'{"entities": {"nobody": [1]}}', "nothing is known by nobody alone"),
-        (b'{"entities": {"shop": ["Basel"]}}', "nothing is known by shop alone"),
         (b'{"entities": {"customer_id": [[1]]}}', "int"),
         (b'{"entities": {"customer_id": [1]}, "features": []}', "features"),
     ],
@@ -135,8 +133,17 @@ def test_what_cannot_be_read_is_refused_with_words(transformer: RunningTransform
     assert words in answer.json()["error"]
 
 
-def test_no_entities_have_no_features(transformer: RunningTransformer) -> None:
-    assert {len(column.values) for column in look_up(transformer, customer_id=[]).values()} == {0}
+def test_an_entity_that_the_store_cannot_have_fails_no_other(transformer: RunningTransformer) -> None:
+    found = look_up(transformer, customer_id=[1, 2**70, 1, "x"], text=["a", "b", "c", "d"])
+    assert found["age"].found == [True, False, True, False]
+    assert found["age"].values == [39, None, 39, None]
+    assert found["length"].values == [1, 1, 1, 1]
+
+
+def test_by_names_that_nothing_is_known_by_there_is_nothing(transformer: RunningTransformer) -> None:
+    unknown: list[dict[str, list[Any]]] = [{"nobody": [1]}, {"shop": ["Basel"]}, {"customer_id": []}]
+    for entities in unknown:
+        assert look_up(transformer, **entities) == {}
 
 
 def test_what_is_late_is_not_asked_for_and_many_are_answered_at_once(transformer: RunningTransformer) -> None:
@@ -153,21 +160,15 @@ def test_what_is_late_is_not_asked_for_and_many_are_answered_at_once(transformer
     [
         (None, "Name one of the feature services by --service: clashing, everything, renamed, several."),
         ("nothing", "has no feature service nothing"),
-        ("clashing", "Two views of the feature service clashing have the features age."),
+        ("clashing", "Two views of the feature service clashing have the same features: age."),
         ("renamed", "renames the view profile"),
+        ("several", "The feature many is of type Array(Int64), which no model takes."),
     ],
 )
 def test_what_cannot_be_served_is_refused_at_the_start(repository: Path, service: str | None, words: str) -> None:
     named = [] if service is None else ["--service", service]
     done = shokado("serve", "--repo", str(repository), *named, status=1)
     assert words in done.stderr
-
-
-def test_lists_are_no_values_of_features(repository: Path) -> None:
-    with transforming(repository, "several") as running:
-        answer = post(running, encode(FeatureQuestion({"customer_id": [1]})))
-    assert answer.status_code == 400
-    assert "'lists__many' has values of the kind int64_list_val" in answer.json()["error"]
 
 
 def test_a_folder_without_a_repository_is_refused(tmp_path: Path) -> None:

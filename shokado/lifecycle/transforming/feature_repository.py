@@ -17,12 +17,17 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from runners.log_throttle import LogThrottle
 from shokado.features.feature_wire import FeatureAnswer, FeatureColumn, FeatureQuestion, FeatureValue
 from shokado.lifecycle.errors import LifecycleError, MissingPackage
 
 CONFIGURATION = "feature_store.yaml"
 INSTALL = "make features"
 PROGRAM = "var/features/bin/shokado"
+_TYPES = ("INT32", "INT64", "FLOAT32", "FLOAT64", "BOOL", "STRING", "UNIX_TIMESTAMP")
+"""What Feast calls the types of features that models take."""
+_OF_AN_ENTITY = (ValueError, TypeError, OverflowError)
+"""What Feast raises for an entity whose value is none of the entity's type, such as a number that is too large."""
 _THERE = (1, 2)
 """Feast's statuses `PRESENT` and `NULL_VALUE`."""
 
@@ -31,10 +36,6 @@ logger = logging.getLogger("shokado.transformer")
 
 class RepositoryError(LifecycleError):
     """The folder is no Feast repository, or none whose features can be served; the message says what is wrong."""
-
-
-class UnknownEntities(Exception):
-    """No feature can be had of entities with these names."""
 
 
 def _full_names(view: str, features: Iterable[str]) -> list[str]:
@@ -117,6 +118,7 @@ class FeatureRepository:
     store: Any = None
     """Feast's `FeatureStore`."""
     _plans: dict[frozenset[str], _Plan] = field(default_factory=dict)
+    _log: LogThrottle = field(default_factory=LogThrottle)
 
     def __post_init__(self) -> None:
         self.store = open_store(self.folder)
@@ -127,7 +129,7 @@ class FeatureRepository:
             if projection.name_alias is not None or projection.join_key_map:
                 message = f"The feature service {service.name} renames the view {projection.name}, which is not served."
                 raise RepositoryError(message)
-            names = tuple(feature.name for feature in projection.features)
+            names = tuple(self._servable(feature) for feature in projection.features)
             on_demand = self._on_demand(projection.name)
             if on_demand is None:
                 stored.append(self._stored(projection.name, names))
@@ -137,55 +139,71 @@ class FeatureRepository:
         self._refuse_repeated()
 
     @property
+    def views(self) -> list[StoredView | OnDemandView]:
+        return [*self.stored, *self.made]
+
+    @property
     def feature_names(self) -> list[str]:
         """All features, as models know them."""
-        return [name for view in (*self.stored, *self.made) for name in view.features]
+        return [name for view in self.views for name in view.features]
 
     @property
     def entity_names(self) -> list[str]:
         """The names by which there is anything, in the order in which views have them."""
-        return list(dict.fromkeys(key for view in (*self.stored, *self.made) for key in sorted(view.keys)))
+        return list(dict.fromkeys(key for view in self.views for key in sorted(view.keys)))
 
     def look_up(self, question: FeatureQuestion) -> FeatureAnswer:
-        """The features of each entity. Raises `UnknownEntities` and `ValueError`."""
+        """The features that there are by these names, of each entity. Raises `ValueError`, and whatever Feast does."""
         entities = question.entities
         count = _length(entities)
         plan = self._plan(frozenset(entities))
-        if not count:
-            return FeatureAnswer([FeatureColumn(name, [], []) for name in self.feature_names])
+        if not count or not plan.views:
+            return FeatureAnswer([])
         try:
             columns = self._ask(plan.references(), plan.keys_of(entities))
-        # One entity of which something cannot be made must not fail the others of its batch.
+        # One entity must not fail the others of its batch. Whether it is one shows when they are apart.
         except Exception:
-            if not plan.made:
-                raise
             columns = self._ask_apart(plan, entities, count)
         return FeatureAnswer([*_of_stored(plan.stored, columns), *_of_made(plan.made, columns)])
 
     def _ask_apart(self, plan: "_Plan", entities: Mapping[str, Sequence[Any]], count: int) -> dict[str, FeatureColumn]:
-        """What is stored, and what is made of each entity for which that can be done; nothing of the others."""
+        """What is stored, and what can be made, of each entity that is good for it.
+
+        Raises what Feast does where its store is away.
+        """
         stored = _Plan(plan.stored, (), plan.sources)
-        columns = self._ask(stored.references(), stored.keys_of(entities)) if stored.views else {}
+        columns = _joined(self._parts(stored, entities, (0, count), _OF_AN_ENTITY)) if stored.views else {}
         for view in plan.made:
-            made = self._made_of(_Plan((), (view,), view.sources), entities, 0, count)
-            columns |= {name: _joined([part[name] for part in made]) for name in view.full_names}
+            made = _joined(self._parts(_Plan((), (view,), view.sources), entities, (0, count), (Exception,)))
+            columns |= {name: made[name] for name in view.full_names}
         return columns
 
-    def _made_of(
-        self, plan: "_Plan", entities: Mapping[str, Sequence[Any]], start: int, end: int
+    def _parts(
+        self,
+        plan: "_Plan",
+        entities: Mapping[str, Sequence[Any]],
+        span: tuple[int, int],
+        faults: tuple[type[Exception], ...],
     ) -> list[dict[str, FeatureColumn]]:
-        """Columns of the entities from `start` to `end`, in parts: halves are asked again where the whole fails."""
+        """Columns of the entities from the first to before the last, in parts.
+
+        Halves are asked for again where the whole fails by one of these faults; an entity that fails alone has nothing.
+        """
+        start, end = span
         part = {name: values[start:end] for name, values in entities.items()}
         try:
             return [self._ask(plan.references(), plan.keys_of(part))]
-        except Exception as error:
+        except faults as error:
             if end - start == 1:
-                logger.warning("%s cannot be made of an entity: %s: %s", plan.made[0].name, type(error).__name__, error)
+                views = ", ".join(view.name for view in plan.views)
+                if (left_out := self._log.left_out(views)) is not None:
+                    words = "an entity has nothing of %s: %s: %s (%d more since the last)"
+                    logger.warning(words, views, type(error).__name__, error, left_out)
                 names = [name for view in plan.views for name in view.full_names]
                 return [{name: FeatureColumn(name, [None], [False], [0.0]) for name in names}]
         middle = (start + end) // 2
         halves = ((start, middle), (middle, end))
-        return [column for half in halves for column in self._made_of(plan, entities, *half)]
+        return [columns for half in halves for columns in self._parts(plan, entities, half, faults)]
 
     def probe(self) -> None:
         """Ask the online store for an entity, whether it has it or not. Raises whatever Feast does."""
@@ -208,11 +226,15 @@ class FeatureRepository:
         if names not in self._plans:
             stored = [view for view in self.stored if view.keys <= names]
             made = [view for view in self.made if view.keys <= names]
-            if not stored and not made:
-                known = ", ".join(self.entity_names)
-                raise UnknownEntities(f"nothing is known by {', '.join(sorted(names))} alone; views have {known}")
             self._plans[names] = _Plan(stored, made, [source for view in made for source in view.sources])
         return self._plans[names]
+
+    def _servable(self, feature: Any) -> str:
+        """The feature's name. Raises `RepositoryError` for one that no model takes, such as a list."""
+        kind = getattr(feature.dtype, "name", str(feature.dtype))
+        if kind not in _TYPES:
+            raise RepositoryError(f"The feature {feature.name} is of type {kind}, which no model takes.")
+        return str(feature.name)
 
     def _found_service(self) -> Any:
         services = {service.name: service for service in self.store.list_feature_services()}
@@ -246,9 +268,8 @@ class FeatureRepository:
         names = self.feature_names
         repeated = {name for name in names if names.count(name) > 1}
         if repeated:
-            raise RepositoryError(
-                f"Two views of the feature service {self.service} have {', '.join(sorted(repeated))}."
-            )
+            which = ", ".join(sorted(repeated))
+            raise RepositoryError(f"Two views of the feature service {self.service} have the same features: {which}.")
 
 
 def check_installed() -> None:
@@ -310,27 +331,28 @@ def _length(entities: Mapping[str, Sequence[Any]]) -> int:
 def _column(name: str, vector: Any) -> FeatureColumn:
     """A column of Feast's answer; a value that is there and null cannot be told from a missing one but by its time."""
     times = [stamp.seconds + stamp.nanos / 1e9 for stamp in vector.event_timestamps]
-    values = [_value(name, value) for value in vector.values]
+    values = [_value(value) for value in vector.values]
     found = [at > 0 and status in _THERE for at, status in zip(times, vector.statuses, strict=True)]
     return FeatureColumn(name, values, found, times)
 
 
-def _joined(parts: Sequence[FeatureColumn]) -> FeatureColumn:
-    """Columns of one feature as one."""
-    sides = [[value for part in parts for value in getattr(part, side) or ()] for side in ("values", "found", "times")]
-    return FeatureColumn(parts[0].name, *sides)
+def _joined(parts: Sequence[Mapping[str, FeatureColumn]]) -> dict[str, FeatureColumn]:
+    """Columns of parts of a batch as those of the whole; what Feast tells beside features is in some of them only."""
+
+    def whole(name: str, side: str) -> list[Any]:
+        return [value for part in parts for value in getattr(part[name], side)]
+
+    names = set(parts[0]).intersection(*parts[1:])
+    return {name: FeatureColumn(name, *(whole(name, side) for side in ("values", "found", "times"))) for name in names}
 
 
-def _value(name: str, value: Any) -> FeatureValue:
-    """Raises `ValueError` for what is no value of a feature, such as a list."""
+def _value(value: Any) -> FeatureValue:
     kind = value.WhichOneof("val")
     if kind is None or kind == "null_val":
         return None
-    found = getattr(value, kind)
+    found: FeatureValue = getattr(value, kind)
     if kind == "unix_timestamp_val":
-        return float(found)
-    if not isinstance(found, bool | int | float | str):
-        raise ValueError(f"the feature {name!r} has values of the kind {kind}, which no model takes")
+        return float(value.unix_timestamp_val)
     # JSON has no NaN, by which files of tables say that a number is missing, and no infinity.
     return None if isinstance(found, float) and not isfinite(found) else found
 

@@ -31,7 +31,7 @@ from shokado.features.feature_wire import (
     decode_question,
     encode,
 )
-from shokado.lifecycle.transforming.feature_repository import FeatureRepository, UnknownEntities
+from shokado.lifecycle.transforming.feature_repository import FeatureRepository
 
 MAX_BODY_BYTES = 64 * 2**20
 """More than a worker sends: its batches are of some hundred entities."""
@@ -80,7 +80,7 @@ class Transformer:
             found = await self._in_turn(question, deadline)
         except TimeoutError:
             return _refused(504, "the deadline passed before its turn came")
-        except (UnknownEntities, ValueError, TypeError) as error:
+        except ValueError as error:
             return _refused(400, str(error))
         # The online store, or a transformation: Feast has no type of its own for what goes wrong in either.
         except Exception as error:
