@@ -288,6 +288,10 @@ k8s-validate: $(DEV) ## Render all of k8s/ and check it, also against your clust
 deploy: $(DEV) ## Apply an environment to a cluster and wait for it: make deploy ENVIRONMENT=staging ARGS="--dry-run"
 	@$(BIN)/python -m shokado deploy --environment $(ENVIRONMENT) $(ARGS)
 
+.PHONY: smoke-test
+smoke-test: $(TRAIN) ## Try a running server, with a table and an exit status: make smoke-test ENVIRONMENT=staging ARGS="--url URL"
+	@$(BIN)/python -m shokado smoke-test --environment $(ENVIRONMENT) $(ARGS)
+
 .PHONY: canary
 canary: $(TRAIN) ## Give a version more and more of the traffic: make canary ARGS="start v2 --url http://127.0.0.1:3000"
 	@$(BIN)/python -m shokado canary $(ARGS)

@@ -27,6 +27,7 @@ from shokado.cli.image_options import BaseImage, BuildNetwork, Engine
 from shokado.cli.import_options import MaxMemory, MaxSeconds, ModelName, NoPickle, NoRows
 from shokado.cli.replay import replay
 from shokado.cli.serve import serve
+from shokado.cli.smoke_test import smoke_test
 from shokado.cli.version_tables import receipt_table, reference_of, show, table_of
 from shokado.lifecycle import datasets
 from shokado.lifecycle.examples import preparing
@@ -59,6 +60,7 @@ models = typer.Typer(
 )
 app.command()(serve)
 app.command()(replay)
+app.command()(smoke_test)
 app.add_typer(models, name="models")
 models.command()(connect)
 app.add_typer(keys_cli.app, name="keys")

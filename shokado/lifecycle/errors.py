@@ -102,3 +102,11 @@ class DeployFailed(LifecycleError):
 
 class ManifestsRefused(LifecycleError):
     """The manifests cannot be edited as asked; they are as they were."""
+
+
+class SmokeTestRefused(LifecycleError):
+    """A server cannot be tried; the message says what is not known of it."""
+
+
+class UnknownSite(LifecycleError):
+    """It is not known where an environment is served, or with which key."""

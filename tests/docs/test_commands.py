@@ -212,6 +212,13 @@ def test_who_would_move_is_told_before_the_change(
     assert httpx.get(f"{own_server.url}/v1/traffic-split", timeout=20).json()["weights"] == {"v1": 90, "v2": 10}
 
 
+@runs("docs/lifecycle.md", "Smoke test")
+def test_a_site_is_tried(commands: list[str], own_server: Server) -> None:
+    (command,) = commands
+    printed = shell(command, {"SHOKADO_SITES__STAGING__URL": own_server.url})
+    assert printed.endswith("staging: all is well\n")
+
+
 @needs_curl
 @runs("docs/experiments.md", "Experiments that share no unit")
 def test_an_experiment_has_a_part_of_a_layer(commands: list[str], own_server: Server) -> None:
