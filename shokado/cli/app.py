@@ -23,11 +23,13 @@ from shokado.cli import log as log_cli
 from shokado.cli import split as split_cli
 from shokado.cli.connect import connect
 from shokado.cli.estimate import estimate
+from shokado.cli.export import export, restore
 from shokado.cli.image_options import BaseImage, BuildNetwork, Engine
 from shokado.cli.import_options import MaxMemory, MaxSeconds, ModelName, NoPickle, NoRows
 from shokado.cli.replay import replay
 from shokado.cli.serve import serve
 from shokado.cli.smoke_test import smoke_test
+from shokado.cli.verify import verify
 from shokado.cli.version_tables import receipt_table, reference_of, show, table_of
 from shokado.lifecycle import datasets
 from shokado.lifecycle.examples import preparing
@@ -63,6 +65,9 @@ app.command()(replay)
 app.command()(smoke_test)
 app.add_typer(models, name="models")
 models.command()(connect)
+models.command()(verify)
+models.command()(export)
+models.command()(restore)
 app.add_typer(keys_cli.app, name="keys")
 app.add_typer(split_cli.app, name="split")
 app.add_typer(canary_cli.app, name="canary")
