@@ -26,9 +26,11 @@ from shokado.cli.estimate import estimate
 from shokado.cli.export import export, restore
 from shokado.cli.image_options import BaseImage, BuildNetwork, Engine
 from shokado.cli.import_options import MaxMemory, MaxSeconds, ModelName, NoPickle, NoRows
+from shokado.cli.promote import promote, rollback, stage
 from shokado.cli.replay import replay
 from shokado.cli.serve import serve
 from shokado.cli.smoke_test import smoke_test
+from shokado.cli.status import status
 from shokado.cli.verify import verify
 from shokado.cli.version_tables import receipt_table, reference_of, show, table_of
 from shokado.lifecycle import datasets
@@ -63,6 +65,10 @@ models = typer.Typer(
 app.command()(serve)
 app.command()(replay)
 app.command()(smoke_test)
+app.command()(status)
+app.command()(stage)
+app.command()(promote)
+app.command()(rollback)
 app.add_typer(models, name="models")
 models.command()(connect)
 models.command()(verify)

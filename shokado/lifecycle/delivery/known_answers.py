@@ -33,8 +33,9 @@ class KnownAnswers:
     """Who says so, in words."""
 
     def largest_difference(self, answered: Sequence[Any]) -> float:
-        """The largest distance of numbers from what they must be, in units of what they may differ: 1 is just allowed; infinite where they
-        are not alike at all.
+        """The largest distance of numbers from what they must be, in units of what they may differ: 1 is just allowed.
+
+        It is infinite where they are not alike at all.
         """
         if len(answered) != len(self.predictions):
             return math.inf

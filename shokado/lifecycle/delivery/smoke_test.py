@@ -56,7 +56,7 @@ class SmokeTestOrder:
     """What is looked at.
 
     Attributes:
-        versions: whose numbers are compared, by name or alias; empty: of all that are ready or should be.
+        versions: which are looked at, by name or alias; empty: all that are ready or should be.
         requests: sent to see the split; 0: it is left out.
         whole: also dialects, split and metrics, and not only health and the versions' numbers.
     """
@@ -92,7 +92,7 @@ class SmokeTest:
         before = {one.version: self._counted(one.version) for one in chosen} if self._order.whole else {}
         for path in ("/livez", "/readyz"):
             yield self._looked_at(f"GET {path}", partial(self._health, path))
-        for version in listed.values() if self._order.whole else chosen:
+        for version in chosen if self._order.versions else listed.values():
             if version.state != "unloaded":
                 yield _state(version)
         for version in chosen:

@@ -46,6 +46,8 @@ class Routing:
     enabled: bool
     generation: int = field(compare=False)
     """The generation of the whole routing: it grows with changes of other environments, too."""
+    shadow: str | None = field(default=None, compare=False)
+    """The version that gets a copy of the traffic."""
 
     @property
     def canary(self) -> str | None:
@@ -109,6 +111,31 @@ class GatewayClient:
         for entry, _ in self._changes(routing.environment):
             return entry.why if entry.action == _CONCLUDE else None
         return None
+
+    def active_versions(self, environment: str) -> list[str]:
+        """All that were active there, the oldest first; each as often as it became so."""
+        found: list[str] = []
+        for entry, _ in self._changes(environment):
+            then = entry.environments.get(environment)
+            if then is not None and (not found or found[-1] != then.active):
+                found.append(then.active)
+        return found[::-1]
+
+    def end_of_candidate(self, environment: str, version: str, generation: int) -> str | None:
+        """Why a version is no candidate any more that was one after that generation; None where it was none since."""
+        why = None
+        for entry, _ in self._changes(environment):
+            if entry.generation <= generation:
+                return None
+            then = entry.environments.get(environment)
+            if then is not None and ((then.enabled and then.shares.get(version, 0.0) > 0) or then.shadow == version):
+                return why or "its traffic was taken away"
+            why = entry.why or entry.action
+        return None
+
+    def last_reason(self, environment: str) -> str:
+        """Why the environment is as it is, by its history."""
+        return next((entry.why for entry, _ in self._changes(environment)), "")
 
     def _changes(self, environment: str) -> Iterator[tuple[HistoryEntry, datetime]]:
         """What changed an environment, newest first, and when that was told."""
@@ -234,4 +261,6 @@ def overtaken(routing: Routing) -> Overtaken:
 
 
 def _routing(split: Split) -> Routing:
-    return Routing(split.environment, split.active, split.shares, split.strategy, split.enabled, split.generation)
+    return Routing(
+        split.environment, split.active, split.shares, split.strategy, split.enabled, split.generation, split.shadow
+    )
