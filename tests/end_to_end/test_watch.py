@@ -1,0 +1,212 @@
+"""`shokado watch`, with two real servers and a real registry: each new version once, wherever the watch is killed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.end_to_end.closed_loop import load
+from tests.end_to_end.delivery import Delivery, delivery, run
+from tests.end_to_end.test_promotion import predict
+from tests.support import http
+from tests.support.server import ROOT
+from tests.support.waiting import wait_until
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+ADDRESS = "models:/customers@challenger"
+
+
+@pytest.fixture(scope="module")
+def running(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Delivery]:
+    with delivery(models, tmp_path_factory.mktemp("watch")) as both:
+        yield both
+
+
+@pytest.fixture
+def sites(running: Delivery) -> Delivery:
+    running.reset()
+    return running
+
+
+def entries(journal: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(journal.read_text())["versions"]
+    return found
+
+
+def watch_once(sites: Delivery, journal: Path, *words: str) -> tuple[int, str]:
+    return run("watch", ADDRESS, "--once", "--policy", str(sites.policy), "--journal", str(journal), *words)
+
+
+def test_a_new_version_is_tried_in_staging_and_taken_in_production(sites: Delivery, tmp_path: Path) -> None:
+    journal, number = tmp_path / "journal.json", sites.register(alias="challenger")
+    name = f"v{number}"
+    code, said = watch_once(sites, journal)
+    assert code == 3, said
+    assert f"models:/customers/{number} is new" in said
+    assert f"{name} passes the smoke test in staging" in said
+    assert f"{name} is a candidate in production: v1 90 %, {name} 10 %" in said
+    assert sites.split(sites.staging, "staging")["active"] == name
+    assert sites.aliases()["staging"] == number
+    with load(sites.production, 4, predict) as clients:
+
+        def taken() -> bool:
+            code, said = watch_once(sites, journal)
+            assert code in (0, 3), said
+            return code == 0
+
+        wait_until(taken, 300, look_every_s=0.5)
+    assert {answer.status for answer in clients.answers} == {200}
+    assert sites.split(sites.production)["active"] == name
+    assert sites.aliases()["champion"] == number
+    assert entries(journal)[f"models:/customers/{number}"]["stage"] == "taken"
+    generation = sites.split(sites.production)["generation"]
+    code, said = watch_once(sites, journal)
+    assert (code, f"nothing new at {ADDRESS}" in said) == (0, True), said
+    assert sites.split(sites.production)["generation"] == generation
+
+
+def test_what_was_refused_once_is_left_alone(sites: Delivery, tmp_path: Path) -> None:
+    """A canary that somebody takes back, while no watch looks."""
+    journal, number = tmp_path / "journal.json", sites.register(alias="challenger")
+    name, uri = f"v{number}", f"models:/customers/{number}"
+    assert watch_once(sites, journal)[0] == 3
+    assert run("rollback", "--why", "complaints")[0] == 0
+    code, said = watch_once(sites, journal)
+    assert code == 1, said
+    assert f"{uri} is refused: rollback: {name} taken back: complaints" in said
+    assert sites.split(sites.production)["shares"] == {"v1": 1.0}
+    code, said = watch_once(sites, journal)
+    assert (code, "nothing new" in said) == (0, True), said
+    assert sites.split(sites.production)["shares"] == {"v1": 1.0}
+    assert sites.aliases()["champion"] != number
+
+
+def test_what_no_server_can_load_is_refused_after_some_attempts(sites: Delivery, tmp_path: Path) -> None:
+    """Its files are gone."""
+    made = sites.client.create_model_version("customers", str(tmp_path / "gone"))
+    sites.client.set_registered_model_alias("customers", "challenger", made.version)
+    journal, uri = tmp_path / "journal.json", f"models:/customers/{made.version}"
+    before = sites.split(sites.staging, "staging")
+    for attempt in (1, 2):
+        code, said = watch_once(sites, journal)
+        assert (code, "it is tried again" in said) == (3, True), said
+        assert entries(journal)[uri]["attempts"] == attempt
+    code, said = watch_once(sites, journal)
+    assert (code, f"{uri} is refused: 3 times: " in said) == (1, True), said
+    assert watch_once(sites, journal)[0] == 0
+    assert sites.split(sites.staging, "staging") == before
+
+
+def test_a_version_that_is_overtaken_before_it_was_a_candidate_is_let_go(sites: Delivery, tmp_path: Path) -> None:
+    """Production is busy with a canary of somebody else."""
+    body = {"weights": {"v1": 50, "v2": 50}}
+    assert http.put(f"{sites.production.url}/v1/traffic-split", json=body, timeout=20).status_code == 200
+    journal, first = tmp_path / "journal.json", sites.register(alias="challenger")
+    code, said = watch_once(sites, journal)
+    assert (code, "The traffic of production is split already" in said) == (3, True), said
+    assert entries(journal)[f"models:/customers/{first}"]["stage"] == "begun"
+    sites.reset()
+    code, said = watch_once(sites, journal)
+    assert (code, f"v{first} is a candidate in production" in said) == (3, True), said
+    second = sites.register(alias="challenger")
+    assert run("rollback", "--why", "enough")[0] == 0
+    assert watch_once(sites, journal)[0] == 1
+    code, said = watch_once(sites, journal)
+    assert (code, f"v{second} is a candidate in production" in said) == (3, True), said
+    assert run("rollback", "--why", "enough")[0] == 0
+
+
+def test_killed_at_any_moment_it_goes_on_where_it_was(sites: Delivery, tmp_path: Path) -> None:
+    """A watch is killed again and again, each time a little later, until the version is active in production.
+
+    In the end it was a candidate once, and what stands in the history is one canary's way.
+    """
+    journal, number = tmp_path / "journal.json", sites.register(alias="challenger")
+    name, uri = f"v{number}", f"models:/customers/{number}"
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(yaml.safe_dump(yaml.safe_load(sites.policy.read_text()) | {"steps": [50, 100]}))
+    command = [sys.executable, "-m", "shokado", "watch", ADDRESS, "--every", "0.2", "--policy", str(policy)]
+    moments = iter(["journal", "staging", "tried", "begun", "candidate", "half", "active"])
+    log = (tmp_path / "watch.log").open("ab")
+    seen: list[str] = []
+
+    def reached(moment: str) -> bool:
+        entry = entries(journal).get(uri) if journal.exists() else None
+        match moment:
+            case "journal":
+                return entry is not None
+            case "staging":
+                return sites.split(sites.staging, "staging")["active"] == name
+            case "tried" | "begun":
+                return entry is not None and entry["stage"] in (moment, "begun", "taken")
+            case "candidate":
+                return name in sites.split(sites.production)["shares"]
+            case "half" | "active":
+                return sites.split(sites.production)["shares"].get(name, 0) >= (0.5 if moment == "half" else 1.0)
+        return False
+
+    with load(sites.production, 4, predict) as clients:
+        for moment in moments:
+            process = subprocess.Popen(
+                [*command, "--journal", str(journal)],
+                cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=log, stderr=log,
+            )  # fmt: skip
+            try:
+                wait_until(lambda moment=moment: reached(moment), 280, look_every_s=0.02)
+                seen.append(moment)
+            finally:
+                process.send_signal(signal.SIGKILL)
+                process.wait(30)
+        code, said = run("watch", ADDRESS, "--once", "--policy", str(policy), "--journal", str(journal))
+    assert code == 0, said
+    assert seen[-1] == "active"
+    assert entries(journal)[uri]["stage"] == "taken"
+    assert sites.aliases()["champion"] == number
+    assert {answer.status for answer in clients.answers} == {200}
+    history = http.get(f"{sites.production.url}/v1/traffic-split/history", timeout=20).json()["entries"]
+    begins = [entry["why"] for entry in history if entry["why"] == f"canary of {name} begins"]
+    assert len(begins) == 1
+
+
+@pytest.mark.parametrize(
+    ("harm", "told"),
+    [
+        ("not json", "is no journal of a watch"),
+        ('{"format": 1, "versions": {"a": {"stage": "unheard of"}}}', "is no journal of a watch"),
+    ],
+)
+def test_a_journal_that_is_none_is_said(harm: str, told: str, sites: Delivery, tmp_path: Path) -> None:
+    journal = tmp_path / "journal.json"
+    journal.write_text(harm)
+    code, said = watch_once(sites, journal)
+    assert (code, told in said) == (1, True), said
+    assert journal.read_text() == harm
+
+
+def test_two_watches_do_not_share_a_journal(sites: Delivery, tmp_path: Path) -> None:
+    journal = tmp_path / "journal.json"
+    command = [sys.executable, "-m", "shokado", "watch", "models:/nobody@challenger", "--journal", str(journal)]
+    process = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    try:
+        wait_until((tmp_path / "journal.json.lock").exists, 60)
+
+        def is_told() -> bool:
+            code, said = watch_once(sites, journal)
+            return code == 1 and "Another watch has the journal" in said
+
+        wait_until(is_told, 60, look_every_s=0.5)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait(30)
+
+
+def test_an_address_that_is_none_is_said(sites: Delivery) -> None:
+    code, said = run("watch", "churn", "--once")
+    assert (code, "is no address of a model" in said) == (1, True), said
