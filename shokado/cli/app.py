@@ -33,7 +33,7 @@ from shokado.cli.smoke_test import smoke_test
 from shokado.cli.status import status
 from shokado.cli.verify import verify
 from shokado.cli.version_tables import receipt_table, reference_of, show, table_of
-from shokado.cli.watch import watch
+from shokado.cli.watch_registry import watch
 from shokado.lifecycle import datasets
 from shokado.lifecycle.examples import preparing
 from shokado.lifecycle.importing import onnx_files

@@ -20,7 +20,7 @@ from shokado.lifecycle.errors import LifecycleError
 from shokado.lifecycle.refusal import plain_errors
 
 if TYPE_CHECKING:
-    from shokado.lifecycle.delivery.promotion import Environment, Policy
+    from shokado.lifecycle.delivery.promotion import OpenSite, Policy
     from shokado.lifecycle.delivery.registry_aliases import RegistryAliases
 
 CanaryPolicyFile = Annotated[Path, typer.Option("--policy", help="The steps of the canary, and what must not happen.")]
@@ -58,8 +58,9 @@ def promote(
 
       shokado promote --from staging --to production --plan configuration/shadow_experiment.yaml
     """
+    check_apart(source, target)
     with opened_environments({source: "promote", target: "promote"}) as environments, plain_errors():
-        from shokado.lifecycle.delivery.promotion import Promotion, Stage, follow
+        from shokado.lifecycle.delivery.promotion import CandidateStage, Promotion, follow
 
         with asked_aliases(no_aliases) as aliases:
             chosen = policy_of(environments[target], policy, plan, share, force=force)
@@ -68,11 +69,11 @@ def promote(
             if aliases is not None:
                 for environment in environments.values():
                     follow(environment, aliases, typer.echo)
-    if stage is Stage.FAILED:
+    if stage is CandidateStage.FAILED:
         raise typer.Exit(1)
-    if stage is not Stage.ACTIVE:
+    if stage is not CandidateStage.ACTIVE:
         typer.echo("next: shokado promote")
-    if stage is Stage.UNDECIDED:
+    if stage is CandidateStage.UNDECIDED:
         raise typer.Exit(INCONCLUSIVE_STATUS)
 
 
@@ -135,7 +136,13 @@ def stage(
                 follow(environments[environment], aliases, typer.echo)
 
 
-def policy_of(environment: "Environment", policy: Path, plan: Path | None, share: float, *, force: bool) -> "Policy":
+def check_apart(source: str, target: str) -> None:
+    """Raise `BadParameter` where both are the same site."""
+    if source == target:
+        raise typer.BadParameter(f"{source} is both where a version comes from and where it goes to.")
+
+
+def policy_of(environment: "OpenSite", policy: Path, plan: Path | None, share: float, *, force: bool) -> "Policy":
     """What makes a candidate the active version there. Raises `LifecycleError`."""
     from shokado.lifecycle.delivery.candidate_policies import ByCanary, ByExperiment
     from shokado.lifecycle.rollout.canary import Canary
@@ -150,16 +157,16 @@ def policy_of(environment: "Environment", policy: Path, plan: Path | None, share
 
 
 @contextmanager
-def opened_environments(commands: dict[str, str]) -> Iterator["dict[str, Environment]"]:
+def opened_environments(commands: dict[str, str]) -> Iterator["dict[str, OpenSite]"]:
     """The environments, open, by the names of their sites; each with the command that its history names."""
     with ExitStack() as opened:
-        from shokado.lifecycle.delivery.promotion import Environment
+        from shokado.lifecycle.delivery.promotion import OpenSite
 
-        found: dict[str, Environment] = {}
+        found: dict[str, OpenSite] = {}
         for name, command in commands.items():
             with plain_errors():
                 site = site_named(name)
-            found[name] = Environment(name, site, opened.enter_context(opened_site(site, command)))
+            found[name] = OpenSite(name, site, opened.enter_context(opened_site(site, command)))
         yield found
 
 

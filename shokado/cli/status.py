@@ -18,7 +18,7 @@ from shokado.lifecycle.errors import LifecycleError
 from shokado.lifecycle.refusal import plain_errors
 
 if TYPE_CHECKING:
-    from shokado.lifecycle.delivery.environment_status import EnvironmentStatus, VersionStatus, WorkloadStatus
+    from shokado.lifecycle.delivery.environment_status import EnvironmentStatus, VersionInEnvironment, WorkloadStatus
 
 
 def status(
@@ -93,7 +93,7 @@ def _show(console: Console, name: str, site: EnvironmentSite, found: "Environmen
         console.print(f"  not told: {escape(reason)}", soft_wrap=True)
 
 
-def _cells(one: "VersionStatus") -> list[str]:
+def _cells(one: "VersionInEnvironment") -> list[str]:
     roles = [role for role, has in (("active", one.is_active), ("shadow", one.is_shadow)) if has]
     recent = one.recent
     p99 = recent.latency_ms.p99 if recent is not None else None

@@ -42,6 +42,10 @@ class Delivery:
             self.client.set_registered_model_alias("customers", alias, made.version)
         return int(made.version)
 
+    def name(self, alias: str, number: int) -> None:
+        """Have the alias name that version."""
+        self.client.set_registered_model_alias("customers", alias, str(number))
+
     def aliases(self) -> dict[str, int]:
         found = self.client.get_registered_model("customers").aliases
         return {alias: int(version) for alias, version in found.items()}

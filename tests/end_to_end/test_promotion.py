@@ -133,6 +133,28 @@ def test_an_experiment_may_decide_in_the_place_of_a_canary(sites: Delivery, tmp_
 
 
 @pytest.mark.timeout(900)
+def test_a_shadow_that_an_experiment_compares_is_what_is_taken_back(sites: Delivery, tmp_path: Path) -> None:
+    assert run("stage", "customers:v2")[0] == 0
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(
+        yaml.safe_dump({"metric": "agreement", "smallest_effect": 0.05, "design": "shadow", "label_delay_s": 0})
+    )
+    promote = ("promote", "--plan", str(plan), "--no-aliases")
+    code, said = run(*promote)
+    assert (code, "v2 is a candidate in production: experiment" in said) == (0, True), said
+    now = sites.split(sites.production)
+    assert (now["shadow"], now["shares"]) == ("v2", {"v1": 1.0})
+    code, said = run(*promote)
+    assert (code, ": RUNNING" in said) == (3, True), said
+    code, said = run("rollback", "--why", "enough")
+    assert (code, "v2 taken back in production, whose shadow it was" in said) == (0, True), said
+    now = sites.split(sites.production)
+    assert (now["shadow"], now["active"], now["shares"]) == (None, "v1", {"v1": 1.0})
+    experiments = http.get(f"{sites.production.url}/v1/experiments", timeout=20).json()["experiments"]
+    assert not any(one["running"] for one in experiments)
+
+
+@pytest.mark.timeout(900)
 def test_what_another_registry_calls_by_the_same_address_gets_no_traffic(
     sites: Delivery, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,6 +183,7 @@ def test_what_another_registry_calls_by_the_same_address_gets_no_traffic(
             {},
             "There is no site nowhere in sites.yaml; there are: staging, ",
         ),
+        (("promote", "--to", "staging"), {}, "staging is both where a version comes from"),
         (("promote", "--policy", "nowhere.yaml"), {}, "nowhere.yaml: not readable as YAML"),
         (
             ("promote",),
@@ -184,7 +207,7 @@ def test_what_cannot_be_is_said_and_changes_nothing(
         monkeypatch.setenv(name, value)
     before = sites.split(sites.production)
     code, said = run(*words)
-    assert (code, told in said) == (1, True), said
+    assert (code, told in said) == (2 if "both where" in told else 1, True), said
     assert sites.split(sites.production) == before
 
 

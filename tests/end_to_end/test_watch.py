@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -74,18 +76,38 @@ def test_a_new_version_is_tried_in_staging_and_taken_in_production(sites: Delive
 
 def test_what_was_refused_once_is_left_alone(sites: Delivery, tmp_path: Path) -> None:
     """A canary that somebody takes back, while no watch looks."""
-    journal, number = tmp_path / "journal.json", sites.register(alias="challenger")
-    name, uri = f"v{number}", f"models:/customers/{number}"
+    journal, champion = tmp_path / "journal.json", sites.aliases().get("champion")
+    sites.name("challenger", 2)
     assert watch_once(sites, journal)[0] == 3
-    assert run("rollback", "--why", "complaints")[0] == 0
+    assert run("rollback", "--why", "complaints", "--no-aliases")[0] == 0
     code, said = watch_once(sites, journal)
     assert code == 1, said
-    assert f"{uri} is refused: rollback: {name} taken back: complaints" in said
+    assert "models:/customers/2 is refused: rollback: v2 taken back: complaints" in said
     assert sites.split(sites.production)["shares"] == {"v1": 1.0}
     code, said = watch_once(sites, journal)
     assert (code, "nothing new" in said) == (0, True), said
     assert sites.split(sites.production)["shares"] == {"v1": 1.0}
-    assert sites.aliases()["champion"] != number
+    assert sites.aliases().get("champion") == champion
+
+
+def test_wrong_numbers_are_refused_before_any_traffic(sites: Delivery, models: Path, tmp_path: Path) -> None:
+    """A card in the model store here says otherwise of the very artefact that staging has."""
+    journal, own = tmp_path / "journal.json", tmp_path / "own"
+    sites.name("challenger", 2)
+    shutil.copytree(models / "models" / "customers" / "v2", own / "models" / "customers" / "v2")
+    file = own / "models" / "customers" / "v2" / "card.json"
+    card = json.loads(file.read_text())
+    card["examples"]["scores"][7] += 0.001
+    file.write_text(json.dumps(card))
+    before = sites.split(sites.staging, "staging")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BENTOML_HOME", str(own))
+        code, said = watch_once(sites, journal)
+    assert code == 1, said
+    told = "models:/customers/2 is refused: v2 fails the smoke test in staging: numbers of v2: predictions are"
+    assert told in said
+    assert sites.split(sites.staging, "staging") == before
+    assert watch_once(sites, journal)[0] == 0
 
 
 def test_what_no_server_can_load_is_refused_after_some_attempts(sites: Delivery, tmp_path: Path) -> None:
@@ -104,23 +126,41 @@ def test_what_no_server_can_load_is_refused_after_some_attempts(sites: Delivery,
     assert sites.split(sites.staging, "staging") == before
 
 
-def test_a_version_that_is_overtaken_before_it_was_a_candidate_is_let_go(sites: Delivery, tmp_path: Path) -> None:
-    """Production is busy with a canary of somebody else."""
-    body = {"weights": {"v1": 50, "v2": 50}}
-    assert http.put(f"{sites.production.url}/v1/traffic-split", json=body, timeout=20).status_code == 200
-    journal, first = tmp_path / "journal.json", sites.register(alias="challenger")
-    code, said = watch_once(sites, journal)
-    assert (code, "The traffic of production is split already" in said) == (3, True), said
-    assert entries(journal)[f"models:/customers/{first}"]["stage"] == "begun"
+def test_a_version_waits_until_production_is_free(sites: Delivery, tmp_path: Path) -> None:
+    """Production deals by observed performance, which moves the split by itself; a newer version waits for this one."""
+    answer = http.put(f"{sites.production.url}/v1/traffic-split", json={"strategy": "weighted"}, timeout=20)
+    assert answer.status_code == 200, answer.text
+    journal, uri = tmp_path / "journal.json", "models:/customers/2"
+    sites.name("challenger", 2)
+    code, said = watch_once(sites, journal, "--no-aliases")
+    assert (code, "The strategy of production is weighted" in said) == (3, True), said
+    assert entries(journal)[uri]["stage"] == "begun"
     sites.reset()
-    code, said = watch_once(sites, journal)
-    assert (code, f"v{first} is a candidate in production" in said) == (3, True), said
-    second = sites.register(alias="challenger")
-    assert run("rollback", "--why", "enough")[0] == 0
-    assert watch_once(sites, journal)[0] == 1
-    code, said = watch_once(sites, journal)
-    assert (code, f"v{second} is a candidate in production" in said) == (3, True), said
-    assert run("rollback", "--why", "enough")[0] == 0
+    code, said = watch_once(sites, journal, "--no-aliases")
+    assert (code, "v2 is a candidate in production: v1 90 %, v2 10 %" in said) == (3, True), said
+    sites.name("challenger", 1)
+    code, said = watch_once(sites, journal, "--no-aliases")
+    assert (code, "v2: INCONCLUSIVE at 10 %" in said) == (3, True), said
+    assert run("rollback", "--why", "enough", "--no-aliases")[0] == 0
+    assert watch_once(sites, journal, "--no-aliases")[0] == 1
+    code, said = watch_once(sites, journal, "--no-aliases")
+    assert (code, "models:/customers/1 is taken: v1 is active in production" in said) == (0, True), said
+
+
+def test_a_newer_version_takes_the_place_of_one_that_is_no_candidate_yet(sites: Delivery, tmp_path: Path) -> None:
+    """Production is away at first."""
+    journal = tmp_path / "journal.json"
+    sites.name("challenger", 2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SHOKADO_SITES__PRODUCTION__URL", "http://127.0.0.1:9")
+        code, said = watch_once(sites, journal, "--no-aliases")
+    assert (code, "it is tried again" in said) == (3, True), said
+    assert entries(journal)["models:/customers/2"]["stage"] == "tried"
+    sites.name("challenger", 1)
+    code, said = watch_once(sites, journal, "--no-aliases")
+    assert code == 0, said
+    assert "models:/customers/2 is refused: models:/customers/1 came before it was a candidate" in said
+    assert "models:/customers/1 is taken" in said
 
 
 def test_killed_at_any_moment_it_goes_on_where_it_was(sites: Delivery, tmp_path: Path) -> None:
@@ -143,13 +183,14 @@ def test_killed_at_any_moment_it_goes_on_where_it_was(sites: Delivery, tmp_path:
             case "journal":
                 return entry is not None
             case "staging":
-                return sites.split(sites.staging, "staging")["active"] == name
+                return bool(sites.split(sites.staging, "staging")["active"] == name)
             case "tried" | "begun":
                 return entry is not None and entry["stage"] in (moment, "begun", "taken")
             case "candidate":
                 return name in sites.split(sites.production)["shares"]
             case "half" | "active":
-                return sites.split(sites.production)["shares"].get(name, 0) >= (0.5 if moment == "half" else 1.0)
+                share = sites.split(sites.production)["shares"].get(name, 0)
+                return bool(share >= (0.5 if moment == "half" else 1.0))
         return False
 
     with load(sites.production, 4, predict) as clients:
@@ -159,7 +200,7 @@ def test_killed_at_any_moment_it_goes_on_where_it_was(sites: Delivery, tmp_path:
                 cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=log, stderr=log,
             )  # fmt: skip
             try:
-                wait_until(lambda moment=moment: reached(moment), 280, look_every_s=0.02)
+                wait_until(partial(reached, moment), 280, look_every_s=0.02)
                 seen.append(moment)
             finally:
                 process.send_signal(signal.SIGKILL)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from shokado.client.answers import ExperimentAnswer
-from shokado.lifecycle.delivery.promotion import Say, Stage
+from shokado.lifecycle.delivery.promotion import CandidateStage, Say
 from shokado.lifecycle.errors import CanaryRefused, DeliveryRefused, GatewayAway, GatewayRefused
 from shokado.lifecycle.rollout.canary import LOOK_EVERY_S, Canary, Trouble
 from shokado.lifecycle.rollout.gateway_client import GatewayClient
@@ -13,9 +13,9 @@ from shokado.lifecycle.rollout.verdict import Verdict
 
 _SHADOW = "shadow"
 _OF_VERDICT = {
-    Verdict.PASS: Stage.CANDIDATE,
-    Verdict.FAIL: Stage.FAILED,
-    Verdict.INCONCLUSIVE: Stage.UNDECIDED,
+    Verdict.PASS: CandidateStage.CANDIDATE,
+    Verdict.FAIL: CandidateStage.FAILED,
+    Verdict.INCONCLUSIVE: CandidateStage.UNDECIDED,
 }
 """Where a verdict leaves a candidate that it did not promote."""
 
@@ -33,18 +33,18 @@ class ByCanary:
     def start(self, version: str) -> str:
         return str(self._canary.start(version))
 
-    def advance(self, version: str) -> tuple[Stage, str]:
+    def advance(self, version: str) -> tuple[CandidateStage, str]:
         status, after = self._canary.step()
         verdict = status.judgement.verdict
         told = f"{version}: {verdict} at {status.routing.percent:g} %: {status.judgement.why}"
         if verdict is Verdict.PASS and after == status.routing:
             promoted = self._canary.promote()
-            return Stage.ACTIVE, f"{told}\n{promoted}; {promoted.active} is the active version"
+            return CandidateStage.ACTIVE, f"{told}\n{promoted}; {promoted.active} is the active version"
         return _OF_VERDICT[verdict], f"{told}\n{after}"
 
-    def lead(self, version: str, say: Say) -> Stage:
+    def lead(self, version: str, say: Say) -> CandidateStage:
         verdict = self._canary.resume(say)
-        return Stage.ACTIVE if self._gateway.routing().active == version else _OF_VERDICT[verdict]
+        return CandidateStage.ACTIVE if self._gateway.routing().active == version else _OF_VERDICT[verdict]
 
 
 class ByExperiment:
@@ -83,37 +83,37 @@ class ByExperiment:
             raise
         return f"experiment {begun.id}, at {self._percent:g} %" if "weights" in change else f"experiment {begun.id}"
 
-    def advance(self, version: str) -> tuple[Stage, str]:
+    def advance(self, version: str) -> tuple[CandidateStage, str]:
         found = self._experiment(version)
         told = f"experiment {found.id}: {found.verdict}" + (f": {found.reason}" if found.reason else "")
         if found.running:
-            return Stage.UNDECIDED, told
+            return CandidateStage.UNDECIDED, told
         if found.verdict == "PROMOTE" and found.winner == version:
             routing = self._gateway.routing()
             change: dict[str, Any] = {"weights": {routing.active: 0, version: 100}, "active": version}
             change |= {"shadow": None} if routing.shadow == version else {}
             after = self._gateway.change(routing, change, f"{version} promoted: {told}")
-            return Stage.ACTIVE, f"{told}\n{after}; {after.active} is the active version"
-        return Stage.FAILED, f"{told}\n{version} was not found to be better; its share stays as it is"
+            return CandidateStage.ACTIVE, f"{told}\n{after}; {after.active} is the active version"
+        return CandidateStage.FAILED, f"{told}\n{version} was not found to be better; its share stays as it is"
 
-    def lead(self, version: str, say: Say) -> Stage:
+    def lead(self, version: str, say: Say) -> CandidateStage:
         trouble = Trouble(say)
         while True:
             time.sleep(LOOK_EVERY_S)
             try:
                 if self._gateway.routing().active == version:
-                    return Stage.ACTIVE
+                    return CandidateStage.ACTIVE
                 stage, told = self.advance(version)
             except GatewayAway as error:
                 trouble.seconds(error, time.monotonic())
                 continue
             trouble.over()
-            if stage is not Stage.UNDECIDED:
+            if stage is not CandidateStage.UNDECIDED:
                 say(told)
                 return stage
 
     def _experiment(self, version: str) -> ExperimentAnswer:
-        """Between the active version and this one. Raises `DeliveryRefused` where there is none."""
+        """The one between the active version and this one. Raises `DeliveryRefused` where there is none."""
         environment = self._gateway.routing().environment
         last = self._gateway.last_experiment(environment)
         if last is None or version not in last.candidates:

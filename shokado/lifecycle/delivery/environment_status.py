@@ -19,7 +19,7 @@ Told = TypeVar("Told")
 
 
 @dataclass(frozen=True, slots=True)
-class VersionStatus:
+class VersionInEnvironment:
     """A version in an environment."""
 
     version: Version
@@ -49,7 +49,7 @@ class EnvironmentStatus:
     """An environment at one moment."""
 
     split: Split
-    versions: Sequence[VersionStatus]
+    versions: Sequence[VersionInEnvironment]
     workers: Sequence[WorkerState]
     experiment: ExperimentAnswer | None
     """The one under way, or the last that ended."""
@@ -77,13 +77,13 @@ def environment_status(gateway: GatewayClient, site: EnvironmentSite) -> Environ
     listed = gateway.ask(operations.versions())
     asking = _Asking()
 
-    def described(version: Version) -> VersionStatus:
+    def described(version: Version) -> VersionInEnvironment:
         name = version.version
         share = split.shares.get(name, 0.0) if split.enabled else float(name == split.active)
         is_asked = share > 0 or name in (split.active, split.shadow)
         metrics = asking.maybe(lambda: gateway.ask(operations.metrics(name, window_s=LATELY_S))) if is_asked else None
         drift = asking.maybe(lambda: gateway.ask(operations.drift(name))) if is_asked else None
-        return VersionStatus(
+        return VersionInEnvironment(
             version=version,
             is_active=name == split.active,
             is_shadow=name == split.shadow,

@@ -23,7 +23,7 @@ from shokado.lifecycle.rollout.gateway_client import GatewayClient
 Say = Callable[[str], None]
 
 
-class Stage(StrEnum):
+class CandidateStage(StrEnum):
     """Where a version is in an environment after a call."""
 
     CANDIDATE = "candidate"
@@ -42,15 +42,15 @@ class Policy(Protocol):
     def start(self, version: str) -> str:
         """Make a version that is ready a candidate; what it is then, in words."""
 
-    def advance(self, version: str) -> tuple[Stage, str]:
+    def advance(self, version: str) -> tuple[CandidateStage, str]:
         """Look at a candidate, and act on what was seen."""
 
-    def lead(self, version: str, say: Say) -> Stage:
+    def lead(self, version: str, say: Say) -> CandidateStage:
         """Look at a candidate until it is active, has failed, or is given up as undecided."""
 
 
 @dataclass(frozen=True)
-class Environment:
+class OpenSite:
     """An environment that is open: its name, where it is, and a client of it."""
 
     name: str
@@ -65,22 +65,22 @@ class Environment:
 
 
 class Promotion:
-    """From one environment into another."""
+    """A promotion from one environment into another."""
 
-    def __init__(self, source: Environment, target: Environment, policy: Policy, say: Say) -> None:
+    def __init__(self, source: OpenSite, target: OpenSite, policy: Policy, say: Say) -> None:
         self._source = source
         self._target = target
         self._policy = policy
         self._say = say
 
-    def advance(self, *, wait: bool = False) -> Stage:
+    def advance(self, *, wait: bool = False) -> CandidateStage:
         """Bring the version that is active in the source one stage further, or, with `wait`, to the end.
 
         Raises `LifecycleError`.
         """
         version = self.arrived(self._source.active())
         stage = self._next_stage(version)
-        if wait and stage in (Stage.CANDIDATE, Stage.UNDECIDED):
+        if wait and stage in (CandidateStage.CANDIDATE, CandidateStage.UNDECIDED):
             return self._policy.lead(version.version, self._say)
         return stage
 
@@ -98,20 +98,20 @@ class Promotion:
         require_right_numbers(self._target.gateway, version, self._target.name)
         return version
 
-    def _next_stage(self, version: Version) -> Stage:
+    def _next_stage(self, version: Version) -> CandidateStage:
         routing, name = self._target.gateway.routing(), version.version
         if routing.active == name:
             self._say(f"{name} is active in {self._target.name}: {routing}")
-            return Stage.ACTIVE
+            return CandidateStage.ACTIVE
         if not self._policy.has_begun(name):
             self._say(f"{name} is a candidate in {self._target.name}: {self._policy.start(name)}")
-            return Stage.CANDIDATE
+            return CandidateStage.CANDIDATE
         stage, text = self._policy.advance(name)
         self._say(text)
         return stage
 
 
-def follow(environment: Environment, aliases: RegistryAliases, say: Say) -> None:
+def follow(environment: OpenSite, aliases: RegistryAliases, say: Say) -> None:
     """Have the environment's alias name its active version, where it came from a registry. Raises `LifecycleError`."""
     alias = environment.site.alias
     if alias is None:

@@ -7,16 +7,20 @@ else                -> the version before, ready, with right numbers -> active, 
 from collections.abc import Sequence
 
 from shokado.client import operations
-from shokado.lifecycle.delivery.promotion import Environment, Say
+from shokado.lifecycle.delivery.promotion import OpenSite, Say
 from shokado.lifecycle.delivery.wanted_version import require_right_numbers
 from shokado.lifecycle.errors import DeliveryRefused
 from shokado.lifecycle.rollout.gateway_client import Routing
 
 
-def roll_back(environment: Environment, why: str, say: Say) -> Routing:
+def roll_back(environment: OpenSite, why: str, say: Say) -> Routing:
     """Take back the last thing that was done. Raises `LifecycleError`."""
     gateway = environment.gateway
     routing = gateway.routing()
+    if (candidate := _shadow_under_way(environment, routing)) is not None:
+        _stop_experiment(environment, why)
+        say(f"{candidate} taken back in {environment.name}, whose shadow it was")
+        return gateway.change(routing, {"shadow": None}, f"rollback: shadow {candidate} taken back: {why}")
     shares = routing.shares if routing.enabled else {}
     others = [name for name, share in shares.items() if name != routing.active and share > 0]
     if others:
@@ -59,7 +63,13 @@ def version_before(actives: Sequence[str]) -> str | None:
     return way[-2] if len(way) > 1 else None
 
 
-def _stop_experiment(environment: Environment, why: str) -> None:
+def _shadow_under_way(environment: OpenSite, routing: Routing) -> str | None:
+    """The shadow that an experiment under way compares; None without one."""
+    last = environment.gateway.last_experiment(routing.environment) if routing.shadow is not None else None
+    return routing.shadow if last is not None and last.running and routing.shadow in last.candidates else None
+
+
+def _stop_experiment(environment: OpenSite, why: str) -> None:
     """The one under way could move the split again."""
     gateway = environment.gateway
     last = gateway.last_experiment(gateway.routing().environment)

@@ -21,7 +21,7 @@ from shokado.client.answers import Prediction, Split, Version
 from shokado.experiments.proportions import chernoff_counts
 from shokado.lifecycle.delivery.described_examples import DescribedExample, described_examples, native_rows
 from shokado.lifecycle.delivery.known_answers import known_answers
-from shokado.lifecycle.errors import LifecycleError
+from shokado.lifecycle.errors import GatewayAway, LifecycleError
 from shokado.lifecycle.rollout.gateway_client import GatewayClient
 
 REQUESTS = 200
@@ -49,6 +49,8 @@ class SmokeFinding:
     what: str
     outcome: SmokeOutcome
     text: str
+    is_away: bool = False
+    """Whether it failed because the server did not answer, or not now, which says nothing of what it serves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +125,7 @@ class SmokeTest:
         try:
             return look()
         except LifecycleError as error:
-            return SmokeFinding(what, SmokeOutcome.FAILED, str(error))
+            return SmokeFinding(what, SmokeOutcome.FAILED, str(error), isinstance(error, GatewayAway))
 
     def _health(self, path: str) -> SmokeFinding:
         return SmokeFinding(f"GET {path}", SmokeOutcome.OK, _shown(self._gateway.ask(_raw("GET", path))))

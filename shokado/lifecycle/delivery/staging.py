@@ -2,7 +2,7 @@
 
 from shokado.client import operations
 from shokado.client.answers import Version
-from shokado.lifecycle.delivery.promotion import Environment, Say
+from shokado.lifecycle.delivery.promotion import OpenSite, Say
 from shokado.lifecycle.delivery.registry_aliases import registered_of
 from shokado.lifecycle.delivery.wanted_version import WantedVersion, bring, require_right_numbers
 from shokado.lifecycle.errors import DeliveryRefused
@@ -20,7 +20,7 @@ def exact_source(source: str) -> str:
         return registry.resolve(client, source)
 
 
-def staged(environment: Environment, source: str, label: str | None, say: Say, why: str) -> Version:
+def staged(environment: OpenSite, source: str, label: str | None, say: Say, why: str) -> Version:
     """The version, ready in the environment, with right numbers. Raises `LifecycleError`.
 
     `source` is an exact address, a tag of the server's store, or a version that the server has.
@@ -42,7 +42,7 @@ def staged(environment: Environment, source: str, label: str | None, say: Say, w
     return version
 
 
-def activate(environment: Environment, version: Version, why: str) -> str:
+def activate(environment: OpenSite, version: Version, why: str) -> str:
     """Give the version all of the environment's traffic; what the routing is then. Raises `LifecycleError`."""
     gateway, name = environment.gateway, version.version
     routing = gateway.routing()

@@ -12,7 +12,7 @@ from shokado.client import operations
 from shokado.client.answers import Version
 from shokado.lifecycle.delivery.registry_aliases import registered_of
 from shokado.lifecycle.delivery.smoke_test import SmokeOutcome, SmokeTest, SmokeTestOrder
-from shokado.lifecycle.errors import DeliveryRefused
+from shokado.lifecycle.errors import DeliveryRefused, GatewayAway
 from shokado.lifecycle.rollout.gateway_client import GatewayClient
 
 
@@ -80,10 +80,22 @@ def bring(gateway: GatewayClient, wanted: WantedVersion, say: Callable[[str], No
 
 def require_right_numbers(gateway: GatewayClient, version: Version, environment: str) -> None:
     """Raise `DeliveryRefused` unless the version is ready and scores rows of its card as its framework did."""
-    order = SmokeTestOrder((version.version,), requests=0, whole=False)
-    for finding in SmokeTest(gateway, order).findings():
-        if finding.outcome is SmokeOutcome.FAILED:
-            raise DeliveryRefused(
-                f"{version.version} fails the smoke test in {environment}: {finding.what}: {finding.text}",
-                f"shokado smoke-test --environment {environment}",
-            )
+    pass_smoke_test(gateway, SmokeTestOrder((version.version,), requests=0, whole=False), environment)
+
+
+def pass_smoke_test(gateway: GatewayClient, order: SmokeTestOrder, environment: str) -> int:
+    """The number of checks, all of which went well.
+
+    Raises `DeliveryRefused` with all that did not, and `GatewayAway` where that says nothing of what is served.
+    """
+    found = list(SmokeTest(gateway, order).findings())
+    failed = [one for one in found if one.outcome is SmokeOutcome.FAILED]
+    told = "; ".join(f"{one.what}: {one.text}" for one in failed)
+    if any(one.is_away for one in failed):
+        raise GatewayAway(f"{environment} does not answer to the end of the smoke test: {told}")
+    if failed:
+        raise DeliveryRefused(
+            f"{', '.join(order.versions) or environment} fails the smoke test in {environment}: {told}",
+            f"shokado smoke-test --environment {environment}",
+        )
+    return len(found)

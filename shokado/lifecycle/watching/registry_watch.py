@@ -13,12 +13,12 @@ from collections.abc import Callable
 
 from shokado.client import AccessDenied, ShokadoError, operations
 from shokado.client.answers import Version
-from shokado.lifecycle.delivery.promotion import Environment, Policy, Promotion, Say, Stage, follow
+from shokado.lifecycle.delivery.promotion import CandidateStage, OpenSite, Policy, Promotion, Say, follow
 from shokado.lifecycle.delivery.registry_aliases import RegistryAliases
 from shokado.lifecycle.delivery.rollback import version_before
-from shokado.lifecycle.delivery.smoke_test import SmokeOutcome, SmokeTest, SmokeTestOrder
+from shokado.lifecycle.delivery.smoke_test import SmokeTestOrder
 from shokado.lifecycle.delivery.staging import activate, staged
-from shokado.lifecycle.delivery.wanted_version import WantedVersion
+from shokado.lifecycle.delivery.wanted_version import WantedVersion, pass_smoke_test
 from shokado.lifecycle.errors import (
     CanaryRefused,
     DeliveryRefused,
@@ -41,8 +41,8 @@ class RegistryWatch:
     def __init__(  # what it connects
         self,
         resolve: Callable[[], str],
-        staging: Environment,
-        production: Environment,
+        staging: OpenSite,
+        production: OpenSite,
         policy: Policy,
         journal: WatchJournal,
         aliases: RegistryAliases | None,
@@ -134,17 +134,17 @@ class RegistryWatch:
 
     def _smoke_test(self, version: Version) -> None:
         """Raise `DeliveryRefused` where it fails; then staging has the version of before again."""
-        found = list(SmokeTest(self._staging.gateway, SmokeTestOrder((version.version,))).findings())
-        failed = [f"{one.what}: {one.text}" for one in found if one.outcome is SmokeOutcome.FAILED]
-        if not failed:
-            self._say(f"{version.version} passes the smoke test in {self._staging.name}: {len(found)} checks")
-            return
-        routing = self._staging.gateway.routing()
-        before = version_before(self._staging.gateway.active_versions(routing.environment))
-        if before is not None:
-            change = {"weights": {version.version: 0, before: 100}, "active": before}
-            self._staging.gateway.change(routing, change, f"{version.version} fails the smoke test")
-        raise DeliveryRefused(f"{version.version} fails the smoke test in {self._staging.name}: {'; '.join(failed)}")
+        gateway, name = self._staging.gateway, self._staging.name
+        try:
+            checks = pass_smoke_test(gateway, SmokeTestOrder((version.version,)), name)
+        except DeliveryRefused:
+            routing = gateway.routing()
+            before = version_before(gateway.active_versions(routing.environment))
+            if before is not None and routing.active == version.version:
+                change = {"weights": {version.version: 0, before: 100}, "active": before}
+                gateway.change(routing, change, f"{version.version} fails the smoke test")
+            raise
+        self._say(f"{version.version} passes the smoke test in {name}: {checks} checks")
 
     def _begin(self, uri: str, entry: WatchEntry) -> WatchEntry:
         tried = self._in_staging(uri)
@@ -167,15 +167,15 @@ class RegistryWatch:
                 return self._settle(uri, entry, WatchStage.REFUSED, ended)
             self._say(f"{name} is a candidate in {self._production.name}: {self._policy.start(name)}")
         stage, told = self._looked_at(name)
-        if stage is Stage.ACTIVE:
+        if stage is CandidateStage.ACTIVE:
             return self._taken(uri, entry)
         # A gateway that was away to the end has it as a candidate still.
-        given_up = self._waits and stage is Stage.UNDECIDED and not self._policy.has_begun(name)
-        if stage is Stage.FAILED or given_up:
+        given_up = self._waits and stage is CandidateStage.UNDECIDED and not self._policy.has_begun(name)
+        if stage is CandidateStage.FAILED or given_up:
             return self._settle(uri, entry, WatchStage.REFUSED, told or "it was taken back")
         return entry
 
-    def _looked_at(self, name: str) -> tuple[Stage, str]:
+    def _looked_at(self, name: str) -> tuple[CandidateStage, str]:
         if self._waits:
             stage = self._policy.lead(name, self._say)
             gateway = self._production.gateway

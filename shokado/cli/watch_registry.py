@@ -18,6 +18,7 @@ from shokado.cli.promote import (
     PlanFile,
     Share,
     asked_aliases,
+    check_apart,
     opened_environments,
     policy_of,
 )
@@ -50,15 +51,15 @@ def watch(
 
       shokado watch models:/churn@challenger --once --journal /var/lib/shokado/churn.json
     """
+    check_apart(source, target)
     with opened_environments({source: "watch", target: "watch"}) as environments, plain_errors():
         from shokado.lifecycle.importing import registry
         from shokado.lifecycle.watching.registry_watch import RegistryWatch
         from shokado.lifecycle.watching.watch_journal import WatchStage, opened_journal
 
         registry.check_address(address)
-        path = journal or Path(
-            "var", "watch", f"{re.sub('[^A-Za-z0-9._-]+', '-', address.removeprefix('models:/'))}.json"
-        )
+        named = re.sub(r"[^A-Za-z0-9._-]+", "-", address.removeprefix("models:/"))
+        path = journal or Path("var", "watch", f"{named}.json")
         with opened_journal(path) as noted, registry.session() as client, asked_aliases(no_aliases) as aliases:
             watching = RegistryWatch(
                 lambda: registry.resolve(client, address),
