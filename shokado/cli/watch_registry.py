@@ -17,7 +17,6 @@ from shokado.cli.promote import (
     NoAliases,
     PlanFile,
     Share,
-    asked_aliases,
     check_apart,
     opened_environments,
     policy_of,
@@ -53,6 +52,7 @@ def watch(
     """
     check_apart(source, target)
     with opened_environments({source: "watch", target: "watch"}) as environments, plain_errors():
+        from shokado.lifecycle.delivery.registry_aliases import RegistryAliases
         from shokado.lifecycle.importing import registry
         from shokado.lifecycle.watching.registry_watch import RegistryWatch
         from shokado.lifecycle.watching.watch_journal import WatchStage, opened_journal
@@ -60,14 +60,14 @@ def watch(
         registry.check_address(address)
         named = re.sub(r"[^A-Za-z0-9._-]+", "-", address.removeprefix("models:/"))
         path = journal or Path("var", "watch", f"{named}.json")
-        with opened_journal(path) as noted, registry.session() as client, asked_aliases(no_aliases) as aliases:
+        with opened_journal(path) as noted, registry.session() as client:
             watching = RegistryWatch(
                 lambda: registry.resolve(client, address),
                 environments[source],
                 environments[target],
                 policy_of(environments[target], policy, plan, share, force=False),
                 noted,
-                aliases,
+                None if no_aliases else RegistryAliases(client),
                 typer.echo,
                 waits=not once,
             )

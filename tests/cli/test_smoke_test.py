@@ -14,6 +14,7 @@ from shokado.cli.app import app
 from shokado.client.answers import Prediction, Split
 from shokado.dialects.dialects import DIALECTS
 from shokado.lifecycle.delivery.smoke_test import SmokeFinding, SmokeOutcome, judged_split
+from tests.conftest import PLACES, prepare
 from tests.support import http
 from tests.support.server import Server, free_port, serving
 
@@ -82,6 +83,20 @@ def test_a_version_that_cannot_serve_is_found(models: Path, tmp_path: Path) -> N
         code, said = run("--url", running.url, "--requests", "0", "--version", "v3")
         assert code == 1
         assert "numbers of v3 failed" in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dataset", ["iris", "diabetes", "spam"])
+def test_models_of_each_kind_are_tried(dataset: str, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Probabilities of several classes, values, and texts."""
+    for name, place in PLACES.items():
+        monkeypatch.setenv(name, place)
+    prepare(dataset)
+    with serving(environment={"SHOKADO_WORKERS": "1", "SHOKADO_MODEL": dataset}) as running:
+        for home in (str(models), str(models / "empty")):
+            code, said = run("--url", running.url, BENTOML_HOME=home)
+            assert code == 0, said
+            assert "numbers of v2 ok" in said
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ files -> SHA256SUMS hold? -> card holds? -> one rename into a store
 from dataclasses import dataclass
 from pathlib import Path
 
+from configuration.credentials import without_credentials
 from runners.artefacts import repository
 from runners.artefacts.artefact import Artefact
 from runners.artefacts.background import BACKGROUND_FILE
@@ -35,21 +36,21 @@ def export_artefact(artefact: Artefact, target: str, *, replace: bool = False) -
     `replace`: also where another one is there under its tag.
     """
     address = f"{target.rstrip('/')}/{artefact.card.model}/{artefact.version}"
-    with step(f"{artefact.tag}: export to {address}") as current:
+    with step(f"{artefact.tag}: export to {without_credentials(address)}") as current:
         sums = {name: digest_of_file(artefact.folder / name) for name in _files(artefact.card, artefact.folder)}
         folder = ArtefactFolder(address)
         there = folder.sums()
         if there == sums:
             folder.check(sums)
             current.outcome = "there already, and whole"
-            return Exported(artefact, address, "already exported")
+            return Exported(artefact, without_credentials(address), "already exported")
         if there and not replace:
             message = f"{address} has another artefact: name another target, or add --replace."
             raise ExportFailed(message, f"shokado models export {artefact.tag} --to {target} --replace")
         folder.put(artefact.folder, sums)
         size = sum((artefact.folder / name).stat().st_size for name in sums)
         current.outcome = f"{len(sums)} files, {size / 1024:,.0f} KiB, read again and the same"
-    return Exported(artefact, address, "replaced" if there else "exported")
+    return Exported(artefact, without_credentials(address), "replaced" if there else "exported")
 
 
 def restore_artefact(address: str, *, replace: bool = False) -> Exported:
@@ -57,7 +58,7 @@ def restore_artefact(address: str, *, replace: bool = False) -> Exported:
 
     Raises `ExportFailed` where it is not whole, and `VersionTaken` where another one has its tag.
     """
-    with repository.staging() as stage, step(f"restore {address}") as current:
+    with repository.staging() as stage, step(f"restore {without_credentials(address)}") as current:
         prepared = stage / "prepared"
         prepared.mkdir()
         ArtefactFolder(address).fetch(prepared)
@@ -71,14 +72,14 @@ def restore_artefact(address: str, *, replace: bool = False) -> Exported:
         there = present(card.model, card.version)
         if there is not None and there.digest == Artefact(card.version, "", prepared, card).digest:
             current.outcome = f"{there.tag} is there already"
-            return Exported(there, address, "already there")
+            return Exported(there, without_credentials(address), "already there")
         if there is not None and not replace:
             message = f"{there.tag} is {there.card.source.uri} here: add --replace to have this one in its place."
             raise VersionTaken(message, f"shokado models restore {address} --replace")
         labels = {"task": card.task.value, "source": card.source.uri, "dataset": "unknown"}
         artefact = repository.put(prepared, stage, labels)
         current.outcome = f"{artefact.tag}, whole"
-    return Exported(artefact, address, "replaced" if there else "restored")
+    return Exported(artefact, without_credentials(address), "replaced" if there else "restored")
 
 
 def _files(card: Card, folder: Path) -> list[str]:
