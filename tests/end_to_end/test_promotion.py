@@ -156,15 +156,15 @@ def test_a_shadow_that_an_experiment_compares_is_what_is_taken_back(sites: Deliv
 
 @pytest.mark.timeout(900)
 def test_what_another_registry_calls_by_the_same_address_gets_no_traffic(
-    sites: Delivery, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sites: Delivery, models: Path, tmp_path: Path
 ) -> None:
     """Here the version that was tried in staging is v2's model, and there the same number is v1's."""
-    with delivery(models, tmp_path) as other:
+    with delivery(models, tmp_path) as other, pytest.MonkeyPatch.context() as patch:
         number = sites.register(of="2")
         while other.register(of="1") < number:
             pass
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", sites.registry)
-        monkeypatch.setenv("SHOKADO_SITES__STAGING__URL", sites.staging.url)
+        patch.setenv("MLFLOW_TRACKING_URI", sites.registry)
+        patch.setenv("SHOKADO_SITES__STAGING__URL", sites.staging.url)
         assert run("stage", f"models:/customers/{number}")[0] == 0
         before = sites.split(other.production)
         code, said = run("promote", "--policy", str(sites.policy))

@@ -173,25 +173,25 @@ def test_killed_at_any_moment_it_goes_on_where_it_was(sites: Delivery, tmp_path:
     policy = tmp_path / "policy.yaml"
     policy.write_text(yaml.safe_dump(yaml.safe_load(sites.policy.read_text()) | {"steps": [50, 100]}))
     command = [sys.executable, "-m", "shokado", "watch", ADDRESS, "--every", "0.2", "--policy", str(policy)]
-    moments = iter(["journal", "staging", "tried", "begun", "candidate", "half", "active"])
-    log = (tmp_path / "watch.log").open("ab")
-    seen: list[str] = []
+    moments = ("journal", "load", "staging", "tried", "there", "begun", "candidate", "half", "active")
+    told = tmp_path / "watch.log"
+    log = told.open("ab")
 
     def reached(moment: str) -> bool:
-        entry = entries(journal).get(uri) if journal.exists() else None
-        match moment:
-            case "journal":
-                return entry is not None
-            case "staging":
-                return bool(sites.split(sites.staging, "staging")["active"] == name)
-            case "tried" | "begun":
-                return entry is not None and entry["stage"] in (moment, "begun", "taken")
-            case "candidate":
-                return name in sites.split(sites.production)["shares"]
-            case "half" | "active":
-                share = sites.split(sites.production)["shares"].get(name, 0)
-                return bool(share >= (0.5 if moment == "half" else 1.0))
-        return False
+        stage = entries(journal).get(uri, {}).get("stage") if journal.exists() else None
+        share = sites.split(sites.production)["shares"].get(name, 0.0)
+        moments = {
+            "journal": stage is not None,
+            "load": f"load {uri} as {name} at {sites.staging.url}" in told.read_text(),
+            "staging": sites.split(sites.staging, "staging")["active"] == name,
+            "tried": stage in ("tried", "begun", "taken"),
+            "there": f"load {uri} as {name} at {sites.production.url}" in told.read_text(),
+            "begun": stage in ("begun", "taken"),
+            "candidate": share > 0,
+            "half": share >= 0.5,
+            "active": share == 1.0,
+        }
+        return bool(moments[moment])
 
     with load(sites.production, 4, predict) as clients:
         for moment in moments:
@@ -201,19 +201,25 @@ def test_killed_at_any_moment_it_goes_on_where_it_was(sites: Delivery, tmp_path:
             )  # fmt: skip
             try:
                 wait_until(partial(reached, moment), 280, look_every_s=0.02)
-                seen.append(moment)
             finally:
                 process.send_signal(signal.SIGKILL)
                 process.wait(30)
-        code, said = run("watch", ADDRESS, "--once", "--policy", str(policy), "--journal", str(journal))
-    assert code == 0, said
-    assert seen[-1] == "active"
+
+        def taken() -> bool:
+            code, said = run("watch", ADDRESS, "--once", "--policy", str(policy), "--journal", str(journal))
+            assert code in (0, 3), said
+            return code == 0
+
+        wait_until(taken, 120, look_every_s=0.5)
     assert entries(journal)[uri]["stage"] == "taken"
     assert sites.aliases()["champion"] == number
     assert {answer.status for answer in clients.answers} == {200}
     history = http.get(f"{sites.production.url}/v1/traffic-split/history", timeout=20).json()["entries"]
     begins = [entry["why"] for entry in history if entry["why"] == f"canary of {name} begins"]
     assert len(begins) == 1
+    for server in (sites.staging, sites.production):
+        listed = http.get(f"{server.url}/v1/models", timeout=20).json()["versions"]
+        assert [one["version"] for one in listed if one["source"]["uri"] == uri] == [name]
 
 
 @pytest.mark.parametrize(

@@ -5,15 +5,20 @@ numbers. No traffic is touched.
 """
 
 import hashlib
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from shokado.client import operations
 from shokado.client.answers import Version
+from shokado.client.operations import LOAD_TIMEOUT_S
 from shokado.lifecycle.delivery.registry_aliases import registered_of
 from shokado.lifecycle.delivery.smoke_test import SmokeOutcome, SmokeTest, SmokeTestOrder
 from shokado.lifecycle.errors import DeliveryRefused, GatewayAway
 from shokado.lifecycle.rollout.gateway_client import GatewayClient
+
+LOOK_EVERY_S = 0.5
+"""How often it is looked whether a load that somebody else began has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +62,7 @@ def bring(gateway: GatewayClient, wanted: WantedVersion, say: Callable[[str], No
     Raises `DeliveryRefused` where another artefact came of the same source, and `GatewayRefused` with the server's
     reason.
     """
-    listed = gateway.ask(operations.versions()).versions
+    listed = _settled(gateway, wanted, say)
     known = next((version for version in listed if wanted.is_it(version)), None)
     if known is not None and known.state != "unloaded":
         return known
@@ -76,6 +81,20 @@ def bring(gateway: GatewayClient, wanted: WantedVersion, say: Callable[[str], No
             f"not {wanted.digest}): do both servers have the same registry, and the same packages? It was unloaded."
         )
     return loaded
+
+
+def _settled(gateway: GatewayClient, wanted: WantedVersion, say: Callable[[str], None]) -> Sequence[Version]:
+    """The versions, once what comes of the wanted source is not on its way any more, as who asked for it was killed."""
+    end, said = time.monotonic() + LOAD_TIMEOUT_S, False
+    while True:
+        listed = gateway.ask(operations.versions()).versions
+        loading = [one.version for one in listed if one.loading is not None and one.loading.source == wanted.source]
+        if not loading or time.monotonic() > end:
+            return listed
+        if not said:
+            say(f"{', '.join(loading)} is being loaded already at {gateway.url}")
+        said = True
+        time.sleep(LOOK_EVERY_S)
 
 
 def require_right_numbers(gateway: GatewayClient, version: Version, environment: str) -> None:
