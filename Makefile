@@ -326,6 +326,58 @@ deploy-feast: $(DEV) ## Apply the job that materializes features, and run it onc
 .PHONY: deploy-transformer
 deploy-transformer: $(DEV) ## Apply the transformer, which looks features up, and wait for it: make deploy-transformer ENVIRONMENT=staging
 	@$(BIN)/python -m shokado features deploy transformer --environment $(ENVIRONMENT) $(ARGS)
+# What makes servers of what was built: `deploy` in a cluster, `up` on this machine; nothing where they run already.
+DEPLOY ?= deploy
+# What goes to staging: an address of the registry, a tag of the servers' store, or a version that they have.
+CANDIDATE ?= models:/$(DATASET)/latest
+EXPORT_TO ?= var/export
+STEPS = $(if $(DEPLOY),image $(DEPLOY),build) export staging smoke-test production
+
+# One after the other, and none with the ARGS of another.
+ifneq ($(filter all,$(MAKECMDGOALS)),)
+.NOTPARALLEL:
+endif
+.PHONY: all
+all: override ARGS :=
+all: $(STEPS) ## From the models to production, until the first failure: make all DEPLOY=deploy|up| CANDIDATE=models:/customers/3
+	@echo "all: done; next: make status, and make promote"
+
+.PHONY: export
+export: models ## Put verified versions into a folder or an object store: make export EXPORT_TO=s3://bucket/models ARGS="customers:v1"
+	@$(BIN)/python -m shokado models export --to "$(EXPORT_TO)" $(ARGS)
+
+.PHONY: verify
+verify: models ## Compare a version with its framework again: make verify ARGS="customers:v1 --rows customers.parquet"
+	@$(BIN)/python -m shokado models verify $(ARGS)
+
+.PHONY: staging
+staging: $(TRAIN) ## Try a version in staging: make staging CANDIDATE=models:/customers@challenger
+	@$(BIN)/python -m shokado stage "$(CANDIDATE)" $(ARGS)
+
+.PHONY: production
+production: $(TRAIN) ## Deploy production, where that is a cluster, and make staging's version a candidate there
+	@$(if $(filter deploy,$(DEPLOY)),$(MAKE) --no-print-directory deploy ENVIRONMENT=production ARGS=)
+	@$(BIN)/python -m shokado promote $(ARGS)
+
+.PHONY: promote
+promote: $(TRAIN) ## Bring staging's active version one stage further in production: make promote ARGS=--wait
+	@$(BIN)/python -m shokado promote $(ARGS)
+
+.PHONY: rollback
+rollback: $(TRAIN) ## Go back to the version before: make rollback ENVIRONMENT=production ARGS="--why complaints"
+	@$(BIN)/python -m shokado rollback --environment $(ENVIRONMENT) $(ARGS)
+
+.PHONY: status
+status: $(TRAIN) ## Show all environments on one screen: make status ARGS=production
+	@$(BIN)/python -m shokado status $(ARGS)
+
+.PHONY: watch
+watch: $(TRAIN) ## Take up what an alias of the registry comes to name: make watch ARGS="models:/customers@challenger"
+	@$(BIN)/python -m shokado watch $(ARGS)
+
+.PHONY: smoke-test
+smoke-test: $(TRAIN) ## Try a running server, with a table and an exit status: make smoke-test ENVIRONMENT=staging ARGS="--url URL"
+	@$(BIN)/python -m shokado smoke-test --environment $(ENVIRONMENT) $(ARGS)
 
 .PHONY: canary
 canary: $(TRAIN) ## Give a version more and more of the traffic: make canary ARGS="start v2 --url http://127.0.0.1:3000"

@@ -53,6 +53,9 @@ MAX_WORKERS = 256
 MAX_SALT_CHARACTERS = 128
 """A salt is a name for people to read, and is in every state that the store keeps."""
 FILE_VARIABLE = PREFIX + "CONFIG"
+SITES_VARIABLE = PREFIX + "SITES"
+SITES_FILE_VARIABLE = PREFIX + "SITES_FILE"
+"""These two are of `configuration.sites`, which a server does not read."""
 _FIRST_OF_ROUTES = frozenset(("ab-test", "api", "model", "models", "predict", "static_content", "v1", "v2"))
 """What paths of routes with several parts begin with: behind such a prefix, nobody could tell which is meant."""
 
@@ -716,7 +719,8 @@ def _drop_replaced_weights(content: dict[str, Any]) -> None:
 
 
 def _refuse_unknown_variables() -> None:
-    known = [PREFIX + field.upper() for field in Settings.model_fields] + [FILE_VARIABLE]
+    known = [PREFIX + field.upper() for field in Settings.model_fields]
+    known += [FILE_VARIABLE, SITES_VARIABLE, SITES_FILE_VARIABLE]
     # Kubernetes tells pods of each Service in such variables: SHOKADO_V1_SERVICE_HOST, SHOKADO_V1_PORT_3000_TCP, ..
     links = [variable.removesuffix("SERVICE_HOST") for variable in os.environ if variable.endswith("_SERVICE_HOST")]
     of_links = tuple(link + part for link in links for part in ("SERVICE_", "PORT"))

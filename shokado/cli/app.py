@@ -25,11 +25,17 @@ from shokado.cli import log as log_cli
 from shokado.cli import split as split_cli
 from shokado.cli.connect import connect
 from shokado.cli.estimate import estimate
+from shokado.cli.export import export, restore
 from shokado.cli.image_options import BaseImage, BuildNetwork, Engine
 from shokado.cli.import_options import MaxMemory, MaxSeconds, ModelName, NoPickle, NoRows
+from shokado.cli.promote import promote, rollback, stage
 from shokado.cli.replay import replay
 from shokado.cli.serve import serve
+from shokado.cli.smoke_test import smoke_test
+from shokado.cli.status import status
+from shokado.cli.verify import verify
 from shokado.cli.version_tables import receipt_table, reference_of, show, table_of
+from shokado.cli.watch_registry import watch
 from shokado.lifecycle import datasets
 from shokado.lifecycle.examples import preparing
 from shokado.lifecycle.importing import onnx_files
@@ -61,8 +67,17 @@ models = typer.Typer(
 )
 app.command()(serve)
 app.command()(replay)
+app.command()(smoke_test)
+app.command()(status)
+app.command()(stage)
+app.command()(promote)
+app.command()(rollback)
+app.command()(watch)
 app.add_typer(models, name="models")
 models.command()(connect)
+models.command()(verify)
+models.command()(export)
+models.command()(restore)
 app.add_typer(keys_cli.app, name="keys")
 app.add_typer(split_cli.app, name="split")
 app.add_typer(canary_cli.app, name="canary")

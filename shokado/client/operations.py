@@ -29,6 +29,7 @@ from shokado.client.answers import (
     Split,
     Version,
     VersionDrift,
+    VersionExamples,
     VersionMetrics,
     Versions,
 )
@@ -273,6 +274,11 @@ def version(name: str) -> Operation[Version]:
         return _decoded(Version, content, response)
 
     return Operation("GET", f"/v1/models/{_quoted(name)}", read, repeatable=True)
+
+
+def examples(name: str) -> Operation[VersionExamples]:
+    """Rows of a version, by its name or an alias, and what it must answer for them. Raises `NotFound`."""
+    return Operation("GET", f"/v1/models/{_quoted(name)}/examples", _read(VersionExamples), repeatable=True)
 
 
 def load(

@@ -24,6 +24,7 @@ from shokado.control import (
     rollout_verdict,
     split,
     split_preview,
+    version_examples,
     versions,
 )
 from shokado.control import open_inference_metadata as open_inference
@@ -34,7 +35,7 @@ from shokado.control.pages import dashboard_page, documentation_page, front_page
 from shokado.worker.parts import Control
 
 _FILES = (
-    split, split_preview, recent_preview, history, explanation, versions, ab_test, experiments,
+    split, split_preview, recent_preview, history, explanation, versions, version_examples, ab_test, experiments,
     experiment_effects, rollout_verdict, quality, feedback, statistics, dashboard, drift_route, log_rows, health,
     open_inference, front_page, dashboard_page,
     documentation_page,

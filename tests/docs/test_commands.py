@@ -31,6 +31,7 @@ from shokado.retraining.webhook import read_key
 from tests.cli import test_drift as test_drift_command
 from tests.docs.pages import BLOCKS, EXECUTABLE, README, RUN, Block, runs
 from tests.docs.shell import ENVIRONMENT, shell
+from tests.end_to_end.delivery import delivery
 from tests.end_to_end.test_open_inference_clients import environment_of
 from tests.frameworks import test_documents
 from tests.lifecycle.kubernetes_api import running
@@ -216,6 +217,54 @@ def test_who_would_move_is_told_before_the_change(
     assert re.search(r"production: \d of 3 units \(", printed)
     assert re.search(r"production: [\d.]+% of the requests \(", printed)
     assert httpx.get(f"{own_server.url}/v1/traffic-split", timeout=20).json()["weights"] == {"v1": 90, "v2": 10}
+
+
+@runs("docs/lifecycle.md", "Smoke test")
+def test_a_site_is_tried(commands: list[str], own_server: Server) -> None:
+    (command,) = commands
+    printed = shell(command, {"SHOKADO_SITES__STAGING__URL": own_server.url})
+    assert printed.endswith("staging: all is well\n")
+
+
+@pytest.mark.slow
+@runs("docs/lifecycle.md", "Export")
+def test_versions_are_exported_and_restored(commands: list[str], own_places: dict[str, str], checkout: Path) -> None:
+    (command,) = commands
+    printed = shell(command, own_places, checkout)
+    assert "customers:v2  already there  from var/export/customers/v2" in printed
+    shell("sha256sum --check --strict SHA256SUMS", cwd=checkout / "var" / "export" / "customers" / "v1")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@runs("docs/lifecycle.md", "Status", argument="look")
+@runs("docs/lifecycle.md", "Watch", argument="watch")
+@runs("docs/lifecycle.md", "Stage, promote, roll back")
+def test_a_version_goes_to_production_and_back(
+    commands: list[str], watch: list[str], look: list[str], models: Path, checkout: Path, tmp_path: Path
+) -> None:
+    with delivery(models, tmp_path) as sites:
+        printed = shell(commands[0], cwd=checkout)
+        assert "v2 is active in staging: v2 100 %" in printed
+        assert "v2 is a candidate in production: v1 90 %, v2 10 %" in printed
+        assert "v2 taken back in production" in printed
+        assert sites.aliases()["staging"] == 2
+        sites.client.set_registered_model_alias("customers", "challenger", "1")
+        printed = shell(watch[0], cwd=checkout)
+        assert "models:/customers/1 is taken: v1 is active in production" in printed
+        printed = shell(look[0], cwd=checkout)
+        assert f"production  {sites.production.url}  v1 is active" in printed
+
+
+@pytest.mark.slow
+@runs("docs/lifecycle.md", "Verify")
+def test_a_version_is_verified_again(commands: list[str], own_places: dict[str, str], checkout: Path) -> None:
+    (command,) = commands
+    names = [feature.name for feature in CUSTOMERS_FEATURES]
+    pd.DataFrame(generate_customers(300, seed=1)[0], columns=names).to_parquet(checkout / "customers.parquet")
+    printed = shell(command, own_places, checkout)
+    assert "customers:v1 model.onnx  32 rows, largest difference" in printed
+    assert "customers:v1 model.onnx  300 rows, largest difference" in printed
 
 
 @needs_curl
@@ -642,10 +691,16 @@ def test_the_container_that_the_page_starts_is_as_hardened_as_the_one_that_is_te
 @runs(README, "Start", argument="start")
 @runs("docs/operating.md", "An image", containing="make image", argument="image_again")
 @runs("docs/operating.md", "A bento", argument="bento")
+@runs("docs/lifecycle.md", "All of it", argument="everything")
 def test_make_knows_what_takes_minutes(
-    start: list[str], image: list[str], cluster: list[str], image_again: list[str], bento: list[str]
+    start: list[str],
+    image: list[str],
+    cluster: list[str],
+    image_again: list[str],
+    bento: list[str],
+    everything: list[str],
 ) -> None:
-    lines = "".join((*start, *image, *cluster, *image_again, *bento)).strip().splitlines()
+    lines = "".join((*start, *image, *cluster, *image_again, *bento, *everything)).strip().splitlines()
     assert all(line.startswith("make ") for line in lines)
     for line in lines:
         planned = shell(line.replace("make", "make --dry-run --old-file=.venv/.dev --old-file=.venv/.train"))
