@@ -129,6 +129,10 @@ clients: $(BIN)/uv ## Install KServe's and MLServer's clients, and a server, for
 	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python var/test/clients/drift
 	@$(BIN)/uv pip install --quiet --compile-bytecode --python var/test/clients/drift --require-hashes -r requirements/drift.txt
 
+# What scores batches on Ray.
+	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python var/test/clients/batch
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python var/test/clients/batch --require-hashes -r requirements/batch.txt
+
 # What compares the statistics of experiments with other libraries.
 	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python var/test/clients/verdicts
 	@$(BIN)/uv pip install --quiet --python var/test/clients/verdicts ville==0.1.0 savvi==0.3.1 spotify-confidence==4.1.0 \
@@ -177,6 +181,13 @@ drift: $(BIN)/uv ## Install what `var/drift/bin/shokado drift report` needs, in 
 	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python var/drift
 	@$(BIN)/uv pip install --quiet --compile-bytecode --python var/drift --require-hashes -r requirements/drift.txt
 	@$(BIN)/uv pip install --quiet --python var/drift --no-deps --editable .
+
+# An environment of its own: nothing that serves needs Ray.
+.PHONY: batch
+batch: $(BIN)/uv ## Install what `var/batch/bin/shokado batch run` needs, Ray, in an environment of its own
+	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python var/batch
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python var/batch --require-hashes -r requirements/batch.txt
+	@$(BIN)/uv pip install --quiet --python var/batch --no-deps --editable .
 
 .PHONY: test-frameworks
 test-frameworks: $(DEV) $(FRAMEWORKS) ## Import and serve models of every framework, and compare with its answers; EVERY=3: a third
@@ -300,6 +311,7 @@ lock: $(BIN)/uv ## Resolve the pins in requirements/ anew from pyproject.toml
 	@$(LOCK) -c requirements/dev.txt -o requirements/serve.txt
 	@$(LOCK) --extra sinks -o requirements/sinks.txt
 	@$(LOCK) --extra drift --extra sinks -c requirements/sinks.txt -o requirements/drift.txt
+	@$(LOCK) --extra batch --extra sinks -c requirements/sinks.txt -o requirements/batch.txt
 
 # The pins must not depend on this machine's indexes, nor name them.
 LOCK = env -u UV_FIND_LINKS -u UV_INDEX -u UV_INDEX_URL -u UV_EXTRA_INDEX_URL $(BIN)/uv pip compile --no-config --quiet \
