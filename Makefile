@@ -168,6 +168,10 @@ image: models ## Build an image of the bento: make image ENGINE=podman BASE_IMAG
 image-drift: $(TRAIN) ## Build an image of the job that reports drift: make image-drift TAG=registry.example/shokado-drift:1.4.0
 	@$(BIN)/python -m shokado drift image $(ARGS)
 
+.PHONY: image-batch
+image-batch: models ## Build an image of batches, with the models of DATASET: make image-batch TAG=registry.example/shokado-batch:1.4.0
+	@$(BIN)/python -m shokado batch image --model $(DATASET) $(ARGS)
+
 .PHONY: frameworks
 frameworks: $(FRAMEWORKS) ## Install what only some models need to be imported: LightGBM, CatBoost, PyTorch, Keras, statsmodels
 

@@ -11,6 +11,7 @@ import typer
 from rich.table import Table
 
 from shokado.cli.canary import KEY_VARIABLE, opened_gateway
+from shokado.cli.image_options import BaseImage, BuildNetwork, Engine
 from shokado.cli.version_tables import show
 from shokado.lifecycle.errors import LifecycleError
 from shokado.lifecycle.refusal import plain_errors
@@ -90,7 +91,8 @@ def run(  # noqa: PLR0913, PLR0917  # each is an option
         from shokado.lifecycle.batch.ray_blocks import check_installed
 
         check_installed()
-        from shokado.lifecycle.batch.batch_run import BatchOrder, RunOptions, run_batch
+        from shokado.lifecycle.batch.batch_run import RunOptions, run_batch
+        from shokado.lifecycle.batch.planning import BatchOrder
 
         def order(is_planned: bool) -> BatchOrder:
             found = _split_at(url, environment, key_file) if split and not is_planned else None
@@ -105,7 +107,35 @@ def run(  # noqa: PLR0913, PLR0917  # each is an option
         _show(summary, output, time.monotonic() - began)
         rejected = sum(summary.rejected.values())
         if rejected > max_rejected * summary.rows:
-            raise LifecycleError(f"{rejected:,} of {summary.rows:,} rows have no score, and --max-rejected is {max_rejected:g}.")
+            raise LifecycleError(
+                f"{rejected:,} of {summary.rows:,} rows have no score, and --max-rejected is {max_rejected:g}."
+            )
+
+
+@app.command()
+def image(
+    model: Annotated[str, typer.Option(help="The model whose versions the image holds.")],
+    engine: Engine = None,
+    base_image: BaseImage = None,
+    tag: Annotated[
+        str | None,
+        typer.Option("--tag", "-t", envvar="TAG", help="By default shokado-batch:<version of this project>."),
+    ] = None,
+    network: BuildNetwork = None,
+) -> None:
+    """Build the image of batches, such as that of k8s/components/batch: Ray, these commands and a model's versions.
+
+    This host's ways to packages serve the build and stay out of the image.
+
+    Examples:
+
+      shokado batch image --model customers --tag registry.example/shokado-batch:1.4.0
+    """
+    from shokado.lifecycle.packaging.imaging import find_engine
+    from shokado.lifecycle.packaging.job_image import BATCH, build_job_image
+
+    with plain_errors():
+        typer.echo(f"{build_job_image(BATCH, find_engine(engine), tag, base_image, network, model)}  built")
 
 
 def _split_at(url: str, environment: str | None, key_file: Path | None) -> "Split":

@@ -26,6 +26,7 @@ from shokado.lifecycle.packaging.imaging import ContainerEngine, Image
 from tests.cli import test_drift as test_drift_command
 from tests.docs.pages import BLOCKS, EXECUTABLE, README, RUN, Block, runs
 from tests.docs.shell import ENVIRONMENT, shell
+from tests.end_to_end import test_batch as test_batch_command
 from tests.end_to_end.test_open_inference_clients import environment_of
 from tests.frameworks import test_documents
 from tests.lifecycle.kubernetes_api import running
@@ -530,6 +531,22 @@ def test_a_report_is_made_of_the_log(commands: list[str], tmp_path: Path) -> Non
     where = {"SHOKADO_LOG__FOLDER": str(tmp_path / "log"), "PYTHONPATH": str(ROOT)}
     printed = shell(command.replace("var/drift/bin/shokado", program), where, tmp_path)
     assert "v1: none, by 2000 rows beside 2000 of customers.parquet" in printed
+
+
+@pytest.mark.slow
+@runs("docs/batch.md", "Batch prediction")
+@runs("docs/batch.md", "Versions", argument="by_split")
+def test_a_table_is_scored_by_a_version_and_by_the_split(
+    commands: list[str], by_split: list[str], server: Server, tmp_path: Path
+) -> None:
+    """The tests' environment stands for `make batch`."""
+    test_batch_command.customers(200).to_csv(tmp_path / "customers.csv", index=False)
+    program = f"{environment_of('batch').absolute()} -m shokado"
+    for (command,), folder, versions in ((commands, "scored", {"v2"}), (by_split, "split", {"v1", "v2"})):
+        text = at(server, command).replace("var/batch/bin/shokado", program)
+        assert "200 rows" in shell(text, {"PYTHONPATH": str(ROOT)}, tmp_path)
+        found = pd.read_parquet(tmp_path / folder)
+        assert (sorted(found["row"]), set(found["version"])) == (list(range(200)), versions)
 
 
 @pytest.mark.slow

@@ -6,15 +6,14 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import psutil
-import pyarrow.parquet
 import pytest
 
 from tests.dialects.cases import NAMES
@@ -89,14 +88,16 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
         below.mkdir()
         rows = part.drop(columns="region")
         rows[:600].to_csv(below / "a.csv", index=False)
-        rows[600:].to_parquet(below / "b.parquet", row_group_size=150)
+        rows[600:].astype({"id": str}).to_parquet(below / "b.parquet", row_group_size=150)
     (folder / "_SUCCESS").touch()
     return folder
 
 
 def test_numbers_are_those_of_a_server(server: Server, table: Path, tmp_path: Path) -> None:
-    said = ran(table, tmp_path / "out", "--version", "v1", "--engine", "onnxruntime", "--keep", "id", "--block-rows", "250")
-    found = scored(tmp_path / "out").sort_values("id", ignore_index=True)
+    said = ran(
+        table, tmp_path / "out", "--version", "v1", "--engine", "onnxruntime", "--keep", "id", "--block-rows", "250"
+    )
+    found = scored(tmp_path / "out").astype({"id": int}).sort_values("id", ignore_index=True)
     assert found["id"].tolist() == list(range(3000))
     rows = customers(3000).assign(region=np.arange(3000) // 1000)
     expected = answers(server, rows[list(NAMES)], version="v1")
@@ -156,7 +157,9 @@ def test_bad_rows_are_told_as_the_server_tells_them_and_hold_up_no_other(server:
     assert found.loc[40, "code"] == "malformed"
     assert sorted([*scored(tmp_path / "out")["row"], *found.index]) == list(range(50))
     assert "rejected: malformed" in said
-    ended = run(tmp_path / "rows.csv", tmp_path / "out", "--version", "v2", "--block-rows", "20", "--max-rejected", "0.05")
+    ended = run(
+        tmp_path / "rows.csv", tmp_path / "out", "--version", "v2", "--block-rows", "20", "--max-rejected", "0.05"
+    )
     assert (ended.returncode, "5 of 50 rows have no score" in ended.stderr) == (1, True), "it says so again"
 
 
@@ -164,7 +167,11 @@ def test_bad_rows_are_told_as_the_server_tells_them_and_hold_up_no_other(server:
 def started(*arguments: Any) -> Iterator["subprocess.Popen[bytes]"]:
     """A run under way, whose processes are its own group; ended with all of them."""
     process = subprocess.Popen(
-        command(*arguments), env=surroundings(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
+        command(*arguments),
+        env=surroundings(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
     )
     try:
         yield process
@@ -187,6 +194,10 @@ def parts_in(output: Path) -> int:
     return len(list(output.glob("part-*.parquet")))
 
 
+def has_parts(output: Path, least: int) -> bool:
+    return parts_in(output) >= least
+
+
 def each_once(output: Path, rows: int) -> pd.DataFrame:
     """What is there, each row of which is there once; no reader finds anything else."""
     found = scored(output)
@@ -203,7 +214,7 @@ def test_a_driver_that_is_killed_is_gone_on_with_and_no_row_is_there_twice(kind:
     options = ("--version", "v2", "--block-rows", "500", "--cpus", "2")
     for least in (10, 40):
         with started(source, output, *options) as process:
-            wait_until(lambda least=least: parts_in(output) >= least, PATIENCE_S)
+            wait_until(partial(has_parts, output, least), PATIENCE_S)
             os.kill(process.pid, signal.SIGKILL)
             process.wait(timeout=60)
     assert parts_in(output) < 120, "it was killed on its way"
@@ -227,7 +238,7 @@ def test_a_worker_that_is_killed_costs_no_row(tmp_path: Path) -> None:
     with started(tmp_path / "rows.csv", output, "--version", "v1", "--block-rows", "400", "--cpus", "2") as process:
         killed = 0
         for least in (5, 30):
-            wait_until(lambda least=least: parts_in(output) >= least, PATIENCE_S)
+            wait_until(partial(has_parts, output, least), PATIENCE_S)
             for child in psutil.Process(process.pid).children(recursive=True):
                 with contextlib.suppress(psutil.NoSuchProcess):
                     if child.cmdline()[:1] == ["ray::_score"] and not killed > least:

@@ -13,8 +13,8 @@ from configuration.settings import Strategy
 from shokado.client.answers import Split
 from shokado.dispatch.layer import Layer
 from shokado.dispatch.state import Environment
-from shokado.lifecycle.errors import BatchRefused
 from shokado.lifecycle.batch.places import Place
+from shokado.lifecycle.errors import BatchRefused
 
 FORMAT = 1
 FOLDER = "_shokado"
@@ -180,6 +180,13 @@ def differences(plan: BatchPlan, wanted: BatchPlan) -> Iterator[str]:
         yield f"its input was {plan.input}, not {wanted.input}"
     else:
         yield from _changed_files(plan.files, wanted.files)
+    yield from _other_versions(plan, wanted)
+    for name in ("keep", "block_rows", "max_text_characters"):
+        if getattr(plan, name) != getattr(wanted, name):
+            yield f"--{name.replace('_', '-')} was {getattr(plan, name)}, not {getattr(wanted, name)}"
+
+
+def _other_versions(plan: BatchPlan, wanted: BatchPlan) -> Iterator[str]:
     before, after = ({one.version: one.digest for one in each.versions} for each in (plan, wanted))
     for version in sorted(before.keys() | after.keys()):
         if version not in after:
@@ -188,13 +195,8 @@ def differences(plan: BatchPlan, wanted: BatchPlan) -> Iterator[str]:
             yield f"{version} is to score, and was not then"
         elif before[version] != after[version]:
             yield f"{version} is another import than it was"
-    if (plan.split is None) != (wanted.split is None):
-        yield "it was with a split" if plan.split is not None else "it was without a split"
-    elif plan.split is not None and wanted.split is not None and plan.split.unit != wanted.split.unit:
+    if plan.split is not None and wanted.split is not None and plan.split.unit != wanted.split.unit:
         yield f"its units were of the column {plan.split.unit}, not {wanted.split.unit}"
-    for name in ("keep", "block_rows", "max_text_characters"):
-        if getattr(plan, name) != getattr(wanted, name):
-            yield f"--{name.replace('_', '-')} was {getattr(plan, name)}, not {getattr(wanted, name)}"
 
 
 def _changed_files(before: list[InputFile], after: list[InputFile]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Progress of a batch: a bar on a terminal, a line now and then elsewhere, and a file for whoever watches from outside."""
+"""Progress of a batch: a bar on a terminal, a line now and then elsewhere, and a file for whoever watches."""
 
 import time
 from collections import Counter
@@ -39,9 +39,7 @@ class BatchCounts(msgspec.Struct, frozen=True):
 class BatchProgress:
     """Shows it while it is open."""
 
-    def __init__(
-        self, rows: int, report: Path | None = None, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, rows: int, report: Path | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         """`rows` are all of the input; `report` is a file that has `BatchCounts` as JSON, at any moment whole."""
         self._rows, self._report, self._clock = rows, report, clock
         self._scored: Counter[str] = Counter()

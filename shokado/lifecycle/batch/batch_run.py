@@ -1,7 +1,7 @@
 """A batch from the order to the summary: what `shokado batch run` does.
 
-A plan that is there is gone on with: parts that are whole stay, and the rest is scored. So whatever was killed, the same
-command again ends with each row of the input in the output once.
+A plan that is there is gone on with: parts that are whole stay, and the rest is scored. So whatever was killed, the
+same command again ends with each row of the input in the output once.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ from shokado.lifecycle.batch.batch_plan import (
 )
 from shokado.lifecycle.batch.batch_progress import BatchCounts, BatchProgress
 from shokado.lifecycle.batch.opened_version import pack_artefact
-from shokado.lifecycle.batch.part_files import BlockDone, read_done
+from shokado.lifecycle.batch.part_files import read_done
 from shokado.lifecycle.batch.places import Place
 from shokado.lifecycle.batch.planning import BatchOrder, Planned, new_plan, same_plan
 from shokado.lifecycle.batch.ray_blocks import BatchWork, check_installed, cluster
@@ -61,7 +61,10 @@ class RunOptions:
 
 
 def run_batch(
-    order: Callable[[bool], BatchOrder], source: str, output: str, options: RunOptions = RunOptions()  # noqa: B008
+    order: Callable[[bool], BatchOrder],
+    source: str,
+    output: str,
+    options: RunOptions = RunOptions(),
 ) -> BatchSummary:
     """Score the tables at `source`, and write parts, rejected rows and the summary below `output`.
 

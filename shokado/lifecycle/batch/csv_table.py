@@ -60,7 +60,9 @@ class CsvTable:
             found = self._read(content, names, columns)
         arrays, broken, count = found
         if count != block.rows or len(content) != block.stop - block.start:
-            raise BatchRefused(f"{self._name} has changed since the batch was planned. Name another folder to write to.")
+            raise BatchRefused(
+                f"{self._name} has changed since the batch was planned. Name another folder to write to."
+            )
         for start in range(0, count, SLICE_ROWS):
             stop = min(start + SLICE_ROWS, count)
             yield TableSlice(
@@ -92,9 +94,7 @@ class CsvTable:
             for column, position in zip(values, positions, strict=True):
                 column.append(None if wrong else cells[position])
             count += 1
-        arrays = {
-            name: pyarrow.array(column, pyarrow.string()) for name, column in zip(columns, values, strict=True)
-        }
+        arrays = {name: pyarrow.array(column, pyarrow.string()) for name, column in zip(columns, values, strict=True)}
         return arrays, broken, count
 
     def _records(self, file: Iterable[bytes]) -> Iterator[bytes]:

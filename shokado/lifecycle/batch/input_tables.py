@@ -67,9 +67,7 @@ def slices_of(place: Place, file: InputFile, block: Block, columns: Sequence[str
     said = {name: value for name, value in file.constants.items() if name in columns}
     with place.open(file.path) as opened:
         for part in _table_of(file).slices(opened, block, own):
-            constants = {
-                name: pyarrow.array([value] * part.rows, pyarrow.string()) for name, value in said.items()
-            }
+            constants = {name: pyarrow.array([value] * part.rows, pyarrow.string()) for name, value in said.items()}
             yield replace(part, columns={**part.columns, **constants}, cells=part.cells | constants.keys())
 
 

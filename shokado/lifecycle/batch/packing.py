@@ -124,12 +124,13 @@ def _levels(column: Category, values: Any, is_cell: bool) -> NDArray[np.float64]
     coded = values if pyarrow.types.is_dictionary(values.type) else values.dictionary_encode()
     texts = [text if text is not None else "" if is_cell else None for text in coded.dictionary.to_pylist()]
     try:
-        known = [column.encode(column.read_cell(text) if is_cell else text) for text in texts]
+        known = [column.encode(column.read_cell(text) if is_cell and text is not None else text) for text in texts]
         missing = column.encode(column.read_cell("") if is_cell else None) if coded.null_count else math.nan
     except (KeyError, TypeError):
         return None
     codes = coded.indices.fill_null(len(known)).to_numpy(zero_copy_only=False)
-    return np.array([*known, missing], dtype=np.float64)[codes]
+    found: NDArray[np.float64] = np.array([*known, missing], dtype=np.float64)[codes]
+    return found
 
 
 def is_text(kind: Any) -> bool:

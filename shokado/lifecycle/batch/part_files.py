@@ -1,7 +1,7 @@
 """Part files: the rows of a block, written as they come, and in place once all are.
 
-A block's rows without scores are put in their place first, and its part last: where a part is, all of the block is done.
-The part says of which plan it is, and what became of its rows.
+A block's rows without scores are put in their place first, and its part last: where a part is, all of the block is
+done. The part says of which plan it is, and what became of its rows.
 """
 
 from collections import Counter

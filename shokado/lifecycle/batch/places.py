@@ -10,7 +10,7 @@ import posixpath
 import secrets
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -80,8 +80,11 @@ class Place:
     def open(self, path: str) -> IO[bytes]:
         """A file to read. Raises `BatchRefused`."""
         with self._plainly():
-            found: IO[bytes] = open(path, "rb") if self.is_local else self._file_system.open(path, "rb")
-            return found
+            try:
+                found: IO[bytes] = self._file_system.open(path, "rb")
+            except FileNotFoundError:
+                raise BatchRefused(f"{self.name}: {relative(path, self.path)} has gone.") from None
+        return found
 
     def read(self, path: str, start: int = 0, stop: int | None = None) -> bytes:
         """The bytes of a file, or some of them. Raises `BatchRefused`."""
@@ -136,10 +139,10 @@ class Place:
         if not self.is_local:
             yield
             return
-        with self._plainly():
-            Path(self.at(name)).parent.mkdir(parents=True, exist_ok=True)
-            file = Path(self.at(name)).open("wb")
-        with file:
+        with ExitStack() as held:
+            with self._plainly():
+                Path(self.at(name)).parent.mkdir(parents=True, exist_ok=True)
+                file = held.enter_context(Path(self.at(name)).open("wb"))
             if not lock(file):
                 raise BatchRefused(told)
             yield
@@ -159,4 +162,3 @@ class Place:
 def relative(path: str, folder: str) -> str:
     """The path as it is below a folder; of the folder itself, which is a file then, its name."""
     return posixpath.basename(path) if path == folder else posixpath.relpath(path, folder)
-

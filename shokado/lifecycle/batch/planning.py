@@ -151,7 +151,8 @@ def _planned_split(order: BatchOrder) -> PlannedSplit | None:
     split = PlannedSplit.of(order.split, order.unit, secrets.randbits(63))
     if split.needs_unit and order.unit is None:
         raise BatchRefused(
-            f"The split of {split.environment} is by units: say which column has them.", "shokado batch run .. --unit ID"
+            f"The split of {split.environment} is by units: say which column has them.",
+            "shokado batch run .. --unit ID",
         )
     if not split.needs_unit and order.unit is not None:
         raise BatchRefused(f"The split of {split.environment} is not by units: leave out --unit.")
@@ -165,7 +166,9 @@ def _artefacts(model: str, versions: Sequence[str]) -> dict[str, Artefact]:
         try:
             artefact = repository.look_up(model, version)
         except ArtefactDamaged as error:
-            raise BatchRefused(f"{error}.", f"shokado models import models:/{model}/.. --as {version} --replace") from None
+            raise BatchRefused(
+                f"{error}.", f"shokado models import models:/{model}/.. --as {version} --replace"
+            ) from None
         if artefact is None:
             raise BatchRefused(f"There is no {model}:{version} in the model store.", f"shokado models list {model}")
         found[version] = artefact

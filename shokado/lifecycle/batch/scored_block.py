@@ -126,7 +126,9 @@ class _SliceScorer:
         import pyarrow
 
         rows = sorted(faults)
-        versions = [one.version if isinstance(one, Assignment) else None for one in map(self.assigned.__getitem__, rows)]
+        versions = [
+            one.version if isinstance(one, Assignment) else None for one in map(self.assigned.__getitem__, rows)
+        ]
         columns = self._named(np.array(rows, dtype=np.int64)) | {
             part_schema.VERSION: versions,
             part_schema.CODE: [faults[row].code for row in rows],

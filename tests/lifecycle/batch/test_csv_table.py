@@ -44,9 +44,7 @@ def read(content: bytes, rows: int, columns: list[str]) -> tuple[list[tuple[Any,
 
 @given(ROWS, st.integers(1, 5), st.sampled_from(["\n", "\r\n"]), st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]))
 @example([("a", "b")], 1, "\r\n", csv.QUOTE_MINIMAL)
-def test_rows_are_those_of_pythons_reader(
-    rows: list[tuple[str, str]], size: int, end: str, quoting: Any
-) -> None:
+def test_rows_are_those_of_pythons_reader(rows: list[tuple[str, str]], size: int, end: str, quoting: Any) -> None:
     file = io.StringIO(newline="")
     csv.writer(file, lineterminator=end, quoting=quoting).writerows([("x", "y"), *rows])
     content = file.getvalue().encode()
