@@ -89,12 +89,14 @@ class PlannedSplit(msgspec.Struct, frozen=True):
     def of(cls, split: Split, unit: str | None, seed: int) -> "PlannedSplit":
         """The split that a server tells."""
         part = split.layer
-        layer = None if part is None else Layer(part["name"], part["from"], part["to"], part.get("outside"))
+        layer = (
+            None if part is None else Layer(part["name"], float(part["from"]), float(part["to"]), part.get("outside"))
+        )
         return cls(
             split.environment,
             split.generation,
             split.active,
-            dict(split.weights),
+            {version: float(weight) for version, weight in split.weights.items()},
             Strategy(split.strategy),
             split.enabled,
             split.salt,

@@ -81,6 +81,9 @@ def run_batch(
             missing = _missing(plan, target, progress)
             if missing:
                 _score(planned, missing, (tables.address, target.address), options, progress)
+            # Of processes that were killed, in this run or before.
+            for folder in ("", REJECTED):
+                target.remove_left_overs(folder)
             counts = progress.counts
         return _summarized(plan, counts, target)
 
@@ -97,13 +100,14 @@ def _planned(order: Callable[[bool], BatchOrder], tables: Place, target: Place) 
     if planned.ignored:
         say(f"left out, as no version takes them: {', '.join(planned.ignored[:20])}")
     write_plan(target, planned.plan)
+    written = read_plan(target)
+    assert written is not None
+    assert written.id == planned.plan.id, "whoever goes on has the same plan"
     return planned
 
 
 def _missing(plan: BatchPlan, target: Place, progress: BatchProgress) -> list[Block]:
     """The blocks that have no part yet."""
-    target.remove_left_overs()
-    target.remove_left_overs(REJECTED)
     there, missing = target.names(), []
     for block in plan.blocks:
         done = read_done(target, plan.id, block) if block.part in there else None

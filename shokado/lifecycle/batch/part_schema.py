@@ -7,6 +7,7 @@ import numpy as np
 
 from runners.artefacts.card import Card
 from runners.artefacts.scores import Scores, labels_of, score_names
+from shokado.lifecycle.batch.packing import is_text
 
 FILE, ROW = "file", "row"
 """Which row of the input it is: the file's name below the input's address, and how many rows stand before it there."""
@@ -26,6 +27,13 @@ def prediction_columns(card: Card) -> tuple[str, ...]:
     if not card.classes:
         return ()
     return tuple(f"{PREDICTION}.{name}" for name in card.outputs) or (PREDICTION,)
+
+
+def kept_type(kind: Any) -> Any:
+    """Arrow's type of a column that is carried over: texts are texts, however a file has them."""
+    import pyarrow
+
+    return pyarrow.string() if is_text(kind) else kind
 
 
 def scored_schema(card: Card, kept: Mapping[str, Any]) -> Any:
@@ -70,5 +78,9 @@ def _schema(*groups: Mapping[str, Any]) -> Any:
 
     kinds = {_TEXT: pyarrow.string(), _WHOLE: pyarrow.int64(), _SCORE: pyarrow.float32()}
     return pyarrow.schema(
-        [(name, kinds[kind] if isinstance(kind, str) else kind) for group in groups for name, kind in group.items()]
+        [
+            (name, kinds[kind] if isinstance(kind, str) else kept_type(kind))
+            for group in groups
+            for name, kind in group.items()
+        ]
     )

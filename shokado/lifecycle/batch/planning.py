@@ -26,7 +26,7 @@ from shokado.lifecycle.batch.batch_plan import (
 from shokado.lifecycle.batch.input_tables import cut_into_blocks, find_files, header_of
 from shokado.lifecycle.batch.opened_version import chosen_engine
 from shokado.lifecycle.batch.packing import why_unfit
-from shokado.lifecycle.batch.part_schema import taken_names
+from shokado.lifecycle.batch.part_schema import kept_type, taken_names
 from shokado.lifecycle.batch.places import Place
 from shokado.lifecycle.errors import BatchRefused
 from shokado.lifecycle.progress import step
@@ -198,7 +198,7 @@ def _check_columns(plan: BatchPlan, artefacts: Mapping[str, Artefact], source: P
         if why is not None:
             raise BatchRefused(f"{file.name}: {why}.")
         for name in plan.keep:
-            if kept.setdefault(name, types[name]) != types[name]:
+            if kept.setdefault(name, kept_type(types[name])) != kept_type(types[name]):
                 raise BatchRefused(
                     f"{file.name}: {name!r} is of {types[name]}, and of {kept[name]} before. Leave it out of --keep."
                 )

@@ -140,7 +140,8 @@ class _SliceScorer:
 
     def _named(self, positions: NDArray[np.int64]) -> dict[str, Any]:
         """Which rows these are, and what is carried over of them."""
-        kept = {name: self.part.columns[name].take(positions) for name in self.keep}
+        taken = {name: self.part.columns[name].take(positions) for name in self.keep}
+        kept = {name: values.cast(part_schema.kept_type(values.type)) for name, values in taken.items()}
         return {
             part_schema.FILE: [self.file] * len(positions),
             part_schema.ROW: self.part.first_row + positions,
