@@ -31,6 +31,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableVariable
 
+from configuration.batch_settings import BatchSettings
 from configuration.cpus import available_cpus
 from configuration.credentials import check_credentials, without_credentials
 from configuration.drift_settings import DriftSettings
@@ -574,6 +575,7 @@ class Settings(BaseSettings):
     grpc: GrpcSettings = GrpcSettings()
     log: LogSettings = LogSettings()
     drift: DriftSettings = DriftSettings()
+    batches: BatchSettings = BatchSettings()
     explanations: ExplanationSettings = ExplanationSettings()
     tracing: TracingSettings = TracingSettings()
     logging: LoggingSettings = LoggingSettings()
@@ -603,6 +605,10 @@ class Settings(BaseSettings):
     def log_folder(self, root: Path) -> Path:
         """Where the request log is; `root` is the bundle's folder."""
         return root / self.log.folder.replace("{model}", self.model)
+
+    def batches_folder(self, root: Path) -> Path:
+        """Where batches are remembered; `root` is the bundle's folder."""
+        return root / self.batches.folder.replace("{model}", self.model)
 
     def tag_of(self, version: str) -> str:
         """BentoML model tag of a configured version."""
@@ -779,6 +785,7 @@ def _keys_beside(location: list[str]) -> list[str]:
         "grpc": GrpcSettings,
         "log": LogSettings,
         "drift": DriftSettings,
+        "batches": BatchSettings,
         "explanations": ExplanationSettings,
         "log.sink": SinkSettings,
         "dialects": DialectSettings,

@@ -3,6 +3,7 @@
 Exit status 0: done; 1: refused, or more rows were rejected than may be; 2: wrong usage.
 """
 
+import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -64,6 +65,7 @@ def run(  # noqa: PLR0913, PLR0917  # each is an option
     max_rejected: Annotated[
         float, typer.Option(min=0, max=1, help="Share of rows without a score from which on the status is 1.")
     ] = 1.0,
+    split_file: Annotated[Path | None, typer.Option(help="What a server tells of its split.", hidden=True)] = None,
     report: Annotated[Path | None, typer.Option(help="A file that tells progress as JSON.", hidden=True)] = None,
 ) -> None:
     """Score each row of a table, or of many, with the numbers that a server answers.
@@ -95,7 +97,9 @@ def run(  # noqa: PLR0913, PLR0917  # each is an option
         from shokado.lifecycle.batch.planning import BatchOrder
 
         def order(is_planned: bool) -> BatchOrder:
-            found = _split_at(url, environment, key_file) if split and not is_planned else None
+            found = None
+            if split and not is_planned:
+                found = _split_in(split_file) if split_file else _split_at(url, environment, key_file)
             kept, choice = tuple(keep or ()), EngineChoice(engine)
             return BatchOrder(model, version, found, unit, kept, choice, block_rows, max_text_characters)
 
@@ -141,6 +145,13 @@ def image(
 def _split_at(url: str, environment: str | None, key_file: Path | None) -> "Split":
     with opened_gateway(url, environment, key_file, "batch") as gateway:
         return gateway.split()
+
+
+def _split_in(file: Path) -> "Split":
+    from shokado.client.answers import Split
+    from shokado.client.decoding import decode
+
+    return decode(Split, json.loads(file.read_bytes()))
 
 
 def _show(summary: "BatchSummary", output: str, seconds: float) -> None:

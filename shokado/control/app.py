@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from shokado import __version__
 from shokado.control import (
     ab_test,
+    batches,
     dashboard,
     drift_route,
     experiment_effects,
@@ -58,6 +59,7 @@ TAGS = {
     "versions": "What is served, loaded and unloaded.",
     "experiments": "How well the versions do.",
     "metrics": "What was measured.",
+    "batches": "Tables that are scored beside the server.",
     "health": "Whether it lives and can answer.",
     "open inference": "The Open Inference Protocol: the server, its models, and their health.",
     "about": "Where things are.",
@@ -92,8 +94,8 @@ def create_app(control: Control) -> FastAPI:
     app.state.control = control
     parts = (
         split, split_preview, recent_preview, history, explanation, versions, ab_test, experiments,
-        experiment_effects, rollout_verdict, quality, feedback, statistics, dashboard, drift_route, log_rows, health,
-        open_inference, front_page, dashboard_page,
+        experiment_effects, rollout_verdict, quality, feedback, statistics, dashboard, drift_route, log_rows, batches,
+        health, open_inference, front_page, dashboard_page,
     )  # fmt: skip
     for part in parts:
         app.include_router(part.router)

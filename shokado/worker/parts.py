@@ -8,6 +8,7 @@ from typing import Any
 
 from configuration.settings import Settings
 from shokado.access.gate import Gate
+from shokado.batches.batch_jobs import BatchJobs
 from shokado.dialects.problem import Problem
 from shokado.dispatch.dispatcher import Dispatcher
 from shokado.dispatch.state import RoutingState
@@ -52,6 +53,8 @@ class WorkerParts:
     """None where it is off."""
     recent_units: RecentUnits | None = None
     """Finds what was asked lately; None where nobody looks."""
+    batches: BatchJobs | None = None
+    """Tables that are scored beside the server; None where no address is allowed."""
 
 
 class Control:

@@ -7,10 +7,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from shokado.batches.batch_report import BatchReport, BatchState, write_report
 from shokado.lifecycle.batch.part_files import BlockDone
 from shokado.lifecycle.progress import say
 
@@ -18,29 +18,11 @@ _LINE_EVERY_S = 10.0
 _FILE_EVERY_S = 0.5
 
 
-class BatchCounts(msgspec.Struct, frozen=True):
-    """How far a batch is.
-
-    Attributes:
-        rows: all of the input.
-        done: those that have become a part, or are rejected.
-        scored: by version.
-        rejected: by the code of why.
-        rows_per_s: of this run.
-    """
-
-    rows: int
-    done: int
-    scored: dict[str, int]
-    rejected: dict[str, int]
-    rows_per_s: float | None = None
-
-
 class BatchProgress:
     """Shows it while it is open."""
 
     def __init__(self, rows: int, report: Path | None = None, clock: Callable[[], float] = time.monotonic) -> None:
-        """`rows` are all of the input; `report` is a file that has `BatchCounts` as JSON, at any moment whole."""
+        """`rows` are all of the input; `report` is a file that is told it as well."""
         self._rows, self._report, self._clock = rows, report, clock
         self._scored: Counter[str] = Counter()
         self._rejected: Counter[str] = Counter()
@@ -69,14 +51,14 @@ class BatchProgress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bar.stop()
-        self._write()
 
     @property
-    def counts(self) -> BatchCounts:
+    def counts(self) -> BatchReport:
+        """How far it is."""
         done = self._scored.total() + self._rejected.total()
         seconds = self._clock() - self._begun
         rate = (done - self._found) / seconds if seconds > 0 and done > self._found else None
-        return BatchCounts(self._rows, done, dict(self._scored), dict(self._rejected), rate)
+        return BatchReport(BatchState.RUNNING, self._rows, done, dict(self._scored), dict(self._rejected), rate)
 
     def found(self, done: BlockDone) -> None:
         """A block was done by an earlier run."""
@@ -106,6 +88,4 @@ class BatchProgress:
         if self._report is None:
             return
         self._filed = self._clock()
-        temporary = self._report.with_name(f".{self._report.name}.tmp")
-        temporary.write_bytes(msgspec.json.encode(self.counts))
-        temporary.replace(self._report)
+        write_report(self._report, self.counts)

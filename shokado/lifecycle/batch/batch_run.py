@@ -4,12 +4,14 @@ A plan that is there is gone on with: parts that are whole stay, and the rest is
 same command again ends with each row of the input in the output once.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
+from shokado.batches.batch_report import BatchReport, BatchState, read_report, write_report
 from shokado.lifecycle.batch.batch_plan import (
     FOLDER,
     LOCK_FILE,
@@ -20,13 +22,13 @@ from shokado.lifecycle.batch.batch_plan import (
     read_plan,
     write_plan,
 )
-from shokado.lifecycle.batch.batch_progress import BatchCounts, BatchProgress
+from shokado.lifecycle.batch.batch_progress import BatchProgress
 from shokado.lifecycle.batch.opened_version import pack_artefact
 from shokado.lifecycle.batch.part_files import read_done
 from shokado.lifecycle.batch.places import Place
 from shokado.lifecycle.batch.planning import BatchOrder, Planned, new_plan, same_plan
 from shokado.lifecycle.batch.ray_blocks import BatchWork, check_installed, cluster
-from shokado.lifecycle.errors import BatchRefused
+from shokado.lifecycle.errors import BatchRefused, LifecycleError
 from shokado.lifecycle.progress import say
 
 
@@ -73,7 +75,11 @@ def run_batch(
     Raises `LifecycleError`; what is written by then stays, and the same again goes on with it.
     """
     check_installed()
-    tables, target = Place(source), Place(output)
+    with _reported(options.report):
+        return _run(order, Place(source), Place(output), options)
+
+
+def _run(order: Callable[[bool], BatchOrder], tables: Place, target: Place, options: RunOptions) -> BatchSummary:
     with target.locked(LOCK_FILE, f"Another run writes to {target.name}: wait for it, or name another folder."):
         planned = _planned(order, tables, target)
         plan = planned.plan
@@ -86,6 +92,30 @@ def run_batch(
                 target.remove_left_overs(folder)
             counts = progress.counts
         return _summarized(plan, counts, target)
+
+
+@contextmanager
+def _reported(path: Path | None) -> Iterator[None]:
+    """Have a report say how the block began and how it ended."""
+
+    def tell(state: BatchState, error: str | None = None) -> None:
+        if path is not None:
+            last = read_report(path) or BatchReport(state)
+            write_report(path, msgspec.structs.replace(last, state=state, error=error))
+
+    tell(BatchState.PLANNING)
+    try:
+        yield
+    except KeyboardInterrupt:
+        tell(BatchState.CANCELLED)
+        raise
+    except LifecycleError as error:
+        tell(BatchState.FAILED, str(error))
+        raise
+    except Exception as error:
+        tell(BatchState.FAILED, f"{type(error).__name__}: {error}")
+        raise
+    tell(BatchState.SUCCEEDED)
 
 
 def _planned(order: Callable[[bool], BatchOrder], tables: Place, target: Place) -> Planned:
@@ -131,7 +161,7 @@ def _score(
         ray.score(BatchWork(plan, *addresses, packed), blocks, progress.told)
 
 
-def _summarized(plan: BatchPlan, counts: BatchCounts, target: Place) -> BatchSummary:
+def _summarized(plan: BatchPlan, counts: BatchReport, target: Place) -> BatchSummary:
     assert counts.done == plan.rows
     digests = {one.version: one.digest for one in plan.versions}
     summary = BatchSummary(plan.id, plan.model, digests, plan.rows, counts.scored, counts.rejected, len(plan.blocks))
