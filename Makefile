@@ -245,7 +245,7 @@ bench: $(DEV) models ## Compare with other servers side by side: make bench ARGS
 
 .PHONY: bench-batch
 bench-batch: $(DEV) models batch ## Score tables beside pandas and MLflow, and watch the memory: make bench-batch ARGS="--quick"
-	@$(BIN)/python -m load_tests.bench.batches $(ARGS)
+	@$(BIN)/python -m load_tests.bench.table_scoring $(ARGS)
 
 .PHONY: watching
 watching: $(DEV) models ## Measure what drift, the request log and an open dashboard cost: make watching ARGS="--starts 5"

@@ -46,7 +46,7 @@ class CannotStart(Exception):
     """There is no command to start, or no room; the message says which."""
 
 
-class BatchOrder(msgspec.Struct, frozen=True):
+class AskedBatch(msgspec.Struct, frozen=True):
     """What was asked for.
 
     Attributes:
@@ -71,7 +71,7 @@ class BatchJob:
     """A batch as it is now."""
 
     id: str
-    order: BatchOrder
+    order: AskedBatch
     report: BatchReport
 
 
@@ -82,7 +82,7 @@ class BatchJobs:
         """`root` is what the command is relative to, and where it runs."""
         self._settings, self._folder, self._root = settings, folder, root
 
-    def start(self, order: BatchOrder, split: bytes | None) -> BatchJob:
+    def start(self, order: AskedBatch, split: bytes | None) -> BatchJob:
         """Start one; `split` is what `GET /v1/traffic-split` tells, for one without a version.
 
         Raises `TooManyBatches`, `CannotStart` and `OSError`.
@@ -118,7 +118,7 @@ class BatchJobs:
             return None
         folder = self._folder / name
         try:
-            order = msgspec.json.decode((folder / "order.json").read_bytes(), type=BatchOrder)
+            order = msgspec.json.decode((folder / "order.json").read_bytes(), type=AskedBatch)
         except (FileNotFoundError, msgspec.DecodeError):
             return None
         # Asked first: one that ends meanwhile has written its last report by then.
@@ -150,7 +150,7 @@ class BatchJobs:
                 time.sleep(_LOOK_EVERY_S)
             yield
 
-    def _spawn(self, folder: Path, order: BatchOrder, command: Sequence[str]) -> None:
+    def _spawn(self, folder: Path, order: AskedBatch, command: Sequence[str]) -> None:
         """Start the process, which holds the lock and leads a session of its own. Raises `CannotStart`."""
         with (folder / "lock").open("wb") as held, (folder / "log.txt").open("wb") as log:
             assert lock(held), "nobody knows of it yet"
@@ -170,7 +170,7 @@ class BatchJobs:
         # Somebody has to take its status, for as long as this process lives.
         threading.Thread(target=process.wait, name="shokado-batch", daemon=True).start()
 
-    def _arguments(self, order: BatchOrder, folder: Path) -> list[str]:
+    def _arguments(self, order: AskedBatch, folder: Path) -> list[str]:
         options = [f"--model={order.model}", f"--cpus={self._settings.cpus}", f"--report={folder / 'report.json'}"]
         if order.version is not None:
             options.append(f"--version={order.version}")

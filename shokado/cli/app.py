@@ -14,7 +14,7 @@ from runners.artefacts import repository
 from runners.artefacts.artefact import Artefact, ArtefactDamaged
 from runners.artefacts.integrity import DamagedFile
 from shokado import __version__
-from shokado.cli import batch as batch_cli
+from shokado.cli import batch_command
 from shokado.cli import canary as canary_cli
 from shokado.cli import drift as drift_cli
 from shokado.cli import experiment as experiment_cli
@@ -70,7 +70,7 @@ app.add_typer(k8s_cli.app, name="k8s")
 log_cli.app.command()(estimate)
 app.add_typer(log_cli.app, name="log")
 app.add_typer(drift_cli.app, name="drift")
-app.add_typer(batch_cli.app, name="batch")
+app.add_typer(batch_command.app, name="batch")
 
 
 def _say_version(asked: bool) -> None:

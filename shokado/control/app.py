@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from shokado import __version__
 from shokado.control import (
     ab_test,
-    batches,
+    batch_routes,
     dashboard,
     drift_route,
     experiment_effects,
@@ -94,8 +94,8 @@ def create_app(control: Control) -> FastAPI:
     app.state.control = control
     parts = (
         split, split_preview, recent_preview, history, explanation, versions, ab_test, experiments,
-        experiment_effects, rollout_verdict, quality, feedback, statistics, dashboard, drift_route, log_rows, batches,
-        health, open_inference, front_page, dashboard_page,
+        experiment_effects, rollout_verdict, quality, feedback, statistics, dashboard, drift_route, log_rows,
+        batch_routes, health, open_inference, front_page, dashboard_page,
     )  # fmt: skip
     for part in parts:
         app.include_router(part.router)

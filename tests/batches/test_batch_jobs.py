@@ -8,11 +8,12 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from configuration.batch_settings import BatchSettings
-from shokado.batches.batch_jobs import DIED, BatchJob, BatchJobs, BatchOrder, CannotStart, TooManyBatches
+from shokado.batches.batch_jobs import DIED, AskedBatch, BatchJob, BatchJobs, CannotStart, TooManyBatches
 from shokado.batches.batch_report import BatchReport, BatchState, write_report
 from tests.support.server import ROOT
 from tests.support.waiting import wait_until
@@ -34,12 +35,12 @@ write_report(report, BatchReport(state, 10, 10, {{"v1": 9}}, {{"not_a_number": 1
 '''
 
 
-def order(at: float = 0.0, **changes: object) -> BatchOrder:
-    content = {
+def order(at: float = 0.0, **changes: object) -> AskedBatch:
+    content: dict[str, Any] = {
         "model": "m", "input": "/in", "output": "/out", "version": "v1", "environment": None, "unit": None,
         "keep": [], "by": "me", "at": at or time.time(),
     }  # fmt: skip
-    return BatchOrder(**{**content, **changes})  # type: ignore[arg-type]
+    return AskedBatch(**{**content, **changes})
 
 
 @pytest.fixture

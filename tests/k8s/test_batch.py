@@ -9,7 +9,7 @@ from kubernetes_validate import validate
 from typer.main import get_command
 
 from k8s.validate import FOLDER, NOT_THERE, VERSIONS, Rendering, has_kubectl
-from shokado.cli.batch import app
+from shokado.cli.batch_command import app
 from shokado.lifecycle.packaging.job_image import BATCH
 from tests.k8s.cluster import Cluster, Pod
 from tests.k8s.test_hardening import test_pods_keep_to_the_restricted_standard as keep_to_the_restricted_standard

@@ -8,7 +8,7 @@ import numpy as np
 from runners.inputs.faults import InputFault
 from shokado.dispatch.assignment import assign
 from shokado.dispatch.reason import PINNED, Assignment, assignment_of
-from shokado.lifecycle.batch.batch_plan import BatchPlan, Block
+from shokado.lifecycle.batch.batch_plan import BatchPlan, RowBlock
 from shokado.lifecycle.batch.packing import is_text
 from shokado.lifecycle.batch.table_slice import TableSlice
 
@@ -21,7 +21,7 @@ class Assigner:
     """Assigns the rows of a block; the same ones whoever does, and however often."""
 
     plan: BatchPlan
-    block: Block
+    block: RowBlock
 
     def assigned(self, part: TableSlice) -> list[Assignment | InputFault]:
         """What each row of a slice gets, or why it can get none."""

@@ -13,7 +13,7 @@ from configuration.settings import Strategy
 from shokado.client.answers import Split
 from shokado.dispatch.layer import Layer
 from shokado.dispatch.state import Environment
-from shokado.lifecycle.batch.places import Place
+from shokado.lifecycle.batch.locations import Location
 from shokado.lifecycle.errors import BatchRefused
 
 FORMAT = 1
@@ -30,7 +30,7 @@ class InputFile(msgspec.Struct, frozen=True):
 
     path: str
     name: str
-    """Below the input's address, as the output has it."""
+    """Its path below the input's address, as the output has it."""
     size_bytes: int
     mark: str
     constants: dict[str, str | None] = {}
@@ -41,7 +41,7 @@ class InputFile(msgspec.Struct, frozen=True):
         return self.name.lower().endswith(".csv")
 
 
-class Block(msgspec.Struct, frozen=True):
+class RowBlock(msgspec.Struct, frozen=True):
     """Rows of one file that become one part."""
 
     file: int
@@ -51,7 +51,7 @@ class Block(msgspec.Struct, frozen=True):
     rows: int
     start: int
     stop: int
-    """Of a CSV file the bytes, of a Parquet file the row groups, up to `stop` without it."""
+    """The bytes of a CSV file, or the row groups of a Parquet file, from `start` up to `stop` without it."""
 
     @property
     def part(self) -> str:
@@ -83,7 +83,7 @@ class PlannedSplit(msgspec.Struct, frozen=True):
     unit: str | None
     """The column that has the units; None where no version sticks to one."""
     seed: int
-    """Of the numbers by which rows are drawn, under other strategies than `hash`."""
+    """What the numbers are made of by which rows are drawn, under other strategies than `hash`."""
 
     @classmethod
     def of(cls, split: Split, unit: str | None, seed: int) -> "PlannedSplit":
@@ -137,7 +137,7 @@ class BatchPlan(msgspec.Struct, frozen=True):
     """Columns that are carried over."""
     block_rows: int
     max_text_characters: int
-    blocks: list[Block]
+    blocks: list[RowBlock]
 
     @property
     def id(self) -> str:
@@ -148,30 +148,30 @@ class BatchPlan(msgspec.Struct, frozen=True):
     def rows(self) -> int:
         return sum(block.rows for block in self.blocks)
 
-    def where(self, block: Block) -> str:
+    def where(self, block: RowBlock) -> str:
         """The block in words."""
         last = block.first_row + block.rows - 1
         return f"{self.files[block.file].name}, rows {block.first_row} to {last}"
 
 
-def read_plan(place: Place) -> BatchPlan | None:
+def read_plan(location: Location) -> BatchPlan | None:
     """The plan of a folder; None where there is none. Raises `BatchRefused`."""
     try:
-        content = place.read(place.at(PLAN_FILE))
+        content = location.read(location.at(PLAN_FILE))
     except FileNotFoundError:
         return None
     try:
         found = msgspec.json.decode(content, type=BatchPlan)
     except msgspec.DecodeError as error:
-        raise BatchRefused(f"{place.name}/{PLAN_FILE} is no plan: {error}. Name another folder.") from error
+        raise BatchRefused(f"{location.name}/{PLAN_FILE} is no plan: {error}. Name another folder.") from error
     if found.format != FORMAT:
-        raise BatchRefused(f"{place.name}/{PLAN_FILE} is of another release of shokado. Name another folder.")
+        raise BatchRefused(f"{location.name}/{PLAN_FILE} is of another release of shokado. Name another folder.")
     return found
 
 
-def write_plan(place: Place, plan: BatchPlan) -> None:
+def write_plan(location: Location, plan: BatchPlan) -> None:
     """Raises `BatchRefused`."""
-    place.write(place.at(PLAN_FILE), msgspec.json.format(msgspec.json.encode(plan), indent=1))
+    location.write(location.at(PLAN_FILE), msgspec.json.format(msgspec.json.encode(plan), indent=1))
 
 
 def differences(plan: BatchPlan, wanted: BatchPlan) -> Iterator[str]:

@@ -18,14 +18,14 @@ from shokado.lifecycle.batch.batch_plan import (
     REJECTED,
     SUMMARY_FILE,
     BatchPlan,
-    Block,
+    RowBlock,
     read_plan,
     write_plan,
 )
 from shokado.lifecycle.batch.batch_progress import BatchProgress
+from shokado.lifecycle.batch.locations import Location
 from shokado.lifecycle.batch.opened_version import pack_artefact
 from shokado.lifecycle.batch.part_files import read_done
-from shokado.lifecycle.batch.places import Place
 from shokado.lifecycle.batch.planning import BatchOrder, Planned, new_plan, same_plan
 from shokado.lifecycle.batch.ray_blocks import BatchWork, check_installed, cluster
 from shokado.lifecycle.errors import BatchRefused, LifecycleError
@@ -76,10 +76,10 @@ def run_batch(
     """
     check_installed()
     with _reported(options.report):
-        return _run(order, Place(source), Place(output), options)
+        return _run(order, Location(source), Location(output), options)
 
 
-def _run(order: Callable[[bool], BatchOrder], tables: Place, target: Place, options: RunOptions) -> BatchSummary:
+def _run(order: Callable[[bool], BatchOrder], tables: Location, target: Location, options: RunOptions) -> BatchSummary:
     with target.locked(LOCK_FILE, f"Another run writes to {target.name}: wait for it, or name another folder."):
         planned = _planned(order, tables, target)
         plan = planned.plan
@@ -118,7 +118,7 @@ def _reported(path: Path | None) -> Iterator[None]:
     tell(BatchState.SUCCEEDED)
 
 
-def _planned(order: Callable[[bool], BatchOrder], tables: Place, target: Place) -> Planned:
+def _planned(order: Callable[[bool], BatchOrder], tables: Location, target: Location) -> Planned:
     """The plan that is there, or a new one, which is there then."""
     there = read_plan(target)
     if there is not None:
@@ -136,7 +136,7 @@ def _planned(order: Callable[[bool], BatchOrder], tables: Place, target: Place) 
     return planned
 
 
-def _missing(plan: BatchPlan, target: Place, progress: BatchProgress) -> list[Block]:
+def _missing(plan: BatchPlan, target: Location, progress: BatchProgress) -> list[RowBlock]:
     """The blocks that have no part yet."""
     there, missing = target.names(), []
     for block in plan.blocks:
@@ -151,7 +151,7 @@ def _missing(plan: BatchPlan, target: Place, progress: BatchProgress) -> list[Bl
 
 
 def _score(
-    planned: Planned, blocks: list[Block], addresses: tuple[str, str], options: RunOptions, progress: BatchProgress
+    planned: Planned, blocks: list[RowBlock], addresses: tuple[str, str], options: RunOptions, progress: BatchProgress
 ) -> None:
     plan = planned.plan
     engines = {one.version: one.engine for one in plan.versions}
@@ -161,7 +161,7 @@ def _score(
         ray.score(BatchWork(plan, *addresses, packed), blocks, progress.told)
 
 
-def _summarized(plan: BatchPlan, counts: BatchReport, target: Place) -> BatchSummary:
+def _summarized(plan: BatchPlan, counts: BatchReport, target: Location) -> BatchSummary:
     assert counts.done == plan.rows
     digests = {one.version: one.digest for one in plan.versions}
     summary = BatchSummary(plan.id, plan.model, digests, plan.rows, counts.scored, counts.rejected, len(plan.blocks))

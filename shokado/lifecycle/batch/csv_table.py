@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import IO, Any
 
-from shokado.lifecycle.batch.batch_plan import Block
+from shokado.lifecycle.batch.batch_plan import RowBlock
 from shokado.lifecycle.batch.table_slice import SLICE_ROWS, Header, TableSlice
 from shokado.lifecycle.errors import BatchRefused
 
@@ -51,7 +51,7 @@ class CsvTable:
         if count:
             yield start, stop, count
 
-    def slices(self, file: IO[bytes], block: Block, columns: list[str]) -> Iterator[TableSlice]:
+    def slices(self, file: IO[bytes], block: RowBlock, columns: list[str]) -> Iterator[TableSlice]:
         names = list(self.header(file).types)
         file.seek(block.start)
         content = file.read(block.stop - block.start)

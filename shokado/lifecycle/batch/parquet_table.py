@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import IO, Any
 
-from shokado.lifecycle.batch.batch_plan import Block
+from shokado.lifecycle.batch.batch_plan import RowBlock
 from shokado.lifecycle.batch.table_slice import SLICE_ROWS, Header, TableSlice
 from shokado.lifecycle.errors import BatchRefused
 
@@ -34,7 +34,7 @@ class ParquetTable:
         if count:
             yield start, metadata.num_row_groups, count
 
-    def slices(self, file: IO[bytes], block: Block, columns: list[str]) -> Iterator[TableSlice]:
+    def slices(self, file: IO[bytes], block: RowBlock, columns: list[str]) -> Iterator[TableSlice]:
         import pyarrow
 
         opened = self._opened(file)
@@ -68,7 +68,7 @@ class ParquetTable:
         return BatchRefused(f"{self._name} has changed since the batch was planned. Name another folder to write to.")
 
 
-def _without_columns(block: Block) -> Iterator[TableSlice]:
+def _without_columns(block: RowBlock) -> Iterator[TableSlice]:
     """Rows of which nothing is wanted but that they are there."""
     for start in range(0, block.rows, SLICE_ROWS):
         yield TableSlice(block.first_row + start, min(SLICE_ROWS, block.rows - start), {}, frozenset())

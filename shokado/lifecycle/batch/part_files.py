@@ -12,8 +12,8 @@ from typing import Any, Self
 
 import msgspec
 
-from shokado.lifecycle.batch.batch_plan import REJECTED, Block
-from shokado.lifecycle.batch.places import Place
+from shokado.lifecycle.batch.batch_plan import REJECTED, RowBlock
+from shokado.lifecycle.batch.locations import Location
 from shokado.lifecycle.errors import BatchRefused
 
 _KEY = b"shokado"
@@ -35,7 +35,7 @@ class BlockDone(msgspec.Struct, frozen=True):
 class PartWriter:
     """Writes what becomes of a block. Context manager: it is done when that ends well, and else nothing is there."""
 
-    def __init__(self, output: Place, plan: str, block: Block, schemas: tuple[Any, Any]) -> None:
+    def __init__(self, output: Location, plan: str, block: RowBlock, schemas: tuple[Any, Any]) -> None:
         """`schemas` are those of rows with scores and without."""
         self._output, self._block, self._schemas = output, block, schemas
         self._plan = plan
@@ -88,7 +88,7 @@ class PartWriter:
         return writer
 
 
-def read_done(output: Place, plan: str, block: Block) -> BlockDone | None:
+def read_done(output: Location, plan: str, block: RowBlock) -> BlockDone | None:
     """What a part that is there says of its block; None where it cannot be read, and so is to be made again.
 
     Raises `BatchRefused` for a part of another plan.

@@ -24,10 +24,10 @@ from shokado.lifecycle.batch.batch_plan import (
     differences,
 )
 from shokado.lifecycle.batch.input_tables import cut_into_blocks, find_files, header_of
+from shokado.lifecycle.batch.locations import Location
 from shokado.lifecycle.batch.opened_version import chosen_engine
 from shokado.lifecycle.batch.packing import why_unfit
 from shokado.lifecycle.batch.part_schema import kept_type, taken_names
-from shokado.lifecycle.batch.places import Place
 from shokado.lifecycle.errors import BatchRefused
 from shokado.lifecycle.progress import step
 
@@ -71,7 +71,7 @@ class Planned:
     ignored: tuple[str, ...] = field(default=())
 
 
-def new_plan(order: BatchOrder, source: Place) -> Planned:
+def new_plan(order: BatchOrder, source: Location) -> Planned:
     """Plan a batch. Raises `BatchRefused`."""
     artefacts = _artefacts(order.model, _versions_of(order))
     files = find_files(source)
@@ -101,7 +101,7 @@ def new_plan(order: BatchOrder, source: Place) -> Planned:
     return Planned(plan, artefacts, ignored)
 
 
-def same_plan(plan: BatchPlan, order: BatchOrder, source: Place) -> Planned:
+def same_plan(plan: BatchPlan, order: BatchOrder, source: Location) -> Planned:
     """Go on by a plan that was made before, with its split and blocks.
 
     Raises `BatchRefused` where the input, a version or an option is not what it was.
@@ -182,7 +182,7 @@ def _artefacts(model: str, versions: Sequence[str]) -> dict[str, Artefact]:
 # The columns of the input.
 
 
-def _check_columns(plan: BatchPlan, artefacts: Mapping[str, Artefact], source: Place) -> tuple[str, ...]:
+def _check_columns(plan: BatchPlan, artefacts: Mapping[str, Artefact], source: Location) -> tuple[str, ...]:
     """The columns that nothing is done with, by name. Raises `BatchRefused` where one lacks, or is of another kind."""
     card = next(iter(artefacts.values())).card
     if len(set(plan.keep)) < len(plan.keep):

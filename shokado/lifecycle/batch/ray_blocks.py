@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from shokado.lifecycle.batch.batch_plan import BatchPlan, Block
+from shokado.lifecycle.batch.batch_plan import BatchPlan, RowBlock
+from shokado.lifecycle.batch.locations import Location
 from shokado.lifecycle.batch.opened_version import OpenedVersion, PackedArtefact, open_version
 from shokado.lifecycle.batch.part_files import BlockDone
-from shokado.lifecycle.batch.places import Place
 from shokado.lifecycle.batch.scored_block import score_block
 from shokado.lifecycle.errors import BatchRefused, LifecycleError, MissingPackage
 
@@ -64,13 +64,13 @@ class Cluster:
         """Processors of all its machines, now."""
         return max(1, int(self._ray.cluster_resources().get("CPU", 1)))
 
-    def score(self, work: BatchWork, blocks: Iterable[Block], told: Callable[[BlockDone], None]) -> None:
+    def score(self, work: BatchWork, blocks: Iterable[RowBlock], told: Callable[[BlockDone], None]) -> None:
         """Score all blocks, and tell of each that is done. Raises `LifecycleError`."""
         ray, rest = self._ray, iter(blocks)
         # In a list, so that a task is sent the reference, and its process fetches what is behind it once.
         sent = [ray.put(work)]
         task = ray.remote(num_cpus=1, max_retries=RETRIES)(_score)
-        pending: dict[Any, Block] = {}
+        pending: dict[Any, RowBlock] = {}
         while True:
             for block in _some(rest, _WAITING * self.cpus - len(pending)):
                 pending[task.remote(work.plan.id, sent, block)] = block
@@ -118,7 +118,7 @@ _work: tuple[str, BatchWork] | None = None
 """What this process scores by, and the plan that it is of."""
 
 
-def _score(plan: str, sent: list[Any], block: Block) -> BlockDone:
+def _score(plan: str, sent: list[Any], block: RowBlock) -> BlockDone:
     """Score a block, in a process of the cluster."""
     global _work  # noqa: PLW0603  # processes are used again, and opening a version takes longer than a block
     if _work is None or _work[0] != plan:
@@ -126,7 +126,7 @@ def _score(plan: str, sent: list[Any], block: Block) -> BlockDone:
 
         _work = plan, ray.get(sent[0])
     work = _work[1]
-    return score_block(work.plan, block, work.versions, Place(work.source), Place(work.output))
+    return score_block(work.plan, block, work.versions, Location(work.source), Location(work.output))
 
 
 @contextmanager
@@ -150,7 +150,7 @@ def _plainly(where: str) -> Iterator[None]:
         raise BatchRefused(f"{where}: the process that scores it has died {RETRIES + 1} times.") from error
 
 
-def _some(blocks: Iterator[Block], count: int) -> Iterator[Block]:
+def _some(blocks: Iterator[RowBlock], count: int) -> Iterator[RowBlock]:
     for _ in range(count):
         block = next(blocks, None)
         if block is None:

@@ -20,17 +20,17 @@ from runners.inputs.faults import InputFault
 from shokado.dispatch.reason import Assignment
 from shokado.lifecycle.batch import part_schema
 from shokado.lifecycle.batch.assigning import Assigner
-from shokado.lifecycle.batch.batch_plan import BatchPlan, Block
+from shokado.lifecycle.batch.batch_plan import BatchPlan, RowBlock
 from shokado.lifecycle.batch.input_tables import header_of, slices_of
+from shokado.lifecycle.batch.locations import Location
 from shokado.lifecycle.batch.opened_version import OpenedVersion
 from shokado.lifecycle.batch.packing import pack
 from shokado.lifecycle.batch.part_files import BlockDone, PartWriter
-from shokado.lifecycle.batch.places import Place
 from shokado.lifecycle.batch.table_slice import TableSlice
 
 
 def score_block(
-    plan: BatchPlan, block: Block, versions: Mapping[str, OpenedVersion], source: Place, output: Place
+    plan: BatchPlan, block: RowBlock, versions: Mapping[str, OpenedVersion], source: Location, output: Location
 ) -> BlockDone:
     """Score a block of the source and write its part below the output. Raises `BatchRefused`."""
     file = plan.files[block.file]

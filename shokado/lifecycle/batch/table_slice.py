@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import IO, Any, Protocol
 
-from shokado.lifecycle.batch.batch_plan import Block
+from shokado.lifecycle.batch.batch_plan import RowBlock
 
 SLICE_ROWS = 16_384
 """Rows that are in memory at once, of each block that is under way."""
@@ -36,7 +36,7 @@ class Header:
     types: Mapping[str, Any]
 
 
-class Table(Protocol):
+class TableReader(Protocol):
     """One kind of files."""
 
     def header(self, file: IO[bytes]) -> Header:
@@ -49,6 +49,6 @@ class Table(Protocol):
         """
         ...
 
-    def slices(self, file: IO[bytes], block: Block, columns: list[str]) -> Iterator[TableSlice]:
+    def slices(self, file: IO[bytes], block: RowBlock, columns: list[str]) -> Iterator[TableSlice]:
         """The rows of a block. Raises `BatchRefused` where they are not those that were planned."""
         ...

@@ -21,7 +21,7 @@ SOURCES = ("configuration", "runners", "shokado")
 
 
 @dataclass(frozen=True)
-class Job:
+class JobImage:
     """A kind of job.
 
     Attributes:
@@ -37,13 +37,13 @@ class Job:
         return f"{DOCKERFILE.read_text(encoding='utf-8')}{self.last_lines}\n"
 
 
-DRIFT = Job("drift", 'ENV BENTOML_HOME=/tmp/bentoml\nENTRYPOINT ["python", "-m", "shokado", "drift", "report"]')
+DRIFT = JobImage("drift", 'ENV BENTOML_HOME=/tmp/bentoml\nENTRYPOINT ["python", "-m", "shokado", "drift", "report"]')
 # What starts it says what it is: Ray's operator its own commands, and a job `python -m shokado batch run ..`.
-BATCH = Job("batch", "COPY models /app/bentoml/models\nENV BENTOML_HOME=/app/bentoml RAY_USAGE_STATS_ENABLED=0")
+BATCH = JobImage("batch", "COPY models /app/bentoml/models\nENV BENTOML_HOME=/app/bentoml RAY_USAGE_STATS_ENABLED=0")
 
 
 def build_job_image(
-    job: Job,
+    job: JobImage,
     engine: ContainerEngine,
     tag: str | None = None,
     base_image: str | None = None,
@@ -73,7 +73,7 @@ def build_job_image(
     return tag
 
 
-def stage(job: Job, context: Path, model: str | None = None) -> None:
+def stage(job: JobImage, context: Path, model: str | None = None) -> None:
     """Write what the image is made of into a folder that is not there. Raises `ImageFailed`."""
     for name in SOURCES:
         ignored = shutil.ignore_patterns("__pycache__", "*.pyc")

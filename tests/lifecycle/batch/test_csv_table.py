@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shokado.lifecycle.batch import csv_table
-from shokado.lifecycle.batch.batch_plan import Block
+from shokado.lifecycle.batch.batch_plan import RowBlock
 from shokado.lifecycle.batch.csv_table import CsvTable
 from shokado.lifecycle.batch.table_slice import SLICE_ROWS, TableSlice
 from shokado.lifecycle.errors import BatchRefused
@@ -19,10 +19,10 @@ CELLS = st.text(alphabet=st.sampled_from('ab 1.5,"\né;'), max_size=6)
 ROWS = st.lists(st.tuples(CELLS, CELLS), min_size=1, max_size=12)
 
 
-def blocks_of(content: bytes, rows: int) -> Iterator[Block]:
+def blocks_of(content: bytes, rows: int) -> Iterator[RowBlock]:
     first_row = 0
     for start, stop, count in CsvTable("t.csv").cut(io.BytesIO(content), rows):
-        yield Block(0, first_row, count, start, stop)
+        yield RowBlock(0, first_row, count, start, stop)
         first_row += count
 
 

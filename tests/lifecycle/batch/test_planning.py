@@ -13,7 +13,7 @@ from runners.artefacts import repository
 from runners.artefacts.card import Card
 from shokado.client.answers import Split
 from shokado.lifecycle.batch.batch_plan import BatchPlan, read_plan, write_plan
-from shokado.lifecycle.batch.places import Place
+from shokado.lifecycle.batch.locations import Location
 from shokado.lifecycle.batch.planning import BatchOrder, new_plan, same_plan
 from shokado.lifecycle.errors import BatchRefused
 from shokado.lifecycle.importing.version import Imported
@@ -39,11 +39,11 @@ def split_of(**changes: Any) -> Split:
         "enabled": True, "salt": "s", "shadow": None, "environment": "production", "generation": 3, "percent": {},
         "updated_at": None, "by": "", "action": "", "why": "",
     }  # fmt: skip
-    return Split(**{**told, **changes})  # type: ignore[arg-type]
+    return Split(**{**told, **changes})
 
 
 def planned(folder: Path, order: BatchOrder = ORDER) -> BatchPlan:
-    return new_plan(order, Place(str(folder))).plan
+    return new_plan(order, Location(str(folder))).plan
 
 
 def test_blocks_are_all_rows_of_all_files_once_and_cut_where_files_can_be(frame: pd.DataFrame, tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_a_plan_that_was_written_is_the_same_when_it_is_read(frame: pd.DataFrame
     layer = {"name": "l", "from": 0.25, "to": 0.5, "outside": "v1"}
     order = BatchOrder("iris", None, split_of(layer=layer), "user", ("number",))
     plan = planned(tmp_path / "in", order)
-    output = Place(str(tmp_path / "out"))
+    output = Location(str(tmp_path / "out"))
     assert read_plan(output) is None
     write_plan(output, plan)
     read = read_plan(output)
@@ -121,7 +121,7 @@ def test_what_is_no_table_is_refused(prepared: dict[str, Imported], frame: pd.Da
     with pytest.raises(BatchRefused, match=r"notes\.txt is none of"):
         planned(tmp_path)
     with pytest.raises(BatchRefused, match="none of the addresses that fsspec knows"):
-        Place("nowhere://a/b")
+        Location("nowhere://a/b")
 
 
 def test_a_column_that_two_files_have_of_two_kinds_is_not_kept(frame: pd.DataFrame, tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_going_on_is_for_the_same_input_versions_and_options(
     frame: pd.DataFrame, tmp_path: Path, prepared: dict[str, Imported], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     frame.to_csv(tmp_path / "a.csv", index=False)
-    source = Place(str(tmp_path))
+    source = Location(str(tmp_path))
     plan = planned(tmp_path, replace(ORDER, block_rows=7))
     assert same_plan(plan, ORDER, source).plan == plan, "the size of blocks is the plan's where none is asked for"
     for order, why in [
@@ -162,7 +162,7 @@ def test_going_on_is_for_the_same_input_versions_and_options(
 
 def test_a_split_goes_on_as_it_was_planned(frame: pd.DataFrame, tmp_path: Path) -> None:
     frame.to_csv(tmp_path / "a.csv", index=False)
-    source = Place(str(tmp_path))
+    source = Location(str(tmp_path))
     order = BatchOrder("iris", None, split_of(), "user")
     plan = new_plan(order, source).plan
     assert [one.version for one in plan.versions] == ["v1", "v2"]

@@ -15,9 +15,9 @@ from runners.engines.engine import Engine, open_engine
 from runners.inputs.rows import Rows
 from shokado.lifecycle.batch import opened_version, part_files
 from shokado.lifecycle.batch.batch_plan import REJECTED, BatchPlan
+from shokado.lifecycle.batch.locations import Location
 from shokado.lifecycle.batch.opened_version import OpenedVersion, open_version, pack_artefact
 from shokado.lifecycle.batch.part_files import BlockDone, read_done
-from shokado.lifecycle.batch.places import Place
 from shokado.lifecycle.batch.planning import BatchOrder, new_plan
 from shokado.lifecycle.batch.scored_block import score_block
 from shokado.lifecycle.errors import BatchRefused
@@ -39,7 +39,7 @@ class Batch:
         (folder / "in").mkdir()
         path = folder / "in" / f"rows.{kind}"
         frame.to_csv(path, index=False) if kind == "csv" else frame.to_parquet(path, row_group_size=7)
-        self.source, self.output = Place(str(folder / "in")), Place(str(folder / "out"))
+        self.source, self.output = Location(str(folder / "in")), Location(str(folder / "out"))
         planned = new_plan(replace(order, block_rows=7), self.source)
         self.plan: BatchPlan = planned.plan
         engines = {one.version: one.engine for one in self.plan.versions}

@@ -1,4 +1,4 @@
-"""Places: folders of this machine and addresses of fsspec, in which a batch reads tables and writes parts.
+"""Locations: folders of this machine and addresses of fsspec, in which a batch reads tables and writes parts.
 
 What is written is there as a whole or not at all: on this machine under another name first, in an object store by one
 put, which such stores make whole or not at all.
@@ -26,7 +26,7 @@ _MARKS = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "last_modified", "
 """What packages of several stores call that by which a changed file is told."""
 
 
-class Place:
+class Location:
     """A file or folder at an address. Cheap to make; for one thread."""
 
     def __init__(self, address: str) -> None:

@@ -1,4 +1,4 @@
-"""`python -m load_tests.bench.batches`: `shokado batch run` beside what else scores tables, and its memory by size.
+"""`python -m load_tests.bench.table_scoring`: `shokado batch run` beside others, and its memory by size.
 
 Each run is a process of its own, held to one or two processors, from its start to its end. Rates count all of that: a
 process that takes seconds to start takes them here. Memory is the largest PSS of the process tree, Ray included.
@@ -44,7 +44,7 @@ class RunFailed(Exception):
 
 
 @dataclass(frozen=True)
-class Ended:
+class EndedRun:
     """A run that is over."""
 
     seconds: float
@@ -67,7 +67,7 @@ def write_table(rows: int, target: Path) -> None:
             writer.write_table(pyarrow.Table.from_pandas(frame, schema, preserve_index=False))
 
 
-def watched(command: Sequence[str], cpus: int, log: Path) -> Ended:
+def watched(command: Sequence[str], cpus: int, log: Path) -> EndedRun:
     """Run a program on so many processors. Raises `RunFailed`."""
     allowed = sorted(os.sched_getaffinity(0))[:cpus]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(cpus), "OMP_THREAD_LIMIT": str(cpus)}
@@ -82,7 +82,7 @@ def watched(command: Sequence[str], cpus: int, log: Path) -> Ended:
             time.sleep(LOOK_EVERY_S)
     if process.returncode:
         raise RunFailed(f"{' '.join(command[:6])} ..: {log.read_text()[-600:]}")
-    return Ended(time.monotonic() - began, largest / 2**20)
+    return EndedRun(time.monotonic() - began, largest / 2**20)
 
 
 def ray_python() -> Path:
@@ -116,6 +116,13 @@ def scores_in(folder: Path) -> Any:
     import pandas as pd
 
     return pd.read_parquet(folder).sort_values("row")["score"].to_numpy(np.float64)
+
+
+def agrees(scores: Any, probabilities: Any) -> bool:
+    """Whether these are the same probabilities, or the labels by them, which MLflow's pyfunc gives of a classifier."""
+    if set(np.unique(scores)) <= {0.0, 1.0}:
+        return bool((scores == (probabilities >= 0.5)).all())
+    return bool(np.allclose(scores, probabilities, rtol=0, atol=1e-6))
 
 
 @app.command()
@@ -160,7 +167,7 @@ def _rates(console: Console, rows: int, runs: int, folder: Path) -> bool:
                     ended.append(watched(command(folder / f"rows.{kind}", target, cpus), cpus, folder / "log"))
                     scores = scores_in(target)
                     first = scores if first is None else first
-                    is_same &= bool(np.allclose(scores, first, rtol=0, atol=1e-6))
+                    is_same &= agrees(scores, first)
                 rates.append(rows / min(one.seconds for one in ended))
                 megabytes = max(megabytes, *(one.megabytes for one in ended), 0)
             table.add_row(name, str(cpus), *(f"{rate:,.0f}" for rate in rates), f"{megabytes:,.0f} MB")

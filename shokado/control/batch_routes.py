@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from configuration.settings import Settings
 from shokado.batches.allowed_addresses import AddressRefused, allowed
-from shokado.batches.batch_jobs import BatchJob, BatchJobs, BatchOrder, CannotStart, TooManyBatches
+from shokado.batches.batch_jobs import AskedBatch, BatchJob, BatchJobs, CannotStart, TooManyBatches
 from shokado.batches.batch_report import BatchState
 from shokado.control.changing import MAX_WHY_CHARACTERS
 from shokado.control.dependencies import Configuration, Parts
@@ -28,7 +28,7 @@ Result = TypeVar("Result")
 Column = Annotated[str, Field(min_length=1, max_length=256)]
 
 
-class BatchBody(bodies.Body):
+class NewBatch(bodies.Body):
     """What to score, and by what: a `version`, or with `split` each row by the traffic split as it is now."""
 
     input: str = Field(min_length=1, max_length=MAX_ADDRESS_CHARACTERS, description="A table, or a folder of tables.")
@@ -48,7 +48,7 @@ class CancelBody(bodies.Body):
     why: str = Field(default="", max_length=MAX_WHY_CHARACTERS)
 
 
-class Batch(BaseModel):
+class BatchNow(BaseModel):
     """A batch as it is now."""
 
     id: str
@@ -69,10 +69,10 @@ class Batch(BaseModel):
     started_at: str = Field(description="ISO 8601, UTC.")
 
 
-class Batches(BaseModel):
+class BatchList(BaseModel):
     """The batches of this machine."""
 
-    batches: list[Batch] = Field(description="The newest first.")
+    batches: list[BatchNow] = Field(description="The newest first.")
 
 
 _EXAMPLES: Any = {
@@ -85,8 +85,8 @@ _EXAMPLES: Any = {
 
 @router.post("/v1/batches", status_code=202, summary="Score a table", responses=errors(404, 409, 503, *BODY_ERRORS))
 async def start_batch(
-    parts: Parts, settings: Configuration, actor: Actor, body: Annotated[BatchBody, Body(openapi_examples=_EXAMPLES)]
-) -> Batch:
+    parts: Parts, settings: Configuration, actor: Actor, body: Annotated[NewBatch, Body(openapi_examples=_EXAMPLES)]
+) -> BatchNow:
     """A process beside the server begins with it, and goes on whatever becomes of the server. It is of this machine."""
     jobs = _jobs(parts)
     if body.split == (body.version is not None):
@@ -102,10 +102,12 @@ async def start_batch(
         assert entry is not None, "a known routing comes from an entry"
         split = describe(entry, body.environment).model_dump_json(by_alias=True).encode()
     try:
-        places = allowed(body.input, settings.batches.input), allowed(body.output, settings.batches.output)
+        addresses = allowed(body.input, settings.batches.input), allowed(body.output, settings.batches.output)
     except AddressRefused as error:
         raise invalid("address_not_allowed", str(error)) from None
-    order = BatchOrder(settings.model, *places, version, body.environment, body.unit, body.keep, actor, parts.clock())
+    order = AskedBatch(
+        settings.model, *addresses, version, body.environment, body.unit, body.keep, actor, parts.clock()
+    )
     try:
         return _described(await _asked(jobs.start, order, split))
     except TooManyBatches:
@@ -116,13 +118,13 @@ async def start_batch(
 
 
 @router.get("/v1/batches", summary="All batches", responses=errors(409, 503))
-async def read_batches(parts: Parts) -> Batches:
+async def read_batches(parts: Parts) -> BatchList:
     """Those of this machine that run, and the last ones that ended."""
-    return Batches(batches=[_described(job) for job in await _asked(_jobs(parts).all)])
+    return BatchList(batches=[_described(job) for job in await _asked(_jobs(parts).all)])
 
 
 @router.get("/v1/batches/{batch}", summary="A batch", responses=errors(404, 409, 422, 503))
-async def read_batch(parts: Parts, batch: str) -> Batch:
+async def read_batch(parts: Parts, batch: str) -> BatchNow:
     """How far it is."""
     return _described(await _find(_jobs(parts), batch))
 
@@ -132,7 +134,7 @@ async def cancel_batch(
     parts: Parts,
     batch: str,
     body: Annotated[CancelBody, Body(examples=[{"why": "of yesterday"}])],  # noqa: ARG001
-) -> Batch:
+) -> BatchNow:
     """End it. What was scored stays; the same batch, started again, goes on with it."""
     jobs = _jobs(parts)
     found = await _find(jobs, batch)
@@ -175,7 +177,7 @@ async def _asked(what: Callable[..., Result], *arguments: object) -> Result:
         raise Problem("batches_off", f"the folder of batches cannot be used: {error.strerror or error}") from None
 
 
-def _described(job: BatchJob) -> Batch:
+def _described(job: BatchJob) -> BatchNow:
     order, report = job.order, job.report
     said: Mapping[str, Any] = {
         name: getattr(report, name) for name in ("state", "error", "rows", "done", "scored", "rejected", "rows_per_s")
@@ -183,4 +185,4 @@ def _described(job: BatchJob) -> Batch:
     asked: Mapping[str, Any] = {
         name: getattr(order, name) for name in ("input", "output", "version", "environment", "unit", "keep", "by")
     }
-    return Batch(id=job.id, started_at=iso(order.at), **said, **asked)
+    return BatchNow(id=job.id, started_at=iso(order.at), **said, **asked)
