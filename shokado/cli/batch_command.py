@@ -85,6 +85,8 @@ def run(  # noqa: PLR0913, PLR0917  # each is an option
         raise typer.BadParameter("say which version scores: --version V, or --split")
     if not split and (unit is not None or environment is not None or key_file is not None):
         raise typer.BadParameter("--unit, --environment and --key-file go with --split")
+    if address is not None and cpus is not None:
+        raise typer.BadParameter("--cpus is for this machine; a cluster at --address has the processors that it has")
     with plain_errors():
         from configuration.settings import EngineChoice
 

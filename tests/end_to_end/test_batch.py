@@ -18,6 +18,7 @@ import pytest
 
 from tests.dialects.cases import NAMES
 from tests.end_to_end.test_open_inference_clients import environment_of
+from tests.request_log.sinks.s3_server import s3_server
 from tests.support import http
 from tests.support.server import ROOT, Server
 from tests.support.waiting import wait_until
@@ -248,6 +249,23 @@ def test_a_worker_that_is_killed_costs_no_row(tmp_path: Path) -> None:
         assert process.returncode == 0, said.decode()
     assert killed
     each_once(output, rows)
+
+
+def test_tables_and_scores_lie_in_an_object_store(models: Path, tmp_path: Path) -> None:
+    customers(300).to_csv(tmp_path / "rows.csv", index=False)
+    with s3_server(tmp_path) as s3:
+        put = "import s3fs, sys; s3fs.S3FileSystem().put(sys.argv[1], 'requests/rows/day=1/rows.csv')"
+        assert s3.run("-c", put, str(tmp_path / "rows.csv")).returncode == 0
+        addresses, options = ("s3://requests/rows", "s3://requests/scored"), ("--version", "v1", "--block-rows", "100")
+        ran(*addresses, *options, **s3.variables)
+        parts = [key for key in s3.keys("scored") if "/part-" in key]
+        assert len(parts) == 3
+        drop = "import s3fs, sys; s3fs.S3FileSystem().rm(sys.argv[1])"
+        assert s3.run("-c", drop, f"requests/{parts[1]}").returncode == 0
+        assert "2 of 3 blocks are done" in ran(*addresses, *options, **s3.variables)
+        get = "import s3fs, sys; s3fs.S3FileSystem().get('requests/scored', sys.argv[1], recursive=True)"
+        assert s3.run("-c", get, str(tmp_path / "scored")).returncode == 0
+    assert set(each_once(tmp_path / "scored", 300)["file"]) == {"day=1/rows.csv"}
 
 
 def test_what_is_not_the_same_batch_is_refused_and_nothing_is_changed(models: Path, tmp_path: Path) -> None:

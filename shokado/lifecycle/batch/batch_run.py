@@ -76,7 +76,10 @@ def run_batch(
     """
     check_installed()
     with _reported(options.report):
-        return _run(order, Location(source), Location(output), options)
+        tables, target = Location(source), Location(output)
+        if target.is_below(tables):
+            raise BatchRefused(f"{target.name} is within the input, and would be scored as well. Name another folder.")
+        return _run(order, tables, target, options)
 
 
 def _run(order: Callable[[bool], BatchOrder], tables: Location, target: Location, options: RunOptions) -> BatchSummary:
@@ -91,7 +94,15 @@ def _run(order: Callable[[bool], BatchOrder], tables: Location, target: Location
             for folder in ("", REJECTED):
                 target.remove_left_overs(folder)
             counts = progress.counts
+        _check_unchanged(plan, tables)
         return _summarized(plan, counts, target)
+
+
+def _check_unchanged(plan: BatchPlan, tables: Location) -> None:
+    """Raise `BatchRefused` where a file was written to while it was scored: nobody knows what parts are of."""
+    for file in plan.files:
+        if tables.size_and_mark(file.path) != (file.size_bytes, file.mark):
+            raise BatchRefused(f"{file.name} has changed while it was scored. Score it anew, into another folder.")
 
 
 @contextmanager

@@ -48,6 +48,11 @@ class Location:
         self.address = self.path if self.is_local else address
         """What names the same place to a process elsewhere."""
 
+    def is_below(self, other: "Location") -> bool:
+        """Whether it is the same, or lies within the other one."""
+        same_store = type(self._file_system) is type(other._file_system)
+        return same_store and (self.path == other.path or self.path.startswith(f"{other.path.rstrip('/')}/"))
+
     def at(self, *names: str) -> str:
         """The path of something below."""
         return posixpath.join(self.path, *names)
@@ -73,7 +78,10 @@ class Location:
     def size_and_mark(self, path: str) -> tuple[int, str]:
         """How large a file is, and what tells it from what it was before a change. Raises `BatchRefused`."""
         with self._plainly():
-            found = self._file_system.info(path)
+            try:
+                found = self._file_system.info(path)
+            except FileNotFoundError:
+                raise self._gone(path) from None
         mark = next((str(found[name]) for name in _MARKS if found.get(name) is not None), "")
         return int(found["size"] or 0), mark
 
@@ -83,7 +91,7 @@ class Location:
             try:
                 found: IO[bytes] = self._file_system.open(path, "rb")
             except FileNotFoundError:
-                raise BatchRefused(f"{self.name}: {relative(path, self.path)} has gone.") from None
+                raise self._gone(path) from None
         return found
 
     def read(self, path: str, start: int = 0, stop: int | None = None) -> bytes:
@@ -146,6 +154,9 @@ class Location:
             if not lock(file):
                 raise BatchRefused(told)
             yield
+
+    def _gone(self, path: str) -> BatchRefused:
+        return BatchRefused(f"{self.name}: {relative(path, self.path)} has gone.")
 
     @contextmanager
     def _plainly(self) -> Iterator[None]:

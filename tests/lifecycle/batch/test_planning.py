@@ -124,6 +124,15 @@ def test_what_is_no_table_is_refused(prepared: dict[str, Imported], frame: pd.Da
         Location("nowhere://a/b")
 
 
+def test_a_location_knows_what_lies_within_it(tmp_path: Path) -> None:
+    here = Location(str(tmp_path))
+    assert here.is_below(here)
+    assert Location(f"{tmp_path}/a/b/").is_below(here)
+    assert not here.is_below(Location(f"{tmp_path}/a"))
+    assert not Location(f"{tmp_path}2").is_below(here)
+    assert not Location("memory://a").is_below(Location("/"))
+
+
 def test_a_column_that_two_files_have_of_two_kinds_is_not_kept(frame: pd.DataFrame, tmp_path: Path) -> None:
     frame.to_parquet(tmp_path / "a.parquet")
     frame.astype({"number": str}).to_parquet(tmp_path / "b.parquet")
