@@ -259,6 +259,10 @@ soak: $(DEV) models ## Send a million requests and watch the memory: make soak A
 reroute: $(DEV) models ## Change the split every 100 ms for a minute under load: make reroute ARGS="--seconds 60"
 	@$(BIN)/python -m load_tests.bench.rerouting $(ARGS)
 
+.PHONY: followers
+followers: $(DEV) ## Measure what one Redis carries, with 2,000 workers that follow it: make followers ARGS="--followers 500"
+	@$(BIN)/python -m load_tests.bench.followers $(ARGS)
+
 .PHONY: fuzz
 fuzz: $(DEV) models ## Send mutated requests to every prediction route: make fuzz ARGS="--bodies 100000 --seed 1"
 	@$(BIN)/python -m load_tests.fuzz $(ARGS)

@@ -41,6 +41,7 @@ from configuration.frozen import FrozenSettings
 from configuration.log_settings import LogSettings, SinkSettings
 from configuration.logging_settings import LoggingSettings
 from configuration.port import Port, check_port
+from configuration.sentinel_address import SentinelAddress
 from configuration.tracing_settings import TracingSettings
 
 DEFAULT_FILE = Path(__file__).with_name("serving.yaml")
@@ -70,6 +71,8 @@ Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
 
 def _check_address(url: str) -> str:
     """The address. Raises `ValueError`, also where a Redis database is no number, which its client would take for 0."""
+    if SentinelAddress.read(url) is not None:
+        return url
     parts = urlsplit(check_port(check_credentials(url)))
     if parts.scheme.startswith("redis") and not re.fullmatch(r"/?|/[0-9]+", parts.path):
         raise ValueError(f"{parts.path[1:]!r} is no number of a Redis database, as the 0 in redis://host:6379/0")
@@ -101,7 +104,7 @@ RedisUrl = Annotated[
 StoreUrl = Annotated[
     str,
     BeforeValidator(_check_form),
-    Field(pattern=r"^(sqlite:///.+|rediss?://.+)$"),
+    Field(pattern=r"^(sqlite:///.+|rediss?(\+sentinel)?://.+)$"),
     AfterValidator(_check_address),
 ]
 
@@ -565,7 +568,9 @@ class Settings(BaseSettings):
     limits: LimitSettings = LimitSettings()
     shutdown: ShutdownSettings = ShutdownSettings()
     store: StoreUrl = "sqlite:///var/{model}.db"
-    """Where the routing state lives: `sqlite:///relative/path`, `sqlite:////absolute/path`, `redis://host:port/db`."""
+    """Where the routing state lives: `sqlite:///relative/path`, `sqlite:////absolute/path`, `redis://host:port/db`, or
+    `redis+sentinel://host:port,host:port/service/db`, where Sentinels tell which server is the master.
+    """
     loading: LoadingSettings = LoadingSettings()
     feedback: FeedbackSettings = FeedbackSettings()
     weighted: WeightedSettings = WeightedSettings()

@@ -53,6 +53,7 @@ def carried_home(bento: bentoml.Bento, tmp_path_factory: pytest.TempPathFactory)
     return folder / "home"
 
 
+@pytest.mark.slow
 def test_the_bento_is_served_from_an_empty_folder(bare_environment: Path, carried_home: Path, tmp_path: Path) -> None:
     environment = {"BENTOML_HOME": str(carried_home), "MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
     program = bare_environment / "bentoml"

@@ -50,7 +50,7 @@ async def read_quality(
     found = find_environment(known_routing(parts), environment)
     window_hours = settings.feedback.window_hours
     pieces = Pieces.until(parts.clock(), min(hours or window_hours, window_hours), points)
-    tallies = await parts.follower.ask(parts.follower.store.tallies, float(pieces.begin))
+    tallies = await parts.follower.ask(parts.tally_sums.pieces_since, pieces.begin, pieces.length_s)
     versions = sorted({*found.weights, *found.named})
     # Takes a while for many minutes.
     told = await asyncio.to_thread(quality_over_time, tallies, found.name, versions, pieces, so_far=so_far)

@@ -1,7 +1,8 @@
 """Quality over time: what feedback and errors say of a version in each piece of time, with the interval of each figure.
 
-In: tallies, as `stores.Store.tallies` gives them, which are by the minute in which something was counted. Out: means in
-pieces of time of equal length, each alone or with all before it. Pure.
+In: tallies by the minute in which something was counted, as `stores.Store.tallies` gives them, or by the first one of
+their piece of time, as `stores.tally_sums` does. Out: means in pieces of time of equal length, each alone or with all
+before it. Pure.
 """
 
 import math

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from configuration.sentinel_address import SCHEME
 from shokado.stores.sqlite_store import SqliteStore
 from shokado.stores.store import Store
 
@@ -9,14 +10,15 @@ _SQLITE = "sqlite:///"
 
 
 def open_store(url: str, model: str, root: Path) -> Store:
-    """The store at `sqlite:///path`, relative to `root`, `sqlite:////path`, or `redis://..`; `{model}` is filled in.
+    """The store at `sqlite:///path`, relative to `root`, `sqlite:////path`, `redis://..` or `redis+sentinel://..`.
 
+       `{model}` is filled in.
     Nothing is read or written yet. Raises `ValueError` for any other form, without repeating what may hold a password.
     """
     url = url.replace("{model}", model)
     if url.startswith(_SQLITE) and url != _SQLITE:
         return SqliteStore(root / url.removeprefix(_SQLITE))
-    if url.startswith(("redis://", "rediss://")):
+    if url.startswith(("redis://", "rediss://")) or SCHEME.match(url):
         # Only where it is used: it takes a while to import.
         from shokado.stores.redis_store import RedisStore
 

@@ -2,7 +2,7 @@
 
     shokado:{<model>}:newest            generation and id of the newest entry
     shokado:{<model>}:entries           content by generation        shokado:{<model>}:generations   their order
-    shokado:{<model>}:reports           by worker
+    shokado:{<model>}:reports           by worker                    shokado:{<model>}:roles         by role
     shokado:{<model>}:secrets           by value                     shokado:{<model>}:secret        of older versions
     shokado:{<model>}:settled:<key>     until it expires
     shokado:{<model>}:tallies:<minute>  by tally                     shokado:{<model>}:minutes       their order
@@ -27,7 +27,9 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
+from redis.sentinel import Sentinel
 
+from configuration.sentinel_address import SentinelAddress
 from shokado.stores import redis_evidence, redis_pairs
 from shokado.stores.evidence import CountedEvidence, EvidenceBatch, GatheredEvidence
 from shokado.stores.pairs import JoinedPair, MetPair
@@ -66,6 +68,27 @@ redis.call('HSET', KEYS[2], ARGV[2], ARGV[4])
 redis.call('ZADD', KEYS[3], ARGV[2], ARGV[2])
 redis.call('HSET', KEYS[1], 'generation', ARGV[2], 'id', ARGV[3])
 return -1
+"""
+# What is kept of a role is "until worker", by the server's clock. What ends later than any role can was taken before
+# that clock was set back, or on another server.
+_TAKE_ROLE = """
+local time = redis.call('TIME')
+local now = time[1] + time[2] / 1000000
+local ends, worker = string.match(redis.call('HGET', KEYS[1], ARGV[1]) or '0 ', '(%S+) (.*)')
+local left = tonumber(ends) - now
+if 0 < left and left <= tonumber(ARGV[4]) then
+    if worker ~= ARGV[2] then return 0 end
+    if left > ARGV[3] / 2 then return 1 end
+end
+redis.call('HSET', KEYS[1], ARGV[1], string.format('%.3f %s', now + ARGV[3], ARGV[2]))
+return 1
+"""
+_WITHDRAW = """
+redis.call('HDEL', KEYS[1], ARGV[1])
+local held = redis.call('HGETALL', KEYS[2])
+for index = 1, #held, 2 do
+    if string.match(held[index + 1], ' (.*)') == ARGV[1] then redis.call('HDEL', KEYS[2], held[index]) end
+end
 """
 # What is kept of a secret is "made_at idle_s placed".
 _IDLE = """
@@ -137,25 +160,22 @@ class RedisStore:
     """See `shokado.stores.store.Store`. Connects when it is first used, and again after each failure."""
 
     def __init__(self, url: str, model: str) -> None:
-        """`url` is `redis://[user:password@]host:port/db` or `rediss://..`. Raises `ValueError` for what is not."""
-        try:
-            self._redis: Redis = Redis.from_url(
-                url,
-                socket_timeout=TIMEOUT_S,
-                socket_connect_timeout=TIMEOUT_S,
-                # A command that was sent may have been carried out: sending it again is for the caller to decide.
-                retry=Retry(NoBackoff(), 0),
-            )
-        except ValueError:
-            # What was found wrong may be a part of the password.
-            hint = "special characters of a password in it are written as %40, %23, .."
-            raise ValueError(f"the address of the Redis cannot be read; {hint}") from None
-        found = self._redis.get_connection_kwargs()
-        scheme = url.partition(":")[0]
-        self.name = f"{scheme}://{found.get('host') or 'localhost'}:{found.get('port') or 6379}/{found.get('db') or 0}"
+        """`url` is `redis://[user:password@]host:port/db`, `rediss://..`, or one of a Redis with Sentinels (see
+        `configuration.sentinel_address`). Raises `ValueError` for what is not.
+        """
+        self._sentinel: Sentinel | None = None
+        watched = SentinelAddress.read(url)
+        if watched is None:
+            self._redis, self.name = _client(url)
+        else:
+            self._sentinel = _sentinel(watched)
+            self._redis = self._sentinel.master_for(watched.service)  # type: ignore[no-untyped-call]
+            self.name = watched.name
         self._prefix = f"shokado:{{{model}}}:"
         self._append = self._redis.register_script(_APPEND)
         self._add = self._redis.register_script(_ADD_ALL)
+        self._take_role = self._redis.register_script(_TAKE_ROLE)
+        self._withdraw = self._redis.register_script(_WITHDRAW)
         self._settle = self._redis.register_script(_SETTLE)
         self._keep_secrets = self._redis.register_script(_KEEP_SECRETS)
         self._age_secrets = self._redis.register_script(_AGE_SECRETS)
@@ -233,7 +253,11 @@ class RedisStore:
 
     def withdraw(self, worker: str) -> None:
         with self._explained():
-            self._redis.hdel(self._key("reports"), worker)
+            self._withdraw([self._key("reports"), self._key("roles")], [worker])
+
+    def take_role(self, role: str, worker: str, for_s: float, now: float) -> bool:  # noqa: ARG002  # the server's clock
+        with self._explained():
+            return bool(self._take_role([self._key("roles")], [role, worker, for_s, MAX_KEEP_S]))
 
     def settle(self, settlements: Sequence[Settlement], at: float) -> list[bool]:
         counted: list[bool] = []
@@ -362,6 +386,8 @@ class RedisStore:
 
     def close(self) -> None:
         self._redis.close()
+        if self._sentinel is not None:
+            self._sentinel.close()
 
     def _kept_reports(self) -> dict[str, tuple[float, bytes]]:
         """Each worker's report, and until when it is kept."""
@@ -433,6 +459,36 @@ class RedisStore:
 
     def _tallies_keys(self, minute: int) -> list[str]:
         return [self._tallies_key(minute), self._key("minutes"), self._key("tally_marks")]
+
+
+_CLIENT_OPTIONS: dict[str, Any] = {
+    "socket_timeout": TIMEOUT_S,
+    "socket_connect_timeout": TIMEOUT_S,
+    # A command that was sent may have been carried out: sending it again is for the caller to decide.
+    "retry": Retry(NoBackoff(), 0),
+}
+
+
+def _client(url: str) -> tuple[Redis, str]:
+    """A client, which has not connected yet, and its address without user and password. Raises `ValueError`."""
+    try:
+        client = Redis.from_url(url, **_CLIENT_OPTIONS)
+    except ValueError:
+        # What was found wrong may be a part of the password.
+        hint = "special characters of a password in it are written as %40, %23, .."
+        raise ValueError(f"the address of the Redis cannot be read; {hint}") from None
+    found = client.get_connection_kwargs()
+    scheme = url.partition(":")[0]
+    return client, f"{scheme}://{found.get('host') or 'localhost'}:{found.get('port') or 6379}/{found.get('db') or 0}"
+
+
+def _sentinel(address: SentinelAddress) -> Sentinel:
+    """Those who know, at each new connection, which server is the master."""
+    credentials = {"username": address.username, "password": address.password}
+    both = {**_CLIENT_OPTIONS, **({"ssl": True} if address.tls else {})}
+    own = credentials if address.sentinel_auth else {}
+    options = {**both, **credentials, "db": address.database}
+    return Sentinel(address.sentinels, sentinel_kwargs={**both, **own}, **options)  # type: ignore[no-untyped-call]
 
 
 def _is_kept(until: float, now: float) -> bool:

@@ -62,6 +62,7 @@ CREATE TABLE IF NOT EXISTS secrets (
     value BLOB PRIMARY KEY, made_at REAL NOT NULL, idle_s REAL NOT NULL, placed TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS reports (worker TEXT PRIMARY KEY, forgotten_at REAL NOT NULL, content BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS roles (role TEXT PRIMARY KEY, worker TEXT NOT NULL, until REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS settled (key TEXT PRIMARY KEY, expires_at REAL NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS tallies (
     minute INTEGER, version TEXT, environment TEXT, name TEXT, value REAL NOT NULL,
@@ -83,6 +84,10 @@ INSERT OR IGNORE INTO tally_marks SELECT minute, lower(hex(randomblob(8))) FROM 
 _SECRETS = "SELECT value, made_at, idle_s, placed FROM secrets"
 _IMPORT_OLDER = """
 INSERT INTO secrets SELECT value, ?, 0, '' FROM secret WHERE NOT EXISTS (SELECT 1 FROM secrets)
+"""
+_TAKE_ROLE = """
+INSERT INTO roles VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET worker = excluded.worker, until = excluded.until
+WHERE roles.worker = excluded.worker OR roles.until <= ? OR roles.until > ?
 """
 _KEEP = """
 INSERT INTO secrets VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET idle_s = min(idle_s, excluded.idle_s)
@@ -158,7 +163,18 @@ class SqliteStore:
 
     def withdraw(self, worker: str) -> None:
         with self._writing(firmly=False) as connection:
-            connection.execute("DELETE FROM reports WHERE worker = ?", (worker,))
+            for table in ("reports", "roles"):
+                connection.execute(f"DELETE FROM {table} WHERE worker = ?", (worker,))  # noqa: S608
+
+    def take_role(self, role: str, worker: str, for_s: float, now: float) -> bool:
+        for held_by, until in self._rows("SELECT worker, until FROM roles WHERE role = ?", role):
+            # What ends later than any role can was taken before a clock was set back.
+            is_held = now < until <= now + MAX_KEEP_S
+            if is_held and (held_by != worker or until > now + for_s / 2):
+                return bool(held_by == worker)
+        with self._writing(firmly=False) as connection:
+            taken = connection.execute(_TAKE_ROLE, (role, worker, now + for_s, now, now + MAX_KEEP_S))
+            return taken.rowcount == 1
 
     def settle(self, settlements: Sequence[Settlement], at: float) -> list[bool]:
         counted: list[bool] = []

@@ -248,7 +248,15 @@ class Store(Protocol):
         ...
 
     def withdraw(self, worker: str) -> None:
-        """Forget a worker's report: it is stopping."""
+        """Forget a worker's report, and let others have its roles: it is stopping."""
+        ...
+
+    def take_role(self, role: str, worker: str, for_s: float, now: float) -> bool:
+        """Whether what only one worker should do is for this one, for so many seconds from now on.
+
+        It is while nobody else has the role; who has it has it longer with each call. However many workers there are,
+        a call costs the same.
+        """
         ...
 
     def settle(self, settlements: Sequence[Settlement], at: float) -> list[bool]:

@@ -12,7 +12,7 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from math import inf
 from pathlib import Path
@@ -53,7 +53,7 @@ from shokado.monitoring.metrics.system import LOOK_EVERY_S
 from shokado.monitoring.statistics import Statistics
 from shokado.monitoring.timeline import Timeline
 from shokado.request_log.masking import KEY_BYTES
-from shokado.stores.follower import Follower
+from shokado.stores.follower import KEEP_REPORT_S, Follower
 from shokado.stores.machine import Machine
 from shokado.stores.opening import open_store
 from shokado.stores.pairs import FORGET_EVERY_S
@@ -255,17 +255,17 @@ class Worker:
 
     async def leads(self) -> bool:
         """Whether this worker does what only one of all should. Raises `StoreUnavailable`."""
-        return self._is_first(await self._reports())
+        return await self._takes("all")
 
     async def _leads_here(self) -> bool:
         """Whether this worker does what one of each machine should. Raises `StoreUnavailable`."""
-        return self._is_first(report for report in await self._reports() if report.machine == socket.gethostname())
+        return await self._takes(f"machine {socket.gethostname()}")
+
+    async def _takes(self, role: str) -> bool:
+        return await self.follower.ask(self.follower.store.take_role, role, self.name, KEEP_REPORT_S, time.time())
 
     async def _reports(self) -> Sequence[WorkerReport]:
         return await self.follower.ask(self.follower.store.reports, time.time())
-
-    def _is_first(self, reports: Iterable[WorkerReport]) -> bool:
-        return min((report.worker for report in reports), default=self.name) == self.name
 
     def _opened_entrance(self) -> Entrance:
         settings = self.settings
@@ -367,6 +367,8 @@ class Worker:
         self.metrics.registry.flush()
 
     async def _keep_house(self) -> None:
+        # Who has a role keeps it by asking, and only this asks often enough.
+        await self._leads_here()
         if await self.leads():
             await self.loader.drop_expired()
 

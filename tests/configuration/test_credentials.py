@@ -144,6 +144,7 @@ def test_the_command_line_and_what_asks_others() -> None:
         assert not SECRETS.search(f"{away.value} {away.value.next_command}")
 
 
+@pytest.mark.slow
 def test_a_load_from_a_registry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """What this says, `/v1/models`, the log and the answer to the load say."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")

@@ -48,6 +48,7 @@ def test_nothing_of_a_refused_change_is_left_to_the_garbage_collector(site: Site
         assert len(of_kinds(*kinds)) <= before + FEW
 
 
+@pytest.mark.slow
 def test_nothing_of_a_version_that_came_and_went_is_left_to_the_garbage_collector(site: Site) -> None:
     """Above all not its engine."""
     worker = site.workers[0]

@@ -248,6 +248,7 @@ def test_an_answer_that_is_kept_again_takes_its_room_once() -> None:
     in_time(scenario())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [1, 16])
 def test_the_bound_is_the_memory_that_is_really_taken(rows: int) -> None:
     bound = 2**20

@@ -142,6 +142,7 @@ def test_what_is_lacking_is_counted_by_feature_and_environment() -> None:
     assert sides.dispatcher.seen.flush() == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", [WHOLE, {"width": 1, "count": 2, "depth": 3}, {"width": 1, "count": 2}, [1, 2]])
 def test_nothing_is_left_to_the_garbage_collector(row: Any) -> None:
     """Whether rows fit all versions, not the active one, or not the assigned one."""

@@ -392,6 +392,7 @@ def test_stopping_what_never_started() -> None:
     in_time(scenario())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shadow", [Obliging, ChokesOnBadRows])
 def test_nothing_of_a_copied_request_is_left_to_the_garbage_collector(shadow: type[Obliging]) -> None:
     async def scenario() -> int:

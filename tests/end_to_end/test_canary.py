@@ -70,6 +70,7 @@ def predict(number: int) -> bytes:
     return request(json.dumps({"instances": [ROW]}).encode())
 
 
+@pytest.mark.slow
 def test_step_by_step_to_promotion(shokado: Callable[..., Result], own_server: Server) -> None:
     started = shokado("start", "v2")
     assert (started.exit_code, started.stdout) == (0, "v1 90 %, v2 10 %\nnext: shokado canary step\n"), started.output

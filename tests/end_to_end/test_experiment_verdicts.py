@@ -66,6 +66,7 @@ def ended(server: Server, experiment: str) -> Any:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", [pytest.param("random", marks=pytest.mark.slow), "hash"])
 def test_a_better_version_is_promoted_though_a_worker_is_killed(own_server: Server, strategy: str) -> None:
     # All of it is one cohort, and so judged together.

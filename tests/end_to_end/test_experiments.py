@@ -107,6 +107,7 @@ def test_a_version_past_a_limit_has_its_least_share_at_once_however_much_it_earn
         assert sum(chance is None for chance in chances.values()) == 40, "those that named their version"
 
 
+@pytest.mark.slow
 def test_a_shadow_is_compared_and_never_seen(models: object) -> None:
     """A fifth of the time may go into copies, so that there are enough of them soon."""
     with serving(environment={"SHOKADO_WORKERS": "2", "SHOKADO_SHADOW__CPU_SHARE": "0.2"}) as server:
@@ -130,6 +131,7 @@ def cached(server: Server) -> tuple[float, float]:
     return server.metric(name, outcome="hit"), server.metric(name, outcome="miss")
 
 
+@pytest.mark.slow
 def test_a_cache_answers_what_was_scored_before_and_no_other_version(models: object) -> None:
     environment = {"SHOKADO_WORKERS": "1", "SHOKADO_CACHE__BACKEND": "memory"}
     with serving(environment=environment) as server:
@@ -141,6 +143,7 @@ def test_a_cache_answers_what_was_scored_before_and_no_other_version(models: obj
         assert first["v1"] != first["v2"]
 
 
+@pytest.mark.slow
 @needs_redis
 def test_a_cache_in_redis_is_shared_and_may_die_which_is_logged(models: object, tmp_path: Path) -> None:
     with RedisServer(tmp_path) as redis_server:

@@ -48,6 +48,7 @@ def asked(server: Server, environment: str, path: str = NATIVE) -> dict[str, dic
     return answers
 
 
+@pytest.mark.slow
 def test_two_experiments_of_a_layer_share_no_unit_and_end_for_everybody(own_server: Server) -> None:
     server = own_server
     begun = {environment: begin(server, environment) for environment in PARTS}

@@ -164,6 +164,7 @@ def resident_bytes(process: psutil.Process) -> int:
     return resident
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("body", "says"),
     [
@@ -192,6 +193,7 @@ def test_beyond_the_limit_the_least_recently_used_version_leaves(loaded: Server)
     assert change(loaded, {"v1": 1, "v2": 1}).status_code == 200
 
 
+@pytest.mark.slow
 def test_what_was_loaded_is_there_after_a_restart(models: object, tmp_path: Any) -> None:
     environment = {"SHOKADO_WORKERS": "1", "SHOKADO_STORE": f"sqlite:///{tmp_path}/routing.db"}
     with serving(environment=environment) as server:
@@ -205,6 +207,7 @@ def test_what_was_loaded_is_there_after_a_restart(models: object, tmp_path: Any)
 TENURE = Feature(name="tenure")
 
 
+@pytest.mark.slow
 def test_a_version_that_takes_a_feature_more_is_loaded_beside_the_others(loaded: Server, grpc_port: int) -> None:
     named = dict(zip((feature["name"] for feature in features(loaded, "v1")), ROW, strict=True))
     for other in states(loaded).keys() - {"v1", "v2"}:

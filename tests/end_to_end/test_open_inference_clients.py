@@ -306,6 +306,7 @@ def test_kserves_client_predicts_and_asks_for_health(any_server: Server, told_to
     assert "unknown version 'cats'" in tensors["refused"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", [[], ["--binary-data"]], ids=["JSON", "binary"])
 def test_mlservers_client_predicts(any_server: Server, tmp_path: Path, mode: list[str]) -> None:
     python = environment_of("mlserver")

@@ -72,6 +72,7 @@ def test_each_row_is_recorded_as_it_was_answered(tmp_path: Path) -> None:
     assert len(list(rows_in(tmp_path))) == 4, "what is stopped loses nothing"
 
 
+@pytest.mark.slow
 def test_what_was_flushed_survives_a_kill(tmp_path: Path) -> None:
     with serving(environment=logging_to(tmp_path, flush_s="0.05")) as server:
         for _ in range(20):

@@ -150,6 +150,7 @@ def test_a_change_that_cannot_be_is_refused_and_changes_nothing(
     assert get(routed, "/v1/traffic-split") == before
 
 
+@pytest.mark.slow
 def test_a_restart_keeps_everything(models: object, tmp_path: Path) -> None:
     environment = {"SHOKADO_WORKERS": "1", "SHOKADO_STORE": f"sqlite:///{tmp_path}/routing.db"}
     with serving(environment=environment) as server:

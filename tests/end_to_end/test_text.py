@@ -196,6 +196,7 @@ def test_bentoml_clients_send_texts(text_server: Server) -> None:
             assert batch["class_counts"] == {"spam": 2}
 
 
+@pytest.mark.slow
 def test_a_version_in_a_service_of_its_own_scores_alike(spam: Path) -> None:
     placed = {"SHOKADO_MODEL": "spam", "SHOKADO_WORKERS": "1", "SHOKADO_VERSIONS__V2__PLACEMENT": "service"}
     texts = [*STRANGE, *messages(300)]
@@ -206,6 +207,7 @@ def test_a_version_in_a_service_of_its_own_scores_alike(spam: Path) -> None:
         assert http.get(f"{server.url}/v1/models/v2", timeout=20).json()["placement"] == "service"
 
 
+@pytest.mark.slow
 def test_known_texts_come_from_the_cache_and_copies_go_to_the_shadow(spam: Path) -> None:
     wanted = {
         "SHOKADO_MODEL": "spam",

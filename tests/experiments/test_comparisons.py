@@ -42,6 +42,7 @@ def test_an_error_rate_that_jumps_is_found_with_a_few_dozen_requests() -> None:
     assert found.bounds(0.05, 0.01)[0] > 0.1
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(st.integers(5, 400), st.integers(5, 400), st.integers(0, 400), st.integers(0, 400), st.floats(-0.5, 0.5))
 def test_the_p_value_is_of_the_sequence_that_excludes(n: int, m: int, s: int, t: int, effect: float) -> None:

@@ -61,6 +61,7 @@ def told(number: float) -> float | None:
     return number if np.isfinite(number) else None
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=5)
 @given(
     metric=st.sampled_from([ExperimentMetric.REWARD, ExperimentMetric.LATENCY]),

@@ -75,6 +75,7 @@ def test_samples_of_all_stages_together_have_no_more_than_the_whole_rate() -> No
     assert 0.95 < sum(parts) <= 1
 
 
+@pytest.mark.slow
 def test_a_sample_of_the_units_is_rarely_an_alarm(tmp_path: Path) -> None:
     """Of 60 experiments with three stages that are halved thrice, with 20 % of alarms, more than 22 are one in 1,000
     cases.

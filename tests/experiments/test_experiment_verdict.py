@@ -249,6 +249,7 @@ def test_stages_that_contradict_each_other_decide_nothing() -> None:
     assert (effect.method, found.verdict) == ("exact", ExperimentVerdict.RUNNING)
 
 
+@pytest.mark.slow
 def test_what_is_looked_at_all_the_time_is_rarely_decided_wrongly() -> None:
     """Of 60 experiments with equal versions and 25 looks, with 20 % allowed, more than 22 are one in 1,000 cases."""
     random = np.random.default_rng(12)

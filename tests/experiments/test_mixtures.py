@@ -128,6 +128,7 @@ def test_shares_that_hold_are_expected_to_give_one() -> None:
     assert chance @ np.exp(dirichlet_log_e(counts, np.array([0.3, 0.7]), 100.0)) == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_what_is_looked_at_all_the_time_is_rarely_large_by_chance() -> None:
     """Of 2,000 experiments of 1,000 looks each, more than 128 of 100 expected ones are one in 300 cases."""
     random = np.random.default_rng(4)

@@ -118,6 +118,7 @@ def test_rows_of_one_draw_are_one_witness() -> None:
     assert four.high - four.low > 0.9 * (one.high - one.low)
 
 
+@pytest.mark.slow
 def test_a_split_that_follows_its_rewards_misses_as_rarely_as_stated() -> None:
     """Of 150 bandits that are looked at six times in 30 generations, with 5 %, more than 17 are one in 1,000 cases."""
     random = np.random.default_rng(5)

@@ -32,6 +32,7 @@ def asked(program: str, **values: Any) -> Any:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rate", "number"), [(0.02, 900), (0.5, 100), (0.9, 3000)])
 def test_a_proportion_is_that_of_ville(rate: float, number: int) -> None:
     values = (np.random.default_rng(1).random(number) < rate).astype(int)
@@ -73,6 +74,7 @@ print(json.dumps(float(ville.MSPRT(sigma=2.0, tau=0.2).fit(given["values"]).log_
     assert normal_log_e(values.sum(), 4.0 * len(values), 16 / 0.04) == pytest.approx(expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shares", "units"), [([0.5, 0.5], [5400, 4600]), ([0.1, 0.9], [1150, 8850]), ([0.2, 0.3, 0.5], [450, 520, 1130])]
 )
@@ -89,6 +91,7 @@ print(json.dumps(min(1.0, float(test.calculate_p_value()))))
     assert sample_ratio_p_value([stage]) == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_a_difference_has_the_standard_error_of_spotify_confidence() -> None:
     program = """
 import pandas, spotify_confidence

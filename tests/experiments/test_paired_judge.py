@@ -134,6 +134,7 @@ BETTER = accuracy(800, 60, 10)
 WORSE = accuracy(800, 10, 60)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rows", "at_end", "result", "shares", "shadow"),
     [

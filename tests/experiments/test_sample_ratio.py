@@ -67,6 +67,7 @@ def test_looking_all_the_time_rarely_alarms() -> None:
     assert max(alarms.values()) <= 11
 
 
+@pytest.mark.slow
 def test_units_that_get_their_label_when_they_come_again_are_no_alarm() -> None:
     """Of 300 experiments with as many looks as there are cohorts, with 10 % of alarms, more than 47 are one in 1,000
     cases.

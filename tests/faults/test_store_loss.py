@@ -20,6 +20,7 @@ from tests.end_to_end.closed_loop import UNPINNED, load
 from tests.end_to_end.test_routing import ask, change, get
 from tests.support import http
 from tests.support.disk import fill, remount
+from tests.support.redis_sentinel import WatchedRedis
 from tests.support.redis_server import RedisServer, needs_redis
 from tests.support.server import Server, serving, serving_side_by_side
 from tests.support.waiting import wait_until
@@ -107,6 +108,33 @@ def test_a_redis_that_is_killed_mid_change_and_comes_back(models: object, redis_
         for generation, weight in changer.confirmed.items():
             assert entries[generation]["environments"]["production"]["weights"]["v1"] == weight
         server.wait_for_generation(max(last, split_of(server)[0]))
+    assert clients.lost == 0
+    assert not [answer for answer in clients.answers if answer.status != 200][:3]
+
+
+@needs_redis
+def test_a_redis_is_killed_and_its_replica_takes_over(models: object, tmp_path: Path) -> None:
+    """Changes are confirmed again, from the newest confirmed one on, while the killed one stays away."""
+    with (
+        WatchedRedis(tmp_path, password="word") as redis,
+        serving(environment={"SHOKADO_WORKERS": "2", "SHOKADO_STORE": redis.url}) as server,
+        load(server, CLIENTS, lambda _: UNPINNED, pause_s=CALM_S) as clients,
+    ):
+        with Changer(server) as changer:
+            wait_until(lambda: len(changer.confirmed) > 20)
+            redis.fail_over()
+            confirmed = max(changer.confirmed)
+            wait_until(lambda: max(changer.confirmed) > confirmed + 20)
+        assert set(changer.refused) <= {"503 store_unavailable"}
+        wait_until(lambda: store_status(server) == "ok")
+        last = max(changer.confirmed)
+        generation, weights = split_of(server)
+        assert generation == last
+        assert weights["v1"] / weights["v2"] == changer.confirmed[last]
+        entries = {entry["generation"]: entry for entry in whole_history(server)}
+        for generation in changer.confirmed.keys() & entries.keys():
+            assert entries[generation]["environments"]["production"]["weights"]["v1"] == changer.confirmed[generation]
+        server.wait_for_generation(last)
     assert clients.lost == 0
     assert not [answer for answer in clients.answers if answer.status != 200][:3]
 

@@ -188,6 +188,7 @@ def test_nobody_there_is_an_answer(tmp_path: Path, servers: list[Server]) -> Non
     assert answer.headers["retry-after"] == "1"
 
 
+@pytest.mark.slow
 def test_a_killed_server_is_not_noticed(models: Path, tmp_path: Path) -> None:
     environment = {"SHOKADO_WORKERS": "1"}
     with (

@@ -63,6 +63,7 @@ def published(folder: Path) -> Definitions:
     return read(folder)
 
 
+@pytest.mark.slow
 def test_all_that_can_be_rendered_is_valid_by_the_published_definitions(
     rendered: Cluster, published: Definitions
 ) -> None:

@@ -62,6 +62,7 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 @needs_kubectl
 def test_the_secrets_are_made_as_the_pods_need_them(checkout: Path) -> None:
     run(NO_CLUSTER + block("Apply"), checkout)

@@ -221,6 +221,7 @@ def test_a_first_rollout_has_no_way_back(cluster: Cluster) -> None:
     assert "next: kubectl describe pods --namespace=shokado-staging" in undone.stderr
 
 
+@pytest.mark.slow
 def test_what_is_not_in_the_manifests_any_more_does_not_go_on_running(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

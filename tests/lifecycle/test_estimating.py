@@ -125,6 +125,7 @@ def followed(folder: Path, random: np.random.Generator) -> World:
     return world
 
 
+@pytest.mark.slow
 def test_a_bandit_s_log_tells_what_one_version_had_earned(tmp_path: Path) -> None:
     """Of 200 worlds 10 may be missed; 0 were, and 198 by the plain means with ordinary intervals of 95 %."""
     missed = missed_difference = plainly_missed = 0

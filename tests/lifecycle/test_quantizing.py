@@ -131,6 +131,7 @@ def test_the_receipt_says_what_one_measures_oneself(task: Task, wide: Callable[[
     assert np.abs(scores_of(quantized, OTHERS) - scores_of(parent, OTHERS)).mean() / unit < Limits.tolerance
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", NETS)
 def test_the_card_passes_what_a_server_asks_at_its_start(task: Task, wide: Callable[[Task], Artefact]) -> None:
     parent = wide(task)
@@ -164,6 +165,7 @@ def test_the_card_passes_what_a_server_asks_at_its_start(task: Task, wide: Calla
     asyncio.run(run_trial(order, 60))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "dataset", ["customers", *(pytest.param(name, marks=pytest.mark.slow) for name in OTHER_NUMBERS)]
 )

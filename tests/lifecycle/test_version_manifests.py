@@ -59,6 +59,7 @@ def gateways(objects: list[dict[str, Any]]) -> dict[str, Any]:
     return content
 
 
+@pytest.mark.slow
 def test_a_version_comes_valid_into_every_environment_and_goes_without_a_trace(
     folder: Path, k8s: Callable[..., Result]
 ) -> None:

@@ -84,6 +84,7 @@ def test_refused_requests_are_counted_and_say_why(server: Server) -> None:
     assert "unknown_environment" in ran.stdout
 
 
+@pytest.mark.slow
 def test_what_cannot_be_asked_is_said_in_plain_words(server: Server) -> None:
     absent = demo("--port", str(free_port()))
     assert absent.returncode == 2

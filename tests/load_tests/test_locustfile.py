@@ -302,6 +302,7 @@ def answering(kind: type[Impostor]) -> Iterator[str]:
         server.server_close()
 
 
+@pytest.mark.slow
 def test_a_server_that_is_too_slow_is_named(tmp_path: Path) -> None:
     with answering(Impostor) as url:
         ran = load(url, tmp_path, profile(20, users={"single": 1}, p99_ms=SLOW_S / 2 * 1000))

@@ -32,6 +32,7 @@ def test_all_that_fit_are_kept(batches: list[int]) -> None:
     assert sampled(batches, 1).tolist() == list(range(sum(batches)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batches", [[1] * 100, [100], [15, 10, 75], [20, 80], [19, 1, 1, 79]])
 def test_each_row_is_as_likely_as_any_other(batches: list[int]) -> None:
     """By the normal distribution of each row's number among 2,000 samples: 4.5 deviations are one in 150,000."""

@@ -157,6 +157,7 @@ def test_a_worker_that_replaces_another_adds_to_its_numbers(new_worker: Callable
     assert value(second.folder, "shokado_rows_total", version="v1") == 35
 
 
+@pytest.mark.slow
 def test_many_restarts_leave_few_files_and_every_number(new_worker: Callable[[], Worker]) -> None:
     for number in range(1, 7):
         worker = new_worker()
@@ -178,6 +179,7 @@ def test_many_restarts_leave_few_files_and_every_number(new_worker: Callable[[],
     assert "shokado_ended_processes" not in exposition(worker.folder)[1].decode()
 
 
+@pytest.mark.slow
 def test_a_merge_that_is_killed_neither_loses_nor_doubles(two_workers: tuple[Worker, Worker], tmp_path: Path) -> None:
     """At whatever call: a forked process merges a copy of the files, and kills itself at its n-th access to one."""
     for worker in two_workers:

@@ -60,6 +60,7 @@ def writing_methods(store: RedisStore) -> list[Callable[[], object]]:
         lambda: store.append(entry(50), 3),
         lambda: store.report(report("a"), 10),
         lambda: store.withdraw("a"),
+        lambda: store.take_role("all", "a", 10, NOW),
         lambda: store.settle([settlement("refused")], NOW),
         lambda: store.add({REQUESTS: 1.0}, NOW),
         lambda: store.forget(0, 0),
@@ -88,6 +89,7 @@ def test_a_server_that_is_killed_and_started_again(own: RedisServer) -> None:
     assert store.settle([settlement("one"), settlement("two")], NOW) == [False, True]
 
 
+@pytest.mark.slow
 def test_a_server_that_accepts_and_never_answers(soon: None) -> None:
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         store = RedisStore(f"redis://:hush@127.0.0.1:{deaf.getsockname()[1]}/0", "paper")
@@ -159,6 +161,7 @@ def test_nothing_is_left_of_tallies_that_are_forgotten(redis_backend: RedisBacke
         assert list(client.scan_iter()) == []
 
 
+@pytest.mark.slow
 def test_a_server_that_stops_answering_and_goes_on(soon: None, own: RedisServer) -> None:
     """What it answers too late is taken for no answer, rather than for that to another question."""
     store, fresh = RedisStore(own.url, "paper"), RedisStore(own.url, "paper")

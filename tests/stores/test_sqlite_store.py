@@ -92,6 +92,7 @@ def test_what_matters_is_written_through_and_the_rest_is_not(sqlite_backend: Sql
         (lambda: store.add({REQUESTS: 1.0}, NOW), normal),
         (lambda: store.settle([settlement("one")], NOW), full),
         (lambda: store.withdraw("a"), normal),
+        (lambda: store.take_role("all", "a", 10, NOW), normal),
         (lambda: store.keep_secrets([secret()]), full),
         (lambda: store.age_secrets(1, 1, b""), normal),
         (lambda: store.forget(0, 0), normal),

@@ -26,6 +26,14 @@ def expected(store: Store, at: float) -> dict[tuple[int, Tally], float]:
     return sums
 
 
+def expected_pieces(store: Store, begin: int, length_s: int) -> dict[tuple[int, Tally], float]:
+    """All tallies, added up here by piece of time."""
+    sums: defaultdict[tuple[int, Tally], float] = defaultdict(float)
+    for (minute, tally), value in store.tallies(begin).items():
+        sums[begin + (minute - begin) // length_s * length_s, tally] += value
+    return sums
+
+
 class Watched:
     """A store that remembers how many minutes were read at a time."""
 
@@ -55,6 +63,9 @@ def test_sums_are_those_of_all_tallies(store: Store, steps: list[tuple[str, int,
         elif what == "forget":
             store.forget(before=at, now=NOW)
         assert sums.since(at - 60 * number) == expected(store, at - 60 * number)
+        length_s = 60 * number
+        begin = int(at - 600) // length_s * length_s
+        assert sums.pieces_since(begin, length_s) == expected_pieces(store, begin, length_s)
 
 
 def test_only_what_others_have_changed_is_read_again(store: Store, backend: Backend) -> None:
@@ -70,6 +81,25 @@ def test_only_what_others_have_changed_is_read_again(store: Store, backend: Back
     assert sums.since(NOW)[minute_of(NOW), REQUESTS] == 102.0
     assert len(watched.read) == 2
     assert watched.read[1] <= 20, "ten minutes for each one that has changed"
+
+
+def test_of_pieces_too_only_what_others_have_changed_is_read_again(store: Store, backend: Backend) -> None:
+    other, watched = backend.open(), Watched(store)
+    begin = minute_of(NOW) // 1800 * 1800
+    for minute in range(90):
+        other.add({REQUESTS: 1.0}, begin + 60 * minute)
+    sums = TallySums(cast("Store", watched))
+    assert sums.pieces_since(begin, 1800) == {(begin + 1800 * piece, REQUESTS): 30.0 for piece in range(3)}
+    sums.since(begin)
+    for length_s in (60, 300, 600, 1800):
+        sums.pieces_since(begin, length_s)
+    assert watched.read == [90] * 5, "each length once"
+    other.add({REQUESTS: 1.0}, begin + 60 * 45)
+    assert sums.pieces_since(begin, 1800)[begin + 1800, REQUESTS] == 31.0
+    assert watched.read[5:] == [30]
+    sums.pieces_since(begin, 900)
+    assert len(sums.pieces_since(begin, 60)) == 90
+    assert watched.read[6:] == [90, 90], "of five lengths the one asked for longest ago is forgotten"
 
 
 def test_minutes_have_marks_that_every_addition_replaces(store: Store) -> None:

@@ -105,6 +105,7 @@ def test_a_receiver_that_hangs_costs_spans_and_nobody_waits() -> None:
         assert export.flush_counts()["sent"] == 65
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
 def test_a_dead_receiver_is_logged_once_in_a_while(protocol: str, caplog: pytest.LogCaptureFixture) -> None:
     nobody = TraceExport(protocol, f"http://127.0.0.1:{free_port()}", {})  # type: ignore[arg-type]  # one of two

@@ -75,6 +75,7 @@ def ship(s3: S3Server, log: Path, bucket: str = "", timeout_s: float = 20.0) -> 
     return [msgspec.json.decode(line, type=ShipReport) for line in ended.stdout.splitlines()]
 
 
+@pytest.mark.slow
 def test_a_bucket_gets_the_files_as_they_are_and_a_command_reads_them_there(
     s3: S3Server, log: Path, tmp_path: Path
 ) -> None:
@@ -94,6 +95,7 @@ def test_a_bucket_gets_the_files_as_they_are_and_a_command_reads_them_there(
     assert b'"prediction_id":"p-2"' in s3.run("-m", "shokado", "log", "tail", address, "-n", "1").stdout
 
 
+@pytest.mark.slow
 def test_a_bucket_that_there_is_not_is_a_failure_that_tells_no_secret(s3: S3Server, log: Path) -> None:
     program = (
         "import sys; from pathlib import Path;"

@@ -68,6 +68,7 @@ def scores_of_mlflow_model(artefact: Artefact, rows: Rows) -> NDArray[Any]:
     return scores[:, 1] if artefact.card.task is Task.BINARY else scores
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dataset", "version", "choice"), SERVED)
 def test_an_engine_scores_as_the_framework_does(
     dataset: str, version: str, choice: EngineChoice, artefact_of: FindArtefact

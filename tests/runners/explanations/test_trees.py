@@ -130,6 +130,7 @@ def test_contributions_without_categories_are_those_of_shap() -> None:
     assert found.base[0] == pytest.approx(np.ravel(explained.base_values)[0], abs=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dataset", "scale", "link"),
     [

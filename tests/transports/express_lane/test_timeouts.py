@@ -67,6 +67,7 @@ def test_requests_off_the_lane_and_slow_uploads_keep_a_connection_alive(path: st
         assert connection.read().status == 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["/held", "/other"])
 @pytest.mark.parametrize("begun", [7, 60, 200], ids=["request line", "headers", "body"])
 def test_a_request_that_arrives_too_slowly_is_refused(path: str, begun: int) -> None:

@@ -437,6 +437,7 @@ def test_a_restart_without_the_artefact_says_what_to_run_and_a_later_load_mends_
     in_time(scenario())
 
 
+@pytest.mark.slow
 def test_a_candidate_that_this_machine_lacks_is_fetched_and_is_the_same(models: Path) -> None:
     """The label is new here; the address in the registry is the one of `customers:v1`."""
     label = f"fetched-{os.getpid()}"
@@ -457,6 +458,7 @@ def test_a_candidate_that_this_machine_lacks_is_fetched_and_is_the_same(models: 
         newest.write_text(before)
 
 
+@pytest.mark.slow
 def test_a_candidate_that_the_registry_does_not_have_fails(models: Path) -> None:
     load = Load("customers:nowhere", "0" * 64, "models:/customers/4711", expires_at=200.0)
 

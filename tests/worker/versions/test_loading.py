@@ -450,6 +450,7 @@ def test_a_load_of_before_the_clock_was_set_back_is_given_up(shelf: Shelf, datab
     in_time(scenario())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step_s", [86_400, -86_400])
 def test_a_clock_that_is_set_while_a_version_is_loaded_changes_nothing(
     step_s: float, shelf: Shelf, database: Path
@@ -499,6 +500,7 @@ def test_a_load_waits_for_every_worker_that_lives(shelf: Shelf, database: Path) 
     in_time(scenario())
 
 
+@pytest.mark.slow
 def test_a_load_that_not_every_worker_makes_in_time_is_given_up(shelf: Shelf, database: Path) -> None:
     artefact = shelf.put("v3")
 
@@ -556,6 +558,7 @@ def test_a_restart_of_all_workers_brings_back_what_was_loaded(shelf: Shelf, data
     in_time(scenario())
 
 
+@pytest.mark.slow
 def test_a_registered_version_is_imported_by_a_process_of_its_own_and_loaded(
     shelf: Shelf, database: Path, rows: Rows, expected: Mapping[str, Scores]
 ) -> None:
@@ -576,6 +579,7 @@ def test_a_registered_version_is_imported_by_a_process_of_its_own_and_loaded(
     in_time(scenario())
 
 
+@pytest.mark.slow
 def test_a_pickled_model_is_refused(
     shelf: Shelf, database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
