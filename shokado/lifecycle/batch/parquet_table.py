@@ -7,6 +7,9 @@ from shokado.lifecycle.batch.batch_plan import RowBlock
 from shokado.lifecycle.batch.table_slice import SLICE_ROWS, Header, TableSlice
 from shokado.lifecycle.errors import BatchRefused
 
+_BUFFER_BYTES = 2**20
+"""What is read of a column at once, so that a row group of any size is not in memory as a whole."""
+
 
 class ParquetTable:
     """The table in a Parquet file."""
@@ -60,7 +63,7 @@ class ParquetTable:
         from pyarrow import parquet
 
         try:
-            return parquet.ParquetFile(file, pre_buffer=False)
+            return parquet.ParquetFile(file, pre_buffer=False, buffer_size=_BUFFER_BYTES)
         except (pyarrow.ArrowException, OSError) as error:
             raise BatchRefused(f"{self._name} is no Parquet file that can be read: {_first_line(error)}.") from error
 

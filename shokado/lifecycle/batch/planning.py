@@ -124,6 +124,9 @@ def same_plan(plan: BatchPlan, order: BatchOrder, source: Location) -> Planned:
         plan.blocks,
     )
     found = list(differences(plan, wanted))
+    if order.engine is not EngineChoice.AUTO:
+        others = [one for one in plan.versions if one.engine != order.engine.value]
+        found += [f"{one.version} was scored by {one.engine}, not {order.engine.value}" for one in others]
     if found:
         raise _another_batch(found)
     return Planned(plan, artefacts)

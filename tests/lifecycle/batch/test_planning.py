@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from configuration.settings import EngineChoice
 from runners.artefacts import repository
 from runners.artefacts.card import Card
 from shokado.client.answers import Split
@@ -146,13 +147,14 @@ def test_going_on_is_for_the_same_input_versions_and_options(
 ) -> None:
     frame.to_csv(tmp_path / "a.csv", index=False)
     source = Location(str(tmp_path))
-    plan = planned(tmp_path, replace(ORDER, block_rows=7))
+    plan = planned(tmp_path, replace(ORDER, block_rows=7, engine=EngineChoice.ONNXRUNTIME))
     assert same_plan(plan, ORDER, source).plan == plan, "the size of blocks is the plan's where none is asked for"
     for order, why in [
         (replace(ORDER, block_rows=8), "--block-rows was 7, not 8"),
         (replace(ORDER, version="v2"), "v1 was to score, and is not now; v2 is to score, and was not then"),
         (replace(ORDER, version=None), "its rows were scored by v1 alone"),
         (replace(ORDER, max_text_characters=9), "--max-text-characters was"),
+        (replace(ORDER, engine=EngineChoice.XGBOOST), "v1 was scored by onnxruntime, not xgboost"),
     ]:
         with pytest.raises(BatchRefused, match=why):
             same_plan(plan, order, source)
