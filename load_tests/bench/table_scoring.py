@@ -50,6 +50,8 @@ class EndedRun:
     seconds: float
     megabytes: float
     """The largest memory of all its processes together, 2**20 bytes."""
+    cpu_seconds: float
+    """Processor time of all its processes, which what else the machine does hardly changes."""
 
 
 def write_table(rows: int, target: Path) -> None:
@@ -73,16 +75,19 @@ def watched(command: Sequence[str], cpus: int, log: Path) -> EndedRun:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(cpus), "OMP_THREAD_LIMIT": str(cpus)}
     environment.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{ROOT}/var/mlflow.db")
     began, largest = time.monotonic(), 0
+    used: dict[int, float] = {}
     with log.open("wb") as output:
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
         # What it starts has the same.
         os.sched_setaffinity(process.pid, allowed)
         while process.poll() is None:
-            largest = max(largest, process_tree.pss_bytes(process_tree.family(process.pid)))
+            family = process_tree.family(process.pid)
+            largest = max(largest, process_tree.pss_bytes(family))
+            used |= {pid: max(process_tree.cpu_seconds([pid]), used.get(pid, 0.0)) for pid in family}
             time.sleep(LOOK_EVERY_S)
     if process.returncode:
         raise RunFailed(f"{' '.join(command[:6])} ..: {log.read_text()[-600:]}")
-    return EndedRun(time.monotonic() - began, largest / 2**20)
+    return EndedRun(time.monotonic() - began, largest / 2**20, sum(used.values()))
 
 
 def ray_python() -> Path:
@@ -154,12 +159,12 @@ def _rates(console: Console, rows: int, runs: int, folder: Path) -> bool:
     """Print rows a second; whether all have the same scores."""
     write_table(rows, folder / "rows.csv")
     found = commands(find_model(None).folder)
-    table = Table(f"{rows:,} rows", "CPUs", "CSV, rows/s", "Parquet, rows/s", "memory", box=None)
+    table = Table(f"{rows:,} rows", "CPUs", "CSV, rows/s", "Parquet", "of a CPU s", "Parquet", "memory", box=None)
     first: Any = None
     is_same = True
     for name, command in found.items():
         for cpus in (1, 2):
-            rates, megabytes = [], 0.0
+            rates, of_cpu, megabytes = [], [], 0.0
             for kind in ("csv", "parquet"):
                 ended = []
                 for run in range(runs):
@@ -169,8 +174,9 @@ def _rates(console: Console, rows: int, runs: int, folder: Path) -> bool:
                     first = scores if first is None else first
                     is_same &= agrees(scores, first)
                 rates.append(rows / min(one.seconds for one in ended))
+                of_cpu.append(rows / min(one.cpu_seconds for one in ended))
                 megabytes = max(megabytes, *(one.megabytes for one in ended), 0)
-            table.add_row(name, str(cpus), *(f"{rate:,.0f}" for rate in rates), f"{megabytes:,.0f} MB")
+            table.add_row(name, str(cpus), *(f"{rate:,.0f}" for rate in rates + of_cpu), f"{megabytes:,.0f} MB")
     console.print(table)
     if not is_same:
         console.print("scores differ")
@@ -180,14 +186,18 @@ def _rates(console: Console, rows: int, runs: int, folder: Path) -> bool:
 def _memory(console: Console, sizes: Sequence[int], folder: Path) -> bool:
     """Print the memory by rows; whether it stayed as it was."""
     command = commands(Path())["shokado batch run"]
-    table = Table("shokado batch run, 2 CPUs", "rows/s", "largest memory", box=None)
+    table = Table("shokado batch run, 2 CPUs", "rows/s", "of a CPU s", "largest memory", box=None)
     used = []
     for size in sizes:
         source, target = folder / f"{size}.parquet", folder / f"scored-{size}"
         write_table(size, source)
         ended = watched(command(source, target, 2), 2, folder / "log")
         used.append(ended.megabytes)
-        table.add_row(f"{size:,} rows", f"{size / ended.seconds:,.0f}", f"{ended.megabytes:,.0f} MB")
+        table.add_row(
+            f"{size:,} rows",
+            *(f"{size / of:,.0f}" for of in (ended.seconds, ended.cpu_seconds)),
+            f"{ended.megabytes:,.0f} MB",
+        )
         source.unlink()
     console.print(table)
     grown = used[-1] / used[0] - 1
