@@ -136,6 +136,9 @@ clients: $(BIN)/uv ## Install KServe's and MLServer's clients, and a server, for
 	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python var/test/clients/features
 	@$(BIN)/uv pip install --quiet --compile-bytecode --python var/test/clients/features --require-hashes \
 		-r requirements/features.txt
+# What scores batches on Ray.
+	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python var/test/clients/batch
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python var/test/clients/batch --require-hashes -r requirements/batch.txt
 
 # What compares the statistics of experiments with other libraries.
 	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python var/test/clients/verdicts
@@ -184,6 +187,10 @@ image-drift: $(TRAIN) ## Build an image of the job that reports drift: make imag
 image-features: $(TRAIN) ## Build an image of the transformer, with your Feast repository: make image-features FEATURE_REPO=feature_repo
 	@$(BIN)/python -m shokado features image $(ARGS)
 
+.PHONY: image-batch
+image-batch: models ## Build an image of batches, with the models of DATASET: make image-batch TAG=registry.example/shokado-batch:1.4.0
+	@$(BIN)/python -m shokado batch image --model $(DATASET) $(ARGS)
+
 .PHONY: frameworks
 frameworks: $(FRAMEWORKS) ## Install what only some models need to be imported: LightGBM, CatBoost, PyTorch, Keras, statsmodels
 
@@ -204,6 +211,13 @@ features: $(BIN)/uv ## Install what `var/features/bin/shokado features serve` ne
 	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python var/features
 	@$(BIN)/uv pip install --quiet --compile-bytecode --python var/features --require-hashes -r requirements/features.txt
 	@$(BIN)/uv pip install --quiet --python var/features --no-deps --editable .
+
+# An environment of its own: nothing that serves needs Ray.
+.PHONY: batch
+batch: $(BIN)/uv ## Install what `var/batch/bin/shokado batch run` needs, Ray, in an environment of its own
+	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python var/batch
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python var/batch --require-hashes -r requirements/batch.txt
+	@$(BIN)/uv pip install --quiet --python var/batch --no-deps --editable .
 
 .PHONY: test-frameworks
 test-frameworks: $(DEV) $(FRAMEWORKS) ## Import and serve models of every framework, and compare with its answers; EVERY=3: a third
@@ -254,6 +268,10 @@ down: ## Stop what `make up` started; its data stays
 .PHONY: bench
 bench: $(DEV) models ## Compare with other servers side by side: make bench ARGS="--help"
 	@$(BIN)/python -m load_tests.bench $(ARGS)
+
+.PHONY: bench-batch
+bench-batch: $(DEV) models batch ## Score tables beside pandas and MLflow, and watch the memory: make bench-batch ARGS="--quick"
+	@$(BIN)/python -m load_tests.bench.table_scoring $(ARGS)
 
 .PHONY: watching
 watching: $(DEV) models ## Measure what drift, the request log and an open dashboard cost: make watching ARGS="--starts 5"
@@ -396,6 +414,7 @@ lock: $(BIN)/uv ## Resolve the pins in requirements/ anew from pyproject.toml
 # What serves, but where Feast wants an older one: uv keeps pins of the file that it writes as far as it can.
 	@cp requirements/serve.txt requirements/features.txt
 	@$(LOCK) --extra features -o requirements/features.txt
+	@$(LOCK) --extra batch --extra sinks -c requirements/sinks.txt -o requirements/batch.txt
 
 # The pins must not depend on this machine's indexes, nor name them.
 PINNED = env -u UV_FIND_LINKS -u UV_INDEX -u UV_INDEX_URL -u UV_EXTRA_INDEX_URL $(BIN)/uv pip compile --no-config --quiet \

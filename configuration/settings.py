@@ -31,6 +31,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableVariable
 
+from configuration.batch_settings import BatchSettings
 from configuration.cpus import available_cpus
 from configuration.credentials import check_credentials, without_credentials
 from configuration.drift_settings import DriftSettings
@@ -587,6 +588,7 @@ class Settings(BaseSettings):
     drift: DriftSettings = DriftSettings()
     segments: SegmentSettings = SegmentSettings()
     retraining: RetrainingSettings = RetrainingSettings()
+    batches: BatchSettings = BatchSettings()
     explanations: ExplanationSettings = ExplanationSettings()
     features: FeatureSettings = FeatureSettings()
     tracing: TracingSettings = TracingSettings()
@@ -617,6 +619,10 @@ class Settings(BaseSettings):
     def log_folder(self, root: Path) -> Path:
         """Where the request log is; `root` is the bundle's folder."""
         return root / self.log.folder.replace("{model}", self.model)
+
+    def batches_folder(self, root: Path) -> Path:
+        """Where batches are remembered; `root` is the bundle's folder."""
+        return root / self.batches.folder.replace("{model}", self.model)
 
     def tag_of(self, version: str) -> str:
         """BentoML model tag of a configured version."""
@@ -802,6 +808,7 @@ def _keys_beside(location: list[str]) -> list[str]:
         "drift": DriftSettings,
         "segments": SegmentSettings,
         "retraining": RetrainingSettings,
+        "batches": BatchSettings,
         "explanations": ExplanationSettings,
         "features": FeatureSettings,
         "log.sink": SinkSettings,

@@ -14,6 +14,7 @@ from runners.artefacts import repository
 from runners.artefacts.artefact import Artefact, ArtefactDamaged
 from runners.artefacts.integrity import DamagedFile
 from shokado import __version__
+from shokado.cli import batch_command
 from shokado.cli import canary as canary_cli
 from shokado.cli import drift as drift_cli
 from shokado.cli import experiment as experiment_cli
@@ -88,6 +89,7 @@ log_cli.app.command()(estimate)
 app.add_typer(log_cli.app, name="log")
 app.add_typer(drift_cli.app, name="drift")
 app.add_typer(features_cli.app, name="features")
+app.add_typer(batch_command.app, name="batch")
 
 
 def _say_version(asked: bool) -> None:

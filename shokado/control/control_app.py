@@ -38,6 +38,7 @@ TAGS = {
     "versions": "What is served, loaded and unloaded.",
     "experiments": "How well the versions do.",
     "metrics": "What was measured.",
+    "batches": "Tables that are scored beside the server.",
     "health": "Whether it lives and can answer.",
     "open inference": "The Open Inference Protocol: the server, its models, and their health.",
     "about": "Where things are.",

@@ -96,6 +96,10 @@ class ReplayRefused(LifecycleError):
     """Logged requests cannot be put to a candidate; the message says why, and which setting would have to change."""
 
 
+class BatchRefused(LifecycleError):
+    """A table cannot be scored as asked, or no further; the message says why. What was written stays."""
+
+
 class DeployFailed(LifecycleError):
     """Something is not in the cluster as it should be; the message says what and why."""
 

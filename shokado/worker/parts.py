@@ -20,6 +20,7 @@ from shokado.stores.store import Entry
 from shokado.transports.body_quota import BodyQuota
 
 if TYPE_CHECKING:
+    from shokado.batches.batch_jobs import BatchJobs
     from shokado.experiments.feedback_collector import FeedbackCollector
     from shokado.monitoring.drift_watch import DriftWatch
     from shokado.monitoring.recent_units import RecentUnits
@@ -85,6 +86,8 @@ class WorkerParts:
     """Finds what was asked lately; None where nobody looks."""
     retraining: "RetrainingHook | None" = None
     """None where nobody is to be told."""
+    batches: "BatchJobs | None" = None
+    """Tables that are scored beside the server; None where no address is allowed."""
 
 
 class Control:

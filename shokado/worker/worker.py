@@ -31,6 +31,7 @@ from runners.inputs.schema import Feature
 from runners.inputs.union import format_of_versions
 from runners.version_state import VersionState
 from shokado.access.gate import Gate
+from shokado.batches.batch_jobs import BatchJobs
 from shokado.dispatch.change import KnownVersions
 from shokado.dispatch.dispatcher import Dispatcher
 from shokado.dispatch.experiment_change import experiments_of
@@ -250,6 +251,7 @@ class Worker:
     @property
     def parts(self) -> WorkerParts:
         """What the control routes work with."""
+        batches = self.settings.batches
         return WorkerParts(
             self.dispatcher,
             self.follower,
@@ -265,6 +267,7 @@ class Worker:
             drift=self.observing.drift,
             recent_units=self.observing.recent_units,
             retraining=self.retraining,
+            batches=BatchJobs(batches, self.settings.batches_folder(ROOT), ROOT) if batches.enabled else None,
         )
 
     async def versions(self) -> KnownVersions:

@@ -31,6 +31,7 @@ from shokado.retraining.webhook import read_key
 from tests.cli import test_drift as test_drift_command
 from tests.docs.pages import BLOCKS, EXECUTABLE, README, RUN, Block, runs
 from tests.docs.shell import ENVIRONMENT, shell
+from tests.end_to_end import test_batch as test_batch_command
 from tests.end_to_end.delivery import delivery
 from tests.end_to_end.test_open_inference_clients import environment_of
 from tests.frameworks import test_documents
@@ -643,6 +644,21 @@ def test_features_are_looked_up(commands: list[str], check: list[str], models: P
             assert three["model_version"] in {"v1", "v2"}
         printed = run(check[0].replace("http://127.0.0.1:6570", transformer.url))
     assert "avg_transaction" in printed
+
+
+@runs("docs/batch.md", "Batch prediction")
+@runs("docs/batch.md", "Versions", argument="by_split")
+def test_a_table_is_scored_by_a_version_and_by_the_split(
+    commands: list[str], by_split: list[str], server: Server, tmp_path: Path
+) -> None:
+    """The tests' environment stands for `make batch`."""
+    test_batch_command.customers(200).to_csv(tmp_path / "customers.csv", index=False)
+    program = f"{environment_of('batch').absolute()} -m shokado"
+    for (command,), folder, versions in ((commands, "scored", {"v2"}), (by_split, "split", {"v1", "v2"})):
+        text = at(server, command).replace("var/batch/bin/shokado", program)
+        assert "200 rows" in shell(text, {"PYTHONPATH": str(ROOT)}, tmp_path)
+        found = pd.read_parquet(tmp_path / folder)
+        assert (sorted(found["row"]), set(found["version"])) == (list(range(200)), versions)
 
 
 @pytest.mark.slow

@@ -74,7 +74,7 @@ def test_it_runs_once_at_a_time_and_ends(drifting: Drifting) -> None:
 
 def test_its_arguments_are_those_of_the_command(drifting: Drifting) -> None:
     (pod,) = drifting.pods
-    assert 'ENTRYPOINT ["python", "-m", "shokado", "drift", "report"]' in DRIFT_IMAGE.dockerfile.read_text()
+    assert 'ENTRYPOINT ["python", "-m", "shokado", "drift", "report"]' in DRIFT_IMAGE.dockerfile
     group = get_command(app)
     assert isinstance(group, typer.core.TyperGroup)
     report = group.commands["report"]

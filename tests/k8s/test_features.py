@@ -51,7 +51,7 @@ def test_it_is_as_hardened_as_the_servers(alone: Alone) -> None:
 
 def test_its_arguments_are_those_of_the_command(alone: Alone) -> None:
     (pod,) = alone.pods
-    dockerfile = FEATURES_IMAGE.dockerfile.read_text()
+    dockerfile = FEATURES_IMAGE.dockerfile
     assert 'ENTRYPOINT ["python", "-m", "shokado", "features"]' in dockerfile
     name, *arguments = pod.container["args"]
     group = get_command(app)

@@ -2,4 +2,8 @@
 
 from shokado.lifecycle.packaging.job_image import JobImage
 
-DRIFT_IMAGE = JobImage("drift", "the drift job")
+DRIFT_IMAGE = JobImage(
+    "drift",
+    "the drift job",
+    'ENV BENTOML_HOME=/tmp/bentoml\nENTRYPOINT ["python", "-m", "shokado", "drift", "report"]',
+)

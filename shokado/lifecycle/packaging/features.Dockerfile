@@ -5,7 +5,7 @@ ARG BASE_IMAGE=python:3.11-slim-bookworm
 FROM ${BASE_IMAGE} AS packages
 # pip from an environment of its own, so that the other one has none.
 RUN python3 -m venv /tmp/tools && python3 -m venv --without-pip /app/.venv
-COPY requirements/features.txt /tmp/requirements.txt
+COPY requirements/job.txt /tmp/requirements.txt
 # How the building host finds packages, if it has ways of its own, is there for this command only. The root file system
 # will be read-only: what is not compiled now would be compiled at each start.
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf --mount=type=secret,id=ca.pem,target=/etc/ssl/build-ca.pem \

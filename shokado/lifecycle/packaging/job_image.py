@@ -1,4 +1,4 @@
-"""Images beside the one that serves: this project's commands and a lock of their own, without a model."""
+"""Images of jobs beside the servers: this project's commands and the packages of one lock."""
 
 import shutil
 import subprocess
@@ -15,19 +15,25 @@ from shokado.lifecycle.progress import step
 
 SOURCES = ("configuration", "runners", "shokado")
 """The folders that such an image holds."""
+_SHARED = "job.Dockerfile"
+_STAGED = "Dockerfile"
 
 
 @dataclass(frozen=True)
 class JobImage:
-    """One of them: `<name>.Dockerfile` beside this file, and `requirements/<name>.txt`."""
+    """A kind of job, which has the packages of `requirements/<name>.txt`."""
 
     name: str
     what: str
-    """The image in words."""
+    """The job in words."""
+    last_lines: str | None = None
+    """How the Dockerfile ends that jobs share; without, the job has `<name>.Dockerfile`."""
 
     @property
-    def dockerfile(self) -> Path:
-        return Path(__file__).with_name(f"{self.name}.Dockerfile")
+    def dockerfile(self) -> str:
+        file = f"{self.name}.Dockerfile" if self.last_lines is None else _SHARED
+        text = Path(__file__).with_name(file).read_text(encoding="utf-8")
+        return text if self.last_lines is None else f"{text}{self.last_lines}\n"
 
     @property
     def log(self) -> Path:
@@ -57,8 +63,7 @@ class JobImage:
             options = _as_arguments(build_options(engine, base_image, network, Path(at)))
             self.log.parent.mkdir(parents=True, exist_ok=True)
             with self.log.open("wb") as log:
-                file = str(context / self.dockerfile.name)
-                command = [engine, "build", "--file", file, "--tag", tag, *options, str(context)]
+                command = [engine, "build", "--file", str(context / _STAGED), "--tag", tag, *options, str(context)]
                 status = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=False).returncode
             if status:
                 raise not_built(engine, tag, self.log)
@@ -71,8 +76,8 @@ class JobImage:
             ignored = shutil.ignore_patterns("__pycache__", "*.pyc")
             shutil.copytree(registry.PROJECT / name, context / "src" / name, ignore=ignored)
         (context / "requirements").mkdir()
-        shutil.copy(registry.PROJECT / "requirements" / f"{self.name}.txt", context / "requirements")
-        shutil.copy(self.dockerfile, context)
+        shutil.copy(registry.PROJECT / "requirements" / f"{self.name}.txt", context / "requirements" / "job.txt")
+        (context / _STAGED).write_text(self.dockerfile, encoding="utf-8")
 
 
 def _as_arguments(options: Mapping[str, Any]) -> Iterator[str]:

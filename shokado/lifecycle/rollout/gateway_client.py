@@ -88,9 +88,13 @@ class GatewayClient:
     ) -> None:
         self._client.close()
 
+    def split(self) -> Split:
+        """The split of the environment, whole."""
+        return self.ask(operations.split())
+
     def routing(self) -> Routing:
         """The routing as it is now."""
-        return _routing(self.ask(operations.split()))
+        return _routing(self.split())
 
     def seconds_unchanged(self, routing: Routing) -> float:
         """How long the environment has been as it is, by the gateway's clock."""
