@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from runners.artefacts.configured import elsewhere
+from shokado.worker.versions.fleet import Fleet
 from tests.control.site import Site, open_site, settings
 
 
@@ -23,6 +24,7 @@ def test_no_scores_of_another_version_are_told(tmp_path: Path) -> None:
     chosen = settings(versions={"v1": {}, "v2": placed, "v3": {}})
     with open_site(tmp_path, chosen) as site:
         fleet = site.join().parts.fleet
+        assert isinstance(fleet, Fleet)
         fleet._slots["v2"].artefact = elsewhere("v2", chosen, fleet.artefacts["v1"].card)
         found = site.get("/v1/models/v2/examples")
         assert (len(found["rows"]), found["predictions"], found["tolerance"]) == (2, None, [0.0])
