@@ -179,6 +179,10 @@ build: models ## Build the bento that serving.yaml describes, with its models in
 image: models ## Build an image of the bento: make image ENGINE=podman BASE_IMAGE=python:3.11-slim TAG=shokado:1.4.0
 	@$(BIN)/python -m shokado image $(ARGS)
 
+.PHONY: lambda
+lambda: models ## Build a zip of serving.yaml's versions for AWS Lambda: make lambda ARGS="--architecture arm64"
+	@$(BIN)/python -m shokado lambda build $(ARGS)
+
 .PHONY: image-drift
 image-drift: $(TRAIN) ## Build an image of the job that reports drift: make image-drift TAG=registry.example/shokado-drift:1.4.0
 	@$(BIN)/python -m shokado drift image $(ARGS)

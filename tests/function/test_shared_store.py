@@ -173,6 +173,15 @@ def test_changes_need_a_shared_store_and_a_key(
         assert (answer.status, answer.code) == (409, "cannot_load_here")
 
 
+def test_rates_are_counted_by_all_instances_together(redis: RedisServer, models: object) -> None:
+    """By the address that the gateway saw, whatever a header says."""
+    rates = {"SHOKADO_ACCESS__RATES__PER_ADDRESS": "3/hour", "SHOKADO_ACCESS__RATES__URL": redis.url}
+    with opened(**rates) as one, opened(**rates) as other:
+        lied = http_event("POST", NATIVE, [*JSON, ("x-forwarded-for", "198.51.100.9")], BODY)
+        answers = [ask(function, event) for event in (PREDICT, lied) for function in (one, other)]
+    assert [answer.status for answer in answers] == [200, 200, 200, 429]
+
+
 def test_feedback_is_taken_where_a_store_is_shared(redis: RedisServer, models: object) -> None:
     with opened(SHOKADO_STORE=redis.url) as function:
         told = json.dumps({"prediction_id": ask(function).json["prediction_id"], "label": 1}).encode()

@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -15,7 +17,13 @@ from shokado.lifecycle.packaging.function_folder import content_of, fill
 from shokado.lifecycle.packaging.function_image import DOCKERFILE, build_command, run_build
 from shokado.lifecycle.packaging.function_order import FunctionOrder, Processor, Runtime
 from shokado.lifecycle.packaging.function_trial import try_function
-from shokado.lifecycle.packaging.function_zip import MAX_UNZIPPED_BYTES, refuse_too_large, weigh, write_zip
+from shokado.lifecycle.packaging.function_zip import (
+    MAX_UNZIPPED_BYTES,
+    refuse_too_large,
+    remove_left_overs,
+    weigh,
+    write_zip,
+)
 from shokado.lifecycle.packaging.imaging import ContainerEngine
 
 
@@ -133,6 +141,30 @@ def test_a_zip_that_fails_leaves_the_one_before(tmp_path: Path) -> None:
         write_zip(folder, target)
     assert target.read_bytes() == before
     assert [path.name for path in target.parent.iterdir()] == ["shokado.zip"]
+
+
+def test_what_a_killed_build_left_goes_with_the_next_one(tmp_path: Path) -> None:
+    for name in ("stage-dead", "stage-alive"):
+        (tmp_path / name / "task").mkdir(parents=True)
+    program = (
+        "import sys, pathlib; from shokado.lifecycle.packaging.function_zip import held\n"
+        "with held(pathlib.Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+    )
+    dead, alive = (
+        subprocess.Popen(
+            [sys.executable, "-c", program, tmp_path / f"{name}.lock"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        for name in ("stage-dead", "stage-alive")
+    )
+    for process in (dead, alive):
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"held\n"
+    dead.kill()
+    dead.wait(20)
+    remove_left_overs(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"stage-alive", "stage-alive.lock"}
+    alive.communicate(b"", timeout=60)
+    assert {path.name for path in tmp_path.iterdir()} == {"stage-alive"}
 
 
 def test_a_zip_for_another_python_says_so(tmp_path: Path) -> None:

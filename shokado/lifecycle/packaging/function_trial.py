@@ -37,9 +37,10 @@ def try_function(path: Path, event: Any, variables: dict[str, str]) -> Any:
         finished = _run(folder, json.dumps(event), variables)
     if finished.returncode:
         last = finished.stderr.strip().splitlines()[-1:]
+        foreign = "ImportError" in finished.stderr or "ModuleNotFoundError" in finished.stderr
         raise LifecycleError(
-            "The function does not answer:\n" + "\n".join(last) + "\nA zip for another Python does not start here.",
-            "shokado lambda build --runtime here",
+            "\n".join(["The function does not answer:", *last]),
+            "shokado lambda build --runtime here, if it was built for another Python" if foreign else None,
         )
     for line in finished.stderr.splitlines():
         say(line)

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from configuration.file_lock import lock
 from shokado.lifecycle.errors import BuildFailed
 from shokado.lifecycle.importing import registry
 from shokado.lifecycle.packaging.function_folder import MODELS, content_of, fill
@@ -30,6 +31,7 @@ MAX_DIRECT_BYTES = 50 * 2**20
 """Size of a zip that is sent to AWS with the request; larger ones go by way of S3."""
 FOLDER = registry.PROJECT / "var" / "lambda"
 """Where functions are put together, and what they are."""
+_STAGE = "stage-"
 _SHOWN = 8
 """How many parts are named where they are too large together."""
 _STARTED = re.compile(r"cold start: ([0-9.]+) s \((.*)\)")
@@ -95,7 +97,8 @@ def staged(order: FunctionOrder) -> Iterator[StagedFunction]:
     """
     content = content_of(order)
     FOLDER.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="stage-", dir=FOLDER) as at:
+    remove_left_overs(FOLDER)
+    with tempfile.TemporaryDirectory(prefix=_STAGE, dir=FOLDER) as at, held(Path(f"{at}.lock")):
         folder = Path(at) / "task"
         folder.mkdir()
         install_packages(order, folder, xgboost=order.xgboost or content.needs_xgboost)
@@ -106,6 +109,26 @@ def staged(order: FunctionOrder) -> Iterator[StagedFunction]:
             path.chmod(0o755 if path.is_dir() else 0o644)
         parts = weigh(folder)
         yield StagedFunction(folder, sum(size for _, size in parts), parts, measure_start(order, folder))
+
+
+def remove_left_overs(folder: Path) -> None:
+    """Remove what builds that were killed have left; those under way hold the lock of theirs."""
+    for lock_file in folder.glob(f"{_STAGE}*.lock"):
+        with lock_file.open("ab") as file:
+            if lock(file):
+                shutil.rmtree(lock_file.with_suffix(""), ignore_errors=True)
+                lock_file.unlink(missing_ok=True)
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Hold the lock of a stage, which is let go of also by who is killed; there is no file of it at the end."""
+    with path.open("ab") as file:
+        lock(file)
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
 
 
 def weigh(folder: Path) -> tuple[tuple[str, int], ...]:
