@@ -62,8 +62,8 @@ def promote(
     with opened_environments({source: "promote", target: "promote"}) as environments, plain_errors():
         from shokado.lifecycle.delivery.promotion import CandidateStage, Promotion, follow
 
+        chosen = policy_of(environments[target], policy, plan, share, force=force)
         with asked_aliases(no_aliases) as aliases:
-            chosen = policy_of(environments[target], policy, plan, share, force=force)
             promotion = Promotion(environments[source], environments[target], chosen, typer.echo)
             stage = promotion.advance(wait=wait)
             if aliases is not None:

@@ -60,12 +60,13 @@ def watch(
         registry.check_address(address)
         named = re.sub(r"[^A-Za-z0-9._-]+", "-", address.removeprefix("models:/"))
         path = journal or Path("var", "watch", f"{named}.json")
+        chosen = policy_of(environments[target], policy, plan, share, force=False)
         with opened_journal(path) as noted, registry.session() as client:
             watching = RegistryWatch(
                 lambda: registry.resolve(client, address),
                 environments[source],
                 environments[target],
-                policy_of(environments[target], policy, plan, share, force=False),
+                chosen,
                 noted,
                 None if no_aliases else RegistryAliases(client),
                 typer.echo,

@@ -49,6 +49,9 @@ def test_everything_is_done_in_its_order(sites: Delivery, home: Path, tmp_path: 
         "v2 is a candidate in",
     ]
     assert sorted(told, key=done.stdout.index) == told
+    (bento,) = (home / "bentos" / "shokado").glob("*/src/configuration")
+    assert (bento / "serving.yaml").exists()
+    assert not (bento / "sites.yaml").exists()
     assert sorted(path.name for path in (tmp_path / "out" / "customers").iterdir()) == ["v1", "v2"]
     assert sites.split(sites.staging, "staging")["active"] == "v2"
     assert sites.split(sites.production)["shares"] == {"v1": 0.9, "v2": 0.1}

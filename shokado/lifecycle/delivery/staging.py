@@ -35,8 +35,8 @@ def staged(environment: OpenSite, source: str, label: str | None, say: Say, why:
     elif ":" in source and "/" not in source:
         label = label or source.partition(":")[2]
     if label is None:
-        known = ", ".join(listed)
-        raise DeliveryRefused(f"{source} is no version of {environment.name}, which has {known}.", "add --as v3")
+        message = f"{source} is no version of {environment.name}, which has {', '.join(listed)}."
+        raise DeliveryRefused(message, f"shokado stage models:/<name>/<number> --environment {environment.name}")
     version = bring(gateway, WantedVersion(source, label), say, why)
     require_right_numbers(gateway, version, environment.name)
     return version

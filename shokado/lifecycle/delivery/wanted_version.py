@@ -71,7 +71,8 @@ def bring(gateway: GatewayClient, wanted: WantedVersion, say: Callable[[str], No
         return gateway.ask(operations.load(known.version, why=why)).version
     taken = {version.version for version in listed} | {alias for version in listed for alias in version.aliases}
     # What a tag names is what it is to be under its own name: where it is that already, the server loads nothing.
-    label = wanted.label if wanted.is_own_tag else wanted.free_label(taken)
+    is_own = wanted.is_own_tag and any(wanted.source == f"{one.model}:{wanted.label}" for one in listed)
+    label = wanted.label if is_own else wanted.free_label(taken)
     say(f"load {wanted.source} as {label} at {gateway.url}")
     loaded = gateway.ask(operations.load(label, wanted.source, why=why)).version
     if wanted.digest not in (None, loaded.digest):
