@@ -1,7 +1,7 @@
 """Where environments are served: `sites.yaml`, overridden by `SHOKADO_SITES__*` variables.
 
-In: the file beside this module, or the one that `SHOKADO_SITES_FILE` names, and the environment. Out: frozen `EnvironmentSite`s by
-name, or a `SettingsError` that names each wrong key.
+In: the file beside this module, or the one that `SHOKADO_SITES_FILE` names, and the environment. Out: a frozen
+`EnvironmentSite` for each name, or a `SettingsError` that names each wrong key.
 """
 
 import os
