@@ -21,16 +21,6 @@ from tests.support.waiting import wait_until
 EXPORTED = ["background.json", "card.json", "model.onnx", "model.ubj", "reference.json"]
 
 
-@pytest.fixture
-def home(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A model store that may be changed, and the registry from which it was filled."""
-    home = tmp_path / "bentoml"
-    shutil.copytree(models / "models" / "customers", home / "models" / "customers")
-    monkeypatch.setenv("BENTOML_HOME", str(home))
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{models.parent / 'mlflow.db'}")
-    return home
-
-
 @pytest.fixture(scope="module")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     with s3_server(tmp_path_factory.mktemp("s3"), "models") as running:

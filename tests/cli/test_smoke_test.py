@@ -70,6 +70,7 @@ def test_wrong_numbers_are_found(server: Server, models: Path, tmp_path: Path) -
     assert "checks failed" in said
 
 
+@pytest.mark.slow
 def test_a_version_that_cannot_serve_is_found(models: Path, tmp_path: Path) -> None:
     home = tmp_path / "home"
     shutil.copytree(models / "models", home / "models")

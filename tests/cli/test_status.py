@@ -91,6 +91,7 @@ def test_pods_and_autoscaling_are_the_clusters(server: Server, tmp_path: Path, m
     assert (code, "not told:" in said, "v2 active 100 % ready" in said) == (0, True, True), said
 
 
+@pytest.mark.slow
 def test_who_may_only_predict_is_told_what_that_key_may_see(models: Path, tmp_path: Path) -> None:
     file = tmp_path / "keys.yaml"
     secret = add_key(file, "reader", Role.PREDICT)

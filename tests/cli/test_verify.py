@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,16 +17,6 @@ from shokado.lifecycle.datasets import CUSTOMERS_FEATURES, generate_customers
 
 NAMES = [feature.name for feature in CUSTOMERS_FEATURES]
 Run = Callable[..., tuple[int, str]]
-
-
-@pytest.fixture
-def home(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A model store that may be changed, and the registry from which it was filled."""
-    home = tmp_path / "bentoml"
-    shutil.copytree(models / "models" / "customers", home / "models" / "customers")
-    monkeypatch.setenv("BENTOML_HOME", str(home))
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{models.parent / 'mlflow.db'}")
-    return home
 
 
 def run(*words: str) -> tuple[int, str]:
@@ -50,6 +39,7 @@ def test_by_its_card_an_artefact_is_verified_in_this_process(home: Path) -> None
     assert "reference.json, background.json as the card describes them" in said
 
 
+@pytest.mark.slow
 def test_rows_of_a_file_are_asked_of_the_framework_again(home: Path, tmp_path: Path) -> None:
     """What is told is what comes of MLflow's own model beside ONNX Runtime, by hand."""
     rows = generate_customers(300, seed=11)[0]
