@@ -752,3 +752,11 @@ def test_a_small_machine_is_enough(commands: list[str], own_places: dict[str, st
         assert refused.json()["error"]["code"] == "source_not_allowed"
         processes = (psutil.Process(pid) for pid in (server.process.pid, worker))
         assert sum(process.memory_full_info().uss for process in processes) < 400e6
+
+
+@runs("docs/scale.md", "What requests need")
+def test_a_plan_is_made_for_any_number_of_requests(commands: list[str]) -> None:
+    (command,) = commands
+    printed = shell(command)
+    assert "| 25,000 | 2 |" in printed
+    assert "One Redis carries" in printed
