@@ -137,11 +137,11 @@ def image(
 
       shokado batch image --model customers --tag registry.example/shokado-batch:1.4.0
     """
+    from shokado.lifecycle.packaging.batch_image import build_batch_image
     from shokado.lifecycle.packaging.imaging import find_engine
-    from shokado.lifecycle.packaging.job_image import BATCH, build_job_image
 
     with plain_errors():
-        typer.echo(f"{build_job_image(BATCH, find_engine(engine), tag, base_image, network, model)}  built")
+        typer.echo(f"{build_batch_image(model, find_engine(engine), tag, base_image, network)}  built")
 
 
 def _split_at(url: str, environment: str | None, key_file: Path | None) -> "Split":

@@ -23,6 +23,7 @@ PUBLIC = {
     "/models/{version}/activate": {"post"},
     "/v1/models": {"get"},
     "/v1/models/{version}": {"get"},
+    "/v1/models/{version}/examples": {"get"},
     "/v1/models/{version}/load": {"post"},
     "/v1/models/{version}/unload": {"post"},
     "/v1/traffic-split": {"get", "post", "put"},

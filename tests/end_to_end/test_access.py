@@ -57,6 +57,7 @@ CLASSIFIED: dict[tuple[str, str], Role | None] = {
     ("post", "/models/{version}/activate"): ADMIN,
     ("get", "/v1/models"): PREDICT,
     ("get", "/v1/models/{version}"): PREDICT,
+    ("get", "/v1/models/{version}/examples"): PREDICT,
     ("post", "/v1/models/{version}/load"): ADMIN,
     ("post", "/v1/models/{version}/unload"): ADMIN,
     ("get", "/v1/traffic-split"): PREDICT,

@@ -10,7 +10,7 @@ from typer.main import get_command
 
 from k8s.validate import FOLDER, NOT_THERE, VERSIONS, Rendering, has_kubectl
 from shokado.cli.batch_command import app
-from shokado.lifecycle.packaging.job_image import BATCH
+from shokado.lifecycle.packaging.batch_image import BATCH_IMAGE
 from tests.k8s.cluster import Cluster, Pod
 from tests.k8s.test_hardening import test_pods_keep_to_the_restricted_standard as keep_to_the_restricted_standard
 from tests.test_locks import pins_of
@@ -89,7 +89,7 @@ def test_its_entrypoint_is_a_command_that_there_is(batching: Batching) -> None:
     assert (parsed["model"], parsed["version"], parsed["split"]) == ("customers", "v2", False)
     assert parsed["source"].startswith("s3://")
     assert parsed["output"].startswith("s3://")
-    assert "ENTRYPOINT" not in BATCH.dockerfile, "the operator starts Ray by commands of its own"
+    assert "ENTRYPOINT" not in BATCH_IMAGE.dockerfile, "the operator starts Ray by commands of its own"
 
 
 def test_the_readme_makes_the_secret_that_it_reads(batching: Batching) -> None:

@@ -7,12 +7,13 @@ import pytest
 
 from shokado.lifecycle.errors import ImageFailed
 from shokado.lifecycle.importing.version import Imported
-from shokado.lifecycle.packaging.job_image import BATCH, DRIFT, stage
+from shokado.lifecycle.packaging.batch_image import BATCH_IMAGE, add_versions
+from shokado.lifecycle.packaging.drift_image import DRIFT_IMAGE
 from tests.end_to_end.test_open_inference_clients import environment_of
 
 
 def test_the_report_of_drift_runs_by_what_the_image_holds_alone(tmp_path: Path) -> None:
-    stage(DRIFT, tmp_path / "context")
+    DRIFT_IMAGE.stage(tmp_path / "context")
     python = environment_of("drift").absolute()
     (tmp_path / "log").mkdir()
     command = ["-m", "shokado", "drift", "report", str(tmp_path / "out"), "--version", "v1", "--against", "7d"]
@@ -27,12 +28,13 @@ def test_the_report_of_drift_runs_by_what_the_image_holds_alone(tmp_path: Path) 
     )
     assert done.returncode == 2
     assert "the window of the log has 0 rows of v1" in done.stderr
-    assert sorted(path.name for path in (tmp_path / "context").iterdir()) == ["job.Dockerfile", "requirements", "src"]
+    assert sorted(path.name for path in (tmp_path / "context").iterdir()) == ["Dockerfile", "requirements", "src"]
 
 
 @pytest.mark.slow
 def test_a_batch_runs_by_what_the_image_holds_alone(prepared: dict[str, Imported], tmp_path: Path) -> None:
-    stage(BATCH, tmp_path / "context", "iris")
+    BATCH_IMAGE.stage(tmp_path / "context")
+    add_versions("iris", tmp_path / "context")
     python = environment_of("batch").absolute()
     card = prepared["iris:v1"].artefact.card
     rows = [card.row_format.listed(row) for row in card.examples.rows]
@@ -57,4 +59,4 @@ def test_a_batch_runs_by_what_the_image_holds_alone(prepared: dict[str, Imported
 
 def test_an_image_of_a_model_that_is_not_there_is_refused(own_store: Path, tmp_path: Path) -> None:
     with pytest.raises(ImageFailed, match="no model nobody in the model store"):
-        stage(BATCH, tmp_path / "context", "nobody")
+        add_versions("nobody", tmp_path / "context")
