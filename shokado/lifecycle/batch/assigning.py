@@ -1,19 +1,29 @@
 """Assigning: which version scores a row, and why, as a server says it of a request with the row's unit."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from runners.inputs.faults import InputFault
 from shokado.dispatch.assignment import assign
 from shokado.dispatch.reason import PINNED, Assignment, assignment_of
-from shokado.lifecycle.batch.batch_plan import BatchPlan, RowBlock
+from shokado.lifecycle.batch.batch_plan import BatchPlan, PlannedSplit, RowBlock
 from shokado.lifecycle.batch.packing import is_text
 from shokado.lifecycle.batch.table_slice import TableSlice
 
 MAX_UNIT_CHARACTERS = 256
 """As many as a server takes."""
+
+
+@dataclass(frozen=True, eq=False)
+class AssignedRows:
+    """The rows of a slice by what they got, and why the others can get nothing; each by its position."""
+
+    groups: Mapping[Assignment, NDArray[np.int64]]
+    faults: Mapping[int, InputFault]
 
 
 @dataclass(frozen=True)
@@ -23,11 +33,23 @@ class Assigner:
     plan: BatchPlan
     block: RowBlock
 
-    def assigned(self, part: TableSlice) -> list[Assignment | InputFault]:
-        """What each row of a slice gets, or why it can get none."""
-        split = self.plan.split
-        if split is None:
-            return [assignment_of(self.plan.versions[0].version, PINNED)] * part.rows
+    def assigned(self, part: TableSlice) -> AssignedRows:
+        """What the rows of a slice get, but for those that are broken."""
+        if self.plan.split is None:
+            positions = np.setdiff1d(np.arange(part.rows), list(part.broken), assume_unique=True)
+            return AssignedRows({assignment_of(self.plan.versions[0].version, PINNED): positions}, {})
+        groups: dict[Assignment, list[int]] = {}
+        faults: dict[int, InputFault] = {}
+        for row, one in enumerate(self._each(part, self.plan.split)):
+            if row in part.broken:
+                continue
+            if isinstance(one, InputFault):
+                faults[row] = one
+            else:
+                groups.setdefault(one, []).append(row)
+        return AssignedRows({one: np.array(rows, dtype=np.int64) for one, rows in groups.items()}, faults)
+
+    def _each(self, part: TableSlice, split: PlannedSplit) -> list[Assignment | InputFault]:
         routing = split.routing
         if not split.needs_unit:
             return [assign(routing, number) for number in self._numbers(part)]

@@ -94,10 +94,10 @@ class Location:
                 raise self._gone(path) from None
         return found
 
-    def read(self, path: str, start: int = 0, stop: int | None = None) -> bytes:
-        """The bytes of a file, or some of them. Raises `BatchRefused`."""
+    def read(self, path: str) -> bytes:
+        """The bytes of a file. Raises `BatchRefused`, and `FileNotFoundError` where there is none."""
         with self._plainly():
-            found: bytes = self._file_system.cat_file(path, start=start, stop=stop)
+            found: bytes = self._file_system.cat_file(path)
             return found
 
     @contextmanager

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from runners.artefacts.card import Card
-from runners.artefacts.scores import Scores, labels_of, score_names
+from runners.artefacts.scores import Scores, positions_of, score_names
 from shokado.lifecycle.batch.packing import is_text
 
 FILE, ROW = "file", "row"
@@ -61,10 +61,10 @@ def score_arrays(card: Card, scores: Scores) -> dict[str, Any]:
     found: dict[str, Any] = {
         name: pyarrow.array(np.ascontiguousarray(by_column[:, at])) for at, name in enumerate(score_columns(card))
     }
-    names = prediction_columns(card)
-    if names:
-        labels = labels_of(card, scores.tolist())
-        found |= dict(zip(names, zip(*labels, strict=True) if card.outputs else [labels], strict=True))
+    if card.classes:
+        positions = positions_of(card.task, scores, card.positive_from).reshape(len(scores), -1)
+        labels = pyarrow.array(card.classes)
+        found |= {name: labels.take(positions[:, at]) for at, name in enumerate(prediction_columns(card))}
     return found
 
 

@@ -21,6 +21,8 @@ from shokado.lifecycle.errors import BatchRefused, LifecycleError, MissingPackag
 INSTALL = "make batch"
 RETRIES = 3
 """How often a block is tried again whose process died."""
+STARTS = 3
+"""How often Ray is started: it gives up after half a minute, which a busy machine may take."""
 _WAITING = 2
 """Tasks for each processor: the next one is there when one ends."""
 _OBJECT_STORE_BYTES = 128 * 2**20
@@ -94,24 +96,34 @@ def cluster(address: str | None, cpus: int | None) -> Iterator[Cluster]:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     import ray
 
-    try:
-        if address is not None:
-            ray.init(address, log_to_driver=False, logging_level="ERROR")
-        else:
-            ray.init(
-                "local",
-                num_cpus=cpus,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level="ERROR",
-                object_store_memory=_OBJECT_STORE_BYTES,
-            )
-    except (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
-        raise LifecycleError(f"Ray cannot be reached at {address or 'this machine'}: {error}") from error
+    for left in reversed(range(STARTS)):
+        try:
+            _connect(ray, address, cpus)
+            break
+        # What it raises where a machine is too busy to start it in time is a bare one.
+        except Exception as error:
+            ray.shutdown()
+            if not left:
+                where = f"at {address} cannot be reached" if address is not None else "cannot be started here"
+                raise LifecycleError(f"Ray {where}: {type(error).__name__}: {error}") from error
     try:
         yield Cluster(ray)
     finally:
         ray.shutdown()
+
+
+def _connect(ray: Any, address: str | None, cpus: int | None) -> None:
+    if address is not None:
+        ray.init(address, log_to_driver=False, logging_level="ERROR")
+        return
+    ray.init(
+        "local",
+        num_cpus=cpus,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
+        object_store_memory=_OBJECT_STORE_BYTES,
+    )
 
 
 _work: tuple[str, BatchWork] | None = None

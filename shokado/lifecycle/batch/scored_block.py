@@ -19,7 +19,7 @@ from runners.artefacts.scores import Scores
 from runners.inputs.faults import InputFault
 from shokado.dispatch.reason import Assignment
 from shokado.lifecycle.batch import part_schema
-from shokado.lifecycle.batch.assigning import Assigner
+from shokado.lifecycle.batch.assigning import AssignedRows, Assigner
 from shokado.lifecycle.batch.batch_plan import BatchPlan, RowBlock
 from shokado.lifecycle.batch.input_tables import header_of, slices_of
 from shokado.lifecycle.batch.locations import Location
@@ -55,41 +55,34 @@ class _SliceScorer:
     part: TableSlice
     file: str
     keep: Sequence[str]
-    assigned: Sequence[Assignment | InputFault]
+    assigned: AssignedRows
 
     def score(self, versions: Mapping[str, OpenedVersion], writer: PartWriter) -> None:
         """Write what becomes of each row, in the order of the input."""
         import pyarrow
 
-        faults = dict(self._unassigned())
-        tables = []
-        for version, positions in self._rows_by_version(faults).items():
-            taken, scores, failed = self._scored(versions[version], positions)
+        faults = {**self.assigned.faults, **self._broken()}
+        tables, counts = [], Counter[str]()
+        for assignment, positions in self.assigned.groups.items():
+            opened = versions[assignment.version]
+            taken, scores, failed = self._scored(opened, positions)
             faults |= failed
             if len(taken):
-                tables.append(self._scored_table(versions[version].card, taken, scores))
+                tables.append(self._scored_table(opened.card, assignment, taken, scores))
+                counts[assignment.version] += len(taken)
         if tables:
             table = pyarrow.concat_tables(tables)
-            counts = Counter(table.column(part_schema.VERSION).to_pylist())
             writer.write(table if len(tables) == 1 else table.sort_by(part_schema.ROW), counts)
         if faults:
             writer.reject(self._rejected_table(faults), Counter(fault.code for fault in faults.values()))
 
-    def _unassigned(self) -> Mapping[int, InputFault]:
-        """The faults of rows that no version is given."""
-        found = {row: one for row, one in enumerate(self.assigned) if isinstance(one, InputFault)}
-        for row, why in self.part.broken.items():
-            number = self.part.first_row + row
-            found[row] = InputFault("malformed", f"row {number} cannot be read: {why}", number)
-        return found
-
-    def _rows_by_version(self, faults: Mapping[int, InputFault]) -> dict[str, NDArray[np.int64]]:
-        """The positions of all other rows."""
-        rows: dict[str, list[int]] = {}
-        for row, one in enumerate(self.assigned):
-            if row not in faults and not isinstance(one, InputFault):
-                rows.setdefault(one.version, []).append(row)
-        return {version: np.array(positions, dtype=np.int64) for version, positions in rows.items()}
+    def _broken(self) -> Mapping[int, InputFault]:
+        """The faults of rows that could not be read."""
+        first_row = self.part.first_row
+        return {
+            row: InputFault("malformed", f"row {first_row + row} cannot be read: {why}", first_row + row)
+            for row, why in self.part.broken.items()
+        }
 
     def _scored(
         self, opened: OpenedVersion, positions: NDArray[np.int64]
@@ -109,14 +102,12 @@ class _SliceScorer:
         is_scored[list(failures)] = False
         return packed.positions[is_scored], scores[is_scored], faults
 
-    def _scored_table(self, card: Card, positions: NDArray[np.int64], scores: Scores) -> Any:
+    def _scored_table(self, card: Card, assignment: Assignment, positions: NDArray[np.int64], scores: Scores) -> Any:
         import pyarrow
 
-        assigned = [self.assigned[position] for position in positions.tolist()]
-        reasons = [one.reason.value for one in assigned if isinstance(one, Assignment)]
         columns = self._named(positions) | {
-            part_schema.VERSION: [card.version] * len(positions),
-            part_schema.REASON: reasons,
+            part_schema.VERSION: pyarrow.repeat(assignment.version, len(positions)),
+            part_schema.REASON: pyarrow.repeat(assignment.reason.value, len(positions)),
             **part_schema.score_arrays(card, scores),
         }
         kept = {name: self.part.columns[name].type for name in self.keep}
@@ -126,11 +117,14 @@ class _SliceScorer:
         import pyarrow
 
         rows = sorted(faults)
-        versions = [
-            one.version if isinstance(one, Assignment) else None for one in map(self.assigned.__getitem__, rows)
-        ]
+        given = {
+            row: assignment.version
+            for assignment, positions in self.assigned.groups.items()
+            for row in positions.tolist()
+            if row in faults
+        }
         columns = self._named(np.array(rows, dtype=np.int64)) | {
-            part_schema.VERSION: versions,
+            part_schema.VERSION: [given.get(row) for row in rows],
             part_schema.CODE: [faults[row].code for row in rows],
             part_schema.FEATURE: [faults[row].feature for row in rows],
             part_schema.WHAT: [faults[row].message for row in rows],
@@ -140,10 +134,12 @@ class _SliceScorer:
 
     def _named(self, positions: NDArray[np.int64]) -> dict[str, Any]:
         """Which rows these are, and what is carried over of them."""
+        import pyarrow
+
         taken = {name: self.part.columns[name].take(positions) for name in self.keep}
         kept = {name: values.cast(part_schema.kept_type(values.type)) for name, values in taken.items()}
         return {
-            part_schema.FILE: [self.file] * len(positions),
+            part_schema.FILE: pyarrow.repeat(self.file, len(positions)),
             part_schema.ROW: self.part.first_row + positions,
             **kept,
         }
