@@ -71,8 +71,6 @@ class RemoteRunner(Runner):
         """
         super().__init__(version, card, Path(), settings, batching)
         self._far = far
-        self.address: str | None = None
-        """The other server's address; None for a service, whose address nobody needs to know."""
         if isinstance(far, RemoteSettings):
             self.placement, self.engine = Placement.REMOTE, "remote"
             self.address = far.url if card.needs_python and card.asked_by == "invocations" else far.address

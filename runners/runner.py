@@ -63,6 +63,8 @@ class Runner:
         self.engine = settings.engine.value
         self.failure: str | None = None
         self.placement = Placement.EMBEDDED
+        self.address: str | None = None
+        """Where a version is that is in another server; None for others, whose address nobody needs to know."""
         self.jobs = 0
         """How many were handed in so far."""
         self._folder = folder

@@ -36,7 +36,7 @@ collect_ignore = [path for path, asked_by in LONGER.items() if asked_by not in o
 
 LONG = (
     "lifecycle", "faults", "end_to_end", "browser", "docs", "cli", "load_tests", "k8s", "gateway", "client", "compose",
-    "worker", "test_bento.py",
+    "worker", "function", "test_bento.py",
 )  # fmt: skip
 """Folders and files whose tests take longest, in the order in which they begin: they start servers, or train.
 

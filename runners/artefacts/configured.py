@@ -3,6 +3,7 @@
 In: the settings. Out: an artefact for each version; one that is served elsewhere need not be in the store.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,16 @@ from runners.artefacts.repository import find_artefact, stored_tags
 _MAKEFILE = Path(__file__).resolve().parents[2] / "Makefile"
 
 
-def find_artefacts(settings: Settings) -> dict[str, Artefact]:
+def find_artefacts(settings: Settings, find: Callable[[str, str], Artefact] = find_artefact) -> dict[str, Artefact]:
     """All configured versions. Raises `ArtefactError` when one is missing, damaged, or takes other features.
 
+    `find` gives the artefact of a version and its tag, or raises `ArtefactError`.
     A remote version that the store does not have takes and gives what the others do.
     """
     found: dict[str, Artefact] = {}
     for version in settings.versions:
         try:
-            found[version] = find_artefact(version, settings.tag_of(version))
+            found[version] = find(version, settings.tag_of(version))
         except ArtefactMissing as error:
             if settings.remote_of(version) is None:
                 raise ArtefactMissing(f"{error}; {_remedy('make it')}") from error

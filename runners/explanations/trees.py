@@ -13,6 +13,7 @@ import numpy as np
 from runners.artefacts.card import Card, FileKind
 from runners.artefacts.integrity import check_file
 from runners.artefacts.scores import tolerance_of
+from runners.errors import NotExplainable
 from runners.explanations.contributions import Contributions, ExplanationMethod, ExplanationScale, Values
 from runners.inputs.rows import Rows
 
@@ -88,11 +89,15 @@ class TreeExplainer:
 def open_trees(folder: Path, card: Card) -> TreeExplainer | None:
     """The explainer of an artefact that has a Booster; None where it has none, or none that can be taken apart.
 
-    Raises `DamagedFile`.
+    Raises `DamagedFile`, and `NotExplainable` where XGBoost is not installed.
     """
     if FileKind.UBJ not in card.files:
         return None
-    import xgboost
+    try:
+        import xgboost
+    except ModuleNotFoundError:
+        hint = "it was built without; build it with: shokado lambda build --xgboost"
+        raise NotExplainable(f"XGBoost explains this version, which is not in this function; {hint}") from None
 
     path = check_file(folder, FileKind.UBJ, card)
     booster = xgboost.Booster(params={"nthread": 1}, model_file=str(path))

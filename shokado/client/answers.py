@@ -445,6 +445,20 @@ class Version:
 
 
 @dataclass(frozen=True, slots=True)
+class VersionExamples:
+    """Rows of a version, and what it must answer for them."""
+
+    version: str
+    digest: str
+    rows: Sequence[Mapping[str, Any]]
+    """By feature name."""
+    predictions: Sequence[Any] | None
+    """As its framework gave them; None where only another server has the version's artefact."""
+    tolerance: Sequence[float]
+    """By how much a prediction may differ: one number, or one for each of several values a row."""
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerState:
     """A worker of any machine, by its last report."""
 

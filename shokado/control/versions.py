@@ -12,7 +12,6 @@ from runners.artefacts.card import Card, ModelFile, Source, Task
 from runners.inputs.rows import RowReader
 from runners.inputs.schema import Feature
 from runners.inputs.union import UnionRows
-from runners.remote_runner import RemoteRunner
 from runners.version_state import VersionState
 from shokado.control.changing import MAX_WHY_CHARACTERS, Changer, Forced
 from shokado.control.dependencies import Configuration, Parts
@@ -328,7 +327,7 @@ def describe_version(parts: WorkerParts, version: str) -> Version:
         last_used_at=found.last_used_at or None if found is not None else None,
         engine=runner.engine if runner is not None else None,
         placement=runner.placement if runner is not None else None,
-        address=runner.address if isinstance(runner, RemoteRunner) else None,
+        address=runner.address if runner is not None else None,
     )
     candidate, load = parts.fleet.candidates().get(version), state.candidates.get(version)
     if candidate is not None and load is not None:

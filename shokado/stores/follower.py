@@ -14,7 +14,7 @@ import os
 import random
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -190,16 +190,26 @@ class Follower:
         assert self.entry is not None
         return self.entry
 
+    async def look(self) -> None:
+        """Catch up with the store once, for who does not follow it all the time; a store that is away is noted."""
+        await self._noted(self._catch_up)
+
     async def _poll(self) -> None:
         while True:
             await asyncio.sleep(self._poll_every_s)
-            try:
-                await self._catch_up()
-                await self._tell()
-            except Exception as error:
-                self._note_failure(error)
-            else:
-                self._note_success()
+            await self._noted(self._catch_up_and_tell)
+
+    async def _noted(self, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+        except Exception as error:
+            self._note_failure(error)
+        else:
+            self._note_success()
+
+    async def _catch_up_and_tell(self) -> None:
+        await self._catch_up()
+        await self._tell()
 
     async def _catch_up(self) -> None:
         self._recall()

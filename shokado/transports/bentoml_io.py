@@ -61,6 +61,16 @@ class Untouched(IODescriptor):
         return untouched
 
 
+class RowsOutput(IODescriptor):
+    """What `POST /rows` answers: packed float32 scores, which no schema describes."""
+
+
+class RowsInput(Untouched):
+    """What `POST /rows` of a version's own service takes: packed rows."""
+
+    rows: bytes = b""
+
+
 def descriptors_of(dialect: DescribedDialect) -> dict[str, type[IODescriptor]]:
     """What `bentoml.api` is given for the dialect's route."""
     row_format, name = dialect.row_format, type(dialect).__name__

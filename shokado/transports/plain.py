@@ -7,29 +7,17 @@
 import asyncio
 from dataclasses import replace
 
-from bentoml import IODescriptor
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from shokado.dialects.head import read_head
 from shokado.dialects.problem import Problem, body_too_large, parted
-from shokado.transports.bentoml_io import Untouched
 from shokado.transports.body_quota import BodyQuota
 from shokado.transports.routes import Found, Routes
 
 _CLIENT_GONE = 499
 """nginx's status for a client that left before its answer: nobody reads it."""
-
-
-class RowsOutput(IODescriptor):
-    """What `POST /rows` answers: packed float32 scores, which no schema describes."""
-
-
-class RowsInput(Untouched):
-    """What `POST /rows` of a version's own service takes: packed rows."""
-
-    rows: bytes = b""
 
 
 class PlainExchange:

@@ -4,17 +4,17 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
+from runners.artefacts.card import Card
 from runners.inputs.rows import RowReader
+from shokado.access.gate import Gate
 from shokado.dialects.dialect import Dialect
-from shokado.dialects.dialects import all_dialects
-from shokado.dialects.explaining import ExplanationDialect
-from shokado.transports.admission import AdmissionHandler
 from shokado.transports.call import PredictionHandler
+from shokado.transports.entity_call import EntityHandler, FeatureSource
 from shokado.transports.exchange import Handler
-from shokado.transports.explain_call import ExplanationHandler
 from shokado.transports.express_lane.context import LaneLimits
 from shokado.transports.express_lane.lane import open_lane
 from shokado.transports.plain import Predictions
+from shokado.transports.prediction_handlers import behind, dialects_of, prediction_handlers
 from shokado.transports.refused_heads import answer_heads
 from shokado.transports.routes import Routes
 from shokado.worker.descriptors import allow_connections
@@ -40,11 +40,17 @@ class Gateway:
         self._grpc: Any = None
 
     @property
+    def card(self) -> Card:
+        return self.server.card
+
+    @property
+    def gate(self) -> Gate:
+        return self.server.gate
+
+    @property
     def dialects(self) -> list[Dialect]:
         """The dialects of what the versions take; the last one is that of explanations."""
-        settings = self.server.settings
-        explaining = ExplanationDialect(self.row_format, settings.explanations)
-        return [*all_dialects(self.row_format, settings.dialects), explaining]
+        return dialects_of(self.row_format, self.server.settings)
 
     async def start(self, urls: Mapping[str, str]) -> None:
         """Make this process's parts, and let requests in. `urls` are those of versions with a service of their own."""
@@ -72,14 +78,8 @@ class Gateway:
 
     async def _open(self) -> None:
         settings, gate = self.server.settings, self.server.gate
-        *predicting, explaining = self.dialects
-        entrance, explainer = self._worker.entrance, self._worker.explainer
-        self._handlers = [PredictionHandler(entrance, dialect) for dialect in predicting]
-        self._handlers.append(ExplanationHandler(entrance, explaining, explainer))
-        handlers: list[Handler] = [*self._handlers]
-        if gate.guards_predictions:
-            handlers = [AdmissionHandler(handler, gate) for handler in handlers]
-        routes = self.predictions.routes = Routes(handlers, settings.model)
+        self._handlers = prediction_handlers(self._worker.entrance, self._worker.explainer, self.row_format, settings)
+        routes = self.predictions.routes = Routes(behind(gate, self._before_entities()), settings.model)
         grpc_wanted = [settings.grpc.max_connections] if settings.grpc.port is not None else []
         http_room, *grpc_room = allow_connections(settings.limits.max_connections, *grpc_wanted)
         refuse_head = answer_heads(routes, settings.prefix, gate.note_bad_head)
@@ -88,6 +88,18 @@ class Gateway:
         self.control.parts = self._worker.parts
         if grpc_room:
             await self._open_grpc(*grpc_room)
+
+    def _before_entities(self) -> list[Handler]:
+        """The handlers, behind one that looks up features where those are configured and the dialect has them."""
+        settings, lookup = self.server.settings, self._worker.features
+        if lookup is None:
+            return [*self._handlers]
+        limits = settings.limits
+        source = FeatureSource(settings.features, lookup, limits.max_text_characters, limits.max_body_bytes)
+        return [
+            EntityHandler(handler, dialect, source) if dialect.entities_beside is not None else handler
+            for handler, dialect in zip(self._handlers, self.dialects, strict=True)
+        ]
 
     async def _open_grpc(self, max_connections: int) -> None:
         from shokado.transports.grpc.server import GrpcServer

@@ -97,7 +97,7 @@ def known_versions(parts: WorkerParts) -> KnownVersions:
 
 def why_not_ready(parts: WorkerParts) -> str | None:
     """Why this worker cannot answer; None when it can."""
-    if parts.stopping.begun:
+    if parts.is_stopping():
         return "the server is stopping"
     state, runners = parts.dispatcher.state, parts.dispatcher.runners
     if not state.environments:
@@ -130,7 +130,7 @@ class ReadinessLog:
 
     def look(self, parts: WorkerParts) -> None:
         """Look at the worker, and log a change; to be called once in a while."""
-        if parts.stopping.begun:
+        if parts.is_stopping():
             return
         reason = why_not_ready(parts)
         lasts, self._seen = reason == self._seen, reason

@@ -31,6 +31,7 @@ from runners.inputs.schema import Feature
 from runners.inputs.union import format_of_versions
 from runners.version_state import VersionState
 from shokado.access.gate import Gate
+from shokado.batches.batch_jobs import BatchJobs
 from shokado.dispatch.change import KnownVersions
 from shokado.dispatch.dispatcher import Dispatcher
 from shokado.dispatch.experiment_change import experiments_of
@@ -45,6 +46,7 @@ from shokado.experiments.prediction_id import PredictionIds
 from shokado.experiments.seals import LEARN_EVERY_S, Seals
 from shokado.experiments.segment_counts import Segmenting
 from shokado.experiments.tuner import Tuner
+from shokado.features.opening_lookup import open_lookup
 from shokado.monitoring.drift_watch import KEEP_S as KEEP_DRIFT_S
 from shokado.monitoring.metrics.folder import prepare_folder
 from shokado.monitoring.metrics.groups import Metrics
@@ -182,6 +184,7 @@ class Worker:
         self._tuner = Tuner(self.follower, self.leads, self.versions, settings, np.random.default_rng())
         self.retraining = self._retraining_hook() if settings.retraining.enabled else None
         self.explainer = Explainer(settings.explanations, lambda: self.fleet.artefacts, lambda: self.fleet.runners)
+        self.features = open_lookup(settings.features)
         self._cache = cache
         self._tasks: list[asyncio.Task[None]] = []
         self._readiness = ReadinessLog()
@@ -237,6 +240,8 @@ class Worker:
             await self.retraining.stop()
         if self._cache is not None:
             await self._cache.close()
+        if self.features is not None:
+            await self.features.close()
         await self._flush()
         await self.observing.stop()
         await self.follower.stop()
@@ -246,6 +251,7 @@ class Worker:
     @property
     def parts(self) -> WorkerParts:
         """What the control routes work with."""
+        batches = self.settings.batches
         return WorkerParts(
             self.dispatcher,
             self.follower,
@@ -255,12 +261,13 @@ class Worker:
             self.timeline,
             self.folder,
             self.tally_sums,
-            stopping=self.stopping,
+            is_stopping=lambda: self.stopping.begun,
             last_rows=self.observing.last_rows,
             tally=self.observing.tallying.add,
             drift=self.observing.drift,
             recent_units=self.observing.recent_units,
             retraining=self.retraining,
+            batches=BatchJobs(batches, self.settings.batches_folder(ROOT), ROOT) if batches.enabled else None,
         )
 
     async def versions(self) -> KnownVersions:
@@ -377,6 +384,8 @@ class Worker:
         if self._cache is not None:
             for version, found in self._cache.flush().items():
                 self.metrics.cache.looked_up(version, found)
+        if self.features is not None:
+            self.metrics.features.looked_up(self.features.flush())
         for version, explained in self.explainer.flush().items():
             self.metrics.explanations.explained(version, explained)
         if self.retraining is not None:

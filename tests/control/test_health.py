@@ -51,7 +51,7 @@ def test_not_ready_without_a_version_that_has_traffic(empty_site: Site, path: st
 
 @pytest.mark.parametrize("path", READY)
 def test_not_ready_from_the_moment_it_is_told_to_stop(site: Site, path: str) -> None:
-    site.workers[0].parts.stopping.begun = True
+    site.workers[0].worker.stopping.begun = True
     answer = site.ask("GET", path)
     assert (answer.status_code, answer.json()["reason"]) == (503, "the server is stopping")
 
@@ -106,7 +106,7 @@ def test_the_log_says_once_why_it_is_not_ready(site: Site, caplog: pytest.LogCap
     runner.state, runner.failure = VersionState.READY, None
     assert said() == [away, "ready again"]
     runner.state = VersionState.AWAY
-    parts.stopping.begun = True
+    site.workers[0].worker.stopping.begun = True
     assert said() == [away, "ready again"]
 
 

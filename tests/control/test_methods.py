@@ -7,7 +7,8 @@ import httpx
 import pytest
 from starlette.responses import PlainTextResponse
 
-from shokado.control.app import ControlFirst, create_app
+from shokado.control.app import create_app
+from shokado.control.control_first import ControlFirst
 from shokado.dialects.head import RequestHead
 from shokado.dialects.problem import Problem
 from shokado.transports.body_quota import BodyQuota

@@ -272,7 +272,7 @@ def test_a_real_version_is_loaded_given_traffic_and_unloaded(models: Path, tmp_p
 
 def test_the_model_by_its_own_name_is_what_kserve_asks_for(site: Site) -> None:
     assert site.get("/v1/models/paper") == {"name": "paper", "ready": True}
-    site.workers[0].parts.stopping.begun = True
+    site.workers[0].worker.stopping.begun = True
     assert site.get("/v1/models/paper") == {"name": "paper", "ready": False}
 
 

@@ -30,8 +30,10 @@ ASKED_BY_POST = frozenset(("/v1/feedback", "/v1/traffic-split/preview", "/v2/rep
 """What whoever predicts may do, although it is posted to."""
 WEBHOOKS = frozenset(("/v1/verdict/confirm-promotion", "/v1/verdict/rollback"))
 """What Flagger posts, which can show no key: it changes nothing, is short, and is told one word."""
-OF_ALL_ROWS = ("/v1/drift/", "/v1/log")
-"""What the paths begin with that tell which values all clients' rows have: of few rows, what is in one."""
+OF_ADMINS = ("/v1/drift/", "/v1/log", "/v1/batches")
+"""What the paths begin with that tell which values all clients' rows have, of few rows what is in one, or where tables
+are.
+"""
 OF_VERSIONS = "/v1/metrics/"
 BY = "by"
 """What figures of a version are told apart by: those of a level with one row say what became of it."""
@@ -48,7 +50,7 @@ def role_for(method: str, path: str, *, open_metrics: bool, query: bytes = b"") 
     if not is_changing(method):
         if path in OPEN or path.startswith(OPEN_FOLDER) or (open_metrics and path == METRICS):
             return None
-        of_rows = path.startswith(OF_ALL_ROWS) or (path.startswith(OF_VERSIONS) and _names(query, BY))
+        of_rows = path.startswith(OF_ADMINS) or (path.startswith(OF_VERSIONS) and _names(query, BY))
         return Role.ADMIN if of_rows else Role.PREDICT
     if path in WEBHOOKS:
         return None

@@ -10,6 +10,7 @@ from shokado.monitoring.metrics.cache_use import CacheMetrics
 from shokado.monitoring.metrics.drifted_columns import DriftMetrics
 from shokado.monitoring.metrics.experiment_figures import ExperimentMetrics
 from shokado.monitoring.metrics.explanations import ExplanationMetrics
+from shokado.monitoring.metrics.feature_lookups import FeatureMetrics
 from shokado.monitoring.metrics.log_shipping import LogShippingMetrics
 from shokado.monitoring.metrics.metric_registry import MetricRegistry
 from shokado.monitoring.metrics.predictions import PredictionMetrics
@@ -49,6 +50,7 @@ class Metrics:
         self.experiments = ExperimentMetrics(self.registry)
         self.retraining = RetrainingMetrics(self.registry)
         self.explanations = ExplanationMetrics(self.registry)
+        self.features = FeatureMetrics(self.registry)
         self.log_shipping = LogShippingMetrics(self.registry)
         self.machine = MachineMetrics(self.registry, disk_folder)
         self.traces = TraceMetrics(self.registry)

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from shokado.transports import plain
+from shokado.transports.bentoml_io import RowsInput, RowsOutput
 from shokado.transports.body_quota import BodyQuota
 from shokado.transports.express_lane.context import LaneLimits
 from shokado.transports.express_lane.lane import open_lane
@@ -58,7 +59,7 @@ def version_service(server: Configured, version: str) -> Any:
             Stopping(settings.shutdown.pause_s, drain_s).catch(asyncio.get_running_loop())
             freeze_garbage()
 
-        @bentoml.api(route=HopHandler.path, input_spec=plain.RowsInput, output_spec=plain.RowsOutput)
+        @bentoml.api(route=HopHandler.path, input_spec=RowsInput, output_spec=RowsOutput)
         async def rows(self, rows: Request) -> Response:
             return await plain.answer(self._found, rows, MAX_BATCH_BYTES, self._body_quota)
 
