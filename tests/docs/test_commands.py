@@ -612,9 +612,9 @@ def test_a_small_machine_is_enough(commands: list[str], own_places: dict[str, st
     with serving(environment={**settings_of(command), **own_places}) as server:
         (worker,) = server.workers()
         assert {answer["version"] for answer in predict(server, *map(str, range(50)))} == {"v1", "v2"}
-        loading = {"timeout": 60, "json": {"uri": "customers:v2"}}
-        assert http.post(f"{server.url}/v1/models/v3/load", **loading).status_code == 200
-        loading["json"] = {"uri": "models:/customers/2"}
-        assert http.post(f"{server.url}/v1/models/v4/load", **loading).json()["error"]["code"] == "source_not_allowed"
+        load = f"{server.url}/v1/models/{{}}/load"
+        assert http.post(load.format("v3"), json={"uri": "customers:v2"}, timeout=60).status_code == 200
+        imported = http.post(load.format("v4"), json={"uri": "models:/customers/2"}, timeout=60)
+        assert imported.json()["error"]["code"] == "source_not_allowed"
         processes = (psutil.Process(pid) for pid in (server.process.pid, worker))
         assert sum(process.memory_full_info().uss for process in processes) < 400e6
