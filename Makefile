@@ -132,11 +132,26 @@ clients: $(BIN)/uv ## Install KServe's and MLServer's clients, and a server, for
 # What AWS Lambda runs a function by, and another reader of its events.
 	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python var/test/clients/lambda
 	@$(BIN)/uv pip install --quiet --compile-bytecode --python var/test/clients/lambda awslambdaric==4.2.2 mangum==0.22.0
+# What looks features up, by Feast.
+	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python var/test/clients/features
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python var/test/clients/features --require-hashes \
+		-r requirements/features.txt
+# What scores batches on Ray.
+	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python var/test/clients/batch
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python var/test/clients/batch --require-hashes -r requirements/batch.txt
 
 # What compares the statistics of experiments with other libraries.
 	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python var/test/clients/verdicts
 	@$(BIN)/uv pip install --quiet --python var/test/clients/verdicts ville==0.1.0 savvi==0.3.1 spotify-confidence==4.1.0 \
 		matplotlib==3.11.2
+
+# What says how fair a model is, of the same rows.
+	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python var/test/clients/fairness
+	@$(BIN)/uv pip install --quiet --python var/test/clients/fairness fairlearn==0.13.0
+
+# What checks the signatures of webhooks.
+	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python var/test/clients/webhooks
+	@$(BIN)/uv pip install --quiet --python var/test/clients/webhooks standardwebhooks==1.0.1
 
 # What it installs beside them is not used.
 .PHONY: definitions
@@ -172,6 +187,14 @@ lambda: models ## Build a zip of serving.yaml's versions for AWS Lambda: make la
 image-drift: $(TRAIN) ## Build an image of the job that reports drift: make image-drift TAG=registry.example/shokado-drift:1.4.0
 	@$(BIN)/python -m shokado drift image $(ARGS)
 
+.PHONY: image-features
+image-features: $(TRAIN) ## Build an image of the transformer, with your Feast repository: make image-features FEATURE_REPO=feature_repo
+	@$(BIN)/python -m shokado features image $(ARGS)
+
+.PHONY: image-batch
+image-batch: models ## Build an image of batches, with the models of DATASET: make image-batch TAG=registry.example/shokado-batch:1.4.0
+	@$(BIN)/python -m shokado batch image --model $(DATASET) $(ARGS)
+
 .PHONY: frameworks
 frameworks: $(FRAMEWORKS) ## Install what only some models need to be imported: LightGBM, CatBoost, PyTorch, Keras, statsmodels
 
@@ -185,6 +208,20 @@ drift: $(BIN)/uv ## Install what `var/drift/bin/shokado drift report` needs, in 
 	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python var/drift
 	@$(BIN)/uv pip install --quiet --compile-bytecode --python var/drift --require-hashes -r requirements/drift.txt
 	@$(BIN)/uv pip install --quiet --python var/drift --no-deps --editable .
+
+# An environment of its own: Feast pins an older Redis client than the server has.
+.PHONY: features
+features: $(BIN)/uv ## Install what `var/features/bin/shokado features serve` needs, in an environment of its own
+	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python var/features
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python var/features --require-hashes -r requirements/features.txt
+	@$(BIN)/uv pip install --quiet --python var/features --no-deps --editable .
+
+# An environment of its own: nothing that serves needs Ray.
+.PHONY: batch
+batch: $(BIN)/uv ## Install what `var/batch/bin/shokado batch run` needs, Ray, in an environment of its own
+	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python var/batch
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python var/batch --require-hashes -r requirements/batch.txt
+	@$(BIN)/uv pip install --quiet --python var/batch --no-deps --editable .
 
 .PHONY: test-frameworks
 test-frameworks: $(DEV) $(FRAMEWORKS) ## Import and serve models of every framework, and compare with its answers; EVERY=3: a third
@@ -235,6 +272,10 @@ down: ## Stop what `make up` started; its data stays
 .PHONY: bench
 bench: $(DEV) models ## Compare with other servers side by side: make bench ARGS="--help"
 	@$(BIN)/python -m load_tests.bench $(ARGS)
+
+.PHONY: bench-batch
+bench-batch: $(DEV) models batch ## Score tables beside pandas and MLflow, and watch the memory: make bench-batch ARGS="--quick"
+	@$(BIN)/python -m load_tests.bench.table_scoring $(ARGS)
 
 .PHONY: watching
 watching: $(DEV) models ## Measure what drift, the request log and an open dashboard cost: make watching ARGS="--starts 5"
@@ -300,6 +341,66 @@ k8s-validate: $(DEV) ## Render all of k8s/ and check it, also against your clust
 deploy: $(DEV) ## Apply an environment to a cluster and wait for it: make deploy ENVIRONMENT=staging ARGS="--dry-run"
 	@$(BIN)/python -m shokado deploy --environment $(ENVIRONMENT) $(ARGS)
 
+.PHONY: deploy-feast
+deploy-feast: $(DEV) ## Apply the job that materializes features, and run it once: make deploy-feast ENVIRONMENT=staging
+	@$(BIN)/python -m shokado features deploy feast --environment $(ENVIRONMENT) $(ARGS)
+
+.PHONY: deploy-transformer
+deploy-transformer: $(DEV) ## Apply the transformer, which looks features up, and wait for it: make deploy-transformer ENVIRONMENT=staging
+	@$(BIN)/python -m shokado features deploy transformer --environment $(ENVIRONMENT) $(ARGS)
+# What makes servers of what was built: `deploy` in a cluster, `up` on this machine; nothing where they run already.
+DEPLOY ?= deploy
+# What goes to staging: an address of the registry, a tag of the servers' store, or a version that they have.
+CANDIDATE ?= models:/$(DATASET)/latest
+EXPORT_TO ?= var/export
+STEPS = $(if $(DEPLOY),image $(DEPLOY),build) export staging smoke-test production
+
+# One after the other, and none with the ARGS of another.
+ifneq ($(filter all,$(MAKECMDGOALS)),)
+.NOTPARALLEL:
+endif
+.PHONY: all
+all: override ARGS :=
+all: $(STEPS) ## From the models to production, until the first failure: make all DEPLOY=deploy|up| CANDIDATE=models:/customers/3
+	@echo "all: done; next: make status, and make promote"
+
+.PHONY: export
+export: models ## Put verified versions into a folder or an object store: make export EXPORT_TO=s3://bucket/models ARGS="customers:v1"
+	@$(BIN)/python -m shokado models export --to "$(EXPORT_TO)" $(ARGS)
+
+.PHONY: verify
+verify: models ## Compare a version with its framework again: make verify ARGS="customers:v1 --rows customers.parquet"
+	@$(BIN)/python -m shokado models verify $(ARGS)
+
+.PHONY: staging
+staging: $(TRAIN) ## Try a version in staging: make staging CANDIDATE=models:/customers@challenger
+	@$(BIN)/python -m shokado stage "$(CANDIDATE)" $(ARGS)
+
+.PHONY: production
+production: $(TRAIN) ## Deploy production, where that is a cluster, and make staging's version a candidate there
+	@$(if $(filter deploy,$(DEPLOY)),$(MAKE) --no-print-directory deploy ENVIRONMENT=production ARGS=)
+	@$(BIN)/python -m shokado promote $(ARGS)
+
+.PHONY: promote
+promote: $(TRAIN) ## Bring staging's active version one stage further in production: make promote ARGS=--wait
+	@$(BIN)/python -m shokado promote $(ARGS)
+
+.PHONY: rollback
+rollback: $(TRAIN) ## Go back to the version before: make rollback ENVIRONMENT=production ARGS="--why complaints"
+	@$(BIN)/python -m shokado rollback --environment $(ENVIRONMENT) $(ARGS)
+
+.PHONY: status
+status: $(TRAIN) ## Show all environments on one screen: make status ARGS=production
+	@$(BIN)/python -m shokado status $(ARGS)
+
+.PHONY: watch
+watch: $(TRAIN) ## Take up what an alias of the registry comes to name: make watch ARGS="models:/customers@challenger"
+	@$(BIN)/python -m shokado watch $(ARGS)
+
+.PHONY: smoke-test
+smoke-test: $(TRAIN) ## Try a running server, with a table and an exit status: make smoke-test ENVIRONMENT=staging ARGS="--url URL"
+	@$(BIN)/python -m shokado smoke-test --environment $(ENVIRONMENT) $(ARGS)
+
 .PHONY: canary
 canary: $(TRAIN) ## Give a version more and more of the traffic: make canary ARGS="start v2 --url http://127.0.0.1:3000"
 	@$(BIN)/python -m shokado canary $(ARGS)
@@ -314,6 +415,10 @@ lock: $(BIN)/uv ## Resolve the pins in requirements/ anew from pyproject.toml
 	@$(LOCK) --extra drift --extra sinks -c requirements/sinks.txt -o requirements/drift.txt
 	@$(PINNED) --group function -c requirements/serve.txt -o requirements/function.txt
 	@$(PINNED) --group function-xgboost -c requirements/serve.txt -o requirements/function-xgboost.txt
+# What serves, but where Feast wants an older one: uv keeps pins of the file that it writes as far as it can.
+	@cp requirements/serve.txt requirements/features.txt
+	@$(LOCK) --extra features -o requirements/features.txt
+	@$(LOCK) --extra batch --extra sinks -c requirements/sinks.txt -o requirements/batch.txt
 
 # The pins must not depend on this machine's indexes, nor name them.
 PINNED = env -u UV_FIND_LINKS -u UV_INDEX -u UV_INDEX_URL -u UV_EXTRA_INDEX_URL $(BIN)/uv pip compile --no-config --quiet \

@@ -68,6 +68,10 @@ class ExperimentDesign(StrEnum):
     """The control answers, and the candidate scores the same rows, as the environment's shadow."""
 
 
+def _is_none(value: object) -> bool:
+    return value is None
+
+
 class Guardrail(BaseModel):
     """What a candidate must not do, whatever the metric says; at least one of both limits.
 
@@ -81,6 +85,22 @@ class Guardrail(BaseModel):
     """The candidate's share may not lie above it; of shares of which less is better."""
     margin: float | None = Field(default=None, gt=0)
     """The candidate may not be worse than the control by more than this, in units of the metric."""
+    by: str | None = Field(default=None, max_length=200, exclude_if=_is_none)
+    """A feature of `segments.features`: the guardrail is about rows of one of its levels alone."""
+    level: str | None = Field(default=None, max_length=64, exclude_if=_is_none)
+    """Which one. Where it is left out, the guardrail is one for each level, when the experiment begins."""
+    segment: str | None = Field(default=None, max_length=300, exclude_if=_is_none)
+    """Names the feature with its levels as they were then, which is how it is counted; nobody need give it."""
+
+    @property
+    def rows(self) -> tuple[str, str] | None:
+        """The segment and level that it is about; None where it is about all rows."""
+        return (self.segment, self.level) if self.segment is not None and self.level is not None else None
+
+    @property
+    def what(self) -> str:
+        """What it is about, for people."""
+        return f"{self.metric}{f' of {self.by} {self.level}' if self.level is not None else ''}"
 
     @model_validator(mode="after")
     def _limits_fit(self) -> Self:
@@ -88,6 +108,10 @@ class Guardrail(BaseModel):
             raise ValueError(f"the guardrail {self.metric} has neither limit nor margin: give at least one")
         if self.limit is not None and (self.metric.higher_is_better or not self.metric.bounded):
             raise ValueError(f"a limit is for shares of which less is better, and {self.metric} is none: give a margin")
+        if self.by is not None and not self.metric.from_feedback:
+            raise ValueError(f"by is for what comes with labels and rewards, and {self.metric} does not: leave it out")
+        if self.by is None and (self.level is not None or self.segment is not None):
+            raise ValueError("level is one of a feature: name it in by")
         return self
 
 
@@ -126,8 +150,8 @@ class ExperimentPolicy(BaseModel):
 
     @model_validator(mode="after")
     def _guardrails_differ(self) -> Self:
-        metrics = [guardrail.metric for guardrail in self.guardrails]
-        if len(set(metrics)) < len(metrics):
+        about = [(guardrail.metric, guardrail.by, guardrail.level) for guardrail in self.guardrails]
+        if len(set(about)) < len(about):
             raise ValueError("two guardrails have the same metric: give limit and margin in one")
         return self
 

@@ -22,11 +22,12 @@ def read_policy(path: Path, kind: type[Policy]) -> Policy:
     try:
         return kind.model_validate({} if content is None else content)
     except ValidationError as error:
-        lines = [f"{path}: {_explain(problem, list(kind.model_fields))}" for problem in error.errors()]
+        lines = [f"{path}: {explained(problem, list(kind.model_fields))}" for problem in error.errors()]
         raise SettingsError("\n".join(lines)) from error
 
 
-def _explain(problem: Any, known: list[str]) -> str:
+def explained(problem: Any, known: list[str]) -> str:
+    """What is wrong with a key, in a line that names it, and of an unknown one the nearest of those that are known."""
     where = ".".join(str(part) for part in problem["loc"]) or "policy"
     if problem["type"] != "extra_forbidden":
         return f"{where}: {re.sub('^Value error, ', '', problem['msg'])}"

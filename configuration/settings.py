@@ -31,15 +31,19 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableVariable
 
+from configuration.batch_settings import BatchSettings
 from configuration.cpus import available_cpus
 from configuration.credentials import check_credentials, without_credentials
 from configuration.drift_settings import DriftSettings
 from configuration.experiment_policy import ExperimentMetric, Guardrail
 from configuration.explanation_settings import ExplanationSettings
+from configuration.feature_settings import FeatureSettings
 from configuration.frozen import FrozenSettings
 from configuration.log_settings import LogSettings, SinkSettings
 from configuration.logging_settings import LoggingSettings
 from configuration.port import Port, check_port
+from configuration.retraining_settings import RetrainingSettings
+from configuration.segment_settings import FeatureSegments, SegmentSettings
 from configuration.sentinel_address import SentinelAddress
 from configuration.tracing_settings import TracingSettings
 
@@ -50,6 +54,9 @@ MAX_WORKERS = 256
 MAX_SALT_CHARACTERS = 128
 """A salt is a name for people to read, and is in every state that the store keeps."""
 FILE_VARIABLE = PREFIX + "CONFIG"
+SITES_VARIABLE = PREFIX + "SITES"
+SITES_FILE_VARIABLE = PREFIX + "SITES_FILE"
+"""These two are of `configuration.sites`, which a server does not read."""
 _FIRST_OF_ROUTES = frozenset(("ab-test", "api", "model", "models", "predict", "static_content", "v1", "v2"))
 """What paths of routes with several parts begin with: behind such a prefix, nobody could tell which is meant."""
 
@@ -579,7 +586,11 @@ class Settings(BaseSettings):
     grpc: GrpcSettings = GrpcSettings()
     log: LogSettings = LogSettings()
     drift: DriftSettings = DriftSettings()
+    segments: SegmentSettings = SegmentSettings()
+    retraining: RetrainingSettings = RetrainingSettings()
+    batches: BatchSettings = BatchSettings()
     explanations: ExplanationSettings = ExplanationSettings()
+    features: FeatureSettings = FeatureSettings()
     tracing: TracingSettings = TracingSettings()
     logging: LoggingSettings = LoggingSettings()
     dialects: DialectSettings = DialectSettings()
@@ -608,6 +619,10 @@ class Settings(BaseSettings):
     def log_folder(self, root: Path) -> Path:
         """Where the request log is; `root` is the bundle's folder."""
         return root / self.log.folder.replace("{model}", self.model)
+
+    def batches_folder(self, root: Path) -> Path:
+        """Where batches are remembered; `root` is the bundle's folder."""
+        return root / self.batches.folder.replace("{model}", self.model)
 
     def tag_of(self, version: str) -> str:
         """BentoML model tag of a configured version."""
@@ -651,6 +666,12 @@ class Settings(BaseSettings):
             for version in (environment.active, *environment.weights, *shadow):
                 if version not in self.versions:
                     raise ValueError(f"environment {name} names version {version}, which is not configured")
+        masked = sorted({*self.segments.features} & {*self.log.drop, *self.log.hash})
+        if masked and self.log.share:
+            words = "the prediction ids in the log would tell its level; leave it out of one of both"
+            raise ValueError(f"segments.features has {masked[0]}, whose values log.drop or log.hash masks, and {words}")
+        if self.retraining.enabled and "drift" in self.retraining.causes and not self.drift.enabled:
+            raise ValueError("retraining.causes has drift, of which nothing is known while drift.enabled is false")
         if self.default_environment not in self.environments:
             raise ValueError(f"default_environment is {self.default_environment}, which is not configured")
         return self
@@ -704,7 +725,8 @@ def _drop_replaced_weights(content: dict[str, Any]) -> None:
 
 
 def _refuse_unknown_variables() -> None:
-    known = [PREFIX + field.upper() for field in Settings.model_fields] + [FILE_VARIABLE]
+    known = [PREFIX + field.upper() for field in Settings.model_fields]
+    known += [FILE_VARIABLE, SITES_VARIABLE, SITES_FILE_VARIABLE]
     # Kubernetes tells pods of each Service in such variables: SHOKADO_V1_SERVICE_HOST, SHOKADO_V1_PORT_3000_TCP, ..
     links = [variable.removesuffix("SERVICE_HOST") for variable in os.environ if variable.endswith("_SERVICE_HOST")]
     of_links = tuple(link + part for link in links for part in ("SERVICE_", "PORT"))
@@ -784,7 +806,11 @@ def _keys_beside(location: list[str]) -> list[str]:
         "grpc": GrpcSettings,
         "log": LogSettings,
         "drift": DriftSettings,
+        "segments": SegmentSettings,
+        "retraining": RetrainingSettings,
+        "batches": BatchSettings,
         "explanations": ExplanationSettings,
+        "features": FeatureSettings,
         "log.sink": SinkSettings,
         "dialects": DialectSettings,
     }
@@ -792,6 +818,8 @@ def _keys_beside(location: list[str]) -> list[str]:
         return list(RemoteSettings.model_fields)
     if location[0] == "versions" and location[2:-1] == ["service"]:
         return list(ServiceSettings.model_fields)
+    if location[:2] == ["segments", "features"]:
+        return list(FeatureSegments.model_fields)
     section = ".".join(part for part in location[:-1] if not part.isdecimal())
     beside = models.get(section) or models.get(location[0], Settings)
     return list((beside if len(location) > 1 else Settings).model_fields)

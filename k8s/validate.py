@@ -32,7 +32,7 @@ VERSIONS = tuple(dict.fromkeys(all_versions()))[-3:]
 OLDEST_KUBECTL = 28
 """Minor version of kubectl 1, which brings kustomize 5."""
 NOT_THERE = f"needs kubectl 1.{OLDEST_KUBECTL} or newer; `make lint` installs one into .venv"
-_ALONE = ("base", "canary", "argo-rollouts", "flagger")
+_ALONE = ("base", "canary", "transformer", "feast", "argo-rollouts", "flagger")
 NO_DEFINITIONS = Definitions({})
 
 

@@ -73,7 +73,7 @@ async def run_child(
     that started it.
     """
     assert threading.current_thread() is threading.main_thread()
-    process = await asyncio.create_subprocess_exec(
+    starting = asyncio.create_subprocess_exec(
         sys.executable,
         # Files of the folder that this runs in are no modules.
         "-P",
@@ -88,6 +88,7 @@ async def run_child(
         stderr=asyncio.subprocess.PIPE,
         start_new_session=True,
     )
+    process = await _started(asyncio.ensure_future(starting))
     assert process.stdin is not None
     assert process.stdout is not None
     assert process.stderr is not None
@@ -110,6 +111,18 @@ async def run_child(
         errors.cancel()
         code = process.returncode if process.returncode is not None else await process.wait()
     return Ended(code, _said(output), _said(errors))
+
+
+async def _started(starting: "asyncio.Future[asyncio.subprocess.Process]") -> asyncio.subprocess.Process:
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        # Were the start itself cancelled, asyncio would wait for ever for pipes that it has not connected yet.
+        process = await starting
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.communicate()
+        raise
 
 
 async def _give(stream: asyncio.StreamWriter, given: bytes) -> None:

@@ -30,6 +30,7 @@ SAME_FILES = {
     "experiment": "the command, and what it begins",
     "health": "the same over HTTP and over gRPC",
     "keys": "the command, and what it writes",
+    "smoke_test": "the command, and what it does",
     "split": "the command, and the route that it asks",
 }
 SAME_CLASSES = {

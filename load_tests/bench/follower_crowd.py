@@ -60,8 +60,8 @@ class CrowdWorker:
         entry = self._store.read()
         if entry is not None:
             self._position = entry.position
-            self._report()
             self._adopted(self.name, entry.generation)
+            self._report()
 
     def _report(self) -> None:
         generation, now = self._position.generation, time.time()

@@ -1,9 +1,9 @@
 """`python -m load_tests.bench.observer_costs`: what each observer of a worker costs, as it is wired there.
 
 A worker is made as a server makes it, but serves nobody: its observers are told of made-up predictions and batches. The
-fastest of several turns counts, as whatever else the machine does only makes it slower. All happens after the answers:
-it takes from the throughput, and nothing from the latency of the request itself. The request log is on, and what its
-thread takes for writing is measured as well, in processor time.
+fastest of several turns counts, as whatever else the machine does only makes it slower. All happens after the answers,
+but the making of prediction ids: it takes from the throughput, and nothing from the latency of the request itself. The
+request log is on, and what its thread takes for writing is measured as well, in processor time.
 """
 
 import asyncio
@@ -20,16 +20,20 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from configuration.segment_settings import MAX_FEATURES, SegmentSettings
 from load_tests.bench.hardware import this_machine
 from load_tests.bench.launch import ROOT
 from runners.artefacts.card import Card
 from runners.batching.observer import EndedBatch, ReleaseReason
 from runners.engines.engine import example_rows
+from runners.inputs.columns import Boolean, Category
 from shokado.dispatch.observers import Observers, PredictionObserver
 from shokado.dispatch.reason import Reason
 from shokado.dispatch.request import Origin, Prediction
 from shokado.dispatch.shadow import ShadowCopier
 from shokado.dispatch.state import initial_state
+from shokado.experiments.prediction_id import PredictionIds
+from shokado.experiments.segment_counts import Segmenting
 from shokado.monitoring.request_logger import RequestLogger
 from shokado.worker.process import configured
 from shokado.worker.worker import Worker
@@ -95,6 +99,11 @@ async def measure(turns: int, root: Path = ROOT) -> tuple[dict[str, list[float]]
         seconds = await _writing(log, version, predictions, turns)
         requests.setdefault(f"{RequestLogger.__name__}, writing", []).append(1e9 * seconds)
         await empty()
+        for name, features in (("", {}), (f", with {MAX_FEATURES} segments", _segments(server.card))):
+            segmenting = Segmenting(SegmentSettings.model_validate({"features": features}))
+            make = PredictionIds(bytes(32), 3600.0, levels=segmenting.of).make
+            seconds = await _fastest(lambda: [make(one) for one in predictions], turns, empty)  # noqa: B023
+            requests.setdefault(f"{PredictionIds.__name__}{name}", []).append(1e9 * seconds / lump)
         shadowed = await _shadowed(worker, predictions, turns)
         requests.setdefault(f"{ShadowCopier.__name__}, with a shadow", []).append(1e9 * shadowed / lump)
     for rows in BATCH_ROWS:
@@ -105,6 +114,12 @@ async def measure(turns: int, root: Path = ROOT) -> tuple[dict[str, list[float]]
     await log.stop()
     await worker.follower.stop()
     return requests, batches
+
+
+def _segments(card: Card) -> dict[str, dict[str, list[float]]]:
+    """As many features as figures may be told apart by."""
+    columns = card.row_format.schema.columns[:MAX_FEATURES]
+    return {column.name: {} if isinstance(column, Category | Boolean) else {"cuts": [0, 30, 50]} for column in columns}
 
 
 def _tell(observer: PredictionObserver, version: str, predictions: Sequence[Prediction]) -> None:
@@ -150,7 +165,7 @@ async def _writing(log: RequestLogger, version: str, predictions: Sequence[Predi
     return fastest
 
 
-async def _fastest(work: Callable[[], None], turns: int, empty: Callable[[], Awaitable[None]]) -> float:
+async def _fastest(work: Callable[[], object], turns: int, empty: Callable[[], Awaitable[None]]) -> float:
     """Seconds of one call in the fastest turn; `empty` is done between them."""
     number, fastest = 1, float("inf")
     for _ in range(turns):

@@ -8,7 +8,7 @@ own; rows with such a number are read again, without the bound, and looked at on
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import Annotated, Any
 
@@ -210,6 +210,15 @@ class DenseRows(RowFormat):
     def join(self, parts: Sequence[bytes | memoryview], rows: int) -> Rows:
         packed = parts[0] if len(parts) == 1 else b"".join(parts)
         return np.frombuffer(packed, dtype=self.dtype).reshape(rows, self._width)
+
+    def picker(self, columns: Sequence[int]) -> Callable[[bytes | memoryview, int], list[tuple[float, ...]]]:
+        layout, end = "<", 0
+        for column in columns:
+            layout += f"{(column - end) * self._precision.dtype.itemsize}x{self._precision.letter}"
+            end = column + 1
+        unpack, stride = struct.Struct(layout).unpack_from, self._row_bytes
+        # Most requests have one row.
+        return lambda rows, count: [unpack(rows)] if count == 1 else [unpack(rows, at * stride) for at in range(count)]
 
     def key(self, rows: bytes | memoryview) -> bytes | memoryview:
         return rows

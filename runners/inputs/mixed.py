@@ -144,6 +144,9 @@ class MixedRows(RowFormat):
         batch[:] = parts[0] if len(parts) == 1 else self.concat(parts)
         return batch
 
+    def picker(self, columns: Sequence[int]) -> Callable[[list[list[Value]], int], list[tuple[Value, ...]]]:
+        return lambda rows, count: [tuple([row[column] for column in columns]) for row in rows[:count]]
+
     def key(self, rows: list[list[Value]]) -> bytes:
         return _encode(rows)
 

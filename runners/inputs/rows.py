@@ -274,6 +274,10 @@ class RowFormat(RowReader):
         """The batch of parts of requests, which have so many rows together."""
 
     @abstractmethod
+    def picker(self, columns: Sequence[int]) -> Callable[[RequestRows, int], list[tuple[Any, ...]]]:
+        """What reads the packed values of these columns, which ascend, in so many rows from the first one on."""
+
+    @abstractmethod
     def key(self, rows: RequestRows) -> bytes | memoryview:
         """The bytes that `to_wire` makes of their batch: two requests for the same model share them only if their rows
         are the same, one by one.

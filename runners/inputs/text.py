@@ -1,6 +1,6 @@
 """Rows of one text each, as a list of strings. In JSON a row is the text itself, a list of it, or an object by name."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Any
 
@@ -102,6 +102,9 @@ class TextRows(RowFormat):
         batch = np.empty((rows, 1), dtype=object)
         batch[:, 0] = parts[0] if len(parts) == 1 else self.concat(parts)
         return batch
+
+    def picker(self, columns: Sequence[int]) -> Callable[[list[str], int], list[tuple[str, ...]]]:
+        return lambda rows, count: [(row,) * len(columns) for row in rows[:count]]
 
     def key(self, rows: list[str]) -> bytes:
         return _encode(rows)

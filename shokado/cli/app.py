@@ -14,9 +14,11 @@ from runners.artefacts import repository
 from runners.artefacts.artefact import Artefact, ArtefactDamaged
 from runners.artefacts.integrity import DamagedFile
 from shokado import __version__
+from shokado.cli import batch_command
 from shokado.cli import canary as canary_cli
 from shokado.cli import drift as drift_cli
 from shokado.cli import experiment as experiment_cli
+from shokado.cli import features as features_cli
 from shokado.cli import function as function_cli
 from shokado.cli import k8s as k8s_cli
 from shokado.cli import keys as keys_cli
@@ -24,11 +26,17 @@ from shokado.cli import log as log_cli
 from shokado.cli import split as split_cli
 from shokado.cli.connect import connect
 from shokado.cli.estimate import estimate
+from shokado.cli.export import export, restore
 from shokado.cli.image_options import BaseImage, BuildNetwork, Engine
 from shokado.cli.import_options import MaxMemory, MaxSeconds, ModelName, NoPickle, NoRows
+from shokado.cli.promote import promote, rollback, stage
 from shokado.cli.replay import replay
 from shokado.cli.serve import serve
+from shokado.cli.smoke_test import smoke_test
+from shokado.cli.status import status
+from shokado.cli.verify import verify
 from shokado.cli.version_tables import receipt_table, reference_of, show, table_of
+from shokado.cli.watch_registry import watch
 from shokado.lifecycle import datasets
 from shokado.lifecycle.examples import preparing
 from shokado.lifecycle.importing import onnx_files
@@ -60,8 +68,17 @@ models = typer.Typer(
 )
 app.command()(serve)
 app.command()(replay)
+app.command()(smoke_test)
+app.command()(status)
+app.command()(stage)
+app.command()(promote)
+app.command()(rollback)
+app.command()(watch)
 app.add_typer(models, name="models")
 models.command()(connect)
+models.command()(verify)
+models.command()(export)
+models.command()(restore)
 app.add_typer(keys_cli.app, name="keys")
 app.add_typer(split_cli.app, name="split")
 app.add_typer(canary_cli.app, name="canary")
@@ -71,6 +88,8 @@ app.add_typer(function_cli.app, name="lambda")
 log_cli.app.command()(estimate)
 app.add_typer(log_cli.app, name="log")
 app.add_typer(drift_cli.app, name="drift")
+app.add_typer(features_cli.app, name="features")
+app.add_typer(batch_command.app, name="batch")
 
 
 def _say_version(asked: bool) -> None:

@@ -98,11 +98,11 @@ def image(
 
       shokado drift image --tag registry.example/shokado-drift:1.4.0
     """
-    from shokado.lifecycle.packaging.drift_image import build_drift_image
+    from shokado.lifecycle.packaging.drift_image import DRIFT_IMAGE
     from shokado.lifecycle.packaging.imaging import find_engine
 
     with plain_errors():
-        typer.echo(f"{build_drift_image(find_engine(engine), tag, base_image, network)}  built")
+        typer.echo(f"{DRIFT_IMAGE.build(find_engine(engine), tag, base_image, network)}  built")
 
 
 def _show(summary: "DriftSummary", found: Sequence["DriftReport | UntoldVersion"], target: Path) -> None:

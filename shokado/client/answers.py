@@ -224,7 +224,7 @@ class RecentPreview:
 
 @dataclass(frozen=True, slots=True)
 class GuardrailAnswer:
-    """What is said of a guardrail."""
+    """What is said of a guardrail; `by` and `level` say of rows of which level, where it is not of all."""
 
     metric: str
     state: str
@@ -232,6 +232,8 @@ class GuardrailAnswer:
     which may be chance as well, or nothing was seen yet).
     """
     reason: str
+    by: str | None = None
+    level: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -443,6 +445,20 @@ class Version:
 
 
 @dataclass(frozen=True, slots=True)
+class VersionExamples:
+    """Rows of a version, and what it must answer for them."""
+
+    version: str
+    digest: str
+    rows: Sequence[Mapping[str, Any]]
+    """By feature name."""
+    predictions: Sequence[Any] | None
+    """As its framework gave them; None where only another server has the version's artefact."""
+    tolerance: Sequence[float]
+    """By how much a prediction may differ: one number, or one for each of several values a row."""
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerState:
     """A worker of any machine, by its last report."""
 
@@ -571,6 +587,57 @@ class VersionFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class LevelRate:
+    """A rate of one level of a feature; without observations, all that it could be."""
+
+    observations: int
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    """The true rate lies between, with all others of the answer, in 95 of 100 cases; None: anywhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class LevelReport:
+    """How a version did on the rows of one level."""
+
+    level: str
+    feedback: int
+    labels: int
+    rates: Mapping[str, LevelRate]
+
+
+@dataclass(frozen=True, slots=True)
+class RateSpread:
+    """How far apart a rate is between levels."""
+
+    verdict: str
+    """`WITHIN` the limit, `BEYOND` it, or `UNKNOWN`."""
+    difference: float | None = None
+    difference_low: float | None = None
+    difference_high: float | None = None
+    ratio: float | None = None
+    ratio_low: float | None = None
+    ratio_high: float | None = None
+    lowest: str | None = None
+    """The level with the smallest rate."""
+    highest: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentReport:
+    """How a version did on each level of a feature, of the predictions that feedback came for."""
+
+    by: str
+    levels: tuple[LevelReport, ...]
+    unseen: tuple[str, ...]
+    spreads: Mapping[str, RateSpread]
+    limit: float
+    error_rate: float
+    intervals: int
+
+
+@dataclass(frozen=True, slots=True)
 class VersionMetrics:
     """How a version is served, since the server started and recently, and how well it predicts."""
 
@@ -582,6 +649,8 @@ class VersionMetrics:
     processes: tuple[Process, ...]
     quality: VersionFigures | None
     quality_hours: float
+    segments: SegmentReport | None = None
+    """None where `by` was not asked for."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,10 @@ class Conflict(ShokadoError):
     """409 or 412: it does not fit to what the server has, or somebody else was faster."""
 
 
+class FeaturesLacking(ShokadoError):
+    """424: the server has no features of the entity that was named, or could not look them up; `detail` names both."""
+
+
 class Unavailable(ShokadoError):
     """429, 502 or 503: not now; `retry_after_s` says when."""
 
@@ -85,6 +89,7 @@ _BY_STATUS: Mapping[int, type[ShokadoError]] = {
     404: NotFound,
     409: Conflict,
     412: Conflict,
+    424: FeaturesLacking,
     429: Unavailable,
     502: Unavailable,
     503: Unavailable,

@@ -29,6 +29,7 @@ from shokado.client.answers import (
     Split,
     Version,
     VersionDrift,
+    VersionExamples,
     VersionMetrics,
     Versions,
 )
@@ -38,6 +39,7 @@ from shokado.client.prediction_body import JSON, prediction_body, to_json
 
 Answer = TypeVar("Answer")
 Kind = TypeVar("Kind")
+Entities = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 Label = bool | int | float | str | Sequence[float] | Mapping[str, float]
 
 LOAD_TIMEOUT_S = 600.0
@@ -75,11 +77,13 @@ class FeedbackEntry:
     """What would have been right: a class, the value of a regression, or several values, by name or in order."""
     reward: float | None = None
     """How well it went, between 0 and 1; a conversion is 1."""
+    segments: Mapping[str, str | float | bool | None] | None = None
+    """Levels of the row by features that no version takes, where figures are told apart by them."""
 
 
 def predict(
-    rows: Any, *, version: str | None = None, unit: str | int | None = None, deadline_s: float | None = None,
-    request_id: str | None = None,
+    rows: Any = None, *, entities: Entities | None = None, version: str | None = None, unit: str | int | None = None,
+    deadline_s: float | None = None, request_id: str | None = None,
 ) -> Operation[Prediction]:  # fmt: skip
     """Score rows.
 
@@ -87,6 +91,8 @@ def predict(
         rows: a list of rows, each a list of values in the features' order, a mapping by feature name, or a text; a
             pandas frame, whose columns are features; or a numpy array of shape (rows, features), which is sent as
             it is.
+        entities: whose features the server looks up, where a row does not have them: a mapping such as
+            `{"customer_id": 17}` for each row, or one for all rows; without rows, there is one for each.
         version: a version or alias that is to answer, whatever the split says.
         unit: the user, or what else the `hash` strategy keeps with one version.
         deadline_s: within how many seconds the answer is of use; what cannot be done by then is refused.
@@ -94,7 +100,7 @@ def predict(
 
     Raises `InvalidRequest`, with row and feature, for a row that the model cannot score.
     """
-    asked, sent = _of_rows("/v1/models/predict", rows, version, unit, deadline_s, request_id)
+    asked, sent = _of_rows("/v1/models/predict", rows, version, unit, deadline_s, request_id, entities)
 
     def read(response: httpx.Response) -> Prediction:
         found = _read(Prediction)(response)
@@ -108,25 +114,31 @@ def predict(
 
 
 def explain(
-    rows: Any, *, version: str | None = None, unit: str | int | None = None, deadline_s: float | None = None,
-    request_id: str | None = None,
+    rows: Any = None, *, entities: Entities | None = None, version: str | None = None, unit: str | int | None = None,
+    deadline_s: float | None = None, request_id: str | None = None,
 ) -> Operation[ExplanationAnswer]:  # fmt: skip
     """Say what each feature contributes to the scores of some rows; arguments as of `predict`.
 
     Raises `Conflict` where scores of the version cannot be explained, with the reason, and `Unavailable` where too much
     is being explained.
     """
-    asked, _ = _of_rows("/v1/models/explain", rows, version, unit, deadline_s, request_id)
+    asked, _ = _of_rows("/v1/models/explain", rows, version, unit, deadline_s, request_id, entities)
     return asked(_read(ExplanationAnswer))
 
 
 def _of_rows(
-    path: str, rows: Any, version: str | None, unit: str | int | None, deadline_s: float | None, request_id: str | None
+    path: str,
+    rows: Any,
+    version: str | None,
+    unit: str | int | None,
+    deadline_s: float | None,
+    request_id: str | None,
+    entities: Entities | None,
 ) -> tuple[Callable[[Callable[[httpx.Response], Answer]], Operation[Answer]], int]:
     """What makes the operation that sends rows, and how many they are."""
     if deadline_s is not None and not deadline_s > 0:
         raise ValueError(f"deadline_s is {deadline_s}; it takes seconds above 0")
-    body = prediction_body(rows, unit)
+    body = prediction_body(rows, unit, entities)
     named = {"X-Model-Version": version, "X-Request-ID": request_id}
     if body.is_packed and unit is not None:
         named["X-Unit-ID"] = str(unit)
@@ -232,13 +244,14 @@ def history(*, limit: int = 100, before: int | None = None) -> Operation[History
 
 
 def feedback(
-    prediction_id: str, *, label: Label | None = None, reward: float | None = None, index: int = 0
-) -> Operation[FeedbackAnswer]:
+    prediction_id: str, *, label: Label | None = None, reward: float | None = None, index: int = 0,
+    segments: Mapping[str, str | float | bool | None] | None = None,
+) -> Operation[FeedbackAnswer]:  # fmt: skip
     """Say what became of one row of a prediction; fields as in `FeedbackEntry`. The same one counts once.
 
     Raises `InvalidRequest` when it cannot be used; `code` says why: `feedback_expired`, for one.
     """
-    return _feedback(_entry(FeedbackEntry(prediction_id, index, label, reward)))
+    return _feedback(_entry(FeedbackEntry(prediction_id, index, label, reward, segments)))
 
 
 def feedback_batch(entries: Iterable[FeedbackEntry]) -> Operation[FeedbackAnswer]:
@@ -261,6 +274,11 @@ def version(name: str) -> Operation[Version]:
         return _decoded(Version, content, response)
 
     return Operation("GET", f"/v1/models/{_quoted(name)}", read, repeatable=True)
+
+
+def examples(name: str) -> Operation[VersionExamples]:
+    """Rows of a version, by its name or an alias, and what it must answer for them. Raises `NotFound`."""
+    return Operation("GET", f"/v1/models/{_quoted(name)}/examples", _read(VersionExamples), repeatable=True)
 
 
 def load(
@@ -292,11 +310,17 @@ def activate(version: str, *, force: bool = False, why: str = "", if_generation:
     return _change(f"/models/{_quoted(version)}/activate", content, _read(Split), if_generation)
 
 
-def metrics(version: str, *, window_s: float = 60) -> Operation[VersionMetrics]:
-    """How a version is served, since the server started and within the last `window_s` (300 at most) seconds."""
-    return Operation(
-        "GET", f"/v1/metrics/{_quoted(version)}", _read(VersionMetrics), {"window_s": window_s}, repeatable=True
-    )
+def metrics(
+    version: str, *, window_s: float = 60, by: str | None = None, limit: float | None = None
+) -> Operation[VersionMetrics]:
+    """How a version is served, since the server started and within the last `window_s` (300 at most) seconds.
+
+    `by` names a feature of `segments.features`: then `segments` has the figures of each of its levels, and says whether
+    their differences are surely within `limit`, or beyond.
+    """
+    asked = {"window_s": window_s, "by": by, "limit": limit}
+    query = {name: value for name, value in asked.items() if value is not None}
+    return Operation("GET", f"/v1/metrics/{_quoted(version)}", _read(VersionMetrics), query, repeatable=True)
 
 
 def drift(version: str, *, window: Literal["hour", "day"] = "hour") -> Operation[VersionDrift]:
@@ -367,7 +391,7 @@ def _feedback(content: Any) -> Operation[FeedbackAnswer]:
 
 
 def _entry(entry: FeedbackEntry) -> dict[str, Any]:
-    told = _named(label=entry.label, reward=entry.reward)
+    told = _named(label=entry.label, reward=entry.reward, segments=entry.segments)
     return {"prediction_id": entry.prediction_id, "index": entry.index} | told
 
 

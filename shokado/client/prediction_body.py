@@ -6,7 +6,7 @@ that holds all of them, else as float64.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,8 +30,18 @@ class PredictionBody:
         return self.content_type.startswith(PACKED)
 
 
-def prediction_body(rows: Any, unit: str | int | None = None) -> PredictionBody:
-    """`unit` is named in the body where that is JSON. Raises `TypeError` for what are no rows."""
+def prediction_body(
+    rows: Any,
+    unit: str | int | None = None,
+    entities: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
+) -> PredictionBody:
+    """`unit` is named in the body where that is JSON. Raises `TypeError` for what are no rows.
+
+    `entities` are whose features the server looks up, one for each row, or one for all; without `rows` they are all
+    there is to send.
+    """
+    if entities is not None:
+        return _of_entities(rows, unit, entities)
     if isinstance(rows, str | bytes | Mapping):
         raise TypeError(f"rows are a list, a frame or an array, not a {type(rows).__name__}: put the row in a list")
     if _is_table_of_numbers(rows):
@@ -44,6 +54,23 @@ def prediction_body(rows: Any, unit: str | int | None = None) -> PredictionBody:
     instances = _listed(rows)
     body = {"instances": instances} if unit is None else {"instances": instances, "unit": unit}
     return PredictionBody(to_json(body), JSON, len(instances))
+
+
+def _of_entities(
+    rows: Any, unit: str | int | None, entities: Mapping[str, Any] | Sequence[Mapping[str, Any]]
+) -> PredictionBody:
+    body: dict[str, Any] = {"entities": entities if isinstance(entities, Mapping) else _listed(entities)}
+    if rows is not None:
+        if isinstance(rows, str | bytes | Mapping) or _is_table_of_numbers(rows):
+            raise TypeError("beside entities, rows are a list of mappings by feature name, or a frame")
+        body["instances"] = _listed(rows)
+    if unit is not None:
+        body["unit"] = unit
+    if rows is not None:
+        count = len(body["instances"])
+    else:
+        count = 1 if isinstance(entities, Mapping) else len(body["entities"])
+    return PredictionBody(to_json(body), JSON, count)
 
 
 def to_json(content: Any) -> bytes:

@@ -1,8 +1,8 @@
 """When a request is sent again, and after how long. Pure: clock and chance are arguments, and nothing waits here.
 
 A request that changes nothing, or comes to the same however often it arrives, is repeated after a refusal (429, 502,
-503) and after a connection that broke. A change is repeated only when it was surely not looked at: no connection came
-about, or the server refused with `Retry-After`.
+503, and 424 with `Retry-After`) and after a connection that broke. A change is repeated only when it was surely not
+looked at: no connection came about, or the server refused with `Retry-After`.
 """
 
 from collections.abc import Callable
@@ -15,6 +15,8 @@ import httpx
 from shokado.client.errors import error_of
 
 _REFUSALS = frozenset((429, 502, 503))
+_FEATURES_LACKING = 424
+"""Whether features may be there the next time, `Retry-After` says."""
 _PERHAPS_MADE = "store_unavailable"
 """Code of the one refusal, with `Retry-After`, of a change that may have been made all the same."""
 _BROKEN = (httpx.NetworkError, httpx.RemoteProtocolError, httpx.ConnectTimeout)
@@ -78,7 +80,8 @@ class RetryState:
     def _may_repeat(self, outcome: httpx.Response | httpx.TransportError) -> bool:
         if isinstance(outcome, httpx.TransportError):
             return isinstance(outcome, _BROKEN if self._repeatable else _NOT_CONNECTED)
-        if outcome.status_code not in _REFUSALS:
+        wants_again = outcome.status_code == _FEATURES_LACKING and retry_after(outcome) is not None
+        if outcome.status_code not in _REFUSALS and not wants_again:
             return False
         unread = outcome.status_code != 502 and retry_after(outcome) is not None
         return self._repeatable or (unread and error_of(outcome).code != _PERHAPS_MADE)

@@ -20,10 +20,15 @@ from shokado.dispatch.state import Environment, RoutingState
 from shokado.experiments.feedback_collector import FeedbackStatus, refused
 from shokado.experiments.figures import Counts, Proportion, Tallies, add_up, figures
 from shokado.experiments.weighted_guardrails import LimitStanding, findings, lookback_s
+from shokado.retraining.event import EventStatus, newest
 from shokado.stores.store import Action
 from shokado.worker.parts import WorkerParts, known_routing
 
 router = APIRouter(tags=["experiments"], route_class=bodies.StrictRoute)
+
+
+MAX_SHOWN_EVENTS = 20
+"""More of retraining are of no interest to who looks at a split."""
 
 
 class ShadowComparison(BaseModel):
@@ -71,6 +76,20 @@ class VersionStatus(BaseModel):
     guardrails: list[LimitStatus] = Field(description="Where the strategy is `weighted` and there are any.")
 
 
+class RetrainingStatus(BaseModel):
+    """An event of retraining: somebody is told once that a version should be trained anew."""
+
+    id: str = Field(description="As whoever is called is told it.")
+    version: str
+    cause: str = Field(description="drift, or guardrail.")
+    environment: str | None
+    reason: str
+    at: str = Field(description="ISO 8601, UTC: when it was noticed.")
+    status: EventStatus
+    attempts: int
+    note: str = Field(description="What came of the last attempt.")
+
+
 class Status(BaseModel):
     """How the versions of an environment do, over a window of time and all workers of all machines."""
 
@@ -85,6 +104,9 @@ class Status(BaseModel):
     experiment: ExperimentAnswer | None = Field(description="The last one of the environment: as of `/v1/experiments`.")
     refused_feedback: dict[FeedbackStatus, int] = Field(
         description="Entries that were not counted, of all environments: by what was wrong with them."
+    )
+    retraining: list[RetrainingStatus] = Field(
+        description="The last events, of all environments, newest first, where `retraining` is set up."
     )
 
 
@@ -140,6 +162,7 @@ async def read_status(parts: Parts, settings: Configuration, environment: AskedE
         versions=await asyncio.to_thread(_statuses, found, tallies, limits),
         experiment=await describe_experiment(parts, found.name, found.experiment) if found.experiment else None,
         refused_feedback=refused(tallies),
+        retraining=await _retraining(parts),
     )
 
 
@@ -160,6 +183,25 @@ async def configure(
         lambda state, versions: body.applied(state, name, versions), Action.SPLIT, body.why, force=body.force
     )
     return answer_change(entry, name, response)
+
+
+async def _retraining(parts: WorkerParts) -> list[RetrainingStatus]:
+    """Raises `StoreUnavailable`."""
+    log = await parts.retraining.log() if parts.retraining is not None else ()
+    return [
+        RetrainingStatus(
+            id=one.id,
+            version=one.version,
+            cause=one.cause,
+            environment=one.environment,
+            reason=one.reason,
+            at=iso(one.at),
+            status=one.status,
+            attempts=one.attempts,
+            note=one.note,
+        )
+        for one in newest(log, MAX_SHOWN_EVENTS)
+    ]
 
 
 def _two_of(environment: Environment) -> tuple[str, str]:

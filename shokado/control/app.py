@@ -10,6 +10,7 @@ from starlette.types import ASGIApp
 
 from shokado.control import (
     ab_test,
+    batch_routes,
     dashboard,
     drift_route,
     experiment_effects,
@@ -24,6 +25,7 @@ from shokado.control import (
     rollout_verdict,
     split,
     split_preview,
+    version_examples,
     versions,
 )
 from shokado.control import open_inference_metadata as open_inference
@@ -34,9 +36,9 @@ from shokado.control.pages import dashboard_page, documentation_page, front_page
 from shokado.worker.parts import Control
 
 _FILES = (
-    split, split_preview, recent_preview, history, explanation, versions, ab_test, experiments,
-    experiment_effects, rollout_verdict, quality, feedback, statistics, dashboard, drift_route, log_rows, health,
-    open_inference, front_page, dashboard_page,
+    split, split_preview, recent_preview, history, explanation, versions, version_examples, ab_test, experiments,
+    experiment_effects, rollout_verdict, quality, feedback, statistics, dashboard, drift_route, log_rows,
+    batch_routes, health, open_inference, front_page, dashboard_page,
     documentation_page,
 )  # fmt: skip
 

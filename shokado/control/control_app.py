@@ -18,6 +18,7 @@ from shokado import __version__
 from shokado.access.gate import Gate
 from shokado.control.http.authorization import enter
 from shokado.control.http.documentation import describe_anew, describe_predictions
+from shokado.control.http.entity_documentation import describe_entities
 from shokado.control.http.errors import answer_error, answer_errors
 from shokado.control.http.refusals import describe_refusals
 from shokado.dialects.dialect import Dialect
@@ -37,6 +38,7 @@ TAGS = {
     "versions": "What is served, loaded and unloaded.",
     "experiments": "How well the versions do.",
     "metrics": "What was measured.",
+    "batches": "Tables that are scored beside the server.",
     "health": "Whether it lives and can answer.",
     "open inference": "The Open Inference Protocol: the server, its models, and their health.",
     "about": "Where things are.",
@@ -68,6 +70,8 @@ def served_app(served: Served, files: Iterable[ModuleType]) -> FastAPI:
     """The app with the routes of these files, which describes the predictions as well."""
     app = routed_app(served.control, files)
     describe_predictions(app, lambda: served.dialects, served.card)
+    if (features := served.control.settings.features).url is not None:
+        describe_entities(app, lambda: served.dialects, features)
     describe_refusals(app, served.gate)
     describe_anew(app, lambda: served.row_format)
     return app

@@ -1,7 +1,8 @@
 """Experiments: begun, looked at and stopped. What ends by itself, `shokado.experiments.experiment_judge` ends."""
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any
 
@@ -12,7 +13,7 @@ from configuration.experiment_plan import ExperimentPlan
 from configuration.experiment_policy import ExperimentMetric
 from runners.artefacts.card import Card
 from shokado.control.changing import MAX_WHY_CHARACTERS, Changer
-from shokado.control.dependencies import Parts
+from shokado.control.dependencies import Configuration, Parts
 from shokado.control.http import bodies
 from shokado.control.http.errors import BODY_ERRORS, errors
 from shokado.control.http.headers import EnvironmentHeader, agreed_environment, etag
@@ -24,6 +25,7 @@ from shokado.dispatch.experiment_change import ExperimentOrder, find_experiment,
 from shokado.dispatch.state import RoutingState
 from shokado.experiments.experiment_judge import ExperimentLook, look_at, results_of
 from shokado.experiments.guardrail_state import GuardrailState
+from shokado.experiments.segment_guardrails import with_segments
 from shokado.stores.store import Action
 from shokado.worker.parts import WorkerParts
 
@@ -45,6 +47,8 @@ class GuardrailAnswer(BaseModel):
     """What is said of a guardrail."""
 
     metric: ExperimentMetric
+    by: str | None = Field(default=None, description="The feature, where it is about rows of one of its levels.")
+    level: str | None = Field(default=None, description="Which level.")
     state: GuardrailState = Field(
         description="kept or broken, for sure; beyond where it was seen beyond it, which may be chance; unknown where "
         "it was not, which may be chance as well, or nothing was seen yet. It is promoted where all are kept."
@@ -153,6 +157,7 @@ async def read_experiments(parts: Parts) -> ExperimentList:
 )
 async def start_experiment(
     changer: Changer,
+    settings: Configuration,
     response: Response,
     environment: EnvironmentHeader,
     body: Annotated[ExperimentBody, Body(examples=[_EXAMPLE])],
@@ -161,9 +166,16 @@ async def start_experiment(
     until the end.
     """
     parts, name = changer.parts, agreed_environment(body.environment, environment)
-    artefacts = parts.fleet.artefacts
-    _refuse_unfit(body, {version: artefact.card for version, artefact in artefacts.items()})
-    make = partial(_begun, name=name, order=body.order, named=secrets.token_hex(6), now=parts.clock())
+    cards = {version: artefact.card for version, artefact in parts.fleet.artefacts.items()}
+    _refuse_unfit(body, cards)
+    make = partial(
+        _begun,
+        name=name,
+        order=body.order,
+        named=secrets.token_hex(6),
+        now=parts.clock(),
+        segmented=partial(with_segments, settings=settings.segments, cards=cards),
+    )
     entry = await changer.change(make, Action.EXPERIMENT, body.why, force=True)
     found = find_environment(entry.state, name)
     assert found.running is not None
@@ -211,9 +223,19 @@ async def stop_experiment(
 
 
 def _begun(
-    state: RoutingState, versions: KnownVersions, name: str | None, order: ExperimentOrder, named: str, now: float
+    state: RoutingState,
+    versions: KnownVersions,
+    name: str | None,
+    order: ExperimentOrder,
+    named: str,
+    now: float,
+    segmented: Callable[[Experiment], Experiment],
 ) -> RoutingState:
-    return with_experiment(state, name, order, versions, experiment_id=named, now=now)
+    begun = with_experiment(state, name, order, versions, experiment_id=named, now=now)
+    environment = find_environment(begun, name)
+    assert environment.experiment is not None
+    whole = replace(environment, experiment=segmented(environment.experiment))
+    return replace(begun, environments={**begun.environments, environment.name: whole})
 
 
 def _refuse_unfit(plan: ExperimentPlan, cards: Mapping[str, Card]) -> None:
@@ -314,5 +336,8 @@ def _said_of(look: ExperimentLook | None, version: str) -> dict[str, Any]:
     candidate = look.judgement.candidates.get(version) if look is not None else None
     if candidate is None:
         return {}
-    guardrails = [GuardrailAnswer(metric=one.metric, state=one.state, reason=one.text) for one in candidate.guardrails]
+    guardrails = [
+        GuardrailAnswer(metric=one.metric, by=one.by, level=one.level, state=one.state, reason=one.text)
+        for one in candidate.guardrails
+    ]
     return {"reason": candidate.reason, "guardrails": guardrails}

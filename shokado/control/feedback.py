@@ -13,6 +13,7 @@ import msgspec
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field, TypeAdapter
 
+from configuration.segment_settings import MAX_FEATURES
 from shokado.control.dependencies import Configuration, Parts, Quota
 from shokado.control.http import bodies
 from shokado.control.http.errors import BODY_ERRORS, errors
@@ -22,9 +23,10 @@ from shokado.experiments.feedback_collector import Feedback, FeedbackStatus, Rul
 from shokado.experiments.prediction_id import MAX_CARRIED_ROWS
 from shokado.stores.store import StoreUnavailable
 
-_MAX_VALUES = 8 + MAX_CARRIED_ROWS
-"""Values of one entry: more than it has names for, and a label of as many values as can be joined."""
+_MAX_VALUES = 8 + MAX_CARRIED_ROWS + 2 * MAX_FEATURES
+"""Values of one entry: more than it has names for, a label of as many values as can be joined, and its segments."""
 _Label = bool | int | float | str
+_Level = bool | int | float | str | None
 _SLICE = 64
 """Entries that are decoded in one go."""
 
@@ -42,6 +44,10 @@ class FeedbackEntry(BaseModel):
         "or by their names.",
     )
     reward: float | None = Field(default=None, ge=0, le=1, description="How well it went; a conversion is 1.")
+    segments: dict[str, _Level] | None = Field(
+        default=None,
+        description="The row's level by each feature of `segments.features` that no version takes; null: missing.",
+    )
 
 
 class FeedbackResult(BaseModel):
@@ -66,6 +72,7 @@ class _Entry(msgspec.Struct, forbid_unknown_fields=True):
     index: int = 0
     label: _Label | list[_Label] | dict[str, _Label] | None = None
     reward: float | None = None
+    segments: dict[str, _Level] | None = None
 
 
 class _Result(msgspec.Struct, omit_defaults=True):
@@ -161,7 +168,7 @@ def _entry(raw: msgspec.Raw) -> Feedback | Ruling:
         entry = _decode_entry(raw)
     except (ValueError, RecursionError) as error:
         return Ruling(FeedbackStatus.INVALID, refusal(bytes(raw), error).message)
-    return Feedback(entry.prediction_id, entry.index, entry.label, entry.reward)
+    return Feedback(entry.prediction_id, entry.index, entry.label, entry.reward, entry.segments or {})
 
 
 def _refuse(ruling: Ruling) -> None:

@@ -77,6 +77,7 @@ class Batch(Dialect):
     """Decode and encode of `POST /batch_predict`."""
 
     path = "/batch_predict"
+    entities_beside = "instances"
     answer_type = BatchAnswer
 
     def __init__(self, row_format: RowReader) -> None:

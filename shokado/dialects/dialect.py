@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, Self
+from typing import Any, Literal, Protocol, Self
 
 import msgspec
 
@@ -76,6 +76,8 @@ class Dialect(ABC):
 
     path: str
     """`{name}` stands for a name in it: the model's, a version's or an alias."""
+    entities_beside: Literal["instances", "features"] | None = None
+    """The field of its JSON bodies that has the rows, or the one row, where `entities` may stand beside or instead."""
 
     def __init__(self, row_format: RowReader) -> None:
         """`row_format` is of the rows that the versions take, with the server's limits."""

@@ -2,9 +2,9 @@
 
 from configuration.settings import DialectSettings
 from runners.inputs.rows import RowReader
+from shokado.dialects.addressed_rows import ActiveFeatures, SplitFeatures, VersionFeatures
 from shokado.dialects.batch import Batch, BatchUnderPredict
 from shokado.dialects.dialect import Dialect
-from shokado.dialects.features import ActiveFeatures, SplitFeatures, VersionFeatures
 from shokado.dialects.kserve_v1 import KServeV1
 from shokado.dialects.mlflow import MLflow
 from shokado.dialects.native import Native

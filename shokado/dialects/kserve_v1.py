@@ -47,6 +47,7 @@ class KServeV1(Dialect):
     """Decode and encode of KServe's route."""
 
     path = "/v1/models/{model}:predict"
+    entities_beside = "instances"
 
     def __init__(self, row_format: RowReader) -> None:
         super().__init__(row_format)

@@ -59,6 +59,7 @@ class Native(Dialect):
     """Decode and encode of the native route."""
 
     path = "/v1/models/predict"
+    entities_beside = "instances"
     answer_type = NativeAnswer
 
     def __init__(self, row_format: RowReader) -> None:

@@ -18,6 +18,9 @@ from shokado.dispatch.fault import Fault
 from shokado.dispatch.request import UnknownVersion
 from shokado.stores.store import GenerationConflict, StoreUnavailable
 
+FAILED_DEPENDENCY = 424
+"""The status of requests whose features could not be had."""
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -67,8 +70,10 @@ class Problem(Exception):
 
     @property
     def fault(self) -> Fault:
-        """Whose fault it is: the only place that says so. The client's are those of 400 to 499."""
-        return Fault.CLIENT if self.status < 500 else Fault.SERVER
+        """Whose fault it is: the only place that says so. The client's are those of 400 to 499, but for 424: what the
+        client names has no features, or they could not be had.
+        """
+        return Fault.CLIENT if self.status < 500 and self.status != FAILED_DEPENDENCY else Fault.SERVER
 
     @property
     def retry_after(self) -> int | None:

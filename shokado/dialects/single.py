@@ -69,6 +69,7 @@ class Single(Dialect):
     """Decode and encode of the single-row route."""
 
     path = "/predict"
+    entities_beside = "features"
     answer_type = SingleAnswer
 
     def __init__(self, row_format: RowReader) -> None:

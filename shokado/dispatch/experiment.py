@@ -75,6 +75,8 @@ class ExperimentConclusion:
     """For people."""
     winner: str | None = None
     versions: Mapping[str, VersionResult] = field(default_factory=dict)
+    broken: Mapping[str, str] = field(default_factory=dict)
+    """The candidates that broke a guardrail, and which, for people."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,7 @@
 """What is counted for an experiment, by name: units, what became of requests, and sums of metrics."""
 
+from collections.abc import Sequence
+
 from configuration.experiment_policy import ExperimentMetric
 
 ASSIGNED = "assigned"
@@ -44,12 +46,21 @@ def paired_sums_named(metric: ExperimentMetric) -> tuple[str, str, str]:
     return f"pairs.{metric}.count", f"pairs.{metric}.sum", f"pairs.{metric}.squares"
 
 
+def segment_sums_named(metric: ExperimentMetric, segment: str, level: str) -> tuple[str, str, str]:
+    """The same of the rows of one level of a segmented feature; see `FeatureLevels.key`."""
+    begin = f"{metric}.{segment}.{level}"
+    return f"{begin}.count", f"{begin}.sum", f"{begin}.squares"
+
+
 _NAMES = {metric: sums_named(metric) for metric in ExperimentMetric}
 
 
-def one_observation(metric: ExperimentMetric, value: float) -> dict[str, float]:
-    """What one observation adds, by name."""
-    return dict(zip(_NAMES[metric], (1.0, value, value * value), strict=True))
+def one_observation(
+    metric: ExperimentMetric, value: float, segments: Sequence[tuple[str, str]] = ()
+) -> dict[str, float]:
+    """What one observation adds, by name: to the metric, and to that of each segment and level that its row is of."""
+    names = [_NAMES[metric], *(segment_sums_named(metric, *of) for of in segments)]
+    return {name: number for each in names for name, number in zip(each, (1.0, value, value * value), strict=True)}
 
 
 def assigned_scope(stage: int) -> str:

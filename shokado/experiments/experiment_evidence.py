@@ -33,6 +33,8 @@ class VersionEvidence:
     sums: Mapping[ExperimentMetric, Sums] = field(default_factory=dict)
     """What is compared. Of what comes from feedback: of answers that are due only, each observation a label or reward.
     """
+    segments: Mapping[tuple[ExperimentMetric, tuple[str, str]], Sums] = field(default_factory=dict)
+    """The same of rows of one level of a feature, by metric and `Guardrail.rows`."""
 
     def labelled(self, metric: ExperimentMetric) -> float:
         """Answers that are due and have their label.
@@ -63,8 +65,12 @@ class StageEvidence:
         return self.versions.get(version, VersionEvidence())
 
 
-def sums_of(metric: ExperimentMetric, version: str, stages: Sequence[StageEvidence]) -> Sums:
-    """What was seen of a version, with fields of shape (stages,)."""
+def sums_of(
+    metric: ExperimentMetric, version: str, stages: Sequence[StageEvidence], rows: tuple[str, str] | None = None
+) -> Sums:
+    """What was seen of a version, or of its rows of one level alone, with fields of shape (stages,)."""
+    if rows is not None:
+        return _stacked([stage.of(version).segments.get((metric, rows)) for stage in stages])
     return _stacked([stage.of(version).sums.get(metric) for stage in stages])
 
 

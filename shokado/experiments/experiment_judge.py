@@ -25,6 +25,7 @@ from shokado.experiments.evidence_sender import TOLD_WITHIN_S
 from shokado.experiments.experiment_evidence import StageEvidence, sums_of
 from shokado.experiments.experiment_stages import fallbacks_of, pair_counts, policy_of, stages_of
 from shokado.experiments.experiment_verdict import ExperimentJudgement, ExperimentVerdict, judge_experiment
+from shokado.experiments.guardrail_state import GuardrailState
 from shokado.experiments.pair_evidence import joined
 from shokado.experiments.tuner import BY
 from shokado.stores.follower import Follower
@@ -185,8 +186,17 @@ def kept_since(plan: ExperimentPlan, now: float) -> int:
 def conclude(experiment: Experiment, look: ExperimentLook, at: float) -> ExperimentConclusion:
     """The end that a verdict makes."""
     judgement = look.judgement
+    broken = {
+        candidate: "; ".join(one.text for one in found.guardrails if one.state is GuardrailState.BROKEN)
+        for candidate, found in judgement.candidates.items()
+    }
     return ExperimentConclusion(
-        at, Result(judgement.verdict), look.reason, judgement.winner, results_of(experiment, look)
+        at,
+        Result(judgement.verdict),
+        look.reason,
+        judgement.winner,
+        results_of(experiment, look),
+        {candidate: texts for candidate, texts in broken.items() if texts},
     )
 
 

@@ -24,6 +24,7 @@ from shokado.experiments.experiment_counts import (
     assigned_scope,
     labelled_scope,
     paired_sums_named,
+    segment_sums_named,
     sums_named,
 )
 from shokado.experiments.experiment_evidence import StageEvidence, VersionEvidence
@@ -113,7 +114,20 @@ def _version(
     # Where one of them is a sample, the other is none, or another one: only what came can be compared then.
     scopes = (assigned_scope(stage.generation), labelled_scope(plan.metric))
     is_sample = any(everything.halvings.get(scope, 0) for scope in scopes)
-    return VersionEvidence(now.get(ASSIGNED, 0.0), None if is_sample else max(answers, labelled), sums)
+    due_answers = None if is_sample else max(answers, labelled)
+    return VersionEvidence(now.get(ASSIGNED, 0.0), due_answers, sums, _segments(plan, old))
+
+
+def _segments(
+    plan: ExperimentPlan, due: Mapping[str, float]
+) -> dict[tuple[ExperimentMetric, tuple[str, str]], Moments]:
+    """What guardrails by segment are judged by."""
+    found = {}
+    for guardrail in plan.guardrails:
+        if guardrail.rows is not None:
+            names = segment_sums_named(guardrail.metric, *guardrail.rows)
+            found[guardrail.metric, guardrail.rows] = Moments(*(due.get(name, 0.0) for name in names))
+    return found
 
 
 def _paired(

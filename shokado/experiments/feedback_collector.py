@@ -10,9 +10,10 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
+from typing import Any
 
 from configuration.experiment_policy import ExperimentMetric
 from runners.artefacts.card import Card
@@ -30,6 +31,7 @@ from shokado.experiments.experiment_counts import MAX_LABELLED_UNITS, labelled_s
 from shokado.experiments.figures import Counted, Tallies
 from shokado.experiments.pair_evidence import paired_label
 from shokado.experiments.prediction_id import BadPredictionId, IdFault, PredictionIds, Provenance, carried_rows
+from shokado.experiments.segment_counts import NO_SEGMENTS, Segmenting, UnknownSegment, segment_counts
 from shokado.stores.evidence import Evidence, Sighting
 from shokado.stores.follower import Follower
 from shokado.stores.store import Settlement, StoreUnavailable, Tally
@@ -54,6 +56,8 @@ class Feedback:
     """What would have been right: a class, the value of a regression, or several of either, by name or in order."""
     reward: float | None = None
     """How well it went, from 0 to 1; a conversion is 1."""
+    segments: Mapping[str, Any] = field(default_factory=dict)
+    """Levels of the row by features that no version takes."""
 
 
 class FeedbackStatus(StrEnum):
@@ -110,11 +114,12 @@ class FeedbackCollector:
         look_again: Callable[[], Awaitable[bool]],
         clock: Callable[[], float] = time.time,
         accepted: Callable[[str, int, Label | None, float | None], None] | None = None,
+        segmenting: Segmenting | None = None,
     ) -> None:
         """`cards` gives those of all versions that are known now; `max_age_s` is that of `ids`.
 
         `look_again` is awaited where an id seems forged: see `shokado.experiments.seals.Seals`. `accepted` is told of
-        each entry that counts: id, index, label and reward.
+        each entry that counts: id, index, label and reward. `segmenting` finds the levels that rows are told apart by.
         """
         self._follower = follower
         self._ids = ids
@@ -123,6 +128,7 @@ class FeedbackCollector:
         self._clock = clock
         self._look_again = look_again
         self._accepted = accepted
+        self._segmenting = segmenting or NO_SEGMENTS
 
     async def take(self, entries: Sequence[Feedback]) -> list[Ruling]:
         """Count what can be counted, once; a ruling for each entry, in order.
@@ -154,7 +160,7 @@ class FeedbackCollector:
             cards, state = self._cards(), self._follower.state
             running = state.running if state is not None else {}
             rulings += (
-                join(entry, self._ids.read, cards, now, self._max_age_s, running)
+                join(entry, self._ids.read, cards, now, self._max_age_s, running, self._segmenting)
                 for entry in entries[start : start + _SLICE]
             )
             # A long list must not hold up predictions.
@@ -205,6 +211,7 @@ def join(
     now: float,
     max_age_s: float,
     experiments: Mapping[str, Experiment] = MappingProxyType({}),
+    segmenting: Segmenting = NO_SEGMENTS,
 ) -> Ruling:
     """Rule on one entry: `ACCEPTED` with a settlement, which may still turn out to be known already, or refused.
 
@@ -223,6 +230,7 @@ def join(
         return Ruling(FeedbackStatus.UNKNOWN, reason, origin.version)
     try:
         observed = _observed(entry, origin, card)
+        levels = segmenting.levels(card, origin.levels, entry.index, entry.segments)
         experiment = experiments.get(origin.environment)
         stage = _stage_of(origin, experiment, now)
         sightings: tuple[Sighting, ...] = ()
@@ -230,19 +238,21 @@ def join(
         if experiment is not None and stage is not None:
             values = _values(entry, origin, card, observed)
             if not experiment.is_shadowed:
-                sightings = _sightings(experiment, stage, origin, values)
+                sightings = _sightings(experiment, stage, origin, values, levels)
             elif entry.label is not None and (control := values.get(experiment.plan.metric)) is not None:
                 said = said_by(card, entry.label)
                 paired = paired_label(experiment, stage, origin, entry.index, control, said, now)
-    except (_Unfit, UnfitLabel) as unfit:
+    except (_Unfit, UnfitLabel, UnknownSegment) as unfit:
         return Ruling(FeedbackStatus.INVALID, str(unfit), origin.version)
     observed |= {Counted.FEEDBACK: 1, Counted.DELAY_S: max(now - origin.at, 0.0)}
+    outcomes = _outcomes(entry.index, origin, card) if levels and entry.label is not None else ()
     settlement = Settlement(
         key=f"{origin.key}:{entry.index}",
         expires_at=origin.at + max_age_s + _CLOCKS_APART_S,
         counts={Tally(origin.version, origin.environment, name): value for name, value in observed.items()},
         sightings=sightings,
         paired=paired,
+        levels=segment_counts(card, origin.version, levels, outcomes, entry.label, observed) if levels else {},
     )
     return Ruling(FeedbackStatus.ACCEPTED, version=origin.version, settlement=settlement)
 
@@ -277,10 +287,15 @@ def _stage_of(origin: Provenance, experiment: Experiment | None, now: float) -> 
 
 
 def _sightings(
-    experiment: Experiment, stage: ExperimentStage, origin: Provenance, values: Mapping[ExperimentMetric, float]
+    experiment: Experiment,
+    stage: ExperimentStage,
+    origin: Provenance,
+    values: Mapping[ExperimentMetric, float],
+    levels: Mapping[str, str],
 ) -> tuple[Sighting, ...]:
-    """What the values of an entry say for an experiment of the split."""
-    cohort = experiment.cohort_of(origin.at)
+    """What the values of an entry say for an experiment of the split, and for its guardrails of the row's segments."""
+    cohort, plan = experiment.cohort_of(origin.at), experiment.plan
+    rows = {metric: [one.rows for one in plan.guardrails if one.metric is metric and one.rows] for metric in values}
     return tuple(
         Sighting(
             experiment.id,
@@ -289,11 +304,13 @@ def _sightings(
             MAX_LABELLED_UNITS,
             {
                 Evidence(stage.generation, origin.version, cohort, name): number
-                for name, number in one_observation(metric, value).items()
+                for name, number in one_observation(
+                    metric, value, [of for of in rows[metric] if levels.get(of[0]) == of[1]]
+                ).items()
             },
         )
         for metric, value in values.items()
-        if metric in experiment.plan.metrics
+        if metric in plan.metrics
     )
 
 

@@ -33,6 +33,9 @@ class GuardrailFinding:
     p_value: float
     """The chance that it ever looks as bad as this, where it is kept; 1 where nothing can be said."""
     text: str
+    by: str | None = None
+    level: str | None = None
+    """Which feature and level its rows have; None where it is about all rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,29 +68,30 @@ def guardrail_finding(
     part = alpha / 2 if both else alpha
     tests = []
     if guardrail.limit is not None:
-        tests.append(_against_limit(guardrail.metric, guardrail.limit, candidate, stages, part, kept_alpha))
+        tests.append(_against_limit(guardrail, guardrail.limit, candidate, stages, part, kept_alpha))
     if guardrail.margin is not None:
-        tests.append(_against_control(guardrail.metric, guardrail.margin, control, candidate, stages, part, kept_alpha))
+        tests.append(_against_control(guardrail, guardrail.margin, control, candidate, stages, part, kept_alpha))
     p_value = min(test.p_value for test in tests) * len(tests)
     state = GuardrailState.KEPT if all(test.kept for test in tests) else GuardrailState.UNKNOWN
     if any(test.beyond for test in tests):
         state = GuardrailState.BEYOND
     if p_value <= alpha:
         state = GuardrailState.BROKEN
-    return GuardrailFinding(guardrail.metric, state, min(p_value, 1.0), "; ".join(test.text for test in tests))
+    text = "; ".join(test.text for test in tests)
+    return GuardrailFinding(guardrail.metric, state, min(p_value, 1.0), text, guardrail.by, guardrail.level)
 
 
 def _against_limit(
-    metric: ExperimentMetric,
+    guardrail: Guardrail,
     limit: float,
     candidate: str,
     stages: Sequence[StageEvidence],
     alpha: float,
     kept_alpha: float,
 ) -> _Tested:
-    observed = sums_of(metric, candidate, stages)
+    observed, what = sums_of(guardrail.metric, candidate, stages, guardrail.rows), guardrail.what
     count, total = (float(np.sum(part)) for part in (observed.count, observed.total))
-    text = f"{metric} {total / count:.4g} of {count:,.0f}" if count else f"{metric} of nothing yet"
+    text = f"{what} {total / count:.4g} of {count:,.0f}" if count else f"{what} of nothing yet"
     if isinstance(observed, Moments):
         p_value = math.exp(-max(float(beta_log_e_above(total, count - total, limit)), 0.0))
         # Its other side is a limit on what did not happen.
@@ -100,7 +104,7 @@ def _against_limit(
 
 
 def _against_control(
-    metric: ExperimentMetric,
+    guardrail: Guardrail,
     margin: float,
     control: str,
     candidate: str,
@@ -108,13 +112,14 @@ def _against_control(
     alpha: float,
     kept_alpha: float,
 ) -> _Tested:
-    ours, theirs = (sums_of(metric, version, stages) for version in (candidate, control))
+    metric, what = guardrail.metric, guardrail.what
+    ours, theirs = (sums_of(metric, version, stages, guardrail.rows) for version in (candidate, control))
     better, worse = (theirs, ours) if not metric.higher_is_better else (ours, theirs)
     excess = compared(worse, better, bounded=metric.bounded)
     by = float(excess.estimate)
     if not math.isfinite(by):
         of, beside = (float(np.sum(sums.count)) for sums in (ours, theirs))
-        text = f"{metric} not compared yet: {of:,.0f} observations, and {beside:,.0f} of the control"
+        text = f"{what} not compared yet: {of:,.0f} observations, and {beside:,.0f} of the control"
         return _Tested(beyond=False, kept=False, p_value=1.0, text=text)
     p_value = float(excess.p_value_above(alpha, resolution=margin, effect=margin))
     # A bound may take some 30 milliseconds, so the one that says something is looked for.
@@ -124,4 +129,4 @@ def _against_control(
         at_most = float(excess.at_most(kept_alpha, resolution=margin))
         kept = at_most < margin
         bound = f", {'surely by less than' if kept else 'and perhaps by'} {at_most:.4g}" if at_most < math.inf else ""
-    return _Tested(by > margin, kept, p_value, f"{metric} worse by {by:.4g}{bound} (at most {margin:g})")
+    return _Tested(by > margin, kept, p_value, f"{what} worse by {by:.4g}{bound} (at most {margin:g})")

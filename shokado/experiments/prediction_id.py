@@ -6,6 +6,8 @@ is 12 bytes of BLAKE2b keyed with a secret that all workers share, so an id that
 recognised. All numbers are little-endian.
 
 What a split made while an experiment runs has another format, with 8 bytes of the unit's hash between facts and scores.
+Where figures are told apart by segments, the format is one more: a digest and the number of features follow the names,
+and a byte for each feature of each of the first rows stands before the scores (see `row_levels`).
 """
 
 import itertools
@@ -23,6 +25,7 @@ import numpy as np
 
 from runners.artefacts.scores import outcomes_of, outcomes_per_row
 from shokado.dispatch.reason import SPLIT, STICKY
+from shokado.experiments.row_levels import DIGEST_BYTES, RowLevels, SealedLevels
 from shokado.stores.evidence import UNIT_BYTES
 
 if TYPE_CHECKING:
@@ -32,14 +35,19 @@ if TYPE_CHECKING:
 MAX_CARRIED_ROWS = 32
 """How many rows' scores an id carries, at four bytes each, so that it stays short; fewer where a row has several.
 Rewards count for all rows."""
-MAX_CHARACTERS = 512
-"""More than an id has, whose longest one is some 300 bytes: what is longer is not decoded."""
+MAX_CHARACTERS = 640
+"""More than an id has, whose longest one is some 430 bytes: what is longer is not decoded."""
 _FORMAT = 1
 """The first byte of an id, so that another format can follow."""
 _WITH_UNIT = 2
 """The same for an id that says the unit."""
+_WITH_LEVELS = 4
+"""Added to either for an id that says the levels of its rows."""
+_FORMATS = (_FORMAT, _WITH_UNIT, _FORMAT | _WITH_LEVELS, _WITH_UNIT | _WITH_LEVELS)
 _HEAD = struct.Struct("<BBBI")
 """Format; lengths of the version's and the environment's name, which follow; generation."""
+_LEVELS = struct.Struct(f"<{DIGEST_BYTES}sB")
+"""What levels mean; how many a row has."""
 _FACTS = struct.Struct("<IQI")
 """Unix time; the prediction's own number; rows. The scores follow."""
 _MAX_REMEMBERED_BEGINNINGS = 256
@@ -84,6 +92,8 @@ class Provenance:
     """The outcomes of the first rows, one after the other; see `runners.artefacts.scores.outcomes_of`."""
     unit: bytes = b""
     """The hash of whom the split gave this version, where an experiment ran; empty for all else."""
+    levels: SealedLevels | None = None
+    """The levels of the first rows, where figures are told apart by them."""
 
 
 def carried_rows(card: "Card") -> int:
@@ -94,7 +104,15 @@ def carried_rows(card: "Card") -> int:
 class PredictionIds:
     """Makes and reads ids. All workers that know the same secrets (32 bytes each) read each other's."""
 
-    def __init__(self, secret: bytes, max_age_s: float, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        secret: bytes,
+        max_age_s: float,
+        clock: Callable[[], float] = time.time,
+        levels: Callable[["Card"], RowLevels | None] = lambda _: None,
+    ) -> None:
+        """`levels` gives what finds the levels of a version's rows, where figures are told apart by them."""
+        self._levels = levels
         self._max_age_s = max_age_s
         self._clock = clock
         # From so large a range that no two processes get near each other.
@@ -105,7 +123,7 @@ class PredictionIds:
         """Make ids by the first secret from now on, and read those of all."""
         self._seals = tuple(blake2b(key=secret, digest_size=_TAG_BYTES, person=_USE) for secret in known)
         self._keyed = self._seals[0]
-        self._beginnings: dict[tuple[int, Origin], tuple[bytes, blake2b]] = {}
+        self._beginnings: dict[tuple[int, Origin], tuple[bytes, blake2b, RowLevels | None]] = {}
 
     def make(self, prediction: "Prediction") -> str:
         """The id of a prediction that has its scores."""
@@ -113,7 +131,9 @@ class PredictionIds:
         stage, unit, kind = origin.stage, b"", _FORMAT
         if stage is not None and prediction.reason in _BY_SPLIT:
             unit, kind = stage.unit_bytes(prediction.unit), _WITH_UNIT
-        head, keyed = self._beginnings.get((kind, origin)) or self._begin(kind, origin)
+        head, keyed, levels = self._beginnings.get((kind, origin)) or self._begin(kind, origin)
+        if levels is not None:
+            unit += levels.codes(prediction.rows, min(prediction.row_count, MAX_CARRIED_ROWS))
         scores = prediction.scores
         assert scores is not None
         if prediction.row_count > 1 or scores.ndim > 1:
@@ -137,17 +157,21 @@ class PredictionIds:
             raise BadPredictionId(IdFault.EXPIRED, message)
         return found
 
-    def _begin(self, kind: int, origin: "Origin") -> tuple[bytes, blake2b]:
-        """What all ids of this format and origin begin with, and the hash of that."""
+    def _begin(self, kind: int, origin: "Origin") -> tuple[bytes, blake2b, RowLevels | None]:
+        """What all ids of this format and origin begin with, the hash of that, and what finds the levels of rows."""
         if len(self._beginnings) >= _MAX_REMEMBERED_BEGINNINGS:
             self._beginnings.clear()
         version, environment = origin.version.encode(), origin.environment.encode()
         lengths = len(version), len(environment)
-        head = _HEAD.pack(kind, *lengths, origin.generation & 0xFFFFFFFF) + version + environment
+        levels = self._levels(origin.card)
+        said = kind if levels is None else kind | _WITH_LEVELS
+        head = _HEAD.pack(said, *lengths, origin.generation & 0xFFFFFFFF) + version + environment
+        if levels is not None:
+            head += _LEVELS.pack(levels.digest, len(levels.features))
         keyed = self._keyed.copy()
         keyed.update(head)
-        self._beginnings[kind, origin] = head, keyed
-        return head, keyed
+        self._beginnings[kind, origin] = begun = head, keyed, levels
+        return begun
 
 
 def read_own(text: str) -> Provenance:
@@ -160,9 +184,12 @@ def _said(payload: bytes) -> Provenance:
     kind, version_length, environment_length, generation = _HEAD.unpack_from(payload)
     names_end = _HEAD.size + version_length + environment_length
     names = payload[_HEAD.size : names_end].decode()
-    at, number, row_count = _FACTS.unpack_from(payload, names_end)
-    unit_at = names_end + _FACTS.size
-    scores_at = unit_at + (UNIT_BYTES if kind == _WITH_UNIT else 0)
+    digest, per_row = _LEVELS.unpack_from(payload, names_end) if kind & _WITH_LEVELS else (b"", 0)
+    facts_at = names_end + (_LEVELS.size if per_row else 0)
+    at, number, row_count = _FACTS.unpack_from(payload, facts_at)
+    unit_at = facts_at + _FACTS.size
+    codes_at = unit_at + (UNIT_BYTES if kind & _WITH_UNIT else 0)
+    scores_at = codes_at + per_row * min(row_count, MAX_CARRIED_ROWS)
     return Provenance(
         key=f"{number:016x}{at:08x}",
         version=names[:version_length],
@@ -171,7 +198,8 @@ def _said(payload: bytes) -> Provenance:
         at=float(at),
         row_count=row_count,
         outcomes=tuple(np.frombuffer(payload, dtype="<f4", offset=scores_at).tolist()),
-        unit=payload[unit_at:scores_at],
+        unit=payload[unit_at:codes_at],
+        levels=SealedLevels(digest, per_row, payload[codes_at:scores_at]) if per_row else None,
     )
 
 
@@ -188,7 +216,7 @@ def _decoded(text: str) -> bytes:
         content = a2b_base64(text.translate(_STANDARD) + "=" * (-len(text) % 4), strict_mode=True)
     except ValueError:
         raise _malformed() from None
-    if len(content) < _HEAD.size + _FACTS.size + _TAG_BYTES or content[0] not in (_FORMAT, _WITH_UNIT):
+    if len(content) < _HEAD.size + _FACTS.size + _TAG_BYTES or content[0] not in _FORMATS:
         raise _malformed()
     return content
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 _Z_95 = 1.959964
 """97.5 % quantile of the standard normal distribution."""
+_HALVINGS = 40
+"""Bounds are right to a trillionth."""
 
 
 def wilson(mean: float, observations: int) -> tuple[float, float]:
@@ -60,6 +62,34 @@ def clopper_pearson_lower(events: float, trials: float, confidence: float) -> fl
 def clopper_pearson_upper(events: float, trials: float, confidence: float) -> float:
     """The other side: the rate above which the true one lies with a chance of at most `1 - confidence`."""
     return 1 - clopper_pearson_lower(trials - events, trials, confidence)
+
+
+def hoeffding_interval(mean: float, observations: int, error_rate: float) -> tuple[float, float]:
+    """The interval that has the true mean but with a chance of `error_rate` at most, at any number of observations.
+
+    All means that the bound of W. Hoeffding, "Probability inequalities for sums of bounded random variables", Journal
+    of the American Statistical Association 58 (1963), theorem 1, does not exclude (see `chernoff_counts`).
+    Observations are independent numbers between 0 and 1, of whatever distributions; the true mean is that of theirs.
+
+    Args:
+        mean: in [0, 1].
+        observations: at least 0.
+        error_rate: in (0, 1).
+
+    Returns:
+        Lower and upper bound, with 0 <= lower <= mean <= upper <= 1; all of [0, 1] without observations.
+    """
+    limit = math.log(2 / error_rate)
+
+    def bound(end: float) -> float:
+        outer, inner = end, mean
+        for _ in range(_HALVINGS):
+            middle = (outer + inner) / 2
+            excluded = observations * relative_entropy(mean, middle) > limit
+            outer, inner = (middle, inner) if excluded else (outer, middle)
+        return outer
+
+    return (bound(0.0), bound(1.0)) if observations else (0.0, 1.0)
 
 
 def posterior_draws(total: float, rest: float, draws: int, random: "np.random.Generator") -> "NDArray[np.float64]":

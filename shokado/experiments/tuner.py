@@ -54,12 +54,16 @@ class Tuner:
         self._random = random
         self._clock = clock
         self._throttle = LogThrottle(window_s=_TELL_AGAIN_S)
+        self.past: dict[str, Mapping[str, str]] = {}
+        """Which versions of each environment were past a limit when it was last looked at, and why."""
 
     async def update(self) -> None:
         """One round. Leaves out environments whose routing somebody else changed. Raises `StoreUnavailable`."""
         names = [name for name, environment in self._environments().items() if _is_tuned(environment)]
         if not names or not await self._leads():
+            self.past.clear()
             return
+        self.past = {name: past for name, past in self.past.items() if name in names}
         now = self._clock()
         tallies = await self._follower.ask(self._follower.store.tallies, now - self._lookback_s)
         for name in names:
@@ -74,7 +78,7 @@ class Tuner:
         # Some milliseconds, which predictions should not wait for.
         evidence = await asyncio.to_thread(decayed, tallies, name, now, self._settings.half_life_s)
         found = await asyncio.to_thread(findings, tallies, list(environment.shares), self._settings, now)
-        past = past_limits(found)
+        self.past[name] = past = past_limits(found)
         self._tell(name, environment, past)
         weights = await asyncio.to_thread(next_weights, environment, evidence, self._settings, self._random, past)
         if weights is None:

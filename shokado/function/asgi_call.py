@@ -4,7 +4,7 @@ import asyncio
 
 from starlette.types import ASGIApp, Message, Scope
 
-from shokado.function.event import EventAnswer, EventRequest, Headers
+from shokado.function.gateway_event import EventAnswer, EventRequest, Headers
 
 
 async def call(app: ASGIApp, request: EventRequest) -> EventAnswer:

@@ -37,8 +37,8 @@ from shokado.dispatch.state import RoutingState, VersionReport, initial_state
 from shokado.experiments.prediction_id import PredictionIds
 from shokado.function.asgi_call import call
 from shokado.function.bundle import Bundle
-from shokado.function.event import EventAnswer, EventRequest, answer_event, kind_of, read_event
 from shokado.function.function_app import function_app
+from shokado.function.gateway_event import EventAnswer, EventRequest, answer_event, kind_of, read_event
 from shokado.stores.follower import Follower
 from shokado.stores.store import Entry
 from shokado.transports.body_quota import BodyQuota

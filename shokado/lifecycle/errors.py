@@ -96,9 +96,33 @@ class ReplayRefused(LifecycleError):
     """Logged requests cannot be put to a candidate; the message says why, and which setting would have to change."""
 
 
+class BatchRefused(LifecycleError):
+    """A table cannot be scored as asked, or no further; the message says why. What was written stays."""
+
+
 class DeployFailed(LifecycleError):
     """Something is not in the cluster as it should be; the message says what and why."""
 
 
 class ManifestsRefused(LifecycleError):
     """The manifests cannot be edited as asked; they are as they were."""
+
+
+class SmokeTestRefused(LifecycleError):
+    """A server cannot be tried; the message says what is not known of it."""
+
+
+class UnknownSite(LifecycleError):
+    """It is not known where an environment is served, or with which key."""
+
+
+class ExportFailed(LifecycleError):
+    """An artefact could not be written to, or read from, where exported ones lie; or it is not whole there."""
+
+
+class DeliveryRefused(LifecycleError):
+    """A version cannot go from one environment to the next, or back; the message says what is in its way."""
+
+
+class WatchRefused(LifecycleError):
+    """A watch cannot begin or go on: its journal cannot be used."""

@@ -8,6 +8,8 @@
     shokado:{<model>}:tallies:<minute>  by tally                     shokado:{<model>}:minutes       their order
     shokado:{<model>}:tally_marks       by minute
     shokado:{<model>}:binned:<member>   in bins of a version         shokado:{<model>}:binned        their order
+    shokado:{<model>}:document:<name>   revision and content
+    shokado:{<model>}:levels            see `redis_levels`
     shokado:{<model>}:experiments       see `redis_evidence`
     shokado:{<model>}:paired            see `redis_pairs`
 
@@ -30,8 +32,9 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from configuration.sentinel_address import SentinelAddress
-from shokado.stores import redis_evidence, redis_pairs
+from shokado.stores import redis_evidence, redis_levels, redis_pairs
 from shokado.stores.evidence import CountedEvidence, EvidenceBatch, GatheredEvidence
+from shokado.stores.level_counts import hour_of
 from shokado.stores.pairs import JoinedPair, MetPair
 from shokado.stores.record import decode_entry, decode_report, encode_entry, encode_report
 from shokado.stores.store import (
@@ -68,6 +71,11 @@ redis.call('HSET', KEYS[2], ARGV[2], ARGV[4])
 redis.call('ZADD', KEYS[3], ARGV[2], ARGV[2])
 redis.call('HSET', KEYS[1], 'generation', ARGV[2], 'id', ARGV[3])
 return -1
+"""
+_PUT_DOCUMENT = """
+if (redis.call('HGET', KEYS[1], 'revision') or '0') ~= ARGV[1] then return 0 end
+redis.call('HSET', KEYS[1], 'revision', ARGV[2], 'content', ARGV[3])
+return 1
 """
 # What is kept of a role is "until worker", by the server's clock. What ends later than any role can was taken before
 # that clock was set back, or on another server.
@@ -140,7 +148,7 @@ end
 """
 _ADD_ALL = f"{_ADD} add(cjson.decode(ARGV[3]))"
 _ADD_BATCH = f"{redis_evidence.SEE}{redis_pairs.PAIRS}{redis_evidence.ADD_BATCH}"
-_SETTLE = f"""{_ADD}{redis_evidence.SEE}{redis_pairs.PAIRS}
+_SETTLE = f"""{_ADD}{redis_evidence.SEE}{redis_pairs.PAIRS}{redis_levels.ADD_LEVELS}
 local counted, sums = {{}}, {{}}
 for index, settlement in ipairs(cjson.decode(ARGV[3])) do
     local new = redis.call('SET', KEYS[index + 3], 1, 'NX', 'PX', settlement[1])
@@ -150,6 +158,7 @@ for index, settlement in ipairs(cjson.decode(ARGV[3])) do
     end
     for _, sighting in ipairs(new and settlement[3] or {{}}) do see(ARGV[4], sighting) end
     for _, label in ipairs(new and settlement[4] or {{}}) do keep_label(ARGV[4], label) end
+    for of, numbers in pairs(new and settlement[5] or {{}}) do add_levels(ARGV[4], ARGV[5], of, numbers) end
 end
 add(sums)
 return counted
@@ -180,6 +189,7 @@ class RedisStore:
         self._keep_secrets = self._redis.register_script(_KEEP_SECRETS)
         self._age_secrets = self._redis.register_script(_AGE_SECRETS)
         self._add_batch = self._redis.register_script(_ADD_BATCH)
+        self._put_document = self._redis.register_script(_PUT_DOCUMENT)
         self._join_pairs = self._redis.register_script(redis_pairs.JOIN)
         self._durability: str | None = None
 
@@ -306,6 +316,10 @@ class RedisStore:
                 if content
             }
 
+    def level_sums(self, version: str, feature: str, since: float) -> dict[tuple[str, str], float]:
+        with self._explained():
+            return redis_levels.read_levels(self._redis, self._prefix, version, feature, since)
+
     def add_evidence(self, batch: EvidenceBatch, at: float) -> None:  # noqa: ARG002  # keys expire by themselves
         keys = [self._key(f"evidence_batch:{batch.worker}")]
         with self._explained():
@@ -371,10 +385,21 @@ class RedisStore:
                 self._redis.delete(*(self._binned_key(member.decode()) for member in members))
                 self._redis.zremrangebyscore(self._key("binned"), "-inf", last)
 
+    def document(self, name: str) -> tuple[int, bytes | None]:
+        with self._explained():
+            found = self._redis.hmget(self._key(f"document:{name}"), ["revision", "content"])
+            revision, content = cast(list[bytes | None], found)
+            return (int(revision), content) if revision is not None else (0, None)
+
+    def put_document(self, name: str, content: bytes, revision: int) -> bool:
+        with self._explained():
+            return bool(self._put_document([self._key(f"document:{name}")], [revision, revision + 1, content]))
+
     def forget(self, before: float, now: float) -> None:
         # Settled keys expire by themselves.
         late = [worker for worker, (until, _) in self._kept_reports().items() if not _is_kept(until, now)]
         with self._explained():
+            redis_levels.forget_levels(self._redis, self._prefix, before)
             if late:
                 self._redis.hdel(self._key("reports"), *late)
             last = minute_of(before) - BUCKET_S
@@ -404,10 +429,11 @@ class RedisStore:
         # For how long, not until when: the server's clock may differ.
         content = ",".join(
             f"[{max(1, ceil((settlement.expires_at - at) * 1000))},{_counts(settlement.counts)},"
-            f"{redis_evidence.sightings_text(settlement.sightings)},{redis_pairs.label_text(settlement.paired)}]"
+            f"{redis_evidence.sightings_text(settlement.sightings)},{redis_pairs.label_text(settlement.paired)},"
+            f"{redis_levels.counts_text(settlement.levels)}]"
             for settlement in settlements
         )
-        told: list[str | int] = [minute, _new_mark(), f"[{content}]", self._prefix]
+        told: list[str | int] = [minute, _new_mark(), f"[{content}]", self._prefix, hour_of(at)]
         with self._explained():
             counted = cast(list[int], self._settle([*self._tallies_keys(minute), *keys], told))
         return [bool(new) for new in counted]

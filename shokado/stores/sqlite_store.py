@@ -21,8 +21,9 @@ from urllib.parse import quote
 
 import numpy as np
 
-from shokado.stores import sqlite_evidence, sqlite_pairs
+from shokado.stores import sqlite_evidence, sqlite_levels, sqlite_pairs
 from shokado.stores.evidence import CountedEvidence, Evidence, EvidenceBatch, GatheredEvidence, Sighting
+from shokado.stores.level_counts import LevelCount, hour_of
 from shokado.stores.pairs import JoinedPair, MetPair, PairedLabel
 from shokado.stores.record import decode_entry, decode_report, encode_entry, encode_report
 from shokado.stores.store import (
@@ -55,7 +56,7 @@ _OWNER = "-owner"
 """Ends the name of the file that says which file the log beside it belongs to: SQLite goes by their names alone."""
 _INTEGERS = np.dtype("<i8")
 """What counts of binned rows are kept as."""
-_SCHEMA = f"""{sqlite_evidence.SCHEMA}{sqlite_pairs.SCHEMA}
+_SCHEMA = f"""{sqlite_evidence.SCHEMA}{sqlite_pairs.SCHEMA}{sqlite_levels.SCHEMA}
 CREATE TABLE IF NOT EXISTS entries (generation INTEGER PRIMARY KEY, id TEXT NOT NULL, content BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS secret (number INTEGER PRIMARY KEY CHECK (number = 1), value BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS secrets (
@@ -67,6 +68,9 @@ CREATE TABLE IF NOT EXISTS settled (key TEXT PRIMARY KEY, expires_at REAL NOT NU
 CREATE TABLE IF NOT EXISTS tallies (
     minute INTEGER, version TEXT, environment TEXT, name TEXT, value REAL NOT NULL,
     PRIMARY KEY (minute, version, environment, name)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS documents (
+    name TEXT PRIMARY KEY, revision INTEGER NOT NULL, content BLOB NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS tally_marks (minute INTEGER PRIMARY KEY, mark TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS binned (
@@ -181,6 +185,7 @@ class SqliteStore:
         sums: defaultdict[Tally, float] = defaultdict(float)
         sightings: list[Sighting] = []
         paired: list[PairedLabel] = []
+        levels: defaultdict[LevelCount, float] = defaultdict(float)
         with self._writing(firmly=True) as connection:
             expired = [(settlement.key, at) for settlement in settlements]
             connection.executemany("DELETE FROM settled WHERE key = ? AND expires_at <= ?", expired)
@@ -188,12 +193,15 @@ class SqliteStore:
                 row = (settlement.key, settlement.expires_at)
                 new = connection.execute("INSERT OR IGNORE INTO settled VALUES (?, ?)", row).rowcount
                 counted.append(bool(new))
-                for tally, number in settlement.counts.items() if new else ():
-                    sums[tally] += number
                 if new:
+                    for tally, number in settlement.counts.items():
+                        sums[tally] += number
+                    for of, number in settlement.levels.items():
+                        levels[of] += number
                     sightings += settlement.sightings
                     paired += [settlement.paired] if settlement.paired is not None else []
             _add(connection, sums, at)
+            sqlite_levels.add(connection, levels, at)
             sqlite_evidence.see(connection, sightings)
             sqlite_pairs.keep_labels(connection, paired)
         return counted
@@ -217,6 +225,10 @@ class SqliteStore:
             counts = found.setdefault(minute, MinuteTallies(mark, {})).counts
             counts[Tally(version, environment, name)] = value
         return found
+
+    def level_sums(self, version: str, feature: str, since: float) -> dict[tuple[str, str], float]:
+        rows = self._rows(sqlite_levels.SUMS, version, feature, hour_of(since))
+        return {(level, name): value for level, name, value in rows}
 
     def add_evidence(self, batch: EvidenceBatch, at: float) -> None:
         with self._writing(firmly=False) as connection:
@@ -267,10 +279,23 @@ class SqliteStore:
         with self._writing(firmly=False) as connection:
             connection.execute("DELETE FROM binned WHERE bucket < ?", (binned_bucket_of(before),))
 
+    def document(self, name: str) -> tuple[int, bytes | None]:
+        rows = self._rows("SELECT revision, content FROM documents WHERE name = ?", name)
+        return rows[0] if rows else (0, None)
+
+    def put_document(self, name: str, content: bytes, revision: int) -> bool:
+        with self._writing(firmly=True) as connection:
+            found = connection.execute("SELECT revision FROM documents WHERE name = ?", (name,)).fetchone()
+            if (found[0] if found is not None else 0) != revision:
+                return False
+            connection.execute("INSERT OR REPLACE INTO documents VALUES (?, ?, ?)", (name, revision + 1, content))
+        return True
+
     def forget(self, before: float, now: float) -> None:
         with self._writing(firmly=False) as connection:
             for table in ("tallies", "tally_marks"):
                 connection.execute(f"DELETE FROM {table} WHERE minute < ?", (minute_of(before),))  # noqa: S608
+            connection.execute(sqlite_levels.FORGET, (hour_of(before),))
             connection.execute("DELETE FROM settled WHERE expires_at <= ?", (now,))
             late = "DELETE FROM reports WHERE forgotten_at <= ? OR forgotten_at > ?"
             connection.execute(late, (now, now + MAX_KEEP_S))

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from shokado.dispatch.state import RoutingState, VersionReport
 from shokado.stores.evidence import CountedEvidence, EvidenceBatch, GatheredEvidence, Sighting
+from shokado.stores.level_counts import LevelCount
 from shokado.stores.pairs import JoinedPair, MetPair, PairedLabel
 
 BUCKET_S = 60
@@ -164,6 +165,8 @@ class Settlement:
     """What it says for an experiment."""
     paired: PairedLabel | None = None
     """What it says for one whose candidate is a shadow."""
+    levels: Mapping[LevelCount, float] = field(default_factory=dict)
+    """What it says of the segments of its row."""
 
 
 GIVEN = 0.0
@@ -282,6 +285,10 @@ class Store(Protocol):
         """The tallies of these minutes, each with the mark that belongs to them; those that have none are missing."""
         ...
 
+    def level_sums(self, version: str, feature: str, since: float) -> dict[tuple[str, str], float]:
+        """The counts of a feature from the hour of `since` on, by level and name."""
+        ...
+
     def add_evidence(self, batch: EvidenceBatch, at: float) -> None:
         """Add what a worker counted for experiments, once. May lose the last seconds in a crash."""
         ...
@@ -322,8 +329,18 @@ class Store(Protocol):
         """Drop counts of binned rows older than `before`."""
         ...
 
+    def document(self, name: str) -> tuple[int, bytes | None]:
+        """A small value that workers share, and its revision; (0, None) where there is none."""
+        ...
+
+    def put_document(self, name: str, content: bytes, revision: int) -> bool:
+        """Replace it if it has this revision, for good; whether it had."""
+        ...
+
     def forget(self, before: float, now: float) -> None:
-        """Drop tallies older than `before`, keys that have expired, and the reports that `reports` leaves out."""
+        """Drop tallies, and counts by segment, older than `before`, keys that have expired, and the reports that
+        `reports` leaves out.
+        """
         ...
 
     def close(self) -> None: ...

@@ -6,6 +6,7 @@ body --decode--> request --dispatch--> prediction --encode--> answer
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -75,6 +76,34 @@ class PredictionHandler:
         call.start(body)
         return call
 
+    @property
+    def is_full(self) -> bool:
+        """Whether no version would take a request now, so that none need be read."""
+        return time.monotonic() < self._entrance.dispatcher.full_until
+
+    def begin_filled(
+        self,
+        head: RequestHead,
+        body: bytes,
+        exchange: Exchange,
+        received_at: float,
+        blame: Callable[[Problem], Problem],
+    ) -> "Call":
+        """Begin with a body that was completed here; `blame` says of a problem whether what was added is at fault."""
+        call = self._call(head, exchange, received_at)
+        call.blame = blame
+        call.start(body)
+        return call
+
+    def begin_failed(self, head: RequestHead, exchange: Exchange, received_at: float, error: Exception) -> "Call":
+        """Answer what went wrong before there was a body to begin with."""
+        call = self._call(head, exchange, received_at)
+        call.start_failed(error)
+        return call
+
+    def _call(self, head: RequestHead, exchange: Exchange, received_at: float) -> "Call":
+        return Call(self._entrance, self.dialect, head, exchange, new_id(), received_at)
+
 
 class Call(msgspec.Struct, eq=False):
     """One prediction request in flight.
@@ -94,6 +123,15 @@ class Call(msgspec.Struct, eq=False):
     answer_options: Any = None
     span: RequestSpan | None = None
     """None where requests are not traced."""
+    blame: Callable[[Problem], Problem] | None = None
+    """Says whether what the server has added to the rows is at fault; None where it has added nothing."""
+
+    def start_failed(self, error: Exception) -> None:
+        """Answer what went wrong before there was anything to decode."""
+        entrance = self.entrance
+        if entrance.sampler is not None:
+            self.span = entrance.sampler.begin(self.head.trace, self.received_at, self.dialect.path)
+        self._fail(error)
 
     def start(self, body: bytes) -> None:
         """Decode and dispatch."""
@@ -183,6 +221,8 @@ class Call(msgspec.Struct, eq=False):
     def _fail(self, error: BaseException, prediction: Prediction | None = None) -> None:
         """`prediction` is None for what failed before a version was assigned."""
         problem = problem_of(error)
+        if self.blame is not None:
+            problem = self.blame(problem)
         request_id = self.head.request_id or self.id
         version = prediction.version if prediction is not None else None
         span, entrance = self.span, self.entrance

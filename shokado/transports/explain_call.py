@@ -58,6 +58,11 @@ class ExplanationHandler(PredictionHandler):
         call.start(body)
         return call
 
+    def _call(self, head: RequestHead, exchange: Exchange, received_at: float) -> "ExplanationCall":
+        return ExplanationCall(
+            self._entrance, self.dialect, head, exchange, new_id(), received_at, explainer=self._explainer
+        )
+
 
 class ExplanationCall(Call, eq=False, kw_only=True):
     """One request for an explanation in flight."""

@@ -9,6 +9,8 @@ from runners.inputs.rows import RowReader
 from shokado.access.gate import Gate
 from shokado.dialects.dialect import Dialect
 from shokado.transports.call import PredictionHandler
+from shokado.transports.entity_call import EntityHandler, FeatureSource
+from shokado.transports.exchange import Handler
 from shokado.transports.express_lane.context import LaneLimits
 from shokado.transports.express_lane.lane import open_lane
 from shokado.transports.plain import Predictions
@@ -77,7 +79,7 @@ class Gateway:
     async def _open(self) -> None:
         settings, gate = self.server.settings, self.server.gate
         self._handlers = prediction_handlers(self._worker.entrance, self._worker.explainer, self.row_format, settings)
-        routes = self.predictions.routes = Routes(behind(gate, self._handlers), settings.model)
+        routes = self.predictions.routes = Routes(behind(gate, self._before_entities()), settings.model)
         grpc_wanted = [settings.grpc.max_connections] if settings.grpc.port is not None else []
         http_room, *grpc_room = allow_connections(settings.limits.max_connections, *grpc_wanted)
         refuse_head = answer_heads(routes, settings.prefix, gate.note_bad_head)
@@ -86,6 +88,18 @@ class Gateway:
         self.control.parts = self._worker.parts
         if grpc_room:
             await self._open_grpc(*grpc_room)
+
+    def _before_entities(self) -> list[Handler]:
+        """The handlers, behind one that looks up features where those are configured and the dialect has them."""
+        settings, lookup = self.server.settings, self._worker.features
+        if lookup is None:
+            return [*self._handlers]
+        limits = settings.limits
+        source = FeatureSource(settings.features, lookup, limits.max_text_characters, limits.max_body_bytes)
+        return [
+            EntityHandler(handler, dialect, source) if dialect.entities_beside is not None else handler
+            for handler, dialect in zip(self._handlers, self.dialects, strict=True)
+        ]
 
     async def _open_grpc(self, max_connections: int) -> None:
         from shokado.transports.grpc.server import GrpcServer

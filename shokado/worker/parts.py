@@ -20,11 +20,13 @@ from shokado.stores.store import Entry
 from shokado.transports.body_quota import BodyQuota
 
 if TYPE_CHECKING:
+    from shokado.batches.batch_jobs import BatchJobs
     from shokado.experiments.feedback_collector import FeedbackCollector
     from shokado.monitoring.drift_watch import DriftWatch
     from shokado.monitoring.recent_units import RecentUnits
     from shokado.monitoring.timeline import Timeline
     from shokado.request_log.last_rows import LastRows
+    from shokado.retraining.hook import RetrainingHook
     from shokado.stores.tally_sums import TallySums
 
 
@@ -82,6 +84,10 @@ class WorkerParts:
     """None where it is off."""
     recent_units: "RecentUnits | None" = None
     """Finds what was asked lately; None where nobody looks."""
+    retraining: "RetrainingHook | None" = None
+    """None where nobody is to be told."""
+    batches: "BatchJobs | None" = None
+    """Tables that are scored beside the server; None where no address is allowed."""
 
 
 class Control:

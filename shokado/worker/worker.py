@@ -31,6 +31,7 @@ from runners.inputs.schema import Feature
 from runners.inputs.union import format_of_versions
 from runners.version_state import VersionState
 from shokado.access.gate import Gate
+from shokado.batches.batch_jobs import BatchJobs
 from shokado.dispatch.change import KnownVersions
 from shokado.dispatch.dispatcher import Dispatcher
 from shokado.dispatch.experiment_change import experiments_of
@@ -43,7 +44,9 @@ from shokado.experiments.experiment_judge import JUDGE_EVERY_S, ExperimentJudge,
 from shokado.experiments.feedback_collector import FeedbackCollector
 from shokado.experiments.prediction_id import PredictionIds
 from shokado.experiments.seals import LEARN_EVERY_S, Seals
+from shokado.experiments.segment_counts import Segmenting
 from shokado.experiments.tuner import Tuner
+from shokado.features.opening_lookup import open_lookup
 from shokado.monitoring.drift_watch import KEEP_S as KEEP_DRIFT_S
 from shokado.monitoring.metrics.folder import prepare_folder
 from shokado.monitoring.metrics.groups import Metrics
@@ -52,6 +55,7 @@ from shokado.monitoring.metrics.system import LOOK_EVERY_S
 from shokado.monitoring.statistics import Statistics
 from shokado.monitoring.timeline import Timeline
 from shokado.request_log.masking import KEY_BYTES
+from shokado.retraining.hook import RetrainingHook
 from shokado.stores.follower import KEEP_REPORT_S, Follower
 from shokado.stores.machine import Machine
 from shokado.stores.opening import open_store
@@ -64,6 +68,7 @@ from shokado.worker.parts import WorkerParts
 from shokado.worker.readiness import ReadinessLog, versions_everywhere, why_not_ready
 from shokado.worker.repeating import repeat
 from shokado.worker.replacement import Replacement
+from shokado.worker.retraining_causes import RetrainingCauses
 from shokado.worker.stopping import LEEWAY_S, Stopping, end_idle, end_process
 from shokado.worker.supervision import ask_for_another_worker
 from shokado.worker.versions.fleet import Fleet
@@ -146,7 +151,8 @@ class Worker:
         self._features_changed_at = -inf
         max_age_s = settings.feedback.max_age_hours * 3600
         # None is made before `Seals.start` has found what all make them with.
-        self.ids = PredictionIds(secrets.token_bytes(32), max_age_s)
+        self.segmenting = Segmenting(settings.segments)
+        self.ids = PredictionIds(secrets.token_bytes(32), max_age_s, levels=self.segmenting.of)
         self.seals = Seals(self.follower, self.ids, machine, secret, max_age_s)
         self.observing = WorkerObservers(
             settings,
@@ -167,10 +173,18 @@ class Worker:
         request_log = self.observing.request_log
         accepted = request_log.feedback if request_log is not None else None
         self.feedback = FeedbackCollector(
-            self.follower, self.ids, self._cards, max_age_s, self.seals.look_again, accepted=accepted
+            self.follower,
+            self.ids,
+            self._cards,
+            max_age_s,
+            self.seals.look_again,
+            accepted=accepted,
+            segmenting=self.segmenting,
         )
         self._tuner = Tuner(self.follower, self.leads, self.versions, settings, np.random.default_rng())
+        self.retraining = self._retraining_hook() if settings.retraining.enabled else None
         self.explainer = Explainer(settings.explanations, lambda: self.fleet.artefacts, lambda: self.fleet.runners)
+        self.features = open_lookup(settings.features)
         self._cache = cache
         self._tasks: list[asyncio.Task[None]] = []
         self._readiness = ReadinessLog()
@@ -203,6 +217,9 @@ class Worker:
                 *self.observing.tasks(self._leads_here),
             )
         ]
+        if self.retraining is not None:
+            look_every_s = self.settings.retraining.look_every_s
+            self._tasks.append(asyncio.create_task(repeat(look_every_s, self.retraining.look)))
         if self.gate.watch is not None:
             self._tasks.append(asyncio.create_task(self.gate.watch.run()))
         if self.observing.shipping is not None:
@@ -219,8 +236,12 @@ class Worker:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self.retraining is not None:
+            await self.retraining.stop()
         if self._cache is not None:
             await self._cache.close()
+        if self.features is not None:
+            await self.features.close()
         await self._flush()
         await self.observing.stop()
         await self.follower.stop()
@@ -230,6 +251,7 @@ class Worker:
     @property
     def parts(self) -> WorkerParts:
         """What the control routes work with."""
+        batches = self.settings.batches
         return WorkerParts(
             self.dispatcher,
             self.follower,
@@ -244,6 +266,8 @@ class Worker:
             tally=self.observing.tallying.add,
             drift=self.observing.drift,
             recent_units=self.observing.recent_units,
+            retraining=self.retraining,
+            batches=BatchJobs(batches, self.settings.batches_folder(ROOT), ROOT) if batches.enabled else None,
         )
 
     async def versions(self) -> KnownVersions:
@@ -263,6 +287,15 @@ class Worker:
 
     async def _reports(self) -> Sequence[WorkerReport]:
         return await self.follower.ask(self.follower.store.reports, time.time())
+
+    def _retraining_hook(self) -> RetrainingHook:
+        settings = self.settings
+        causes = RetrainingCauses(
+            settings.retraining, lambda: self.follower.state, self.observing.drift, lambda: self._tuner.past
+        )
+        return RetrainingHook(
+            settings.retraining, settings.model, ROOT, self.name, self.follower, self.leads, causes.now
+        )
 
     def _opened_entrance(self) -> Entrance:
         settings = self.settings
@@ -351,8 +384,12 @@ class Worker:
         if self._cache is not None:
             for version, found in self._cache.flush().items():
                 self.metrics.cache.looked_up(version, found)
+        if self.features is not None:
+            self.metrics.features.looked_up(self.features.flush())
         for version, explained in self.explainer.flush().items():
             self.metrics.explanations.explained(version, explained)
+        if self.retraining is not None:
+            self.metrics.retraining.called(self.retraining.flush_counts())
         self.metrics.explanations.refused(self.explainer.take_refused())
         self.metrics.runners.look(self.fleet.runners)
         self.metrics.routing.store(reached=self.follower.failure is None)

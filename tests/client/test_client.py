@@ -250,6 +250,13 @@ def test_metrics_of_a_version(client: Client) -> None:
     assert found.quality is not None
 
 
+def test_figures_by_segment_are_refused_where_none_are_set_up(client: Client) -> None:
+    assert client.metrics("a").segments is None
+    with pytest.raises(InvalidRequest) as refused:
+        client.metrics("a", by="region", limit=0.2)
+    assert refused.value.code == "unknown_segment"
+
+
 def test_drift_of_a_version(client: Client) -> None:
     wait_until(lambda: client.drift("a").verdict != "not watched")
     found = client.drift("a", window="day")

@@ -15,6 +15,7 @@ KINDS: dict[str, type[ShokadoError]] = {
     "PERMISSION_DENIED": errors.AccessDenied,
     "NOT_FOUND": errors.NotFound,
     "ABORTED": errors.Conflict,
+    "FAILED_PRECONDITION": errors.FeaturesLacking,
     "RESOURCE_EXHAUSTED": errors.Unavailable,
     "UNAVAILABLE": errors.Unavailable,
     "DEADLINE_EXCEEDED": errors.DeadlinePassed,

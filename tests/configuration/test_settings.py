@@ -516,3 +516,50 @@ def test_a_variable_that_is_written_in_another_form_is_named_with_the_right_one(
     assert refusal().startswith(f"{variable}: ")
     assert says in refusal()
     assert len(refusal().splitlines()) == 1
+
+
+SEGMENTED = {"region": {"levels": [1, 2]}, "age": {"cuts": [30, 50]}}
+
+
+@pytest.mark.parametrize(
+    ("features", "names"),
+    [(["region", "sex"], {"region", "sex"}), ({"region": None}, {"region"}), (SEGMENTED, set(SEGMENTED))],
+)
+def test_segments_are_names_or_names_with_levels(file: Path, features: Any, names: set[str]) -> None:
+    edit(file, lambda content: content.update(segments={"features": features}))
+    assert load_settings().segments.features.keys() == names
+
+
+@pytest.mark.parametrize("value", ['["region"]', '{"region": {}}'])
+def test_a_variable_has_segments_as_json(file: Path, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("SHOKADO_SEGMENTS__FEATURES", value)
+    assert load_settings().segments.features.keys() == {"region"}
+
+
+@pytest.mark.parametrize(
+    ("sections", "words"),
+    [
+        ({"segments": {"features": list("abcde")}}, "at most 4 items"),
+        ({"segments": {"features": {"age": {"cuts": [3, 3]}}}}, "cuts ascend"),
+        ({"segments": {"features": {"age": {"cuts": [3], "levels": ["a"]}}}}, "give one of both"),
+        ({"segments": {"features": {"age": {"levels": ["a", "a"]}}}}, "levels repeat"),
+        ({"segments": {"features": {"age": {"cut": [3]}}}}, "did you mean cuts?"),
+        ({"segments": {"features": ["sex"]}, "log": {"share": 1, "drop": ["sex"]}}, "sex, whose values log.drop"),
+        ({"retraining": {"webhook": "ftp://x"}}, "no address"),
+        ({"retraining": {"webhook": "https://a:b@x/"}}, "sign events with key_file"),
+        ({"retraining": {"webhook": "https://x/", "command": ["a"]}}, "give one of both"),
+        ({"retraining": {"key_file": "x"}}, "there is none"),
+        ({"retraining": {"command": [""]}}, "begins with a program"),
+        ({"retraining": {"causes": []}}, "at least 1 item"),
+        ({"retraining": {"webhok": "https://x/"}}, "did you mean webhook?"),
+        ({"retraining": {"webhook": "https://x/"}, "drift": {"enabled": False}}, "retraining.causes has drift"),
+    ],
+)
+def test_segments_and_retraining_that_cannot_be_are_refused(file: Path, sections: Any, words: str) -> None:
+    edit(file, lambda content: content.update(sections))
+    assert words in refusal()
+
+
+def test_a_log_that_masks_nobody_records_may_mask_segments(file: Path) -> None:
+    edit(file, lambda content: content.update(segments={"features": ["sex"]}, log={"hash": ["sex"]}))
+    assert not load_settings().log.share

@@ -10,10 +10,10 @@ import pytest
 from configuration.settings import PredictMethod
 from runners.artefacts.card import Card, Task
 from runners.inputs.rows import RowFormat
+from shokado.dialects.addressed_rows import ActiveFeatures, SplitFeatures
 from shokado.dialects.batch import Batch
 from shokado.dialects.dialect import AnswerFacts, Dialect
 from shokado.dialects.dialects import all_dialects
-from shokado.dialects.features import ActiveFeatures, SplitFeatures
 from shokado.dialects.head import RequestHead
 from shokado.dialects.kserve_v1 import KServeV1
 from shokado.dialects.mlflow import MLflow

@@ -16,7 +16,10 @@ import onnxruntime
 import pandas as pd
 import psutil
 import pytest
+import yaml
 
+from configuration.retraining_settings import RetrainingSettings
+from configuration.segment_settings import SegmentSettings
 from configuration.settings import EngineChoice
 from k8s.validate import NOT_THERE
 from runners.artefacts.repository import find_artefact
@@ -24,15 +27,19 @@ from runners.engines.engine import open_engine
 from shokado.dispatch.told_verdict import VerdictWord
 from shokado.lifecycle.datasets import CUSTOMERS_FEATURES, generate_customers
 from shokado.lifecycle.packaging.imaging import ContainerEngine, Image
+from shokado.retraining.webhook import read_key
 from tests.cli import test_drift as test_drift_command
 from tests.docs.pages import BLOCKS, EXECUTABLE, README, RUN, Block, runs
 from tests.docs.shell import ENVIRONMENT, shell
+from tests.end_to_end import test_batch as test_batch_command
+from tests.end_to_end.delivery import delivery
 from tests.end_to_end.test_open_inference_clients import environment_of
 from tests.frameworks import test_documents
 from tests.lifecycle.kubernetes_api import running
 from tests.lifecycle.test_estimating import HOUR_S, SHARES, World, events
 from tests.request_log.test_shipper import write as write_log
 from tests.support import http
+from tests.support.feature_store import transforming
 from tests.support.paper_log import PaperLog
 from tests.support.server import ROOT, ROW, Server, serving
 from tests.support.waiting import wait_until
@@ -211,6 +218,54 @@ def test_who_would_move_is_told_before_the_change(
     assert re.search(r"production: \d of 3 units \(", printed)
     assert re.search(r"production: [\d.]+% of the requests \(", printed)
     assert httpx.get(f"{own_server.url}/v1/traffic-split", timeout=20).json()["weights"] == {"v1": 90, "v2": 10}
+
+
+@runs("docs/lifecycle.md", "Smoke test")
+def test_a_site_is_tried(commands: list[str], own_server: Server) -> None:
+    (command,) = commands
+    printed = shell(command, {"SHOKADO_SITES__STAGING__URL": own_server.url})
+    assert printed.endswith("staging: all is well\n")
+
+
+@pytest.mark.slow
+@runs("docs/lifecycle.md", "Export")
+def test_versions_are_exported_and_restored(commands: list[str], own_places: dict[str, str], checkout: Path) -> None:
+    (command,) = commands
+    printed = shell(command, own_places, checkout)
+    assert "customers:v2  already there  from var/export/customers/v2" in printed
+    shell("sha256sum --check --strict SHA256SUMS", cwd=checkout / "var" / "export" / "customers" / "v1")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@runs("docs/lifecycle.md", "Status", argument="look")
+@runs("docs/lifecycle.md", "Watch", argument="watch")
+@runs("docs/lifecycle.md", "Stage, promote, roll back")
+def test_a_version_goes_to_production_and_back(
+    commands: list[str], watch: list[str], look: list[str], models: Path, checkout: Path, tmp_path: Path
+) -> None:
+    with delivery(models, tmp_path) as sites:
+        printed = shell(commands[0], cwd=checkout)
+        assert "v2 is active in staging: v2 100 %" in printed
+        assert "v2 is a candidate in production: v1 90 %, v2 10 %" in printed
+        assert "v2 taken back in production" in printed
+        assert sites.aliases()["staging"] == 2
+        sites.client.set_registered_model_alias("customers", "challenger", "1")
+        printed = shell(watch[0], cwd=checkout)
+        assert "models:/customers/1 is taken: v1 is active in production" in printed
+        printed = shell(look[0], cwd=checkout)
+        assert f"production  {sites.production.url}  v1 is active" in printed
+
+
+@pytest.mark.slow
+@runs("docs/lifecycle.md", "Verify")
+def test_a_version_is_verified_again(commands: list[str], own_places: dict[str, str], checkout: Path) -> None:
+    (command,) = commands
+    names = [feature.name for feature in CUSTOMERS_FEATURES]
+    pd.DataFrame(generate_customers(300, seed=1)[0], columns=names).to_parquet(checkout / "customers.parquet")
+    printed = shell(command, own_places, checkout)
+    assert "customers:v1 model.onnx  32 rows, largest difference" in printed
+    assert "customers:v1 model.onnx  300 rows, largest difference" in printed
 
 
 @needs_curl
@@ -521,6 +576,35 @@ def test_drift_is_told_of_each_feature(commands: list[str], server: Server) -> N
 
 
 @pytest.mark.slow
+@needs_curl
+@runs("docs/fairness.md", "Figures by segment")
+def test_figures_are_told_by_segment(commands: list[str], models: Path) -> None:
+    """The features are those of the page that the example's versions do not take as texts."""
+    (page,) = [block for block in BLOCKS if block.page == "docs/fairness.md" and block.language == "yaml"]
+    features = yaml.safe_load(page.text)["segments"]["features"]
+    assert features.keys() == SegmentSettings(features=features).features.keys()
+    (command,) = commands
+    with serving(environment={"SHOKADO_SEGMENTS__FEATURES": json.dumps(features)}) as server:
+        counted, by_age, by_sex = answers_to(at(server, command))
+    assert counted["accepted"] == 1
+    for told, level in ((by_age, "30 to below 50"), (by_sex, "female")):
+        assert [(one["level"], one["labels"]) for one in told["segments"]["levels"]] == [(level, 1)]
+        assert told["segments"]["spreads"]["demographic_parity"]["verdict"] == "UNKNOWN"
+
+
+@needs_curl
+@runs("docs/retraining.md", "Retraining")
+def test_a_secret_is_made_and_events_are_shown(commands: list[str], server: Server, tmp_path: Path) -> None:
+    (command,) = commands
+    (tmp_path / "var").mkdir()
+    (page,) = [block for block in BLOCKS if block.page == "docs/retraining.md" and block.language == "yaml"]
+    assert RetrainingSettings(**yaml.safe_load(page.text)["retraining"]).key_file == "var/webhook-secret"
+    told = json.loads(shell(at(server, command), {}, tmp_path))
+    assert told["retraining"] == []
+    assert len(read_key(tmp_path / "var" / "webhook-secret")) == 32
+
+
+@pytest.mark.slow
 @runs("docs/drift.md", "Reports")
 def test_a_report_is_made_of_the_log(commands: list[str], tmp_path: Path) -> None:
     """A log and a file stand for those of a server and its training, and the tests' environment for `make drift`."""
@@ -531,6 +615,50 @@ def test_a_report_is_made_of_the_log(commands: list[str], tmp_path: Path) -> Non
     where = {"SHOKADO_LOG__FOLDER": str(tmp_path / "log"), "PYTHONPATH": str(ROOT)}
     printed = shell(command.replace("var/drift/bin/shokado", program), where, tmp_path)
     assert "v1: none, by 2000 rows beside 2000 of customers.parquet" in printed
+
+
+@pytest.mark.slow
+@needs_curl
+@runs("docs/features.md", "Skew", argument="check")
+@runs("docs/features.md", "Try it")
+def test_features_are_looked_up(commands: list[str], check: list[str], models: Path, tmp_path: Path) -> None:
+    """The tests' environment stands for that of `make features`."""
+    python = environment_of("features").absolute()
+
+    def run(command: str) -> str:
+        command = command.replace("var/features/bin/shokado", f"{python} -m shokado")
+        command = command.replace("var/features/bin/feast", str(python.with_name("feast")))
+        return shell(command, {"PYTHONPATH": str(ROOT), "COLUMNS": "200"}, tmp_path)
+
+    prepare, transform, serve, ask = commands
+    assert prepare.startswith("make features\n")
+    assert "materialize activity" in run(prepare.removeprefix("make features\n"))
+    assert transform == "var/features/bin/shokado features serve --repo var/feature_repo --service customers\n"
+    settings = {name: value.strip("'") for name, value in settings_of(serve).items()}
+    assert settings.pop("SHOKADO_FEATURES__URL") == "http://127.0.0.1:6570"
+    settings |= {"SHOKADO_WORKERS": "1", "SHOKADO_FEATURES__TIMEOUT_MS": "20000"}
+    with transforming(tmp_path / "var" / "feature_repo", "customers") as transformer:
+        with serving(environment={**settings, "SHOKADO_FEATURES__URL": transformer.url}) as server:
+            one, two, three = answers_to(at(server, ask))
+            assert (len(one["predictions"]), len(two["predictions"]), two["version"]) == (1, 2, "v2")
+            assert three["model_version"] in {"v1", "v2"}
+        printed = run(check[0].replace("http://127.0.0.1:6570", transformer.url))
+    assert "avg_transaction" in printed
+
+
+@runs("docs/batch.md", "Batch prediction")
+@runs("docs/batch.md", "Versions", argument="by_split")
+def test_a_table_is_scored_by_a_version_and_by_the_split(
+    commands: list[str], by_split: list[str], server: Server, tmp_path: Path
+) -> None:
+    """The tests' environment stands for `make batch`."""
+    test_batch_command.customers(200).to_csv(tmp_path / "customers.csv", index=False)
+    program = f"{environment_of('batch').absolute()} -m shokado"
+    for (command,), folder, versions in ((commands, "scored", {"v2"}), (by_split, "split", {"v1", "v2"})):
+        text = at(server, command).replace("var/batch/bin/shokado", program)
+        assert "200 rows" in shell(text, {"PYTHONPATH": str(ROOT)}, tmp_path)
+        found = pd.read_parquet(tmp_path / folder)
+        assert (sorted(found["row"]), set(found["version"])) == (list(range(200)), versions)
 
 
 @pytest.mark.slow
@@ -579,10 +707,16 @@ def test_the_container_that_the_page_starts_is_as_hardened_as_the_one_that_is_te
 @runs(README, "Start", argument="start")
 @runs("docs/operating.md", "An image", containing="make image", argument="image_again")
 @runs("docs/operating.md", "A bento", argument="bento")
+@runs("docs/lifecycle.md", "All of it", argument="everything")
 def test_make_knows_what_takes_minutes(
-    start: list[str], image: list[str], cluster: list[str], image_again: list[str], bento: list[str]
+    start: list[str],
+    image: list[str],
+    cluster: list[str],
+    image_again: list[str],
+    bento: list[str],
+    everything: list[str],
 ) -> None:
-    lines = "".join((*start, *image, *cluster, *image_again, *bento)).strip().splitlines()
+    lines = "".join((*start, *image, *cluster, *image_again, *bento, *everything)).strip().splitlines()
     assert all(line.startswith("make ") for line in lines)
     for line in lines:
         planned = shell(line.replace("make", "make --dry-run --old-file=.venv/.dev --old-file=.venv/.train"))
@@ -612,9 +746,17 @@ def test_a_small_machine_is_enough(commands: list[str], own_places: dict[str, st
     with serving(environment={**settings_of(command), **own_places}) as server:
         (worker,) = server.workers()
         assert {answer["version"] for answer in predict(server, *map(str, range(50)))} == {"v1", "v2"}
-        load = f"{server.url}/v1/models/{{}}/load"
-        assert http.post(load.format("v3"), json={"uri": "customers:v2"}, timeout=60).status_code == 200
-        imported = http.post(load.format("v4"), json={"uri": "models:/customers/2"}, timeout=60)
-        assert imported.json()["error"]["code"] == "source_not_allowed"
+        loaded = http.post(f"{server.url}/v1/models/v3/load", json={"uri": "customers:v2"}, timeout=60)
+        assert loaded.status_code == 200
+        refused = http.post(f"{server.url}/v1/models/v4/load", json={"uri": "models:/customers/2"}, timeout=60)
+        assert refused.json()["error"]["code"] == "source_not_allowed"
         processes = (psutil.Process(pid) for pid in (server.process.pid, worker))
         assert sum(process.memory_full_info().uss for process in processes) < 400e6
+
+
+@runs("docs/scale.md", "What requests need")
+def test_a_plan_is_made_for_any_number_of_requests(commands: list[str]) -> None:
+    (command,) = commands
+    printed = shell(command)
+    assert "| 25,000 | 2 |" in printed
+    assert "One Redis carries" in printed

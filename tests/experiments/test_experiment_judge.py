@@ -132,6 +132,7 @@ def test_what_is_decided_ends_once_and_moves_the_split_as_planned(
         assert (ended.result, ended.at) == (result, NOW)
         assert says in ended.reason
         assert ended.winner == ("v2" if result is Result.PROMOTE else None)
+        assert ended.broken.keys() == ({"v2"} if seen is FAILING else set())
         assert (dict(court.production.shares), court.production.active) == (
             shares,
             "v2" if shares == {"v2": 1} else "v1",

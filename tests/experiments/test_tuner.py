@@ -250,6 +250,7 @@ def test_a_version_past_a_limit_has_the_least_at_once_and_the_history_says_why(t
         assert newest is not None
         why = "v2 has its least share for error_rate 0.1 of 1,000 requests (at most 0.02), found at 14:13 UTC"
         assert newest.why == why
+        assert worker.tuner.past["production"].keys() == {"v2"}
         await worker.tuner.update()
         assert worker.state.generation == 2
 

@@ -97,6 +97,9 @@ def test_everybody_may_predict_and_read_and_operators_the_rest(
         "/v1/drift/v1",
         "/v1/log/",
         "/v1//log",
+        "/v1/batches",
+        "/v1/batches/",
+        "/v1//batches/1",
     ],
 )
 def test_metrics_are_not_reached_by_another_spelling(front: Gateway, keys: tuple[Path, str], path: str) -> None:

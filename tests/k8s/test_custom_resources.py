@@ -24,6 +24,7 @@ OURS = {
     ("monitoring.coreos.com/v1", "ServiceMonitor"),
     ("monitoring.coreos.com/v1", "PrometheusRule"),
     ("keda.sh/v1alpha1", "ScaledObject"),
+    ("ray.io/v1", "RayJob"),
 }
 WITHOUT = {
     ("serving.yatai.ai/v2alpha1", "BentoDeployment"),

@@ -8,7 +8,7 @@ from typer.main import get_command
 
 from k8s.validate import FOLDER, NOT_THERE, Rendering, has_kubectl
 from shokado.cli.drift import app
-from shokado.lifecycle.packaging.drift_image import DOCKERFILE
+from shokado.lifecycle.packaging.drift_image import DRIFT_IMAGE
 from tests.k8s.cluster import Cluster, Pod
 from tests.k8s.test_hardening import test_pods_keep_to_the_restricted_standard as keep_to_the_restricted_standard
 
@@ -74,7 +74,7 @@ def test_it_runs_once_at_a_time_and_ends(drifting: Drifting) -> None:
 
 def test_its_arguments_are_those_of_the_command(drifting: Drifting) -> None:
     (pod,) = drifting.pods
-    assert 'ENTRYPOINT ["python", "-m", "shokado", "drift", "report"]' in DOCKERFILE.read_text()
+    assert 'ENTRYPOINT ["python", "-m", "shokado", "drift", "report"]' in DRIFT_IMAGE.dockerfile
     group = get_command(app)
     assert isinstance(group, typer.core.TyperGroup)
     report = group.commands["report"]

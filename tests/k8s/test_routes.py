@@ -11,7 +11,7 @@ from tests.support import http
 from tests.support.server import Server
 
 SECRET = ["/metrics", "/docs", "/openapi.json", "/v1/traffic-split", "/v1/models/v3/load", "/models/v2/activate",
-          "/ab-test/configure", "/model/load", "/v1/metrics/v1", "/v1/drift/v1", "/v1/log",
+          "/ab-test/configure", "/model/load", "/v1/metrics/v1", "/v1/drift/v1", "/v1/log", "/v1/batches",
           "/v1/experiments", "/v1/verdict", "/v1/verdict/rollback"]  # fmt: skip
 
 Route = tuple[bool, str]

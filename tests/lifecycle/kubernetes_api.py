@@ -25,8 +25,9 @@ Place = tuple[str, str, str]
 KINDS = {
     "v1": {
         "Namespace": "namespaces", "Pod": "pods", "Event": "events", "Secret": "secrets", "ConfigMap": "configmaps",
-        "Service": "services", "ServiceAccount": "serviceaccounts",
+        "Service": "services", "ServiceAccount": "serviceaccounts", "PersistentVolumeClaim": "persistentvolumeclaims",
     },
+    "batch/v1": {"CronJob": "cronjobs", "Job": "jobs"},
     "apps/v1": {"Deployment": "deployments", "StatefulSet": "statefulsets"},
     "autoscaling/v2": {"HorizontalPodAutoscaler": "horizontalpodautoscalers"},
     "policy/v1": {"PodDisruptionBudget": "poddisruptionbudgets"},
@@ -61,6 +62,8 @@ class Cluster:
         """Images that nobody can pull: what runs them does not become ready."""
         self.logs: dict[str, str] = {}
         """What the containers of a workload have logged; its pods run then, and are not ready if it fails."""
+        self.without_end: set[str] = set()
+        """Jobs that go on and on."""
         self.without_endpoints: set[str] = set()
         """Services that no pod that is ready stands behind."""
         self.refuses: Callable[[Resource, bool], str | None] = lambda _content, _dry: None
@@ -154,6 +157,11 @@ class Cluster:
             failing = self._fails(stored)
             stored["status"] = _status(metadata["generation"], stored["spec"]["replicas"], failing=failing)
             self._add_pod(stored, failing=failing)
+        if plural == "jobs":
+            failing = any(name.startswith(failing) for failing in self.failing)
+            message = "Job has reached the specified backoff limit"
+            ended = {"type": "Failed" if failing else "Complete", "status": "True", "message": message}
+            stored["status"] = {"conditions": [ended] if name not in self.without_end else []}
         if plural == "services" and name not in self.without_endpoints:
             labels = {"kubernetes.io/service-name": name}
             points = [{"addresses": ["10.0.0.1"], "conditions": {"ready": True}}]

@@ -32,6 +32,8 @@ def printed(models: Path) -> str:
         "BatchMetrics",
         "RequestLogger",
         "RequestLogger, writing",
+        "PredictionIds",
+        "PredictionIds, with 4 segments",
     ],
 )
 def test_each_observer_of_a_worker_is_measured(printed: str, observer: str) -> None:

@@ -7,10 +7,11 @@ import sys
 from pathlib import Path
 
 import psutil
+import pytest
 
 from runners.child import run_child
 from tests.support.server import ROOT
-from tests.support.waiting import wait_until
+from tests.support.waiting import in_time, wait_until
 
 PARENT = """
 import asyncio, sys
@@ -44,3 +45,16 @@ def test_a_child_ends_with_the_process_that_waits_for_it_however_that_does() -> 
     finally:
         with contextlib.suppress(psutil.NoSuchProcess):
             child.kill()
+
+
+def test_a_child_that_is_not_wanted_any_more_while_it_starts_is_ended() -> None:
+    async def cancelled(turns: int) -> None:
+        task = asyncio.create_task(run_child("runners.child", timeout_s=60))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    for turns in range(1, 6):
+        in_time(cancelled(turns))

@@ -4,6 +4,8 @@ A route that no table names needs `admin` if it changes something, by its method
 other clients' rows needs `admin` as well. Without keys, what needs `admin` is for clients on the same machine.
 """
 
+from urllib.parse import parse_qsl
+
 from fastapi import Request
 from starlette.routing import Match
 
@@ -28,8 +30,13 @@ ASKED_BY_POST = frozenset(("/v1/feedback", "/v1/traffic-split/preview", "/v2/rep
 """What whoever predicts may do, although it is posted to."""
 WEBHOOKS = frozenset(("/v1/verdict/confirm-promotion", "/v1/verdict/rollback"))
 """What Flagger posts, which can show no key: it changes nothing, is short, and is told one word."""
-OF_ALL_ROWS = ("/v1/drift/", "/v1/log")
-"""What the paths begin with that tell which values all clients' rows have: of few rows, what is in one."""
+OF_ADMINS = ("/v1/drift/", "/v1/log", "/v1/batches")
+"""What the paths begin with that tell which values all clients' rows have, of few rows what is in one, or where tables
+are.
+"""
+OF_VERSIONS = "/v1/metrics/"
+BY = "by"
+"""What figures of a version are told apart by: those of a level with one row say what became of it."""
 
 _SAFE = frozenset(("GET", "HEAD", "OPTIONS"))
 
@@ -38,15 +45,20 @@ def is_changing(method: str) -> bool:
     return method not in _SAFE
 
 
-def role_for(method: str, path: str, *, open_metrics: bool) -> Role | None:
+def role_for(method: str, path: str, *, open_metrics: bool, query: bytes = b"") -> Role | None:
     """The role that a control route needs; None where everybody may ask."""
     if not is_changing(method):
         if path in OPEN or path.startswith(OPEN_FOLDER) or (open_metrics and path == METRICS):
             return None
-        return Role.ADMIN if path.startswith(OF_ALL_ROWS) else Role.PREDICT
+        of_rows = path.startswith(OF_ADMINS) or (path.startswith(OF_VERSIONS) and _names(query, BY))
+        return Role.ADMIN if of_rows else Role.PREDICT
     if path in WEBHOOKS:
         return None
     return Role.PREDICT if path in ASKED_BY_POST else Role.ADMIN
+
+
+def _names(query: bytes, parameter: str) -> bool:
+    return parameter in (name for name, _ in parse_qsl(query.decode("latin-1"), keep_blank_values=True))
 
 
 def is_counted(method: str, needed: Role | None) -> bool:
@@ -63,7 +75,8 @@ async def enter(request: Request, gate: Gate) -> str:
     peer = request.client.host if request.client is not None else ""
     port = scope["server"][1] if scope.get("server") is not None else None
     changing = is_changing(request.method)
-    needed = role_for(request.method, route_of(scope), open_metrics=gate.settings.open_metrics)
+    query, open_metrics = scope.get("query_string", b""), gate.settings.open_metrics
+    needed = role_for(request.method, route_of(scope), open_metrics=open_metrics, query=query)
     known = any(route.matches(scope)[0] is Match.FULL for route in request.app.router.routes)
     key, refused = "", None
     try:

@@ -12,6 +12,7 @@ import copy
 import dataclasses
 import re
 from collections.abc import Container, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -277,6 +278,15 @@ def candidates(source: LoadedModel, description: ModelDescription, *, wide: bool
     if not widened.is_wide or description.dataset is not None or makes_float32(source.model):
         return [description]
     return [widened, description] if large_integers(source, description.features) else [description, widened]
+
+
+def described_as(source: LoadedModel, features: tuple[Feature, ...]) -> ModelDescription | None:
+    """The description by which the model was imported with these features; None where it has none of the kind."""
+    described = describe(source)
+    found = candidates(source, described)
+    with suppress(UnsupportedModel):
+        found += candidates(source, described, wide=True)
+    return next((one for one in found if one.features == features), None)
 
 
 def _rules(source: LoadedModel, task: Task, width: int) -> dict[str, Any]:

@@ -23,6 +23,9 @@ MARGIN_SHARE = 1 / 20
 ROUNDING = 2e-6
 """Share of the largest value: what some thirty roundings to float32 add up to."""
 
+_USUAL = 1e-4
+"""Tolerance of an import that names no other, in units of the values' spread."""
+
 _MORE_ROWS = (
     "An input example of one row does not tell how far its large numbers lie from each other; if far enough, log one "
     "of several rows. "
@@ -55,6 +58,32 @@ def expected_of(framework: Framework, example: InputExample, trees: Trees | None
     except (ValueError, TypeError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise VerificationFailed(f"The framework's own model does not score all rows of numbers: {reason}") from error
+
+
+def expected_of_rows(framework: Framework, rows: Rows, tolerance: Scores) -> Expected:
+    """Ask the framework for rows that somebody has chosen; `tolerance` is of the receipt, one number or (outputs,).
+
+    What float32 cannot hold is left out. Raises `VerificationFailed` as `expected_of` does.
+    """
+    task = framework.description.task
+    try:
+        scores = framework.scores(rows)
+        if task.has_probabilities:
+            allowed = np.full((len(rows), 1), tolerance.max())
+            return Expected(rows, scores, framework.labels(rows, scores), allowed)
+        held = _held(scores)
+        rows, scores = rows[held], scores[held]
+        if not len(rows):
+            raise VerificationFailed("The framework gives no row a score that float32 holds.")
+        allowed = np.maximum(tolerance, _allowed(scores, _USUAL))
+        if task.is_of_values:
+            return Expected(rows, scores, None, allowed)
+        widest = allowed.max(axis=1, keepdims=True)
+        close = 2 * float(np.quantile(widest, MARGIN_SHARE))
+        return Expected(rows, scores, framework.labels(rows, scores), widest, close=close)
+    except (ValueError, TypeError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise VerificationFailed(f"The framework's own model does not score all rows: {reason}") from error
 
 
 def _expected(framework: Framework, example: InputExample, trees: Trees | None, tolerance: float) -> Expected:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from configuration.settings import EngineChoice
 from runners.artefacts import repository
-from runners.artefacts.artefact import Artefact, ArtefactDamaged
+from runners.artefacts.artefact import Artefact
 from runners.artefacts.background import Background
 from runners.artefacts.card import Card, FileKind, write_card
 from runners.artefacts.reference import (
@@ -38,11 +38,11 @@ from runners.inputs.rows import Rows
 from runners.inputs.schema import Feature
 from shokado.lifecycle import datasets
 from shokado.lifecycle.errors import LifecycleError, ReferenceRefused
-from shokado.lifecycle.importing import names
 from shokado.lifecycle.importing.background_rows import drawn_background, with_background
 from shokado.lifecycle.importing.logged_data import logged_file
 from shokado.lifecycle.importing.reference_rows import SampledRows, Table, open_table, read_sample, table_of
 from shokado.lifecycle.importing.registry import LoadedModel
+from shokado.lifecycle.importing.stored_artefact import stored_artefact
 from shokado.lifecycle.progress import step
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def replace_reference(tag: str, path: Path, *, keep_rows: bool = True) -> Artefa
 
     The whole artefact is put in the place of the old one, which stays if anything fails. Raises `LifecycleError`.
     """
-    artefact = _stored(tag)
+    artefact = stored_artefact(tag)
     if artefact.card.needs_python:
         raise ReferenceRefused(f"{tag} is scored by another server, and its scores are part of a reference.")
     with step(f"{tag}: reference") as current:
@@ -126,7 +126,7 @@ def replace_reference(tag: str, path: Path, *, keep_rows: bool = True) -> Artefa
         current.outcome = made.said
     assert made.reference is not None
     with repository.staging() as stage:
-        there = _stored(tag)
+        there = stored_artefact(tag)
         if there.digest != artefact.digest:
             raise LifecycleError(f"{tag} was replaced in the meantime; its reference is as it was.")
         prepared = stage / "prepared"
@@ -136,19 +136,6 @@ def replace_reference(tag: str, path: Path, *, keep_rows: bool = True) -> Artefa
         write_card(card, prepared)
         repository.exchange(prepared, there.folder, stage)
     return Artefact(artefact.version, tag, artefact.folder, card)
-
-
-def _stored(tag: str) -> Artefact:
-    model, _, version = tag.partition(":")
-    names.check_name("model name", model)
-    names.check_name("version label", version)
-    try:
-        artefact = repository.look_up(model, version)
-    except ArtefactDamaged as error:
-        raise LifecycleError(f"{error}.", "shokado models list") from error
-    if artefact is None:
-        raise LifecycleError(f"The store has no {tag}.", "shokado models list")
-    return artefact
 
 
 # From rows to histograms.

@@ -16,14 +16,14 @@ import xgboost
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from runners.artefacts.card import ABOVE_HALF, ABOVE_ZERO, Examples, FileKind, Task, Verification
-from runners.artefacts.scores import from_columns, to_columns
+from runners.artefacts.card import ABOVE_HALF, ABOVE_ZERO, Card, Examples, FileKind, Task, Verification
+from runners.artefacts.scores import from_columns, to_columns, tolerance_of
 from runners.engines.prepared_texts import GraphInputs
 from runners.inputs.rows import Rows
 from shokado.lifecycle.errors import UnsupportedModel, VerificationFailed
 from shokado.lifecycle.importing.conversion import ModelDescription
 from shokado.lifecycle.importing.deviations import reason_of
-from shokado.lifecycle.importing.expected import Expected, expected_of
+from shokado.lifecycle.importing.expected import Expected, expected_of, expected_of_rows
 from shokado.lifecycle.importing.framework import Framework, Scores
 from shokado.lifecycle.importing.graphs import INPUT
 from shokado.lifecycle.importing.input_example import InputExample
@@ -78,6 +78,21 @@ def verify(
     receipts = {kind: found.receipt for kind, found in compared.items()}
     near = np.logical_and.reduce([found.near for found in compared.values()])
     return Verified(receipts, _examples(expected, description, near), close_calls, _is_rounded(framework, trees))
+
+
+def verify_rows(framework: Framework, card: Card, folder: Path, rows: Rows) -> dict[FileKind, Verification]:
+    """Compare an artefact's files with the model's own scores and labels again, over rows as clients have them.
+
+    Args:
+        card: what it was imported with, which says what differences are allowed.
+        folder: where its files are.
+        rows: float64, or texts, [N, features], that the model takes.
+
+    Raises `VerificationFailed` as `verify` does.
+    """
+    with threadpool_limits(1):
+        expected = expected_of_rows(framework, rows, tolerance_of(card, 0.0))
+        return {kind: _compare(kind, folder, framework, expected).receipt for kind in card.files}
 
 
 def _is_rounded(framework: Framework, trees: Trees | None) -> bool:

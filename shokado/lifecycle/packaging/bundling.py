@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from configuration.settings import PREFIX, Settings, SettingsError, load_settings
+from configuration.settings import PREFIX, SITES_VARIABLE, Settings, SettingsError, load_settings
 from runners.artefacts import repository
 from runners.artefacts.artefact import Artefact, ArtefactDamaged
 from shokado.lifecycle.errors import BuildFailed, LifecycleError
@@ -48,7 +48,7 @@ def build_bento(version: str | None = None, project: Path = registry.PROJECT) ->
     """
     if not (project / BENTOFILE).is_file():
         raise LifecycleError(f"There is no {BENTOFILE} in {project}: run this in a checkout of the project.")
-    overrides = [name for name in os.environ if name.startswith(PREFIX)]
+    overrides = [name for name in os.environ if name.startswith(PREFIX) and not name.startswith(SITES_VARIABLE)]
     if overrides:
         raise LifecycleError(
             f"{', '.join(sorted(overrides))} would not travel with the bento: "

@@ -158,6 +158,20 @@ class Canary:
         # Each look tries it again.
         with suppress(GatewayAway):
             self._begin(started)
+        return self._led(started, say, clock, sleep)
+
+    def resume(
+        self,
+        say: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> Verdict:
+        """Lead the canary under way on from where it is, as `run` does. Raises `CanaryRefused` when there is none."""
+        return self._led(self._under_way(), say, clock, sleep)
+
+    def _led(
+        self, started: Routing, say: Callable[[str], None], clock: Callable[[], float], sleep: Callable[[float], None]
+    ) -> Verdict:
         try:
             return self._lead(started, say, clock, sleep)
         except Overtaken:

@@ -61,7 +61,7 @@ def deploy(order: DeployOrder, passing: Time = REAL_TIME) -> None:
     """Apply an environment and wait until it is ready. Raises `LifecycleError`."""
     kubectl = Kubectl(order.context)
     objects = _rendered(order)
-    _require_cluster(kubectl)
+    require_cluster(kubectl)
     if missing := missing_secrets(kubectl, objects):
         raise missing
     known = releases.read(kubectl, namespace_of(objects))
@@ -84,7 +84,7 @@ def undo(order: DeployOrder, passing: Time = REAL_TIME) -> Release:
     """
     kubectl = Kubectl(order.context)
     namespace = namespace_of(render(order.environment))
-    _require_cluster(kubectl)
+    require_cluster(kubectl)
     known = releases.read(kubectl, namespace)
     back = known.way_back
     if back is None:
@@ -171,7 +171,8 @@ def hold_to_schemas(objects: list[Manifest]) -> None:
         current.outcome = ", ".join(VERSIONS)
 
 
-def _require_cluster(kubectl: Kubectl) -> None:
+def require_cluster(kubectl: Kubectl) -> None:
+    """Raises `DeployFailed` where no cluster answers."""
     if reason := kubectl.unreachable():
         raise _unreachable(reason)
 

@@ -46,6 +46,8 @@ class Routing:
     enabled: bool
     generation: int = field(compare=False)
     """The generation of the whole routing: it grows with changes of other environments, too."""
+    shadow: str | None = field(default=None, compare=False)
+    """The version that gets a copy of the traffic."""
 
     @property
     def canary(self) -> str | None:
@@ -86,9 +88,13 @@ class GatewayClient:
     ) -> None:
         self._client.close()
 
+    def split(self) -> Split:
+        """The split of the environment, whole."""
+        return self.ask(operations.split())
+
     def routing(self) -> Routing:
         """The routing as it is now."""
-        return _routing(self._ask(operations.split()))
+        return _routing(self.split())
 
     def seconds_unchanged(self, routing: Routing) -> float:
         """How long the environment has been as it is, by the gateway's clock."""
@@ -110,10 +116,35 @@ class GatewayClient:
             return entry.why if entry.action == _CONCLUDE else None
         return None
 
+    def active_versions(self, environment: str) -> list[str]:
+        """All that were active there, the oldest first; each as often as it became so."""
+        found: list[str] = []
+        for entry, _ in self._changes(environment):
+            then = entry.environments.get(environment)
+            if then is not None and (not found or found[-1] != then.active):
+                found.append(then.active)
+        return found[::-1]
+
+    def end_of_candidate(self, environment: str, version: str, generation: int) -> str | None:
+        """Why a version is no candidate any more that was one after that generation; None where it was none since."""
+        why = None
+        for entry, _ in self._changes(environment):
+            if entry.generation <= generation:
+                return None
+            then = entry.environments.get(environment)
+            if then is not None and ((then.enabled and then.shares.get(version, 0.0) > 0) or then.shadow == version):
+                return why or "its traffic was taken away"
+            why = entry.why or entry.action
+        return None
+
+    def last_reason(self, environment: str) -> str:
+        """Why the environment is as it is, by its history."""
+        return next((entry.why for entry, _ in self._changes(environment)), "")
+
     def _changes(self, environment: str) -> Iterator[tuple[HistoryEntry, datetime]]:
         """What changed an environment, newest first, and when that was told."""
         before: int | None = None
-        while (page := self._ask(operations.history(before=before))).entries:
+        while (page := self.ask(operations.history(before=before))).entries:
             for entry in page.entries:
                 if entry.changed is None or environment in entry.changed:
                     yield entry, page.told_at
@@ -121,7 +152,7 @@ class GatewayClient:
 
     def version(self, name: str) -> tuple[str, bool, str]:
         """The version behind a name or alias, whether it is ready, and its state."""
-        found = self._ask(operations.version(name))
+        found = self.ask(operations.version(name))
         return found.version, found.ready, found.state
 
     def uses_of(self, version: str) -> list[str]:
@@ -129,14 +160,14 @@ class GatewayClient:
 
         Requests that name it themselves are those that this server has seen lately.
         """
-        listed = self._ask(operations.versions()).versions
+        listed = self.ask(operations.versions()).versions
         found = next((each for each in listed if each.version == version), None)
         if found is None:
             return []
         uses = [f"it is active in {environment}" for environment in found.active_in]
         uses += [f"{100 * share:g} % of {environment}" for environment, share in found.weights.items() if share > 0]
         uses += [f"it is the shadow of {environment}" for environment in found.shadow_in]
-        seen = self._ask(operations.metrics(version, window_s=LATELY_S)).recent
+        seen = self.ask(operations.metrics(version, window_s=LATELY_S)).recent
         if seen.requests > 0:
             uses.append(f"{seen.requests} requests within {seen.seconds:.0f} s")
         return uses
@@ -149,7 +180,7 @@ class GatewayClient:
         window_s = min(seconds - SNAPSHOT_EVERY_S, MAX_WINDOW_S)
         if window_s < 1:
             return Observed()
-        found = self._ask(operations.metrics(version, window_s=window_s)).recent
+        found = self.ask(operations.metrics(version, window_s=window_s)).recent
         if found.seconds > seconds:
             return Observed()
         fallbacks = found.errors_by_kind.get(FELL_BACK, 0)
@@ -176,15 +207,15 @@ class GatewayClient:
 
     def preview(self, change: Mapping[str, Any], units: Sequence[str] | None, max_examples: int) -> Preview:
         """Which units the change would move; None: made-up ones. `change` as the client's `preview_split` has it."""
-        return self._ask(operations.preview_split(**change, units=units, max_examples=max_examples))
+        return self.ask(operations.preview_split(**change, units=units, max_examples=max_examples))
 
     def preview_recent(self, change: Mapping[str, Any]) -> RecentPreview:
         """Which of the requests of the last minutes the change would have moved."""
-        return self._ask(operations.preview_recent(**change))
+        return self.ask(operations.preview_recent(**change))
 
     def experiments(self) -> tuple[ExperimentAnswer, ...]:
         """Those under way in any environment, then the last that ended."""
-        return self._ask(operations.experiments()).experiments
+        return self.ask(operations.experiments()).experiments
 
     def last_experiment(self, environment: str) -> ExperimentAnswer | None:
         """The one under way there, or else the last that ended."""
@@ -195,13 +226,14 @@ class GatewayClient:
     ) -> ExperimentAnswer:
         """Begin one between the versions that share the traffic, or with the shadow, as the plan says."""
         asked = operations.start_experiment(plan, control=control, candidates=candidates, why=why[:MAX_WHY_CHARACTERS])
-        return self._ask(asked)
+        return self.ask(asked)
 
     def stop_experiment(self, experiment: str, why: str) -> ExperimentAnswer:
         """End one as it stands."""
-        return self._ask(operations.stop_experiment(experiment, why=why[:MAX_WHY_CHARACTERS]))
+        return self.ask(operations.stop_experiment(experiment, why=why[:MAX_WHY_CHARACTERS]))
 
-    def _ask(self, operation: Operation[Answer]) -> Answer:
+    def ask(self, operation: Operation[Answer]) -> Answer:
+        """The answer to any operation of the client."""
         try:
             return self._client.send(operation)
         except ShokadoError as error:
@@ -233,4 +265,6 @@ def overtaken(routing: Routing) -> Overtaken:
 
 
 def _routing(split: Split) -> Routing:
-    return Routing(split.environment, split.active, split.shares, split.strategy, split.enabled, split.generation)
+    return Routing(
+        split.environment, split.active, split.shares, split.strategy, split.enabled, split.generation, split.shadow
+    )

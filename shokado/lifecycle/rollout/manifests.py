@@ -49,13 +49,19 @@ def render(environment: str, image: str | None = None, overlays: Path | None = N
     if not (folder / "kustomization.yaml").is_file():
         known = ", ".join(sorted(path.parent.name for path in overlays.glob("*/kustomization.yaml"))) or "none"
         raise LifecycleError(f"There is no environment {environment} in {overlays}; there are: {known}.")
-    if image is not None and not _PINNED.fullmatch(image):
-        raise LifecycleError(f"The image {image} names no version: add its tag, other than latest, or its digest.")
+    if image is not None:
+        refuse_unpinned(image)
     objects = [item for item in yaml.load_all(Kubectl().run("kustomize", str(folder)), yaml.CSafeLoader) if item]
     for container in _containers(objects) if image is not None else ():
         if _repository(container["image"]).rpartition("/")[2] == IMAGE:
             container["image"] = image
     return objects
+
+
+def refuse_unpinned(image: str) -> None:
+    """Raise `LifecycleError` for an image without a digest, and without a tag other than `latest`."""
+    if not _PINNED.fullmatch(image):
+        raise LifecycleError(f"The image {image} names no version: add its tag, other than latest, or its digest.")
 
 
 def identity(item: Manifest) -> Identity:

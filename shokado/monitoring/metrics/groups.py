@@ -10,10 +10,12 @@ from shokado.monitoring.metrics.cache_use import CacheMetrics
 from shokado.monitoring.metrics.drifted_columns import DriftMetrics
 from shokado.monitoring.metrics.experiment_figures import ExperimentMetrics
 from shokado.monitoring.metrics.explanations import ExplanationMetrics
+from shokado.monitoring.metrics.feature_lookups import FeatureMetrics
 from shokado.monitoring.metrics.log_shipping import LogShippingMetrics
 from shokado.monitoring.metrics.metric_registry import MetricRegistry
 from shokado.monitoring.metrics.predictions import PredictionMetrics
 from shokado.monitoring.metrics.request_records import RequestLogMetrics
+from shokado.monitoring.metrics.retraining_calls import RetrainingMetrics
 from shokado.monitoring.metrics.routing_state import RoutingMetrics
 from shokado.monitoring.metrics.runners import RunnerMetrics
 from shokado.monitoring.metrics.shadows import ShadowMetrics
@@ -46,7 +48,9 @@ class Metrics:
         self.request_log = RequestLogMetrics(self.registry)
         self.drift = DriftMetrics(self.registry)
         self.experiments = ExperimentMetrics(self.registry)
+        self.retraining = RetrainingMetrics(self.registry)
         self.explanations = ExplanationMetrics(self.registry)
+        self.features = FeatureMetrics(self.registry)
         self.log_shipping = LogShippingMetrics(self.registry)
         self.machine = MachineMetrics(self.registry, disk_folder)
         self.traces = TraceMetrics(self.registry)

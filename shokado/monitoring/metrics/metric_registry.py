@@ -37,16 +37,16 @@ class PendingCounter:
 
 
 class PendingHistogram:
-    """A histogram by version, and what it is to observe at the next flush."""
+    """A histogram by version, or by another label, and what it is to observe at the next flush."""
 
     def __init__(self, histogram: Any) -> None:
         self.pending: defaultdict[str, list[float]] = defaultdict(list)
-        """By version."""
+        """By version, or by what the label says."""
         self._histogram = histogram
 
-    def observe(self, version: str, values: Sequence[float] | NDArray[np.float32]) -> None:
+    def observe(self, label: str, values: Sequence[float] | NDArray[np.float32]) -> None:
         """Observe these at once."""
-        self._histogram.labels(version).observe_all(values)
+        self._histogram.labels(label).observe_all(values)
 
     def flush(self) -> None:
         pending, self.pending = self.pending, defaultdict(list)
@@ -77,9 +77,11 @@ class MetricRegistry:
         self._pending.append(pending)
         return pending
 
-    def histogram(self, name: str, meaning: str, buckets: Sequence[float], *, zeros: bool = False) -> PendingHistogram:
-        """Declare a histogram by version; `buckets` are upper bounds, ascending."""
-        histogram = tallied_histogram()(name, meaning, ["version"], registry=self._registry, buckets=buckets)
+    def histogram(
+        self, name: str, meaning: str, buckets: Sequence[float], *, zeros: bool = False, label: str = "version"
+    ) -> PendingHistogram:
+        """Declare a histogram by version, or by what another label says; `buckets` are upper bounds, ascending."""
+        histogram = tallied_histogram()(name, meaning, [label], registry=self._registry, buckets=buckets)
         pending = PendingHistogram(histogram)
         self._declare(histogram, zeros=zeros)
         self._pending.append(pending)

@@ -23,6 +23,8 @@ class Receiver:
     """The batches that were answered with 202."""
     heads: list[dict[str, str]] = field(default_factory=list)
     """The headers of all posts."""
+    bodies: list[bytes] = field(default_factory=list)
+    """The same of their content."""
     sizes: list[int] = field(default_factory=list)
     ended: threading.Event = field(default_factory=threading.Event)
 
@@ -45,6 +47,7 @@ def receiving(tls: ssl.SSLContext | None = None) -> Iterator[Receiver]:
         def do_POST(self) -> None:
             content = self.rfile.read(int(self.headers["content-length"]))
             receiver.heads.append({name.lower(): value for name, value in self.headers.items()})
+            receiver.bodies.append(content)
             receiver.sizes.append(len(content))
             status, headers = receiver.script.pop(0) if receiver.script else (202, {})
             if status == 0:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from shokado.dialects.problem import Problem
 from shokado.function.asgi_call import scope_of
-from shokado.function.event import EventAnswer, EventKind, NotHttp, answer_event, kind_of, read_event
+from shokado.function.gateway_event import EventAnswer, EventKind, NotHttp, answer_event, kind_of, read_event
 from tests.function.events import CLIENT, GATEWAYS, Gateway, http_event, read_answer, rest_event
 from tests.function.runtime import PACKAGES_PYTHON, needs_lambda_packages
 
