@@ -31,7 +31,9 @@ def home(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def make(home: Path, folder: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"BENTOML_HOME": str(home), "PYTHONPATH": str(ROOT)}
+    # What `make test` itself was told is not for these.
+    inherited = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MFLAGS", "ARGS")}
+    environment = inherited | {"BENTOML_HOME": str(home), "PYTHONPATH": str(ROOT)}
     command = ["make", *MADE, *words, "DEPLOY=", f"EXPORT_TO={folder}"]
     return subprocess.run(
         command, cwd=ROOT, env=environment | variables, capture_output=True, text=True, timeout=1000, check=False
