@@ -54,6 +54,14 @@ def _of_parts(settings: Settings) -> Iterator[str]:
         yield "tracing.endpoint: spans are sent between answers, when a function stands still; set it to null"
     if settings.cache.backend is CacheBackend.REDIS:
         yield 'cache.backend: redis: it is written to after answers; set it to memory, or "off"'
+    if settings.features.url is not None:
+        yield "features.url: a function asks no transformer; set it to null"
+    if settings.segments.features:
+        yield "segments.features: the ids that a function makes carry no levels; leave them out"
+    if settings.batches.enabled:
+        yield "batches: a function starts no processes; leave its addresses out"
+    if settings.retraining.enabled:
+        yield "retraining: nobody looks for causes while a function stands still; leave it to servers"
     if rates.on and rates.url is None:
         yield "access.rates: each copy of a function would count for itself; set access.rates.url, or no rates"
 

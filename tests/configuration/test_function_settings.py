@@ -27,6 +27,10 @@ def test_the_usual_configuration_can_be_kept() -> None:
         ("log.share: 0.5", {"log": {"share": 0.5}}),
         ("tracing.endpoint", {"tracing": {"endpoint": "http://collector:4318"}}),
         ("cache.backend: redis", {"cache": {"backend": "redis", "url": "redis://there:6379/1"}}),
+        ("features.url", {"features": {"url": "http://there:6570", "entities": {"customer_id": "integer"}}}),
+        ("segments.features", {"segments": {"features": ["region"]}}),
+        ("batches", {"batches": {"input": ["/data"], "output": ["/scores"]}}),
+        ("retraining", {"retraining": {"webhook": "https://ci.example/retrain"}}),
         ("access.rates", {"access": {"rates": {"per_address": "5/second"}}}),
         ("environments.production.shadow: v2", {"environments": {"production": {**PRODUCTION, "shadow": "v2"}}}),
         (

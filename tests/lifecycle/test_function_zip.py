@@ -54,6 +54,9 @@ def test_it_holds_code_configuration_and_versions(stored: Path, tmp_path: Path) 
     assert yaml.safe_load((folder / "configuration" / "serving.yaml").read_text())["prefix"] == "/shokado"
     assert {path.parent.name for path in folder.glob("model_store/models/customers/*/card.json")} == {"v1", "v2"}
     assert not list(folder.glob("shokado/control/pages/dashboard/*")), "nobody asks a function for it"
+    imported = [sys.executable, "-c", "import shokado.function.function_app, shokado.function.function_control"]
+    ended = subprocess.run(imported, cwd=folder, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
 
 
 def test_an_engine_that_a_version_asks_for_goes_in(stored: Path, tmp_path: Path) -> None:

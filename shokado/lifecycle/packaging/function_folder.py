@@ -34,8 +34,8 @@ _HANDLER = Path("shokado") / "function" / "lambda_function.py"
 _SOURCES = (
     "configuration", "runners",
     *(f"shokado/{name}" for name in (
-        "access", "control", "dialects", "dispatch", "drift", "experiments", "function", "monitoring", "request_log",
-        "stores", "transports", "worker",
+        "access", "control", "dialects", "dispatch", "drift", "experiments", "features", "function", "monitoring",
+        "request_log", "stores", "transports", "worker",
     )),
 )  # fmt: skip
 _NOT_IMPORTED = ("__pycache__", "*.pyc", "dashboard", "grpc")
