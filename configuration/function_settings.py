@@ -57,11 +57,11 @@ def _of_parts(settings: Settings) -> Iterator[str]:
     if settings.features.url is not None:
         yield "features.url: a function asks no transformer; set it to null"
     if settings.segments.features:
-        yield "segments.features: the ids that a function makes carry no levels; leave them out"
+        yield "segments.features: the ids that a function makes carry no levels; set it to {}"
     if settings.batches.enabled:
-        yield "batches: a function starts no processes; leave its addresses out"
+        yield "batches: a function starts no processes; leave it out"
     if settings.retraining.enabled:
-        yield "retraining: nobody looks for causes while a function stands still; leave it to servers"
+        yield "retraining: nobody looks for causes while a function stands still; leave it out"
     if rates.on and rates.url is None:
         yield "access.rates: each copy of a function would count for itself; set access.rates.url, or no rates"
 
