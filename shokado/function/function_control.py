@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import NoReturn
 
+from fastapi import FastAPI
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -18,6 +19,7 @@ from shokado.control import open_inference_metadata as open_inference
 from shokado.control.control_app import Served, served_app
 from shokado.control.control_first import ControlFirst
 from shokado.control.http.authorization import is_changing, role_for
+from shokado.control.http.methods import allowed_methods
 from shokado.dialects.error_shapes import error_body
 from shokado.dialects.head import read_head
 from shokado.dialects.problem import Problem
@@ -69,7 +71,7 @@ def control_of_function(
     )
     app = served_app(served, (*_FILES, *_OF_SHARED_STORES) if shared else _FILES)
     first = ControlFirst(PlainTextResponse("", 404), app, served.predictions, ())
-    return first if shared and served.gate.watch is not None else _WithoutChanges(first, settings)
+    return first if shared and served.gate.watch is not None else _WithoutChanges(first, app, settings)
 
 
 async def _nothing_new() -> bool:
@@ -94,14 +96,17 @@ def _fixed(version: str) -> ConflictingChange:
 class _WithoutChanges:
     """ASGI middleware: refuses what would change an instance alone, or could be changed by anybody."""
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, control_app: FastAPI, settings: Settings) -> None:
+        """`control_app` has the routes; what is none, or is asked by another method, `app` answers as ever."""
         self._app = app
+        self._control = control_app
         self._prefix = settings.prefix
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path, method = without_prefix(scope["path"], self._prefix), scope["method"]
         answer = self._app
-        if is_changing(method) and role_for(method, path, open_metrics=False) is Role.ADMIN:
+        changes = is_changing(method) and role_for(method, path, open_metrics=False) is Role.ADMIN
+        if changes and method in allowed_methods(self._control, {**scope, "path": path}):
             request_id = read_head(scope["headers"]).request_id or new_id()
             message = (
                 "a function makes changes where it shares a store, and where there are keys: set store to the "

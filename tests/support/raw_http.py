@@ -98,7 +98,7 @@ class Connection:
             assert match, line
             headers.append((match[1].decode(), match[2].decode()))
         answer = Answer(int(status[1]), tuple(headers), b"")
-        if to_head or answer.status == 100:
+        if to_head or answer.status in (100, 204):
             return answer
         return Answer(answer.status, answer.headers, self._read_body(answer))
 
