@@ -67,7 +67,7 @@ def test_it_has_what_it_imports_and_no_more(runtime: Runtime, task: Path) -> Non
                  "/v1/traffic-split/history", "/v1/traffic-split/explain?unit=7", "/version", "/models"):  # fmt: skip
         assert read_answer(runtime.invoke(url_event("GET", path))).status == 200, path
     for method, path, status in (
-        ("GET", "/metrics", 404), ("GET", "/dashboard", 404), ("GET", "/nowhere", 404), ("PUT", "/livez", 403),
+        ("GET", "/metrics", 404), ("GET", "/dashboard", 404), ("GET", "/nowhere", 404), ("PUT", "/livez", 405),
         ("POST", "/v1/traffic-split", 403), ("POST", "/v1/models/v3/load", 403), ("GET", NATIVE, 405),
     ):  # fmt: skip
         answer = read_answer(runtime.invoke(url_event(method, path)))
