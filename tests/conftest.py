@@ -15,6 +15,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+import simple_di
 from hypothesis import settings
 
 from tests import tools
@@ -158,6 +159,16 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         line = tools.last_line([report.longrepr[2] for report in skipped if isinstance(report.longrepr, tuple)])
         if line is not None:
             reporter.write_line(line)
+
+
+@pytest.fixture(autouse=True)
+def bentoml_looks_for_its_home_again() -> Iterator[None]:
+    """BentoML keeps the home that it found first, which may have been that of one test."""
+    yield
+    containers = sys.modules.get("bentoml._internal.configuration.containers")
+    if containers is not None:
+        for place in ("bentoml_home", "model_store_dir", "model_store", "bento_store_dir", "bento_store"):
+            getattr(containers.BentoMLContainer, place)._cache = simple_di.sentinel
 
 
 @pytest.fixture(scope="session")

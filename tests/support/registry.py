@@ -55,8 +55,9 @@ def prepared(root: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     with (of_all / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         _prepare(of_all)
-    for name in ("bentoml", "mlflow.db"):
-        (shutil.copytree if (of_all / name).is_dir() else shutil.copy)(of_all / name, root / name)
+    # BentoML makes an empty home where it is asked for one.
+    shutil.copytree(of_all / "bentoml", root / "bentoml", dirs_exist_ok=True)
+    shutil.copy(of_all / "mlflow.db", root / "mlflow.db")
     return {imported.artefact.tag: imported for imported in _prepare(root)}
 
 
