@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+from shokado.dispatch.observers import TELL_AFTER_S
 from shokado.function.bundle import open_bundle
 from shokado.function.instance import Instance
 from tests.support.server import ROOT
@@ -40,3 +41,5 @@ def opened(**variables: str) -> Iterator[Function]:
 
     with asyncio.Runner() as runner:
         yield Function(runner, runner.run(make()))
+        # Observers are told of answers some milliseconds later, and hold them until then.
+        runner.run(asyncio.sleep(5 * TELL_AFTER_S))
