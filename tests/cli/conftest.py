@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import mlflow
 import pytest
 
 from tests.support.model_store import own_store, project, python
@@ -17,5 +18,8 @@ def home(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     home = tmp_path / "bentoml"
     shutil.copytree(models / "models" / "customers", home / "models" / "customers")
     monkeypatch.setenv("BENTOML_HOME", str(home))
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{models.parent / 'mlflow.db'}")
+    uri = f"sqlite:///{models.parent / 'mlflow.db'}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    # MLflow keeps the address that this process was told before.
+    mlflow.set_tracking_uri(uri)
     return home
