@@ -28,7 +28,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableVariable
 
 from configuration.batch_settings import BatchSettings
@@ -41,6 +41,7 @@ from configuration.feature_settings import FeatureSettings
 from configuration.frozen import FrozenSettings
 from configuration.log_settings import LogSettings, SinkSettings
 from configuration.logging_settings import LoggingSettings
+from configuration.overridden_settings import OverriddenSettings
 from configuration.port import Port, check_port
 from configuration.retraining_settings import RetrainingSettings
 from configuration.segment_settings import FeatureSegments, SegmentSettings
@@ -551,7 +552,7 @@ class DialectSettings(FrozenSettings):
     """What requests get that do not say it themselves by `{"params": {"predict_method": ".."}}`."""
 
 
-class Settings(BaseSettings):
+class Settings(OverriddenSettings):
     """The whole configuration; see `serving.yaml` for what each key does."""
 
     model_config = SettingsConfigDict(
@@ -675,17 +676,6 @@ class Settings(BaseSettings):
         if self.default_environment not in self.environments:
             raise ValueError(f"default_environment is {self.default_environment}, which is not configured")
         return self
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return env_settings, init_settings
 
 
 def load_settings(path: Path | None = None) -> Settings:

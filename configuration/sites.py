@@ -10,10 +10,11 @@ from typing import Any, Self
 
 import yaml
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from configuration.credentials import without_credentials
 from configuration.frozen import FrozenSettings
+from configuration.overridden_settings import OverriddenSettings
 from configuration.policy_file import explained
 from configuration.port import check_port
 from configuration.settings import PREFIX, SITES_FILE_VARIABLE, SITES_VARIABLE, Name, SettingsError
@@ -53,7 +54,7 @@ class EnvironmentSite(FrozenSettings):
         return alias
 
 
-class Sites(BaseSettings):
+class Sites(OverriddenSettings):
     """All sites by name."""
 
     model_config = SettingsConfigDict(frozen=True, extra="forbid", env_prefix=PREFIX, env_nested_delimiter="__")
@@ -66,17 +67,6 @@ class Sites(BaseSettings):
             if site.environment is None:
                 self.sites[name] = site.model_copy(update={"environment": name})
         return self
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return env_settings, init_settings
 
 
 def load_sites(path: Path | None = None) -> dict[str, EnvironmentSite]:
