@@ -3,14 +3,16 @@
 In: the settings. Out: an artefact for each version; one that is served elsewhere need not be in the store.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from configuration.settings import Settings
+from configuration.settings import LimitSettings, Settings
 from runners.artefacts.artefact import Artefact, ArtefactError, ArtefactMissing, check_alike
 from runners.artefacts.card import ABOVE_HALF, ABOVE_ZERO, Card, Source
 from runners.artefacts.repository import find_artefact, stored_tags
+from runners.inputs.rows import RowReader
+from runners.inputs.union import format_of_versions
 
 _MAKEFILE = Path(__file__).resolve().parents[2] / "Makefile"
 
@@ -36,8 +38,19 @@ def find_artefacts(settings: Settings, find: Callable[[str, str], Artefact] = fi
             "no version has an artefact in the BentoML model store, and one of them must, to say what the model takes "
             f"and gives; {_remedy('make it')}"
         )
-    card = next(iter(found.values())).card
+    card = card_of_first(found)
     return {version: found.get(version) or elsewhere(version, settings, card) for version in settings.versions}
+
+
+def card_of_first(artefacts: Mapping[str, Artefact]) -> Card:
+    """The card of the first version: all of them give the same, and rows without names have its features."""
+    return next(iter(artefacts.values())).card
+
+
+def row_format_of(artefacts: Mapping[str, Artefact], limits: LimitSettings) -> RowReader:
+    """How requests are read, as these versions take them."""
+    features = {version: artefact.card.features for version, artefact in artefacts.items()}
+    return format_of_versions(card_of_first(artefacts).features, features, limits)
 
 
 def _remedy(wanted: str) -> str:

@@ -13,10 +13,9 @@ from configuration.secret_file import read_secret
 from configuration.settings import EngineChoice, Settings, SettingsError, load_settings
 from runners.artefacts.artefact import Artefact, ArtefactMissing
 from runners.artefacts.card import Card
-from runners.artefacts.configured import find_artefacts
+from runners.artefacts.configured import card_of_first, find_artefacts, row_format_of
 from runners.artefacts.repository import look_up
 from runners.inputs.rows import RowReader
-from runners.inputs.union import format_of_versions
 from shokado.access.gate import Gate
 
 
@@ -33,14 +32,13 @@ class Bundle:
 
     @property
     def card(self) -> Card:
-        """The card of the first version: all of them give the same, and rows without names have its features."""
-        return next(iter(self.artefacts.values())).card
+        """See `runners.artefacts.configured.card_of_first`."""
+        return card_of_first(self.artefacts)
 
     @property
     def row_format(self) -> RowReader:
         """How requests are read."""
-        features = {version: artefact.card.features for version, artefact in self.artefacts.items()}
-        return format_of_versions(self.card.features, features, self.settings.limits)
+        return row_format_of(self.artefacts, self.settings.limits)
 
 
 def open_bundle(root: Path) -> Bundle:

@@ -13,9 +13,8 @@ from configuration.temporary import share_temporary_folder
 from configuration.trace_export import TraceExport, trace_export
 from runners.artefacts.artefact import Artefact, ArtefactError
 from runners.artefacts.card import Card
-from runners.artefacts.configured import find_artefacts
+from runners.artefacts.configured import card_of_first, find_artefacts, row_format_of
 from runners.inputs.rows import RowReader
-from runners.inputs.union import format_of_versions
 from shokado.access.gate import Gate
 from shokado.access.keys import KeyFileError
 from shokado.request_log.hash_key import hash_key
@@ -52,14 +51,13 @@ class Configured:
 
     @property
     def card(self) -> Card:
-        """The card of the first version: all of them give the same, and rows without names have its features."""
-        return next(iter(self.artefacts.values())).card
+        """See `runners.artefacts.configured.card_of_first`."""
+        return card_of_first(self.artefacts)
 
     @property
     def row_format(self) -> RowReader:
         """How requests are read, as the configured versions take them."""
-        features = {version: artefact.card.features for version, artefact in self.artefacts.items()}
-        return format_of_versions(self.card.features, features, self.settings.limits)
+        return row_format_of(self.artefacts, self.settings.limits)
 
 
 def configured(root: Path) -> Configured:
