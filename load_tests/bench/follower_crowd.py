@@ -19,13 +19,11 @@ from pathlib import Path
 
 from shokado.dispatch.state import VersionReport
 from shokado.experiments.tallying import EVERY_S as TALLY_EVERY_S
-from shokado.stores.follower import KEEP_REPORT_S, POLL_EVERY_S
+from shokado.stores.follower import KEEP_REPORT_S, POLL_EVERY_S, REPORT_EVERY_S
 from shokado.stores.opening import open_store
 from shokado.stores.store import EMPTY, Position, StoreUnavailable, Tally, WorkerReport
+from shokado.worker.worker import HOUSEKEEPING_EVERY_S
 
-REPORT_EVERY_S = 3.0
-HOUSEKEEPING_EVERY_S = 5.0
-"""How often a worker asks for its roles."""
 THREADS = 8
 """How many a process has: a worker that waits for Redis's disk keeps only those of its own thread waiting."""
 NAMES = ("requests", "rows", "failed", "labels", "correct", "rewards", "reward_sum", "fallbacks")

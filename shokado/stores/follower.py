@@ -39,7 +39,7 @@ POLL_EVERY_S = 0.2
 """How often the newest generation is asked for: every worker has a change within a second."""
 KEEP_REPORT_S = 10.0
 """How long a worker's report counts: two may be lost before the worker counts as gone."""
-_REPORT_EVERY_S = 3.0
+REPORT_EVERY_S = 3.0
 """How often a worker reports that it lives, when it has no news."""
 _MAX_TRIES = 1_000
 """Changes by others that one may lose to; more at once is a fault."""
@@ -261,7 +261,7 @@ class Follower:
         """Report on this worker, when there is news or the last report is old."""
         report = self._report()
         last = self._reported
-        if last is None or not 0 <= report.at - last.at < _REPORT_EVERY_S or _news(report) != _news(last):
+        if last is None or not 0 <= report.at - last.at < REPORT_EVERY_S or _news(report) != _news(last):
             await self.ask(self.store.report, report, KEEP_REPORT_S)
             self._reported = report
 
