@@ -274,7 +274,7 @@ bench: $(DEV) models ## Compare with other servers side by side: make bench ARGS
 	@$(BIN)/python -m load_tests.bench $(ARGS)
 
 .PHONY: bench-batch
-bench-batch: $(DEV) models batch ## Score tables beside pandas and MLflow, and watch the memory: make bench-batch ARGS="--quick"
+bench-batch: $(DEV) $(TRAIN) batch ## Score tables beside pandas and MLflow, and watch the memory: make bench-batch ARGS="--quick"
 	@$(BIN)/python -m load_tests.bench.table_scoring $(ARGS)
 
 .PHONY: watching

@@ -23,7 +23,7 @@ from rich.table import Table
 from load_tests.bench import process_tree
 from load_tests.bench.hardware import this_machine
 from load_tests.bench.launch import ROOT, project_python
-from load_tests.bench.reference_model import ModelMissing, draw_rows, find_model
+from load_tests.bench.reference_model import ModelMissing, ReferenceModel, draw_rows, find_model
 
 NAMES = (
     "age", "income", "credit_score", "num_purchases", "account_age_days", "avg_transaction", "num_returns",
@@ -35,6 +35,9 @@ GROUP_ROWS = 100_000
 LOOK_EVERY_S = 0.2
 ENVIRONMENTS = ("var/batch", "var/test/clients/batch")
 """Where Ray may be installed."""
+
+Command = Callable[[Path, Path, int], list[str]]
+"""What scores a table into a folder with so many processors."""
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -69,11 +72,20 @@ def write_table(rows: int, target: Path) -> None:
             writer.write_table(pyarrow.Table.from_pandas(frame, schema, preserve_index=False))
 
 
+def prepare(folder: Path) -> ReferenceModel:
+    """Train the customers' versions into a registry and a store of the folder's own. Raises `RunFailed`.
+
+    What the machine has already may be of another clone, whose registry this one does not know.
+    """
+    os.environ |= {"BENTOML_HOME": str(folder / "bentoml"), "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
+    watched([str(project_python()), "-m", "shokado", "models", "prepare", "--dataset", "customers"], 2, folder / "log")
+    return find_model(folder / "bentoml" / "models" / "customers" / "v1")
+
+
 def watched(command: Sequence[str], cpus: int, log: Path) -> EndedRun:
     """Run a program on so many processors. Raises `RunFailed`."""
     allowed = sorted(os.sched_getaffinity(0))[:cpus]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(cpus), "OMP_THREAD_LIMIT": str(cpus)}
-    environment.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{ROOT}/var/mlflow.db")
     began, largest = time.monotonic(), 0
     used: dict[int, float] = {}
     with log.open("wb") as output:
@@ -98,7 +110,7 @@ def ray_python() -> Path:
     return found
 
 
-def commands(model: Path) -> dict[str, Callable[[Path, Path, int], list[str]]]:
+def commands(model: Path) -> dict[str, Command]:
     """What scores a table into a folder, by name."""
 
     def shokado(source: Path, target: Path, cpus: int) -> list[str]:
@@ -146,7 +158,8 @@ def main(
     console.print(str(this_machine()))
     try:
         with TemporaryDirectory(prefix="shokado-batches-") as folder:
-            is_same = _rates(console, rows, runs, Path(folder))
+            model = prepare(Path(folder))
+            is_same = _rates(console, rows, runs, Path(folder), commands(model.folder))
             is_flat = _memory(console, [int(size) for size in memory_rows.split(",")], Path(folder))
     except (RunFailed, ModelMissing) as error:
         typer.echo(str(error), err=True)
@@ -155,10 +168,9 @@ def main(
         raise typer.Exit(1)
 
 
-def _rates(console: Console, rows: int, runs: int, folder: Path) -> bool:
+def _rates(console: Console, rows: int, runs: int, folder: Path, found: dict[str, Command]) -> bool:
     """Print rows a second; whether all have the same scores."""
     write_table(rows, folder / "rows.csv")
-    found = commands(find_model(None).folder)
     table = Table(f"{rows:,} rows", "CPUs", "CSV, rows/s", "Parquet", "of a CPU s", "Parquet", "memory", box=None)
     first: Any = None
     is_same = True
