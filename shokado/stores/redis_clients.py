@@ -53,7 +53,7 @@ class RedisClients:
             return redis.asyncio.Redis.from_url(self._url, **_timeouts(), retry=retry), None
         options = _sentinel_options(self._watched, retry)
         sentinel = redis.asyncio.sentinel.Sentinel(**options)  # type: ignore[no-untyped-call]
-        return sentinel.master_for(self._watched.service), sentinel  # type: ignore[no-untyped-call]
+        return sentinel.master_for(self._watched.service), sentinel
 
 
 def _timeouts() -> dict[str, Any]:

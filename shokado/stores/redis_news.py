@@ -77,7 +77,7 @@ class RedisNews:
                 heard()
 
     def _pause_s(self) -> float:
-        pause_s = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2**self._tries)
+        pause_s: float = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2**self._tries)
         self._tries = min(self._tries + 1, 10)
         return pause_s * random.uniform(0.5, 1)  # noqa: S311  # spreads the next tries
 

@@ -208,7 +208,7 @@ class RedisStore:
         if entry.generation <= expected:
             raise ValueError(f"generation {entry.generation} cannot follow {expected}")
         keys = [self._key("newest"), self._key("entries"), self._key("generations")]
-        told = [expected, entry.generation, entry.id, encode_entry(entry), self._key("news")]
+        told: list[int | str | bytes] = [expected, entry.generation, entry.id, encode_entry(entry), self._key("news")]
         with self._explained():
             found = cast(int, self._append(keys, told))
             if found >= 0:
