@@ -108,6 +108,11 @@ class Follower:
     def state(self) -> RoutingState | None:
         return self.entry.state if self.entry is not None else None
 
+    @property
+    def is_told(self) -> bool:
+        """Whether the store tells of news now, or it has to be asked often."""
+        return self._told is not None and self._told.listening
+
     async def start(self) -> None:
         """Read the store, or make its first entry, and follow it from now on. Returns when that was tried once."""
         try:
@@ -245,8 +250,8 @@ class Follower:
 
     def _is_due(self) -> bool:
         """Whether the store is to be asked now, without any news."""
-        is_told = self._told is not None and self._told.listening and self.failure is None
-        return not is_told or time.monotonic() - self._looked_at >= LOOK_EVERY_S
+        is_well = self.is_told and self.failure is None
+        return not is_well or time.monotonic() - self._looked_at >= LOOK_EVERY_S
 
     async def _catch_up(self) -> None:
         self._recall()

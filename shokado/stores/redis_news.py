@@ -46,6 +46,10 @@ class RedisNews:
             while True:
                 try:
                     async with client.pubsub() as subscription:
+                        await self._subscribe(subscription)
+                        if sentinel is not None:
+                            # Its connections are not kept for the next time, which may never come.
+                            await sentinel.aclose()
                         await self._listen(subscription, heard)
                 except Exception as error:
                     self._note_failure(error)
@@ -58,12 +62,15 @@ class RedisNews:
             if sentinel is not None:
                 await sentinel.aclose()
 
-    async def _listen(self, subscription: PubSub, heard: Callable[[], object]) -> None:
-        """Raises when the connection is lost, or Redis refuses."""
+    async def _subscribe(self, subscription: PubSub) -> None:
+        """Raises when Redis is away, or refuses."""
         await subscription.subscribe(self._channel)
         if await _next_message(subscription, TIMEOUT_S) is None:
             raise LostConnection("no answer to SUBSCRIBE")
         self._note_success()
+
+    async def _listen(self, subscription: PubSub, heard: Callable[[], object]) -> None:
+        """Raises when the connection is lost."""
         # Whatever came before nobody has told.
         heard()
         while True:

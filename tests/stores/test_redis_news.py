@@ -56,10 +56,6 @@ def asked(backend: RedisBackend) -> int:
         return int(client.info("commandstats").get("cmdstat_hmget", {"calls": 0})["calls"])
 
 
-def is_told(worker: Worker) -> bool:
-    return worker.follower._told is not None and worker.follower._told.listening
-
-
 async def have_all(workers: Sequence[Worker], changed: Entry) -> None:
     await until(lambda: all(worker.entry == changed for worker in workers))
 
@@ -68,7 +64,7 @@ async def have_all(workers: Sequence[Worker], changed: Entry) -> None:
 async def told(backend: RedisBackend, count: int, **given: Any) -> AsyncIterator[list[Worker]]:
     """Workers that are told of news, and have looked after those that told them that they are."""
     async with working(backend, count, **given) as workers:
-        await until(lambda: all(is_told(worker) for worker in workers))
+        await until(lambda: all(worker.follower.is_told for worker in workers))
         yield workers
 
 
@@ -114,7 +110,7 @@ def test_a_change_of_which_nobody_tells_is_found_by_looking(backend: RedisBacken
         async with told(backend, 2) as workers:
             backend.put(2, "untold", encode_entry(entry(2, id="untold")))
             await until(lambda: all(worker.entry == entry(2, id="untold") for worker in workers))
-            assert all(is_told(worker) for worker in workers)
+            assert all(worker.follower.is_told for worker in workers)
 
     in_time(scenario())
 
@@ -147,7 +143,7 @@ def test_news_are_heard_again_after_their_connection_was_closed(backend: RedisBa
                 assert client.execute_command("CLIENT", "KILL", "TYPE", "pubsub") == 2
             missed = await workers[0].change()
             await have_all(workers, missed)
-            await until(lambda: listeners(backend) == 2 and all(is_told(worker) for worker in workers))
+            await until(lambda: listeners(backend) == 2 and all(worker.follower.is_told for worker in workers))
             changed = await workers[1].change()
             await have_all(workers, changed)
 
@@ -159,10 +155,10 @@ def test_news_are_heard_again_after_the_server_was_away(backend: RedisBackend) -
     async def scenario() -> None:
         async with told(backend, 2) as workers:
             backend.take_away()
-            await until(lambda: not any(is_told(worker) for worker in workers))
+            await until(lambda: not any(worker.follower.is_told for worker in workers))
             await until(lambda: all(worker.follower.failure for worker in workers))
             await asyncio.to_thread(backend.give_back)
-            await until(lambda: all(is_told(worker) and not worker.follower.failure for worker in workers))
+            await until(lambda: all(worker.follower.is_told and not worker.follower.failure for worker in workers))
             changed = await workers[1].change()
             await have_all(workers, changed)
 
@@ -252,7 +248,7 @@ def test_where_news_are_refused_the_store_is_asked_as_often_as_ever(
                 await workers[0].changes(3)
                 await until(lambda: all(worker.generation == 4 for worker in workers))
                 assert [found.generation for found in await workers[1].history()] == [4, 3, 2, 1]
-                assert not any(is_told(worker) or worker.follower.failure for worker in workers)
+                assert not any(worker.follower.is_told or worker.follower.failure for worker in workers)
                 before = asked(backend)
                 await until(lambda: asked(backend) > before + 50)
                 said = [record.getMessage() for record in caplog.records if "does not tell" in record.getMessage()]
@@ -261,7 +257,7 @@ def test_where_news_are_refused_the_store_is_asked_as_often_as_ever(
                 if refusal == "no channel":
                     with server.client() as client:
                         client.execute_command("ACL", "SETUSER", "ann", f"&{CHANNEL}")
-                    await until(lambda: all(is_told(worker) for worker in workers))
+                    await until(lambda: all(worker.follower.is_told for worker in workers))
                     await workers[0].change()
                     await until(lambda: workers[1].generation == 5)
                     assert caplog.text.count("tells of changes") == len(workers)
