@@ -23,7 +23,7 @@ QUIET_S = 5.0
 """How long nothing is heard until Redis is asked whether the connection still lives, of which nobody may have told."""
 _FIRST_PAUSE_S = 0.25
 _LONGEST_PAUSE_S = 30.0
-"""Between two tries to listen; each pause is twice the one before, or half of that, so that workers come one by one."""
+"""The longest pause between two tries to listen. Each is up to twice the last, so that workers come one by one."""
 
 logger = logging.getLogger("bentoml.shokado")
 
