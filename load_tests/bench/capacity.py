@@ -24,6 +24,10 @@ USED = 0.5
 """Part of the top throughput that is planned with: there p99 is still a few times p50."""
 REDIS_USED = 0.5
 """Part of the processor of Redis's thread that is planned with, for the same reason."""
+CONNECTIONS = 2
+"""To Redis, of each worker: one asks, and one hears of changes."""
+MAX_CLIENTS = 10_000
+"""How many connections a Redis takes, unless its `maxclients` says otherwise."""
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -124,6 +128,11 @@ def most_workers(figures: CapacityFigures) -> int:
     return int(REDIS_USED * 1e6 / figures.follower_us)
 
 
+def most_connected() -> int:
+    """How many workers get their connections, unless Redis is told to take more."""
+    return MAX_CLIENTS // CONNECTIONS
+
+
 def plans(requests: Sequence[float], figures: CapacityFigures) -> str:
     """A table of plans, as Markdown."""
     return table(HEADER, [CapacityPlan.of(number, figures).cells for number in requests])
@@ -136,7 +145,8 @@ def main(
     """Print what so many requests a second need: python -m load_tests.bench.capacity --requests 25000."""
     figures = CapacityFigures.read(RESULTS.read_text())
     print(plans(requests or TOLD, figures))
-    print(f"\nOne Redis carries {most_workers(figures):,} workers, at {REDIS_USED:.0%} of its processor.")
+    print(f"\nOne Redis carries {most_workers(figures):,} workers, at {REDIS_USED:.0%} of its processor;")
+    print(f"with more than {most_connected():,}, its maxclients must be more than {MAX_CLIENTS:,}.")
 
 
 def _processors(requests: float, each: float) -> int:

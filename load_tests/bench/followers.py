@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from configuration.settings import load_settings
-from load_tests.bench.follower_crowd import NAMES
+from load_tests.bench.follower_crowd import NAMES, WorkerKind
 from load_tests.bench.hardware import this_machine
 from load_tests.bench.launch import ROOT
 from load_tests.bench.process_tree import cpu_seconds
@@ -73,9 +73,9 @@ class CrowdFigures:
 class CrowdProcess:
     """A process of workers; see `load_tests.bench.follower_crowd`."""
 
-    def __init__(self, url: str, first: int, number: int) -> None:
+    def __init__(self, url: str, first: int, number: int, kind: WorkerKind) -> None:
         program = [sys.executable, "-m", "load_tests.bench.follower_crowd"]
-        command = [*program, url, MODEL, str(first), str(number)]
+        command = [*program, url, MODEL, str(first), str(number), kind]
         self._process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
         self._adopted: dict[int, float] = {}
 
@@ -115,12 +115,15 @@ def main(
     processes: Annotated[int, typer.Option(min=1, max=64, help="Processes that they are in.")] = 4,
     changes: Annotated[int, typer.Option(min=1, max=1000, help="Of the split, one a second.")] = 20,
     calls: Annotated[int, typer.Option(min=1, max=1_000_000, help="Single calls of each kind.")] = 5000,
+    kind: Annotated[
+        WorkerKind, typer.Option(help="Lean ones; whole ones, which take more; deaf ones.")
+    ] = WorkerKind.LEAN,
     goal_s: Annotated[float, typer.Option(min=0, help="Within which every worker has a change.")] = 1.0,
 ) -> None:
     """Measure what one Redis carries; exit code 0 when every change reached every worker within the goal."""
     with TemporaryDirectory() as folder, WatchedRedis(Path(folder)) as redis:
         costs = call_costs(redis, calls)
-        figures = asyncio.run(crowd_figures(redis, followers, processes, changes))
+        figures = asyncio.run(crowd_figures(redis, followers, processes, changes, kind))
     show(followers, costs, figures)
     slowest = max(figures.convergence_s)
     if slowest > goal_s:
@@ -175,7 +178,9 @@ def _info(client: Redis, section: str) -> dict[str, Any]:
     return client.info(section)
 
 
-async def crowd_figures(redis: WatchedRedis, followers: int, processes: int, changes: int) -> CrowdFigures:
+async def crowd_figures(
+    redis: WatchedRedis, followers: int, processes: int, changes: int, kind: WorkerKind
+) -> CrowdFigures:
     """Change the split again and again while so many workers follow; then kill the master."""
     share, more = divmod(followers, processes)
     sizes = [share + (index < more) for index in range(processes)]
@@ -183,9 +188,9 @@ async def crowd_figures(redis: WatchedRedis, followers: int, processes: int, cha
     settings = load_settings()
     changer = Follower(open_store(redis.url, MODEL, Path("/")), settings, lambda _: None, _nobody)
     await changer.start()
-    crowd = [CrowdProcess(redis.url, first, size) for first, size in zip(firsts, sizes, strict=True) if size]
+    crowd = [CrowdProcess(redis.url, first, size, kind) for first, size in zip(firsts, sizes, strict=True) if size]
     try:
-        console.print(f"followers: starting {followers:,} workers in {len(crowd)} processes")
+        console.print(f"followers: starting {followers:,} {kind} workers in {len(crowd)} processes")
         for process in crowd:
             await asyncio.to_thread(process.wait_until_ready)
         pids = [process.pid for process in crowd]

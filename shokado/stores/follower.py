@@ -1,6 +1,6 @@
 """The follower: keeps this worker at the store's newest generation, and makes changes through it.
 
-    store --(polled)--> newer entry --> adopted by this worker
+    store --(looked at: when it tells of news, and now and then)--> newer entry --> adopted by this worker
       ^--- compare-and-set <--- change
 
 Everything of the store happens in one thread beside the event loop. A store that is away takes nothing from what this
@@ -17,6 +17,7 @@ import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,6 +30,7 @@ from shokado.stores.store import (
     Action,
     Entry,
     GenerationConflict,
+    News,
     Position,
     Store,
     StoreUnavailable,
@@ -36,7 +38,11 @@ from shokado.stores.store import (
 )
 
 POLL_EVERY_S = 0.2
-"""How often the newest generation is asked for: every worker has a change within a second."""
+"""How often the newest generation is asked for where nothing tells of it: every worker has a change within a second."""
+LOOK_EVERY_S = 0.8
+"""How often it is asked for while the store tells of news: one that got lost is there within a second all the same."""
+SPREAD_S = 0.1
+"""Within which the workers that have heard the same news look, so that a store is not asked by thousands at once."""
 KEEP_REPORT_S = 10.0
 """How long a worker's report counts: two may be lost before the worker counts as gone."""
 REPORT_EVERY_S = 3.0
@@ -89,11 +95,23 @@ class Follower:
         self._changing = asyncio.Lock()
         self._changes: set[asyncio.Task[Entry]] = set()
         self._polling: asyncio.Task[None] | None = None
+        self._told: News | None = None
+        """What tells of news, if anything does."""
+        self._heard = asyncio.Event()
+        """News that were told, and not looked after yet."""
+        self._hearing: list[asyncio.Task[None]] = []
+        self._looked_at = -inf
+        """When the store was asked last, on the monotonic clock."""
         self._reported: WorkerReport | None = None
 
     @property
     def state(self) -> RoutingState | None:
         return self.entry.state if self.entry is not None else None
+
+    @property
+    def is_told(self) -> bool:
+        """Whether the store tells of news now, or it has to be asked often."""
+        return self._told is not None and self._told.listening
 
     async def start(self) -> None:
         """Read the store, or make its first entry, and follow it from now on. Returns when that was tried once."""
@@ -102,12 +120,17 @@ class Follower:
         except StoreUnavailable as error:
             self._note_failure(error)
         self._polling = asyncio.create_task(self._poll())
+        self._told = self.store.news()
+        if self._told is not None:
+            listening, looking = self._told.listen(self._heard.set), self._look_after_news()
+            self._hearing = [asyncio.create_task(work) for work in (listening, looking)]
 
     async def stop(self) -> None:
         """Stop following, finish the changes under way, withdraw this worker's report, and close the store."""
-        if self._polling is not None:
-            self._polling.cancel()
-            await asyncio.gather(self._polling, return_exceptions=True)
+        tasks = [task for task in (self._polling, *self._hearing) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.gather(*self._changes, return_exceptions=True)
         with contextlib.suppress(StoreUnavailable):
             await self.ask(self.store.withdraw, self._report().worker)
@@ -197,7 +220,20 @@ class Follower:
     async def _poll(self) -> None:
         while True:
             await asyncio.sleep(self._poll_every_s)
-            await self._noted(self._catch_up_and_tell)
+            await self._noted(self._look_and_tell)
+
+    async def _look_after_news(self) -> None:
+        """Look soon after news, once for all that came meanwhile, and never more often than by polling."""
+        while True:
+            await self._heard.wait()
+            await asyncio.sleep(random.uniform(0, SPREAD_S))  # noqa: S311  # workers look one by one
+            self._heard.clear()
+            try:
+                await self._catch_up()
+            except Exception as error:
+                # That all is well again, the next poll says, which tells as well.
+                self._note_failure(error)
+            await asyncio.sleep(self._poll_every_s)
 
     async def _noted(self, work: Callable[[], Awaitable[None]]) -> None:
         try:
@@ -207,9 +243,15 @@ class Follower:
         else:
             self._note_success()
 
-    async def _catch_up_and_tell(self) -> None:
-        await self._catch_up()
+    async def _look_and_tell(self) -> None:
+        if self._is_due():
+            await self._catch_up()
         await self._tell()
+
+    def _is_due(self) -> bool:
+        """Whether the store is to be asked now, without any news."""
+        is_well = self.is_told and self.failure is None
+        return not is_well or time.monotonic() - self._looked_at >= LOOK_EVERY_S
 
     async def _catch_up(self) -> None:
         self._recall()
@@ -217,6 +259,7 @@ class Follower:
 
     async def _follow(self) -> None:
         """Take over what is newer in the store, or give it what it lacks."""
+        self._looked_at = time.monotonic()
         position = await self.ask(self.store.position)
         known = self.entry.position if self.entry is not None else EMPTY
         if position.generation == known.generation == 0:
@@ -261,7 +304,7 @@ class Follower:
         """Report on this worker, when there is news or the last report is old."""
         report = self._report()
         last = self._reported
-        if last is None or not 0 <= report.at - last.at < REPORT_EVERY_S or _news(report) != _news(last):
+        if last is None or not 0 <= report.at - last.at < REPORT_EVERY_S or _gist(report) != _gist(last):
             await self.ask(self.store.report, report, KEEP_REPORT_S)
             self._reported = report
 
@@ -332,7 +375,7 @@ class Follower:
         self.failure = None
 
 
-def _news(report: WorkerReport) -> object:
+def _gist(report: WorkerReport) -> object:
     """What others must hear of at once: not when a version was used last."""
     versions = [
         {version: (found.digest, found.state, found.failure) for version, found in reports.items()}

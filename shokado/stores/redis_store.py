@@ -13,6 +13,8 @@
     shokado:{<model>}:experiments       see `redis_evidence`
     shokado:{<model>}:paired            see `redis_pairs`
 
+and a channel, `shokado:{<model>}:news`, see `redis_news`.
+
 What must happen in one piece is a script. What is confirmed was written through to the disk, if the server is set up so
 that this can be had (see `RedisStore.durability`).
 """
@@ -25,18 +27,15 @@ from math import ceil
 from typing import Any, cast
 
 import numpy as np
-from redis import Redis
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
-from redis.retry import Retry
-from redis.sentinel import Sentinel
 
-from configuration.sentinel_address import SentinelAddress
 from shokado.stores import redis_evidence, redis_levels, redis_pairs
 from shokado.stores.evidence import CountedEvidence, EvidenceBatch, GatheredEvidence
 from shokado.stores.level_counts import LevelCount, hour_of
 from shokado.stores.pairs import JoinedPair, MetPair
 from shokado.stores.record import decode_entry, decode_report, encode_entry, encode_report
+from shokado.stores.redis_clients import RedisClients
+from shokado.stores.redis_news import RedisNews
 from shokado.stores.store import (
     BEFORE,
     BINNED_BUCKET_S,
@@ -59,17 +58,17 @@ from shokado.stores.store import (
     minute_of,
 )
 
-TIMEOUT_S = 2.0
-"""How long Redis may take before the store counts as away."""
 _MAX_SETTLEMENTS = 500
 """Settlements of one script, which is done in one piece; a longer list is settled in several."""
 
+# A user who may not publish appends all the same: what a script has done before it fails stays done.
 _APPEND = """
 local found = redis.call('HGET', KEYS[1], 'generation') or '0'
 if found ~= ARGV[1] then return tonumber(found) end
 redis.call('HSET', KEYS[2], ARGV[2], ARGV[4])
 redis.call('ZADD', KEYS[3], ARGV[2], ARGV[2])
 redis.call('HSET', KEYS[1], 'generation', ARGV[2], 'id', ARGV[3])
+redis.pcall('PUBLISH', ARGV[5], ARGV[2])
 return -1
 """
 _PUT_DOCUMENT = """
@@ -169,17 +168,10 @@ class RedisStore:
     """See `shokado.stores.store.Store`. Connects when it is first used, and again after each failure."""
 
     def __init__(self, url: str, model: str) -> None:
-        """`url` is `redis://[user:password@]host:port/db`, `rediss://..`, or one of a Redis with Sentinels (see
-        `configuration.sentinel_address`). Raises `ValueError` for what is not.
-        """
-        self._sentinel: Sentinel | None = None
-        watched = SentinelAddress.read(url)
-        if watched is None:
-            self._redis, self.name = _client(url)
-        else:
-            self._sentinel = _sentinel(watched)
-            self._redis = self._sentinel.master_for(watched.service)  # type: ignore[no-untyped-call]
-            self.name = watched.name
+        """`url` is as `RedisClients.of` takes it. Raises `ValueError`."""
+        self._clients = RedisClients.of(url)
+        self.name = self._clients.name
+        self._redis, self._sentinel = self._clients.open()
         self._prefix = f"shokado:{{{model}}}:"
         self._append = self._redis.register_script(_APPEND)
         self._add = self._redis.register_script(_ADD_ALL)
@@ -205,6 +197,9 @@ class RedisStore:
             generation, entry_id = cast(list[Any], self._redis.hmget(self._key("newest"), ["generation", "id"]))
             return Position(int(generation), entry_id.decode()) if generation is not None else EMPTY
 
+    def news(self) -> RedisNews:
+        return RedisNews(self._clients, self._key("news"))
+
     def read(self) -> Entry | None:
         generation = self.position().generation
         return self.entry(generation) if generation else None
@@ -213,9 +208,9 @@ class RedisStore:
         if entry.generation <= expected:
             raise ValueError(f"generation {entry.generation} cannot follow {expected}")
         keys = [self._key("newest"), self._key("entries"), self._key("generations")]
-        content = encode_entry(entry)
+        told: list[int | str | bytes] = [expected, entry.generation, entry.id, encode_entry(entry), self._key("news")]
         with self._explained():
-            found = cast(int, self._append(keys, [expected, entry.generation, entry.id, content]))
+            found = cast(int, self._append(keys, told))
             if found >= 0:
                 raise GenerationConflict(expected, found)
 
@@ -490,36 +485,6 @@ class RedisStore:
 
     def _tallies_keys(self, minute: int) -> list[str]:
         return [self._tallies_key(minute), self._key("minutes"), self._key("tally_marks")]
-
-
-_CLIENT_OPTIONS: dict[str, Any] = {
-    "socket_timeout": TIMEOUT_S,
-    "socket_connect_timeout": TIMEOUT_S,
-    # A command that was sent may have been carried out: sending it again is for the caller to decide.
-    "retry": Retry(NoBackoff(), 0),
-}
-
-
-def _client(url: str) -> tuple[Redis, str]:
-    """A client, which has not connected yet, and its address without user and password. Raises `ValueError`."""
-    try:
-        client = Redis.from_url(url, **_CLIENT_OPTIONS)
-    except ValueError:
-        # What was found wrong may be a part of the password.
-        hint = "special characters of a password in it are written as %40, %23, .."
-        raise ValueError(f"the address of the Redis cannot be read; {hint}") from None
-    found = client.get_connection_kwargs()
-    scheme = url.partition(":")[0]
-    return client, f"{scheme}://{found.get('host') or 'localhost'}:{found.get('port') or 6379}/{found.get('db') or 0}"
-
-
-def _sentinel(address: SentinelAddress) -> Sentinel:
-    """Those who know, at each new connection, which server is the master."""
-    credentials = {"username": address.username, "password": address.password}
-    both = {**_CLIENT_OPTIONS, **({"ssl": True} if address.tls else {})}
-    own = credentials if address.sentinel_auth else {}
-    options = {**both, **credentials, "db": address.database}
-    return Sentinel(address.sentinels, sentinel_kwargs={**both, **own}, **options)  # type: ignore[no-untyped-call]
 
 
 def _is_kept(until: float, now: float) -> bool:

@@ -4,7 +4,7 @@ Stores are synchronous and used from one thread at a time; `shokado.stores.follo
 times are seconds of the Unix clock, told by the caller.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple, Protocol
@@ -189,6 +189,22 @@ class Secret:
     """The time at which it was put into the store; another one shows that the store had lost it meanwhile."""
 
 
+class News(Protocol):
+    """Tells that there are newer entries, as soon as they are there. Belongs to one event loop."""
+
+    @property
+    def listening(self) -> bool:
+        """Whether news are told now; while they are not, the store must be asked often."""
+        ...
+
+    async def listen(self, heard: Callable[[], object]) -> None:
+        """Call `heard` for every entry that others or this worker append, until this is cancelled.
+
+        Also whenever news are told again: there may be some of which nobody has. One may be lost, or be no news.
+        """
+        ...
+
+
 class Store(Protocol):
     """What every store can do. All methods raise `StoreUnavailable`."""
 
@@ -204,6 +220,10 @@ class Store(Protocol):
 
     def position(self) -> Position:
         """The position of the newest entry. Cheap: asked several times a second by every worker."""
+        ...
+
+    def news(self) -> News | None:
+        """What tells of newer entries; None where nothing does, as the store is only there to be asked."""
         ...
 
     def read(self) -> Entry | None:

@@ -6,7 +6,22 @@ from pathlib import Path
 
 import pytest
 
-from load_tests.bench.capacity import RESULTS, TOLD, CapacityFigures, CapacityPlan, FigureMissing, most_workers, plans
+from load_tests.bench.capacity import (
+    CONNECTIONS,
+    MAX_CLIENTS,
+    RESULTS,
+    TOLD,
+    CapacityFigures,
+    CapacityPlan,
+    FigureMissing,
+    most_connected,
+    most_workers,
+    plans,
+)
+from tests.stores.backends import RedisBackend
+from tests.stores.following import working
+from tests.support.redis_server import RedisServer, needs_redis
+from tests.support.waiting import in_time, until
 
 PAGE = Path(__file__).parents[2] / "docs" / "scale.md"
 FIGURES = CapacityFigures(
@@ -50,3 +65,24 @@ def test_the_page_tells_what_the_figures_of_now_make() -> None:
     assert plans(TOLD, figures) in page
     (told,) = re.findall(r"one Redis carries ([\d,]+) workers", page)
     assert int(told.replace(",", "")) == most_workers(figures) // 100 * 100
+    (connected, clients) = re.findall(r"more than ([\d,]+) workers need a `maxclients` above the usual ([\d,]+)", page)[
+        0
+    ]
+    assert int(connected.replace(",", "")) == most_connected()
+    assert int(clients.replace(",", "")) == MAX_CLIENTS
+
+
+@needs_redis
+def test_a_worker_has_as_many_connections_as_are_planned_with(tmp_path: Path) -> None:
+    with RedisServer(tmp_path) as server, server.client() as client:
+        assert int(client.config_get("maxclients")["maxclients"]) == MAX_CLIENTS
+        before = len(client.client_list())
+
+        async def scenario() -> int:
+            backend = RedisBackend(server)
+            async with working(backend, 5) as workers:
+                await workers[0].change()
+                await until(lambda: all(worker.follower.is_told and worker.generation == 2 for worker in workers))
+                return len(client.client_list()) - before
+
+        assert in_time(scenario()) == 5 * CONNECTIONS

@@ -6,16 +6,18 @@ import sys
 
 import pytest
 
+from load_tests.bench.follower_crowd import WorkerKind
 from load_tests.bench.launch import ROOT
 from tests.support.redis_server import needs_redis
 
 
 @pytest.mark.slow
 @needs_redis
-def test_every_worker_has_each_change_also_after_the_master_was_killed() -> None:
+@pytest.mark.parametrize("kind", WorkerKind)
+def test_every_worker_has_each_change_also_after_the_master_was_killed(kind: WorkerKind) -> None:
     command = [sys.executable, "-m", "load_tests.bench.followers", "--followers", "12", "--processes", "2"]
     ran = subprocess.run(
-        [*command, "--changes", "3", "--calls", "100"],
+        [*command, "--changes", "3", "--calls", "100", "--kind", kind],
         cwd=ROOT, capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     assert ran.returncode in (0, 1), ran.stderr

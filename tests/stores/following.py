@@ -40,10 +40,10 @@ class Worker:
         """What is said in its reports."""
         self.bugs: list[Exception] = []
         """Raised, one by one, instead of adopting."""
-        chosen = chosen or paper_settings()
-        self.follower = Follower(
-            backend.open(), chosen, self._adopt, self._report, memory, lambda: self.now, poll_every_s
-        )
+        chosen, store = chosen or paper_settings(), backend.open()
+        if poll_every_s == NEVER_S:
+            store.news = lambda: None  # type: ignore[method-assign]
+        self.follower = Follower(store, chosen, self._adopt, self._report, memory, lambda: self.now, poll_every_s)
 
     @property
     def entry(self) -> Entry:

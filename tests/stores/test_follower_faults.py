@@ -460,7 +460,7 @@ def test_those_in_line_are_refused_with_the_first_when_the_store_does_not_answer
     redis_backend: RedisBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each would wait as long again, the last for minutes."""
-    monkeypatch.setattr("shokado.stores.redis_store.TIMEOUT_S", 1.5)
+    monkeypatch.setattr("shokado.stores.redis_clients.TIMEOUT_S", 1.5)
 
     async def scenario() -> None:
         async with working(redis_backend, poll_every_s=NEVER_S) as [worker]:

@@ -34,7 +34,7 @@ def own(tmp_path: Path) -> Iterator[RedisServer]:
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stores give up soon."""
-    monkeypatch.setattr("shokado.stores.redis_store.TIMEOUT_S", 0.2)
+    monkeypatch.setattr("shokado.stores.redis_clients.TIMEOUT_S", 0.2)
 
 
 def methods(store: RedisStore) -> list[Callable[[], object]]:

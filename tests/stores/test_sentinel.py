@@ -1,5 +1,6 @@
 """A store whose Redis is replaced by its replica: it goes on there, with all that the replica had."""
 
+import asyncio
 import contextlib
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ from shokado.stores.opening import open_store
 from shokado.stores.store import Store, StoreUnavailable
 from tests.stores.backends import MODEL, RedisBackend
 from tests.stores.entries import NOW, entry, filled, settlement, total
-from tests.stores.following import working
+from tests.stores.following import NEVER_S, working
 from tests.support.redis_sentinel import SERVICE, WatchedRedis
 from tests.support.redis_server import needs_redis
 from tests.support.waiting import in_time, until, wait_until
@@ -85,6 +86,33 @@ def test_workers_agree_after_the_replica_took_over(tmp_path: Path) -> None:
 
     with WatchedRedis(tmp_path) as redis:
         in_time(scenario(redis))
+
+
+def test_workers_hear_of_changes_from_the_new_master(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them want a password, and nobody looks without news."""
+    monkeypatch.setattr("shokado.stores.follower.LOOK_EVERY_S", NEVER_S)
+
+    async def scenario(redis: WatchedRedis) -> None:
+        async with working(Watched(redis), 3) as workers:
+            await until(lambda: listeners(redis) == 3)
+            await workers[0].change()
+            await until(lambda: {worker.generation for worker in workers} == {2} and has(redis, 2))
+            await asyncio.to_thread(redis.fail_over)
+            await until(lambda: listeners(redis) == 3)
+            await until(lambda: all(worker.follower.failure is None for worker in workers))
+            # What tells them that they hear again makes them look once.
+            await asyncio.sleep(0.5)
+            changed = await workers[2].change()
+            await until(lambda: all(worker.entry == changed for worker in workers))
+
+    with WatchedRedis(tmp_path, password="a,b") as redis:
+        in_time(scenario(redis))
+
+
+def listeners(redis: WatchedRedis) -> int:
+    """How many connections the master would tell of a change."""
+    with redis.master.client() as client:
+        return int(client.pubsub_numsub(f"shokado:{{{MODEL}}}:news")[0][1])
 
 
 def test_who_cannot_be_asked_is_named_without_a_password(tmp_path: Path) -> None:
